@@ -1,0 +1,22 @@
+"""Self-supervised face representation learning: pretraining, from pictures to an encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ssl_faces.errors import InputError
+
+if TYPE_CHECKING:
+    from ssl_faces.encoder import FaceEncoder, load_encoder, save_encoder
+
+__all__ = ["FaceEncoder", "InputError", "load_encoder", "save_encoder"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # torch is imported only when an encoder is asked for, so that `--help` is quick.
+    if name in __all__:
+        from ssl_faces import encoder
+
+        return getattr(encoder, name)
+    raise AttributeError(f"module 'ssl_faces' has no attribute '{name}'")

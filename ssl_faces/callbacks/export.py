@@ -1,0 +1,98 @@
+"""Saves the trained encoder with its card, and the list of pictures that were passed over."""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+
+from ssl_faces.encoder import save_encoder
+from ssl_faces.files import replace_file
+from ssl_faces.methods.method import Method
+
+PACKAGES = ("ssl-faces", "torch", "pytorch-lightning", "kornia", "lightly", "numpy")
+
+
+def hardware(device: torch.device) -> str:
+    """The machine that a figure comes from, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [x for x in info.read_text().splitlines() if x.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+class EncoderExport(pl.Callback):
+    """Writes `encoder/` (weights and card) to the run's folder when training ends.
+
+    Also `skipped.csv`, the pictures that could not be used, when training starts.
+
+    Args:
+        out: the run's folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = Path(out)
+        self.seconds = 0.0
+        self._since = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds = state_dict["seconds"]
+
+    def _elapsed(self) -> float:
+        return self.seconds + (time.monotonic() - self._since if self._since else 0.0)
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._since = time.monotonic()
+        skipped = trainer.datamodule.skipped  # type: ignore[attr-defined]
+        if skipped:
+            rows = [f"{name},{item.key!r},{item.reason!r}\n" for name, item in skipped]
+            path = self.out / "skipped.csv"
+            replace_file(path, "".join(["set,picture,reason\n", *rows]).encode())
+            print(f"skipped {len(skipped)} pictures that can't be used; see {path}")
+
+    @rank_zero_only
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, Method)
+        directory = save_encoder(module.encoder, self.out / "encoder", self.card(trainer, module))
+        print(f"encoder: {directory}")
+
+    def card(self, trainer: pl.Trainer, module: Method) -> dict[str, Any]:
+        """Everything that is known of the weights."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        pairs = trainer.global_step * data.batch_size * trainer.world_size
+        return {
+            "method": module.name,
+            "method_settings": {
+                k: list(v) if isinstance(v, tuple) else v
+                for k, v in module.hparams.items()
+                if not k.startswith("_")
+            },
+            "data": data.description,
+            "left_out": "test parts of all probes" if data.leave_out_tests else "nothing",
+            "uses_identity_labels": data.use_people and any(f.people for f in data.face_sets),
+            "augmentation": "FaceCycle: crop 0.95-1.05, jitter 0.05, hue 0.01, flip",
+            "steps": trainer.global_step,
+            "epochs": trainer.current_epoch,
+            "pairs_a_step": data.batch_size * trainer.world_size,
+            "pairs_seen": pairs,
+            "seed": data.seed,
+            "precision": str(trainer.precision),
+            "loss": {k: round(float(v), 5) for k, v in trainer.logged_metrics.items()},
+            "training_seconds": round(self._elapsed(), 1),
+            "hardware": f"{trainer.world_size} x {hardware(module.device)}",
+            "versions": {name: version(name) for name in PACKAGES},
+        }

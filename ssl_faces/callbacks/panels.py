@@ -1,0 +1,107 @@
+"""Pictures to look at while a method trains: PNG files, and the same to W&B."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+from torchvision.utils import flow_to_image, make_grid
+
+from ssl_faces.files import replace_file
+from ssl_faces.methods.method import Method
+
+LABEL_WIDTH = 96
+
+
+def panel(pictures: Mapping[str, Tensor]) -> Image.Image:
+    """One row a kind of picture, labelled at its left, one column a face.
+
+    Args:
+        pictures: [N, 3, S, S] in [0, 1], or flows [N, 2, h, w], shown as colours (hue is the
+            direction, saturation the length).
+    """
+    size = next(p.shape[-1] for p in pictures.values() if p.shape[1] == 3)
+    rows = []
+    for values in pictures.values():
+        values = values.detach().float().cpu()
+        if values.shape[1] == 2:
+            values = F.interpolate(values, size=(size, size), mode="bilinear")
+            values = flow_to_image(values) / 255
+        rows.append(make_grid(values, nrow=len(values), padding=2, pad_value=1.0))
+    grid = (torch.cat(rows, 1).permute(1, 2, 0) * 255).round().byte().numpy()
+    sheet = Image.new("RGB", (LABEL_WIDTH + grid.shape[1], grid.shape[0]), "white")
+    sheet.paste(Image.fromarray(grid), (LABEL_WIDTH, 0))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    for row, name in enumerate(pictures):
+        middle = row * rows[0].shape[1] + rows[0].shape[1] // 2
+        draw.text((4, middle), name, "black", font, anchor="lm")
+    return sheet
+
+
+class PanelWriter(pl.Callback):
+    """Writes a panel of the method's pictures every so many steps and at the end.
+
+    Args:
+        out: the run's folder; panels go to `panels/` in it.
+        every_n_steps: how often; 0 writes one at the end only.
+        pairs: how many pairs of training faces are shown, always the same ones.
+    """
+
+    def __init__(self, out: Path, every_n_steps: int = 500, pairs: int = 6) -> None:
+        self.folder = Path(out) / "panels"
+        self.every_n_steps = every_n_steps
+        self.pairs = pairs
+        self.written: list[Path] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            self._write(trainer, module)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not self.every_n_steps or trainer.global_step % self.every_n_steps:
+            self._write(trainer, module)
+
+    def _write(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        assert isinstance(module, Method)
+        batch = trainer.datamodule.sample(self.pairs)  # type: ignore[attr-defined]
+        batch = {**batch, "pairs": batch["pairs"].to(module.device)}
+        devices = [module.device] if module.device.type == "cuda" else []
+        # Every device renders, since the mean face is over all of them; the first one writes.
+        with torch.random.fork_rng(devices), trainer.precision_plugin.forward_context():
+            torch.manual_seed(0)
+            pictures = module.panels(batch)
+        self._save(trainer, pictures)
+
+    @rank_zero_only
+    def _save(self, trainer: pl.Trainer, pictures: Mapping[str, Tensor]) -> None:
+        import io
+
+        sheet = panel(pictures)
+        path = self.folder / f"step_{trainer.global_step:07d}.png"
+        buffer = io.BytesIO()
+        sheet.save(buffer, "PNG")
+        replace_file(path, buffer.getvalue())
+        self.written.append(path)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("panels", [sheet], step=trainer.global_step)
+
+
+def contact_sheet(images: Tensor, columns: int | None = None) -> Image.Image:
+    """Pictures [N, 3, S, S], uint8 or in [0, 1], as one grid."""
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    grid = make_grid(images, nrow=columns, padding=2, pad_value=1.0)
+    return Image.fromarray((grid.permute(1, 2, 0) * 255).round().byte().numpy())

@@ -1,0 +1,212 @@
+"""Face samples and face sets: where every picture of the workbench comes from.
+
+A face set lists the pictures of one data set on its owner's layout and decodes them one at a
+time. Pretraining packs several of them (`packing.py`); probes read them with their labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypedDict, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_faces.data.pictures import BadPicture, decode_picture
+from ssl_faces.errors import InputError
+
+EXPRESSIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+"""Class order of every expression label in the workbench (FER-2013's order is alphabetical too,
+bar `neutral`)."""
+
+Part = Literal["train", "test", "all"]
+"""`test` is what probes score on, `train` is everything else, `all` is both."""
+
+TEST_SHARE = 0.2
+"""Share of people (or pictures) in `test` where the data set's owner fixed no split."""
+
+
+class FaceSample(TypedDict, total=False):
+    """One face with the labels that exist for it, and no others."""
+
+    image: Tensor  # uint8 [3, H, W], RGB
+    key: str  # unique within the face set
+    person: int  # index into the set's `people`
+    expression: int  # index into EXPRESSIONS
+    pose: Tensor  # float32 [3]: yaw, pitch, roll in degrees
+    landmarks: Tensor  # float32 [68, 2 or 3], pixels of `image`, iBUG order
+    age: float  # years
+    gender: int
+    race: int
+    valence: float  # -1 to 1
+    arousal: float  # -1 to 1
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRecord:
+    """One listed picture: where its bytes are and what is known of it, before decoding."""
+
+    key: str
+    source: Path | bytes | np.ndarray
+    """A picture file, its encoded bytes, or decoded uint8 pixels [H, W] or [H, W, 3]."""
+    person: str | None = None
+    labels: dict[str, Any] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A tensor goes to a spawned loader process as an open file of its own, and some thousand
+        # of them are more than a process may have; arrays go by value.
+        labels = {k: v.numpy() if isinstance(v, Tensor) else v for k, v in self.labels.items()}
+        return _record_of_arrays, (self.key, self.source, self.person, labels)
+
+
+def _record_of_arrays(
+    key: str, source: Path | bytes | np.ndarray, person: str | None, labels: dict[str, Any]
+) -> FaceRecord:
+    tensors = {k: torch.from_numpy(v) for k, v in labels.items() if isinstance(v, np.ndarray)}
+    return FaceRecord(key, source, person, labels | tensors)
+
+
+class Skipped(NamedTuple):
+    """A picture that was passed over, and why."""
+
+    key: str
+    reason: str
+
+
+class FacePair(NamedTuple):
+    """Two pictures to verify: whether they show one person."""
+
+    first: str  # keys of the set's records
+    second: str
+    same: bool
+    fold: int  # from 0; people are never shared between folds
+
+
+def in_test_share(name: str, share: float = TEST_SHARE) -> bool:
+    """Whether `name` (a person, or a file where no person is known) falls in the test part.
+
+    Decided by SHA-256 of the name alone, so that it never changes with what else is in the folder.
+    """
+    return (
+        int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8], "big")
+        < share * 2**64
+    )
+
+
+class FaceSet:
+    """A list of faces of one data set; `face_set[i]` decodes face i to a `FaceSample`.
+
+    Args:
+        name: how tables and cards call the set.
+        part: which part the records are.
+        records: the listed pictures.
+        held_out_people: people whose pictures no pretraining may see, whatever set they come
+            from (the test people of this set).
+        skipped: what the listing passed over.
+        test: makes the set's part `test`, where probes score on it.
+
+    Raises:
+        InputError: from `__init__` of the subclasses, for folders or labels that can't be used.
+        BadPicture: from `read` and `__getitem__`, for a picture that can't be decoded.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        part: Part,
+        records: list[FaceRecord],
+        *,
+        held_out_people: frozenset[str] = frozenset(),
+        skipped: list[Skipped] | None = None,
+        test: Callable[[], FaceSet] | None = None,
+    ) -> None:
+        if not records:
+            raise InputError(f"{name}: no picture in its part '{part}'; check the folder's layout")
+        self.name = name
+        self.part = part
+        self.records = records
+        self.held_out_people = held_out_people
+        self.skipped = skipped or []
+        self._test = test
+        self.people = sorted({r.person for r in records if r.person is not None})
+        self._person_index = {person: i for i, person in enumerate(self.people)}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[FaceSample]:
+        return (self[i] for i in range(len(self)))
+
+    def read(self, index: int, at_least: int | None = None) -> np.ndarray:
+        """Decode face `index` to uint8 RGB [H, W, 3].
+
+        Args:
+            at_least: allow a cheaper decode at reduced size, both sides at least this long.
+
+        Raises:
+            BadPicture: the bytes are not a picture that can be used.
+        """
+        source = self.records[index].source
+        if isinstance(source, np.ndarray):
+            if source.ndim == 2:
+                return np.repeat(source[..., None], 3, axis=2)
+            return source
+        return decode_picture(source, at_least=at_least)
+
+    def content_hash(self, index: int) -> bytes:
+        """SHA-256 of the stored bytes of face `index`: equal for byte-identical copies."""
+        source = self.records[index].source
+        if isinstance(source, np.ndarray):
+            data = source.tobytes()
+        elif isinstance(source, bytes):
+            data = source
+        else:
+            try:
+                data = source.read_bytes()
+            except OSError as error:
+                raise BadPicture(f"can't be read ({error.strerror})") from error
+        return hashlib.sha256(data).digest()
+
+    def read_many(
+        self, indices: Sequence[int], at_least: int | None = None, workers: int = 4
+    ) -> list[np.ndarray | BadPicture]:
+        """`read` of several faces at once; a bad picture is given as its error."""
+
+        def read(index: int) -> np.ndarray | BadPicture:
+            try:
+                return self.read(index, at_least)
+            except BadPicture as error:
+                return error
+
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(read, indices))
+
+    def version(self, index: int) -> bytes:
+        """Something that changes when the stored bytes of face `index` do, without reading them."""
+        source = self.records[index].source
+        if isinstance(source, Path):
+            try:
+                stat = source.stat()
+            except OSError:
+                return b"missing"
+            return f"{stat.st_size} {stat.st_mtime_ns}".encode()
+        return self.content_hash(index)
+
+    def test_part(self) -> FaceSet | None:
+        """The set's part `test`; None where no probe scores on the set."""
+        return self._test() if self._test is not None else None
+
+    def __getitem__(self, index: int) -> FaceSample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        record = self.records[index]
+        image = torch.from_numpy(np.ascontiguousarray(self.read(index).transpose(2, 0, 1)))
+        sample = cast(FaceSample, {"image": image, "key": record.key, **record.labels})
+        if record.person is not None:
+            sample["person"] = self._person_index[record.person]
+        return sample

@@ -1,0 +1,162 @@
+"""FER-2013: 48x48 grey faces with seven expressions, as class folders or the official CSV.
+
+Source: Goodfellow et al., "Challenges in Representation Learning", ICML 2013 workshop.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part
+from ssl_faces.data.folder import entry_of, existing_folder, pictures_under, subfolders
+from ssl_faces.errors import InputError
+
+CSV_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""What the numbers of the CSV's `emotion` column mean. Not the order of EXPRESSIONS."""
+
+SIDE = 48
+"""Width and height of every FER-2013 picture."""
+
+_SPELLINGS = {
+    "anger": "angry",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "happiness": "happy",
+    "sadness": "sad",
+    "surprised": "surprise",
+} | {name: name for name in EXPRESSIONS}
+
+# Folder names, and values of the CSV's `Usage`, of either part. `PrivateTest` is in none.
+_USAGES: dict[str, tuple[str, ...]] = {
+    "train": ("Training", "train"),
+    "test": ("PublicTest", "test"),
+}
+
+
+def expression_of(name: str) -> int | None:
+    """Index into EXPRESSIONS of a class folder's name (`Angry`, `anger`, …); None if unknown."""
+    spelling = _SPELLINGS.get(name.lower())
+    return None if spelling is None else EXPRESSIONS.index(spelling)
+
+
+class Fer2013(FaceSet):
+    """FER-2013 with `expression` labels; no person is known.
+
+    `root` is `fer2013.csv` (columns `emotion`, `pixels`, `Usage`, in any order), a folder with
+    that file, or a folder with class folders by usage: `Training/<class>/*.jpg` and
+    `PublicTest/<class>/*.jpg`. Kaggle's re-distribution (`train/<class>`, `test/<class>`) is read
+    too; its `test` is the PublicTest and PrivateTest of the owner in one, so its figures are not
+    PublicTest figures.
+
+    `train` is Training, `test` is PublicTest, `all` is both. PrivateTest is in no part: it stays
+    unseen, in pretraining and in every choice.
+
+    Raises:
+        InputError: folder missing, unknown class folder, or a CSV row that can't be read.
+    """
+
+    def __init__(self, root: str | Path, part: Part = "train") -> None:
+        path = Path(root).expanduser()
+        sides = ("train", "test") if part == "all" else (part,)
+        if path.is_file():
+            records = _records_of_csv(path, sides)
+        else:
+            folder = existing_folder(path, "fer2013")
+            csv_file = entry_of(folder, "fer2013.csv")
+            if csv_file is not None:
+                records = _records_of_csv(csv_file, sides)
+            else:
+                records = _records_of_folders(folder, sides, part)
+        super().__init__("fer2013", part, records, test=partial(Fer2013, root, "test"))
+
+
+def _records_of_folders(root: Path, sides: tuple[str, ...], part: Part) -> list[FaceRecord]:
+    usage_folders = [entry_of(root, *_USAGES[side]) for side in sides]
+    if all(folder is None for folder in usage_folders):
+        wanted = " or ".join(f"'{_USAGES[side][0]}'" for side in sides)
+        raise InputError(
+            f"fer2013: {root} has no folder {wanted} and no fer2013.csv, so no part '{part}'; "
+            "give the folder that holds them"
+        )
+    records = []
+    for usage_folder in usage_folders:
+        if usage_folder is None:
+            continue
+        for class_folder in subfolders(usage_folder):
+            expression = expression_of(class_folder.name)
+            if expression is None:
+                raise InputError(
+                    f"fer2013: unknown class folder {class_folder}; "
+                    f"rename it to one of {', '.join(EXPRESSIONS)}, or move it away"
+                )
+            for name in pictures_under(class_folder):
+                path = class_folder / name
+                key = path.relative_to(root).as_posix()
+                records.append(FaceRecord(key, path, labels={"expression": expression}))
+    return records
+
+
+def _records_of_csv(path: Path, sides: tuple[str, ...]) -> list[FaceRecord]:
+    wanted = {usage.lower() for side in sides for usage in _USAGES[side]}
+    known = {usage.lower() for usages in _USAGES.values() for usage in usages} | {"privatetest"}
+    order = [EXPRESSIONS.index(name) for name in CSV_EMOTIONS]
+    records = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream)
+            header = [name.strip().lower() for name in next(reader, [])]
+            missing = [name for name in ("emotion", "pixels", "usage") if name not in header]
+            if missing:
+                raise InputError(
+                    f"{path}, line 1: column {missing[0]} is missing; "
+                    "the first line must name emotion,pixels,Usage"
+                )
+            emotion_at, pixels_at, usage_at = map(header.index, ("emotion", "pixels", "usage"))
+            for row in reader:
+                if not row:
+                    continue
+                line = reader.line_num
+                if len(row) != len(header):
+                    raise InputError(
+                        f"{path}, line {line}: {len(row)} columns instead of {len(header)}; "
+                        "mend or delete the line"
+                    )
+                usage = row[usage_at].strip()
+                if usage.lower() not in known:
+                    raise InputError(
+                        f"{path}, line {line}: unknown Usage '{usage[:40]}'; "
+                        "it must be Training, PublicTest or PrivateTest"
+                    )
+                if usage.lower() not in wanted:
+                    continue
+                emotion = row[emotion_at].strip()
+                if not (emotion.isascii() and emotion.isdigit() and int(emotion) < len(order)):
+                    raise InputError(
+                        f"{path}, line {line}: emotion '{emotion[:40]}' is not a number from 0 "
+                        f"to {len(order) - 1}; mend or delete the line"
+                    )
+                pixels = _pixels(row[pixels_at], path, line)
+                labels = {"expression": order[int(emotion)]}
+                records.append(FaceRecord(f"{usage}/{line:05d}", pixels, labels=labels))
+    except OSError as error:
+        raise InputError(f"fer2013: {path} can't be read ({error.strerror})") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a CSV text file ({error}); get it anew") from error
+    return records
+
+
+def _pixels(text: str, path: Path, line: int) -> np.ndarray:
+    try:
+        values = np.fromstring(text, dtype=np.int64, sep=" ")
+    except ValueError:
+        values = np.empty(0, dtype=np.int64)
+    if values.size != SIDE * SIDE or values.min() < 0 or values.max() > 255:
+        raise InputError(
+            f"{path}, line {line}: pixels must be {SIDE * SIDE} numbers from 0 to 255 with spaces "
+            "between; mend or delete the line"
+        )
+    return values.astype(np.uint8).reshape(SIDE, SIDE)

@@ -1,0 +1,41 @@
+"""Writing files so that a reader only ever sees a whole one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from ssl_faces.errors import InputError
+
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write `data` to a temporary name beside `path`, then rename it to `path`.
+
+    Raises:
+        InputError: the folder can't be written, or the disk is full; `path` is as it was.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise InputError(f"{path}: {write_failure(error)}") from error
+
+
+def write_failure(error: OSError) -> str:
+    """What went wrong with a write, and the mend."""
+    if error.errno in DISK_FULL:
+        return "the disk is full (or the file size limit reached); free some space and run again"
+    return f"can't be written ({error.strerror}); choose another folder or mend its permissions"

@@ -1,0 +1,1 @@
+"""Losses that FaceCycle needs and no library has; one a file."""

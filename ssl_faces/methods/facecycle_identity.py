@@ -1,0 +1,210 @@
+"""FaceCycle stage 2: the identity cycle, de-identity and re-identity.
+
+Chang, Chen, Chiu: Learning Facial Representations from the Cycle-consistency of Face, ICCV 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_faces.losses.gram import GramLoss
+from ssl_faces.losses.margin import MarginLoss
+from ssl_faces.losses.ssim import SSIMLoss
+from ssl_faces.losses.symmetry import SymmetryLoss
+from ssl_faces.methods.facecycle_motion import SIZES, FaceCycleMotion
+from ssl_faces.methods.learning_rate import adam
+from ssl_faces.methods.method import Method, read_checkpoint
+from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from ssl_faces.networks.renormaliser import ReNormaliser
+from ssl_faces.networks.warp import warp
+
+
+class IdentityCycle(NamedTuple):
+    """Everything stage 2 renders for N pictures."""
+
+    neutral: Tensor
+    mean_face: Tensor  # [1, 3, S, S], over all pictures of all devices
+    reidentified: Tensor
+    r5: Tensor  # warp(re-identified, inverse flow)
+    r6: Tensor  # generator(re-identified, inverse flow)
+
+
+def mean_over_devices(x: Tensor) -> Tensor:
+    """The mean of `x` [N, ...] over pictures and over all devices, [1, ...], with its gradient.
+
+    Every device must hold equally many pictures.
+    """
+    mean = x.mean(0, keepdim=True)
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        import torch.distributed.nn.functional as differentiable
+
+        mean = differentiable.all_reduce(mean) / dist.get_world_size()
+    return mean
+
+
+class FaceCycleIdentity(Method):
+    """Learns an identity code by taking people's identity out of neutral faces and back in.
+
+    The motion encoder, decoder and generator of stage 1 stay as they are.
+
+    Args:
+        motion_checkpoint: stage 1's checkpoint (`RUN/checkpoints/last.ckpt`).
+        perceptual_weight, ssim_weight, symmetry_weight, margin_weight: of the loss terms; pixel
+            L1 has 1.
+        margin: of the margin term.
+        betas: of Adam.
+        learning_rates: learning rate from each epoch on (the paper's schedule).
+        peak_learning_rate: if given, a cosine schedule with this peak replaces `learning_rates`.
+        warmup_steps: linear warm-up of the cosine schedule.
+
+    Raises:
+        InputError: the checkpoint can't be used.
+    """
+
+    name = "facecycle_identity"
+    encoder: FaceCycleEncoder
+
+    def __init__(
+        self,
+        motion_checkpoint: Path | str,
+        perceptual_weight: float = 0.01,
+        ssim_weight: float = 5.0,
+        symmetry_weight: float = 1.5,
+        margin_weight: float = 1.0,
+        margin: float = 0.1,
+        betas: tuple[float, float] = (0.5, 0.9),
+        learning_rates: dict[int, float] | None = None,
+        peak_learning_rate: float | None = None,
+        warmup_steps: int = 100,
+    ) -> None:
+        super().__init__()
+        motion_checkpoint = str(motion_checkpoint)
+        learning_rates = learning_rates or {0: 5e-5, 1: 1e-4, 10: 1e-5}
+        self.save_hyperparameters()
+        self.learning_rates = learning_rates
+        self.motion = load_motion(motion_checkpoint)
+        widths = SIZES[self.motion.hparams["size"]]
+        stage1 = self.motion.encoder
+        self.encoder = FaceCycleEncoder(**{**stage1.config, "identity": True})
+        self.encoder.motion = stage1.motion
+        assert self.encoder.identity is not None
+        self.identity = self.encoder.identity
+        self.renormaliser = ReNormaliser(
+            widths.generator, trunk_width=widths.trunk, code_dim=self.identity.code_dim
+        )
+        self.ssim = SSIMLoss()
+        self.gram = GramLoss()
+        self.symmetry = SymmetryLoss()
+        self.margin = MarginLoss(margin)
+
+    def train(self, mode: bool = True) -> FaceCycleIdentity:
+        super().train(mode)
+        self.motion.eval()
+        return self
+
+    def _coarse(self, x: Tensor) -> Tensor:
+        return self.motion.generator_trunk(x, ("relu3_1",))["relu3_1"]
+
+    def cycle(self, x: Tensor) -> tuple[IdentityCycle, dict[str, Tensor]]:
+        """The identity cycle of normalised pictures [N, 3, S, S], and its loss terms, unweighted.
+
+        Under DDP the mean face is the mean over the pictures of all devices.
+        """
+        with torch.no_grad():
+            maps = self.motion.maps(x)
+            _, inverse, neutral = self.motion.neutralise(x, maps)
+            target = self.motion.perceptual_maps(x, maps)
+        _, code = self.identity(x)
+        deidentified = self.renormaliser(self._coarse(neutral), code, "deidentify")
+        mean_face = mean_over_devices(deidentified.float())
+        # The mean face's trunk features are those of one picture, whatever the batch.
+        coarse = self._coarse(mean_face).expand(len(x), -1, -1, -1)
+        reidentified = self.renormaliser(coarse, code, "reidentify")
+        r5 = warp(reidentified, inverse, clamp=True)
+        r6 = self.motion.generator(self.motion.maps(reidentified), inverse)
+
+        pixel, ssim = F.l1_loss, self.ssim(torch.stack((r6.float(), r5)), x)
+        losses = {
+            "pixel": pixel(r6.float(), x)
+            + 0.8 * pixel(r5, x)
+            + pixel(reidentified.float(), neutral.float()),
+            "perceptual": self.gram(self.motion.trunk(torch.cat((r5, r6))), target),
+            "ssim": ssim[0] + 0.8 * ssim[1],
+            "symmetry": self.symmetry(reidentified.float()),
+            "margin": self.margin(mean_face, neutral.float()),
+        }
+        return IdentityCycle(neutral, mean_face, reidentified, r5, r6), losses
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of the loss terms."""
+        return (
+            losses["pixel"]
+            + self.hparams["perceptual_weight"] * losses["perceptual"]
+            + self.hparams["ssim_weight"] * losses["ssim"]
+            + self.hparams["symmetry_weight"] * losses["symmetry"]
+            + self.hparams["margin_weight"] * losses["margin"]
+        )
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        _, losses = self.cycle(self.motion.frames(batch))
+        total = self.total(losses)
+        self.log("loss", total, prog_bar=True)
+        self.log_dict({f"loss/{name}": value for name, value in losses.items()})
+        return total
+
+    def configure_optimizers(self) -> Any:
+        return adam(
+            self,
+            [p for p in self.parameters() if p.requires_grad],
+            self.hparams["betas"],
+            self.learning_rates,
+            self.hparams["peak_learning_rate"],
+            self.hparams["warmup_steps"],
+        )
+
+    @torch.no_grad()
+    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        x = self.motion.frames(batch)
+        cycle, _ = self.cycle(x)
+        show = self.encoder.denormalise
+        return {
+            "source": show(x),
+            "neutral": show(cycle.neutral),
+            "mean face": show(cycle.mean_face).expand_as(x),
+            "re-identified": show(cycle.reidentified),
+            "reconstruction": show(cycle.r6),
+            "warped back": show(cycle.r5),
+        }
+
+
+def load_motion(path: Path | str) -> FaceCycleMotion:
+    """Stage 1 as its checkpoint holds it, frozen.
+
+    Raises:
+        InputError: not a whole checkpoint of stage 1.
+    """
+    checkpoint = read_checkpoint(path, FaceCycleMotion.name)
+    settings = checkpoint["hyper_parameters"]
+    motion = FaceCycleMotion(
+        size=settings["size"],
+        input_size=settings["input_size"],
+        trunk_weights="random",  # the checkpoint holds the trunk's weights
+        trunk_training=settings["trunk_training"],
+        noise_std=settings["noise_std"],
+    )
+    try:
+        motion.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise InputError(
+            f"checkpoint {path}: its weights are not those of a {FaceCycleMotion.name} of size "
+            f"'{settings['size']}'; it was made by another version, train stage 1 again"
+        ) from error
+    motion.eval().requires_grad_(False)
+    return motion

@@ -1,0 +1,224 @@
+"""FaceCycle stage 1: the facial-motion cycle, de-expression and re-expression.
+
+Chang, Chen, Chiu: Learning Facial Representations from the Cycle-consistency of Face, ICCV 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_faces.losses.gram import GramLoss
+from ssl_faces.losses.ssim import SSIMLoss
+from ssl_faces.losses.symmetry import SymmetryLoss
+from ssl_faces.methods.learning_rate import adam
+from ssl_faces.methods.method import Method
+from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator
+from ssl_faces.networks.motion_decoder import MotionDecoder
+from ssl_faces.networks.trunk import LAYERS, Layer, VggTrunk
+from ssl_faces.networks.warp import inverse_flow, warp
+
+Size = Literal["paper", "small"]
+Maps = dict[Layer, Tensor]
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels and blocks of one size of FaceCycle's networks."""
+
+    encoder: int
+    decoder: int
+    generator: int
+    blocks: int
+    trunk: int
+
+
+SIZES: dict[Size, Widths] = {
+    "paper": Widths(encoder=64, decoder=64, generator=256, blocks=8, trunk=64),
+    "small": Widths(encoder=64, decoder=16, generator=32, blocks=4, trunk=8),
+}
+
+
+class MotionCycle(NamedTuple):
+    """Everything stage 1 renders for 2b pictures: first frames of b pairs, then second frames."""
+
+    flow: Tensor
+    inverse: Tensor
+    neutral: Tensor
+    direct: Tensor
+    r1: Tensor  # generator(neutral of the other frame, inverse flow)
+    r2: Tensor  # generator(the picture, no flow)
+    r3: Tensor  # warp(neutral of the other frame, inverse flow)
+    r4: Tensor  # warp(direct warp of the other frame, inverse flow)
+
+
+class FaceCycleMotion(Method):
+    """Learns an expression code by making faces neutral and expressive again.
+
+    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1], two pictures of one person each (or a
+    picture and its mirror image).
+
+    Args:
+        size: `paper` is the published architecture, `small` the same design for CPUs.
+        input_size: side of the pictures.
+        trunk_weights: VGG trunk of the generator and of the perceptual loss: `imagenet` (the
+            paper's), `random`, or a safetensors file.
+        trunk_training: `frozen` (the paper's) or `joint`: the generator gets a trunk of its own,
+            which starts from the same weights and is trained; the perceptual loss's stays frozen.
+        noise_std: noise beside the generator's warped maps.
+        perceptual_weight, ssim_weight, symmetry_weight: of the loss terms; pixel L1 has 1.
+        betas: of Adam.
+        learning_rates: learning rate from each epoch on (the paper's schedule).
+        peak_learning_rate: if given, a cosine schedule with this peak replaces `learning_rates`.
+        warmup_steps: linear warm-up of the cosine schedule.
+    """
+
+    name = "facecycle_motion"
+    encoder: FaceCycleEncoder
+
+    def __init__(
+        self,
+        size: Size = "paper",
+        input_size: int = 64,
+        trunk_weights: str = "imagenet",
+        trunk_training: Literal["frozen", "joint"] = "frozen",
+        noise_std: float = 1.0,
+        perceptual_weight: float = 0.01,
+        ssim_weight: float = 5.0,
+        symmetry_weight: float = 1.5,
+        betas: tuple[float, float] = (0.5, 0.999),
+        learning_rates: dict[int, float] | None = None,
+        peak_learning_rate: float | None = None,
+        warmup_steps: int = 100,
+    ) -> None:
+        super().__init__()
+        learning_rates = learning_rates or {0: 1e-5, 1: 5e-5, 20: 1e-5}
+        betas = (betas[0], betas[1])
+        self.save_hyperparameters()
+        self.learning_rates = learning_rates
+        widths = SIZES[size]
+        self.encoder = FaceCycleEncoder(widths.encoder, input_size=input_size)
+        self.decoder = MotionDecoder(widths.decoder, self.encoder.motion.code_dim)
+        self.generator = Generator(widths.generator, widths.blocks, widths.trunk, noise_std)
+        self.trunk = VggTrunk(trunk_weights, widths.trunk).freeze()
+        # With frozen weights one pass of the one trunk serves generator and perceptual loss.
+        self.generator_trunk = self.trunk
+        if trunk_training == "joint":
+            self.generator_trunk = VggTrunk(trunk_weights, widths.trunk, upto="relu3_1")
+        self.ssim = SSIMLoss()
+        self.gram = GramLoss()
+        self.symmetry = SymmetryLoss()
+
+    def maps(self, x: Tensor) -> Maps:
+        """The generator's maps of pictures `x`, and the perceptual loss's where they are shared."""
+        layers = LAYERS if self.generator_trunk is self.trunk else GENERATOR_LAYERS
+        return self.generator_trunk(x, layers)
+
+    def perceptual_maps(self, x: Tensor, maps: Maps) -> Maps:
+        """The perceptual loss's features of `x`, taken from `maps(x)` where they are the same."""
+        return maps if self.generator_trunk is self.trunk else self.trunk(x)
+
+    def neutralise(self, x: Tensor, maps: Maps) -> tuple[Tensor, Tensor, Tensor]:
+        """Flow and inverse flow [B, 2, 16, 16] and neutral face [B, 3, S, S] of `x`."""
+        _, code = self.encoder.motion(x)
+        flow = self.decoder(code)
+        return flow, inverse_flow(flow), self.generator(maps, flow)
+
+    def cycle(self, x: Tensor) -> tuple[MotionCycle, dict[str, Tensor]]:
+        """Both directions of the cycle for normalised frames `x` [2b, 3, S, S], and its losses.
+
+        Returns:
+            The rendered pictures, and the loss terms before their weights.
+        """
+        half = x.shape[0] // 2
+
+        def swap(t: Tensor) -> Tensor:
+            return t.roll(half, 0)
+
+        maps = self.maps(x)
+        flow, inverse, neutral = self.neutralise(x, maps)
+        neutral_maps = self.maps(neutral)
+        direct = warp(x, flow, clamp=True)
+        cycle = MotionCycle(
+            flow,
+            inverse,
+            neutral,
+            direct,
+            r1=self.generator({name: swap(neutral_maps[name]) for name in GENERATOR_LAYERS}, inverse),
+            r2=self.generator(maps),
+            r3=warp(swap(neutral), inverse, clamp=True),
+            r4=warp(swap(direct), inverse, clamp=True),
+        )
+        warped = self.trunk(torch.cat((cycle.r3, cycle.r4, cycle.r1)))
+        neutral_features = self.perceptual_maps(neutral, neutral_maps)
+        rendered = {name: torch.cat((neutral_features[name], warped[name])) for name in LAYERS}
+        target = self.perceptual_maps(x, maps)
+        return cycle, self._losses(x, cycle, rendered, target)
+
+    def _losses(
+        self, x: Tensor, cycle: MotionCycle, rendered: Mapping[Layer, Tensor], target: Maps
+    ) -> dict[str, Tensor]:
+        l1 = F.l1_loss
+        ssim = self.ssim(torch.stack((cycle.r1.float(), cycle.r2.float(), cycle.r4)), x)
+        return {
+            "pixel": l1(cycle.r1.float(), x)
+            + l1(cycle.r2.float(), x)
+            + l1(cycle.r3, x)
+            + 1.5 * l1(cycle.r4, x),
+            "perceptual": self.gram(rendered, target),
+            "ssim": ssim[0] + ssim[1] + 1.5 * ssim[2],
+            "symmetry": self.symmetry(cycle.neutral.float()) + 0.5 * self.symmetry(cycle.direct),
+        }
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of the loss terms."""
+        return (
+            losses["pixel"]
+            + self.hparams["perceptual_weight"] * losses["perceptual"]
+            + self.hparams["ssim_weight"] * losses["ssim"]
+            + self.hparams["symmetry_weight"] * losses["symmetry"]
+        )
+
+    def frames(self, batch: Mapping[str, Any]) -> Tensor:
+        """Normalised frames [2b, 3, S, S]: first frames of the pairs, then second frames."""
+        return self.encoder.normalise(batch["pairs"].transpose(0, 1).flatten(0, 1))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        _, losses = self.cycle(self.frames(batch))
+        total = self.total(losses)
+        self.log("loss", total, prog_bar=True)
+        self.log_dict({f"loss/{name}": value for name, value in losses.items()})
+        return total
+
+    def configure_optimizers(self) -> Any:
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return adam(
+            self,
+            trained,
+            self.hparams["betas"],
+            self.learning_rates,
+            self.hparams["peak_learning_rate"],
+            self.hparams["warmup_steps"],
+        )
+
+    @torch.no_grad()
+    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Pictures [2b, 3, S, S] in [0, 1] to look at, by name; `flow` is [2b, 2, 16, 16]."""
+        x = self.frames(batch)
+        cycle, _ = self.cycle(x)
+        show = self.encoder.denormalise
+        return {
+            "source": show(x),
+            "neutral": show(cycle.neutral),
+            "direct warp": show(cycle.direct),
+            "reconstruction": show(cycle.r1),
+            "warped back": show(cycle.r4),
+            "auto-encoded": show(cycle.r2),
+            "flow": cycle.flow,
+        }

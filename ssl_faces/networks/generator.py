@@ -1,0 +1,82 @@
+"""FaceCycle's generator: trunk maps, warped by a flow, to a face."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ssl_faces.networks.blocks import ResidualBlock, conv, double_size
+from ssl_faces.networks.trunk import Layer
+from ssl_faces.networks.warp import warp
+
+GENERATOR_LAYERS: tuple[Layer, ...] = ("relu2_1", "relu3_1")
+
+
+class MapNoise(nn.Module):
+    """Two convolutions of (unit normal noise + the map's global average): [B, C, H, W] to same."""
+
+    def __init__(self, channels: int, noise_std: float) -> None:
+        super().__init__()
+        self.noise_std = noise_std
+        self.layers = nn.Sequential(
+            conv(channels, channels), nn.ReLU(), conv(channels, channels), nn.ReLU()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((2, 3), keepdim=True)
+        if self.noise_std:
+            mean = mean + self.noise_std * torch.randn_like(x)
+        else:
+            mean = mean.expand_as(x)
+        return cast(Tensor, self.layers(mean))
+
+
+class Generator(nn.Module):
+    """Trunk maps of a picture and a flow to the moved face [B, 3, 4·h, 4·w] (normalised).
+
+    With the trunk up to conv3_1: 13.41 M parameters at the paper's width (FaceCycle, ICCV 2021).
+
+    Args:
+        width: channels of the residual blocks; half as many after each doubling of the size.
+        blocks: residual blocks.
+        trunk_width: width of the `VggTrunk` whose maps come in.
+        noise_std: standard deviation of the noise beside warped maps; 0 makes it deterministic.
+    """
+
+    def __init__(
+        self, width: int = 256, blocks: int = 8, trunk_width: int = 64, noise_std: float = 1.0
+    ) -> None:
+        super().__init__()
+        half, fine, coarse = width // 2, 2 * trunk_width, 4 * trunk_width
+        self.body = nn.Sequential(
+            conv(coarse, width), nn.ReLU(), *(ResidualBlock(width) for _ in range(blocks))
+        )
+        self.to_half = nn.Sequential(
+            double_size(width, half), nn.ReLU(), conv(half, half), nn.ReLU()
+        )
+        self.to_full = nn.Sequential(
+            double_size(half + fine, half), nn.ReLU(), conv(half, half), nn.ReLU()
+        )
+        self.to_rgb = conv(half, 3)
+        self.fine_noise = MapNoise(fine, noise_std)
+        self.coarse_noise = MapNoise(coarse, noise_std)
+
+    def forward(self, maps: dict[Layer, Tensor], flow: Tensor | None = None) -> Tensor:
+        """Render a face.
+
+        Args:
+            maps: relu2_1 and relu3_1 of the source picture.
+            flow: [B, 2, 16, 16]; None renders the source as it is (auto-encoding).
+        """
+        fine, coarse = maps["relu2_1"], maps["relu3_1"]
+        if flow is not None:
+            fine = self._moved(fine, flow, self.fine_noise)
+            coarse = self._moved(coarse, flow, self.coarse_noise)
+        half = self.to_half(self.body(coarse))
+        return cast(Tensor, self.to_rgb(self.to_full(torch.cat((fine, half), 1))))
+
+    @staticmethod
+    def _moved(x: Tensor, flow: Tensor, noise: MapNoise) -> Tensor:
+        return warp(x, flow).to(x.dtype) + noise(x)

@@ -1,0 +1,40 @@
+"""FaceCycle's motion decoder: expression code to the flow that de-expresses the face."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ssl_faces.networks.blocks import ChannelAttention, ResidualBlock, conv, init_facecycle, leaky
+
+
+class MotionDecoder(nn.Module):
+    """Code [B, code_dim] to flow [B, 2, 16, 16], x then y, in (-1, 1) normalised grid units.
+
+    A flow of 0 leaves the picture as it is; ±2 is a whole picture side. 3.00 M parameters at the
+    paper's width (FaceCycle, ICCV 2021).
+
+    Args:
+        width: channels of the last layer; the first ones have 4 times as many.
+        code_dim: length of the code.
+    """
+
+    def __init__(self, width: int = 64, code_dim: int = 256) -> None:
+        super().__init__()
+        w, w2, w4 = width, 2 * width, 4 * width
+        double = lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)  # noqa: E731
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(code_dim, w4 * 16, 1), nn.PixelShuffle(4), leaky()),
+            *(ChannelAttention(w4), conv(w4, w4), leaky(), double()),
+            *(conv(w4, w2), leaky(), ChannelAttention(w2), conv(w2, w2), leaky()),
+            *(ResidualBlock(w2), ResidualBlock(w2), double()),
+            *(conv(w2, w), leaky()),
+        )
+        self.flow = nn.Conv2d(w, 2, 1, bias=False)
+        self.apply(init_facecycle)
+        nn.init.normal_(self.flow.weight, 0.0, 0.05)
+
+    def forward(self, code: Tensor) -> Tensor:
+        return cast(Tensor, torch.tanh(self.flow(self.layers(code[..., None, None])).float()))

@@ -1,0 +1,44 @@
+"""FaceCycle's face encoder: picture to last conv map and code (motion and identity alike)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ssl_faces.networks.blocks import ChannelAttention, ResidualBlock, conv, init_facecycle, leaky
+
+
+class MotionEncoder(nn.Module):
+    """[B, 3, S, S] (ImageNet-normalised) to the conv map [B, 2·width, S/16, S/16] and the code.
+
+    4.24 M parameters at the paper's width of 64 and 64x64 pictures. The identity encoder has the
+    same architecture and its own weights (FaceCycle, ICCV 2021).
+
+    Args:
+        width: channels of the first layers; the later ones have 2 and 4 times as many.
+        code_dim: length of the code, whose values lie in (-1, 1).
+        input_size: side of the pictures, a multiple of 16.
+    """
+
+    def __init__(self, width: int = 64, code_dim: int = 256, input_size: int = 64) -> None:
+        super().__init__()
+        w, w2, w4 = width, 2 * width, 4 * width
+        self.convs = nn.Sequential(
+            *(conv(3, w, 7, 2), leaky(), conv(w, w), leaky()),
+            *(conv(w, w), leaky(), ChannelAttention(w), conv(w, w), leaky()),
+            *(conv(w, w2, 3, 2), leaky(), ChannelAttention(w2), conv(w2, w2), leaky()),
+            *(ResidualBlock(w2), ResidualBlock(w2)),
+            *(conv(w2, w2, 3, 2), leaky(), conv(w2, w2), leaky()),
+            *(conv(w2, w4, 3, 2), leaky(), conv(w4, w4), leaky()),
+            *(conv(w4, w4), leaky(), conv(w4, w2), leaky()),
+        )
+        self.map_dim = w2 * (input_size // 16) ** 2
+        self.code_dim = code_dim
+        self.code = nn.Sequential(
+            nn.Linear(self.map_dim, 512), leaky(), nn.Linear(512, code_dim), nn.Tanh()
+        )
+        self.apply(init_facecycle)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Conv map [B, 2·width, S/16, S/16] and code [B, code_dim] in (-1, 1)."""
+        conv_map = self.convs(x)
+        return conv_map, self.code(conv_map.flatten(1))

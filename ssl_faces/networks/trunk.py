@@ -1,0 +1,156 @@
+"""VGG-19's first nine convolutions: features for the generator and for the perceptual loss."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ssl_faces.errors import InputError
+
+Layer = Literal["relu2_1", "relu3_1", "relu4_1"]
+LAYERS: tuple[Layer, ...] = ("relu2_1", "relu3_1", "relu4_1")
+IMAGENET_WEIGHTS = "vgg19-dcbb9e9d.pth"
+IMAGENET_URL = f"https://download.pytorch.org/models/{IMAGENET_WEIGHTS}"
+
+# (name, output channels in units of width, whether a 2x2 max pool comes before it)
+_CONVS = (
+    ("conv1_1", 1, False),
+    ("conv1_2", 1, False),
+    ("conv2_1", 2, True),
+    ("conv2_2", 2, False),
+    ("conv3_1", 4, True),
+    ("conv3_2", 4, False),
+    ("conv3_3", 4, False),
+    ("conv3_4", 4, False),
+    ("conv4_1", 8, True),
+)
+_LAST_CONV: dict[Layer, str] = {
+    "relu2_1": "conv2_1",
+    "relu3_1": "conv3_1",
+    "relu4_1": "conv4_1",
+}
+
+
+class VggTrunk(nn.Module):
+    """VGG-19 up to relu4_1, giving relu2_1, relu3_1 and relu4_1 of [B, 3, S, S] pictures.
+
+    relu2_1 is [B, 2·width, S/2, S/2], relu3_1 [B, 4·width, S/4, S/4], relu4_1
+    [B, 8·width, S/8, S/8]. Pictures are ImageNet-normalised.
+
+    Args:
+        weights: `imagenet` (torchvision's VGG-19, width 64 only), `random` (He-normal, the same
+            draw in every process and run), or the path of a safetensors file saved from a trunk
+            of the same width.
+        width: channels of conv1; VGG-19 has 64.
+        upto: the last layer that is built; the generator needs no more than relu3_1.
+
+    Raises:
+        InputError: the weights can't be had, or don't fit.
+    """
+
+    def __init__(
+        self, weights: str = "imagenet", width: int = 64, upto: Layer = "relu4_1"
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.convs = nn.ModuleDict()
+        channels = 3
+        for name, factor, _ in _CONVS:
+            self.convs[name] = nn.Conv2d(channels, factor * width, 3, padding=1)
+            channels = factor * width
+            if name == _LAST_CONV[upto]:
+                break
+        if weights == "random":
+            self._init_random()
+        elif weights == "imagenet":
+            self._load_imagenet()
+        else:
+            self._load_file(Path(weights))
+
+    def forward(self, x: Tensor, layers: Iterable[Layer] = LAYERS) -> dict[Layer, Tensor]:
+        """The named layers of `x`, computed no further than the last of them needs."""
+        wanted = {_LAST_CONV[layer]: layer for layer in layers}
+        found: dict[Layer, Tensor] = {}
+        for name, _, pool in _CONVS:
+            if pool:
+                x = nn.functional.max_pool2d(x, 2)
+            x = nn.functional.relu(self.convs[name](x))
+            if name in wanted:
+                found[wanted[name]] = x
+                if len(found) == len(wanted):
+                    break
+        return found
+
+    def freeze(self) -> VggTrunk:
+        """Keep the weights as they are from now on; gradients still flow to the input."""
+        self.requires_grad_(False)
+        return self
+
+    def _init_random(self) -> None:
+        draw = torch.Generator().manual_seed(19)
+        with torch.no_grad():
+            for module in self.convs.values():
+                assert isinstance(module, nn.Conv2d) and module.bias is not None
+                fan_in = module.weight[0].numel()
+                module.weight.normal_(0, (2 / fan_in) ** 0.5, generator=draw)
+                module.bias.zero_()
+
+    def _load_imagenet(self) -> None:
+        if self.width != 64:
+            raise InputError(
+                f"weights: imagenet fits a trunk of width 64 only, not {self.width}; "
+                "set the trunk's width to 64, or its weights to 'random' or a file"
+            )
+        place = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_WEIGHTS
+        try:
+            if place.exists():
+                state = torch.load(place, map_location="cpu", weights_only=True)
+            else:
+                state = torch.hub.load_state_dict_from_url(
+                    IMAGENET_URL, map_location="cpu", check_hash=True, weights_only=True
+                )
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"VGG-19's ImageNet weights could not be loaded ({reason}); fetch {IMAGENET_URL} "
+                f"and put it at {place}, or set the trunk's weights to 'random' or to a file"
+            ) from error
+        positions = (0, 2, 5, 7, 10, 12, 14, 16, 19)  # of the convs in torchvision's `features`
+        for (name, _, _), position in zip(_CONVS, positions, strict=True):
+            if name in self.convs:
+                self.convs[name].load_state_dict(
+                    {
+                        key: state[f"features.{position}.{key}"]
+                        for key in ("weight", "bias")
+                    }
+                )
+
+    def _load_file(self, path: Path) -> None:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        if not os.path.exists(path):
+            raise InputError(
+                f"trunk weights {path}: no such file; give 'imagenet', 'random' or the path of a "
+                "safetensors file"
+            )
+        try:
+            state = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"trunk weights {path}: not a safetensors file ({error}); save the trunk with "
+                "safetensors.torch.save_file"
+            ) from error
+        own = self.state_dict()
+        fits = all(key in state and state[key].shape == own[key].shape for key in own)
+        if not fits:
+            raise InputError(
+                f"trunk weights {path}: not those of a VGG-19 trunk of width {self.width}; "
+                "set the trunk's width to the file's, or give another file"
+            )
+        self.load_state_dict({key: state[key] for key in own})

@@ -1,0 +1,415 @@
+"""Any picture becomes upright uint8 RGB, and anything else is a `BadPicture`."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ssl_faces.data.pictures import BACKGROUND, BadPicture, decode_picture
+
+# Pillow warns about broken EXIF and near-bombs; what counts here is what comes back.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:Image size")
+
+HEIGHT, WIDTH = 24, 40
+
+
+def colour_picture() -> np.ndarray:
+    """Smooth uint8 [24, 40, 3], different in every corner and channel."""
+    y, x = np.mgrid[0 : 1 : HEIGHT * 1j, 0 : 1 : WIDTH * 1j]
+    return np.stack([255 * x, 255 * y, 255 * (1 - x) * y], axis=2).round().astype(np.uint8)
+
+
+COLOUR = colour_picture()
+GREY = np.asarray(Image.fromarray(COLOUR).convert("L"))
+
+
+def encoded(picture: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def as_rgb(grey: np.ndarray) -> np.ndarray:
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def check_kind(pixels: np.ndarray) -> None:
+    assert pixels.dtype == np.uint8
+    assert pixels.ndim == 3
+    assert pixels.shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(encoded(COLOUR), COLOUR, id="RGB PNG"),
+        pytest.param(encoded(COLOUR, "BMP"), COLOUR, id="RGB BMP"),
+        pytest.param(encoded(COLOUR, "PPM"), COLOUR, id="RGB PPM"),
+        pytest.param(encoded(COLOUR, "TIFF"), COLOUR, id="RGB TIFF"),
+        pytest.param(encoded(COLOUR, "TIFF", compression="tiff_lzw"), COLOUR, id="LZW TIFF"),
+        pytest.param(encoded(COLOUR, "WEBP", lossless=True), COLOUR, id="RGB WebP"),
+        pytest.param(encoded(GREY), as_rgb(GREY), id="grey PNG"),
+        pytest.param(encoded(GREY, "PPM"), as_rgb(GREY), id="PGM"),
+        pytest.param(
+            encoded(Image.fromarray(GREY).convert("1")),
+            np.asarray(Image.fromarray(GREY).convert("1").convert("RGB")),
+            id="1 bit",
+        ),
+        pytest.param(
+            encoded(Image.fromarray(COLOUR).quantize(64)),
+            np.asarray(Image.fromarray(COLOUR).quantize(64).convert("RGB")),
+            id="palette PNG",
+        ),
+        pytest.param(
+            encoded(Image.fromarray(GREY), "GIF"),
+            as_rgb(GREY),
+            id="palette GIF",
+        ),
+    ],
+)
+def test_lossless_kinds_keep_every_pixel(data: bytes, expected: np.ndarray) -> None:
+    pixels = decode_picture(data)
+    check_kind(pixels)
+    np.testing.assert_array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(encoded(COLOUR, "JPEG", quality=95), COLOUR, id="RGB"),
+        pytest.param(
+            encoded(COLOUR, "JPEG", quality=95, progressive=True), COLOUR, id="progressive"
+        ),
+        pytest.param(encoded(GREY, "JPEG", quality=95), as_rgb(GREY), id="grey"),
+        pytest.param(
+            encoded(Image.fromarray(COLOUR).convert("CMYK"), "JPEG", quality=95), COLOUR, id="CMYK"
+        ),
+    ],
+)
+def test_jpeg_kinds_come_close(data: bytes, expected: np.ndarray) -> None:
+    pixels = decode_picture(data)
+    check_kind(pixels)
+    assert np.abs(pixels.astype(int) - expected).mean() < 3
+
+
+def test_a_file_decodes_as_its_bytes_do(tmp_path: Path) -> None:
+    file = tmp_path / "face.png"
+    file.write_bytes(encoded(COLOUR))
+    np.testing.assert_array_equal(decode_picture(file), COLOUR)
+
+
+def test_the_pixels_can_be_written_to() -> None:
+    for picture in (COLOUR, GREY):
+        decode_picture(encoded(picture))[0, 0] = 7  # raises if read-only
+
+
+def test_an_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert (decode_picture(data) == [255, 0, 0]).all()
+
+
+SIXTEEN_BIT = (np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) * 68).astype(np.uint16)  # to 65,212
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(encoded(SIXTEEN_BIT), id="PNG"),
+        pytest.param(encoded(SIXTEEN_BIT, "TIFF"), id="TIFF"),
+        pytest.param(encoded(SIXTEEN_BIT.astype(">u2"), "TIFF"), id="big-endian TIFF"),
+        pytest.param(
+            b"P5 %d %d 65535\n" % (WIDTH, HEIGHT) + SIXTEEN_BIT.astype(">u2").tobytes(), id="PGM"
+        ),
+    ],
+)
+def test_16_bit_grey_is_scaled_and_not_clipped(data: bytes) -> None:
+    pixels = decode_picture(data)
+    check_kind(pixels)
+    np.testing.assert_array_equal(pixels, as_rgb(np.round(SIXTEEN_BIT / 257).astype(np.uint8)))
+
+
+def test_16_bit_white_is_white() -> None:
+    assert (decode_picture(encoded(np.full((9, 9), 65535, np.uint16))) == 255).all()
+
+
+@pytest.mark.parametrize("values", [np.float32(0.5), np.int32(70_000), np.int32(-1)])
+def test_pixels_of_unknown_range_are_refused(values: np.generic) -> None:
+    with pytest.raises(BadPicture, match="save it as 8 or 16 bit"):
+        decode_picture(encoded(np.full((9, 9), values), "TIFF"))
+
+
+def transparent(mode: str) -> bytes:
+    """A picture of `mode`: red (or grey 76) left half, opaque; right half fully transparent."""
+    picture = Image.new("RGBA", (20, 10), (255, 0, 0, 255))
+    picture.paste((0, 0, 0, 0), (10, 0, 20, 10))
+    if mode == "RGBA":
+        return encoded(picture)
+    if mode == "LA":
+        return encoded(picture.convert("LA"))
+    if mode == "P, one colour":
+        indices = Image.new("P", (20, 10), 0)
+        indices.putpalette([255, 0, 0, 0, 255, 0])
+        indices.paste(1, (10, 0, 20, 10))
+        return encoded(indices, transparency=1)
+    if mode == "P, alpha of every colour":
+        indices = Image.new("P", (20, 10), 0)
+        indices.putpalette([255, 0, 0, 0, 255, 0])
+        indices.paste(1, (10, 0, 20, 10))
+        return encoded(indices, transparency=bytes([255, 0]))
+    if mode == "RGB with a transparent colour":
+        flat = Image.new("RGB", (20, 10), (255, 0, 0))
+        flat.paste((0, 255, 0), (10, 0, 20, 10))
+        return encoded(flat, transparency=(0, 255, 0))
+    assert mode == "L with a transparent grey"
+    grey = Image.new("L", (20, 10), 76)
+    grey.paste(9, (10, 0, 20, 10))
+    return encoded(grey, transparency=9)
+
+
+@pytest.mark.parametrize(
+    ("mode", "left"),
+    [
+        ("RGBA", [255, 0, 0]),
+        ("LA", [76, 76, 76]),
+        ("P, one colour", [255, 0, 0]),
+        ("P, alpha of every colour", [255, 0, 0]),
+        ("RGB with a transparent colour", [255, 0, 0]),
+        ("L with a transparent grey", [76, 76, 76]),
+    ],
+)
+def test_transparency_lies_over_mid_grey(mode: str, left: list[int]) -> None:
+    pixels = decode_picture(transparent(mode))
+    check_kind(pixels)
+    assert (pixels[:, :10] == left).all()
+    assert (pixels[:, 10:] == BACKGROUND).all()
+
+
+def test_half_transparent_is_half_the_background() -> None:
+    pixels = decode_picture(encoded(Image.new("RGBA", (9, 9), (255, 0, 100, 51))))
+    expected = 0.2 * np.array([255, 0, 100]) + 0.8 * BACKGROUND
+    assert np.abs(pixels - expected).max() <= 0.5
+
+
+# From the EXIF standard: which way the stored rows and columns lie in the upright picture.
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda a: a.swapaxes(0, 1)[::-1],
+}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = decode_picture(encoded(COLOUR, kind, exif=exif, quality=95))
+    expected = UPRIGHT[orientation](COLOUR)
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).mean() < 6
+
+
+def test_broken_exif_does_not_cost_the_picture() -> None:
+    exif = b"Exif\0\0II*\0\xff\xff\xff\x7f"
+    check_kind(decode_picture(encoded(COLOUR, "JPEG", exif=exif)))
+
+
+def test_at_least_decodes_smaller_but_never_below() -> None:
+    big = np.asarray(Image.fromarray(COLOUR).resize((640, 384), Image.Resampling.BICUBIC))
+    data = encoded(big, "JPEG", quality=95)
+    assert decode_picture(data).shape == (384, 640, 3)
+    assert decode_picture(data, at_least=96).shape == (96, 160, 3)
+    assert decode_picture(data, at_least=97).shape == (192, 320, 3)
+    assert decode_picture(data, at_least=5000).shape == (384, 640, 3)
+    small = np.asarray(Image.fromarray(big).resize((160, 96), Image.Resampling.BOX))
+    assert np.abs(decode_picture(data, at_least=96).astype(int) - small).mean() < 3
+
+
+def test_at_least_holds_for_a_turned_picture_too() -> None:
+    big = np.asarray(Image.fromarray(COLOUR).resize((640, 384), Image.Resampling.BICUBIC))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = decode_picture(encoded(big, "JPEG", quality=95, exif=exif), at_least=96)
+    assert pixels.shape == (160, 96, 3)
+    upright = UPRIGHT[6](big)
+    expected = np.asarray(Image.fromarray(upright).resize((96, 160), Image.Resampling.BOX))
+    assert np.abs(pixels.astype(int) - expected).mean() < 3
+
+
+def test_at_least_leaves_other_kinds_whole() -> None:
+    np.testing.assert_array_equal(decode_picture(encoded(COLOUR), at_least=8), COLOUR)
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG of some hundred bytes whose header claims width x height grey pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(10_000, 10_001), (14_000, 14_000), (60_000, 60_000), (2**31 - 1, 2**31 - 1)],
+)
+def test_a_huge_picture_is_refused_by_its_header(width: int, height: int) -> None:
+    # Were it decoded first, the reason would be that the pixels are missing.
+    with pytest.raises(BadPicture, match="100,000,000 pixels"):
+        decode_picture(png_claiming(width, height))
+
+
+@pytest.mark.parametrize("size", [(7, 100), (100, 7), (1, 1)])
+def test_a_tiny_picture_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(BadPicture, match="a side below 8 pixels"):
+        decode_picture(encoded(Image.new("RGB", size)))
+
+
+def test_the_shortest_side_allowed_is_decoded() -> None:
+    assert decode_picture(encoded(Image.new("L", (8, 8)))).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "0 bytes"),
+        (b"not a picture at all", "not a picture"),
+        (b"%PDF-1.4 ...", "not a picture"),
+        (b"\xff\xd8\xff", "truncated or broken|not a picture"),
+        (b"\x89PNG\r\n\x1a\n", "truncated or broken|not a picture"),
+    ],
+)
+def test_what_is_no_picture_says_so(data: bytes, reason: str) -> None:
+    with pytest.raises(BadPicture, match=reason):
+        decode_picture(data)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(BadPicture, match="No such file"):
+        decode_picture(tmp_path / "gone.jpg")
+    with pytest.raises(BadPicture, match="can't be read"):
+        decode_picture(tmp_path)
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(BadPicture, match="0 bytes"):
+        decode_picture(tmp_path / "empty.jpg")
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)
+
+WHOLE = {
+    "JPEG": encoded(NOISE, "JPEG"),
+    "progressive JPEG": encoded(NOISE, "JPEG", progressive=True),
+    "grey JPEG": encoded(NOISE[..., 0], "JPEG"),
+    "PNG": encoded(NOISE),
+    "GIF": encoded(NOISE[..., 0], "GIF"),
+    "BMP": encoded(NOISE, "BMP"),
+    "TIFF": encoded(NOISE, "TIFF"),
+    "deflated TIFF": encoded(NOISE, "TIFF", compression="tiff_adobe_deflate"),
+    "WebP": encoded(NOISE, "WEBP"),
+    "PPM": encoded(NOISE, "PPM"),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_truncated_file_is_never_filled_up(kind: str) -> None:
+    """However short it is cut: refused, or (a trailer alone was lost) all the pixels."""
+    data = WHOLE[kind]
+    whole = decode_picture(data)
+    refused = 0
+    cuts = range(1, len(data), max(1, len(data) // 150))
+    for cut in cuts:
+        try:
+            np.testing.assert_array_equal(decode_picture(data[:cut]), whole, err_msg=f"at {cut}")
+        except BadPicture:
+            refused += 1
+    assert refused >= 0.9 * len(cuts)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "grey JPEG", "PNG"])
+def test_a_tail_of_zeros_is_a_truncated_file(kind: str) -> None:
+    """What a full disk leaves of a file whose size was reserved beforehand."""
+    data = WHOLE[kind]
+    for share in (0.3, 0.6, 0.9, 0.99):
+        cut = int(share * len(data))
+        with pytest.raises(BadPicture, match="truncated"):
+            decode_picture(data[:cut] + bytes(len(data) - cut))
+
+
+def test_bytes_behind_the_picture_are_no_harm() -> None:
+    """Phones append videos and notes to their JPEGs."""
+    for kind in ("JPEG", "PNG"):
+        with_trailer = WHOLE[kind] + b"\0\0\0 ftypmp42 \xff\xda\xff\xd8\xff and more"
+        np.testing.assert_array_equal(decode_picture(with_trailer), decode_picture(WHOLE[kind]))
+
+
+def decodes_or_is_bad(data: bytes, at_least: int | None = None) -> None:
+    """Any other exception fails the test."""
+    try:
+        pixels = decode_picture(data, at_least=at_least)
+    except BadPicture:
+        return
+    check_kind(pixels)
+    assert min(pixels.shape[:2]) >= min(8, at_least or 8)
+
+
+quick = settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+
+STARTS = [b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"MM\0*"]
+STARTS += [b"P5 9 9 255\n", b"P3 ", b"RIFF\x24\0\0\0WEBPVP8 ", png_claiming(40, 40)[:33]]
+
+
+@quick
+@given(start=st.sampled_from(STARTS), rest=st.binary(max_size=300))
+def test_random_bytes_decode_or_are_bad(start: bytes, rest: bytes) -> None:
+    decodes_or_is_bad(start + rest)
+
+
+@quick
+@given(
+    kind=st.sampled_from(sorted(WHOLE)),
+    cut=st.floats(0, 1),
+    changes=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=12),
+    at_least=st.sampled_from([None, 8, 16]),
+)
+def test_corrupted_pictures_decode_or_are_bad(
+    kind: str, cut: float, changes: list[tuple[float, int]], at_least: int | None
+) -> None:
+    data = bytearray(WHOLE[kind])
+    for place, value in changes:
+        data[int(place * len(data))] = value
+    decodes_or_is_bad(bytes(data[: round(cut * len(data))]), at_least)
+
+
+@quick
+@given(
+    kind=st.sampled_from(sorted(WHOLE)),
+    changes=st.lists(st.tuples(st.integers(0, 120), st.integers(0, 255)), min_size=1, max_size=6),
+)
+def test_corrupted_headers_decode_or_are_bad(kind: str, changes: list[tuple[int, int]]) -> None:
+    data = bytearray(WHOLE[kind])
+    for place, value in changes:
+        data[place] = value
+    decodes_or_is_bad(bytes(data))

@@ -1,0 +1,442 @@
+"""Rendered faces: the same pixels every time, and labels that the pixels bear out."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from ssl_faces.data.faces import EXPRESSIONS, in_test_share
+from ssl_faces.data.synthetic import (
+    ACTION_UNITS,
+    CAMERA_DISTANCE,
+    EXPRESSION_UNITS,
+    FACTORS,
+    FOLDS,
+    RenderedFaces,
+    landmarks_3d,
+    mirrored,
+    project_landmarks,
+    render_faces,
+    sample_factors,
+)
+from ssl_faces.errors import InputError
+
+CALM = {"shift_x": 0.0, "shift_y": 0.0, "noise": 0.0, "gaze": 0.0}
+FRONTAL = {**CALM, "yaw": 0.0, "pitch": 0.0, "roll": 0.0}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def drawn(count: int, each: int = 1, seed: int = 3, **fixed: float) -> dict[str, Tensor]:
+    """Factors of `count` people with `each` expressions, some of them fixed."""
+    number = np.arange(count * each)
+    factors = sample_factors(seed, number // each, number % each, number % each)
+    return factors | {name: torch.full((count * each,), value) for name, value in fixed.items()}
+
+
+@pytest.fixture(scope="module")
+def everyone() -> RenderedFaces:
+    return RenderedFaces(count=2000, people=200, part="all", size=32)
+
+
+# The same picture, always.
+
+
+@pytest.mark.parametrize("size", [48, 27])
+def test_pixels_do_not_depend_on_the_batch_or_threads(size: int) -> None:
+    faces = RenderedFaces(count=90, people=30, part="all", size=size)
+    whole = faces.render_batch(range(90))
+    for batch in (1, 7):
+        parts = [faces.render_batch(range(90)[i : i + batch]) for i in range(0, 90, batch)]
+        assert torch.equal(torch.cat(parts), whole)
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(faces.render_batch(range(90)), whole)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_read_a_sample_and_a_copy_show_one_picture() -> None:
+    faces = RenderedFaces(count=40, people=10, part="all", size=48)
+    batch = faces.render_batch([5, 2])
+    assert batch.shape == (2, 3, 48, 48)
+    assert batch.dtype == torch.uint8
+    picture = faces.read(2, at_least=16)
+    assert picture.shape == (48, 48, 3)
+    assert picture.dtype == np.uint8
+    assert np.array_equal(picture, batch[1].permute(1, 2, 0).numpy())
+    assert torch.equal(faces[2]["image"], batch[1])
+    copy = pickle.loads(pickle.dumps(faces))
+    assert np.array_equal(copy.read(2), picture)
+    assert copy.records[2].key == faces.records[2].key
+
+
+def test_a_key_names_one_picture_whatever_set_it_is_listed_in() -> None:
+    large = RenderedFaces(count=600, people=60, part="all", size=32)
+    place = {record.key: i for i, record in enumerate(large.records)}
+    for other in (
+        RenderedFaces(count=600, people=60, part="test", size=32),
+        RenderedFaces(count=200, people=50, part="train", size=32),
+    ):
+        chosen = range(0, len(other), 9)
+        places = [place[other.records[i].key] for i in chosen]
+        assert torch.equal(other.render_batch(chosen), large.render_batch(places))
+        for i, j in zip(chosen, places, strict=True):
+            mine, theirs = other.records[i], large.records[j]
+            assert mine.person == theirs.person
+            assert mine.labels["expression"] == theirs.labels["expression"]
+            assert torch.allclose(mine.labels["pose"], theirs.labels["pose"])
+            assert torch.allclose(mine.labels["landmarks"], theirs.labels["landmarks"], atol=1e-3)
+            assert other.content_hash(i) == large.content_hash(j)
+
+
+def test_pictures_people_and_hashes_differ_by_index_size_and_seed(
+    everyone: RenderedFaces,
+) -> None:
+    pictures = everyone.render_batch(range(300)).flatten(1)
+    assert len(pictures.unique(dim=0)) == 300
+    hashes = {everyone.content_hash(i) for i in range(len(everyone))}
+    assert len(hashes) == len(everyone)
+    assert RenderedFaces(2000, 200, "all", size=48).content_hash(0) not in hashes
+    reseeded = RenderedFaces(count=2000, people=200, part="all", size=32, seed=1)
+    assert reseeded.content_hash(0) not in hashes
+    assert not torch.equal(reseeded.render_batch([0]), everyone.render_batch([0]))
+    assert not set(reseeded.people) & set(everyone.people)
+
+
+# Labels.
+
+
+def test_every_label_is_there_and_well_spread(everyone: RenderedFaces) -> None:
+    assert everyone.name == "rendered"
+    assert len(everyone) == 2000
+    assert "rendered_00012" in everyone.people
+    expressions = Counter(record.labels["expression"] for record in everyone.records)
+    assert set(expressions) == set(range(len(EXPRESSIONS)))
+    assert min(expressions.values()) > 0.8 * 2000 / 7
+    poses = torch.stack([record.labels["pose"] for record in everyone.records])
+    assert poses.dtype == torch.float32
+    for angle, limit in enumerate((60, 25, 25)):
+        assert poses[:, angle].abs().max() <= limit
+        assert poses[:, angle].min() < -0.8 * limit
+        assert poses[:, angle].max() > 0.8 * limit
+        assert abs(poses[:, angle].mean()) < 0.05 * limit
+    assert (torch.corrcoef(poses.T) - torch.eye(3)).abs().max() < 0.1
+    sample = everyone[7]
+    assert sample["landmarks"].shape == (68, 2)
+    assert sample["person"] == everyone.people.index(everyone.records[7].person or "")
+
+
+def test_people_have_several_pictures_with_several_expressions(everyone: RenderedFaces) -> None:
+    of_person: dict[str, list[int]] = {}
+    for record in everyone.records:
+        of_person.setdefault(record.person or "", []).append(record.labels["expression"])
+    assert len(of_person) == 200
+    assert {len(expressions) for expressions in of_person.values()} == {10}
+    assert {len(set(expressions)) for expressions in of_person.values()} == {7}
+
+
+def test_parts_share_no_person_and_make_up_the_whole(everyone: RenderedFaces) -> None:
+    train = RenderedFaces(count=2000, people=200, part="train", size=32)
+    test = RenderedFaces(count=2000, people=200, part="test", size=32)
+    assert not set(train.people) & set(test.people)
+    assert {*train.people, *test.people} == set(everyone.people)
+    keys = sorted(record.key for faces in (train, test) for record in faces.records)
+    assert keys == sorted(record.key for record in everyone.records)
+    assert all(in_test_share(person) for person in test.people)
+    assert train.held_out_people == test.held_out_people == frozenset(test.people)
+    assert train.pairs == test.pairs == everyone.pairs
+
+
+def test_pairs_are_balanced_and_their_folds_share_no_person() -> None:
+    test = RenderedFaces(count=2000, people=200, part="test", size=32)
+    person = {record.key: record.person for record in test.records}
+    assert len(set(test.pairs)) == len(test.pairs) > 500
+    assert {pair.fold for pair in test.pairs} == set(range(FOLDS))
+    people: dict[int, set[str | None]] = {fold: set() for fold in range(FOLDS)}
+    for pair in test.pairs:
+        assert pair.first != pair.second
+        assert pair.same == (person[pair.first] == person[pair.second])
+        people[pair.fold] |= {person[pair.first], person[pair.second]}
+    for one, other in combinations(people.values(), 2):
+        assert not one & other
+    assert set().union(*people.values()) == set(test.people)
+    for fold in range(FOLDS):
+        same = [pair.same for pair in test.pairs if pair.fold == fold]
+        assert sum(same) * 2 == len(same) > 0
+
+
+def test_too_few_people_make_no_pairs() -> None:
+    assert RenderedFaces(count=100, people=12, part="all", size=32).pairs == []
+
+
+# The pixels bear the labels out.
+
+
+def test_the_mirrored_face_is_the_mirrored_picture() -> None:
+    factors = drawn(30, each=2, noise=0.0)
+    picture, mirror = render_faces(factors), render_faces(mirrored(factors))
+    assert (mirror.flip(3).int() - picture.int()).abs().max() <= 1
+    # Without its pose the picture is another one: the comparison can fail.
+    turned = render_faces(mirrored(factors) | {"yaw": factors["yaw"]})
+    assert (turned.flip(3).int() - picture.int()).abs().float().mean() > 5
+
+
+def test_positive_yaw_looks_left_positive_pitch_down_positive_roll_clockwise() -> None:
+    nose, eyes, chin = 30, slice(36, 48), 8
+
+    def points(**pose: float) -> Tensor:
+        return project_landmarks(drawn(20, **(FRONTAL | pose)), 100)
+
+    straight, left = points(), points(yaw=40.0)
+    nose_beside_eyes = left[:, nose, 0] - left[:, eyes, 0].mean(1)
+    assert (nose_beside_eyes < -3).all()
+    assert ((straight[:, nose, 0] - straight[:, eyes, 0].mean(1)).abs() < 0.01).all()
+    down = points(pitch=20.0)
+    assert (down[:, nose, 1] - down[:, eyes, 1].mean(1) > 3).all()
+    assert (down[:, nose, 1] > straight[:, nose, 1] + 3).all()
+    leaning = points(roll=20.0)
+    assert (leaning[:, 42:48, 1].mean(1) > leaning[:, 36:42, 1].mean(1) + 3).all()
+    assert (leaning[:, chin, 0] < straight[:, chin, 0] - 3).all()
+
+
+def test_landmarks_are_the_3d_ones_through_the_stated_camera() -> None:
+    factors = drawn(30, each=3)
+    points = landmarks_3d(factors).double().numpy()
+    projected = project_landmarks(factors, 80).numpy()
+    for i in range(90):
+        f = {name: float(value[i]) for name, value in factors.items()}
+        yaw, pitch, roll = (math.radians(f[name]) for name in ("yaw", "pitch", "roll"))
+        x, y, z = points[i].T
+        y, z = y * math.cos(pitch) - z * math.sin(pitch), y * math.sin(pitch) + z * math.cos(pitch)
+        x, z = x * math.cos(yaw) - z * math.sin(yaw), x * math.sin(yaw) + z * math.cos(yaw)
+        x, y = x * math.cos(roll) + y * math.sin(roll), y * math.cos(roll) - x * math.sin(roll)
+        scale = f["zoom"] / (1 - z / CAMERA_DISTANCE)
+        across = 40 * (1 + x * scale + f["shift_x"]) - 0.5
+        down = 40 * (1 - y * scale - f["shift_y"]) - 0.5
+        assert np.abs(projected[i] - np.stack([across, down], 1)).max() < 1e-3
+
+
+def test_landmarks_mirror_with_the_picture() -> None:
+    factors = drawn(20, each=2)
+    ours, theirs = project_landmarks(factors, 64), project_landmarks(mirrored(factors), 64)
+    theirs[..., 0] = 63 - theirs[..., 0]
+    pairs = [*((i, 16 - i) for i in range(17)), *((17 + i, 26 - i) for i in range(10))]
+    pairs += [(i, i) for i in range(27, 31)] + [(31 + i, 35 - i) for i in range(5)]
+    pairs += [(36 + i, 45 - i) for i in range(4)] + [(40, 47), (41, 46), (46, 41), (47, 40)]
+    pairs += [(42 + i, 39 - i) for i in range(4)]
+    pairs += [(48 + i, 54 - i) for i in range(7)] + [(55 + i, 59 - i) for i in range(5)]
+    pairs += [(60 + i, 64 - i) for i in range(5)] + [(65 + i, 67 - i) for i in range(3)]
+    assert sorted(a for a, _ in pairs) == sorted(b for _, b in pairs) == list(range(68))
+    for ours_at, theirs_at in pairs:
+        assert (ours[:, ours_at] - theirs[:, theirs_at]).abs().max() < 1e-3
+
+
+def changed(factors: dict[str, Tensor], size: int, **change: Tensor | float) -> Tensor:
+    """Weight [N, S, S] of the pixels that a change of factors changes."""
+    values = {k: torch.as_tensor(v).expand(len(factors["yaw"])) for k, v in change.items()}
+    other = render_faces(factors | values, size).float()
+    return (render_faces(factors, size).float() - other).abs().sum(1)
+
+
+def centroid(weight: Tensor) -> Tensor:
+    """Weighted mean pixel (x, y) of each [S, S]: [N, 2]."""
+    grid = torch.arange(weight.shape[-1], dtype=torch.float32)
+    total = weight.sum((1, 2))
+    return torch.stack(
+        [(weight * grid).sum((1, 2)) / total, (weight * grid[:, None]).sum((1, 2)) / total], 1
+    )
+
+
+def test_eyes_are_where_the_landmarks_say_at_any_pose() -> None:
+    size = 128
+    straight_ahead = {**CALM, "glasses": 0.0, "hair_cover": 0.0, "lid_raise": 1.0}
+    factors = drawn(25, **straight_ahead)
+    factors["yaw"] = factors["yaw"] * 0.4  # so that neither iris is hidden by the nose
+    weight = changed(factors | {"iris_tone": torch.zeros(25)}, size, iris_tone=1.0)
+    eyes = project_landmarks(factors, size)[:, 36:48].unflatten(1, (2, 6)).mean(2)
+    apart = (eyes[:, 1] - eyes[:, 0]).norm(dim=1)
+    grid = torch.stack(torch.meshgrid(torch.arange(size), torch.arange(size), indexing="xy"), -1)
+    for eye in range(2):
+        near = (grid - eyes[:, eye, None, None]).norm(dim=-1) < 0.4 * apart[:, None, None]
+        assert ((weight * near).sum((1, 2)) > 0).all()
+        assert (centroid(weight * near) - eyes[:, eye]).norm(dim=1).max() < 2.0
+    assert factors["yaw"].abs().max() > 15
+    assert factors["pitch"].abs().max() > 15
+    assert factors["roll"].abs().max() > 15
+
+
+def test_lips_are_where_the_landmarks_say() -> None:
+    size = 128
+    factors = drawn(25, **CALM, lip_tone=0.0, lip_tighten=0.0, lip_fullness=0.06)
+    factors["yaw"] = factors["yaw"] * 0.4
+    weight = changed(factors, size, lip_tone=1.0) > 0
+    outer = project_landmarks(factors, size)[:, 48:60]
+    for i in range(25):
+        lip_pixels = weight[i].nonzero().flip(1).float()  # x, y
+        assert (lip_pixels > outer[i].amin(0) - 2.5).all()
+        assert (lip_pixels < outer[i].amax(0) + 2.5).all()
+        middles = outer[i, [2, 3, 4, 8, 9, 10]]
+        assert torch.cdist(middles, lip_pixels).amin(1).max() < 2.5
+
+
+def test_jaw_landmarks_are_near_the_outline() -> None:
+    size = 128
+    factors = drawn(30, **FRONTAL, hair_cover=0.0, background_value=0.3)
+    person = changed(factors, size, background_value=0.6) == 0
+    jaw = project_landmarks(factors, size)[:, [3, 4, 12, 13]]
+    for i in range(30):
+        for point, (x, y) in enumerate(jaw[i].tolist()):
+            columns = person[i, round(y)].nonzero()[:, 0]
+            outline = columns.min() if point < 2 else columns.max()
+            assert abs(outline - x) < 5
+
+
+def test_expression_changes_the_mouth_and_not_who_it_is() -> None:
+    size = 64
+    well_lit = {"zoom": 0.8, "ambient": 0.8, "exposure": 1.0, "melanin": 0.3, "beard": 0.0}
+    factors = drawn(20, **FRONTAL, **well_lit, **dict.fromkeys(ACTION_UNITS, 0.0))
+    points = project_landmarks(factors, size)
+    low, high = points[:, 48:68].amin(1) - 6, points[:, 48:68].amax(1) + 6
+    grid = torch.stack(torch.meshgrid(torch.arange(size), torch.arange(size), indexing="xy"), -1)
+    mouth = ((grid > low[:, None, None]) & (grid < high[:, None, None])).all(-1)
+    off_face = grid[..., 1] < points[:, 17:27, 1].amin(1)[:, None, None] - 16  # hair, background
+    assert off_face.any((1, 2)).all()
+    for name in ("happy", "surprise", "sad", "fear", "disgust"):
+        weight = changed(factors, size, **EXPRESSION_UNITS[name])
+        assert ((weight * mouth).sum((1, 2)) > mouth.sum((1, 2)) * 8).all(), name
+        assert (weight * off_face).max() < 12, name  # of 765; the jaw stretches the skull a little
+    person = {name for name, factor in FACTORS.items() if factor.of == "person"}
+    again = drawn(20, each=2)
+    assert all(torch.equal(again[name][0::2], again[name][1::2]) for name in person)
+    assert not any(
+        torch.equal(again[name][0::2], again[name][1::2]) for name in set(FACTORS) - person
+    )
+
+
+def test_smiles_lift_the_corners_and_surprise_opens_the_mouth() -> None:
+    def points(name: str) -> Tensor:
+        factors = drawn(20, **FRONTAL, **dict.fromkeys(ACTION_UNITS, 0.0))
+        units = {unit: torch.full((20,), value) for unit, value in EXPRESSION_UNITS[name].items()}
+        return project_landmarks(factors | units, 64)
+
+    def corner_drop(p: Tensor) -> Tensor:
+        return p[:, [48, 54], 1].mean(1) - p[:, [62, 66], 1].mean(1)
+
+    neutral = points("neutral")
+    assert (corner_drop(points("happy")) < corner_drop(neutral) - 2).all()
+    assert (corner_drop(points("sad")) > corner_drop(neutral) + 2).all()
+    gap = points("surprise")[:, 66, 1] - points("surprise")[:, 62, 1]
+    assert (gap > neutral[:, 66, 1] - neutral[:, 62, 1] + 3).all()
+    inner_brow = points("angry")[:, [21, 22], 1].mean(1) - neutral[:, [21, 22], 1].mean(1)
+    assert (inner_brow > 2).all()
+
+
+def test_pixels_tell_the_expression_of_unseen_people_and_people_apart() -> None:
+    factors = drawn(90, each=7, **FRONTAL)
+    grey = render_faces(factors, 32).float().mean(1)
+    expression = np.arange(630) % 7
+    pixels = StandardScaler().fit_transform(grey.flatten(1).numpy())
+    seen = np.arange(630) < 455  # by person
+    probe = LogisticRegression(C=1e-3, max_iter=60).fit(pixels[seen], expression[seen])
+    accuracy = probe.score(pixels[~seen], expression[~seen])
+    assert accuracy > 0.5  # chance: 0.14
+    # And not from anything but the face: a strip of background above it says nothing.
+    strip = StandardScaler().fit_transform(grey[:, :2].flatten(1).numpy())
+    probe = LogisticRegression(C=1e-3, max_iter=60).fit(strip[seen], expression[seen])
+    assert probe.score(strip[~seen], expression[~seen]) < 0.25
+
+
+def test_a_picture_twice_the_size_shows_the_same_face() -> None:
+    factors = drawn(30, noise=0.0)
+    small, large = render_faces(factors, 64).float(), render_faces(factors, 128).float()
+    halved = torch.nn.functional.avg_pool2d(large, 2)
+    assert (halved - small).abs().flatten(1).mean(1).max() < 3
+    strangers = (halved - small.roll(1, 0)).abs().flatten(1).mean(1)
+    assert strangers.min() > 6
+
+
+def test_what_is_not_given_takes_its_default() -> None:
+    assert torch.equal(
+        render_faces({"yaw": torch.tensor([20.0])}, 32),
+        render_faces(
+            {name: torch.tensor([factor.default]) for name, factor in FACTORS.items()}
+            | {"yaw": torch.tensor([20.0])},
+            32,
+        ),
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_renders_the_same_faces() -> None:
+    factors = drawn(64)
+    on_gpu = render_faces({name: value.cuda() for name, value in factors.items()})
+    difference = (on_gpu.cpu().int() - render_faces(factors).int()).abs()
+    assert (difference > 1).float().mean() < 1e-4
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ({"count": 0}, "count"),
+        ({"count": -5}, "count"),
+        ({"count": 10**12}, "count"),
+        ({"count": 10.5}, "count"),
+        ({"people": 0}, "people"),
+        ({"people": True}, "people"),
+        ({"count": 10, "people": 11}, "people=11 is more than count=10"),
+        ({"size": 0}, "size"),
+        ({"size": -64}, "size"),
+        ({"size": 10**5}, "size"),
+        ({"seed": -1}, "seed"),
+        ({"part": "validation"}, "part"),
+        ({"count": 5, "people": 1, "part": "test"}, "people=1"),
+    ],
+)
+def test_bad_arguments_are_named_in_one_sentence(arguments: dict, names: str) -> None:
+    with pytest.raises(InputError, match=names) as caught:
+        RenderedFaces(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("factors", "names"),
+    [
+        ({"yawn": torch.zeros(2)}, "'yawn'"),
+        ({"yaw": torch.zeros(2), "pitch": torch.zeros(3)}, "one value a face"),
+        ({"yaw": torch.zeros(2, 2)}, "one value a face"),
+        ({"yaw": torch.tensor([float("nan")])}, "'yaw'"),
+        ({"zoom": torch.tensor([float("inf")])}, "'zoom'"),
+    ],
+)
+def test_bad_factors_are_named(factors: dict[str, Tensor], names: str) -> None:
+    for function in (render_faces, project_landmarks, landmarks_3d):
+        with pytest.raises(InputError, match=names):
+            function(factors)
+
+
+def test_an_index_beyond_the_set_is_an_index_error(everyone: RenderedFaces) -> None:
+    with pytest.raises(IndexError):
+        everyone.render_batch([2000])
+    with pytest.raises(IndexError):
+        everyone[2000]
+    assert everyone.render_batch([]).shape == (0, 3, 32, 32)
