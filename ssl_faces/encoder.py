@@ -102,9 +102,10 @@ def save_encoder(encoder: FaceEncoder, directory: Path | str, card: dict[str, An
         "feature_dims": encoder.feature_dims,
         "parameters": sum(p.numel() for p in encoder.parameters()),
     }
+    card_text = json.dumps(card, indent=2) + "\n"
     # The card goes last: a folder with a card has its weights.
     replace_file(directory / WEIGHTS_FILE, save(weights))
-    replace_file(directory / CARD_FILE, (json.dumps(card, indent=2) + "\n").encode())
+    replace_file(directory / CARD_FILE, card_text.encode())
     return directory
 
 
@@ -148,7 +149,7 @@ def _read_card(path: Path) -> dict[str, Any]:
         card = json.loads(path.read_text())
         if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
             raise ValueError("no 'config'")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not an encoder's card ({error}); save the encoder again with save_encoder"
         ) from error
@@ -157,7 +158,7 @@ def _read_card(path: Path) -> dict[str, Any]:
 
 def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:
     name = card.get("encoder")
-    if name not in ENCODERS:
+    if not isinstance(name, str) or name not in ENCODERS:
         raise InputError(
             f"{path}: unknown encoder '{name}'; this version knows {', '.join(sorted(ENCODERS))}"
         )
@@ -167,7 +168,7 @@ def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:
         torch.manual_seed(seed)
         try:
             encoder: FaceEncoder = encoder_class(**card["config"])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{path}: its 'config' does not fit encoder '{name}' ({error}); "
                 "save the encoder again with save_encoder"

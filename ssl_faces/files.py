@@ -15,6 +15,8 @@ DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 def replace_file(path: Path, data: bytes) -> None:
     """Write `data` to a temporary name beside `path`, then rename it to `path`.
 
+    Failed or interrupted, it leaves nothing behind.
+
     Raises:
         InputError: the folder can't be written, or the disk is full; `path` is as it was.
     """
@@ -28,10 +30,12 @@ def replace_file(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        temporary = None
     except OSError as error:
+        raise InputError(f"{path}: {write_failure(error)}") from error
+    finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
-        raise InputError(f"{path}: {write_failure(error)}") from error
 
 
 def write_failure(error: OSError) -> str:

@@ -32,7 +32,7 @@ def fast_bfloat16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     info = Path("/proc/cpuinfo")
-    return info.exists() and "amx_bf16" in info.read_text()
+    return info.exists() and re.search("amx_bf16|avx512_bf16", info.read_text()) is not None
 
 
 class _Parser(LightningArgumentParser):

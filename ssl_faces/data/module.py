@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from ssl_faces.data.discover import default_data_root, find_face_sets
 from ssl_faces.data.faces import FaceSet, Skipped
 from ssl_faces.data.packing import PackedFaces, pack
 from ssl_faces.data.pairs import PairBatch, PairBatches
+from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.synthetic import RenderedFaces
 from ssl_faces.errors import InputError
 
@@ -67,6 +69,10 @@ class FaceDataModule(pl.LightningDataModule):
             raise InputError(f"data.batch_size: {batch_size}; give at least 1 pair")
         if not 0 <= flip_share <= 1:
             raise InputError(f"data.flip_share: {flip_share}; give a probability from 0 to 1")
+        if seed < 0:
+            raise InputError(f"data.seed: {seed}; give a whole number from 0")
+        if sets is not None and not sets:
+            raise InputError("data.sets: no face set in it; name at least one, or leave it out")
         self.root = root
         self.sets = sets
         self.rendered = rendered
@@ -140,8 +146,12 @@ class FaceDataModule(pl.LightningDataModule):
         hashes: set[str] = set()
         for faces in sets:
             test = faces.test_part()
-            if test is not None:
-                hashes |= {test.content_hash(i).hex() for i in range(len(test))}
+            if test is None:
+                continue
+            for i in range(len(test)):
+                # A picture that can't be read is none that a probe could test on.
+                with contextlib.suppress(BadPicture):
+                    hashes.add(test.content_hash(i).hex())
         return frozenset().union(*(faces.held_out_people for faces in sets)), hashes
 
     def _keep(
@@ -241,7 +251,8 @@ class FaceDataModule(pl.LightningDataModule):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         changed = [k for k, v in self._order().items() if state["order"].get(k) != v]
         if changed:
-            was = ", ".join(f"{k} {state['order'].get(k)} (now {self._order()[k]})" for k in changed)
+            now = self._order()
+            was = ", ".join(f"{k} {state['order'].get(k)} (now {now[k]})" for k in changed)
             raise InputError(
                 f"the checkpoint can't be resumed with other data settings: it has {was}; "
                 "set them back, or start a new run with another --out"

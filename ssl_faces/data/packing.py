@@ -78,7 +78,7 @@ def pack(faces: FaceSet, size: int, cache: Path | None = None, workers: int = 4)
         images = np.load(path, mmap_mode="r", allow_pickle=False)
         if len(images) != len(about["records"]):
             raise ValueError("array and list differ in length")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: a broken pack ({error}); delete it and its .json, and run again"
         ) from error
@@ -134,6 +134,7 @@ def _write(faces: FaceSet, size: int, path: Path, workers: int) -> None:
                 f"{faces.name}: none of its {len(faces)} pictures can be decoded "
                 f"({skipped[0].key}: {skipped[0].reason}); check that they are whole"
             )
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         temporary = None
     except OSError as error:

@@ -53,9 +53,7 @@ class VggTrunk(nn.Module):
         InputError: the weights can't be had, or don't fit.
     """
 
-    def __init__(
-        self, weights: str = "imagenet", width: int = 64, upto: Layer = "relu4_1"
-    ) -> None:
+    def __init__(self, weights: str = "imagenet", width: int = 64, upto: Layer = "relu4_1") -> None:
         super().__init__()
         self.width = width
         self.convs = nn.ModuleDict()
@@ -95,7 +93,8 @@ class VggTrunk(nn.Module):
         draw = torch.Generator().manual_seed(19)
         with torch.no_grad():
             for module in self.convs.values():
-                assert isinstance(module, nn.Conv2d) and module.bias is not None
+                assert isinstance(module, nn.Conv2d)
+                assert module.bias is not None
                 fan_in = module.weight[0].numel()
                 module.weight.normal_(0, (2 / fan_in) ** 0.5, generator=draw)
                 module.bias.zero_()
@@ -107,6 +106,7 @@ class VggTrunk(nn.Module):
                 "set the trunk's width to 64, or its weights to 'random' or a file"
             )
         place = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET_WEIGHTS
+        positions = (0, 2, 5, 7, 10, 12, 14, 16, 19)  # of the convs in torchvision's `features`
         try:
             if place.exists():
                 state = torch.load(place, map_location="cpu", weights_only=True)
@@ -114,21 +114,20 @@ class VggTrunk(nn.Module):
                 state = torch.hub.load_state_dict_from_url(
                     IMAGENET_URL, map_location="cpu", check_hash=True, weights_only=True
                 )
+            own = self.state_dict()
+            for (name, _, _), position in zip(_CONVS, positions, strict=True):
+                for key in ("weight", "bias") if name in self.convs else ():
+                    value = state.get(f"features.{position}.{key}")
+                    if value is None or value.shape != own[f"convs.{name}.{key}"].shape:
+                        raise ValueError(f"{name} is not in the file, or not of VGG-19's shape")
+                    own[f"convs.{name}.{key}"] = value
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
                 f"VGG-19's ImageNet weights could not be loaded ({reason}); fetch {IMAGENET_URL} "
                 f"and put it at {place}, or set the trunk's weights to 'random' or to a file"
             ) from error
-        positions = (0, 2, 5, 7, 10, 12, 14, 16, 19)  # of the convs in torchvision's `features`
-        for (name, _, _), position in zip(_CONVS, positions, strict=True):
-            if name in self.convs:
-                self.convs[name].load_state_dict(
-                    {
-                        key: state[f"features.{position}.{key}"]
-                        for key in ("weight", "bias")
-                    }
-                )
+        self.load_state_dict(own)
 
     def _load_file(self, path: Path) -> None:
         from safetensors import SafetensorError

@@ -53,7 +53,9 @@ def warp(x: Tensor, flow: Tensor, *, clamp: bool = False) -> Tensor:
 def inverse_flow(flow: Tensor) -> Tensor:
     """First-order inverse of `flow` [B, 2, h, w]: the flow warped by itself, clamped, negated.
 
-    Exact for translations; for a smooth flow of amplitude a and gradient g the error is of the
-    order a·g² (one fixed-point step of u⁻¹(y) = -u(y + u⁻¹(y)) starting at -u, mirrored).
+    FaceCycle's (ICCV 2021). Exact for translations, where they stay inside the picture; it is 0
+    where the flow leaves it. Warped by a flow u of amplitude a and gradient g (largest norm of its
+    Jacobian), then by this, a point lands at most 2·a·g off (at most a·g by -u itself); the exact
+    inverse solves v(p) = -u(p + v(p)).
     """
     return -warp(flow, flow).clamp(-1, 1)

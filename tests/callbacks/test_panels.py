@@ -1,0 +1,234 @@
+"""Picture panels: size, labels, flows in colour, and when they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ssl_faces.callbacks.panels import LABEL_WIDTH, PanelWriter, contact_sheet, panel
+from ssl_faces.methods.method import Method
+
+SIDE = 16
+
+
+def flat(*levels: float, side: int = SIDE) -> Tensor:
+    """One flat grey picture a level, [N, 3, side, side]."""
+    return torch.tensor(levels).view(-1, 1, 1, 1).expand(-1, 3, side, side)
+
+
+def pixels(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture).astype(int)
+
+
+def cells(picture: Image.Image, rows: int, columns: int, left: int = 0) -> np.ndarray:
+    """The pictures in a grid with frames of 2 pixels: [rows, columns, SIDE, SIDE, 3]."""
+    whole = pixels(picture)
+    step = SIDE + 2
+    # Each row of a panel is a grid of its own, with a frame above and below.
+    height = whole.shape[0] // rows if left else step
+    return np.stack(
+        [
+            np.stack(
+                [
+                    whole[
+                        r * height + 2 : r * height + 2 + SIDE,
+                        left + c * step + 2 : left + c * step + 2 + SIDE,
+                    ]
+                    for c in range(columns)
+                ]
+            )
+            for r in range(rows)
+        ]
+    )
+
+
+def test_one_row_a_kind_and_one_column_a_face() -> None:
+    sheet = panel({"source": flat(0, 0.2, 0.4), "neutral": flat(0.6, 0.8, 1.0)})
+    assert sheet.mode == "RGB"
+    assert sheet.size == (LABEL_WIDTH + 3 * (SIDE + 2) + 2, 2 * (SIDE + 4))
+    found = cells(sheet, 2, 3, LABEL_WIDTH)
+    expected = np.array([[0, 51, 102], [153, 204, 255]])
+    assert (found == expected[:, :, None, None, None]).all()
+
+
+def test_colours_and_places_are_kept() -> None:
+    picture = torch.rand(2, 3, SIDE, SIDE)
+    found = cells(panel({"source": picture}), 1, 2, LABEL_WIDTH)[0]
+    expected = (255 * picture).round().permute(0, 2, 3, 1).numpy()
+    assert np.abs(found - expected).max() == 0
+
+
+def ink_by_row(sheet: Image.Image, rows: int) -> list[int]:
+    """Dark pixels of the label of each row."""
+    labels = pixels(sheet)[:, :LABEL_WIDTH]
+    return [int((row < 128).all(-1).sum()) for row in np.split(labels, rows)]
+
+
+def test_each_row_is_labelled_on_white() -> None:
+    rows = {
+        "i": flat(0.5),
+        "reconstruction": flat(0.5),
+        "": flat(0.5),
+        "flow": torch.zeros(1, 2, 4, 4),
+    }
+    sheet = panel(rows)
+    short, long, none, flow = ink_by_row(sheet, 4)
+    assert 0 < short < flow < long
+    assert none == 0
+    labels = pixels(sheet)[:, :LABEL_WIDTH]
+    assert (labels == 255).mean() > 0.7
+
+
+def test_labels_say_the_names() -> None:
+    same = [ink_by_row(panel({name: flat(0.5)}), 1) for name in ("source", "source", "neutral")]
+    assert same[0] == same[1] != same[2]
+
+
+def test_the_labels_of_both_stages_fit_beside_the_pictures() -> None:
+    """None of a panel's pictures is written over: a black label would show on white ones."""
+    for name in ("reconstruction", "auto-encoded", "warped back", "de-identified", "re-identified"):
+        sheet = panel({name: flat(1.0, 1.0)})
+        assert (pixels(sheet)[:, LABEL_WIDTH - 2 :] == 255).all(), name
+
+
+def test_flows_are_shown_in_colour() -> None:
+    flow = torch.zeros(4, 2, 4, 4)
+    flow[0, 0], flow[1, 0], flow[2, 1] = 0.5, -0.5, 0.5
+    sheet = panel({"flow": flow, "source": flat(0.1, 0.2, 0.3, 0.4)})
+    assert sheet.size == (LABEL_WIDTH + 4 * (SIDE + 2) + 2, 2 * (SIDE + 4))
+    right, left, down, still = cells(sheet, 2, 4, LABEL_WIDTH)[0]
+    for one in (right, left, down):
+        assert (one == one[0, 0]).all(), "a flat flow is one colour"
+        assert np.ptp(one[0, 0]) > 100, "no grey"
+    assert np.ptp(still[0, 0]) < 10, "no flow has no colour"
+    for one, other in ((right, left), (right, down), (left, down)):
+        assert np.abs(one[0, 0] - other[0, 0]).max() > 100
+    assert (cells(sheet, 2, 4, LABEL_WIDTH)[1] == cells(sheet, 2, 4, LABEL_WIDTH)[1, ..., :1]).all()
+
+
+def test_a_weaker_flow_is_paler() -> None:
+    flow = torch.zeros(2, 2, 4, 4)
+    flow[0, 0], flow[1, 0] = 1.0, 0.3
+    strong, weak = cells(panel({"source": flat(0, 0), "flow": flow}), 2, 2, LABEL_WIDTH)[1]
+    assert np.ptp(strong[0, 0]) > np.ptp(weak[0, 0]) + 50
+
+
+def test_pictures_of_a_method_in_training_are_shown() -> None:
+    """In half precision, with gradients."""
+    picture = flat(0.5, 0.25).bfloat16().requires_grad_()
+    found = cells(panel({"source": picture}), 1, 2, LABEL_WIDTH)
+    assert (found[0, 0] == 128).all()
+    assert (found[0, 1] == 64).all()
+
+
+# Contact sheets ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "grid"),
+    [(9, None, (3, 3)), (10, None, (3, 4)), (6, 6, (1, 6)), (6, 2, (3, 2)), (2, None, (1, 2))],
+)
+def test_contact_sheet_is_one_grid(count: int, columns: int | None, grid: tuple[int, int]) -> None:
+    rows, across = grid
+    sheet = contact_sheet(flat(*(i / 10 for i in range(count))), columns)
+    assert sheet.size == (across * (SIDE + 2) + 2, rows * (SIDE + 2) + 2)
+    found = cells(sheet, rows, across).reshape(rows * across, SIDE, SIDE, 3)
+    for i in range(rows * across):
+        assert (found[i] == (round(25.5 * i) if i < count else 255)).all()
+
+
+def test_contact_sheet_takes_bytes() -> None:
+    images = torch.randint(0, 256, (4, 3, SIDE, SIDE), dtype=torch.uint8)
+    found = cells(contact_sheet(images), 2, 2).reshape(4, SIDE, SIDE, 3)
+    np.testing.assert_array_equal(found, images.permute(0, 2, 3, 1).numpy())
+    assert pixels(contact_sheet(images)).tolist() == pixels(contact_sheet(images / 255)).tolist()
+
+
+# The callback -----------------------------------------------------------------------------------
+
+
+class Grey(Method):
+    """Learns one number, and shows pictures of it."""
+
+    name = "grey"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(0.2))
+        self.draws: list[float] = []
+        self.shown: list[float] = []
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        self.draws.append(torch.rand(1).item())
+        return (self.level - 1) ** 2
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([self.level], lr=0.1)
+
+    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        self.shown.append(torch.rand(1).item())
+        return {"source": batch["pairs"][:, 0], "level": batch["pairs"][:, 1] * self.level}
+
+
+class Faces(pl.LightningDataModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        return DataLoader(torch.zeros(7, 1))  # type: ignore[arg-type]
+
+    def sample(self, count: int) -> dict[str, Any]:
+        self.asked.append(count)
+        return {"pairs": torch.ones(count, 2, 3, SIDE, SIDE), "seed": 0}
+
+
+def fit(*callbacks: pl.Callback) -> tuple[Grey, Faces]:
+    torch.manual_seed(1)
+    method, faces = Grey(), Faces()
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+    )
+    trainer.fit(method, faces)
+    return method, faces
+
+
+@pytest.mark.parametrize(
+    ("every", "steps"), [(3, [3, 6, 7]), (7, [7]), (0, [7]), (100, [7]), (1, list(range(1, 8)))]
+)
+def test_panels_are_written_every_so_often_and_at_the_end(
+    tmp_path: Path, every: int, steps: list[int]
+) -> None:
+    writer = PanelWriter(tmp_path / "run", every, pairs=3)
+    method, faces = fit(writer)
+    names = [f"step_{step:07d}.png" for step in steps]
+    assert [path.name for path in writer.written] == names
+    assert sorted(path.name for path in (tmp_path / "run" / "panels").iterdir()) == names
+    assert faces.asked == [3] * len(steps)
+    levels = []
+    for path in writer.written:
+        sheet = Image.open(path)
+        assert sheet.size == (LABEL_WIDTH + 3 * (SIDE + 2) + 2, 2 * (SIDE + 4))
+        levels.append(int(cells(sheet, 2, 3, LABEL_WIDTH)[1, 0, 0, 0, 0]))
+    assert levels == sorted(set(levels)), "of the weights at that step"
+    assert levels[-1] == round(255 * method.level.item())
+    assert len(set(method.shown)) == 1, "the same noise each time"
+
+
+def test_panels_do_not_change_what_training_draws(tmp_path: Path) -> None:
+    assert fit(PanelWriter(tmp_path, 2))[0].draws == fit()[0].draws

@@ -1,0 +1,178 @@
+"""Augmentation: mild, in range, alike for both frames where it must be, repeatable."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_faces.data.augment import PairAugmentation
+
+SIZE = 32
+
+
+def plain(**kwargs: float) -> PairAugmentation:
+    """Crop and flip only, bar what is asked for."""
+    return PairAugmentation(SIZE, **{"jitter": 0.0, "hue": 0.0, "jitter_share": 0.0, **kwargs})  # type: ignore[arg-type]
+
+
+def twice(pictures: Tensor) -> Tensor:
+    """Pairs of a picture and itself: [b, 3, S, S] to [b, 2, 3, S, S]."""
+    return pictures[:, None].expand(-1, 2, -1, -1, -1).contiguous()
+
+
+def ramps(count: int) -> Tensor:
+    """Red rises from left to right and green from top to bottom, 0 to 1; blue is 0.5."""
+    line = torch.linspace(0, 1, SIZE)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    return torch.stack((x, y, torch.full_like(x, 0.5))).expand(count, -1, -1, -1)
+
+
+def flipped(frames: Tensor) -> Tensor:
+    """Whether red falls from left to right."""
+    return frames[..., 0, :, : SIZE // 2].mean((-2, -1)) > frames[..., 0, :, SIZE // 2 :].mean(
+        (-2, -1)
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_shape_type_and_range(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    pairs = torch.rand(8, 2, 3, SIZE, SIZE)
+    pairs[:2], pairs[2:4] = 0, 1
+    if dtype == torch.uint8:
+        pairs = (255 * pairs).to(torch.uint8)
+    augmented = PairAugmentation(SIZE)(pairs)
+    assert augmented.shape == pairs.shape
+    assert augmented.dtype == torch.float32
+    assert augmented.min() >= 0
+    assert augmented.max() <= 1
+    assert augmented[4:].std() > 0.1
+
+
+def test_strong_jitter_stays_in_range() -> None:
+    torch.manual_seed(0)
+    augmented = plain(jitter=0.9, hue=0.4, jitter_share=1.0)(torch.rand(16, 2, 3, SIZE, SIZE))
+    assert augmented.min() >= 0
+    assert augmented.max() <= 1
+
+
+def test_bytes_and_their_fractions_are_augmented_alike() -> None:
+    pairs = torch.randint(0, 256, (4, 2, 3, SIZE, SIZE), dtype=torch.uint8)
+    augmentation, results = PairAugmentation(SIZE), []
+    for given in (pairs, pairs.float() / 255):
+        torch.manual_seed(3)
+        results.append(augmentation(given))
+    torch.testing.assert_close(*results)
+
+
+def test_pictures_are_not_changed() -> None:
+    pairs = torch.rand(4, 2, 3, SIZE, SIZE)
+    before = pairs.clone()
+    PairAugmentation(SIZE)(pairs)
+    assert torch.equal(pairs, before)
+
+
+def test_the_seed_decides() -> None:
+    pairs, augmentation = torch.rand(8, 2, 3, SIZE, SIZE), PairAugmentation(SIZE)
+    results = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        results.append(augmentation(pairs))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
+    assert (results[0] - results[2]).abs().max() > 0.05
+
+
+def test_a_fresh_augmentation_draws_the_same() -> None:
+    """A resumed run makes a new one."""
+    pairs, used, results = torch.rand(8, 2, 3, SIZE, SIZE), PairAugmentation(SIZE), []
+    used(pairs)
+    for augmentation in (used, PairAugmentation(SIZE)):
+        torch.manual_seed(1)
+        results.append(augmentation(pairs))
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
+def test_no_gradient_is_kept() -> None:
+    assert not PairAugmentation(SIZE)(
+        torch.rand(1, 2, 3, SIZE, SIZE).requires_grad_()
+    ).requires_grad
+
+
+def test_both_frames_are_flipped_alike_half_of_the_time() -> None:
+    torch.manual_seed(0)
+    frames = flipped(plain()(twice(ramps(400))))
+    assert torch.equal(frames[:, 0], frames[:, 1])
+    # 400 draws of one half: 50 is five standard deviations.
+    assert abs(int(frames[:, 0].sum()) - 200) < 50
+
+
+def test_an_unlike_pair_stays_unlike() -> None:
+    """A picture and its mirror image are still one each way round."""
+    torch.manual_seed(0)
+    pairs = torch.stack((ramps(50), ramps(50).flip(-1)), 1)
+    frames = flipped(plain()(pairs))
+    assert torch.equal(frames[:, 0], ~frames[:, 1])
+
+
+def test_the_crop_is_near_the_whole_picture() -> None:
+    """A side is cut by 5 % at most, so no point moves by more than that (and half a pixel)."""
+    torch.manual_seed(0)
+    augmented = plain()(twice(ramps(200)))
+    upright = torch.where(flipped(augmented)[..., None, None, None], augmented.flip(-1), augmented)
+    moved = (upright - ramps(200)[:, None]).abs()
+    assert moved[:, :, :2].max() <= 0.05 + 0.5 / (SIZE - 1)
+    assert moved[:, :, 2].max() < 1e-5, "no border shows"
+    assert moved[:, :, :2].amax((2, 3, 4)).max() > 0.02, "some picture does move"
+
+
+def test_the_crop_is_drawn_once_a_picture() -> None:
+    torch.manual_seed(0)
+    augmented = plain()(twice(ramps(100)))
+    apart = (augmented[:, 0] - augmented[:, 1]).abs().amax((1, 2, 3))
+    assert (apart > 1e-3).float().mean() > 0.5
+
+
+def test_a_crop_of_one_leaves_the_picture() -> None:
+    torch.manual_seed(0)
+    pairs = twice(ramps(20))
+    augmented = plain(crop=(1.0, 1.0))(pairs)  # type: ignore[arg-type]
+    upright = torch.where(flipped(augmented)[..., None, None, None], augmented.flip(-1), augmented)
+    torch.testing.assert_close(upright, pairs, rtol=0, atol=1e-4)
+
+
+def flat(*rgb: float, count: int = 200) -> Tensor:
+    return torch.tensor(rgb).view(1, 3, 1, 1).expand(count, 3, SIZE, SIZE)
+
+
+def test_the_jitter_is_drawn_once_a_pair() -> None:
+    torch.manual_seed(0)
+    augmented = PairAugmentation(SIZE, jitter_share=1.0)(twice(flat(0.5, 0.4, 0.3)))
+    torch.testing.assert_close(augmented[:, 0], augmented[:, 1], rtol=0, atol=1e-5)
+    colours = augmented[:, 0].mean((-2, -1))
+    assert colours.std(0).min() > 1e-3, "another one for each pair"
+
+
+def test_the_jitter_is_mild() -> None:
+    """Brightness, contrast and saturation by 5 % each and hue by 1 % of the circle."""
+    torch.manual_seed(0)
+    colour = torch.tensor([0.5, 0.4, 0.3])
+    augmented = PairAugmentation(SIZE, jitter_share=1.0)(twice(flat(0.5, 0.4, 0.3)))
+    moved = (augmented.mean((-2, -1)) - colour).abs()
+    assert moved.max() < 0.08
+    assert moved.max() > 0.01
+
+
+def test_the_jitter_meets_its_share_of_the_pairs() -> None:
+    torch.manual_seed(0)
+    augmented = PairAugmentation(SIZE, jitter_share=0.8)(twice(flat(0.5, 0.4, 0.3, count=400)))
+    colour = torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)
+    changed = (augmented[:, 0] - colour).abs().amax((1, 2, 3)) > 1e-4
+    # 400 draws of 0.8: 40 is five standard deviations.
+    assert abs(int(changed.sum()) - 320) <= 40
+
+
+def test_without_jitter_colours_stay() -> None:
+    torch.manual_seed(0)
+    augmented = plain()(twice(flat(0.5, 0.4, 0.3)))
+    torch.testing.assert_close(augmented, twice(flat(0.5, 0.4, 0.3)), rtol=0, atol=1e-5)

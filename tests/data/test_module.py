@@ -1,0 +1,619 @@
+"""The data module: what it leaves out, what it says of it, and the batches it makes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ssl_faces.data import (
+    LFW,
+    FaceSet,
+    Fer2013,
+    PictureFolder,
+    UTKFace,
+    YouTubeKeypoints,
+    in_test_share,
+)
+from ssl_faces.data.module import FaceDataModule
+from ssl_faces.data.synthetic import RenderedFaces
+from ssl_faces.errors import InputError
+
+NAMES = [f"Person_{i}" for i in range(40)]
+TESTED = [name for name in NAMES if in_test_share(name)]
+TRAINED = [name for name in NAMES if not in_test_share(name)]
+"""By the YouTube keypoints' rule for people."""
+
+
+def message_of(call: Any, *args: object, **kwargs: object) -> str:
+    """The text of the InputError of a call; one sentence, on one line."""
+    with pytest.raises(InputError) as caught:
+        call(*args, **kwargs)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def put_picture(path: Path, seed: int, size: int = 16) -> Path:
+    """A PNG of noise that no other seed gives."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.getvalue())
+    return path
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def fer2013(root: Path) -> Path:
+    for i, usage in enumerate(("Training", "PublicTest")):
+        for k, name in enumerate(("angry", "happy")):
+            for n in range(3):
+                put_picture(root / usage / name / f"{n}.png", 100 * i + 10 * k + n)
+    return root
+
+
+def lfw(root: Path, people: dict[str, int], tested: tuple[str, str]) -> Path:
+    seed = 1000
+    for person, count in people.items():
+        for n in range(1, count + 1):
+            put_picture(root / person / f"{person}_{n:04d}.png", seed := seed + 1)
+    first, second = tested
+    (root / "pairs.txt").write_text(f"1\t1\n{first}\t1\t2\n{first}\t1\t{second}\t1\n")
+    return root
+
+
+def utkface(root: Path, count: int = 40) -> Path:
+    for i in range(count):
+        put_picture(root / f"{i + 1}_0_0_2017{i:04d}.png", 2000 + i)
+    return root
+
+
+def youtube(root: Path, people: dict[str, int]) -> Path:
+    landmarks = [f"{axis}{i}" for i in range(68) for axis in "xy"]
+    lines = [",".join(["image", "person", "yaw", "pitch", "roll", "reprojection_px", *landmarks])]
+    seed = 3000
+    for person, count in people.items():
+        for n in range(count):
+            put_picture(root / "images" / f"{person}_{n}.png", seed := seed + 1)
+            lines.append(",".join([f"{person}_{n}.png", person, *["1"] * 140]))
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Packs of made-up faces go beside them, not to the user's cache."""
+    if "real_data" not in request.fixturenames:
+        request.getfixturevalue("monkeypatch").setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The four sets. One person of each kind is in LFW and in the YouTube keypoints:
+
+    tested by both, by LFW alone, by YouTube alone, by neither.
+    """
+    root = tmp_path / "data"
+    fer2013(root / "fer")
+    lfw(
+        root / "lfw",
+        {TESTED[0]: 2, TRAINED[0]: 2, TESTED[1]: 2, TRAINED[1]: 2, TRAINED[2]: 1},
+        tested=(TESTED[0], TRAINED[0]),
+    )
+    utkface(root / "utk")
+    youtube(
+        root / "youtube",
+        {TESTED[0]: 1, TRAINED[0]: 2, TESTED[1]: 2, TRAINED[1]: 3, TESTED[2]: 1, TRAINED[3]: 1},
+    )
+    return root
+
+
+def ready(root: Path | None = None, **kwargs: Any) -> FaceDataModule:
+    data = FaceDataModule(root, **{"batch_size": 4, "size": 16, **kwargs})
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def keys_of(data: FaceDataModule, name: str) -> set[str]:
+    keys = [key for found, key, _ in data.trained_on() if found == name]
+    assert len(keys) == len(set(keys))
+    return set(keys)
+
+
+def about(data: FaceDataModule, name: str) -> dict[str, Any]:
+    (found,) = [d for d in data.description if d["name"] == name]
+    return found
+
+
+# What is left out -------------------------------------------------------------------------------
+
+
+def test_test_parts_and_test_people_are_left_out(root: Path) -> None:
+    data = ready(root)
+    assert keys_of(data, "fer2013") == {
+        f"Training/{name}/{n}.png" for name in ("angry", "happy") for n in range(3)
+    }
+    # LFW's own test people, and the one whom the YouTube keypoints test.
+    assert keys_of(data, "lfw") == {
+        f"{TRAINED[1]}/{TRAINED[1]}_0001.png",
+        f"{TRAINED[1]}/{TRAINED[1]}_0002.png",
+        f"{TRAINED[2]}/{TRAINED[2]}_0001.png",
+    }
+    # The YouTube keypoints' own, and the one whom LFW tests.
+    assert keys_of(data, "youtube_keypoints") == {
+        *(f"{TRAINED[1]}_{n}.png" for n in range(3)),
+        f"{TRAINED[3]}_0.png",
+    }
+    pictures = {path.name for path in (root / "utk").iterdir()}
+    tested = {name for name in pictures if in_test_share(digest(root / "utk" / name))}
+    assert keys_of(data, "utkface") == pictures - tested
+    assert 0 < len(tested) < len(pictures)
+
+
+def test_it_says_what_it_left_out(root: Path) -> None:
+    data = ready(root)
+    assert {d["name"]: d["pictures"] for d in data.description} == {
+        name: len(keys_of(data, name))
+        for name in ("fer2013", "lfw", "utkface", "youtube_keypoints")
+    }
+    assert all(d["part"] == "train" for d in data.description)
+    assert about(data, "lfw") == {
+        "name": "lfw",
+        "part": "train",
+        "pictures": 3,
+        "left_out_as_copies_of_test_pictures": 0,
+        "left_out_as_pictures_of_test_people": 2,
+        "skipped": 0,
+        "pairs": "pictures of one person, or mirror images",
+    }
+    assert about(data, "youtube_keypoints")["left_out_as_pictures_of_test_people"] == 2
+    assert about(data, "utkface")["pairs"] == "mirror images"
+
+
+def test_byte_identical_copies_of_test_pictures_are_left_out(root: Path) -> None:
+    public = root / "fer" / "PublicTest" / "angry" / "0.png"
+    copies = [
+        root / "fer" / "Training" / "happy" / "copy.png",
+        root / "lfw" / TRAINED[2] / f"{TRAINED[2]}_0002.png",
+        root / "youtube" / "images" / f"{TRAINED[3]}_0.png",
+    ]
+    for copy in copies:
+        copy.write_bytes(public.read_bytes())
+    data = ready(root)
+    assert digest(public) not in {row[2] for row in data.trained_on()}
+    assert "Training/happy/copy.png" not in keys_of(data, "fer2013")
+    for name in ("fer2013", "lfw", "youtube_keypoints"):
+        assert about(data, name)["left_out_as_copies_of_test_pictures"] == 1
+    assert about(data, "utkface")["left_out_as_copies_of_test_pictures"] == 0
+    assert len(keys_of(data, "fer2013")) == 6
+
+
+def test_trained_on_gives_the_hashes_of_the_files(root: Path) -> None:
+    folders = {
+        "fer2013": root / "fer",
+        "lfw": root / "lfw",
+        "utkface": root / "utk",
+        "youtube_keypoints": root / "youtube" / "images",
+    }
+    rows = ready(root).trained_on()
+    assert rows
+    for name, key, found in rows:
+        assert found == digest(folders[name] / key)
+
+
+def test_everything_is_trained_on_when_asked(root: Path) -> None:
+    data = ready(root, leave_out_tests=False)
+    assert {d["name"]: (d["part"], d["pictures"]) for d in data.description} == {
+        "fer2013": ("all", 12),
+        "lfw": ("all", 9),
+        "utkface": ("all", 40),
+        "youtube_keypoints": ("all", 10),
+    }
+    assert len(data.trained_on()) == 71
+
+
+def test_test_parts_are_left_out_of_a_set_given_whole(root: Path) -> None:
+    """By content and by person, whatever part the set given is."""
+    sets: list[FaceSet] = [
+        Fer2013(root / "fer", "all"),
+        LFW(root / "lfw", "all"),
+        UTKFace(root / "utk", "all"),
+        YouTubeKeypoints(root / "youtube", "all"),
+    ]
+    whole, usual = ready(sets=sets), ready(root)
+    assert sorted(whole.trained_on()) == sorted(usual.trained_on())
+
+
+def test_a_test_picture_that_cannot_be_read_is_no_obstacle(root: Path) -> None:
+    usual = ready(root).trained_on()
+    (root / "fer" / "PublicTest" / "angry" / "9.png").symlink_to(root / "nowhere.png")
+    (root / "lfw" / TRAINED[0] / f"{TRAINED[0]}_0009.png").symlink_to(root / "nowhere.png")
+    assert ready(root).trained_on() == usual
+
+
+def test_pictures_that_cannot_be_used_are_listed(root: Path) -> None:
+    (root / "fer" / "Training" / "angry" / "0.png").write_bytes(b"no picture")
+    put_picture(root / "utk" / "39_0_2017.png", 1)
+    data = ready(root)
+    assert sorted((name, item.key) for name, item in data.skipped) == [
+        ("fer2013", "Training/angry/0.png"),
+        ("utkface", "39_0_2017.png"),
+    ]
+    assert about(data, "fer2013")["skipped"] == about(data, "utkface")["skipped"] == 1
+    assert "Training/angry/0.png" not in keys_of(data, "fer2013")
+    assert len(keys_of(data, "fer2013")) == 5
+
+
+def test_a_skipped_picture_does_not_shift_the_people(root: Path) -> None:
+    """An early picture of either set with people can't be decoded."""
+    lfw_first, youtube_first = f"{TRAINED[1]}/{TRAINED[1]}_0001.png", f"{TRAINED[0]}_0.png"
+    (root / "lfw" / lfw_first).write_bytes(b"no picture")
+    (root / "youtube" / "images" / youtube_first).write_bytes(b"no picture")
+    data = ready(root, batch_size=1, flip_share=0.0)
+    assert {item.key for _, item in data.skipped} == {lfw_first, youtube_first}
+    assert len(keys_of(data, "lfw")) == 3 - 1
+    assert len(keys_of(data, "youtube_keypoints")) == 4, "LFW tests that person"
+    people = {key.rpartition("/")[2].rpartition("_")[0] for key in keys_of(data, "lfw")}
+    people |= {key.rpartition("_")[0] for key in keys_of(data, "youtube_keypoints")}
+    assert people == {TRAINED[1], TRAINED[2], TRAINED[3]}
+    for first, second, mirrored in met(data):
+        names = [one[1].rpartition("/")[2].rpartition("_")[0] for one in (first, second)]
+        if first[0] in ("lfw", "youtube_keypoints"):
+            assert names[0] == names[1]
+            assert mirrored == (names[0] != TRAINED[1])
+
+
+def test_setting_up_twice_changes_nothing(root: Path) -> None:
+    data = ready(root)
+    rows, said = data.trained_on(), list(data.description)
+    data.setup("fit")
+    assert data.trained_on() == rows
+    assert data.description == said
+    assert data.skipped == []
+
+
+# Sets given one by one, plain folders, rendered faces -------------------------------------------
+
+
+def album(root: Path, people: int = 5, each: int = 3) -> Path:
+    for person in range(people):
+        for n in range(each):
+            put_picture(root / f"p{person}" / f"{n}.png", 10 * person + n)
+    return root
+
+
+def test_a_plain_folder_is_trained_on_whole(tmp_path: Path) -> None:
+    data = ready(album(tmp_path / "album"))
+    assert keys_of(data, "album") == {f"p{p}/{n}.png" for p in range(5) for n in range(3)}
+    assert about(data, "album")["part"] == "all"
+    assert about(data, "album")["pairs"] == "mirror images"
+
+
+def test_sets_given_one_by_one(tmp_path: Path) -> None:
+    album(tmp_path / "album")
+    faces = PictureFolder(tmp_path / "album", people_from_folders=True, name="mine")
+    data = ready(tmp_path / "not-looked-at", sets=[faces])
+    assert len(keys_of(data, "mine")) == 15
+    assert about(data, "mine")["pairs"] == "pictures of one person, or mirror images"
+
+
+def test_no_set_at_all(tmp_path: Path) -> None:
+    assert "data.sets" in message_of(ready, sets=[])
+
+
+@pytest.mark.parametrize("name", ["gone", "empty"])
+def test_a_folder_without_faces(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    data = FaceDataModule(tmp_path / name)
+    assert str(tmp_path / name) in message_of(data.prepare_data)
+    assert str(tmp_path / name) in message_of(data.setup)
+
+
+def test_rendered_faces_where_there_are_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / "gone"))
+    with caplog.at_level(logging.WARNING):
+        data = ready(rendered=300)
+    assert f"no faces at {tmp_path / 'gone'}: training on rendered ones" in caplog.text
+    (faces,) = data.face_sets
+    assert isinstance(faces, RenderedFaces)
+    assert len(data.trained_on()) == len(faces)
+    assert faces.part == "train"
+    assert not set(faces.people) & faces.held_out_people
+
+
+def test_faces_of_the_default_root(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SSL_FACES_DATA", str(root))
+    data = ready()
+    assert sorted(data.trained_on()) == sorted(ready(root).trained_on())
+    assert "rendered" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"batch_size": 0}, "data.batch_size: 0; give at least 1"),
+        ({"batch_size": -3}, "data.batch_size: -3"),
+        ({"flip_share": 1.5}, "data.flip_share: 1.5; give a probability from 0 to 1"),
+        ({"flip_share": -0.1}, "data.flip_share: -0.1"),
+        ({"seed": -1}, "data.seed: -1"),
+    ],
+)
+def test_settings_out_of_range(arguments: dict[str, Any], reason: str) -> None:
+    assert reason in message_of(FaceDataModule, **arguments)
+
+
+def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
+    data = ready(album(tmp_path / "album"), batch_size=16)
+    text = message_of(data.train_dataloader)
+    assert "15 pictures are fewer than one batch of 16 pairs on 1 device(s)" in text
+    assert "lower data.batch_size" in text
+    assert len(ready(tmp_path / "album", batch_size=15).train_dataloader()) == 1
+
+
+# Batches ----------------------------------------------------------------------------------------
+
+
+def pictures_by_bytes(data: FaceDataModule) -> dict[bytes, tuple[str, str]]:
+    """(set, key) of each packed picture, by its pixels."""
+    return {
+        np.asarray(packed.images[i]).tobytes(): (faces.name, faces.records[index].key)
+        for faces, packed in zip(data.face_sets, data.packs, strict=True)
+        for i, index in enumerate(packed.records)
+    }
+
+
+def who(picture: torch.Tensor, known: dict[bytes, tuple[str, str]]) -> tuple[tuple[str, str], bool]:
+    """(set, key) of a picture of a pair, and whether it is mirrored."""
+    upright = known.get(picture.contiguous().numpy().tobytes())
+    if upright is not None:
+        return upright, False
+    return known[picture.flip(-1).contiguous().numpy().tobytes()], True
+
+
+def met(data: FaceDataModule) -> list[tuple[tuple[str, str], tuple[str, str], bool]]:
+    known, rows = pictures_by_bytes(data), []
+    for batch in data.train_dataloader():
+        for first, second in batch["pairs"]:
+            rows.append((who(first, known)[0], *who(second, known)))
+    return rows
+
+
+def test_an_epoch_is_the_pictures_that_are_trained_on(root: Path) -> None:
+    data = ready(root, batch_size=1)
+    firsts = [first for first, _, _ in met(data)]
+    assert sorted(firsts) == sorted((name, key) for name, key, _ in data.trained_on())
+
+
+def test_pairs_cross_sets_by_name(root: Path) -> None:
+    """Person 1 has pictures in LFW and among the YouTube keypoints."""
+    data = ready(root, batch_size=1, flip_share=0.0)
+    partners: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for epoch in range(12):
+        loader = data.train_dataloader()
+        loader.dataset.epoch = epoch
+        known = pictures_by_bytes(data)
+        for batch in loader.dataset:
+            first, second = batch["pairs"][0]
+            partners.setdefault(who(first, known)[0], set()).add(who(second, known)[0])
+    shared = {
+        *(("lfw", f"{TRAINED[1]}/{TRAINED[1]}_000{n}.png") for n in (1, 2)),
+        *(("youtube_keypoints", f"{TRAINED[1]}_{n}.png") for n in range(3)),
+    }
+    for picture, found in partners.items():
+        if picture in shared:
+            assert found <= shared - {picture}
+        else:
+            assert found == {picture}
+    crossing = [
+        p for p in shared if {name for name, _ in partners[p]} == {"lfw", "youtube_keypoints"}
+    ]
+    assert crossing
+
+
+def test_without_people_all_pairs_are_mirror_images(root: Path) -> None:
+    data = ready(root, batch_size=1, use_people=False, flip_share=0.0)
+    assert all(first == second and mirrored for first, second, mirrored in met(data))
+    assert {d["pairs"] for d in data.description} == {"mirror images"}
+
+
+def test_the_seed_decides_the_batches(root: Path) -> None:
+    def seeds(seed: int) -> list[int]:
+        return [batch["seed"] for batch in ready(root, seed=seed).train_dataloader()]
+
+    assert seeds(1) == seeds(1)
+    assert not set(seeds(1)) & set(seeds(2))
+
+
+def test_augmentation_follows_the_batch_alone(root: Path) -> None:
+    data = ready(root)
+    batch = next(iter(data.train_dataloader()))
+    results = []
+    for seed, given in ((0, batch), (1, batch), (0, {**batch, "seed": batch["seed"] + 1})):
+        torch.manual_seed(seed)
+        results.append(data.on_after_batch_transfer(given, 0))
+        results[-1]["draw"] = torch.rand(1).item()  # type: ignore[typeddict-unknown-key]
+    torch.testing.assert_close(results[0]["pairs"], results[1]["pairs"], rtol=0, atol=0)
+    assert results[0]["draw"] == results[1]["draw"] != results[2]["draw"]  # type: ignore[typeddict-item]
+    assert (results[0]["pairs"] - results[2]["pairs"]).abs().max() > 0.05
+    assert results[0]["pairs"].shape == (4, 2, 3, 16, 16)
+    assert results[0]["pairs"].dtype == torch.float32
+    assert results[0]["seed"] == batch["seed"]
+
+
+@pytest.mark.parametrize("count", [1, 6, 100])
+def test_a_sample_is_spread_over_the_faces_and_not_augmented(root: Path, count: int) -> None:
+    data = ready(root)
+    sample = data.sample(count)
+    total = len(data.trained_on())
+    assert sample["pairs"].shape == (min(count, total), 2, 3, 16, 16)
+    known = pictures_by_bytes(data)
+    firsts = [who((255 * pair[0]).round().to(torch.uint8), known)[0] for pair in sample["pairs"]]
+    assert len(set(firsts)) == len(firsts)
+    if count == 6:
+        assert len({name for name, _ in firsts}) > 1
+    assert torch.equal(data.sample(count)["pairs"], sample["pairs"])
+
+
+# Resuming ---------------------------------------------------------------------------------------
+
+
+def state_of(data: FaceDataModule, epoch: int, batch: int) -> dict[str, Any]:
+    return {"epoch": epoch, "batch": batch, "order": data._order()}
+
+
+def test_a_resumed_epoch_goes_on_where_it_stopped(root: Path) -> None:
+    whole = list(ready(root).train_dataloader())
+    data = ready(root)
+    data.load_state_dict(state_of(data, 0, 3))
+    rest = list(data.train_dataloader())
+    assert [b["seed"] for b in rest] == [b["seed"] for b in whole[3:]]
+    assert all(
+        torch.equal(one["pairs"], other["pairs"])
+        for one, other in zip(rest, whole[3:], strict=True)
+    )
+    assert data.start_of(0) == 3
+    assert data.start_of(1) == 0
+
+
+def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
+    data = ready(root)
+    data.load_state_dict(state_of(data, 2, 3))
+    assert len(list(data.train_dataloader())) == len(data.train_dataloader())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"batch_size": 5}, "batch_size 4 (now 5)"),
+        ({"seed": 1}, "seed 0 (now 1)"),
+        ({"flip_share": 0.25}, "flip_share 0.5 (now 0.25)"),
+        ({"use_people": False}, "use_people True (now False)"),
+        ({"leave_out_tests": False}, "pictures "),
+        ({"size": 24}, "faces "),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_data(
+    root: Path, change: dict[str, Any], told: str
+) -> None:
+    state, other = state_of(ready(root), 1, 2), ready(root, **change)
+    text = message_of(other.load_state_dict, state)
+    assert "can't be resumed with other data settings" in text
+    assert told in text
+    assert "--out" in text
+
+
+def test_a_run_is_not_resumed_with_other_pictures(root: Path) -> None:
+    state = state_of(ready(root), 1, 2)
+    put_picture(root / "utk" / "30_0_0_2018.png", 77)
+    assert "it has faces " in message_of(ready(root).load_state_dict, state)
+
+
+# The real faces ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(real_data: Path) -> FaceDataModule:
+    data = FaceDataModule(real_data)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def test_real_faces_that_are_trained_on_are_in_no_test(
+    real_data: Path, real: FaceDataModule
+) -> None:
+    """Against the test parts as the owners' files give them, read without the face sets."""
+    rows = real.trained_on()
+    hashes = {row[2] for row in rows}
+    keys: dict[str, set[str]] = {}
+    for name, key, _ in rows:
+        keys.setdefault(name, set()).add(key)
+    assert set(keys) == {"fer2013", "lfw", "utkface", "youtube_keypoints"}
+
+    public = [p for p in (real_data / "fer2013" / "PublicTest").rglob("*") if p.is_file()]
+    assert len(public) == 3_589
+    assert not hashes & {digest(path) for path in public}
+    assert all(key.startswith("Training/") for key in keys["fer2013"])
+
+    pairs_file = next((real_data / "lfw").rglob("pairs.txt"))
+    fields = [line.split() for line in pairs_file.read_text().splitlines()[1:]]
+    people = {name for line in fields for name in line if not name.isdigit()}
+    with (real_data / "youtube_keypoints" / "labels.csv").open(newline="") as stream:
+        listed = {row["image"]: row["person"] for row in csv.DictReader(stream)}
+    tested = {person for person in listed.values() if in_test_share(person)}
+    assert people & set(listed.values()), "the two sets do share people"
+    assert len(people) > 1_000
+    assert len(tested) > 50
+    assert not {key.partition("/")[0] for key in keys["lfw"]} & (people | tested)
+    assert not {listed[key] for key in keys["youtube_keypoints"]} & (people | tested)
+    lfw_tests = [p for p in pairs_file.parent.rglob("*.jpg") if p.parent.name in people]
+    assert len(lfw_tests) > 4_000
+    assert not hashes & {digest(path) for path in lfw_tests}
+    frames = real_data / "youtube_keypoints" / "images"
+    assert not hashes & {digest(frames / key) for key, who in listed.items() if who in tested}
+
+    utk = {path.name: digest(path) for path in (real_data / "UTKFace").glob("*.jpg")}
+    test_part = {found for found in utk.values() if in_test_share(found)}
+    assert len(test_part) > 3_500
+    assert not hashes & test_part
+    assert all(not in_test_share(utk[key]) for key in keys["utkface"])
+
+
+def test_real_faces_are_counted(real: FaceDataModule) -> None:
+    """48,335 of the 59,626 pictures that are there with PublicTest left out."""
+    assert len(real.trained_on()) == 48_335
+    counts = {
+        d["name"]: (
+            d["pictures"],
+            d["left_out_as_copies_of_test_pictures"],
+            d["left_out_as_pictures_of_test_people"],
+            d["skipped"],
+        )
+        for d in real.description
+    }
+    assert counts == {
+        "fer2013": (28_358, 351, 0, 0),
+        "lfw": (1_611, 2, 14, 0),
+        "utkface": (16_617, 0, 0, 3),
+        "youtube_keypoints": (1_749, 0, 1_119, 0),
+    }
+    listed = {"fer2013": 28_709, "lfw": 6_688, "utkface": 20_767, "youtube_keypoints": 3_462}
+    assert sum(listed.values()) == 59_626
+    in_test_parts = {
+        faces.name: len(test) for faces in real.face_sets if (test := faces.test_part()) is not None
+    }
+    in_test_parts["fer2013"] = 0  # PublicTest is not among those listed
+    for name, total in listed.items():
+        assert sum(counts[name]) + in_test_parts[name] == total
+
+
+def test_real_faces_hash_as_their_files(real_data: Path, real: FaceDataModule) -> None:
+    rows = real.trained_on()
+    assert len({(name, key) for name, key, _ in rows}) == len(rows)
+    folders = {faces.name: faces for faces in real.face_sets}
+    source = {
+        name: {record.key: record.source for record in faces.records}
+        for name, faces in folders.items()
+    }
+    for name, key, found in rows[:: len(rows) // 300]:
+        path = source[name][key]
+        assert isinstance(path, Path)
+        assert path.is_relative_to(real_data)
+        assert digest(path) == found

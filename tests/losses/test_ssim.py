@@ -1,0 +1,168 @@
+"""SSIM against a loop over windows, against kornia and torchmetrics, and its limits."""
+
+from __future__ import annotations
+
+import math
+
+import kornia.metrics
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from ssl_faces.losses.ssim import SSIMLoss
+
+
+def naive_ssim(x: Tensor, y: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
+    """Mean SSIM of [B, C, H, W] in float64, window by window, zeros outside the pictures."""
+    x, y = x.double(), y.double()
+    reach = window // 2
+    height, width = x.shape[-2:]
+    weight = [
+        [math.exp(-(i * i + j * j) / (2 * sigma**2)) for j in range(-reach, reach + 1)]
+        for i in range(-reach, reach + 1)
+    ]
+    weights = torch.tensor(weight, dtype=torch.float64)
+    weights = weights / weights.sum()
+    values = []
+    for row in range(height):
+        for column in range(width):
+            top, bottom = max(0, row - reach), min(height, row + reach + 1)
+            left, right = max(0, column - reach), min(width, column + reach + 1)
+            w = weights[
+                top - row + reach : bottom - row + reach,
+                left - column + reach : right - column + reach,
+            ]
+
+            def mean(v: Tensor, w: Tensor = w) -> Tensor:
+                return (v * w).sum((-2, -1))
+
+            a, b = x[..., top:bottom, left:right], y[..., top:bottom, left:right]
+            mean_a, mean_b = mean(a), mean(b)
+            var_a, var_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
+            covariance = mean(a * b) - mean_a * mean_b
+            values.append(
+                (2 * mean_a * mean_b + 1e-4)
+                * (2 * covariance + 9e-4)
+                / ((mean_a**2 + mean_b**2 + 1e-4) * (var_a + var_b + 9e-4))
+            )
+    return torch.stack(values).mean()
+
+
+def draw(*shape: int, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return low + (high - low) * torch.rand(shape, generator=generator)
+
+
+@pytest.mark.parametrize(("window", "sigma"), [(11, 1.5), (5, 0.8)])
+@pytest.mark.parametrize("size", [(12, 17), (16, 16), (4, 7)])
+def test_equals_a_loop_over_windows(size: tuple[int, int], window: int, sigma: float) -> None:
+    y = draw(2, 3, *size, low=-2, high=2)
+    x = torch.stack((y + 0.3 * draw(2, 3, *size, seed=1), draw(2, 3, *size, seed=2)))
+    loss = SSIMLoss(window, sigma)(x, y)
+    assert loss.shape == (2,)
+    for k in range(2):
+        assert loss[k].item() == pytest.approx(
+            1 - naive_ssim(x[k], y, window, sigma).item(), abs=1e-5
+        )
+
+
+def test_gradient_equals_the_loops() -> None:
+    x, y = draw(1, 2, 2, 9, 8), draw(2, 2, 9, 8, seed=1)
+    ours = x.clone().requires_grad_()
+    SSIMLoss()(ours, y).sum().backward()
+    theirs = x.double().requires_grad_()
+    (1 - naive_ssim(theirs[0], y)).backward()
+    assert ours.grad is not None
+    assert theirs.grad is not None
+    assert theirs.grad.abs().max() > 1e-3
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_gradient_reaches_the_target_too() -> None:
+    x, y = draw(1, 1, 1, 9, 8), draw(1, 1, 9, 8, seed=1).requires_grad_()
+    SSIMLoss()(x, y).sum().backward()
+    theirs = y.detach().double().requires_grad_()
+    (1 - naive_ssim(x[0], theirs)).backward()
+    torch.testing.assert_close(y.grad.double(), theirs.grad, rtol=1e-3, atol=1e-6)
+
+
+def framed(picture: Tensor, frame: int = 10) -> Tensor:
+    """A black frame, in which padding by zeros and by reflection are the same."""
+    return torch.nn.functional.pad(picture, (frame,) * 4)
+
+
+def test_equals_kornia_where_padding_does_not_matter() -> None:
+    x, y = framed(draw(2, 3, 20, 24)), framed(draw(2, 3, 20, 24, seed=1))
+    theirs = kornia.metrics.ssim(x, y, 11, max_val=1.0).mean().item()
+    assert theirs < 0.9
+    assert SSIMLoss()(x[None], y).item() == pytest.approx(1 - theirs, abs=1e-5)
+
+
+def test_equals_torchmetrics_where_padding_does_not_matter() -> None:
+    x, y = framed(draw(2, 3, 20, 24)), framed(draw(2, 3, 20, 24, seed=1))
+    theirs = structural_similarity_index_measure(x, y, sigma=1.5, data_range=1.0).item()
+    assert theirs < 0.9
+    assert SSIMLoss()(x[None], y).item() == pytest.approx(1 - theirs, abs=1e-5)
+
+
+def test_of_a_picture_with_itself_is_zero() -> None:
+    x = draw(3, 3, 16, 16, low=-2, high=2)
+    assert SSIMLoss()(x[None], x).abs().max() < 1e-6
+
+
+def test_is_symmetric() -> None:
+    x, y = draw(2, 3, 16, 16), draw(2, 3, 16, 16, seed=1)
+    torch.testing.assert_close(SSIMLoss()(x[None], y), SSIMLoss()(y[None], x))
+
+
+def test_is_nearly_two_for_a_negative() -> None:
+    """A wave of zero mean against itself turned round."""
+    wave = torch.tensor([1.0, -1.0]).repeat(16).expand(1, 1, 32, 32) * 2
+    assert SSIMLoss()(-wave[None], wave).item() > 1.5
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    low=st.floats(-3, 3),
+    span=st.floats(0, 3),
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+)
+def test_lies_between_zero_and_two(
+    seed: int, low: float, span: float, height: int, width: int
+) -> None:
+    pictures = draw(3, 2, 1, height, width, seed=seed, low=low, high=low + span)
+    loss = SSIMLoss()(pictures[:2], pictures[2])
+    assert loss.shape == (2,)
+    assert loss.min() >= -1e-3
+    assert loss.max() <= 2 + 1e-3
+
+
+def test_each_rendering_has_its_own_loss() -> None:
+    y, renderings = draw(2, 3, 16, 16), draw(3, 2, 3, 16, 16, seed=1)
+    together = SSIMLoss()(renderings, y)
+    alone = torch.cat([SSIMLoss()(one[None], y) for one in renderings])
+    torch.testing.assert_close(together, alone)
+    assert len(set(together.tolist())) == 3
+
+
+def test_is_computed_in_float32_under_autocast() -> None:
+    x, y = draw(1, 2, 3, 16, 16), draw(2, 3, 16, 16, seed=1)
+    plain = SSIMLoss()(x, y)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = SSIMLoss()(x, y)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, plain, rtol=0, atol=0)
+
+
+def test_trains_after_a_first_use_in_inference_mode() -> None:
+    x, y = draw(1, 1, 1, 13, 19), draw(1, 1, 13, 19, seed=1)
+    with torch.inference_mode():
+        SSIMLoss()(x, y)
+    x.requires_grad_()
+    SSIMLoss()(x, y).sum().backward()
+    assert x.grad is not None

@@ -1,0 +1,269 @@
+"""The VGG-19 trunk against torchvision's VGG-19, and every way its weights can be missing."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import subprocess
+import sys
+import urllib.error
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.models import vgg19
+
+from ssl_faces.errors import InputError
+from ssl_faces.networks.trunk import IMAGENET_URL, IMAGENET_WEIGHTS, LAYERS, Layer, VggTrunk
+
+# Where torchvision's `features` ends for each layer: behind the ReLU of the convolution.
+ENDS: dict[Layer, int] = {"relu2_1": 7, "relu3_1": 12, "relu4_1": 21}
+
+
+def message_of(*args: object, **kwargs: object) -> str:
+    """The text of the InputError of making a trunk; one sentence, on one line."""
+    with pytest.raises(InputError) as caught:
+        VggTrunk(*args, **kwargs)  # type: ignore[arg-type]
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.fixture(scope="module")
+def features() -> nn.Sequential:
+    """torchvision's convolutions of VGG-19, with weights that tell layers apart."""
+    torch.manual_seed(0)
+    return vgg19(weights=None, init_weights=False).features[:21].eval().requires_grad_(False)
+
+
+@pytest.fixture
+def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty place for downloads, without a network; the path the weights should have."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def no_network(*args: object, **kwargs: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("torch.hub.urlopen", no_network)
+    place = tmp_path / "hub" / "checkpoints" / IMAGENET_WEIGHTS
+    place.parent.mkdir(parents=True)
+    return place
+
+
+@pytest.fixture
+def saved(torch_home: Path, features: nn.Sequential) -> Path:
+    """torchvision's weights file, made of `features`."""
+    torch.save({f"features.{k}": v for k, v in features.state_dict().items()}, torch_home)
+    return torch_home
+
+
+def test_layers_equal_torchvisions(saved: Path, features: nn.Sequential) -> None:
+    trunk, x = VggTrunk(), torch.randn(2, 3, 32, 32)
+    found = trunk(x)
+    assert list(found) == list(LAYERS)
+    for layer, end in ENDS.items():
+        expected = features[:end](x)
+        assert expected.std() > 0
+        torch.testing.assert_close(found[layer], expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("width", [64, 8, 1])
+def test_shapes(width: int) -> None:
+    found = VggTrunk("random", width)(torch.randn(2, 3, 64, 64))
+    assert {layer: tuple(v.shape) for layer, v in found.items()} == {
+        "relu2_1": (2, 2 * width, 32, 32),
+        "relu3_1": (2, 4 * width, 16, 16),
+        "relu4_1": (2, 8 * width, 8, 8),
+    }
+
+
+def test_layer_names() -> None:
+    names = [
+        *("conv1_1", "conv1_2", "conv2_1", "conv2_2"),
+        *("conv3_1", "conv3_2", "conv3_3", "conv3_4", "conv4_1"),
+    ]
+    assert list(VggTrunk("random", 2).convs) == names
+    assert list(VggTrunk("random", 2, "relu3_1").convs) == names[:5]
+    assert list(VggTrunk("random", 2, "relu2_1").convs) == names[:3]
+
+
+@pytest.mark.parametrize(
+    "layers", [("relu2_1",), ("relu3_1",), ("relu4_1", "relu2_1"), ("relu2_1", "relu3_1")]
+)
+def test_only_the_asked_layers_are_given(layers: tuple[Layer, ...]) -> None:
+    trunk, x = VggTrunk("random", 2), torch.randn(1, 3, 16, 16)
+    whole, found = trunk(x), trunk(x, layers)
+    assert set(found) == set(layers)
+    for layer in layers:
+        torch.testing.assert_close(found[layer], whole[layer], rtol=0, atol=0)
+
+
+def test_nothing_is_computed_past_the_last_asked_layer() -> None:
+    trunk = VggTrunk("random", 2)
+
+    def fail(*args: object) -> None:
+        raise AssertionError("computed")
+
+    trunk.convs["conv3_2"].register_forward_hook(fail)
+    trunk(torch.zeros(1, 3, 16, 16), ("relu2_1", "relu3_1"))
+    with pytest.raises(AssertionError, match="computed"):
+        trunk(torch.zeros(1, 3, 16, 16))
+
+
+def test_a_frozen_trunk_passes_gradients_to_its_input() -> None:
+    trunk, x = VggTrunk("random", 2).freeze(), torch.randn(1, 3, 16, 16, requires_grad=True)
+    trunk(x)["relu4_1"].sum().backward()
+    assert x.grad.abs().max() > 0
+    assert all(p.grad is None and not p.requires_grad for p in trunk.parameters())
+
+
+# Random weights ---------------------------------------------------------------------------------
+
+
+def digest(trunk: VggTrunk) -> str:
+    values = [p.detach().numpy().tobytes() for p in trunk.parameters()]
+    return hashlib.sha256(b"".join(values)).hexdigest()
+
+
+def test_random_weights_are_the_same_in_another_process() -> None:
+    program = (
+        "import hashlib, torch; torch.manual_seed(123)\n"
+        "from ssl_faces.networks.trunk import VggTrunk\n"
+        "values = [p.detach().numpy().tobytes() for p in VggTrunk('random', 4).parameters()]\n"
+        "print(hashlib.sha256(b''.join(values)).hexdigest())"
+    )
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert other.stdout.decode().strip() == digest(VggTrunk("random", 4))
+
+
+def test_random_weights_leave_the_global_draw_alone() -> None:
+    digests, draws = set(), []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        digests.add(digest(VggTrunk("random", 2)))
+        draws.append(torch.rand(1).item())
+    assert len(digests) == 1
+    assert draws[0] != draws[1], "still follows its own seed"
+
+
+def test_random_weights_are_he_normal() -> None:
+    for conv in VggTrunk("random", 16).convs.values():
+        weight = conv.weight
+        deviation = (2 / (weight.shape[1] * 9)) ** 0.5
+        assert weight.std().item() == pytest.approx(deviation, rel=5 / (2 * weight.numel()) ** 0.5)
+        assert conv.bias.abs().max() == 0
+
+
+def test_random_weights_of_a_short_trunk_are_those_of_a_long_one() -> None:
+    long = VggTrunk("random", 2).state_dict()
+    for name, value in VggTrunk("random", 2, "relu2_1").state_dict().items():
+        assert torch.equal(value, long[name])
+
+
+# ImageNet weights -------------------------------------------------------------------------------
+
+
+def test_without_imagenet_weights_the_message_names_file_and_place(torch_home: Path) -> None:
+    text = message_of()
+    assert "no network" in text
+    assert IMAGENET_URL in text
+    assert f"put it at {torch_home}" in text
+    assert "'random'" in text
+    assert list(torch_home.parent.iterdir()) == []
+
+
+def test_imagenet_weights_fit_the_papers_width_only(torch_home: Path) -> None:
+    text = message_of("imagenet", 8)
+    assert "width 64 only, not 8" in text
+    assert "set the trunk's width to 64" in text
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.marker,))
+
+
+def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value[: max(1, len(value) // 2)] for name, value in state.items()}
+
+
+@pytest.mark.parametrize("kind", ["truncated", "code", "other keys", "other shapes", "a tensor"])
+def test_a_wrong_file_in_the_place_of_the_imagenet_weights(
+    torch_home: Path, features: nn.Sequential, kind: str, tmp_path: Path
+) -> None:
+    state = {f"features.{k}": v for k, v in features.state_dict().items()}
+    marker = tmp_path / "ran"
+    if kind == "truncated":
+        torch.save(state, torch_home)
+        torch_home.write_bytes(torch_home.read_bytes()[:1000])
+    elif kind == "code":
+        torch_home.write_bytes(pickle.dumps(Touch(marker), protocol=2))
+    elif kind == "other keys":
+        torch.save({"classifier.0.weight": torch.zeros(1)}, torch_home)
+    elif kind == "other shapes":
+        torch.save(half(state), torch_home)
+    else:
+        torch.save(torch.zeros(3), torch_home)
+    text = message_of()
+    assert IMAGENET_URL in text
+    assert f"put it at {torch_home}" in text
+    assert not marker.exists()
+
+
+# Weights of a file ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("upto", LAYERS)
+def test_weights_of_a_file(tmp_path: Path, upto: Layer) -> None:
+    other = VggTrunk("random", 2)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(1)
+    path = tmp_path / "trunk.safetensors"
+    save_file(other.state_dict(), path)
+    trunk = VggTrunk(str(path), 2, upto)
+    assert len(trunk.state_dict()) == 2 * len(trunk.convs)
+    for name, value in trunk.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name])
+
+
+def test_a_file_that_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "trunk.safetensors"
+    text = message_of(str(path))
+    assert f"{path}: no such file" in text
+    assert "'imagenet', 'random' or the path" in text
+
+
+@pytest.mark.parametrize("kind", ["text", "pickle", "truncated", "empty", "folder"])
+def test_a_file_that_is_no_safetensors_file(tmp_path: Path, kind: str) -> None:
+    path, marker = tmp_path / "trunk.safetensors", tmp_path / "ran"
+    if kind == "text":
+        path.write_text("weights")
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps(Touch(marker)))
+    elif kind == "truncated":
+        save_file(VggTrunk("random", 2).state_dict(), path)
+        path.write_bytes(path.read_bytes()[:-10])
+    elif kind == "empty":
+        path.touch()
+    else:
+        path.mkdir()
+    text = message_of(str(path), 2)
+    assert f"{path}: not a safetensors file" in text
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("kind", ["width", "layers"])
+def test_a_file_of_another_trunk(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "trunk.safetensors"
+    other = VggTrunk("random", 3) if kind == "width" else VggTrunk("random", 2, "relu3_1")
+    save_file(other.state_dict(), path)
+    text = message_of(str(path), 2)
+    assert f"{path}: not those of a VGG-19 trunk of width 2" in text

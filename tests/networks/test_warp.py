@@ -1,0 +1,241 @@
+"""Warping against a loop over positions, and how well the inverse flow inverts."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ssl_faces.networks.warp import inverse_flow, resize_flow, warp
+
+
+def naive_warp(x: Tensor, flow: Tensor) -> Tensor:
+    """`x` [B, C, H, W] where `flow` [B, 2, H, W] points: four neighbours, zeros outside."""
+    batch, channels, height, width = x.shape
+    out = torch.zeros(batch, channels, height, width, dtype=torch.float64)
+    for b in range(batch):
+        for row in range(height):
+            for column in range(width):
+                # -1 and 1 are the centres of the first and the last pixel.
+                across = column + flow[b, 0, row, column].item() * (width - 1) / 2
+                down = row + flow[b, 1, row, column].item() * (height - 1) / 2
+                left, top = math.floor(across), math.floor(down)
+                for i in (top, top + 1):
+                    for j in (left, left + 1):
+                        if 0 <= i < height and 0 <= j < width:
+                            weight = (1 - abs(down - i)) * (1 - abs(across - j))
+                            out[b, :, row, column] += weight * x[b, :, i, j].double()
+    return out
+
+
+def naive_resize(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, first and last pixels on first and last pixels."""
+    height, width = flow.shape[-2:]
+    out = torch.zeros(*flow.shape[:2], *size, dtype=torch.float64)
+    for row in range(size[0]):
+        for column in range(size[1]):
+            down = row * (height - 1) / (size[0] - 1)
+            across = column * (width - 1) / (size[1] - 1)
+            top, left = min(int(down), height - 2), min(int(across), width - 2)
+            for i in (top, top + 1):
+                for j in (left, left + 1):
+                    weight = (1 - abs(down - i)) * (1 - abs(across - j))
+                    out[:, :, row, column] += weight * flow[:, :, i, j].double()
+    return out
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def constant_flow(x: float, y: float, size: int | tuple[int, int] = 4) -> Tensor:
+    size = (size, size) if isinstance(size, int) else size
+    return torch.tensor([x, y]).view(1, 2, 1, 1).expand(1, 2, *size).clone()
+
+
+@pytest.mark.parametrize("size", [(6, 9), (9, 6), (2, 5)])
+def test_equals_a_loop_over_positions(size: tuple[int, int]) -> None:
+    x, flow = draw(2, 3, *size), 0.7 * draw(2, 2, *size, seed=1)
+    assert flow.abs().max() > 1, "some point outside"
+    torch.testing.assert_close(warp(x, flow).double(), naive_warp(x, flow), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("clamp", [False, True])
+def test_a_flow_of_zero_gives_the_picture_back(clamp: bool) -> None:
+    x = draw(2, 3, 31, 64)
+    warped = warp(x, torch.zeros(2, 2, 16, 16), clamp=clamp)
+    torch.testing.assert_close(warped, x, rtol=0, atol=1e-4)
+
+
+def test_first_channel_looks_right_and_second_looks_down() -> None:
+    x = draw(1, 3, 9, 17)
+    right = warp(x, constant_flow(3 * 2 / 16, 0))
+    torch.testing.assert_close(right[..., :14], x[..., 3:], rtol=0, atol=1e-5)
+    assert right[..., 14:].abs().max() < 1e-5, "zeros outside"
+    down = warp(x, constant_flow(0, 2 * 2 / 8))
+    torch.testing.assert_close(down[:, :, :7], x[:, :, 2:], rtol=0, atol=1e-5)
+    assert down[:, :, 7:].abs().max() < 1e-5
+
+
+def test_clamp_limits_the_flow() -> None:
+    x = draw(1, 3, 9, 9)
+    limited = warp(x, constant_flow(1, -1))
+    assert limited.abs().max() > 0.5
+    torch.testing.assert_close(warp(x, constant_flow(1.7, -2.5), clamp=True), limited)
+    assert warp(x, constant_flow(2.1, -2.5)).abs().max() == 0
+
+
+def test_clamp_comes_after_the_resize() -> None:
+    """Between 3 and -3 the resized flow passes through 0; clamped first, it would be less steep."""
+    x = draw(1, 1, 5, 7)
+    coarse = torch.tensor([3.0, -3.0]).view(1, 1, 1, 2).expand(1, 2, 2, 2)
+    fine = naive_resize(coarse, (5, 7)).clamp(-1, 1)
+    expected = naive_warp(x, fine)
+    torch.testing.assert_close(warp(x, coarse, clamp=True).double(), expected, rtol=0, atol=1e-5)
+    early = naive_warp(x, naive_resize(coarse.clamp(-1, 1), (5, 7)))
+    assert (early - expected).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("size", [(16, 16), (32, 32), (7, 13), (3, 3)])
+def test_resize_equals_a_loop(size: tuple[int, int]) -> None:
+    flow = draw(2, 2, 5, 4)
+    resized = resize_flow(flow, size)
+    torch.testing.assert_close(resized.double(), naive_resize(flow, size), rtol=0, atol=1e-5)
+    torch.testing.assert_close(resized[..., 0, 0], flow[..., 0, 0])
+    torch.testing.assert_close(resized[..., -1, -1], flow[..., -1, -1])
+
+
+def test_warp_resizes_the_flow() -> None:
+    x, flow = draw(2, 3, 12, 10), 0.2 * draw(2, 2, 4, 5, seed=1)
+    expected = naive_warp(x, naive_resize(flow, (12, 10)))
+    torch.testing.assert_close(warp(x, flow).double(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_works_in_float32_whatever_comes_in(autocast: bool) -> None:
+    x, flow = draw(1, 3, 16, 16).bfloat16(), (0.1 * draw(1, 2, 4, 4, seed=1)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        warped = warp(x, flow)
+    assert warped.dtype == torch.float32
+    torch.testing.assert_close(warped, warp(x.float(), flow.float()), rtol=0, atol=0)
+
+
+def test_trains_after_a_first_use_in_inference_mode() -> None:
+    x, flow = draw(1, 1, 11, 23), torch.zeros(1, 2, 11, 23)
+    with torch.inference_mode():
+        warp(x, flow)
+    flow.requires_grad_()
+    warp(x, flow).square().sum().backward()
+    assert flow.grad is not None
+
+
+def test_gradients_are_those_of_the_slope() -> None:
+    """Of a picture that is a ramp of slope 1 a unit (x) and 2 a unit (y) the flow's are 1 and 2."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 9), torch.linspace(-1, 1, 9), indexing="ij")
+    picture = (x + 2 * y)[None, None].requires_grad_()
+    flow = (0.05 * torch.ones(1, 2, 9, 9)).requires_grad_()
+    warp(picture, flow)[..., 1:-1, 1:-1].sum().backward()
+    inner = flow.grad[0, :, 1:-1, 1:-1]
+    expected = torch.tensor([1.0, 2.0]).view(2, 1, 1).expand_as(inner)
+    torch.testing.assert_close(inner, expected, rtol=1e-4, atol=0)
+    # Every looked-up pixel is a weighted mean: the weights of the 49 of them sum to 49.
+    assert picture.grad.sum().item() == pytest.approx(49, rel=1e-5)
+
+
+# The inverse flow ------------------------------------------------------------------------------
+
+
+def error_of_inverse(flow: Tensor) -> Tensor:
+    """How far off the warp and then the inverse warp land: v(p) + u(p + v(p)), [B, 2, h, w]."""
+    inverse = inverse_flow(flow)
+    return inverse + warp(flow, inverse)
+
+
+@settings(max_examples=30, deadline=None)
+@given(x=st.floats(-0.4, 0.4), y=st.floats(-0.4, 0.4))
+def test_inverse_of_a_translation_is_exact_inside(x: float, y: float) -> None:
+    size = 41  # a pixel is 0.05 wide
+    flow = constant_flow(x, y, size)
+    across, down = math.ceil(abs(x) / 0.05), math.ceil(abs(y) / 0.05)
+    inside = (..., slice(down, size - down), slice(across, size - across))
+    torch.testing.assert_close(inverse_flow(flow)[inside], -flow[inside], rtol=0, atol=1e-5)
+    assert error_of_inverse(flow)[inside].abs().max() < 1e-5
+
+
+def test_inverse_is_zero_where_the_flow_leaves_the_picture() -> None:
+    flow = constant_flow(0.5, 0, 41)
+    assert inverse_flow(flow)[..., 31:].abs().max() == 0
+    assert inverse_flow(flow)[..., :30].max() == pytest.approx(0)
+    assert inverse_flow(flow)[:, 0, :, :30].max().item() == pytest.approx(-0.5)
+
+
+def test_inverse_of_no_flow_is_none() -> None:
+    assert inverse_flow(torch.zeros(1, 2, 16, 16)).abs().max() == 0
+
+
+def test_inverse_looks_the_flow_up_where_it_points() -> None:
+    flow = 0.3 * draw(2, 2, 6, 6)
+    expected = -naive_warp(flow, flow)
+    torch.testing.assert_close(inverse_flow(flow).double(), expected, rtol=0, atol=1e-5)
+
+
+def test_inverse_is_clamped() -> None:
+    flow = torch.zeros(1, 2, 9, 9)
+    flow[0, 0, :, 4] = 0.25  # this column looks at the next one
+    flow[0, 0, :, 5] = -5.0
+    inverse = inverse_flow(flow)
+    assert inverse[0, 0, 0, 4] == 1
+    assert inverse.abs().max() == 1
+
+
+def wave(amplitude: float, wave_number: float, size: int = 129) -> Tensor:
+    """A flow (a·sin(ky), a·cos(kx)): amplitude √2·a at most, gradient a·k at most."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    flow = torch.stack((torch.sin(wave_number * y), torch.cos(wave_number * x)))
+    return amplitude * flow[None]
+
+
+@settings(max_examples=30, deadline=None)
+@given(amplitude=st.floats(0.005, 0.1), wave_number=st.floats(0.5, 6))
+def test_inverse_of_a_smooth_flow_is_within_its_bound(amplitude: float, wave_number: float) -> None:
+    """|v(p) + u(p + v(p))| <= 2·a·g of a flow of amplitude a and gradient g.
+
+    With v(p) = -u(p + u(p)) the error is u(p - u(p + u(p))) - u(p + u(p)), which is at most g
+    times the distance of the two points, |u(p) + u(p + u(p))| <= 2·a. Bilinear look-up of the
+    flow between its samples, 1/64 apart, adds a·k²/4096 at most, three times.
+    """
+    flow = wave(amplitude, wave_number)
+    a, g = math.sqrt(2) * amplitude, amplitude * wave_number
+    between_samples = 3 * amplitude * wave_number**2 / 4096
+    inside = math.ceil(2 * a * 64) + 1
+    error = error_of_inverse(flow)[..., inside:-inside, inside:-inside].norm(dim=1).max().item()
+    assert error <= 2 * a * g + between_samples + 1e-5
+
+
+def test_error_of_the_inverse_goes_with_the_square_of_the_flow() -> None:
+    """First order only: half the flow, a quarter of the error (an eighth would be second order)."""
+    inside = (..., slice(32, -32), slice(32, -32))
+    errors = [
+        error_of_inverse(wave(amplitude, 3.0))[inside].norm(dim=1).max().item()
+        for amplitude in (0.08, 0.04, 0.02)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.15)
+    assert errors[1] / errors[2] == pytest.approx(4, rel=0.15)
+
+
+def test_inverse_warp_brings_a_picture_back() -> None:
+    """Warped by (0.05·sin, 0.05·cos) and back a ramp is within the bound, 2·√2·0.05·0.15."""
+    flow = wave(0.05, 3.0)
+    line = torch.linspace(-1, 1, 129)
+    ramps = torch.stack(torch.meshgrid(line, line, indexing="xy"))[None]
+    moved = warp(ramps, flow)
+    back = warp(moved, inverse_flow(flow))
+    inside = (..., slice(16, -16), slice(16, -16))
+    off = (moved - ramps)[inside].norm(dim=1).max().item()
+    left = (back - ramps)[inside].norm(dim=1).max().item()
+    assert off > 0.06
+    assert left <= 2 * math.sqrt(2) * 0.05 * 0.15 + 1e-3

@@ -1,0 +1,397 @@
+"""Encoders: pictures to features, saved and loaded whole, and files that are no encoder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import ssl_faces
+from ssl_faces import InputError, encoder
+from ssl_faces.encoder import CARD_FILE, WEIGHTS_FILE, FaceEncoder, load_encoder, save_encoder
+from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+
+CARD = {"method": "facecycle_motion", "steps": 3, "loss": {"pixel": 0.5}}
+
+
+def made(seed: int = 0, width: int = 4) -> FaceCycleEncoder:
+    torch.manual_seed(seed)
+    return FaceCycleEncoder(width, code_dim=8, input_size=32, identity=True).eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return save_encoder(made(), tmp_path / "saved", CARD)
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(9))
+
+
+def assert_same(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert set(one) == set(other)
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=0, atol=0)
+
+
+def differ(one: FaceEncoder, other: FaceEncoder, images: Tensor) -> bool:
+    ours, theirs = one(images), other(images)
+    return all((ours[name] - theirs[name]).abs().max() > 0 for name in ours)
+
+
+def message_of(path: Path, **kwargs: object) -> str:
+    """The text of the InputError of loading; one sentence, on one line, with a mend."""
+    with pytest.raises(InputError) as caught:
+        load_encoder(path, **kwargs)  # type: ignore[arg-type]
+    text = str(caught.value)
+    assert "\n" not in text
+    assert ";" in text
+    return text
+
+
+# Pictures in ------------------------------------------------------------------------------------
+
+
+class Pixels(FaceEncoder):
+    """Gives back what its network would see."""
+
+    encoder_name = "pixels"
+
+    def __init__(self, input_size: int) -> None:
+        super().__init__(input_size, {})
+        self.feature_dims = {"pixels": 3 * input_size**2}
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        return {"pixels": x.flatten(1)}
+
+
+def test_normalises_inside() -> None:
+    images = torch.rand(2, 3, 4, 4)
+    seen = Pixels(4)(images)["pixels"].view(2, 3, 4, 4)
+    for channel, (mean, std) in enumerate(((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))):
+        torch.testing.assert_close(seen[:, channel], (images[:, channel] - mean) / std)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 80), (16, 16), (112, 112)])
+def test_resizes_inside_as_pillow_does(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR))
+    pictures = Pixels(32)
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    seen = pictures.denormalise(pictures(images)["pixels"].view(1, 3, 32, 32))
+    # Pillow rounds to whole grey levels, once a direction.
+    np.testing.assert_allclose(
+        255 * seen[0].permute(1, 2, 0).numpy(), expected.astype(np.float32), rtol=0, atol=1.5
+    )
+
+
+def test_the_features_of_a_picture_of_another_size_are_those_of_the_resized_one() -> None:
+    network, images = made(), torch.rand(2, 3, 80, 80)
+    resized = torch.nn.functional.interpolate(images, (32, 32), mode="bilinear", antialias=True)
+    assert_same(network(images), network(resized))
+
+
+def test_denormalise_undoes_normalise_and_clamps() -> None:
+    pictures, images = Pixels(4), torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(pictures.denormalise(pictures.normalise(images)), images)
+    outside = pictures.denormalise(torch.tensor([-9.0, 9.0]).view(2, 1, 1, 1).expand(2, 3, 4, 4))
+    assert outside[0].unique().tolist() == [0]
+    assert outside[1].unique().tolist() == [1]
+
+
+# Saved and loaded -------------------------------------------------------------------------------
+
+
+def test_a_loaded_encoder_gives_the_saved_ones_features(saved: Path, images: Tensor) -> None:
+    loaded = load_encoder(saved)
+    assert_same(loaded(images), made()(images))
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_the_card_says_what_the_encoder_is(saved: Path) -> None:
+    card = load_encoder(str(saved)).card
+    assert card == json.loads((saved / CARD_FILE).read_text())
+    assert card == {
+        **CARD,
+        "encoder": "facecycle",
+        "config": {"width": 4, "code_dim": 8, "input_size": 32, "identity": True},
+        "input_size": 32,
+        "feature_dims": {
+            "expression": 8,
+            "expression_map": 32,
+            "identity": 8,
+            "identity_map": 32,
+        },
+        "parameters": sum(p.numel() for p in made().parameters()),
+    }
+
+
+def test_the_weights_file_holds_the_weights_and_no_more(saved: Path) -> None:
+    state = made().state_dict()
+    stored = load_file(saved / WEIGHTS_FILE)
+    assert set(stored) == set(state)
+    assert all(torch.equal(stored[name], value) for name, value in state.items())
+
+
+def test_saving_again_replaces_the_old_encoder(saved: Path, images: Tensor) -> None:
+    save_encoder(made(1), saved, {"steps": 4})
+    loaded = load_encoder(saved)
+    assert_same(loaded(images), made(1)(images))
+    assert loaded.card["steps"] == 4
+    assert "method" not in loaded.card
+    assert sorted(path.name for path in saved.iterdir()) == [CARD_FILE, WEIGHTS_FILE]
+
+
+def test_a_run_folder_gives_its_encoder(tmp_path: Path, images: Tensor) -> None:
+    save_encoder(made(), tmp_path / "run" / "encoder", {})
+    assert_same(load_encoder(tmp_path / "run")(images), made()(images))
+
+
+def test_a_released_encoder_goes_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: Tensor
+) -> None:
+    save_encoder(made(), tmp_path / "released" / "small-face", {})
+    monkeypatch.setattr(encoder, "RELEASED", tmp_path / "released")
+    monkeypatch.chdir(tmp_path)
+    assert_same(load_encoder("small-face")(images), made()(images))
+    assert "a released name (small-face)" in message_of(Path("big-face"))
+
+
+def test_the_package_offers_loading_and_saving(tmp_path: Path, images: Tensor) -> None:
+    ssl_faces.save_encoder(made(), tmp_path, {})
+    loaded = ssl_faces.load_encoder(tmp_path)
+    assert isinstance(loaded, ssl_faces.FaceEncoder)
+    assert_same(loaded(images), made()(images))
+    with pytest.raises(AttributeError, match="no attribute 'load_model'"):
+        ssl_faces.load_model  # noqa: B018
+
+
+# Untrained --------------------------------------------------------------------------------------
+
+
+def test_an_untrained_encoder_follows_its_seed(saved: Path, images: Tensor) -> None:
+    first, again = (load_encoder(saved, untrained=True, seed=3) for _ in range(2))
+    other = load_encoder(saved, untrained=True, seed=4)
+    assert_same(first(images), again(images))
+    assert differ(first, other, images)
+    assert differ(first, load_encoder(saved), images)
+    assert_same(load_encoder(saved, untrained=True)(images), made(seed=0)(images))
+    assert first.feature_dims == load_encoder(saved).feature_dims
+    assert not first.training
+
+
+def test_an_untrained_encoder_needs_no_weights(saved: Path) -> None:
+    (saved / WEIGHTS_FILE).unlink()
+    assert load_encoder(saved, untrained=True).card["steps"] == 3
+
+
+@pytest.mark.parametrize("untrained", [False, True])
+def test_loading_leaves_the_global_draw_alone(saved: Path, untrained: bool) -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    load_encoder(saved, untrained=untrained)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# Files that are no encoder ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["gone", "empty", "file"])
+def test_nothing_to_load(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    text = message_of(tmp_path / name)
+    assert f"encoder {tmp_path / name}: no {CARD_FILE} there" in text
+    assert "give the folder that a run saved its encoder to" in text
+
+
+def edited(card: Path, **changes: object) -> None:
+    card.write_text(json.dumps({**json.loads(card.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe card",
+        b"[]",
+        b"3",
+        b"{}",
+        b'{"encoder": "facecycle", "config": []}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_broken_card(saved: Path, text: bytes) -> None:
+    (saved / CARD_FILE).write_bytes(text)
+    message = message_of(saved)
+    assert f"{saved / CARD_FILE}: not an encoder's card" in message
+    assert "save the encoder again" in message
+
+
+@pytest.mark.parametrize("name", ["vit", "", None, 7, ["facecycle"], {}, "os:system"])
+def test_an_unknown_encoder(saved: Path, name: object) -> None:
+    edited(saved / CARD_FILE, encoder=name)
+    text = message_of(saved)
+    assert f"{saved / CARD_FILE}: unknown encoder '{name}'" in text
+    assert "this version knows facecycle" in text
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"depth": 3},
+        {"width": "wide"},
+        {"width": None},
+        {"width": -4},
+        {"width": 2.5},
+        {"code_dim": [8]},
+    ],
+)
+def test_a_config_that_does_not_fit(saved: Path, config: dict[str, object]) -> None:
+    edited(saved / CARD_FILE, config=config)
+    text = message_of(saved)
+    assert f"{saved / CARD_FILE}: its 'config' does not fit encoder 'facecycle'" in text
+
+
+def test_missing_weights(saved: Path) -> None:
+    (saved / WEIGHTS_FILE).unlink()
+    assert f"{saved / WEIGHTS_FILE}: missing beside its card" in message_of(saved)
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return (Path.touch, (self.marker,))
+
+
+def _pickle(path: Path, marker: Path) -> None:
+    path.write_bytes(pickle.dumps(Touch(marker)))
+
+
+def _torch_save(path: Path, marker: Path) -> None:
+    torch.save({**made().state_dict(), "more": Touch(marker)}, path)
+
+
+def _truncated(path: Path, marker: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _header_only(path: Path, marker: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20])
+
+
+def _empty(path: Path, marker: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _folder(path: Path, marker: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("spoil", [_pickle, _torch_save, _truncated, _header_only, _empty, _folder])
+def test_weights_that_are_no_safetensors_file(
+    saved: Path, tmp_path: Path, spoil: Callable[[Path, Path], None]
+) -> None:
+    path, marker = saved / WEIGHTS_FILE, tmp_path / "ran"
+    spoil(path, marker)
+    text = message_of(saved)
+    assert f"{path}: not a whole safetensors file" in text
+    assert "copy or save it again" in text
+    assert not marker.exists(), "no pickle is ever run"
+
+
+def test_a_pickle_in_place_of_the_card(saved: Path, tmp_path: Path) -> None:
+    _pickle(saved / CARD_FILE, tmp_path / "ran")
+    assert f"{saved / CARD_FILE}: not an encoder's card" in message_of(saved)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", ["wider", "one missing", "one more"])
+def test_weights_of_another_encoder(saved: Path, kind: str) -> None:
+    state = made(width=6 if kind == "wider" else 4).state_dict()
+    if kind == "one missing":
+        del state["motion.code.0.bias"]
+    elif kind == "one more":
+        state["head.weight"] = torch.zeros(2)
+    save_file(state, saved / WEIGHTS_FILE)
+    text = message_of(saved)
+    assert f"{saved / WEIGHTS_FILE}: its weights are not those of the encoder that" in text
+    assert "copy both from the same run" in text
+
+
+# Saving fails -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, CARD_FILE])
+def test_a_full_disk_leaves_every_file_whole(
+    saved: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """Failing at either file; the card is written last, so the weights may be the new ones."""
+    rename = os.replace
+
+    def full(source: str, target: Path) -> None:
+        if Path(target).name == file:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(InputError, match="the disk is full") as caught:
+        save_encoder(made(1), saved, {"steps": 4})
+    monkeypatch.undo()
+    assert str(caught.value).startswith(f"{saved / file}: ")
+    loaded = load_encoder(saved)
+    assert loaded.card["steps"] == 3
+    assert_same(loaded(images), made(0 if file == WEIGHTS_FILE else 1)(images))
+    assert sorted(path.name for path in saved.iterdir()) == [CARD_FILE, WEIGHTS_FILE]
+
+
+def test_a_full_disk_leaves_no_half_encoder(tmp_path: Path) -> None:
+    """A process that may write no file beyond 4 kB stands for a full disk."""
+    program = (
+        "import resource, sys, torch\n"
+        "from ssl_faces import InputError, save_encoder\n"
+        "from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n"
+        "    save_encoder(FaceCycleEncoder(4, 8, 32), sys.argv[1], {})\n"
+        "except InputError as error:\n"
+        "    print(error)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "encoder")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"{tmp_path / 'encoder' / WEIGHTS_FILE}: the disk is full" in done.stdout
+    assert list((tmp_path / "encoder").iterdir()) == []
+
+
+def test_a_card_that_is_no_json_leaves_the_old_files(saved: Path, images: Tensor) -> None:
+    with pytest.raises(TypeError):
+        save_encoder(made(1), saved, {"steps": torch.zeros(1)})
+    loaded = load_encoder(saved)
+    assert loaded.card["steps"] == 3
+    assert_same(loaded(images), made(0)(images))
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(InputError, match="choose another folder"):
+        save_encoder(made(), tmp_path / "taken", {})
