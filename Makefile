@@ -1,0 +1,53 @@
+# Everything on a fresh machine with Python 3.11+ and make:
+#   make quickstart [DATA=FOLDER] [OUT=FOLDER]   pretrain both stages, probe, show where pictures are
+#   make test                                    the whole test suite
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= runs/quickstart
+BIN    := $(VENV)/bin
+
+# Real faces from DATA or the default folder, else rendered ones. The steps fit into ten minutes on
+# two CPU cores; MOTION_STEPS=… and IDENTITY_STEPS=… train longer or shorter.
+DATA           ?=
+MOTION_STEPS   ?= 450
+IDENTITY_STEPS ?= 120
+FIT_DATA       := $(if $(DATA),--data.root "$(DATA)")
+PROBE_DATA     := $(if $(DATA),--data "$(DATA)")
+
+.PHONY: quickstart test test-slow check format clean
+
+quickstart: $(VENV)/installed
+	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml --out "$(OUT)/motion" \
+	    --trainer.max_steps $(MOTION_STEPS) --ckpt_path last $(FIT_DATA)
+	$(BIN)/ssl-faces fit -c configs/method/facecycle_identity_small.yaml --out "$(OUT)/identity" \
+	    --model.motion_checkpoint "$(OUT)/motion/checkpoints/last.ckpt" \
+	    --trainer.max_steps $(IDENTITY_STEPS) --ckpt_path last $(FIT_DATA)
+	$(BIN)/linear-probe run --encoder "$(OUT)/identity" --out "$(OUT)/probe" $(PROBE_DATA)
+	@echo "Pictures to look at: $(OUT)/motion/panels and $(OUT)/identity/panels"
+	@echo "The encoder, for load_encoder and linear-probe: $(OUT)/identity/encoder"
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	    sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {v[0]}.{v[1]} found: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
