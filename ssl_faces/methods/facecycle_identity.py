@@ -17,7 +17,6 @@ from torch import Tensor
 from ssl_faces.errors import InputError
 from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.margin import MarginLoss
-from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.facecycle_motion import SIZES, FaceCycleMotion
 from ssl_faces.methods.learning_rate import adam
@@ -64,6 +63,8 @@ class FaceCycleIdentity(Method):
         learning_rates: learning rate from each epoch on (the paper's schedule).
         peak_learning_rate: if given, a cosine schedule with this peak replaces `learning_rates`.
         warmup_steps: linear warm-up of the cosine schedule.
+        rate_factors: factors on the learning rate of `encoder` and `renormaliser`;
+            those left out have 1.
 
     Raises:
         InputError: the checkpoint can't be used.
@@ -84,6 +85,7 @@ class FaceCycleIdentity(Method):
         learning_rates: dict[int, float] | None = None,
         peak_learning_rate: float | None = None,
         warmup_steps: int = 100,
+        rate_factors: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         motion_checkpoint = str(motion_checkpoint)
@@ -100,7 +102,6 @@ class FaceCycleIdentity(Method):
         self.renormaliser = ReNormaliser(
             widths.generator, trunk_width=widths.trunk, code_dim=self.identity.code_dim
         )
-        self.ssim = SSIMLoss()
         self.gram = GramLoss()
         self.symmetry = SymmetryLoss()
         self.margin = MarginLoss(margin)
@@ -131,7 +132,7 @@ class FaceCycleIdentity(Method):
         r5 = warp(reidentified, inverse, clamp=True)
         r6 = self.motion.generator(self.motion.maps(reidentified), inverse)
 
-        pixel, ssim = F.l1_loss, self.ssim(torch.stack((r6.float(), r5)), x)
+        pixel, ssim = F.l1_loss, self.motion.structure(torch.stack((r6.float(), r5)), x)
         losses = {
             "pixel": pixel(r6.float(), x)
             + 0.8 * pixel(r5, x)
@@ -163,11 +164,11 @@ class FaceCycleIdentity(Method):
     def configure_optimizers(self) -> Any:
         return adam(
             self,
-            [p for p in self.parameters() if p.requires_grad],
             self.hparams["betas"],
             self.learning_rates,
             self.hparams["peak_learning_rate"],
             self.hparams["warmup_steps"],
+            self.hparams["rate_factors"],
         )
 
     @torch.no_grad()
@@ -199,6 +200,8 @@ def load_motion(path: Path | str) -> FaceCycleMotion:
         trunk_weights="random",  # the checkpoint holds the trunk's weights
         trunk_training=settings["trunk_training"],
         noise_std=settings["noise_std"],
+        ssim_scale=settings["ssim_scale"],
+        linear_std=settings["linear_std"],
     )
     try:
         motion.load_state_dict(checkpoint["state_dict"])

@@ -73,10 +73,16 @@ class FaceCycleMotion(Method):
             which starts from the same weights and is trained; the perceptual loss's stays frozen.
         noise_std: noise beside the generator's warped maps.
         perceptual_weight, ssim_weight, symmetry_weight: of the loss terms; pixel L1 has 1.
+        ssim_scale: `normalised` compares pictures as the networks see them, as the authors do;
+            `unit` in [0, 1], where SSIM's luminance term is meant to be: short runs then learn
+            colours and brightness many times sooner.
+        linear_std: of the encoder's first linear weights, see `MotionEncoder`.
         betas: of Adam.
         learning_rates: learning rate from each epoch on (the paper's schedule).
         peak_learning_rate: if given, a cosine schedule with this peak replaces `learning_rates`.
         warmup_steps: linear warm-up of the cosine schedule.
+        rate_factors: factors on the learning rate of `encoder`, `decoder` and `generator`; those
+            left out have 1.
     """
 
     name = "facecycle_motion"
@@ -92,10 +98,13 @@ class FaceCycleMotion(Method):
         perceptual_weight: float = 0.01,
         ssim_weight: float = 5.0,
         symmetry_weight: float = 1.5,
+        ssim_scale: Literal["normalised", "unit"] = "normalised",
+        linear_std: float = 0.01,
         betas: tuple[float, float] = (0.5, 0.999),
         learning_rates: dict[int, float] | None = None,
         peak_learning_rate: float | None = None,
         warmup_steps: int = 100,
+        rate_factors: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         learning_rates = learning_rates or {0: 1e-5, 1: 5e-5, 20: 1e-5}
@@ -103,7 +112,9 @@ class FaceCycleMotion(Method):
         self.save_hyperparameters()
         self.learning_rates = learning_rates
         widths = SIZES[size]
-        self.encoder = FaceCycleEncoder(widths.encoder, input_size=input_size)
+        self.encoder = FaceCycleEncoder(
+            widths.encoder, input_size=input_size, linear_std=linear_std
+        )
         self.decoder = MotionDecoder(widths.decoder, self.encoder.motion.code_dim)
         self.generator = Generator(widths.generator, widths.blocks, widths.trunk, noise_std)
         self.trunk = VggTrunk(trunk_weights, widths.trunk).freeze()
@@ -165,7 +176,7 @@ class FaceCycleMotion(Method):
         self, x: Tensor, cycle: MotionCycle, rendered: Mapping[Layer, Tensor], target: Maps
     ) -> dict[str, Tensor]:
         l1 = F.l1_loss
-        ssim = self.ssim(torch.stack((cycle.r1.float(), cycle.r2.float(), cycle.r4)), x)
+        ssim = self.structure(torch.stack((cycle.r1.float(), cycle.r2.float(), cycle.r4)), x)
         return {
             "pixel": l1(cycle.r1.float(), x)
             + l1(cycle.r2.float(), x)
@@ -175,6 +186,13 @@ class FaceCycleMotion(Method):
             "ssim": ssim[0] + ssim[1] + 1.5 * ssim[2],
             "symmetry": self.symmetry(cycle.neutral.float()) + 0.5 * self.symmetry(cycle.direct),
         }
+
+    def structure(self, rendered: Tensor, x: Tensor) -> Tensor:
+        """SSIM losses [K] of K renderings [K, N, 3, S, S] of pictures `x` [N, 3, S, S]."""
+        if self.hparams["ssim_scale"] == "unit":
+            mean, std = self.encoder.mean, self.encoder.std
+            rendered, x = rendered * std + mean, x * std + mean
+        return self.ssim(rendered, x)
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the loss terms."""
@@ -197,14 +215,13 @@ class FaceCycleMotion(Method):
         return total
 
     def configure_optimizers(self) -> Any:
-        trained = [p for p in self.parameters() if p.requires_grad]
         return adam(
             self,
-            trained,
             self.hparams["betas"],
             self.learning_rates,
             self.hparams["peak_learning_rate"],
             self.hparams["warmup_steps"],
+            self.hparams["rate_factors"],
         )
 
     @torch.no_grad()

@@ -20,12 +20,18 @@ class FaceCycleEncoder(FaceEncoder):
         code_dim: length of each code.
         input_size: side of the pictures.
         identity: whether the identity encoder is there.
+        linear_std: of the linear layers' first weights, see `MotionEncoder`.
     """
 
     encoder_name = "facecycle"
 
     def __init__(
-        self, width: int = 64, code_dim: int = 256, input_size: int = 64, identity: bool = False
+        self,
+        width: int = 64,
+        code_dim: int = 256,
+        input_size: int = 64,
+        identity: bool = False,
+        linear_std: float = 0.01,
     ) -> None:
         super().__init__(
             input_size,
@@ -34,10 +40,13 @@ class FaceCycleEncoder(FaceEncoder):
                 "code_dim": code_dim,
                 "input_size": input_size,
                 "identity": identity,
+                "linear_std": linear_std,
             },
         )
-        self.motion = MotionEncoder(width, code_dim, input_size)
-        self.identity = MotionEncoder(width, code_dim, input_size) if identity else None
+        self.motion = MotionEncoder(width, code_dim, input_size, linear_std)
+        self.identity = (
+            MotionEncoder(width, code_dim, input_size, linear_std) if identity else None
+        )
         self.feature_dims = {"expression": code_dim, "expression_map": self.motion.map_dim}
         if self.identity is not None:
             self.feature_dims |= {"identity": code_dim, "identity_map": self.motion.map_dim}
