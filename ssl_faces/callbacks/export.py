@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only
+from safetensors.torch import save
 
 from ssl_faces.encoder import save_encoder
 from ssl_faces.files import replace_file
@@ -68,6 +69,9 @@ class EncoderExport(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Method)
         directory = save_encoder(module.encoder, self.out / "encoder", self.card(trainer, module))
+        for name, network in module.by_products().items():
+            weights = {key: value.contiguous() for key, value in network.state_dict().items()}
+            replace_file(self.out / f"{name}.safetensors", save(weights))
         print(f"encoder: {directory}")
 
     def card(self, trainer: pl.Trainer, module: Method) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.ssim import SSIMLoss
@@ -21,7 +21,7 @@ from ssl_faces.methods.method import Method
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator
 from ssl_faces.networks.motion_decoder import MotionDecoder
-from ssl_faces.networks.trunk import LAYERS, Layer, VggTrunk
+from ssl_faces.networks.trunk import LAYERS, Layer, VggTrunk, convs_upto
 from ssl_faces.networks.warp import inverse_flow, warp
 
 Size = Literal["paper", "small"]
@@ -71,6 +71,7 @@ class FaceCycleMotion(Method):
             paper's), `random`, or a safetensors file.
         trunk_training: `frozen` (the paper's) or `joint`: the generator gets a trunk of its own,
             which starts from the same weights and is trained; the perceptual loss's stays frozen.
+            The run's folder then has the trained one, `trunk.safetensors`.
         noise_std: noise beside the generator's warped maps.
         perceptual_weight, ssim_weight, symmetry_weight: of the loss terms; pixel L1 has 1.
         ssim_scale: `normalised` compares pictures as the networks see them, as the authors do;
@@ -121,10 +122,19 @@ class FaceCycleMotion(Method):
         # With frozen weights one pass of the one trunk serves generator and perceptual loss.
         self.generator_trunk = self.trunk
         if trunk_training == "joint":
-            self.generator_trunk = VggTrunk(trunk_weights, widths.trunk, upto="relu3_1")
+            self.generator_trunk = VggTrunk(trunk_weights, widths.trunk)
+            # Beyond what the generator sees there is nothing to learn from.
+            for name, conv in self.generator_trunk.convs.items():
+                conv.requires_grad_(name in convs_upto("relu3_1"))
         self.ssim = SSIMLoss()
         self.gram = GramLoss()
         self.symmetry = SymmetryLoss()
+
+    def by_products(self) -> dict[str, nn.Module]:
+        """The trained trunk, for `trunk_weights` of another run."""
+        if self.generator_trunk is self.trunk:
+            return {}
+        return {"trunk": self.generator_trunk}
 
     def maps(self, x: Tensor) -> Maps:
         """The generator's maps of pictures `x`, and the perceptual loss's where they are shared."""
@@ -155,13 +165,14 @@ class FaceCycleMotion(Method):
         maps = self.maps(x)
         flow, inverse, neutral = self.neutralise(x, maps)
         neutral_maps = self.maps(neutral)
+        others_maps = {name: swap(neutral_maps[name]) for name in GENERATOR_LAYERS}
         direct = warp(x, flow, clamp=True)
         cycle = MotionCycle(
             flow,
             inverse,
             neutral,
             direct,
-            r1=self.generator({name: swap(neutral_maps[name]) for name in GENERATOR_LAYERS}, inverse),
+            r1=self.generator(others_maps, inverse),
             r2=self.generator(maps),
             r3=warp(swap(neutral), inverse, clamp=True),
             r4=warp(swap(direct), inverse, clamp=True),

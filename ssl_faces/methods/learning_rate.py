@@ -51,9 +51,7 @@ def adam(
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
 
 
-def _groups(
-    module: nn.Module, base: float, factors: Mapping[str, float]
-) -> list[dict[str, Any]]:
+def _groups(module: nn.Module, base: float, factors: Mapping[str, float]) -> list[dict[str, Any]]:
     named: dict[str, list[nn.Parameter]] = {name: [] for name in (*factors, "")}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_faces.encoder import FaceEncoder
 from ssl_faces.errors import InputError
@@ -29,6 +29,10 @@ class Method(pl.LightningModule, ABC):
     @abstractmethod
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Pictures [N, 3, S, S] in [0, 1] to look at, by name; flows are [N, 2, h, w]."""
+
+    def by_products(self) -> dict[str, nn.Module]:
+        """Networks beside the encoder that other runs may start from, by the name of their file."""
+        return {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["method"] = self.name

@@ -44,9 +44,7 @@ class FaceCycleEncoder(FaceEncoder):
             },
         )
         self.motion = MotionEncoder(width, code_dim, input_size, linear_std)
-        self.identity = (
-            MotionEncoder(width, code_dim, input_size, linear_std) if identity else None
-        )
+        self.identity = MotionEncoder(width, code_dim, input_size, linear_std) if identity else None
         self.feature_dims = {"expression": code_dim, "expression_map": self.motion.map_dim}
         if self.identity is not None:
             self.feature_dims |= {"identity": code_dim, "identity_map": self.motion.map_dim}

@@ -36,6 +36,12 @@ _LAST_CONV: dict[Layer, str] = {
 }
 
 
+def convs_upto(layer: Layer) -> list[str]:
+    """Names of the convolutions that `layer` is made of."""
+    names = [name for name, _, _ in _CONVS]
+    return names[: names.index(_LAST_CONV[layer]) + 1]
+
+
 class VggTrunk(nn.Module):
     """VGG-19 up to relu4_1, giving relu2_1, relu3_1 and relu4_1 of [B, 3, S, S] pictures.
 
@@ -47,13 +53,12 @@ class VggTrunk(nn.Module):
             draw in every process and run), or the path of a safetensors file saved from a trunk
             of the same width.
         width: channels of conv1; VGG-19 has 64.
-        upto: the last layer that is built; the generator needs no more than relu3_1.
 
     Raises:
         InputError: the weights can't be had, or don't fit.
     """
 
-    def __init__(self, weights: str = "imagenet", width: int = 64, upto: Layer = "relu4_1") -> None:
+    def __init__(self, weights: str = "imagenet", width: int = 64) -> None:
         super().__init__()
         self.width = width
         self.convs = nn.ModuleDict()
@@ -61,8 +66,6 @@ class VggTrunk(nn.Module):
         for name, factor, _ in _CONVS:
             self.convs[name] = nn.Conv2d(channels, factor * width, 3, padding=1)
             channels = factor * width
-            if name == _LAST_CONV[upto]:
-                break
         if weights == "random":
             self._init_random()
         elif weights == "imagenet":
@@ -116,7 +119,7 @@ class VggTrunk(nn.Module):
                 )
             own = self.state_dict()
             for (name, _, _), position in zip(_CONVS, positions, strict=True):
-                for key in ("weight", "bias") if name in self.convs else ():
+                for key in ("weight", "bias"):
                     value = state.get(f"features.{position}.{key}")
                     if value is None or value.shape != own[f"convs.{name}.{key}"].shape:
                         raise ValueError(f"{name} is not in the file, or not of VGG-19's shape")

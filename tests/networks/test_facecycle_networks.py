@@ -15,7 +15,7 @@ from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator, MapNoise
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.motion_encoder import MotionEncoder
 from ssl_faces.networks.renormaliser import FeatureNorm, ReNormaliser
-from ssl_faces.networks.trunk import Layer, VggTrunk
+from ssl_faces.networks.trunk import Layer, VggTrunk, convs_upto
 
 
 def count(*networks: nn.Module) -> int:
@@ -159,9 +159,9 @@ TRUNK_COUNT = (
 
 
 def test_generator_has_the_papers_layers() -> None:
-    trunk = VggTrunk("random", upto="relu3_1")
+    trunk = VggTrunk("random")
     assert count(Generator()) == GENERATOR_COUNT
-    assert count(trunk) == TRUNK_COUNT
+    assert sum(count(trunk.convs[name]) for name in convs_upto("relu3_1")) == TRUNK_COUNT
     assert round((GENERATOR_COUNT + TRUNK_COUNT) / 1e6, 1) == 13.4
 
 
@@ -342,4 +342,10 @@ def test_face_encoder_of_the_paper() -> None:
         "identity_map": 2048,
     }
     assert count(encoder) == 2 * ENCODER_COUNT
-    assert encoder.config == {"width": 64, "code_dim": 256, "input_size": 64, "identity": True}
+    assert encoder.config == {
+        "width": 64,
+        "code_dim": 256,
+        "input_size": 64,
+        "identity": True,
+        "linear_std": 0.01,
+    }

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, IdentityCycle
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion, MotionCycle
-from ssl_faces.networks.trunk import VggTrunk
+from ssl_faces.networks.trunk import VggTrunk, convs_upto
 
 REFERENCE = np.load(Path(__file__).parent / "facecycle.npz")
 X = torch.from_numpy(REFERENCE["x"])
@@ -153,7 +153,8 @@ def test_parameter_counts_are_the_papers() -> None:
         "generator": sum(p.numel() for p in method.generator.parameters()) / 1e6
         + sum(
             p.numel()
-            for p in VggTrunk("random", upto="relu3_1").parameters()
+            for name in convs_upto("relu3_1")
+            for p in method.trunk.convs[name].parameters()
         )
         / 1e6,
     }
