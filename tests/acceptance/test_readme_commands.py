@@ -1,0 +1,126 @@
+"""The commands that the README gives, run as a reader would run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+
+
+def commands(text: str = README) -> list[str]:
+    """The lines of the README's shell blocks, continued lines joined."""
+    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", text, re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split(" #")[0].strip() for line in lines if line.strip() and line[0] != "#"]
+
+
+def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "2", "PATH": f"{BIN}:{os.environ['PATH']}"}
+        | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # `-o`: the environment that runs this test is the installed one.
+    installed = f"{Path(sys.prefix)}/installed"
+    return run(["make", "-o", installed, f"VENV={sys.prefix}", *arguments], ROOT, **environment)
+
+
+def test_the_readme_names_both_commands() -> None:
+    assert "make quickstart" in commands()
+    assert "make test" in commands()
+
+
+def test_every_file_that_the_readme_names_exists() -> None:
+    text = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("ssl-faces fit")])
+def test_the_readmes_fit_commands_have_settings_that_exist(command: str, tmp_path: Path) -> None:
+    """`--print_config` goes through every key and type, and trains nothing."""
+    words = shlex.split(command)[2:]
+    for i, word in enumerate(words):
+        if word == "-c":
+            words[i + 1] = str(ROOT / words[i + 1])
+    done = run(["ssl-faces", "fit", *words, "--print_config"], tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for person in range(4):
+        for number in range(8):
+            path = tmp_path / "faces" / f"person{person}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw.integers(0, 256, (70, 64, 3), dtype=np.uint8)).save(path)
+    out = tmp_path / "run"
+    done = make(
+        "quickstart",
+        f"DATA={tmp_path / 'faces'}",
+        f"OUT={out}",
+        "MOTION_STEPS=2",
+        "IDENTITY_STEPS=2",
+        "PROBE_DATA=--data rendered",
+        SSL_FACES_CACHE=str(tmp_path / "cache"),
+        WANDB_MODE="disabled",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list((out / "motion" / "panels").glob("*.png"))
+    assert list((out / "identity" / "panels").glob("*.png"))
+    card = json.loads((out / "identity" / "encoder" / "card.json").read_text())
+    assert card["data"][0]["pictures"] == 32
+    for task in ("expression", "pose", "identity"):
+        assert task in done.stdout
+    for row in ("pixels", "untrained"):
+        assert row in done.stdout
+    records = [json.loads(x) for x in (out / "probe" / "records.jsonl").read_text().splitlines()]
+    assert {r["task"] for r in records} == {"expression", "pose", "identity"}
+    assert str(out / "motion" / "panels") in done.stdout
+    # Once more does nothing anew, and does not fail.
+    again = make(
+        "quickstart",
+        f"DATA={tmp_path / 'faces'}",
+        f"OUT={out}",
+        "MOTION_STEPS=2",
+        "IDENTITY_STEPS=2",
+        "PROBE_DATA=--data rendered",
+        SSL_FACES_CACHE=str(tmp_path / "cache"),
+        WANDB_MODE="disabled",
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+def test_make_tells_of_an_old_python(tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text(
+        "#!/bin/sh\n"
+        f'exec "{sys.executable}" -c "import sys; sys.version_info = (3, 9, 0); '
+        'exec(sys.argv[2])" "$@"\n'
+    )
+    old.chmod(0o755)
+    done = run(["make", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}", "test"], ROOT)
+    assert done.returncode != 0
+    assert "Python 3.11 or newer is needed, 3.9 found" in done.stdout + done.stderr
+    assert not (tmp_path / "venv").exists()

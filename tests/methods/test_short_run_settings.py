@@ -1,0 +1,147 @@
+"""The settings by which short runs leave the paper's: what each does, and that it is off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+
+from ssl_faces.errors import InputError
+from ssl_faces.losses.ssim import SSIMLoss
+from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
+from ssl_faces.methods.facecycle_motion import FaceCycleMotion
+from ssl_faces.networks.trunk import VggTrunk
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "method"
+
+
+def small(**settings: Any) -> FaceCycleMotion:
+    return FaceCycleMotion(**{"size": "small", "trunk_weights": "random", **settings})
+
+
+def optimizer_of(method: FaceCycleMotion | FaceCycleIdentity) -> torch.optim.Optimizer:
+    method.trainer = pl.Trainer(max_steps=10, logger=False, enable_progress_bar=False)
+    method.trainer.fit_loop._data_source.instance = object()
+    return method.configure_optimizers()["optimizer"]
+
+
+def rates(optimizer: torch.optim.Optimizer) -> dict[int, float]:
+    """First learning rate of each parameter, by identity."""
+    return {id(p): g["initial_lr"] for g in optimizer.param_groups for p in g["params"]}
+
+
+# Learning-rate factors --------------------------------------------------------------------------
+
+
+def test_rate_factors_scale_the_named_networks_and_leave_the_rest() -> None:
+    method = small(trunk_training="joint", rate_factors={"encoder": 0.05, "decoder": 0.5})
+    found = rates(optimizer_of(method))
+    for network, factor in (("encoder", 0.05), ("decoder", 0.5), ("generator", 1.0)):
+        for parameter in getattr(method, network).parameters():
+            assert found[id(parameter)] == pytest.approx(factor)
+
+
+def test_every_trained_parameter_is_in_the_optimiser_once() -> None:
+    method = small(trunk_training="joint", rate_factors={"encoder": 0.05, "generator": 2.0})
+    groups = optimizer_of(method).param_groups
+    listed = [id(p) for g in groups for p in g["params"]]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {id(p) for p in method.parameters() if p.requires_grad}
+
+
+def test_a_name_is_not_taken_for_the_start_of_another() -> None:
+    method = small(trunk_training="joint", rate_factors={"generator": 0.5})
+    found = rates(optimizer_of(method))
+    trunk = [p for p in method.generator_trunk.parameters() if p.requires_grad]
+    assert trunk
+    assert all(found[id(p)] == 1.0 for p in trunk)
+
+
+@pytest.mark.parametrize("name", ["encodr", "trunk", "ssim"])
+def test_a_factor_for_nothing_that_trains_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"'{name}' has no parameters to train; name some of enc"):
+        optimizer_of(small(rate_factors={name: 0.5}))
+
+
+# SSIM's scale -----------------------------------------------------------------------------------
+
+
+def test_the_unit_scale_compares_pictures_in_0_to_1() -> None:
+    draw = torch.Generator().manual_seed(0)
+    pictures = torch.rand(2, 3, 3, 64, 64, generator=draw)
+    method = small(ssim_scale="unit")
+    normalise = method.encoder.normalise
+    found = method.structure(normalise(pictures[:1]), normalise(pictures[1]))
+    torch.testing.assert_close(found, SSIMLoss()(pictures[:1], pictures[1]))
+
+
+def test_the_papers_scale_is_that_of_the_networks() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 3, 64, 64, generator=draw)
+    torch.testing.assert_close(small().structure(x[:1], x[1]), SSIMLoss()(x[:1], x[1]))
+
+
+# First linear weights ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("std", [0.01, 0.04])
+def test_the_codes_first_weights_have_the_standard_deviation_asked_for(std: float) -> None:
+    torch.manual_seed(0)
+    encoder = small(linear_std=std).encoder
+    linear = [m for m in encoder.motion.code if isinstance(m, torch.nn.Linear)]
+    assert len(linear) == 2
+    for layer in linear:
+        assert layer.weight.std().item() == pytest.approx(std, rel=0.02)
+        assert not layer.bias.any()
+    assert encoder.config["linear_std"] == std
+
+
+# The trained trunk ------------------------------------------------------------------------------
+
+
+def test_a_jointly_trained_trunk_can_be_another_runs_frozen_one(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    method = small(trunk_training="joint")
+    with torch.no_grad():
+        for parameter in method.generator_trunk.parameters():
+            parameter.add_(0.01)
+    (trunk,) = method.by_products().values()
+    assert isinstance(trunk, VggTrunk)
+    path = tmp_path / "trunk.safetensors"
+    save_file(trunk.state_dict(), path)
+    other = small(trunk_weights=str(path))
+    x = torch.rand(1, 3, 64, 64)
+    for layer, value in other.trunk(x).items():
+        torch.testing.assert_close(value, method.generator_trunk(x)[layer])
+
+
+def test_a_frozen_trunk_is_no_by_product() -> None:
+    assert small().by_products() == {}
+
+
+def test_what_the_generator_does_not_see_of_its_trunk_is_not_trained() -> None:
+    trunk = small(trunk_training="joint").generator_trunk
+    trained = [name for name, conv in trunk.convs.items() if conv.weight.requires_grad]
+    assert trained == ["conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"]
+
+
+# Configs ----------------------------------------------------------------------------------------
+
+
+def test_the_papers_config_has_the_papers_settings() -> None:
+    with (CONFIGS / "facecycle_motion.yaml").open() as stream:
+        config = yaml.safe_load(stream)
+    given = config["model"]["init_args"]
+    defaults = FaceCycleMotion(trunk_weights="random").hparams
+    for name, value in given.items():
+        if name != "trunk_weights":
+            assert defaults[name] == value
+    assert (defaults["ssim_scale"], defaults["linear_std"]) == ("normalised", 0.01)
+    assert defaults["rate_factors"] is None
+    assert config["data"]["batch_size"] == 16
+    assert config["trainer"]["max_epochs"] == 40
