@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssl_faces.losses.fold import FoldLoss
 from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
@@ -74,6 +75,7 @@ class FaceCycleMotion(Method):
             The run's folder then has the trained one, `trunk.safetensors`.
         noise_std: noise beside the generator's warped maps.
         perceptual_weight, ssim_weight, symmetry_weight: of the loss terms; pixel L1 has 1.
+        fold_weight: of the `FoldLoss` of the flows; the paper has none.
         ssim_scale: `normalised` compares pictures as the networks see them, as the authors do;
             `unit` in [0, 1], where SSIM's luminance term is meant to be: short runs then learn
             colours and brightness many times sooner.
@@ -99,6 +101,7 @@ class FaceCycleMotion(Method):
         perceptual_weight: float = 0.01,
         ssim_weight: float = 5.0,
         symmetry_weight: float = 1.5,
+        fold_weight: float = 0.0,
         ssim_scale: Literal["normalised", "unit"] = "normalised",
         linear_std: float = 0.01,
         betas: tuple[float, float] = (0.5, 0.999),
@@ -129,6 +132,7 @@ class FaceCycleMotion(Method):
         self.ssim = SSIMLoss()
         self.gram = GramLoss()
         self.symmetry = SymmetryLoss()
+        self.fold = FoldLoss()
 
     def by_products(self) -> dict[str, nn.Module]:
         """The trained trunk, for `trunk_weights` of another run."""
@@ -196,6 +200,7 @@ class FaceCycleMotion(Method):
             "perceptual": self.gram(rendered, target),
             "ssim": ssim[0] + ssim[1] + 1.5 * ssim[2],
             "symmetry": self.symmetry(cycle.neutral.float()) + 0.5 * self.symmetry(cycle.direct),
+            "fold": self.fold(cycle.flow),
         }
 
     def structure(self, rendered: Tensor, x: Tensor) -> Tensor:
@@ -212,6 +217,7 @@ class FaceCycleMotion(Method):
             + self.hparams["perceptual_weight"] * losses["perceptual"]
             + self.hparams["ssim_weight"] * losses["ssim"]
             + self.hparams["symmetry_weight"] * losses["symmetry"]
+            + self.hparams["fold_weight"] * losses["fold"]
         )
 
     def frames(self, batch: Mapping[str, Any]) -> Tensor:
