@@ -241,12 +241,14 @@ class FaceDataModule(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         assert self.trainer is not None
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        return {
-            "epoch": self.trainer.current_epoch,
-            "batch": progress.ready,
-            "order": self._order(),
-        }
+        epoch = self.trainer.current_epoch
+        batch = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        epochs = self.trainer.fit_loop.epoch_progress.current
+        if epochs.processed == epochs.ready:
+            batch = 0  # of the epoch that would come next, which `current_epoch` is already
+        elif batch >= self.trainer.num_training_batches:
+            epoch, batch = epoch + 1, 0
+        return {"epoch": epoch, "batch": batch, "order": self._order()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         changed = [k for k, v in self._order().items() if state["order"].get(k) != v]
@@ -271,9 +273,12 @@ class FaceDataModule(pl.LightningDataModule):
             "seed": self.seed,
         }
 
-    def start_of(self, epoch: int) -> int:
-        """Batches of `epoch` that were trained on before a resume."""
-        return self._resume[1] if epoch == self._resume[0] else 0
+    def place(self) -> tuple[int, int]:
+        """The epoch that an iteration begun now is of, and its first batch not yet trained on."""
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        # Lightning asks for the first iteration after a resume before it has closed an epoch whose
+        # last batch was the checkpoint's.
+        return max(self._resume, (epoch, 0))
 
 
 class _PairLoader(DataLoader[PairBatch]):
@@ -285,7 +290,5 @@ class _PairLoader(DataLoader[PairBatch]):
 
     def __iter__(self) -> Iterator[PairBatch]:  # type: ignore[override]
         assert isinstance(self.dataset, PairBatches)
-        trainer = self.data.trainer
-        self.dataset.epoch = trainer.current_epoch if trainer else 0
-        self.dataset.start = self.data.start_of(self.dataset.epoch)
+        self.dataset.epoch, self.dataset.start = self.data.place()
         return super().__iter__()

@@ -93,7 +93,7 @@ class FaceCycleIdentity(Method):
         self.save_hyperparameters()
         self.learning_rates = learning_rates
         self.motion = load_motion(motion_checkpoint)
-        widths = SIZES[self.motion.hparams["size"]]
+        widths = SIZES[self.motion.size]
         stage1 = self.motion.encoder
         self.encoder = FaceCycleEncoder(**{**stage1.config, "identity": True})
         self.encoder.motion = stage1.motion

@@ -114,6 +114,9 @@ class FaceCycleMotion(Method):
         learning_rates = learning_rates or {0: 1e-5, 1: 5e-5, 20: 1e-5}
         betas = (betas[0], betas[1])
         self.save_hyperparameters()
+        # Not read from `hparams`: inside stage 2 the command line puts stage 2's there.
+        self.size: Size = size
+        self.ssim_scale = ssim_scale
         self.learning_rates = learning_rates
         widths = SIZES[size]
         self.encoder = FaceCycleEncoder(
@@ -205,7 +208,7 @@ class FaceCycleMotion(Method):
 
     def structure(self, rendered: Tensor, x: Tensor) -> Tensor:
         """SSIM losses [K] of K renderings [K, N, 3, S, S] of pictures `x` [N, 3, S, S]."""
-        if self.hparams["ssim_scale"] == "unit":
+        if self.ssim_scale == "unit":
             mean, std = self.encoder.mean, self.encoder.std
             rendered, x = rendered * std + mean, x * std + mean
         return self.ssim(rendered, x)

@@ -488,8 +488,7 @@ def test_a_resumed_epoch_goes_on_where_it_stopped(root: Path) -> None:
         torch.equal(one["pairs"], other["pairs"])
         for one, other in zip(rest, whole[3:], strict=True)
     )
-    assert data.start_of(0) == 3
-    assert data.start_of(1) == 0
+    assert data.place() == (0, 3)
 
 
 def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:

@@ -1,0 +1,29 @@
+"""Scoring: from a frozen encoder to linear-probe figures with their 95 % intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from linear_probe.record import Record, read_records, write_records
+    from linear_probe.report import table
+    from linear_probe.run import run_probes
+
+_HOMES = {
+    "Record": "record",
+    "read_records": "record",
+    "write_records": "record",
+    "run_probes": "run",
+    "table": "report",
+}
+
+__all__ = ["Record", "read_records", "run_probes", "table", "write_records"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch is imported only when probes run, so that `--help` and `report` are quick.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"linear_probe.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'linear_probe' has no attribute '{name}'")

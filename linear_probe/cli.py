@@ -1,0 +1,125 @@
+"""`linear-probe`: score frozen encoders, and print what was scored, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from ssl_faces import InputError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells wrong arguments as any other bad input is told: in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see `{self.prog} --help`")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
+    try:
+        arguments = _parser().parse_args(argv)
+        return _report(arguments) if arguments.command == "report" else _run(arguments)
+    except InputError as error:
+        return _fail(str(error))
+    except OSError as error:
+        from ssl_faces.files import DISK_FULL, write_failure
+
+        if error.errno not in DISK_FULL:
+            raise
+        return _fail(f"{error.filename or 'the output'}: {write_failure(error)}")
+
+
+def _fail(message: str) -> int:
+    print(f"linear-probe: error: {message}", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="linear-probe",
+        description="Score frozen features: linear probes of expression, head pose and identity, "
+        "with 95 %% intervals, beside raw pixels and the untrained encoder.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    run = commands.add_parser("run", help="score encoders and print the table")
+    run.add_argument(
+        "--encoder",
+        action="append",
+        required=True,
+        metavar="PATH|NAME",
+        help="folder of a saved encoder, or a released name; may be given several times",
+    )
+    run.add_argument(
+        "--task", metavar="T,T", help="expression, pose, identity; default: all the data serve"
+    )
+    run.add_argument(
+        "--data",
+        metavar="DIR|rendered",
+        help="folder with FER-2013, LFW, YouTube keypoints; default: $SSL_FACES_DATA, else "
+        "~/.cache/ssl-faces/data if there, else rendered faces",
+    )
+    run.add_argument(
+        "--out", required=True, metavar="DIR", help="for records.jsonl, features, skipped.csv"
+    )
+    run.add_argument("--features", metavar="F,F", help="feature spaces; default: all")
+    run.add_argument("--seed", type=int, default=0, help="default: 0")
+    run.add_argument("--batch-size", type=int, default=256, help="pictures at once; default: 256")
+    run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
+    run.add_argument(
+        "--no-baselines", action="store_true", help="leave out pixels and untrained encoders"
+    )
+    run.add_argument(
+        "--bootstrap",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="replicates behind the intervals; default: 1000",
+    )
+    report = commands.add_parser("report", help="print the table of earlier runs")
+    report.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
+    report.add_argument("--markdown", action="store_true", help="as Markdown tables")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    # Late, so that `--help` needs no torch.
+    from linear_probe.report import table
+    from linear_probe.run import run_probes
+
+    records = run_probes(
+        arguments.encoder,
+        arguments.out,
+        data=arguments.data,
+        tasks=_list(arguments.task, "--task"),
+        spaces=_list(arguments.features, "--features"),
+        seed=arguments.seed,
+        batch_size=arguments.batch_size,
+        device=arguments.device,
+        baselines=not arguments.no_baselines,
+        replicates=arguments.bootstrap,
+    )
+    print(f"\n{table(records)}\n\nrecords: {arguments.out}/records.jsonl")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from linear_probe.report import read_folders, table
+
+    print(table(read_folders(arguments.folders), markdown=arguments.markdown))
+    return 0
+
+
+def _list(text: str | None, argument: str) -> list[str] | None:
+    if text is None:
+        return None
+    items = [item.strip() for item in text.split(",")]
+    if not all(items):
+        raise InputError(f"{argument} '{text}': an empty name; give names with commas between")
+    return items
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""The one record that every figure is written as; tables and plots are made from records only."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ssl_faces import InputError
+from ssl_faces.files import replace_file
+
+RECORDS_FILE = "records.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One figure: what was measured, on what, how, and how sure it is.
+
+    Attributes:
+        task: `expression`, `pose` or `identity`.
+        data_set: name of the face set.
+        split: what the probe learnt on and what it was scored on.
+        encoder: where the features come from: an encoder as it was named on the command line,
+            the same with `, untrained`, or the name of a baseline.
+        feature_space: which of the encoder's feature spaces.
+        probe: what was fitted on the frozen features.
+        metric: what `value` is.
+        value: the figure, in `unit`.
+        low: lower end of the 95 % bootstrap interval.
+        high: upper end.
+        unit: `%` (0 to 100) or `degrees`.
+        higher_is_better: whether a higher value is the better one.
+        n: how many pictures or pairs it was measured on.
+        seed: of splits, untrained weights and bootstrap.
+        hyperparameters: what was chosen, without a look at the test part.
+        at_grid_edge: the chosen value is the first or last of those tried, so that a better one
+            may lie beyond.
+        protocol: how it was measured, for readers of the figure.
+        note: what else they must know, such as what was left out.
+        fingerprint: SHA-256 (shortened) of the encoder's weights and configuration.
+        seconds: time of the probe, without the extraction of the features.
+        hardware: what it ran on.
+        versions: of Python and of the libraries that decide the figure.
+    """
+
+    task: str
+    data_set: str
+    split: str
+    encoder: str
+    feature_space: str
+    probe: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    higher_is_better: bool
+    n: int
+    seed: int
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    at_grid_edge: bool = False
+    protocol: str = ""
+    note: str = ""
+    fingerprint: str = ""
+    seconds: float = 0.0
+    hardware: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """What the figure is of: a new record replaces an old one of the same key."""
+        return (
+            self.task,
+            self.data_set,
+            self.split,
+            self.encoder,
+            self.feature_space,
+            self.probe,
+            self.metric,
+            self.seed,
+        )
+
+    def to_json(self) -> str:
+        """One line of JSON.
+
+        Raises:
+            ValueError: a number is not finite.
+        """
+        return json.dumps(dataclasses.asdict(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Record:
+        """The record of one line.
+
+        Raises:
+            ValueError: the line is not a record; says why.
+        """
+        try:
+            fields = json.loads(line, parse_constant=_refuse)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+        if not isinstance(fields, dict):
+            raise ValueError("not a JSON object")
+        for name, kind in _KINDS.items():
+            if name in fields:
+                fields[name] = _checked(name, fields[name], kind)
+            elif name in _REQUIRED:
+                raise ValueError(f"'{name}' is missing")
+        unknown = sorted(set(fields) - set(_KINDS))
+        if unknown:
+            raise ValueError(f"unknown field '{unknown[0][:40]}'")
+        if not all(isinstance(version, str) for version in fields.get("versions", {}).values()):
+            raise ValueError("'versions' holds something else than text")
+        return cls(**fields)
+
+
+_KINDS: dict[str, type] = {
+    f.name: {"str": str, "float": float, "int": int, "bool": bool}.get(str(f.type), dict)
+    for f in dataclasses.fields(Record)
+}
+_REQUIRED = {
+    f.name
+    for f in dataclasses.fields(Record)
+    if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+}
+_SPOKEN = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
+_SPOKEN[dict] = "a JSON object"
+
+
+def _checked(name: str, value: Any, kind: type[Any]) -> Any:
+    """`value` if it is of `kind`; a whole number serves as a float, true and false as no number."""
+    is_bool = isinstance(value, bool)
+    if kind is float and isinstance(value, int) and not is_bool:
+        try:
+            value = float(value)
+        except OverflowError as error:
+            raise ValueError(f"'{name}' is not finite") from error
+    if not isinstance(value, kind) or (is_bool and kind is not bool):
+        raise ValueError(f"'{name}' is not {_SPOKEN[kind]}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"'{name}' is not finite")
+    return value
+
+
+def _refuse(text: str) -> float:
+    raise ValueError(f"{text} is not a finite number")
+
+
+def read_records(path: Path | str) -> list[Record]:
+    """The records of a JSON-lines file; blank lines are passed over.
+
+    Raises:
+        InputError: the file can't be read, or a line is not a record; names file and line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: can't be read ({error.strerror}); give a folder that `linear-probe run` wrote"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: not a text file; delete it and run `linear-probe run` again"
+        ) from error
+    records = []
+    # Not splitlines: text within a record may hold other line separators.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip(" \t\r"):
+            continue
+        try:
+            records.append(Record.from_json(line))
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"{path}, line {number}: not a record ({reason}); delete the line"
+            ) from error
+    return records
+
+
+def write_records(path: Path | str, records: Iterable[Record]) -> None:
+    """Write records as JSON lines; `path` is never half-written.
+
+    Raises:
+        InputError: the folder can't be written, or the disk is full.
+    """
+    replace_file(Path(path), "".join(f"{record.to_json()}\n" for record in records).encode())
+
+
+def merged(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
+    """`old` with the records of `new`: in the place of the one with the same key, else behind."""
+    by_key = {record.key: record for record in old}
+    by_key.update({record.key: record for record in new})
+    return list(by_key.values())

@@ -1,0 +1,45 @@
+"""Splits for choosing hyper-parameters: rows of the training part only, whole groups together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ssl_faces import InputError
+
+
+def stratified_group_split(
+    labels: np.ndarray, groups: np.ndarray, share: float, seed: int
+) -> np.ndarray:
+    """Which rows validate: about `share` of each class, and no group on both sides.
+
+    Groups are met in random order; one goes to validation when this brings the class counts there
+    closer (in squares) to `share` of the whole. (scikit-learn's StratifiedGroupKFold does
+    alike, but takes seconds for the 28,000 groups of FER-2013.)
+
+    Args:
+        labels: int [N], from 0.
+        groups: [N], anything that np.unique takes; rows of one group stay together.
+
+    Returns:
+        bool [N], True where the row validates.
+
+    Raises:
+        InputError: too few groups to leave some on both sides.
+    """
+    _, group = np.unique(groups, return_inverse=True)
+    counts = np.zeros((group.max() + 1, labels.max() + 1))
+    np.add.at(counts, (group, labels), 1)
+    lacking = share * counts.sum(axis=0)
+    taken = np.zeros(len(counts), dtype=bool)
+    for i in np.random.default_rng(seed).permutation(len(counts)):
+        rest = lacking - counts[i]
+        if rest @ rest < lacking @ lacking:
+            lacking = rest
+            taken[i] = True
+    validation = taken[group]
+    if not validation.any() or validation.all():
+        raise InputError(
+            f"the training part has {len(labels)} pictures in {len(counts)} groups, too few to "
+            "choose the probe's L2 on a part of them; give more training pictures"
+        )
+    return validation

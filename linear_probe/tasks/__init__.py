@@ -1,0 +1,16 @@
+"""Tasks: which labelled faces, which split, which target, which metric, by whose protocol."""
+
+from __future__ import annotations
+
+from linear_probe.tasks.expression import Expression
+from linear_probe.tasks.identity import Identity
+from linear_probe.tasks.pose import Pose
+from linear_probe.tasks.task import Figure, MissingData, Task
+
+TASKS: dict[str, type[Task]] = {
+    "expression": Expression,
+    "pose": Pose,
+    "identity": Identity,
+}
+
+__all__ = ["TASKS", "Expression", "Figure", "Identity", "MissingData", "Pose", "Task"]

@@ -1,0 +1,161 @@
+"""Expression: FER-2013 `Training` to `PublicTest`, seven classes, a linear classifier.
+
+Source of the data and the split: Goodfellow et al., "Challenges in Representation Learning",
+ICML 2013 workshop.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, recall_score
+
+from linear_probe.features import Features, Pictures
+from linear_probe.intervals import interval, row_weights
+from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
+from linear_probe.splits import stratified_group_split
+from linear_probe.tasks.task import Figure, MissingData, Task, find, in_test_part
+from ssl_faces import InputError
+from ssl_faces.data import EXPRESSIONS, FaceSet
+
+VALIDATION_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class ExpressionRows:
+    """Rows of the features by what they are used for.
+
+    Attributes:
+        train: int [N], rows to fit on.
+        test: int [M], rows to score on.
+        validation: bool [N], which of `train` choose the L2.
+        copies: training pictures left out because a test picture is the same, byte for byte.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    validation: np.ndarray
+    copies: int
+
+
+class Expression(Task):
+    """Accuracy and mean class recall of multinomial logistic regression."""
+
+    name = "expression"
+    probe = "logistic regression"
+    pixel_side = 48
+
+    def _choose(self, face_sets: Sequence[FaceSet]) -> None:
+        faces = find(face_sets, ["fer2013", "rendered"])
+        if faces is None:
+            raise MissingData("expression needs FER-2013, which is not there")
+        self.faces = faces
+        self.indices = np.arange(len(faces))
+        self.is_test = in_test_part(faces)
+        self.labels = np.array([record.labels["expression"] for record in faces.records])
+        if not self.is_test.any() or self.is_test.all():
+            raise InputError(
+                f"expression: {faces.name} has no {'training' if self.is_test.all() else 'test'} "
+                "pictures; unpack both of its parts"
+            )
+        if faces.name == "fer2013":
+            # By the names that this copy has: Kaggle's `test` is not the owner's PublicTest.
+            usages = [record.key.partition("/")[0] for record in faces.records]
+            train, test = (
+                "+".join(
+                    sorted({u for u, t in zip(usages, self.is_test, strict=True) if t == side})
+                )
+                for side in (False, True)
+            )
+            self.data_set, self.split = "FER-2013", f"{train} -> {test}"
+        else:
+            self.data_set, self.split = "rendered faces", "by person"
+        self.protocol = (
+            "multinomial logistic regression on frozen features, standardised; L2 chosen by "
+            f"accuracy on {VALIDATION_SHARE:.0%} of the training part (stratified, copies of a "
+            "picture and pictures of a person together), then fitted on all of it"
+        )
+
+    def rows(self, features: Features, pictures: Pictures) -> ExpressionRows:
+        """Sort the rows of the features.
+
+        Raises:
+            InputError: no picture left to train or to score on.
+        """
+        hash_of = dict(zip(pictures.indices.tolist(), pictures.hashes, strict=True))
+        hashes = np.array([hash_of[i].hex() for i in features.records.tolist()])
+        is_test = self.is_test[features.records]
+        copy = ~is_test & np.isin(hashes, hashes[is_test])
+        train, test = np.flatnonzero(~is_test & ~copy), np.flatnonzero(is_test)
+        if not len(train) or not len(test):
+            raise InputError(
+                f"expression: no picture of {self.faces.name} left to "
+                f"{'score' if len(train) else 'train'} on; check that they are whole"
+            )
+        people = [self.faces.records[i].person for i in features.records[train]]
+        groups = np.array(
+            [person or content for person, content in zip(people, hashes[train], strict=True)]
+        )
+        validation = stratified_group_split(
+            self.labels[features.records[train]], groups, VALIDATION_SHARE, self.seed
+        )
+        return ExpressionRows(train, test, validation, int(copy.sum()))
+
+    def fit(self, features: Features, rows: ExpressionRows) -> LogisticPredictor:
+        """The probe fitted on the training rows; sees neither features nor labels of others."""
+        targets = torch.from_numpy(self.labels[features.records[rows.train]])
+        probe = LogisticProbe(device=self.device)
+        return probe.fit(features.values[torch.from_numpy(rows.train)], targets, rows.validation)
+
+    def score(self, features: Features, pictures: Pictures) -> list[Figure]:
+        rows = self.rows(features, pictures)
+        predictor = self.fit(features, rows)
+        targets = self.labels[features.records[rows.test]]
+        logits = predictor(features.values[torch.from_numpy(rows.test)])
+        predicted = logits.argmax(dim=1).cpu().numpy()
+
+        correct = (predicted == targets).astype(np.float32)
+        present = np.unique(targets)
+        is_class = (targets[:, None] == present).astype(np.float32)
+        weights = row_weights(len(targets), self.replicates, self.seed)
+        with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+            # A draw may miss every picture of a class; its recall is then left out of the mean.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            recalls = weights @ (is_class * correct[:, None]) / (weights @ is_class)
+            mean_recalls = np.nanmean(recalls, axis=1)
+
+        note = (
+            f"trained on {len(rows.train):,} pictures; {rows.copies} training pictures left out "
+            "as exact copies of test pictures"
+        )
+        absent = [name for i, name in enumerate(EXPRESSIONS) if i not in present]
+        if absent:
+            note += f"; no test picture of {', '.join(absent)}"
+        mean_recall = recall_score(
+            targets, predicted, labels=present, average="macro", zero_division=0
+        )
+        figures = []
+        for metric, value, replicates in (
+            ("accuracy", accuracy_score(targets, predicted), weights @ correct / len(targets)),
+            ("mean class recall", mean_recall, mean_recalls),
+        ):
+            low, high = interval(replicates)
+            figures.append(
+                Figure(
+                    metric,
+                    100 * float(value),
+                    100 * low,
+                    100 * high,
+                    "%",
+                    True,
+                    len(targets),
+                    {"l2": predictor.l2},
+                    predictor.at_grid_edge,
+                    note,
+                )
+            )
+        return figures

@@ -1,0 +1,132 @@
+"""What a task promises, and what tasks share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from linear_probe.features import Features, Pictures
+from ssl_faces import InputError
+from ssl_faces.data import FaceSet
+
+
+class MissingData(InputError):
+    """The data given hold no data set of this task."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric of one feature space, before it is a `Record`; fields as there."""
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    unit: str
+    higher_is_better: bool
+    n: int
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    at_grid_edge: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A row of the table that rests on no features."""
+
+    name: str
+    probe: str
+    figures: list[Figure]
+
+
+class Task(ABC):
+    """A data set, its split, the target, the probe and the metrics.
+
+    Args:
+        face_sets: what the data hold, each in its part `all`.
+        seed: of the validation split and the bootstrap.
+        replicates: of the bootstrap.
+        device: where probes are fitted.
+
+    Attributes:
+        faces: the face set it chose.
+        indices: int64, the records of `faces` whose features it needs.
+        data_set, split, protocol: as in `Record`.
+
+    Raises:
+        MissingData: from `__init__`: none of `face_sets` serves.
+        InputError: from `__init__`: the labels don't serve; from `score`: too few pictures left.
+    """
+
+    name: ClassVar[str]
+    probe: ClassVar[str]
+    pixel_side: ClassVar[int]
+    """Side of the grey pictures of the pixel baseline."""
+
+    data_set: str
+    split: str
+    protocol: str
+    faces: FaceSet
+    indices: np.ndarray
+
+    def __init__(
+        self,
+        face_sets: Sequence[FaceSet],
+        seed: int = 0,
+        replicates: int = 1000,
+        device: str = "cpu",
+    ) -> None:
+        self.seed = seed
+        self.replicates = replicates
+        self.device = device
+        self._choose(face_sets)
+
+    @abstractmethod
+    def _choose(self, face_sets: Sequence[FaceSet]) -> None:
+        """Set the attributes from the face set that serves."""
+
+    @abstractmethod
+    def score(self, features: Features, pictures: Pictures) -> list[Figure]:
+        """The metrics of features of `faces`.
+
+        Args:
+            features: rows of at least those `indices` whose pictures can be decoded.
+            pictures: the pictures that the features are of.
+        """
+
+    def references(self, features: Features, pictures: Pictures) -> list[Reference]:
+        """Rows that need no features, on the same pictures as `features`."""
+        return []
+
+
+def find(face_sets: Sequence[FaceSet], names: Sequence[str]) -> FaceSet | None:
+    """The first face set with one of these names, in the order of the names."""
+    for name in names:
+        for faces in face_sets:
+            if faces.name == name:
+                return faces
+    return None
+
+
+def in_test_part(faces: FaceSet) -> np.ndarray:
+    """bool [records of `faces`]: whether each is in the set's part `test`, by its owner's rule.
+
+    Raises:
+        InputError: the set has no test part.
+    """
+    test = faces.test_part()
+    if test is None:
+        raise InputError(f"{faces.name}: it has no part 'test' to score on; give another data set")
+    keys = {record.key for record in test.records}
+    return np.array([record.key in keys for record in faces.records])
+
+
+def people_of(faces: FaceSet, records: np.ndarray) -> np.ndarray:
+    """The person of each of the `records`, as numbers; each unnamed picture is its own person."""
+    names = [faces.records[i].person or f"\0{i}" for i in records]
+    numbers: np.ndarray = np.unique(names, return_inverse=True)[1]
+    return numbers

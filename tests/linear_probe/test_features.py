@@ -1,0 +1,198 @@
+"""Frozen features: right, computed once, and what happens to pictures that are none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from linear_probe import features as module
+from linear_probe.features import EncoderSource, FeatureCache, Pictures, PixelSource
+from ssl_faces import InputError, load_encoder
+from ssl_faces.data import FaceSet, PictureFolder
+
+
+class CountingEncoder:
+    """Two spaces: the mean colour, and the top left pixel; counts its calls."""
+
+    encoder_name = "counting"
+    input_size = 16
+    feature_dims = {"colour": 3, "corner": 3}  # noqa: RUF012
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.config: dict[str, Any] = {}
+        self.gain = gain
+        self.calls = 0
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        assert images.dtype == torch.float32
+        assert images.shape[1:] == (3, 16, 16)
+        assert 0 <= images.min() <= images.max() <= 1
+        self.calls += 1
+        return {
+            "colour": self.gain * images.mean(dim=(2, 3)),
+            "corner": self.gain * images[:, :, 0, 0],
+        }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"gain": torch.tensor(self.gain)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(7):
+        pixels = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(pictures / f"{i}.png")
+    return pictures
+
+
+def all_of(folder: Path) -> Pictures:
+    faces: FaceSet = PictureFolder(folder)
+    return Pictures(faces, np.arange(len(faces)))
+
+
+def test_features_are_the_encoders(folder: Path, tmp_path: Path) -> None:
+    pictures, source = all_of(folder), EncoderSource("counting", CountingEncoder())
+    cache = FeatureCache(tmp_path / "features", batch_size=3)
+    assert cache.fill([source], pictures) == []
+    found = cache.read(source, pictures, "colour")
+    assert found.values.dtype == torch.float32
+    assert found.records.tolist() == list(range(7))
+    for i in range(7):
+        expected = np.asarray(Image.open(folder / f"{i}.png")).mean(axis=(0, 1)) / 255
+        np.testing.assert_allclose(found.values[i], expected, rtol=1e-5)
+
+
+def test_a_saved_encoders_features(
+    folder: Path, tmp_path: Path, save_tiny: Callable[..., Path]
+) -> None:
+    encoder = load_encoder(save_tiny(tmp_path / "e", identity=True))
+    pictures, source = all_of(folder), EncoderSource("tiny", encoder)
+    cache = FeatureCache(tmp_path / "features", batch_size=3)
+    cache.fill([source], pictures)
+    images = torch.from_numpy(module.square(pictures.faces.read(4), 32).copy())[None] / 255
+    for space, expected in encoder(images).items():
+        found = cache.read(source, pictures, space).values
+        assert found.shape == (7, encoder.feature_dims[space])
+        torch.testing.assert_close(found[4:5], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_grey_pixels(folder: Path, tmp_path: Path) -> None:
+    pictures, source = all_of(folder), PixelSource(16)
+    cache = FeatureCache(tmp_path / "features")
+    cache.fill([source], pictures)
+    found = cache.read(source, pictures, "grey 16x16").values
+    expected = np.asarray(Image.open(folder / "2.png").convert("L")) / 255
+    np.testing.assert_allclose(found[2].view(16, 16), expected, atol=1 / 255)
+
+
+def test_the_second_time_nothing_is_computed(folder: Path, tmp_path: Path) -> None:
+    encoder = CountingEncoder()
+    cache = FeatureCache(tmp_path / "features", batch_size=3)
+    cache.fill([EncoderSource("counting", encoder)], all_of(folder))
+    assert encoder.calls == 3  # one pass for both spaces
+    again = CountingEncoder()
+    other = FeatureCache(tmp_path / "features", batch_size=5)
+    other.fill([EncoderSource("by another name", again)], all_of(folder))
+    assert again.calls == 0
+
+
+@pytest.mark.parametrize("change", ["weights", "picture", "name of a picture", "fewer pictures"])
+def test_what_changes_the_features_is_seen(change: str, folder: Path, tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "features")
+    cache.fill([EncoderSource("counting", CountingEncoder())], all_of(folder))
+    encoder = CountingEncoder(gain=2.0 if change == "weights" else 1.0)
+    if change == "picture":
+        # The same size and time, other pixels.
+        stat, size = (folder / "3.png").stat(), (folder / "3.png").stat().st_size
+        Image.new("RGB", (16, 16)).save(folder / "3.png")
+        (folder / "3.png").write_bytes((folder / "3.png").read_bytes().ljust(size, b"\0"))
+        os.utime(folder / "3.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    elif change == "name of a picture":
+        (folder / "3.png").rename(folder / "3b.png")
+    elif change == "fewer pictures":
+        (folder / "3.png").unlink()
+    cache.fill([EncoderSource("counting", encoder)], all_of(folder))
+    assert encoder.calls == 1
+
+
+def test_weights_decide_the_fingerprint(save_tiny: Callable[..., Path], tmp_path: Path) -> None:
+    one, same, other = (save_tiny(tmp_path / str(i), seed=s) for i, s in enumerate((0, 0, 1)))
+    prints = [EncoderSource("x", load_encoder(folder)).fingerprint for folder in (one, same, other)]
+    assert prints[0] == prints[1] != prints[2]
+    untrained = EncoderSource("x", load_encoder(one, untrained=True, seed=3)).fingerprint
+    assert untrained not in prints
+
+
+def test_damaged_features_are_computed_anew(folder: Path, tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path / "features")
+    source = EncoderSource("counting", CountingEncoder())
+    cache.fill([source], all_of(folder))
+    before = cache.read(source, all_of(folder), "corner").values.clone()
+    (damaged,) = (tmp_path / "features").glob("*corner*")
+    for data in (b"", damaged.read_bytes()[:-9], b"\xff" * 200):
+        damaged.unlink()  # not in place: tensors may be mapped to the old file
+        damaged.write_bytes(data)
+        encoder = CountingEncoder()
+        cache.fill([EncoderSource("counting", encoder)], all_of(folder))
+        assert encoder.calls == 1
+        assert cache.read(source, all_of(folder), "corner").values.equal(before)
+
+
+def test_corrupt_pictures_are_skipped_and_listed_each_time(folder: Path, tmp_path: Path) -> None:
+    (folder / "2.png").write_bytes(b"")
+    (folder / "5.png").write_bytes((folder / "5.png").read_bytes()[:200])
+    cache = FeatureCache(tmp_path / "features", batch_size=3)
+    source = EncoderSource("counting", CountingEncoder())
+    for _ in range(2):
+        skipped = cache.fill([source], all_of(folder))
+        assert [item.key for item in skipped] == ["2.png", "5.png"]
+        assert all(item.reason for item in skipped)
+    found = cache.read(source, all_of(folder), "colour")
+    assert found.records.tolist() == [0, 1, 3, 4, 6]
+    expected = np.asarray(Image.open(folder / "6.png")).mean(axis=(0, 1)) / 255
+    np.testing.assert_allclose(found.values[4], expected, rtol=1e-5)
+
+
+def test_no_picture_whole(folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        path.write_bytes(b"no picture")
+    cache = FeatureCache(tmp_path / "features")
+    with pytest.raises(InputError, match="none of its 7 pictures can be decoded"):
+        cache.fill([PixelSource(16)], all_of(folder))
+    assert not (tmp_path / "features").exists()
+
+
+def test_an_interrupted_run_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    class Interrupted(CountingEncoder):
+        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+            if self.calls == 1:
+                raise KeyboardInterrupt
+            return super().__call__(images)
+
+    cache = FeatureCache(tmp_path / "features", batch_size=3)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill([EncoderSource("x", Interrupted())], all_of(folder))
+    assert not list((tmp_path / "features").glob("*"))
+
+
+def test_sources_that_fit_no_memory_together_go_one_after_another(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_BYTES", 1)
+    cache = FeatureCache(tmp_path / "features")
+    sources = [PixelSource(8), PixelSource(16), EncoderSource("counting", CountingEncoder())]
+    cache.fill(sources, all_of(folder))
+    for source in sources:
+        for space, dim in source.dims.items():
+            assert cache.read(source, all_of(folder), space).values.shape == (7, dim)

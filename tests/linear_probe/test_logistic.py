@@ -1,0 +1,107 @@
+"""The logistic probe against scikit-learn, and what it may not see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from linear_probe.probes import logistic
+from linear_probe.probes.logistic import L2_GRID, LogisticProbe
+from linear_probe.probes.standardise import Standardiser
+
+
+def data(n: int = 240, d: int = 12, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Correlated features of very unequal scale, and noisy classes."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) * 10.0 ** rng.uniform(-3, 3, d) + 5
+    scores = StandardScaler().fit_transform(x) @ rng.normal(size=(d, classes))
+    y = (scores + 2 * rng.gumbel(size=scores.shape)).argmax(axis=1)
+    return torch.from_numpy(x), torch.from_numpy(y)
+
+
+def validation_of(n: int) -> np.ndarray:
+    return np.arange(n) % 10 == 0
+
+
+@pytest.mark.parametrize(
+    ("l2", "preconditioned"), [*((l2, True) for l2 in L2_GRID), (10.0, False), (1e-2, False)]
+)
+def test_solution_is_scikit_learns(
+    l2: float, preconditioned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not preconditioned:
+        monkeypatch.setattr(logistic, "MOST_PRECONDITIONED", 0)
+    features, targets = data()
+    x = Standardiser.of(features)(features)
+    weight, bias = LogisticProbe(most_steps=2000, tolerance=1e-9).solve(x, targets, l2)
+    oracle = LogisticRegression(C=1 / (len(x) * l2), tol=1e-10, max_iter=10000).fit(x, targets)
+    torch.testing.assert_close(
+        torch.softmax(x @ weight + bias, 1),
+        torch.from_numpy(oracle.predict_proba(x.numpy())),
+        rtol=0,
+        atol=1e-5,
+    )
+    torch.testing.assert_close(weight, torch.from_numpy(oracle.coef_.T), rtol=1e-3, atol=1e-4)
+
+
+def test_defaults_in_float32_are_as_good() -> None:
+    features, targets = data(n=2000, d=60)
+    validation = validation_of(len(features))
+    predictor = LogisticProbe().fit(features.float(), targets, validation)
+    oracle = LogisticRegression(C=1 / (len(features) * predictor.l2), tol=1e-8, max_iter=10000)
+    scaler = StandardScaler()
+    expected = oracle.fit(scaler.fit_transform(features), targets).predict_proba(
+        scaler.transform(features)
+    )
+    found = torch.softmax(predictor(features.float()), dim=1)
+    assert np.abs(found.numpy() - expected).max() < 0.02
+
+
+def test_choice_is_the_grids_best_on_validation_rows() -> None:
+    features, targets = data(n=400)
+    validation = validation_of(len(features))
+    predictor = LogisticProbe(most_steps=2000, tolerance=1e-8).fit(features, targets, validation)
+    scaler = StandardScaler().fit(features[~validation])
+    x = scaler.transform(features)
+    accuracies = {}
+    for l2 in L2_GRID:
+        oracle = LogisticRegression(C=1 / ((~validation).sum() * l2), tol=1e-10, max_iter=10000)
+        oracle.fit(x[~validation], targets[~validation])
+        accuracies[l2] = oracle.score(x[validation], targets[validation])
+    assert predictor.validation_accuracy == pytest.approx(accuracies)
+    assert predictor.l2 == max(L2_GRID, key=lambda l2: (accuracies[l2], l2))
+
+
+def test_tells_when_the_choice_is_at_the_edge() -> None:
+    features, targets = data()
+    validation = validation_of(len(features))
+    assert LogisticProbe(grid=(1e-2,)).fit(features, targets, validation).at_grid_edge
+    free = LogisticProbe(grid=(1e6, 1e-2, 1e-12)).fit(features, targets, validation)
+    assert free.at_grid_edge == (free.l2 != 1e-2)
+
+
+def test_constant_features_and_other_scales_do_no_harm() -> None:
+    features, targets = data()
+    validation = validation_of(len(features))
+    plain = LogisticProbe().fit(features, targets, validation)
+    constant = torch.full((len(features), 2), 1e4, dtype=torch.float64)
+    other = LogisticProbe().fit(torch.cat([features * 100, constant], 1), targets, validation)
+    assert other.l2 == plain.l2
+    torch.testing.assert_close(other.weight[:-2], plain.weight, rtol=1e-2, atol=1e-3)
+    assert other.weight.isfinite().all()
+
+
+def test_more_features_than_rows() -> None:
+    features, targets = data(n=40, d=90)
+    predictor = LogisticProbe().fit(features.float(), targets, validation_of(40))
+    assert predictor(features.float()).isfinite().all()
+
+
+def test_same_input_same_weights() -> None:
+    features, targets = data()
+    one, other = (LogisticProbe().fit(features, targets, validation_of(240)) for _ in range(2))
+    torch.testing.assert_close(one.weight, other.weight, rtol=0, atol=0)

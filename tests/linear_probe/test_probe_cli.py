@@ -1,0 +1,281 @@
+"""`linear-probe` end to end, and what it says of input it can't use."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from linear_probe import features
+from linear_probe.cli import main
+from linear_probe.record import read_records
+
+pytestmark = pytest.mark.usefixtures("few_rendered")
+
+
+def run(*arguments: str | Path) -> int:
+    return main(["run", "--bootstrap", "20", "--device", "cpu", *map(str, arguments)])
+
+
+def refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
+    """The one sentence that a refused command prints."""
+    assert code == 2
+    error = capsys.readouterr().err
+    message = error[error.index("linear-probe: error: ") :]
+    assert message.count("\n") == 1
+    assert "Traceback" not in error
+    return message
+
+
+def test_rendered_end_to_end(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("--encoder", tiny, "--data", "rendered", "--out", out) == 0
+    printed = capsys.readouterr().out
+    records = read_records(out / "records.jsonl")
+    rows = {(r.task, r.encoder, r.feature_space, r.metric) for r in records}
+    assert len(rows) == len(records)
+    metrics = {
+        "expression": ["accuracy", "mean class recall"],
+        "pose": ["MAE yaw", "MAE pitch", "MAE roll"],
+        "identity": ["accuracy", "AUC"],
+    }
+    for task, side in (("expression", 48), ("pose", 32), ("identity", 64)):
+        for metric in metrics[task]:
+            assert (task, "pixels", f"grey {side}x{side}", metric) in rows
+            for encoder in (str(tiny), f"{tiny}, untrained"):
+                for space in ("expression", "expression_map"):
+                    assert (task, encoder, space, metric) in rows
+    assert ("pose", "predict the mean", "", "MAE yaw") in rows
+    for record in records:
+        assert record.data_set == "rendered faces"
+        assert record.low <= record.high
+        assert record.n > 0
+        assert record.hardware
+        assert "torch" in record.versions
+    assert f"{tiny}, untrained" in printed
+    assert str(out / "records.jsonl") in printed
+    assert list(csv.reader((out / "skipped.csv").open())) == [["data set", "picture", "reason"]]
+
+    assert main(["report", str(out), "--markdown"]) == 0
+    assert "| predict the mean | - |" in capsys.readouterr().out
+
+
+def test_same_seed_same_records_and_nothing_twice(
+    small_data: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_seconds(folder: str) -> list[dict[str, object]]:
+        lines = (tmp_path / folder / "records.jsonl").read_text().splitlines()
+        return [json.loads(line) | {"seconds": 0} for line in lines]
+
+    for folder in ("a", "b"):
+        assert run("--encoder", tiny, "--data", small_data, "--out", tmp_path / folder) == 0
+    first = without_seconds("a")
+    assert without_seconds("b") == first
+    # Again into the same folder: features from the cache, records replaced.
+    monkeypatch.setattr(features.FeatureCache, "_features", None)
+    assert run("--encoder", tiny, "--data", small_data, "--out", tmp_path / "a") == 0
+    assert without_seconds("a") == first
+
+
+def test_a_second_encoder_joins_the_records(
+    small_data: Path, tmp_path: Path, save_tiny: Callable[..., Path], capsys: pytest.CaptureFixture
+) -> None:
+    one, other = save_tiny(tmp_path / "one", 1), save_tiny(tmp_path / "other", 2)
+    common = ("--data", small_data, "--out", tmp_path / "out", "--task", "pose")
+    assert run("--encoder", one, "--features", "expression", *common) == 0
+    assert run("--encoder", other, "--no-baselines", *common) == 0
+    records = read_records(tmp_path / "out" / "records.jsonl")
+    assert {(r.encoder, r.feature_space) for r in records} == {
+        ("predict the mean", ""),
+        ("pixels", "grey 32x32"),
+        (f"{one}, untrained", "expression"),
+        (str(one), "expression"),
+        (str(other), "expression"),
+        (str(other), "expression_map"),
+    }
+    capsys.readouterr()
+    # Two of one architecture have one untrained row.
+    assert run("--encoder", one, "--encoder", other, *common) == 0
+    printed = capsys.readouterr().out
+    assert f"{other}, untrained: the same as {one}, untrained" in printed
+
+
+def test_tasks_without_data_are_skipped_aloud_unless_asked_for(
+    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(small_data / "lfw")
+    arguments = ("--encoder", tiny, "--data", small_data, "--out", tmp_path / "out")
+    assert run(*arguments) == 0
+    printed = capsys.readouterr().out
+    assert "identity needs LFW, which is not there: task skipped" in printed
+    tasks = {record.task for record in read_records(tmp_path / "out" / "records.jsonl")}
+    assert tasks == {"expression", "pose"}
+    message = refused(capsys, run(*arguments, "--task", "identity,pose"))
+    assert "identity needs LFW" in message
+
+
+def test_skipped_pictures_are_listed(
+    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (small_data / "fer2013/Training/sad/Training_0.png").write_bytes(b"")
+    (small_data / "youtube_keypoints/images/One_0_0.png").unlink()
+    for _ in range(2):
+        assert run("--encoder", tiny, "--data", small_data, "--out", tmp_path / "out") == 0
+        assert "2 pictures skipped" in capsys.readouterr().out
+        rows = list(csv.reader((tmp_path / "out" / "skipped.csv").open()))
+        assert [row[:2] for row in rows[1:]] == [
+            ["fer2013", "Training/sad/Training_0.png"],
+            ["youtube_keypoints", "One_0_0.png"],
+        ]
+
+
+def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("SSL_FACES_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    arguments = ("--encoder", tiny, "--task", "pose", "--features", "expression", "--no-baselines")
+    assert run(*arguments, "--out", tmp_path / "out") == 0
+    assert "scoring on rendered faces" in capsys.readouterr().out
+    monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / "nowhere"))
+    assert str(tmp_path / "nowhere") in refused(capsys, run(*arguments, "--out", tmp_path / "o"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--encoder", "no/such"], "no/such"),
+        (["--encoder", "{tiny}", "--task", "age"], "unknown task 'age'"),
+        (["--encoder", "{tiny}", "--task", "pose,"], "empty name"),
+        (["--encoder", "{tiny}", "--features", "neck"], "unknown feature space 'neck'"),
+        (["--encoder", "{tiny}", "--data", "no/such"], "no/such"),
+        (["--encoder", "{tiny}", "--data", "{empty}"], "holds no pictures"),
+        (["--encoder", "{tiny}", "--batch-size", "0"], "--batch-size"),
+        (["--encoder", "{tiny}", "--seed", "-1"], "--seed"),
+        (["--encoder", "{tiny}", "--seed", "x"], "--seed"),
+        (["--encoder", "{tiny}", "--bootstrap", "0"], "--bootstrap"),
+        (["--encoder", "{tiny}", "--colour", "red"], "--colour"),
+        ([], "--encoder"),
+    ],
+)
+def test_wrong_arguments(
+    arguments: list[str],
+    said: str,
+    tiny: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    given = [argument.format(tiny=tiny, empty=empty) for argument in arguments]
+    if "--data" not in given:
+        given += ["--data", "rendered"]
+    code = main(["run", "--out", str(tmp_path / "out"), *given])
+    assert said in refused(capsys, code)
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_are_no_data_set(
+    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = small_data / "fer2013" / "Training" / "sad"
+    code = run("--encoder", tiny, "--data", folder, "--out", tmp_path / "out")
+    assert "nothing to score on" in refused(capsys, code)
+
+
+def test_cuda_where_there_is_none(
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code = run("--encoder", tiny, "--out", tmp_path / "out", "--device", "cuda")
+    assert "--device cuda" in refused(capsys, code)
+
+
+def test_damaged_records_are_told_before_anything_is_computed(
+    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "records.jsonl").write_text("{}\n")
+    code = run("--encoder", tiny, "--data", small_data, "--out", out)
+    assert "records.jsonl, line 1: not a record" in refused(capsys, code)
+    assert [path.name for path in out.iterdir()] == ["records.jsonl"]
+    assert (out / "records.jsonl").read_text() == "{}\n"
+    assert "line 1" in refused(capsys, main(["report", str(out)]))
+
+
+def test_out_that_is_a_file(
+    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    code = run("--encoder", tiny, "--data", small_data, "--out", tmp_path / "out")
+    assert str(tmp_path / "out") in refused(capsys, code)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_report_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "none" in refused(capsys, main(["report", str(tmp_path / "none")]))
+    assert "command" in refused(capsys, main([]))
+
+
+def test_full_disk(small_data: Path, tiny: Path, tmp_path: Path) -> None:
+    """A limit on file size stands in for the full disk: the write fails in the same place."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    # fmt: off
+    command = [
+        sys.executable, "-m", "linear_probe.cli", "run", "--encoder", tiny, "--data", small_data,
+        "--out", tmp_path / "out", "--task", "expression",
+    ]
+    # fmt: on
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "the disk is full" in done.stderr
+    left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert all(path.suffix == ".safetensors" for path in left)
+    assert all(path.stat().st_size < 20_000 for path in left)
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys; from linear_probe.cli import main\n"
+        "try: main(['run', '--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--encoder" in done.stdout

@@ -1,0 +1,45 @@
+"""The split that L2 is chosen on: stratified, groups whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linear_probe.splits import stratified_group_split
+from ssl_faces import InputError
+
+
+def test_classes_are_taken_in_proportion() -> None:
+    labels = np.repeat(np.arange(3), (500, 200, 20))
+    chosen = stratified_group_split(labels, np.arange(720), 0.1, seed=0)
+    assert np.bincount(labels[chosen]).tolist() == [50, 20, 2]
+
+
+def test_same_seed_same_split() -> None:
+    labels = np.arange(90) % 3
+    one, other, third = (stratified_group_split(labels, np.arange(90), 0.2, s) for s in (1, 1, 2))
+    assert (one == other).all()
+    assert (one != third).any()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 30)), min_size=1, max_size=80),
+    st.integers(0, 5),
+)
+def test_groups_stay_whole(rows: list[tuple[int, int]], seed: int) -> None:
+    labels, groups = map(np.array, zip(*rows, strict=True))
+    try:
+        chosen = stratified_group_split(labels, groups, 0.3, seed)
+    except InputError:
+        return
+    assert chosen.any()
+    assert not chosen.all()
+    for group in np.unique(groups):
+        assert len(np.unique(chosen[groups == group])) == 1
+
+
+def test_one_group_can_not_be_split() -> None:
+    with pytest.raises(InputError, match="too few"):
+        stratified_group_split(np.zeros(5, dtype=int), np.zeros(5), 0.1, seed=0)

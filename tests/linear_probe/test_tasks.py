@@ -1,0 +1,225 @@
+"""Tasks: their splits, that the test part stays unseen, and figures that are right."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import recall_score
+
+from linear_probe.features import FeatureCache, Features, Pictures, PixelSource
+from linear_probe.tasks import TASKS, Expression, Identity, MissingData, Pose, Task
+from ssl_faces import InputError
+from ssl_faces.data import in_test_share
+from ssl_faces.data.discover import find_face_sets
+from ssl_faces.data.synthetic import RenderedFaces
+
+
+def prepared(kind: type[Task], root: Path, cache: Path) -> tuple[Task, Features, Pictures]:
+    """The task on a data folder, with small grey pictures as features."""
+    task = kind(find_face_sets(root, "all"), replicates=50)
+    pictures = Pictures(task.faces, task.indices)
+    features, source = FeatureCache(cache), PixelSource(12)
+    features.fill([source], pictures)
+    return task, features.read(source, pictures, source.space), pictures
+
+
+def test_expression_learns_and_its_figures_are_scikit_learns(
+    small_data: Path, tmp_path: Path
+) -> None:
+    task, features, pictures = prepared(Expression, small_data, tmp_path / "f")
+    assert isinstance(task, Expression)
+    accuracy, recall = task.score(features, pictures)
+    assert accuracy.n == recall.n == 28
+    assert 40 < accuracy.value < 99
+    assert accuracy.low <= accuracy.value <= accuracy.high
+    rows = task.rows(features, pictures)
+    predicted = task.fit(features, rows)(features.values[torch.from_numpy(rows.test)]).argmax(1)
+    targets = task.labels[features.records[rows.test]]
+    assert accuracy.value == pytest.approx(100 * (predicted.numpy() == targets).mean())
+    assert recall.value == pytest.approx(100 * recall_score(targets, predicted, average="macro"))
+    keys = [task.faces.records[i].key for i in features.records[rows.train]]
+    assert len(keys) == 84
+    assert all(key.startswith("Training") for key in keys)
+
+
+def test_training_copies_of_test_pictures_are_left_out_and_told(
+    small_data: Path, tmp_path: Path
+) -> None:
+    fer = small_data / "fer2013"
+    # Under another label even: what counts is the picture.
+    shutil.copy(fer / "PublicTest/sad/PublicTest_0.png", fer / "Training/happy/Training_3.png")
+    shutil.copy(fer / "PublicTest/sad/PublicTest_1.png", fer / "Training/sad/new.png")
+    task, features, pictures = prepared(Expression, small_data, tmp_path / "f")
+    assert isinstance(task, Expression)
+    rows = task.rows(features, pictures)
+    keys = [task.faces.records[i].key for i in features.records[rows.train]]
+    assert len(keys) == 83
+    assert not {"Training/happy/Training_3.png", "Training/sad/new.png"} & set(keys)
+    assert rows.copies == 2
+    assert "2 training pictures left out" in task.score(features, pictures)[0].note
+
+
+def test_training_copies_of_each_other_validate_together(small_data: Path, tmp_path: Path) -> None:
+    folder = small_data / "fer2013/Training/angry"
+    for i in range(30):
+        shutil.copy(folder / f"Training_{i % 3}.png", folder / f"copy_{i}.png")
+    task, features, pictures = prepared(Expression, small_data, tmp_path / "f")
+    assert isinstance(task, Expression)
+    rows = task.rows(features, pictures)
+    hashes = np.array([h.hex() for h in pictures.hashes])[rows.train]
+    for content in np.unique(hashes):
+        assert len(np.unique(rows.validation[hashes == content])) == 1
+
+
+def test_expression_never_sees_the_test_part(small_data: Path, tmp_path: Path) -> None:
+    task, features, pictures = prepared(Expression, small_data, tmp_path / "f")
+    assert isinstance(task, Expression)
+    rows = task.rows(features, pictures)
+    before = task.fit(features, rows)
+    task.labels[features.records[rows.test]] = 0
+    features.values[torch.from_numpy(rows.test)] = float("nan")
+    after_rows = task.rows(features, pictures)
+    after = task.fit(features, after_rows)
+    assert (after_rows.validation == rows.validation).all()
+    assert (after.l2, after.validation_accuracy) == (before.l2, before.validation_accuracy)
+    for one, other in zip(
+        (before.weight, before.bias, *before.standardise),
+        (after.weight, after.bias, *after.standardise),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_pose_learns_and_splits_by_person(small_data: Path, tmp_path: Path) -> None:
+    task, features, pictures = prepared(Pose, small_data, tmp_path / "f")
+    assert isinstance(task, Pose)
+    yaw, pitch, roll = task.score(features, pictures)
+    (reference,) = task.references(features, pictures)
+    assert [f.metric for f in (yaw, pitch, roll)] == ["MAE yaw", "MAE pitch", "MAE roll"]
+    assert yaw.value < 0.5 * reference.figures[0].value
+    rows = task.rows(features)
+    person = np.array([record.person for record in task.faces.records])[features.records]
+    assert all(in_test_share(name) for name in person[rows.test])
+    assert not any(in_test_share(name) for name in person[rows.train])
+    train_people = person[rows.train]
+    assert not set(train_people[rows.validation]) & set(train_people[~rows.validation])
+    assert "landmark-derived" in task.protocol
+    targets, training = task.poses[rows.test], task.poses[rows.train]
+    expected = np.abs(targets - training.mean(axis=0)).mean(axis=0)
+    assert [f.value for f in reference.figures] == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def test_pose_never_sees_the_test_part(small_data: Path, tmp_path: Path) -> None:
+    task, features, pictures = prepared(Pose, small_data, tmp_path / "f")
+    assert isinstance(task, Pose)
+    rows = task.rows(features)
+    before = task.fit(features, rows)
+    reference = task.references(features, pictures)[0].figures[0].value
+    task.poses[features.records[rows.test]] += 50
+    features.values[torch.from_numpy(rows.test)] = float("nan")
+    after = task.fit(features, task.rows(features))
+    assert (after.l2, after.validation_error) == (before.l2, before.validation_error)
+    torch.testing.assert_close(after.weight, before.weight, rtol=0, atol=0)
+    torch.testing.assert_close(after.bias, before.bias, rtol=0, atol=0)
+    assert task.references(features, pictures)[0].figures[0].value > reference + 5
+
+
+def test_identity_tells_people_apart(small_data: Path, tmp_path: Path) -> None:
+    task, features, pictures = prepared(Identity, small_data, tmp_path / "f")
+    accuracy, area = task.score(features, pictures)
+    assert accuracy.n == 24
+    assert accuracy.value > 90
+    assert area.value > 95
+    assert len(accuracy.hyperparameters["thresholds"]) == 3
+    assert "0 pairs left out" in accuracy.note
+
+
+def test_pairs_without_a_picture_are_left_out_and_counted(small_data: Path, tmp_path: Path) -> None:
+    lfw = small_data / "lfw"
+    (lfw / "Fold0_Person0/Fold0_Person0_0001.png").write_bytes(b"broken")  # in two pairs
+    (lfw / "Fold1_Person2/Fold1_Person2_0002.png").unlink()  # in two others
+    task, features, pictures = prepared(Identity, small_data, tmp_path / "f")
+    accuracy, _ = task.score(features, pictures)
+    assert accuracy.n == 20
+    assert "4 pairs left out" in accuracy.note
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_same_seed_same_figures_other_seed_other_intervals(
+    name: str, small_data: Path, tmp_path: Path
+) -> None:
+    task, features, pictures = prepared(TASKS[name], small_data, tmp_path / "f")
+    again, *_ = prepared(TASKS[name], small_data, tmp_path / "f")
+    # Worse features: a figure of 100 % has an interval of no width.
+    noise = torch.randn(features.values.shape, generator=torch.Generator().manual_seed(0))
+    features = Features(features.values + noise, features.records)
+    figures = task.score(features, pictures)
+    assert again.score(features, pictures) == figures
+    other = TASKS[name]([task.faces], seed=1, replicates=50).score(features, pictures)
+    assert [(f.low, f.high) for f in other] != [(f.low, f.high) for f in figures]
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_rendered_faces_serve_every_task(name: str, tmp_path: Path) -> None:
+    faces = RenderedFaces(240, 60, "all", size=32)
+    task = TASKS[name]([faces], replicates=20)
+    pictures, cache, source = Pictures(faces, task.indices), FeatureCache(tmp_path), PixelSource(8)
+    cache.fill([source], pictures)
+    features = cache.read(source, pictures, source.space)
+    for figure in task.score(features, pictures):
+        assert figure.low <= figure.high
+    if isinstance(task, Expression | Pose):
+        rows = (
+            task.rows(features, pictures) if isinstance(task, Expression) else task.rows(features)
+        )
+        person = np.array([record.person for record in faces.records])[features.records]
+        assert not set(person[rows.train]) & set(person[rows.test])
+        train = person[rows.train]
+        assert not set(train[rows.validation]) & set(train[~rows.validation])
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_missing_data_set(name: str, small_data: Path) -> None:
+    for folder in {"fer2013", "lfw", "youtube_keypoints"} - {
+        {"expression": "lfw", "pose": "lfw", "identity": "fer2013"}[name]
+    }:
+        shutil.rmtree(small_data / folder)
+    with pytest.raises(MissingData):
+        TASKS[name](find_face_sets(small_data, "all"))
+
+
+def test_identity_without_pairs_or_with_one_fold(small_data: Path) -> None:
+    pairs = small_data / "lfw" / "pairs.txt"
+    lines = pairs.read_text().splitlines()
+    pairs.write_text("\n".join(["4", *lines[1:9]]))
+    with pytest.raises(InputError, match="one fold"):
+        Identity(find_face_sets(small_data / "lfw", "all"))
+    pairs.unlink()
+    with pytest.raises(MissingData, match=r"pairs\.txt"):
+        Identity(find_face_sets(small_data / "lfw", "all"))
+
+
+def test_expression_with_one_part_only(small_data: Path) -> None:
+    shutil.rmtree(small_data / "fer2013" / "PublicTest")
+    with pytest.raises(InputError, match="PublicTest"):
+        Expression(find_face_sets(small_data, "all"))
+
+
+def test_test_part_corrupt_throughout(small_data: Path, tmp_path: Path) -> None:
+    for path in (small_data / "fer2013" / "PublicTest").rglob("*.png"):
+        path.write_bytes(b"broken")
+    task, features, pictures = prepared(Expression, small_data, tmp_path / "f")
+    with pytest.raises(InputError, match="left to score on"):
+        task.score(features, pictures)
+
+
+def test_the_split_is_named_as_the_copy_names_it(small_data: Path) -> None:
+    assert Expression(find_face_sets(small_data, "all")).split == "Training -> PublicTest"
+    fer = small_data / "fer2013"
+    (fer / "Training").rename(fer / "train")
+    (fer / "PublicTest").rename(fer / "test")
+    assert Expression(find_face_sets(small_data, "all")).split == "train -> test"
