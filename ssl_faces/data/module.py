@@ -243,7 +243,7 @@ class FaceDataModule(pl.LightningDataModule):
         assert self.trainer is not None
         epoch = self.trainer.current_epoch
         batch = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        epochs = self.trainer.fit_loop.epoch_progress.current
+        epochs: Any = self.trainer.fit_loop.epoch_progress.current
         if epochs.processed == epochs.ready:
             batch = 0  # of the epoch that would come next, which `current_epoch` is already
         elif batch >= self.trainer.num_training_batches:

@@ -26,10 +26,8 @@ class MapNoise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean((2, 3), keepdim=True)
-        if self.noise_std:
-            mean = mean + self.noise_std * torch.randn_like(x)
-        else:
-            mean = mean.expand_as(x)
+        noise = self.noise_std * torch.randn_like(x) if self.noise_std else torch.zeros_like(x)
+        mean = mean + noise
         return cast(Tensor, self.layers(mean))
 
 

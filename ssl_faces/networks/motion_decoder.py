@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -37,4 +35,4 @@ class MotionDecoder(nn.Module):
         nn.init.normal_(self.flow.weight, 0.0, 0.05)
 
     def forward(self, code: Tensor) -> Tensor:
-        return cast(Tensor, torch.tanh(self.flow(self.layers(code[..., None, None])).float()))
+        return torch.tanh(self.flow(self.layers(code[..., None, None])).float())

@@ -38,8 +38,10 @@ def kill_after_first_checkpoint(arguments: list[str], run: Path) -> int:
 def assert_same_weights(one: Path, other: Path) -> None:
     pairs: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = [
         (checkpoint(one)["state_dict"], checkpoint(other)["state_dict"]),  # type: ignore[list-item]
-        (load_file(one / "encoder/encoder.safetensors"),
-         load_file(other / "encoder/encoder.safetensors")),
+        (
+            load_file(one / "encoder/encoder.safetensors"),
+            load_file(other / "encoder/encoder.safetensors"),
+        ),
     ]
     for first, second in pairs:
         assert first.keys() == second.keys()
