@@ -78,6 +78,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="replicates behind the intervals; default: 1000",
     )
+    run.add_argument(
+        "--max-train",
+        type=int,
+        metavar="N",
+        help="train expression's probe on N pictures drawn by the seed; default: all",
+    )
+    run.add_argument(
+        "--or-rendered",
+        action="store_true",
+        help="score on rendered faces where --data has pictures but no labels",
+    )
     report = commands.add_parser("report", help="print the table of earlier runs")
     report.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
     report.add_argument("--markdown", action="store_true", help="as Markdown tables")
@@ -100,6 +111,8 @@ def _run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         baselines=not arguments.no_baselines,
         replicates=arguments.bootstrap,
+        max_train=arguments.max_train,
+        or_rendered=arguments.or_rendered,
     )
     print(f"\n{table(records)}\n\nrecords: {arguments.out}/records.jsonl")
     return 0

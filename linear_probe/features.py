@@ -94,7 +94,8 @@ class EncoderSource:
 
     def to(self, device: str) -> None:
         if isinstance(self.encoder, torch.nn.Module):
-            self.encoder.to(device=device, memory_format=torch.channels_last)  # a tenth faster
+            self.encoder.to(device)
+            self.encoder.to(memory_format=torch.channels_last)  # convolutions are faster so
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         features = self.encoder(images)

@@ -20,7 +20,7 @@ from linear_probe.features import EncoderSource, FeatureCache, Pictures, PixelSo
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
 from linear_probe.tasks import TASKS, Figure, MissingData, Task
 from ssl_faces import InputError, load_encoder
-from ssl_faces.data import FaceSet, Skipped, default_data_root, find_face_sets
+from ssl_faces.data import FaceSet, PictureFolder, Skipped, default_data_root, find_face_sets
 from ssl_faces.data.synthetic import RenderedFaces
 from ssl_faces.files import replace_file
 
@@ -48,6 +48,8 @@ def run_probes(
     device: str = "auto",
     baselines: bool = True,
     replicates: int = 1000,
+    max_train: int | None = None,
+    or_rendered: bool = False,
     say: Callable[[str], None] = _print,
 ) -> list[Record]:
     """Score frozen encoders and write the figures to `out`/records.jsonl.
@@ -68,6 +70,8 @@ def run_probes(
         device: `cpu`, `cuda` or `auto`.
         baselines: score raw pixels and the untrained encoders too.
         replicates: of the bootstrap.
+        max_train: training pictures of expression, drawn by the seed; None is all.
+        or_rendered: score on rendered faces where `data` has pictures but no labels.
         say: is told what a user should read.
 
     Returns:
@@ -76,13 +80,13 @@ def run_probes(
     Raises:
         InputError: an argument, an encoder or the data can't be used, or `out` can't be written.
     """
-    _check(tasks, seed, batch_size, replicates)
+    _check(tasks, seed, batch_size, replicates, max_train)
     device = _device(device)
     out = Path(out)
     earlier = read_records(out / RECORDS_FILE) if (out / RECORDS_FILE).exists() else []
     encoder_sources = _encoder_sources(encoders, spaces, baselines, seed, say)
-    face_sets = _face_sets(data, seed, say)
-    chosen = _tasks(tasks, face_sets, seed, replicates, device, say)
+    face_sets = _face_sets(data, or_rendered, seed, say)
+    chosen = _tasks(tasks, face_sets, seed, replicates, device, max_train, say)
 
     cache = FeatureCache(out / FEATURES_FOLDER, batch_size, device)
     pictures_of = _extract(chosen, encoder_sources, baselines, cache, out / SKIPPED_FILE, say)
@@ -174,7 +178,13 @@ def _extract(
     return found
 
 
-def _check(tasks: Sequence[str] | None, seed: int, batch_size: int, replicates: int) -> None:
+def _check(
+    tasks: Sequence[str] | None,
+    seed: int,
+    batch_size: int,
+    replicates: int,
+    max_train: int | None,
+) -> None:
     for task in tasks or []:
         if task not in TASKS:
             raise InputError(f"unknown task '{task}'; this version knows {', '.join(TASKS)}")
@@ -182,6 +192,7 @@ def _check(tasks: Sequence[str] | None, seed: int, batch_size: int, replicates: 
         ("seed", seed, 0),
         ("batch-size", batch_size, 1),
         ("bootstrap", replicates, 1),
+        ("max-train", 100 if max_train is None else max_train, 100),
     ):
         if value < least:
             raise InputError(f"--{name} must be a whole number from {least}, not {value}")
@@ -228,7 +239,9 @@ def _encoder_sources(
     return sources
 
 
-def _face_sets(data: str | Path | None, seed: int, say: Callable[[str], None]) -> list[FaceSet]:
+def _face_sets(
+    data: str | Path | None, or_rendered: bool, seed: int, say: Callable[[str], None]
+) -> list[FaceSet]:
     if data is None:
         root = default_data_root()
         named = bool(os.environ.get("SSL_FACES_DATA"))
@@ -239,7 +252,11 @@ def _face_sets(data: str | Path | None, seed: int, say: Callable[[str], None]) -
             data = RENDERED
     if str(data) == RENDERED:
         return [RenderedFaces(RENDERED_COUNT, RENDERED_PEOPLE, "all", seed=seed)]
-    return find_face_sets(data, "all")
+    found = find_face_sets(data, "all")
+    if or_rendered and all(isinstance(faces, PictureFolder) for faces in found):
+        say(f"{data}: pictures without labels, nothing to score on; scoring on rendered faces")
+        return [RenderedFaces(RENDERED_COUNT, RENDERED_PEOPLE, "all", seed=seed)]
+    return found
 
 
 def _tasks(
@@ -248,12 +265,13 @@ def _tasks(
     seed: int,
     replicates: int,
     device: str,
+    max_train: int | None,
     say: Callable[[str], None],
 ) -> list[Task]:
     found: list[Task] = []
     for name in dict.fromkeys(names or TASKS):
         try:
-            found.append(TASKS[name](face_sets, seed, replicates, device))
+            found.append(TASKS[name](face_sets, seed, replicates, device, max_train))
         except MissingData as error:
             if names is not None:
                 raise InputError(f"task {error}; add it to the data folder") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -134,17 +135,33 @@ def default_loggers(out: Path) -> list[Logger]:
     return loggers
 
 
+# What Lightning warns of and is as it should be here.
+_NOISE = (
+    "treespec",
+    "isinstance.treespec, LeafSpec",
+    "does not have many workers",
+    "Checkpoint directory .* exists and is not empty",
+    "save_last.*save_top_k",
+    "LightningCLI's args parameter",
+    "Your `IterableDataset` has `__len__` defined",
+    # Ours is: the data module's state has the place in the epoch.
+    "You're resuming from a checkpoint that ended before the epoch ended",
+    "Precision .* is not supported by the model summary",
+    "The number of training batches .* is smaller than the logging interval",
+)
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces` with these arguments.
 
     Raises:
         InputError: bad input.
     """
-    warnings.filterwarnings("ignore", message=".*treespec.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-    warnings.filterwarnings("ignore", message=".*save_last.*save_top_k.*")
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=f".*{message}")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
     FaceCLI(
         Method,
         FaceDataModule,

@@ -74,6 +74,11 @@ class Expression(Task):
             self.data_set, self.split = "FER-2013", f"{train} -> {test}"
         else:
             self.data_set, self.split = "rendered faces", "by person"
+        training = np.flatnonzero(~self.is_test)
+        if self.max_train is not None and self.max_train < len(training):
+            drawn = np.random.default_rng(self.seed).permutation(training)[: self.max_train]
+            self.indices = np.sort(np.concatenate([drawn, np.flatnonzero(self.is_test)]))
+            self.split = f"{self.max_train:,} of {self.split}"
         self.protocol = (
             "multinomial logistic regression on frozen features, standardised; L2 chosen by "
             f"accuracy on {VALIDATION_SHARE:.0%} of the training part (stratified, copies of a "

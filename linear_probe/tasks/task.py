@@ -51,6 +51,8 @@ class Task(ABC):
         seed: of the validation split and the bootstrap.
         replicates: of the bootstrap.
         device: where probes are fitted.
+        max_train: train on no more than so many pictures, drawn by the seed; None is all. Only
+            tasks with many training pictures heed it, and say so in `split`.
 
     Attributes:
         faces: the face set it chose.
@@ -79,10 +81,12 @@ class Task(ABC):
         seed: int = 0,
         replicates: int = 1000,
         device: str = "cpu",
+        max_train: int | None = None,
     ) -> None:
         self.seed = seed
         self.replicates = replicates
         self.device = device
+        self.max_train = max_train
         self._choose(face_sets)
 
     @abstractmethod

@@ -82,7 +82,6 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
         f"OUT={out}",
         "MOTION_STEPS=2",
         "IDENTITY_STEPS=2",
-        "PROBE_DATA=--data rendered",
         SSL_FACES_CACHE=str(tmp_path / "cache"),
         WANDB_MODE="disabled",
     )
@@ -105,7 +104,6 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
         f"OUT={out}",
         "MOTION_STEPS=2",
         "IDENTITY_STEPS=2",
-        "PROBE_DATA=--data rendered",
         SSL_FACES_CACHE=str(tmp_path / "cache"),
         WANDB_MODE="disabled",
     )

@@ -194,6 +194,22 @@ def test_pictures_that_are_no_data_set(
     folder = small_data / "fer2013" / "Training" / "sad"
     code = run("--encoder", tiny, "--data", folder, "--out", tmp_path / "out")
     assert "nothing to score on" in refused(capsys, code)
+    assert run("--encoder", tiny, "--data", folder, "--out", tmp_path / "out", "--or-rendered") == 0
+    assert "scoring on rendered faces" in capsys.readouterr().out
+
+
+def test_fewer_training_pictures(
+    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("--encoder", tiny, "--data", "rendered", "--out", out, "--max-train", "200") == 0
+    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    expression = [r for r in records if r["task"] == "expression"]
+    assert {r["split"] for r in expression} == {"200 of by person"}
+    assert all("trained on 200 pictures" in r["note"] for r in expression)
+    assert "scored" not in capsys.readouterr().err
+    code = run("--encoder", tiny, "--data", "rendered", "--out", out, "--max-train", "5")
+    assert "--max-train must be a whole number from 100" in refused(capsys, code)
 
 
 def test_cuda_where_there_is_none(
