@@ -98,9 +98,13 @@ def test_the_gradient_is_that_of_one_process(number: int, tmp_path: Path) -> Non
     found = torch.load(out, weights_only=True)
     assert found.keys() == expected.keys()
     assert any(name.startswith("method.encoder") for name in found)
+    whole_norm = torch.cat([value.flatten() for value in expected.values()]).norm()
+    difference = torch.cat([(found[k] - value).flatten() for k, value in expected.items()])
+    assert difference.norm() / whole_norm < 1e-5
     for name, value in expected.items():
-        error = (found[name] - value).norm() / value.norm().clamp_min(1e-8)
-        assert error < 1e-5, name
+        # Each alone too, less strictly: some are small differences of large sums.
+        error = (found[name] - value).norm()
+        assert error < 1e-4 * value.norm() + 1e-7 * whole_norm, name
 
 
 def test_a_run_on_two_processes_writes_one_encoder(faces: Path, tmp_path: Path) -> None:
