@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -494,7 +495,11 @@ def test_a_resumed_epoch_goes_on_where_it_stopped(root: Path) -> None:
 def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
     data = ready(root)
     data.load_state_dict(state_of(data, 2, 3))
-    assert len(list(data.train_dataloader())) == len(data.train_dataloader())
+    batches = len(data.train_dataloader())
+    assert len(list(data.train_dataloader())) == batches - 3
+    data.trainer = SimpleNamespace(current_epoch=3, world_size=1, global_rank=0)  # type: ignore[assignment]
+    assert data.place() == (3, 0)
+    assert len(list(data.train_dataloader())) == batches
 
 
 @pytest.mark.parametrize(
