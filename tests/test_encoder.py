@@ -128,7 +128,13 @@ def test_the_card_says_what_the_encoder_is(saved: Path) -> None:
     assert card == {
         **CARD,
         "encoder": "facecycle",
-        "config": {"width": 4, "code_dim": 8, "input_size": 32, "identity": True},
+        "config": {
+            "width": 4,
+            "code_dim": 8,
+            "input_size": 32,
+            "identity": True,
+            "linear_std": 0.01,
+        },
         "input_size": 32,
         "feature_dims": {
             "expression": 8,

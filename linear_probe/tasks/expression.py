@@ -78,7 +78,7 @@ class Expression(Task):
         if self.max_train is not None and self.max_train < len(training):
             drawn = np.random.default_rng(self.seed).permutation(training)[: self.max_train]
             self.indices = np.sort(np.concatenate([drawn, np.flatnonzero(self.is_test)]))
-            self.split = f"{self.max_train:,} of {self.split}"
+            self.split += f", {self.max_train:,} training pictures"
         self.protocol = (
             "multinomial logistic regression on frozen features, standardised; L2 chosen by "
             f"accuracy on {VALIDATION_SHARE:.0%} of the training part (stratified, copies of a "

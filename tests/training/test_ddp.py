@@ -104,7 +104,7 @@ def test_the_gradient_is_that_of_one_process(number: int, tmp_path: Path) -> Non
     for name, value in expected.items():
         # Each alone too, less strictly: some are small differences of large sums.
         error = (found[name] - value).norm()
-        assert error < 1e-4 * value.norm() + 1e-7 * whole_norm, name
+        assert error < 1e-3 * value.norm() + 1e-6 * whole_norm, name
 
 
 def test_a_run_on_two_processes_writes_one_encoder(faces: Path, tmp_path: Path) -> None:

@@ -1,0 +1,25 @@
+"""What a training step costs: `small` against `paper`, in counted arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ssl_faces.methods.facecycle_motion import FaceCycleMotion
+
+
+def step_flops(method: FaceCycleMotion) -> int:
+    """Multiplications and additions of one step, forward and backward, on one pair."""
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with FlopCounterMode(display=False) as counter:
+        method.total(method.cycle(x)[1]).backward()
+    total: int = counter.get_total_flops()
+    return total
+
+
+@pytest.mark.parametrize("training", ["frozen", "joint"])
+def test_a_small_step_is_at_least_20_times_cheaper(training: str) -> None:
+    paper = step_flops(FaceCycleMotion("paper", trunk_weights="random"))
+    small = step_flops(FaceCycleMotion("small", trunk_weights="random", trunk_training=training))  # type: ignore[arg-type]
+    assert paper / small >= 20
