@@ -95,7 +95,10 @@ class Expression(Task):
         hashes = np.array([hash_of[i].hex() for i in features.records.tolist()])
         is_test = self.is_test[features.records]
         copy = ~is_test & np.isin(hashes, hashes[is_test])
-        train, test = np.flatnonzero(~is_test & ~copy), np.flatnonzero(is_test)
+        # Other tasks may have had features of more pictures made than this one wants.
+        wanted = np.isin(features.records, self.indices)
+        train = np.flatnonzero(wanted & ~is_test & ~copy)
+        test = np.flatnonzero(wanted & is_test)
         if not len(train) or not len(test):
             raise InputError(
                 f"expression: no picture of {self.faces.name} left to "
