@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import platform
 import time
 from importlib.metadata import version
@@ -60,9 +62,13 @@ class EncoderExport(pl.Callback):
         self._since = time.monotonic()
         skipped = trainer.datamodule.skipped  # type: ignore[attr-defined]
         if skipped:
-            rows = [f"{name},{item.key!r},{item.reason!r}\n" for name, item in skipped]
             path = self.out / "skipped.csv"
-            replace_file(path, "".join(["set,picture,reason\n", *rows]).encode())
+            text = io.StringIO()
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(("set", "picture", "reason"))
+            writer.writerows((name, item.key, item.reason) for name, item in skipped)
+            # File names may hold bytes that are no text.
+            replace_file(path, text.getvalue().encode(errors="backslashreplace"))
             print(f"skipped {len(skipped)} pictures that can't be used; see {path}")
 
     @rank_zero_only
