@@ -106,6 +106,14 @@ def _task_table(task: str, data_set: str, split: str, records: list[Record], mar
         cells = [encoder + (f", seed {seed}" if several_seeds else ""), space or "-"]
         cells += [_cell(row[metric]) if metric in row else "-" for metric in metrics]
         body.append([*cells, f"{next(iter(row.values())).n:,}"])
+    # In a column of their own: measured by other rules, on other data.
+    published = PUBLISHED.get(data_set, [])
+    if published:
+        header.append("published †")
+        body = [[*cells, ""] for cells in body]
+        for one in published:
+            values = ", ".join(f"{metric} {value:.2f}" for metric, value in one.values.items())
+            body.append([one.name, *[""] * (len(header) - 2), values])
 
     title = f"{task}: {data_set}, {split}"
     lines = [f"### {title}" if markdown else title, ""]
@@ -113,20 +121,22 @@ def _task_table(task: str, data_set: str, split: str, records: list[Record], mar
     notes = [_EDGE] if any(record.at_grid_edge for record in records) else []
     notes += _distinct(record.protocol for record in records)
     notes += _distinct(record.note for record in records)
-    published = [
-        f"published, by another protocol: {p.name}: "
-        + ", ".join(f"{_headed(metric, '')} {value:.2f}" for metric, value in p.values.items())
-        + (" %" if units.get(next(iter(p.values))) == "%" else " degrees")
-        + f" ({p.protocol})"
-        for p in PUBLISHED.get(data_set, [])
-    ]
+    notes.append(_made(records))
+    notes += [f"† by another protocol, for reference: {p.protocol}" for p in published]
     bullet = "- " if markdown else "  "
-    lines += ["", *(bullet + note for note in notes + published)]
+    lines += ["", *(bullet + note for note in notes)]
     return "\n".join(lines)
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text]
+
+
+def _made(records: Sequence[Record]) -> str:
+    """Seeds and hardware, in words."""
+    seeds = sorted({record.seed for record in records})
+    seed = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return "; ".join([seed, *_distinct(record.hardware for record in records)])
 
 
 def _headed(metric: str, unit: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import platform
 import time
@@ -20,9 +18,16 @@ from linear_probe.features import EncoderSource, FeatureCache, Pictures, PixelSo
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
 from linear_probe.tasks import TASKS, Figure, MissingData, Task
 from ssl_faces import InputError, load_encoder
-from ssl_faces.data import FaceSet, PictureFolder, Skipped, default_data_root, find_face_sets
+from ssl_faces.data import (
+    FaceSet,
+    PictureFolder,
+    Skipped,
+    default_data_root,
+    find_face_sets,
+    write_skipped,
+)
 from ssl_faces.data.synthetic import RenderedFaces
-from ssl_faces.files import replace_file
+from ssl_faces.hardware import hardware
 
 RENDERED = "rendered"
 RENDERED_COUNT = 1400
@@ -136,7 +141,7 @@ def _records(row: _Row, seed: int, device: str) -> list[Record]:
             protocol=row.task.protocol,
             fingerprint=row.fingerprint[:16],
             seconds=round(row.seconds, 3),
-            hardware=_hardware(device),
+            hardware=hardware(device),
             versions=_versions(),
             **vars(figure),
         )
@@ -172,7 +177,7 @@ def _extract(
         sources = {id(s): s for s, _ in _spaces(here, encoders, baselines)}
         passed_over = cache.fill(list(sources.values()), found[faces.name])
         skipped += [(faces.name, item) for item in [*faces.skipped, *passed_over]]
-    _write_skipped(list_file, skipped)
+    write_skipped(list_file, skipped)
     if skipped:
         say(f"{len(skipped)} pictures skipped: see {list_file}")
     return found
@@ -250,13 +255,12 @@ def _face_sets(
         else:
             say(f"no real faces in {root}: scoring on rendered faces")
             data = RENDERED
-    if str(data) == RENDERED:
-        return [RenderedFaces(RENDERED_COUNT, RENDERED_PEOPLE, "all", seed=seed)]
-    found = find_face_sets(data, "all")
-    if or_rendered and all(isinstance(faces, PictureFolder) for faces in found):
+    if str(data) != RENDERED:
+        found = find_face_sets(data, "all")
+        if not or_rendered or not all(isinstance(faces, PictureFolder) for faces in found):
+            return found
         say(f"{data}: pictures without labels, nothing to score on; scoring on rendered faces")
-        return [RenderedFaces(RENDERED_COUNT, RENDERED_PEOPLE, "all", seed=seed)]
-    return found
+    return [RenderedFaces(RENDERED_COUNT, RENDERED_PEOPLE, "all", seed=seed)]
 
 
 def _tasks(
@@ -283,27 +287,6 @@ def _tasks(
             f"LFW or the YouTube keypoints, or --data {RENDERED}"
         )
     return found
-
-
-def _write_skipped(path: Path, skipped: Sequence[tuple[str, Skipped]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["data set", "picture", "reason"])
-    writer.writerows((name, item.key, item.reason) for name, item in skipped)
-    replace_file(path, text.getvalue().encode(errors="backslashreplace"))
-
-
-@lru_cache
-def _hardware(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(x.split(":", 1)[1].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{model}, {torch.get_num_threads()} threads"
 
 
 @lru_cache

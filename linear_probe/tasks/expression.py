@@ -15,10 +15,10 @@ import torch
 from sklearn.metrics import accuracy_score, recall_score
 
 from linear_probe.features import Features, Pictures
-from linear_probe.intervals import interval, row_weights
+from linear_probe.intervals import row_weights
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.splits import stratified_group_split
-from linear_probe.tasks.task import Figure, MissingData, Task, find, in_test_part
+from linear_probe.tasks.task import Figure, MissingData, Task, find, in_test_part, percentage
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS, FaceSet
 
@@ -146,24 +146,19 @@ class Expression(Task):
         mean_recall = recall_score(
             targets, predicted, labels=present, average="macro", zero_division=0
         )
-        figures = []
-        for metric, value, replicates in (
-            ("accuracy", accuracy_score(targets, predicted), weights @ correct / len(targets)),
-            ("mean class recall", mean_recall, mean_recalls),
-        ):
-            low, high = interval(replicates)
-            figures.append(
-                Figure(
-                    metric,
-                    100 * float(value),
-                    100 * low,
-                    100 * high,
-                    "%",
-                    True,
-                    len(targets),
-                    {"l2": predictor.l2},
-                    predictor.at_grid_edge,
-                    note,
-                )
+        chosen = {"l2": predictor.l2}
+        return [
+            percentage(
+                metric,
+                value,
+                replicates,
+                len(targets),
+                hyperparameters=chosen,
+                at_grid_edge=predictor.at_grid_edge,
+                note=note,
             )
-        return figures
+            for metric, value, replicates in (
+                ("accuracy", accuracy_score(targets, predicted), weights @ correct / len(targets)),
+                ("mean class recall", mean_recall, mean_recalls),
+            )
+        ]

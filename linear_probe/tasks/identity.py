@@ -12,9 +12,9 @@ import numpy as np
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from linear_probe.features import Features, Pictures
-from linear_probe.intervals import interval, stratum_weights
+from linear_probe.intervals import stratum_weights
 from linear_probe.probes.verification import pair_similarities, verify, weighted_areas
-from linear_probe.tasks.task import Figure, MissingData, Task, find
+from linear_probe.tasks.task import Figure, MissingData, Task, find, percentage
 from ssl_faces import InputError
 from ssl_faces.data import FacePair, FaceSet
 
@@ -90,23 +90,12 @@ class Identity(Task):
             )
         thresholds = {"thresholds": [round(float(t), 6) for t in decided.thresholds]}
         accuracy = accuracy_score(same, decided.correct == same)
-        figures = []
-        for metric, value, replicates, chosen in (
-            ("accuracy", accuracy, weights @ decided.correct / len(same), thresholds),
-            ("AUC", roc_auc_score(same, similarities), areas, {}),
-        ):
-            low, high = interval(replicates)
-            figures.append(
-                Figure(
-                    metric,
-                    100 * float(value),
-                    100 * low,
-                    100 * high,
-                    "%",
-                    True,
-                    len(same),
-                    chosen,
-                    note=note,
-                )
-            )
-        return figures
+        n = len(same)
+        return [
+            percentage(
+                *("accuracy", accuracy, weights @ decided.correct / n, n),
+                hyperparameters=thresholds,
+                note=note,
+            ),
+            percentage("AUC", roc_auc_score(same, similarities), areas, n, note=note),
+        ]

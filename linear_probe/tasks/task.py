@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from linear_probe.features import Features, Pictures
+from linear_probe.intervals import interval
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet
 
@@ -32,6 +33,12 @@ class Figure:
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     at_grid_edge: bool = False
     note: str = ""
+
+
+def percentage(metric: str, share: float, replicates: np.ndarray, n: int, **more: Any) -> Figure:
+    """A figure in percent, higher the better, of a share (0 to 1) and its replicates [B]."""
+    low, high = interval(100 * replicates)
+    return Figure(metric, 100 * float(share), low, high, "%", True, n, **more)
 
 
 @dataclass(frozen=True)

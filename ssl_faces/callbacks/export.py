@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import platform
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities import rank_zero_only
 from safetensors.torch import save
 
+from ssl_faces.data.faces import write_skipped
 from ssl_faces.encoder import save_encoder
 from ssl_faces.files import replace_file
+from ssl_faces.hardware import hardware
 from ssl_faces.methods.method import Method
 
 PACKAGES = ("ssl-faces", "torch", "pytorch-lightning", "kornia", "lightly", "numpy")
-
-
-def hardware(device: torch.device) -> str:
-    """The machine that a figure comes from, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    return f"{model}, {torch.get_num_threads()} threads"
 
 
 class EncoderExport(pl.Callback):
@@ -63,12 +49,7 @@ class EncoderExport(pl.Callback):
         skipped = trainer.datamodule.skipped  # type: ignore[attr-defined]
         if skipped:
             path = self.out / "skipped.csv"
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(("set", "picture", "reason"))
-            writer.writerows((name, item.key, item.reason) for name, item in skipped)
-            # File names may hold bytes that are no text.
-            replace_file(path, text.getvalue().encode(errors="backslashreplace"))
+            write_skipped(path, skipped)
             print(f"skipped {len(skipped)} pictures that can't be used; see {path}")
 
     @rank_zero_only

@@ -10,6 +10,7 @@ from ssl_faces.data.faces import (
     Part,
     Skipped,
     in_test_share,
+    write_skipped,
 )
 from ssl_faces.data.fer2013 import Fer2013
 from ssl_faces.data.folder import PictureFolder
@@ -37,4 +38,5 @@ __all__ = [
     "default_data_root",
     "find_face_sets",
     "in_test_share",
+    "write_skipped",
 ]

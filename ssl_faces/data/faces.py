@@ -6,7 +6,9 @@ time. Pretraining packs several of them (`packing.py`); probes read them with th
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from ssl_faces.data.pictures import BadPicture, decode_picture
 from ssl_faces.errors import InputError
+from ssl_faces.files import replace_file
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """Class order of every expression label in the workbench (FER-2013's order is alphabetical too,
@@ -76,6 +79,20 @@ class Skipped(NamedTuple):
 
     key: str
     reason: str
+
+
+def write_skipped(path: Path, skipped: Sequence[tuple[str, Skipped]]) -> None:
+    """Write (face set's name, picture) of what was skipped as CSV: set, picture, reason.
+
+    Raises:
+        InputError: the file can't be written, or the disk is full.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("set", "picture", "reason"))
+    writer.writerows((name, item.key, item.reason) for name, item in skipped)
+    # File names may hold bytes that are no text.
+    replace_file(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 class FacePair(NamedTuple):

@@ -273,7 +273,7 @@ class FaceDataModule(pl.LightningDataModule):
             "seed": self.seed,
         }
 
-    def place(self) -> tuple[int, int]:
+    def position(self) -> tuple[int, int]:
         """The epoch that an iteration begun now is of, and its first batch not yet trained on."""
         epoch = self.trainer.current_epoch if self.trainer else 0
         # Lightning asks for the first iteration after a resume before it has closed an epoch whose
@@ -290,5 +290,5 @@ class _PairLoader(DataLoader[PairBatch]):
 
     def __iter__(self) -> Iterator[PairBatch]:  # type: ignore[override]
         assert isinstance(self.dataset, PairBatches)
-        self.dataset.epoch, self.dataset.start = self.data.place()
+        self.dataset.epoch, self.dataset.start = self.data.position()
         return super().__iter__()

@@ -95,6 +95,9 @@ def _fingerprint(faces: FaceSet, size: int) -> str:
     digest = hashlib.sha256(f"{_FORMAT} {faces.name} {faces.part} {size}".encode())
     for index, record in enumerate(faces.records):
         digest.update(record.key.encode(errors="surrogateescape"))
+        if isinstance(record.source, Path):
+            # Another folder's picture may have the same key, size and time.
+            digest.update(os.fsencode(record.source.absolute()))
         digest.update(faces.version(index))
     return digest.hexdigest()[:16]
 

@@ -132,7 +132,7 @@ class FaceCycleIdentity(Method):
         r5 = warp(reidentified, inverse, clamp=True)
         r6 = self.motion.generator(self.motion.maps(reidentified), inverse)
 
-        pixel, ssim = F.l1_loss, self.motion.structure(torch.stack((r6.float(), r5)), x)
+        pixel, ssim = F.l1_loss, self.motion.ssim_loss(torch.stack((r6.float(), r5)), x)
         losses = {
             "pixel": pixel(r6.float(), x)
             + 0.8 * pixel(r5, x)

@@ -194,7 +194,7 @@ class FaceCycleMotion(Method):
         self, x: Tensor, cycle: MotionCycle, rendered: Mapping[Layer, Tensor], target: Maps
     ) -> dict[str, Tensor]:
         l1 = F.l1_loss
-        ssim = self.structure(torch.stack((cycle.r1.float(), cycle.r2.float(), cycle.r4)), x)
+        ssim = self.ssim_loss(torch.stack((cycle.r1.float(), cycle.r2.float(), cycle.r4)), x)
         return {
             "pixel": l1(cycle.r1.float(), x)
             + l1(cycle.r2.float(), x)
@@ -206,7 +206,7 @@ class FaceCycleMotion(Method):
             "fold": self.fold(cycle.flow),
         }
 
-    def structure(self, rendered: Tensor, x: Tensor) -> Tensor:
+    def ssim_loss(self, rendered: Tensor, x: Tensor) -> Tensor:
         """SSIM losses [K] of K renderings [K, N, 3, S, S] of pictures `x` [N, 3, S, S]."""
         if self.ssim_scale == "unit":
             mean, std = self.encoder.mean, self.encoder.std

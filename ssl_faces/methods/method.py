@@ -38,8 +38,8 @@ class Method(pl.LightningModule, ABC):
         checkpoint["method"] = self.name
 
 
-def read_checkpoint(path: Path | str, method: str) -> dict[str, Any]:
-    """A training checkpoint's contents, read without running any code from it.
+def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, Any]:
+    """A training checkpoint's contents, of this method if given; none of its code is run.
 
     Raises:
         InputError: no such file, not a whole checkpoint, or one of another method.
@@ -58,7 +58,7 @@ def read_checkpoint(path: Path | str, method: str) -> dict[str, Any]:
             f"checkpoint {path}: can't be used ({reason[:200]}); give a run's checkpoints/last.ckpt"
         ) from error
     found = checkpoint.get("method", "another program")
-    if found != method:
+    if method is not None and found != method:
         raise InputError(
             f"checkpoint {path}: is of {found}, not of {method}; "
             f"give a checkpoint of a {method} run"

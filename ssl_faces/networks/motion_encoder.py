@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 from ssl_faces.networks.blocks import ChannelAttention, ResidualBlock, conv, init_facecycle, leaky
 
 
 class MotionEncoder(nn.Module):
-    """[B, 3, S, S] (ImageNet-normalised) to the conv map [B, 2·width, S/16, S/16] and the code.
+    """[B, 3, S, S] (ImageNet-normalised) to the conv map and the code.
+
+    The map is [B, 2·width, ⌈S/16⌉, ⌈S/16⌉]: 4x4 of 64x64 pictures, 7x7 of 100x100.
 
     4.24 M parameters at the paper's width of 64 and 64x64 pictures. The identity encoder has the
     same architecture and its own weights (FaceCycle, ICCV 2021).
@@ -16,7 +20,7 @@ class MotionEncoder(nn.Module):
     Args:
         width: channels of the first layers; the later ones have 2 and 4 times as many.
         code_dim: length of the code, whose values lie in (-1, 1).
-        input_size: side of the pictures, a multiple of 16.
+        input_size: side of the pictures.
         linear_std: standard deviation of the linear layers' first weights. The paper's 0.01
             makes codes so small at first that short runs don't get far beyond a flow that is
             the same for all faces; long ones do.
@@ -40,7 +44,7 @@ class MotionEncoder(nn.Module):
             *(conv(w2, w4, 3, 2), leaky(), conv(w4, w4), leaky()),
             *(conv(w4, w4), leaky(), conv(w4, w2), leaky()),
         )
-        self.map_dim = w2 * (input_size // 16) ** 2
+        self.map_dim = w2 * math.ceil(input_size / 16) ** 2
         self.code_dim = code_dim
         self.code = nn.Sequential(
             nn.Linear(self.map_dim, 512), leaky(), nn.Linear(512, code_dim), nn.Tanh()

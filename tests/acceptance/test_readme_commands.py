@@ -76,15 +76,19 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(draw.integers(0, 256, (70, 64, 3), dtype=np.uint8)).save(path)
     out = tmp_path / "run"
-    done = make(
-        "quickstart",
-        f"DATA={tmp_path / 'faces'}",
-        f"OUT={out}",
-        "MOTION_STEPS=2",
-        "IDENTITY_STEPS=2",
-        SSL_FACES_CACHE=str(tmp_path / "cache"),
-        WANDB_MODE="disabled",
-    )
+
+    def quickstart() -> subprocess.CompletedProcess[str]:
+        return make(
+            "quickstart",
+            f"DATA={tmp_path / 'faces'}",
+            f"OUT={out}",
+            "MOTION_STEPS=2",
+            "IDENTITY_STEPS=2",
+            SSL_FACES_CACHE=str(tmp_path / "cache"),
+            WANDB_MODE="disabled",
+        )
+
+    done = quickstart()
     assert done.returncode == 0, done.stdout + done.stderr
     assert list((out / "motion" / "panels").glob("*.png"))
     assert list((out / "identity" / "panels").glob("*.png"))
@@ -98,15 +102,7 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
     assert {r["task"] for r in records} == {"expression", "pose", "identity"}
     assert str(out / "motion" / "panels") in done.stdout
     # Once more does nothing anew, and does not fail.
-    again = make(
-        "quickstart",
-        f"DATA={tmp_path / 'faces'}",
-        f"OUT={out}",
-        "MOTION_STEPS=2",
-        "IDENTITY_STEPS=2",
-        SSL_FACES_CACHE=str(tmp_path / "cache"),
-        WANDB_MODE="disabled",
-    )
+    again = quickstart()
     assert again.returncode == 0, again.stdout + again.stderr
 
 

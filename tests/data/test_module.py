@@ -489,7 +489,7 @@ def test_a_resumed_epoch_goes_on_where_it_stopped(root: Path) -> None:
         torch.equal(one["pairs"], other["pairs"])
         for one, other in zip(rest, whole[3:], strict=True)
     )
-    assert data.place() == (0, 3)
+    assert data.position() == (0, 3)
 
 
 def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
@@ -498,7 +498,7 @@ def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
     batches = len(data.train_dataloader())
     assert len(list(data.train_dataloader())) == batches - 3
     data.trainer = SimpleNamespace(current_epoch=3, world_size=1, global_rank=0)  # type: ignore[assignment]
-    assert data.place() == (3, 0)
+    assert data.position() == (3, 0)
     assert len(list(data.train_dataloader())) == batches
 
 

@@ -13,10 +13,30 @@ import torch
 from PIL import Image
 
 from linear_probe import run
+from linear_probe.record import Record
 from ssl_faces.data import EXPRESSIONS, in_test_share
 from ssl_faces.data.youtube_keypoints import COLUMNS
 from ssl_faces.encoder import save_encoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+
+ONE = Record(
+    task="expression",
+    data_set="FER-2013",
+    split="Training -> PublicTest",
+    encoder="runs/a",
+    feature_space="expression_map",
+    probe="logistic regression",
+    metric="accuracy",
+    value=44.123,
+    low=42.5,
+    high=45.75,
+    unit="%",
+    higher_is_better=True,
+    n=3589,
+    seed=0,
+    protocol="the protocol",
+    note="2 left out",
+)
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_rendered_end_to_end(
         assert "torch" in record.versions
     assert f"{tiny}, untrained" in printed
     assert str(out / "records.jsonl") in printed
-    assert list(csv.reader((out / "skipped.csv").open())) == [["data set", "picture", "reason"]]
+    assert list(csv.reader((out / "skipped.csv").open())) == [["set", "picture", "reason"]]
 
     assert main(["report", str(out), "--markdown"]) == 0
     assert "| predict the mean | - |" in capsys.readouterr().out

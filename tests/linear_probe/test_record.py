@@ -13,23 +13,7 @@ from hypothesis import strategies as st
 
 from linear_probe.record import Record, merged, read_records, write_records
 from ssl_faces import InputError
-
-ONE = Record(
-    task="pose",
-    data_set="YouTube keypoints",
-    split="by person",
-    encoder="runs/a",
-    feature_space="expression",
-    probe="ridge regression",
-    metric="MAE yaw",
-    value=7.5,
-    low=7.0,
-    high=8.0,
-    unit="degrees",
-    higher_is_better=False,
-    n=594,
-    seed=0,
-)
+from tests.linear_probe.conftest import ONE
 
 TEXT = st.text(max_size=20)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)

@@ -8,28 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from linear_probe.record import RECORDS_FILE, Record, write_records
+from linear_probe.record import RECORDS_FILE, write_records
 from linear_probe.report import read_folders, table
 from ssl_faces import InputError
+from tests.linear_probe.conftest import ONE
 
-ACCURACY = Record(
-    task="expression",
-    data_set="FER-2013",
-    split="Training -> PublicTest",
-    encoder="runs/a",
-    feature_space="expression_map",
-    probe="logistic regression",
-    metric="accuracy",
-    value=44.123,
-    low=42.5,
-    high=45.75,
-    unit="%",
-    higher_is_better=True,
-    n=3589,
-    seed=0,
-    protocol="the protocol",
-    note="2 left out",
-)
+ACCURACY = ONE
 RECALL = replace(ACCURACY, metric="mean class recall", value=40.0, low=38.0, high=42.0)
 PIXELS = replace(ACCURACY, encoder="pixels", feature_space="grey 48x48", value=38.2)
 LFW = replace(ACCURACY, task="identity", data_set="LFW", split="pairs in 5 folds", value=66.0)
@@ -60,13 +44,24 @@ def test_tasks_and_data_sets_have_tables_of_their_own() -> None:
     assert text.index("expression: rendered faces") < text.index("identity: LFW")
 
 
-def test_published_figures_stand_apart_with_their_protocol() -> None:
-    text = table([ACCURACY])
-    line = next(line for line in text.splitlines() if "48.76" in line)
-    assert "another protocol" in line
-    assert "VoxCeleb" in line
+def test_published_figures_have_their_own_column_and_protocol() -> None:
+    lines = table([ACCURACY]).splitlines()
+    (header,) = [line for line in lines if line.strip().startswith("encoder")]
+    (theirs,) = [line for line in lines if line.strip().startswith("FaceCycle")]
+    (ours,) = [line for line in lines if line.strip().startswith("runs/a")]
+    column = header.index("published")
+    assert theirs[column:] == "accuracy 48.76"
+    assert theirs[:column].split("  ", 1)[1].strip().endswith("2021)")
+    assert len(ours) < column
+    (protocol,) = [line for line in lines if "another protocol" in line]
+    assert "VoxCeleb" in protocol
     assert "73.72" in table([LFW])
     assert "FaceCycle" not in table([RENDERED])
+
+
+def test_seed_and_hardware_are_told() -> None:
+    text = table([replace(ACCURACY, hardware="A CPU, 2 threads")])
+    assert "seed 0; A CPU, 2 threads" in text
 
 
 def test_a_choice_at_the_grids_edge_is_marked() -> None:
@@ -79,8 +74,8 @@ def test_a_choice_at_the_grids_edge_is_marked() -> None:
 def test_markdown() -> None:
     lines = table([ACCURACY, replace(ACCURACY, encoder="a|b")], markdown=True).splitlines()
     rows = [line for line in lines if line.startswith("|")]
-    assert rows[0] == "| encoder | features | accuracy % | n |"
-    assert rows[1] == "| --- | --- | --- | --- |"
+    assert rows[0] == "| encoder | features | accuracy % | n | published † |"
+    assert rows[1] == "| --- | --- | --- | --- | --- |"
     assert rows[3].startswith("| a\\|b |")
     assert lines[0].startswith("### expression")
 

@@ -1,0 +1,153 @@
+"""Bad input of `ssl-faces fit`: one sentence that names it and the mend, exit code 2, no debris."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_faces.cli import main
+from tests.training.conftest import environment, settings
+
+
+def refused(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    """What the refused command said: one line, no traceback."""
+    code = main(arguments)
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("ssl-faces: error:")]
+    assert code == 2
+    assert len(lines) == 1
+    return lines[0]
+
+
+def replaced(arguments: list[str], option: str, value: str) -> list[str]:
+    found = list(arguments)
+    found[found.index(option) + 1] = value
+    return found
+
+
+def test_folders_that_hold_no_faces(
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, empty, broken = tmp_path / "run", tmp_path / "empty", tmp_path / "broken"
+    empty.mkdir()
+    broken.mkdir()
+    (broken / "a.png").write_bytes(b"no picture")
+    arguments = settings("motion", faces, out)
+    for folder, said in (
+        (tmp_path / "none", "does not exist; check the path"),
+        (empty, "holds no pictures"),
+        (broken, "none of its 1 pictures can be decoded"),
+    ):
+        text = refused(capsys, replaced(arguments, "--data.root", str(folder)))
+        assert said in text
+        assert folder.name in text
+    assert not list(out.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--model.init_args.colour", "red"), "colour"),
+        (("--model.init_args.noise_std", "loud"), "noise_std"),
+        (("--model.init_args.size", "huge"), "size"),
+        (("--trainer.max_steps", "abc"), "max_steps"),
+        (("--data.batch_size", "0"), "data.batch_size: 0; give at least 1"),
+        (("--data.batch_size", "64"), "lower data.batch_size"),
+        (("--model", "ssl_faces.methods.none.Nothing"), "Nothing"),
+        (("--model.init_args.rate_factors", "{'head': 1.0}"), "'head' has no parameters to train"),
+        (("-c", "none.yaml"), "none.yaml"),
+    ],
+)
+def test_settings_that_can_not_be(
+    more: tuple[str, str],
+    said: str,
+    faces: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    assert said in refused(capsys, settings("motion", faces, out, *more))
+    assert not (out / "encoder").exists()
+    assert not (out / "checkpoints").exists()
+
+
+def test_a_config_that_is_no_yaml(
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("model: [unclosed\n")
+    arguments = settings("motion", faces, tmp_path / "run", "-c", str(config))
+    assert "configuration" in refused(capsys, arguments)
+
+
+@pytest.mark.parametrize("kind", ["text", "pickle", "truncated", "missing"])
+def test_trunk_weights_that_are_no_safetensors(
+    kind: str, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "trunk.safetensors"
+    if kind == "text":
+        weights.write_text("weights")
+    elif kind == "pickle":
+        torch.save({"a": torch.zeros(1)}, weights)
+    elif kind == "truncated":
+        weights.write_bytes((100).to_bytes(8, "little") + b'{"a":')
+    arguments = settings("motion", faces, tmp_path / "run")
+    text = refused(capsys, [*arguments, "--model.init_args.trunk_weights", str(weights)])
+    assert f"trunk weights {weights}" in text
+    assert "safetensors" in text
+
+
+@pytest.mark.parametrize("kind", ["missing", "bytes", "truncated", "another method"])
+def test_checkpoints_that_can_not_be_used(
+    kind: str, faces: Path, motion_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = motion_run / "checkpoints/last.ckpt"
+    checkpoint = tmp_path / "wrong.ckpt"
+    if kind == "bytes":
+        checkpoint.write_bytes(b"\x00" * 100)
+    elif kind == "truncated":
+        checkpoint.write_bytes(good.read_bytes()[:5000])
+    elif kind == "another method":
+        torch.save({"state_dict": {}, "method": "simclr"}, checkpoint)
+    said = "is of simclr, not of facecycle_motion" if kind == "another method" else "checkpoint"
+    stage2 = ("--model.init_args.motion_checkpoint", str(checkpoint))
+    text = refused(capsys, settings("identity", faces, tmp_path / "two", *stage2))
+    assert said in text
+    assert str(checkpoint) in text
+    resume = ("--ckpt_path", str(checkpoint))
+    text = refused(capsys, settings("motion", faces, tmp_path / "one", *resume))
+    assert said in text
+    assert str(checkpoint) in text
+
+
+def test_a_folder_that_holds_a_run(
+    faces: Path, motion_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = refused(capsys, settings("motion", faces, motion_run))
+    assert "holds a run already; add --ckpt_path last" in text
+
+
+def test_a_full_disk(faces: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for it: the checkpoint doesn't fit."""
+    out = tmp_path / "run"
+    program = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)); "
+        "from ssl_faces.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = replaced(settings("motion", faces, out), "--trainer.max_steps", "2")
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments, "--checkpoint_every", "1"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("ssl-faces: error:")]
+    assert "the disk is full" in line
+    left = [p.name for p in out.rglob("*") if p.is_file() and p.stat().st_size >= 1_000_000]
+    assert left == []
