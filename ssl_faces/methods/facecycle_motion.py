@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssl_faces.errors import InputError
 from ssl_faces.losses.fold import FoldLoss
 from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.ssim import SSIMLoss
@@ -67,7 +68,7 @@ class FaceCycleMotion(Method):
 
     Args:
         size: `paper` is the published architecture, `small` the same design for CPUs.
-        input_size: side of the pictures.
+        input_size: side of the pictures, a multiple of 4.
         trunk_weights: VGG trunk of the generator and of the perceptual loss: `imagenet` (the
             paper's), `random`, or a safetensors file.
         trunk_training: `frozen` (the paper's) or `joint`: the generator gets a trunk of its own,
@@ -86,6 +87,9 @@ class FaceCycleMotion(Method):
         warmup_steps: linear warm-up of the cosine schedule.
         rate_factors: factors on the learning rate of `encoder`, `decoder` and `generator`; those
             left out have 1.
+
+    Raises:
+        InputError: a size that the generator can't render, or weights that can't be had.
     """
 
     name = "facecycle_motion"
@@ -111,6 +115,10 @@ class FaceCycleMotion(Method):
         rate_factors: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
+        if input_size < 16 or input_size % 4:
+            raise InputError(
+                f"model.input_size: {input_size}; give a multiple of 4 from 16 on (the paper's is 64)"
+            )
         learning_rates = learning_rates or {0: 1e-5, 1: 5e-5, 20: 1e-5}
         betas = (betas[0], betas[1])
         self.save_hyperparameters()

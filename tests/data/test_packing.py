@@ -193,6 +193,21 @@ def test_what_is_packed_names_the_pack(root: Path, cache: Path) -> None:
     assert one.path != two.path
 
 
+def test_the_same_names_sizes_and_times_in_another_folder_are_another_pack(
+    tmp_path: Path, cache: Path
+) -> None:
+    packs = []
+    for seed, name in enumerate(("one", "two")):
+        # Equal in bytes' number and in time, not in pixels.
+        path = tmp_path / name / "faces" / "a.bmp"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(noise(16, 16, seed)).save(path)
+        os.utime(path, ns=(10**18, 10**18))
+        packs.append(pack(PictureFolder(path.parent), 16, cache))
+    assert packs[0].path != packs[1].path
+    assert not np.array_equal(packs[0].images, packs[1].images)
+
+
 def test_default_cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SSL_FACES_CACHE", raising=False)
