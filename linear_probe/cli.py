@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="linear-probe",
         description="Score frozen features: linear probes of expression, head pose and identity, "
-        "with 95 %% intervals, beside raw pixels and the untrained encoder.",
+        "with 95 %% intervals, beside raw pixels, HOG, LBP and the untrained encoder.",
     )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     run = commands.add_parser("run", help="score encoders and print the table")
@@ -69,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--batch-size", type=int, default=256, help="pictures at once; default: 256")
     run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
     run.add_argument(
-        "--no-baselines", action="store_true", help="leave out pixels and untrained encoders"
+        "--no-baselines",
+        action="store_true",
+        help="leave out pixels, HOG, LBP and untrained encoders",
     )
     run.add_argument(
         "--bootstrap",

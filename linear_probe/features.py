@@ -27,9 +27,6 @@ _log = logging.getLogger(__name__)
 _FORMAT = 1  # part of the cache key: raise it when features of the same weights would change
 _MOST_BYTES = 4 << 30  # of features in memory at once
 
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601)."""
-
 
 class Encoder(Protocol):
     """What a frozen encoder must offer; `ssl_faces.load_encoder` gives one."""
@@ -100,24 +97,6 @@ class EncoderSource:
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         features = self.encoder(images)
         return {space: features[space] for space in self.dims}
-
-
-class PixelSource:
-    """The raw pixels: a grey picture, `size` x `size`, 0 to 1, row by row."""
-
-    def __init__(self, size: int) -> None:
-        self.name = "pixels"
-        self.input_size = size
-        self.space = f"grey {size}x{size}"
-        self.dims = {self.space: size * size}
-        self.fingerprint = hashlib.sha256(f"grey pixels {size}".encode()).hexdigest()
-
-    def to(self, device: str) -> None:
-        pass
-
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        weights = images.new_tensor(LUMA)
-        return {self.space: torch.einsum("bchw,c->bhw", images, weights).flatten(1)}
 
 
 class Pictures:

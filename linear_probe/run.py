@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from linear_probe.features import EncoderSource, FeatureCache, Pictures, PixelSource, Source
+from linear_probe.baselines import BASELINES
+from linear_probe.features import EncoderSource, FeatureCache, Pictures, Source
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
 from linear_probe.tasks import TASKS, Figure, MissingData, Task
 from ssl_faces import InputError, load_encoder
@@ -73,7 +74,7 @@ def run_probes(
         seed: of splits, untrained weights, rendered faces and bootstrap.
         batch_size: pictures given to an encoder at once.
         device: `cpu`, `cuda` or `auto`.
-        baselines: score raw pixels and the untrained encoders too.
+        baselines: score raw pixels, HOG, LBP and the untrained encoders too.
         replicates: of the bootstrap.
         max_train: training pictures of expression, drawn by the seed; None is all.
         or_rendered: score on rendered faces where `data` has pictures but no labels.
@@ -152,9 +153,10 @@ def _records(row: _Row, seed: int, device: str) -> list[Record]:
 def _spaces(
     tasks: Sequence[Task], encoders: Sequence[Source], baselines: bool
 ) -> list[tuple[Source, str]]:
-    """Every source of the tasks on one face set, the pixel baselines first, with its spaces."""
-    sides = dict.fromkeys(task.pixel_side for task in tasks) if baselines else {}
-    sources: list[Source] = [*map(PixelSource, sides), *encoders]
+    """Every source of the tasks on one face set, the baselines first, with its spaces."""
+    sides = dict.fromkeys(task.baseline_side for task in tasks) if baselines else {}
+    sources: list[Source] = [baseline(side) for baseline in BASELINES for side in sides]
+    sources += encoders
     return [(source, space) for source in sources for space in source.dims]
 
 

@@ -47,7 +47,7 @@ class Expression(Task):
 
     name = "expression"
     probe = "logistic regression"
-    pixel_side = 48
+    baseline_side = 48
 
     def _choose(self, face_sets: Sequence[FaceSet]) -> None:
         faces = find(face_sets, ["fer2013", "rendered"])

@@ -27,7 +27,7 @@ class Identity(Task):
 
     name = "identity"
     probe = "cosine similarity"
-    pixel_side = 64
+    baseline_side = 64
 
     pairs: list[FacePair]
 

@@ -53,7 +53,7 @@ class Pose(Task):
 
     name = "pose"
     probe = "ridge regression"
-    pixel_side = 32
+    baseline_side = 32
 
     def _choose(self, face_sets: Sequence[FaceSet]) -> None:
         faces = find(face_sets, ["youtube_keypoints", "rendered"])

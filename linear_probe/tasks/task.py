@@ -73,8 +73,8 @@ class Task(ABC):
 
     name: ClassVar[str]
     probe: ClassVar[str]
-    pixel_side: ClassVar[int]
-    """Side of the grey pictures of the pixel baseline."""
+    baseline_side: ClassVar[int]
+    """Side of the grey pictures of the baselines (`linear_probe.baselines`)."""
 
     data_set: str
     split: str

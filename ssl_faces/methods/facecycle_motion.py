@@ -117,7 +117,7 @@ class FaceCycleMotion(Method):
         super().__init__()
         if input_size < 16 or input_size % 4:
             raise InputError(
-                f"model.input_size: {input_size}; give a multiple of 4 from 16 on (the paper's is 64)"
+                f"model.input_size: {input_size}; give a multiple of 4 from 16 on, such as 64"
             )
         learning_rates = learning_rates or {0: 1e-5, 1: 5e-5, 20: 1e-5}
         betas = (betas[0], betas[1])

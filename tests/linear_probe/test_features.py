@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from linear_probe import features as module
-from linear_probe.features import EncoderSource, FeatureCache, Pictures, PixelSource
+from linear_probe.baselines import PixelSource
+from linear_probe.features import EncoderSource, FeatureCache, Pictures
 from ssl_faces import InputError, load_encoder
 from ssl_faces.data import FaceSet, PictureFolder
 

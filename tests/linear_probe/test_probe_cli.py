@@ -51,7 +51,8 @@ def test_rendered_end_to_end(
     }
     for task, side in (("expression", 48), ("pose", 32), ("identity", 64)):
         for metric in metrics[task]:
-            assert (task, "pixels", f"grey {side}x{side}", metric) in rows
+            for baseline in ("pixels", "HOG", "LBP"):
+                assert (task, baseline, f"grey {side}x{side}", metric) in rows
             for encoder in (str(tiny), f"{tiny}, untrained"):
                 for space in ("expression", "expression_map"):
                     assert (task, encoder, space, metric) in rows
@@ -98,6 +99,8 @@ def test_a_second_encoder_joins_the_records(
     assert {(r.encoder, r.feature_space) for r in records} == {
         ("predict the mean", ""),
         ("pixels", "grey 32x32"),
+        ("HOG", "grey 32x32"),
+        ("LBP", "grey 32x32"),
         (f"{one}, untrained", "expression"),
         (str(one), "expression"),
         (str(other), "expression"),

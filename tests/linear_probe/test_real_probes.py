@@ -11,7 +11,7 @@ from linear_probe.run import run_probes
 
 
 @pytest.mark.slow
-def test_pixels_score_as_they_do_elsewhere(
+def test_baselines_score_as_they_do_elsewhere(
     real_data: Path, tmp_path: Path, save_tiny: Callable[..., Path]
 ) -> None:
     records = run_probes(
@@ -25,6 +25,8 @@ def test_pixels_score_as_they_do_elsewhere(
     # Measured with scikit-learn and the L2 that is best on PublicTest.
     assert found["expression", "pixels", "accuracy"].value == pytest.approx(38.2, abs=1.5)
     assert found["expression", "pixels", "accuracy"].n == 3589
+    assert found["expression", "HOG", "accuracy"].value == pytest.approx(44.6, abs=1.5)
+    assert found["expression", "LBP", "accuracy"].value == pytest.approx(36.7, abs=2.5)
     # 60.5 was measured elsewhere, with another mean and another resize.
     assert found["identity", "pixels", "accuracy"].value == pytest.approx(62, abs=2.5)
     assert found["identity", "pixels", "accuracy"].n == 2700

@@ -10,7 +10,8 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
-from linear_probe.features import FeatureCache, Features, Pictures, PixelSource
+from linear_probe.baselines import PixelSource
+from linear_probe.features import FeatureCache, Features, Pictures
 from linear_probe.tasks import TASKS, Expression, Identity, MissingData, Pose, Task
 from ssl_faces import InputError
 from ssl_faces.data import in_test_share
