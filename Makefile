@@ -16,7 +16,7 @@ MAX_TRAIN      ?= 3000
 FIT_DATA       := $(if $(DATA),--data.root "$(DATA)")
 PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered)
 
-.PHONY: quickstart test test-slow check format clean
+.PHONY: quickstart test test-slow bench-probe check format clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml --out "$(OUT)/motion" \
@@ -34,6 +34,9 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
+
+bench-probe: $(VENV)/installed
+	$(BIN)/python -m linear_probe.benchmark
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -1,25 +1,23 @@
 """Multinomial logistic regression on standardised frozen features: the classification probe.
 
 The objective is scikit-learn's: mean cross-entropy + l2/2 times the squared weights, bias free
-(its `C` is 1 / (N l2)). L-BFGS runs on preconditioned weights: conv maps and pixels are so
-correlated that on plain weights it takes hundreds of steps, and stops short of the optimum.
+(its `C` is 1 / (N l2)). All L2 values and splits are solved together, by `solve_together`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from linear_probe.probes.logistic_solver import Design, solve_together
 from linear_probe.probes.standardise import Standardiser
 
 L2_GRID = tuple(float(f"{10 ** (-k / 2):.3g}") for k in range(-2, 11))
 """L2 values tried, largest first: 10 to 1e-5 in half decades."""
-
-MOST_PRECONDITIONED = 4096
-"""Above this many features their eigenvectors cost more than they save."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +48,20 @@ class LogisticProbe:
     """Fits `LogisticPredictor`s, choosing L2 on validation rows of the training part.
 
     Args:
-        grid: L2 values, largest first.
-        most_steps: of L-BFGS for each value.
-        tolerance: L-BFGS stops when no preconditioned gradient is above it.
+        grid: L2 values.
+        most_steps: of the solver.
+        tolerance: the solver stops where no preconditioned gradient is above it.
         device: where to compute.
     """
 
     def __init__(
         self,
-        grid: tuple[float, ...] = L2_GRID,
+        grid: Sequence[float] = L2_GRID,
         most_steps: int = 200,
         tolerance: float = 1e-4,
         device: str = "cpu",
     ) -> None:
-        self.grid = grid
+        self.grid = tuple(grid)
         self.most_steps = most_steps
         self.tolerance = tolerance
         self.device = device
@@ -78,104 +76,64 @@ class LogisticProbe:
             targets: int64 [N], classes from 0.
             validation: bool [N].
         """
+        return self.fit_splits(features, targets, validation[None])[0]
+
+    def fit_splits(
+        self, features: Tensor, targets: Tensor, validations: np.ndarray
+    ) -> list[LogisticPredictor]:
+        """`fit` for each of several validation splits, bool [S, N], as one problem.
+
+        Features are standardised once, by the whole training part.
+        """
         features, targets = features.to(self.device), targets.to(self.device)
-        held_out = torch.from_numpy(validation).to(self.device)
-        classes = int(targets.max()) + 1
-        fitted, chosen_on = features[~held_out], targets[held_out]
-        standardise = Standardiser.of(fitted)
-        fitted = standardise(fitted)
-        scored = standardise(features[held_out])
-        basis = _Basis.of(fitted)
-        weight, bias = fitted.new_zeros(fitted.shape[1], classes), fitted.new_zeros(classes)
-        accuracies: dict[float, float] = {}
-        best = (weight, bias)
-        for l2 in self.grid:
-            weight, bias = self._solve(fitted, targets[~held_out], l2, basis, weight, bias)
-            hits = (scored @ weight + bias).argmax(dim=1) == chosen_on
-            accuracies[l2] = float(hits.double().mean())
-            if accuracies[l2] > max((a for k, a in accuracies.items() if k != l2), default=-1.0):
-                best = (weight, bias)
-        chosen = max(self.grid, key=lambda l2: (accuracies[l2], l2))
-        del fitted, scored
         standardise = Standardiser.of(features)
-        weight, bias = self._solve(standardise(features), targets, chosen, basis, *best)
-        return LogisticPredictor(
-            standardise,
-            weight,
-            bias,
-            chosen,
-            chosen in (self.grid[0], self.grid[-1]),
-            accuracies,
+        x = standardise(features)
+        design = Design(x)
+        held_out = torch.from_numpy(validations).to(self.device)
+        splits, grid = len(held_out), len(self.grid)
+
+        l2 = torch.tensor(self.grid, dtype=x.dtype, device=x.device).repeat(splits)
+        fitted = (~held_out).repeat_interleave(grid, dim=0)
+        weights, biases = self._solve(design, targets, l2, fitted)
+        accuracies = torch.empty(splits, grid, dtype=torch.float64)
+        for split, rows in enumerate(held_out):
+            here = slice(split * grid, (split + 1) * grid)
+            logits = torch.einsum("nd,pdk->pnk", x[rows], weights[here]) + biases[here, None]
+            hits = logits.argmax(dim=2) == targets[rows]
+            accuracies[split] = hits.double().mean(dim=1).cpu()
+
+        of_split = [dict(zip(self.grid, row.tolist(), strict=True)) for row in accuracies]
+        chosen = [max(self.grid, key=lambda k, row=row: (row[k], k)) for row in of_split]  # type: ignore[misc]
+        # Where the search for the chosen value ended, the fit on all rows starts.
+        at = [split * grid + self.grid.index(value) for split, value in enumerate(chosen)]
+        weights, biases = self._solve(
+            design, targets, l2[at], None, start=(weights[at], biases[at])
         )
+        edges = (min(self.grid), max(self.grid))
+        return [
+            LogisticPredictor(standardise, weight, bias, value, value in edges, accuracy)
+            for weight, bias, value, accuracy in zip(weights, biases, chosen, of_split, strict=True)
+        ]
 
     def solve(self, features: Tensor, targets: Tensor, l2: float) -> tuple[Tensor, Tensor]:
         """Weight [D, K] and bias [K] of the optimum on features as they are, for one L2."""
-        classes = int(targets.max()) + 1
-        start = features.new_zeros(features.shape[1], classes), features.new_zeros(classes)
-        return self._solve(features, targets, l2, _Basis.of(features), *start)
+        weights, biases = self._solve(Design(features), targets, features.new_tensor([l2]), None)
+        return weights[0], biases[0]
 
-    @torch.no_grad()
     def _solve(
-        self, x: Tensor, targets: Tensor, l2: float, basis: _Basis, weight: Tensor, bias: Tensor
+        self,
+        design: Design,
+        targets: Tensor,
+        l2: Tensor,
+        rows: Tensor | None,
+        start: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        classes = len(bias)
-        # Cross-entropy's curvature where all classes are equally likely.
-        curvature = (1 - 1 / classes) / classes if classes > 1 else 0.25
-        scale = (curvature * basis.variances + l2).rsqrt()[:, None]
-        bias_scale = curvature**-0.5
-        rows = torch.arange(len(x), device=x.device)
-        v = torch.cat([basis.into(weight) / scale, bias[None] / bias_scale])
-        v.requires_grad_(True)
-
-        def unpack() -> tuple[Tensor, Tensor]:
-            return basis.out_of(v[:-1] * scale), v[-1] * bias_scale
-
-        def objective() -> Tensor:
-            w, b = unpack()
-            log_likely = torch.log_softmax(x @ w + b, dim=1)
-            # In double: L-BFGS compares losses that differ in the seventh digit.
-            loss = -log_likely[rows, targets].double().mean() + l2 / 2 * w.double().square().sum()
-            residual = log_likely.exp_()
-            residual[rows, targets] -= 1
-            residual /= len(x)
-            v.grad = torch.cat(
-                [
-                    basis.into(x.T @ residual + l2 * w) * scale,
-                    residual.sum(dim=0, keepdim=True) * bias_scale,
-                ]
-            )
-            return loss
-
-        optimiser = torch.optim.LBFGS(
-            [v],
-            max_iter=self.most_steps,
-            tolerance_grad=self.tolerance,
-            tolerance_change=self.tolerance / 100,
-            history_size=10,
-            line_search_fn="strong_wolfe",
+        return solve_together(
+            design,
+            targets,
+            l2,
+            rows,
+            most_steps=self.most_steps,
+            tolerance=self.tolerance,
+            start=start,
         )
-        optimiser.step(objective)
-        weight, bias = unpack()
-        return weight.detach(), bias.detach()
-
-
-class _Basis:
-    """The directions in which features vary, and how much: a basis for weights."""
-
-    def __init__(self, variances: Tensor, vectors: Tensor | None) -> None:
-        self.variances = variances
-        self.vectors = vectors
-
-    @classmethod
-    def of(cls, features: Tensor) -> _Basis:
-        """Eigenvectors of the covariance of centred features [N, D]; the axes where D is large."""
-        if features.shape[1] > MOST_PRECONDITIONED:
-            return cls(features.square().mean(dim=0), None)
-        variances, vectors = torch.linalg.eigh(features.T @ features / len(features))
-        return cls(variances.clamp_(min=0), vectors)
-
-    def into(self, weight: Tensor) -> Tensor:
-        return weight if self.vectors is None else self.vectors.T @ weight
-
-    def out_of(self, weight: Tensor) -> Tensor:
-        return weight if self.vectors is None else self.vectors @ weight

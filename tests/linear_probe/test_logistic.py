@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from linear_probe.probes import logistic
+from linear_probe.probes import logistic_solver
 from linear_probe.probes.logistic import L2_GRID, LogisticProbe
 from linear_probe.probes.standardise import Standardiser
 
@@ -34,7 +34,7 @@ def test_solution_is_scikit_learns(
     l2: float, preconditioned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not preconditioned:
-        monkeypatch.setattr(logistic, "MOST_PRECONDITIONED", 0)
+        monkeypatch.setattr(logistic_solver, "MOST_PRECONDITIONED", 0)
     features, targets = data()
     x = Standardiser.of(features)(features)
     weight, bias = LogisticProbe(most_steps=2000, tolerance=1e-9).solve(x, targets, l2)
@@ -65,7 +65,7 @@ def test_choice_is_the_grids_best_on_validation_rows() -> None:
     features, targets = data(n=400)
     validation = validation_of(len(features))
     predictor = LogisticProbe(most_steps=2000, tolerance=1e-8).fit(features, targets, validation)
-    scaler = StandardScaler().fit(features[~validation])
+    scaler = StandardScaler().fit(features)
     x = scaler.transform(features)
     accuracies = {}
     for l2 in L2_GRID:
@@ -74,6 +74,29 @@ def test_choice_is_the_grids_best_on_validation_rows() -> None:
         accuracies[l2] = oracle.score(x[validation], targets[validation])
     assert predictor.validation_accuracy == pytest.approx(accuracies)
     assert predictor.l2 == max(L2_GRID, key=lambda l2: (accuracies[l2], l2))
+
+
+def test_splits_together_are_splits_alone() -> None:
+    features, targets = data(n=300)
+    rng = np.random.default_rng(0)
+    validations = rng.uniform(size=(3, 300)) < 0.2
+    probe = LogisticProbe(most_steps=2000, tolerance=1e-8)
+    together = probe.fit_splits(features, targets, validations)
+    for found, validation in zip(together, validations, strict=True):
+        alone = probe.fit(features, targets, validation)
+        assert (found.l2, found.validation_accuracy) == (alone.l2, alone.validation_accuracy)
+        torch.testing.assert_close(found.weight, alone.weight, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found.bias, alone.bias, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bytes_", [1, 1 << 30])
+def test_blocks_of_rows_change_nothing(bytes_: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, targets = data(n=600)
+    weight, bias = LogisticProbe(tolerance=1e-8).solve(features, targets, 1e-2)
+    monkeypatch.setattr(logistic_solver, "_BLOCK_BYTES", bytes_)
+    again, again_bias = LogisticProbe(tolerance=1e-8).solve(features, targets, 1e-2)
+    torch.testing.assert_close(again, weight, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(again_bias, bias, rtol=1e-6, atol=1e-8)
 
 
 def test_tells_when_the_choice_is_at_the_edge() -> None:
