@@ -25,7 +25,7 @@ quickstart: $(VENV)/installed
 	    --model.motion_checkpoint "$(OUT)/motion/checkpoints/last.ckpt" \
 	    --trainer.max_steps $(IDENTITY_STEPS) --ckpt_path last $(FIT_DATA)
 	$(BIN)/linear-probe run --encoder "$(OUT)/identity" --out "$(OUT)/probe" \
-	    --max-train $(MAX_TRAIN) $(PROBE_DATA)
+	    --precision auto --max-train $(MAX_TRAIN) $(PROBE_DATA)
 	@echo "Pictures to look at: $(OUT)/motion/panels and $(OUT)/identity/panels"
 	@echo "The encoder, for load_encoder and linear-probe: $(OUT)/identity/encoder"
 

@@ -75,8 +75,7 @@ def compare(
     head = (
         f"{len(features):,} x {features.shape[1]:,}, {len(grid)} L2 values x {splits} splits: "
         f"{ours:.1f} s, scikit-learn {whole:.0f} s (by {len(picked)} fits): "
-        f"{whole / ours:.1f} times faster; peak memory {peak:.1f} GiB; "
-        + hardware("cpu")
+        f"{whole / ours:.1f} times faster; peak memory {peak:.1f} GiB; " + hardware("cpu")
     )
     return "\n".join([head, *lines])
 

@@ -21,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
     try:
         arguments = _parser().parse_args(argv)
-        return _report(arguments) if arguments.command == "report" else _run(arguments)
+        command = {"run": _run, "report": _report, "compare": _compare}[arguments.command]
+        return command(arguments)
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
@@ -69,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--batch-size", type=int, default=256, help="pictures at once; default: 256")
     run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
     run.add_argument(
+        "--precision",
+        choices=("32", "bf16", "auto"),
+        default="32",
+        help="of encoders' arithmetic; auto: bf16 where the hardware has it; default: 32",
+    )
+    run.add_argument(
         "--no-baselines",
         action="store_true",
         help="leave out pixels, HOG, LBP and untrained encoders",
@@ -93,7 +100,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     report = commands.add_parser("report", help="print the table of earlier runs")
     report.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
+    report.add_argument(
+        "--validation",
+        action="store_true",
+        help="what was reached on validation splits: choose between encoders by it, not by tests",
+    )
     report.add_argument("--markdown", action="store_true", help="as Markdown tables")
+    compare = commands.add_parser(
+        "compare", help="whether one row of the table is better than another: paired bootstrap"
+    )
+    compare.add_argument("folder", metavar="DIR", help="the --out of an earlier run")
+    compare.add_argument("one", metavar="ENCODER[=SPACE]", help="a row of the table")
+    compare.add_argument("other", metavar="ENCODER[=SPACE]", help="another")
     return parser
 
 
@@ -111,6 +129,7 @@ def _run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         batch_size=arguments.batch_size,
         device=arguments.device,
+        precision=arguments.precision,
         baselines=not arguments.no_baselines,
         replicates=arguments.bootstrap,
         max_train=arguments.max_train,
@@ -123,7 +142,8 @@ def _run(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from linear_probe.report import read_folders, table
 
-    print(table(read_folders(arguments.folders), markdown=arguments.markdown))
+    records = read_folders(arguments.folders)
+    print(table(records, markdown=arguments.markdown, validation=arguments.validation))
     return 0
 
 
@@ -138,3 +158,11 @@ def _list(text: str | None, argument: str) -> list[str] | None:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from linear_probe.compare import compare
+
+    for found in compare(arguments.folder, arguments.one, arguments.other):
+        print(found)
+    return 0

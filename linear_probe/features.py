@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from ssl_faces.files import replace_file
 _log = logging.getLogger(__name__)
 _FORMAT = 1  # part of the cache key: raise it when features of the same weights would change
 _MOST_BYTES = 4 << 30  # of features in memory at once
+
+
+Precision = Literal["32", "bf16"]
 
 
 class Encoder(Protocol):
@@ -66,11 +69,25 @@ class Source(Protocol):
 
 
 class EncoderSource:
-    """A frozen encoder as a source; `spaces` chooses among its feature spaces (None: all)."""
+    """A frozen encoder as a source.
 
-    def __init__(self, name: str, encoder: Encoder, spaces: Sequence[str] | None = None) -> None:
+    Args:
+        name: how tables call it.
+        encoder: the encoder.
+        spaces: which of its feature spaces; None is all.
+        precision: of its arithmetic; `bf16` is about twice as fast where the hardware has it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        encoder: Encoder,
+        spaces: Sequence[str] | None = None,
+        precision: Precision = "32",
+    ) -> None:
         self.name = name
         self.encoder = encoder
+        self.precision = precision
         self.input_size = encoder.input_size
         self.dims = {
             space: dim
@@ -87,6 +104,8 @@ class EncoderSource:
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             data = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
             digest.update(data.tobytes())
+        if self.precision != "32":
+            digest.update(self.precision.encode())
         return digest.hexdigest()
 
     def to(self, device: str) -> None:
@@ -95,7 +114,8 @@ class EncoderSource:
             self.encoder.to(memory_format=torch.channels_last)  # convolutions are faster so
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        features = self.encoder(images)
+        with torch.autocast(images.device.type, torch.bfloat16, self.precision == "bf16"):
+            features = self.encoder(images)
         return {space: features[space] for space in self.dims}
 
 

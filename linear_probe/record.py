@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Iterable
@@ -36,11 +37,15 @@ class Record:
         higher_is_better: whether a higher value is the better one.
         n: how many pictures or pairs it was measured on.
         seed: of splits, untrained weights and bootstrap.
-        hyperparameters: what was chosen, without a look at the test part.
+        hyperparameters: what was chosen, without a look at the test part. `validation` is what it
+            was chosen by, on the validation split of the training part: what a choice between
+            encoders should rest on, too.
         at_grid_edge: the chosen value is the first or last of those tried, so that a better one
             may lie beyond.
         protocol: how it was measured, for readers of the figure.
         note: what else they must know, such as what was left out.
+        sample: SHA-256 (shortened) of the test rows and the bootstrap's draws from them: figures of
+            the same sample can be compared pair by pair.
         fingerprint: SHA-256 (shortened) of the encoder's weights and configuration.
         seconds: time of the probe, without the extraction of the features.
         hardware: what it ran on.
@@ -65,6 +70,7 @@ class Record:
     at_grid_edge: bool = False
     protocol: str = ""
     note: str = ""
+    sample: str = ""
     fingerprint: str = ""
     seconds: float = 0.0
     hardware: str = ""
@@ -83,6 +89,11 @@ class Record:
             self.metric,
             self.seed,
         )
+
+    @property
+    def name(self) -> str:
+        """The key as 16 letters and digits, for what is kept beside the records."""
+        return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         """One line of JSON.

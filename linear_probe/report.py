@@ -77,11 +77,12 @@ def read_folders(folders: Sequence[str | Path]) -> list[Record]:
     return list(found.values())
 
 
-def table(records: Sequence[Record], markdown: bool = False) -> str:
+def table(records: Sequence[Record], markdown: bool = False, validation: bool = False) -> str:
     """The records as text: a table for each task, data set, split and probe.
 
     Args:
         markdown: as Markdown tables instead of aligned columns.
+        validation: show what was chosen by, on the validation split, instead of the test figures.
     """
     groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
@@ -89,10 +90,14 @@ def table(records: Sequence[Record], markdown: bool = False) -> str:
     # Whatever order runs came in; tasks not known here go last.
     order = [*_ORDER, *dict.fromkeys(key[0] for key in groups)]
     keys = sorted(groups, key=lambda key: order.index(key[0]))
-    return "\n\n".join(_task_table(*key, groups[key], markdown) for key in keys)
+    return "\n\n".join(_task_table(*key, groups[key], markdown, validation) for key in keys)
 
 
-def _task_table(task: str, data_set: str, split: str, records: list[Record], markdown: bool) -> str:
+def _task_table(
+    task: str, data_set: str, split: str, records: list[Record], markdown: bool, validation: bool
+) -> str:
+    if validation:
+        return _validation_table(task, data_set, records, markdown)
     metrics = list(dict.fromkeys(record.metric for record in records))
     units = {record.metric: record.unit for record in records}
     several_seeds = len({record.seed for record in records}) > 1
@@ -126,6 +131,25 @@ def _task_table(task: str, data_set: str, split: str, records: list[Record], mar
     bullet = "- " if markdown else "  "
     lines += ["", *(bullet + note for note in notes)]
     return "\n".join(lines)
+
+
+def _validation_table(task: str, data_set: str, records: list[Record], markdown: bool) -> str:
+    rows = {
+        (r.encoder, r.feature_space, str(r.seed)): r.hyperparameters["validation"]
+        for r in records
+        if "validation" in r.hyperparameters
+    }
+    title = f"{task}: {data_set}, validation split of the training part"
+    lines = [f"### {title}" if markdown else title, ""]
+    if not rows:
+        return "\n".join([*lines, "nothing is chosen on a validation split here"])
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    body = [
+        [*key, *(f"{row[metric]:.2f}" if metric in row else "-" for metric in metrics)]
+        for key, row in rows.items()
+    ]
+    header = ["encoder", "features", "seed", *metrics]
+    return "\n".join([*lines, *(_markdown if markdown else _aligned)(header, body)])
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:

@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from linear_probe.baselines import BASELINES
-from linear_probe.features import EncoderSource, FeatureCache, Pictures, Source
+from linear_probe.features import EncoderSource, FeatureCache, Pictures, Precision, Source
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
+from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
 from linear_probe.tasks import TASKS, Figure, MissingData, Task
 from ssl_faces import InputError, load_encoder
 from ssl_faces.data import (
@@ -28,7 +29,7 @@ from ssl_faces.data import (
     write_skipped,
 )
 from ssl_faces.data.synthetic import RenderedFaces
-from ssl_faces.hardware import hardware
+from ssl_faces.hardware import fast_bfloat16, hardware
 
 RENDERED = "rendered"
 RENDERED_COUNT = 1400
@@ -52,6 +53,7 @@ def run_probes(
     seed: int = 0,
     batch_size: int = 256,
     device: str = "auto",
+    precision: Precision | Literal["auto"] = "32",
     baselines: bool = True,
     replicates: int = 1000,
     max_train: int | None = None,
@@ -74,6 +76,8 @@ def run_probes(
         seed: of splits, untrained weights, rendered faces and bootstrap.
         batch_size: pictures given to an encoder at once.
         device: `cpu`, `cuda` or `auto`.
+        precision: of encoders: `32`, `bf16`, or `auto`, which is bf16 where the hardware has it.
+            Probes are always fitted in float32.
         baselines: score raw pixels, HOG, LBP and the untrained encoders too.
         replicates: of the bootstrap.
         max_train: training pictures of expression, drawn by the seed; None is all.
@@ -88,18 +92,27 @@ def run_probes(
     """
     _check(tasks, seed, batch_size, replicates, max_train)
     device = _device(device)
+    if precision == "auto":
+        precision = "bf16" if fast_bfloat16() else "32"
     out = Path(out)
     earlier = read_records(out / RECORDS_FILE) if (out / RECORDS_FILE).exists() else []
-    encoder_sources = _encoder_sources(encoders, spaces, baselines, seed, say)
+    encoder_sources = _encoder_sources(encoders, spaces, precision, baselines, seed, say)
     face_sets = _face_sets(data, or_rendered, seed, say)
     chosen = _tasks(tasks, face_sets, seed, replicates, device, max_train, say)
 
     cache = FeatureCache(out / FEATURES_FOLDER, batch_size, device)
     pictures_of = _extract(chosen, encoder_sources, baselines, cache, out / SKIPPED_FILE, say)
     records: list[Record] = []
+    where = hardware(device) + ("" if precision == "32" else f", features in {precision}")
+
+    replicates_of = read_replicates(out / REPLICATES_FILE)
 
     def add(row: _Row) -> None:
-        records.extend(_records(row, seed, device))
+        made = _records(row, seed, where)
+        records.extend(made)
+        for record, figure in zip(made, row.figures, strict=True):
+            replicates_of[record.name] = figure.replicates
+        write_replicates(out / REPLICATES_FILE, replicates_of)
         write_records(out / RECORDS_FILE, merged(earlier, records))
 
     for task in chosen:
@@ -129,7 +142,7 @@ class _Row(NamedTuple):
     seconds: float = 0.0
 
 
-def _records(row: _Row, seed: int, device: str) -> list[Record]:
+def _records(row: _Row, seed: int, where: str) -> list[Record]:
     return [
         Record(
             task=row.task.name,
@@ -137,14 +150,20 @@ def _records(row: _Row, seed: int, device: str) -> list[Record]:
             split=row.task.split,
             encoder=row.encoder,
             feature_space=row.space,
-            probe=row.probe,
+            probe=figure.probe or row.probe,
             seed=seed,
             protocol=row.task.protocol,
             fingerprint=row.fingerprint[:16],
             seconds=round(row.seconds, 3),
-            hardware=hardware(device),
+            hardware=where,
             versions=_versions(),
-            **vars(figure),
+            low=figure.low,
+            high=figure.high,
+            **{
+                name: value
+                for name, value in vars(figure).items()
+                if name not in ("replicates", "probe")
+            },
         )
         for figure in row.figures
     ]
@@ -216,6 +235,7 @@ def _device(name: str) -> str:
 def _encoder_sources(
     encoders: Sequence[str],
     spaces: Sequence[str] | None,
+    precision: Precision,
     baselines: bool,
     seed: int,
     say: Callable[[str], None],
@@ -223,7 +243,10 @@ def _encoder_sources(
     """Each encoder, and before it the same untrained."""
     if not encoders:
         raise InputError("no encoder given; name one with --encoder")
-    trained = [EncoderSource(name, load_encoder(name), spaces) for name in dict.fromkeys(encoders)]
+    trained = [
+        EncoderSource(name, load_encoder(name), spaces, precision)
+        for name in dict.fromkeys(encoders)
+    ]
     known = {space: None for source in trained for space in source.encoder.feature_dims}
     for space in spaces or []:
         if space not in known:
@@ -236,7 +259,7 @@ def _encoder_sources(
             continue
         if baselines:
             encoder = load_encoder(source.name, untrained=True, seed=seed)
-            untrained = EncoderSource(f"{source.name}, untrained", encoder, spaces)
+            untrained = EncoderSource(f"{source.name}, untrained", encoder, spaces, precision)
             alike = untrained_as.setdefault(untrained.fingerprint, untrained.name)
             if alike == untrained.name:
                 sources.append(untrained)

@@ -1,8 +1,9 @@
-"""What a figure or a checkpoint was made on, in words."""
+"""What a run is made on: in words, and what it is fast at."""
 
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 
 import torch
@@ -19,3 +20,11 @@ def hardware(device: torch.device | str) -> str:
         names = [x for x in info.read_text().splitlines() if x.startswith("model name")]
         model = names[0].partition(":")[2].strip() if names else model
     return f"{model}, {torch.get_num_threads()} threads"
+
+
+def fast_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 matrices in hardware."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    info = Path("/proc/cpuinfo")
+    return info.exists() and re.search("amx_bf16|avx512_bf16", info.read_text()) is not None

@@ -28,17 +28,10 @@ from ssl_faces.callbacks.panels import PanelWriter
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.methods.method import Method, read_checkpoint
 
 CHECKPOINT = "checkpoints/last.ckpt"
-
-
-def fast_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 matrices in hardware."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    info = Path("/proc/cpuinfo")
-    return info.exists() and re.search("amx_bf16|avx512_bf16", info.read_text()) is not None
 
 
 class _Parser(LightningArgumentParser):

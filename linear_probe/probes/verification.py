@@ -6,6 +6,7 @@ what the other folds teach.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -84,29 +85,60 @@ def best_threshold(similarities: np.ndarray, same: np.ndarray) -> float:
     return float(edges[correct.argmax()])
 
 
-def weighted_areas(similarities: np.ndarray, same: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each bootstrap replicate.
+class Rates(NamedTuple):
+    """ROC figures of each bootstrap replicate, float64 [B]; nan where a draw lacks one kind.
 
-    The chance that a same pair is more similar than a different one, equal counting half.
-    (scikit-learn's `roc_auc_score` sorts anew for each replicate: a hundred times slower.)
+    Attributes:
+        area: under the ROC curve: the chance that a same pair is more similar than a different
+            one, equal counting half.
+        equal_error: the error where as many same pairs are refused as different ones accepted,
+            between thresholds by straight lines.
+        accepted: by false-accept rate: the most same pairs accepted at a threshold that accepts no
+            higher share of the different ones.
+    """
+
+    area: np.ndarray
+    equal_error: np.ndarray
+    accepted: dict[float, np.ndarray]
+
+
+def weighted_rates(
+    similarities: np.ndarray,
+    same: np.ndarray,
+    weights: np.ndarray,
+    false_accept: Sequence[float] = (),
+) -> Rates:
+    """ROC figures of weighted pairs, for all bootstrap replicates at once.
+
+    (scikit-learn's `roc_curve` sorts anew for each replicate: a hundred times slower.)
 
     Args:
         similarities: float [N].
         same: bool [N].
         weights: [B, N], how often each pair was drawn.
-
-    Returns:
-        float64 [B]; nan where a draw lacks one kind.
+        false_accept: rates, 0 to 1, at which the share of same pairs accepted is wanted.
     """
-    levels, level = np.unique(similarities, return_inverse=True)
+    levels, level = np.unique(-similarities, return_inverse=True)  # the most similar first
     at_level = np.zeros((2, len(levels), len(weights)))
     for kind in (0, 1):
         rows = same == bool(kind)
         np.add.at(at_level[kind], level[rows], weights[:, rows].T)
-    different, alike = at_level
-    below = np.cumsum(different, axis=0) - different / 2
-    with np.errstate(invalid="ignore"):
-        areas: np.ndarray = (alike * below).sum(axis=0) / (
-            alike.sum(axis=0) * different.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Rates [L + 1, B] at thresholds that accept the 0, 1, … L highest levels.
+        far, tar = (
+            np.concatenate([np.zeros_like(x[:1]), np.cumsum(x, axis=0)]) / x.sum(axis=0)
+            for x in at_level
         )
-    return areas
+        area = (np.diff(far, axis=0) * (tar[1:] + tar[:-1]) / 2).sum(axis=0)
+        gap = far - (1 - tar)  # rises from -1 to 1
+        after = (gap >= 0).argmax(axis=0)
+        columns = np.arange(len(weights))
+        before = np.maximum(after - 1, 0)
+        rise = gap[after, columns] - gap[before, columns]
+        share = np.where(rise > 0, -gap[before, columns] / rise, 0)
+        error = far[before, columns] + share * (far[after, columns] - far[before, columns])
+        accepted = {f: np.where(far <= f, tar, 0).max(axis=0) for f in false_accept}
+    lacking = ~np.isfinite(area)
+    for values in (error, *accepted.values()):
+        values[lacking] = np.nan
+    return Rates(area, error, accepted)

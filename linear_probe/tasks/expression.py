@@ -16,9 +16,18 @@ from sklearn.metrics import accuracy_score, recall_score
 
 from linear_probe.features import Features, Pictures
 from linear_probe.intervals import row_weights
+from linear_probe.probes.knn import NEIGHBOURS, knn_classes
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.splits import stratified_group_split
-from linear_probe.tasks.task import Figure, MissingData, Task, find, in_test_part, percentage
+from linear_probe.tasks.task import (
+    Figure,
+    MissingData,
+    Task,
+    find,
+    in_test_part,
+    percentage,
+    sample_of,
+)
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS, FaceSet
 
@@ -43,7 +52,7 @@ class ExpressionRows:
 
 
 class Expression(Task):
-    """Accuracy and mean class recall of multinomial logistic regression."""
+    """Accuracy and mean class recall of multinomial logistic regression, and kNN's accuracy."""
 
     name = "expression"
     probe = "logistic regression"
@@ -82,7 +91,8 @@ class Expression(Task):
         self.protocol = (
             "multinomial logistic regression on frozen features, standardised; L2 chosen by "
             f"accuracy on {VALIDATION_SHARE:.0%} of the training part (stratified, copies of a "
-            "picture and pictures of a person together), then fitted on all of it"
+            "picture and pictures of a person together), then fitted on all of it; kNN: "
+            f"{NEIGHBOURS} neighbours by cosine of standardised features"
         )
 
     def rows(self, features: Features, pictures: Pictures) -> ExpressionRows:
@@ -146,13 +156,19 @@ class Expression(Task):
         mean_recall = recall_score(
             targets, predicted, labels=present, average="macro", zero_division=0
         )
-        chosen = {"l2": predictor.l2}
-        return [
+        on_validation = 100 * predictor.validation_accuracy[predictor.l2]
+        chosen = {"l2": predictor.l2, "validation": {"accuracy": round(on_validation, 4)}}
+        keys = (self.faces.records[i].key for i in features.records[rows.test])
+        sample = sample_of(keys, self.replicates, self.seed)
+        neighbours = self._neighbours_vote(features, rows)
+        near = (neighbours == targets).astype(np.float32)
+        figures = [
             percentage(
                 metric,
                 value,
                 replicates,
                 len(targets),
+                sample,
                 hyperparameters=chosen,
                 at_grid_edge=predictor.at_grid_edge,
                 note=note,
@@ -162,3 +178,15 @@ class Expression(Task):
                 ("mean class recall", mean_recall, mean_recalls),
             )
         ]
+        knn = percentage(
+            *("kNN accuracy", near.mean(), weights @ near / len(targets), len(targets), sample),
+            hyperparameters={"neighbours": NEIGHBOURS},
+            note=note,
+            probe="kNN",
+        )
+        return [*figures, knn]
+
+    def _neighbours_vote(self, features: Features, rows: ExpressionRows) -> np.ndarray:
+        train, test = (features.values[torch.from_numpy(part)] for part in (rows.train, rows.test))
+        targets = torch.from_numpy(self.labels[features.records[rows.train]])
+        return knn_classes(train, targets, test, device=self.device).numpy()

@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score
 
 from linear_probe.features import Features, Pictures
 from linear_probe.intervals import stratum_weights
-from linear_probe.probes.verification import pair_similarities, verify, weighted_areas
-from linear_probe.tasks.task import Figure, MissingData, Task, find, percentage
+from linear_probe.probes.verification import pair_similarities, verify, weighted_rates
+from linear_probe.tasks.task import Figure, MissingData, Task, find, percentage, sample_of
 from ssl_faces import InputError
 from ssl_faces.data import FacePair, FaceSet
 
 OFFICIAL = (6000, 10)
 """Pairs and folds of LFW's view 2."""
 
+FALSE_ACCEPT = 0.01
+"""Rate of different pairs taken for the same at which true accepts are told."""
+
 
 class Identity(Task):
-    """Accuracy and area under the ROC curve of verification."""
+    """Accuracy, area under the ROC curve, equal error rate and true-accept rate of verification."""
 
     name = "identity"
     probe = "cosine similarity"
@@ -80,7 +83,8 @@ class Identity(Task):
 
         # By fold and kind, as the protocol fixes how many pairs of each kind a fold has.
         weights = stratum_weights(2 * folds + same, self.replicates, self.seed)
-        areas = weighted_areas(similarities, same, weights)
+        once = np.ones((1, len(same)), dtype=weights.dtype)
+        rates = weighted_rates(similarities, same, np.concatenate([once, weights]), [FALSE_ACCEPT])
         left_out = len(self.pairs) - len(rows) + len(getattr(self.faces, "missing_pairs", []))
         note = f"{left_out} pairs left out for want of a picture"
         if self.faces.name == "lfw" and (len(rows), len(np.unique(folds))) != OFFICIAL:
@@ -91,11 +95,24 @@ class Identity(Task):
         thresholds = {"thresholds": [round(float(t), 6) for t in decided.thresholds]}
         accuracy = accuracy_score(same, decided.correct == same)
         n = len(same)
+        keys = [self.faces.records[i].key for i in features.records]
+        drawn = (
+            f"{keys[a]} {keys[b]} {f} {s}"
+            for a, b, f, s in zip(first, second, folds, same, strict=True)
+        )
+        sample = sample_of(drawn, self.replicates, self.seed)
         return [
             percentage(
-                *("accuracy", accuracy, weights @ decided.correct / n, n),
+                *("accuracy", accuracy, weights @ decided.correct / n, n, sample),
                 hyperparameters=thresholds,
                 note=note,
             ),
-            percentage("AUC", roc_auc_score(same, similarities), areas, n, note=note),
+            *(
+                percentage(metric, values[0], values[1:], n, sample, note=note, **more)
+                for metric, values, more in (
+                    ("AUC", rates.area, {}),
+                    ("EER", rates.equal_error, {"higher_is_better": False}),
+                    (f"TAR at FAR {FALSE_ACCEPT:.0%}", rates.accepted[FALSE_ACCEPT], {}),
+                )
+            ),
         ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from sklearn.metrics import mean_absolute_error
 from sklearn.model_selection import GroupShuffleSplit
 
 from linear_probe.features import Features, Pictures
-from linear_probe.intervals import cluster_weights, interval
+from linear_probe.intervals import cluster_weights
 from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
 from linear_probe.tasks.task import (
     Figure,
@@ -25,6 +26,7 @@ from linear_probe.tasks.task import (
     find,
     in_test_part,
     people_of,
+    sample_of,
 )
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet
@@ -108,7 +110,8 @@ class Pose(Task):
         rows = self.rows(features)
         predictor = self.fit(features, rows)
         predicted = predictor(features.values[torch.from_numpy(rows.test)]).cpu().numpy()
-        chosen = {"l2": predictor.l2}
+        on_validation = predictor.validation_error[predictor.l2]
+        chosen = {"l2": predictor.l2, "validation": {"MAE": round(on_validation, 4)}}
         return self._figures(features, rows, predicted, chosen, predictor.at_grid_edge)
 
     def references(self, features: Features, pictures: Pictures) -> list[Reference]:
@@ -124,7 +127,7 @@ class Pose(Task):
         features: Features,
         rows: PoseRows,
         predicted: np.ndarray,
-        hyperparameters: dict[str, float],
+        hyperparameters: dict[str, Any],
         at_grid_edge: bool,
     ) -> list[Figure]:
         records = features.records[rows.test]
@@ -134,21 +137,20 @@ class Pose(Task):
         weights = cluster_weights(people, self.replicates, self.seed)
         replicates = weights @ np.abs(predicted - targets) / weights.sum(axis=1, keepdims=True)
         note = f"trained on {len(rows.train):,} pictures; scored on {len(np.unique(people))} people"
-        figures = []
-        for i, angle in enumerate(ANGLES):
-            low, high = interval(replicates[:, i])
-            figures.append(
-                Figure(
-                    f"MAE {angle}",
-                    float(values[i]),
-                    low,
-                    high,
-                    "degrees",
-                    False,
-                    len(targets),
-                    hyperparameters,
-                    at_grid_edge,
-                    note,
-                )
+        drawn = (f"{self.faces.records[i].key} {p}" for i, p in zip(records, people, strict=True))
+        sample = sample_of(drawn, self.replicates, self.seed)
+        return [
+            Figure(
+                f"MAE {angle}",
+                float(values[i]),
+                "degrees",
+                False,
+                len(targets),
+                sample,
+                replicates[:, i],
+                hyperparameters,
+                at_grid_edge,
+                note,
             )
-        return figures
+            for i, angle in enumerate(ANGLES)
+        ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -21,24 +22,58 @@ class MissingData(InputError):
 
 @dataclass(frozen=True)
 class Figure:
-    """One metric of one feature space, before it is a `Record`; fields as there."""
+    """One metric of one feature space, before it is a `Record`; fields as there.
+
+    Attributes:
+        replicates: float [B], the bootstrap's; what `low` and `high` are taken from.
+        probe: where it is another than the task's.
+    """
 
     metric: str
     value: float
-    low: float
-    high: float
     unit: str
     higher_is_better: bool
     n: int
+    sample: str
+    replicates: np.ndarray = field(repr=False, compare=False)
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     at_grid_edge: bool = False
     note: str = ""
+    probe: str = ""
+
+    @property
+    def low(self) -> float:
+        return interval(self.replicates)[0]
+
+    @property
+    def high(self) -> float:
+        return interval(self.replicates)[1]
 
 
-def percentage(metric: str, share: float, replicates: np.ndarray, n: int, **more: Any) -> Figure:
-    """A figure in percent, higher the better, of a share (0 to 1) and its replicates [B]."""
-    low, high = interval(100 * replicates)
-    return Figure(metric, 100 * float(share), low, high, "%", True, n, **more)
+def percentage(
+    metric: str,
+    share: float,
+    replicates: np.ndarray,
+    n: int,
+    sample: str,
+    higher_is_better: bool = True,
+    **more: Any,
+) -> Figure:
+    """A figure in percent of a share (0 to 1) and its replicates [B]."""
+    value, replicates = 100 * float(share), 100 * replicates
+    return Figure(metric, value, "%", higher_is_better, n, sample, replicates, **more)
+
+
+def sample_of(drawn: Iterable[str], replicates: int, seed: int) -> str:
+    """What names a test sample and the bootstrap's draws from it, as in `Record.sample`.
+
+    Args:
+        drawn: what each test row is, with what decides how it is drawn (its person or fold).
+    """
+    digest = hashlib.sha256(f"{replicates} {seed}".encode())
+    for text in drawn:
+        digest.update(f"\n{len(text)} {text}".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

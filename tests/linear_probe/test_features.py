@@ -15,7 +15,7 @@ from torch import Tensor
 
 from linear_probe import features as module
 from linear_probe.baselines import PixelSource
-from linear_probe.features import EncoderSource, FeatureCache, Pictures
+from linear_probe.features import EncoderSource, FeatureCache, Pictures, Precision
 from ssl_faces import InputError, load_encoder
 from ssl_faces.data import FaceSet, PictureFolder
 
@@ -86,6 +86,26 @@ def test_a_saved_encoders_features(
         found = cache.read(source, pictures, space).values
         assert found.shape == (7, encoder.feature_dims[space])
         torch.testing.assert_close(found[4:5], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_features_in_bf16_are_near_and_kept_apart(
+    folder: Path, tmp_path: Path, save_tiny: Callable[..., Path]
+) -> None:
+    pictures, encoder = all_of(folder), load_encoder(save_tiny(tmp_path / "e"))
+    precisions: tuple[Precision, ...] = ("32", "bf16", "32")
+    found: dict[Precision, Tensor] = {}
+    for precision in precisions:
+        cache = FeatureCache(tmp_path / "features")
+        source = EncoderSource("tiny", encoder, None, precision)
+        cache.fill([source], pictures)
+        values = cache.read(source, pictures, "expression_map").values
+        assert values.dtype == torch.float32
+        if precision in found:
+            torch.testing.assert_close(values, found[precision], rtol=0, atol=0)
+        found[precision] = values
+    assert not torch.equal(found["32"], found["bf16"])
+    gap = (found["32"] - found["bf16"]).norm() / found["32"].norm()
+    assert gap < 0.02
 
 
 def test_grey_pixels(folder: Path, tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def test_rendered_end_to_end(
     rows = {(r.task, r.encoder, r.feature_space, r.metric) for r in records}
     assert len(rows) == len(records)
     metrics = {
-        "expression": ["accuracy", "mean class recall"],
+        "expression": ["accuracy", "mean class recall", "kNN accuracy"],
         "pose": ["MAE yaw", "MAE pitch", "MAE roll"],
-        "identity": ["accuracy", "AUC"],
+        "identity": ["accuracy", "AUC", "EER", "TAR at FAR 1%"],
     }
     for task, side in (("expression", 48), ("pose", 32), ("identity", 64)):
         for metric in metrics[task]:

@@ -71,6 +71,16 @@ def test_a_choice_at_the_grids_edge_is_marked() -> None:
     assert "* the L2 chosen is at the edge of the grid" in text
 
 
+def test_validation_figures_show_no_test_figure() -> None:
+    chosen = {"l2": 0.1, "validation": {"accuracy": 43.21}}
+    text = table([replace(ACCURACY, hyperparameters=chosen), LFW], validation=True)
+    assert "43.21" in text
+    assert "44.12" not in text
+    assert "66.00" not in text
+    assert "identity: LFW, validation split" in text
+    assert "nothing is chosen" in text
+
+
 def test_markdown() -> None:
     lines = table([ACCURACY, replace(ACCURACY, encoder="a|b")], markdown=True).splitlines()
     rows = [line for line in lines if line.startswith("|")]

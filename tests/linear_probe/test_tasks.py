@@ -33,10 +33,12 @@ def test_expression_learns_and_its_figures_are_scikit_learns(
 ) -> None:
     task, features, pictures = prepared(Expression, small_data, tmp_path / "f")
     assert isinstance(task, Expression)
-    accuracy, recall = task.score(features, pictures)
+    accuracy, recall, knn = task.score(features, pictures)
+    assert (knn.metric, knn.probe, knn.n) == ("kNN accuracy", "kNN", 28)
     assert accuracy.n == recall.n == 28
     assert 40 < accuracy.value < 99
     assert accuracy.low <= accuracy.value <= accuracy.high
+    assert 40 < accuracy.hyperparameters["validation"]["accuracy"] <= 100
     rows = task.rows(features, pictures)
     predicted = task.fit(features, rows)(features.values[torch.from_numpy(rows.test)]).argmax(1)
     targets = task.labels[features.records[rows.test]]
@@ -131,7 +133,7 @@ def test_pose_never_sees_the_test_part(small_data: Path, tmp_path: Path) -> None
 
 def test_identity_tells_people_apart(small_data: Path, tmp_path: Path) -> None:
     task, features, pictures = prepared(Identity, small_data, tmp_path / "f")
-    accuracy, area = task.score(features, pictures)
+    accuracy, area, *_ = task.score(features, pictures)
     assert accuracy.n == 24
     assert accuracy.value > 90
     assert area.value > 95
@@ -144,7 +146,7 @@ def test_pairs_without_a_picture_are_left_out_and_counted(small_data: Path, tmp_
     (lfw / "Fold0_Person0/Fold0_Person0_0001.png").write_bytes(b"broken")  # in two pairs
     (lfw / "Fold1_Person2/Fold1_Person2_0002.png").unlink()  # in two others
     task, features, pictures = prepared(Identity, small_data, tmp_path / "f")
-    accuracy, _ = task.score(features, pictures)
+    accuracy, *_ = task.score(features, pictures)
     assert accuracy.n == 20
     assert "4 pairs left out" in accuracy.note
 

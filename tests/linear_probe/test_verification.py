@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from linear_probe.probes.verification import (
     best_threshold,
     pair_similarities,
     verify,
-    weighted_areas,
+    weighted_rates,
 )
 
 
@@ -91,11 +91,67 @@ def test_areas_are_scikit_learns() -> None:
     same = rng.random(90) < 0.4
     scores = np.round(rng.normal(size=90) + same, 1)  # with ties
     weights = rng.multinomial(90, np.full(90, 1 / 90), size=20)
-    found = weighted_areas(scores, same, weights)
+    found = weighted_rates(scores, same, weights).area
     expected = [roc_auc_score(same, scores, sample_weight=w) for w in weights]
     np.testing.assert_allclose(found, expected)
 
 
-def test_area_of_a_draw_with_one_kind_is_nan() -> None:
+def naive_rates(scores: np.ndarray, same: np.ndarray, threshold: float) -> tuple[float, float]:
+    """False-accept and true-accept rate of one threshold."""
+    accepted = scores >= threshold
+    return float(accepted[~same].mean()), float(accepted[same].mean())
+
+
+BOTH_KINDS = SCORED.filter(lambda pairs: len({kind for _, kind in pairs}) == 2)
+
+
+@given(BOTH_KINDS, st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+def test_true_accepts_by_a_loop(scored: list[tuple[float, bool]], rate: float) -> None:
+    scores, same = (np.array(x) for x in zip(*scored, strict=True))
+    found = weighted_rates(scores, same, np.ones((1, len(same))), [rate]).accepted[rate]
+    tried = [naive_rates(scores, same, t) for t in [*scores, np.inf]]
+    assert found.item() == pytest.approx(max(tar for far, tar in tried if far <= rate))
+
+
+@given(BOTH_KINDS)
+def test_equal_error_is_where_the_roc_curve_meets_the_diagonal(
+    scored: list[tuple[float, bool]],
+) -> None:
+    scores, same = (np.array(x) for x in zip(*scored, strict=True))
+    found = weighted_rates(scores, same, np.ones((1, len(same)))).equal_error.item()
+    far, tar, _ = roc_curve(same, scores, drop_intermediate=False)
+    # Along the curve's straight lines, as many are falsely accepted as are refused.
+    steps = np.arange(len(far))
+    along = np.linspace(0, steps[-1], 20001)
+    accepted, refused = np.interp(along, steps, far), 1 - np.interp(along, steps, tar)
+    assert found == pytest.approx(accepted[np.abs(accepted - refused).argmin()], abs=0.01)
+
+
+def test_rates_of_known_cases() -> None:
+    apart, same = np.array([0.9, 0.8, 0.2, 0.1]), np.array([True, True, False, False])
+    found = weighted_rates(apart, same, np.ones((1, 4)), [0.0, 0.5])
+    assert (found.area, found.equal_error) == (1, 0)
+    assert (found.accepted[0.0], found.accepted[0.5]) == (1, 1)
+    wrong = weighted_rates(apart, ~same, np.ones((1, 4)), [0.0])
+    assert (wrong.area, wrong.equal_error, wrong.accepted[0.0]) == (0, 1, 0)
+    blind = weighted_rates(np.zeros(4), same, np.ones((1, 4)), [0.5])
+    assert (blind.area, blind.equal_error, blind.accepted[0.5]) == (0.5, 0.5, 0)
+
+
+def test_drawing_a_pair_twice_is_having_it_twice() -> None:
+    rng = np.random.default_rng(3)
+    same, scores = rng.random(40) < 0.5, np.round(rng.normal(size=40), 1)
+    weights = rng.multinomial(40, np.full(40, 1 / 40), size=10)
+    found = weighted_rates(scores, same, weights, [0.2])
+    for i, drawn in enumerate(weights):
+        twice = np.repeat(np.arange(40), drawn)
+        alone = weighted_rates(scores[twice], same[twice], np.ones((1, len(twice))), [0.2])
+        assert found.area[i] == pytest.approx(alone.area.item())
+        assert found.equal_error[i] == pytest.approx(alone.equal_error.item())
+        assert found.accepted[0.2][i] == pytest.approx(alone.accepted[0.2].item())
+
+
+def test_rates_of_a_draw_with_one_kind_are_nan() -> None:
     same = np.array([True, False])
-    assert np.isnan(weighted_areas(np.array([0.1, 0.2]), same, np.array([[2, 0]]))).all()
+    found = weighted_rates(np.array([0.1, 0.2]), same, np.array([[2, 0]]), [0.5])
+    assert np.isnan([found.area, found.equal_error, found.accepted[0.5]]).all()

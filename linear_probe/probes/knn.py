@@ -1,0 +1,50 @@
+"""k nearest neighbours on frozen features: what they say with nothing fitted but a mean and scale.
+
+Neighbours vote by exp(cosine / temperature), as in Wu et al., "Unsupervised Feature Learning via
+Non-Parametric Instance Discrimination", CVPR 2018; the vote is lightly's.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from lightly.utils.benchmarking import knn_predict
+from torch import Tensor
+
+from linear_probe.probes.standardise import Standardiser
+
+NEIGHBOURS = 200
+TEMPERATURE = 0.1
+_BATCH = 256
+
+
+def knn_classes(
+    train: Tensor,
+    targets: Tensor,
+    test: Tensor,
+    neighbours: int = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
+    device: str = "cpu",
+) -> Tensor:
+    """The class that the nearest training rows vote for, for each test row.
+
+    Args:
+        train: float [N, D]; both are standardised by its statistics, then scaled to length 1.
+        targets: int64 [N], classes from 0.
+        test: float [M, D].
+        neighbours: how many vote; all, where there are fewer.
+        temperature: the lower, the more the nearest count.
+
+    Returns:
+        int64 [M], on the CPU.
+    """
+    standardise = Standardiser.of(train)
+    bank = F.normalize(standardise(train).to(device)).T.contiguous()
+    labels = targets.to(device)
+    classes, k = int(targets.max()) + 1, min(neighbours, len(train))
+    found = []
+    for start in range(0, len(test), _BATCH):
+        rows = F.normalize(standardise(test[start : start + _BATCH]).to(device))
+        ranked = knn_predict(rows, bank, labels, classes, knn_k=k, knn_t=temperature)
+        found.append(ranked[:, 0].cpu())
+    return torch.cat(found)
