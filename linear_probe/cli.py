@@ -156,13 +156,13 @@ def _list(text: str | None, argument: str) -> list[str] | None:
     return items
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 def _compare(arguments: argparse.Namespace) -> int:
     from linear_probe.compare import compare
 
     for found in compare(arguments.folder, arguments.one, arguments.other):
         print(found)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
