@@ -6,12 +6,12 @@ VENV   ?= .venv
 OUT    ?= runs/quickstart
 BIN    := $(VENV)/bin
 
-# Real faces from DATA or the default folder, else rendered ones. The steps fit into ten minutes on
+# Real faces from DATA or the default folder, else rendered ones. The steps take about nine minutes on
 # two CPU cores, too few for good features: MOTION_STEPS=3300 IDENTITY_STEPS=800 takes an hour.
 # The expression probe learns from MAX_TRAIN pictures.
 DATA           ?=
 MOTION_STEPS   ?= 200
-IDENTITY_STEPS ?= 60
+IDENTITY_STEPS ?= 160
 MAX_TRAIN      ?= 3000
 FIT_DATA       := $(if $(DATA),--data.root "$(DATA)")
 PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered)

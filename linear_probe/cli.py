@@ -41,8 +41,8 @@ def _fail(message: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="linear-probe",
-        description="Score frozen features: linear probes of expression, head pose and identity, "
-        "with 95 %% intervals, beside raw pixels, HOG, LBP and the untrained encoder.",
+        description="Score frozen features: linear probes of expression, head pose, identity and "
+        "attributes, with 95 %% intervals, beside raw pixels, HOG, LBP and the untrained encoder.",
     )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     run = commands.add_parser("run", help="score encoders and print the table")
@@ -54,13 +54,16 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of a saved encoder, or a released name; may be given several times",
     )
     run.add_argument(
-        "--task", metavar="T,T", help="expression, pose, identity; default: all the data serve"
+        "--task",
+        metavar="T,T",
+        help="some of expression, pose, identity, attributes; default: those of the first three "
+        "that the data serve",
     )
     run.add_argument(
         "--data",
         metavar="DIR|rendered",
-        help="folder with FER-2013, LFW, YouTube keypoints; default: $SSL_FACES_DATA, else "
-        "~/.cache/ssl-faces/data if there, else rendered faces",
+        help="folder with FER-2013, LFW, YouTube keypoints, UTKFace; default: $SSL_FACES_DATA, "
+        "else ~/.cache/ssl-faces/data if there, else rendered faces",
     )
     run.add_argument(
         "--out", required=True, metavar="DIR", help="for records.jsonl, features, skipped.csv"
@@ -91,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
         "--max-train",
         type=int,
         metavar="N",
-        help="train expression's probe on N pictures drawn by the seed; default: all",
+        help="train the probes of expression and of attributes on N pictures each, drawn by the "
+        "seed; default: all",
     )
     run.add_argument(
         "--or-rendered",

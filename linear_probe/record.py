@@ -22,7 +22,7 @@ class Record:
     """One figure: what was measured, on what, how, and how sure it is.
 
     Attributes:
-        task: `expression`, `pose` or `identity`.
+        task: `expression`, `pose`, `identity` or `attributes`.
         data_set: name of the face set.
         split: what the probe learnt on and what it was scored on.
         encoder: where the features come from: an encoder as it was named on the command line,
@@ -33,7 +33,7 @@ class Record:
         value: the figure, in `unit`.
         low: lower end of the 95 % bootstrap interval.
         high: upper end.
-        unit: `%` (0 to 100) or `degrees`.
+        unit: `%` (0 to 100), `degrees` or `years`.
         higher_is_better: whether a higher value is the better one.
         n: how many pictures or pairs it was measured on.
         seed: of splits, untrained weights and bootstrap.

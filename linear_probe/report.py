@@ -45,7 +45,7 @@ PUBLISHED: dict[str, list[Published]] = {
 }
 """What others report, by data set. Their protocols differ: never the same column as ours."""
 
-_ORDER = ("expression", "pose", "identity")
+_ORDER = ("expression", "pose", "identity", "attributes")
 _EDGE = "* the L2 chosen is at the edge of the grid: a better one may lie beyond it"
 
 

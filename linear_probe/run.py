@@ -18,7 +18,7 @@ from linear_probe.baselines import BASELINES
 from linear_probe.features import EncoderSource, FeatureCache, Pictures, Precision, Source
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
-from linear_probe.tasks import TASKS, Figure, MissingData, Task
+from linear_probe.tasks import TASKS, USUAL_TASKS, Figure, MissingData, Task
 from ssl_faces import InputError, load_encoder
 from ssl_faces.data import (
     FaceSet,
@@ -71,7 +71,7 @@ def run_probes(
         out: folder for the records, the frozen features and the list of skipped pictures.
         data: a folder with the data sets, or `rendered`; None is the usual folder
             (`ssl_faces.data.default_data_root`) where it holds anything, else rendered faces.
-        tasks: some of `TASKS`; None is those that the data serve.
+        tasks: some of `TASKS`; None is those of `USUAL_TASKS` that the data serve.
         spaces: feature spaces of the encoders to score; None is all.
         seed: of splits, untrained weights, rendered faces and bootstrap.
         batch_size: pictures given to an encoder at once.
@@ -80,7 +80,8 @@ def run_probes(
             Probes are always fitted in float32.
         baselines: score raw pixels, HOG, LBP and the untrained encoders too.
         replicates: of the bootstrap.
-        max_train: training pictures of expression, drawn by the seed; None is all.
+        max_train: training pictures of expression and of attributes, drawn by the seed; None is
+            all.
         or_rendered: score on rendered faces where `data` has pictures but no labels.
         say: is told what a user should read.
 
@@ -298,7 +299,7 @@ def _tasks(
     say: Callable[[str], None],
 ) -> list[Task]:
     found: list[Task] = []
-    for name in dict.fromkeys(names or TASKS):
+    for name in dict.fromkeys(names or USUAL_TASKS):
         try:
             found.append(TASKS[name](face_sets, seed, replicates, device, max_train))
         except MissingData as error:

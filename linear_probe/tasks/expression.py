@@ -6,19 +6,19 @@ ICML 2013 workshop.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.metrics import accuracy_score, recall_score
 
 from linear_probe.features import Features, Pictures
 from linear_probe.intervals import row_weights
+from linear_probe.near_copies import SIMILAR, has_near_copy
 from linear_probe.probes.knn import NEIGHBOURS, knn_classes
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.splits import stratified_group_split
+from linear_probe.tasks.classification import class_figures, how_chosen
 from linear_probe.tasks.task import (
     Figure,
     MissingData,
@@ -63,6 +63,7 @@ class Expression(Task):
         if faces is None:
             raise MissingData("expression needs FER-2013, which is not there")
         self.faces = faces
+        self._found: dict[tuple[bytes, bytes], np.ndarray] = {}
         self.indices = np.arange(len(faces))
         self.is_test = in_test_part(faces)
         self.labels = np.array([record.labels["expression"] for record in faces.records])
@@ -138,13 +139,7 @@ class Expression(Task):
 
         correct = (predicted == targets).astype(np.float32)
         present = np.unique(targets)
-        is_class = (targets[:, None] == present).astype(np.float32)
         weights = row_weights(len(targets), self.replicates, self.seed)
-        with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-            # A draw may miss every picture of a class; its recall is then left out of the mean.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            recalls = weights @ (is_class * correct[:, None]) / (weights @ is_class)
-            mean_recalls = np.nanmean(recalls, axis=1)
 
         note = (
             f"trained on {len(rows.train):,} pictures; {rows.copies} training pictures left out "
@@ -153,38 +148,45 @@ class Expression(Task):
         absent = [name for i, name in enumerate(EXPRESSIONS) if i not in present]
         if absent:
             note += f"; no test picture of {', '.join(absent)}"
-        mean_recall = recall_score(
-            targets, predicted, labels=present, average="macro", zero_division=0
-        )
-        on_validation = 100 * predictor.validation_accuracy[predictor.l2]
-        chosen = {"l2": predictor.l2, "validation": {"accuracy": round(on_validation, 4)}}
         keys = (self.faces.records[i].key for i in features.records[rows.test])
         sample = sample_of(keys, self.replicates, self.seed)
         neighbours = self._neighbours_vote(features, rows)
         near = (neighbours == targets).astype(np.float32)
-        figures = [
-            percentage(
-                metric,
-                value,
-                replicates,
-                len(targets),
-                sample,
-                hyperparameters=chosen,
-                at_grid_edge=predictor.at_grid_edge,
-                note=note,
+        own = ~self._near_copies(features, rows)
+        if not own.all():
+            note += (
+                f"; {(~own).sum():,} test pictures have a near-copy in the training part (HOG "
+                f"cosine of {SIMILAR} or more): 'no copies' is without them"
             )
-            for metric, value, replicates in (
-                ("accuracy", accuracy_score(targets, predicted), weights @ correct / len(targets)),
-                ("mean class recall", mean_recall, mean_recalls),
-            )
-        ]
+        figures = class_figures(predictor, targets, predicted, weights, sample, note)
         knn = percentage(
             *("kNN accuracy", near.mean(), weights @ near / len(targets), len(targets), sample),
             hyperparameters={"neighbours": NEIGHBOURS},
             note=note,
             probe="kNN",
         )
-        return [*figures, knn]
+        if own.all() or not own.any():
+            return [*figures, knn]
+        with np.errstate(invalid="ignore"):
+            replicates = weights[:, own] @ correct[own] / weights[:, own].sum(axis=1)
+        unseen = percentage(
+            *("accuracy, no copies", correct[own].mean(), replicates, int(own.sum()), sample),
+            **how_chosen(predictor),
+            note=note,
+        )
+        return [*figures, unseen, knn]
+
+    def _near_copies(self, features: Features, rows: ExpressionRows) -> np.ndarray:
+        """bool [M]: test rows whose picture has a near-copy in the training part."""
+        train, test = (features.records[part] for part in (rows.train, rows.test))
+        if self.faces.name != "fer2013":
+            # Only there copies are known of; rendered faces are all alike to HOG.
+            return np.zeros(len(test), dtype=bool)
+        known = (train.tobytes(), test.tobytes())
+        # The same for every encoder: looked for once.
+        if known not in self._found:
+            self._found = {known: has_near_copy(self.faces, train, test)}
+        return self._found[known]
 
     def _neighbours_vote(self, features: Features, rows: ExpressionRows) -> np.ndarray:
         train, test = (features.values[torch.from_numpy(part)] for part in (rows.train, rows.test))

@@ -151,7 +151,7 @@ def test_pairs_without_a_picture_are_left_out_and_counted(small_data: Path, tmp_
     assert "4 pairs left out" in accuracy.note
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", ["expression", "pose", "identity"])
 def test_same_seed_same_figures_other_seed_other_intervals(
     name: str, small_data: Path, tmp_path: Path
 ) -> None:
@@ -166,7 +166,7 @@ def test_same_seed_same_figures_other_seed_other_intervals(
     assert [(f.low, f.high) for f in other] != [(f.low, f.high) for f in figures]
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", ["expression", "pose", "identity"])
 def test_rendered_faces_serve_every_task(name: str, tmp_path: Path) -> None:
     faces = RenderedFaces(240, 60, "all", size=32)
     task = TASKS[name]([faces], replicates=20)
@@ -185,7 +185,7 @@ def test_rendered_faces_serve_every_task(name: str, tmp_path: Path) -> None:
         assert not set(train[rows.validation]) & set(train[~rows.validation])
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize("name", ["expression", "pose", "identity"])
 def test_missing_data_set(name: str, small_data: Path) -> None:
     for folder in {"fer2013", "lfw", "youtube_keypoints"} - {
         {"expression": "lfw", "pose": "lfw", "identity": "fer2013"}[name]
