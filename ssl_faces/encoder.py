@@ -43,10 +43,10 @@ class FaceEncoder(nn.Module, ABC):
     """
 
     encoder_name: str
-    feature_dims: dict[str, int]
 
     def __init__(self, input_size: int, config: dict[str, Any]) -> None:
         super().__init__()
+        self.feature_dims: dict[str, int] = {}
         self.input_size = input_size
         self.config = config
         self.card: dict[str, Any] = {}

@@ -28,7 +28,7 @@ CARD = {"method": "facecycle_motion", "steps": 3, "loss": {"pixel": 0.5}}
 
 def made(seed: int = 0, width: int = 4) -> FaceCycleEncoder:
     torch.manual_seed(seed)
-    return FaceCycleEncoder(width, code_dim=8, input_size=32, identity=True).eval()
+    return FaceCycleEncoder(width, code_dim=8, code_size=32, identity=True).eval()
 
 
 @pytest.fixture
@@ -131,7 +131,8 @@ def test_the_card_says_what_the_encoder_is(saved: Path) -> None:
         "config": {
             "width": 4,
             "code_dim": 8,
-            "input_size": 32,
+            "code_size": 32,
+            "map_size": 32,
             "identity": True,
             "linear_std": 0.01,
         },

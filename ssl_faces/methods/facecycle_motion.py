@@ -69,6 +69,8 @@ class FaceCycleMotion(Method):
     Args:
         size: `paper` is the published architecture, `small` the same design for CPUs.
         input_size: side of the pictures, a multiple of 4.
+        map_size: side of the pictures that the trained encoder takes its conv map of, from
+            `input_size` on; None is `input_size`. The paper probes the map of 100x100 pictures.
         trunk_weights: VGG trunk of the generator and of the perceptual loss: `imagenet` (the
             paper's), `random`, or a safetensors file.
         trunk_training: `frozen` (the paper's) or `joint`: the generator gets a trunk of its own,
@@ -99,6 +101,7 @@ class FaceCycleMotion(Method):
         self,
         size: Size = "paper",
         input_size: int = 64,
+        map_size: int | None = None,
         trunk_weights: str = "imagenet",
         trunk_training: Literal["frozen", "joint"] = "frozen",
         noise_std: float = 1.0,
@@ -119,6 +122,11 @@ class FaceCycleMotion(Method):
             raise InputError(
                 f"model.input_size: {input_size}; give a multiple of 4 from 16 on, such as 64"
             )
+        if map_size is not None and map_size < input_size:
+            raise InputError(
+                f"model.map_size: {map_size} is below model.input_size, {input_size}; give at "
+                "least that, or leave it out"
+            )
         learning_rates = learning_rates or {0: 1e-5, 1: 5e-5, 20: 1e-5}
         betas = (betas[0], betas[1])
         self.save_hyperparameters()
@@ -128,7 +136,7 @@ class FaceCycleMotion(Method):
         self.learning_rates = learning_rates
         widths = SIZES[size]
         self.encoder = FaceCycleEncoder(
-            widths.encoder, input_size=input_size, linear_std=linear_std
+            widths.encoder, code_size=input_size, map_size=map_size, linear_std=linear_std
         )
         self.decoder = MotionDecoder(widths.decoder, self.encoder.motion.code_dim)
         self.generator = Generator(widths.generator, widths.blocks, widths.trunk, noise_std)
@@ -232,7 +240,17 @@ class FaceCycleMotion(Method):
         )
 
     def frames(self, batch: Mapping[str, Any]) -> Tensor:
-        """Normalised frames [2b, 3, S, S]: first frames of the pairs, then second frames."""
+        """Normalised frames [2b, 3, S, S]: first frames of the pairs, then second frames.
+
+        Raises:
+            InputError: pictures of another size than the networks are for.
+        """
+        side, size = batch["pairs"].shape[-1], self.encoder.code_size
+        if side != size:
+            raise InputError(
+                f"data.size: pictures of side {side} for networks of input_size {size}; "
+                f"set --data.size {size}"
+            )
         return self.encoder.normalise(batch["pairs"].transpose(0, 1).flatten(0, 1))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

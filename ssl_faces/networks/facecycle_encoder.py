@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_faces.encoder import FaceEncoder
@@ -12,15 +15,19 @@ class FaceCycleEncoder(FaceEncoder):
     """Expression and (after stage 2) identity features of FaceCycle (ICCV 2021).
 
     Feature spaces: `expression`, the motion encoder's code; `expression_map`, its last conv map,
-    flattened channel-first, which the paper's RAF-DB probe uses; `identity` and `identity_map`
-    likewise.
+    flattened channel-first; `identity` and `identity_map` likewise.
 
     Args:
         width: of both encoders; 64 in the paper.
         code_dim: length of each code.
-        input_size: side of the pictures.
+        code_size: side of the pictures that codes are of: those it was trained on.
+        map_size: side of the pictures that the maps are of, from `code_size` on; None is
+            `code_size`. The paper trains at 64 and probes the map of 100x100 pictures.
         identity: whether the identity encoder is there.
         linear_std: of the linear layers' first weights, see `MotionEncoder`.
+
+    Raises:
+        ValueError: `map_size` below `code_size`.
     """
 
     encoder_name = "facecycle"
@@ -29,30 +36,45 @@ class FaceCycleEncoder(FaceEncoder):
         self,
         width: int = 64,
         code_dim: int = 256,
-        input_size: int = 64,
+        code_size: int = 64,
+        map_size: int | None = None,
         identity: bool = False,
         linear_std: float = 0.01,
     ) -> None:
+        map_size = map_size or code_size
+        if map_size < code_size:
+            raise ValueError(f"map_size {map_size} is below code_size {code_size}")
         super().__init__(
-            input_size,
+            map_size,
             {
                 "width": width,
                 "code_dim": code_dim,
-                "input_size": input_size,
+                "code_size": code_size,
+                "map_size": map_size,
                 "identity": identity,
                 "linear_std": linear_std,
             },
         )
-        self.motion = MotionEncoder(width, code_dim, input_size, linear_std)
-        self.identity = MotionEncoder(width, code_dim, input_size, linear_std) if identity else None
-        self.feature_dims = {"expression": code_dim, "expression_map": self.motion.map_dim}
-        if self.identity is not None:
-            self.feature_dims |= {"identity": code_dim, "identity_map": self.motion.map_dim}
+        self.code_size = code_size
+        self.motion = MotionEncoder(width, code_dim, code_size, linear_std)
+        self.identity = MotionEncoder(width, code_dim, code_size, linear_std) if identity else None
+        map_dim = 2 * width * math.ceil(map_size / 16) ** 2
+        for name in self._encoders():
+            self.feature_dims |= {name: code_dim, f"{name}_map": map_dim}
+
+    def _encoders(self) -> dict[str, MotionEncoder]:
+        found = {"expression": self.motion}
+        return found if self.identity is None else {**found, "identity": self.identity}
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        conv_map, code = self.motion(x)
-        found = {"expression": code, "expression_map": conv_map.flatten(1)}
-        if self.identity is not None:
-            conv_map, code = self.identity(x)
-            found |= {"identity": code, "identity_map": conv_map.flatten(1)}
+        small = x
+        if x.shape[-1] != self.code_size:
+            size = (self.code_size, self.code_size)
+            small = F.interpolate(x, size=size, mode="bilinear", antialias=True)
+        found: dict[str, Tensor] = {}
+        for name, encoder in self._encoders().items():
+            conv_map, code = encoder(small)
+            if small is not x:
+                conv_map = encoder.convs(x)
+            found |= {name: code, f"{name}_map": conv_map.flatten(1)}
         return found

@@ -45,7 +45,7 @@ def save_tiny() -> Callable[..., Path]:
 
     def save(folder: Path, seed: int = 0, identity: bool = False) -> Path:
         torch.manual_seed(seed)
-        encoder = FaceCycleEncoder(4, code_dim=8, input_size=32, identity=identity)
+        encoder = FaceCycleEncoder(4, code_dim=8, code_size=32, identity=identity)
         return save_encoder(encoder, folder, {"method": "none"})
 
     return save

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -345,7 +346,27 @@ def test_face_encoder_of_the_paper() -> None:
     assert encoder.config == {
         "width": 64,
         "code_dim": 256,
-        "input_size": 64,
+        "code_size": 64,
+        "map_size": 64,
         "identity": True,
         "linear_std": 0.01,
     }
+
+
+def test_maps_of_larger_pictures_than_codes() -> None:
+    """The paper's linear protocol: trained at 64, the map of 100x100 pictures, 7x7 places."""
+    encoder = FaceCycleEncoder(2, 8, 64, map_size=100, identity=True).eval()
+    images = torch.rand(2, 3, 100, 100, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = encoder(images)
+        x = encoder.normalise(images)
+        small = F.interpolate(x, size=(64, 64), mode="bilinear", antialias=True)
+        for name, network in (("expression", encoder.motion), ("identity", encoder.identity)):
+            assert network is not None
+            torch.testing.assert_close(found[f"{name}_map"], network.convs(x).flatten(1))
+            torch.testing.assert_close(found[name], network(small)[1])
+    assert encoder.input_size == 100
+    assert {name: value.shape[1] for name, value in found.items()} == encoder.feature_dims
+    assert encoder.feature_dims["expression_map"] == 4 * 7 * 7
+    with pytest.raises(ValueError, match="map_size 48 is below code_size 64"):
+        FaceCycleEncoder(2, 8, 64, map_size=48)

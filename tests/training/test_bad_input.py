@@ -56,6 +56,8 @@ def test_folders_that_hold_no_faces(
         (("--trainer.max_steps", "abc"), "max_steps"),
         (("--data.batch_size", "0"), "data.batch_size: 0; give at least 1"),
         (("--data.batch_size", "64"), "lower data.batch_size"),
+        (("--data.size", "48"), "set --data.size 32"),
+        (("--model.init_args.map_size", "16"), "model.map_size: 16 is below model.input_size, 32"),
         (("--model", "ssl_faces.methods.none.Nothing"), "Nothing"),
         (("--model.init_args.rate_factors", "{'head': 1.0}"), "'head' has no parameters to train"),
         (("-c", "none.yaml"), "none.yaml"),
