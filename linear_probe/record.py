@@ -42,6 +42,8 @@ class Record:
             encoders should rest on, too.
         at_grid_edge: the chosen value is the first or last of those tried, so that a better one
             may lie beyond.
+        condition: what differs from the task as it is: `{}`, or `factor` (such as `blur` or
+            `labels`), `level` (a number) and `unit`, for one point of a curve.
         protocol: how it was measured, for readers of the figure.
         note: what else they must know, such as what was left out.
         sample: SHA-256 (shortened) of the test rows and the bootstrap's draws from them: figures of
@@ -68,6 +70,7 @@ class Record:
     seed: int
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     at_grid_edge: bool = False
+    condition: dict[str, Any] = field(default_factory=dict)
     protocol: str = ""
     note: str = ""
     sample: str = ""
@@ -79,7 +82,7 @@ class Record:
     @property
     def key(self) -> tuple[str | int, ...]:
         """What the figure is of: a new record replaces an old one of the same key."""
-        return (
+        key: tuple[str | int, ...] = (
             self.task,
             self.data_set,
             self.split,
@@ -89,6 +92,8 @@ class Record:
             self.metric,
             self.seed,
         )
+        # Not of plain figures, whose names then stay what they were.
+        return (*key, json.dumps(self.condition, sort_keys=True)) if self.condition else key
 
     @property
     def name(self) -> str:
