@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,23 @@ class FaceEncoder(nn.Module, ABC):
         self.mean: Tensor
         self.std: Tensor
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Feature vectors [B, feature_dims[name]] of RGB images float [B, 3, S, S] in [0, 1]."""
-        return self.features(self.normalise(self.resize(images)))
+    def forward(self, images: Tensor, spaces: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Feature vectors [B, feature_dims[name]] of RGB images float [B, 3, S, S] in [0, 1].
+
+        Args:
+            spaces: those wanted, so that no other need be computed; None is all.
+        """
+        wanted = self.feature_dims if spaces is None else spaces
+        found = self.features(self.normalise(self.resize(images)), wanted)
+        return {space: found[space] for space in wanted}
 
     @abstractmethod
-    def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Feature vectors of normalised pictures [B, 3, input_size, input_size]."""
+    def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
+        """Feature vectors of normalised pictures [B, 3, input_size, input_size].
+
+        Args:
+            spaces: those that must be among them.
+        """
 
     def resize(self, images: Tensor) -> Tensor:
         size = (self.input_size, self.input_size)

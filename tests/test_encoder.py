@@ -8,7 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +74,7 @@ class Pixels(FaceEncoder):
         super().__init__(input_size, {})
         self.feature_dims = {"pixels": 3 * input_size**2}
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
+    def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
         return {"pixels": x.flatten(1)}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MOST_PRECONDITIONED = 4096
+MOST_PRECONDITIONED = 8192
 """Above this many features their eigenvectors cost more than they save."""
 
 _HISTORY = 10  # pairs that L-BFGS remembers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -66,15 +67,19 @@ class FaceCycleEncoder(FaceEncoder):
         found = {"expression": self.motion}
         return found if self.identity is None else {**found, "identity": self.identity}
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
+    def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
         small = x
         if x.shape[-1] != self.code_size:
             size = (self.code_size, self.code_size)
             small = F.interpolate(x, size=size, mode="bilinear", antialias=True)
         found: dict[str, Tensor] = {}
         for name, encoder in self._encoders().items():
-            conv_map, code = encoder(small)
-            if small is not x:
-                conv_map = encoder.convs(x)
-            found |= {name: code, f"{name}_map": conv_map.flatten(1)}
+            map_name = f"{name}_map"
+            conv_map = None
+            if name in spaces:
+                conv_map, found[name] = encoder(small)
+            if map_name in spaces:
+                if conv_map is None or small is not x:
+                    conv_map = encoder.convs(x)
+                found[map_name] = conv_map.flatten(1)
         return found

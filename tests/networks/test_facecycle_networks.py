@@ -318,7 +318,7 @@ def test_face_encoder_features(identity: bool) -> None:
     torch.manual_seed(0)
     encoder = FaceCycleEncoder(4, 8, 32, identity=identity).eval()
     x = torch.randn(2, 3, 32, 32)
-    found = encoder.features(x)
+    found = encoder.features(x, encoder.feature_dims)
     names = {"expression", "expression_map"} | ({"identity", "identity_map"} if identity else set())
     assert set(found) == set(encoder.feature_dims) == names
     assert {name: tuple(v.shape) for name, v in found.items()} == {
@@ -370,3 +370,17 @@ def test_maps_of_larger_pictures_than_codes() -> None:
     assert encoder.feature_dims["expression_map"] == 4 * 7 * 7
     with pytest.raises(ValueError, match="map_size 48 is below code_size 64"):
         FaceCycleEncoder(2, 8, 64, map_size=48)
+
+
+@pytest.mark.parametrize("map_size", [32, 48])
+def test_only_the_wanted_spaces_are_computed(map_size: int) -> None:
+    encoder = FaceCycleEncoder(2, 8, 32, map_size=map_size, identity=True).eval()
+    images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        everything = encoder(images)
+        for space, value in everything.items():
+            found = encoder(images, [space])
+            assert list(found) == [space]
+            torch.testing.assert_close(found[space], value)
+    encoder.identity = None  # would fail if it were asked
+    encoder(images, ["expression", "expression_map"])
