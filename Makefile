@@ -7,11 +7,12 @@ OUT    ?= runs/quickstart
 BIN    := $(VENV)/bin
 
 # Real faces from DATA or the default folder, else rendered ones. The steps take about nine minutes on
-# two CPU cores, too few for good features: MOTION_STEPS=3300 IDENTITY_STEPS=800 takes an hour.
-# The expression probe learns from MAX_TRAIN pictures.
+# two CPU cores, too few for good features, and maps of 48 px (the config's 96 take four times as
+# long to extract); the README has the commands of a run of an hour. The expression probe learns
+# from MAX_TRAIN pictures.
 DATA           ?=
-MOTION_STEPS   ?= 200
-IDENTITY_STEPS ?= 160
+MOTION_STEPS   ?= 400
+IDENTITY_STEPS ?= 240
 MAX_TRAIN      ?= 3000
 FIT_DATA       := $(if $(DATA),--data.root "$(DATA)")
 PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered)
@@ -20,7 +21,7 @@ PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered)
 
 quickstart: $(VENV)/installed
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml --out "$(OUT)/motion" \
-	    --trainer.max_steps $(MOTION_STEPS) --ckpt_path last $(FIT_DATA)
+	    --model.map_size 48 --trainer.max_steps $(MOTION_STEPS) --ckpt_path last $(FIT_DATA)
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_identity_small.yaml --out "$(OUT)/identity" \
 	    --model.motion_checkpoint "$(OUT)/motion/checkpoints/last.ckpt" \
 	    --trainer.max_steps $(IDENTITY_STEPS) --ckpt_path last $(FIT_DATA)
