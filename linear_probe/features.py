@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-_FORMAT = 1  # part of the cache key: raise it when features of the same weights would change
+_FORMAT = 2  # part of the cache key: raise it when features of the same weights would change
 _PIECE = 1024  # pictures between two savings; an interrupted run loses no more than one piece
 
 
@@ -193,7 +193,7 @@ class FeatureCache:
     def fill(self, sources: Sequence[Source], pictures: Pictures) -> list[Skipped]:
         """Make sure that `read` finds the features of every source; tells what was skipped.
 
-        Each picture is decoded once and goes through every source that lacks its features. A
+        Each picture is decoded once for all sources of one input size that lack its features. A
         failed or interrupted run leaves whole pieces and no half-written file.
 
         Raises:
@@ -293,18 +293,22 @@ class FeatureCache:
         }
         for source in sources:
             source.to(self.device)
-        at_least = max(source.input_size for source in sources)
+        # Decoded for each size by itself: large pictures come at a size near the one wanted, and
+        # a source's features must not depend on which others are computed with it.
+        sizes = sorted({source.input_size for source in sources})
         cut = spans(len(pictures), max(_PIECE, self.batch_size))
         faces = pictures.faces
         with tqdm(
             total=len(pictures), desc=f"features of {faces.name}", unit="faces", mininterval=1
         ) as bar:
             for span in cut:
-                lacking = [s for s in sources if not parts[id(s)].has(span)]
-                if lacking:
-                    values, records, skipped = self._piece(lacking, pictures, span, at_least)
-                    for i, source in enumerate(lacking):
-                        parts[id(source)].write(span, values[i], records, skipped)
+                for size in sizes:
+                    of_size = [s for s in sources if s.input_size == size]
+                    lacking = [s for s in of_size if not parts[id(s)].has(span)]
+                    if lacking:
+                        values, records, skipped = self._piece(lacking, pictures, span, size)
+                        for i, source in enumerate(lacking):
+                            parts[id(source)].write(span, values[i], records, skipped)
                 bar.update(span.size)
         failure: InputError | None = None
         for source in sources:
@@ -338,9 +342,12 @@ class FeatureCache:
             write_features(self._path(source, pictures, space), values, records, skipped)
 
     def _piece(
-        self, sources: Sequence[ImageSource], pictures: Pictures, span: Span, at_least: int
+        self, sources: Sequence[ImageSource], pictures: Pictures, span: Span, size: int
     ) -> tuple[list[dict[str, Tensor]], list[int], list[Skipped]]:
-        """Features [N, D] of each source by space, of which N records, and what was skipped."""
+        """Features [N, D] of each source by space, of which N records, and what was skipped.
+
+        All sources take pictures of side `size`.
+        """
         faces = pictures.faces
         found: list[dict[str, list[Tensor]]] = [
             {space: [torch.zeros(0, dim)] for space, dim in s.dims.items()} for s in sources
@@ -350,17 +357,17 @@ class FeatureCache:
         for start in range(span.start, span.stop, self.batch_size):
             batch = pictures.indices[start : min(start + self.batch_size, span.stop)].tolist()
             decoded = []
-            for index, picture in zip(
-                batch, faces.read_many(batch, at_least=at_least), strict=True
-            ):
+            for index, picture in zip(batch, faces.read_many(batch, at_least=size), strict=True):
                 if isinstance(picture, BadPicture):
                     skipped.append(Skipped(faces.records[index].key, str(picture)))
                 else:
-                    decoded.append(picture)
+                    decoded.append(square(picture, size))
                     records.append(index)
-            for i, source in enumerate(sources if decoded else []):
-                for space, values in self._features(source, decoded).items():
-                    found[i][space].append(values)
+            if decoded:
+                images = torch.from_numpy(np.stack(decoded)).to(self.device)
+                for i, source in enumerate(sources):
+                    for space, values in self._features(source, images).items():
+                        found[i][space].append(values)
         return (
             [{space: torch.cat(rows) for space, rows in of.items()} for of in found],
             records,
@@ -368,11 +375,10 @@ class FeatureCache:
         )
 
     @torch.inference_mode()
-    def _features(self, source: ImageSource, decoded: list[np.ndarray]) -> dict[str, Tensor]:
-        size = source.input_size
-        images = torch.from_numpy(np.stack([square(picture, size) for picture in decoded]))
-        found = source(images.to(self.device).float().div_(255))
-        check_shapes(source, found, len(decoded))
+    def _features(self, source: ImageSource, images: Tensor) -> dict[str, Tensor]:
+        """Features [B, D] on the CPU of uint8 [B, 3, S, S]."""
+        found = source(images.float().div_(255))
+        check_shapes(source, found, len(images))
         return {space: found[space].float().cpu() for space in source.dims}
 
 
