@@ -128,7 +128,7 @@ def _checked(path: Path, space: str, values: np.ndarray, keys: list[str]) -> tor
             f"[{len(keys)}, D], one row for each key; mend or remove it"
         )
     with np.errstate(over="ignore"):  # what float32 can't hold is found as infinite
-        features = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+        features = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
     bad = not_finite(features)
     if len(bad):
         raise InputError(
