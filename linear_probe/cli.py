@@ -50,8 +50,10 @@ def _parser() -> argparse.ArgumentParser:
         "--encoder",
         action="append",
         required=True,
-        metavar="PATH|NAME",
-        help="folder of a saved encoder, or a released name; may be given several times",
+        metavar="NAME",
+        help="folder of a saved encoder, or a released name; timm:NAME or torchvision:NAME, with "
+        "?random or ?weights=FILE.safetensors; FILE.onnx; FILE.npz or FILE.parquet with keys and "
+        "features; may be given several times",
     )
     run.add_argument(
         "--task",
@@ -81,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--no-baselines",
         action="store_true",
-        help="leave out pixels, HOG, LBP and untrained encoders",
+        help="leave out pixels, HOG, LBP, ImageNet's ResNet-18 and untrained encoders",
     )
     run.add_argument(
         "--bootstrap",

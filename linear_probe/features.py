@@ -5,67 +5,73 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
+from linear_probe.feature_checks import check_finite, check_shapes, not_finite
+from linear_probe.feature_files import (
+    Pieces,
+    Span,
+    has_features,
+    lock,
+    read_features,
+    read_skipped,
+    spans,
+    write_features,
+)
+from linear_probe.sources import Encoder, ImageSource, Precision, Source
 from ssl_faces import InputError
 from ssl_faces.data import BadPicture, FaceSet, Skipped
 from ssl_faces.data.packing import square
-from ssl_faces.files import replace_file
+
+__all__ = [
+    "Encoder",
+    "EncoderSource",
+    "FeatureCache",
+    "Features",
+    "ImageSource",
+    "KeyedSource",
+    "Pictures",
+    "Precision",
+    "Source",
+]
 
 _log = logging.getLogger(__name__)
-_FORMAT = 1  # part of the cache key: raise it when features of the same weights would change
-_MOST_BYTES = 4 << 30  # of features in memory at once
+_FORMAT = 2  # part of the cache key: raise it when features of the same weights would change
+_PIECE = 1024  # pictures between two savings; an interrupted run loses no more than one piece
 
 
-Precision = Literal["32", "bf16"]
+class KeyedSource(ABC):
+    """A source whose features exist already, by the keys of pictures: nothing is computed.
 
-
-class Encoder(Protocol):
-    """What a frozen encoder must offer; `ssl_faces.load_encoder` gives one."""
-
-    encoder_name: str
-    input_size: int
-    config: dict[str, Any]
-    feature_dims: dict[str, int]
-
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Features [B, D] by space, of RGB images float [B, 3, S, S] in [0, 1]."""
-        ...
-
-    def state_dict(self) -> Mapping[str, Tensor]: ...
-
-
-class Source(Protocol):
-    """Where features come from: an encoder or a baseline.
-
-    Attributes:
-        name: how tables call it.
-        fingerprint: SHA-256 (hex) of all that decides its features.
-        input_size: side of the pictures it takes.
-        dims: length of the features of each space.
+    Attributes: as of `Source`.
     """
 
     name: str
-    input_size: int
     dims: dict[str, int]
+    fingerprint: str
 
-    @property
-    def fingerprint(self) -> str: ...
+    @abstractmethod
+    def missing(self, pictures: Pictures) -> list[Skipped]:
+        """Pictures that it has no features of.
 
-    def to(self, device: str) -> None: ...
+        Raises:
+            InputError: too many.
+        """
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]: ...
+    @abstractmethod
+    def read(self, pictures: Pictures, space: str) -> Features:
+        """The features of those pictures that it has."""
 
 
 class EncoderSource:
@@ -116,7 +122,7 @@ class EncoderSource:
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         with torch.autocast(images.device.type, torch.bfloat16, self.precision == "bf16"):
             features = self.encoder(images)
-        return {space: features[space] for space in self.dims}
+        return {space: features[space] for space in self.dims if space in features}
 
 
 class Pictures:
@@ -169,6 +175,10 @@ class Features:
 class FeatureCache:
     """Features of some pictures from some sources, computed where they are not in `folder` yet.
 
+    Computed are they in pieces, which are kept until all are there: a run that was stopped goes on
+    where it was. Of several processes that want the same at once, one computes it and the others
+    wait.
+
     Args:
         folder: where features are kept, one safetensors file for each source, pictures and space.
         batch_size: pictures given to an encoder at once.
@@ -183,128 +193,196 @@ class FeatureCache:
     def fill(self, sources: Sequence[Source], pictures: Pictures) -> list[Skipped]:
         """Make sure that `read` finds the features of every source; tells what was skipped.
 
-        Each picture is decoded once and goes through every source that lacks its features. A
-        failed or interrupted run leaves no half-written file.
+        Each picture is decoded once for all sources of one input size that lack its features. A
+        failed or interrupted run leaves whole pieces and no half-written file.
 
         Raises:
-            InputError: no picture can be decoded, or the features can't be written.
+            InputError: no picture can be decoded, features are not finite or not of the length
+                that their source says, or can't be written.
         """
-        missing = [s for s in sources if not self._has(s, pictures)]
-        for group in _groups(missing, len(pictures)):
-            self._extract(group, pictures)
-        # Not only of what was extracted now: a second run must list them too.
+        keyed, computed = _split(sources)
         skipped: dict[str, str] = {}
-        for source in sources:
-            for space in source.dims:
-                skipped.update(self._about(source, pictures, space)["skipped"])
+        # Before anything is computed: it may be the reason to stop.
+        for source in keyed:
+            skipped.update(source.missing(pictures))
+        lacking = [s for s in computed if not self._has(s, pictures)]
+        while lacking:
+            try:
+                done = self._compute_some(lacking, pictures)
+            except InputError:
+                with suppress(OSError):
+                    self.folder.rmdir()  # where nothing came of it
+                raise
+            lacking = [s for s in lacking if s not in done]
+        # Not only of what was computed now: a second run must list them too.
+        for image_source in computed:
+            for space in image_source.dims:
+                skipped.update(read_skipped(self._path(image_source, pictures, space)))
         return [Skipped(key, reason) for key, reason in skipped.items()]
 
     def read(self, source: Source, pictures: Pictures, space: str) -> Features:
-        """The features of one space, after `fill`.
+        """The features of one space, after `fill`; memory-mapped where they come from a file.
 
         Raises:
-            InputError: the file can't be read.
+            InputError: the file can't be read, or holds features that are not finite.
         """
+        if isinstance(source, KeyedSource):
+            return source.read(pictures, space)
         path = self._path(source, pictures, space)
-        try:
-            with safe_open(path, framework="pt") as file:
-                return Features(file.get_tensor("features"), file.get_tensor("records").numpy())
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{path}: can't be read ({error}); delete it, run again") from error
+        values, records = read_features(path)
+        if len(not_finite(values)):
+            raise InputError(f"{path}: holds NaN or infinite features; delete it and run again")
+        return Features(values, records.numpy())
 
     def _path(self, source: Source, pictures: Pictures, space: str) -> Path:
-        text = f"{_FORMAT} {source.fingerprint} {source.input_size} {pictures.fingerprint}"
-        name = hashlib.sha256(text.encode()).hexdigest()[:20]
         readable = "".join(c if c.isalnum() else "_" for c in space)
-        return self.folder / f"{pictures.faces.name}-{name}-{readable}.safetensors"
+        if readable != space:
+            # Else `a/b` and `a.b` would be one file.
+            readable = f"{readable[:40]}-{hashlib.sha256(space.encode()).hexdigest()[:8]}"
+        return self.folder / f"{self._stem(source, pictures)}-{readable}.safetensors"
 
-    def _about(self, source: Source, pictures: Pictures, space: str) -> dict[str, Any]:
-        with safe_open(self._path(source, pictures, space), framework="pt") as file:
-            about: dict[str, Any] = json.loads(file.metadata()["about"])
-        return about
+    def _stem(self, source: Source, pictures: Pictures) -> str:
+        """How files of a source's features are called: by what decides them, and by nothing else.
+
+        So features of older weights or other pictures are never found.
+        """
+        size = getattr(source, "input_size", "")
+        text = f"{_FORMAT} {source.fingerprint} {size} {pictures.fingerprint}"
+        return f"{pictures.faces.name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
     def _has(self, source: Source, pictures: Pictures) -> bool:
-        for space, dim in source.dims.items():
-            path = self._path(source, pictures, space)
-            if not path.exists():
-                return False
-            try:
-                with safe_open(path, framework="pt") as file:
-                    rows, columns = file.get_slice("features").get_shape()
-                    whole = columns == dim and [rows] == file.get_slice("records").get_shape()
-                    skipped = json.loads(file.metadata()["about"])["skipped"]
-                whole = whole and rows + len(skipped) == len(pictures)
-            except (OSError, SafetensorError, ValueError, KeyError, TypeError):
-                whole = False
-            if not whole:
-                _log.warning("%s is damaged: its features are computed anew", path)
-                return False
-        return True
-
-    def _extract(self, sources: Sequence[Source], pictures: Pictures) -> None:
-        faces = pictures.faces
-        values = {
-            (source.name, space): np.empty((len(pictures), dim), dtype=np.float32)
-            for source in sources
+        return all(
+            has_features(self._path(source, pictures, space), dim, len(pictures))
             for space, dim in source.dims.items()
+        )
+
+    def _compute_some(
+        self, sources: Sequence[ImageSource], pictures: Pictures
+    ) -> list[ImageSource]:
+        """Compute those that no other process is at, or wait for one; which are there now.
+
+        What is waited for is waited for with empty hands, so that no two processes wait for each
+        other.
+        """
+        with ExitStack() as locks:
+
+            def mine(source: ImageSource, wait: bool) -> bool:
+                path = self.folder / f".{self._stem(source, pictures)}.lock"
+                return locks.enter_context(lock(path, wait))
+
+            # By file: two names of one encoder are computed once.
+            first = {self._stem(s, pictures): s for s in reversed(sources)}
+            held = [s for s in first.values() if mine(s, wait=False)]
+            if not held:
+                _log.warning(
+                    "%s, %s: another process computes these features; waiting for it",
+                    *(pictures.faces.name, sources[0].name),
+                )
+                held = [sources[0]]
+                mine(sources[0], wait=True)
+            wanted = [s for s in held if not self._has(s, pictures)]
+            if wanted:
+                self._extract(wanted, pictures)
+        stems = {self._stem(s, pictures) for s in held}
+        return [s for s in sources if self._stem(s, pictures) in stems]
+
+    def _extract(self, sources: Sequence[ImageSource], pictures: Pictures) -> None:
+        parts = {
+            id(s): Pieces(self.folder / f"{self._stem(s, pictures)}.pieces", s.dims)
+            for s in sources
         }
-        records: list[int] = []
-        skipped: list[Skipped] = []
         for source in sources:
             source.to(self.device)
-        at_least = max(source.input_size for source in sources)
+        # Decoded for each size by itself: large pictures come at a size near the one wanted, and
+        # a source's features must not depend on which others are computed with it.
+        sizes = sorted({source.input_size for source in sources})
+        cut = spans(len(pictures), max(_PIECE, self.batch_size))
+        faces = pictures.faces
         with tqdm(
             total=len(pictures), desc=f"features of {faces.name}", unit="faces", mininterval=1
         ) as bar:
-            for start in range(0, len(pictures), self.batch_size):
-                piece = pictures.indices[start : start + self.batch_size].tolist()
-                decoded = []
-                before = len(records)
-                for index, picture in zip(
-                    piece, faces.read_many(piece, at_least=at_least), strict=True
-                ):
-                    if isinstance(picture, BadPicture):
-                        skipped.append(Skipped(faces.records[index].key, str(picture)))
-                    else:
-                        decoded.append(picture)
-                        records.append(index)
-                if decoded:
-                    for source in sources:
-                        for space, found in self._features(source, decoded).items():
-                            values[source.name, space][before : len(records)] = found
-                bar.update(len(piece))
-        if not records:
-            raise InputError(
-                f"{faces.name}: none of its {len(pictures)} pictures can be decoded "
-                f"({skipped[0].key}: {skipped[0].reason}); check that they are whole"
-            )
-        about = json.dumps({"skipped": [tuple(item) for item in skipped]})
+            for span in cut:
+                for size in sizes:
+                    of_size = [s for s in sources if s.input_size == size]
+                    lacking = [s for s in of_size if not parts[id(s)].has(span)]
+                    if lacking:
+                        values, records, skipped = self._piece(lacking, pictures, span, size)
+                        for i, source in enumerate(lacking):
+                            parts[id(source)].write(span, values[i], records, skipped)
+                bar.update(span.size)
+        failure: InputError | None = None
         for source in sources:
-            for space in source.dims:
-                # Popped, so that the copy in the file's bytes is the only second one.
-                rows = torch.from_numpy(values.pop((source.name, space))[: len(records)])
-                tensors = {"features": rows, "records": torch.tensor(records)}
-                data = save(tensors, metadata={"about": about})
-                replace_file(self._path(source, pictures, space), data)
+            try:
+                self._join(source, pictures, parts[id(source)], cut)
+            except InputError as error:
+                failure = failure or error  # the others' work is not lost
+            else:
+                parts[id(source)].remove()
+        if failure is not None:
+            raise failure
+
+    def _join(
+        self, source: ImageSource, pictures: Pictures, pieces: Pieces, cut: Sequence[Span]
+    ) -> None:
+        """One file of each space, once all pieces are there."""
+        for space in source.dims:
+            values, records, skipped = pieces.join(cut, space)
+            try:
+                if not records:
+                    raise InputError(
+                        f"{pictures.faces.name}: none of its {len(pictures)} pictures can be "
+                        f"decoded ({skipped[0].key}: {skipped[0].reason}); check that they are "
+                        "whole"
+                    )
+                check_finite(source, space, values, records, pictures.faces)
+            except InputError:
+                # Another try must not find the same in the pieces.
+                pieces.remove()
+                raise
+            write_features(self._path(source, pictures, space), values, records, skipped)
+
+    def _piece(
+        self, sources: Sequence[ImageSource], pictures: Pictures, span: Span, size: int
+    ) -> tuple[list[dict[str, Tensor]], list[int], list[Skipped]]:
+        """Features [N, D] of each source by space, of which N records, and what was skipped.
+
+        All sources take pictures of side `size`.
+        """
+        faces = pictures.faces
+        found: list[dict[str, list[Tensor]]] = [
+            {space: [torch.zeros(0, dim)] for space, dim in s.dims.items()} for s in sources
+        ]
+        records: list[int] = []
+        skipped: list[Skipped] = []
+        for start in range(span.start, span.stop, self.batch_size):
+            batch = pictures.indices[start : min(start + self.batch_size, span.stop)].tolist()
+            decoded = []
+            for index, picture in zip(batch, faces.read_many(batch, at_least=size), strict=True):
+                if isinstance(picture, BadPicture):
+                    skipped.append(Skipped(faces.records[index].key, str(picture)))
+                else:
+                    decoded.append(square(picture, size))
+                    records.append(index)
+            if decoded:
+                images = torch.from_numpy(np.stack(decoded)).to(self.device)
+                for i, source in enumerate(sources):
+                    for space, values in self._features(source, images).items():
+                        found[i][space].append(values)
+        return (
+            [{space: torch.cat(rows) for space, rows in of.items()} for of in found],
+            records,
+            skipped,
+        )
 
     @torch.inference_mode()
-    def _features(self, source: Source, decoded: list[np.ndarray]) -> dict[str, np.ndarray]:
-        size = source.input_size
-        images = torch.from_numpy(np.stack([square(picture, size) for picture in decoded]))
-        found = source(images.to(self.device).float().div_(255))
-        return {space: value.float().cpu().numpy() for space, value in found.items()}
+    def _features(self, source: ImageSource, images: Tensor) -> dict[str, Tensor]:
+        """Features [B, D] on the CPU of uint8 [B, 3, S, S]."""
+        found = source(images.float().div_(255))
+        check_shapes(source, found, len(images))
+        return {space: found[space].float().cpu() for space in source.dims}
 
 
-def _groups(sources: Sequence[Source], pictures: int) -> Iterator[list[Source]]:
-    """Sources that are extracted together, as many as fit in memory."""
-    group: list[Source] = []
-    size = 0
-    for source in sources:
-        more = 4 * pictures * sum(source.dims.values())
-        if group and size + more > _MOST_BYTES:
-            yield group
-            group, size = [], 0
-        group.append(source)
-        size += more
-    if group:
-        yield group
+def _split(sources: Sequence[Source]) -> tuple[list[KeyedSource], list[ImageSource]]:
+    keyed = [s for s in sources if isinstance(s, KeyedSource)]
+    computed: list[Any] = [s for s in sources if not isinstance(s, KeyedSource)]
+    return keyed, computed

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from linear_probe.baselines import BASELINES
-from linear_probe.features import EncoderSource, FeatureCache, Pictures, Precision, Source
+from linear_probe.encoders import encoder_sources
+from linear_probe.features import FeatureCache, Pictures, Precision, Source
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
 from linear_probe.tasks import TASKS, USUAL_TASKS, Figure, MissingData, Task
-from ssl_faces import InputError, load_encoder
+from ssl_faces import InputError
 from ssl_faces.data import (
     FaceSet,
     PictureFolder,
@@ -67,7 +68,7 @@ def run_probes(
     it has.
 
     Args:
-        encoders: folders of saved encoders, or names of released ones.
+        encoders: as `--encoder` takes them: see `linear_probe.encoders`.
         out: folder for the records, the frozen features and the list of skipped pictures.
         data: a folder with the data sets, or `rendered`; None is the usual folder
             (`ssl_faces.data.default_data_root`) where it holds anything, else rendered faces.
@@ -78,7 +79,8 @@ def run_probes(
         device: `cpu`, `cuda` or `auto`.
         precision: of encoders: `32`, `bf16`, or `auto`, which is bf16 where the hardware has it.
             Probes are always fitted in float32.
-        baselines: score raw pixels, HOG, LBP and the untrained encoders too.
+        baselines: score raw pixels, HOG, LBP, ImageNet's ResNet-18 (if its weights are on the
+            disk) and the untrained encoders too.
         replicates: of the bootstrap.
         max_train: training pictures of expression and of attributes, drawn by the seed; None is
             all.
@@ -97,12 +99,12 @@ def run_probes(
         precision = "bf16" if fast_bfloat16() else "32"
     out = Path(out)
     earlier = read_records(out / RECORDS_FILE) if (out / RECORDS_FILE).exists() else []
-    encoder_sources = _encoder_sources(encoders, spaces, precision, baselines, seed, say)
+    sources = encoder_sources(encoders, spaces, precision, baselines, seed, say)
     face_sets = _face_sets(data, or_rendered, seed, say)
     chosen = _tasks(tasks, face_sets, seed, replicates, device, max_train, say)
 
     cache = FeatureCache(out / FEATURES_FOLDER, batch_size, device)
-    pictures_of = _extract(chosen, encoder_sources, baselines, cache, out / SKIPPED_FILE, say)
+    pictures_of = _extract(chosen, sources, baselines, cache, out / SKIPPED_FILE, say)
     records: list[Record] = []
     where = hardware(device) + ("" if precision == "32" else f", features in {precision}")
 
@@ -118,7 +120,7 @@ def run_probes(
 
     for task in chosen:
         pictures = pictures_of[task.faces.name]
-        for i, (source, space) in enumerate(_spaces([task], encoder_sources, baselines)):
+        for i, (source, space) in enumerate(_spaces([task], sources, baselines)):
             features = cache.read(source, pictures, space)
             for reference in task.references(features, pictures) if i == 0 else []:
                 add(_Row(task, reference.name, "", reference.probe, reference.figures))
@@ -231,43 +233,6 @@ def _device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch sees no CUDA device here; take --device cpu")
     return name
-
-
-def _encoder_sources(
-    encoders: Sequence[str],
-    spaces: Sequence[str] | None,
-    precision: Precision,
-    baselines: bool,
-    seed: int,
-    say: Callable[[str], None],
-) -> list[Source]:
-    """Each encoder, and before it the same untrained."""
-    if not encoders:
-        raise InputError("no encoder given; name one with --encoder")
-    trained = [
-        EncoderSource(name, load_encoder(name), spaces, precision)
-        for name in dict.fromkeys(encoders)
-    ]
-    known = {space: None for source in trained for space in source.encoder.feature_dims}
-    for space in spaces or []:
-        if space not in known:
-            raise InputError(f"unknown feature space '{space}'; there are {', '.join(known)}")
-    sources: list[Source] = []
-    untrained_as: dict[str, str] = {}
-    for source in trained:
-        if not source.dims:
-            say(f"{source.name}: has none of the feature spaces asked for, so it is left out")
-            continue
-        if baselines:
-            encoder = load_encoder(source.name, untrained=True, seed=seed)
-            untrained = EncoderSource(f"{source.name}, untrained", encoder, spaces, precision)
-            alike = untrained_as.setdefault(untrained.fingerprint, untrained.name)
-            if alike == untrained.name:
-                sources.append(untrained)
-            else:
-                say(f"{untrained.name}: the same as {alike}, which is scored once")
-        sources.append(source)
-    return sources
 
 
 def _face_sets(

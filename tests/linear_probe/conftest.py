@@ -51,6 +51,13 @@ def save_tiny() -> Callable[..., Path]:
     return save
 
 
+@pytest.fixture(autouse=True)
+def _no_downloaded_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a table must not depend on what this machine has in its caches."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    torch.hub._hub_dir = None  # type: ignore[attr-defined]
+
+
 @pytest.fixture
 def tiny(tmp_path: Path, save_tiny: Callable[..., Path]) -> Path:
     return save_tiny(tmp_path / "tiny")

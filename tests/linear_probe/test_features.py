@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from linear_probe import features as module
 from linear_probe.baselines import PixelSource
+from linear_probe.feature_files import write_features
 from linear_probe.features import EncoderSource, FeatureCache, Pictures, Precision
 from ssl_faces import InputError, load_encoder
 from ssl_faces.data import FaceSet, PictureFolder
@@ -207,13 +211,283 @@ def test_an_interrupted_run_leaves_nothing(folder: Path, tmp_path: Path) -> None
     assert not list((tmp_path / "features").glob("*"))
 
 
-def test_sources_that_fit_no_memory_together_go_one_after_another(
+def test_many_sources_in_small_pieces(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MOST_BYTES", 1)
-    cache = FeatureCache(tmp_path / "features")
+    monkeypatch.setattr(module, "_PIECE", 2)
+    (folder / "4.png").write_bytes(b"")
     sources = [PixelSource(8), PixelSource(16), EncoderSource("counting", CountingEncoder())]
-    cache.fill(sources, all_of(folder))
+    in_pieces = FeatureCache(tmp_path / "features", batch_size=2)
+    assert [s.key for s in in_pieces.fill(sources, all_of(folder))] == ["4.png"]
+    monkeypatch.setattr(module, "_PIECE", 100)
+    at_once = FeatureCache(tmp_path / "others", batch_size=100)
+    at_once.fill(sources, all_of(folder))
     for source in sources:
         for space, dim in source.dims.items():
-            assert cache.read(source, all_of(folder), space).values.shape == (7, dim)
+            found = in_pieces.read(source, all_of(folder), space)
+            expected = at_once.read(source, all_of(folder), space)
+            assert found.records.tolist() == expected.records.tolist() == [0, 1, 2, 3, 5, 6]
+            assert found.values.shape == (6, dim)
+            torch.testing.assert_close(found.values, expected.values)
+    # Of the pieces nothing is left.
+    assert all(path.suffix == ".safetensors" for path in (tmp_path / "features").iterdir())
+
+
+class Killed(CountingEncoder):
+    """Stops the run in the middle."""
+
+    def __init__(self, calls: int, gain: float = 1.0) -> None:
+        super().__init__(gain)
+        self.most = calls
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        if self.calls == self.most:
+            raise KeyboardInterrupt
+        return super().__call__(images)
+
+
+def test_a_stopped_run_goes_on_where_it_was(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    cache = FeatureCache(tmp_path / "features", batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill([EncoderSource("x", Killed(3))], all_of(folder))
+    assert not list((tmp_path / "features").glob("*.safetensors"))
+    encoder = CountingEncoder()
+    source = EncoderSource("x", encoder)
+    cache.fill([source], all_of(folder))
+    assert encoder.calls == 1  # of 4 pieces 3 were done
+    found = cache.read(source, all_of(folder), "colour")
+    for i in range(7):
+        expected = np.asarray(Image.open(folder / f"{i}.png")).mean(axis=(0, 1)) / 255
+        np.testing.assert_allclose(found.values[i], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["weights", "picture"])
+def test_pieces_of_older_weights_or_pictures_are_not_used(
+    change: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    cache = FeatureCache(tmp_path / "features", batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill([EncoderSource("x", Killed(3))], all_of(folder))
+    if change == "picture":
+        Image.new("RGB", (16, 16)).save(folder / "0.png")
+    encoder = CountingEncoder(gain=0.5 if change == "weights" else 1.0)
+    source = EncoderSource("x", encoder)
+    cache.fill([source], all_of(folder))
+    assert encoder.calls == 4
+    first = np.asarray(Image.open(folder / "0.png")).mean(axis=(0, 1)) / 255 * encoder.gain
+    found = cache.read(source, all_of(folder), "colour")
+    np.testing.assert_allclose(found.values[0], first, rtol=1e-5)
+
+
+def test_a_damaged_piece_is_computed_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    cache = FeatureCache(tmp_path / "features", batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill([EncoderSource("x", Killed(3))], all_of(folder))
+    piece = sorted((tmp_path / "features").glob("*.pieces/*"))[0]
+    piece.write_bytes(piece.read_bytes()[:-3])
+    encoder = CountingEncoder()
+    cache.fill([EncoderSource("x", encoder)], all_of(folder))
+    assert encoder.calls == 2
+
+
+OTHER_PROCESS = """
+import os, sys, time
+from pathlib import Path
+import numpy as np, torch
+from linear_probe import features
+from linear_probe.feature_files import write_features
+from linear_probe.features import EncoderSource, FeatureCache, Pictures
+from ssl_faces.data import PictureFolder
+
+class Slow:
+    encoder_name, input_size, config = "counting", 16, {}
+    feature_dims = {"colour": 3, "corner": 3}
+    calls = 0
+    def state_dict(self):
+        return {"gain": torch.tensor(1.0)}
+    def __call__(self, images):
+        self.calls += 1
+        Path(sys.argv[3], f"call {self.calls}").touch()
+        time.sleep(float(sys.argv[4]) if self.calls == 2 else 0)
+        return {"colour": images.mean(dim=(2, 3)), "corner": images[:, :, 0, 0]}
+
+features._PIECE = 2
+faces = PictureFolder(sys.argv[1])
+cache = FeatureCache(Path(sys.argv[2]), batch_size=2)
+cache.fill([EncoderSource("x", Slow())], Pictures(faces, np.arange(len(faces))))
+"""
+
+
+def start_another(folder: Path, tmp_path: Path, seconds: float) -> subprocess.Popen[bytes]:
+    """Another process that fills the cache and rests `seconds` in its second of four pieces."""
+    told = tmp_path / "told"
+    told.mkdir()
+    arguments = [folder, tmp_path / "features", told, seconds]
+    process = subprocess.Popen(
+        [sys.executable, "-c", OTHER_PROCESS, *map(str, arguments)], cwd=Path(__file__).parents[2]
+    )
+    while not (told / "call 2").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    return process
+
+
+def test_the_second_of_two_processes_waits_and_takes_the_firsts(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    process = start_another(folder, tmp_path, seconds=1.5)
+    encoder = CountingEncoder()
+    source = EncoderSource("y", encoder)
+    cache = FeatureCache(tmp_path / "features", batch_size=2)
+    cache.fill([source], all_of(folder))
+    assert process.wait() == 0
+    assert encoder.calls == 0
+    assert len(list((tmp_path / "told").iterdir())) == 4
+    assert "another process" in caplog.text
+    assert cache.read(source, all_of(folder), "colour").records.tolist() == list(range(7))
+
+
+def test_what_no_other_process_is_at_is_computed_before_waiting(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    process = start_another(folder, tmp_path, seconds=1.5)
+    while_it_rests: list[bool] = []
+
+    class Other(CountingEncoder):
+        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+            while_it_rests.append(not (tmp_path / "told" / "call 3").exists())
+            return super().__call__(images)
+
+    same = CountingEncoder()
+    sources = [EncoderSource("same", same), EncoderSource("other", Other(gain=0.5))]
+    FeatureCache(tmp_path / "features", batch_size=2).fill(sources, all_of(folder))
+    assert process.wait() == 0
+    assert while_it_rests == [True] * 4
+    assert same.calls == 0
+
+
+def test_a_killed_process_blocks_nobody_and_its_pieces_serve(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    process = start_another(folder, tmp_path, seconds=60)
+    process.kill()
+    process.wait()
+    assert list((tmp_path / "features").glob(".*.lock"))
+    encoder = CountingEncoder()
+    FeatureCache(tmp_path / "features", batch_size=2).fill(
+        [EncoderSource("x", encoder)], all_of(folder)
+    )
+    assert encoder.calls == 3
+    assert not list((tmp_path / "features").glob(".*"))
+
+
+def test_features_are_memory_mapped(folder: Path, tmp_path: Path) -> None:
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("only Linux tells what is mapped")
+    cache, source = FeatureCache(tmp_path / "features"), PixelSource(16)
+    cache.fill([source], all_of(folder))
+    (path,) = (tmp_path / "features").iterdir()
+    assert str(path) not in maps.read_text()
+    found = cache.read(source, all_of(folder), "grey 16x16")
+    assert str(path) in maps.read_text()
+    assert found.values.shape == (7, 256)
+
+
+class Wrong(CountingEncoder):
+    """Gives what `change` makes of its features."""
+
+    def __init__(self, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+        super().__init__()
+        self.change = change
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        return self.change(super().__call__(images))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda f: f | {"corner": f["corner"][:, :2]},
+            "mine, corner: gave features of length 2, though it says 3",
+        ),
+        (
+            lambda f: f | {"corner": f["corner"][:, :, None]},
+            r"mine, corner: gave features of shape \[7, 3, 1\] for 7 pictures, not \[7, 3\]",
+        ),
+        (lambda f: f | {"colour": f["colour"].mean(dim=1)}, r"mine, colour: .* shape \[7\]"),
+        (lambda f: f | {"colour": f["colour"][:5]}, r"mine, colour: .* shape \[5, 3\]"),
+        (lambda f: {"colour": f["colour"]}, "mine: gave no features 'corner'"),
+    ],
+)
+def test_other_features_than_it_says(
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    said: str,
+    folder: Path,
+    tmp_path: Path,
+) -> None:
+    cache = FeatureCache(tmp_path / "features")
+    with pytest.raises(InputError, match=said):
+        cache.fill([EncoderSource("mine", Wrong(change))], all_of(folder))
+    assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_features_that_are_no_numbers(bad: float, folder: Path, tmp_path: Path) -> None:
+    (folder / "0.png").write_bytes(b"")  # so that row and record differ
+
+    def spoil(features: dict[str, Tensor]) -> dict[str, Tensor]:
+        features["corner"][[2, 4], 1] = bad
+        return features
+
+    cache = FeatureCache(tmp_path / "features")
+    said = (
+        r"mine, corner: features of 2 of 6 pictures of .* are NaN or infinite, the first of 3.png"
+    )
+    pixels = PixelSource(8)
+    for _ in range(2):
+        with pytest.raises(InputError, match=said):
+            cache.fill([EncoderSource("mine", Wrong(spoil)), pixels], all_of(folder))
+    # What was good is kept, and nothing of what was not.
+    assert cache.read(pixels, all_of(folder), "grey 8x8").values.shape == (6, 64)
+    names = [path.name for path in (tmp_path / "features").iterdir()]
+    assert len(names) == 2
+    assert not any("corner" in name for name in names)
+
+
+def test_kept_features_that_are_no_numbers(folder: Path, tmp_path: Path) -> None:
+    cache, source = FeatureCache(tmp_path / "features"), PixelSource(8)
+    cache.fill([source], all_of(folder))
+    (path,) = (tmp_path / "features").iterdir()
+    values = torch.ones(7, 64)
+    values[3, 3] = torch.nan
+    write_features(path, values, range(7), [])
+    with pytest.raises(InputError, match="NaN or infinite features; delete it"):
+        cache.read(source, all_of(folder), "grey 8x8")
+
+
+def test_spaces_of_like_names_are_kept_apart(folder: Path, tmp_path: Path) -> None:
+    class Alike(CountingEncoder):
+        feature_dims = {"a/b": 3, "a.b": 3}  # noqa: RUF012
+
+        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+            return dict(zip(self.feature_dims, super().__call__(images).values(), strict=True))
+
+    cache, source = FeatureCache(tmp_path / "features"), EncoderSource("x", Alike())
+    cache.fill([source], all_of(folder))
+    one, other = (cache.read(source, all_of(folder), s).values for s in ("a/b", "a.b"))
+    assert not torch.equal(one, other)
