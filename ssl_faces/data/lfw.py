@@ -34,6 +34,8 @@ class LFW(FaceSet):
             part `all`, which needs no split) or malformed.
     """
 
+    title = "LFW"
+
     pairs: list[FacePair]
     missing_pairs: list[FacePair]
 

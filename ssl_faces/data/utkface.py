@@ -38,6 +38,9 @@ class UTKFace(FaceSet):
         InputError: folder missing, or without a single picture so named.
     """
 
+    title = "UTKFace"
+    split = "by the pictures' bytes, a fifth for the test"
+
     def __init__(self, root: str | Path, part: Part = "train") -> None:
         folder = existing_folder(root, "utkface")
         records: list[FaceRecord] = []
