@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from linear_probe.tasks.affect import Affect
 from linear_probe.tasks.attributes import Attributes
+from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.expression import Expression
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.pose import Pose
@@ -13,15 +15,19 @@ TASKS: dict[str, type[Task]] = {
     "pose": Pose,
     "identity": Identity,
     "attributes": Attributes,
+    "affect": Affect,
+    "classes": Classes,
 }
 
 USUAL_TASKS = ("expression", "pose", "identity")
-"""Those that a run scores unless it is told which."""
+"""Those that a run scores unless it is told which, and names where it can't."""
 
 __all__ = [
     "TASKS",
     "USUAL_TASKS",
+    "Affect",
     "Attributes",
+    "Classes",
     "Expression",
     "Figure",
     "Identity",

@@ -24,7 +24,7 @@ class ClassFolders(FaceSet):
     Args:
         root: the folder.
         part: which part.
-        name: how tables and caches call the set; the folder's name by default.
+        name: how tables call the set; the folder's name by default.
 
     Attributes:
         categories: names of the classes; EXPRESSIONS where they are expressions.
@@ -72,14 +72,16 @@ class ClassFolders(FaceSet):
         if not records and part == "all":
             raise InputError(f"{folder}: no picture in its class folders; check the path")
         super().__init__(
-            name or folder.resolve().name,
+            f"class_folders-{name or folder.resolve().name}",
             part,
             records,
             skipped=skipped,
             test=partial(ClassFolders, root, "test", name),
             empty=True,
         )
+        self.title = name or folder.resolve().name
         self.categories = EXPRESSIONS if expressions else tuple(f.name for f in folders)
+        self.class_names = {"expression" if expressions else "category": self.categories}
         self.folders = {child.name for child in folders}
 
 

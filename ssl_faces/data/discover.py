@@ -76,7 +76,14 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
             places[kind] = place
         for place in unknown:
             _log.warning("%s is no data set known here: its pictures are left out", place)
-        return [_MAKERS[kind](place, part) for kind, place in found]
+        sets = [_MAKERS[kind](place, part) for kind, place in found]
+        names = [faces.name for faces in sets]
+        for i, faces in enumerate(sets):
+            if faces.name in names[:i]:
+                raise InputError(
+                    f"{folder} holds two folders of expressions called {faces.title}; rename one"
+                )
+        return sets
     if unknown:
         return [] if part == "test" else [PictureFolder(folder)]
     archives = sorted(n for n in os.listdir(folder) if n.lower().endswith(_ARCHIVE_SUFFIXES))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 import numpy as np
@@ -141,6 +142,7 @@ class FaceSet:
     Attributes:
         title: how readers know the set.
         split: how the parts `train` and `test` were told apart, in words.
+        class_names: by label, what its numbers mean.
 
     Raises:
         InputError: from `__init__` of the subclasses, for folders or labels that can't be used.
@@ -149,6 +151,7 @@ class FaceSet:
 
     title: str = ""
     split: str = ""
+    class_names: Mapping[str, Sequence[str]] = MappingProxyType({"expression": EXPRESSIONS})
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class JoinedFaces(FaceSet):
             ],
             test=partial(FaceSet, name, _TEST, tested),
         )
+        self.class_names = train.class_names
         self.title = title
         self.split = split
 
