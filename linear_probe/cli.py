@@ -75,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--task",
         metavar="T,T",
-        help="some of expression, pose, identity, attributes, affect, classes; default: all but "
-        "attributes that the data serve",
+        help="some of expression, pose, identity, attributes, affect, landmarks, classes; default: "
+        "all that the data serve, but attributes and landmarks",
     )
     run.add_argument(
         "--data",

@@ -8,8 +8,10 @@ from pathlib import Path
 from linear_probe.leaks import find_leaks, placed, refuse_leaks
 from linear_probe.own_pairs import PairFaces
 from linear_probe.own_table import joined_tables, table_faces
+from linear_probe.run import SKIPPED_FILE
+from linear_probe.tasks.identity import MOST_MISSING
 from ssl_faces import InputError
-from ssl_faces.data import ClassFolders, FaceSet, JoinedFaces
+from ssl_faces.data import EXPRESSIONS, ClassFolders, FaceSet, JoinedFaces, write_skipped
 from ssl_faces.data.fer2013 import expression_of
 
 
@@ -57,6 +59,7 @@ class OwnData:
             found.append(joined_tables(known, asked))
         if self.pairs is not None and self.images is not None:
             paired = PairFaces(self.pairs, self.images)
+            _refuse_many_missing(paired, Path(out))
             refuse_leaks(paired.leaks(), Path(out), f"the folds of {self.pairs}")
             found.append(paired)
         return found
@@ -70,9 +73,23 @@ def _refuse_shared(train: FaceSet, test: FaceSet, out: Path, what: str) -> None:
     refuse_leaks(find_leaks([*placed(train, "train"), *placed(test, "test")]), out, what)
 
 
+def _refuse_many_missing(paired: PairFaces, out: Path) -> None:
+    missing, total = len(paired.missing_pairs), len(paired.pairs) + len(paired.missing_pairs)
+    if missing <= MOST_MISSING * total:
+        return
+    write_skipped(out / SKIPPED_FILE, [(paired.name, item) for item in paired.skipped])
+    raise InputError(
+        f"{paired.title}: {missing:,} of {total:,} pairs lack a picture, more than "
+        f"{MOST_MISSING:.0%}: {len(paired.skipped):,} pictures are missing, listed in "
+        f"{out / SKIPPED_FILE}; add them, or check --images"
+    )
+
+
 def _class_folders(train: str, test: str) -> tuple[ClassFolders, ClassFolders]:
     known, asked = ClassFolders(train), ClassFolders(test)
-    sides = [{_class_name(name): name for name in faces.folders} for faces in (known, asked)]
+    # Expressions may be spelt in several ways; other classes are what they are called.
+    spelt = _expression_in if known.categories == asked.categories == EXPRESSIONS else str
+    sides = [{spelt(name): name for name in faces.folders} for faces in (known, asked)]
     for argument, other, folder, missing in (
         ("--train", "--test", train, sides[1].keys() - sides[0].keys()),
         ("--test", "--train", test, sides[0].keys() - sides[1].keys()),
@@ -82,9 +99,8 @@ def _class_folders(train: str, test: str) -> tuple[ClassFolders, ClassFolders]:
                 f"{argument} {folder} has no folder '{min(missing)}', which {other} has; both must "
                 "have the same classes: add it, or take it out of the other"
             )
-    names = known.categories
-    label = next(iter(known.class_names))
-    taught = {names[record.labels[label]] for record in known.records}
+    (label,) = known.class_names
+    taught = {known.categories[record.labels[label]] for record in known.records}
     untaught = sorted(sides[0].keys() - taught)
     if untaught:
         raise InputError(
@@ -94,9 +110,6 @@ def _class_folders(train: str, test: str) -> tuple[ClassFolders, ClassFolders]:
     return known, asked
 
 
-def _class_name(folder: str) -> str:
-    """How a class is called whatever its folder's spelling, where it is an expression."""
-    from ssl_faces.data import EXPRESSIONS
-
+def _expression_in(folder: str) -> str:
     expression = expression_of(folder)
     return folder if expression is None else EXPRESSIONS[expression]

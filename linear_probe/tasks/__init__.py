@@ -7,6 +7,7 @@ from linear_probe.tasks.attributes import Attributes
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.expression import Expression
 from linear_probe.tasks.identity import Identity
+from linear_probe.tasks.landmarks import Landmarks
 from linear_probe.tasks.pose import Pose
 from linear_probe.tasks.task import Figure, MissingData, Task
 
@@ -16,6 +17,7 @@ TASKS: dict[str, type[Task]] = {
     "identity": Identity,
     "attributes": Attributes,
     "affect": Affect,
+    "landmarks": Landmarks,
     "classes": Classes,
 }
 
@@ -31,6 +33,7 @@ __all__ = [
     "Expression",
     "Figure",
     "Identity",
+    "Landmarks",
     "MissingData",
     "Pose",
     "Task",
