@@ -38,6 +38,25 @@ def _fail(message: str) -> int:
     return 2
 
 
+# Your own data: two arguments that go together, and what they are.
+_OWN = (
+    (
+        *("--train", "--test", "DIR"),
+        "your own pictures, a folder for each class; with --test",
+    ),
+    (
+        *("--train-csv", "--test-csv", "FILE"),
+        "your own labels: a column image and some of expression, yaw, pitch, roll, age, gender, "
+        "race, valence, arousal, person; with --test-csv",
+    ),
+    (
+        *("--pairs", "--images", "FILE"),
+        "your own pairs: LFW's pairs.txt format, or CSV with first, second, same and perhaps "
+        "fold; with --images",
+    ),
+)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="linear-probe",
@@ -58,15 +77,19 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--task",
         metavar="T,T",
-        help="some of expression, pose, identity, attributes; default: those of the first three "
-        "that the data serve",
+        help="some of expression, pose, identity, attributes, affect, landmarks, classes; default: "
+        "all that the data serve, but attributes and landmarks",
     )
     run.add_argument(
         "--data",
         metavar="DIR|rendered",
-        help="folder with FER-2013, LFW, YouTube keypoints, UTKFace; default: $SSL_FACES_DATA, "
+        help="folder with FER-2013, RAF-DB, AffectNet, CK+, LFW, CPLFW, YouTube keypoints, "
+        "300W-LP, AFLW2000-3D, BIWI, UTKFace; default: $SSL_FACES_DATA, "
         "else ~/.cache/ssl-faces/data if there, else rendered faces",
     )
+    for one, other, metavar, what in _OWN:
+        run.add_argument(one, metavar=metavar, help=what)
+        run.add_argument(other, metavar="DIR" if other == "--images" else metavar)
     run.add_argument(
         "--out", required=True, metavar="DIR", help="for records.jsonl, features, skipped.csv"
     )
@@ -123,9 +146,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Late, so that `--help` needs no torch.
+    from linear_probe.own_data import OwnData
     from linear_probe.report import table
     from linear_probe.run import run_probes
 
+    own = OwnData(**{name: getattr(arguments, name) for name in OwnData.__dataclass_fields__})
+    sets = own.face_sets(arguments.out)
+    if sets and arguments.data is not None:
+        raise InputError("--data and data of your own in one run; score them one after the other")
     records = run_probes(
         arguments.encoder,
         arguments.out,
@@ -140,6 +168,7 @@ def _run(arguments: argparse.Namespace) -> int:
         replicates=arguments.bootstrap,
         max_train=arguments.max_train,
         or_rendered=arguments.or_rendered,
+        own=sets,
     )
     print(f"\n{table(records)}\n\nrecords: {arguments.out}/records.jsonl")
     return 0

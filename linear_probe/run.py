@@ -59,6 +59,7 @@ def run_probes(
     replicates: int = 1000,
     max_train: int | None = None,
     or_rendered: bool = False,
+    own: Sequence[FaceSet] = (),
     say: Callable[[str], None] = _print,
 ) -> list[Record]:
     """Score frozen encoders and write the figures to `out`/records.jsonl.
@@ -85,6 +86,7 @@ def run_probes(
         max_train: training pictures of expression and of attributes, drawn by the seed; None is
             all.
         or_rendered: score on rendered faces where `data` has pictures but no labels.
+        own: face sets to score on instead of `data`, with every task that they serve.
         say: is told what a user should read.
 
     Returns:
@@ -100,7 +102,9 @@ def run_probes(
     out = Path(out)
     earlier = read_records(out / RECORDS_FILE) if (out / RECORDS_FILE).exists() else []
     sources = encoder_sources(encoders, spaces, precision, baselines, seed, say)
-    face_sets = _face_sets(data, or_rendered, seed, say)
+    face_sets = own or _face_sets(data, or_rendered, seed, say)
+    if own and tasks is None:
+        tasks = [name for name, task in TASKS.items() if task.serving(own)]
     chosen = _tasks(tasks, face_sets, seed, replicates, device, max_train, say)
 
     cache = FeatureCache(out / FEATURES_FOLDER, batch_size, device)
@@ -264,9 +268,13 @@ def _tasks(
     say: Callable[[str], None],
 ) -> list[Task]:
     found: list[Task] = []
-    for name in dict.fromkeys(names or USUAL_TASKS):
+    # Some sets carry what few do; the usual tasks are those whose lack is worth a word.
+    usual = [*USUAL_TASKS, *(n for n in ("affect", "classes") if TASKS[n].serving(face_sets))]
+    for name in dict.fromkeys(names or usual):
         try:
-            found.append(TASKS[name](face_sets, seed, replicates, device, max_train))
+            # On each set that serves; on none, the task tells what it needs.
+            for given in [[faces] for faces in TASKS[name].serving(face_sets)] or [[*face_sets]]:
+                found.append(TASKS[name](given, seed, replicates, device, max_train))
         except MissingData as error:
             if names is not None:
                 raise InputError(f"task {error}; add it to the data folder") from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from linear_probe.tasks.affect import Affect
 from linear_probe.tasks.attributes import Attributes
+from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.expression import Expression
 from linear_probe.tasks.identity import Identity
+from linear_probe.tasks.landmarks import Landmarks
 from linear_probe.tasks.pose import Pose
 from linear_probe.tasks.task import Figure, MissingData, Task
 
@@ -13,18 +16,24 @@ TASKS: dict[str, type[Task]] = {
     "pose": Pose,
     "identity": Identity,
     "attributes": Attributes,
+    "affect": Affect,
+    "landmarks": Landmarks,
+    "classes": Classes,
 }
 
 USUAL_TASKS = ("expression", "pose", "identity")
-"""Those that a run scores unless it is told which."""
+"""Those that a run scores unless it is told which, and names where it can't."""
 
 __all__ = [
     "TASKS",
     "USUAL_TASKS",
+    "Affect",
     "Attributes",
+    "Classes",
     "Expression",
     "Figure",
     "Identity",
+    "Landmarks",
     "MissingData",
     "Pose",
     "Task",

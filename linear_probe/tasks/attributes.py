@@ -1,129 +1,120 @@
-"""Attributes: age, gender and race of UTKFace, in the owner's words, by linear probes.
+"""Attributes: age, gender and race by linear probes, in the words of who labelled them.
 
 The labels are what people or a program saw in a picture, not what the person says of themselves.
-Source of the data: Zhang, Song and Qi, "Age Progression/Regression by Conditional Adversarial
+Source of UTKFace: Zhang, Song and Qi, "Age Progression/Regression by Conditional Adversarial
 Autoencoder", CVPR 2017.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
 from linear_probe.features import Features, Pictures
-from linear_probe.intervals import row_weights
 from linear_probe.probes.logistic import LogisticProbe
 from linear_probe.probes.ridge import RidgeProbe
 from linear_probe.splits import stratified_group_split
-from linear_probe.tasks.classification import class_figures
-from linear_probe.tasks.task import Figure, MissingData, Task, find, in_test_part, sample_of
+from linear_probe.tasks.classification import class_figures, how_chosen
+from linear_probe.tasks.labelled import LabelTask, check_classes
+from linear_probe.tasks.task import Figure, carries
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet
-from ssl_faces.data.utkface import RACES
 
 CLASSES = ("gender", "race")
-VALIDATION_SHARE = 0.1
 
 
-class Attributes(Task):
-    """Mean absolute error of age in years; accuracy and mean class recall of gender and race."""
+class Attributes(LabelTask):
+    """Mean absolute error of age in years; accuracy and mean class recall of gender and race.
+
+    Those of the three that the face set has, on pictures that have all of them.
+
+    Attributes:
+        labels: of each, [records]; -1 where a picture has none.
+    """
 
     name = "attributes"
     probe = "logistic regression"
+    needs = "UTKFace"
     baseline_side = 48
+    validation_share = 0.1
 
-    def _choose(self, face_sets: Sequence[FaceSet]) -> None:
-        faces = find(face_sets, ["utkface"])
-        if faces is None:
-            raise MissingData("attributes needs UTKFace, which is not there")
-        self.faces = faces
-        self.is_test = in_test_part(faces)
-        if not self.is_test.any() or self.is_test.all():
-            raise InputError(
-                f"attributes: all pictures of {faces.name} fall on one side of the split; give more"
-            )
-        self.indices = np.arange(len(faces))
-        self.data_set, self.split = "UTKFace", "by the pictures' bytes, a fifth for the test"
+    @classmethod
+    def serves(cls, faces: FaceSet) -> bool:
+        return any(carries(faces, name) for name in ("age", *CLASSES))
+
+    def _prepare(self) -> None:
+        present = [name for name in ("age", *CLASSES) if carries(self.faces, name)]
+        self._split(present)
         self.labels = {
-            name: np.array([record.labels[name] for record in faces.records])
-            for name in ("age", *CLASSES)
+            name: np.array([record.labels.get(name, -1) for record in self.faces.records])
+            for name in present
         }
-        training = np.flatnonzero(~self.is_test)
-        if self.max_train is not None and self.max_train < len(training):
-            drawn = np.random.default_rng(self.seed).permutation(training)[: self.max_train]
-            self.indices = np.sort(np.concatenate([drawn, np.flatnonzero(self.is_test)]))
-            self.split += f", {self.max_train:,} training pictures"
+        self._kinds = np.zeros(len(self.faces), dtype=np.int64)
+        for name in CLASSES:
+            if name in self.labels:
+                self._kinds = self._kinds * len(self.faces.class_names[name]) + self.labels[name]
+        self._kinds = np.maximum(self._kinds, 0)
+        self._draw(self._kinds)
         self.protocol = (
             "linear probes on frozen features, standardised: ridge regression of age, multinomial "
             "logistic regression of gender and race; L2 chosen by mean absolute error or accuracy "
-            f"on {VALIDATION_SHARE:.0%} of the training part, then fitted on all of it"
+            f"on {self.validation_share:.0%} of the training part, then fitted on all of it"
         )
 
-    def rows(
-        self, features: Features, pictures: Pictures
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Training rows [N], test rows [M], and which of the training rows validate, bool [N].
+    def _check(self, train: np.ndarray, test: np.ndarray) -> None:
+        for name, values in self.labels.items():
+            if name in CLASSES:
+                names = self.faces.class_names[name]
+                check_classes(self.name, name, names, values[train], values[test])
+            elif np.ptp(values[train]) == 0:
+                raise InputError(
+                    f"{self.name}: {name} is {values[train][0]:g} in all {len(train)} training "
+                    f"pictures of {self.faces.title}, which teaches nothing; give others"
+                )
 
-        Raises:
-            InputError: no picture left to train or to score on.
-        """
-        is_test = self.is_test[features.records]
-        wanted = np.isin(features.records, self.indices)
-        train, test = np.flatnonzero(wanted & ~is_test), np.flatnonzero(wanted & is_test)
-        if not len(train) or not len(test):
-            raise InputError(
-                f"attributes: no picture of {self.faces.name} left to "
-                f"{'score' if len(train) else 'train'} on; check that they are whole"
-            )
-        hash_of = dict(zip(pictures.indices.tolist(), pictures.hashes, strict=True))
-        copies = np.array([hash_of[i].hex() for i in features.records[train].tolist()])
-        kind = self.labels["gender"] * len(RACES) + self.labels["race"]
-        validation = stratified_group_split(
-            kind[features.records[train]], copies, VALIDATION_SHARE, self.seed
-        )
-        return train, test, validation
+    def _validation(self, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        return stratified_group_split(self._kinds[train], groups, self.validation_share, self.seed)
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
-        train, test, validation = self.rows(features, pictures)
-        values = features.values[torch.from_numpy(train)]
-        asked = features.values[torch.from_numpy(test)]
+        rows = self.rows(features, pictures)
+        values = features.values[torch.from_numpy(rows.train)]
+        asked = features.values[torch.from_numpy(rows.test)]
         of = {
-            name: (labels[features.records[train]], labels[features.records[test]])
+            name: (labels[features.records[rows.train]], labels[features.records[rows.test]])
             for name, labels in self.labels.items()
         }
-        weights = row_weights(len(test), self.replicates, self.seed)
-        keys = (self.faces.records[i].key for i in features.records[test])
-        sample = sample_of(keys, self.replicates, self.seed)
-        note = f"trained on {len(train):,} pictures"
-
-        known, ages = of["age"]
-        ridge = RidgeProbe(device=self.device).fit(
-            values, torch.from_numpy(known)[:, None], validation
-        )
-        errors = np.abs(ridge(asked)[:, 0].cpu().numpy() - ages)
-        on_validation = {"MAE": round(ridge.validation_error[ridge.l2], 4)}
-        figures = [
-            Figure(
-                "MAE age",
-                float(errors.mean()),
-                "years",
-                False,
-                len(test),
-                sample,
-                weights @ errors.astype(np.float32) / len(test),
-                {"l2": ridge.l2, "validation": on_validation},
-                ridge.at_grid_edge,
-                note,
-                "ridge regression",
+        weights, sample = self.bootstrap(features.records[rows.test])
+        note = f"trained on {len(rows.train):,} pictures"
+        figures: list[Figure] = []
+        for name, (known, targets) in of.items():
+            if name in CLASSES:
+                predictor = LogisticProbe(device=self.device).fit(
+                    values, torch.from_numpy(known), rows.validation
+                )
+                predicted = predictor(asked).argmax(dim=1).cpu().numpy()
+                chosen = how_chosen(predictor)
+                figures += class_figures(chosen, targets, predicted, weights, sample, note, name)
+                continue
+            ridge = RidgeProbe(device=self.device).fit(
+                values, torch.from_numpy(known)[:, None], rows.validation
             )
-        ]
-        for name in CLASSES:
-            known, targets = of[name]
-            predictor = LogisticProbe(device=self.device).fit(
-                values, torch.from_numpy(known), validation
+            errors = np.abs(ridge(asked)[:, 0].cpu().numpy() - targets)
+            figures.append(
+                Figure(
+                    f"MAE {name}",
+                    float(errors.mean()),
+                    "years",
+                    False,
+                    len(targets),
+                    sample,
+                    weights @ errors.astype(np.float32) / weights.sum(axis=1),
+                    {
+                        "l2": ridge.l2,
+                        "validation": {"MAE": round(ridge.validation_error[ridge.l2], 4)},
+                    },
+                    ridge.at_grid_edge,
+                    note,
+                    "ridge regression",
+                )
             )
-            predicted = predictor(asked).argmax(dim=1).cpu().numpy()
-            figures += class_figures(predictor, targets, predicted, weights, sample, note, name)
         return figures

@@ -1,19 +1,139 @@
-"""Figures that classification tasks share."""
+"""Classification of single pictures by a linear classifier, and the figures of such tasks."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from sklearn.metrics import accuracy_score, recall_score
 
-from linear_probe.probes.logistic import LogisticPredictor
-from linear_probe.tasks.task import Figure, percentage
+from linear_probe.features import Features, Pictures
+from linear_probe.near_copies import SIMILAR
+from linear_probe.probes.knn import NEIGHBOURS, knn_classes
+from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
+from linear_probe.splits import stratified_group_split
+from linear_probe.tasks.labelled import LabelTask, Rows, check_classes
+from linear_probe.tasks.task import Figure, carries, percentage
+from ssl_faces.data import FaceSet
+
+
+class Classes(LabelTask):
+    """Accuracy and mean class recall of multinomial logistic regression, and kNN's accuracy.
+
+    The classes are those of a user's own folders; see `Expression` for expressions.
+    """
+
+    name = "classes"
+    probe = "logistic regression"
+    needs = "pictures in a folder for each class"
+    baseline_side = 48
+    validation_share = 0.1
+    label: ClassVar[str] = "category"
+
+    @classmethod
+    def serves(cls, faces: FaceSet) -> bool:
+        return carries(faces, cls.label)
+
+    def _prepare(self) -> None:
+        self._split([self.label])
+        self.class_names = self.faces.class_names[self.label]
+        self.labels = np.array([record.labels.get(self.label, -1) for record in self.faces.records])
+        self._draw(self.labels)
+        self.protocol = (
+            "multinomial logistic regression on frozen features, standardised; L2 chosen by "
+            f"accuracy on {self.validation_share:.0%} of the training part (stratified, copies of "
+            "a picture and pictures of a person together), then fitted on all of it; kNN: "
+            f"{NEIGHBOURS} neighbours by cosine of standardised features"
+        )
+        if self.folds is not None:
+            self.protocol += (
+                "; each fold is predicted by what the others teach, and figures are of all "
+                "predictions together; intervals by bootstrap over people"
+            )
+
+    def _check(self, train: np.ndarray, test: np.ndarray) -> None:
+        what = {"category": "class"}.get(self.label, self.label)
+        check_classes(self.name, what, self.class_names, self.labels[train], self.labels[test])
+
+    def _validation(self, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        return stratified_group_split(self.labels[train], groups, self.validation_share, self.seed)
+
+    def fit(self, features: Features, rows: Rows) -> LogisticPredictor:
+        """The probe fitted on the training rows; sees neither features nor labels of others."""
+        targets = torch.from_numpy(self.labels[features.records[rows.train]])
+        probe = LogisticProbe(device=self.device)
+        return probe.fit(features.values[torch.from_numpy(rows.train)], targets, rows.validation)
+
+    def score(self, features: Features, pictures: Pictures) -> list[Figure]:
+        turns = self.turns(features, pictures)
+        predictors, predictions, votes = [], [], []
+        for rows in turns:
+            predictor = self.fit(features, rows)
+            logits = predictor(features.values[torch.from_numpy(rows.test)])
+            predictors.append(predictor)
+            predictions.append(logits.argmax(dim=1).cpu().numpy())
+            votes.append(self._neighbours_vote(features, rows))
+        tested = np.concatenate([rows.test for rows in turns])
+        predicted, neighbours = np.concatenate(predictions), np.concatenate(votes)
+        targets = self.labels[features.records[tested]]
+        weights, sample = self.bootstrap(features.records[tested])
+        own = ~np.concatenate([self._near_copies(features, rows) for rows in turns])
+        note = self._note(turns, targets, own)
+
+        chosen = how_chosen(*predictors)
+        correct = (predicted == targets).astype(np.float32)
+        near = (neighbours == targets).astype(np.float32)
+        drawn = weights.sum(axis=1)
+        figures = class_figures(chosen, targets, predicted, weights, sample, note)
+        knn = percentage(
+            *("kNN accuracy", near.mean(), weights @ near / drawn, len(targets), sample),
+            hyperparameters={"neighbours": NEIGHBOURS},
+            note=note,
+            probe="kNN",
+        )
+        if own.all() or not own.any():
+            return [*figures, knn]
+        with np.errstate(invalid="ignore"):
+            replicates = weights[:, own] @ correct[own] / weights[:, own].sum(axis=1)
+        unseen = percentage(
+            *("accuracy, no copies", correct[own].mean(), replicates, int(own.sum()), sample),
+            **chosen,
+            note=note,
+        )
+        return [*figures, unseen, knn]
+
+    def _note(self, turns: list[Rows], targets: np.ndarray, own: np.ndarray) -> str:
+        copies = sum(rows.copies for rows in turns)
+        if self.folds is None:
+            note = f"trained on {len(turns[0].train):,} pictures"
+        else:
+            note = f"{len(targets):,} pictures in {len(turns)} folds"
+        note += f"; {copies} training pictures left out as exact copies of test pictures"
+        present = np.unique(targets)
+        absent = [name for i, name in enumerate(self.class_names) if i not in present]
+        if absent:
+            note += f"; no test picture of {', '.join(absent)}"
+        if not own.all():
+            note += (
+                f"; {(~own).sum():,} test pictures have a near-copy in the training part (HOG "
+                f"cosine of {SIMILAR} or more): 'no copies' is without them"
+            )
+        return note
+
+    def _near_copies(self, features: Features, rows: Rows) -> np.ndarray:
+        """bool [M]: test rows whose picture has a near-copy in the training part."""
+        return np.zeros(len(rows.test), dtype=bool)
+
+    def _neighbours_vote(self, features: Features, rows: Rows) -> np.ndarray:
+        train, test = (features.values[torch.from_numpy(part)] for part in (rows.train, rows.test))
+        targets = torch.from_numpy(self.labels[features.records[rows.train]])
+        return knn_classes(train, targets, test, device=self.device).numpy()
 
 
 def class_figures(
-    predictor: LogisticPredictor,
+    chosen: dict[str, Any],
     targets: np.ndarray,
     predicted: np.ndarray,
     weights: np.ndarray,
@@ -24,7 +144,7 @@ def class_figures(
     """Accuracy, and the mean of the recalls of those classes that the test part has.
 
     Args:
-        predictor: the probe that predicted.
+        chosen: `how_chosen` of the probe that predicted.
         targets: int [N].
         predicted: int [N].
         weights: [B, N], the bootstrap's draws.
@@ -41,26 +161,28 @@ def class_figures(
         recalls = weights @ (is_class * correct[:, None]) / (weights @ is_class)
         mean_recalls = np.nanmean(recalls, axis=1)
     mean_recall = recall_score(targets, predicted, labels=present, average="macro", zero_division=0)
+    accuracies = weights @ correct / weights.sum(axis=1)
     return [
         percentage(
             *(f"{of} {metric}".strip(), value, replicates, len(targets), sample),
-            **how_chosen(predictor),
+            **chosen,
             note=note,
         )
         for metric, value, replicates in (
-            ("accuracy", accuracy_score(targets, predicted), weights @ correct / len(targets)),
+            ("accuracy", accuracy_score(targets, predicted), accuracies),
             ("mean class recall", mean_recall, mean_recalls),
         )
     ]
 
 
-def how_chosen(predictor: LogisticPredictor) -> dict[str, Any]:
-    """Fields of a figure that say which L2 was chosen, and by what."""
-    on_validation = 100 * predictor.validation_accuracy[predictor.l2]
+def how_chosen(*predictors: LogisticPredictor) -> dict[str, Any]:
+    """Fields of a figure that say which L2 was chosen, and by what; of all folds, if several."""
+    on_validation = [100 * p.validation_accuracy[p.l2] for p in predictors]
+    values = [p.l2 for p in predictors]
     return {
         "hyperparameters": {
-            "l2": predictor.l2,
-            "validation": {"accuracy": round(on_validation, 4)},
+            "l2": values[0] if len(values) == 1 else values,
+            "validation": {"accuracy": round(float(np.mean(on_validation)), 4)},
         },
-        "at_grid_edge": predictor.at_grid_edge,
+        "at_grid_edge": any(p.at_grid_edge for p in predictors),
     }

@@ -1,183 +1,32 @@
-"""Expression: FER-2013 `Training` to `PublicTest`, seven classes, a linear classifier.
+"""Expression: seven classes, a linear classifier, on every set of expressions that is there.
 
-Source of the data and the split: Goodfellow et al., "Challenges in Representation Learning",
-ICML 2013 workshop.
+FER-2013 `Training` to `PublicTest` (Goodfellow et al., "Challenges in Representation Learning",
+ICML 2013 workshop), RAF-DB and AffectNet by their owners' splits, CK+ by folds of people, folders
+of expressions, rendered faces by person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
-import torch
 
-from linear_probe.features import Features, Pictures
-from linear_probe.intervals import row_weights
-from linear_probe.near_copies import SIMILAR, has_near_copy
-from linear_probe.probes.knn import NEIGHBOURS, knn_classes
-from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
-from linear_probe.splits import stratified_group_split
-from linear_probe.tasks.classification import class_figures, how_chosen
-from linear_probe.tasks.task import (
-    Figure,
-    MissingData,
-    Task,
-    find,
-    in_test_part,
-    percentage,
-    sample_of,
-)
-from ssl_faces import InputError
-from ssl_faces.data import EXPRESSIONS, FaceSet
-
-VALIDATION_SHARE = 0.1
+from linear_probe.features import Features
+from linear_probe.near_copies import has_near_copy
+from linear_probe.tasks.classification import Classes
+from linear_probe.tasks.labelled import Rows
 
 
-@dataclass(frozen=True)
-class ExpressionRows:
-    """Rows of the features by what they are used for.
-
-    Attributes:
-        train: int [N], rows to fit on.
-        test: int [M], rows to score on.
-        validation: bool [N], which of `train` choose the L2.
-        copies: training pictures left out because a test picture is the same, byte for byte.
-    """
-
-    train: np.ndarray
-    test: np.ndarray
-    validation: np.ndarray
-    copies: int
-
-
-class Expression(Task):
+class Expression(Classes):
     """Accuracy and mean class recall of multinomial logistic regression, and kNN's accuracy."""
 
     name = "expression"
-    probe = "logistic regression"
-    baseline_side = 48
+    needs = "FER-2013, RAF-DB, AffectNet, CK+ or folders of expressions"
+    label = "expression"
 
-    def _choose(self, face_sets: Sequence[FaceSet]) -> None:
-        faces = find(face_sets, ["fer2013", "rendered"])
-        if faces is None:
-            raise MissingData("expression needs FER-2013, which is not there")
-        self.faces = faces
+    def _prepare(self) -> None:
         self._found: dict[tuple[bytes, bytes], np.ndarray] = {}
-        self.indices = np.arange(len(faces))
-        self.is_test = in_test_part(faces)
-        self.labels = np.array([record.labels["expression"] for record in faces.records])
-        if not self.is_test.any() or self.is_test.all():
-            raise InputError(
-                f"expression: {faces.name} has no {'training' if self.is_test.all() else 'test'} "
-                "pictures; unpack both of its parts"
-            )
-        if faces.name == "fer2013":
-            # By the names that this copy has: Kaggle's `test` is not the owner's PublicTest.
-            usages = [record.key.partition("/")[0] for record in faces.records]
-            train, test = (
-                "+".join(
-                    sorted({u for u, t in zip(usages, self.is_test, strict=True) if t == side})
-                )
-                for side in (False, True)
-            )
-            self.data_set, self.split = "FER-2013", f"{train} -> {test}"
-        else:
-            self.data_set, self.split = "rendered faces", "by person"
-        training = np.flatnonzero(~self.is_test)
-        if self.max_train is not None and self.max_train < len(training):
-            drawn = np.random.default_rng(self.seed).permutation(training)[: self.max_train]
-            self.indices = np.sort(np.concatenate([drawn, np.flatnonzero(self.is_test)]))
-            self.split += f", {self.max_train:,} training pictures"
-        self.protocol = (
-            "multinomial logistic regression on frozen features, standardised; L2 chosen by "
-            f"accuracy on {VALIDATION_SHARE:.0%} of the training part (stratified, copies of a "
-            "picture and pictures of a person together), then fitted on all of it; kNN: "
-            f"{NEIGHBOURS} neighbours by cosine of standardised features"
-        )
+        super()._prepare()
 
-    def rows(self, features: Features, pictures: Pictures) -> ExpressionRows:
-        """Sort the rows of the features.
-
-        Raises:
-            InputError: no picture left to train or to score on.
-        """
-        hash_of = dict(zip(pictures.indices.tolist(), pictures.hashes, strict=True))
-        hashes = np.array([hash_of[i].hex() for i in features.records.tolist()])
-        is_test = self.is_test[features.records]
-        copy = ~is_test & np.isin(hashes, hashes[is_test])
-        # Other tasks may have had features of more pictures made than this one wants.
-        wanted = np.isin(features.records, self.indices)
-        train = np.flatnonzero(wanted & ~is_test & ~copy)
-        test = np.flatnonzero(wanted & is_test)
-        if not len(train) or not len(test):
-            raise InputError(
-                f"expression: no picture of {self.faces.name} left to "
-                f"{'score' if len(train) else 'train'} on; check that they are whole"
-            )
-        people = [self.faces.records[i].person for i in features.records[train]]
-        groups = np.array(
-            [person or content for person, content in zip(people, hashes[train], strict=True)]
-        )
-        validation = stratified_group_split(
-            self.labels[features.records[train]], groups, VALIDATION_SHARE, self.seed
-        )
-        return ExpressionRows(train, test, validation, int(copy.sum()))
-
-    def fit(self, features: Features, rows: ExpressionRows) -> LogisticPredictor:
-        """The probe fitted on the training rows; sees neither features nor labels of others."""
-        targets = torch.from_numpy(self.labels[features.records[rows.train]])
-        probe = LogisticProbe(device=self.device)
-        return probe.fit(features.values[torch.from_numpy(rows.train)], targets, rows.validation)
-
-    def score(self, features: Features, pictures: Pictures) -> list[Figure]:
-        rows = self.rows(features, pictures)
-        predictor = self.fit(features, rows)
-        targets = self.labels[features.records[rows.test]]
-        logits = predictor(features.values[torch.from_numpy(rows.test)])
-        predicted = logits.argmax(dim=1).cpu().numpy()
-
-        correct = (predicted == targets).astype(np.float32)
-        present = np.unique(targets)
-        weights = row_weights(len(targets), self.replicates, self.seed)
-
-        note = (
-            f"trained on {len(rows.train):,} pictures; {rows.copies} training pictures left out "
-            "as exact copies of test pictures"
-        )
-        absent = [name for i, name in enumerate(EXPRESSIONS) if i not in present]
-        if absent:
-            note += f"; no test picture of {', '.join(absent)}"
-        keys = (self.faces.records[i].key for i in features.records[rows.test])
-        sample = sample_of(keys, self.replicates, self.seed)
-        neighbours = self._neighbours_vote(features, rows)
-        near = (neighbours == targets).astype(np.float32)
-        own = ~self._near_copies(features, rows)
-        if not own.all():
-            note += (
-                f"; {(~own).sum():,} test pictures have a near-copy in the training part (HOG "
-                f"cosine of {SIMILAR} or more): 'no copies' is without them"
-            )
-        figures = class_figures(predictor, targets, predicted, weights, sample, note)
-        knn = percentage(
-            *("kNN accuracy", near.mean(), weights @ near / len(targets), len(targets), sample),
-            hyperparameters={"neighbours": NEIGHBOURS},
-            note=note,
-            probe="kNN",
-        )
-        if own.all() or not own.any():
-            return [*figures, knn]
-        with np.errstate(invalid="ignore"):
-            replicates = weights[:, own] @ correct[own] / weights[:, own].sum(axis=1)
-        unseen = percentage(
-            *("accuracy, no copies", correct[own].mean(), replicates, int(own.sum()), sample),
-            **how_chosen(predictor),
-            note=note,
-        )
-        return [*figures, unseen, knn]
-
-    def _near_copies(self, features: Features, rows: ExpressionRows) -> np.ndarray:
-        """bool [M]: test rows whose picture has a near-copy in the training part."""
+    def _near_copies(self, features: Features, rows: Rows) -> np.ndarray:
         train, test = (features.records[part] for part in (rows.train, rows.test))
         if self.faces.name != "fer2013":
             # Only there copies are known of; rendered faces are all alike to HOG.
@@ -187,8 +36,3 @@ class Expression(Task):
         if known not in self._found:
             self._found = {known: has_near_copy(self.faces, train, test)}
         return self._found[known]
-
-    def _neighbours_vote(self, features: Features, rows: ExpressionRows) -> np.ndarray:
-        train, test = (features.values[torch.from_numpy(part)] for part in (rows.train, rows.test))
-        targets = torch.from_numpy(self.labels[features.records[rows.train]])
-        return knn_classes(train, targets, test, device=self.device).numpy()

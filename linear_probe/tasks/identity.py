@@ -1,4 +1,4 @@
-"""Identity: are two pictures of one person? LFW's pairs, by cosine similarity.
+"""Identity: are two pictures of one person? Pairs of LFW, CPLFW or others, by cosine similarity.
 
 Source of the protocol: Huang et al., "Labeled Faces in the Wild", Univ. of Massachusetts TR 07-49,
 2007 (view 2): folds of pairs that share no person; each fold is decided by what the others teach.
@@ -14,12 +14,15 @@ from sklearn.metrics import accuracy_score
 from linear_probe.features import Features, Pictures
 from linear_probe.intervals import stratum_weights
 from linear_probe.probes.verification import pair_similarities, verify, weighted_rates
-from linear_probe.tasks.task import Figure, MissingData, Task, find, percentage, sample_of
+from linear_probe.tasks.task import Figure, Task, find, percentage, sample_of
 from ssl_faces import InputError
 from ssl_faces.data import FacePair, FaceSet
 
 OFFICIAL = (6000, 10)
 """Pairs and folds of LFW's view 2."""
+
+MOST_MISSING = 0.2
+"""Share of pairs without both pictures from which no figure is told."""
 
 FALSE_ACCEPT = 0.01
 """Rate of different pairs taken for the same at which true accepts are told."""
@@ -30,37 +33,56 @@ class Identity(Task):
 
     name = "identity"
     probe = "cosine similarity"
+    needs = "LFW, CPLFW or other pairs"
     baseline_side = 64
 
     pairs: list[FacePair]
 
-    def _choose(self, face_sets: Sequence[FaceSet]) -> None:
-        faces = find(face_sets, ["lfw", "rendered"])
-        if faces is None:
-            raise MissingData("identity needs LFW, which is not there")
-        self.faces = faces
-        self.pairs = list(getattr(faces, "pairs", []))
-        if not self.pairs:
-            raise MissingData(
-                "identity needs pairs of LFW pictures, and LFW's pairs.txt is not there"
-                if faces.name == "lfw"
-                else "identity needs pairs, and there are too few rendered people for them"
-            )
+    @classmethod
+    def serves(cls, faces: FaceSet) -> bool:
+        return bool(getattr(faces, "pairs", []))
+
+    @classmethod
+    def _missing(cls, face_sets: Sequence[FaceSet]) -> str:
+        if find(face_sets, ["lfw"]) is not None:
+            return "identity needs pairs of LFW pictures, and LFW's pairs.txt is not there"
+        return super()._missing(face_sets)
+
+    def _prepare(self) -> None:
+        self.pairs = list(getattr(self.faces, "pairs", []))
+        self.missing = len(getattr(self.faces, "missing_pairs", []))
+        self._refuse_many_missing(self.missing)
         folds = len({pair.fold for pair in self.pairs})
         if folds < 2:
             raise InputError(
-                f"identity: the pairs of {faces.name} are one fold, which leaves none to choose "
-                "the threshold on; give the official pairs.txt with its folds"
+                f"identity: the pairs of {self.faces.name} are one fold, which leaves none to "
+                "choose the threshold on; give the official pairs.txt with its folds"
             )
-        self._number = {record.key: i for i, record in enumerate(faces.records)}
+        self._number = {record.key: i for i, record in enumerate(self.faces.records)}
         named = {self._number[key] for p in self.pairs for key in (p.first, p.second)}
         self.indices = np.array(sorted(named))
-        self.data_set = "LFW" if faces.name == "lfw" else "rendered faces"
         self.split = f"pairs in {folds} folds"
         self.protocol = (
             "cosine similarity of frozen features, less the mean of the other folds' pictures; "
             "threshold chosen on the other folds; intervals by bootstrap over pairs within folds"
         )
+
+    def _refuse_many_missing(self, missing: int) -> None:
+        total = len(self.pairs) + self.missing
+        if missing > MOST_MISSING * total:
+            raise InputError(
+                f"identity: {missing:,} of {total:,} pairs of {self.faces.title} lack a picture, "
+                f"more than {MOST_MISSING:.0%}, so that a figure would be of other pairs than it "
+                f"says; add the pictures{self._example()}"
+            )
+
+    def _example(self) -> str:
+        present = {record.key for record in self.faces.records}
+        for pair in getattr(self.faces, "missing_pairs", []):
+            for key in (pair.first, pair.second):
+                if key not in present:
+                    return f", such as {key}"
+        return " that can't be decoded"
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         row_of = {record: row for row, record in enumerate(features.records.tolist())}
@@ -71,6 +93,8 @@ class Identity(Task):
                 rows.append([row_of[number] for number in numbers])
                 same_of.append(pair.same)
                 fold_of.append(pair.fold)
+        left_out = len(self.pairs) - len(rows) + self.missing
+        self._refuse_many_missing(left_out)
         same, folds = np.array(same_of, dtype=bool), np.array(fold_of, dtype=np.int64)
         if len(np.unique(folds)) < 2 or same.all() or not same.any():
             raise InputError(
@@ -85,7 +109,6 @@ class Identity(Task):
         weights = stratum_weights(2 * folds + same, self.replicates, self.seed)
         once = np.ones((1, len(same)), dtype=weights.dtype)
         rates = weighted_rates(similarities, same, np.concatenate([once, weights]), [FALSE_ACCEPT])
-        left_out = len(self.pairs) - len(rows) + len(getattr(self.faces, "missing_pairs", []))
         note = f"{left_out} pairs left out for want of a picture"
         if self.faces.name == "lfw" and (len(rows), len(np.unique(folds))) != OFFICIAL:
             note += (

@@ -1,156 +1,71 @@
 """Head pose: yaw, pitch and roll by ridge regression, people of the test unseen in training.
 
 On the YouTube keypoints the pose is landmark-derived: a generic head fitted to six landmarks, not
-a measurement.
+a measurement. 300W-LP teaches what AFLW2000-3D tests (Ruiz, Chong and Rehg, "Fine-Grained Head Pose
+Estimation Without Keypoints", CVPR 2018 workshops); BIWI is split by recording.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
-from sklearn.metrics import mean_absolute_error
-from sklearn.model_selection import GroupShuffleSplit
 
-from linear_probe.features import Features, Pictures
-from linear_probe.intervals import cluster_weights
-from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
-from linear_probe.tasks.task import (
-    Figure,
-    MissingData,
-    Reference,
-    Task,
-    find,
-    in_test_part,
-    people_of,
-    sample_of,
-)
-from ssl_faces import InputError
-from ssl_faces.data import FaceSet
+from linear_probe.tasks.regression import Metric, Regression
+from linear_probe.tasks.task import carries, find
+from ssl_faces.data import FaceSet, JoinedFaces
 
 ANGLES = ("yaw", "pitch", "roll")
-VALIDATION_SHARE = 0.2
+
+_TRUTH = {
+    "youtube_keypoints": "landmark-derived pose",
+    "rendered": "exact pose",
+    "300w_lp-aflw2000": "pose of a 3D face model fitted to the picture, pitch above 0 looks down",
+    "biwi": "pose measured by depth, pitch above 0 looks down",
+}
 
 
-@dataclass(frozen=True)
-class PoseRows:
-    """Rows of the features by what they are used for.
-
-    Attributes:
-        train: int [N], rows to fit on.
-        test: int [M], rows to score on.
-        validation: bool [N], which of `train` choose the L2; no person is on both sides.
-    """
-
-    train: np.ndarray
-    test: np.ndarray
-    validation: np.ndarray
-
-
-class Pose(Task):
+class Pose(Regression):
     """Mean absolute error of each angle, in degrees, of ridge regression."""
 
     name = "pose"
-    probe = "ridge regression"
-    baseline_side = 32
+    needs = "the YouTube keypoints, 300W-LP with AFLW2000-3D, or BIWI"
+    names = ANGLES
 
-    def _choose(self, face_sets: Sequence[FaceSet]) -> None:
-        faces = find(face_sets, ["youtube_keypoints", "rendered"])
-        if faces is None:
-            raise MissingData("pose needs the YouTube keypoints, which are not there")
-        self.faces = faces
-        self.indices = np.arange(len(faces))
-        self.is_test = in_test_part(faces)
-        if not self.is_test.any() or self.is_test.all():
-            raise InputError(
-                f"pose: all people of {faces.name} fall on one side of the split; give more people"
-            )
-        self.poses = torch.stack([record.labels["pose"] for record in faces.records]).numpy()
-        if faces.name == "youtube_keypoints":
-            self.data_set, truth = "YouTube keypoints", "landmark-derived pose"
-        else:
-            self.data_set, truth = "rendered faces", "exact pose"
-        self.split = "by person"
+    @classmethod
+    def serves(cls, faces: FaceSet) -> bool:
+        return carries(faces, "pose")
+
+    @classmethod
+    def serving(cls, face_sets: Sequence[FaceSet]) -> list[FaceSet]:
+        train, test = (find(face_sets, [name]) for name in ("300w_lp", "aflw2000"))
+        # By itself AFLW2000-3D has nothing to learn from.
+        found = [faces for faces in super().serving(face_sets) if faces is not test]
+        if train is not None and test is not None:
+            split = f"{train.title} -> {test.title}"
+            found.append(JoinedFaces(train, test, "300w_lp-aflw2000", test.title, split))
+        return found
+
+    def _prepare(self) -> None:
+        self._split(["pose"])
+        nothing = np.full(len(ANGLES), np.nan, dtype=np.float32)
+        self.targets = np.stack(
+            [np.asarray(r.labels.get("pose", nothing), np.float32) for r in self.faces.records]
+        )
+        by_person = any(
+            self.faces.records[i].person for i in self.indices[self.is_test[self.indices]]
+        )
+        truth = _TRUTH.get(self.faces.name, "pose as given")
         self.protocol = (
             f"{truth}; ridge regression on frozen features, standardised; L2 chosen by mean "
-            f"absolute error on {VALIDATION_SHARE:.0%} of the training people, then fitted on all "
-            "of them; intervals by bootstrap over people"
+            f"absolute error on {self.validation_share:.0%} of the training people, then fitted on "
+            f"all of them; intervals by bootstrap over {'people' if by_person else 'pictures'}"
         )
 
-    def rows(self, features: Features) -> PoseRows:
-        """Sort the rows of the features.
-
-        Raises:
-            InputError: too few people left.
-        """
-        is_test = self.is_test[features.records]
-        train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-        people = people_of(self.faces, features.records[train])
-        if len(np.unique(people)) < 2 or not len(test):
-            raise InputError(
-                f"pose: {self.faces.name} has pictures of {len(np.unique(people))} people to train "
-                f"on and {len(test)} pictures to score on; give at least 2 people and 1 picture"
-            )
-        splitter = GroupShuffleSplit(1, test_size=VALIDATION_SHARE, random_state=self.seed)
-        _, chosen = next(splitter.split(train, groups=people))
-        validation = np.zeros(len(train), dtype=bool)
-        validation[chosen] = True
-        return PoseRows(train, test, validation)
-
-    def fit(self, features: Features, rows: PoseRows) -> RidgePredictor:
-        """The probe fitted on the training rows; sees neither features nor labels of others."""
-        targets = torch.from_numpy(self.poses[features.records[rows.train]])
-        probe = RidgeProbe(device=self.device)
-        return probe.fit(features.values[torch.from_numpy(rows.train)], targets, rows.validation)
-
-    def score(self, features: Features, pictures: Pictures) -> list[Figure]:
-        rows = self.rows(features)
-        predictor = self.fit(features, rows)
-        predicted = predictor(features.values[torch.from_numpy(rows.test)]).cpu().numpy()
-        on_validation = predictor.validation_error[predictor.l2]
-        chosen = {"l2": predictor.l2, "validation": {"MAE": round(on_validation, 4)}}
-        return self._figures(features, rows, predicted, chosen, predictor.at_grid_edge)
-
-    def references(self, features: Features, pictures: Pictures) -> list[Reference]:
-        """What predicting the training part's mean pose for every picture comes to."""
-        rows = self.rows(features)
-        mean = self.poses[features.records[rows.train]].mean(axis=0)
-        predicted = np.broadcast_to(mean, (len(rows.test), len(ANGLES)))
-        figures = self._figures(features, rows, predicted, {}, False)
-        return [Reference("predict the mean", "none", figures)]
-
-    def _figures(
-        self,
-        features: Features,
-        rows: PoseRows,
-        predicted: np.ndarray,
-        hyperparameters: dict[str, Any],
-        at_grid_edge: bool,
-    ) -> list[Figure]:
-        records = features.records[rows.test]
-        targets = self.poses[records]
-        values = mean_absolute_error(targets, predicted, multioutput="raw_values")
-        people = people_of(self.faces, records)
-        weights = cluster_weights(people, self.replicates, self.seed)
-        replicates = weights @ np.abs(predicted - targets) / weights.sum(axis=1, keepdims=True)
-        note = f"trained on {len(rows.train):,} pictures; scored on {len(np.unique(people))} people"
-        drawn = (f"{self.faces.records[i].key} {p}" for i, p in zip(records, people, strict=True))
-        sample = sample_of(drawn, self.replicates, self.seed)
+    def _metrics(
+        self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
+    ) -> list[Metric]:
+        errors = weights @ np.abs(predicted - targets) / weights.sum(axis=1, keepdims=True)
         return [
-            Figure(
-                f"MAE {angle}",
-                float(values[i]),
-                "degrees",
-                False,
-                len(targets),
-                sample,
-                replicates[:, i],
-                hyperparameters,
-                at_grid_edge,
-                note,
-            )
-            for i, angle in enumerate(ANGLES)
+            Metric(f"MAE {angle}", "degrees", False, errors[:, i]) for i, angle in enumerate(ANGLES)
         ]

@@ -108,6 +108,8 @@ class Task(ABC):
 
     name: ClassVar[str]
     probe: ClassVar[str]
+    needs: ClassVar[str]
+    """What is not there where no face set serves, in words."""
     baseline_side: ClassVar[int]
     """Side of the grey pictures of the baselines (`linear_probe.baselines`)."""
 
@@ -129,11 +131,30 @@ class Task(ABC):
         self.replicates = replicates
         self.device = device
         self.max_train = max_train
-        self._choose(face_sets)
+        served = self.serving(face_sets)
+        if not served:
+            raise MissingData(self._missing(face_sets))
+        self.faces = served[0]
+        self.data_set = self.faces.title
+        self._prepare()
+
+    @classmethod
+    def serving(cls, face_sets: Sequence[FaceSet]) -> list[FaceSet]:
+        """The face sets that the task can be scored on, each by itself."""
+        return [faces for faces in face_sets if cls.serves(faces)]
+
+    @classmethod
+    @abstractmethod
+    def serves(cls, faces: FaceSet) -> bool:
+        """Whether the set has the labels, and a part to score on."""
+
+    @classmethod
+    def _missing(cls, face_sets: Sequence[FaceSet]) -> str:
+        return f"{cls.name} needs {cls.needs}, none of which is there"
 
     @abstractmethod
-    def _choose(self, face_sets: Sequence[FaceSet]) -> None:
-        """Set the attributes from the face set that serves."""
+    def _prepare(self) -> None:
+        """Set the other attributes from `faces`."""
 
     @abstractmethod
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
@@ -147,6 +168,13 @@ class Task(ABC):
     def references(self, features: Features, pictures: Pictures) -> list[Reference]:
         """Rows that need no features, on the same pictures as `features`."""
         return []
+
+
+def carries(faces: FaceSet, *labels: str) -> bool:
+    """Whether probes score on the set, and some of its pictures have all of these labels."""
+    return faces.has_test_part and any(
+        all(label in record.labels for label in labels) for record in faces.records
+    )
 
 
 def find(face_sets: Sequence[FaceSet], names: Sequence[str]) -> FaceSet | None:

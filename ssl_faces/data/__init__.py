@@ -1,5 +1,11 @@
 """Faces in: face sets on their owners' layouts, decoded one at a time to face samples."""
 
+from ssl_faces.data.affectnet import AffectNet
+from ssl_faces.data.aflw2000 import AFLW2000
+from ssl_faces.data.biwi import Biwi
+from ssl_faces.data.ckplus import CKPlus
+from ssl_faces.data.class_folders import ClassFolders
+from ssl_faces.data.cplfw import CPLFW
 from ssl_faces.data.discover import default_data_root, find_face_sets
 from ssl_faces.data.faces import (
     EXPRESSIONS,
@@ -14,23 +20,35 @@ from ssl_faces.data.faces import (
 )
 from ssl_faces.data.fer2013 import Fer2013
 from ssl_faces.data.folder import PictureFolder
+from ssl_faces.data.joined import JoinedFaces
 from ssl_faces.data.lfw import LFW
 from ssl_faces.data.pictures import PICTURE_SUFFIXES, BadPicture, decode_picture
+from ssl_faces.data.rafdb import RafDb
 from ssl_faces.data.utkface import UTKFace
+from ssl_faces.data.w300lp import W300LP
 from ssl_faces.data.youtube_keypoints import YouTubeKeypoints
 
 __all__ = [
+    "AFLW2000",
+    "CPLFW",
     "EXPRESSIONS",
     "LFW",
     "PICTURE_SUFFIXES",
+    "W300LP",
+    "AffectNet",
     "BadPicture",
+    "Biwi",
+    "CKPlus",
+    "ClassFolders",
     "FacePair",
     "FaceRecord",
     "FaceSample",
     "FaceSet",
     "Fer2013",
+    "JoinedFaces",
     "Part",
     "PictureFolder",
+    "RafDb",
     "Skipped",
     "UTKFace",
     "YouTubeKeypoints",

@@ -8,6 +8,13 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+from ssl_faces.data import affectnet, aflw2000, biwi, ckplus, class_folders, cplfw, rafdb, w300lp
+from ssl_faces.data.affectnet import AffectNet
+from ssl_faces.data.aflw2000 import AFLW2000
+from ssl_faces.data.biwi import Biwi
+from ssl_faces.data.ckplus import CKPlus
+from ssl_faces.data.class_folders import ClassFolders
+from ssl_faces.data.cplfw import CPLFW
 from ssl_faces.data.faces import FaceSet, Part
 from ssl_faces.data.fer2013 import Fer2013, expression_of
 from ssl_faces.data.folder import (
@@ -19,7 +26,9 @@ from ssl_faces.data.folder import (
     subfolders,
 )
 from ssl_faces.data.lfw import LFW, folder_of_people
+from ssl_faces.data.rafdb import RafDb
 from ssl_faces.data.utkface import UTKFace, labels_of
+from ssl_faces.data.w300lp import W300LP
 from ssl_faces.data.youtube_keypoints import YouTubeKeypoints
 from ssl_faces.errors import InputError
 
@@ -40,7 +49,9 @@ def default_data_root() -> Path:
 def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
     """The face sets that lie in `root`, up to two folders deep, or that `root` itself is.
 
-    FER-2013, LFW, UTKFace and YouTube keypoints are told by what a folder holds, not by its name.
+    They are told by what a folder holds, not by its name: FER-2013, RAF-DB, AffectNet, CK+,
+    folders of expressions; LFW, CPLFW; UTKFace; YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI.
+    Sets that are all test are listed for the part `train` too, empty: what they hold out counts.
     A root with none of them but with pictures is one `PictureFolder`, of part `all` since nothing
     scores on it; asked for `test`, it gives an empty list. Pictures beside a recognised data set
     are left out, with a warning in the log that names their folder.
@@ -56,7 +67,8 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
     if found:
         places: dict[type[FaceSet], Path] = {}
         for kind, place in found:
-            if kind in places:
+            # Anybody may have several folders of expressions.
+            if kind in places and kind is not ClassFolders:
                 raise InputError(
                     f"{folder} holds {kind.__name__} twice, in {places[kind]} and {place}; "
                     "move one of them away"
@@ -64,7 +76,14 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
             places[kind] = place
         for place in unknown:
             _log.warning("%s is no data set known here: its pictures are left out", place)
-        return [_MAKERS[kind](place, part) for kind, place in found]
+        sets = [_MAKERS[kind](place, part) for kind, place in found]
+        names = [faces.name for faces in sets]
+        for i, faces in enumerate(sets):
+            if faces.name in names[:i]:
+                raise InputError(
+                    f"{folder} holds two folders of expressions called {faces.title}; rename one"
+                )
+        return sets
     if unknown:
         return [] if part == "test" else [PictureFolder(folder)]
     archives = sorted(n for n in os.listdir(folder) if n.lower().endswith(_ARCHIVE_SUFFIXES))
@@ -76,8 +95,8 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
             "the folder you unpacked to"
         )
     raise InputError(
-        f"{folder} holds no pictures; give a folder with pictures, or with FER-2013, LFW, UTKFace "
-        "or the YouTube keypoints unpacked"
+        f"{folder} holds no pictures; give a folder with pictures, or with FER-2013, LFW, UTKFace, "
+        "the YouTube keypoints or another set of the README unpacked"
     )
 
 
@@ -87,6 +106,14 @@ _MAKERS: dict[type[FaceSet], Callable[[Path, Part], FaceSet]] = {
     LFW: LFW,
     UTKFace: UTKFace,
     YouTubeKeypoints: YouTubeKeypoints,
+    RafDb: RafDb,
+    AffectNet: AffectNet,
+    CKPlus: CKPlus,
+    W300LP: W300LP,
+    AFLW2000: AFLW2000,
+    Biwi: Biwi,
+    CPLFW: CPLFW,
+    ClassFolders: ClassFolders,
 }
 
 
@@ -109,15 +136,7 @@ def _search(
 
 
 def _kind_of(folder: Path) -> type[FaceSet] | None:
-    if _is_fer2013(folder):
-        return Fer2013
-    if _is_youtube_keypoints(folder):
-        return YouTubeKeypoints
-    if _is_utkface(folder):
-        return UTKFace
-    if folder_of_people(folder) == folder:
-        return LFW
-    return None
+    return next((kind for kind, holds in _LAYOUTS if holds(folder)), None)
 
 
 def _is_fer2013(folder: Path) -> bool:
@@ -146,3 +165,24 @@ def _is_utkface(folder: Path) -> bool:
         names = list(islice((e.name for e in entries if is_picture_name(e.name)), 20))
     labelled = sum(not isinstance(labels_of(name), str) for name in names)
     return 2 * labelled > len(names)
+
+
+def _is_lfw(folder: Path) -> bool:
+    return folder_of_people(folder) == folder
+
+
+# In this order: folders of people or of expressions are told by the least.
+_LAYOUTS: tuple[tuple[type[FaceSet], Callable[[Path], bool]], ...] = (
+    (Fer2013, _is_fer2013),
+    (YouTubeKeypoints, _is_youtube_keypoints),
+    (RafDb, rafdb.is_layout),
+    (AffectNet, affectnet.is_layout),
+    (CKPlus, ckplus.is_layout),
+    (CPLFW, cplfw.is_layout),
+    (W300LP, w300lp.is_layout),
+    (AFLW2000, aflw2000.is_layout),
+    (Biwi, biwi.is_layout),
+    (UTKFace, _is_utkface),
+    (LFW, _is_lfw),
+    (ClassFolders, class_folders.is_layout),
+)

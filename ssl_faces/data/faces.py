@@ -9,17 +9,18 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_faces.data.pictures import BadPicture, decode_picture
+from ssl_faces.data.pictures import SHORTEST_SIDE, BadPicture, decode_picture
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 
@@ -41,6 +42,7 @@ class FaceSample(TypedDict, total=False):
     key: str  # unique within the face set
     person: int  # index into the set's `people`
     expression: int  # index into EXPRESSIONS
+    category: int  # index into the set's `categories`, where classes are a user's own
     pose: Tensor  # float32 [3]: yaw, pitch, roll in degrees
     landmarks: Tensor  # float32 [68, 2 or 3], pixels of `image`, iBUG order
     age: float  # years
@@ -59,19 +61,26 @@ class FaceRecord:
     """A picture file, its encoded bytes, or decoded uint8 pixels [H, W] or [H, W, 3]."""
     person: str | None = None
     labels: dict[str, Any] = field(default_factory=dict)
+    box: tuple[int, int, int, int] | None = None
+    """Where the face is, if not everywhere: left, top, right, bottom in pixels of the picture; may
+    stick out."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A tensor goes to a spawned loader process as an open file of its own, and some thousand
         # of them are more than a process may have; arrays go by value.
         labels = {k: v.numpy() if isinstance(v, Tensor) else v for k, v in self.labels.items()}
-        return _record_of_arrays, (self.key, self.source, self.person, labels)
+        return _record_of_arrays, (self.key, self.source, self.person, labels, self.box)
 
 
 def _record_of_arrays(
-    key: str, source: Path | bytes | np.ndarray, person: str | None, labels: dict[str, Any]
+    key: str,
+    source: Path | bytes | np.ndarray,
+    person: str | None,
+    labels: dict[str, Any],
+    box: tuple[int, int, int, int] | None,
 ) -> FaceRecord:
     tensors = {k: torch.from_numpy(v) for k, v in labels.items() if isinstance(v, np.ndarray)}
-    return FaceRecord(key, source, person, labels | tensors)
+    return FaceRecord(key, source, person, labels | tensors, box)
 
 
 class Skipped(NamedTuple):
@@ -126,11 +135,23 @@ class FaceSet:
             from (the test people of this set).
         skipped: what the listing passed over.
         test: makes the set's part `test`, where probes score on it.
+        folds: int [records], for sets that are scored by cross-validation: each fold is the test
+            part once, learnt on the others.
+        empty: allow a part without a picture, as the part `train` of a set that is all test.
+
+    Attributes:
+        title: how readers know the set.
+        split: how the parts `train` and `test` were told apart, in words.
+        class_names: by label, what its numbers mean.
 
     Raises:
         InputError: from `__init__` of the subclasses, for folders or labels that can't be used.
         BadPicture: from `read` and `__getitem__`, for a picture that can't be decoded.
     """
+
+    title: str = ""
+    split: str = ""
+    class_names: Mapping[str, Sequence[str]] = MappingProxyType({"expression": EXPRESSIONS})
 
     def __init__(
         self,
@@ -141,15 +162,19 @@ class FaceSet:
         held_out_people: frozenset[str] = frozenset(),
         skipped: list[Skipped] | None = None,
         test: Callable[[], FaceSet] | None = None,
+        folds: np.ndarray | None = None,
+        empty: bool = False,
     ) -> None:
-        if not records:
+        if not records and not empty:
             raise InputError(f"{name}: no picture in its part '{part}'; check the folder's layout")
         self.name = name
+        self.title = self.title or name
         self.part = part
         self.records = records
         self.held_out_people = held_out_people
         self.skipped = skipped or []
         self._test = test
+        self.folds = folds
         self.people = sorted({r.person for r in records if r.person is not None})
         self._person_index = {person: i for i, person in enumerate(self.people)}
 
@@ -168,16 +193,26 @@ class FaceSet:
         Raises:
             BadPicture: the bytes are not a picture that can be used.
         """
-        source = self.records[index].source
+        source, box = self.records[index].source, self.records[index].box
         if isinstance(source, np.ndarray):
-            if source.ndim == 2:
-                return np.repeat(source[..., None], 3, axis=2)
-            return source
-        return decode_picture(source, at_least=at_least)
+            pixels = np.repeat(source[..., None], 3, axis=2) if source.ndim == 2 else source
+        else:
+            # Boxes are in pixels of the whole picture.
+            pixels = decode_picture(source, at_least=at_least if box is None else None)
+        if box is None:
+            return pixels
+        left, top, right, bottom = (max(0, side) for side in box)
+        face = pixels[top:bottom, left:right]
+        if min(face.shape[:2]) < SHORTEST_SIDE:
+            raise BadPicture(f"its box {box} lies outside, or has a side below {SHORTEST_SIDE}")
+        return face
 
     def content_hash(self, index: int) -> bytes:
-        """SHA-256 of the stored bytes of face `index`: equal for byte-identical copies."""
-        source = self.records[index].source
+        """SHA-256 of the stored bytes of face `index`: equal for byte-identical copies.
+
+        Where the face is a box of its picture, the box belongs to it.
+        """
+        source, box = self.records[index].source, self.records[index].box
         if isinstance(source, np.ndarray):
             data = source.tobytes()
         elif isinstance(source, bytes):
@@ -187,7 +222,7 @@ class FaceSet:
                 data = source.read_bytes()
             except OSError as error:
                 raise BadPicture(f"can't be read ({error.strerror})") from error
-        return hashlib.sha256(data).digest()
+        return hashlib.sha256(data if box is None else data + repr(box).encode()).digest()
 
     def read_many(
         self, indices: Sequence[int], at_least: int | None = None, workers: int = 4
@@ -211,8 +246,14 @@ class FaceSet:
                 stat = source.stat()
             except OSError:
                 return b"missing"
-            return f"{stat.st_size} {stat.st_mtime_ns}".encode()
+            box = self.records[index].box
+            return f"{stat.st_size} {stat.st_mtime_ns} {box or ''}".rstrip().encode()
         return self.content_hash(index)
+
+    @property
+    def has_test_part(self) -> bool:
+        """Whether probes score on the set; tells so without listing its part `test`."""
+        return self._test is not None
 
     def test_part(self) -> FaceSet | None:
         """The set's part `test`; None where no probe scores on the set."""

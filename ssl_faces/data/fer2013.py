@@ -59,6 +59,8 @@ class Fer2013(FaceSet):
         InputError: folder missing, unknown class folder, or a CSV row that can't be read.
     """
 
+    title = "FER-2013"
+
     def __init__(self, root: str | Path, part: Part = "train") -> None:
         path = Path(root).expanduser()
         sides = ("train", "test") if part == "all" else (part,)
@@ -72,6 +74,13 @@ class Fer2013(FaceSet):
             else:
                 records = _records_of_folders(folder, sides, part)
         super().__init__("fer2013", part, records, test=partial(Fer2013, root, "test"))
+        # By the names that this copy has: Kaggle's `test` is not the owner's PublicTest.
+        usages = sorted({record.key.partition("/")[0] for record in records})
+        train, test = (
+            "+".join(u for u in usages if u.lower() in {name.lower() for name in _USAGES[side]})
+            for side in ("train", "test")
+        )
+        self.split = f"{train} -> {test}"
 
 
 def _records_of_folders(root: Path, sides: tuple[str, ...], part: Part) -> list[FaceRecord]:

@@ -34,6 +34,8 @@ class LFW(FaceSet):
             part `all`, which needs no split) or malformed.
     """
 
+    title = "LFW"
+
     pairs: list[FacePair]
     missing_pairs: list[FacePair]
 
@@ -71,7 +73,7 @@ class LFW(FaceSet):
         pairs: list[FacePair] = []
         missing: list[FacePair] = []
         held_out: set[str] = set()
-        for first, second, fold in _read_pairs(pairs_file) if pairs_file else []:
+        for first, second, fold in read_pairs(pairs_file) if pairs_file else []:
             held_out |= {first[0], second[0]}
             keys = [
                 key_of.get(one, f"{one[0]}/{one[0]}_{one[1]:04d}.jpg") for one in (first, second)
@@ -118,7 +120,7 @@ def _number_in(stem: str, person: str) -> int | None:
 _Face = tuple[str, int]
 
 
-def _read_pairs(path: Path) -> list[tuple[_Face, _Face, int]]:
+def read_pairs(path: Path) -> list[tuple[_Face, _Face, int]]:
     """The two (person, number) of every pair and its fold, from 0.
 
     First line: folds and pairs of each kind in a fold, or the latter alone (one fold). Then, for

@@ -94,15 +94,16 @@ class FaceDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Pack every set, once a machine."""
-        for faces in self._face_sets():
+        for faces in _with_pictures(self._face_sets()):
             pack(faces, self.size, self.cache)
 
     def setup(self, stage: str | None = None) -> None:
         if self._chosen is not None:
             return
-        sets = self._face_sets()
+        sets = _with_pictures(self._face_sets())
         packs = [pack(faces, self.size, self.cache) for faces in sets]
-        test_people, test_hashes = self._tests(sets)
+        # Of all sets: one that is all test has nothing to train on, but much to leave out.
+        test_people, test_hashes = self._tests(self._face_sets())
         chosen: list[np.ndarray] = []
         people: list[str | None] = []
         offset = 0
@@ -292,3 +293,13 @@ class _PairLoader(DataLoader[PairBatch]):
         assert isinstance(self.dataset, PairBatches)
         self.dataset.epoch, self.dataset.start = self.data.position()
         return super().__iter__()
+
+
+def _with_pictures(sets: list[FaceSet]) -> list[FaceSet]:
+    found = [faces for faces in sets if len(faces)]
+    if not found:
+        raise InputError(
+            f"{', '.join(faces.title for faces in sets)}: all of it is tested on by probes, which "
+            "leaves nothing to train on; give more faces, or set data.leave_out_tests=false"
+        )
+    return found

@@ -353,6 +353,9 @@ class RenderedFaces(FaceSet):
         InputError: an argument out of range, or a part that no person falls in.
     """
 
+    title = "rendered faces"
+    split = "by person"
+
     pairs: list[FacePair]
 
     def __init__(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Skipped, in_test_share
 from ssl_faces.data.folder import existing_folder, pictures_under
@@ -37,6 +38,10 @@ class UTKFace(FaceSet):
     Raises:
         InputError: folder missing, or without a single picture so named.
     """
+
+    title = "UTKFace"
+    class_names = MappingProxyType({"gender": GENDERS, "race": RACES})
+    split = "by the pictures' bytes, a fifth for the test"
 
     def __init__(self, root: str | Path, part: Part = "train") -> None:
         folder = existing_folder(root, "utkface")

@@ -39,6 +39,9 @@ class YouTubeKeypoints(FaceSet):
         InputError: folder or `labels.csv` missing, or a row that can't be read.
     """
 
+    title = "YouTube keypoints"
+    split = "by person"
+
     def __init__(self, root: str | Path, part: Part = "train") -> None:
         folder = existing_folder(root, "youtube_keypoints")
         labels_file = entry_of(folder, "labels.csv")

@@ -46,7 +46,8 @@ def test_figures_are_of_what_was_learnt(root: Path) -> None:
         *("gender accuracy", "gender mean class recall"),
         *("race accuracy", "race mean class recall"),
     ]
-    train, test, validation = task.rows(features, pictures)
+    rows = task.rows(features, pictures)
+    train, test, validation = rows.train, rows.test, rows.validation
     ages = task.labels["age"][features.records[test]]
     assert figures["MAE age"].value < 0.4 * np.abs(ages - ages.mean()).mean()
     assert (figures["MAE age"].unit, figures["MAE age"].higher_is_better) == ("years", False)
@@ -66,7 +67,7 @@ def test_labels_that_say_nothing_score_as_chance(root: Path) -> None:
     draw = torch.Generator().manual_seed(0)
     blind = Features(torch.randn(features.values.shape, generator=draw), features.records)
     figures = {figure.metric: figure for figure in task.score(blind, pictures)}
-    _, test, _ = task.rows(features, pictures)
+    test = task.rows(features, pictures).test
     ages = task.labels["age"][features.records[test]]
     assert figures["MAE age"].value > 0.7 * np.abs(ages - ages.mean()).mean()
     assert 25 < figures["gender accuracy"].value < 75
@@ -82,7 +83,8 @@ def test_mean_class_recall_is_scikit_learns(root: Path) -> None:
     )
     noisy = Features(values, features.records)
     found = {figure.metric: figure for figure in task.score(noisy, pictures)}
-    train, test, validation = task.rows(noisy, pictures)
+    rows = task.rows(noisy, pictures)
+    train, test, validation = rows.train, rows.test, rows.validation
     races = task.labels["race"][features.records]
     probe = LogisticProbe().fit(values[train], torch.from_numpy(races[train]), validation)
     predicted = probe(values[test]).argmax(1)
@@ -92,7 +94,7 @@ def test_mean_class_recall_is_scikit_learns(root: Path) -> None:
 
 def test_fewer_training_pictures(root: Path) -> None:
     task, features, pictures = prepared(root, max_train=100)
-    train, _, _ = task.rows(features, pictures)
+    train = task.rows(features, pictures).train
     assert len(train) == 100
     assert "100 training pictures" in task.split
 

@@ -120,7 +120,9 @@ def test_tasks_without_data_are_skipped_aloud_unless_asked_for(
     arguments = ("--encoder", tiny, "--data", small_data, "--out", tmp_path / "out")
     assert run(*arguments) == 0
     printed = capsys.readouterr().out
-    assert "identity needs LFW, which is not there: task skipped" in printed
+    assert (
+        "identity needs LFW, CPLFW or other pairs, none of which is there: task skipped" in printed
+    )
     tasks = {record.task for record in read_records(tmp_path / "out" / "records.jsonl")}
     assert tasks == {"expression", "pose"}
     message = refused(capsys, run(*arguments, "--task", "identity,pose"))

@@ -43,3 +43,18 @@ def test_groups_stay_whole(rows: list[tuple[int, int]], seed: int) -> None:
 def test_one_group_can_not_be_split() -> None:
     with pytest.raises(InputError, match="too few"):
         stratified_group_split(np.zeros(5, dtype=int), np.zeros(5), 0.1, seed=0)
+
+
+def test_few_large_groups_give_the_one_that_strays_the_least() -> None:
+    labels = np.array([0, 1] * 6 + [0] * 4)
+    groups = np.array([0] * 6 + [1] * 6 + [2] * 4)
+    # A tenth is 1 of class 0 and 0.6 of class 1: no group comes closer than none at all.
+    for seed in range(5):
+        chosen = stratified_group_split(labels, groups, 0.1, seed)
+        assert set(groups[chosen]) <= {0, 1, 2}
+        strays = [
+            (np.bincount(labels[groups == g], minlength=2) - [1.0, 0.6])
+            @ (np.bincount(labels[groups == g], minlength=2) - [1.0, 0.6])
+            for g in range(3)
+        ]
+        assert set(groups[chosen]) == {int(np.argmin(strays))}

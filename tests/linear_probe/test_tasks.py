@@ -104,14 +104,14 @@ def test_pose_learns_and_splits_by_person(small_data: Path, tmp_path: Path) -> N
     (reference,) = task.references(features, pictures)
     assert [f.metric for f in (yaw, pitch, roll)] == ["MAE yaw", "MAE pitch", "MAE roll"]
     assert yaw.value < 0.5 * reference.figures[0].value
-    rows = task.rows(features)
+    rows = task.rows(features, pictures)
     person = np.array([record.person for record in task.faces.records])[features.records]
     assert all(in_test_share(name) for name in person[rows.test])
     assert not any(in_test_share(name) for name in person[rows.train])
     train_people = person[rows.train]
     assert not set(train_people[rows.validation]) & set(train_people[~rows.validation])
     assert "landmark-derived" in task.protocol
-    targets, training = task.poses[rows.test], task.poses[rows.train]
+    targets, training = task.targets[rows.test], task.targets[rows.train]
     expected = np.abs(targets - training.mean(axis=0)).mean(axis=0)
     assert [f.value for f in reference.figures] == pytest.approx(expected.tolist(), rel=1e-5)
 
@@ -119,12 +119,12 @@ def test_pose_learns_and_splits_by_person(small_data: Path, tmp_path: Path) -> N
 def test_pose_never_sees_the_test_part(small_data: Path, tmp_path: Path) -> None:
     task, features, pictures = prepared(Pose, small_data, tmp_path / "f")
     assert isinstance(task, Pose)
-    rows = task.rows(features)
+    rows = task.rows(features, pictures)
     before = task.fit(features, rows)
     reference = task.references(features, pictures)[0].figures[0].value
-    task.poses[features.records[rows.test]] += 50
+    task.targets[features.records[rows.test]] += 50
     features.values[torch.from_numpy(rows.test)] = float("nan")
-    after = task.fit(features, task.rows(features))
+    after = task.fit(features, task.rows(features, pictures))
     assert (after.l2, after.validation_error) == (before.l2, before.validation_error)
     torch.testing.assert_close(after.weight, before.weight, rtol=0, atol=0)
     torch.testing.assert_close(after.bias, before.bias, rtol=0, atol=0)
@@ -176,9 +176,7 @@ def test_rendered_faces_serve_every_task(name: str, tmp_path: Path) -> None:
     for figure in task.score(features, pictures):
         assert figure.low <= figure.high
     if isinstance(task, Expression | Pose):
-        rows = (
-            task.rows(features, pictures) if isinstance(task, Expression) else task.rows(features)
-        )
+        rows = task.rows(features, pictures)
         person = np.array([record.person for record in faces.records])[features.records]
         assert not set(person[rows.train]) & set(person[rows.test])
         train = person[rows.train]

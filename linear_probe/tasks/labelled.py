@@ -1,0 +1,177 @@
+"""What tasks share that learn a label of single pictures: splits, copies, bootstrap draws."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from linear_probe.features import Features, Pictures
+from linear_probe.intervals import cluster_weights, row_weights
+from linear_probe.tasks.task import Task, in_test_part, people_of, sample_of
+from ssl_faces import InputError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the features by what they are used for.
+
+    Attributes:
+        train: int [N], rows to fit on.
+        test: int [M], rows to score on.
+        validation: bool [N], which of `train` choose the L2; no person and no picture is on both
+            sides.
+        copies: training pictures left out because a test picture is the same, byte for byte.
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    validation: np.ndarray
+    copies: int
+
+
+class LabelTask(Task):
+    """A task on the pictures of its face set that have its labels.
+
+    The set's part `test` is scored, or, where it has folds, each fold by what the others teach.
+
+    Attributes:
+        is_test: bool [records], whether each is in the part `test`; all False with folds.
+        folds: int [records], -1 for those that no fold has; None without folds.
+    """
+
+    validation_share: ClassVar[float]
+
+    is_test: np.ndarray
+    folds: np.ndarray | None
+
+    def _split(self, labels: Sequence[str]) -> None:
+        """Set `indices`, `is_test`, `folds` and `split` for records with all of these labels."""
+        faces = self.faces
+        known = np.array([all(n in record.labels for n in labels) for record in faces.records])
+        self.indices = np.flatnonzero(known)
+        self.folds = faces.folds
+        self.split = faces.split
+        if self.folds is not None:
+            self.is_test = np.zeros(len(faces), dtype=bool)
+            if len(np.unique(self.folds[known])) < 2:
+                raise InputError(
+                    f"{self.name}: {faces.title} has labelled pictures of one person only, which "
+                    "leaves nobody to learn from; give more people"
+                )
+            return
+        self.is_test = in_test_part(faces)
+        tested = self.is_test[known]
+        if not tested.any() or tested.all():
+            raise InputError(
+                f"{self.name}: {faces.title} has no {'training' if tested.all() else 'test'} "
+                f"pictures ({faces.split}); give both of its parts, or more pictures"
+            )
+
+    def _draw(self, kinds: np.ndarray) -> None:
+        """Heed `max_train`.
+
+        Args:
+            kinds: int [records], classes of which each is to keep a training picture.
+        """
+        training = self.indices[~self.is_test[self.indices]]
+        if self.folds is not None or self.max_train is None or self.max_train >= len(training):
+            return
+        order = np.random.default_rng(self.seed).permutation(training)
+        drawn, rest = order[: self.max_train].copy(), order[self.max_train :]
+        for kind in np.setdiff1d(kinds[rest], kinds[drawn]):
+            # A class that nothing is learnt of would score 0, whatever the features.
+            counts = np.bincount(kinds[drawn])
+            drawn[np.flatnonzero(kinds[drawn] == counts.argmax())[-1]] = rest[kinds[rest] == kind][
+                0
+            ]
+        tested = self.indices[self.is_test[self.indices]]
+        self.indices = np.sort(np.concatenate([drawn, tested]))
+        self.split += f", {self.max_train:,} training pictures"
+
+    def turns(self, features: Features, pictures: Pictures) -> list[Rows]:
+        """`rows` of the test part, or of each fold in turn."""
+        if self.folds is None:
+            return [self.rows(features, pictures)]
+        here = np.unique(self.folds[np.intersect1d(features.records, self.indices)])
+        return [self.rows(features, pictures, int(fold)) for fold in here]
+
+    def rows(self, features: Features, pictures: Pictures, fold: int | None = None) -> Rows:
+        """Sort the rows of the features.
+
+        Args:
+            fold: score this fold.
+
+        Raises:
+            InputError: too few pictures left to train or to score on, or labels that nothing can be
+                learnt from.
+        """
+        hash_of = dict(zip(pictures.indices.tolist(), pictures.hashes, strict=True))
+        hashes = np.array([hash_of[i].hex() for i in features.records.tolist()])
+        tested = self.is_test if fold is None or self.folds is None else self.folds == fold
+        is_test = tested[features.records]
+        copy = ~is_test & np.isin(hashes, hashes[is_test])
+        # Other tasks may have had features of more pictures made than this one wants.
+        wanted = np.isin(features.records, self.indices)
+        train = np.flatnonzero(wanted & ~is_test & ~copy)
+        test = np.flatnonzero(wanted & is_test)
+        if not len(train) or not len(test):
+            raise InputError(
+                f"{self.name}: no picture of {self.faces.name} left to "
+                f"{'score' if len(train) else 'train'} on; check that they are whole"
+            )
+        known, asked = features.records[train], features.records[test]
+        self._check(known, asked)
+        people = [self.faces.records[i].person for i in known]
+        groups = np.array(
+            [person or content for person, content in zip(people, hashes[train], strict=True)]
+        )
+        return Rows(train, test, self._validation(known, groups), int(copy.sum()))
+
+    @abstractmethod
+    def _check(self, train: np.ndarray, test: np.ndarray) -> None:
+        """Raise InputError where the labels of these records can't be learnt or scored."""
+
+    @abstractmethod
+    def _validation(self, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """Which of the records `train` choose the L2, bool [N]; groups [N] stay together."""
+
+    def bootstrap(self, records: np.ndarray) -> tuple[np.ndarray, str]:
+        """Draws [B, M] of the test records, by person where known, and the name of the sample."""
+        keys = [self.faces.records[i].key for i in records]
+        if all(self.faces.records[i].person is None for i in records):
+            weights = row_weights(len(records), self.replicates, self.seed)
+            return weights, sample_of(keys, self.replicates, self.seed)
+        people = people_of(self.faces, records)
+        weights = cluster_weights(people, self.replicates, self.seed)
+        drawn = (f"{key} {person}" for key, person in zip(keys, people, strict=True))
+        return weights, sample_of(drawn, self.replicates, self.seed)
+
+
+def check_classes(
+    task: str, what: str, names: Sequence[str], known: np.ndarray, asked: np.ndarray
+) -> None:
+    """That a classifier can be learnt and every test picture be right.
+
+    Args:
+        what: the label, in words.
+        names: of the classes.
+        known, asked: int [N] and [M], classes of training and test pictures.
+
+    Raises:
+        InputError: one training class only, or a test class without a training picture.
+    """
+    lacking = np.setdiff1d(asked, known)
+    if len(lacking):
+        raise InputError(
+            f"{task}: no training picture has the {what} '{names[lacking[0]]}', which test "
+            "pictures have; add some, or take it out of the test part"
+        )
+    if len(np.unique(known)) < 2:
+        raise InputError(
+            f"{task}: every training picture has the {what} '{names[known[0]]}', and a probe needs "
+            "two classes at least; add pictures of others"
+        )

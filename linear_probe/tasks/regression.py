@@ -1,0 +1,155 @@
+"""Numbers of single pictures by ridge regression: what head pose, valence and arousal share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.model_selection import GroupShuffleSplit
+
+from linear_probe.features import Features, Pictures
+from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
+from linear_probe.tasks.labelled import LabelTask, Rows
+from linear_probe.tasks.task import Figure, Reference
+from ssl_faces import InputError
+
+
+class Metric(NamedTuple):
+    """A figure of one target.
+
+    Attributes:
+        name, unit, higher_is_better: as in `Figure`.
+        values: float [1 + B], the figure, then its bootstrap replicates.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    values: np.ndarray
+
+
+class Regression(LabelTask):
+    """Ridge regression of several targets at once.
+
+    Attributes:
+        targets: float32 [records, T]; NaN where a record has none.
+    """
+
+    probe = "ridge regression"
+    baseline_side = 32
+    validation_share = 0.2
+    names: ClassVar[tuple[str, ...]]
+    """The targets."""
+
+    targets: np.ndarray
+
+    @abstractmethod
+    def _metrics(
+        self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
+    ) -> list[Metric]:
+        """Metrics of all targets [M, T].
+
+        Args:
+            weights: [1 + B, M], first each row once, then the bootstrap's draws.
+        """
+
+    def _check(self, train: np.ndarray, test: np.ndarray) -> None:
+        people = {self.faces.records[i].person or f"\0{i}" for i in train}
+        if len(people) < 2:
+            raise InputError(
+                f"{self.name}: {self.faces.name} has pictures of {len(people)} people to train "
+                f"on and {len(test)} pictures to score on; give at least 2 people and 1 picture"
+            )
+        self._check_varied(train, "training")
+
+    def _check_varied(self, records: np.ndarray, side: str) -> None:
+        targets = self.targets[records]
+        for name, constant in zip(self.names, np.ptp(targets, axis=0) == 0, strict=True):
+            if constant:
+                value = targets[0, self.names.index(name)]
+                raise InputError(
+                    f"{self.name}: {name} is {value:g} in all {len(records)} {side} pictures of "
+                    f"{self.faces.title}, which can be neither learnt nor scored; give others"
+                )
+
+    def _validation(self, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        splitter = GroupShuffleSplit(1, test_size=self.validation_share, random_state=self.seed)
+        _, chosen = next(splitter.split(train, groups=groups))
+        validation = np.zeros(len(train), dtype=bool)
+        validation[chosen] = True
+        return validation
+
+    def fit(self, features: Features, rows: Rows) -> RidgePredictor:
+        """The probe fitted on the training rows; sees neither features nor labels of others."""
+        targets = torch.from_numpy(self.targets[features.records[rows.train]])
+        probe = RidgeProbe(device=self.device)
+        return probe.fit(features.values[torch.from_numpy(rows.train)], targets, rows.validation)
+
+    def score(self, features: Features, pictures: Pictures) -> list[Figure]:
+        turns = self.turns(features, pictures)
+        predictors = [self.fit(features, rows) for rows in turns]
+        predicted = np.concatenate(
+            [
+                predictor(features.values[torch.from_numpy(rows.test)]).cpu().numpy()
+                for predictor, rows in zip(predictors, turns, strict=True)
+            ]
+        )
+        values = [predictor.l2 for predictor in predictors]
+        errors = [predictor.validation_error[predictor.l2] for predictor in predictors]
+        chosen: dict[str, Any] = {
+            "l2": values[0] if len(values) == 1 else values,
+            "validation": {"MAE": round(float(np.mean(errors)), 4)},
+        }
+        edge = any(predictor.at_grid_edge for predictor in predictors)
+        return self._figures(features, turns, predicted, chosen, edge)
+
+    def references(self, features: Features, pictures: Pictures) -> list[Reference]:
+        """What predicting the training part's mean for every picture comes to."""
+        turns = self.turns(features, pictures)
+        predicted = []
+        for rows in turns:
+            mean = self.targets[features.records[rows.train]].mean(axis=0)
+            predicted.append(np.broadcast_to(mean, (len(rows.test), len(self.names))))
+        figures = self._figures(features, turns, np.concatenate(predicted), {}, False)
+        return [Reference("predict the mean", "none", figures)]
+
+    def _figures(
+        self,
+        features: Features,
+        turns: list[Rows],
+        predicted: np.ndarray,
+        hyperparameters: dict[str, Any],
+        at_grid_edge: bool,
+    ) -> list[Figure]:
+        records = np.concatenate([features.records[rows.test] for rows in turns])
+        weights, sample = self.bootstrap(records)
+        once = np.ones((1, len(records)), dtype=weights.dtype)
+        note = (
+            f"trained on {len(turns[0].train):,} pictures"
+            if self.folds is None
+            else f"{len(records):,} pictures in {len(turns)} folds"
+        )
+        copies = sum(rows.copies for rows in turns)
+        if copies:
+            note += f"; {copies} training pictures left out as exact copies of test pictures"
+        people = {self.faces.records[i].person for i in records} - {None}
+        if people:
+            note += f"; scored on {len(people)} people"
+        metrics = self._metrics(self.targets[records], predicted, np.concatenate([once, weights]))
+        return [
+            Figure(
+                metric.name,
+                float(metric.values[0]),
+                metric.unit,
+                metric.higher_is_better,
+                len(records),
+                sample,
+                metric.values[1:],
+                hyperparameters,
+                at_grid_edge,
+                note,
+            )
+            for metric in metrics
+        ]

@@ -1,0 +1,462 @@
+"""A user's own folders, tables and pairs: what is scored, and what stops a run."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from linear_probe.cli import main
+from linear_probe.own_data import OwnData
+from linear_probe.own_pairs import PairFaces
+from linear_probe.own_table import joined_tables, table_faces
+from linear_probe.record import read_records
+from linear_probe.tasks import Affect, Attributes, Classes, Expression, Pose
+from ssl_faces import InputError
+from ssl_faces.data import EXPRESSIONS, FaceSet
+from tests.linear_probe.conftest import noise, save_grey
+from tests.linear_probe.test_probe_cli import refused
+
+
+def run(out: Path, tiny: Path, *arguments: str | Path) -> int:
+    given = ("run", "--encoder", tiny, "--out", out, "--features", "expression", "--no-baselines")
+    return main([*map(str, (*given, "--bootstrap", "20", "--device", "cpu", *arguments))])
+
+
+def refusal(make: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as caught:
+        make()
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+# Class folders ----------------------------------------------------------------------------------
+
+
+def folders(root: Path, names: Sequence[str] = ("cat", "dog", "owl"), count: int = 12) -> list[str]:
+    rng = np.random.default_rng(4)
+    for side, number in (("train", count), ("test", count // 3)):
+        for i, name in enumerate(names):
+            for k in range(number):
+                pixels = noise(rng, 10)
+                pixels[12 * i : 12 * i + 12] += 140
+                save_grey(root / side / name / f"{k}.png", pixels)
+    return [str(root / "train"), str(root / "test")]
+
+
+def test_class_folders_end_to_end(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test = folders(tmp_path)
+    assert run(tmp_path / "out", tiny, "--train", train, "--test", test) == 0
+    records = read_records(tmp_path / "out" / "records.jsonl")
+    assert {(r.task, r.data_set, r.split) for r in records} == {
+        ("classes", test, f"{train} -> {test}")
+    }
+    by_metric = {record.metric: record for record in records}
+    assert by_metric["accuracy"].n == 12
+    assert by_metric["accuracy"].value > 90
+    assert "trained on 36 pictures" in by_metric["accuracy"].note
+    assert f"classes: {test}" in capsys.readouterr().out
+
+
+def test_class_folders_of_expressions_are_the_task_expression(tmp_path: Path) -> None:
+    train, test = folders(tmp_path, ("Anger", "happy"))
+    (tmp_path / "test" / "Anger").rename(tmp_path / "test" / "angry")
+    (faces,) = OwnData(train=train, test=test).face_sets(tmp_path)
+    assert Expression.serves(faces)
+    assert not Classes.serves(faces)
+    found = {r.key.split("/")[1]: EXPRESSIONS[r.labels["expression"]] for r in faces.records}
+    assert found == {"Anger": "angry", "angry": "angry", "happy": "happy"}
+
+
+def test_leaking_pictures_stop_the_run_and_are_listed(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test = folders(tmp_path)
+    for source, target in (("cat/0.png", "cat/new.png"), ("dog/1.png", "owl/other.png")):
+        (tmp_path / "test" / target).write_bytes((tmp_path / "train" / source).read_bytes())
+    out = tmp_path / "out"
+    message = refused(capsys, run(out, tiny, "--train", train, "--test", test))
+    assert "--train and --test share 2 picture(s)" in message
+    assert str(out / "leaks.csv") in message
+    rows = list(csv.DictReader((out / "leaks.csv").open()))
+    assert {(row["reason"], row["side"], row["picture"]) for row in rows} == {
+        ("same bytes", "train", "cat/0.png"),
+        ("same bytes", "test", "cat/new.png"),
+        ("same bytes", "train", "dog/1.png"),
+        ("same bytes", "test", "owl/other.png"),
+    }
+    assert len({row["shared"] for row in rows}) == 2
+    assert not (out / "records.jsonl").exists()
+    for name in ("cat/new.png", "owl/other.png"):
+        (tmp_path / "test" / name).unlink()
+    OwnData(train=train, test=test).face_sets(out)
+    assert not (out / "leaks.csv").exists(), "the list of an earlier run"
+
+
+def test_classes_that_are_not_on_both_sides(tmp_path: Path) -> None:
+    train, test = folders(tmp_path)
+    own = OwnData(train=train, test=test)
+    (tmp_path / "test" / "owl").rename(tmp_path / "test" / "Owl")
+    assert f"--train {train} has no folder 'Owl'" in refusal(lambda: own.face_sets(tmp_path))
+    (tmp_path / "train" / "Owl").mkdir()
+    assert f"--test {test} has no folder 'owl'" in refusal(lambda: own.face_sets(tmp_path))
+    (tmp_path / "test" / "owl").mkdir()
+    text = refusal(lambda: own.face_sets(tmp_path))
+    assert f"--train {train}: the folder 'Owl' holds no picture" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--train", "x"], "--train goes with --test"),
+        (["--images", "x"], "--images goes with --pairs"),
+        (["--test-csv", "x"], "--test-csv goes with --train-csv"),
+        (["--train", "no/such", "--test", "no/such"], "no/such does not exist"),
+        (["--train-csv", "no/such.csv", "--test-csv", "no/such.csv"], "no/such.csv can't be read"),
+        (["--pairs", "no/such.csv", "--images", "."], "no/such.csv can't be read"),
+    ],
+)
+def test_arguments(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(tmp_path / "out", tmp_path / "none", *arguments)
+    assert said in refused(capsys, code)
+
+
+def test_one_class_only(tmp_path: Path) -> None:
+    (faces,) = OwnData(
+        **dict(zip(("train", "test"), folders(tmp_path, ["cat"]), strict=True))
+    ).face_sets(tmp_path)
+    assert "every training picture has the class 'cat'" in refusal(lambda: rows_of(Classes, faces))
+
+
+def rows_of(kind: type, faces: FaceSet) -> object:
+    """The rows of a task, with features of nothing."""
+    import torch
+
+    from linear_probe.features import Features, Pictures
+
+    task = kind([faces], replicates=5)
+    features = Features(torch.zeros(len(task.indices), 2), task.indices)
+    return task.rows(features, Pictures(faces, task.indices))
+
+
+# Tables -----------------------------------------------------------------------------------------
+
+LABELS = ["expression", "yaw", "pitch", "roll", "age", "gender", "race", "valence", "arousal"]
+HEADER = ["image", "person", *LABELS]
+
+
+def table(root: Path, side: str, people: range, change: dict[str, str] | None = None) -> str:
+    """Yaw is how bright the left half is, valence the right one; four pictures a person."""
+    rng = np.random.default_rng(people.start)
+    rows = []
+    for person in people:
+        for k in range(4):
+            yaw, valence = rng.uniform(-40, 40), rng.uniform(-1, 1)
+            pixels = noise(rng, 60)
+            pixels[:, :24] += int(yaw)
+            pixels[:, 24:] += int(30 * valence)
+            name = f"{side}_{person}_{k}.png"
+            save_grey(root / "images" / name, pixels)
+            row = [
+                name,
+                f"p{person}",
+                ("happy", "Sadness")[k % 2],
+                f"{yaw:.3f}",
+                str(person),
+                str(k),
+            ]
+            row += [
+                str(20 + person),
+                "fm"[person % 2],
+                "abc"[person % 3],
+                f"{valence:.3f}",
+                f"0.{k}",
+            ]
+            rows.append({**dict(zip(HEADER, row, strict=True)), **(change or {})})
+    path = root / f"{side}.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, HEADER)
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def test_a_table_serves_every_task_of_its_columns(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test = table(tmp_path, "train", range(12)), table(tmp_path, "test", range(12, 18))
+    (tmp_path / "images" / "test_13_2.png").unlink()
+    out = tmp_path / "out"
+    assert run(out, tiny, "--train-csv", train, "--test-csv", test) == 0
+    records = read_records(out / "records.jsonl")
+    found = defaultdict(set)
+    for record in records:
+        found[record.task].add(record.metric)
+        assert record.n == 23
+        assert (record.data_set, record.split) == (test, f"{train} -> {test}")
+        assert record.low <= record.value <= record.high or record.metric.startswith("RMSE")
+    assert found == {
+        "expression": {"accuracy", "mean class recall", "kNN accuracy"},
+        "pose": {"MAE yaw", "MAE pitch", "MAE roll"},
+        "attributes": {
+            *("MAE age", "gender accuracy", "gender mean class recall"),
+            *("race accuracy", "race mean class recall"),
+        },
+        "affect": {"CCC valence", "RMSE valence", "CCC arousal", "RMSE arousal"},
+    }
+    assert "people" in next(r.note for r in records if r.task == "pose")
+    rows = list(csv.reader((out / "skipped.csv").open()))
+    assert rows[1][1] == "test/test_13_2.png"
+    assert "named in test.csv, line " in rows[1][2]
+
+
+def test_labels_of_a_table(tmp_path: Path) -> None:
+    table(tmp_path, "train", range(2))
+    train, test = table_faces(tmp_path / "train.csv", table(tmp_path, "test", range(2, 4)))
+    sample = train[5]
+    assert EXPRESSIONS[sample["expression"]] == "sad"
+    assert sample["age"] == 21
+    assert train.class_names["gender"][sample["gender"]] == "m"
+    assert test.class_names["race"][test[0]["race"]] == "c"
+    assert sample["pose"][1:].tolist() == [1, 1]
+    assert -1 <= sample["valence"] <= 1
+    assert train.people == ["p0", "p1"]
+
+
+def test_a_person_on_both_sides_stops_the_run(tmp_path: Path) -> None:
+    train, test = table(tmp_path, "train", range(4)), table(tmp_path, "test", range(3, 6))
+    own = OwnData(train_csv=train, test_csv=test)
+    text = refusal(lambda: own.face_sets(tmp_path / "out"))
+    assert "--train-csv and --test-csv share 1 person(s)" in text
+    rows = list(csv.DictReader((tmp_path / "out" / "leaks.csv").open()))
+    assert {(r["reason"], r["shared"]) for r in rows} == {("same person", "p3")}
+    assert sorted((r["side"], r["picture"]) for r in rows) == sorted(
+        (side, f"{side}_3_{k}.png") for side in ("train", "test") for k in range(4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"expression": "bored"}, "line 2: expression is 'bored', none of angry, disgust"),
+        ({"yaw": "left"}, "line 2: yaw is 'left', not a number from -180 to 180"),
+        ({"yaw": ""}, "line 2: yaw is '', not a number"),
+        ({"yaw": "nan"}, "line 2: yaw is 'nan', not a number"),
+        ({"age": "-3"}, "line 2: age is '-3', not a number from 0"),
+        ({"valence": "1.5"}, "line 2: valence is '1.5', not a number from -1 to 1"),
+        ({"image": ""}, "line 2: image is empty"),
+        ({"image": "a.png"}, "line 3: a.png was already given in line 2"),
+    ],
+)
+def test_malformed_rows_name_file_and_line(
+    change: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    train = table(tmp_path, "train", range(2), change)
+    test = table(tmp_path, "test", range(2, 4))
+    assert f"{train}, {said}" in refusal(lambda: table_faces(train, test))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["image,age", "a.png,3,4"], "line 2: 3 columns instead of 2"),
+        (["image,expression", "a.png,happy"], "line 1: column age is missing, which"),
+        (["picture,yaw,pitch,age", "a.png,1,2,3"], "line 1: column roll is missing, which goes"),
+        (["name,age", "a.png,3"], "line 1: no column of pictures; call it image"),
+        (["image,mood", "a.png,3"], "line 1: column age is missing, which"),
+        (["image,age,age", "a.png,3,3"], "line 1: column age comes twice"),
+        (["image,age"], "no row below the header"),
+        (["image,age", "a.png,3"], "1 of its 1 pictures are missing, such as a.png"),
+    ],
+)
+def test_malformed_tables(lines: list[str], said: str, tmp_path: Path) -> None:
+    good = tmp_path / "good.csv"
+    extra = ",yaw,pitch,roll" if "yaw" in lines[0] else ""
+    save_grey(tmp_path / "b.png", np.zeros((9, 9)))
+    good.write_text(f"image,age{extra}\nb.png,3{',1,2,3' if extra else ''}\n")
+    bad = tmp_path / "bad.csv"
+    bad.write_text("\n".join(lines) + "\n")
+    for one, other in ((bad, good), (good, bad)):
+        text = refusal(lambda one=one, other=other: table_faces(one, other))  # type: ignore[misc]
+        assert said in text or "column expression is missing" in text or "column roll" in text
+        assert str(bad) in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "side", "said"),
+    [
+        (
+            Expression,
+            {"expression": "fear"},
+            "test",
+            "no training picture has the expression 'fear'",
+        ),
+        (
+            Expression,
+            {"expression": "fear"},
+            "both",
+            "every training picture has the expression 'f",
+        ),
+        (Attributes, {"race": "x"}, "test", "no training picture has the race 'x'"),
+        (Attributes, {"gender": "x"}, "both", "every training picture has the gender 'x'"),
+        (Attributes, {"age": "30"}, "both", "age is 30 in all 12 training pictures"),
+        (Pose, {"roll": "7"}, "both", "roll is 7 in all 12 training pictures"),
+        (Affect, {"arousal": "0.5"}, "both", "arousal is 0.5 in all 12 training pictures"),
+        (Affect, {"arousal": "0.5"}, "test", "arousal is 0.5 in all 8 test pictures"),
+    ],
+)
+def test_labels_that_nothing_can_be_learnt_from(
+    kind: type, change: dict[str, str], side: str, said: str, tmp_path: Path
+) -> None:
+    train = table(tmp_path, "train", range(3), change if side == "both" else None)
+    test = table(tmp_path, "test", range(3, 5), change)
+    faces = joined_tables(*table_faces(train, test))
+    assert said in refusal(lambda: rows_of(kind, faces))
+
+
+# Pairs ------------------------------------------------------------------------------------------
+
+
+def people(root: Path, count: int = 12) -> Path:
+    rng = np.random.default_rng(5)
+    for person in range(count):
+        face = rng.integers(0, 200, (48, 48))
+        for k in (1, 2):
+            name = f"P{person}/P{person}_{k:04d}.png"
+            save_grey(root / "images" / name, face + rng.integers(0, 50, (48, 48)))
+    return root / "images"
+
+
+def pairs_csv(path: Path, count: int = 12, folds: int | None = None, size: int = 4) -> Path:
+    """People in rings of `size`: each with itself, and with the next one of the ring."""
+    rows = []
+    for person in range(count):
+        ring = person // size * size
+        other = ring + (person + 1 - ring) % size
+        for a, b, same in ((person, person, 1), (person, other, 0)):
+            row = [f"P{a}/P{a}_0001.png", f"P{b}/P{b}_0002.png", str(same)]
+            rows.append([*row, str(person * folds // count)] if folds else row)
+    header = ["first", "second", "same", *(["fold"] if folds else [])]
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    return path
+
+
+def test_pairs_end_to_end(tiny: Path, tmp_path: Path) -> None:
+    images, out = people(tmp_path), tmp_path / "out"
+    pairs = pairs_csv(tmp_path / "mine.csv", folds=3)
+    (images / "P2/P2_0002.png").unlink()  # in two of 24 pairs
+    assert run(out, tiny, "--pairs", pairs, "--images", images) == 0
+    records = {r.metric: r for r in read_records(out / "records.jsonl")}
+    accuracy = records["accuracy"]
+    assert (accuracy.task, accuracy.data_set) == ("identity", str(pairs))
+    assert (accuracy.split, accuracy.n) == ("pairs in 3 folds", 22)
+    assert "2 pairs left out" in accuracy.note
+    assert len(accuracy.hyperparameters["thresholds"]) == 3
+    rows = list(csv.reader((out / "skipped.csv").open()))
+    assert rows[1][1:] == ["P2/P2_0002.png", "named in mine.csv, missing on disk"]
+
+
+def test_pairs_without_folds_share_no_picture_between_them(tmp_path: Path) -> None:
+    faces = PairFaces(pairs_csv(tmp_path / "p.csv"), people(tmp_path))
+    folds_of = defaultdict(set)
+    for pair in faces.pairs:
+        for key in (pair.first, pair.second):
+            folds_of[key].add(pair.fold)
+    assert len({pair.fold for pair in faces.pairs}) == 3
+    assert all(len(folds) == 1 for folds in folds_of.values())
+    assert faces.leaks() == []
+    hanging = pairs_csv(tmp_path / "q.csv", size=12)
+    assert "give a column fold" in refusal(lambda: PairFaces(hanging, tmp_path / "images"))
+
+
+def test_pairs_in_lfws_format(tmp_path: Path) -> None:
+    images = people(tmp_path)
+    path = tmp_path / "pairs.txt"
+    blocks = [
+        f"P{i}\t1\t2\nP{i + 1}\t1\t2\nP{i}\t1\tP{i + 1}\t2\nP{i + 1}\t1\tP{i}\t2" for i in (0, 2, 4)
+    ]
+    path.write_text("\n".join(["3\t2", *blocks]) + "\n")
+    faces = PairFaces(path, images)
+    assert [(p.same, p.fold) for p in faces.pairs] == [
+        (same, fold) for fold in range(3) for same in (True, True, False, False)
+    ]
+    assert faces.people == [f"P{i}" for i in range(6)]
+    for file in images.rglob("*.png"):
+        file.rename(images / file.name)
+    assert len(PairFaces(path, images).pairs) == 12, "also without people's folders"
+    path.write_text(
+        "\n".join(
+            [
+                "6",
+                *(
+                    "\n".join(b.split("\n")[k] for b in blocks for k in ks)
+                    for ks in ((0, 1), (2, 3))
+                ),
+            ]
+        )
+    )
+    assert len({pair.fold for pair in PairFaces(path, images).pairs}) == 3, "by people"
+
+
+def test_people_and_pictures_in_several_folds_stop_the_run(tmp_path: Path) -> None:
+    images, out = people(tmp_path), tmp_path / "out"
+    crossing = pairs_csv(tmp_path / "p.csv", folds=6)  # rings of four people, folds of two
+    own = OwnData(pairs=str(crossing), images=str(images))
+    assert "share 6 picture(s)" in refusal(lambda: own.face_sets(out))
+    rows = list(csv.DictReader((out / "leaks.csv").open()))
+    assert len({row["shared"] for row in rows}) == 6
+    assert {row["side"] for row in rows} == {f"fold {i}" for i in range(6)}
+    named = tmp_path / "pairs.txt"
+    named.write_text("2\t1\nP0\t1\t2\nP1\t1\tP2\t1\nP3\t1\t2\nP1\t2\tP4\t1\n")
+    own = OwnData(pairs=str(named), images=str(images))
+    assert "share 1 person(s)" in refusal(lambda: own.face_sets(out))
+    rows = list(csv.DictReader((out / "leaks.csv").open()))
+    assert {(r["reason"], r["shared"]) for r in rows} == {("same person", "P1")}
+
+
+def test_more_than_a_fifth_of_the_pairs_missing(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, out = people(tmp_path), tmp_path / "out"
+    pairs = pairs_csv(tmp_path / "p.csv", folds=3)
+    for person in range(3):
+        (images / f"P{person}/P{person}_0001.png").unlink()  # two pairs each
+    message = refused(capsys, run(out, tiny, "--pairs", pairs, "--images", images))
+    assert "6 of 24 pairs lack a picture, more than 20%: 3 pictures are missing" in message
+    rows = list(csv.reader((out / "skipped.csv").open()))
+    assert [row[1] for row in rows[1:]] == [f"P{i}/P{i}_0001.png" for i in range(3)]
+    assert not (out / "records.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hello there\n", "line 1: neither LFW's format"),
+        ("first,second\na,b\n", "line 1: column same is missing"),
+        ("first,second,same\na,b,perhaps\n", "line 2: same is 'perhaps', neither 1 nor 0"),
+        ("first,second,same\na,b\n", "line 2: 2 columns instead of 3"),
+        ("first,second,same\na,,1\n", "line 2: second is empty"),
+        ("first,second,same\na,a,1\n", "line 2: a is paired with itself"),
+        ("first,second,same,fold\na,b,1,\n", "line 2: fold is empty"),
+        ("first,second,same\n", "no pair below the header"),
+        ("first,second,same\na,b,1\n", "all pairs are the same person"),
+        ("first,second,same\na,b,1\nc,d,0\n", "none of its 4 pictures is in"),
+        ("1\t1\nAnn\t1\t2\nAnn\t1\tBen\n", "line 3: 'Ann\t1\tBen' is not name, number, name"),
+    ],
+)
+def test_malformed_pairs(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.txt"
+    path.write_text(text)
+    found = refusal(lambda: PairFaces(path, tmp_path))
+    assert said in found
+    assert str(path) in found
