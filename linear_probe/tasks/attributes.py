@@ -8,22 +8,32 @@ Autoencoder", CVPR 2017.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 
 from linear_probe.features import Features, Pictures
 from linear_probe.intervals import row_weights
+from linear_probe.predictions import Predictions
 from linear_probe.probes.logistic import LogisticProbe
 from linear_probe.probes.ridge import RidgeProbe
 from linear_probe.splits import stratified_group_split
-from linear_probe.tasks.classification import class_figures
+from linear_probe.tasks.classification import (
+    class_figures,
+    class_predictions,
+    untaught_note,
+)
 from linear_probe.tasks.task import Figure, MissingData, Task, find, in_test_part, sample_of
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet
-from ssl_faces.data.utkface import RACES
+from ssl_faces.data.utkface import GENDERS, RACES
 
 CLASSES = ("gender", "race")
+NAMES = {"gender": GENDERS, "race": RACES}
+AGE_BANDS = (0, 10, 20, 30, 40, 50, 60, 70)
+"""Youngest age, in years, of each band that figures are told by."""
+
 VALIDATION_SHARE = 0.1
 
 
@@ -79,11 +89,28 @@ class Attributes(Task):
             )
         hash_of = dict(zip(pictures.indices.tolist(), pictures.hashes, strict=True))
         copies = np.array([hash_of[i].hex() for i in features.records[train].tolist()])
-        kind = self.labels["gender"] * len(RACES) + self.labels["race"]
         validation = stratified_group_split(
-            kind[features.records[train]], copies, VALIDATION_SHARE, self.seed
+            self._kinds[features.records[train]], copies, VALIDATION_SHARE, self.seed
         )
         return train, test, validation
+
+    def strata(self) -> np.ndarray:
+        return np.where(self.is_test, -1, self._kinds)
+
+    @property
+    def _kinds(self) -> np.ndarray:
+        """Gender and race in one number, int [records]."""
+        kinds: np.ndarray = self.labels["gender"] * len(RACES) + self.labels["race"]
+        return kinds
+
+    def _groups(self, records: np.ndarray) -> dict[str, list[str]]:
+        """The gender, race and age band of each of the `records`, for figures by group."""
+        bands = np.searchsorted(AGE_BANDS, self.labels["age"][records], side="right") - 1
+        ends = [*(f"{a}-{b - 1}" for a, b in pairwise(AGE_BANDS)), f"{AGE_BANDS[-1]}+"]
+        return {
+            **{n: [NAMES[n][i] for i in self.labels[n][records]] for n in CLASSES},
+            "age band": [ends[i] for i in bands],
+        }
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         train, test, validation = self.rows(features, pictures)
@@ -94,7 +121,8 @@ class Attributes(Task):
             for name, labels in self.labels.items()
         }
         weights = row_weights(len(test), self.replicates, self.seed)
-        keys = (self.faces.records[i].key for i in features.records[test])
+        keys = [self.faces.records[i].key for i in features.records[test]]
+        groups = self._groups(features.records[test])
         sample = sample_of(keys, self.replicates, self.seed)
         note = f"trained on {len(train):,} pictures"
 
@@ -102,7 +130,8 @@ class Attributes(Task):
         ridge = RidgeProbe(device=self.device).fit(
             values, torch.from_numpy(known)[:, None], validation
         )
-        errors = np.abs(ridge(asked)[:, 0].cpu().numpy() - ages)
+        guessed = ridge(asked)[:, 0].cpu().numpy()
+        errors = np.abs(guessed - ages)
         on_validation = {"MAE": round(ridge.validation_error[ridge.l2], 4)}
         figures = [
             Figure(
@@ -117,13 +146,22 @@ class Attributes(Task):
                 ridge.at_grid_edge,
                 note,
                 "ridge regression",
+                Predictions(
+                    *("regression", keys, ages, guessed, np.zeros((len(test), 0))), groups=groups
+                ),
             )
         ]
         for name in CLASSES:
             known, targets = of[name]
+            untaught = untaught_note(self.name, known, targets, NAMES[name], name)
             predictor = LogisticProbe(device=self.device).fit(
                 values, torch.from_numpy(known), validation
             )
-            predicted = predictor(asked).argmax(dim=1).cpu().numpy()
-            figures += class_figures(predictor, targets, predicted, weights, sample, note, name)
+            said = class_predictions(keys, targets, predictor(asked), NAMES[name], groups)
+            figures += class_figures(
+                *(predictor, targets, said.predicted, weights, sample),
+                "; ".join(filter(None, (note, untaught))),
+                name,
+                said,
+            )
         return figures

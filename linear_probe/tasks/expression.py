@@ -6,11 +6,13 @@ ICML 2013 workshop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from linear_probe.features import Features, Pictures
 from linear_probe.intervals import row_weights
@@ -18,7 +20,12 @@ from linear_probe.near_copies import SIMILAR, has_near_copy
 from linear_probe.probes.knn import NEIGHBOURS, knn_classes
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.splits import stratified_group_split
-from linear_probe.tasks.classification import class_figures, how_chosen
+from linear_probe.tasks.classification import (
+    class_figures,
+    class_predictions,
+    how_chosen,
+    untaught_note,
+)
 from linear_probe.tasks.task import (
     Figure,
     MissingData,
@@ -26,6 +33,7 @@ from linear_probe.tasks.task import (
     find,
     in_test_part,
     percentage,
+    rows_of,
     sample_of,
 )
 from ssl_faces import InputError
@@ -115,13 +123,14 @@ class Expression(Task):
                 f"expression: no picture of {self.faces.name} left to "
                 f"{'score' if len(train) else 'train'} on; check that they are whole"
             )
+        # Refuses a single class before anything is fitted.
+        known, asked = (self.labels[features.records[part]] for part in (train, test))
+        untaught_note(self.name, known, asked, EXPRESSIONS, "expression")
         people = [self.faces.records[i].person for i in features.records[train]]
         groups = np.array(
             [person or content for person, content in zip(people, hashes[train], strict=True)]
         )
-        validation = stratified_group_split(
-            self.labels[features.records[train]], groups, VALIDATION_SHARE, self.seed
-        )
+        validation = stratified_group_split(known, groups, VALIDATION_SHARE, self.seed)
         return ExpressionRows(train, test, validation, int(copy.sum()))
 
     def fit(self, features: Features, rows: ExpressionRows) -> LogisticPredictor:
@@ -132,24 +141,83 @@ class Expression(Task):
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         rows = self.rows(features, pictures)
+        return self._figures(features, rows, self.fit(features, rows))
+
+    @classmethod
+    def score_together(
+        cls, tasks: Sequence[Self], features: Features, pictures: Pictures
+    ) -> list[list[Figure]]:
+        """`score` of tasks that differ by seed; fits on the same training rows are one problem."""
+        rows = [task.rows(features, pictures) for task in tasks]
+        if len(tasks) == 1 or any(not np.array_equal(r.train, rows[0].train) for r in rows):
+            return super().score_together(tasks, features, pictures)
+        targets = torch.from_numpy(tasks[0].labels[features.records[rows[0].train]])
+        predictors = LogisticProbe(device=tasks[0].device).fit_splits(
+            features.values[torch.from_numpy(rows[0].train)],
+            targets,
+            np.stack([r.validation for r in rows]),
+        )
+        figures = []
+        for task, part, predictor in zip(tasks, rows, predictors, strict=True):
+            task._found = tasks[0]._found
+            figures.append(task._figures(features, part, predictor))
+        return figures
+
+    def strata(self) -> np.ndarray:
+        return np.where(self.is_test, -1, self.labels)
+
+    def tested(self) -> np.ndarray:
+        return np.flatnonzero(self.is_test)
+
+    def score_degraded(
+        self, features: Features, pictures: Pictures, degraded: Iterable[Features]
+    ) -> Iterator[list[Figure]]:
+        rows = self.rows(features, pictures)
         predictor = self.fit(features, rows)
-        targets = self.labels[features.records[rows.test]]
-        logits = predictor(features.values[torch.from_numpy(rows.test)])
-        predicted = logits.argmax(dim=1).cpu().numpy()
+        records = features.records[rows.test]
+        weights = row_weights(len(records), self.replicates, self.seed)
+        note = self._note(features, rows)
+        for asked in degraded:
+            logits = predictor(asked.values[torch.from_numpy(rows_of(asked, records))])
+            yield self._class_figures(records, logits, predictor, weights, note)
 
-        correct = (predicted == targets).astype(np.float32)
-        present = np.unique(targets)
-        weights = row_weights(len(targets), self.replicates, self.seed)
-
+    def _note(self, features: Features, rows: ExpressionRows) -> str:
+        known, targets = (self.labels[features.records[part]] for part in (rows.train, rows.test))
         note = (
             f"trained on {len(rows.train):,} pictures; {rows.copies} training pictures left out "
             "as exact copies of test pictures"
         )
-        absent = [name for i, name in enumerate(EXPRESSIONS) if i not in present]
+        absent = [name for i, name in enumerate(EXPRESSIONS) if i not in targets]
         if absent:
             note += f"; no test picture of {', '.join(absent)}"
-        keys = (self.faces.records[i].key for i in features.records[rows.test])
+        untaught = untaught_note(self.name, known, targets, EXPRESSIONS, "expression")
+        return f"{note}; {untaught}" if untaught else note
+
+    def _class_figures(
+        self,
+        records: np.ndarray,
+        logits: Tensor,
+        predictor: LogisticPredictor,
+        weights: np.ndarray,
+        note: str,
+    ) -> list[Figure]:
+        targets = self.labels[records]
+        keys = [self.faces.records[i].key for i in records]
+        said = class_predictions(keys, targets, logits, EXPRESSIONS)
         sample = sample_of(keys, self.replicates, self.seed)
+        return class_figures(
+            predictor, targets, said.predicted, weights, sample, note, predictions=said
+        )
+
+    def _figures(
+        self, features: Features, rows: ExpressionRows, predictor: LogisticPredictor
+    ) -> list[Figure]:
+        records = features.records[rows.test]
+        targets = self.labels[records]
+        logits = predictor(features.values[torch.from_numpy(rows.test)])
+        correct = (logits.argmax(dim=1).cpu().numpy() == targets).astype(np.float32)
+        weights = row_weights(len(targets), self.replicates, self.seed)
+        note = self._note(features, rows)
         neighbours = self._neighbours_vote(features, rows)
         near = (neighbours == targets).astype(np.float32)
         own = ~self._near_copies(features, rows)
@@ -158,7 +226,8 @@ class Expression(Task):
                 f"; {(~own).sum():,} test pictures have a near-copy in the training part (HOG "
                 f"cosine of {SIMILAR} or more): 'no copies' is without them"
             )
-        figures = class_figures(predictor, targets, predicted, weights, sample, note)
+        figures = self._class_figures(records, logits, predictor, weights, note)
+        sample = figures[0].sample
         knn = percentage(
             *("kNN accuracy", near.mean(), weights @ near / len(targets), len(targets), sample),
             hyperparameters={"neighbours": NEIGHBOURS},

@@ -17,6 +17,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from linear_probe.features import Features, Pictures
 from linear_probe.intervals import cluster_weights
+from linear_probe.predictions import Predictions
 from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
 from linear_probe.tasks.task import (
     Figure,
@@ -106,6 +107,9 @@ class Pose(Task):
         probe = RidgeProbe(device=self.device)
         return probe.fit(features.values[torch.from_numpy(rows.train)], targets, rows.validation)
 
+    def strata(self) -> np.ndarray:
+        return np.where(self.is_test, -1, 0)
+
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         rows = self.rows(features)
         predictor = self.fit(features, rows)
@@ -137,7 +141,8 @@ class Pose(Task):
         weights = cluster_weights(people, self.replicates, self.seed)
         replicates = weights @ np.abs(predicted - targets) / weights.sum(axis=1, keepdims=True)
         note = f"trained on {len(rows.train):,} pictures; scored on {len(np.unique(people))} people"
-        drawn = (f"{self.faces.records[i].key} {p}" for i, p in zip(records, people, strict=True))
+        keys = [self.faces.records[i].key for i in records]
+        drawn = (f"{key} {p}" for key, p in zip(keys, people, strict=True))
         sample = sample_of(drawn, self.replicates, self.seed)
         return [
             Figure(
@@ -151,6 +156,9 @@ class Pose(Task):
                 hyperparameters,
                 at_grid_edge,
                 note,
+                predictions=Predictions(
+                    "regression", keys, targets[:, i], predicted[:, i], np.zeros((len(keys), 0))
+                ),
             )
             for i, angle in enumerate(ANGLES)
         ]
