@@ -80,6 +80,12 @@ def pair_distances(features: Tensor, first: np.ndarray, second: np.ndarray) -> n
     return (one - other).norm(dim=1).cpu().numpy()
 
 
+def plain_similarities(features: Tensor, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cosine similarity of each pair's features as they are, float64 [N]."""
+    one, other = (features[torch.from_numpy(side)].double() for side in (first, second))
+    return F.cosine_similarity(one, other).cpu().numpy()
+
+
 class Whitened(NamedTuple):
     """Similarities of N pairs after whitening.
 

@@ -6,7 +6,7 @@ from linear_probe.tasks.attributes import Attributes
 from linear_probe.tasks.expression import Expression
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.pose import Pose
-from linear_probe.tasks.task import Figure, MissingData, Task
+from linear_probe.tasks.task import Figure, MissingData, Task, TaskKind
 
 TASKS: dict[str, type[Task]] = {
     "expression": Expression,
@@ -28,4 +28,5 @@ __all__ = [
     "MissingData",
     "Pose",
     "Task",
+    "TaskKind",
 ]

@@ -74,7 +74,7 @@ def untaught_note(
 
 
 def class_figures(
-    predictor: LogisticPredictor,
+    predictor: LogisticPredictor | None,
     targets: np.ndarray,
     predicted: np.ndarray,
     weights: np.ndarray,
@@ -86,7 +86,7 @@ def class_figures(
     """Accuracy, and the mean of the recalls of those classes that the test part has.
 
     Args:
-        predictor: the probe that predicted.
+        predictor: the probe that predicted, if it chose an L2.
         targets: int [N].
         predicted: int [N].
         weights: [B, N], the bootstrap's draws.
@@ -107,7 +107,7 @@ def class_figures(
     return [
         percentage(
             *(f"{of} {metric}".strip(), value, replicates, len(targets), sample),
-            **how_chosen(predictor),
+            **({} if predictor is None else how_chosen(predictor)),
             note=note,
             predictions=kept,
         )

@@ -166,7 +166,7 @@ class Expression(Task):
     def strata(self) -> np.ndarray:
         return np.where(self.is_test, -1, self.labels)
 
-    def tested(self) -> np.ndarray:
+    def tested(self) -> np.ndarray | None:
         return np.flatnonzero(self.is_test)
 
     def score_degraded(
@@ -197,7 +197,7 @@ class Expression(Task):
         self,
         records: np.ndarray,
         logits: Tensor,
-        predictor: LogisticPredictor,
+        predictor: LogisticPredictor | None,
         weights: np.ndarray,
         note: str,
     ) -> list[Figure]:

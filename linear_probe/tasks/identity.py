@@ -102,7 +102,7 @@ class Identity(Task):
             ),
         ]
 
-    def tested(self) -> np.ndarray:
+    def tested(self) -> np.ndarray | None:
         return self.indices
 
     def score_degraded(

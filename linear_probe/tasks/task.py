@@ -6,10 +6,11 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
+from linear_probe.changed_pictures import Change
 from linear_probe.features import Features, Pictures
 from linear_probe.intervals import interval
 from linear_probe.predictions import Predictions
@@ -103,6 +104,7 @@ class Task(ABC):
         faces: the face set it chose.
         indices: int64, the records of `faces` whose features it needs.
         data_set, split, protocol: as in `Record`.
+        seen: features of the `views`, in their order, set before `score`.
 
     Raises:
         MissingData: from `__init__`: none of `face_sets` serves.
@@ -132,6 +134,7 @@ class Task(ABC):
         self.replicates = replicates
         self.device = device
         self.max_train = max_train
+        self.seen: list[Features] = []
         self._choose(face_sets)
 
     @abstractmethod
@@ -153,6 +156,10 @@ class Task(ABC):
     ) -> list[list[Figure]]:
         """`score` of each of several tasks of this kind that differ in nothing but the seed."""
         return [task.score(features, pictures) for task in tasks]
+
+    def views(self) -> list[Change]:
+        """Other versions of the pictures of `indices` whose features `score` finds in `seen`."""
+        return []
 
     def strata(self) -> np.ndarray | None:
         """What shares of the training labels are stratified by: int [records of `faces`].
@@ -179,6 +186,19 @@ class Task(ABC):
     def references(self, features: Features, pictures: Pictures) -> list[Reference]:
         """Rows that need no features, on the same pictures as `features`."""
         return []
+
+
+class TaskKind(Protocol):
+    """A class of tasks, or what makes its instances with further settings."""
+
+    def __call__(
+        self,
+        face_sets: Sequence[FaceSet],
+        seed: int = 0,
+        replicates: int = 1000,
+        device: str = "cpu",
+        max_train: int | None = None,
+    ) -> Task: ...
 
 
 def rows_of(features: Features, records: np.ndarray) -> np.ndarray:
