@@ -94,7 +94,32 @@ def _parser() -> argparse.ArgumentParser:
         "--out", required=True, metavar="DIR", help="for records.jsonl, features, skipped.csv"
     )
     run.add_argument("--features", metavar="F,F", help="feature spaces; default: all")
-    run.add_argument("--seed", type=int, default=0, help="default: 0")
+    run.add_argument(
+        "--seed",
+        "--seeds",
+        default="0",
+        metavar="S,S",
+        help="one or several, such as 0,1,2: the table shows mean and spread over them; default: 0",
+    )
+    run.add_argument(
+        "--label-shares",
+        metavar="P,P",
+        help="score with so many percent of the training labels too, such as 1,10,100",
+    )
+    run.add_argument(
+        "--robustness",
+        metavar="F,F",
+        help="score on degraded test pictures too: all, or some of resolution, blur, noise, "
+        "occlusion, darkness, JPEG (expression and identity)",
+    )
+    run.add_argument(
+        "--protocol",
+        choices=("facecycle",),
+        help="score by a paper's protocol, with nothing chosen on a validation split",
+    )
+    run.add_argument(
+        "--epochs", type=int, default=300, help="of the protocol's training; default: 300"
+    )
     run.add_argument("--batch-size", type=int, default=256, help="pictures at once; default: 256")
     run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
     run.add_argument(
@@ -160,7 +185,11 @@ def _run(arguments: argparse.Namespace) -> int:
         data=arguments.data,
         tasks=_list(arguments.task, "--task"),
         spaces=_list(arguments.features, "--features"),
-        seed=arguments.seed,
+        seed=[int(seed) for seed in _numbers(arguments.seed, "--seed", int)],
+        label_shares=_numbers(arguments.label_shares, "--label-shares", float),
+        robustness=_list(arguments.robustness, "--robustness") or (),
+        protocol=arguments.protocol,
+        epochs=arguments.epochs,
         batch_size=arguments.batch_size,
         device=arguments.device,
         precision=arguments.precision,
@@ -189,6 +218,13 @@ def _list(text: str | None, argument: str) -> list[str] | None:
     if not all(items):
         raise InputError(f"{argument} '{text}': an empty name; give names with commas between")
     return items
+
+
+def _numbers(text: str | None, argument: str, kind: type[int] | type[float]) -> list[float]:
+    try:
+        return [kind(item) for item in _list(text, argument) or []]
+    except ValueError as error:
+        raise InputError(f"{argument} '{text}': not numbers with commas between") from error
 
 
 def _compare(arguments: argparse.Namespace) -> int:

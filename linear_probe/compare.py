@@ -19,6 +19,9 @@ from linear_probe.record import RECORDS_FILE, Record, read_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates
 from ssl_faces import InputError
 
+_USUAL = ("logistic regression", "ridge regression", "kNN", "cosine similarity", "none")
+"""Probes that the task and the metric tell."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -45,6 +48,10 @@ class Difference:
         ends = sorted((abs(self.low), abs(self.high)))
         unit = "points" if self.one.unit == "%" else self.one.unit
         metric = f"{self.one.task}, {self.one.metric}"
+        if self.one.probe not in _USUAL:
+            metric += f", {self.one.probe}"
+        if self.one.seed:
+            metric += f", seed {self.one.seed}"
         if self.low <= 0 <= self.high:
             return (
                 f"{metric}: {row_name(self.one)} and {row_name(self.other)} can't be told apart: "
@@ -82,10 +89,13 @@ def compare(folder: str | Path, one: str, other: str) -> list[Difference]:
     found = []
     for a in ones:
         for b in others:
-            same_figure = (a.task, a.data_set, a.split, a.metric, a.seed) == (
-                *(b.task, b.data_set, b.split, b.metric, b.seed),
-            )
-            if not same_figure or (alike and a.feature_space != b.feature_space):
+            # Predicting the mean is no probe, and every probe should beat it.
+            same_probe = a.probe == b.probe or "none" in (a.probe, b.probe)
+            if (
+                _figure(a) != _figure(b)
+                or not same_probe
+                or (alike and a.feature_space != b.feature_space)
+            ):
                 continue
             for record in (a, b):
                 if record.name not in replicates:
@@ -114,8 +124,15 @@ def difference(one: Record, other: Record, of_one: np.ndarray, of_other: np.ndar
     return Difference(one, other, one.value - other.value, low, high, p)
 
 
+def _figure(record: Record) -> tuple[object, ...]:
+    """What two records must agree in to be compared."""
+    r = record
+    return (r.task, r.data_set, r.split, r.metric, r.seed)
+
+
 def _rows(records: Sequence[Record], name: str, folder: Path) -> list[Record]:
-    found = [r for r in records if name in (r.encoder, row_name(r))]
+    # Points of curves would drown the figures of the task as it is.
+    found = [r for r in records if name in (r.encoder, row_name(r)) and not r.condition]
     if not found:
         there = ", ".join(dict.fromkeys(row_name(r) for r in records))
         raise InputError(f"{folder}: holds no row '{name}'; there are {there}")

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from linear_probe.curves import Curves, curves
 from linear_probe.record import RECORDS_FILE, Record, read_records
+from linear_probe.rows import cell, rows, seeds_in_words
 from ssl_faces import InputError
 
 
@@ -85,12 +87,15 @@ def table(records: Sequence[Record], markdown: bool = False, validation: bool = 
         validation: show what was chosen by, on the validation split, instead of the test figures.
     """
     groups: dict[tuple[str, str, str], list[Record]] = {}
-    for record in records:
+    for record in (r for r in records if not r.condition):
         groups.setdefault((record.task, record.data_set, record.split), []).append(record)
     # Whatever order runs came in; tasks not known here go last.
     order = [*_ORDER, *dict.fromkeys(key[0] for key in groups)]
     keys = sorted(groups, key=lambda key: order.index(key[0]))
-    return "\n\n".join(_task_table(*key, groups[key], markdown, validation) for key in keys)
+    parts = [_task_table(*key, groups[key], markdown, validation) for key in keys]
+    if not validation:
+        parts += [_curves_table(found, markdown) for found in curves(records)]
+    return "\n\n".join(parts)
 
 
 def _task_table(
@@ -100,17 +105,18 @@ def _task_table(
         return _validation_table(task, data_set, records, markdown)
     metrics = list(dict.fromkeys(record.metric for record in records))
     units = {record.metric: record.unit for record in records}
-    several_seeds = len({record.seed for record in records}) > 1
-    rows: dict[tuple[str, str, int], dict[str, Record]] = {}
-    for record in records:
-        row = rows.setdefault((record.encoder, record.feature_space, record.seed), {})
-        row[record.metric] = record
-    header = ["encoder", "features", *(_headed(metric, units[metric]) for metric in metrics), "n"]
+    seeds = sorted({record.seed for record in records})
+    found = rows(records)
+    several_probes = any(row.probe for row in found)
+    header = ["encoder", "features", *(["probe"] if several_probes else [])]
+    header += [*(_headed(metric, units[metric]) for metric in metrics), "n"]
     body = []
-    for (encoder, space, seed), row in rows.items():
-        cells = [encoder + (f", seed {seed}" if several_seeds else ""), space or "-"]
-        cells += [_cell(row[metric]) if metric in row else "-" for metric in metrics]
-        body.append([*cells, f"{next(iter(row.values())).n:,}"])
+    for row in found:
+        # A mean over fewer seeds than its neighbours' must not look like theirs.
+        only = "" if row.seeds == seeds else f", {seeds_in_words(row.seeds)} only"
+        cells = [row.encoder + only, row.space or "-", *([row.probe or "-"] * several_probes)]
+        cells += [cell(row.figures[metric]) if metric in row.figures else "-" for metric in metrics]
+        body.append([*cells, row.n])
     # In a column of their own: measured by other rules, on other data.
     published = PUBLISHED.get(data_set, [])
     if published:
@@ -133,20 +139,27 @@ def _task_table(
     return "\n".join(lines)
 
 
+def _curves_table(found: Curves, markdown: bool) -> str:
+    lines = [f"### {found.title}" if markdown else found.title, ""]
+    lines += (_markdown if markdown else _aligned)(found.header, found.body)
+    bullet = "- " if markdown else "  "
+    return "\n".join([*lines, "", *(bullet + note for note in found.notes)])
+
+
 def _validation_table(task: str, data_set: str, records: list[Record], markdown: bool) -> str:
-    rows = {
-        (r.encoder, r.feature_space, str(r.seed)): r.hyperparameters["validation"]
-        for r in records
-        if "validation" in r.hyperparameters
-    }
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    for r in records:
+        if "validation" in r.hyperparameters:
+            key = (r.encoder, r.feature_space, str(r.seed))
+            found.setdefault(key, r.hyperparameters["validation"])
     title = f"{task}: {data_set}, validation split of the training part"
     lines = [f"### {title}" if markdown else title, ""]
-    if not rows:
+    if not found:
         return "\n".join([*lines, "nothing is chosen on a validation split here"])
-    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    metrics = list(dict.fromkeys(metric for row in found.values() for metric in row))
     body = [
         [*key, *(f"{row[metric]:.2f}" if metric in row else "-" for metric in metrics)]
-        for key, row in rows.items()
+        for key, row in found.items()
     ]
     header = ["encoder", "features", "seed", *metrics]
     return "\n".join([*lines, *(_markdown if markdown else _aligned)(header, body)])
@@ -159,17 +172,14 @@ def _distinct(texts: Iterable[str]) -> list[str]:
 def _made(records: Sequence[Record]) -> str:
     """Seeds and hardware, in words."""
     seeds = sorted({record.seed for record in records})
-    seed = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    seed = seeds_in_words(seeds)
+    if len(seeds) > 1:
+        seed += ": mean ± standard deviation over them, and the mean of their intervals"
     return "; ".join([seed, *_distinct(record.hardware for record in records)])
 
 
 def _headed(metric: str, unit: str) -> str:
     return f"{metric} {unit}".strip()
-
-
-def _cell(record: Record) -> str:
-    mark = "*" if record.at_grid_edge else ""
-    return f"{record.value:.2f}{mark} [{record.low:.2f}, {record.high:.2f}]"
 
 
 def _aligned(header: list[str], body: list[list[str]]) -> list[str]:

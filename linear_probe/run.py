@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
 
-from linear_probe.baselines import BASELINES
+from linear_probe.conditions import (
+    ChangedFeatures,
+    condition_in_words,
+    condition_note,
+    constant_note,
+    scores_by_share,
+)
 from linear_probe.encoders import encoder_sources
 from linear_probe.features import FeatureCache, Pictures, Precision, Source
+from linear_probe.jobs import jobs, rounds
+from linear_probe.jobs import spaces as spaces_of
+from linear_probe.measured import Measured, records_of
+from linear_probe.predictions import predictions_path, write_predictions
+from linear_probe.protocols import PROTOCOLS
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
-from linear_probe.tasks import TASKS, USUAL_TASKS, Figure, MissingData, Task
+from linear_probe.robustness import degradations
+from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
 from ssl_faces import InputError
 from ssl_faces.data import (
     FaceSet,
@@ -51,7 +61,7 @@ def run_probes(
     data: str | Path | None = None,
     tasks: Sequence[str] | None = None,
     spaces: Sequence[str] | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     batch_size: int = 256,
     device: str = "auto",
     precision: Precision | Literal["auto"] = "32",
@@ -60,6 +70,10 @@ def run_probes(
     max_train: int | None = None,
     or_rendered: bool = False,
     own: Sequence[FaceSet] = (),
+    label_shares: Sequence[float] = (),
+    robustness: Sequence[str] = (),
+    protocol: str | None = None,
+    epochs: int = 300,
     say: Callable[[str], None] = _print,
 ) -> list[Record]:
     """Score frozen encoders and write the figures to `out`/records.jsonl.
@@ -75,7 +89,8 @@ def run_probes(
             (`ssl_faces.data.default_data_root`) where it holds anything, else rendered faces.
         tasks: some of `TASKS`; None is those of `USUAL_TASKS` that the data serve.
         spaces: feature spaces of the encoders to score; None is all.
-        seed: of splits, untrained weights, rendered faces and bootstrap.
+        seed: of splits, untrained weights, rendered faces and bootstrap; of several, everything is
+            done for each, but features of trained encoders once.
         batch_size: pictures given to an encoder at once.
         device: `cpu`, `cuda` or `auto`.
         precision: of encoders: `32`, `bf16`, or `auto`, which is bf16 where the hardware has it.
@@ -87,6 +102,12 @@ def run_probes(
             all.
         or_rendered: score on rendered faces where `data` has pictures but no labels.
         own: face sets to score on instead of `data`, with every task that they serve.
+        label_shares: percentages of the training labels with which to score too, for tasks that
+            learn from labels.
+        robustness: some of `linear_probe.robustness.DEGRADATIONS`, or `all`: score on test pictures
+            so degraded too, where the task can.
+        protocol: name of a paper's protocol to score by instead, of `PROTOCOLS`.
+        epochs: of the protocol's training, where it trains by epochs.
         say: is told what a user should read.
 
     Returns:
@@ -95,116 +116,115 @@ def run_probes(
     Raises:
         InputError: an argument, an encoder or the data can't be used, or `out` can't be written.
     """
-    _check(tasks, seed, batch_size, replicates, max_train)
+    seeds = list(dict.fromkeys([seed] if isinstance(seed, int) else seed))
+    _check(tasks, seeds, batch_size, replicates, max_train, label_shares, epochs)
+    kinds = PROTOCOLS[protocol](epochs) if protocol else TASKS
+    changes = degradations(robustness)
     device = _device(device)
     if precision == "auto":
         precision = "bf16" if fast_bfloat16() else "32"
     out = Path(out)
     earlier = read_records(out / RECORDS_FILE) if (out / RECORDS_FILE).exists() else []
-    sources = encoder_sources(encoders, spaces, precision, baselines, seed, say)
-    face_sets = own or _face_sets(data, or_rendered, seed, say)
+    sources = {}
+    for one in seeds:
+        tell = say if one == seeds[0] else _silent
+        sources[one] = encoder_sources(encoders, spaces, precision, baselines, one, tell)
+    face_sets = dict.fromkeys(seeds, own) if own else _face_sets(data, or_rendered, seeds, say)
     if own and tasks is None:
-        tasks = [name for name, task in TASKS.items() if task.serving(own)]
-    chosen = _tasks(tasks, face_sets, seed, replicates, device, max_train, say)
+        tasks = [name for name, kind in kinds.items() if kind.serving(own)]
+    chosen: dict[int, list[Task]] = {}
+    for one in seeds:
+        # What is missing is missing for all seeds: told once.
+        tell = say if one == seeds[0] else _silent
+        chosen[one] = _tasks(
+            *(kinds, tasks, face_sets[one], one, replicates, device, max_train, tell)
+        )
 
     cache = FeatureCache(out / FEATURES_FOLDER, batch_size, device)
     pictures_of = _extract(chosen, sources, baselines, cache, out / SKIPPED_FILE, say)
+    changed = ChangedFeatures(cache, pictures_of)
+    changed.fill(chosen, sources, baselines, changes)
     records: list[Record] = []
     where = hardware(device) + ("" if precision == "32" else f", features in {precision}")
 
     replicates_of = read_replicates(out / REPLICATES_FILE)
 
-    def add(row: _Row) -> None:
-        made = _records(row, seed, where)
+    def add(row: Measured) -> None:
+        made = records_of(row, where)
         records.extend(made)
         for record, figure in zip(made, row.figures, strict=True):
             replicates_of[record.name] = figure.replicates
+            if figure.predictions is not None:
+                write_predictions(predictions_path(out, record), figure.predictions)
         write_replicates(out / REPLICATES_FILE, replicates_of)
         write_records(out / RECORDS_FILE, merged(earlier, records))
 
-    for task in chosen:
-        pictures = pictures_of[task.faces.name]
-        for i, (source, space) in enumerate(_spaces([task], sources, baselines)):
-            features = cache.read(source, pictures, space)
-            for reference in task.references(features, pictures) if i == 0 else []:
-                add(_Row(task, reference.name, "", reference.probe, reference.figures))
-            started = time.perf_counter()
-            figures = task.score(features, pictures)
-            seconds = time.perf_counter() - started
-            add(_Row(task, source.name, space, task.probe, figures, source.fingerprint, seconds))
+    for job in jobs(chosen, sources, baselines):
+        source, space = job.source, job.space
+        pictures = pictures_of[id(job.tasks[0].faces)]
+        features = cache.read(source, pictures, space)
+        for task in job.tasks:
+            for reference in task.references(features, pictures) if job.first else []:
+                add(Measured(task, reference.name, "", reference.probe, reference.figures))
+            task.seen = [changed.read(task, source, space, view) for view in task.views()]
+        note = constant_note(features.values)
+        if note:
+            say(f"{job.tasks[0].name}: {source.name}, {space}: {note}")
+        started = time.perf_counter()
+        together = type(job.tasks[0]).score_together(job.tasks, features, pictures)
+        seconds = (time.perf_counter() - started) / len(job.tasks)
+        for task, figures in zip(job.tasks, together, strict=True):
+            row = Measured(
+                task, source.name, space, task.probe, figures, source.fingerprint, seconds, note
+            )
+            add(row)
             values = ", ".join(f"{f.metric} {f.value:.2f} {f.unit}" for f in figures)
-            say(f"{task.name}: {source.name}, {space}: {values} ({seconds:.1f} s)")
+            by_seed = f"seed {task.seed}: " if len(seeds) > 1 else ""
+            say(f"{task.name}: {source.name}, {space}: {by_seed}{values} ({seconds:.1f} s)")
+            for condition, found in chain(
+                scores_by_share(task, features, pictures, label_shares, figures, say),
+                changed.scores(task, source, space, features, pictures, changes),
+            ):
+                told = "; ".join(filter(None, (note, condition_note(condition))))
+                add(row._replace(figures=found, condition=condition, note=told))
+                say(f"  {condition_in_words(condition)}: {found[0].metric} {found[0].value:.2f}")
     return records
 
 
-class _Row(NamedTuple):
-    """A row of the table: the figures of one feature space or reference."""
-
-    task: Task
-    encoder: str
-    space: str
-    probe: str
-    figures: list[Figure]
-    fingerprint: str = ""
-    seconds: float = 0.0
-
-
-def _records(row: _Row, seed: int, where: str) -> list[Record]:
-    return [
-        Record(
-            task=row.task.name,
-            data_set=row.task.data_set,
-            split=row.task.split,
-            encoder=row.encoder,
-            feature_space=row.space,
-            probe=figure.probe or row.probe,
-            seed=seed,
-            protocol=row.task.protocol,
-            fingerprint=row.fingerprint[:16],
-            seconds=round(row.seconds, 3),
-            hardware=where,
-            versions=_versions(),
-            low=figure.low,
-            high=figure.high,
-            **{
-                name: value
-                for name, value in vars(figure).items()
-                if name not in ("replicates", "probe")
-            },
-        )
-        for figure in row.figures
-    ]
-
-
-def _spaces(
-    tasks: Sequence[Task], encoders: Sequence[Source], baselines: bool
-) -> list[tuple[Source, str]]:
-    """Every source of the tasks on one face set, the baselines first, with its spaces."""
-    sides = dict.fromkeys(task.baseline_side for task in tasks) if baselines else {}
-    sources: list[Source] = [baseline(side) for baseline in BASELINES for side in sides]
-    sources += encoders
-    return [(source, space) for source in sources for space in source.dims]
+def _silent(line: str) -> None:
+    del line
 
 
 def _extract(
-    tasks: Sequence[Task],
-    encoders: Sequence[Source],
+    tasks: dict[int, list[Task]],
+    encoders: dict[int, list[Source]],
     baselines: bool,
     cache: FeatureCache,
     list_file: Path,
     say: Callable[[str], None],
-) -> dict[str, Pictures]:
-    """Fill the cache for all tasks and list what was skipped; the pictures of each face set."""
-    found: dict[str, Pictures] = {}
+) -> dict[int, Pictures]:
+    """Fill the cache for all tasks and list what was skipped; the pictures by id of the face set.
+
+    Args:
+        tasks, encoders: by seed.
+    """
+    found: dict[int, Pictures] = {}
     skipped: list[tuple[str, Skipped]] = []
-    for faces in {task.faces.name: task.faces for task in tasks}.values():
+    for faces in {id(t.faces): t.faces for of_seed in tasks.values() for t in of_seed}.values():
         # Tasks on one face set share its features.
-        here = [task for task in tasks if task.faces is faces]
-        indices = np.unique(np.concatenate([task.indices for task in here]))
-        found[faces.name] = Pictures(faces, indices)
-        sources = {id(s): s for s, _ in _spaces(here, encoders, baselines)}
-        passed_over = cache.fill(list(sources.values()), found[faces.name])
-        skipped += [(faces.name, item) for item in [*faces.skipped, *passed_over]]
+        here = {seed: [t for t in found if t.faces is faces] for seed, found in tasks.items()}
+        wanted = [task.indices for of_seed in here.values() for task in of_seed]
+        pictures = Pictures(faces, np.unique(np.concatenate(wanted)))
+        found[id(faces)] = pictures
+        sources = [
+            s
+            for seed, of_seed in here.items()
+            for s, _ in spaces_of(of_seed, encoders[seed], baselines)
+        ]
+        passed_over: dict[Skipped, None] = dict.fromkeys(faces.skipped)
+        for together in rounds(sources):
+            passed_over.update(dict.fromkeys(cache.fill(together, pictures)))
+        skipped += [(faces.name, item) for item in passed_over]
     write_skipped(list_file, skipped)
     if skipped:
         say(f"{len(skipped)} pictures skipped: see {list_file}")
@@ -213,22 +233,28 @@ def _extract(
 
 def _check(
     tasks: Sequence[str] | None,
-    seed: int,
+    seeds: Sequence[int],
     batch_size: int,
     replicates: int,
     max_train: int | None,
+    label_shares: Sequence[float],
+    epochs: int,
 ) -> None:
     for task in tasks or []:
         if task not in TASKS:
             raise InputError(f"unknown task '{task}'; this version knows {', '.join(TASKS)}")
     for name, value, least in (
-        ("seed", seed, 0),
+        ("seed", min(seeds, default=0), 0),
         ("batch-size", batch_size, 1),
         ("bootstrap", replicates, 1),
         ("max-train", 100 if max_train is None else max_train, 100),
+        ("epochs", epochs, 1),
     ):
         if value < least:
             raise InputError(f"--{name} must be a whole number from {least}, not {value}")
+    for share in label_shares:
+        if not 0 < share <= 100:
+            raise InputError(f"--label-shares must be above 0 and at most 100 %, not {share:g}")
 
 
 def _device(name: str) -> str:
@@ -240,8 +266,9 @@ def _device(name: str) -> str:
 
 
 def _face_sets(
-    data: str | Path | None, or_rendered: bool, seed: int, say: Callable[[str], None]
-) -> list[FaceSet]:
+    data: str | Path | None, or_rendered: bool, seeds: Sequence[int], say: Callable[[str], None]
+) -> dict[int, Sequence[FaceSet]]:
+    """By seed; real ones are the same for all."""
     if data is None:
         root = default_data_root()
         named = bool(os.environ.get("SSL_FACES_DATA"))
@@ -253,12 +280,13 @@ def _face_sets(
     if str(data) != RENDERED:
         found = find_face_sets(data, "all")
         if not or_rendered or not all(isinstance(faces, PictureFolder) for faces in found):
-            return found
+            return dict.fromkeys(seeds, found)
         say(f"{data}: pictures without labels, nothing to score on; scoring on rendered faces")
-    return [RenderedFaces(RENDERED_COUNT, RENDERED_PEOPLE, "all", seed=seed)]
+    return {s: [RenderedFaces(RENDERED_COUNT, RENDERED_PEOPLE, "all", seed=s)] for s in seeds}
 
 
 def _tasks(
+    kinds: Mapping[str, type[Task]],
     names: Sequence[str] | None,
     face_sets: Sequence[FaceSet],
     seed: int,
@@ -269,12 +297,14 @@ def _tasks(
 ) -> list[Task]:
     found: list[Task] = []
     # Some sets carry what few do; the usual tasks are those whose lack is worth a word.
-    usual = [*USUAL_TASKS, *(n for n in ("affect", "classes") if TASKS[n].serving(face_sets))]
-    for name in dict.fromkeys(names or usual):
+    rare = [n for n in ("affect", "classes") if n in kinds and kinds[n].serving(face_sets)]
+    for name in dict.fromkeys(names or [*USUAL_TASKS, *rare]):
+        if name not in kinds:
+            raise InputError(f"the protocol has no task '{name}'; it has {', '.join(kinds)}")
         try:
             # On each set that serves; on none, the task tells what it needs.
-            for given in [[faces] for faces in TASKS[name].serving(face_sets)] or [[*face_sets]]:
-                found.append(TASKS[name](given, seed, replicates, device, max_train))
+            for given in [[faces] for faces in kinds[name].serving(face_sets)] or [[*face_sets]]:
+                found.append(kinds[name](given, seed, replicates, device, max_train))
         except MissingData as error:
             if names is not None:
                 raise InputError(f"task {error}; add it to the data folder") from error
@@ -285,15 +315,4 @@ def _tasks(
             f"the data hold nothing to score on (found: {there}); give a folder with FER-2013, "
             f"LFW or the YouTube keypoints, or --data {RENDERED}"
         )
-    return found
-
-
-@lru_cache
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("ssl-faces", "torch", "numpy", "scikit-learn"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
     return found

@@ -22,6 +22,7 @@ class Affect(Regression):
     name = "affect"
     needs = "AffectNet"
     names = AFFECT
+    main = "CCC"
     baseline_side = 48
     validation_share = 0.1
 

@@ -7,20 +7,25 @@ Autoencoder", CVPR 2017.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 
 from linear_probe.features import Features, Pictures
+from linear_probe.predictions import Predictions
 from linear_probe.probes.logistic import LogisticProbe
 from linear_probe.probes.ridge import RidgeProbe
 from linear_probe.splits import stratified_group_split
-from linear_probe.tasks.classification import class_figures, how_chosen
+from linear_probe.tasks.classification import class_figures, class_predictions, how_chosen
 from linear_probe.tasks.labelled import LabelTask, check_classes
 from linear_probe.tasks.task import Figure, carries
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet
 
 CLASSES = ("gender", "race")
+AGE_BANDS = (0, 10, 20, 30, 40, 50, 60, 70)
+"""Youngest age, in years, of each band that figures are told by."""
 
 
 class Attributes(LabelTask):
@@ -75,6 +80,21 @@ class Attributes(LabelTask):
     def _validation(self, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
         return stratified_group_split(self._kinds[train], groups, self.validation_share, self.seed)
 
+    def strata(self) -> np.ndarray | None:
+        return None if self.folds is not None else np.where(self.is_test, -1, self._kinds)
+
+    def _groups(self, records: np.ndarray) -> dict[str, list[str]]:
+        """The gender, race and age band of each of the `records`, for figures by group."""
+        found = {}
+        for name, values in self.labels.items():
+            if name in CLASSES:
+                found[name] = [self.faces.class_names[name][i] for i in values[records]]
+            else:
+                bands = np.searchsorted(AGE_BANDS, values[records], side="right") - 1
+                ends = [*(f"{a}-{b - 1}" for a, b in pairwise(AGE_BANDS)), f"{AGE_BANDS[-1]}+"]
+                found["age band"] = [ends[i] for i in bands]
+        return found
+
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         rows = self.rows(features, pictures)
         values = features.values[torch.from_numpy(rows.train)]
@@ -85,20 +105,26 @@ class Attributes(LabelTask):
         }
         weights, sample = self.bootstrap(features.records[rows.test])
         note = f"trained on {len(rows.train):,} pictures"
+        keys = [self.faces.records[i].key for i in features.records[rows.test]]
+        groups = self._groups(features.records[rows.test])
         figures: list[Figure] = []
         for name, (known, targets) in of.items():
             if name in CLASSES:
                 predictor = LogisticProbe(device=self.device).fit(
                     values, torch.from_numpy(known), rows.validation
                 )
-                predicted = predictor(asked).argmax(dim=1).cpu().numpy()
-                chosen = how_chosen(predictor)
-                figures += class_figures(chosen, targets, predicted, weights, sample, note, name)
+                names = self.faces.class_names[name]
+                said = class_predictions(keys, targets, predictor(asked), names, groups)
+                figures += class_figures(
+                    *(how_chosen(predictor), targets, said.predicted, weights, sample, note),
+                    *(name, said),
+                )
                 continue
             ridge = RidgeProbe(device=self.device).fit(
                 values, torch.from_numpy(known)[:, None], rows.validation
             )
-            errors = np.abs(ridge(asked)[:, 0].cpu().numpy() - targets)
+            guessed = ridge(asked)[:, 0].cpu().numpy()
+            errors = np.abs(guessed - targets)
             figures.append(
                 Figure(
                     f"MAE {name}",
@@ -115,6 +141,10 @@ class Attributes(LabelTask):
                     ridge.at_grid_edge,
                     note,
                     "ridge regression",
+                    Predictions(
+                        *("regression", keys, targets, guessed, np.zeros((len(keys), 0))),
+                        groups=groups,
+                    ),
                 )
             )
         return figures

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, recall_score
+from torch import Tensor
 
 from linear_probe.features import Features, Pictures
 from linear_probe.near_copies import SIMILAR
+from linear_probe.predictions import Predictions
 from linear_probe.probes.knn import NEIGHBOURS, knn_classes
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.splits import stratified_group_split
 from linear_probe.tasks.labelled import LabelTask, Rows, check_classes
-from linear_probe.tasks.task import Figure, carries, percentage
+from linear_probe.tasks.task import Figure, carries, percentage, rows_of
 from ssl_faces.data import FaceSet
 
 
@@ -68,27 +72,100 @@ class Classes(LabelTask):
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         turns = self.turns(features, pictures)
-        predictors, predictions, votes = [], [], []
-        for rows in turns:
-            predictor = self.fit(features, rows)
-            logits = predictor(features.values[torch.from_numpy(rows.test)])
-            predictors.append(predictor)
-            predictions.append(logits.argmax(dim=1).cpu().numpy())
-            votes.append(self._neighbours_vote(features, rows))
-        tested = np.concatenate([rows.test for rows in turns])
-        predicted, neighbours = np.concatenate(predictions), np.concatenate(votes)
-        targets = self.labels[features.records[tested]]
-        weights, sample = self.bootstrap(features.records[tested])
-        own = ~np.concatenate([self._near_copies(features, rows) for rows in turns])
-        note = self._note(turns, targets, own)
+        return self._figures(features, turns, [self.fit(features, rows) for rows in turns])
 
+    @classmethod
+    def score_together(
+        cls, tasks: Sequence[Self], features: Features, pictures: Pictures
+    ) -> list[list[Figure]]:
+        """`score` of tasks that differ by seed; fits on the same training rows are one problem."""
+        first = tasks[0]
+        if len(tasks) == 1 or first.folds is not None:
+            return super().score_together(tasks, features, pictures)
+        rows = [task.rows(features, pictures) for task in tasks]
+        if any(not np.array_equal(r.train, rows[0].train) for r in rows):
+            return super().score_together(tasks, features, pictures)
+        predictors = LogisticProbe(device=first.device).fit_splits(
+            features.values[torch.from_numpy(rows[0].train)],
+            torch.from_numpy(first.labels[features.records[rows[0].train]]),
+            np.stack([r.validation for r in rows]),
+        )
+        return [
+            task._figures(features, [part], [predictor])
+            for task, part, predictor in zip(tasks, rows, predictors, strict=True)
+        ]
+
+    def strata(self) -> np.ndarray | None:
+        return None if self.folds is not None else np.where(self.is_test, -1, self.labels)
+
+    def tested(self) -> np.ndarray | None:
+        scored = self.is_test if self.folds is None else self.folds >= 0
+        return self.indices[scored[self.indices]]
+
+    def score_degraded(
+        self, features: Features, pictures: Pictures, degraded: Iterable[Features]
+    ) -> Iterator[list[Figure]]:
+        turns = self.turns(features, pictures)
+        predictors = [self.fit(features, rows) for rows in turns]
+        records = np.concatenate([features.records[rows.test] for rows in turns])
+        note = self._note(turns, self.labels[records])
+        for asked in degraded:
+            logits = [
+                self._logits(
+                    predictor, asked.values[torch.from_numpy(rows_of(asked, features.records[r]))]
+                )
+                for predictor, r in zip(predictors, (rows.test for rows in turns), strict=True)
+            ]
+            yield self._main_figures(records, torch.cat(logits), how_chosen(*predictors), note)
+
+    def _logits(self, predictor: LogisticPredictor, values: Tensor) -> Tensor:
+        """[M, all classes]; -inf for those after the last that the probe knows of."""
+        logits = predictor(values)
+        return F.pad(logits, (0, len(self.class_names) - logits.shape[1]), value=-torch.inf)
+
+    def _main_figures(
+        self, records: np.ndarray, logits: Tensor, chosen: dict[str, Any], note: str
+    ) -> list[Figure]:
+        """Accuracy and mean class recall of test records, from their logits [M, all classes].
+
+        Args:
+            chosen: `how_chosen` of the probe that predicted, or nothing.
+        """
+        targets = self.labels[records]
+        keys = [self.faces.records[i].key for i in records]
+        said = class_predictions(keys, targets, logits, self.class_names)
+        weights, sample = self.bootstrap(records)
+        return class_figures(
+            chosen, targets, said.predicted, weights, sample, note, predictions=said
+        )
+
+    def _figures(
+        self, features: Features, turns: list[Rows], predictors: list[LogisticPredictor]
+    ) -> list[Figure]:
+        records = np.concatenate([features.records[rows.test] for rows in turns])
+        logits = torch.cat(
+            [
+                self._logits(predictor, features.values[torch.from_numpy(rows.test)])
+                for predictor, rows in zip(predictors, turns, strict=True)
+            ]
+        )
+        neighbours = np.concatenate([self._neighbours_vote(features, rows) for rows in turns])
+        targets = self.labels[records]
+        own = ~np.concatenate([self._near_copies(features, rows) for rows in turns])
+        note = self._note(turns, targets)
+        if not own.all():
+            note += (
+                f"; {(~own).sum():,} test pictures have a near-copy in the training part (HOG "
+                f"cosine of {SIMILAR} or more): 'no copies' is without them"
+            )
         chosen = how_chosen(*predictors)
-        correct = (predicted == targets).astype(np.float32)
+        figures = self._main_figures(records, logits, chosen, note)
+        weights, sample = self.bootstrap(records)
+        correct = (logits.argmax(dim=1).cpu().numpy() == targets).astype(np.float32)
         near = (neighbours == targets).astype(np.float32)
-        drawn = weights.sum(axis=1)
-        figures = class_figures(chosen, targets, predicted, weights, sample, note)
         knn = percentage(
-            *("kNN accuracy", near.mean(), weights @ near / drawn, len(targets), sample),
+            *("kNN accuracy", near.mean(), weights @ near / weights.sum(axis=1)),
+            *(len(targets), sample),
             hyperparameters={"neighbours": NEIGHBOURS},
             note=note,
             probe="kNN",
@@ -104,7 +181,7 @@ class Classes(LabelTask):
         )
         return [*figures, unseen, knn]
 
-    def _note(self, turns: list[Rows], targets: np.ndarray, own: np.ndarray) -> str:
+    def _note(self, turns: list[Rows], targets: np.ndarray) -> str:
         copies = sum(rows.copies for rows in turns)
         if self.folds is None:
             note = f"trained on {len(turns[0].train):,} pictures"
@@ -115,11 +192,6 @@ class Classes(LabelTask):
         absent = [name for i, name in enumerate(self.class_names) if i not in present]
         if absent:
             note += f"; no test picture of {', '.join(absent)}"
-        if not own.all():
-            note += (
-                f"; {(~own).sum():,} test pictures have a near-copy in the training part (HOG "
-                f"cosine of {SIMILAR} or more): 'no copies' is without them"
-            )
         return note
 
     def _near_copies(self, features: Features, rows: Rows) -> np.ndarray:
@@ -132,6 +204,32 @@ class Classes(LabelTask):
         return knn_classes(train, targets, test, device=self.device).numpy()
 
 
+def class_predictions(
+    keys: Sequence[str],
+    targets: np.ndarray,
+    logits: Tensor,
+    classes: Sequence[str],
+    groups: dict[str, list[str]] | None = None,
+) -> Predictions:
+    """What a classifier said of N test rows, from its logits [N, K].
+
+    Args:
+        keys: of the pictures, N.
+        targets: int [N].
+        classes: names of all classes, by number; the probe may know of fewer.
+        groups: as in `Predictions`.
+    """
+    scores = torch.softmax(logits.double(), dim=1).cpu().numpy()
+    # Classes that no training picture has come after those known: never predicted.
+    scores = np.pad(scores, ((0, 0), (0, len(classes) - scores.shape[1])))
+    predicted = logits.argmax(dim=1).cpu().numpy()
+    return Predictions(
+        *("classification", list(keys), targets, predicted, scores.astype(np.float32)),
+        classes=list(classes),
+        groups=groups or {},
+    )
+
+
 def class_figures(
     chosen: dict[str, Any],
     targets: np.ndarray,
@@ -140,17 +238,19 @@ def class_figures(
     sample: str,
     note: str,
     of: str = "",
+    predictions: Predictions | None = None,
 ) -> list[Figure]:
     """Accuracy, and the mean of the recalls of those classes that the test part has.
 
     Args:
-        chosen: `how_chosen` of the probe that predicted.
+        chosen: `how_chosen` of the probe that predicted, or nothing.
         targets: int [N].
         predicted: int [N].
         weights: [B, N], the bootstrap's draws.
         sample: as in `Record`.
         note: as in `Record`.
         of: what is classified, where a task has several such figures.
+        predictions: what the probe said of each test row, kept with the accuracy.
     """
     correct = (predicted == targets).astype(np.float32)
     present = np.unique(targets)
@@ -167,10 +267,11 @@ def class_figures(
             *(f"{of} {metric}".strip(), value, replicates, len(targets), sample),
             **chosen,
             note=note,
+            predictions=kept,
         )
-        for metric, value, replicates in (
-            ("accuracy", accuracy_score(targets, predicted), accuracies),
-            ("mean class recall", mean_recall, mean_recalls),
+        for metric, value, replicates, kept in (
+            ("accuracy", accuracy_score(targets, predicted), accuracies, predictions),
+            ("mean class recall", mean_recall, mean_recalls, None),
         )
     ]
 

@@ -7,12 +7,16 @@ of expressions, rendered faces by person.
 
 from __future__ import annotations
 
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from linear_probe.features import Features
 from linear_probe.near_copies import has_near_copy
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.labelled import Rows
+from ssl_faces.data import FaceSet
 
 
 class Expression(Classes):
@@ -22,17 +26,18 @@ class Expression(Classes):
     needs = "FER-2013, RAF-DB, AffectNet, CK+ or folders of expressions"
     label = "expression"
 
-    def _prepare(self) -> None:
-        self._found: dict[tuple[bytes, bytes], np.ndarray] = {}
-        super()._prepare()
+    _found: ClassVar[WeakKeyDictionary[FaceSet, dict[tuple[bytes, bytes], np.ndarray]]] = (
+        WeakKeyDictionary()
+    )
 
     def _near_copies(self, features: Features, rows: Rows) -> np.ndarray:
         train, test = (features.records[part] for part in (rows.train, rows.test))
         if self.faces.name != "fer2013":
             # Only there copies are known of; rendered faces are all alike to HOG.
             return np.zeros(len(test), dtype=bool)
+        # The same for every encoder and seed: looked for once.
+        found = self._found.setdefault(self.faces, {})
         known = (train.tobytes(), test.tobytes())
-        # The same for every encoder: looked for once.
-        if known not in self._found:
-            self._found = {known: has_near_copy(self.faces, train, test)}
-        return self._found[known]
+        if known not in found:
+            found[known] = has_near_copy(self.faces, train, test)
+        return found[known]

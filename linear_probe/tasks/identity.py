@@ -1,4 +1,4 @@
-"""Identity: are two pictures of one person? Pairs of LFW, CPLFW or others, by cosine similarity.
+"""Identity: are two pictures of one person? Pairs of LFW, CPLFW or others, by similarity.
 
 Source of the protocol: Huang et al., "Labeled Faces in the Wild", Univ. of Massachusetts TR 07-49,
 2007 (view 2): folds of pairs that share no person; each fold is decided by what the others teach.
@@ -6,15 +6,31 @@ Source of the protocol: Huang et al., "Labeled Faces in the Wild", Univ. of Mass
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from sklearn.metrics import accuracy_score
 
 from linear_probe.features import Features, Pictures
 from linear_probe.intervals import stratum_weights
-from linear_probe.probes.verification import pair_similarities, verify, weighted_rates
-from linear_probe.tasks.task import Figure, Task, find, percentage, sample_of
+from linear_probe.predictions import Predictions
+from linear_probe.probes.verification import (
+    pair_distances,
+    pair_similarities,
+    verify,
+    weighted_rates,
+    whitened_similarities,
+)
+from linear_probe.tasks.task import (
+    Figure,
+    Task,
+    find,
+    percentage,
+    rows_of,
+    sample_of,
+)
 from ssl_faces import InputError
 from ssl_faces.data import FacePair, FaceSet
 
@@ -26,6 +42,9 @@ MOST_MISSING = 0.2
 
 FALSE_ACCEPT = 0.01
 """Rate of different pairs taken for the same at which true accepts are told."""
+
+EUCLIDEAN = "Euclidean distance"
+WHITENED = "cosine similarity, whitened"
 
 
 class Identity(Task):
@@ -63,8 +82,10 @@ class Identity(Task):
         self.indices = np.array(sorted(named))
         self.split = f"pairs in {folds} folds"
         self.protocol = (
-            "cosine similarity of frozen features, less the mean of the other folds' pictures; "
-            "threshold chosen on the other folds; intervals by bootstrap over pairs within folds"
+            "cosine similarity of frozen features, less the mean of the other folds' pictures, or "
+            "their Euclidean distance; whitened: after PCA whitening learnt on the other folds' "
+            "pictures, as many directions as serve best there; threshold chosen on the other "
+            "folds; intervals by bootstrap over pairs within folds"
         )
 
     def _refuse_many_missing(self, missing: int) -> None:
@@ -85,16 +106,53 @@ class Identity(Task):
         return " that can't be decoded"
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
+        pairs = self._whole(features)
+        x, (first, second, same, folds, _) = features.values, pairs
+        whitened = whitened_similarities(x, first, second, same, folds)
+        dims = {"directions kept": whitened.dims.tolist()}
+        # For the main probe first. Distances count as similarities the wrong way round.
+        return [
+            *self._figures(pairs, pair_similarities(x, first, second, folds)),
+            *self._figures(pairs, -pair_distances(x, first, second), probe=EUCLIDEAN),
+            *self._figures(
+                pairs,
+                whitened.similarities,
+                probe=WHITENED,
+                chosen=dims,
+                at_grid_edge=whitened.at_grid_edge,
+            ),
+        ]
+
+    def tested(self) -> np.ndarray | None:
+        return self.indices
+
+    def score_degraded(
+        self, features: Features, pictures: Pictures, degraded: Iterable[Features]
+    ) -> Iterator[list[Figure]]:
+        pairs = self._whole(features)
+        clean = pair_similarities(features.values, pairs.first, pairs.second, pairs.folds)
+        for asked in degraded:
+            rows = torch.from_numpy(rows_of(asked, features.records[pairs.pictures]))
+            # Rows of the pictures in pairs alone, as `features` holds them.
+            values = torch.zeros_like(features.values)
+            values[torch.from_numpy(pairs.pictures)] = asked.values[rows]
+            similarities = pair_similarities(
+                features.values, pairs.first, pairs.second, pairs.folds, values
+            )
+            yield self._figures(pairs, similarities, thresholds_from=clean)
+
+    def _whole(self, features: Features) -> _Pairs:
+        """The pairs both of whose pictures have features."""
         row_of = {record: row for row, record in enumerate(features.records.tolist())}
-        rows, same_of, fold_of = [], [], []
+        rows, same_of, fold_of, keys = [], [], [], []
         for pair in self.pairs:
             numbers = self._number[pair.first], self._number[pair.second]
             if all(number in row_of for number in numbers):
                 rows.append([row_of[number] for number in numbers])
                 same_of.append(pair.same)
                 fold_of.append(pair.fold)
-        left_out = len(self.pairs) - len(rows) + self.missing
-        self._refuse_many_missing(left_out)
+                keys.append((pair.first, pair.second))
+        self._refuse_many_missing(len(self.pairs) - len(rows) + self.missing)
         same, folds = np.array(same_of, dtype=bool), np.array(fold_of, dtype=np.int64)
         if len(np.unique(folds)) < 2 or same.all() or not same.any():
             raise InputError(
@@ -102,36 +160,56 @@ class Identity(Task):
                 "too few to choose a threshold on other folds; check the pictures"
             )
         first, second = np.array(rows).T
-        similarities = pair_similarities(features.values, first, second, folds)
-        decided = verify(similarities, same, folds)
+        return _Pairs(first, second, same, folds, keys)
+
+    def _figures(
+        self,
+        pairs: _Pairs,
+        similarities: np.ndarray,
+        *,
+        thresholds_from: np.ndarray | None = None,
+        probe: str = "",
+        chosen: dict[str, Any] | None = None,
+        at_grid_edge: bool = False,
+    ) -> list[Figure]:
+        same, folds = pairs.same, pairs.folds
+        learnt_from = similarities if thresholds_from is None else thresholds_from
+        decided = verify(learnt_from, same, folds, similarities)
 
         # By fold and kind, as the protocol fixes how many pairs of each kind a fold has.
         weights = stratum_weights(2 * folds + same, self.replicates, self.seed)
         once = np.ones((1, len(same)), dtype=weights.dtype)
         rates = weighted_rates(similarities, same, np.concatenate([once, weights]), [FALSE_ACCEPT])
+        n = len(same)
+        left_out = len(self.pairs) - n + self.missing
         note = f"{left_out} pairs left out for want of a picture"
-        if self.faces.name == "lfw" and (len(rows), len(np.unique(folds))) != OFFICIAL:
+        if self.faces.name == "lfw" and (n, len(np.unique(folds))) != OFFICIAL:
             note += (
-                f"; {len(rows):,} pairs in {len(np.unique(folds))} folds and not the official "
+                f"; {n:,} pairs in {len(np.unique(folds))} folds and not the official "
                 f"{OFFICIAL[0]:,} in {OFFICIAL[1]}: near the published protocol, not equal to it"
             )
         thresholds = {"thresholds": [round(float(t), 6) for t in decided.thresholds]}
-        accuracy = accuracy_score(same, decided.correct == same)
-        n = len(same)
-        keys = [self.faces.records[i].key for i in features.records]
-        drawn = (
-            f"{keys[a]} {keys[b]} {f} {s}"
-            for a, b, f, s in zip(first, second, folds, same, strict=True)
-        )
+        called_same = decided.correct == same
+        accuracy = accuracy_score(same, called_same)
+        drawn = (f"{a} {b} {f} {s}" for (a, b), f, s in zip(pairs.keys, folds, same, strict=True))
         sample = sample_of(drawn, self.replicates, self.seed)
+        common: dict[str, Any] = {"note": note, "probe": probe, "at_grid_edge": at_grid_edge}
         return [
             percentage(
                 *("accuracy", accuracy, weights @ decided.correct / n, n, sample),
-                hyperparameters=thresholds,
-                note=note,
+                hyperparameters=thresholds | (chosen or {}),
+                predictions=Predictions(
+                    "verification",
+                    ["\t".join(both) for both in pairs.keys],
+                    same.astype(np.int64),
+                    called_same.astype(np.int64),
+                    similarities[:, None],
+                    ["different", "same"],
+                ),
+                **common,
             ),
             *(
-                percentage(metric, values[0], values[1:], n, sample, note=note, **more)
+                percentage(metric, values[0], values[1:], n, sample, **common, **more)
                 for metric, values, more in (
                     ("AUC", rates.area, {}),
                     ("EER", rates.equal_error, {"higher_is_better": False}),
@@ -139,3 +217,18 @@ class Identity(Task):
                 )
             ),
         ]
+
+
+class _Pairs(NamedTuple):
+    """Pairs by their rows of the features: int [N], bool [N], int [N]; and their keys, N."""
+
+    first: np.ndarray
+    second: np.ndarray
+    same: np.ndarray
+    folds: np.ndarray
+    keys: list[tuple[str, str]]
+
+    @property
+    def pictures(self) -> np.ndarray:
+        """int64 [P], the rows that any pair is of."""
+        return np.unique(np.concatenate([self.first, self.second]))

@@ -10,6 +10,7 @@ import torch
 from sklearn.model_selection import GroupShuffleSplit
 
 from linear_probe.features import Features, Pictures
+from linear_probe.predictions import Predictions
 from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
 from linear_probe.tasks.labelled import LabelTask, Rows
 from linear_probe.tasks.task import Figure, Reference
@@ -42,6 +43,8 @@ class Regression(LabelTask):
     validation_share = 0.2
     names: ClassVar[tuple[str, ...]]
     """The targets."""
+    main: ClassVar[str] = "MAE"
+    """The metric with which each target's predictions are kept."""
 
     targets: np.ndarray
 
@@ -105,6 +108,9 @@ class Regression(LabelTask):
         edge = any(predictor.at_grid_edge for predictor in predictors)
         return self._figures(features, turns, predicted, chosen, edge)
 
+    def strata(self) -> np.ndarray | None:
+        return None if self.folds is not None else np.where(self.is_test, -1, 0)
+
     def references(self, features: Features, pictures: Pictures) -> list[Reference]:
         """What predicting the training part's mean for every picture comes to."""
         turns = self.turns(features, pictures)
@@ -150,6 +156,22 @@ class Regression(LabelTask):
                 hyperparameters,
                 at_grid_edge,
                 note,
+                predictions=self._predictions(metric.name, records, predicted),
             )
             for metric in metrics
         ]
+
+    def _predictions(
+        self, metric: str, records: np.ndarray, predicted: np.ndarray
+    ) -> Predictions | None:
+        """What was said of each test record, with the first metric of each target."""
+        named = [i for i, name in enumerate(self.names) if metric == f"{self.main} {name}"]
+        if not named:
+            return None
+        return Predictions(
+            "regression",
+            [self.faces.records[i].key for i in records],
+            self.targets[records, named[0]],
+            np.ascontiguousarray(predicted[:, named[0]], dtype=np.float32),
+            np.zeros((len(records), 0)),
+        )

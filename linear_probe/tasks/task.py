@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from linear_probe.changed_pictures import Change
 from linear_probe.features import Features, Pictures
 from linear_probe.intervals import interval
+from linear_probe.predictions import Predictions
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet
 
@@ -27,6 +29,7 @@ class Figure:
     Attributes:
         replicates: float [B], the bootstrap's; what `low` and `high` are taken from.
         probe: where it is another than the task's.
+        predictions: what was said of each test row, with the main figure of each probe.
     """
 
     metric: str
@@ -40,6 +43,7 @@ class Figure:
     at_grid_edge: bool = False
     note: str = ""
     probe: str = ""
+    predictions: Predictions | None = field(default=None, repr=False, compare=False)
 
     @property
     def low(self) -> float:
@@ -100,6 +104,7 @@ class Task(ABC):
         faces: the face set it chose.
         indices: int64, the records of `faces` whose features it needs.
         data_set, split, protocol: as in `Record`.
+        seen: features of the `views`, in their order, set before `score`.
 
     Raises:
         MissingData: from `__init__`: none of `face_sets` serves.
@@ -131,6 +136,7 @@ class Task(ABC):
         self.replicates = replicates
         self.device = device
         self.max_train = max_train
+        self.seen: list[Features] = []
         served = self.serving(face_sets)
         if not served:
             raise MissingData(self._missing(face_sets))
@@ -165,9 +171,60 @@ class Task(ABC):
             pictures: the pictures that the features are of.
         """
 
+    @classmethod
+    def score_together(
+        cls, tasks: Sequence[Self], features: Features, pictures: Pictures
+    ) -> list[list[Figure]]:
+        """`score` of each of several tasks of this kind that differ in nothing but the seed."""
+        return [task.score(features, pictures) for task in tasks]
+
+    def views(self) -> list[Change]:
+        """Other versions of the pictures of `indices` whose features `score` finds in `seen`."""
+        return []
+
+    def strata(self) -> np.ndarray | None:
+        """What shares of the training labels are stratified by: int [records of `faces`].
+
+        -1 for records of the test part; None where the task learns from no labels, or where every
+        record is tested in its turn.
+        """
+        return None
+
+    def tested(self) -> np.ndarray | None:
+        """int64, the records whose pictures `score_degraded` wants; None where it can't be done."""
+        return None
+
+    def score_degraded(
+        self, features: Features, pictures: Pictures, degraded: Iterable[Features]
+    ) -> Iterator[list[Figure]]:
+        """The main figures on degraded test pictures, of a probe fitted on pictures as they are.
+
+        Asked only of tasks that name `tested` records.
+
+        Args:
+            features, pictures: as in `score`.
+            degraded: features of the `tested` pictures, degraded in one way after the other.
+        """
+        raise TypeError(f"{self.name} can't be scored on degraded pictures")
+
     def references(self, features: Features, pictures: Pictures) -> list[Reference]:
         """Rows that need no features, on the same pictures as `features`."""
         return []
+
+
+def rows_of(features: Features, records: np.ndarray) -> np.ndarray:
+    """int64 [M]: the row of `features` that each of the `records` [M] has.
+
+    Raises:
+        InputError: one has none.
+    """
+    row_of = {record: row for row, record in enumerate(features.records.tolist())}
+    try:
+        return np.array([row_of[record] for record in records.tolist()], dtype=np.int64)
+    except KeyError as error:
+        raise InputError(
+            "a picture that could be decoded before can't be any more; check the data, run again"
+        ) from error
 
 
 def carries(faces: FaceSet, *labels: str) -> bool:

@@ -1,0 +1,73 @@
+"""From what was measured to records: figures with all that a reader must know of them."""
+
+from __future__ import annotations
+
+import platform
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+
+from linear_probe.record import Record
+from linear_probe.tasks import Figure, Task
+
+
+class Measured(NamedTuple):
+    """The figures of one feature space or reference.
+
+    Attributes:
+        encoder, space, probe, seconds: as in `Record`.
+        fingerprint: of the source, whole.
+        note: what readers must know of all the figures.
+        condition: as in `Record`; None is none.
+    """
+
+    task: Task
+    encoder: str
+    space: str
+    probe: str
+    figures: list[Figure]
+    fingerprint: str = ""
+    seconds: float = 0.0
+    note: str = ""
+    condition: dict[str, Any] | None = None
+
+
+def records_of(row: Measured, where: str) -> list[Record]:
+    """The records of a row that was measured on the hardware `where`."""
+    return [
+        Record(
+            task=row.task.name,
+            data_set=row.task.data_set,
+            split=row.task.split,
+            encoder=row.encoder,
+            feature_space=row.space,
+            probe=figure.probe or row.probe,
+            seed=row.task.seed,
+            condition=row.condition or {},
+            protocol=row.task.protocol,
+            fingerprint=row.fingerprint[:16],
+            seconds=round(row.seconds, 3),
+            hardware=where,
+            versions=_versions(),
+            low=figure.low,
+            high=figure.high,
+            note="; ".join(filter(None, (figure.note, row.note))),
+            **{
+                name: value
+                for name, value in vars(figure).items()
+                if name not in ("replicates", "probe", "note", "predictions")
+            },
+        )
+        for figure in row.figures
+    ]
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("ssl-faces", "torch", "numpy", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
