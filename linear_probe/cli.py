@@ -21,8 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
     try:
         arguments = _parser().parse_args(argv)
-        command = {"run": _run, "report": _report, "compare": _compare}[arguments.command]
-        return command(arguments)
+        return _COMMANDS[arguments.command](arguments)
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
@@ -160,6 +159,19 @@ def _parser() -> argparse.ArgumentParser:
         help="what was reached on validation splits: choose between encoders by it, not by tests",
     )
     report.add_argument("--markdown", action="store_true", help="as Markdown tables")
+    breakdown = commands.add_parser(
+        "breakdown", help="confusions, and the figures of each class and each group of people"
+    )
+    breakdown.add_argument("folder", metavar="DIR", help="the --out of an earlier run")
+    breakdown.add_argument(
+        "row", nargs="?", metavar="ENCODER[=SPACE]", help="a row of the table; default: all"
+    )
+    breakdown.add_argument("--markdown", action="store_true", help="as Markdown tables")
+    leakage = commands.add_parser(
+        "leakage", help="how well each feature space tells expression, pose, identity, attributes"
+    )
+    leakage.add_argument("folder", metavar="DIR", help="the --out of an earlier run")
+    leakage.add_argument("--markdown", action="store_true", help="as Markdown tables")
     compare = commands.add_parser(
         "compare", help="whether one row of the table is better than another: paired bootstrap"
     )
@@ -233,6 +245,29 @@ def _compare(arguments: argparse.Namespace) -> int:
     for found in compare(arguments.folder, arguments.one, arguments.other):
         print(found)
     return 0
+
+
+def _breakdown(arguments: argparse.Namespace) -> int:
+    from linear_probe.breakdown import breakdown
+
+    print(breakdown(arguments.folder, arguments.row, arguments.markdown))
+    return 0
+
+
+def _leakage(arguments: argparse.Namespace) -> int:
+    from linear_probe.leakage import leakage
+
+    print(leakage(arguments.folder, arguments.markdown))
+    return 0
+
+
+_COMMANDS = {
+    "run": _run,
+    "report": _report,
+    "breakdown": _breakdown,
+    "leakage": _leakage,
+    "compare": _compare,
+}
 
 
 if __name__ == "__main__":

@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from linear_probe.record import Record
 from linear_probe.rows import cell, rows
+from linear_probe.text_tables import Table
 
 AS_IT_IS = "as it is"
 """Head of the column that holds the figure without the condition."""
 
 
-class Curves(NamedTuple):
-    """The curves of one task, factor and metric, as a table.
-
-    Attributes:
-        title: what they are.
-        header: names of the columns.
-        body: rows of cells.
-        notes: what readers must know.
-    """
-
-    title: str
-    header: list[str]
-    body: list[list[str]]
-    notes: list[str]
-
-
-def curves(records: Sequence[Record]) -> list[Curves]:
+def curves(records: Sequence[Record]) -> list[Table]:
     """One table for each task, data set, split, factor and first metric of `records`.
 
     Args:
@@ -50,7 +34,7 @@ def _curves(
     factor: str,
     found: Sequence[Record],
     records: Sequence[Record],
-) -> Curves:
+) -> Table:
     metric = found[0].metric
     found = [record for record in found if record.metric == metric]
     unit = str(found[0].condition.get("unit", ""))
@@ -84,9 +68,9 @@ def _curves(
         ]
         for encoder, space, probe in keys
     ]
-    return Curves(
+    return Table(
         f"{task}: {data_set}, {split}: {metric} {found[0].unit} by {factor}",
         ["encoder", "features", *by_column],
         body,
-        list(dict.fromkeys(record.protocol for record in found if record.protocol)),
+        [text for text in dict.fromkeys(record.protocol for record in found) if text],
     )

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from linear_probe.curves import Curves, curves
+from linear_probe.curves import curves
 from linear_probe.record import RECORDS_FILE, Record, read_records
 from linear_probe.rows import cell, rows, seeds_in_words
+from linear_probe.text_tables import aligned_rows, as_text, markdown_rows
 from ssl_faces import InputError
 
 
@@ -94,7 +95,7 @@ def table(records: Sequence[Record], markdown: bool = False, validation: bool = 
     keys = sorted(groups, key=lambda key: order.index(key[0]))
     parts = [_task_table(*key, groups[key], markdown, validation) for key in keys]
     if not validation:
-        parts += [_curves_table(found, markdown) for found in curves(records)]
+        parts += [as_text(curve, markdown) for curve in curves(records)]
     return "\n\n".join(parts)
 
 
@@ -128,7 +129,7 @@ def _task_table(
 
     title = f"{task}: {data_set}, {split}"
     lines = [f"### {title}" if markdown else title, ""]
-    lines += _markdown(header, body) if markdown else _aligned(header, body)
+    lines += markdown_rows(header, body) if markdown else aligned_rows(header, body)
     notes = [_EDGE] if any(record.at_grid_edge for record in records) else []
     notes += _distinct(record.protocol for record in records)
     notes += _distinct(record.note for record in records)
@@ -137,13 +138,6 @@ def _task_table(
     bullet = "- " if markdown else "  "
     lines += ["", *(bullet + note for note in notes)]
     return "\n".join(lines)
-
-
-def _curves_table(found: Curves, markdown: bool) -> str:
-    lines = [f"### {found.title}" if markdown else found.title, ""]
-    lines += (_markdown if markdown else _aligned)(found.header, found.body)
-    bullet = "- " if markdown else "  "
-    return "\n".join([*lines, "", *(bullet + note for note in found.notes)])
 
 
 def _validation_table(task: str, data_set: str, records: list[Record], markdown: bool) -> str:
@@ -162,7 +156,7 @@ def _validation_table(task: str, data_set: str, records: list[Record], markdown:
         for key, row in found.items()
     ]
     header = ["encoder", "features", "seed", *metrics]
-    return "\n".join([*lines, *(_markdown if markdown else _aligned)(header, body)])
+    return "\n".join([*lines, *(markdown_rows if markdown else aligned_rows)(header, body)])
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:
@@ -180,19 +174,3 @@ def _made(records: Sequence[Record]) -> str:
 
 def _headed(metric: str, unit: str) -> str:
     return f"{metric} {unit}".strip()
-
-
-def _aligned(header: list[str], body: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-
-    def line(cells: list[str]) -> str:
-        return "  " + "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip()
-
-    return [line(header), line(["-" * width for width in widths]), *map(line, body)]
-
-
-def _markdown(header: list[str], body: list[list[str]]) -> list[str]:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(header), line(["---"] * len(header)), *map(line, body)]

@@ -130,7 +130,9 @@ def whitened_similarities(
         count = min(max(grid), most)
         # Of no use beyond some hundred pictures or features: the whole decomposition is exact.
         solver = "full" if min(len(others), x.shape[1]) <= 500 else "randomized"
-        pca = PCA(max(count, 1), whiten=True, svd_solver=solver, random_state=0).fit(x[others])
+        pca = PCA(max(count, 1), whiten=True, svd_solver=solver, random_state=0)
+        with np.errstate(invalid="ignore"):  # shares of no variance at all, which are not used
+            pca.fit(x[others])
         rounding = (1e-6 * np.linalg.norm(pca.mean_)) ** 2
         variances = pca.explained_variance_
         # What is left of a constant after rounding would be blown up to variance 1.

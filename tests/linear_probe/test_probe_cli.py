@@ -43,7 +43,8 @@ def test_rendered_end_to_end(
     printed = capsys.readouterr().out
     records = read_records(out / "records.jsonl")
     rows = {(r.task, r.encoder, r.feature_space, r.metric) for r in records}
-    assert len(rows) == len(records)
+    probes = {(r.task, r.encoder, r.feature_space, r.metric, r.probe) for r in records}
+    assert len(probes) == len(records)
     metrics = {
         "expression": ["accuracy", "mean class recall", "kNN accuracy"],
         "pose": ["MAE yaw", "MAE pitch", "MAE roll"],
@@ -171,6 +172,16 @@ def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
         (["--encoder", "{tiny}", "--batch-size", "0"], "--batch-size"),
         (["--encoder", "{tiny}", "--seed", "-1"], "--seed"),
         (["--encoder", "{tiny}", "--seed", "x"], "--seed"),
+        (["--encoder", "{tiny}", "--seeds", "0,,1"], "--seed"),
+        (["--encoder", "{tiny}", "--label-shares", "0"], "--label-shares"),
+        (["--encoder", "{tiny}", "--label-shares", "half"], "--label-shares"),
+        (["--encoder", "{tiny}", "--robustness", "fog"], "unknown factor 'fog'"),
+        (["--encoder", "{tiny}", "--protocol", "ours"], "--protocol"),
+        (["--encoder", "{tiny}", "--protocol", "facecycle", "--epochs", "0"], "--epochs"),
+        (
+            ["--encoder", "{tiny}", "--protocol", "facecycle", "--task", "attributes"],
+            "no task 'attributes'",
+        ),
         (["--encoder", "{tiny}", "--bootstrap", "0"], "--bootstrap"),
         (["--encoder", "{tiny}", "--colour", "red"], "--colour"),
         ([], "--encoder"),

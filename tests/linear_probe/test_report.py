@@ -90,10 +90,11 @@ def test_markdown() -> None:
     assert lines[0].startswith("### expression")
 
 
-def test_seeds_are_told_apart() -> None:
-    text = table([ACCURACY, replace(ACCURACY, seed=1, value=43.0)])
-    assert "runs/a, seed 0" in text
-    assert "runs/a, seed 1" in text
+def test_seeds_are_told_apart_where_a_choice_rests_on_them() -> None:
+    chosen = {"l2": 0.1, "validation": {"accuracy": 43.21}}
+    both = [replace(ACCURACY, seed=seed, hyperparameters=chosen) for seed in (0, 1)]
+    (row, other) = [line for line in table(both, validation=True).splitlines() if "43.21" in line]
+    assert (row.split()[2], other.split()[2]) == ("0", "1")
 
 
 def test_folders_are_joined(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""Confusions, recalls and groups from kept predictions, against scikit-learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, recall_score
+
+from linear_probe.breakdown import FEWEST, breakdown, by_group, confusion, recalls
+from linear_probe.cli import main
+from linear_probe.predictions import Predictions, predictions_path, write_predictions
+from linear_probe.record import RECORDS_FILE, write_records
+from ssl_faces import InputError
+from tests.linear_probe.conftest import ONE
+
+
+def some(n: int = 200) -> Predictions:
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 3, n)
+    targets[targets == 2] = 3  # no row of class 2
+    predicted = np.where(rng.random(n) < 0.6, targets, rng.integers(0, 4, n))
+    group = rng.choice(["a", "b", "c"], n, p=[0.6, 0.35, 0.05]).tolist()
+    names = ["w", "x", "y", "z"]
+    keys = [str(i) for i in range(n)]
+    return Predictions(
+        *("classification", keys, targets, predicted, np.zeros((n, 4))), names, {"race": group}
+    )
+
+
+def test_recalls_and_confusion_are_scikit_learns() -> None:
+    said = some()
+    found = recalls(said)
+    assert [figure.part for figure in found] == ["recall w", "recall x", "recall z"]
+    expected = recall_score(said.targets, said.predicted, labels=[0, 1, 3], average=None)
+    np.testing.assert_allclose([figure.value for figure in found], 100 * expected)
+    assert [figure.n for figure in found] == [(said.targets == i).sum() for i in (0, 1, 3)]
+    for figure, share in zip(found, expected, strict=True):
+        # The bootstrap of a share has a closed form: its standard deviation.
+        half = 1.96 * 100 * np.sqrt(share * (1 - share) / figure.n)
+        assert figure.value - figure.low == pytest.approx(half, rel=0.2)
+        assert figure.high - figure.value == pytest.approx(half, rel=0.2)
+    expected = confusion_matrix(said.targets, said.predicted, labels=[0, 1, 2, 3])
+    assert (confusion(said) == expected).all()
+
+
+def test_groups_by_a_loop_few_last() -> None:
+    said = some()
+    found = by_group(said, "race")
+    assert {figure.part for figure in found} == {"a", "b", "c"}
+    for figure in found:
+        rows = [i for i, name in enumerate(said.groups["race"]) if name == figure.part]
+        right = sum(said.targets[i] == said.predicted[i] for i in rows)
+        assert figure.value == pytest.approx(100 * right / len(rows))
+        assert figure.n == len(rows)
+    assert found[0].value >= found[1].value
+    assert found[2].part == "c"
+    assert [figure.ranked for figure in found] == [True, True, False]
+    assert found[2].n < FEWEST
+
+
+def test_groups_of_values_are_mean_absolute_errors() -> None:
+    rng = np.random.default_rng(1)
+    targets, guesses = rng.normal(size=80) * 9, rng.normal(size=80) * 9
+    groups = ["x"] * 40 + ["y"] * 40
+    said = Predictions(
+        *("regression", groups, targets, guesses, np.zeros((80, 0))), groups={"band": groups}
+    )
+    found = by_group(said, "band")
+    expected = sorted(np.abs(targets - guesses).reshape(2, 40).mean(axis=1))
+    assert [figure.value for figure in found] == pytest.approx(expected)
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_records(tmp_path / RECORDS_FILE, [ONE])
+    with pytest.raises(InputError, match="no predictions were kept"):
+        breakdown(tmp_path)
+    write_predictions(predictions_path(tmp_path, ONE), some())
+    with pytest.raises(InputError, match="no row 'else'"):
+        breakdown(tmp_path, "else")
+    assert main(["breakdown", str(tmp_path), "runs/a=expression_map", "--markdown"]) == 0
+    printed = capsys.readouterr().out
+    assert "| recall w |" in printed
+    assert "| c (few) |" in printed
+    matrix = confusion(some())
+    assert f"| w | {' | '.join(map(str, matrix[0]))} |" in printed

@@ -1,0 +1,125 @@
+"""Shares of the training labels, counted by a loop; targets that can't be learnt."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from linear_probe.conditions import constant_note, scores_by_share
+from linear_probe.features import Features, Pictures
+from linear_probe.label_shares import share_of_labels
+from linear_probe.tasks import Expression, Identity, Pose
+from linear_probe.tasks.classification import class_predictions, untaught_note
+from ssl_faces import InputError
+from ssl_faces.data.discover import find_face_sets
+
+
+def prepared(root: Path, seed: int = 0) -> tuple[Expression, Features, Pictures]:
+    """Features that tell the class but for some noise, without decoding a picture."""
+    task = Expression(find_face_sets(root, "all"), seed=seed, replicates=20)
+    noise = torch.randn(len(task.labels), 7, generator=torch.Generator().manual_seed(0))
+    values = torch.nn.functional.one_hot(torch.from_numpy(task.labels), 7) + 0.5 * noise
+    return task, Features(values, task.indices), Pictures(task.faces, task.indices)
+
+
+def test_of_each_class_that_share_and_every_test_row(small_data: Path) -> None:
+    task, features, _ = prepared(small_data)
+    kept = {}
+    for percent in (1, 25, 50, 100):
+        fewer = share_of_labels(task, features, percent)
+        assert fewer is not None
+        kept[percent] = set(fewer.records.tolist())
+        for name in range(7):
+            for test in (False, True):
+                rows = [
+                    i for i in task.indices if (task.labels[i], task.is_test[i]) == (name, test)
+                ]
+                wanted = len(rows) if test else max(1, round(percent / 100 * len(rows)))
+                assert len(kept[percent] & set(rows)) == wanted
+        row = {record: i for i, record in enumerate(features.records)}
+        for value, record in zip(fewer.values, fewer.records, strict=True):
+            assert (value == features.values[row[record]]).all()
+    assert kept[1] < kept[25] < kept[50] < kept[100] == set(task.indices.tolist())
+    other, _, _ = prepared(small_data, seed=1)
+    drawn = share_of_labels(other, features, 25)
+    assert drawn is not None
+    assert set(drawn.records.tolist()) != kept[25]
+
+
+def test_only_pictures_of_the_task_count(small_data: Path) -> None:
+    task, features, _ = prepared(small_data)
+    half = np.flatnonzero(~task.is_test)[::2]
+    task.indices = np.sort(np.concatenate([half, np.flatnonzero(task.is_test)]))
+    fewer = share_of_labels(task, features, 50)
+    assert fewer is not None
+    fitted = fewer.records[np.isin(fewer.records, half)]
+    assert len(fitted) == pytest.approx(len(half) / 2, abs=4)
+
+
+def test_figures_by_share(small_data: Path) -> None:
+    task, features, pictures = prepared(small_data)
+    whole = task.score(features, pictures)
+    said: list[str] = []
+    found = list(scores_by_share(task, features, pictures, [100, 50, 1], whole, said.append))
+    assert [condition["level"] for condition, _ in found] == [50, 100]
+    assert found[1][1] == whole
+    assert "trained on 42 pictures" in found[0][1][0].note
+    # One picture a class leaves none to choose the L2 on: told, and no figure.
+    assert len(said) == 1
+    assert "1 % of the labels are left out" in said[0]
+
+
+def test_poses_by_share_and_no_shares_of_pairs(small_data: Path) -> None:
+    sets = find_face_sets(small_data, "all")
+    pose = Pose(sets)
+    features = Features(torch.zeros(len(pose.indices), 1), pose.indices)
+    fewer = share_of_labels(pose, features, 20)
+    assert fewer is not None
+    assert (~pose.is_test[fewer.records]).sum() == round(0.2 * (~pose.is_test).sum())
+    identity = Identity(sets)
+    assert share_of_labels(identity, features, 20) is None
+
+
+def test_a_single_class_is_refused(small_data: Path) -> None:
+    training = small_data / "fer2013" / "Training"
+    for folder in training.iterdir():
+        if folder.name != "sad":
+            shutil.rmtree(folder)
+    task, features, pictures = prepared(small_data)
+    with pytest.raises(InputError, match="12 training pictures have the expression 'sad'"):
+        task.score(features, pictures)
+
+
+def test_a_class_without_a_training_picture_is_told(small_data: Path) -> None:
+    shutil.rmtree(small_data / "fer2013" / "Training" / "surprise")
+    task, features, pictures = prepared(small_data)
+    accuracy = task.score(features, pictures)[0]
+    assert "no training picture of surprise: wrong of all 4 test pictures" in accuracy.note
+    assert accuracy.predictions is not None
+    assert accuracy.predictions.scores.shape == (28, 7)
+    assert (accuracy.predictions.predicted != 6).all()
+
+
+def test_predictions_are_the_probes(small_data: Path) -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    said = class_predictions(["a", "b"], np.array([1, 2]), logits, ["x", "y", "z"])
+    np.testing.assert_allclose(said.scores[:, :2], torch.softmax(logits, 1), rtol=1e-6)
+    assert said.scores[:, 2].tolist() == [0, 0]
+    assert said.predicted.tolist() == [0, 1]
+    assert untaught_note("t", np.array([0, 1]), np.array([0, 1]), ["x", "y"]) == ""
+
+
+def test_constant_features_are_told_and_scored(small_data: Path) -> None:
+    task, features, pictures = prepared(small_data)
+    constant = Features(torch.full_like(features.values, 0.1), features.records)
+    assert "the same for every picture" in constant_note(constant.values)
+    accuracy = task.score(constant, pictures)[0]
+    assert accuracy.value == pytest.approx(100 / 7)
+    one = constant.values.clone()
+    one[100, 3] += 0.01
+    assert constant_note(one) == ""
+    assert constant_note(features.values) == ""
