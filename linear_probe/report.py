@@ -11,7 +11,7 @@ import numpy as np
 
 from linear_probe.record import RECORDS_FILE, Record, read_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates
-from linear_probe.tables import BEST, Curve, Table, best_rows, curves, distinct, tables
+from linear_probe.tables import BEST, Curve, Table, best_rows, curves, distinct, main_curves, tables
 from ssl_faces import InputError
 
 Replicates = Mapping[tuple[str | int, ...], np.ndarray]
@@ -129,7 +129,8 @@ def table(
     validation: bool = False,
     replicates: Replicates | None = None,
 ) -> str:
-    """The records as text: a table for each task, data set and split, then the curves.
+    """The records as text: a table for each task, data set and split, then the curves of each
+    task's first metric.
 
     Args:
         markdown: as Markdown tables instead of aligned columns.
@@ -139,7 +140,7 @@ def table(
     if validation:
         return "\n\n".join(_validation_table(one, markdown) for one in tables(records))
     parts = [_table(one, markdown, replicates or {}) for one in tables(records)]
-    return "\n\n".join(parts + [_curve(one, markdown) for one in curves(records)])
+    return "\n\n".join(parts + [_curve(one, markdown) for one in main_curves(curves(records))])
 
 
 def _table(one: Table, markdown: bool, replicates: Replicates) -> str:
@@ -212,7 +213,7 @@ def _validation_table(one: Table, markdown: bool) -> str:
     header += [n if names.count(n) == 1 else f"{n}, for {metric}" for n, metric in columns]
     body = []
     for number, key in enumerate(rows):
-        cells = [key[0], key[1] or "-", *([key[2]] if one.several_probes else [])]
+        cells = [key[0], key[1] or "-", *([key[2] or "-"] if one.several_probes else [])]
         body.append([*cells, *(_mean(values[number]) for values in columns.values())])
     seeds = sorted({record.seed for record in one.records})
     note = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from linear_probe.baselines import BASELINES
+from linear_probe.feature_listing import write_listing
 from linear_probe.features import EncoderSource, FeatureCache, Pictures, Precision, Source
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
@@ -198,6 +199,7 @@ def _extract(
         found[faces.name] = Pictures(faces, indices)
         sources = {id(s): s for s, _ in _spaces(here, encoders, baselines)}
         passed_over = cache.fill(list(sources.values()), found[faces.name])
+        write_listing(cache.folder, found[faces.name], list(sources.values()))
         skipped += [(faces.name, item) for item in [*faces.skipped, *passed_over]]
     write_skipped(list_file, skipped)
     if skipped:

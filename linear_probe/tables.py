@@ -154,19 +154,19 @@ class Table:
             notes.append(SPREAD)
         notes += distinct(record.protocol for record in records)
         notes += distinct(record.note for record in records)
-        if not self.several_probes:
-            notes += self._probes()
+        notes += self._probes()
         seeds = sorted({record.seed for record in records})
         seed = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
         return [*notes, "; ".join([seed, *distinct(record.hardware for record in records)])]
 
     def _probes(self) -> list[str]:
-        """Which probe each metric is of, where they are of several."""
+        """Which probe each metric is of, where they are of several and no column says it."""
+        shown = {row.probe for row in self.rows}
         metrics_of: dict[str, dict[str, None]] = {}
         for record in self.records:
-            if record.feature_space:
+            if record.feature_space and record.probe not in shown:
                 metrics_of.setdefault(record.probe, {})[record.metric] = None
-        if len(metrics_of) < 2:
+        if len(metrics_of) + len(shown - {""}) < 2:
             return []
         return ["; ".join(f"{probe}: {', '.join(of)}" for probe, of in metrics_of.items())]
 
@@ -236,20 +236,34 @@ def tables(records: Iterable[Record]) -> list[Table]:
 def rows_of(records: Sequence[Record]) -> list[Row]:
     """Records of one table as its rows, in the order of their first record.
 
-    Rows are told apart by probe only where one metric of a feature space has several.
+    Rows are told apart by probe only where one metric of a feature space has several; what other
+    probes give stands in the space's first row.
     """
-    probes: dict[tuple[str, str, str, int], set[str]] = {}
+    probes: dict[tuple[str, str, str], dict[str, None]] = {}
     for r in records:
-        probes.setdefault((r.encoder, r.feature_space, r.metric, r.seed), set()).add(r.probe)
-    several = any(len(of) > 1 for of in probes.values())
-    found: dict[tuple[str, str, str], dict[str, dict[int, Record]]] = {}
+        probes.setdefault((r.encoder, r.feature_space, r.metric), {})[r.probe] = None
+    contested = {probe for of in probes.values() if len(of) > 1 for probe in of}
+    first: dict[tuple[str, str], str] = {}
     for r in records:
-        row = found.setdefault((r.encoder, r.feature_space, r.probe if several else ""), {})
-        row.setdefault(r.metric, {})[r.seed] = r
+        if r.probe in contested:
+            first.setdefault((r.encoder, r.feature_space), r.probe)
+    found: dict[tuple[str, str, str], dict[str, list[Record]]] = {}
+    for r in records:
+        space = (r.encoder, r.feature_space)
+        probe = r.probe if r.probe in contested else first.get(space, "")
+        found.setdefault((*space, probe), {}).setdefault(r.metric, []).append(r)
     return [
-        Row(*key, {metric: _cell(of.values()) for metric, of in metrics.items()})
+        Row(*key, {metric: _cell(of) for metric, of in metrics.items()})
         for key, metrics in found.items()
     ]
+
+
+def main_curves(of: Sequence[Curve]) -> list[Curve]:
+    """The first metric's curve of each task, data set, split and condition."""
+    found: dict[tuple[str, ...], Curve] = {}
+    for c in of:
+        found.setdefault((c.task, c.data_set, c.split, c.factor, c.level_unit), c)
+    return list(found.values())
 
 
 def level_of(record: Record) -> float | None:

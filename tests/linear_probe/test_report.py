@@ -123,6 +123,12 @@ def test_probes_are_told_apart_where_a_metric_has_several() -> None:
         ["logistic regression", "44.12 [42.50, 45.75]"],
         ["whitened", "50.00 [42.50, 45.75]"],
     ]
+    # What only one probe gives stands in the first row of its space.
+    rows = [line for line in table([knn, white, ACCURACY]).splitlines() if "runs/a" in line]
+    assert [re.split(r" {2,}", row.strip())[2:5] for row in rows] == [
+        ["whitened", "44.12 [42.50, 45.75]", "50.00 [42.50, 45.75]"],
+        ["logistic regression", "-", "44.12 [42.50, 45.75]"],
+    ]
 
 
 def point(factor: str, level: float, value: float, **more: Any) -> Record:
