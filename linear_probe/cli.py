@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
     try:
         arguments = _parser().parse_args(argv)
+        arguments.given = list(sys.argv[1:] if argv is None else argv)
         return _COMMANDS[arguments.command](arguments)
     except InputError as error:
         return _fail(str(error))
@@ -151,7 +152,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="score on rendered faces where --data has pictures but no labels",
     )
-    report = commands.add_parser("report", help="print the table of earlier runs")
+    report = commands.add_parser(
+        "report", help="print the table of earlier runs, or write a page about them"
+    )
     report.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
     report.add_argument(
         "--validation",
@@ -159,6 +162,25 @@ def _parser() -> argparse.ArgumentParser:
         help="what was reached on validation splits: choose between encoders by it, not by tests",
     )
     report.add_argument("--markdown", action="store_true", help="as Markdown tables")
+    report.add_argument(
+        "--out",
+        metavar="FILE",
+        help="write it: .html (one page with plots, confusions, maps and mistakes), .md or .csv",
+    )
+    report.add_argument(
+        "--data",
+        metavar="DIR|rendered",
+        help="pictures for the galleries of an .html report; default: keys only",
+    )
+    report.add_argument(
+        "--maps",
+        type=int,
+        metavar="N",
+        help="2-D maps of features in an .html report, seconds each; default: 6",
+    )
+    report.add_argument(
+        "--wandb", metavar="PROJECT[/RUN]", help="log it to W&B too (offline, see WANDB_MODE)"
+    )
     breakdown = commands.add_parser(
         "breakdown", help="confusions, and the figures of each class and each group of people"
     )
@@ -183,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Late, so that `--help` needs no torch.
+    from linear_probe.commands import add_command
     from linear_probe.own_data import OwnData
     from linear_probe.report import table
     from linear_probe.run import run_probes
@@ -211,15 +234,34 @@ def _run(arguments: argparse.Namespace) -> int:
         or_rendered=arguments.or_rendered,
         own=sets,
     )
+    add_command(arguments.out, arguments.given)
     print(f"\n{table(records)}\n\nrecords: {arguments.out}/records.jsonl")
     return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from linear_probe.report import read_folders, table
+    from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
+    from linear_probe.reports.write import check_ending, write_report
 
+    for name in ("data", "maps"):
+        if getattr(arguments, name) is not None and not arguments.out:
+            raise InputError(f"--{name} is for an .html report: add --out report.html")
+    if arguments.maps is not None and arguments.maps < 0:
+        raise InputError(f"--maps must be a whole number from 0, not {arguments.maps}")
+    if arguments.out and (arguments.validation or arguments.markdown):
+        raise InputError("--validation and --markdown are for the screen: leave out --out")
+    if arguments.out:
+        check_ending(arguments.out)
+    target = parse_target(arguments.wandb) if arguments.wandb is not None else None
     records = read_folders(arguments.folders)
-    print(table(records, markdown=arguments.markdown, validation=arguments.validation))
+    if arguments.out:
+        write_report(arguments.folders, arguments.out, arguments.data, arguments.maps)
+        print(f"report: {arguments.out}")
+    else:
+        print(table(records, markdown=arguments.markdown, validation=arguments.validation))
+    if target is not None:
+        print(log_to_wandb(records, *target, arguments.folders[0]))
     return 0
 
 

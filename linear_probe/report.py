@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from linear_probe.curves import curves
+import numpy as np
+
 from linear_probe.record import RECORDS_FILE, Record, read_records
-from linear_probe.rows import cell, rows, seeds_in_words
-from linear_probe.text_tables import aligned_rows, as_text, markdown_rows
+from linear_probe.replicates import REPLICATES_FILE, read_replicates
+from linear_probe.tables import BEST, Curve, Table, best_rows, curves, distinct, main_curves, tables
+from linear_probe.text_tables import aligned_rows, markdown_rows
 from ssl_faces import InputError
+
+Replicates = Mapping[tuple[str | int, ...], np.ndarray]
+"""Of the bootstrap, [B], by `Record.key`."""
 
 
 class Published(NamedTuple):
@@ -48,8 +54,46 @@ PUBLISHED: dict[str, list[Published]] = {
 }
 """What others report, by data set. Their protocols differ: never the same column as ours."""
 
-_ORDER = ("expression", "pose", "identity", "attributes")
-_EDGE = "* the L2 chosen is at the edge of the grid: a better one may lie beyond it"
+
+@dataclass(frozen=True)
+class Found:
+    """A record and where it was found.
+
+    Attributes:
+        record: as tables show it, with its folder in the encoder's name where two disagree.
+        stored: as it is written; its `name` is what is kept beside the records by.
+        folder: the run's.
+    """
+
+    record: Record
+    stored: Record
+    folder: Path
+
+
+def find_records(folders: Sequence[str | Path]) -> list[Found]:
+    """`read_folders`, with where each record comes from.
+
+    Raises:
+        InputError: a folder is missing or without records, or a line is not a record.
+    """
+    found: dict[tuple[str | int, ...], Found] = {}
+    for folder in map(Path, folders):
+        path = folder / RECORDS_FILE if folder.is_dir() or not folder.exists() else folder
+        records = read_records(path)
+        if not records:
+            raise InputError(f"{path}: holds no record; run `linear-probe run --out {folder}`")
+        earlier = {key: one.record for key, one in found.items()}
+        clashing = {
+            (r.task, r.encoder, r.feature_space)
+            for r in records
+            if r.key in earlier and (earlier[r.key].value, earlier[r.key].n) != (r.value, r.n)
+        }
+        for stored in records:
+            record = stored
+            if (record.task, record.encoder, record.feature_space) in clashing:
+                record = replace(record, encoder=f"{record.encoder} ({folder})")
+            found.setdefault(record.key, Found(record, stored, path.parent))
+    return list(found.values())
 
 
 def read_folders(folders: Sequence[str | Path]) -> list[Record]:
@@ -60,117 +104,141 @@ def read_folders(folders: Sequence[str | Path]) -> list[Record]:
     Raises:
         InputError: a folder is missing or without records, or a line is not a record.
     """
-    from dataclasses import replace
-
-    found: dict[tuple[str | int, ...], Record] = {}
-    for folder in map(Path, folders):
-        path = folder / RECORDS_FILE if folder.is_dir() or not folder.exists() else folder
-        records = read_records(path)
-        if not records:
-            raise InputError(f"{path}: holds no record; run `linear-probe run --out {folder}`")
-        clashing = {
-            (r.task, r.encoder, r.feature_space)
-            for r in records
-            if r.key in found and (found[r.key].value, found[r.key].n) != (r.value, r.n)
-        }
-        for record in records:
-            if (record.task, record.encoder, record.feature_space) in clashing:
-                record = replace(record, encoder=f"{record.encoder} ({folder})")
-            found.setdefault(record.key, record)
-    return list(found.values())
+    return [one.record for one in find_records(folders)]
 
 
-def table(records: Sequence[Record], markdown: bool = False, validation: bool = False) -> str:
-    """The records as text: a table for each task, data set, split and probe.
+def replicates_of(found: Sequence[Found]) -> dict[tuple[str | int, ...], np.ndarray]:
+    """The bootstrap's replicates of each record that has them, by its key as shown.
+
+    Raises:
+        InputError: a file of them can't be read.
+    """
+    by_folder = {
+        folder: read_replicates(folder / REPLICATES_FILE)
+        for folder in dict.fromkeys(one.folder for one in found)
+    }
+    return {
+        one.record.key: by_folder[one.folder][one.stored.name]
+        for one in found
+        if one.stored.name in by_folder[one.folder]
+    }
+
+
+def table(
+    records: Sequence[Record],
+    markdown: bool = False,
+    validation: bool = False,
+    replicates: Replicates | None = None,
+) -> str:
+    """The records as text: a table for each task, data set and split, then the curves of each
+    task's first metric.
 
     Args:
         markdown: as Markdown tables instead of aligned columns.
         validation: show what was chosen by, on the validation split, instead of the test figures.
+        replicates: in Markdown, set what is best in bold where they tell it from the second.
     """
-    groups: dict[tuple[str, str, str], list[Record]] = {}
-    for record in (r for r in records if not r.condition):
-        groups.setdefault((record.task, record.data_set, record.split), []).append(record)
-    # Whatever order runs came in; tasks not known here go last.
-    order = [*_ORDER, *dict.fromkeys(key[0] for key in groups)]
-    keys = sorted(groups, key=lambda key: order.index(key[0]))
-    parts = [_task_table(*key, groups[key], markdown, validation) for key in keys]
-    if not validation:
-        parts += [as_text(curve, markdown) for curve in curves(records)]
-    return "\n\n".join(parts)
-
-
-def _task_table(
-    task: str, data_set: str, split: str, records: list[Record], markdown: bool, validation: bool
-) -> str:
     if validation:
-        return _validation_table(task, data_set, records, markdown)
-    metrics = list(dict.fromkeys(record.metric for record in records))
-    units = {record.metric: record.unit for record in records}
-    seeds = sorted({record.seed for record in records})
-    found = rows(records)
-    several_probes = any(row.probe for row in found)
-    header = ["encoder", "features", *(["probe"] if several_probes else [])]
-    header += [*(_headed(metric, units[metric]) for metric in metrics), "n"]
+        return "\n\n".join(_validation_table(one, markdown) for one in tables(records))
+    parts = [_table(one, markdown, replicates or {}) for one in tables(records)]
+    return "\n\n".join(parts + [_curve(one, markdown) for one in main_curves(curves(records))])
+
+
+def _table(one: Table, markdown: bool, replicates: Replicates) -> str:
+    best = best_rows(one, replicates) if markdown else set()
+    header = ["encoder", "features", *(["probe"] if one.several_probes else [])]
+    header += [*map(one.headed, one.metrics), *(["seeds"] if one.several_seeds else []), "n"]
     body = []
-    for row in found:
-        # A mean over fewer seeds than its neighbours' must not look like theirs.
-        only = "" if row.seeds == seeds else f", {seeds_in_words(row.seeds)} only"
-        cells = [row.encoder + only, row.space or "-", *([row.probe or "-"] * several_probes)]
-        cells += [cell(row.figures[metric]) if metric in row.figures else "-" for metric in metrics]
+    for row in one.rows:
+        cells = [
+            row.encoder,
+            row.feature_space or "-",
+            *([row.probe] if one.several_probes else []),
+        ]
+        for metric in one.metrics:
+            text = str(row.cells[metric]) if metric in row.cells else "-"
+            cells.append(f"**{text}**" if f"{row.name}/{metric}" in best else text)
+        if one.several_seeds:
+            cells.append(", ".join(map(str, row.seeds)))
         body.append([*cells, row.n])
     # In a column of their own: measured by other rules, on other data.
-    published = PUBLISHED.get(data_set, [])
+    published = PUBLISHED.get(one.data_set, [])
     if published:
         header.append("published †")
         body = [[*cells, ""] for cells in body]
-        for one in published:
-            values = ", ".join(f"{metric} {value:.2f}" for metric, value in one.values.items())
-            body.append([one.name, *[""] * (len(header) - 2), values])
+        for theirs in published:
+            values = ", ".join(f"{metric} {value:.2f}" for metric, value in theirs.values.items())
+            body.append([theirs.name, *[""] * (len(header) - 2), values])
+    notes = [*([BEST] if best else []), *one.notes]
+    notes += [f"† by another protocol, for reference: {p.protocol}" for p in published]
+    return _text(one.title, header, body, notes, markdown)
 
-    title = f"{task}: {data_set}, {split}"
+
+def _curve(one: Curve, markdown: bool) -> str:
+    header = [one.headed, *(f"{level:g}" for level in one.levels)]
+    header += ["as it is"] if one.as_it_is else []
+    body = []
+    for series in one.series:
+        cells = [
+            str(series.points[level]) if level in series.points else "-" for level in one.levels
+        ]
+        if one.as_it_is:
+            cells.append(str(one.as_it_is.get(series.row.name, "-")))
+        body.append([series.row.name, *cells])
+    title = f"{one.title}, {one.split}, {one.unit}"
+    notes = distinct(r.protocol for r in one.records) + distinct(r.note for r in one.records)
+    return _text(title, header, body, notes, markdown)
+
+
+def _validation_table(one: Table, markdown: bool) -> str:
+    title = f"{one.task}: {one.data_set}, validation split of the training part"
+    # Of each row by what it was chosen by and for which metric: a value of each seed.
+    rows: dict[tuple[str, ...], dict[tuple[str, str], list[float]]] = {}
+    for row in one.rows:
+        for metric, cell in row.cells.items():
+            for record in cell.records:
+                for name, value in _chosen_by(record).items():
+                    here = rows.setdefault((row.encoder, row.feature_space, row.probe), {})
+                    here.setdefault((name, metric), []).append(value)
+    if not rows:
+        lines = [f"### {title}" if markdown else title, ""]
+        return "\n".join([*lines, "nothing is chosen on a validation split here"])
+    columns: dict[tuple[str, str], list[list[float] | None]] = {}
+    for column in dict.fromkeys(column for row in rows.values() for column in row):
+        values = [row.get(column) for row in rows.values()]
+        # One choice serves several metrics: shown once.
+        if not any(c[0] == column[0] and v == values for c, v in columns.items()):
+            columns[column] = values
+    names = [name for name, _ in columns]
+    header = ["encoder", "features", *(["probe"] if one.several_probes else [])]
+    header += [n if names.count(n) == 1 else f"{n}, for {metric}" for n, metric in columns]
+    body = []
+    for number, key in enumerate(rows):
+        cells = [key[0], key[1] or "-", *([key[2] or "-"] if one.several_probes else [])]
+        body.append([*cells, *(_mean(values[number]) for values in columns.values())])
+    seeds = sorted({record.seed for record in one.records})
+    note = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    note += ": mean ± standard deviation" if len(seeds) > 1 else ""
+    return _text(title, header, body, [note], markdown)
+
+
+def _chosen_by(record: Record) -> dict[str, float]:
+    found = record.hyperparameters.get("validation")
+    values = found.items() if isinstance(found, dict) else ()
+    return {k: float(v) for k, v in values if isinstance(v, int | float)}
+
+
+def _mean(values: list[float] | None) -> str:
+    if not values:
+        return "-"
+    spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{spread}"
+
+
+def _text(
+    title: str, header: list[str], body: list[list[str]], notes: Sequence[str], markdown: bool
+) -> str:
     lines = [f"### {title}" if markdown else title, ""]
     lines += markdown_rows(header, body) if markdown else aligned_rows(header, body)
-    notes = [_EDGE] if any(record.at_grid_edge for record in records) else []
-    notes += _distinct(record.protocol for record in records)
-    notes += _distinct(record.note for record in records)
-    notes.append(_made(records))
-    notes += [f"† by another protocol, for reference: {p.protocol}" for p in published]
     bullet = "- " if markdown else "  "
-    lines += ["", *(bullet + note for note in notes)]
-    return "\n".join(lines)
-
-
-def _validation_table(task: str, data_set: str, records: list[Record], markdown: bool) -> str:
-    found: dict[tuple[str, str, str], dict[str, float]] = {}
-    for r in records:
-        if "validation" in r.hyperparameters:
-            key = (r.encoder, r.feature_space, str(r.seed))
-            found.setdefault(key, r.hyperparameters["validation"])
-    title = f"{task}: {data_set}, validation split of the training part"
-    lines = [f"### {title}" if markdown else title, ""]
-    if not found:
-        return "\n".join([*lines, "nothing is chosen on a validation split here"])
-    metrics = list(dict.fromkeys(metric for row in found.values() for metric in row))
-    body = [
-        [*key, *(f"{row[metric]:.2f}" if metric in row else "-" for metric in metrics)]
-        for key, row in found.items()
-    ]
-    header = ["encoder", "features", "seed", *metrics]
-    return "\n".join([*lines, *(markdown_rows if markdown else aligned_rows)(header, body)])
-
-
-def _distinct(texts: Iterable[str]) -> list[str]:
-    return [text for text in dict.fromkeys(texts) if text]
-
-
-def _made(records: Sequence[Record]) -> str:
-    """Seeds and hardware, in words."""
-    seeds = sorted({record.seed for record in records})
-    seed = seeds_in_words(seeds)
-    if len(seeds) > 1:
-        seed += ": mean ± standard deviation over them, and the mean of their intervals"
-    return "; ".join([seed, *_distinct(record.hardware for record in records)])
-
-
-def _headed(metric: str, unit: str) -> str:
-    return f"{metric} {unit}".strip()
+    return "\n".join([*lines, "", *(bullet + note for note in notes)]).rstrip("\n")

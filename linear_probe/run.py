@@ -20,6 +20,7 @@ from linear_probe.conditions import (
     scores_by_share,
 )
 from linear_probe.encoders import encoder_sources
+from linear_probe.feature_listing import write_listing
 from linear_probe.features import FeatureCache, Pictures, Precision, Source
 from linear_probe.jobs import jobs, rounds
 from linear_probe.jobs import spaces as spaces_of
@@ -224,6 +225,7 @@ def _extract(
         passed_over: dict[Skipped, None] = dict.fromkeys(faces.skipped)
         for together in rounds(sources):
             passed_over.update(dict.fromkeys(cache.fill(together, pictures)))
+        write_listing(cache.folder, pictures, sources)
         skipped += [(faces.name, item) for item in passed_over]
     write_skipped(list_file, skipped)
     if skipped:

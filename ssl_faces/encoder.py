@@ -143,6 +143,15 @@ def load_encoder(
     return encoder.eval().requires_grad_(False)
 
 
+def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The card of a saved encoder, named as for `load_encoder`, without its weights.
+
+    Raises:
+        InputError: no such encoder, or a file that is no card.
+    """
+    return _read_card(_find(Path(name_or_path)) / CARD_FILE)
+
+
 def _find(path: Path) -> Path:
     for candidate in (path, path / "encoder", RELEASED / path):
         if (candidate / CARD_FILE).is_file():

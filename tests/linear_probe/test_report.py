@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from linear_probe.record import RECORDS_FILE, write_records
+from linear_probe.record import RECORDS_FILE, Record, write_records
 from linear_probe.report import read_folders, table
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
@@ -90,11 +92,90 @@ def test_markdown() -> None:
     assert lines[0].startswith("### expression")
 
 
-def test_seeds_are_told_apart_where_a_choice_rests_on_them() -> None:
-    chosen = {"l2": 0.1, "validation": {"accuracy": 43.21}}
-    both = [replace(ACCURACY, seed=seed, hyperparameters=chosen) for seed in (0, 1)]
-    (row, other) = [line for line in table(both, validation=True).splitlines() if "43.21" in line]
-    assert (row.split()[2], other.split()[2]) == ("0", "1")
+def test_several_seeds_are_one_row() -> None:
+    values = [44.0, 43.0, 45.5]
+    records = [replace(ACCURACY, seed=i, value=v, low=v - 1 - i) for i, v in enumerate(values)]
+    (row,) = [line for line in table([*records, PIXELS]).splitlines() if "runs/a" in line]
+    # Mean and standard deviation of 44, 43, 45.5, and the mean of their lower ends.
+    assert "44.17 ± 1.26 [42.17, 45.75]" in row
+    assert re.split(r" {2,}", row.strip())[-2:] == ["0, 1, 2", "3,589"]
+    (row,) = [line for line in table([*records, PIXELS]).splitlines() if "pixels" in line]
+    assert "±" not in row
+    edge = table([records[0], replace(records[1], at_grid_edge=True)])
+    assert "43.50* ± 0.71" in edge
+    assert "standard deviation over seeds" in edge
+    assert "±" not in table([ACCURACY])
+    text = table(
+        [replace(r, hyperparameters={"validation": {"acc": r.value}}) for r in records],
+        validation=True,
+    )
+    assert "44.17 ± 1.26" in text
+
+
+def test_probes_are_told_apart_where_a_metric_has_several() -> None:
+    knn = replace(ACCURACY, probe="kNN", metric="kNN accuracy")
+    text = table([ACCURACY, knn])
+    assert text.count("runs/a") == 1
+    assert "logistic regression: accuracy; kNN: kNN accuracy" in text
+    white = replace(ACCURACY, probe="whitened", value=50.0)
+    rows = [line for line in table([ACCURACY, white]).splitlines() if "runs/a" in line]
+    assert [re.split(r" {2,}", row.strip())[2:4] for row in rows] == [
+        ["logistic regression", "44.12 [42.50, 45.75]"],
+        ["whitened", "50.00 [42.50, 45.75]"],
+    ]
+    # What only one probe gives stands in the first row of its space.
+    rows = [line for line in table([knn, white, ACCURACY]).splitlines() if "runs/a" in line]
+    assert [re.split(r" {2,}", row.strip())[2:5] for row in rows] == [
+        ["whitened", "44.12 [42.50, 45.75]", "50.00 [42.50, 45.75]"],
+        ["logistic regression", "-", "44.12 [42.50, 45.75]"],
+    ]
+
+
+def point(factor: str, level: float, value: float, **more: Any) -> Record:
+    condition = {"factor": factor, "level": level, "unit": "px"}
+    return replace(ACCURACY, condition=condition, value=value, **more)
+
+
+def test_points_of_curves_are_in_no_table_but_their_own() -> None:
+    blur = [point("blur", 2, 30.0), point("blur", 1.5, 35.0), point("blur", 2, 20.0, encoder="b")]
+    text = table([ACCURACY, *blur])
+    assert text.startswith(table([ACCURACY]) + "\n\n")
+    lines = text[len(table([ACCURACY])) :].strip().splitlines()
+    assert lines[0] == "expression: FER-2013, accuracy by blur, Training -> PublicTest, %"
+    assert re.split(r" {2,}", lines[2].strip()) == ["blur (px)", "1.5", "2", "as it is"]
+    assert re.split(r" {2,}", lines[4].strip()) == [
+        *("runs/a · expression_map", "35.00 [42.50, 45.75]"),
+        *("30.00 [42.50, 45.75]", "44.12 [42.50, 45.75]"),
+    ]
+    assert re.split(r" {2,}", lines[5].strip())[1:] == ["-", "20.00 [42.50, 45.75]", "-"]
+    seeds = table([*blur, point("blur", 2, 32.0, seed=1)])
+    assert "31.00 ± 1.41" in seeds
+    assert "35.00" not in table([ACCURACY, *blur], validation=True)
+    # A level that is no number has no place on a curve.
+    assert "blur" not in table([ACCURACY, point("blur", "much", 1.0)])  # type: ignore[arg-type]
+
+
+def test_bold_is_what_is_told_apart_from_the_second() -> None:
+    draws = np.random.default_rng(0).normal(size=500)
+    a = replace(ACCURACY, sample="s")
+    b = replace(a, encoder="b", value=43.0)
+    close = {a.key: 44.1 + draws, b.key: 43.0 + draws[::-1]}
+    apart = {a.key: 44.1 + draws, b.key: 43.0 + draws}
+    assert "**" not in table([a, b], markdown=True, replicates=close)
+    assert "| **44.12 [42.50, 45.75]** |" in table([b, a], markdown=True, replicates=apart)
+    assert "**" not in table([a, b], markdown=True)
+    # Another sample: not to be compared, whatever the replicates are.
+    other = replace(b, sample="t")
+    assert "**" not in table([a, other], markdown=True, replicates=apart)
+    # Of an error the lower is better.
+    a, b = (replace(r, higher_is_better=False) for r in (a, b))
+    assert "**43.00" in table([a, b], markdown=True, replicates=apart)
+    # Every seed must tell them apart.
+    again = [replace(r, seed=1) for r in (a, b)]
+    both = {**apart, again[0].key: draws, again[1].key: draws[::-1]}
+    assert "**" not in table([a, b, *again], markdown=True, replicates=both)
+    both[again[1].key] = draws - 1
+    assert "**43.00 ± 0.00" in table([a, b, *again], markdown=True, replicates=both)
 
 
 def test_folders_are_joined(tmp_path: Path) -> None:

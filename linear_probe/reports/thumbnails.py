@@ -1,0 +1,76 @@
+"""Small pictures for a report's galleries, found by their keys in a data folder."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from linear_probe.run import RENDERED, RENDERED_COUNT, RENDERED_PEOPLE
+from ssl_faces.data import BadPicture, FaceSet, find_face_sets
+from ssl_faces.data.packing import square
+from ssl_faces.data.synthetic import RenderedFaces
+
+SIDE = 72
+
+
+class Thumbnails:
+    """Pictures of the face sets that a folder holds.
+
+    Args:
+        data: the folder, or `rendered`; None has no picture.
+
+    Raises:
+        InputError: the folder is missing or holds no pictures.
+    """
+
+    def __init__(self, data: str | Path | None) -> None:
+        self.rendered = data is not None and str(data) == RENDERED
+        named = data is not None and not self.rendered
+        self._face_sets: list[FaceSet] = find_face_sets(data, "all") if data and named else []
+        self._rendered_by_seed: dict[int, FaceSet] = {}
+        self._numbers: dict[int, dict[str, int]] = {}
+
+    def of(self, keys: Sequence[str], among: Sequence[str], seed: int) -> list[str | None]:
+        """Each key's picture as a data URI; None where it isn't found or can't be decoded.
+
+        Args:
+            among: keys of all rows, all of which the face set must have to be taken for theirs.
+            seed: of rendered faces.
+        """
+        faces = self._face_set(among, seed)
+        if faces is None:
+            return [None] * len(keys)
+        return [_uri(faces, self._number(faces)[key]) for key in keys]
+
+    def _face_set(self, keys: Sequence[str], seed: int) -> FaceSet | None:
+        face_sets = self._face_sets
+        if self.rendered:
+            if seed not in self._rendered_by_seed:
+                self._rendered_by_seed[seed] = RenderedFaces(
+                    RENDERED_COUNT, RENDERED_PEOPLE, "all", seed=seed
+                )
+            face_sets = [self._rendered_by_seed[seed]]
+        wanted = {key for row in keys for key in row.split("\t")}
+        for faces in face_sets:
+            if wanted <= self._number(faces).keys():
+                return faces
+        return None
+
+    def _number(self, faces: FaceSet) -> dict[str, int]:
+        if id(faces) not in self._numbers:
+            self._numbers[id(faces)] = {r.key: i for i, r in enumerate(faces.records)}
+        return self._numbers[id(faces)]
+
+
+def _uri(faces: FaceSet, index: int) -> str | None:
+    try:
+        picture = faces.read(index, at_least=SIDE)
+    except BadPicture:
+        return None
+    stream = io.BytesIO()
+    Image.fromarray(square(picture, SIDE).transpose(1, 2, 0)).save(stream, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
