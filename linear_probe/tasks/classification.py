@@ -54,8 +54,10 @@ class Classes(LabelTask):
         if self.folds is not None:
             self.protocol += (
                 "; each fold is predicted by what the others teach, and figures are of all "
-                "predictions together; intervals by bootstrap over people"
+                "predictions together"
             )
+        if any(self.faces.records[i].person is not None for i in self.indices):
+            self.protocol += "; intervals by bootstrap over people"
 
     def _check(self, train: np.ndarray, test: np.ndarray) -> None:
         what = {"category": "class"}.get(self.label, self.label)

@@ -156,7 +156,8 @@ class Task(ABC):
 
     @classmethod
     def _missing(cls, face_sets: Sequence[FaceSet]) -> str:
-        return f"{cls.name} needs {cls.needs}, none of which is there"
+        several = "none of which is there" if " or " in cls.needs else "which is not there"
+        return f"{cls.name} needs {cls.needs}, {several}"
 
     @abstractmethod
     def _prepare(self) -> None:

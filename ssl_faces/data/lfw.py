@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part
+from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, is_picture_name, subfolders
 from ssl_faces.errors import InputError
 
@@ -27,7 +27,8 @@ class LFW(FaceSet):
         pairs: the verification pairs whose two pictures exist, by key; the same in every part
             (their pictures are records of `test` and `all`). Empty where `pairs.txt` is missing.
         missing_pairs: pairs of `pairs.txt` of which a picture is missing, by the key it would
-            have as a JPEG. Report their number beside every verification figure.
+            have as a JPEG; the pictures are in `skipped`, but for the part `train`. Report their
+            number beside every verification figure.
 
     Raises:
         InputError: folder missing or without people's folders; `pairs.txt` missing (but for the
@@ -87,10 +88,16 @@ class LFW(FaceSet):
             part,
             records,
             held_out_people=frozenset(held_out),
+            skipped=[] if part == "train" else _missing_pictures(missing, {r.key for r in records}),
             test=partial(LFW, root, "test"),
         )
         self.pairs = pairs
         self.missing_pairs = missing
+
+
+def _missing_pictures(pairs: list[FacePair], present: set[str]) -> list[Skipped]:
+    keys = sorted({key for pair in pairs for key in (pair.first, pair.second)} - present)
+    return [Skipped(key, "named in pairs.txt, missing on disk") for key in keys]
 
 
 def folder_of_people(folder: Path) -> Path | None:

@@ -149,6 +149,9 @@ def test_pairs_without_a_picture_are_left_out_and_counted(small_data: Path, tmp_
     accuracy, *_ = task.score(features, pictures)
     assert accuracy.n == 20
     assert "4 pairs left out" in accuracy.note
+    assert task.faces.skipped == [
+        ("Fold1_Person2/Fold1_Person2_0002.jpg", "named in pairs.txt, missing on disk")
+    ]
 
 
 @pytest.mark.parametrize("name", ["expression", "pose", "identity"])
