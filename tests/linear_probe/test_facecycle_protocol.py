@@ -146,9 +146,9 @@ def test_pose_is_least_squares(small_data: Path, tmp_path: Path) -> None:
     rows = task.rows(features)
     x = np.concatenate([values.double().numpy(), np.ones((len(values), 1))], axis=1)
     weight, *_ = np.linalg.lstsq(
-        x[rows.train], task.poses[features.records[rows.train]], rcond=None
+        x[rows.train], task.targets[features.records[rows.train]], rcond=None
     )
-    errors = np.abs(x[rows.test] @ weight - task.poses[features.records[rows.test]])
+    errors = np.abs(x[rows.test] @ weight - task.targets[features.records[rows.test]])
     assert found == pytest.approx(errors.mean(axis=0).tolist(), rel=1e-4)
 
 
