@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import shutil
@@ -38,6 +39,15 @@ class Span(NamedTuple):
 def spans(count: int, size: int) -> list[Span]:
     """`count` pictures cut into runs of `size`, the last maybe shorter."""
     return [Span(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def space_name(space: str) -> str:
+    """A feature space's name as part of a file's; no two spaces have the same."""
+    readable = "".join(c if c.isalnum() or c == "_" else "_" for c in space)
+    if readable == space:
+        return space
+    # Else `a/b` and `a.b` would be one file.
+    return f"{readable[:40]}-{hashlib.sha256(space.encode()).hexdigest()[:8]}"
 
 
 def write_features(
@@ -143,9 +153,7 @@ class Pieces:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, span: Span, space: str) -> Path:
-        # By number: a space may be called anything.
-        number = list(self.dims).index(space)
-        return self.folder / f"{span.start}-{span.stop}-{number}.safetensors"
+        return self.folder / f"{span.start}-{span.stop}-{space_name(space)}.safetensors"
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from linear_probe.feature_files import (
     lock,
     read_features,
     read_skipped,
+    space_name,
     spans,
     write_features,
 )
@@ -235,11 +236,7 @@ class FeatureCache:
         return Features(values, records.numpy())
 
     def _path(self, source: Source, pictures: Pictures, space: str) -> Path:
-        readable = "".join(c if c.isalnum() else "_" for c in space)
-        if readable != space:
-            # Else `a/b` and `a.b` would be one file.
-            readable = f"{readable[:40]}-{hashlib.sha256(space.encode()).hexdigest()[:8]}"
-        return self.folder / f"{self._stem(source, pictures)}-{readable}.safetensors"
+        return self.folder / f"{self._stem(source, pictures)}-{space_name(space)}.safetensors"
 
     def _stem(self, source: Source, pictures: Pictures) -> str:
         """How files of a source's features are called: by what decides them, and by nothing else.
@@ -283,8 +280,7 @@ class FeatureCache:
             wanted = [s for s in held if not self._has(s, pictures)]
             if wanted:
                 self._extract(wanted, pictures)
-        stems = {self._stem(s, pictures) for s in held}
-        return [s for s in sources if self._stem(s, pictures) in stems]
+        return [s for s in sources if s in held or self._has(s, pictures)]
 
     def _extract(self, sources: Sequence[ImageSource], pictures: Pictures) -> None:
         parts = {

@@ -18,7 +18,7 @@ import torch
 import torchvision
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from linear_probe.cli import main
@@ -579,3 +579,25 @@ def test_all_kinds_in_one_table(
     assert code == 2
     assert "no row for 42 of the 72 pictures of youtube_keypoints" in error
     assert error.count("\n") == 1
+
+
+def test_an_encoder_whose_features_are_no_numbers(
+    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = load_file(tiny / "encoder.safetensors")
+    for name, value in state.items():
+        if value.is_floating_point() and value.ndim == 4:
+            state[name] = value * float("nan")
+    save_file(state, tiny / "encoder.safetensors")
+    out = tmp_path / "out"
+    code, _, error = run(
+        capsys, "--encoder", tiny, "--data", small_data, "--task", "pose", "--out", out
+    )
+    assert code == 2
+    assert "Traceback" not in error
+    assert f"{tiny}, expression" in error
+    assert (
+        "features of 72 of 72 pictures of youtube_keypoints are NaN or infinite, the first of "
+        "One_0_0.png; check the encoder's weights" in error
+    )
+    assert not (out / "records.jsonl").exists()

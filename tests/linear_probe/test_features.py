@@ -283,6 +283,47 @@ def test_pieces_of_older_weights_or_pictures_are_not_used(
     np.testing.assert_allclose(found.values[0], first, rtol=1e-5)
 
 
+def test_pieces_of_another_space_are_not_used(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    cache = FeatureCache(tmp_path / "features", batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill([EncoderSource("x", Killed(3), ["corner"])], all_of(folder))
+    source = EncoderSource("x", CountingEncoder(), ["colour"])
+    cache.fill([source], all_of(folder))
+    expected = np.asarray(Image.open(folder / "0.png")).mean(axis=(0, 1)) / 255
+    found = cache.read(source, all_of(folder), "colour").values[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_sources_features_do_not_depend_on_the_others(tmp_path: Path) -> None:
+    """Large JPEGs are decoded at a reduced size; a larger source beside must not change which."""
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        pixels = rng.integers(0, 256, (128, 128, 3)).astype(np.uint8)
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.jpg")
+    found = []
+    for name, beside in (("alone", []), ("beside", [PixelSource(96)])):
+        cache, source = FeatureCache(tmp_path / name), PixelSource(16)
+        cache.fill([*beside, source], all_of(tmp_path / "pictures"))
+        found.append(cache.read(source, all_of(tmp_path / "pictures"), "grey 16x16").values)
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def test_one_encoder_by_two_names_is_computed_once(folder: Path, tmp_path: Path) -> None:
+    one, other = CountingEncoder(), CountingEncoder()
+    sources = [EncoderSource("one", one, ["colour"]), EncoderSource("other", other, ["colour"])]
+    cache = FeatureCache(tmp_path / "features")
+    cache.fill(sources, all_of(folder))
+    assert one.calls + other.calls == 1
+    # Also by another of its spaces.
+    more = [EncoderSource("one", one, ["colour"]), EncoderSource("other", other)]
+    cache.fill(more, all_of(folder))
+    assert cache.read(more[1], all_of(folder), "corner").values.shape == (7, 3)
+
+
 def test_a_damaged_piece_is_computed_anew(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
