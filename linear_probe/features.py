@@ -154,8 +154,10 @@ class Pictures:
         """SHA-256 (hex) of the keys and the content."""
         digest = hashlib.sha256(self.faces.name.encode())
         for index, content in zip(self.indices, self.hashes, strict=True):
-            key = self.faces.records[index].key
+            key, box = self.faces.records[index].key, self.faces.records[index].box
             digest.update(f"{len(key)} ".encode() + key.encode(errors="surrogateescape") + content)
+            if box is not None:
+                digest.update(repr(box).encode())
         return digest.hexdigest()
 
 

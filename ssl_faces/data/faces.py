@@ -208,11 +208,9 @@ class FaceSet:
         return face
 
     def content_hash(self, index: int) -> bytes:
-        """SHA-256 of the stored bytes of face `index`: equal for byte-identical copies.
-
-        Where the face is a box of its picture, the box belongs to it.
-        """
-        source, box = self.records[index].source, self.records[index].box
+        """SHA-256 of the stored bytes of face `index`: equal for byte-identical copies, whatever
+        box of them is the face."""
+        source = self.records[index].source
         if isinstance(source, np.ndarray):
             data = source.tobytes()
         elif isinstance(source, bytes):
@@ -222,7 +220,7 @@ class FaceSet:
                 data = source.read_bytes()
             except OSError as error:
                 raise BadPicture(f"can't be read ({error.strerror})") from error
-        return hashlib.sha256(data if box is None else data + repr(box).encode()).digest()
+        return hashlib.sha256(data).digest()
 
     def read_many(
         self, indices: Sequence[int], at_least: int | None = None, workers: int = 4
@@ -239,7 +237,8 @@ class FaceSet:
             return list(pool.map(read, indices))
 
     def version(self, index: int) -> bytes:
-        """Something that changes when the stored bytes of face `index` do, without reading them."""
+        """Something that changes when the stored bytes of face `index` or its box do, without
+        reading them."""
         source = self.records[index].source
         if isinstance(source, Path):
             try:

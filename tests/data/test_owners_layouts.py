@@ -147,7 +147,7 @@ def test_affectnet_cuts_faces_out(tmp_path: Path) -> None:
     assert whole.read(0).shape == (40, 60, 3)
     assert cut.read(3, at_least=8).shape == (20, 20, 3)
     assert (cut.read(3) == 103).all()
-    assert cut.content_hash(3) != whole.content_hash(3)
+    assert cut.content_hash(3) == whole.content_hash(3), "a copy is a copy, however it is cut"
     assert cut.version(3) != whole.version(3)
 
 

@@ -29,7 +29,16 @@ from linear_probe.tasks.affect import concordance
 from linear_probe.tasks.landmarks import Landmarks
 from linear_probe.tasks.task import Task
 from ssl_faces import InputError
-from ssl_faces.data import CPLFW, EXPRESSIONS, CKPlus, FaceRecord, FaceSet, RafDb, find_face_sets
+from ssl_faces.data import (
+    CPLFW,
+    EXPRESSIONS,
+    AffectNet,
+    CKPlus,
+    FaceRecord,
+    FaceSet,
+    RafDb,
+    find_face_sets,
+)
 from ssl_faces.data import ckplus as ckplus_module
 from ssl_faces.data.synthetic import RenderedFaces
 from tests.data.test_face_sets import put_picture
@@ -287,6 +296,13 @@ def test_few_training_pictures_keep_each_class(tmp_path: Path) -> None:
         assert len(drawn) == len(set(drawn)) == 100
         assert set(task.labels[drawn]) == {0, 1, 3}
         assert task.split == "x, 100 training pictures"
+
+
+def test_cut_faces_have_features_of_their_own(tmp_path: Path) -> None:
+    whole, cut = (AffectNet(affectnet_csv(tmp_path, boxes), "all") for boxes in (False, True))
+    one, other = (Pictures(faces, np.arange(3)) for faces in (whole, cut))
+    assert one.hashes == other.hashes
+    assert one.fingerprint != other.fingerprint
 
 
 def test_cplfw_pairs_without_a_picture(tmp_path: Path) -> None:
