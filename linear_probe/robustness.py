@@ -67,7 +67,7 @@ def _jpeg(images: Tensor, level: float, seeds: list[int]) -> Tensor:
 
 
 DEGRADATIONS: dict[str, list[Change]] = {
-    factor: [Change(factor, level, unit, drawn, apply) for level in levels]
+    factor: [Change(factor, float(level), unit, drawn, apply) for level in levels]
     for factor, levels, unit, drawn, apply in (
         ("resolution", (8, 12, 16, 24, 32), "px", False, _resolution),
         ("blur", (2, 4, 8, 16), "% of the side", False, _blur),
