@@ -247,13 +247,13 @@ def rows_of(records: Sequence[Record]) -> list[Row]:
     for r in records:
         if r.probe in contested:
             first.setdefault((r.encoder, r.feature_space), r.probe)
-    found: dict[tuple[str, str, str], dict[str, list[Record]]] = {}
+    found: dict[tuple[str, str, str], dict[str, dict[int, Record]]] = {}
     for r in records:
         space = (r.encoder, r.feature_space)
         probe = r.probe if r.probe in contested else first.get(space, "")
-        found.setdefault((*space, probe), {}).setdefault(r.metric, []).append(r)
+        found.setdefault((*space, probe), {}).setdefault(r.metric, {})[r.seed] = r
     return [
-        Row(*key, {metric: _cell(of) for metric, of in metrics.items()})
+        Row(*key, {metric: _cell(of.values()) for metric, of in metrics.items()})
         for key, metrics in found.items()
     ]
 

@@ -181,7 +181,7 @@ def _groups_grid(
                 cells.append(GridCell("–", "number"))
                 continue
             interval = f"[{group.low:.1f}, {group.high:.1f}]"
-            cells.append(GridCell(f"{group.value:.1f}", "number", group.value, interval))
+            cells.append(GridCell(f"{group.value:.1f}", "number", group.value, small=interval))
         if gaps is not None:
             found = gaps[name]
             text = "–" if found is None else f"{found:.1f}"
@@ -191,8 +191,8 @@ def _groups_grid(
 
 
 GROUP_NOTE = (
-    f"‡ fewer than {FEWEST} rows: shown, but left out of best – worst; intervals are Wilson's for "
-    "shares and normal for errors, of each group by itself"
+    f"‡ fewer than {FEWEST} rows: shown, but not ranked, and left out of best – worst; intervals "
+    "are Wilson's for shares and normal for errors, of each group by itself"
 )
 
 

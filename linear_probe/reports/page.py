@@ -127,7 +127,7 @@ def page(found: Sequence[Found], data: str | Path | None = None, most_maps: int 
         evidence, section.said = gather(table, found)
         section.rocs = _rocs(evidence)
         section.recalls, section.groups = recall_grids(evidence), group_grids(evidence)
-        section.group_notes = [GROUP_NOTE] if section.groups else []
+        section.group_notes = [GROUP_NOTE] if section.groups or section.recalls else []
         section.details = painter.details(evidence)
         if not evidence:
             section.said.append(
@@ -148,7 +148,7 @@ def page(found: Sequence[Found], data: str | Path | None = None, most_maps: int 
         f"{_counted(len(others), 'reference')} on {', '.join(sets)}",
         tasks=distinct(section.task for section in sections),
         cards=compared(found),
-        references=[f"for reference: {', '.join(others)}"] if others else [],
+        references=[f"for reference: {'; '.join(others)}"] if others else [],
         sections=sections,
         commands=distinct(
             command

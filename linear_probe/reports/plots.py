@@ -20,7 +20,7 @@ COLOURS = (
 """After Okabe and Ito's palette, which the colour-blind tell apart, darkened to stand on white."""
 
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
-_TICKS = 5
+_TICKS = 6
 
 
 class Bar(NamedTuple):

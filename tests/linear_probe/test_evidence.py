@@ -1,0 +1,183 @@
+"""What predictions say: against naive loops and scikit-learn; and predictions that are no use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from linear_probe.predictions import Predictions, predictions_path, write_predictions
+from linear_probe.record import RECORDS_FILE, Record, write_records
+from linear_probe.report import find_records
+from linear_probe.reports.evidence import (
+    Evidence,
+    confusions,
+    gap,
+    gather,
+    groups,
+    mistakes,
+    recalls,
+    roc,
+)
+from linear_probe.tables import tables
+from tests.linear_probe.conftest import ONE
+
+CLASSES = ["angry", "happy", "sad"]
+
+
+def classified(n: int = 90, seed: int = 0) -> Predictions:
+    rng = np.random.default_rng(seed)
+    scores = rng.dirichlet(np.ones(3), n)
+    return Predictions(
+        *("classification", [f"k{i}" for i in range(n)], rng.integers(0, 3, n)),
+        *(scores.argmax(axis=1), scores, CLASSES),
+        {"skin": ["dark" if i < 20 else "light" if i < 60 else "other" for i in range(n)]},
+    )
+
+
+def verified(n: int = 1000) -> Predictions:
+    rng = np.random.default_rng(1)
+    same = rng.integers(0, 2, n)
+    scores = (same + rng.normal(0, 1, n))[:, None]
+    called = (scores[:, 0] > 0.5).astype(int)
+    keys = [f"a{i}\tb{i}" for i in range(n)]
+    return Predictions("verification", keys, same, called, scores, ["different", "same"])
+
+
+def test_confusions_and_recalls() -> None:
+    found = classified()
+    expected = np.zeros((3, 3), dtype=int)
+    for target, predicted in zip(found.targets, found.predicted, strict=True):
+        expected[target, predicted] += 1
+    assert (confusions(found) == expected).all()
+    for i, one in enumerate(recalls(found)):
+        assert one.value == pytest.approx(100 * expected[i, i] / expected[i].sum())
+        assert one.low <= one.value <= one.high
+        assert (one.name, one.n) == (CLASSES[i], expected[i].sum())
+    # A class that the test part lacks has no recall, and none is made up.
+    lacking = replace(found, targets=np.where(found.targets == 2, 1, found.targets))
+    assert np.isnan(recalls(lacking)[2].value)
+
+
+def test_groups_and_those_too_small_to_rank() -> None:
+    found = classified()
+    scores = groups(found, "skin")
+    assert [(one.name, one.n, one.few) for one in scores] == [
+        ("dark", 20, True),
+        ("light", 40, False),
+        ("other", 30, False),
+    ]
+    right = [t == p for t, p in zip(found.targets, found.predicted, strict=True)]
+    assert [one.value for one in scores] == pytest.approx(
+        [100 * sum(right[a:b]) / (b - a) for a, b in ((0, 20), (20, 60), (60, 90))]
+    )
+    assert gap(scores) == pytest.approx(abs(scores[1].value - scores[2].value))
+    assert gap(scores[:2]) is None
+
+
+def test_groups_of_errors() -> None:
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    names = {"race": ["a", "a", "b", "b"]}
+    found = Predictions(
+        "regression", list("wxyz"), np.zeros(4), values, np.zeros((4, 0)), [], names
+    )
+    a, b = groups(found, "race")
+    assert (a.value, b.value) == (1.5, 6.5)
+    assert b.high - b.value == pytest.approx(1.96 * np.std([4, 9], ddof=1) / 2**0.5)
+    assert [m.keys for m in mistakes(found, 2)] == [["z"], ["y"]]
+
+
+def test_roc() -> None:
+    found = verified()
+    curve = roc(found)
+    assert curve is not None
+    false, true, area = curve
+    assert area == pytest.approx(roc_auc_score(found.targets, found.scores[:, 0]))
+    assert len(false) <= 200
+    # What is drawn is the curve still, not only its ends.
+    assert np.trapezoid(true, false) == pytest.approx(area, abs=0.003)
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    for f, t in list(zip(false, true, strict=True))[1::40]:
+        here = [
+            np.isclose((found.scores[found.targets == 1, 0] >= threshold).mean(), t)
+            for threshold in found.scores[:, 0]
+            if np.isclose((found.scores[found.targets == 0, 0] >= threshold).mean(), f)
+        ]
+        assert any(here)
+    assert roc(replace(found, targets=np.ones(1000, dtype=int))) is None
+
+
+def test_most_confident_mistakes() -> None:
+    found = classified()
+    wrong = [i for i in range(90) if found.targets[i] != found.predicted[i]]
+    wrong.sort(key=lambda i: -found.scores[i].max())
+    assert [m.keys[0] for m in mistakes(found, 5)] == [f"k{i}" for i in wrong[:5]]
+    first = mistakes(found, 5)[0]
+    assert first.target == CLASSES[found.targets[wrong[0]]]
+    assert first.confidence == pytest.approx(found.scores[wrong[0]].max())
+    assert mistakes(replace(found, predicted=found.targets)) == []
+    pairs = mistakes(verified(), 4)
+    assert [m.predicted for m in pairs] == ["same", "same", "different", "different"]
+    assert all(len(m.keys) == 2 for m in pairs)
+    different = [
+        s for s, t in zip(verified().scores[:, 0], verified().targets, strict=True) if not t
+    ]
+    assert pairs[0].confidence == pytest.approx(max(different))
+
+
+def kept(
+    folder: Path, record: Record, predictions: Predictions
+) -> tuple[list[Evidence], list[str]]:
+    write_records(folder / RECORDS_FILE, [record])
+    write_predictions(predictions_path(folder, record), predictions)
+    found = find_records([folder])
+    (table,) = tables([record])
+    return gather(table, found)
+
+
+def test_predictions_that_are_no_use_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    good = classified()
+    record = replace(ONE, n=90)
+    evidence, said = kept(tmp_path, record, good)
+    assert (len(evidence), said) == (1, [])
+    for predictions, reason in (
+        (classified(80), "holds 80 rows, and the record is of 90"),
+        (replace(good, classes=CLASSES[:2]), "a class without a name"),
+        (replace(good, scores=good.scores[:, :2]), "its scores are 2 a row, where 3 fit"),
+        (replace(good, scores=good.scores * np.nan), "not finite"),
+        (replace(good, kind="guess"), "unknown kind"),  # type: ignore[arg-type]
+        (replace(good, targets=good.targets / 2), "not whole numbers"),
+    ):
+        evidence, said = kept(tmp_path, record, predictions)
+        assert evidence == []
+        assert len(said) == 1
+        assert reason in said[0]
+    predictions_path(tmp_path, record).write_bytes(b"no safetensors")
+    evidence, said = gather(tables([record])[0], find_records([tmp_path]))
+    assert evidence == []
+    assert "can't be read" in said[0]
+
+
+def test_what_metrics_share_comes_once_and_of_seeds_the_first(tmp_path: Path) -> None:
+    records = [replace(ONE, n=90, seed=seed, metric=m) for seed in (0, 1) for m in ("a", "b")]
+    write_records(tmp_path / RECORDS_FILE, records)
+    for record in records:
+        write_predictions(predictions_path(tmp_path, record), classified(seed=record.seed))
+    evidence, _ = gather(tables(records)[0], find_records([tmp_path]))
+    assert [(one.record.metric, one.record.seed) for one in evidence] == [("a", 0)]
+
+
+def test_rows_named_with_their_folder_keep_their_predictions(tmp_path: Path) -> None:
+    for name, value in (("a", 40.0), ("b", 50.0)):
+        record = replace(ONE, n=90, value=value)
+        write_records(tmp_path / name / RECORDS_FILE, [record])
+        write_predictions(predictions_path(tmp_path / name, record), classified(seed=int(value)))
+    found = find_records([tmp_path / "a", tmp_path / "b"])
+    (table,) = tables([one.record for one in found])
+    evidence, said = gather(table, found)
+    assert said == []
+    assert [one.row.encoder for one in evidence] == ["runs/a", f"runs/a ({tmp_path / 'b'})"]
+    assert (evidence[1].predictions.targets == classified(seed=50).targets).all()
