@@ -133,7 +133,7 @@ class FaceCycleIdentity(Identity):
         return self._figures(pairs, plain_similarities(features.values, pairs.first, pairs.second))
 
 
-def facecycle(epochs: int = EPOCHS) -> Mapping[str, type[Task]]:
+def facecycle_tasks(epochs: int = EPOCHS) -> Mapping[str, type[Task]]:
     """The protocol's tasks by name.
 
     Args:

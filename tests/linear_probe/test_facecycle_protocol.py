@@ -18,6 +18,7 @@ from linear_probe.protocols.facecycle import (
     FaceCycleExpression,
     FaceCycleIdentity,
     FaceCyclePose,
+    facecycle_tasks,
     train_linear_layer,
 )
 from linear_probe.tasks import Task
@@ -108,7 +109,9 @@ def prepared(task: Task, cache: Path) -> tuple[Features, Pictures]:
 def test_expression_takes_views_and_looks_at_no_validation(
     small_data: Path, tmp_path: Path
 ) -> None:
-    task = FaceCycleExpression(find_face_sets(small_data, "all"), replicates=20, epochs=20)
+    kind = facecycle_tasks(20)["expression"]
+    task = kind(find_face_sets(small_data, "all"), replicates=20)
+    assert isinstance(task, FaceCycleExpression)
     features, pictures = prepared(task, tmp_path)
     assert [view.factor for view in task.views()] == ["mirrored"]
     assert "20 epochs (the paper: 300)" in task.protocol
@@ -143,7 +146,7 @@ def test_pose_is_least_squares(small_data: Path, tmp_path: Path) -> None:
     values = features.values[:, :20]
     features = Features(values, features.records)
     found = [figure.value for figure in task.score(features, pictures)]
-    rows = task.rows(features)
+    rows = task.rows(features, pictures)
     x = np.concatenate([values.double().numpy(), np.ones((len(values), 1))], axis=1)
     weight, *_ = np.linalg.lstsq(
         x[rows.train], task.targets[features.records[rows.train]], rcond=None
