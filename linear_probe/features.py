@@ -34,6 +34,7 @@ from linear_probe.sources import Encoder, ImageSource, Precision, Source
 from ssl_faces import InputError
 from ssl_faces.data import BadPicture, FaceSet, Skipped
 from ssl_faces.data.packing import square
+from ssl_faces.encoder import FaceEncoder
 
 __all__ = [
     "Encoder",
@@ -122,6 +123,8 @@ class EncoderSource:
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         with torch.autocast(images.device.type, torch.bfloat16, self.precision == "bf16"):
+            if isinstance(self.encoder, FaceEncoder):
+                return self.encoder(images, list(self.dims))  # and computes no others
             features = self.encoder(images)
         return {space: features[space] for space in self.dims if space in features}
 
