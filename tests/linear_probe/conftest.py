@@ -6,15 +6,18 @@ import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from linear_probe import run
+from linear_probe.features import Pictures
 from linear_probe.record import Record
-from ssl_faces.data import EXPRESSIONS, in_test_share
+from ssl_faces.data import EXPRESSIONS, FaceSet, PictureFolder, in_test_share
 from ssl_faces.data.youtube_keypoints import COLUMNS
 from ssl_faces.encoder import save_encoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
@@ -37,6 +40,48 @@ ONE = Record(
     protocol="the protocol",
     note="2 left out",
 )
+
+
+class CountingEncoder:
+    """Two spaces: the mean colour, and the top left pixel; counts its calls."""
+
+    encoder_name = "counting"
+    input_size = 16
+    feature_dims = {"colour": 3, "corner": 3}  # noqa: RUF012
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.config: dict[str, Any] = {}
+        self.gain = gain
+        self.calls = 0
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        assert images.dtype == torch.float32
+        assert images.shape[1:] == (3, 16, 16)
+        assert 0 <= images.min() <= images.max() <= 1
+        self.calls += 1
+        return {
+            "colour": self.gain * images.mean(dim=(2, 3)),
+            "corner": self.gain * images[:, :, 0, 0],
+        }
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"gain": torch.tensor(self.gain)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(7):
+        pixels = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(pictures / f"{i}.png")
+    return pictures
+
+
+def all_of(folder: Path) -> Pictures:
+    faces: FaceSet = PictureFolder(folder)
+    return Pictures(faces, np.arange(len(faces)))
 
 
 @pytest.fixture

@@ -1,0 +1,243 @@
+"""Features are computed in pieces: what a stop, a crash and a second process make of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from linear_probe import features as module
+from linear_probe.baselines import PixelSource
+from linear_probe.features import EncoderSource, FeatureCache
+from tests.linear_probe.conftest import CountingEncoder, all_of
+
+
+def test_many_sources_in_small_pieces(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    (folder / "4.png").write_bytes(b"")
+    sources = [PixelSource(8), PixelSource(16), EncoderSource("counting", CountingEncoder())]
+    in_pieces = FeatureCache(tmp_path / "features", batch_size=2)
+    assert [s.key for s in in_pieces.fill(sources, all_of(folder))] == ["4.png"]
+    monkeypatch.setattr(module, "_PIECE", 100)
+    at_once = FeatureCache(tmp_path / "others", batch_size=100)
+    at_once.fill(sources, all_of(folder))
+    for source in sources:
+        for space, dim in source.dims.items():
+            found = in_pieces.read(source, all_of(folder), space)
+            expected = at_once.read(source, all_of(folder), space)
+            assert found.records.tolist() == expected.records.tolist() == [0, 1, 2, 3, 5, 6]
+            assert found.values.shape == (6, dim)
+            torch.testing.assert_close(found.values, expected.values)
+    # Of the pieces nothing is left.
+    assert all(path.suffix == ".safetensors" for path in (tmp_path / "features").iterdir())
+
+
+class Killed(CountingEncoder):
+    """Stops the run in the middle."""
+
+    def __init__(self, calls: int, gain: float = 1.0) -> None:
+        super().__init__(gain)
+        self.most = calls
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        if self.calls == self.most:
+            raise KeyboardInterrupt
+        return super().__call__(images)
+
+
+def test_a_stopped_run_goes_on_where_it_was(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    cache = FeatureCache(tmp_path / "features", batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill([EncoderSource("x", Killed(3))], all_of(folder))
+    assert not list((tmp_path / "features").glob("*.safetensors"))
+    encoder = CountingEncoder()
+    source = EncoderSource("x", encoder)
+    cache.fill([source], all_of(folder))
+    assert encoder.calls == 1  # of 4 pieces 3 were done
+    found = cache.read(source, all_of(folder), "colour")
+    for i in range(7):
+        expected = np.asarray(Image.open(folder / f"{i}.png")).mean(axis=(0, 1)) / 255
+        np.testing.assert_allclose(found.values[i], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["weights", "picture"])
+def test_pieces_of_older_weights_or_pictures_are_not_used(
+    change: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    cache = FeatureCache(tmp_path / "features", batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill([EncoderSource("x", Killed(3))], all_of(folder))
+    if change == "picture":
+        Image.new("RGB", (16, 16)).save(folder / "0.png")
+    encoder = CountingEncoder(gain=0.5 if change == "weights" else 1.0)
+    source = EncoderSource("x", encoder)
+    cache.fill([source], all_of(folder))
+    assert encoder.calls == 4
+    first = np.asarray(Image.open(folder / "0.png")).mean(axis=(0, 1)) / 255 * encoder.gain
+    found = cache.read(source, all_of(folder), "colour")
+    np.testing.assert_allclose(found.values[0], first, rtol=1e-5)
+
+
+def test_pieces_of_another_space_are_not_used(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    cache = FeatureCache(tmp_path / "features", batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill([EncoderSource("x", Killed(3), ["corner"])], all_of(folder))
+    source = EncoderSource("x", CountingEncoder(), ["colour"])
+    cache.fill([source], all_of(folder))
+    expected = np.asarray(Image.open(folder / "0.png")).mean(axis=(0, 1)) / 255
+    found = cache.read(source, all_of(folder), "colour").values[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_sources_features_do_not_depend_on_the_others(tmp_path: Path) -> None:
+    """Large JPEGs are decoded at a reduced size; a larger source beside must not change which."""
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        pixels = rng.integers(0, 256, (128, 128, 3)).astype(np.uint8)
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.jpg")
+    found = []
+    for name, beside in (("alone", []), ("beside", [PixelSource(96)])):
+        cache, source = FeatureCache(tmp_path / name), PixelSource(16)
+        cache.fill([*beside, source], all_of(tmp_path / "pictures"))
+        found.append(cache.read(source, all_of(tmp_path / "pictures"), "grey 16x16").values)
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def test_one_encoder_by_two_names_is_computed_once(folder: Path, tmp_path: Path) -> None:
+    one, other = CountingEncoder(), CountingEncoder()
+    sources = [EncoderSource("one", one, ["colour"]), EncoderSource("other", other, ["colour"])]
+    cache = FeatureCache(tmp_path / "features")
+    cache.fill(sources, all_of(folder))
+    assert one.calls + other.calls == 1
+    # Also by another of its spaces.
+    more = [EncoderSource("one", one, ["colour"]), EncoderSource("other", other)]
+    cache.fill(more, all_of(folder))
+    assert cache.read(more[1], all_of(folder), "corner").values.shape == (7, 3)
+
+
+def test_a_damaged_piece_is_computed_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    cache = FeatureCache(tmp_path / "features", batch_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        cache.fill([EncoderSource("x", Killed(3))], all_of(folder))
+    piece = sorted((tmp_path / "features").glob("*.pieces/*"))[0]
+    piece.write_bytes(piece.read_bytes()[:-3])
+    encoder = CountingEncoder()
+    cache.fill([EncoderSource("x", encoder)], all_of(folder))
+    assert encoder.calls == 2
+
+
+OTHER_PROCESS = """
+import os, sys, time
+from pathlib import Path
+import numpy as np, torch
+from linear_probe import features
+from linear_probe.feature_files import write_features
+from linear_probe.features import EncoderSource, FeatureCache, Pictures
+from ssl_faces.data import PictureFolder
+
+class Slow:
+    encoder_name, input_size, config = "counting", 16, {}
+    feature_dims = {"colour": 3, "corner": 3}
+    calls = 0
+    def state_dict(self):
+        return {"gain": torch.tensor(1.0)}
+    def __call__(self, images):
+        self.calls += 1
+        Path(sys.argv[3], f"call {self.calls}").touch()
+        time.sleep(float(sys.argv[4]) if self.calls == 2 else 0)
+        return {"colour": images.mean(dim=(2, 3)), "corner": images[:, :, 0, 0]}
+
+features._PIECE = 2
+faces = PictureFolder(sys.argv[1])
+cache = FeatureCache(Path(sys.argv[2]), batch_size=2)
+cache.fill([EncoderSource("x", Slow())], Pictures(faces, np.arange(len(faces))))
+"""
+
+
+def start_another(folder: Path, tmp_path: Path, seconds: float) -> subprocess.Popen[bytes]:
+    """Another process that fills the cache and rests `seconds` in its second of four pieces."""
+    told = tmp_path / "told"
+    told.mkdir()
+    arguments = [folder, tmp_path / "features", told, seconds]
+    process = subprocess.Popen(
+        [sys.executable, "-c", OTHER_PROCESS, *map(str, arguments)], cwd=Path(__file__).parents[2]
+    )
+    while not (told / "call 2").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    return process
+
+
+def test_the_second_of_two_processes_waits_and_takes_the_firsts(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    process = start_another(folder, tmp_path, seconds=1.5)
+    encoder = CountingEncoder()
+    source = EncoderSource("y", encoder)
+    cache = FeatureCache(tmp_path / "features", batch_size=2)
+    cache.fill([source], all_of(folder))
+    assert process.wait() == 0
+    assert encoder.calls == 0
+    assert len(list((tmp_path / "told").iterdir())) == 4
+    assert "another process" in caplog.text
+    assert cache.read(source, all_of(folder), "colour").records.tolist() == list(range(7))
+
+
+def test_what_no_other_process_is_at_is_computed_before_waiting(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    process = start_another(folder, tmp_path, seconds=1.5)
+    while_it_rests: list[bool] = []
+
+    class Other(CountingEncoder):
+        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+            while_it_rests.append(not (tmp_path / "told" / "call 3").exists())
+            return super().__call__(images)
+
+    same = CountingEncoder()
+    sources = [EncoderSource("same", same), EncoderSource("other", Other(gain=0.5))]
+    FeatureCache(tmp_path / "features", batch_size=2).fill(sources, all_of(folder))
+    assert process.wait() == 0
+    assert while_it_rests == [True] * 4
+    assert same.calls == 0
+
+
+def test_a_killed_process_blocks_nobody_and_its_pieces_serve(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PIECE", 2)
+    process = start_another(folder, tmp_path, seconds=60)
+    process.kill()
+    process.wait()
+    assert list((tmp_path / "features").glob(".*.lock"))
+    encoder = CountingEncoder()
+    FeatureCache(tmp_path / "features", batch_size=2).fill(
+        [EncoderSource("x", encoder)], all_of(folder)
+    )
+    assert encoder.calls == 3
+    assert not list((tmp_path / "features").glob(".*"))
