@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from torch import nn
 from linear_probe.baselines import PixelSource
 from linear_probe.features import FeatureCache, Features, Pictures
 from linear_probe.probes.verification import plain_similarities
-from linear_probe.protocols import facecycle as module
 from linear_probe.protocols.facecycle import (
     FaceCycleExpression,
     FaceCycleIdentity,
@@ -26,6 +26,9 @@ from ssl_faces import InputError
 from ssl_faces.data import FaceRecord, FaceSet
 from ssl_faces.data.discover import find_face_sets
 from ssl_faces.data.synthetic import RenderedFaces
+
+# The package's name `facecycle` is the function.
+module = import_module("linear_probe.protocols.facecycle")
 
 
 def some(n: int = 60, dim: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
