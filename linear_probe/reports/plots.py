@@ -182,7 +182,7 @@ def map_plot(title: str, places: np.ndarray, of: np.ndarray, names: Sequence[str
         dots = "".join(f"M{a:.0f} {b:.0f}h0" for a, b in scaled[of == i])
         if dots:
             parts.append(
-                f'<path d="{dots}" stroke="{key.colour}" stroke-width="4.5" fill="none" '
+                f'<path d="{dots}" stroke="{key.colour}" stroke-width="5" fill="none" '
                 f'stroke-linecap="round" opacity="0.65"><title>{escape(key.name)}</title></path>'
             )
     return _svg(f"{title}: {len(places):,} points by {', '.join(names)}", WIDTH, parts)

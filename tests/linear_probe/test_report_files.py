@@ -1,0 +1,216 @@
+"""Markdown, CSV and W&B reports, plots, and what runs leave for reports."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from linear_probe.cli import main
+from linear_probe.commands import add_command, read_commands
+from linear_probe.feature_listing import find_features, write_listing
+from linear_probe.features import FeatureCache, Pictures
+from linear_probe.predictions import Predictions
+from linear_probe.record import RECORDS_FILE, Record, write_records
+from linear_probe.reports import plots, wandb_tables
+from linear_probe.reports.feature_map import coloured, feature_map, sampled
+from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
+from ssl_faces import InputError
+from ssl_faces.data.fer2013 import Fer2013
+from tests.linear_probe.conftest import ONE
+
+BLUR = [
+    replace(ONE, condition={"factor": "blur", "level": level, "unit": "px"}, value=value)
+    for level, value in ((1, 40.5), (2, 30.25))
+]
+RECORDS = [replace(ONE, hyperparameters={"l2": 0.1}), replace(ONE, seed=1, value=46.0), *BLUR]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_records(tmp_path / RECORDS_FILE, RECORDS)
+    add_command(tmp_path, ["run", "--encoder", "my run"])
+    return tmp_path
+
+
+def test_csv_has_every_field_of_every_record(folder: Path) -> None:
+    assert main(["report", str(folder), "--out", str(folder / "r.CSV")]) == 0
+    with (folder / "r.CSV").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    read = []
+    for row in rows:
+        fields: dict[str, object] = dict(row)
+        for field in dataclasses.fields(Record):
+            text = row[field.name]
+            if str(field.type) in ("float", "int"):
+                fields[field.name] = float(text) if field.type == "float" else int(text)
+            elif str(field.type) == "bool":
+                fields[field.name] = text == "True"
+            elif str(field.type).startswith("dict"):
+                fields[field.name] = json.loads(text)
+        read.append(Record(**fields))  # type: ignore[arg-type]
+    assert read == RECORDS
+
+
+def test_markdown_has_tables_curves_and_commands(folder: Path) -> None:
+    assert main(["report", str(folder), "--out", str(folder / "r.md")]) == 0
+    text = (folder / "r.md").read_text()
+    assert "| runs/a | expression_map | 45.06 ± 1.33 [42.50, 45.75] | 0, 1 | 3,589 |" in text
+    assert "| runs/a · expression_map | 40.50 [42.50, 45.75] | 30.25 [42.50, 45.75] | 45.06" in text
+    assert "linear-probe run --encoder 'my run'" in text
+
+
+def test_commands_are_noted_once(folder: Path) -> None:
+    add_command(folder, ["run", "--encoder", "b"])
+    add_command(folder, ["run", "--encoder", "my run"])
+    assert read_commands(folder) == [
+        "linear-probe run --encoder 'my run'",
+        "linear-probe run --encoder b",
+    ]
+    assert read_commands(folder / "none") == []
+
+
+def test_wandb_offline_needs_no_account(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    assert main(["report", str(folder), "--wandb", "probes/first"]) == 0
+    assert "W&B: 3 tables and plots logged to" in capsys.readouterr().out
+    logged = [json.loads(p.read_text()) for p in folder.glob("wandb/offline-run-*/**/*.table.json")]
+    (table,) = [one for one in logged if "encoder" in one["columns"]]
+    row = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert row["encoder"] == "runs/a"
+    assert row["accuracy %"] == pytest.approx((44.123 + 46.0) / 2)
+    curve = next(one for one in logged if "blur (px)" in one["columns"])
+    assert [row[1:3] for row in curve["data"]] == [[1, 40.5], [2, 30.25]]
+
+
+def test_wandb_never_fails_a_report(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried = []
+
+    def unreachable(*given: object) -> str:
+        tried.append(given[-1])
+        raise ConnectionError("no route\nto the server")
+
+    monkeypatch.setattr(wandb_tables, "_log", unreachable)
+    monkeypatch.setattr(wandb_tables, "_has_account", lambda _: True)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert main(["report", str(folder), "--wandb", "probes"]) == 0
+    assert tried == ["online", "offline"]
+    assert "W&B: nothing logged (offline failed: no route to the server)" in capsys.readouterr().out
+    monkeypatch.setattr(wandb_tables, "_has_account", lambda _: False)
+    log_to_wandb(RECORDS, "probes")
+    assert tried[2:] == ["offline"]
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert "WANDB_MODE=disabled" in log_to_wandb(RECORDS, "probes")
+
+
+def test_wandb_targets() -> None:
+    assert parse_target("a") == ("a", None)
+    assert parse_target("a/b") == ("a", "b")
+    for wrong in ("", "/", "a/", "a/b/c", " "):
+        with pytest.raises(InputError, match="PROJECT"):
+            parse_target(wrong)
+
+
+def test_ticks_are_round_and_within() -> None:
+    rng = np.random.default_rng(0)
+    for low, width in zip(rng.normal(0, 50, 200), 10 ** rng.uniform(-3, 4, 200), strict=True):
+        found = plots.ticks(low, low + width)
+        assert 2 <= len(found) <= 7
+        assert low - 1e-9 * width <= found[0] < found[-1] <= low + width * (1 + 1e-9)
+        steps = np.diff(found)
+        assert np.allclose(steps, steps[0])
+        assert f"{steps[0]:.0e}"[0] in "125"
+
+
+def test_intervals_are_drawn_in_proportion() -> None:
+    bars = [plots.Bar("a", 10, 5, 20), plots.Bar("<b>", 15, 12.5, 17.5)]
+    svg = plots.interval_plot("t", bars, "%")
+    ends = [
+        tuple(map(float, found))
+        for found in re.findall(r'x1="([\d.]+)" y1="\d+" x2="([\d.]+)" y2="\d+" stroke', svg)
+    ]
+    scale = (ends[0][1] - ends[0][0]) / 15
+    assert ends[1][0] - ends[0][0] == pytest.approx(7.5 * scale, abs=0.2)
+    assert ends[1][1] - ends[1][0] == pytest.approx(5 * scale, abs=0.2)
+    assert "<b>" not in svg
+    assert "&lt;b&gt;" in svg
+
+
+def test_the_map_keeps_clusters_together_and_is_the_same_each_time() -> None:
+    rng = np.random.default_rng(0)
+    of = np.arange(150) % 3
+    features = (8 * np.eye(3)[of] @ rng.normal(size=(3, 40)) + rng.normal(size=(150, 40))).astype(
+        np.float32
+    )
+    places = feature_map(features)
+    gaps = np.linalg.norm(places[:, None] - places[None], axis=2)
+    np.fill_diagonal(gaps, np.inf)
+    assert (of[gaps.argmin(axis=1)] == of).mean() > 0.98
+    assert (feature_map(features) == places).all()
+    for wrong, said in (
+        (features[:10], "too few"),
+        (np.ones((50, 4)), "all alike"),
+        (np.full((50, 4), np.nan), "not finite"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            feature_map(wrong)
+
+
+def test_values_are_coloured_by_equal_parts_and_large_sets_sampled() -> None:
+    values = np.random.default_rng(0).normal(0, 20, 5000)
+    keys = list(map(str, range(5000)))
+    found = Predictions("regression", keys, values, values, np.zeros((5000, 0)))
+    rows = sampled(found)
+    assert len(set(rows.tolist())) == 2000
+    colours, names = coloured(found, rows)
+    assert np.bincount(colours).tolist() == [500] * 4
+    assert len(names) == 4
+    assert values[rows][colours == 0].max() < values[rows][colours == 3].min()
+
+
+class _Mean:
+    """The mean colour, as a source."""
+
+    name, input_size, fingerprint = "mean", 8, "f" * 64
+
+    def __init__(self) -> None:
+        self.dims = {"colour": 3}
+
+    def to(self, device: str) -> None: ...
+
+    def __call__(self, images):  # type: ignore[no-untyped-def]
+        return {"colour": images.mean(dim=(2, 3))}
+
+
+def test_features_are_found_from_records_alone(small_data: Path, tmp_path: Path) -> None:
+    faces = Fer2013(small_data / "fer2013", "all")
+    pictures = Pictures(faces, np.arange(20, 60))
+    cache = FeatureCache(tmp_path)
+    cache.fill([_Mean()], pictures)
+    write_listing(tmp_path, pictures, [_Mean()])
+    record = replace(ONE, feature_space="colour", fingerprint="f" * 16)
+    keys = [faces.records[i].key for i in (50, 21, 33)]
+    found = find_features(tmp_path, record, keys)
+    assert found is not None
+    expected = [faces.read(i).reshape(-1, 3).mean(axis=0) / 255 for i in (50, 21, 33)]
+    assert found == pytest.approx(np.array(expected), abs=0.02)
+    assert find_features(tmp_path, record, [faces.records[1].key]) is None
+    assert find_features(tmp_path, replace(record, fingerprint="e" * 16), keys) is None
+    assert find_features(tmp_path, replace(record, feature_space="other"), keys) is None
+    (listing,) = tmp_path.glob("*-listing.json")
+    listing.write_text("[]")
+    assert find_features(tmp_path, record, keys) is None
+    # It is made anew by the next run.
+    write_listing(tmp_path, pictures, [_Mean()])
+    assert find_features(tmp_path, record, keys) is not None
