@@ -197,7 +197,7 @@ def load_motion(path: Path | str) -> FaceCycleMotion:
     motion = FaceCycleMotion(
         size=settings["size"],
         input_size=settings["input_size"],
-        map_size=settings["map_size"],
+        map_size=settings.get("map_size"),
         trunk_weights="random",  # the checkpoint holds the trunk's weights
         trunk_training=settings["trunk_training"],
         noise_std=settings["noise_std"],

@@ -69,8 +69,6 @@ class FaceCycleMotion(Method):
     Args:
         size: `paper` is the published architecture, `small` the same design for CPUs.
         input_size: side of the pictures, a multiple of 4.
-        map_size: side of the pictures that the trained encoder takes its conv map of, from
-            `input_size` on; None is `input_size`. The paper probes the map of 100x100 pictures.
         trunk_weights: VGG trunk of the generator and of the perceptual loss: `imagenet` (the
             paper's), `random`, or a safetensors file.
         trunk_training: `frozen` (the paper's) or `joint`: the generator gets a trunk of its own,
@@ -89,6 +87,8 @@ class FaceCycleMotion(Method):
         warmup_steps: linear warm-up of the cosine schedule.
         rate_factors: factors on the learning rate of `encoder`, `decoder` and `generator`; those
             left out have 1.
+        map_size: side of the pictures that the trained encoder takes its conv map of, from
+            `input_size` on; None is `input_size`. The paper probes the map of 100x100 pictures.
 
     Raises:
         InputError: a size that the generator can't render, or weights that can't be had.
@@ -101,7 +101,6 @@ class FaceCycleMotion(Method):
         self,
         size: Size = "paper",
         input_size: int = 64,
-        map_size: int | None = None,
         trunk_weights: str = "imagenet",
         trunk_training: Literal["frozen", "joint"] = "frozen",
         noise_std: float = 1.0,
@@ -116,6 +115,7 @@ class FaceCycleMotion(Method):
         peak_learning_rate: float | None = None,
         warmup_steps: int = 100,
         rate_factors: dict[str, float] | None = None,
+        map_size: int | None = None,
     ) -> None:
         super().__init__()
         if input_size < 16 or input_size % 4:
