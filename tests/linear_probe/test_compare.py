@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -140,3 +143,19 @@ def test_a_run_can_be_compared(
         )
     same = compare(out, f"{tiny}=expression", f"{tiny}=expression")
     assert all((d.value, d.low, d.high, d.p) == (0, 0, 0, 1) for d in same)
+
+
+def test_a_reader_who_has_enough_is_no_error(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    save(tmp_path, [scored(name, draw.random(50) < 0.5) for name in ("a", "b")])
+    # Its output goes to a pipe that nobody reads from.
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "linear_probe.cli", "compare", str(tmp_path), "a", "b"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
