@@ -30,7 +30,7 @@ from linear_probe.protocols import PROTOCOLS
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
 from linear_probe.robustness import degradations
-from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
+from linear_probe.tasks import TASKS, USUAL_TASKS, Figure, MissingData, Task
 from ssl_faces import InputError
 from ssl_faces.data import (
     FaceSet,
@@ -179,7 +179,7 @@ def run_probes(
                 task, source.name, space, task.probe, figures, source.fingerprint, seconds, note
             )
             add(row)
-            values = ", ".join(f"{f.metric} {f.value:.2f} {f.unit}" for f in figures)
+            values = ", ".join(map(_told, figures))
             by_seed = f"seed {task.seed}: " if len(seeds) > 1 else ""
             say(f"{task.name}: {source.name}, {space}: {by_seed}{values} ({seconds:.1f} s)")
             for condition, found in chain(
@@ -190,6 +190,12 @@ def run_probes(
                 add(row._replace(figures=found, condition=condition, note=told))
                 say(f"  {condition_in_words(condition)}: {found[0].metric} {found[0].value:.2f}")
     return records
+
+
+def _told(figure: Figure) -> str:
+    # Of several probes each is named, where its metric's name does not.
+    probe = "" if figure.probe in figure.metric else f" ({figure.probe})"
+    return f"{figure.metric}{probe} {figure.value:.2f} {figure.unit}".rstrip()
 
 
 def _silent(line: str) -> None:

@@ -21,7 +21,7 @@ _Key = TypeVar("_Key", bound=tuple[str, ...])
 ORDER = ("expression", "pose", "identity", "attributes")
 """In which order tasks come; those not named here go last."""
 
-EDGE = "* the L2 chosen is at the edge of the grid: a better one may lie beyond it"
+EDGE = "* what was chosen (L2, or directions) is at the edge of its grid: better may lie beyond"
 SPREAD = (
     "± is the standard deviation over seeds of the mean before it; the interval, over test rows, "
     "is the mean of the seeds' intervals"

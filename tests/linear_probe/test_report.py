@@ -70,7 +70,7 @@ def test_a_choice_at_the_grids_edge_is_marked() -> None:
     assert "*" not in table([ACCURACY])
     text = table([replace(ACCURACY, at_grid_edge=True)])
     assert "44.12* [42.50, 45.75]" in text
-    assert "* the L2 chosen is at the edge of the grid" in text
+    assert "* what was chosen (L2, or directions) is at the edge of its grid" in text
 
 
 def test_validation_figures_show_no_test_figure() -> None:
