@@ -11,6 +11,7 @@ from ssl_faces.errors import InputError
 
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
+       ssl-faces bench BENCH [--out FILE.json]
 
 Pretrain an encoder on unlabelled faces.
 
@@ -20,6 +21,7 @@ Pretrain an encoder on unlabelled faces.
 
   ssl-faces fit --help              every setting
   ssl-faces fit ... --print_config  the settings that a command comes to
+  ssl-faces bench --help            what can be measured on this machine
 """
 
 
@@ -31,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(USAGE, end="")
         return 0 if arguments else 2
     try:
-        from ssl_faces.training import run
+        if arguments[0] == "bench":
+            from ssl_faces.bench.cli import run
+        else:
+            from ssl_faces.training import run
 
         run(arguments)
     except InputError as error:
