@@ -194,7 +194,7 @@ def _conv_rates(device: str, rounds: int) -> dict[str, float]:
         )
         for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16))
     }
-    repeats = 100 if device == "cuda" else 4
+    repeats = 100 if device == "cuda" else 1
 
     def work(name: str) -> Callable[[], None]:
         conv, x = layers[name]
@@ -206,7 +206,7 @@ def _conv_rates(device: str, rounds: int) -> dict[str, float]:
 
         return run
 
-    seconds = side_by_side({name: work(name) for name in layers}, max(rounds, 5))
+    seconds = side_by_side({name: work(name) for name in layers}, rounds)
     gflop = repeats * 3 * 2 * 32 * 16 * 16 * 9 * 256 * 256 / 1e9
     return {name: gflop / min(taken) for name, taken in seconds.items()}
 
