@@ -94,6 +94,8 @@ class FaceDataModule(pl.LightningDataModule):
             raise InputError("data.sets: no face set in it; name at least one, or leave it out")
         if window < 1:
             raise InputError(f"data.window: {window}; give at least 1 shard")
+        if cache_gb is not None and cache_gb <= 0:
+            raise InputError(f"data.cache_gb: {cache_gb:g}; give more than 0 GB")
         if packs is not None and (root is not None or sets is not None):
             raise InputError(
                 "data.packs and data.root (or data.sets) are both given; leave one out"
@@ -350,10 +352,16 @@ class _PairLoader(DataLoader[PairBatch]):
         return self._checked(super().__iter__())
 
     def _checked(self, batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
+        error = None
         for batch in batches:
-            if "error" in batch:
-                raise InputError(batch["error"])
+            error = batch.get("error")
+            if error is not None:
+                break
             yield batch
+        # Before an error keeps it alive: its processes end well only if it is let go by itself.
+        del batches
+        if error is not None:
+            raise InputError(error)
 
 
 def _with_pictures(sets: list[FaceSet]) -> list[FaceSet]:

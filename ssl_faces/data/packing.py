@@ -197,8 +197,9 @@ class _Packing:
         self.index.shards = whole
 
     def run(self, cache: Path | None) -> Packed:
-        for part in self.out.glob(".*.safetensors.*"):
-            part.unlink()  # of a packing that was killed
+        for name in ("shard-*.safetensors", TESTS, INDEX):
+            for part in self.out.glob(f".{name}.*"):
+                part.unlink()  # of a packing that was killed
         self._list()
         self._drop()
         pieces = self._pieces()
