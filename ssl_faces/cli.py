@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[0] == "bench":
             from ssl_faces.bench.cli import run as run_bench
 
-            run_bench(arguments)
+            run_bench(arguments[1:])
         elif arguments[0] == "pack":
             from ssl_faces.pack import run as run_pack
 
