@@ -138,8 +138,8 @@ class StoredFaces:
 
     def read(self, numbers: np.ndarray, out: np.ndarray, places: np.ndarray) -> None:
         if self.memory is not None:
-            pictures = self.memory.view(len(self.memory), -1)
-            out[places] = pictures[torch.from_numpy(numbers)].numpy()
+            pictures = self.memory.numpy().reshape(len(self.memory), -1)
+            out[places] = pictures.take(numbers, axis=0)  # ten times as fast as torch's
             return
         length = 3 * self.size * self.size
         shards = np.searchsorted(self.starts, numbers, side="right") - 1
