@@ -21,13 +21,21 @@ from ssl_faces.data.faces import FaceSet, Skipped
 from ssl_faces.data.packing import held_out_by, pack
 from ssl_faces.data.packs import HeldOut, Pack
 from ssl_faces.data.pairs import PairBatch, PairBatches, gather
-from ssl_faces.data.selection import check_left_out_alike, select, select_unread, window_of
+from ssl_faces.data.selection import (
+    all_fit,
+    check_left_out_alike,
+    check_two_windows,
+    select,
+    select_unread,
+)
 from ssl_faces.data.stored_faces import StoredFaces
 from ssl_faces.data.synthetic import RenderedFaces
 from ssl_faces.errors import InputError
 from ssl_faces.hardware import free_memory
 
 _log = logging.getLogger(__name__)
+
+_WINDOW = 32  # shards: about a gigabyte
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -59,7 +67,8 @@ class FaceDataModule(pl.LightningDataModule):
         cache_gb: most GB of fetched shards to keep (10^9 bytes). Where not all fit they are fetched
             ahead of use, and shuffled in two levels: shards, then pictures within a window of
             shards. Default: fetch all before training begins.
-        window: shards of such a window; the cache must hold two windows.
+        window: shards of such a window, of which the cache must hold two; by default 32. Given, it
+            serves packs that are here too: memory then doesn't grow with the number of pictures.
         in_memory: keep all pictures in memory: the GPU's where one is trained on (pairs are then
             gathered there), else this machine's. `auto`: where they take less than a quarter of
             what is free. What is drawn doesn't depend on it.
@@ -80,7 +89,7 @@ class FaceDataModule(pl.LightningDataModule):
         cache: Path | None = None,
         packs: str | list[str] | None = None,
         cache_gb: float | None = None,
-        window: int = 32,
+        window: int | None = None,
         in_memory: bool | Literal["auto"] = "auto",
     ) -> None:
         super().__init__()
@@ -92,7 +101,7 @@ class FaceDataModule(pl.LightningDataModule):
             raise InputError(f"data.seed: {seed}; give a whole number from 0")
         if sets is not None and not sets:
             raise InputError("data.sets: no face set in it; name at least one, or leave it out")
-        if window < 1:
+        if window is not None and window < 1:
             raise InputError(f"data.window: {window}; give at least 1 shard")
         if cache_gb is not None and cache_gb <= 0:
             raise InputError(f"data.cache_gb: {cache_gb:g}; give more than 0 GB")
@@ -120,7 +129,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.skipped: list[tuple[str, Skipped]] = []
         self.packs: list[Pack] = []
         self.faces: StoredFaces | None = None
-        self.streamed: int | None = None  # shards a window
+        self.streamed = False  # whether not all shards can be kept
         self._found: list[FaceSet] | None = None
         self._on_device: Tensor | None = None
         self._resume = (0, 0)
@@ -132,15 +141,17 @@ class FaceDataModule(pl.LightningDataModule):
         packs = self._opened()
         for one in packs:
             one.verify()
-            if window_of(packs, self._most, self.window) is None:
+            if all_fit(packs, self._most):
                 one.fetch()
 
     def setup(self, stage: str | None = None) -> None:
         if self.faces is not None:
             return
         packs = self._opened()
-        self.streamed = window_of(packs, self._most, self.window)
+        self.streamed = not all_fit(packs, self._most)
         if self.streamed:
+            self.window = self.window or _WINDOW
+            check_two_windows(packs, self._most or 0, self.window)
             if self.leave_out_tests:
                 check_left_out_alike(packs)
             chosen = [select_unread(one, self.use_people) for one in packs]
@@ -149,8 +160,8 @@ class FaceDataModule(pl.LightningDataModule):
             chosen = [select(one, held_out, self.use_people) for one in packs]
         self.description = [about for one in chosen for about in one.description]
         self.skipped = [item for one in packs for item in one.skipped()]
-        kept = [one.rows for one in chosen if one.rows is not None]
-        self.packs, self.faces = packs, StoredFaces(packs, kept or None, self.use_people)
+        self.packs = packs
+        self.faces = StoredFaces(packs, [one.rows for one in chosen], self.use_people)
         # Their records take a kilobyte a picture, and nothing asks for them any more.
         self._found = None
 
@@ -238,7 +249,7 @@ class FaceDataModule(pl.LightningDataModule):
             seed=self.seed,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
-            window=self.streamed,
+            window=self.window,
         )
 
     def _load(self) -> None:
@@ -322,7 +333,7 @@ class FaceDataModule(pl.LightningDataModule):
             "flip_share": self.flip_share,
             "use_people": self.use_people,
             "seed": self.seed,
-            "window": self.streamed,
+            "window": self.window,
         }
 
     def position(self) -> tuple[int, int]:

@@ -64,6 +64,11 @@ class HeldOut:
             np.unique(np.concatenate((self.hashes, other.hashes)), axis=0),
         )
 
+    def covers(self, other: HeldOut) -> bool:
+        """Whether all that `other` holds out is held out here."""
+        people = np.isin(other.people, self.people).all()
+        return bool(people and self.copies(other.hashes).all())
+
     def of_people(self, people: np.ndarray) -> np.ndarray:
         """bool [n]: which of these (int64 [n]) are test people."""
         return np.isin(people, self.people)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ssl_faces.data.packs import HeldOut, Pack
+from ssl_faces.data.shards import ShardEntry
 from ssl_faces.errors import InputError
 
 
@@ -26,6 +27,9 @@ class Selection(NamedTuple):
 def select(pack: Pack, held_out: HeldOut, use_people: bool) -> Selection:
     """Leave test people and test pictures out of a pack, and count what was left out, both now and
     when it was packed."""
+    if pack.held_out.covers(held_out):
+        # It was all left out when the pack was made: no need to look into the shards.
+        return select_unread(pack, use_people)
     rows, names = [], len(pack.index.sets)
     pictures, copies, of_people = (np.zeros(names, np.int64) for _ in range(3))
     for number in range(len(pack.index.shards)):
@@ -66,26 +70,27 @@ def _described(pack: Pack, one: dict[str, Any], use_people: bool) -> dict[str, A
     }
 
 
-def window_of(packs: Sequence[Pack], most: int | None, window: int) -> int | None:
-    """Shards a window where not all remote shards can be kept, else None.
+def all_fit(packs: Sequence[Pack], most: int | None) -> bool:
+    """Whether all remote shards fit so many bytes of cache; None: any do."""
+    return most is None or sum(entry.bytes for entry in _remote(packs)) <= most
 
-    Args:
-        most: bytes of fetched shards to keep; None: all.
-        window: shards a window that was asked for.
+
+def check_two_windows(packs: Sequence[Pack], most: int, window: int) -> None:
+    """A window is read while the next one is fetched.
 
     Raises:
-        InputError: two such windows are more than may be kept.
+        InputError: two windows of so many shards are more than `most` bytes.
     """
-    entries = [entry for pack in packs if pack.remote for entry in pack.index.shards]
-    if most is None or sum(entry.bytes for entry in entries) <= most:
-        return None
-    needed = 2 * window * max(entry.bytes for entry in entries)
+    needed = 2 * window * max(entry.bytes for entry in _remote(packs))
     if needed > most:
         raise InputError(
             f"data.cache_gb: {most / 1e9:g} holds fewer than two windows of {window} shards "
             f"({needed / 1e9:.3g} GB); raise it, or lower data.window"
         )
-    return window
+
+
+def _remote(packs: Sequence[Pack]) -> list[ShardEntry]:
+    return [entry for pack in packs if pack.remote for entry in pack.index.shards]
 
 
 def check_left_out_alike(packs: Sequence[Pack]) -> None:

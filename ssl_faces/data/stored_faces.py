@@ -49,8 +49,8 @@ class StoredFaces:
 
     Args:
         packs: of one size.
-        kept: for each pack and each of its shards the rows that are trained on, int32; None: all
-            that the pack itself keeps.
+        kept: for each pack the rows of each of its shards that are trained on, int32; None, for
+            one or for all packs: all rows that the pack itself keeps.
         people: whether to tell people; False: every picture is nobody's.
 
     Attributes:
@@ -61,7 +61,7 @@ class StoredFaces:
     def __init__(
         self,
         packs: Sequence[Pack],
-        kept: Sequence[Sequence[np.ndarray]] | None = None,
+        kept: Sequence[Sequence[np.ndarray] | None] | None = None,
         people: bool = True,
     ) -> None:
         self.packs = packs
@@ -72,14 +72,8 @@ class StoredFaces:
         ]
         entries = [packs[k].index.shards[i] for k, i in self.shards]
         self.starts = np.cumsum([0, *(entry.pictures for entry in entries)])
-        # None: all rows but the dropped ones, so that packs of many shards cost nothing here.
-        self._kept = None if kept is None else [rows for one in kept for rows in one]
-        self.counts = np.array(
-            [entry.pictures - len(entry.dropped) for entry in entries]
-            if self._kept is None
-            else [len(rows) for rows in self._kept],
-            dtype=np.int64,
-        )
+        self._kept = kept or [None] * len(packs)
+        self.counts = np.array([self._count(k, i) for k, i in self.shards], np.int64)
         self.memory: Tensor | None = None
         self._open: OrderedDict[int, Shard] = OrderedDict()
 
@@ -105,10 +99,16 @@ class StoredFaces:
 
     def rows(self, number: int) -> np.ndarray:
         """The rows of a shard that are trained on."""
-        if self._kept is not None:
-            return self._kept[number]
         pack, index = self.shards[number]
-        return self.packs[pack].kept(index)
+        kept = self._kept[pack]
+        return self.packs[pack].kept(index) if kept is None else kept[index]
+
+    def _count(self, pack: int, index: int) -> int:
+        kept = self._kept[pack]
+        if kept is not None:
+            return len(kept[index])
+        entry = self.packs[pack].index.shards[index]
+        return entry.pictures - len(entry.dropped)
 
     def listed(self, shards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         numbers = np.empty(int(self.counts[shards].sum()), np.int64)

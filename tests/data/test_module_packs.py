@@ -172,7 +172,7 @@ def test_ranks_and_workers_together_see_each_picture_once(
     seen: list[int] = []
     for rank in range(world_size):
         data = ready(place, rank, world_size, num_workers=workers, batch_size=5, **more)
-        assert bool(data.streamed) == streamed
+        assert data.streamed == streamed
         seen += [first for first, _, _ in numbers(batches(data))]
     assert sorted(seen) == list(range(COUNT))
 
@@ -211,7 +211,8 @@ def shard_keys(data: FaceDataModule) -> list[list[str]]:
 def test_a_remote_pack_that_fits_the_cache_trains_as_one_that_is_here(pack: Path) -> None:
     here, remote = ready(pack), ready(f"file://{pack}")
     fits = ready(f"file://{pack}", cache_gb=1.0)
-    assert remote.streamed is fits.streamed is None
+    assert not remote.streamed
+    assert not fits.streamed
     assert same(batches(here), batches(remote))
     assert same(batches(here), batches(fits))
 
@@ -227,6 +228,14 @@ def test_an_epoch_is_resumed_at_the_next_pair_with_other_workers(
         data = ready(place, num_workers=workers, **more)
         data.load_state_dict(state)
         assert same(batches(data), whole[7:])
+
+
+def test_packs_that_are_here_go_by_windows_when_asked(pack: Path) -> None:
+    """In the very order in which they would be streamed."""
+    streamed = batches(ready(f"file://{pack}", **tight(pack)))
+    assert same(batches(ready(pack, window=2)), streamed)
+    assert same(batches(ready(pack, window=2, in_memory=False)), streamed)
+    assert not same(batches(ready(pack)), streamed)
 
 
 def test_another_window_is_another_order_and_not_resumed(pack: Path) -> None:

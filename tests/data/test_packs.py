@@ -135,6 +135,16 @@ def test_copies_are_those_with_a_test_pictures_hash(ours: list[bytes], tested: l
     assert found.tolist() == [one in theirs for one in mine]
 
 
+def test_what_covers_what() -> None:
+    one, two = HeldOut.of([1, 2], [b"a" * 32]), HeldOut.of([2], [])
+    assert one.covers(two)
+    assert one.covers(HeldOut.of())
+    assert (one | two).covers(one)
+    assert not two.covers(one)
+    assert not two.covers(HeldOut.of([], [b"b" * 32]))
+    assert not one.covers(HeldOut.of([], [b"a" * 32, b"b" * 32]))
+
+
 # Broken packs -----------------------------------------------------------------------------------
 
 
