@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> None:
         metavar="SOURCE",
         help="folder with face sets or with any pictures, as for data.root",
     )
-    parser.add_argument("--out", type=Path, metavar="PACK", help="folder of the pack")
+    parser.add_argument("--out", metavar="PACK", help="folder of the pack")
     parser.add_argument(
         "--size", type=int, help=f"side of the pictures, as data.size (default: {_SIZE})"
     )
@@ -48,9 +48,15 @@ def run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--workers", type=int, default=4, help="decoding threads (default: 4)")
     parser.add_argument(
-        "--verify", type=Path, metavar="PACK", help="compare a pack with its checksums, and end"
+        "--verify", metavar="PACK", help="compare a pack with its checksums, and end"
     )
     given = parser.parse_args(arguments)
+    for name, place in (("--out", given.out), ("--verify", given.verify)):
+        if place is not None and "://" in place:
+            raise InputError(
+                f"{name} {place}: give a folder on this machine; copy a pack to an object store "
+                "when it is made (its shards are verified as they are fetched)"
+            )
     if given.verify is not None:
         if given.sources or given.out:
             raise InputError("--verify takes no SOURCE and no --out; leave them out")
@@ -61,7 +67,7 @@ def run(arguments: Sequence[str]) -> None:
         _pack(given)
 
 
-def _verify(place: Path) -> None:
+def _verify(place: str) -> None:
     from ssl_faces.data.packs import Pack
 
     pack = Pack(place)
@@ -77,7 +83,8 @@ def _pack(given: argparse.Namespace) -> None:
     from ssl_faces.data.packing import held_out_by, pack_sets
     from ssl_faces.data.packs import INDEX, Index
 
-    index = given.out / INDEX
+    out = Path(given.out).expanduser()
+    index = out / INDEX
     size = given.size
     if size is None:
         size = Index.parse(index.read_bytes(), str(index)).size if index.exists() else _SIZE
@@ -96,8 +103,8 @@ def _pack(given: argparse.Namespace) -> None:
                 for one in found
             ]
         sets += found
-    done = pack_sets(sets, given.out, size, held_out=held_out_by(sets), workers=given.workers)
-    print(f"{given.out}: {done.pictures:,} pictures to train on, {done.added:,} of them new")
+    done = pack_sets(sets, out, size, held_out=held_out_by(sets), workers=given.workers)
+    print(f"{out}: {done.pictures:,} pictures to train on, {done.added:,} of them new")
     if done.of_test_people or done.copies:
         print(
             f"left out: {done.of_test_people:,} pictures of test people, {done.copies:,} copies of "

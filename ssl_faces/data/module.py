@@ -213,6 +213,13 @@ class FaceDataModule(pl.LightningDataModule):
                 self._found = [RenderedFaces(self.rendered, size=self.size, seed=self.seed)]
         return self._found
 
+    @property
+    def leaves_tests_out(self) -> bool:
+        """Whether test parts are left out, now or when the packs were made."""
+        return self.leave_out_tests or any(
+            len(one.held_out.people) or len(one.held_out.hashes) for one in self.packs
+        )
+
     def trained_on(self) -> list[tuple[str, str, str]]:
         """(set, key, SHA-256 of the stored bytes) of every picture that is trained on."""
         assert self.faces is not None

@@ -128,6 +128,8 @@ def test_tests_of_one_pack_are_left_out_of_the_others(tmp_path: Path) -> None:
     assert data.description[1]["left_out_as_copies_of_test_pictures"] == 1
     kept = ready(f"{one},{two}", leave_out_tests=False)
     assert len(kept.trained_on()) == COUNT
+    assert kept.leaves_tests_out, "the first pack has, as far as its own pictures go"
+    assert not ready(str(two), leave_out_tests=False).leaves_tests_out
 
 
 @pytest.mark.parametrize("in_memory", [True, "auto"])
@@ -236,6 +238,14 @@ def test_packs_that_are_here_go_by_windows_when_asked(pack: Path) -> None:
     assert same(batches(ready(pack, window=2)), streamed)
     assert same(batches(ready(pack, window=2, in_memory=False)), streamed)
     assert not same(batches(ready(pack)), streamed)
+
+
+def test_loader_processes_of_one_that_has_fetched(pack: Path) -> None:
+    """Its threads stay behind when they are forked."""
+    data = ready(f"file://{pack}", **tight(pack))
+    alone = batches(data)
+    data.num_workers = 2
+    assert same(batches(data), alone)
 
 
 def test_another_window_is_another_order_and_not_resumed(pack: Path) -> None:

@@ -85,6 +85,8 @@ def test_people_from_folders(
         (["{album}", "--out", "{out}", "--workers", "0"], "--workers 0: give at least 1"),
         (["{album}", "--out", "{album}/p0/0.png"], "can't be written"),
         (["--verify", "{none}"], "no such folder"),
+        (["--verify", "s3://bucket/pack"], "give a folder on this machine"),
+        (["{album}", "--out", "s3://bucket/pack"], "copy a pack to an object store when it is"),
     ],
 )
 def test_bad_input(
