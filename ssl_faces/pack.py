@@ -80,8 +80,9 @@ def _pack(given: argparse.Namespace) -> None:
     from ssl_faces.data.discover import find_face_sets
     from ssl_faces.data.faces import FaceSet
     from ssl_faces.data.folder import PictureFolder
-    from ssl_faces.data.packing import held_out_by, pack_sets
+    from ssl_faces.data.packing import pack_sets
     from ssl_faces.data.packs import INDEX, Index
+    from ssl_faces.data.selection import held_out_by
 
     out = Path(given.out).expanduser()
     index = out / INDEX

@@ -16,15 +16,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ssl_faces.data.augment import PairAugmentation
+from ssl_faces.data.caching import pack
 from ssl_faces.data.discover import default_data_root, find_face_sets
 from ssl_faces.data.faces import FaceSet, Skipped
-from ssl_faces.data.packing import held_out_by, pack
 from ssl_faces.data.packs import HeldOut, Pack
 from ssl_faces.data.pairs import PairBatch, PairBatches, gather
 from ssl_faces.data.selection import (
     all_fit,
     check_left_out_alike,
     check_two_windows,
+    held_out_by,
     select,
     select_unread,
 )

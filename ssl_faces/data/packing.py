@@ -9,9 +9,7 @@ as the run's memory.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -32,10 +30,9 @@ from ssl_faces.data.packs import (
     Index,
     Pack,
     Passed,
-    check_length,
-    default_cache_root,
     dump_held_out,
     parse_held_out,
+    whole_shards,
 )
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.shards import (
@@ -52,6 +49,8 @@ from ssl_faces.files import replace_file, write_failure
 
 _log = logging.getLogger(__name__)
 _PIECE = 256  # pictures decoded at once
+_COPIES = "left_out_as_copies_of_test_pictures"
+_OF_PEOPLE = "left_out_as_pictures_of_test_people"
 
 
 def square(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -63,43 +62,6 @@ def square(pixels: np.ndarray, size: int) -> np.ndarray:
     if side != size:
         picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(picture).transpose(2, 0, 1)
-
-
-def pack(faces: FaceSet, size: int, cache: Path | None = None, workers: int = 4) -> Pack:
-    """The pack of one face set in the cache, made first if there is none of it as it is now.
-
-    Everything is packed, test pictures too: what is left out follows from the sets beside it.
-
-    Raises:
-        InputError: no picture could be decoded, the cache can't be written, or the pack is broken.
-    """
-    cache = cache or default_cache_root()
-    folder = cache / f"{faces.name}-{_fingerprint(faces, size)}"
-    if not (folder / INDEX).exists() or _broken(folder):
-        try:
-            pack_sets([faces], folder, size, workers=workers, wait=True, cache=cache)
-        except InputError as error:
-            if isinstance(error.__cause__, OSError):
-                raise InputError(f"{error}, or set SSL_FACES_CACHE to another folder") from error
-            raise
-    return Pack(folder, cache)
-
-
-def _broken(folder: Path) -> bool:
-    """Whether a shard of the pack has gone or has another length, so that packing mends it."""
-    index = Index.parse((folder / INDEX).read_bytes(), str(folder / INDEX))
-    return len(_whole(folder, index.shards)) < len(index.shards)
-
-
-def _fingerprint(faces: FaceSet, size: int) -> str:
-    digest = hashlib.sha256(f"{faces.name} {faces.part} {size}".encode())
-    for index, record in enumerate(faces.records):
-        digest.update(record.key.encode(errors="surrogateescape"))
-        if isinstance(record.source, Path):
-            # Another folder's picture may have the same key, size and time.
-            digest.update(os.fsencode(record.source.absolute()))
-        digest.update(faces.version(index))
-    return digest.hexdigest()[:16]
 
 
 @dataclass
@@ -190,7 +152,7 @@ class _Packing:
         self.numbers = [before.setdefault(faces.name, len(before)) for faces in sets]
         # Where new shards' names go on, also behind one that is lost.
         self.next = 1 + max((_number(e.file) for e in self.index.shards), default=-1)
-        whole = _whole(out, self.index.shards)
+        whole = whole_shards(out, self.index.shards)
         for entry in self.index.shards:
             if entry not in whole:
                 _log.warning("%s: missing or broken; packing it again", out / entry.file)
@@ -238,14 +200,16 @@ class _Packing:
         passed = self.index.passed
         stored = [np.array([p.version for p in passed if p.version is not None], np.int64)]
         listed_keys: set[tuple[int, str]] | None = None
+        self.stored_copies = np.zeros(len(self.index.sets), np.int64)
         for k, entry in enumerate(self.index.shards):
             with Shard(self.out / entry.file) as shard:
                 versions, sets = shard.column("versions"), shard.column("sets")
                 stored.append(versions)
                 given = np.isin(sets, self.numbers)
                 stale = given & ~np.isin(versions, self.versions)
-                drop = stale | self.held_out.of_people(shard.column("people"))
-                drop |= self.held_out.copies(shard.column("hashes"))
+                of_people = self.held_out.of_people(shard.column("people"))
+                copies = self.held_out.copies(shard.column("hashes")) & ~of_people
+                drop = stale | of_people | copies
                 before = np.zeros(len(drop), bool)
                 before[entry.dropped] = True
                 # A picture that is as it was packed again is trained on again.
@@ -265,6 +229,11 @@ class _Packing:
                 there = (int(sets[row]), keys[row]) in listed_keys
                 (self.done.changed if there else self.done.gone).append(keys[row])
             self.done.left_out_since += int((fresh & ~stale).sum())
+            self.stored_copies += self._by_set(sets[copies & given & ~stale])
+            # The counts of sets that are not given are not made anew.
+            for what, which in ((_COPIES, copies), (_OF_PEOPLE, of_people)):
+                for number in sets[which & fresh & ~given].tolist():
+                    self.index.sets[number][what] += 1
         self.stored = np.concatenate(stored)
 
     def _pieces(self) -> list[np.ndarray]:
@@ -389,10 +358,9 @@ class _Packing:
                 "name": faces.name,
                 "part": faces.part,
                 "people": bool(faces.people),
-                "left_out_as_copies_of_test_pictures": sum(
-                    p.face_set == faces.name and not p.reason for p in passed
-                ),
-                "left_out_as_pictures_of_test_people": int(self.of_test_people[mine].sum()),
+                _COPIES: sum(p.face_set == faces.name and not p.reason for p in passed)
+                + (int(self.stored_copies[number]) if number < len(self.stored_copies) else 0),
+                _OF_PEOPLE: int(self.of_test_people[mine].sum()),
             }
             self.index.sets[number : number + 1] = [about]
         for number, pictures in enumerate(self._pictures_by_set().tolist()):
@@ -409,33 +377,12 @@ class _Packing:
         counts = np.zeros(len(self.index.sets), np.int64)
         for entry in self.index.shards:
             with Shard(self.out / entry.file) as shard:
-                sets = np.delete(shard.column("sets"), entry.dropped)
-            counts += np.bincount(sets, minlength=len(counts))
+                counts += self._by_set(np.delete(shard.column("sets"), entry.dropped))
         return counts
 
-
-def held_out_by(sets: Sequence[FaceSet]) -> HeldOut:
-    """The test people and test pictures of face sets, which no pretraining may see."""
-    people: set[str] = set()
-    hashes: list[bytes] = []
-    for faces in sets:
-        people |= faces.held_out_people
-        test = faces.test_part()
-        for i in range(0 if test is None else len(test)):
-            assert test is not None
-            # A picture that can't be read is none that a probe could test on.
-            with suppress(BadPicture):
-                hashes.append(test.content_hash(i))
-    return HeldOut.of([number_of(person) for person in people], hashes)
-
-
-def _whole(folder: Path, shards: Sequence[ShardEntry]) -> list[ShardEntry]:
-    found = []
-    for entry in shards:
-        with suppress(InputError):
-            check_length(folder, entry)
-            found.append(entry)
-    return found
+    def _by_set(self, sets: np.ndarray) -> np.ndarray:
+        """int64 [sets of the pack]: how many of these pictures are of each."""
+        return np.bincount(sets, minlength=len(self.index.sets))
 
 
 def _version(name: str, key: str, stored: bytes) -> int:

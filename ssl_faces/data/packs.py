@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -317,6 +318,16 @@ def check_length(folder: Path, entry: ShardEntry) -> None:
             f"{path}: has {length:,} bytes, and {entry.bytes:,} by the index, a broken shard; "
             f"{MEND}"
         )
+
+
+def whole_shards(folder: Path, shards: Sequence[ShardEntry]) -> list[ShardEntry]:
+    """Those that are there, with the length that the index says."""
+    found = []
+    for entry in shards:
+        with suppress(InputError):
+            check_length(folder, entry)
+            found.append(entry)
+    return found
 
 
 def _missing(path: Path) -> InputError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.packs import HeldOut, Pack
-from ssl_faces.data.shards import ShardEntry
+from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.shards import ShardEntry, number_of
 from ssl_faces.errors import InputError
 
 
@@ -22,6 +25,21 @@ class Selection(NamedTuple):
 
     rows: list[np.ndarray] | None
     description: list[dict[str, Any]]
+
+
+def held_out_by(sets: Sequence[FaceSet]) -> HeldOut:
+    """The test people and test pictures of face sets, which no pretraining may see."""
+    people: set[str] = set()
+    hashes: list[bytes] = []
+    for faces in sets:
+        people |= faces.held_out_people
+        test = faces.test_part()
+        for i in range(0 if test is None else len(test)):
+            assert test is not None
+            # A picture that can't be read is none that a probe could test on.
+            with suppress(BadPicture):
+                hashes.append(test.content_hash(i))
+    return HeldOut.of([number_of(person) for person in people], hashes)
 
 
 def select(pack: Pack, held_out: HeldOut, use_people: bool) -> Selection:

@@ -12,8 +12,9 @@ import torch
 
 from ssl_faces.data.faces import FaceRecord, FaceSet
 from ssl_faces.data.module import FaceDataModule
-from ssl_faces.data.packing import held_out_by, pack_sets
+from ssl_faces.data.packing import pack_sets
 from ssl_faces.data.pairs import PairBatch
+from ssl_faces.data.selection import held_out_by
 from ssl_faces.errors import InputError
 
 SIZE, COUNT, SHARD = 8, 60, 12

@@ -19,9 +19,11 @@ from filelock import FileLock
 from PIL import Image
 
 from ssl_faces.data import FaceSet, PictureFolder, decode_picture
+from ssl_faces.data.caching import pack
 from ssl_faces.data.faces import FaceRecord
-from ssl_faces.data.packing import Packed, held_out_by, pack, pack_sets, square
+from ssl_faces.data.packing import Packed, pack_sets, square
 from ssl_faces.data.packs import INDEX, HeldOut, Pack, default_cache_root
+from ssl_faces.data.selection import held_out_by
 from ssl_faces.data.shards import number_of
 from ssl_faces.errors import InputError
 
@@ -589,6 +591,24 @@ def test_pictures_found_to_be_tested_later_are_dropped(eleven: Path, tmp_path: P
     assert "02.png" not in stored(Pack(out))
     done = add(eleven, out)
     assert (done.pictures, done.left_out_since) == (9, 0), "the pack remembers its tests"
+    (about,) = Pack(out).index.sets
+    assert about["left_out_as_copies_of_test_pictures"] == 1
+    assert about["pictures"] == 9
+
+
+def test_pictures_of_sets_that_are_not_given_are_dropped_too(
+    eleven: Path, root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "pack"
+    add(eleven, out)
+    digest = hashlib.sha256((eleven / "02.png").read_bytes()).digest()
+    done = add(root, out, held_out=HeldOut.of([], [digest]))
+    # `c.png` has the same bytes.
+    assert (done.pictures, done.left_out_since) == (9 + 3, 1)
+    assert {
+        one["name"]: (one["pictures"], one["left_out_as_copies_of_test_pictures"])
+        for one in Pack(out).index.sets
+    } == {"eleven": (9, 1), "faces": (3, 1)}
 
 
 def test_what_sets_hold_out(tmp_path: Path) -> None:
