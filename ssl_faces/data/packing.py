@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,7 @@ class _Packing:
         pieces: list[np.ndarray] = []
         piece: list[int] = []
         for _, group in groupby(
-            zip(groups[order].tolist(), new[order].tolist(), strict=True), _key
+            zip(groups[order].tolist(), new[order].tolist(), strict=True), itemgetter(0)
         ):
             members = [index for _, index in group]
             if piece and len(piece) + len(members) > most:
@@ -262,16 +263,19 @@ class _Packing:
         """Decode the listed pictures of one shard; None where none of them can be used."""
         images, rows, hashes, passed = [], [], [], []
         for start in range(0, len(piece), _PIECE):
-            for at, picture, digest in self._decoded(piece[start : start + _PIECE]):
+            decoded = self._decoded(piece[start : start + _PIECE])
+            digests = np.frombuffer(b"".join(one[2] for one in decoded), np.uint8)
+            copies = self.held_out.copies(digests.reshape(-1, 32)).tolist()
+            for (at, picture, digest), copy in zip(decoded, copies, strict=True):
                 if isinstance(picture, BadPicture):
                     passed.append(self._passed(at, str(picture)))
-                elif self.held_out.copies(np.frombuffer(digest, np.uint8)[None])[0]:
+                elif copy:
                     passed.append(self._passed(at, ""))
                 else:
                     images.append(square(picture, self.size))
                     rows.append(at)
                     hashes.append(digest)
-                bar.update()
+            bar.update(len(decoded))
         self.index.passed += passed
         if not images:
             return None
@@ -291,6 +295,7 @@ class _Packing:
         return entry
 
     def _decoded(self, piece: np.ndarray) -> list[tuple[int, np.ndarray | BadPicture, bytes]]:
+        """Index in the listing, picture, and SHA-256 of its bytes, of each of the piece."""
         found: list[tuple[int, np.ndarray | BadPicture, bytes]] = []
         place = {int(at): i for i, at in enumerate(piece)}
         for number, faces in zip(self.numbers, self.sets, strict=True):
@@ -298,7 +303,7 @@ class _Packing:
             indices = self.where[mine, 1].tolist()
             pictures = faces.read_many(indices, at_least=self.size, workers=self.workers)
             for at, index, picture in zip(mine.tolist(), indices, pictures, strict=True):
-                digest = b""
+                digest = bytes(32)
                 try:
                     if not isinstance(picture, BadPicture):
                         digest = faces.content_hash(index)
@@ -393,7 +398,3 @@ def _version(name: str, key: str, stored: bytes) -> int:
 def _number(file: str) -> int:
     digits = file.removeprefix("shard-").removesuffix(".safetensors")
     return int(digits) if digits.isdigit() else -1
-
-
-def _key(pair: tuple[int, int]) -> int:
-    return pair[0]

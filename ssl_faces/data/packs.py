@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -268,10 +269,18 @@ class Pack:
             return 0
         known = {} if again else self._verified()
         due = [e for e in self.index.shards if known.get(e.file) != self._state(e)]
-        for entry in tqdm(due, desc="verifying shards", unit="shards", disable=len(due) < 20):
-            path = self.folder / entry.file
-            if file_hash(path) != entry.sha256:
-                raise InputError(f"{path}: its SHA-256 is not the index's, a broken shard; {MEND}")
+        paths = [self.folder / entry.file for entry in due]
+        with (
+            ThreadPoolExecutor(4) as pool,
+            tqdm(total=len(due), desc="verifying", unit="shards", disable=len(due) < 20) as bar,
+        ):
+            for entry, path, found in zip(due, paths, pool.map(file_hash, paths), strict=True):
+                if found != entry.sha256:
+                    pool.shutdown(cancel_futures=True)
+                    raise InputError(
+                        f"{path}: its SHA-256 is not the index's, a broken shard; {MEND}"
+                    )
+                bar.update()
         if due:
             self.remember_verified()
         return len(due)

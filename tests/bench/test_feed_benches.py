@@ -100,3 +100,17 @@ def test_shuffling(tmp_path: Path) -> None:
     for window in (None, 3):
         places = stored_places(np.array([5, 0, 4, 7]), window, 1)
         assert sorted(places) == list(range(16))
+
+
+def test_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra: what is missing is told."""
+    monkeypatch.setattr("ssl_faces.bench.formats.find_spec", lambda package: None)
+    found = bench(
+        tmp_path / "formats.json", *("formats", "--pictures", 200, "--size", 8, "--rounds", 1)
+    )
+    rows, notes = found["rows"], found["notes"]
+    assert isinstance(rows, list)
+    assert isinstance(notes, list)
+    assert [row["container"] for row in rows] == ["shards, pread", "npy, memory map"]
+    assert rows[0]["shards are times as fast"] == 1
+    assert sum("is not installed" in note for note in notes) == 2

@@ -108,6 +108,18 @@ def test_only_kept_pictures_are_listed(folder: Path) -> None:
     assert people.tolist() == [-1, -1]
 
 
+def test_a_copy_for_another_process_reads_the_same(remote: str, folder: Path) -> None:
+    """As loader processes get it where they are spawned."""
+    for place in (str(folder), remote):
+        stored = StoredFaces([Pack(place)])
+        outs = []
+        for faces in (stored, pickle.loads(pickle.dumps(stored))):
+            outs.append(np.zeros((COUNT, 3 * SIZE * SIZE), np.uint8))
+            faces.read(np.arange(COUNT), outs[-1], np.arange(COUNT))
+        np.testing.assert_array_equal(*outs)
+        assert outs[0].any()
+
+
 def test_more_shards_than_may_be_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssl_faces.data.stored_faces._OPEN", 2)
     stored = StoredFaces([Pack(folder)])
