@@ -11,6 +11,7 @@ from ssl_faces.errors import InputError
 
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
+       ssl-faces pack SOURCE [SOURCE ...] --out PACK [--size 64]
        ssl-faces bench BENCH [--out FILE.json]
 
 Pretrain an encoder on unlabelled faces.
@@ -21,6 +22,7 @@ Pretrain an encoder on unlabelled faces.
 
   ssl-faces fit --help              every setting
   ssl-faces fit ... --print_config  the settings that a command comes to
+  ssl-faces pack --help             decode pictures once, to shards that training reads or streams
   ssl-faces bench --help            what can be measured on this machine
 """
 
@@ -34,9 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if arguments else 2
     try:
         if arguments[0] == "bench":
-            from ssl_faces.bench.cli import run as bench
+            from ssl_faces.bench.cli import run as run_bench
 
-            bench(arguments[1:])
+            run_bench(arguments[1:])
+        elif arguments[0] == "pack":
+            from ssl_faces.pack import run as run_pack
+
+            run_pack(arguments[1:])
         else:
             from ssl_faces.training import run
 

@@ -10,6 +10,10 @@ from pathlib import Path
 # Each module offers `add_arguments(parser)` and `measure(arguments) -> Result`.
 BENCHES = {
     "step": "a training step beside the authors' schedule of network calls",
+    "feed": "pairs a second of packed faces beside a loader that decodes every picture",
+    "formats": "pictures a second of shards beside litdata, webdataset and a memory map",
+    "memory": "peak memory of a run's data, with packs of 50,000 and of 500,000 pictures",
+    "shuffling": "how well the orders of an epoch are shuffled",
 }
 
 

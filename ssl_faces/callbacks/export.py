@@ -73,8 +73,8 @@ class EncoderExport(pl.Callback):
                 if not k.startswith("_")
             },
             "data": data.description,
-            "left_out": "test parts of all probes" if data.leave_out_tests else "nothing",
-            "uses_identity_labels": data.use_people and any(f.people for f in data.face_sets),
+            "left_out": "test parts of all probes" if data.leaves_tests_out else "nothing",
+            "uses_identity_labels": data.has_people,
             "augmentation": "FaceCycle: crop 0.95-1.05, jitter 0.05, hue 0.01, flip",
             "steps": trainer.global_step,
             "epochs": trainer.current_epoch,

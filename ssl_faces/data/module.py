@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import logging
+import operator
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ssl_faces.data.augment import PairAugmentation
+from ssl_faces.data.caching import pack
 from ssl_faces.data.discover import default_data_root, find_face_sets
 from ssl_faces.data.faces import FaceSet, Skipped
-from ssl_faces.data.packing import PackedFaces, pack
-from ssl_faces.data.pairs import PairBatch, PairBatches
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.packs import HeldOut, Pack
+from ssl_faces.data.pairs import PairBatch, PairBatches, gather
+from ssl_faces.data.selection import (
+    all_fit,
+    check_left_out_alike,
+    check_two_windows,
+    held_out_by,
+    select,
+    select_unread,
+)
+from ssl_faces.data.stored_faces import StoredFaces
 from ssl_faces.data.synthetic import RenderedFaces
 from ssl_faces.errors import InputError
+from ssl_faces.hardware import free_memory
 
 _log = logging.getLogger(__name__)
+
+_WINDOW = 32  # shards: about a gigabyte
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -37,6 +51,9 @@ class FaceDataModule(pl.LightningDataModule):
             what they hold) or with any pictures. Default: `$SSL_FACES_DATA` or
             `~/.cache/ssl-faces/data` if there is one, else rendered faces.
         sets: face sets given one by one instead of `root`; each as its `train` part.
+        packs: packs made by `ssl-faces pack` instead of `root`: folders or fsspec URLs
+            (`s3://bucket/pack`), several with commas between them. What was left out of them when
+            they were packed stays out.
         rendered: how many rendered faces serve where there are no real ones.
         batch_size: pairs a step, on each device.
         size: side of the pictures.
@@ -45,9 +62,17 @@ class FaceDataModule(pl.LightningDataModule):
         use_people: whether pairs may be two pictures of one person; False: mirror images only.
         leave_out_tests: see above; False trains on test faces too, which the card then says.
         seed: of order, pairs and augmentation.
-        num_workers: of the loader; pictures come from memory, so that 0 is mostly best.
-        cache: where packed faces are kept; default `$SSL_FACES_CACHE` or
+        num_workers: of the loader; pictures come packed, so that 0 is mostly best.
+        cache: where packed and fetched faces are kept; default `$SSL_FACES_CACHE` or
             `~/.cache/ssl-faces/packed`.
+        cache_gb: most GB of fetched shards to keep (10^9 bytes). Where not all fit they are fetched
+            ahead of use, and shuffled in two levels: shards, then pictures within a window of
+            shards. Default: fetch all before training begins.
+        window: shards of such a window, of which the cache must hold two; by default 32. Given, it
+            serves packs that are here too: memory then doesn't grow with the number of pictures.
+        in_memory: keep all pictures in memory: the GPU's where one is trained on (pairs are then
+            gathered there), else this machine's. `auto`: where they take less than a quarter of
+            what is free. What is drawn doesn't depend on it.
     """
 
     def __init__(
@@ -63,6 +88,10 @@ class FaceDataModule(pl.LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
         cache: Path | None = None,
+        packs: str | list[str] | None = None,
+        cache_gb: float | None = None,
+        window: int | None = None,
+        in_memory: bool | Literal["auto"] = "auto",
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -73,6 +102,14 @@ class FaceDataModule(pl.LightningDataModule):
             raise InputError(f"data.seed: {seed}; give a whole number from 0")
         if sets is not None and not sets:
             raise InputError("data.sets: no face set in it; name at least one, or leave it out")
+        if window is not None and window < 1:
+            raise InputError(f"data.window: {window}; give at least 1 shard")
+        if cache_gb is not None and cache_gb <= 0:
+            raise InputError(f"data.cache_gb: {cache_gb:g}; give more than 0 GB")
+        if packs is not None and (root is not None or sets is not None):
+            raise InputError(
+                "data.packs and data.root (or data.sets) are both given; leave one out"
+            )
         self.root = root
         self.sets = sets
         self.rendered = rendered
@@ -84,158 +121,190 @@ class FaceDataModule(pl.LightningDataModule):
         self.seed = seed
         self.num_workers = num_workers
         self.cache = cache
+        self.places = packs.split(",") if isinstance(packs, str) else packs
+        self.cache_gb = cache_gb
+        self.window = window
+        self.in_memory = in_memory
         self.augmentation = PairAugmentation(size)
         self.description: list[dict[str, Any]] = []
         self.skipped: list[tuple[str, Skipped]] = []
-        self._chosen: np.ndarray | None = None
+        self.packs: list[Pack] = []
+        self.faces: StoredFaces | None = None
+        self.streamed = False  # whether not all shards can be kept
+        self._found: list[FaceSet] | None = None
+        self._on_device: Tensor | None = None
         self._resume = (0, 0)
 
     # Faces ---------------------------------------------------------------------------------
 
     def prepare_data(self) -> None:
-        """Pack every set, once a machine."""
-        for faces in _with_pictures(self._face_sets()):
-            pack(faces, self.size, self.cache)
+        """Pack every set, or verify and fetch the packs; once a machine."""
+        packs = self._opened()
+        for one in packs:
+            one.verify()
+            if all_fit(packs, self._most):
+                one.fetch()
 
     def setup(self, stage: str | None = None) -> None:
-        if self._chosen is not None:
+        if self.faces is not None:
             return
-        sets = _with_pictures(self._face_sets())
-        packs = [pack(faces, self.size, self.cache) for faces in sets]
-        # Of all sets: one that is all test has nothing to train on, but much to leave out.
-        test_people, test_hashes = self._tests(self._face_sets())
-        chosen: list[np.ndarray] = []
-        people: list[str | None] = []
-        offset = 0
-        for faces, packed in zip(sets, packs, strict=True):
-            keep = self._keep(faces, packed, test_people, test_hashes)
-            chosen.append(offset + keep)
-            # LFW and the YouTube keypoints name the same people: pairs may cross sets.
-            people += [faces.records[packed.records[i]].person for i in keep]
-            offset += len(packed.images)
-        self._arrays = [packed.images for packed in packs]
-        self._chosen = np.concatenate(chosen)
-        names: dict[str, int] = {}
-        self._people = np.array(
-            [
-                -1 if name is None or not self.use_people else names.setdefault(name, len(names))
-                for name in people
-            ],
-            dtype=np.int64,
-        )
-        self.face_sets, self.packs = sets, packs
+        packs = self._opened()
+        self.streamed = not all_fit(packs, self._most)
+        if self.streamed:
+            self.window = self.window or _WINDOW
+            check_two_windows(packs, self._most or 0, self.window)
+            if self.leave_out_tests:
+                check_left_out_alike(packs)
+            chosen = [select_unread(one, self.use_people) for one in packs]
+        else:
+            held_out = self._held_out(packs)
+            chosen = [select(one, held_out, self.use_people) for one in packs]
+        self.description = [about for one in chosen for about in one.description]
+        self.skipped = [item for one in packs for item in one.skipped()]
+        self.packs = packs
+        self.faces = StoredFaces(packs, [one.rows for one in chosen], self.use_people)
+        # Their records take a kilobyte a picture, and nothing asks for them any more.
+        self._found = None
+
+    def _opened(self) -> list[Pack]:
+        if self.places is None:
+            sets = _with_pictures(self._face_sets())
+            return [pack(faces, self.size, self.cache) for faces in sets]
+        packs = [Pack(place.strip(), self.cache, self._most) for place in self.places]
+        for one in packs:
+            if one.size != self.size:
+                raise InputError(
+                    f"{one.place}: a pack of {one.size} px, and data.size is {self.size}; set "
+                    f"data.size={one.size}, or pack the pictures again"
+                )
+        return packs
+
+    def _held_out(self, packs: list[Pack]) -> HeldOut:
+        """What must not be seen of them."""
+        if not self.leave_out_tests:
+            return HeldOut.of()
+        if self.places is None:
+            # Of all sets: one that is all test has nothing to train on, but much to leave out.
+            return held_out_by(self._face_sets())
+        return functools.reduce(operator.or_, (one.held_out for one in packs))
+
+    @property
+    def _most(self) -> int | None:
+        return None if self.cache_gb is None else int(self.cache_gb * 10**9)
+
+    @property
+    def has_people(self) -> bool:
+        """Whether pairs may be two pictures of one person."""
+        return self.use_people and any(a["people"] for p in self.packs for a in p.index.sets)
 
     def _face_sets(self) -> list[FaceSet]:
-        if self.sets is None:
+        if self.sets is not None:
+            return self.sets
+        if self._found is None:
             part = "train" if self.leave_out_tests else "all"
             if self.root is not None:
-                self.sets = find_face_sets(self.root, part)  # type: ignore[arg-type]
+                self._found = find_face_sets(self.root, part)  # type: ignore[arg-type]
             elif default_data_root().is_dir():
-                self.sets = find_face_sets(default_data_root(), part)  # type: ignore[arg-type]
+                self._found = find_face_sets(default_data_root(), part)  # type: ignore[arg-type]
             else:
                 _log.warning(
                     "no faces at %s: training on rendered ones (give --data.root FOLDER)",
                     default_data_root(),
                 )
-                self.sets = [RenderedFaces(self.rendered, size=self.size, seed=self.seed)]
-        return self.sets
+                self._found = [RenderedFaces(self.rendered, size=self.size, seed=self.seed)]
+        return self._found
 
-    def _tests(self, sets: list[FaceSet]) -> tuple[frozenset[str], set[str]]:
-        """People and picture hashes that pretraining must not see."""
-        if not self.leave_out_tests:
-            return frozenset(), set()
-        hashes: set[str] = set()
-        for faces in sets:
-            test = faces.test_part()
-            if test is None:
-                continue
-            for i in range(len(test)):
-                # A picture that can't be read is none that a probe could test on.
-                with contextlib.suppress(BadPicture):
-                    hashes.add(test.content_hash(i).hex())
-        return frozenset().union(*(faces.held_out_people for faces in sets)), hashes
-
-    def _keep(
-        self,
-        faces: FaceSet,
-        packed: PackedFaces,
-        test_people: frozenset[str],
-        test_hashes: set[str],
-    ) -> np.ndarray:
-        keep, copies, of_test_people = [], 0, 0
-        for i, index in enumerate(packed.records):
-            if faces.records[index].person in test_people:
-                of_test_people += 1
-            elif packed.hashes[i] in test_hashes:
-                copies += 1
-            else:
-                keep.append(i)
-        skipped = [*faces.skipped, *packed.skipped]
-        self.skipped += [(faces.name, item) for item in skipped]
-        self.description.append(
-            {
-                "name": faces.name,
-                "part": faces.part,
-                "pictures": len(keep),
-                "left_out_as_copies_of_test_pictures": copies,
-                "left_out_as_pictures_of_test_people": of_test_people,
-                "skipped": len(skipped),
-                "pairs": "pictures of one person, or mirror images"
-                if self.use_people and faces.people
-                else "mirror images",
-            }
+    @property
+    def leaves_tests_out(self) -> bool:
+        """Whether test parts are left out, now or when the packs were made."""
+        return self.leave_out_tests or any(
+            len(one.held_out.people) or len(one.held_out.hashes) for one in self.packs
         )
-        return np.asarray(keep, dtype=np.int64)
 
     def trained_on(self) -> list[tuple[str, str, str]]:
         """(set, key, SHA-256 of the stored bytes) of every picture that is trained on."""
-        assert self._chosen is not None
-        rows = []
-        starts = np.cumsum([0, *(len(p.images) for p in self.packs)])
-        for index in self._chosen:
-            k = int(np.searchsorted(starts, index, side="right")) - 1
-            i = int(index - starts[k])
-            faces, packed = self.face_sets[k], self.packs[k]
-            key = faces.records[packed.records[i]].key
-            rows.append((faces.name, key, packed.hashes[i]))
-        return rows
+        assert self.faces is not None
+        found = []
+        for number, (k, index) in enumerate(self.faces.shards):
+            names = [one["name"] for one in self.packs[k].index.sets]
+            with self.packs[k].open(index) as shard:
+                sets, hashes, keys = shard.column("sets"), shard.column("hashes"), shard.keys()
+            for row in self.faces.rows(number).tolist():
+                found.append((names[sets[row]], keys[row], hashes[row].tobytes().hex()))
+        return found
 
     # Batches -------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader[PairBatch]:
-        assert self._chosen is not None
-        world_size = self.trainer.world_size if self.trainer else 1
-        batches = PairBatches(
-            self._arrays,
-            self._chosen,
-            self._people,
+        assert self.faces is not None
+        batches = self._batches()
+        if len(batches) == 0:
+            raise InputError(
+                f"{self.faces.counts.sum()} pictures are fewer than one batch of {self.batch_size} "
+                f"pairs on {batches.world_size} device(s); lower data.batch_size or give more "
+                "pictures"
+            )
+        self._load()
+        batches.gather = self._on_device is None
+        return _PairLoader(batches, self)
+
+    def _batches(self) -> PairBatches:
+        assert self.faces is not None
+        return PairBatches(
+            self.faces,
             batch_size=self.batch_size,
             flip_share=self.flip_share,
             seed=self.seed,
             rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world_size,
+            world_size=self.trainer.world_size if self.trainer else 1,
+            window=self.window,
         )
-        if len(batches) == 0:
+
+    def _load(self) -> None:
+        """Read all pictures to memory if they are to be there."""
+        assert self.faces is not None
+        if not self.in_memory or self._on_device is not None or self.faces.memory is not None:
+            return
+        if self.streamed:
+            if self.in_memory == "auto":
+                return
             raise InputError(
-                f"{len(self._chosen)} pictures are fewer than one batch of {self.batch_size} "
-                f"pairs on {world_size} device(s); lower data.batch_size or give more pictures"
+                f"data.in_memory: true, but not all shards fit data.cache_gb={self.cache_gb}; "
+                "raise data.cache_gb, or set data.in_memory=false"
             )
-        return _PairLoader(batches, self)
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        # Each process of this machine has a copy of its own.
+        copies = self.trainer.num_devices if self.trainer and device.type == "cpu" else 1
+        if self.in_memory == "auto" and 4 * copies * self.faces.nbytes > free_memory(device):
+            return
+        try:
+            memory = self.faces.load(device)
+        except (MemoryError, RuntimeError) as error:
+            raise InputError(
+                f"{self.faces.nbytes / 1e9:.3g} GB of pictures don't fit the memory of {device}; "
+                "set data.in_memory=false"
+            ) from error
+        if device.type != "cpu":
+            self._on_device = memory
 
     def on_after_batch_transfer(self, batch: PairBatch, dataloader_idx: int) -> PairBatch:
         # Augmentation and the step's own noise follow from the batch's seed alone, so that a
         # resumed run draws what the uninterrupted one would have drawn.
         torch.manual_seed(batch["seed"])
-        return {**batch, "pairs": self.augmentation(batch["pairs"])}
+        pairs = batch["pairs"] if "pairs" in batch else self._gathered(batch)
+        return {"pairs": self.augmentation(pairs), "seed": batch["seed"]}
+
+    def _gathered(self, batch: PairBatch) -> Tensor:
+        """The pictures of a batch of numbers, from the device that holds them all."""
+        assert self._on_device is not None
+        return gather(self._on_device, batch["numbers"], batch["mirrored"])
 
     def sample(self, count: int) -> PairBatch:
         """`count` pairs spread over the training faces, not augmented: for pictures to look at."""
-        assert self._chosen is not None
-        step = max(1, len(self._chosen) // count)
-        batches = PairBatches(
-            self._arrays, self._chosen, self._people, batch_size=count, seed=self.seed
-        )
-        batch = batches._batch(0, np.arange(0, step * count, step)[: len(self._chosen)])
+        assert self.faces is not None
+        # Of streamed faces those of one shard: to fetch more for it would take too long.
+        shards = np.arange(1 if self.streamed else len(self.faces.counts))
+        batch = self._batches().sample(shards, count)
         return {**batch, "pairs": batch["pairs"].float() / 255}
 
     # Resume --------------------------------------------------------------------------------
@@ -265,13 +334,14 @@ class FaceDataModule(pl.LightningDataModule):
     def _order(self) -> dict[str, Any]:
         """What the order of training depends on."""
         return {
-            "faces": " ".join(p.path.stem for p in self.packs),
-            "pictures": 0 if self._chosen is None else len(self._chosen),
+            "faces": " ".join(one.name for one in self.packs),
+            "pictures": 0 if self.faces is None else int(self.faces.counts.sum()),
             "batch_size": self.batch_size,
             "devices": self.trainer.world_size if self.trainer else 1,
             "flip_share": self.flip_share,
             "use_people": self.use_people,
             "seed": self.seed,
+            "window": self.window,
         }
 
     def position(self) -> tuple[int, int]:
@@ -286,13 +356,31 @@ class _PairLoader(DataLoader[PairBatch]):
     """A loader whose every iteration is the trainer's current epoch, from where it stopped."""
 
     def __init__(self, batches: PairBatches, data: FaceDataModule) -> None:
-        super().__init__(batches, batch_size=None, num_workers=data.num_workers)
+        on_gpu = data.trainer is not None and data.trainer.strategy.root_device.type == "cuda"
+        super().__init__(
+            batches,
+            batch_size=None,
+            num_workers=data.num_workers,
+            pin_memory=on_gpu and batches.gather,
+        )
         self.data = data
 
     def __iter__(self) -> Iterator[PairBatch]:  # type: ignore[override]
         assert isinstance(self.dataset, PairBatches)
         self.dataset.epoch, self.dataset.start = self.data.position()
-        return super().__iter__()
+        return self._checked(super().__iter__())
+
+    def _checked(self, batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
+        error = None
+        for batch in batches:
+            error = batch.get("error")
+            if error is not None:
+                break
+            yield batch
+        # Before an error keeps it alive: its processes end well only if it is let go by itself.
+        del batches
+        if error is not None:
+            raise InputError(error)
 
 
 def _with_pictures(sets: list[FaceSet]) -> list[FaceSet]:

@@ -1,52 +1,57 @@
-"""Packing: a face set decoded once to one uint8 array on disk, memory-mapped from then on."""
+"""Packing: face sets decoded once, at the size of training, to the shards of a pack.
+
+Container, by measurement (`ssl-faces bench formats`: 10,000 pictures of 64 px on one core): by
+number, which partners and resuming need, plain shards read by `pread` gave 190,000 pictures a
+second and litdata 400 (60,000 in its own order); webdataset can't be asked by number and gave
+12,000 in its own order. A memory map was twice as fast as `pread`, but every page it touches counts
+as the run's memory.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image
 from tqdm import tqdm
 
-from ssl_faces.data.faces import FaceSet, Skipped
+from ssl_faces.data.faces import FaceSet
+from ssl_faces.data.packs import (
+    INDEX,
+    TESTS,
+    HeldOut,
+    Index,
+    Pack,
+    Passed,
+    dump_held_out,
+    parse_held_out,
+    whole_shards,
+)
 from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.shards import (
+    Columns,
+    Shard,
+    ShardEntry,
+    file_hash,
+    number_of,
+    pictures_a_shard,
+    write_shard,
+)
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file, write_failure
 
 _log = logging.getLogger(__name__)
 _PIECE = 256  # pictures decoded at once
-_FORMAT = 1  # part of the cache key: raise it when the pixels of a pack would change
-
-
-def default_cache_root() -> Path:
-    """Where packed faces are kept: `$SSL_FACES_CACHE`, else `~/.cache/ssl-faces/packed`."""
-    given = os.environ.get("SSL_FACES_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "ssl-faces" / "packed"
-
-
-@dataclass(frozen=True)
-class PackedFaces:
-    """One face set at one size.
-
-    Attributes:
-        images: uint8 [N, 3, size, size], memory-mapped.
-        records: index in the face set of each of the N pictures (some may be skipped).
-        hashes: SHA-256 (hex) of each picture's stored bytes.
-        skipped: pictures that could not be decoded.
-        path: the array's file.
-    """
-
-    images: np.ndarray
-    records: np.ndarray
-    hashes: list[str]
-    skipped: list[Skipped]
-    path: Path
+_COPIES = "left_out_as_copies_of_test_pictures"
+_OF_PEOPLE = "left_out_as_pictures_of_test_people"
 
 
 def square(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -60,100 +65,336 @@ def square(pixels: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(picture).transpose(2, 0, 1)
 
 
-def pack(faces: FaceSet, size: int, cache: Path | None = None, workers: int = 4) -> PackedFaces:
-    """Decode every picture of `faces` to `size`, or open the pack made of them before.
+@dataclass
+class Packed:
+    """What a packing did.
+
+    Attributes:
+        pictures: that the pack now has to train on.
+        added: of them, decoded now.
+        changed, gone: pictures packed before that are another or no more; no longer trained on.
+        left_out_since: packed before and since found to be of the test parts.
+        of_test_people, copies: left out of those listed.
+        skipped: that can't be used.
+    """
+
+    pictures: int = 0
+    added: int = 0
+    changed: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    left_out_since: int = 0
+    of_test_people: int = 0
+    copies: int = 0
+    skipped: int = 0
+
+
+def pack_sets(
+    sets: Sequence[FaceSet],
+    out: Path,
+    size: int,
+    *,
+    held_out: HeldOut | None = None,
+    workers: int = 4,
+    wait: bool = False,
+    cache: Path | None = None,
+) -> Packed:
+    """Pack face sets to the folder `out`, or add to the pack that is there.
 
     Non-square pictures lose their longer side's ends. Pictures that can't be decoded are skipped
-    and listed. An interrupted or failed packing leaves nothing behind.
+    and listed. Pictures of a person lie side by side; people, and pictures of nobody, lie in an
+    order that follows from a hash of their names, so that no stretch is of one set or kind.
+
+    A packing that was killed goes on behind its last whole shard, and its result is that of one
+    that never stopped, byte for byte. On a pack that is there, only pictures that it does not have
+    are decoded, into new shards; those that have changed or gone, and those of `held_out`, are
+    marked as dropped. Sets of the pack that are not given stay as they are.
+
+    Args:
+        held_out: people and pictures to leave out, beside those that the pack left out before.
+        wait: whether to wait for another process that packs to `out`.
 
     Raises:
-        InputError: no picture could be decoded, or the cache can't be written.
+        InputError: the pack has another size or is broken, two sets share a name, another process
+            packs to `out` (without `wait`), no picture can be decoded, or `out` can't be written.
     """
-    cache = cache or default_cache_root()
-    path = cache / f"{faces.name}-{_fingerprint(faces, size)}.npy"
-    if not path.with_suffix(".json").exists():
-        _write(faces, size, path, workers)
+    names = [faces.name for faces in sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two face sets are called {name}; rename the folder of one")
     try:
-        about = json.loads(path.with_suffix(".json").read_text())
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-        if len(images) != len(about["records"]):
-            raise ValueError("array and list differ in length")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / ".lock", timeout=-1 if wait else 0):
+            return _Packing(sets, out, size, held_out or HeldOut.of(), workers).run(cache)
+    except Timeout as error:
         raise InputError(
-            f"{path}: a broken pack ({error}); delete it and its .json, and run again"
+            f"{out}: another process is packing to it; wait until it is done"
         ) from error
-    return PackedFaces(
-        images,
-        np.asarray(about["records"], dtype=np.int64),
-        about["hashes"],
-        [Skipped(*item) for item in about["skipped"]],
-        path,
-    )
-
-
-def _fingerprint(faces: FaceSet, size: int) -> str:
-    digest = hashlib.sha256(f"{_FORMAT} {faces.name} {faces.part} {size}".encode())
-    for index, record in enumerate(faces.records):
-        digest.update(record.key.encode(errors="surrogateescape"))
-        if isinstance(record.source, Path):
-            # Another folder's picture may have the same key, size and time.
-            digest.update(os.fsencode(record.source.absolute()))
-        digest.update(faces.version(index))
-    return digest.hexdigest()[:16]
-
-
-def _write(faces: FaceSet, size: int, path: Path, workers: int) -> None:
-    records: list[int] = []
-    hashes: list[str] = []
-    skipped: list[Skipped] = []
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with (
-            os.fdopen(handle, "wb") as file,
-            tqdm(total=len(faces), desc=f"packing {faces.name}", unit="faces") as bar,
-        ):
-            _write_header(file, len(faces), size)
-            # By pieces: all pictures at once might not fit in memory.
-            for start in range(0, len(faces), _PIECE):
-                piece = range(start, min(start + _PIECE, len(faces)))
-                for index, picture in zip(
-                    piece, faces.read_many(piece, at_least=size, workers=workers), strict=True
-                ):
-                    if isinstance(picture, BadPicture):
-                        skipped.append(Skipped(faces.records[index].key, str(picture)))
-                    else:
-                        records.append(index)
-                        hashes.append(faces.content_hash(index).hex())
-                        file.write(square(picture, size).tobytes())
-                bar.update(len(piece))
-            file.seek(0)
-            _write_header(file, len(records), size)
-            file.flush()
-            os.fsync(file.fileno())
-        if not records:
-            raise InputError(
-                f"{faces.name}: none of its {len(faces)} pictures can be decoded "
-                f"({skipped[0].key}: {skipped[0].reason}); check that they are whole"
-            )
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
     except OSError as error:
-        raise InputError(
-            f"{path}: {write_failure(error)}, or set SSL_FACES_CACHE to another folder"
-        ) from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-    # The list goes last: a pack with a list is whole.
-    about = {"records": records, "hashes": hashes, "skipped": skipped}
-    replace_file(path.with_suffix(".json"), json.dumps(about).encode())
+        raise InputError(f"{error.filename or out}: {write_failure(error)}") from error
 
 
-def _write_header(file: object, count: int, size: int) -> None:
-    np.lib.format.write_array_header_1_0(
-        file,  # type: ignore[arg-type]
-        {"descr": "|u1", "fortran_order": False, "shape": (count, 3, size, size)},
-    )
+class _Packing:
+    def __init__(
+        self, sets: Sequence[FaceSet], out: Path, size: int, held_out: HeldOut, workers: int
+    ) -> None:
+        self.sets, self.out, self.size, self.workers = sets, out, size, workers
+        self.done = Packed()
+        self.index = Index(size)
+        if (out / INDEX).exists():
+            self.index = Index.parse((out / INDEX).read_bytes(), str(out / INDEX))
+            if self.index.size != size:
+                raise InputError(
+                    f"{out}: a pack of {self.index.size} px, not {size}; pack to another folder"
+                )
+            data = (out / TESTS).read_bytes() if (out / TESTS).exists() else b""
+            held_out = parse_held_out(data, str(out / TESTS)) | held_out
+        self.held_out = held_out
+        before = {one["name"]: i for i, one in enumerate(self.index.sets)}
+        self.numbers = [before.setdefault(faces.name, len(before)) for faces in sets]
+        # Where new shards' names go on, also behind one that is lost.
+        self.next = 1 + max((_number(e.file) for e in self.index.shards), default=-1)
+        whole = whole_shards(out, self.index.shards)
+        for entry in self.index.shards:
+            if entry not in whole:
+                _log.warning("%s: missing or broken; packing it again", out / entry.file)
+        self.index.shards = whole
+
+    def run(self, cache: Path | None) -> Packed:
+        for name in ("shard-*.safetensors", TESTS, INDEX):
+            for part in self.out.glob(f".{name}.*"):
+                part.unlink()  # of a packing that was killed
+        self._list()
+        self._drop()
+        pieces = self._pieces()
+        what = ", ".join(faces.name for faces in self.sets)
+        with tqdm(total=sum(map(len, pieces)), desc=f"packing {what}", unit="faces") as bar:
+            for number, piece in enumerate(pieces, start=self.next):
+                path = self.out / f"shard-{number:05d}.safetensors"
+                entry = self._made_before(path, piece)
+                if entry is None:
+                    entry = self._shard(path, piece, bar)
+                else:
+                    bar.update(len(piece))
+                if entry is not None:
+                    self.index.shards.append(entry)
+        self._finish()
+        Pack(self.out, cache).remember_verified()
+        return self.done
+
+    def _list(self) -> None:
+        """Every record as numbers: set, index in it, version, person."""
+        where, versions, people = [], [], []
+        for number, faces in zip(self.numbers, self.sets, strict=True):
+            for i, record in enumerate(faces.records):
+                stored = faces.version(i)
+                versions.append(_version(faces.name, record.key, stored))
+                people.append(-1 if record.person is None else number_of(record.person))
+                where.append((number, i))
+        self.where = np.array(where, np.int64).reshape(-1, 2)
+        self.versions = np.array(versions, np.int64)
+        self.people = np.array(people, np.int64)
+        self.of_test_people = self.held_out.of_people(self.people)
+        self.done.of_test_people = int(self.of_test_people.sum())
+
+    def _drop(self) -> None:
+        """Mark what is stored and no longer to be trained on; note what is stored."""
+        passed = self.index.passed
+        stored = [np.array([p.version for p in passed if p.version is not None], np.int64)]
+        listed_keys: set[tuple[int, str]] | None = None
+        self.stored_copies = np.zeros(len(self.index.sets), np.int64)
+        for k, entry in enumerate(self.index.shards):
+            with Shard(self.out / entry.file) as shard:
+                versions, sets = shard.column("versions"), shard.column("sets")
+                stored.append(versions)
+                given = np.isin(sets, self.numbers)
+                stale = given & ~np.isin(versions, self.versions)
+                of_people = self.held_out.of_people(shard.column("people"))
+                copies = self.held_out.copies(shard.column("hashes")) & ~of_people
+                drop = stale | of_people | copies
+                before = np.zeros(len(drop), bool)
+                before[entry.dropped] = True
+                # A picture that is as it was packed again is trained on again.
+                drop |= before & ~given
+                fresh = drop & ~before
+                if fresh.any():
+                    keys = shard.keys()
+            self.index.shards[k] = replace(entry, dropped=np.flatnonzero(drop).tolist())
+            if (fresh & stale).any() and listed_keys is None:
+                listed_keys = {
+                    (number, record.key)
+                    for number, faces in zip(self.numbers, self.sets, strict=True)
+                    for record in faces.records
+                }
+            for row in np.flatnonzero(fresh & stale).tolist():
+                assert listed_keys is not None
+                there = (int(sets[row]), keys[row]) in listed_keys
+                (self.done.changed if there else self.done.gone).append(keys[row])
+            self.done.left_out_since += int((fresh & ~stale).sum())
+            self.stored_copies += self._by_set(sets[copies & given & ~stale])
+            # The counts of sets that are not given are not made anew.
+            for what, which in ((_COPIES, copies), (_OF_PEOPLE, of_people)):
+                for number in sets[which & fresh & ~given].tolist():
+                    self.index.sets[number][what] += 1
+        self.stored = np.concatenate(stored)
+
+    def _pieces(self) -> list[np.ndarray]:
+        """Indices into the listing for each new shard, a person's pictures side by side."""
+        new = np.flatnonzero(~np.isin(self.versions, self.stored) & ~self.of_test_people)
+        groups = np.where(self.people < 0, self.versions, self.people)[new]
+        order = np.argsort(groups, kind="stable")
+        most = pictures_a_shard(self.size)
+        pieces: list[np.ndarray] = []
+        piece: list[int] = []
+        for _, group in groupby(
+            zip(groups[order].tolist(), new[order].tolist(), strict=True), itemgetter(0)
+        ):
+            members = [index for _, index in group]
+            if piece and len(piece) + len(members) > most:
+                pieces.append(np.array(piece))
+                piece = []
+            piece += members
+            # A person with more pictures than a shard holds fills several.
+            while len(piece) > most:
+                pieces.append(np.array(piece[:most]))
+                piece = piece[most:]
+        return [*pieces, np.array(piece)] if piece else pieces
+
+    def _shard(self, path: Path, piece: np.ndarray, bar: tqdm[Any]) -> ShardEntry | None:
+        """Decode the listed pictures of one shard; None where none of them can be used."""
+        images, rows, hashes, passed = [], [], [], []
+        for start in range(0, len(piece), _PIECE):
+            decoded = self._decoded(piece[start : start + _PIECE])
+            digests = np.frombuffer(b"".join(one[2] for one in decoded), np.uint8)
+            copies = self.held_out.copies(digests.reshape(-1, 32)).tolist()
+            for (at, picture, digest), copy in zip(decoded, copies, strict=True):
+                if isinstance(picture, BadPicture):
+                    passed.append(self._passed(at, str(picture)))
+                elif copy:
+                    passed.append(self._passed(at, ""))
+                else:
+                    images.append(square(picture, self.size))
+                    rows.append(at)
+                    hashes.append(digest)
+            bar.update(len(decoded))
+        self.index.passed += passed
+        if not images:
+            return None
+        entry = write_shard(
+            path,
+            np.stack(images),
+            Columns(
+                self.versions[rows],
+                self.where[rows, 0],
+                self.people[rows],
+                np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
+                [self._key(at) for at in rows],
+            ),
+            {"passed": [[p.face_set, p.key, p.reason, p.version] for p in passed]},
+        )
+        self.done.added += entry.pictures
+        return entry
+
+    def _decoded(self, piece: np.ndarray) -> list[tuple[int, np.ndarray | BadPicture, bytes]]:
+        """Index in the listing, picture, and SHA-256 of its bytes, of each of the piece."""
+        found: list[tuple[int, np.ndarray | BadPicture, bytes]] = []
+        place = {int(at): i for i, at in enumerate(piece)}
+        for number, faces in zip(self.numbers, self.sets, strict=True):
+            mine = piece[self.where[piece, 0] == number]
+            indices = self.where[mine, 1].tolist()
+            pictures = faces.read_many(indices, at_least=self.size, workers=self.workers)
+            for at, index, picture in zip(mine.tolist(), indices, pictures, strict=True):
+                digest = bytes(32)
+                try:
+                    if not isinstance(picture, BadPicture):
+                        digest = faces.content_hash(index)
+                except BadPicture as error:
+                    picture = error
+                found.append((at, picture, digest))
+        return sorted(found, key=lambda one: place[one[0]])
+
+    def _made_before(self, path: Path, piece: np.ndarray) -> ShardEntry | None:
+        """The shard that a packing which was killed had made of these very pictures."""
+        try:
+            with Shard(path) as shard:
+                passed = [Passed(*one) for one in shard.about()["passed"]]
+                versions = np.array([p.version for p in passed], np.int64)
+                both = np.concatenate((shard.column("versions"), versions))
+                if not np.array_equal(np.sort(both), np.sort(self.versions[piece])):
+                    return None
+                if self.held_out.copies(shard.column("hashes")).any() or shard.size != self.size:
+                    return None
+                pictures = shard.pictures
+        except (FileNotFoundError, InputError, KeyError, TypeError, ValueError):
+            return None
+        self.index.passed += passed
+        self.done.added += pictures
+        return ShardEntry(path.name, pictures, path.stat().st_size, file_hash(path))
+
+    def _passed(self, at: int, reason: str) -> Passed:
+        name = self._faces(at).name
+        return Passed(name, self._key(at), reason, int(self.versions[at]))
+
+    def _faces(self, at: int) -> FaceSet:
+        return self.sets[self.numbers.index(int(self.where[at, 0]))]
+
+    def _key(self, at: int) -> str:
+        return self._faces(at).records[int(self.where[at, 1])].key
+
+    def _finish(self) -> None:
+        given = {faces.name for faces in self.sets}
+        listed = set(self.versions.tolist())
+        passed = [p for p in self.index.passed if p.face_set not in given or p.version in listed]
+        for faces in self.sets:
+            passed += [Passed(faces.name, s.key, s.reason, None) for s in faces.skipped]
+        self.index.passed = passed
+        self.done.pictures = sum(e.pictures - len(e.dropped) for e in self.index.shards)
+        self.done.skipped = sum(bool(p.reason) for p in passed)
+        self.done.copies = sum(not p.reason for p in passed)
+        if not self.done.pictures:
+            bad = next((p for p in passed if p.reason and p.version is not None), None)
+            why = f" ({bad.key}: {bad.reason}); check that they are whole" if bad else ""
+            said = "can be decoded" if bad else "is left to train on; give more faces"
+            raise InputError(
+                f"{', '.join(sorted(given))}: none of its {len(self.versions)} pictures {said}{why}"
+            )
+        for number, faces in zip(self.numbers, self.sets, strict=True):
+            mine = self.where[:, 0] == number
+            about = {
+                "name": faces.name,
+                "part": faces.part,
+                "people": bool(faces.people),
+                _COPIES: sum(p.face_set == faces.name and not p.reason for p in passed)
+                + (int(self.stored_copies[number]) if number < len(self.stored_copies) else 0),
+                _OF_PEOPLE: int(self.of_test_people[mine].sum()),
+            }
+            self.index.sets[number : number + 1] = [about]
+        for number, pictures in enumerate(self._pictures_by_set().tolist()):
+            self.index.sets[number]["pictures"] = pictures
+        replace_file(self.out / TESTS, dump_held_out(self.held_out))
+        replace_file(self.out / INDEX, self.index.dump())
+        kept = {entry.file for entry in self.index.shards}
+        for path in self.out.glob("shard-*.safetensors"):
+            if path.name not in kept:
+                with suppress(OSError):
+                    path.unlink()
+
+    def _pictures_by_set(self) -> np.ndarray:
+        counts = np.zeros(len(self.index.sets), np.int64)
+        for entry in self.index.shards:
+            with Shard(self.out / entry.file) as shard:
+                counts += self._by_set(np.delete(shard.column("sets"), entry.dropped))
+        return counts
+
+    def _by_set(self, sets: np.ndarray) -> np.ndarray:
+        """int64 [sets of the pack]: how many of these pictures are of each."""
+        return np.bincount(sets, minlength=len(self.index.sets))
+
+
+def _version(name: str, key: str, stored: bytes) -> int:
+    parts = (name.encode(), key.encode(errors="surrogateescape"), stored)
+    return number_of(b"\0".join(parts))
+
+
+def _number(file: str) -> int:
+    digits = file.removeprefix("shard-").removesuffix(".safetensors")
+    return int(digits) if digits.isdigit() else -1

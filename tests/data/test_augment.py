@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.functional import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+)
 
-from ssl_faces.data.augment import PairAugmentation
+from ssl_faces.data.augment import PairAugmentation, colour_maps, grids
 
 SIZE = 32
 
@@ -176,3 +184,79 @@ def test_without_jitter_colours_stay() -> None:
     torch.manual_seed(0)
     augmented = plain()(twice(flat(0.5, 0.4, 0.3)))
     torch.testing.assert_close(augmented, twice(flat(0.5, 0.4, 0.3)), rtol=0, atol=1e-5)
+
+
+# Against torchvision, a picture at a time --------------------------------------------------------
+
+
+def test_crops_and_flips_are_those_of_the_boxes() -> None:
+    """Each output pixel by bilinear interpolation of the four around its place in the box."""
+    torch.manual_seed(0)
+    picture = torch.rand(3, 5, 5)
+    boxes = torch.tensor([[0.1, 0.0, 0.8, 1.0], [0.3, 0.2, 0.5, 0.6]])
+    for mirrored in (False, True):
+        grid = grids(boxes, torch.tensor([mirrored] * 2), 5)
+        found = F.grid_sample(
+            picture.expand(2, 3, 5, 5), grid, padding_mode="border", align_corners=False
+        )
+        for (left, top, width, height), crop in zip(boxes.tolist(), found, strict=True):
+            for row in range(5):
+                for column in range(5):
+                    at = 4 - column if mirrored else column
+                    x = min(max(5 * left + (at + 0.5) * width - 0.5, 0), 4)
+                    y = min(max(5 * top + (row + 0.5) * height - 0.5, 0), 4)
+                    expected = torch.zeros(3)
+                    for j in range(5):
+                        for i in range(5):
+                            near = max(0, 1 - abs(x - i)) * max(0, 1 - abs(y - j))
+                            expected += near * picture[:, j, i]
+                    torch.testing.assert_close(crop[:, row, column], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_brightness_contrast_and_saturation_are_torchvisions(order: list[int]) -> None:
+    torch.manual_seed(0)
+    pictures = 0.3 + 0.4 * torch.rand(6, 3, 9, 7)  # far from where torchvision clamps
+    factors = torch.cat((0.8 + 0.4 * torch.rand(6, 3), torch.zeros(6, 1)), 1)
+    colours, shift = colour_maps(factors, [*order, 3], pictures.mean((-2, -1)))
+    found = torch.einsum("nij,njhw->nihw", colours, pictures) + shift[..., None, None]
+    steps = [adjust_brightness, adjust_contrast, adjust_saturation]
+    for picture, row, ours in zip(pictures, factors.tolist(), found, strict=True):
+        for kind in order:
+            picture = steps[kind](picture, row[kind])
+        torch.testing.assert_close(ours, picture, rtol=0, atol=1e-3)
+
+
+def test_the_hue_turns_as_torchvisions_does() -> None:
+    """By up to 1 % of the circle, on colours of faces: within one level of 255 in the mean."""
+    torch.manual_seed(0)
+    skin = torch.tensor([0.75, 0.55, 0.45]).view(1, 3, 1, 1)
+    pictures = (skin + 0.1 * (torch.rand(8, 3, 6, 6) - 0.5)).clamp(0, 1)
+    shares = torch.linspace(-0.01, 0.01, 8)
+    factors = torch.cat((torch.ones(8, 3), 2 * torch.pi * shares[:, None]), 1)
+    colours, shift = colour_maps(factors, [3, 0, 1, 2], pictures.mean((-2, -1)))
+    assert not shift.any()
+    found = torch.einsum("nij,njhw->nihw", colours, pictures)
+    expected = torch.stack(
+        [adjust_hue(p, s) for p, s in zip(pictures, shares.tolist(), strict=True)]
+    )
+    assert (found - expected).abs().mean() < 1 / 255
+    # HSV turns the middle one of the three channels only; the way is much the same.
+    ours, theirs = (found - pictures).flatten(), (expected - pictures).flatten()
+    assert F.cosine_similarity(ours, theirs, dim=0) > 0.7
+
+
+def test_boxes_are_torchvisions() -> None:
+    """Means and spreads of sides and places, of 4,000 draws each."""
+    torch.manual_seed(0)
+    ours = PairAugmentation(64).draw_boxes(4000)
+    picture = torch.zeros(3, 1000, 1000)  # so large that whole pixels don't matter
+    theirs = []
+    for _ in range(4000):
+        top, left, height, width = RandomResizedCrop.get_params(picture, [0.95, 1.05], [0.95, 1.05])
+        theirs.append([left, top, width, height])
+    expected = torch.tensor(theirs) / 1000
+    assert (ours >= 0).all()
+    assert (ours[:, :2] + ours[:, 2:] <= 1 + 1e-6).all()
+    torch.testing.assert_close(ours.mean(0), expected.mean(0), rtol=0, atol=1.5e-3)
+    torch.testing.assert_close(ours.std(0), expected.std(0), rtol=0, atol=1.5e-3)

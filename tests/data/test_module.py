@@ -22,6 +22,7 @@ from ssl_faces.data import (
     PictureFolder,
     UTKFace,
     YouTubeKeypoints,
+    find_face_sets,
     in_test_share,
 )
 from ssl_faces.data.module import FaceDataModule
@@ -330,10 +331,9 @@ def test_rendered_faces_where_there_are_no_others(
     with caplog.at_level(logging.WARNING):
         data = ready(rendered=300)
     assert f"no faces at {tmp_path / 'gone'}: training on rendered ones" in caplog.text
-    (faces,) = data.face_sets
-    assert isinstance(faces, RenderedFaces)
-    assert len(data.trained_on()) == len(faces)
-    assert faces.part == "train"
+    faces = RenderedFaces(300, size=16)
+    assert [key for _, key, _ in sorted(data.trained_on())] == sorted(r.key for r in faces.records)
+    assert about(data, "rendered")["part"] == "train"
     assert not set(faces.people) & faces.held_out_people
 
 
@@ -373,11 +373,15 @@ def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
 
 def pictures_by_bytes(data: FaceDataModule) -> dict[bytes, tuple[str, str]]:
     """(set, key) of each packed picture, by its pixels."""
-    return {
-        np.asarray(packed.images[i]).tobytes(): (faces.name, faces.records[index].key)
-        for faces, packed in zip(data.face_sets, data.packs, strict=True)
-        for i, index in enumerate(packed.records)
-    }
+    found = {}
+    for pack in data.packs:
+        for number in range(len(pack.index.shards)):
+            with pack.open(number) as shard:
+                for image, which, key in zip(
+                    shard.images(), shard.column("sets"), shard.keys(), strict=True
+                ):
+                    found[image.tobytes()] = (pack.index.sets[which]["name"], key)
+    return found
 
 
 def who(picture: torch.Tensor, known: dict[bytes, tuple[str, str]]) -> tuple[tuple[str, str], bool]:
@@ -497,7 +501,10 @@ def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
     data.load_state_dict(state_of(data, 2, 3))
     batches = len(data.train_dataloader())
     assert len(list(data.train_dataloader())) == batches - 3
-    data.trainer = SimpleNamespace(current_epoch=3, world_size=1, global_rank=0)  # type: ignore[assignment]
+    cpu = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        current_epoch=3, world_size=1, global_rank=0, num_devices=1, strategy=cpu
+    )
     assert data.position() == (3, 0)
     assert len(list(data.train_dataloader())) == batches
 
@@ -580,7 +587,7 @@ def test_real_faces_that_are_trained_on_are_in_no_test(
     assert all(not in_test_share(utk[key]) for key in keys["utkface"])
 
 
-def test_real_faces_are_counted(real: FaceDataModule) -> None:
+def test_real_faces_are_counted(real_data: Path, real: FaceDataModule) -> None:
     """48,335 of the 59,626 pictures that are there with PublicTest left out."""
     assert len(real.trained_on()) == 48_335
     counts = {
@@ -601,7 +608,9 @@ def test_real_faces_are_counted(real: FaceDataModule) -> None:
     listed = {"fer2013": 28_709, "lfw": 6_688, "utkface": 20_767, "youtube_keypoints": 3_462}
     assert sum(listed.values()) == 59_626
     in_test_parts = {
-        faces.name: len(test) for faces in real.face_sets if (test := faces.test_part()) is not None
+        faces.name: len(test)
+        for faces in find_face_sets(real_data)
+        if (test := faces.test_part()) is not None
     }
     in_test_parts["fer2013"] = 0  # PublicTest is not among those listed
     for name, total in listed.items():
@@ -611,7 +620,7 @@ def test_real_faces_are_counted(real: FaceDataModule) -> None:
 def test_real_faces_hash_as_their_files(real_data: Path, real: FaceDataModule) -> None:
     rows = real.trained_on()
     assert len({(name, key) for name, key, _ in rows}) == len(rows)
-    folders = {faces.name: faces for faces in real.face_sets}
+    folders = {faces.name: faces for faces in find_face_sets(real_data)}
     source = {
         name: {record.key: record.source for record in faces.records}
         for name, faces in folders.items()

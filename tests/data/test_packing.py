@@ -1,23 +1,30 @@
-"""Packs: the right pixels, made once, made anew when a picture changes, never half-made."""
+"""Packing: the right pixels, made once, going on where it was killed, adding what is new."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import io
-import json
 import os
-import pickle
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from ssl_faces.data import FaceSet, PictureFolder, decode_picture
+from ssl_faces.data.caching import pack
 from ssl_faces.data.faces import FaceRecord
-from ssl_faces.data.packing import PackedFaces, default_cache_root, pack, square
+from ssl_faces.data.packing import Packed, pack_sets, square
+from ssl_faces.data.packs import INDEX, HeldOut, Pack, default_cache_root
+from ssl_faces.data.selection import held_out_by
+from ssl_faces.data.shards import number_of
 from ssl_faces.errors import InputError
 
 SIZES = {"a.png": (20, 20), "b.jpg": (31, 20), "c.png": (16, 16), "d.jpg": (90, 131)}
@@ -35,6 +42,11 @@ def save(pixels: np.ndarray, path: Path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "default"))
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Four noise pictures of several sizes and kinds."""
@@ -48,6 +60,27 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+class Stored(NamedTuple):
+    """A picture of a pack."""
+
+    image: np.ndarray
+    sha256: str
+    person: int
+
+
+def stored(pack: Pack) -> dict[str, Stored]:
+    """What a pack has to train on, by key."""
+    found: dict[str, Stored] = {}
+    for number in range(len(pack.index.shards)):
+        with pack.open(number) as shard:
+            images, keys = shard.images(), shard.keys()
+            hashes, people = shard.column("hashes"), shard.column("people")
+        for row in pack.kept(number).tolist():
+            assert keys[row] not in found
+            found[keys[row]] = Stored(images[row], hashes[row].tobytes().hex(), int(people[row]))
+    return found
+
+
 def message_of(faces: FaceSet, cache: Path) -> str:
     with pytest.raises(InputError) as caught:
         pack(faces, 16, cache)
@@ -56,10 +89,12 @@ def message_of(faces: FaceSet, cache: Path) -> str:
     return text
 
 
-def assert_equal_packs(one: PackedFaces, other: PackedFaces) -> None:
-    np.testing.assert_array_equal(one.images, other.images)
-    np.testing.assert_array_equal(one.records, other.records)
-    assert (one.hashes, one.skipped, one.path) == (other.hashes, other.skipped, other.path)
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def small_shards(monkeypatch: pytest.MonkeyPatch, pictures: int, size: int = 16) -> None:
+    monkeypatch.setattr("ssl_faces.data.shards.SHARD_BYTES", pictures * 3 * size * size)
 
 
 # Pixels -----------------------------------------------------------------------------------------
@@ -76,18 +111,18 @@ def middle(pixels: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [16, 20, 24])
 def test_pixels_are_those_of_the_resized_centre_square(root: Path, cache: Path, size: int) -> None:
-    packed = pack(PictureFolder(root), size, cache)
-    assert packed.images.shape == (4, 3, size, size)
-    assert packed.images.dtype == np.uint8
-    for image, name in zip(packed.images, SIZES, strict=True):
+    found = stored(pack(PictureFolder(root), size, cache))
+    assert found.keys() == SIZES.keys()
+    for name, (image, _, _) in found.items():
+        assert image.dtype == np.uint8
         centre = middle(decode_picture(root / name, at_least=size))
         expected = Image.fromarray(centre).resize((size, size), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(image, np.asarray(expected).transpose(2, 0, 1))
 
 
 def test_pixels_of_a_picture_of_the_right_size_are_its_own(root: Path, cache: Path) -> None:
-    packed = pack(PictureFolder(root), 16, cache)
-    np.testing.assert_array_equal(packed.images[2], noise(16, 16, 2).transpose(2, 0, 1))
+    found = stored(pack(PictureFolder(root), 16, cache))
+    np.testing.assert_array_equal(found["c.png"].image, noise(16, 16, 2).transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize(("width", "height"), [(30, 10), (10, 30), (11, 10), (10, 13)])
@@ -113,22 +148,63 @@ def test_decoded_arrays_and_encoded_bytes_are_packed_too(cache: Path) -> None:
     faces = FaceSet(
         "mixed", "all", [FaceRecord("grey", grey), FaceRecord("bytes", data.getvalue())]
     )
-    packed = pack(faces, 16, cache)
-    np.testing.assert_array_equal(packed.images[0], np.stack([grey] * 3))
-    np.testing.assert_array_equal(packed.images[1], noise(16, 16, 1).transpose(2, 0, 1))
-    assert packed.hashes == [
-        hashlib.sha256(grey.tobytes()).hexdigest(),
-        hashlib.sha256(data.getvalue()).hexdigest(),
+    found = stored(pack(faces, 16, cache))
+    np.testing.assert_array_equal(found["grey"].image, np.stack([grey] * 3))
+    np.testing.assert_array_equal(found["bytes"].image, noise(16, 16, 1).transpose(2, 0, 1))
+    assert found["grey"].sha256 == hashlib.sha256(grey.tobytes()).hexdigest()
+    assert found["bytes"].sha256 == hashlib.sha256(data.getvalue()).hexdigest()
+
+
+def people_of(count: int, level: int = 0) -> FaceSet:
+    """Flat pictures; person i % 7, or nobody where i % 7 is 0."""
+    records = [
+        FaceRecord(
+            f"{i:04d}", np.full((8, 8), (i + level) % 251, np.uint8), f"p{i % 7}" if i % 7 else None
+        )
+        for i in range(count)
     ]
+    return FaceSet("many", "all", records)
 
 
-def test_many_pictures_stay_in_order(cache: Path) -> None:
-    """More than are decoded at once."""
-    records = [FaceRecord(str(i), np.full((8, 8), i % 251, np.uint8)) for i in range(600)]
-    packed = pack(FaceSet("many", "all", records), 8, cache)
-    assert packed.images[:, 0, 0, 0].tolist() == [i % 251 for i in range(600)]
-    assert packed.records.tolist() == list(range(600))
-    assert len(packed.hashes) == 600
+def test_many_pictures_keep_their_keys_and_people(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than are decoded at once, in several shards."""
+    small_shards(monkeypatch, 300, 8)
+    packed = pack(people_of(1000), 8, cache)
+    assert len(packed.index.shards) >= 4
+    found = stored(packed)
+    assert len(found) == 1000
+    for key, (image, _, person) in found.items():
+        assert (image == int(key) % 251).all()
+        assert person == (number_of(f"p{int(key) % 7}") if int(key) % 7 else -1)
+
+
+def test_pictures_of_a_person_share_a_shard(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a shard holds them all: person 1 to 6 have 10 pictures each, a shard takes 25."""
+    small_shards(monkeypatch, 25, 8)
+    packed = pack(people_of(70), 8, cache)
+    assert len(packed.index.shards) > 2
+    shards: dict[int, set[int]] = {}
+    for number in range(len(packed.index.shards)):
+        with packed.open(number) as shard:
+            people = shard.column("people").tolist()
+        assert len(people) <= 25
+        for person in people:
+            shards.setdefault(person, set()).add(number)
+        places = [i for i, person in enumerate(people) if person == number_of("p3")]
+        assert places == list(range(places[0], places[0] + 10)) if places else True
+    assert {len(at) for person, at in shards.items() if person >= 0} == {1}
+
+
+def test_a_person_with_more_pictures_than_a_shard_fills_several(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_shards(monkeypatch, 4, 8)
+    records = [FaceRecord(str(i), np.full((8, 8), i, np.uint8), "one") for i in range(11)]
+    packed = pack(FaceSet("one", "all", records), 8, cache)
+    assert [entry.pictures for entry in packed.index.shards] == [4, 4, 3]
+    assert len(stored(packed)) == 11
 
 
 # Made once --------------------------------------------------------------------------------------
@@ -146,29 +222,30 @@ def test_a_second_call_decodes_nothing(
     monkeypatch.setattr(FaceSet, "read_many", fail)
     monkeypatch.setattr(FaceSet, "content_hash", fail)
     second = pack(PictureFolder(root), 16, cache)
-    assert_equal_packs(first, second)
-    assert isinstance(second.images, np.memmap)
-    assert second.images.mode == "r"
+    assert second.folder == first.folder
+    assert second.index == first.index
+    assert second.verify() == 0, "what was just written needs no reading"
 
 
-def test_a_cache_holds_one_array_and_one_list_a_pack(root: Path, cache: Path) -> None:
+def test_other_users_may_read_a_pack(root: Path, cache: Path) -> None:
     packed = pack(PictureFolder(root), 16, cache)
-    assert packed.path.parent == cache
-    files = [packed.path, packed.path.with_suffix(".json")]
-    assert sorted(cache.iterdir()) == sorted(files)
+    files = sorted(path.name for path in packed.folder.iterdir() if path.name != ".lock")
+    assert files == ["index.json", "shard-00000.safetensors", "tests.safetensors"]
     for file in files:
-        assert stat.S_IMODE(file.stat().st_mode) == 0o644, "other users may read it"
+        assert stat.S_IMODE((packed.folder / file).stat().st_mode) == 0o644
 
 
 def test_a_changed_picture_is_packed_again(root: Path, cache: Path) -> None:
     before = pack(PictureFolder(root), 16, cache)
     save(noise(16, 16, 99), root / "c.png")
     after = pack(PictureFolder(root), 16, cache)
-    assert after.path != before.path
-    np.testing.assert_array_equal(after.images[2], noise(16, 16, 99).transpose(2, 0, 1))
-    np.testing.assert_array_equal(after.images[[0, 1, 3]], before.images[[0, 1, 3]])
-    assert after.hashes[2] == hashlib.sha256((root / "c.png").read_bytes()).hexdigest()
-    assert after.hashes[2] != before.hashes[2]
+    assert after.folder != before.folder
+    one, two = stored(before), stored(after)
+    np.testing.assert_array_equal(two["c.png"].image, noise(16, 16, 99).transpose(2, 0, 1))
+    for key in SIZES.keys() - {"c.png"}:
+        np.testing.assert_array_equal(one[key].image, two[key].image)
+    assert two["c.png"].sha256 == hashlib.sha256((root / "c.png").read_bytes()).hexdigest()
+    assert two["c.png"].sha256 != one["c.png"].sha256
 
 
 def test_a_picture_changed_in_place_is_packed_again(root: Path, cache: Path) -> None:
@@ -176,7 +253,7 @@ def test_a_picture_changed_in_place_is_packed_again(root: Path, cache: Path) -> 
     before = pack(PictureFolder(root), 16, cache)
     status = (root / "c.png").stat()
     os.utime(root / "c.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert pack(PictureFolder(root), 16, cache).path != before.path
+    assert pack(PictureFolder(root), 16, cache).folder != before.folder
 
 
 def test_what_is_packed_names_the_pack(root: Path, cache: Path) -> None:
@@ -186,11 +263,12 @@ def test_what_is_packed_names_the_pack(root: Path, cache: Path) -> None:
     part = FaceSet(folder.name, "train", folder.records)
     packs = [pack(faces, 16, cache) for faces in (folder, fewer, other, part)]
     packs.append(pack(folder, 17, cache))
-    assert len({packed.path for packed in packs}) == 5
-    assert [len(packed.images) for packed in packs] == [4, 3, 4, 4, 4]
+    assert len({packed.folder for packed in packs}) == 5
+    assert len({packed.name for packed in packs}) == 5
+    assert [len(stored(packed)) for packed in packs] == [4, 3, 4, 4, 4]
     changed = [FaceRecord("0", np.full((16, 16), level, np.uint8)) for level in (1, 2)]
     one, two = (pack(FaceSet("array", "all", [record]), 16, cache) for record in changed)
-    assert one.path != two.path
+    assert one.folder != two.folder
 
 
 def test_the_same_names_sizes_and_times_in_another_folder_are_another_pack(
@@ -204,8 +282,8 @@ def test_the_same_names_sizes_and_times_in_another_folder_are_another_pack(
         Image.fromarray(noise(16, 16, seed)).save(path)
         os.utime(path, ns=(10**18, 10**18))
         packs.append(pack(PictureFolder(path.parent), 16, cache))
-    assert packs[0].path != packs[1].path
-    assert not np.array_equal(packs[0].images, packs[1].images)
+    assert packs[0].folder != packs[1].folder
+    assert not np.array_equal(*(stored(packed)["a.bmp"].image for packed in packs))
 
 
 def test_default_cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +298,7 @@ def test_packs_go_to_the_default_cache(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "elsewhere"))
-    assert pack(PictureFolder(root), 16).path.parent == tmp_path / "elsewhere"
+    assert pack(PictureFolder(root), 16).folder.parent == tmp_path / "elsewhere"
 
 
 # Bad pictures -----------------------------------------------------------------------------------
@@ -230,67 +308,167 @@ def test_bad_pictures_are_skipped_and_listed(root: Path, cache: Path) -> None:
     (root / "b.jpg").write_bytes((root / "b.jpg").read_bytes()[:200])
     (root / "empty.png").touch()
     (root / "gone.png").symlink_to(root / "nowhere.png")
-    faces = PictureFolder(root)
-    packed = pack(faces, 16, cache)
-    assert [faces.records[i].key for i in packed.records] == ["a.png", "c.png", "d.jpg"]
-    assert packed.images.shape == (3, 3, 16, 16)
-    np.testing.assert_array_equal(packed.images[1], noise(16, 16, 2).transpose(2, 0, 1))
-    reasons = dict(packed.skipped)
-    assert list(reasons) == ["b.jpg", "empty.png", "gone.png"]
+    packed = pack(PictureFolder(root), 16, cache)
+    found = stored(packed)
+    assert found.keys() == {"a.png", "c.png", "d.jpg"}
+    np.testing.assert_array_equal(found["c.png"].image, noise(16, 16, 2).transpose(2, 0, 1))
+    assert {name for name, _ in packed.skipped()} == {"faces"}
+    reasons = dict(item for _, item in packed.skipped())
+    assert reasons.keys() == {"b.jpg", "empty.png", "gone.png"}
     assert "truncated" in reasons["b.jpg"]
     assert "0 bytes" in reasons["empty.png"]
     assert "can't be read" in reasons["gone.png"]
-    for key, digest in zip(("a.png", "c.png", "d.jpg"), packed.hashes, strict=True):
-        assert digest == hashlib.sha256((root / key).read_bytes()).hexdigest()
-    assert_equal_packs(pack(PictureFolder(root), 16, cache), packed)
+    for key, picture in found.items():
+        assert picture.sha256 == hashlib.sha256((root / key).read_bytes()).hexdigest()
+    again = pack(PictureFolder(root), 16, cache)
+    assert (again.folder, again.index) == (packed.folder, packed.index)
 
 
 def test_a_mended_picture_is_packed(root: Path, cache: Path) -> None:
     whole = (root / "b.jpg").read_bytes()
     (root / "b.jpg").write_bytes(whole[:200])
-    assert len(pack(PictureFolder(root), 16, cache).skipped) == 1
+    assert len(pack(PictureFolder(root), 16, cache).skipped()) == 1
     (root / "b.jpg").write_bytes(whole)
     packed = pack(PictureFolder(root), 16, cache)
-    assert packed.skipped == []
-    assert len(packed.images) == 4
+    assert packed.skipped() == []
+    assert len(stored(packed)) == 4
 
 
 def test_no_picture_that_decodes(tmp_path: Path, cache: Path) -> None:
     for name in ("1.png", "2.png"):
         (tmp_path / name).write_text("no picture")
     text = message_of(PictureFolder(tmp_path), cache)
-    assert "none of its 2 pictures can be decoded (1.png: " in text
+    assert "none of its 2 pictures can be decoded (" in text
+    assert ".png: not a picture" in text
     assert "check that they are whole" in text
-    assert list(cache.iterdir()) == []
+    assert not list(cache.rglob("*.safetensors"))
 
 
 # Never half-made --------------------------------------------------------------------------------
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import ssl_faces.data.shards as shards
+from ssl_faces.data import PictureFolder
+from ssl_faces.data.packing import pack_sets
 
-def test_an_interrupted_packing_leaves_nothing(
+source, out, allowed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+shards.SHARD_BYTES = 3 * 3 * 16 * 16
+done = 0
+rename = os.replace
+
+def counted(temporary, path):
+    global done
+    if done == allowed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    done += 1
+    rename(temporary, path)
+
+os.replace = counted
+pack_sets([PictureFolder(source)], out, 16)
+"""
+
+
+@pytest.fixture
+def eleven(tmp_path: Path) -> Path:
+    """Eleven noise pictures, one of them broken."""
+    folder = tmp_path / "eleven"
+    for i in range(11):
+        save(noise(16, 16, i), folder / f"{i:02d}.png")
+    (folder / "07.png").write_text("no picture")
+    return folder
+
+
+@pytest.mark.parametrize("renamed", [2, 4, 5])
+def test_a_killed_packing_goes_on_to_the_same_bytes(
+    eleven: Path, tmp_path: Path, renamed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed for good before the rename of a shard (four), of the tests, or of the index."""
+    program = [sys.executable, "-c", KILLED, str(eleven), str(tmp_path / "cut"), str(renamed)]
+    assert subprocess.run(program, capture_output=True).returncode == -signal.SIGKILL
+    left = list((tmp_path / "cut").glob("shard-*"))
+    assert len(left) == min(renamed, 4)
+    assert not (tmp_path / "cut" / INDEX).exists()
+    read: list[int] = []
+    original = FaceSet.read
+
+    def counted(self: FaceSet, index: int, at_least: int | None = None) -> np.ndarray:
+        read.append(index)
+        return original(self, index, at_least)
+
+    small_shards(monkeypatch, 3)
+    monkeypatch.setattr(FaceSet, "read", counted)
+    done = pack_sets([PictureFolder(eleven)], tmp_path / "cut", 16)
+    assert len(read) == 11 - 3 * len(left) if len(left) < 4 else read == []
+    pack_sets([PictureFolder(eleven)], tmp_path / "whole", 16)
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+    assert (done.pictures, done.added, done.skipped) == (10, 10, 1)
+
+
+def test_shards_of_a_killed_packing_of_other_pictures_are_not_taken(
+    eleven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = [sys.executable, "-c", KILLED, str(eleven), str(tmp_path / "cut"), "3"]
+    subprocess.run(program, capture_output=True)
+    for i in range(11):
+        save(noise(16, 16, 50 + i), eleven / f"{i:02d}.png")
+    small_shards(monkeypatch, 3)
+    for out in ("cut", "whole"):
+        pack_sets([PictureFolder(eleven)], tmp_path / out, 16)
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+
+
+def test_an_interrupted_packing_leaves_no_index(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(FaceSet, "read_many", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        pack(PictureFolder(root), 16, cache)
-    assert list(cache.iterdir()) == []
+    with monkeypatch.context() as patched:
+        patched.setattr(FaceSet, "read_many", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pack(PictureFolder(root), 16, cache)
+    assert not list(cache.rglob(INDEX))
+    assert len(stored(pack(PictureFolder(root), 16, cache))) == 4
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_full_disk_leaves_nothing(
+def test_a_full_disk_leaves_nothing_half_made(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, step, full)
-    text = message_of(PictureFolder(root), cache)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, full)
+        text = message_of(PictureFolder(root), cache)
     assert "the disk is full" in text
     assert "or set SSL_FACES_CACHE to another folder" in text
-    assert list(cache.iterdir()) == []
+    assert not list(cache.rglob("*shard*"))
+    assert len(stored(pack(PictureFolder(root), 16, cache))) == 4, "it goes on"
+
+
+def test_a_disk_that_is_full_half_way_keeps_the_shards_before(
+    eleven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_shards(monkeypatch, 3)
+    rename, calls = os.replace, []
+
+    def full(temporary: str, path: Path) -> None:
+        calls.append(path)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(temporary, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        with pytest.raises(InputError, match="the disk is full"):
+            pack_sets([PictureFolder(eleven)], tmp_path / "cut", 16)
+    assert len(list((tmp_path / "cut").glob("shard-*"))) == 2
+    for out in ("cut", "whole"):
+        pack_sets([PictureFolder(eleven)], tmp_path / out, 16)
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
 def test_a_cache_that_cannot_be_made(root: Path, tmp_path: Path) -> None:
@@ -300,51 +478,171 @@ def test_a_cache_that_cannot_be_made(root: Path, tmp_path: Path) -> None:
     assert "SSL_FACES_CACHE" in text
 
 
-def test_an_array_without_its_list_is_made_anew(root: Path, cache: Path) -> None:
-    first = pack(PictureFolder(root), 16, cache)
-    expected = np.array(first.images)
-    first.path.with_suffix(".json").unlink()
-    first.path.write_bytes(b"half an array")
-    np.testing.assert_array_equal(pack(PictureFolder(root), 16, cache).images, expected)
-
-
-class Touch:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.marker,))
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["short array", "no array", "pickled", "objects", "half a list", "other list", "other length"],
-)
-def test_a_broken_pack_says_what_to_delete(
-    root: Path, cache: Path, tmp_path: Path, kind: str
+@pytest.mark.parametrize("kind", ["missing", "short"])
+def test_a_lost_shard_of_the_cache_is_packed_anew(
+    eleven: Path, cache: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, marker = pack(PictureFolder(root), 16, cache).path, tmp_path / "ran"
-    about = path.with_suffix(".json")
-    if kind == "short array":
-        path.write_bytes(path.read_bytes()[:-1])
-    elif kind == "no array":
+    small_shards(monkeypatch, 3)
+    first = pack(PictureFolder(eleven), 16, cache)
+    expected = {key: picture.sha256 for key, picture in stored(first).items()}
+    path = first.folder / first.index.shards[1].file
+    if kind == "missing":
         path.unlink()
-    elif kind == "pickled":
-        path.write_bytes(pickle.dumps(Touch(marker)))
-    elif kind == "objects":
-        np.save(path, np.array([Touch(marker)] * 4, dtype=object), allow_pickle=True)
-    elif kind == "half a list":
-        about.write_bytes(about.read_bytes()[:-20])
-    elif kind == "other list":
-        about.write_text("[]")
     else:
-        about.write_text(json.dumps({**json.loads(about.read_text()), "records": [0, 1]}))
-    text = message_of(PictureFolder(root), cache)
-    assert f"{path}: a broken pack" in text
-    assert "delete it and its .json" in text
-    assert not marker.exists()
-    path.unlink(missing_ok=True)
-    about.unlink()
-    assert len(pack(PictureFolder(root), 16, cache).images) == 4, "that mends it"
+        path.write_bytes(path.read_bytes()[:-1])
+    mended = pack(PictureFolder(eleven), 16, cache)
+    assert {key: picture.sha256 for key, picture in stored(mended).items()} == expected
+    assert mended.verify(again=True) == len(mended.index.shards)
+
+
+# Adding -----------------------------------------------------------------------------------------
+
+
+def add(folder: Path, out: Path, size: int = 16, held_out: HeldOut | None = None) -> Packed:
+    return pack_sets([PictureFolder(folder)], out, size, held_out=held_out)
+
+
+def test_only_new_pictures_are_decoded(
+    eleven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_shards(monkeypatch, 3)
+    out = tmp_path / "pack"
+    add(eleven, out)
+    before = files_of(out)
+    for i in range(20, 25):
+        save(noise(16, 16, i), eleven / f"{i}.png")
+    read: list[str] = []
+    original = FaceSet.read
+
+    def counted(self: FaceSet, index: int, at_least: int | None = None) -> np.ndarray:
+        read.append(self.records[index].key)
+        return original(self, index, at_least)
+
+    monkeypatch.setattr(FaceSet, "read", counted)
+    done = add(eleven, out)
+    assert sorted(read) == [f"{i}.png" for i in range(20, 25)]
+    assert (done.pictures, done.added, done.changed, done.gone) == (15, 5, [], [])
+    after = files_of(out)
+    assert all(after[name] == data for name, data in before.items() if name.startswith("shard"))
+    assert stored(Pack(out)).keys() == {p.name for p in eleven.iterdir()} - {"07.png"}
+    assert add(eleven, out).added == 0
+    assert files_of(out) == after, "nothing new changes nothing"
+
+
+def test_changed_and_gone_pictures_are_told_and_not_trained_on(
+    eleven: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "pack"
+    add(eleven, out)
+    old = (eleven / "03.png").read_bytes()
+    status = (eleven / "03.png").stat()
+    save(noise(16, 16, 77), eleven / "03.png")
+    (eleven / "05.png").unlink()
+    done = add(eleven, out)
+    assert (done.added, done.changed, done.gone, done.pictures) == (1, ["03.png"], ["05.png"], 9)
+    found = stored(Pack(out))
+    assert "05.png" not in found
+    np.testing.assert_array_equal(found["03.png"].image, noise(16, 16, 77).transpose(2, 0, 1))
+    # As it was before: it is packed already.
+    (eleven / "03.png").write_bytes(old)
+    os.utime(eleven / "03.png", ns=(status.st_atime_ns, status.st_mtime_ns))
+    done = add(eleven, out)
+    assert (done.added, done.changed, done.gone) == (0, ["03.png"], [])
+    np.testing.assert_array_equal(
+        stored(Pack(out))["03.png"].image, noise(16, 16, 3).transpose(2, 0, 1)
+    )
+
+
+def test_sets_that_are_not_given_stay(eleven: Path, root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pack"
+    add(eleven, out)
+    done = add(root, out)
+    assert (done.pictures, done.added, done.gone) == (14, 4, [])
+    assert {one["name"]: one["pictures"] for one in Pack(out).index.sets} == {
+        "eleven": 10,
+        "faces": 4,
+    }
+    assert len(Pack(out).skipped()) == 1, "of the set that was not given too"
+
+
+def test_test_people_and_copies_of_test_pictures_are_left_out(eleven: Path, tmp_path: Path) -> None:
+    for i in range(3):
+        save(noise(16, 16, 90 + i), eleven / "tested" / f"{i}.png")
+    faces = PictureFolder(eleven, people_from_folders=True)
+    digest = hashlib.sha256((eleven / "02.png").read_bytes()).digest()
+    held_out = HeldOut.of([number_of("tested")], [digest])
+    done = pack_sets([faces], tmp_path / "pack", 16, held_out=held_out)
+    assert (done.pictures, done.of_test_people, done.copies, done.skipped) == (9, 3, 1, 1)
+    packed = Pack(tmp_path / "pack")
+    assert stored(packed).keys() == {f"{i:02d}.png" for i in range(11)} - {"02.png", "07.png"}
+    (about,) = packed.index.sets
+    assert about["left_out_as_pictures_of_test_people"] == 3
+    assert about["left_out_as_copies_of_test_pictures"] == 1
+    pixels = noise(16, 16, 2).transpose(2, 0, 1).tobytes()
+    assert all(pixels not in data for data in files_of(tmp_path / "pack").values())
+
+
+def test_pictures_found_to_be_tested_later_are_dropped(eleven: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pack"
+    add(eleven, out)
+    digest = hashlib.sha256((eleven / "02.png").read_bytes()).digest()
+    done = add(eleven, out, held_out=HeldOut.of([], [digest]))
+    assert (done.pictures, done.left_out_since, done.changed, done.gone) == (9, 1, [], [])
+    assert "02.png" not in stored(Pack(out))
+    done = add(eleven, out)
+    assert (done.pictures, done.left_out_since) == (9, 0), "the pack remembers its tests"
+    (about,) = Pack(out).index.sets
+    assert about["left_out_as_copies_of_test_pictures"] == 1
+    assert about["pictures"] == 9
+
+
+def test_pictures_of_sets_that_are_not_given_are_dropped_too(
+    eleven: Path, root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "pack"
+    add(eleven, out)
+    digest = hashlib.sha256((eleven / "02.png").read_bytes()).digest()
+    done = add(root, out, held_out=HeldOut.of([], [digest]))
+    # `c.png` has the same bytes.
+    assert (done.pictures, done.left_out_since) == (9 + 3, 1)
+    assert {
+        one["name"]: (one["pictures"], one["left_out_as_copies_of_test_pictures"])
+        for one in Pack(out).index.sets
+    } == {"eleven": (9, 1), "faces": (3, 1)}
+
+
+def test_what_sets_hold_out(tmp_path: Path) -> None:
+    test = FaceSet("test", "test", [FaceRecord("a", b"1"), FaceRecord("b", tmp_path / "none.png")])
+    faces = FaceSet(
+        "train",
+        "train",
+        [FaceRecord("c", b"2", "Ann")],
+        held_out_people=frozenset({"Bea"}),
+        test=lambda: test,
+    )
+    found = held_out_by([faces])
+    assert found.people.tolist() == [number_of("Bea")]
+    assert [row.tobytes() for row in found.hashes] == [hashlib.sha256(b"1").digest()]
+
+
+def test_a_pack_of_another_size_is_refused(eleven: Path, tmp_path: Path) -> None:
+    add(eleven, tmp_path / "pack")
+    before = files_of(tmp_path / "pack")
+    with pytest.raises(InputError, match="a pack of 16 px, not 24; pack to another folder"):
+        add(eleven, tmp_path / "pack", 24)
+    assert files_of(tmp_path / "pack") == before
+
+
+def test_two_sets_of_one_name_are_refused(eleven: Path, tmp_path: Path) -> None:
+    faces = PictureFolder(eleven)
+    with pytest.raises(InputError, match="two face sets are called eleven"):
+        pack_sets([faces, faces], tmp_path / "pack", 16)
+
+
+def test_two_packings_at_once_are_refused(eleven: Path, tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    with (
+        FileLock(tmp_path / "pack" / ".lock"),
+        pytest.raises(InputError, match="another process is packing to it"),
+    ):
+        add(eleven, tmp_path / "pack")

@@ -49,14 +49,19 @@ def assert_same_weights(one: Path, other: Path) -> None:
             torch.testing.assert_close(value, second[name], rtol=0, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("every", [5, BATCHES], ids=["mid-epoch", "end of an epoch"])
+@pytest.mark.parametrize(
+    ("every", "workers", "then"),
+    [(5, 0, 0), (BATCHES, 0, 0), (5, 2, 1)],
+    ids=["mid-epoch", "end of an epoch", "mid-epoch with other loader processes"],
+)
 def test_stage_1_killed_and_resumed(
-    every: int, faces: Path, motion_run: Path, tmp_path: Path
+    every: int, workers: int, then: int, faces: Path, motion_run: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     longer = settings("motion", faces, run, "--checkpoint_every", str(every))
-    assert kill_after_first_checkpoint(longer, run) % every == 0
-    fit(*longer, "--ckpt_path", "last")
+    before = [*longer, "--data.num_workers", str(workers)]
+    assert kill_after_first_checkpoint(before, run) % every == 0
+    fit(*longer, "--data.num_workers", str(then), "--ckpt_path", "last")
     assert_same_weights(motion_run, run)
 
 

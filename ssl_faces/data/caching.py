@@ -1,0 +1,49 @@
+"""Face sets' packs in the cache: what `data.root` trains from, made when first asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from ssl_faces.data.faces import FaceSet
+from ssl_faces.data.packing import pack_sets
+from ssl_faces.data.packs import INDEX, Index, Pack, default_cache_root, whole_shards
+from ssl_faces.errors import InputError
+
+
+def pack(faces: FaceSet, size: int, cache: Path | None = None, workers: int = 4) -> Pack:
+    """The pack of one face set in the cache, made first if there is none of it as it is now.
+
+    Everything is packed, test pictures too: what is left out follows from the sets beside it.
+
+    Raises:
+        InputError: no picture could be decoded, the cache can't be written, or the pack is broken.
+    """
+    cache = cache or default_cache_root()
+    folder = cache / f"{faces.name}-{_fingerprint(faces, size)}"
+    if not (folder / INDEX).exists() or _broken(folder):
+        try:
+            pack_sets([faces], folder, size, workers=workers, wait=True, cache=cache)
+        except InputError as error:
+            if isinstance(error.__cause__, OSError):
+                raise InputError(f"{error}, or set SSL_FACES_CACHE to another folder") from error
+            raise
+    return Pack(folder, cache)
+
+
+def _broken(folder: Path) -> bool:
+    """Whether a shard of the pack has gone or has another length, so that packing mends it."""
+    index = Index.parse((folder / INDEX).read_bytes(), str(folder / INDEX))
+    return len(whole_shards(folder, index.shards)) < len(index.shards)
+
+
+def _fingerprint(faces: FaceSet, size: int) -> str:
+    digest = hashlib.sha256(f"{faces.name} {faces.part} {size}".encode())
+    for index, record in enumerate(faces.records):
+        digest.update(record.key.encode(errors="surrogateescape"))
+        if isinstance(record.source, Path):
+            # Another folder's picture may have the same key, size and time.
+            digest.update(os.fsencode(record.source.absolute()))
+        digest.update(faces.version(index))
+    return digest.hexdigest()[:16]

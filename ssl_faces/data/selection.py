@@ -1,0 +1,129 @@
+"""What of packs is trained on: all but test people and test pictures, whole or in windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssl_faces.data.faces import FaceSet
+from ssl_faces.data.packs import HeldOut, Pack
+from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.shards import ShardEntry, number_of
+from ssl_faces.errors import InputError
+
+
+class Selection(NamedTuple):
+    """Which pictures of a pack are trained on.
+
+    Attributes:
+        rows: of each shard, int32; None: all that the pack keeps.
+        description: a dict for each of its face sets, for the card.
+    """
+
+    rows: list[np.ndarray] | None
+    description: list[dict[str, Any]]
+
+
+def held_out_by(sets: Sequence[FaceSet]) -> HeldOut:
+    """The test people and test pictures of face sets, which no pretraining may see."""
+    people: set[str] = set()
+    hashes: list[bytes] = []
+    for faces in sets:
+        people |= faces.held_out_people
+        test = faces.test_part()
+        for i in range(0 if test is None else len(test)):
+            assert test is not None
+            # A picture that can't be read is none that a probe could test on.
+            with suppress(BadPicture):
+                hashes.append(test.content_hash(i))
+    return HeldOut.of([number_of(person) for person in people], hashes)
+
+
+def select(pack: Pack, held_out: HeldOut, use_people: bool) -> Selection:
+    """Leave test people and test pictures out of a pack, and count what was left out, both now and
+    when it was packed."""
+    if pack.held_out.covers(held_out):
+        # It was all left out when the pack was made: no need to look into the shards.
+        return select_unread(pack, use_people)
+    rows, names = [], len(pack.index.sets)
+    pictures, copies, of_people = (np.zeros(names, np.int64) for _ in range(3))
+    for number in range(len(pack.index.shards)):
+        with pack.open(number) as shard:
+            kept = pack.kept(number)
+            sets = shard.column("sets")[kept]
+            test_person = held_out.of_people(shard.column("people")[kept])
+            copy = held_out.copies(shard.column("hashes")[kept]) & ~test_person
+        keep = ~test_person & ~copy
+        for counts, which in ((pictures, keep), (copies, copy), (of_people, test_person)):
+            counts += np.bincount(sets[which], minlength=names)
+        rows.append(kept[keep])
+    found = []
+    for i, one in enumerate(pack.index.sets):
+        about = _described(pack, one, use_people)
+        about["pictures"] = int(pictures[i])
+        about["left_out_as_copies_of_test_pictures"] += int(copies[i])
+        about["left_out_as_pictures_of_test_people"] += int(of_people[i])
+        found.append(about)
+    return Selection(rows, found)
+
+
+def select_unread(pack: Pack, use_people: bool) -> Selection:
+    """All that a pack keeps, without a look into its shards."""
+    return Selection(None, [_described(pack, one, use_people) for one in pack.index.sets])
+
+
+def _described(pack: Pack, one: dict[str, Any], use_people: bool) -> dict[str, Any]:
+    paired = use_people and one["people"]
+    return {
+        "name": one["name"],
+        "part": one["part"],
+        "pictures": one["pictures"],
+        "left_out_as_copies_of_test_pictures": one["left_out_as_copies_of_test_pictures"],
+        "left_out_as_pictures_of_test_people": one["left_out_as_pictures_of_test_people"],
+        "skipped": sum(name == one["name"] for name, _ in pack.skipped()),
+        "pairs": "pictures of one person, or mirror images" if paired else "mirror images",
+    }
+
+
+def all_fit(packs: Sequence[Pack], most: int | None) -> bool:
+    """Whether all remote shards fit so many bytes of cache; None: any do."""
+    return most is None or sum(entry.bytes for entry in _remote(packs)) <= most
+
+
+def check_two_windows(packs: Sequence[Pack], most: int, window: int) -> None:
+    """A window is read while the next one is fetched.
+
+    Raises:
+        InputError: two windows of so many shards are more than `most` bytes.
+    """
+    needed = 2 * window * max(entry.bytes for entry in _remote(packs))
+    if needed > most:
+        raise InputError(
+            f"data.cache_gb: {most / 1e9:g} holds fewer than two windows of {window} shards "
+            f"({needed / 1e9:.3g} GB); raise it, or lower data.window"
+        )
+
+
+def _remote(packs: Sequence[Pack]) -> list[ShardEntry]:
+    return [entry for pack in packs if pack.remote for entry in pack.index.shards]
+
+
+def check_left_out_alike(packs: Sequence[Pack]) -> None:
+    """Streamed shards aren't read before they are trained on: what is left out of one pack must
+    have been left out of all when they were packed.
+
+    Raises:
+        InputError: two packs have left out other people or pictures.
+    """
+    first = packs[0].held_out
+    for pack in packs[1:]:
+        alike = np.array_equal(first.people, pack.held_out.people)
+        if not alike or not np.array_equal(first.hashes, pack.held_out.hashes):
+            raise InputError(
+                f"{packs[0].place} and {pack.place} left out other test pictures, and are more "
+                "than data.cache_gb can keep to compare them; pack all of it to one pack, raise "
+                "data.cache_gb, or set data.leave_out_tests=false"
+            )

@@ -1,0 +1,310 @@
+"""Training from packs: the same as from the pictures, in memory or not, whole or streamed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_faces.data.faces import FaceRecord, FaceSet
+from ssl_faces.data.module import FaceDataModule
+from ssl_faces.data.packing import pack_sets
+from ssl_faces.data.pairs import PairBatch
+from ssl_faces.data.selection import held_out_by
+from ssl_faces.errors import InputError
+
+SIZE, COUNT, SHARD = 8, 60, 12
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ssl_faces.data.shards.SHARD_BYTES", SHARD * 3 * SIZE * SIZE)
+
+
+def pixels(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def faces(
+    name: str = "noise", numbers: range = range(COUNT), tested: tuple[str, int] | None = None
+) -> FaceSet:
+    """Picture i shows person i // 3. Some tests hold out a person and one picture."""
+    records = [FaceRecord(str(i), pixels(i), f"p{i // 3}") for i in numbers]
+    if tested is None:
+        return FaceSet(name, "all", records)
+    test = FaceSet(name, "test", [FaceRecord("test", pixels(tested[1]), tested[0])])
+    return FaceSet(
+        name, "train", records, held_out_people=frozenset({tested[0]}), test=lambda: test
+    )
+
+
+KNOWN = {pixels(i).transpose(2, 0, 1).tobytes(): i for i in range(COUNT)}
+
+
+def packed(folder: Path, *sets: FaceSet) -> Path:
+    pack_sets(sets, folder, SIZE, held_out=held_out_by(sets))
+    return folder
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """60 pictures in 5 shards."""
+    return packed(tmp_path / "pack", faces())
+
+
+def ready(packs: Path | str | None, rank: int = 0, world_size: int = 1, **kwargs: Any) -> Any:
+    place = None if packs is None else str(packs)
+    data = FaceDataModule(packs=place, **{"batch_size": 4, "size": SIZE, **kwargs})
+    data.prepare_data()
+    data.setup()
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        current_epoch=0,
+        world_size=world_size,
+        global_rank=rank,
+        num_devices=1,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+    )
+    return data
+
+
+def batches(data: FaceDataModule) -> list[PairBatch]:
+    return list(data.train_dataloader())
+
+
+def numbers(found: list[PairBatch]) -> list[tuple[int, int, bool]]:
+    """First picture, second picture, whether the second is mirrored."""
+    rows = []
+    for batch in found:
+        for first, second in batch["pairs"]:
+            upright = KNOWN.get(second.contiguous().numpy().tobytes())
+            other = KNOWN[second.flip(-1).contiguous().numpy().tobytes()] if upright is None else -1
+            number = KNOWN[first.contiguous().numpy().tobytes()]
+            rows.append((number, other if upright is None else upright, upright is None))
+    return rows
+
+
+def same(ours: list[PairBatch], theirs: list[PairBatch]) -> bool:
+    return len(ours) == len(theirs) and all(
+        torch.equal(a["pairs"], b["pairs"]) and a["seed"] == b["seed"]
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def message_of(call: Any, *args: Any, **kwargs: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*args, **kwargs)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+# The same as from the pictures -------------------------------------------------------------------
+
+
+def test_a_pack_trains_as_its_sets_do(tmp_path: Path) -> None:
+    sets = [faces("one", range(30), ("p4", 1)), faces("two", range(30, COUNT), ("p12", 50))]
+    ours = ready(packed(tmp_path / "pack", *sets))
+    theirs = ready(None, sets=sets)
+    assert sorted(ours.trained_on()) == sorted(theirs.trained_on())
+    assert len(ours.trained_on()) == COUNT - 3 - 3 - 1 - 1
+    assert ours.description == theirs.description
+    assert ours.description[0]["left_out_as_pictures_of_test_people"] == 3
+    assert ours.description[0]["left_out_as_copies_of_test_pictures"] == 1
+    assert ours.has_people
+
+
+def test_tests_of_one_pack_are_left_out_of_the_others(tmp_path: Path) -> None:
+    """Person 4 and picture 1 are in the second pack, and tested by a set of the first."""
+    one = packed(tmp_path / "one", faces("one", range(30, COUNT), ("p4", 1)))
+    two = packed(tmp_path / "two", faces("two", range(30)))
+    data = ready(f"{one},{two}")
+    keys = {key for _, key, _ in data.trained_on()}
+    assert keys == {str(i) for i in range(COUNT)} - {"1", "12", "13", "14"}
+    assert data.description[1]["left_out_as_pictures_of_test_people"] == 3
+    assert data.description[1]["left_out_as_copies_of_test_pictures"] == 1
+    kept = ready(f"{one},{two}", leave_out_tests=False)
+    assert len(kept.trained_on()) == COUNT
+    assert kept.leaves_tests_out, "the first pack has, as far as its own pictures go"
+    assert not ready(str(two), leave_out_tests=False).leaves_tests_out
+
+
+@pytest.mark.parametrize("in_memory", [True, "auto"])
+def test_where_pictures_lie_changes_nothing(pack: Path, in_memory: Any) -> None:
+    on_disk = ready(pack, in_memory=False)
+    there = ready(pack, in_memory=in_memory)
+    assert same(batches(on_disk), batches(there))
+    assert on_disk.faces.memory is None
+    assert there.faces.memory is not None
+
+
+def test_auto_is_a_quarter_of_the_free_memory(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = COUNT * 3 * SIZE * SIZE
+    for free, kept in ((4 * taken - 1, False), (4 * taken, True)):
+        monkeypatch.setattr("ssl_faces.data.module.free_memory", lambda device, free=free: free)
+        data = ready(pack)
+        data.train_dataloader()
+        assert (data.faces.memory is not None) == kept
+
+
+def test_pairs_gathered_on_the_device_are_the_same(pack: Path) -> None:
+    """The processor stands in for a GPU that holds all pictures."""
+    data, usual = ready(pack), batches(ready(pack))
+    data._on_device = data.faces.load()
+    data.augmentation = torch.nn.Identity()
+    found = batches(data)
+    assert all("pairs" not in batch for batch in found)
+    assert same([data.on_after_batch_transfer(batch, 0) for batch in found], usual)
+
+
+# An epoch ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_ranks_and_workers_together_see_each_picture_once(
+    pack: Path, world_size: int, workers: int, streamed: bool
+) -> None:
+    """60 pictures, of which 3 ranks drop the last 60 - 4 * 15."""
+    place, more = (f"file://{pack}", tight(pack)) if streamed else (str(pack), {})
+    seen: list[int] = []
+    for rank in range(world_size):
+        data = ready(place, rank, world_size, num_workers=workers, batch_size=5, **more)
+        assert data.streamed == streamed
+        seen += [first for first, _, _ in numbers(batches(data))]
+    assert sorted(seen) == list(range(COUNT))
+
+
+def tight(pack: Path) -> dict[str, Any]:
+    """Settings with which four of the five shards can be kept: windows of two."""
+    longest = max(path.stat().st_size for path in pack.glob("shard-*"))
+    return {"cache_gb": (4 * longest + 1) / 1e9, "window": 2}
+
+
+def test_streamed_pairs_are_of_one_person_in_two_levels(pack: Path, tmp_path: Path) -> None:
+    data = ready(f"file://{pack}", flip_share=0.0, batch_size=3, **tight(pack))
+    shards = {key: k for k, keys in enumerate(shard_keys(data)) for key in keys}
+    orders = []
+    for epoch in range(3):
+        data.trainer.current_epoch = epoch
+        rows = numbers(batches(data))
+        assert sorted(first for first, _, _ in rows) == list(range(COUNT))
+        assert all(first // 3 == second // 3 and first != second for first, second, _ in rows)
+        windows = [shards[str(first)] for first, _, _ in rows]
+        assert len(set(windows[: 2 * SHARD])) == 2, "two shards first"
+        orders.append([first for first, _, _ in rows])
+        kept = (tmp_path / "cache" / "fetched").glob("*.safetensors")
+        assert sum(path.stat().st_size for path in kept) <= data.cache_gb * 1e9
+    assert orders[0] != orders[1] != orders[2]
+
+
+def shard_keys(data: FaceDataModule) -> list[list[str]]:
+    found = []
+    for number in range(len(data.packs[0].index.shards)):
+        with data.packs[0].open(number) as shard:
+            found.append(shard.keys())
+    return found
+
+
+def test_a_remote_pack_that_fits_the_cache_trains_as_one_that_is_here(pack: Path) -> None:
+    here, remote = ready(pack), ready(f"file://{pack}")
+    fits = ready(f"file://{pack}", cache_gb=1.0)
+    assert not remote.streamed
+    assert not fits.streamed
+    assert same(batches(here), batches(remote))
+    assert same(batches(here), batches(fits))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_epoch_is_resumed_at_the_next_pair_with_other_workers(
+    pack: Path, streamed: bool
+) -> None:
+    place, more = (f"file://{pack}", tight(pack)) if streamed else (str(pack), {})
+    whole = batches(ready(place, num_workers=2, **more))
+    state = {"epoch": 0, "batch": 7, "order": ready(place, **more)._order()}
+    for workers in (0, 1, 2):
+        data = ready(place, num_workers=workers, **more)
+        data.load_state_dict(state)
+        assert same(batches(data), whole[7:])
+
+
+def test_packs_that_are_here_go_by_windows_when_asked(pack: Path) -> None:
+    """In the very order in which they would be streamed."""
+    streamed = batches(ready(f"file://{pack}", **tight(pack)))
+    assert same(batches(ready(pack, window=2)), streamed)
+    assert same(batches(ready(pack, window=2, in_memory=False)), streamed)
+    assert not same(batches(ready(pack)), streamed)
+
+
+def test_loader_processes_of_one_that_has_fetched(pack: Path) -> None:
+    """Its threads stay behind when they are forked."""
+    data = ready(f"file://{pack}", **tight(pack))
+    alone = batches(data)
+    data.num_workers = 2
+    assert same(batches(data), alone)
+
+
+def test_another_window_is_another_order_and_not_resumed(pack: Path) -> None:
+    more = tight(pack)
+    state = {"epoch": 0, "batch": 7, "order": ready(f"file://{pack}", **more)._order()}
+    data = ready(f"file://{pack}")
+    assert "window 2 (now None)" in message_of(data.load_state_dict, state)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_sample(pack: Path, streamed: bool) -> None:
+    place, more = (f"file://{pack}", tight(pack)) if streamed else (str(pack), {})
+    sample = ready(place, **more).sample(6)["pairs"]
+    found = numbers([{"pairs": (255 * sample).round().to(torch.uint8)}])
+    assert len({first for first, _, _ in found}) == 6
+    assert all(first // 3 == second // 3 for first, second, _ in found)
+
+
+# Bad input --------------------------------------------------------------------------------------
+
+
+def test_settings_that_can_not_be(pack: Path, tmp_path: Path) -> None:
+    assert "data.packs and data.root" in message_of(ready, pack, root=tmp_path)
+    assert "data.window: 0" in message_of(ready, pack, window=0)
+    assert "data.cache_gb: 0;" in message_of(ready, pack, cache_gb=0.0)
+    text = message_of(ready, pack, size=16)
+    assert f"{pack}: a pack of 8 px, and data.size is 16; set data.size=8" in text
+    assert "no such folder" in message_of(ready, tmp_path / "none")
+    text = message_of(ready, f"file://{pack}", cache_gb=1e-5, window=2)
+    assert "data.cache_gb: 1e-05 holds fewer than two windows of 2 shards" in text
+    data = ready(f"file://{pack}", in_memory=True, **tight(pack))
+    assert "set data.in_memory=false" in message_of(data.train_dataloader)
+
+
+def test_streamed_packs_with_other_tests_are_refused(tmp_path: Path) -> None:
+    one = packed(tmp_path / "one", faces("one", range(30), ("p4", 1)))
+    two = packed(tmp_path / "two", faces("two", range(30, COUNT)))
+    longest = max(path.stat().st_size for path in tmp_path.glob("*/shard-*"))
+    more = {"cache_gb": (2 * longest + 1) / 1e9, "window": 1}
+    places = f"file://{one},file://{two}"
+    assert "left out other test pictures" in message_of(ready, places, **more)
+    ready(places, leave_out_tests=False, **more)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_shard_that_goes_missing_in_training(pack: Path, workers: int) -> None:
+    """Told in one sentence, from a loader's process too."""
+    data = ready(f"file://{pack}", num_workers=workers, **tight(pack))
+    loader = iter(data.train_dataloader())
+    for path in pack.glob("shard-*"):
+        path.unlink()
+    text = message_of(lambda: list(loader))
+    assert "safetensors: not there" in text
+
+
+def test_a_checksum_that_is_wrong_stops_the_run_before_it_begins(pack: Path) -> None:
+    path = sorted(pack.glob("shard-*"))[2]
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert f"{path}: its SHA-256 is not the index's" in message_of(ready, pack)

@@ -1,0 +1,119 @@
+"""`ssl-faces pack`, and a run that trains from what it made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_faces.cli import main
+from tests.training.conftest import settings
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Two pictures of each of six people, and a broken one."""
+    draw = np.random.default_rng(0)
+    for person in range(6):
+        for n in range(2):
+            path = tmp_path / "album" / f"p{person}" / f"{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    (tmp_path / "album" / "p0" / "broken.png").write_text("no picture")
+    return tmp_path / "album"
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+    """What the command printed; of a refused one the error, in one line."""
+    assert main(["pack", *map(str, arguments)]) == code
+    out, err = capsys.readouterr()
+    if code:
+        (line,) = [x for x in err.splitlines() if x.startswith("ssl-faces: error:")]
+        return line
+    return out
+
+
+def test_packing_adding_and_verifying(
+    album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "pack"
+    text = told(capsys, album, "--out", out, "--size", 32)
+    assert f"{out}: 12 pictures to train on, 12 of them new" in text
+    assert f"skipped 1 pictures that can't be used; {out / 'index.json'} lists them" in text
+    (album / "p1" / "1.png").unlink()
+    Image.new("RGB", (40, 40)).save(album / "p1" / "2.png")
+    text = told(capsys, album, "--out", out)  # the size is the pack's
+    assert "12 pictures to train on, 1 of them new" in text
+    assert "gone, not trained on any more: p1/1.png" in text
+    assert "their pixels stay in the shards" in text
+    assert "2 shards are whole, with 12 pictures" in told(capsys, "--verify", out)
+    shard = out / "shard-00000.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    text = told(capsys, "--verify", out, code=2)
+    assert f"{shard}: its SHA-256 is not the index's" in text
+
+
+def test_people_from_folders(
+    album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, album, "--out", tmp_path / "plain")
+    told(capsys, album, "--out", tmp_path / "people", "--people-from-folders")
+    known = [
+        json.loads((tmp_path / name / "index.json").read_text())["sets"][0]["people"]
+        for name in ("plain", "people")
+    ]
+    assert known == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give a SOURCE folder and --out PACK, or --verify PACK"),
+        (["{album}"], "give a SOURCE folder and --out PACK"),
+        (["{album}", "--verify", "{out}"], "--verify takes no SOURCE"),
+        (["{none}", "--out", "{out}"], "none does not exist"),
+        (["{album}", "--out", "{out}", "--size", "2"], "--size 2: give a side from 8 to 1024"),
+        (["{album}", "--out", "{out}", "--workers", "0"], "--workers 0: give at least 1"),
+        (["{album}", "--out", "{album}/p0/0.png"], "can't be written"),
+        (["--verify", "{none}"], "no such folder"),
+        (["--verify", "s3://bucket/pack"], "give a folder on this machine"),
+        (["{album}", "--out", "s3://bucket/pack"], "copy a pack to an object store when it is"),
+    ],
+)
+def test_bad_input(
+    arguments: list[str],
+    said: str,
+    album: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"album": album, "out": tmp_path / "pack", "none": tmp_path / "none"}
+    text = told(capsys, *(one.format(**places) for one in arguments), code=2)
+    assert said in text
+    assert not (tmp_path / "pack").exists()
+
+
+def test_a_run_from_a_pack(album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its encoder's card says what it was trained on."""
+    told(capsys, album, "--out", tmp_path / "pack", "--size", 32, "--people-from-folders")
+    arguments = settings("motion", album, tmp_path / "run", "--data.packs", str(tmp_path / "pack"))
+    at = arguments.index("--data.root")
+    del arguments[at : at + 2]
+    arguments[arguments.index("--trainer.max_steps") + 1] = "1"
+    assert main(arguments) == 0
+    card = json.loads((tmp_path / "run" / "encoder" / "card.json").read_text())
+    (about,) = card["data"]
+    assert about["name"] == "album"
+    assert about["pictures"] == 12
+    assert about["skipped"] == 1
+    assert card["uses_identity_labels"] is True
+    assert "broken.png" in (tmp_path / "run" / "skipped.csv").read_text()

@@ -1,0 +1,377 @@
+"""Opened packs: broken ones are told in one sentence, remote ones are fetched, kept and let go."""
+
+from __future__ import annotations
+
+import errno
+import json
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssl_faces.data.faces import FaceRecord, FaceSet
+from ssl_faces.data.fetching import _WriteError
+from ssl_faces.data.packing import pack_sets
+from ssl_faces.data.packs import HeldOut, Pack
+from ssl_faces.data.shards import Columns, Shard, number_of, write_shard
+from ssl_faces.data.stored_faces import StoredFaces
+from ssl_faces.errors import InputError
+
+SIZE = 8
+COUNT = 60
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ssl_faces.data.shards.SHARD_BYTES", 12 * 3 * SIZE * SIZE)
+
+
+def pixels(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def faces() -> FaceSet:
+    records = [FaceRecord(str(i), pixels(i), f"p{i // 3}") for i in range(COUNT)]
+    return FaceSet("noise", "all", records)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A pack of 60 noise pictures in 5 shards, not known as verified."""
+    pack_sets([faces()], tmp_path / "made", SIZE)
+    shutil.copytree(tmp_path / "made", tmp_path / "pack")
+    return tmp_path / "pack"
+
+
+def message_of(call: Any, *args: object) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*args)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+
+def by_number(pack: Pack) -> list[np.ndarray]:
+    """Every stored picture, from safetensors' own reader and the keys."""
+    found = []
+    for entry in pack.index.shards:
+        columns = safetensors.numpy.load_file(pack.folder / entry.file)
+        text, ends = columns["keys"].tobytes().decode(), columns["key_ends"].tolist()
+        for begin, end in zip([0, *ends[:-1]], ends, strict=True):
+            found.append(pixels(int(text[begin:end])).transpose(2, 0, 1))
+    return found
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_pictures_are_read_by_number(folder: Path, loaded: bool) -> None:
+    stored = StoredFaces([Pack(folder), Pack(folder)])
+    if loaded:
+        memory = stored.load()
+        assert memory.shape == (2 * COUNT, 3, SIZE, SIZE)
+    expected = 2 * by_number(Pack(folder))
+    numbers = np.random.default_rng(0).permutation(2 * COUNT)[:50]
+    out = np.zeros((70, 3 * SIZE * SIZE), np.uint8)
+    places = np.random.default_rng(1).permutation(70)[:50]
+    stored.read(numbers, out, places)
+    for number, place in zip(numbers, places, strict=True):
+        np.testing.assert_array_equal(out[place].reshape(3, SIZE, SIZE), expected[number])
+    assert not out[np.setdiff1d(np.arange(70), places)].any()
+
+
+def test_only_kept_pictures_are_listed(folder: Path) -> None:
+    pack = Pack(folder)
+    stored = StoredFaces([pack])
+    numbers, people = stored.listed(np.array([3, 1]))
+    starts = np.cumsum([0, *(entry.pictures for entry in pack.index.shards)])
+    assert numbers.tolist() == [*range(starts[3], starts[4]), *range(starts[1], starts[2])]
+    for number, person in zip(numbers, people, strict=True):
+        shown = by_number(pack)[number]
+        mine = [i for i in range(COUNT) if number_of(f"p{i // 3}") == person]
+        assert any(np.array_equal(pixels(i).transpose(2, 0, 1), shown) for i in mine)
+    kept = [np.array([0, 2])] * len(pack.index.shards)
+    fewer = StoredFaces([pack], [kept], people=False)
+    assert fewer.counts.tolist() == [2] * len(pack.index.shards)
+    numbers, people = fewer.listed(np.array([1]))
+    assert numbers.tolist() == [starts[1], starts[1] + 2]
+    assert people.tolist() == [-1, -1]
+
+
+def test_a_copy_for_another_process_reads_the_same(remote: str, folder: Path) -> None:
+    """As loader processes get it where they are spawned."""
+    for place in (str(folder), remote):
+        stored = StoredFaces([Pack(place)])
+        outs = []
+        for faces in (stored, pickle.loads(pickle.dumps(stored))):
+            outs.append(np.zeros((COUNT, 3 * SIZE * SIZE), np.uint8))
+            faces.read(np.arange(COUNT), outs[-1], np.arange(COUNT))
+        np.testing.assert_array_equal(*outs)
+        assert outs[0].any()
+
+
+def test_more_shards_than_may_be_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssl_faces.data.stored_faces._OPEN", 2)
+    stored = StoredFaces([Pack(folder)])
+    out = np.empty((COUNT, 3 * SIZE * SIZE), np.uint8)
+    for order in (np.arange(COUNT), np.random.default_rng(0).permutation(COUNT)):
+        stored.read(order, out, order)
+        assert len(stored._open) <= 2
+    for row, picture in zip(out, by_number(Pack(folder)), strict=True):
+        np.testing.assert_array_equal(row, picture.ravel())
+
+
+# Held out ---------------------------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.binary(min_size=1, max_size=1), max_size=8),
+    st.lists(st.binary(min_size=1, max_size=1), max_size=8),
+)
+def test_copies_are_those_with_a_test_pictures_hash(ours: list[bytes], tested: list[bytes]) -> None:
+    """Hashes with zeros at their ends, which text comparisons take for ends, among them."""
+    mine, theirs = ([b * 16 + b"\0" * 16 for b in given] for given in (ours, tested))
+    held_out = HeldOut.of([], theirs[:4]) | HeldOut.of([], theirs[4:])
+    found = held_out.copies(np.frombuffer(b"".join(mine), np.uint8).reshape(-1, 32))
+    assert found.tolist() == [one in theirs for one in mine]
+
+
+def test_what_covers_what() -> None:
+    one, two = HeldOut.of([1, 2], [b"a" * 32]), HeldOut.of([2], [])
+    assert one.covers(two)
+    assert one.covers(HeldOut.of())
+    assert (one | two).covers(one)
+    assert not two.covers(one)
+    assert not two.covers(HeldOut.of([], [b"b" * 32]))
+    assert not one.covers(HeldOut.of([], [b"a" * 32, b"b" * 32]))
+
+
+# Broken packs -----------------------------------------------------------------------------------
+
+
+def first(folder: Path) -> Path:
+    return folder / Pack(folder).index.shards[0].file
+
+
+def test_a_missing_shard(folder: Path) -> None:
+    path = first(folder)
+    path.unlink()
+    text = message_of(Pack, folder)
+    assert text.startswith(f"{path}: this shard of the pack is missing; ")
+    assert "copy it again" in text
+
+
+def test_a_truncated_shard(folder: Path) -> None:
+    path = first(folder)
+    path.write_bytes(path.read_bytes()[:-100])
+    text = message_of(Pack, folder)
+    assert text.startswith(f"{path}: has {path.stat().st_size:,} bytes, and ")
+    assert "copy it again" in text
+
+
+def test_a_shard_with_a_wrong_checksum_is_told_at_first_use_only(folder: Path) -> None:
+    path = first(folder)
+    assert Pack(folder).verify() == 5
+    assert Pack(folder).verify() == 0, "verified once"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    text = message_of(Pack(folder).verify)
+    assert text.startswith(f"{path}: its SHA-256 is not the index's")
+    assert message_of(Pack(folder).verify, True) == text
+
+
+@pytest.mark.parametrize("kind", ["none", "half", "list", "format", "outside", "tests", "no tests"])
+def test_a_broken_index(folder: Path, kind: str) -> None:
+    index, tests = folder / "index.json", folder / "tests.safetensors"
+    about = json.loads(index.read_text())
+    said = "a broken index"
+    if kind == "none":
+        index.unlink()
+        said = "run the same `ssl-faces pack` again: it goes on"
+    elif kind == "half":
+        index.write_bytes(index.read_bytes()[:100])
+    elif kind == "list":
+        index.write_text("[]")
+    elif kind == "format":
+        index.write_text(json.dumps({**about, "format": 99}))
+        said = "a pack of format 99"
+    elif kind == "outside":
+        about["shards"][0]["file"] = "../../other"
+        index.write_text(json.dumps(about))
+        said = "no name of a shard"
+    elif kind == "tests":
+        tests.write_bytes(b"short")
+        said = "a broken list of test pictures"
+    else:
+        tests.unlink()
+        said = "no whole pack"
+    assert said in message_of(Pack, folder)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    assert "no such folder" in message_of(Pack, tmp_path / "none")
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.marker,))
+
+
+@pytest.mark.parametrize("kind", ["pickled", "empty", "short", "shape", "kind", "offsets", "text"])
+def test_a_file_that_is_no_shard(tmp_path: Path, kind: str) -> None:
+    path, marker = tmp_path / "shard", tmp_path / "ran"
+    columns = Columns(
+        np.zeros(2), np.zeros(2), np.zeros(2), np.zeros((2, 32), np.uint8), ["a", "b"]
+    )
+    write_shard(path, np.zeros((2, 3, 4, 4), np.uint8), columns, {})
+    with Shard(path) as shard:
+        assert shard.keys() == ["a", "b"]
+    data = path.read_bytes()
+    if kind == "pickled":
+        path.write_bytes(pickle.dumps(Touch(marker)))
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "short":
+        path.write_bytes(data[:-1])
+    elif kind == "shape":
+        path.write_bytes(data.replace(b"[2,3,4,4]", b"[2,4,3,4]"))
+    elif kind == "kind":
+        path.write_bytes(data.replace(b'"U8","shape":[2,3,4,4]', b'"I8","shape":[2,3,4,4]'))
+    elif kind == "offsets":
+        path.write_bytes(data.replace(b"[2,3,4,4]", b"[9,3,4,4]"))
+    else:
+        path.write_bytes((2**40).to_bytes(8, "little") + b"text")
+    text = message_of(Shard, path)
+    assert text.startswith(f"{path}: a broken shard")
+    assert not marker.exists()
+
+
+# Remote packs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def remote(folder: Path) -> Iterator[str]:
+    """The pack in fsspec's store in memory."""
+    files = fsspec.filesystem("memory")
+    for path in folder.iterdir():
+        files.pipe(f"/bucket/pack/{path.name}", path.read_bytes())
+    yield "memory://bucket/pack"
+    files.store.clear()
+
+
+def kept(cache: Path) -> list[Path]:
+    return sorted((cache / "fetched").glob("*.safetensors"))
+
+
+def test_shards_are_fetched_when_asked_for(remote: str, folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "fetching"
+    pack = Pack(remote, cache)
+    assert pack.index == Pack(folder).index
+    assert not kept(cache)
+    for number, entry in enumerate(pack.index.shards):
+        assert pack.path(number).read_bytes() == (folder / entry.file).read_bytes()
+        assert len(kept(cache)) == number + 1
+    fsspec.filesystem("memory").rm(f"/bucket/pack/{pack.index.shards[0].file}")
+    Pack(remote, cache).path(0)  # it is here already
+
+
+def test_shards_are_fetched_ahead(remote: str, tmp_path: Path) -> None:
+    pack = Pack(remote, tmp_path / "fetching")
+    assert pack.remote is not None
+    pack.remote.ahead(pack.index.shards[:3])
+    for number in range(3):
+        pack.path(number)
+    assert len(kept(tmp_path / "fetching")) == 3
+    pack.fetch()
+    assert len(kept(tmp_path / "fetching")) == 5
+
+
+def test_the_cache_is_bounded_and_lets_go_of_what_was_not_used_for_longest(
+    remote: str, tmp_path: Path
+) -> None:
+    cache = tmp_path / "fetching"
+    most = 3 * max(entry.bytes for entry in Pack(remote).index.shards)
+    pack = Pack(remote, cache, most)
+    for number in (0, 1, 2, 0, 3):
+        with pack.open(number) as shard:
+            assert shard.pictures == pack.index.shards[number].pictures
+        assert sum(path.stat().st_size for path in kept(cache)) <= most
+    names = {path.stem for path in kept(cache)}
+    assert names == {pack.index.shards[number].sha256 for number in (0, 2, 3)}
+
+
+@pytest.mark.parametrize("kind", ["wrong", "missing", "no pack", "no protocol"])
+def test_remote_packs_that_can_not_be_used(remote: str, tmp_path: Path, kind: str) -> None:
+    files = fsspec.filesystem("memory")
+    shard = f"/bucket/pack/{Pack(remote).index.shards[0].file}"
+    said = "SHA-256 is not the index's"
+    if kind == "wrong":
+        files.pipe(shard, files.cat(shard)[:-1] + b"?")
+    elif kind == "missing":
+        files.rm(shard)
+        said = "not there"
+    elif kind == "no pack":
+        files.rm("/bucket/pack/index.json")
+        said = "index.json: not there"
+    else:
+        remote = "nowhere://bucket/pack"
+        said = "no address that fsspec can open"
+    text = message_of(lambda: Pack(remote, tmp_path / "fetching").path(0))
+    assert said in text
+    assert remote in text
+    assert not list((tmp_path / "fetching").rglob("*.part.*"))
+    assert not kept(tmp_path / "fetching")
+
+
+def test_a_connection_that_fails_is_tried_again(
+    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssl_faces.data.fetching.time.sleep", lambda seconds: None)
+    opened = fsspec.open
+    failures = [2]
+
+    def unreliable(url: str, mode: str) -> Any:
+        if failures[0]:
+            failures[0] -= 1
+            raise ConnectionError("reset")
+        return opened(url, mode)
+
+    monkeypatch.setattr(fsspec, "open", unreliable)
+    pack = Pack(remote, tmp_path / "fetching")
+    failures[0] = 3
+    text = message_of(pack.path, 0)
+    assert "can't be fetched (ConnectionError: reset)" in text
+
+
+def test_a_full_disk_while_fetching(
+    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = Pack(remote, tmp_path / "fetching")
+
+    def full(out: Any, piece: bytes) -> None:
+        raise _WriteError(OSError(errno.ENOSPC, "No space left on device"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ssl_faces.data.fetching._write", full)
+        text = message_of(pack.path, 0)
+    assert "the disk is full" in text
+    assert "lower data.cache_gb" in text
+    assert not list((tmp_path / "fetching" / "fetched").glob(".part.*"))
+    pack.path(0)
