@@ -59,7 +59,6 @@ def measure(arguments: argparse.Namespace) -> Result:
             "size": arguments.size,
             "batches": arguments.batches,
             "pairs a batch": arguments.batch_size,
-            "data.in_memory": False,
         },
     )
     peaks: list[int] = []
@@ -108,7 +107,6 @@ def draw(place: str, size: int, batch_size: int, batches: int) -> None:
         packs=place,
         size=size,
         batch_size=batch_size,
-        in_memory=False,
         cache=Path(place).parent / "cache",
     )
     data.prepare_data()

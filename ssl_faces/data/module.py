@@ -71,8 +71,9 @@ class FaceDataModule(pl.LightningDataModule):
         window: shards of such a window, of which the cache must hold two; by default 32. Given, it
             serves packs that are here too: memory then doesn't grow with the number of pictures.
         in_memory: keep all pictures in memory: the GPU's where one is trained on (pairs are then
-            gathered there), else this machine's. `auto`: where they take less than a quarter of
-            what is free. What is drawn doesn't depend on it.
+            gathered there), else this machine's. `auto`: a GPU's, where they take less than a
+            quarter of what is free; packs on disk are read about as fast as from a CPU's memory,
+            which then doesn't grow with them. What is drawn doesn't depend on it.
     """
 
     def __init__(
@@ -273,9 +274,7 @@ class FaceDataModule(pl.LightningDataModule):
                 "raise data.cache_gb, or set data.in_memory=false"
             )
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        # Each process of this machine has a copy of its own.
-        copies = self.trainer.num_devices if self.trainer and device.type == "cpu" else 1
-        if self.in_memory == "auto" and 4 * copies * self.faces.nbytes > free_memory(device):
+        if self.in_memory == "auto" and not self._much_room(device):
             return
         try:
             memory = self.faces.load(device)
@@ -286,6 +285,10 @@ class FaceDataModule(pl.LightningDataModule):
             ) from error
         if device.type != "cpu":
             self._on_device = memory
+
+    def _much_room(self, device: torch.device) -> bool:
+        assert self.faces is not None
+        return device.type != "cpu" and 4 * self.faces.nbytes < free_memory(device)
 
     def on_after_batch_transfer(self, batch: PairBatch, dataloader_idx: int) -> PairBatch:
         # Augmentation and the step's own noise follow from the batch's seed alone, so that a

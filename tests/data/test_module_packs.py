@@ -133,22 +133,25 @@ def test_tests_of_one_pack_are_left_out_of_the_others(tmp_path: Path) -> None:
     assert not ready(str(two), leave_out_tests=False).leaves_tests_out
 
 
-@pytest.mark.parametrize("in_memory", [True, "auto"])
-def test_where_pictures_lie_changes_nothing(pack: Path, in_memory: Any) -> None:
+def test_where_pictures_lie_changes_nothing(pack: Path) -> None:
     on_disk = ready(pack, in_memory=False)
-    there = ready(pack, in_memory=in_memory)
+    there = ready(pack, in_memory=True)
     assert same(batches(on_disk), batches(there))
     assert on_disk.faces.memory is None
     assert there.faces.memory is not None
 
 
-def test_auto_is_a_quarter_of_the_free_memory(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_a_quarter_of_a_gpus_free_memory(
+    pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = ready(pack)
+    data.train_dataloader()
+    assert data.faces.memory is None, "on a CPU pictures are read from disk"
     taken = COUNT * 3 * SIZE * SIZE
-    for free, kept in ((4 * taken - 1, False), (4 * taken, True)):
+    for free, kept in ((4 * taken, False), (4 * taken + 1, True)):
         monkeypatch.setattr("ssl_faces.data.module.free_memory", lambda device, free=free: free)
-        data = ready(pack)
-        data.train_dataloader()
-        assert (data.faces.memory is not None) == kept
+        assert data._much_room(torch.device("cuda")) == kept
+        assert not data._much_room(torch.device("cpu"))
 
 
 def test_pairs_gathered_on_the_device_are_the_same(pack: Path) -> None:
