@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -59,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    from ssl_faces.launch import is_first_on_node
+
+    if is_first_on_node():
         print(f"ssl-faces: error: {message}", file=sys.stderr)
     return 2
 
