@@ -33,11 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if arguments else 2
     try:
         if arguments[0] == "bench":
-            from ssl_faces.bench.cli import run
+            from ssl_faces.bench.cli import run as bench
+
+            bench(arguments[1:])
         else:
             from ssl_faces.training import run
 
-        run(arguments)
+            run(arguments)
     except InputError as error:
         return _fail(str(error))
     except OSError as error:

@@ -37,7 +37,7 @@ CHECKPOINT = "checkpoints/last.ckpt"
 
 # Of DistributedDataParallel, where nothing else is asked for: gradients live in the buckets that
 # are sent, which spares their copy. More choices: `ssl-faces bench scale`.
-DDP = {"gradient_as_bucket_view": True}
+DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
 
 
 class _Parser(LightningArgumentParser):
