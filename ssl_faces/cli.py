@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ Pretrain an encoder on unlabelled faces.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
+    started = time.perf_counter()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         # Without importing Lightning, which takes seconds.
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             from ssl_faces.training import run
 
-            run(arguments)
+            run(arguments, started)
     except InputError as error:
         return _fail(str(error))
     except OSError as error:

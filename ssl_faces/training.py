@@ -25,6 +25,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.strategies import DDPStrategy
 
 from ssl_faces.callbacks.export import EncoderExport
+from ssl_faces.callbacks.first_step import FirstStep, StartClock
 from ssl_faces.callbacks.panels import PanelWriter
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.errors import InputError
@@ -64,6 +65,8 @@ class _SaveConfig(SaveConfigCallback):
 class FaceCLI(LightningCLI):
     """`fit` with `--out DIR`: where checkpoints, panels, logs and the encoder go."""
 
+    clock: StartClock
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--out", type=Path, default=Path("runs/run"), help="the run's folder (one a run)"
@@ -84,6 +87,7 @@ class FaceCLI(LightningCLI):
             read_checkpoint(path)
 
     def before_instantiate_classes(self) -> None:
+        self.clock.mark("settings")
         settings = self.config[self.config.subcommand]
         if self.launch is not None:
             trainer = settings.trainer
@@ -106,6 +110,7 @@ class FaceCLI(LightningCLI):
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        self.clock.mark("networks")
         settings = self.config_init[self.config_init.subcommand]
         if settings.trainer.logger is None:
             kwargs["logger"] = default_loggers(settings.out)
@@ -113,6 +118,7 @@ class FaceCLI(LightningCLI):
         # Not in `config`, which is kept: the run may go on under another launcher.
         kwargs |= devices_and_strategy(settings.trainer, self.launch)
         self.trainer_defaults["callbacks"] = [
+            FirstStep(self.clock),
             LearningRateMonitor(),
             PanelWriter(settings.out, settings.panels_every),
             EncoderExport(settings.out),
@@ -132,6 +138,7 @@ class FaceCLI(LightningCLI):
         path = self.config_init[self.config_init.subcommand].get("ckpt_path")
         if path is not None:
             read_checkpoint(path, self.model.name)
+        self.clock.mark("trainer")
 
 
 def devices_and_strategy(settings: Any, launch: Launch | None) -> dict[str, Any]:
@@ -205,12 +212,17 @@ def _no_tip(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: Sequence[str], started: float) -> None:
     """Run `ssl-faces` with these arguments.
+
+    Args:
+        started: `time.perf_counter()` when the command began.
 
     Raises:
         InputError: bad input.
     """
+    FaceCLI.clock = StartClock(started)
+    FaceCLI.clock.mark("imports")
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=f".*{message}")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_tip)
