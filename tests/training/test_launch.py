@@ -232,3 +232,47 @@ def test_many_devices_get_the_strategy_that_was_measured(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(InputError, match="each of which sees 1 GPU"):
         devices_and_strategy(Settings("auto", "auto"), Launch("Slurm", 4, 1))
+
+
+SCRIPTS = sorted(p for p in (ROOT / "configs/launch").iterdir() if p.suffix in (".sh", ".sbatch"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_each_is_told_in_three_lines(script: Path) -> None:
+    lines = script.read_text().splitlines()
+    about = [x for x in lines if x.startswith("# ")]
+    assert len(about) == 3
+    assert script.name in " ".join(about)
+
+
+@pytest.mark.parametrize(("script", "nodes"), [("slurm.sbatch", 1), ("slurm_nodes.sbatch", 8)])
+def test_slurms_scripts(script: str, nodes: int, tmp_path: Path) -> None:
+    """One task for each GPU, and `srun` gets the run's command with the words that were given."""
+    path = ROOT / "configs/launch" / script
+    asked = dict(
+        line.removeprefix("#SBATCH --").split("=")
+        for line in path.read_text().splitlines()
+        if line.startswith("#SBATCH --") and "=" in line
+    )
+    assert int(asked["nodes"]) == nodes
+    assert asked["ntasks-per-node"] == asked["gpus-per-node"] == "8"
+    tasks = {"SLURM_NTASKS": str(8 * nodes), "SLURM_NTASKS_PER_NODE": asked["ntasks-per-node"]}
+    given = {**tasks, "SLURM_NNODES": asked["nodes"], "SLURM_JOB_NAME": asked["job-name"]}
+    assert find_launch(given) == Launch("Slurm", 8, nodes)
+
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(path), "-c", "a.yaml", "--out", "runs/with space"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_CPUS_PER_TASK": "8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = done.stdout.splitlines()
+    command = words[words.index("ssl-faces") :]
+    assert command == [
+        *("ssl-faces", "fit", "--ckpt_path", "last"),
+        *("-c", "a.yaml", "--out", "runs/with space"),
+    ]
