@@ -61,7 +61,7 @@ def in_another_process() -> NoReturn:
     ],
 )
 def test_what_ran_out_of_memory(run_out: Callable[[], NoReturn], said: str) -> None:
-    with pytest.raises(Exception, match="(?i)alloc") as caught:
+    with pytest.raises(Exception, match=r"(?i)alloc") as caught:
         run_out()
     assert out_of_memory(caught.value) == said
     caused = ValueError("while training")
