@@ -118,13 +118,17 @@ def test_a_step_of_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_the_gain_of_two_is_of_the_same_rounds() -> None:
+    def took(*walls: float) -> list[scale.Took]:
+        return [scale.Took(wall, 0.5 * wall) for wall in walls]
+
     seconds = {
-        "matrix products": {"one": [1.0, 2.0, 4.0], "two": [1.0, 2.0, 8.0]},
-        "step": {"one": [2.0, 2.0, 2.0], "two": [4.0, 2.5, 2.0]},
+        "matrix products": {"one": took(1, 2, 4), "two": took(1, 2, 8)},
+        "step": {"one": took(2, 2, 2), "two": [scale.Took(w, 2.0) for w in (4.0, 2.5, 2.0)]},
     }
     products, step = scale._rows(seconds, "32", pictures=8)
-    assert products["gain of two, times"] == 2.0
+    assert products["gain of two, times"] == products["by CPU time, times"] == 2.0
     assert step["gain of two, times"] == pytest.approx(2 * 2 / 2.5)
+    assert step["by CPU time, times"] == 1.0
     assert step["one process pictures/s"] == 4
     assert step["two processes pictures/s"] == pytest.approx(16 / 2.5)
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -123,9 +123,9 @@ def _serve(rank: int, store: str, settings: dict[str, Any], pipe: Connection) ->
                     candidates[told] = _matmul(precision)
                 else:
                     candidates[told] = _step(settings, precision, ddp)
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             candidates[told]()
-            pipe.send(time.perf_counter() - started)
+            pipe.send((time.perf_counter() - started, time.process_time() - used))
         dist.destroy_process_group()
     except BaseException:
         pipe.send(traceback.format_exc())
@@ -158,8 +158,15 @@ def _processes(settings: dict[str, Any]) -> Iterator[list[Connection]]:
                 process.kill()
 
 
-def _ask(pipes: list[Connection], told: tuple[str, str, str | None]) -> float:
-    """Seconds until all of these processes have done it, by the slowest one's clock."""
+class Took(NamedTuple):
+    """Seconds of a call: by the slowest process's clock, and the most CPU time of a process."""
+
+    wall: float
+    cpu: float
+
+
+def _ask(pipes: list[Connection], told: tuple[str, str, str | None]) -> Took:
+    """Have these processes do it, all at once."""
     for pipe in pipes:
         pipe.send(told)
     found = []
@@ -168,7 +175,7 @@ def _ask(pipes: list[Connection], told: tuple[str, str, str | None]) -> float:
         if isinstance(answer, str):
             raise RuntimeError(f"a process failed:\n{answer}")
         found.append(answer)
-    return max(found)
+    return Took(*(max(values) for values in zip(*found, strict=True)))
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -199,7 +206,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     )
 
 
-Seconds = dict[str, dict[str, list[float]]]
+Seconds = dict[str, dict[str, list[Took]]]
 
 
 def _rounds(pipes: list[Connection], precision: str, rounds: int) -> Seconds:
@@ -228,12 +235,14 @@ def _rows(seconds: Seconds, precision: str, pictures: int) -> list[dict[str, Val
     """The table of one precision; a row's gain is the median over rounds of their ratios."""
     rows: list[dict[str, Value]] = []
     for name, of in seconds.items():
-        gain = median(PROCESSES * a / b for a, b in zip(of["one"], of["two"], strict=True))
+        pairs = list(zip(of["one"], of["two"], strict=True))
         row: dict[str, Value] = {"what": name, "precision": precision}
         if name.startswith("step"):
-            row["one process pictures/s"] = pictures / median(of["one"])
-            row["two processes pictures/s"] = PROCESSES * pictures / median(of["two"])
-        row["gain of two, times"] = gain
+            one, two = (median(took.wall for took in of[who]) for who in ("one", "two"))
+            row["one process pictures/s"] = pictures / one
+            row["two processes pictures/s"] = PROCESSES * pictures / two
+        row["gain of two, times"] = median(PROCESSES * a.wall / b.wall for a, b in pairs)
+        row["by CPU time, times"] = median(PROCESSES * a.cpu / b.cpu for a, b in pairs)
         rows.append(row)
     return rows
 
@@ -243,7 +252,9 @@ def _notes() -> list[str]:
         "",
         "One thread a process. 'Two' are done when the slower one is. The matrix products show "
         "what the machine's cores give two processes that share nothing; 'no exchange' what they "
-        "give two training runs that know nothing of each other.",
+        "give two training runs that know nothing of each other. 'By CPU time' is the gain where "
+        "each process had a core to itself: what other programs take doesn't count, nor does "
+        "waiting.",
     ]
     siblings = Path("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")
     if siblings.exists():
