@@ -35,6 +35,16 @@ GRID = tuple(float(f"{10 ** (1 - 6 * k / (VALUES - 1)):.4g}") for k in range(VAL
 """L2 values from 10 to 1e-5."""
 
 
+MOST_STEPS = 2000
+"""Where scikit-learn's solver is stopped."""
+
+
+def objective(x: Tensor, targets: Tensor, weight: Tensor, bias: Tensor, l2: float) -> float:
+    """What both minimise: mean cross-entropy + l2/2 times the squared weights."""
+    loss = torch.nn.functional.cross_entropy((x @ weight + bias).double(), targets)
+    return float(loss + l2 / 2 * weight.double().square().sum())
+
+
 def compare(
     features: Tensor, targets: Tensor, splits: int, fits: int, grid: Sequence[float] = GRID
 ) -> str:
@@ -58,7 +68,7 @@ def compare(
     picked = [grid[i] for i in np.unique(np.linspace(0, len(grid) - 1, fits).round().astype(int))]
     theirs, lines = 0.0, []
     for l2 in picked:
-        model = LogisticRegression(C=1 / ((~held_out).sum() * l2), max_iter=2000)
+        model = LogisticRegression(C=1 / ((~held_out).sum() * l2), max_iter=MOST_STEPS)
         started = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -67,9 +77,17 @@ def compare(
         theirs += seconds
         accuracy = 100 * model.score(x[held_out], y[held_out])
         own = 100 * predictors[0].validation_accuracy[l2]
+        fitted, labels = torch.from_numpy(x[~held_out]), targets[torch.from_numpy(~held_out)]
+        weight, bias = LogisticProbe().solve(fitted, labels, l2)
+        reached = objective(fitted, labels, weight, bias, l2)
+        coefficients = torch.from_numpy(model.coef_.T).float()
+        intercept = torch.from_numpy(model.intercept_).float()
+        steps = int(model.n_iter_.max())
         lines.append(
-            f"  L2 {l2:<9g} validation accuracy {own:.2f} %, scikit-learn {accuracy:.2f} % "
-            f"({seconds:.1f} s, {int(model.n_iter_.max())} steps)"
+            f"  L2 {l2:<9g} validation accuracy {own:.2f} %, scikit-learn {accuracy:.2f} %; "
+            f"objective {reached:.6f}, "
+            f"{objective(fitted, labels, coefficients, intercept, l2):.6f} "
+            f"({seconds:.1f} s, {steps} steps{', its limit' if steps >= MOST_STEPS else ''})"
         )
     whole = theirs * len(grid) * splits / len(picked)
     head = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from linear_probe.published import published, published_notes
 from linear_probe.record import RECORDS_FILE, Record, read_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.tables import BEST, Curve, Table, best_rows, curves, distinct, main_curves, tables
@@ -17,42 +17,6 @@ from ssl_faces import InputError
 
 Replicates = Mapping[tuple[str | int, ...], np.ndarray]
 """Of the bootstrap, [B], by `Record.key`."""
-
-
-class Published(NamedTuple):
-    """A figure that others report, and how they got it."""
-
-    name: str
-    values: dict[str, float]  # metric to value, in the records' unit
-    protocol: str
-
-
-_FACECYCLE = "FaceCycle (Chang et al., ICCV 2021)"
-
-PUBLISHED: dict[str, list[Published]] = {
-    "FER-2013": [
-        Published(
-            _FACECYCLE,
-            {"accuracy": 48.76},
-            "trained on VoxCeleb1 and 2; linear layer on frozen features",
-        )
-    ],
-    "YouTube keypoints": [
-        Published(
-            _FACECYCLE,
-            {"MAE yaw": 11.70, "MAE pitch": 12.76, "MAE roll": 12.94},
-            "trained on VoxCeleb1 and 2; linear regression on frozen features; other pictures",
-        )
-    ],
-    "LFW": [
-        Published(
-            _FACECYCLE,
-            {"accuracy": 73.72},
-            "trained on VoxCeleb1 and 2; frozen features; the authors' choice of pairs and crops",
-        )
-    ],
-}
-"""What others report, by data set. Their protocols differ: never the same column as ours."""
 
 
 @dataclass(frozen=True)
@@ -162,15 +126,15 @@ def _table(one: Table, markdown: bool, replicates: Replicates) -> str:
             cells.append(", ".join(map(str, row.seeds)))
         body.append([*cells, row.n])
     # In a column of their own: measured by other rules, on other data.
-    published = PUBLISHED.get(one.data_set, [])
-    if published:
+    others = published(one.data_set, one.metrics)
+    if others:
         header.append("published †")
         body = [[*cells, ""] for cells in body]
-        for theirs in published:
+        for theirs in others:
             values = ", ".join(f"{metric} {value:.2f}" for metric, value in theirs.values.items())
             body.append([theirs.name, *[""] * (len(header) - 2), values])
     notes = [*([BEST] if best else []), *one.notes]
-    notes += [f"† by another protocol, for reference: {p.protocol}" for p in published]
+    notes += published_notes(others)
     return _text(one.title, header, body, notes, markdown)
 
 

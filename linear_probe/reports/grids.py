@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from linear_probe.report import PUBLISHED, Replicates
+from linear_probe.published import published
+from linear_probe.report import Replicates
 from linear_probe.reports.cards import is_trained
 from linear_probe.reports.evidence import FEWEST, Evidence, Group, confusions, gap, groups, recalls
 from linear_probe.tables import Cell, Curve, Table, best_rows
@@ -76,11 +77,11 @@ def figures(table: Table, replicates: Replicates, number: int) -> Grid:
         n = row.records[0].n
         cells.append(GridCell(row.n, "number", n))
         rows.append(GridRow(cells, "trained" if is_trained(row.records[0]) else ""))
-    published = PUBLISHED.get(table.data_set, [])
-    if published:
+    others = published(table.data_set, table.metrics)
+    if others:
         header.append(Head("published †"))
         rows = [GridRow([*row.cells, GridCell("")], row.kind) for row in rows]
-        for theirs in published:
+        for theirs in others:
             values = ", ".join(
                 f"{metric} {value:.2f} {table.units.get(metric, '')}".strip()
                 for metric, value in theirs.values.items()

@@ -12,7 +12,8 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from linear_probe.commands import read_commands
 from linear_probe.feature_listing import find_features
-from linear_probe.report import PUBLISHED, Found, replicates_of
+from linear_probe.published import published, published_notes
+from linear_probe.report import Found, replicates_of
 from linear_probe.reports import plots
 from linear_probe.reports.cards import compared, is_trained
 from linear_probe.reports.evidence import Evidence, gather, mistakes, roc
@@ -119,10 +120,7 @@ def page(found: Sequence[Found], data: str | Path | None = None, most_maps: int 
         section.table = figures(table, replicates, number)
         bold = any("best" in cell.kind for row in section.table.rows for cell in row.cells)
         section.notes = [*([BEST] if bold else []), *table.notes, *said]
-        section.notes += [
-            f"† {theirs.name}, by another protocol, for reference: {theirs.protocol}"
-            for theirs in PUBLISHED.get(table.data_set, [])
-        ]
+        section.notes += published_notes(published(table.data_set, table.metrics))
         section.plots = [_intervals(table, metric) for metric in table.metrics]
         evidence, section.said = gather(table, found)
         section.rocs = _rocs(evidence)

@@ -14,7 +14,10 @@ from ssl_faces.networks.trunk import Layer
 def gram_matrix(features: Tensor) -> Tensor:
     """[B, C, H, W] to [B, C, C] float32: inner products of channels, divided by H·W."""
     flat = features.flatten(2)
-    return (flat @ flat.transpose(1, 2)).float() / flat.shape[-1]
+    # Divided inside the product: C x C maps are too large to pass over once more for it.
+    nothing = flat.new_zeros(1, 1, 1)
+    scale = 1 / flat.shape[-1]
+    return torch.baddbmm(nothing, flat, flat.transpose(1, 2), beta=0, alpha=scale).float()
 
 
 class GramLoss(nn.Module):

@@ -21,7 +21,7 @@ class MapNoise(nn.Module):
         super().__init__()
         self.noise_std = noise_std
         self.layers = nn.Sequential(
-            conv(channels, channels), nn.ReLU(), conv(channels, channels), nn.ReLU()
+            conv(channels, channels), nn.ReLU(True), conv(channels, channels), nn.ReLU(True)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,13 +51,13 @@ class Generator(nn.Module):
         super().__init__()
         half, fine, coarse = width // 2, 2 * trunk_width, 4 * trunk_width
         self.body = nn.Sequential(
-            conv(coarse, width), nn.ReLU(), *(ResidualBlock(width) for _ in range(blocks))
+            conv(coarse, width), nn.ReLU(True), *(ResidualBlock(width) for _ in range(blocks))
         )
         self.to_half = nn.Sequential(
-            double_size(width, half), nn.ReLU(), conv(half, half), nn.ReLU()
+            double_size(width, half), nn.ReLU(True), conv(half, half), nn.ReLU(True)
         )
         self.to_full = nn.Sequential(
-            double_size(half + fine, half), nn.ReLU(), conv(half, half), nn.ReLU()
+            double_size(half + fine, half), nn.ReLU(True), conv(half, half), nn.ReLU(True)
         )
         self.to_rgb = conv(half, 3)
         self.fine_noise = MapNoise(fine, noise_std)

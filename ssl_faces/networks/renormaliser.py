@@ -46,12 +46,12 @@ class ReNormaliser(nn.Module):
         coarse = 4 * trunk_width
         self.deidentify = FeatureNorm(coarse, code_dim)
         self.reidentify = FeatureNorm(coarse, code_dim)
-        enter: list[nn.Module] = [] if coarse == width else [conv(coarse, width), nn.ReLU()]
+        enter: list[nn.Module] = [] if coarse == width else [conv(coarse, width), nn.ReLU(True)]
         self.layers = nn.Sequential(
             *enter,
             *(ResidualBlock(width) for _ in range(blocks)),
-            *(double_size(width, half), nn.ReLU(), conv(half, half), nn.ReLU()),
-            *(double_size(half, half), nn.ReLU(), nn.Conv2d(half, 3, 1)),
+            *(double_size(width, half), nn.ReLU(True), conv(half, half), nn.ReLU(True)),
+            *(double_size(half, half), nn.ReLU(True), nn.Conv2d(half, 3, 1)),
         )
 
     def forward(self, coarse: Tensor, code: Tensor, direction: Direction) -> Tensor:

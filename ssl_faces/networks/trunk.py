@@ -80,7 +80,7 @@ class VggTrunk(nn.Module):
         for name, _, pool in _CONVS:
             if pool:
                 x = nn.functional.max_pool2d(x, 2)
-            x = nn.functional.relu(self.convs[name](x))
+            x = nn.functional.relu_(self.convs[name](x))
             if name in wanted:
                 found[wanted[name]] = x
                 if len(found) == len(wanted):

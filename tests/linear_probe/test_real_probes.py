@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from linear_probe.run import run_probes
+from linear_probe.tasks.identity import WHITENED
 
 
 @pytest.mark.slow
@@ -21,7 +22,7 @@ def test_baselines_score_as_they_do_elsewhere(
         spaces=["expression"],
         device="cpu",
     )
-    found = {(r.task, r.encoder, r.metric): r for r in records}
+    found = {(r.task, r.encoder, r.metric): r for r in records if r.probe != WHITENED}
     # Measured with scikit-learn and the L2 that is best on PublicTest.
     assert found["expression", "pixels", "accuracy"].value == pytest.approx(38.2, abs=1.5)
     assert found["expression", "pixels", "accuracy"].n == 3589

@@ -58,6 +58,15 @@ def test_published_figures_have_their_own_column_and_protocol() -> None:
     (protocol,) = [line for line in lines if "another protocol" in line]
     assert "VoxCeleb" in protocol
     assert "73.72" in table([LFW])
+
+
+def test_published_figures_are_those_of_the_tables_metrics() -> None:
+    affect = replace(ACCURACY, task="affect", data_set="AffectNet", metric="CCC valence", unit="")
+    text = table([affect])
+    assert "CCC valence 0.59" in text
+    assert "57.7" not in text
+    assert "59.30" in table([replace(ACCURACY, data_set="AffectNet")])
+    assert "published" not in table([replace(ACCURACY, metric="kNN accuracy")])
     assert "FaceCycle" not in table([RENDERED])
 
 
