@@ -27,6 +27,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.first_step import FirstStep, StartClock
 from ssl_faces.callbacks.panels import PanelWriter
+from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
@@ -118,6 +119,7 @@ class FaceCLI(LightningCLI):
         # Not in `config`, which is kept: the run may go on under another launcher.
         kwargs |= devices_and_strategy(settings.trainer, self.launch)
         self.trainer_defaults["callbacks"] = [
+            SameCheckpoint(settings.get("ckpt_path")),
             FirstStep(self.clock),
             LearningRateMonitor(),
             PanelWriter(settings.out, settings.panels_every),
