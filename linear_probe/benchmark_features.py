@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,11 @@ def _compare(
         candidates[f"{precision} extraction"] = _extraction(
             source, pictures, batch_size, device, features
         )
-    seconds = side_by_side(candidates, rounds)
+    used: dict[str, list[float]] = {name: [] for name in candidates}
+    seconds = side_by_side(
+        {name: _counting(call, used[name]) for name, call in candidates.items()}, rounds
+    )
+    used = {name: values[-rounds:] for name, values in used.items()}  # without the warm-up
     speeds = []
     for precision in sources:
         forward, extraction = f"{precision} forward", f"{precision} extraction"
@@ -119,6 +124,8 @@ def _compare(
                 "forward": len(pictures) / float(np.median(seconds[forward])),
                 "extraction": len(pictures) / float(np.median(seconds[extraction])),
                 "share": ratio(seconds, forward, extraction),
+                # What other programs take doesn't count; a GPU's time isn't the processor's.
+                "share_by_cpu_time": ratio(used, forward, extraction) if device == "cpu" else None,
             }
         )
     cosines = {}
@@ -126,6 +133,17 @@ def _compare(
         found = F.cosine_similarity(exact.double(), features["bf16"][space].double())
         cosines[space] = {"least": float(found.min()), "mean": float(found.mean())}
     return {"speeds": speeds, "cosines": cosines, "seconds": seconds}
+
+
+def _counting(call: Callable[[], object], used: list[float]) -> Callable[[], object]:
+    """`call`, which writes down the CPU seconds of each time, all threads together."""
+
+    def counted() -> None:
+        before = time.process_time()
+        call()
+        used.append(time.process_time() - before)
+
+    return counted
 
 
 def _forward(

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from ssl_faces.launch import is_first
-
 
 class StartClock:
     """Seconds of the parts of a start, in their order.
@@ -73,6 +71,6 @@ class FirstStep(pl.Callback):
 
             torch.cuda.synchronize()
         self.clock.mark("step")
-        if is_first():
+        if trainer.is_global_zero:
             # On a line of its own, not behind the progress bar's.
             print(f"\n{self.clock}", flush=True)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,19 +44,14 @@ def test_a_run_says_it_once(
     assert sum(parts) == pytest.approx(whole, abs=0.05 * (len(parts) + 1))
 
 
-def test_only_the_first_process_says_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Module:
-        class device:
-            type = "cpu"
-
-    for rank, lines in (("1", 0), ("0", 1)):
-        monkeypatch.setenv("RANK", rank)
+def test_only_the_first_process_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    module = SimpleNamespace(device=SimpleNamespace(type="cpu"))
+    for first, lines in ((False, 0), (True, 1)):
+        trainer = SimpleNamespace(is_global_zero=first)
         callback = FirstStep(StartClock(time.perf_counter()))
         for step in range(2):
-            callback.on_train_batch_start(None, Module, None, step)  # type: ignore[arg-type]
-            callback.on_train_batch_end(None, Module, None, None, step)  # type: ignore[arg-type]
+            callback.on_train_batch_start(trainer, module, None, step)  # type: ignore[arg-type]
+            callback.on_train_batch_end(trainer, module, None, None, step)  # type: ignore[arg-type]
         assert capsys.readouterr().out.count("first step after") == lines
 
 
