@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ssl_faces import InputError
+from ssl_faces.errors import out_of_memory
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,6 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in DISK_FULL:
             raise
         return _fail(f"{error.filename or 'the output'}: {write_failure(error)}")
+    except (MemoryError, RuntimeError) as error:
+        what = out_of_memory(error)
+        if what is None:
+            raise
+        return _fail(
+            f"{what}; lower --batch-size, or --max-train, or take fewer --features; what was "
+            "computed is kept, and the same command goes on"
+        )
 
 
 def _fail(message: str) -> int:

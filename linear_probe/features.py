@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from linear_probe.feature_checks import check_finite, check_shapes, not_finite
+from linear_probe.extraction import Extracted, Piece, extract
+from linear_probe.feature_checks import check_finite, not_finite
 from linear_probe.feature_files import (
     Pieces,
     Span,
@@ -33,7 +34,6 @@ from linear_probe.feature_files import (
 from linear_probe.sources import Encoder, ImageSource, Precision, Source
 from ssl_faces import InputError
 from ssl_faces.data import BadPicture, FaceSet, Skipped
-from ssl_faces.data.packing import square
 from ssl_faces.encoder import FaceEncoder
 
 __all__ = [
@@ -298,19 +298,36 @@ class FeatureCache:
         # a source's features must not depend on which others are computed with it.
         sizes = sorted({source.input_size for source in sources})
         cut = spans(len(pictures), max(_PIECE, self.batch_size))
-        faces = pictures.faces
+        pieces = [
+            Piece(span, size, lacking)
+            for span in cut
+            for size in sizes
+            if (
+                lacking := [
+                    s for s in sources if s.input_size == size and not parts[id(s)].has(span)
+                ]
+            )
+        ]
+
+        def keep(piece: Piece, found: Extracted) -> None:
+            for source, values in zip(piece.sources, found.values, strict=True):
+                parts[id(source)].write(piece.span, values, found.records, found.skipped)
+
         with tqdm(
-            total=len(pictures), desc=f"features of {faces.name}", unit="faces", mininterval=1
+            total=sum(piece.span.size for piece in pieces),
+            desc=f"features of {pictures.faces.name}",
+            unit="faces",
+            mininterval=1,
         ) as bar:
-            for span in cut:
-                for size in sizes:
-                    of_size = [s for s in sources if s.input_size == size]
-                    lacking = [s for s in of_size if not parts[id(s)].has(span)]
-                    if lacking:
-                        values, records, skipped = self._piece(lacking, pictures, span, size)
-                        for i, source in enumerate(lacking):
-                            parts[id(source)].write(span, values[i], records, skipped)
-                bar.update(span.size)
+            extract(
+                pictures.faces,
+                pictures.indices,
+                pieces,
+                self.batch_size,
+                self.device,
+                keep,
+                lambda piece: bar.update(piece.span.size),
+            )
         failure: InputError | None = None
         for source in sources:
             try:
@@ -341,46 +358,6 @@ class FeatureCache:
                 pieces.remove()
                 raise
             write_features(self._path(source, pictures, space), values, records, skipped)
-
-    def _piece(
-        self, sources: Sequence[ImageSource], pictures: Pictures, span: Span, size: int
-    ) -> tuple[list[dict[str, Tensor]], list[int], list[Skipped]]:
-        """Features [N, D] of each source by space, of which N records, and what was skipped.
-
-        All sources take pictures of side `size`.
-        """
-        faces = pictures.faces
-        found: list[dict[str, list[Tensor]]] = [
-            {space: [torch.zeros(0, dim)] for space, dim in s.dims.items()} for s in sources
-        ]
-        records: list[int] = []
-        skipped: list[Skipped] = []
-        for start in range(span.start, span.stop, self.batch_size):
-            batch = pictures.indices[start : min(start + self.batch_size, span.stop)].tolist()
-            decoded = []
-            for index, picture in zip(batch, faces.read_many(batch, at_least=size), strict=True):
-                if isinstance(picture, BadPicture):
-                    skipped.append(Skipped(faces.records[index].key, str(picture)))
-                else:
-                    decoded.append(square(picture, size))
-                    records.append(index)
-            if decoded:
-                images = torch.from_numpy(np.stack(decoded)).to(self.device)
-                for i, source in enumerate(sources):
-                    for space, values in self._features(source, images).items():
-                        found[i][space].append(values)
-        return (
-            [{space: torch.cat(rows) for space, rows in of.items()} for of in found],
-            records,
-            skipped,
-        )
-
-    @torch.inference_mode()
-    def _features(self, source: ImageSource, images: Tensor) -> dict[str, Tensor]:
-        """Features [B, D] on the CPU of uint8 [B, 3, S, S]."""
-        found = source(images.float().div_(255))
-        check_shapes(source, found, len(images))
-        return {space: found[space].float().cpu() for space in source.dims}
 
 
 def _split(sources: Sequence[Source]) -> tuple[list[KeyedSource], list[ImageSource]]:

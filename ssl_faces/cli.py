@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import time
 from collections.abc import Sequence
-from typing import Any
 
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, bad_input, out_of_memory
 
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
@@ -29,6 +28,7 @@ Pretrain an encoder on unlabelled faces.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
+    started = time.perf_counter()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         # Without importing Lightning, which takes seconds.
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             from ssl_faces.training import run
 
-            run(arguments)
+            run(arguments, started)
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
@@ -56,18 +56,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"{error.filename or 'the run folder'}: {write_failure(error)}")
     except Exception as error:
-        # Under `jsonargparse` and Lightning an InputError may arrive as the cause of another.
-        cause: Any = error
-        while cause is not None:
-            if isinstance(cause, InputError):
-                return _fail(str(cause))
-            cause = cause.__cause__ or cause.__context__
-        raise
+        told = bad_input(error)
+        if told is not None:
+            return _fail(told)
+        what = out_of_memory(error)
+        if what is None:
+            raise
+        lower = (
+            "give the bench smaller numbers (see its --help)"
+            if arguments[0] == "bench"
+            else "start a run with a lower --data.batch_size, or with smaller networks "
+            "(--model.size small, a lower --model.input_size)"
+        )
+        return _fail(f"{what}; {lower}", of_all=False)
     return 0
 
 
-def _fail(message: str) -> int:
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+def _fail(message: str, of_all: bool = True) -> int:
+    """Tell it, once a machine where all processes of a run meet the same."""
+    from ssl_faces.launch import is_first_on_node
+
+    if not of_all or is_first_on_node():
         print(f"ssl-faces: error: {message}", file=sys.stderr)
     return 2
 

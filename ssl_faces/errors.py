@@ -1,5 +1,58 @@
 """The one error that means "the input is wrong": the commands print it as a sentence and exit 2."""
 
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
 
 class InputError(Exception):
     """Bad input. The message is one sentence that names the file or key and the mend."""
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"OutOfMemoryError|out of memory|can't allocate memory|not enough memory: you tried"
+    r"|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|bad_alloc",
+    re.IGNORECASE,
+)
+
+
+def bad_input(error: BaseException) -> str | None:
+    """The message of the InputError that `error` is, or that caused it, here or in a process that
+    torch started."""
+    for cause in _causes(error):
+        if isinstance(cause, InputError):
+            return str(cause)
+        if _of_another_process(cause):
+            told = re.search(r"^ssl_faces\.errors\.InputError: (.*)$", str(cause), re.MULTILINE)
+            if told:
+                return told[1]
+    return None
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """What ran out of memory, in words, where that is what `error` or one of its causes tells.
+
+    torch's allocators raise several kinds of errors, and one of another process comes as text.
+    """
+    for cause in _causes(error):
+        text = f"{type(cause).__name__}: {cause}"
+        may_be = isinstance(cause, RuntimeError) or _of_another_process(cause)
+        if isinstance(cause, MemoryError) or (may_be and _OUT_OF_MEMORY.search(text)):
+            where = "the GPU" if re.search(r"\b(CUDA|CUBLAS|CUDNN|HIP|MPS)", text) else "the CPU"
+            wanted = re.search(r"tried to allocate ([\d.]+ \w+)", text, re.IGNORECASE)
+            return f"out of memory on {where}" + (f" ({wanted[1]} wanted)" if wanted else "")
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    # Under `jsonargparse` and Lightning an error may arrive as the cause of another.
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _of_another_process(error: BaseException) -> bool:
+    """Whether its message is the traceback of a process that torch started."""
+    return type(error).__name__ == "ProcessRaisedException"

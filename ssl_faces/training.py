@@ -22,16 +22,24 @@ from pytorch_lightning.cli import (
     SaveConfigCallback,
 )
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.strategies import DDPStrategy
 
 from ssl_faces.callbacks.export import EncoderExport
+from ssl_faces.callbacks.first_step import FirstStep, StartClock
 from ssl_faces.callbacks.panels import PanelWriter
+from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
+from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.methods.method import Method, read_checkpoint
 
 CHECKPOINT = "checkpoints/last.ckpt"
+
+# Of DistributedDataParallel, where nothing else is asked for: gradients live in the buckets that
+# are sent, which spares their copy. More choices: `ssl-faces bench scale`.
+DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
 
 
 class _Parser(LightningArgumentParser):
@@ -58,6 +66,8 @@ class _SaveConfig(SaveConfigCallback):
 class FaceCLI(LightningCLI):
     """`fit` with `--out DIR`: where checkpoints, panels, logs and the encoder go."""
 
+    clock: StartClock
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--out", type=Path, default=Path("runs/run"), help="the run's folder (one a run)"
@@ -71,13 +81,22 @@ class FaceCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
+        self.launch = find_launch()
         # Before Lightning reads it for the settings inside.
         path = self.config[self.config.subcommand].get("ckpt_path")
         if path is not None and path != "last":
             read_checkpoint(path)
 
     def before_instantiate_classes(self) -> None:
+        self.clock.mark("settings")
         settings = self.config[self.config.subcommand]
+        if self.launch is not None:
+            trainer = settings.trainer
+            self.launch.check(
+                trainer.devices, trainer.num_nodes, trainer.strategy, trainer.accelerator
+            )
+            if is_first():
+                print(self.launch)
         if settings.trainer.precision is None:
             settings.trainer.precision = "bf16-mixed" if fast_bfloat16() else "32-true"
         checkpoint = settings.out / CHECKPOINT
@@ -92,11 +111,16 @@ class FaceCLI(LightningCLI):
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        self.clock.mark("networks")
         settings = self.config_init[self.config_init.subcommand]
         if settings.trainer.logger is None:
             kwargs["logger"] = default_loggers(settings.out)
         kwargs["default_root_dir"] = settings.out
+        # Not in `config`, which is kept: the run may go on under another launcher.
+        kwargs |= devices_and_strategy(settings.trainer, self.launch)
         self.trainer_defaults["callbacks"] = [
+            SameCheckpoint(settings.get("ckpt_path")),
+            FirstStep(self.clock),
             LearningRateMonitor(),
             PanelWriter(settings.out, settings.panels_every),
             EncoderExport(settings.out),
@@ -116,6 +140,36 @@ class FaceCLI(LightningCLI):
         path = self.config_init[self.config_init.subcommand].get("ckpt_path")
         if path is not None:
             read_checkpoint(path, self.model.name)
+        self.clock.mark("trainer")
+
+
+def devices_and_strategy(settings: Any, launch: Launch | None) -> dict[str, Any]:
+    """The trainer's arguments that follow from the launcher, and from there being many devices.
+
+    Args:
+        settings: of the trainer, as given.
+
+    Raises:
+        InputError: the launcher started more processes than there are GPUs.
+    """
+    found: dict[str, Any] = {}
+    gpus = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.device_count()
+    devices, nodes = count_devices(settings.devices), settings.num_nodes
+    if launch is not None:
+        devices, nodes = launch.devices, launch.nodes
+        found = {"devices": devices, "num_nodes": nodes}
+        if launch.accelerator and settings.accelerator == "auto":
+            gpus = launch.accelerator in ("gpu", "cuda") and gpus
+            found["accelerator"] = launch.accelerator
+        if gpus and gpus < devices:
+            raise InputError(
+                f"{launch.launcher} started {devices} processes on this node, each of which sees "
+                f"{gpus} GPU(s); start one for each, and let all see all (Slurm: "
+                "--gpus-per-node, not --gpus-per-task)"
+            )
+    if settings.strategy == "auto" and (devices or gpus or 1) * nodes > 1:
+        found["strategy"] = DDPStrategy(**DDP)
+    return found
 
 
 def default_loggers(out: Path) -> list[Logger]:
@@ -125,7 +179,8 @@ def default_loggers(out: Path) -> list[Logger]:
     if mode != "disabled":
         os.environ.setdefault("WANDB_SILENT", "true")
         identity = out / "wandb_id"
-        if not identity.exists():
+        # The other processes log nothing, and two that write at once would not agree.
+        if is_first() and not identity.exists():
             replace_file(identity, uuid.uuid4().hex[:8].encode())
         loggers.append(
             WandbLogger(
@@ -133,7 +188,7 @@ def default_loggers(out: Path) -> list[Logger]:
                 name=out.name,
                 save_dir=out,
                 offline=mode == "offline",
-                id=identity.read_text(),
+                id=identity.read_text() if is_first() else None,
                 resume="allow",
             )
         )
@@ -159,12 +214,17 @@ def _no_tip(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
 
 
-def run(arguments: Sequence[str]) -> None:
+def run(arguments: Sequence[str], started: float) -> None:
     """Run `ssl-faces` with these arguments.
+
+    Args:
+        started: `time.perf_counter()` when the command began.
 
     Raises:
         InputError: bad input.
     """
+    FaceCLI.clock = StartClock(started)
+    FaceCLI.clock.mark("imports")
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=f".*{message}")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_tip)

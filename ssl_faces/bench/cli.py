@@ -9,6 +9,10 @@ from pathlib import Path
 
 # Each module offers `add_arguments(parser)` and `measure(arguments) -> Result`.
 BENCHES = {
+    "features": "feature extraction beside the encoder's bare forward pass",
+    "plan": "time, memory, disk, network and cost of a large run, worked out from measured figures",
+    "scale": "two processes of one thread each beside one",
+    "start": "what `--help` costs",
     "step": "a training step beside the authors' schedule of network calls",
     "feed": "pairs a second of packed faces beside a loader that decodes every picture",
     "formats": "pictures a second of shards beside litdata, webdataset and a memory map",

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from linear_probe import features as module
 from linear_probe.baselines import PixelSource
 from linear_probe.feature_files import write_features
 from linear_probe.features import EncoderSource, FeatureCache, Precision
 from ssl_faces import InputError, load_encoder
+from ssl_faces.data.packing import square
 from tests.linear_probe.conftest import CountingEncoder, all_of
 
 
@@ -39,7 +39,7 @@ def test_a_saved_encoders_features(
     pictures, source = all_of(folder), EncoderSource("tiny", encoder)
     cache = FeatureCache(tmp_path / "features", batch_size=3)
     cache.fill([source], pictures)
-    images = torch.from_numpy(module.square(pictures.faces.read(4), 32).copy())[None] / 255
+    images = torch.from_numpy(square(pictures.faces.read(4), 32).copy())[None] / 255
     for space, expected in encoder(images).items():
         found = cache.read(source, pictures, space).values
         assert found.shape == (7, encoder.feature_dims[space])

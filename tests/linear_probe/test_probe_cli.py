@@ -84,7 +84,7 @@ def test_same_seed_same_records_and_nothing_twice(
     first = without_seconds("a")
     assert without_seconds("b") == first
     # Again into the same folder: features from the cache, records replaced.
-    monkeypatch.setattr(features.FeatureCache, "_features", None)
+    monkeypatch.setattr(features, "extract", None)
     assert run("--encoder", tiny, "--data", small_data, "--out", tmp_path / "a") == 0
     assert without_seconds("a") == first
 

@@ -1,0 +1,7 @@
+# As torchrun.sh, by Lightning's launcher (pip install "ssl-faces[launch]"): DEVICES, NODES, NODE, MAIN, PORT
+# are read likewise. `fabric run --precision` and `--strategy` don't reach the run: give them as
+# --trainer.precision and --trainer.strategy.    sh configs/launch/fabric.sh -c CONFIG --out runs/NAME
+exec fabric run --accelerator "${ACCELERATOR:-gpu}" --devices "${DEVICES:--1}" \
+    --num-nodes "${NODES:-1}" --node-rank "${NODE:-0}" \
+    --main-address "${MAIN:-127.0.0.1}" --main-port "${PORT:-29500}" \
+    "$(command -v ssl-faces)" fit "$@"

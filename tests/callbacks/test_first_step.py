@@ -1,0 +1,79 @@
+"""The line about the time to the first step, and what `--help` must not import."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ssl_faces.callbacks.first_step import FirstStep, StartClock
+from ssl_faces.cli import main
+from tests.training.conftest import faces, settings  # noqa: F401
+
+HEAVY = ("torch", "pytorch_lightning", "lightning_fabric", "kornia", "wandb", "torchvision")
+
+
+def test_the_parts_are_all_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    clock = StartClock(98.0)
+    for part, seconds in (("imports", 1.5), ("faces", 0.25), ("imports", 1.0)):
+        now[0] += seconds
+        clock.mark(part)
+    assert clock.parts == {"imports": 4.5, "faces": 0.25}
+    assert str(clock) == "first step after 4.8 s: imports 4.5, faces 0.2"
+
+
+def test_a_run_says_it_once(
+    faces: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert main([*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3"]) == 0
+    said = re.findall(r"^first step after .*$", capsys.readouterr().out, re.MULTILINE)
+    assert len(said) == 1
+    whole, *parts = (float(number) for number in re.findall(r"\d+\.\d", said[0]))
+    assert len(parts) == 8
+    assert sum(parts) == pytest.approx(whole, abs=0.05 * (len(parts) + 1))
+
+
+def test_only_the_first_process_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    module = SimpleNamespace(device=SimpleNamespace(type="cpu"))
+    for first, lines in ((False, 0), (True, 1)):
+        trainer = SimpleNamespace(is_global_zero=first)
+        callback = FirstStep(StartClock(time.perf_counter()))
+        for step in range(2):
+            callback.on_train_batch_start(trainer, module, None, step)  # type: ignore[arg-type]
+            callback.on_train_batch_end(trainer, module, None, None, step)  # type: ignore[arg-type]
+        assert capsys.readouterr().out.count("first step after") == lines
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ssl_faces.cli --help",
+        "ssl_faces.cli bench --help",
+        "ssl_faces.cli bench plan --help",
+        "ssl_faces.cli bench start --help",
+        "linear_probe.cli --help",
+        "linear_probe.cli run --help",
+        "linear_probe.cli report --help",
+    ],
+)
+def test_help_imports_nothing_heavy(words: str) -> None:
+    module, *arguments = words.split()
+    program = (
+        f"import sys\nfrom {module} import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.endswith("heavy: []\n"), done.stdout[-500:] + done.stderr[-500:]
+    assert "usage" in done.stdout

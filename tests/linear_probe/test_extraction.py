@@ -1,0 +1,159 @@
+"""The pipeline of extraction: what runs ahead and behind, and what its bench says."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from linear_probe import benchmark_features
+from linear_probe.extraction import _AHEAD, Extracted, Piece, extract
+from linear_probe.feature_files import Span, spans
+from linear_probe.features import EncoderSource
+from ssl_faces.data import BadPicture, FaceSet
+from ssl_faces.data.faces import FaceRecord
+from ssl_faces.errors import InputError
+from tests.linear_probe.conftest import CountingEncoder
+
+
+class Grey(FaceSet):
+    """`count` grey pictures, each of its own brightness; some can't be read. Counts its reads."""
+
+    def __init__(self, count: int, bad: frozenset[int] = frozenset()) -> None:
+        super().__init__("grey", "all", [FaceRecord(f"{i}.png", b"") for i in range(count)])
+        self.bad = bad
+        self.asked = 0
+
+    def read(self, index: int, at_least: int | None = None) -> np.ndarray:
+        self.asked += 1
+        if index in self.bad:
+            raise BadPicture("broken")
+        return np.full((16, 16, 3), index, dtype=np.uint8)
+
+
+def no_report(piece: Piece) -> None:
+    pass
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    count=st.integers(1, 23),
+    piece=st.integers(1, 9),
+    batch=st.integers(1, 9),
+    bad=st.frozensets(st.integers(0, 22)),
+    draw=st.randoms(use_true_random=False),
+)
+def test_each_picture_once_in_order(
+    count: int, piece: int, batch: int, bad: frozenset[int], draw: object
+) -> None:
+    order = np.arange(count)
+    draw.shuffle(order)  # type: ignore[attr-defined]
+    source = EncoderSource("counting", CountingEncoder(), ["colour"])
+    pieces = [Piece(span, 16, [source]) for span in spans(count, piece)]
+    kept: list[tuple[Span, Extracted]] = []
+    extract(
+        Grey(count, bad),
+        order,
+        pieces,
+        batch,
+        "cpu",
+        lambda piece, found: kept.append((piece.span, found)),
+        no_report,
+    )
+    assert [span for span, _ in kept] == spans(count, piece)
+    records = [record for _, found in kept for record in found.records]
+    assert records == [i for i in order.tolist() if i not in bad]
+    skipped = [item.key for _, found in kept for item in found.skipped]
+    assert skipped == [f"{i}.png" for i in order.tolist() if i in bad]
+    values = torch.cat([found.values[0]["colour"] for _, found in kept])
+    expected = torch.tensor(records, dtype=torch.float32)[:, None].expand(-1, 3) / 255
+    torch.testing.assert_close(values, expected.reshape(len(records), 3))
+
+
+def test_no_more_is_decoded_ahead_than_memory_is_for() -> None:
+    faces, most = Grey(40), []
+
+    class Watching(CountingEncoder):
+        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+            most.append(faces.asked - 2 * self.calls)  # beyond the batches of two that came before
+            return super().__call__(images)
+
+    source = EncoderSource("watching", Watching())
+    pieces = [Piece(span, 16, [source]) for span in spans(40, 4)]
+    extract(faces, np.arange(40), pieces, 2, "cpu", lambda p, f: None, no_report)
+    assert max(most) <= 2 * (1 + _AHEAD)
+
+
+def test_the_next_batches_are_decoded_while_the_encoder_works() -> None:
+    """The encoder's first call returns only when the next batch has been decoded."""
+    decoded = threading.Event()
+
+    class Telling(Grey):
+        def read(self, index: int, at_least: int | None = None) -> np.ndarray:
+            if index == 2:
+                decoded.set()
+            return super().read(index, at_least)
+
+    class Waiting(CountingEncoder):
+        def __call__(self, images: Tensor) -> dict[str, Tensor]:
+            assert decoded.wait(30)
+            return super().__call__(images)
+
+    source = EncoderSource("waiting", Waiting())
+    pieces = [Piece(span, 16, [source]) for span in spans(4, 2)]
+    extract(Telling(4), np.arange(4), pieces, 2, "cpu", lambda p, f: None, no_report)
+
+
+def test_what_keeping_raises_is_raised_and_what_was_kept_stays() -> None:
+    source = EncoderSource("counting", CountingEncoder())
+    kept: list[Span] = []
+
+    def keep(piece: Piece, found: Extracted) -> None:
+        if piece.span.start == 4:
+            raise InputError("the disk is full")
+        kept.append(piece.span)
+
+    pieces = [Piece(span, 16, [source]) for span in spans(20, 2)]
+    with pytest.raises(InputError, match="the disk is full"):
+        extract(Grey(20), np.arange(20), pieces, 2, "cpu", keep, no_report)
+    assert kept[:2] == [Span(0, 2), Span(2, 4)]
+    assert isinstance(source.encoder, CountingEncoder)
+    assert source.encoder.calls < 10
+
+
+def test_the_bench_tells_speeds_and_cosines(
+    tiny: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ssl_faces.cli import main
+
+    words = ["bench", "features", "--encoder", str(tiny), "--data", str(folder)]
+    assert main([*words, "--pictures", "6", "--batch-size", "3", "--rounds", "1"]) == 0
+    said = capsys.readouterr().out
+    rows = [line.split("|")[1:-1] for line in said.splitlines() if line.startswith("|")]
+    assert [row[0].strip() for row in rows[2:]] == ["32", "bf16"]
+    for row in rows[2:]:
+        forward, extraction = (float(cell.replace(",", "")) for cell in row[1:3])
+        assert float(row[3]) == pytest.approx(extraction / forward, rel=0.01)
+    for space in ("expression", "expression_map"):
+        assert f"- {space}: least 0.99" in said
+
+
+def test_the_bench_refuses_what_can_not_be(folder: Path, tiny: Path) -> None:
+    for words, said in (
+        (["--set", "lfw"], "--set lfw: not in"),
+        (["--batch-size", "9"], "--batch-size 9: from 1 to the 7 pictures"),
+        (["--batch-size", "7", "--rounds", "0"], "--rounds 0"),
+        (["--encoder", str(folder)], "card.json"),
+    ):
+        parser = benchmark_features.parser()
+        arguments = parser.parse_args(
+            ["--encoder", str(tiny), "--data", str(folder), "--batch-size", "7", *words]
+        )
+        with pytest.raises(InputError, match=said):
+            benchmark_features.measure(arguments)

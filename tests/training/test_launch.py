@@ -1,0 +1,278 @@
+"""Runs that a launcher starts: `configs/launch/` on two processes, and what can't be."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ssl_faces.errors import InputError
+from ssl_faces.launch import Launch, count_devices, find_launch, is_first, is_first_on_node
+from ssl_faces.training import DDP, devices_and_strategy
+from tests.training.conftest import ROOT, environment, fit, settings
+from tests.training.test_ddp import free_port
+
+STEPS = 10  # an epoch has six: 24 pictures in pairs of two on two processes
+
+
+def arguments(faces: Path, out: Path) -> list[str]:
+    """A run's, but for the number of devices."""
+    found = settings("motion", faces, out, "--trainer.max_steps", str(STEPS))
+    at = found.index("--trainer.devices")
+    return [*found[:at], *found[at + 2 :], "--trainer.log_every_n_steps", "1"]
+
+
+def launch(script: str, words: list[str]) -> subprocess.Popen[str]:
+    """`configs/launch/SCRIPT`, given these words behind `fit`, on two processes of the CPU."""
+    return subprocess.Popen(
+        ["sh", str(ROOT / "configs/launch" / script), *words],
+        env={
+            **environment(),
+            "WANDB_MODE": "offline",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "DEVICES": "2",
+            "ACCELERATOR": "cpu",
+            "PORT": str(free_port()),
+        },
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def stop_after_first_checkpoint(process: subprocess.Popen[str], run: Path) -> int:
+    """Terminate a launch once its run has saved a checkpoint; the checkpoint's step."""
+    saved = run / "checkpoints/last.ckpt"
+    deadline = time.monotonic() + 300
+    while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.terminate()
+    said, _ = process.communicate()
+    assert process.returncode != 0, f"the run was over before it could be stopped: {said}"
+    assert said.count("torchrun started 2 processes on one node") == 1
+    step = torch.load(saved, weights_only=True)["global_step"]
+    assert isinstance(step, int)
+    return step
+
+
+def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(
+    faces: Path, tmp_path: Path
+) -> None:
+    """Stopped under one launcher and resumed by the other, weights are those of `ddp_spawn`."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    fit(*arguments(faces, whole), "--trainer.devices", "2", "--trainer.strategy", "ddp_spawn")
+    words = [*arguments(faces, run)[1:], "--checkpoint_every", "4"]
+    step = stop_after_first_checkpoint(launch("torchrun.sh", words), run)
+    assert step == 4
+    identity = (run / "wandb_id").read_text()
+    resumed = launch("fabric.sh", [*words, "--ckpt_path", "last"])
+    said, _ = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, said[-3000:]
+    assert said.count("fabric run started 2 processes on one node") == 1
+
+    for file in ("encoder/encoder.safetensors", "trunk.safetensors"):
+        expected, found = load_file(whole / file), load_file(run / file)
+        assert expected.keys() == found.keys()
+        for name, value in expected.items():
+            assert value.isfinite().all()
+            torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6, msg=name)
+    card = json.loads((run / "encoder/card.json").read_text())
+    assert card["pairs_seen"] == STEPS * 2 * 2
+
+    # All of it written by one process, once.
+    assert (run / "wandb_id").read_text() == identity
+    offline = list((run / "wandb").glob("offline-run-*"))
+    assert {p.name.rpartition("-")[2] for p in offline} == {identity}
+    assert len(offline) == 2
+    assert [p.name for p in (run / "panels").iterdir()] == [f"step_{STEPS:07d}.png"]
+    assert {p.name for p in (run / "csv").iterdir()} == {"version_0", "version_1"}
+    with (run / "csv/version_1/metrics.csv").open(newline="") as stream:
+        steps = [int(row["step"]) for row in csv.DictReader(stream) if row["loss"]]
+    assert steps == list(range(step, STEPS))
+
+
+ELASTIC = {
+    "TORCHELASTIC_RUN_ID": "none",
+    "LOCAL_WORLD_SIZE": "4",
+    "WORLD_SIZE": "8",
+    "RANK": "5",
+    "LOCAL_RANK": "1",
+}
+SLURM = {
+    "SLURM_NTASKS": "16",
+    "SLURM_NNODES": "2",
+    "SLURM_NTASKS_PER_NODE": "8(x2)",
+    "SLURM_PROCID": "8",
+    "SLURM_LOCALID": "0",
+}
+
+
+def test_launchers_are_told_by_their_environment() -> None:
+    assert find_launch({}) is None
+    assert find_launch({"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "interactive"}) is None
+    assert find_launch(ELASTIC) == Launch("torchrun", 4, 2)
+    fabric = {**ELASTIC, "LT_CLI_USED": "1", "LT_ACCELERATOR": "cpu"}
+    assert find_launch(fabric) == Launch("fabric run", 4, 2, "cpu")
+    assert find_launch(SLURM) == Launch("Slurm", 8, 2)
+    # Slurm's allocation, torchrun's processes.
+    assert find_launch({**SLURM, **ELASTIC}) == Launch("torchrun", 4, 2)
+    assert str(Launch("Slurm", 8, 2)).startswith("Slurm started 8 processes on each of 2 nodes")
+
+
+@pytest.mark.parametrize(
+    ("where", "first", "first_on_node"),
+    [
+        ({}, True, True),
+        (ELASTIC, False, False),
+        ({**ELASTIC, "RANK": "4", "LOCAL_RANK": "0"}, False, True),
+        (SLURM, False, True),
+        ({**SLURM, "SLURM_PROCID": "0"}, True, True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False, True),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False, False),
+    ],
+)
+def test_one_process_is_the_first(where: dict[str, str], first: bool, first_on_node: bool) -> None:
+    assert is_first(where) is first
+    assert is_first_on_node(where) is first_on_node
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({**ELASTIC, "WORLD_SIZE": "7"}, "torchrun: 4 processes on this node of 7 in all"),
+        (
+            {**ELASTIC, "LT_CLI_USED": "1", "LT_PRECISION": "bf16-mixed"},
+            "give --trainer.precision bf16-mixed",
+        ),
+        ({**ELASTIC, "LT_CLI_USED": "1", "LT_STRATEGY": "ddp"}, "give --trainer.strategy ddp"),
+        ({"SLURM_NTASKS": "8"}, "8 tasks without --ntasks-per-node"),
+        ({**SLURM, "SLURM_NTASKS": "15"}, "15 tasks are not 8 on each of 2 nodes"),
+    ],
+)
+def test_launches_that_no_run_can_be_part_of(change: dict[str, str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        find_launch(change)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"devices": 2}, "--trainer.devices 2: torchrun started 4"),
+        ({"devices": "0,1"}, "--trainer.devices 0,1: torchrun started 4"),
+        ({"devices": [0]}, r"--trainer.devices \[0\]: torchrun started 4"),
+        ({"nodes": 3}, "--trainer.num_nodes 3: torchrun started processes on 2"),
+        ({"strategy": "ddp_spawn"}, "--trainer.strategy ddp_spawn: starts processes of its own"),
+        ({"accelerator": "gpu"}, "--trainer.accelerator gpu: torchrun was given .* cpu"),
+    ],
+)
+def test_settings_that_contradict_the_launcher(setting: dict[str, object], said: str) -> None:
+    agreeing = {"devices": "auto", "nodes": 1, "strategy": "auto", "accelerator": "auto"}
+    found = Launch("torchrun", 4, 2, "cpu")
+    found.check(**agreeing)  # type: ignore[arg-type]
+    found.check(**{**agreeing, "devices": "4", "nodes": 2, "strategy": "ddp"})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=said):
+        found.check(**{**agreeing, **setting})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("devices", "count"),
+    [
+        *(("auto", None), (-1, None), ("-1", None), (3, 3), ("3", 3), ("1,3", 2), ("2,", 1)),
+        *(([0, 5], 2), (None, None)),
+    ],
+)
+def test_counting_devices(devices: object, count: int | None) -> None:
+    assert count_devices(devices) == count
+
+
+def test_a_launchers_contradiction_is_told_by_the_command(
+    faces: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from ssl_faces.cli import main
+
+    for name, value in {**ELASTIC, "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(settings("motion", faces, tmp_path / "run")) == 2
+    assert "--trainer.devices 1: torchrun started 4 on each node" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+class Settings:
+    def __init__(self, devices: object, accelerator: str = "cpu", strategy: str = "auto") -> None:
+        self.devices, self.accelerator, self.strategy = devices, accelerator, strategy
+        self.num_nodes = 1
+
+
+def test_many_devices_get_the_strategy_that_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert devices_and_strategy(Settings("auto"), None) == {}
+    assert devices_and_strategy(Settings(1), None) == {}
+    assert devices_and_strategy(Settings(2, strategy="ddp_spawn"), None) == {}
+    strategy = devices_and_strategy(Settings(2), None)["strategy"]
+    assert strategy._ddp_kwargs == DDP
+    found = devices_and_strategy(Settings("auto"), Launch("torchrun", 4, 2))
+    assert (found["devices"], found["num_nodes"]) == (4, 2)
+    assert found["strategy"]._ddp_kwargs == DDP
+    # All of the machine's GPUs, where it has several.
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert "strategy" in devices_and_strategy(Settings("auto", "auto"), None)
+    assert devices_and_strategy(Settings(1, "auto"), None) == {}
+    assert "strategy" in devices_and_strategy(Settings("auto", "gpu"), Launch("torchrun", 4, 1))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="each of which sees 1 GPU"):
+        devices_and_strategy(Settings("auto", "auto"), Launch("Slurm", 4, 1))
+
+
+SCRIPTS = sorted(p for p in (ROOT / "configs/launch").iterdir() if p.suffix in (".sh", ".sbatch"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_each_is_told_in_three_lines(script: Path) -> None:
+    lines = script.read_text().splitlines()
+    about = [x for x in lines if x.startswith("# ")]
+    assert len(about) == 3
+    assert script.name in " ".join(about)
+
+
+@pytest.mark.parametrize(("script", "nodes"), [("slurm.sbatch", 1), ("slurm_nodes.sbatch", 8)])
+def test_slurms_scripts(script: str, nodes: int, tmp_path: Path) -> None:
+    """One task for each GPU, and `srun` gets the run's command with the words that were given."""
+    path = ROOT / "configs/launch" / script
+    asked = dict(
+        line.removeprefix("#SBATCH --").split("=")
+        for line in path.read_text().splitlines()
+        if line.startswith("#SBATCH --") and "=" in line
+    )
+    assert int(asked["nodes"]) == nodes
+    assert asked["ntasks-per-node"] == asked["gpus-per-node"] == "8"
+    tasks = {"SLURM_NTASKS": str(8 * nodes), "SLURM_NTASKS_PER_NODE": asked["ntasks-per-node"]}
+    given = {**tasks, "SLURM_NNODES": asked["nodes"], "SLURM_JOB_NAME": asked["job-name"]}
+    assert find_launch(given) == Launch("Slurm", 8, nodes)
+
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(path), "-c", "a.yaml", "--out", "runs/with space"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_CPUS_PER_TASK": "8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = done.stdout.splitlines()
+    command = words[words.index("ssl-faces") :]
+    assert command == [
+        *("ssl-faces", "fit", "--ckpt_path", "last"),
+        *("-c", "a.yaml", "--out", "runs/with space"),
+    ]
