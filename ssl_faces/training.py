@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import (
     ArgsType,
     LightningArgumentParser,
@@ -26,6 +26,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.first_step import FirstStep, StartClock
+from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.panels import PanelWriter
 from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
 from ssl_faces.data.module import FaceDataModule
@@ -97,6 +98,10 @@ class FaceCLI(LightningCLI):
             )
             if is_first():
                 print(self.launch)
+        if settings.checkpoint_every < 1:
+            raise InputError(
+                f"--checkpoint_every {settings.checkpoint_every}: give at least 1 step"
+            )
         if settings.trainer.precision is None:
             settings.trainer.precision = "bf16-mixed" if fast_bfloat16() else "32-true"
         checkpoint = settings.out / CHECKPOINT
@@ -124,13 +129,7 @@ class FaceCLI(LightningCLI):
             LearningRateMonitor(),
             PanelWriter(settings.out, settings.panels_every),
             EncoderExport(settings.out),
-            ModelCheckpoint(
-                dirpath=settings.out / "checkpoints",
-                every_n_train_steps=settings.checkpoint_every,
-                save_top_k=0,
-                save_last=True,
-                enable_version_counter=False,
-            ),
+            LastCheckpoint(settings.out / CHECKPOINT, settings.checkpoint_every),
         ]
         return super().instantiate_trainer(**kwargs)
 
@@ -199,13 +198,13 @@ def default_loggers(out: Path) -> list[Logger]:
 _NOISE = (
     "treespec",
     "does not have many workers",
-    "Checkpoint directory .* exists and is not empty",
-    "save_last.*save_top_k",
     "LightningCLI's args parameter",
     "Your `IterableDataset` has `__len__` defined",
     # Ours is: the data module's state has the place in the epoch.
     "You're resuming from a checkpoint that ended before the epoch ended",
     "Precision .* is not supported by the model summary",
+    # Stage 2's frozen networks of stage 1.
+    r"Found \d+ module\(s\) in eval mode",
     "The number of training batches .* is smaller than the logging interval",
 )
 

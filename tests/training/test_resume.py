@@ -75,6 +75,22 @@ def test_stage_2_killed_and_resumed(faces: Path, motion_run: Path, tmp_path: Pat
     assert_same_weights(whole, run)
 
 
+@pytest.mark.parametrize("steps", [8, BATCHES], ids=["mid-epoch", "end of an epoch"])
+def test_a_finished_run_that_is_given_more_steps(steps: int, faces: Path, tmp_path: Path) -> None:
+    def run(out: Path, until: int, *more: str) -> None:
+        arguments = settings("motion", faces, out, *more)
+        arguments[arguments.index("--trainer.max_steps") + 1] = str(until)
+        # Rates by epoch: a cosine's depend on how many steps are planned.
+        arguments += ["--model.init_args.peak_learning_rate", "null"]
+        fit(*arguments, "--model.init_args.learning_rates", "{0: 1.0e-3, 1: 1.0e-4}")
+
+    run(tmp_path / "whole", BATCHES + 3)
+    run(tmp_path / "run", steps)
+    run(tmp_path / "run", BATCHES + 3, "--ckpt_path", "last")
+    assert checkpoint(tmp_path / "run")["global_step"] == BATCHES + 3
+    assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
 def test_the_same_seed_gives_the_same_run_and_another_another(
     faces: Path, motion_run: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,52 @@
+"""Saves the state that a stopped run goes on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves the run's state to one file, every so many steps and at the last one.
+
+    Lightning's `ModelCheckpoint` saves the last state when training is over, with an epoch that was
+    cut short marked as whole: a finished run that is given more steps would leave out the rest of
+    that epoch. Here the last state is saved as all others are, at the end of its step.
+
+    Args:
+        path: the file.
+        every: steps.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path = path
+        self.every = every
+        self._saved = 0  # step
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        step = trainer.global_step
+        # Several batches may make one step.
+        if step == self._saved or (step % self.every and not _ends(trainer)):
+            return
+        self._saved = step
+        trainer.save_checkpoint(self.path)
+
+
+def _ends(trainer: pl.Trainer) -> bool:
+    """Whether no step comes after this one."""
+    if trainer.should_stop or trainer.global_step == trainer.max_steps:
+        return True
+    return trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
