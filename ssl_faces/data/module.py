@@ -19,7 +19,7 @@ from ssl_faces.data.faces import FaceSet, Skipped
 from ssl_faces.data.packing import PackedFaces, pack
 from ssl_faces.data.pairs import PairBatch, PairBatches
 from ssl_faces.data.pictures import BadPicture
-from ssl_faces.data.synthetic import RenderedFaces
+from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.errors import InputError
 
 _log = logging.getLogger(__name__)

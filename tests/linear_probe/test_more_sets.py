@@ -40,7 +40,7 @@ from ssl_faces.data import (
     find_face_sets,
 )
 from ssl_faces.data import ckplus as ckplus_module
-from ssl_faces.data.synthetic import RenderedFaces
+from ssl_faces.data.rendered import RenderedFaces
 from tests.data.test_face_sets import put_picture
 from tests.data.test_owners_layouts import (
     affectnet_csv,

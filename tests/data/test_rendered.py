@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from ssl_faces.data.faces import EXPRESSIONS, in_test_share
-from ssl_faces.data.synthetic import (
+from ssl_faces.data.rendered import (
     ACTION_UNITS,
     CAMERA_DISTANCE,
     EXPRESSION_UNITS,

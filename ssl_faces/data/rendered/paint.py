@@ -1,0 +1,59 @@
+"""Colours, and laying one over another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SKIN = ((1.0, 0.87, 0.78), (0.93, 0.73, 0.59), (0.72, 0.50, 0.37), (0.40, 0.26, 0.19))
+HAIR = (
+    (0.07, 0.06, 0.06),
+    (0.20, 0.13, 0.09),
+    (0.40, 0.25, 0.14),
+    (0.56, 0.25, 0.11),
+    (0.86, 0.70, 0.42),
+    (0.73, 0.72, 0.71),
+)
+IRIS = ((0.20, 0.11, 0.06), (0.42, 0.26, 0.12), (0.28, 0.42, 0.24), (0.25, 0.44, 0.66))
+LIPS = ((0.66, 0.38, 0.36), (0.80, 0.30, 0.34))
+HUES = (
+    (0.75, 0.30, 0.28),
+    (0.72, 0.62, 0.30),
+    (0.32, 0.62, 0.36),
+    (0.30, 0.45, 0.75),
+    (0.58, 0.38, 0.68),
+    (0.75, 0.30, 0.28),
+)
+WHITE = (0.96, 0.95, 0.92)
+DARK = (0.09, 0.05, 0.05)
+
+
+def over(picture: Tensor, colour: Tensor, alpha: Tensor) -> Tensor:
+    """`colour` laid over `picture` where `alpha` [N, S, S] says."""
+    return (colour - picture).mul_(alpha[:, None]).add_(picture)
+
+
+def edge(distance: Tensor, pixel: Tensor) -> Tensor:
+    """Cover 1 inside (negative distance) to 0 outside, over a pixel's width."""
+    return (distance / pixel).neg_().add_(0.5).clamp_(0, 1)
+
+
+def bump(squared: Tensor) -> Tensor:
+    """1 where `squared` is 0, falling smoothly to 0 where it is 1."""
+    bump = (1 - squared).clamp_(min=0)
+    return bump.mul_(bump)
+
+
+def colour_of(rgb: Sequence[float], device: torch.device) -> Tensor:
+    return torch.tensor(rgb, device=device)[None, :, None, None]
+
+
+def palette(colours: Sequence[Sequence[float]], place: Tensor) -> Tensor:
+    """Colour [N, 3, 1, 1] at `place` [N], 0 to 1 along evenly spaced `colours`."""
+    table = torch.tensor(colours, device=place.device)
+    at = place.clamp(0, 1) * (len(table) - 1)
+    low = at.long().clamp(max=len(table) - 2)
+    share = (at - low)[:, None]
+    return (table[low] * (1 - share) + table[low + 1] * share)[..., None, None]
