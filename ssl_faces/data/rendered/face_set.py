@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
+from types import MappingProxyType
 from typing import get_args
 
 import numpy as np
@@ -14,32 +15,39 @@ from torch import Tensor
 from ssl_faces.data.faces import (
     EXPRESSIONS,
     FacePair,
-    FaceRecord,
+    FaceSample,
     FaceSet,
     Part,
     in_test_share,
 )
 from ssl_faces.data.pictures import BadPicture
-from ssl_faces.data.rendered.factors import check_size, is_whole
-from ssl_faces.data.rendered.landmarks import project_landmarks
+from ssl_faces.data.rendered.factors import check_size, check_whole, counterpart
+from ssl_faces.data.rendered.labels import GROUPS
+from ssl_faces.data.rendered.records import RenderedRecords
 from ssl_faces.data.rendered.render import render_faces
-from ssl_faces.data.rendered.sampling import sample_factors, uniform
+from ssl_faces.data.rendered.sampling import Nuisances, check_nuisances, uniform
 from ssl_faces.errors import InputError
 
 FOLDS = 5
 """Folds of `RenderedFaces.pairs`."""
 
-RECIPE = "rendered-1"  # part of every content hash: raise it when the pixels of a face change
 MAX_COUNT = 10_000_000
 
 
 class RenderedFaces(FaceSet):
-    """Rendered faces as a face set, with `person`, `expression`, `pose` and `landmarks` labels.
+    """Rendered faces as a face set, with every label that a renderer knows.
+
+    Labels: `person`, `expression`, its `intensity` (0 to 1), `units` (float32 [15], the action
+    units in the order of `ACTION_UNITS`), `valence`, `arousal`, `pose`, `landmarks` ([68, 2]
+    pixels), `landmarks_3d` ([68, 3], the head's frame), `visible` (bool [68]), `age` in years, the
+    groups of `GROUPS`, `light` (float32 [3]: azimuth and elevation in degrees, ambient share) and
+    `scale` (pixels of half a head's height).
 
     People are split by name (`in_test_share`); the test people are the `held_out_people`. A
     picture is drawn from (seed, person, number of the picture), so that it is the same in every
-    part, and in a set with other `count` or `people`. Nothing is rendered before it is read, and
-    `FaceRecord.source` is the recipe of the picture, not a file of it: read pictures with `read`.
+    part, and in a set with other `count` or `people`. Nothing is rendered, and no record made,
+    before it is asked for: the set's size costs next to no memory. `FaceRecord.source` is the
+    recipe of the picture, not a file of it: read pictures with `read`.
 
     Args:
         count: pictures in the part `all`.
@@ -47,11 +55,8 @@ class RenderedFaces(FaceSet):
         part: which part.
         size: side of the pictures in pixels, 8 to 1024.
         seed: another seed gives other people (with other names) and pictures.
-
-    Attributes:
-        pairs: as many pairs of one person as of two, over the test people, by key, in `FOLDS`
-            folds that share no person; the same in every part (their pictures are records of
-            `test` and `all`). Empty where fewer than `2 * FOLDS` test people have two pictures.
+        nuisances: how much light, place, camera and things in between vary; see `Nuisances`.
+        counterparts: kinds of `COUNTERPARTS` that each sample carries, as `counterparts`.
 
     Raises:
         InputError: an argument out of range, or a part that no person falls in.
@@ -59,8 +64,8 @@ class RenderedFaces(FaceSet):
 
     title = "rendered faces"
     split = "by person"
-
-    pairs: list[FacePair]
+    class_names = MappingProxyType({"expression": EXPRESSIONS, **GROUPS})
+    records: RenderedRecords
 
     def __init__(
         self,
@@ -69,16 +74,14 @@ class RenderedFaces(FaceSet):
         part: Part = "train",
         size: int = 64,
         seed: int = 0,
+        nuisances: Nuisances = "mild",
+        counterparts: Sequence[str] = (),
     ) -> None:
-        for argument, value in (("count", count), ("people", people)):
-            if not is_whole(value) or not 1 <= value <= MAX_COUNT:
-                raise InputError(
-                    f"rendered: {argument} must be a whole number from 1 to {MAX_COUNT}, "
-                    f"not {value!r}"
-                )
+        check_whole("count", count, 1, MAX_COUNT)
+        check_whole("people", people, 1, MAX_COUNT)
         check_size(size)
-        if not is_whole(seed) or not 0 <= seed < 2**63:
-            raise InputError(f"rendered: seed must be a whole number from 0, not {seed!r}")
+        check_whole("seed", seed, 0, 2**63 - 1)
+        check_nuisances(nuisances)
         if part not in get_args(Part):
             raise InputError(f"rendered: part must be train, test or all, not {part!r}")
         if people > count:
@@ -86,50 +89,43 @@ class RenderedFaces(FaceSet):
                 f"rendered: people={people} is more than count={count}; "
                 "each person needs at least one picture"
             )
+        for kind in counterparts:
+            counterpart({}, kind)  # refuses kinds that don't exist
         self.size = size
         self.seed = seed
+        self.nuisances = nuisances
+        self.counterpart_kinds = tuple(counterparts)
+        self._count = count
 
-        prefix = "rendered" if seed == 0 else f"rendered{seed}"
-        names = [f"{prefix}_{person:05d}" for person in range(people)]
-        tested = np.array([in_test_share(name) for name in names])
-        numbers = np.arange(count)
+        name = RenderedRecords(range(0), people, seed, size, nuisances).name
+        tested = np.array([in_test_share(name(person)) for person in range(people)])
+        numbers: range | np.ndarray = range(count)
         if part != "all":
-            numbers = numbers[tested[numbers % people] == (part == "test")]
+            shown = tested[np.arange(count, dtype=np.int32) % people] == (part == "test")
+            numbers = shown.nonzero()[0].astype(np.int32)
         if len(numbers) == 0:
             raise InputError(
                 f"rendered: none of the people={people} falls in part '{part}'; ask for more people"
             )
-        self._person, self._picture = numbers % people, numbers // people
-        # Each person goes through the expressions in turn, from a place of their own.
-        stream = zlib.crc32(b"expression")
-        first = uniform(seed, stream, self._person, 0 * self._person) * len(EXPRESSIONS)
-        self._expression = (self._picture + first.astype(np.int64)) % len(EXPRESSIONS)
-
-        factors = sample_factors(seed, self._person, self._picture, self._expression)
-        poses = torch.stack([factors["yaw"], factors["pitch"], factors["roll"]], dim=1)
-        landmarks = project_landmarks(factors, size)
-        records = []
-        for person, picture, expression, pose, points in zip(
-            self._person.tolist(),
-            self._picture.tolist(),
-            self._expression.tolist(),
-            poses.unbind(),
-            landmarks.unbind(),
-            strict=True,
-        ):
-            labels = {"expression": expression, "pose": pose, "landmarks": points}
-            key = f"{names[person]}/{picture:04d}"
-            recipe = f"{RECIPE} {key} {seed} {size}".encode()
-            records.append(FaceRecord(key, recipe, names[person], labels))
-        test_people = [person for person in range(people) if tested[person]]
+        self._test_people = [person for person in range(people) if tested[person]]
+        listed = range(people) if part == "all" else (tested == (part == "test")).nonzero()[0]
         super().__init__(
             "rendered",
             part,
-            records,
-            held_out_people=frozenset(names[person] for person in test_people),
-            test=partial(RenderedFaces, count, people, "test", size, seed),
+            RenderedRecords(numbers, people, seed, size, nuisances),
+            held_out_people=frozenset(name(person) for person in self._test_people),
+            test=partial(RenderedFaces, count, people, "test", size, seed, nuisances),
+            people=[name(person) for person in listed],
         )
-        self.pairs = verification_pairs(seed, test_people, names, count, people)
+
+    @cached_property
+    def pairs(self) -> list[FacePair]:
+        """As many pairs of one person as of two, over the test people, by key, in `FOLDS` folds
+        that share no person; the same in every part (their pictures are records of `test` and
+        `all`). Empty where fewer than `2 * FOLDS` test people have two pictures."""
+        name = self.records.name
+        names = {person: name(person) for person in self._test_people}
+        return _pairs(self.seed, self._test_people, names, self._count, self.records.people)
 
     def read(self, index: int, at_least: int | None = None) -> np.ndarray:
         """Render face `index`: uint8 RGB [size, size, 3], whatever `at_least` says."""
@@ -147,22 +143,43 @@ class RenderedFaces(FaceSet):
         Raises:
             IndexError: an index is not below the set's length.
         """
-        chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
-        return sample_factors(
-            self.seed, self._person[chosen], self._picture[chosen], self._expression[chosen]
-        )
+        return self.records.drawn(indices).factors
 
-    def render_batch(self, indices: Sequence[int] | np.ndarray | Tensor) -> Tensor:
+    def render_batch(
+        self,
+        indices: Sequence[int] | np.ndarray | Tensor,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
         """Render the faces `indices` at once: uint8 [N, 3, size, size], the pixels of `read`.
 
         Raises:
             IndexError: an index is not below the set's length.
         """
-        return render_faces(self.factors(indices), self.size)
+        factors = self.factors(indices)
+        return render_faces({name: value.to(device) for name, value in factors.items()}, self.size)
+
+    def counterparts(
+        self, indices: Sequence[int] | np.ndarray | Tensor, kinds: Iterable[str]
+    ) -> dict[str, Tensor]:
+        """The counterparts of the faces `indices`, by kind: uint8 [N, 3, size, size] each.
+
+        Raises:
+            IndexError: an index is not below the set's length.
+            InputError: a kind that is none of `COUNTERPARTS`.
+        """
+        factors = self.factors(indices)
+        return {kind: render_faces(counterpart(factors, kind), self.size) for kind in kinds}
+
+    def __getitem__(self, index: int) -> FaceSample:
+        sample = super().__getitem__(index)
+        if self.counterpart_kinds:
+            found = self.counterparts([index], self.counterpart_kinds)
+            sample["counterparts"] = {kind: pictures[0] for kind, pictures in found.items()}
+        return sample
 
 
-def verification_pairs(
-    seed: int, test_people: list[int], names: list[str], count: int, people: int
+def _pairs(
+    seed: int, test_people: list[int], names: dict[int, str], count: int, people: int
 ) -> list[FacePair]:
     pictures = {p: count // people + (p < count % people) for p in test_people}
     several = [p for p in test_people if pictures[p] > 1]

@@ -7,6 +7,7 @@ Expressions are sets of FACS action units, close to the prototypes of Friesen & 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ MAX_SIZE = 1024
 
 
 class Factor(NamedTuple):
-    """Range from which a factor is drawn, its value when not given, and whose it is."""
+    """What values a factor may have, its value when not given, and whose it is."""
 
     low: float
     high: float
@@ -93,18 +94,22 @@ EXPRESSION_UNITS: dict[str, dict[str, float]] = {
 """Action units of each class at full intensity."""
 
 FACTORS: dict[str, Factor] = {
-    # the person
+    # The person. Defaults are the population's mean, or the commoner of having and lacking.
+    "age": _person(18.0, 80.0, 42.8),
+    "masculinity": _person(0.0, 1.0),  # of the face's shape
     "head_width": _person(0.68, 0.82),
     "head_depth": _person(0.84, 0.96),
     "chin_taper": _person(0.10, 0.42),
-    "melanin": _person(0.0, 1.0, 0.25),
+    "chin_depth": _person(0.0, 1.0),
+    "melanin": _person(0.0, 1.0),
     "redness": _person(0.0, 1.0),
-    "hair_tone": _person(0.0, 1.0, 0.3),
+    "hair_tone": _person(0.0, 1.0, 0.53),
     "hair_cover": _person(0.0, 1.0, 1.0),  # 0 is bald, 1 is not; never between
     "hair_volume": _person(0.0, 1.0),
-    "hair_length": _person(0.0, 1.0, 0.2),
-    "hairline": _person(0.42, 0.74),
-    "parting": _person(-0.35, 0.35, 0.0),
+    "hair_length": _person(0.0, 1.0, 0.42),
+    "hairline": _person(0.42, 0.74, 0.5875),
+    "fringe": _person(0.0, 1.0, 0.0),
+    "parting": _person(-0.35, 0.35),
     "eye_spacing": _person(0.27, 0.36),
     "eye_width": _person(0.135, 0.185),
     "eye_height": _person(0.062, 0.100),
@@ -123,66 +128,161 @@ FACTORS: dict[str, Factor] = {
     "ear_size": _person(0.14, 0.21),
     "beard": _person(0.0, 1.0, 0.0),
     "moustache": _person(0.0, 1.0, 0.0),
-    "glasses": _person(0.0, 1.0, 0.0),
-    # what the face does
+    "glasses": _person(0.0, 1.0, 0.0),  # 0 or 1
+    # What the face does.
     **{unit: _picture(0.0, 1.0, 0.0) for unit in ACTION_UNITS},
-    "gaze": _picture(-0.3, 0.3, 0.0),
-    "yaw": _picture(-60.0, 60.0),
-    "pitch": _picture(-25.0, 25.0),
-    "roll": _picture(-25.0, 25.0),
-    # light, camera, background
-    "light_azimuth": _picture(-65.0, 65.0),  # degrees, positive from the picture's right
-    "light_elevation": _picture(-5.0, 60.0),
-    "ambient": _picture(0.50, 0.80),
+    "gaze": _picture(-0.3, 0.3),
+    "yaw": _picture(-90.0, 90.0),
+    "pitch": _picture(-60.0, 60.0),
+    "roll": _picture(-180.0, 180.0),
+    # Light, camera, background.
+    "light_azimuth": _picture(-180.0, 180.0),  # positive from the picture's right
+    "light_elevation": _picture(-90.0, 90.0, 25.0),
+    "ambient": _picture(0.2, 1.0, 0.65),
     "warmth": _picture(-1.0, 1.0),
-    "exposure": _picture(0.80, 1.12, 1.0),
-    "zoom": _picture(0.74, 0.90),
-    "shift_x": _picture(-0.07, 0.07),
-    "shift_y": _picture(-0.07, 0.07),
+    "exposure": _picture(0.3, 1.5, 1.0),
+    "camera_distance": _picture(3.0, 20.0, 6.0),
+    "zoom": _picture(0.3, 1.2, 0.82),
+    "shift_x": _picture(-0.5, 0.5),
+    "shift_y": _picture(-0.5, 0.5),
     "background_hue": _picture(0.0, 1.0),
-    "background_value": _picture(0.15, 0.9),
-    "gradient_x": _picture(-0.5, 0.5, 0.0),
-    "gradient_y": _picture(-0.5, 0.5, 0.0),
+    "background_value": _picture(0.0, 1.0),
+    "gradient_x": _picture(-0.5, 0.5),
+    "gradient_y": _picture(-0.5, 0.5),
+    "clutter": _picture(0.0, 1.0, 0.0),
+    "clutter_hue": _picture(0.0, 1.0),
+    "clutter_x": _picture(-1.0, 1.0),
+    "clutter_y": _picture(-1.0, 1.0),
     "clothes_hue": _picture(0.0, 1.0),
-    "noise": _picture(0.0, 0.022, 0.0),
+    # What is before the face: one of OCCLUDERS by its number.
+    "occluder": _picture(0.0, 4.0, 0.0),
+    "occluder_x": _picture(-1.0, 1.0),
+    "occluder_y": _picture(-1.0, 1.0),
+    "occluder_angle": _picture(-180.0, 180.0),
+    "occluder_size": _picture(0.5, 1.5),
+    "occluder_hue": _picture(0.0, 1.0),
+    # What the camera makes of it.
+    "resolution": _picture(0.05, 1.0, 1.0),
+    "blur": _picture(0.0, 0.05, 0.0),
+    "noise": _picture(0.0, 0.2, 0.0),
     "noise_offset": _picture(0.0, 1.0, 0.0),
+    "jpeg_quality": _picture(0.0, 100.0, 0.0),
 }
-"""Every factor of a rendered face. Pose and light angles are in degrees, lengths in half head
-heights, `zoom` and shifts in half picture sides, the rest has no unit."""
+"""Every factor of a rendered face. `age` is in years, angles in degrees, lengths in half head
+heights, `zoom`, shifts and the occluder's place in half picture sides, `resolution` (of what the
+picture was enlarged from) and `blur` (its standard deviation) in picture sides, `noise` in the
+pixels' range, `jpeg_quality` as in JPEG, 0 for none; the rest has no unit."""
 
-_MIRRORED = ("yaw", "roll", "parting", "gaze", "light_azimuth", "shift_x", "gradient_x")
+OCCLUDERS = ("none", "hand", "mask", "strands", "bar")
+"""Names of the factor `occluder`'s whole numbers."""
+
+COUNTERPARTS = ("neutral", "frontal", "neutral_frontal", "mean_face", "low_resolution")
+
+LOW_RESOLUTION = 0.25
+"""`resolution` of the counterpart of low resolution."""
+
+_POSE = ("yaw", "pitch", "roll")
+_MIRRORED = (
+    "yaw",
+    "roll",
+    "parting",
+    "gaze",
+    "light_azimuth",
+    "shift_x",
+    "gradient_x",
+    "clutter_x",
+    "occluder_x",
+    "occluder_angle",
+)
 
 
 def mirrored(factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Factors of the mirrored picture: rendering them without noise flips it left to right."""
+    """Factors of the mirrored picture: rendering them flips it left to right, but for noise and
+    JPEG's blocks."""
     return {name: -value if name in _MIRRORED else value for name, value in factors.items()}
 
 
+def counterpart(factors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """The same faces, changed in one respect and otherwise kept.
+
+    Args:
+        factors: any of `FACTORS`, float [N] each.
+        kind: one of `COUNTERPARTS`: `neutral` (no action unit on), `frontal` (yaw, pitch and roll
+            0), `neutral_frontal` (both), `mean_face` (the person's factors at the population's
+            mean) or `low_resolution` (a quarter of the pixels a side, enlarged).
+
+    Raises:
+        InputError: another kind, or factors as `complete_factors` refuses them.
+    """
+    if kind not in COUNTERPARTS:
+        raise InputError(f"counterpart: no kind {kind!r}; choose one of {', '.join(COUNTERPARTS)}")
+    complete = complete_factors(factors)
+    changed: dict[str, float] = {}
+    if kind in ("neutral", "neutral_frontal"):
+        changed |= dict.fromkeys(ACTION_UNITS, 0.0)
+    if kind in ("frontal", "neutral_frontal"):
+        changed |= dict.fromkeys(_POSE, 0.0)
+    if kind == "mean_face":
+        changed = {
+            name: factor.default for name, factor in FACTORS.items() if factor.of == "person"
+        }
+    if kind == "low_resolution":
+        changed["resolution"] = LOW_RESOLUTION
+    return complete | {
+        name: torch.full_like(complete[name], value) for name, value in changed.items()
+    }
+
+
 def complete_factors(factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`factors` checked, as float32, with the defaults of those not given."""
+    """`factors` checked, as float32 [N], with the defaults of those not given.
+
+    Raises:
+        InputError: unknown factor, unequal lengths, a value not finite or out of range.
+    """
     unknown = sorted(set(factors) - set(FACTORS))
     if unknown:
-        raise InputError(f"render_faces: unknown factor {unknown[0]!r}; see FACTORS for the names")
+        near = get_close_matches(unknown[0], FACTORS, 1)
+        hint = f"did you mean {near[0]!r}" if near else "see FACTORS for the names"
+        raise InputError(f"rendered: unknown factor {unknown[0]!r}; {hint}")
     given = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in factors.items()}
     shapes = {tuple(value.shape) for value in given.values()} or {(1,)}
     if len(shapes) > 1 or len(next(iter(shapes))) != 1:
-        raise InputError("render_faces: every factor must have one value a face, shape [N]")
-    for name, value in given.items():
-        if not bool(value.isfinite().all()):
-            raise InputError(f"render_faces: factor {name!r} has a value that is not finite")
+        raise InputError("rendered: every factor must have one value a face, shape [N]")
+    if given:
+        _check_ranges(given)
     like = next(iter(given.values()), torch.zeros(1))
     return {
-        name: given.get(name, torch.full_like(like, factor.default))
+        name: given[name] if name in given else torch.full_like(like, factor.default)
         for name, factor in FACTORS.items()
     }
 
 
-def is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+def _check_ranges(given: Mapping[str, Tensor]) -> None:
+    table = torch.stack(list(given.values()))
+    low, high = (
+        torch.tensor([FACTORS[name][end] for name in given], device=table.device)[:, None]
+        for end in (0, 1)
+    )
+    slack = 1e-5 * (high - low)  # ends computed in float32
+    wrong = ~((table >= low - slack) & (table <= high + slack))  # and NaN
+    if bool(wrong.any()):
+        place, face = (int(i) for i in wrong.nonzero()[0])
+        name = list(given)[place]
+        raise InputError(
+            f"rendered: factor {name!r} is {float(table[place, face]):g} for face {face}; give a "
+            f"number from {FACTORS[name].low:g} to {FACTORS[name].high:g}"
+        )
+
+
+def check_whole(name: str, value: object, low: int, high: int) -> None:
+    """Raises InputError where `value` is no whole number from `low` to `high`."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not (whole and low <= int(value) <= high):  # type: ignore[call-overload]
+        raise InputError(
+            f"rendered: {name} must be a whole number from {low} to {high}, not {value!r}"
+        )
 
 
 def check_size(size: int) -> None:
-    if not is_whole(size) or not 8 <= size <= MAX_SIZE:
-        raise InputError(
-            f"rendered: size must be a whole number of pixels from 8 to {MAX_SIZE}, not {size!r}"
-        )
+    """Raises InputError where a picture can't have this side."""
+    check_whole("size", size, 8, MAX_SIZE)

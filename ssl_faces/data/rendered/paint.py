@@ -1,4 +1,4 @@
-"""Colours, and laying one over another."""
+"""Colours, covers, and laying one over another."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ WHITE = (0.96, 0.95, 0.92)
 DARK = (0.09, 0.05, 0.05)
 
 
-def over(picture: Tensor, colour: Tensor, alpha: Tensor) -> Tensor:
-    """`colour` laid over `picture` where `alpha` [N, S, S] says."""
-    return (colour - picture).mul_(alpha[:, None]).add_(picture)
+def over_(picture: Tensor, colour: Tensor, alpha: Tensor, shade: Tensor | None = None) -> Tensor:
+    """Lay `colour` [N, 3, 1, 1] times `shade` [N, H, W] over `picture` [N, 3, H, W], in place,
+    where `alpha` [N, H, W] says."""
+    light = alpha if shade is None else shade * alpha
+    return picture.mul_((1 - alpha)[:, None]).add_(colour * light[:, None])
 
 
 def edge(distance: Tensor, pixel: Tensor) -> Tensor:
@@ -40,10 +42,23 @@ def edge(distance: Tensor, pixel: Tensor) -> Tensor:
     return (distance / pixel).neg_().add_(0.5).clamp_(0, 1)
 
 
+def strip(distance: Tensor, half: Tensor | float, pixel: Tensor) -> Tensor:
+    """Cover of a strip whose middle is at `distance`; also right where it is thinner than a
+    pixel."""
+    at = distance / pixel
+    half = half / pixel
+    return (at + half).add_(0.5).clamp_(0, 1).sub_((at - half).add_(0.5).clamp_(0, 1))
+
+
 def bump(squared: Tensor) -> Tensor:
     """1 where `squared` is 0, falling smoothly to 0 where it is 1."""
-    bump = (1 - squared).clamp_(min=0)
-    return bump.mul_(bump)
+    found = (1 - squared).clamp_(min=0)
+    return found.mul_(found)
+
+
+def wave(at: Tensor) -> Tensor:
+    """A triangle wave of period 2: 0 at even numbers, 1 at odd ones."""
+    return at.remainder(2).sub_(1).abs_().neg_().add_(1)
 
 
 def colour_of(rgb: Sequence[float], device: torch.device) -> Tensor:
