@@ -60,6 +60,8 @@ class FaceSample(TypedDict, total=False):
     glasses: int
     light: Tensor  # float32 [3]: azimuth and elevation in degrees, ambient share
     scale: float  # pixels of half a head's height
+    clip: int
+    frame: int  # of the clip
     counterparts: dict[str, Tensor]  # by kind, uint8 [3, H, W]
 
 

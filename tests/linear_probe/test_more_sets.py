@@ -116,7 +116,7 @@ def test_a_task_is_scored_on_each_set_that_serves(tmp_path: Path) -> None:
 def test_rendered_faces_serve_what_they_carry() -> None:
     faces = RenderedFaces(240, 60, "all", size=16)
     serving = {name for name, kind in TASKS.items() if kind.serving([faces])}
-    assert serving == {"expression", "pose", "identity", "landmarks"}
+    assert serving == {"expression", "pose", "identity", "landmarks", "affect", "attributes"}
 
 
 def test_landmarks_of_rendered_faces() -> None:

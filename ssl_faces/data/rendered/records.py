@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from torch import Tensor
@@ -23,7 +23,7 @@ class RenderedRecords(Sequence[FaceRecord]):
     """Records of rendered faces; picture number i of the whole set shows person `i % people`.
 
     Args:
-        numbers: of the faces that are listed, in the whole set.
+        numbers: of the faces that are listed, in the whole set; a range is all from 0.
         people: how many in the whole set.
         seed, size, nuisances: as in `RenderedFaces`.
     """
@@ -55,16 +55,15 @@ class RenderedRecords(Sequence[FaceRecord]):
             raise IndexError(index)
         block = place // _BLOCK
         if block not in self._blocks:
-            self._blocks[block] = self._make(block)
+            self._blocks[block] = self._records_at(
+                np.arange(block * _BLOCK, min(len(self), (block + 1) * _BLOCK))
+            )
             while len(self._blocks) > _KEPT:
                 self._blocks.popitem(last=False)
         return self._blocks[block][place % _BLOCK]
 
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_blocks": OrderedDict()}
-
-    def name(self, person: int) -> str:
-        return f"rendered_{person:05d}" if self.seed == 0 else f"rendered{self.seed}_{person:05d}"
 
     def cast(
         self, indices: Sequence[int] | np.ndarray | Tensor
@@ -74,33 +73,47 @@ class RenderedRecords(Sequence[FaceRecord]):
         Raises:
             IndexError: an index is not below the set's length.
         """
-        chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
-        if len(chosen) and not (-len(self) <= chosen.min() and chosen.max() < len(self)):
-            raise IndexError(f"index out of range for {len(self)} faces")
-        chosen = np.where(chosen < 0, chosen + len(self), chosen)
-        if isinstance(self.numbers, range):
-            numbers = chosen * self.numbers.step + self.numbers.start
-        else:
-            numbers = self.numbers[chosen].astype(np.int64)
-        person, picture = numbers % self.people, numbers // self.people
+        chosen = self._places(indices)
+        person, picture = self._whose(chosen)
         # Each person goes through the expressions in turn, from a place of their own.
         first = uniform(self.seed, zlib.crc32(b"expression"), person, 0 * person)
         expression = (picture + (first * len(EXPRESSIONS)).astype(np.int64)) % len(EXPRESSIONS)
         return person, picture, expression
 
+    def _whose(self, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Person and number among the person's, of what is listed at these places."""
+        numbers = listed if isinstance(self.numbers, range) else self.numbers[listed]
+        numbers = numbers.astype(np.int64)
+        return numbers % self.people, numbers // self.people
+
+    def _places(self, indices: Sequence[int] | np.ndarray | Tensor) -> np.ndarray:
+        chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if len(chosen) and not (-len(self) <= chosen.min() and chosen.max() < len(self)):
+            raise IndexError(f"index out of range for {len(self)} faces")
+        return np.where(chosen < 0, chosen + len(self), chosen)
+
     def drawn(self, indices: Sequence[int] | np.ndarray | Tensor) -> Drawn:
         """The faces `indices`; raises IndexError as `cast` does."""
         return sample_factors(self.seed, *self.cast(indices), nuisances=self.nuisances)
 
-    def _make(self, block: int) -> list[FaceRecord]:
-        places = np.arange(block * _BLOCK, min(len(self), (block + 1) * _BLOCK))
+    def _records_at(self, places: np.ndarray) -> list[FaceRecord]:
         person, picture, expression = self.cast(places)
-        drawn = sample_factors(self.seed, person, picture, expression, self.nuisances)
+        keys = [f"{self._name(who)}/{i:04d}" for who, i in zip(person, picture, strict=True)]
+        return self._records(keys, person, labels_of(self.drawn(places), expression, self.size))
+
+    def _name(self, person: int) -> str:
+        return person_name(self.seed, person)
+
+    def _records(
+        self, keys: list[str], person: np.ndarray, labels: list[dict[str, Any]]
+    ) -> list[FaceRecord]:
         made = []
-        for who, which, labels in zip(
-            person.tolist(), picture.tolist(), labels_of(drawn, expression, self.size), strict=True
-        ):
-            key = f"{self.name(who)}/{which:04d}"
+        for key, who, known in zip(keys, person.tolist(), labels, strict=True):
             recipe = f"{RECIPE} {key} {self.seed} {self.size} {self.nuisances}".encode()
-            made.append(FaceRecord(key, recipe, self.name(who), labels))
+            made.append(FaceRecord(key, recipe, self._name(who), known))
         return made
+
+
+def person_name(seed: int, person: int) -> str:
+    """What a person of a seed is called."""
+    return f"rendered_{person:05d}" if seed == 0 else f"rendered{seed}_{person:05d}"
