@@ -11,6 +11,7 @@ from ssl_faces.errors import InputError
 
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
+       ssl-faces render --out DIR [--count N] [--people P] [--size S] [--nuisances LEVEL]
        ssl-faces bench BENCH [--out FILE.json]
 
 Pretrain an encoder on unlabelled faces.
@@ -21,6 +22,7 @@ Pretrain an encoder on unlabelled faces.
 
   ssl-faces fit --help              every setting
   ssl-faces fit ... --print_config  the settings that a command comes to
+  ssl-faces render --help           rendered faces with exact labels, as files
   ssl-faces bench --help            what can be measured on this machine
 """
 
@@ -37,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from ssl_faces.bench.cli import run as bench
 
             bench(arguments[1:])
+        elif arguments[0] == "render":
+            from ssl_faces.data.rendered.cli import run as render
+
+            render(arguments[1:])
         else:
             from ssl_faces.training import run
 

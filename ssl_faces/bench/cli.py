@@ -10,6 +10,7 @@ from pathlib import Path
 # Each module offers `add_arguments(parser)` and `measure(arguments) -> Result`.
 BENCHES = {
     "step": "a training step beside the authors' schedule of network calls",
+    "render": "faces rendered a second, and memory by the size of the set",
 }
 
 
