@@ -25,7 +25,7 @@ from linear_probe.features import EncoderSource, FeatureCache, Pictures, Precisi
 from ssl_faces import InputError, load_encoder
 from ssl_faces.bench.timing import ratio, side_by_side
 from ssl_faces.data import FaceSet, default_data_root, find_face_sets
-from ssl_faces.data.synthetic import RenderedFaces
+from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.encoder import FaceEncoder
 from ssl_faces.hardware import hardware
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder

@@ -40,7 +40,7 @@ from ssl_faces.data import (
     find_face_sets,
     write_skipped,
 )
-from ssl_faces.data.synthetic import RenderedFaces
+from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.hardware import fast_bfloat16, hardware
 
 RENDERED = "rendered"

@@ -12,10 +12,14 @@ from ssl_faces.errors import InputError
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, durable: bool = True) -> None:
     """Write `data` to a temporary name beside `path`, then rename it to `path`.
 
     Failed or interrupted, it leaves nothing behind.
+
+    Args:
+        durable: wait until the disk has it, so that it outlives a power cut; False where there
+            are many files that could be made anew.
 
     Raises:
         InputError: the folder can't be written, or the disk is full; `path` is as it was.
@@ -26,8 +30,9 @@ def replace_file(path: Path, data: bytes) -> None:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         temporary = None

@@ -12,7 +12,7 @@ from PIL import Image
 from linear_probe.run import RENDERED, RENDERED_COUNT, RENDERED_PEOPLE
 from ssl_faces.data import BadPicture, FaceSet, find_face_sets
 from ssl_faces.data.packing import square
-from ssl_faces.data.synthetic import RenderedFaces
+from ssl_faces.data.rendered import RenderedFaces
 
 SIDE = 72
 

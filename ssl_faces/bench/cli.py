@@ -18,6 +18,7 @@ BENCHES = {
     "formats": "pictures a second of shards beside litdata, webdataset and a memory map",
     "memory": "peak memory of a run's data, with packs of 50,000 and of 500,000 pictures",
     "shuffling": "how well the orders of an epoch are shuffled",
+    "render": "faces rendered a second, and memory by the size of the set",
 }
 
 

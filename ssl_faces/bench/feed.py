@@ -30,8 +30,8 @@ from ssl_faces.data.folder import PictureFolder
 from ssl_faces.data.packing import pack_sets
 from ssl_faces.data.packs import Pack
 from ssl_faces.data.pairs import PairBatches
+from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.data.stored_faces import StoredFaces
-from ssl_faces.data.synthetic import RenderedFaces
 from ssl_faces.errors import InputError
 
 _PIL = "PIL, a picture at a time"

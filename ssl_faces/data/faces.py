@@ -50,6 +50,19 @@ class FaceSample(TypedDict, total=False):
     race: int
     valence: float  # -1 to 1
     arousal: float  # -1 to 1
+    # Of rendered faces, see `RenderedFaces`:
+    intensity: float  # of the expression, 0 to 1
+    units: Tensor  # float32 [15], FACS action units, 0 to 1
+    landmarks_3d: Tensor  # float32 [68, 3], the head's frame
+    visible: Tensor  # bool [68], which landmarks can be seen
+    skin_tone: int
+    age_band: int
+    glasses: int
+    light: Tensor  # float32 [3]: azimuth and elevation in degrees, ambient share
+    scale: float  # pixels of half a head's height
+    clip: int
+    frame: int  # of the clip
+    counterparts: dict[str, Tensor]  # by kind, uint8 [3, H, W]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +151,7 @@ class FaceSet:
         folds: int [records], for sets that are scored by cross-validation: each fold is the test
             part once, learnt on the others.
         empty: allow a part without a picture, as the part `train` of a set that is all test.
+        people: the records' people, sorted, where it is known without going through them.
 
     Attributes:
         title: how readers know the set.
@@ -157,13 +171,14 @@ class FaceSet:
         self,
         name: str,
         part: Part,
-        records: list[FaceRecord],
+        records: Sequence[FaceRecord],
         *,
         held_out_people: frozenset[str] = frozenset(),
         skipped: list[Skipped] | None = None,
         test: Callable[[], FaceSet] | None = None,
         folds: np.ndarray | None = None,
         empty: bool = False,
+        people: Sequence[str] | None = None,
     ) -> None:
         if not records and not empty:
             raise InputError(f"{name}: no picture in its part '{part}'; check the folder's layout")
@@ -175,7 +190,9 @@ class FaceSet:
         self.skipped = skipped or []
         self._test = test
         self.folds = folds
-        self.people = sorted({r.person for r in records if r.person is not None})
+        if people is None:
+            people = sorted({r.person for r in records if r.person is not None})
+        self.people = list(people)
         self._person_index = {person: i for i, person in enumerate(self.people)}
 
     def __len__(self) -> int:

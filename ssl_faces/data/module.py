@@ -21,6 +21,7 @@ from ssl_faces.data.discover import default_data_root, find_face_sets
 from ssl_faces.data.faces import FaceSet, Skipped
 from ssl_faces.data.packs import HeldOut, Pack
 from ssl_faces.data.pairs import PairBatch, PairBatches, gather
+from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.data.selection import (
     all_fit,
     check_left_out_alike,
@@ -30,7 +31,6 @@ from ssl_faces.data.selection import (
     select_unread,
 )
 from ssl_faces.data.stored_faces import StoredFaces
-from ssl_faces.data.synthetic import RenderedFaces
 from ssl_faces.errors import InputError
 from ssl_faces.hardware import free_memory
 

@@ -26,7 +26,7 @@ from ssl_faces.data import (
     in_test_share,
 )
 from ssl_faces.data.module import FaceDataModule
-from ssl_faces.data.synthetic import RenderedFaces
+from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.errors import InputError
 
 NAMES = [f"Person_{i}" for i in range(40)]

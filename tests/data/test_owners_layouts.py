@@ -31,7 +31,7 @@ from ssl_faces.data import (
 )
 from ssl_faces.data.biwi import pose_of
 from ssl_faces.data.module import FaceDataModule
-from ssl_faces.data.synthetic import pose_rotation
+from ssl_faces.data.rendered import pose_rotation
 from tests.data.test_face_sets import keys, message_of, put_picture
 
 # RAF-DB -----------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from linear_probe.tasks import Task
 from ssl_faces import InputError
 from ssl_faces.data import FaceRecord, FaceSet
 from ssl_faces.data.discover import find_face_sets
-from ssl_faces.data.synthetic import RenderedFaces
+from ssl_faces.data.rendered import RenderedFaces
 
 # The package's name `facecycle` is the function.
 module = import_module("linear_probe.protocols.facecycle")

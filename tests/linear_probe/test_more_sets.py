@@ -40,7 +40,7 @@ from ssl_faces.data import (
     find_face_sets,
 )
 from ssl_faces.data import ckplus as ckplus_module
-from ssl_faces.data.synthetic import RenderedFaces
+from ssl_faces.data.rendered import RenderedFaces
 from tests.data.test_face_sets import put_picture
 from tests.data.test_owners_layouts import (
     affectnet_csv,
@@ -116,7 +116,7 @@ def test_a_task_is_scored_on_each_set_that_serves(tmp_path: Path) -> None:
 def test_rendered_faces_serve_what_they_carry() -> None:
     faces = RenderedFaces(240, 60, "all", size=16)
     serving = {name for name, kind in TASKS.items() if kind.serving([faces])}
-    assert serving == {"expression", "pose", "identity", "landmarks"}
+    assert serving == {"expression", "pose", "identity", "landmarks", "affect", "attributes"}
 
 
 def test_landmarks_of_rendered_faces() -> None:

@@ -16,7 +16,7 @@ from linear_probe.tasks import TASKS, Expression, Identity, MissingData, Pose, T
 from ssl_faces import InputError
 from ssl_faces.data import in_test_share
 from ssl_faces.data.discover import find_face_sets
-from ssl_faces.data.synthetic import RenderedFaces
+from ssl_faces.data.rendered import RenderedFaces
 
 
 def prepared(kind: type[Task], root: Path, cache: Path) -> tuple[Task, Features, Pictures]:

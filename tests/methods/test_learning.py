@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ssl_faces.data.synthetic import RenderedFaces
+from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 
 

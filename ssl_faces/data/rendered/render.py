@@ -1,0 +1,106 @@
+"""Rendering: one ray a pixel against the head, the face laid on its surface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from ssl_faces.data.rendered import occluders, scene, sensor
+from ssl_faces.data.rendered.factors import check_size, complete_factors
+from ssl_faces.data.rendered.paint import HAIR, SKIN, palette
+from ssl_faces.data.rendered.skin import Skin
+from ssl_faces.data.rendered.stage import Stage
+
+_PIXELS = 1 << 18
+"""Rendered at once on a CPU: more leave the processor's cache, fewer pay more for each call."""
+
+_FEWEST = 16  # faces that a thread is worth
+
+
+def render_faces(factors: Mapping[str, Tensor], size: int = 64) -> Tensor:
+    """Render faces from their factors.
+
+    A face's pixels depend on its own factors and `size` alone, not on the batch it is in.
+
+    Args:
+        factors: any of `FACTORS`, float [N] each, all on one device; the rest take their default.
+        size: picture side S in pixels.
+
+    Returns:
+        uint8 [N, 3, S, S], RGB, on the factors' device.
+
+    Raises:
+        InputError: unknown factor, unequal lengths, a value not finite or out of range, bad size.
+    """
+    check_size(size)
+    complete = complete_factors(factors)
+    count, device = len(complete["yaw"]), complete["yaw"].device
+    pictures = torch.empty((count, 3, size, size), dtype=torch.uint8, device=device)
+    order = _alike(complete)
+    table = torch.stack(list(complete.values()))[:, order]
+    on_cpu = device.type == "cpu"
+    threads = torch.get_num_threads() if on_cpu else 1
+    chunk = max(1, (_PIXELS if on_cpu else 64 * _PIXELS) // (size * size))
+    chunk = min(chunk, max(_FEWEST, -(-count // threads)))
+
+    def render(start: int) -> None:
+        part = dict(zip(complete, table[:, start : start + chunk], strict=True))
+        pictures[order[start : start + chunk]] = _render(part, size)
+
+    starts = range(0, count, chunk)
+    if threads == 1:
+        for start in starts:
+            render(start)
+    else:
+        # Whole chunks side by side: sharing each operation out among the threads makes them wait
+        # for each other thousands of times, and crawls where cores are busy.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(render, starts))
+        torch.set_num_threads(threads)  # the pool's threads have changed it for threads to come
+    sensor.compress_(pictures, complete["jpeg_quality"])
+    return pictures
+
+
+def _alike(factors: dict[str, Tensor]) -> Tensor:
+    """An order in which faces with the same parts are next to each other: what a chunk has none
+    of is skipped."""
+    whiskers = (factors["beard"] > 0) | (factors["moustache"] > 0)
+    key = factors["occluder"].round().long() * 2 + (factors["clutter"] > 0)
+    for has in (factors["glasses"] > 0, whiskers, factors["hair_cover"] > 0):
+        key = key * 2 + has
+    return key.argsort(stable=True)
+
+
+@torch.no_grad()
+def _render(factors: dict[str, Tensor], size: int) -> Tensor:
+    """Pictures uint8 [N, 3, S, S] of complete factors, not yet compressed."""
+    stage = Stage(factors, size)
+    skin = palette(SKIN, factors["melanin"])
+    red = torch.tensor([0.0, 0.05, 0.04], device=skin.device)
+    skin = skin - (factors["redness"][:, None] * red)[..., None, None]
+    hair_colour = palette(HAIR, factors["hair_tone"])
+
+    # Far things first.
+    picture = scene.background(stage)
+    scene.lay_body(stage, picture, skin)
+    hair = None
+    if bool((factors["hair_cover"] > 0).any()):
+        hair = scene.Hair(stage, stage.rays(), hair_colour)
+        hair.lay_back(picture)
+    head = Skin(stage, skin, hair_colour)
+    head.lay(picture)
+    scene.lay_ears(stage, picture, skin, head.depth)
+    scene.lay_nose(stage, picture, skin, head.depth)
+    scene.lay_glasses(stage, picture, head.depth)
+    if hair is not None:
+        hair.lay_front(picture)
+    occluders.lay_occluder(stage, picture, skin, hair_colour, head.depth)
+
+    sensor.expose_(picture, factors)
+    sensor.lose_pixels_(picture, factors["resolution"])
+    sensor.blur_(picture, factors["blur"])
+    sensor.add_noise_(picture, factors)
+    return picture.mul_(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
