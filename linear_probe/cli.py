@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from linear_probe.truth import command as truth
 from ssl_faces import InputError
 from ssl_faces.errors import out_of_memory
 
@@ -93,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--task",
         metavar="T,T",
-        help="some of expression, pose, identity, attributes, affect, landmarks, classes; default: "
-        "all that the data serve, but attributes and landmarks",
+        help="some of expression, pose, identity, attributes, affect, landmarks, light, "
+        "classes; default: all that the data serve, but attributes, landmarks and light",
     )
     run.add_argument(
         "--data",
@@ -216,6 +217,11 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("folder", metavar="DIR", help="the --out of an earlier run")
     compare.add_argument("one", metavar="ENCODER[=SPACE]", help="a row of the table")
     compare.add_argument("other", metavar="ENCODER[=SPACE]", help="another")
+    truth.add_arguments(
+        commands.add_parser(
+            "truth", help="neutral, frontal and swapped faces of a run beside the rendered truth"
+        )
+    )
     return parser
 
 
@@ -325,6 +331,7 @@ _COMMANDS = {
     "breakdown": _breakdown,
     "leakage": _leakage,
     "compare": _compare,
+    "truth": truth.run,
 }
 
 

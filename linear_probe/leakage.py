@@ -1,7 +1,8 @@
 """The leakage matrix: what each feature space tells that it should, and that it should not.
 
 An expression code that tells people apart leaks identity; an identity code that tells expressions
-leaks those. From the records and predictions of a run, nothing is measured again.
+leaks those; either that tells where the light comes from leaks light. From the records and
+predictions of a run, nothing is measured again.
 """
 
 from __future__ import annotations
@@ -55,11 +56,13 @@ def _of_pairs(targets: np.ndarray) -> float:
 
 
 _ANGLES = ("MAE yaw", "MAE pitch", "MAE roll")
+_LIGHT = ("MAE azimuth", "MAE elevation")
 
 _FACTORS = (
     _Factor("expression", "expression", ("mean class recall",), ("accuracy",), _of_classes),
     _Factor("pose", "pose", _ANGLES, _ANGLES, _of_constant),
     _Factor("identity", "identity", ("AUC",), ("accuracy",), _of_pairs),
+    _Factor("light", "light", _LIGHT, _LIGHT, _of_constant),
     _Factor("age", "attributes", ("MAE age",), ("MAE age",), _of_constant),
     _Factor(
         "gender", "attributes", ("gender mean class recall",), ("gender accuracy",), _of_classes
@@ -145,10 +148,10 @@ def leakage(folder: str | Path, markdown: bool = False) -> str:
         raw.append([encoder, space, *(c.raw if c else "-" for c in cells)])
     notes = [
         "0: no more than chance; 1: all right. Expression, gender, race: mean class recall over "
-        "1 / classes; identity: area under the ROC curve over 50 %; pose, age: mean absolute error "
-        "below that of the median for every picture (below 0: worse than that)",
+        "1 / classes; identity: area under the ROC curve over 50 %; pose, light, age: mean "
+        "absolute error below that of the median for every picture (below 0: worse than that)",
         "an expression code should score high on expression and low on identity, an identity code "
-        "the other way round",
+        "the other way round, and both low on light",
     ]
     if missing:
         notes.append(f"not in these records: {', '.join(missing)}")

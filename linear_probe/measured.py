@@ -5,10 +5,25 @@ from __future__ import annotations
 import platform
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from linear_probe.record import Record
-from linear_probe.tasks import Figure, Task
+from linear_probe.tasks import Figure
+
+
+class Asked(Protocol):
+    """What a record says of the task, as `linear_probe.tasks.Task` has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def data_set(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
 
 
 class Measured(NamedTuple):
@@ -21,7 +36,7 @@ class Measured(NamedTuple):
         condition: as in `Record`; None is none.
     """
 
-    task: Task
+    task: Asked
     encoder: str
     space: str
     probe: str

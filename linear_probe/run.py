@@ -121,7 +121,7 @@ def run_probes(
     _check(tasks, seeds, batch_size, replicates, max_train, label_shares, epochs)
     kinds = PROTOCOLS[protocol](epochs) if protocol else TASKS
     changes = degradations(robustness)
-    device = _device(device)
+    device = device_named(device)
     if precision == "auto":
         precision = "bf16" if fast_bfloat16() else "32"
     out = Path(out)
@@ -265,7 +265,8 @@ def _check(
             raise InputError(f"--label-shares must be above 0 and at most 100 %, not {share:g}")
 
 
-def _device(name: str) -> str:
+def device_named(name: str) -> str:
+    """`cpu` or `cuda`, which `auto` chooses; raises InputError where there is no such one."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

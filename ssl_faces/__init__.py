@@ -8,13 +8,18 @@ from ssl_faces.errors import InputError
 
 if TYPE_CHECKING:
     from ssl_faces.encoder import FaceEncoder, load_encoder, save_encoder
+    from ssl_faces.methods.loading import load_method
 
-__all__ = ["FaceEncoder", "InputError", "load_encoder", "save_encoder"]
+__all__ = ["FaceEncoder", "InputError", "load_encoder", "load_method", "save_encoder"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     # torch is imported only when an encoder is asked for, so that `--help` is quick.
+    if name == "load_method":
+        from ssl_faces.methods import loading
+
+        return loading.load_method
     if name in __all__:
         from ssl_faces import encoder
 

@@ -8,6 +8,7 @@ from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.expression import Expression
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.landmarks import Landmarks
+from linear_probe.tasks.light import Light
 from linear_probe.tasks.pose import Pose
 from linear_probe.tasks.task import Figure, MissingData, Task
 
@@ -18,6 +19,7 @@ TASKS: dict[str, type[Task]] = {
     "attributes": Attributes,
     "affect": Affect,
     "landmarks": Landmarks,
+    "light": Light,
     "classes": Classes,
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "Figure",
     "Identity",
     "Landmarks",
+    "Light",
     "MissingData",
     "Pose",
     "Task",

@@ -38,9 +38,11 @@ def panel(pictures: Mapping[str, Tensor]) -> Image.Image:
             values = flow_to_image(values) / 255
         rows.append(make_grid(values, nrow=len(values), padding=2, pad_value=1.0))
     grid = (torch.cat(rows, 1).permute(1, 2, 0) * 255).round().byte().numpy()
-    sheet = Image.new("RGB", (LABEL_WIDTH + grid.shape[1], grid.shape[0]), "white")
-    sheet.paste(Image.fromarray(grid), (LABEL_WIDTH, 0))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    font = ImageFont.load_default(size=12)
+    width = max(LABEL_WIDTH, *(math.ceil(font.getlength(name)) + 8 for name in pictures))
+    sheet = Image.new("RGB", (width + grid.shape[1], grid.shape[0]), "white")
+    sheet.paste(Image.fromarray(grid), (width, 0))
+    draw = ImageDraw.Draw(sheet)
     for row, name in enumerate(pictures):
         middle = row * rows[0].shape[1] + rows[0].shape[1] // 2
         draw.text((4, middle), name, "black", font, anchor="lm")

@@ -5,7 +5,8 @@ Chang, Chen, Chiu: Learning Facial Representations from the Cycle-consistency of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,13 @@ from ssl_faces.losses.margin import MarginLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.facecycle_motion import SIZES, FaceCycleMotion
 from ssl_faces.methods.learning_rate import adam
-from ssl_faces.methods.method import Method, read_checkpoint
+from ssl_faces.methods.method import (
+    Edit,
+    Method,
+    check_method,
+    load_weights,
+    read_checkpoint,
+)
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.renormaliser import ReNormaliser
 from ssl_faces.networks.warp import warp
@@ -55,7 +62,8 @@ class FaceCycleIdentity(Method):
     The motion encoder, decoder and generator of stage 1 stay as they are.
 
     Args:
-        motion_checkpoint: stage 1's checkpoint (`RUN/checkpoints/last.ckpt`).
+        motion_checkpoint: stage 1's checkpoint (`RUN/checkpoints/last.ckpt`), or one of stage 2,
+            which holds its stage 1.
         perceptual_weight, ssim_weight, symmetry_weight, margin_weight: of the loss terms; pixel
             L1 has 1.
         margin: of the margin term.
@@ -110,6 +118,56 @@ class FaceCycleIdentity(Method):
         super().train(mode)
         self.motion.eval()
         return self
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        # With them stage 2 can be loaded where its stage 1 is gone.
+        checkpoint["motion_settings"] = self.motion.settings
+
+    @property
+    def picture_size(self) -> int:
+        return self.motion.picture_size
+
+    @contextmanager
+    def editing(self, seed: int = 0) -> Iterator[None]:
+        """As in stage 1."""
+        with self.motion.editing(seed), super().editing(seed):
+            yield
+
+    def neutral_face(self, images: Tensor, seed: int = 0) -> Tensor:
+        """Stage 1's neutral face."""
+        return self.motion.neutral_face(images, seed)
+
+    def swap_identity(self, images: Tensor, identity_of: Tensor, seed: int = 0) -> Tensor:
+        """The faces of `images` with the identity of the people of `identity_of`.
+
+        Each picture's own mean face is re-identified with the other person's identity code, and
+        moved back by the picture's inverse flow (Chang et al. 2021, "identity swap").
+
+        Args:
+            images, identity_of: float [B, 3, S, S] in [0, 1], as is what is returned.
+
+        Raises:
+            InputError: pictures of another side than `picture_size`.
+        """
+        with self.editing(seed):
+            x, other = (
+                self.encoder.normalise(self.motion.check_side(pictures))
+                for pictures in (images, identity_of)
+            )
+            _, inverse, neutral = self.motion.neutralise(x, self.motion.maps(x))
+            codes = self.identity(torch.cat((x, other)))[1].chunk(2)
+            mean_face = self.renormaliser(self._coarse(neutral), codes[0], "deidentify")
+            swapped = self.renormaliser(self._coarse(mean_face), codes[1], "reidentify")
+            moved = self.motion.generator(self.motion.maps(swapped), inverse)
+            return self.encoder.denormalise(moved)
+
+    def edits(self) -> dict[str, Edit]:
+        return {
+            "neutral face": self.neutral_face,
+            "frontal face": self.neutral_face,
+            "identity swap": self.swap_identity,
+        }
 
     def _coarse(self, x: Tensor) -> Tensor:
         return self.motion.generator_trunk(x, ("relu3_1",))["relu3_1"]
@@ -189,27 +247,44 @@ class FaceCycleIdentity(Method):
 def load_motion(path: Path | str) -> FaceCycleMotion:
     """Stage 1 as its checkpoint holds it, frozen.
 
+    Args:
+        path: a checkpoint of stage 1, or of stage 2, which holds its stage 1.
+
     Raises:
-        InputError: not a whole checkpoint of stage 1.
+        InputError: not a whole checkpoint of either.
     """
-    checkpoint = read_checkpoint(path, FaceCycleMotion.name)
-    settings = checkpoint["hyper_parameters"]
-    motion = FaceCycleMotion(
-        size=settings["size"],
-        input_size=settings["input_size"],
-        map_size=settings.get("map_size"),
-        trunk_weights="random",  # the checkpoint holds the trunk's weights
-        trunk_training=settings["trunk_training"],
-        noise_std=settings["noise_std"],
-        ssim_scale=settings["ssim_scale"],
-        linear_std=settings["linear_std"],
-    )
-    try:
-        motion.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        raise InputError(
-            f"checkpoint {path}: its weights are not those of a {FaceCycleMotion.name} of size "
-            f"'{settings['size']}'; it was made by another version, train stage 1 again"
-        ) from error
+    checkpoint = read_checkpoint(path)
+    settings, state = checkpoint.get("hyper_parameters"), checkpoint["state_dict"]
+    if "motion_settings" in checkpoint:
+        settings = checkpoint["motion_settings"]
+        state = {k.removeprefix("motion."): v for k, v in state.items() if k.startswith("motion.")}
+    else:
+        check_method(path, checkpoint, FaceCycleMotion.name)
+    motion = build_motion(path, settings)
+    load_weights(path, motion, state)
     motion.eval().requires_grad_(False)
     return motion
+
+
+def build_motion(path: Path | str, settings: Any) -> FaceCycleMotion:
+    """Stage 1 of these settings of the checkpoint `path`, with fresh weights.
+
+    Raises:
+        InputError: they are not those of stage 1.
+    """
+    try:
+        return FaceCycleMotion(
+            size=settings["size"],
+            input_size=settings["input_size"],
+            map_size=settings.get("map_size"),
+            trunk_weights="random",  # the checkpoint holds the trunk's weights
+            trunk_training=settings["trunk_training"],
+            noise_std=settings["noise_std"],
+            ssim_scale=settings["ssim_scale"],
+            linear_std=settings["linear_std"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"checkpoint {path}: its settings are not those of a {FaceCycleMotion.name}; it was "
+            "made by another version, train stage 1 again"
+        ) from error

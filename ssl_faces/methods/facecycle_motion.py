@@ -5,7 +5,8 @@ Chang, Chen, Chiu: Learning Facial Representations from the Cycle-consistency of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +20,7 @@ from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.learning_rate import adam
-from ssl_faces.methods.method import Method
+from ssl_faces.methods.method import Edit, Method
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator
 from ssl_faces.networks.motion_decoder import MotionDecoder
@@ -132,6 +133,15 @@ class FaceCycleMotion(Method):
         self.save_hyperparameters()
         # Not read from `hparams`: inside stage 2 the command line puts stage 2's there.
         self.size: Size = size
+        self.settings: dict[str, Any] = {
+            "size": size,
+            "input_size": input_size,
+            "map_size": map_size,
+            "trunk_training": trunk_training,
+            "noise_std": noise_std,
+            "ssim_scale": ssim_scale,
+            "linear_std": linear_std,
+        }
         self.ssim_scale = ssim_scale
         self.learning_rates = learning_rates
         widths = SIZES[size]
@@ -173,6 +183,52 @@ class FaceCycleMotion(Method):
         _, code = self.encoder.motion(x)
         flow = self.decoder(code)
         return flow, inverse_flow(flow), self.generator(maps, flow)
+
+    @property
+    def picture_size(self) -> int:
+        return self.encoder.code_size
+
+    @contextmanager
+    def editing(self, seed: int = 0) -> Iterator[None]:
+        """As in `Method`; every picture has the same noise beside its warped maps."""
+        self.generator.share_noise(True)
+        try:
+            with super().editing(seed):
+                yield
+        finally:
+            self.generator.share_noise(False)
+
+    def neutral_face(self, images: Tensor, seed: int = 0) -> Tensor:
+        """The same people without expression: float [B, 3, S, S] in [0, 1], in and out.
+
+        The paper has one neutral face. Its flow takes out all motion, and as the symmetry loss asks
+        for a face like its mirror image, pose is among it: the neutral face is its frontal face too
+        (Chang et al. 2021, "frontalization").
+
+        Raises:
+            InputError: pictures of another side than `picture_size`.
+        """
+        with self.editing(seed):
+            x = self.encoder.normalise(self.check_side(images))
+            _, _, neutral = self.neutralise(x, self.maps(x))
+            return self.encoder.denormalise(neutral)
+
+    def edits(self) -> dict[str, Edit]:
+        return {"neutral face": self.neutral_face, "frontal face": self.neutral_face}
+
+    def check_side(self, images: Tensor) -> Tensor:
+        """`images`, if they are of the side that the networks are for.
+
+        Raises:
+            InputError: they are not.
+        """
+        side, size = images.shape[-1], self.encoder.code_size
+        if side != size:
+            raise InputError(
+                f"data.size: pictures of side {side} for networks of input_size {size}; "
+                f"set --data.size {size}"
+            )
+        return images
 
     def cycle(self, x: Tensor) -> tuple[MotionCycle, dict[str, Tensor]]:
         """Both directions of the cycle for normalised frames `x` [2b, 3, S, S], and its losses.
@@ -245,13 +301,8 @@ class FaceCycleMotion(Method):
         Raises:
             InputError: pictures of another size than the networks are for.
         """
-        side, size = batch["pairs"].shape[-1], self.encoder.code_size
-        if side != size:
-            raise InputError(
-                f"data.size: pictures of side {side} for networks of input_size {size}; "
-                f"set --data.size {size}"
-            )
-        return self.encoder.normalise(batch["pairs"].transpose(0, 1).flatten(0, 1))
+        pairs = self.check_side(batch["pairs"])
+        return self.encoder.normalise(pairs.transpose(0, 1).flatten(0, 1))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         _, losses = self.cycle(self.frames(batch))

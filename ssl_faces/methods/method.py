@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from ssl_faces.encoder import FaceEncoder
 from ssl_faces.errors import InputError
+
+Edit = Callable[..., Tensor]
 
 
 class Method(pl.LightningModule, ABC):
@@ -33,6 +36,35 @@ class Method(pl.LightningModule, ABC):
     def by_products(self) -> dict[str, nn.Module]:
         """Networks beside the encoder that other runs may start from, by the name of their file."""
         return {}
+
+    def edits(self) -> dict[str, Edit]:
+        """What the method can do to pictures, by name; none unless it says so.
+
+        `neutral face` and `frontal face` take pictures float [B, 3, S, S] in [0, 1] of side
+        `picture_size` and give as many, the same faces neutral, or neutral and frontal;
+        `identity swap` takes two such batches and gives the faces of the first as the people of
+        the second. The same pictures give the same result, whatever the batch they are in.
+        """
+        return {}
+
+    @property
+    def picture_size(self) -> int:
+        """Side of the pictures that `edits` take."""
+        return self.encoder.input_size
+
+    @contextmanager
+    def editing(self, seed: int = 0) -> Iterator[None]:
+        """Without gradients, in eval mode, with random numbers that follow from the seed; all is
+        as it was afterwards."""
+        training = self.training
+        devices = [self.device] if self.device.type == "cuda" else []
+        self.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=devices):
+                torch.manual_seed(seed)
+                yield
+        finally:
+            self.train(training)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["method"] = self.name
@@ -57,10 +89,31 @@ def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, An
         raise InputError(
             f"checkpoint {path}: can't be used ({reason[:200]}); give a run's checkpoints/last.ckpt"
         ) from error
+    if method is not None:
+        check_method(path, checkpoint, method)
+    return checkpoint
+
+
+def check_method(path: Path | str, checkpoint: Mapping[str, Any], method: str) -> None:
+    """Raises InputError where a checkpoint is not of this method."""
     found = checkpoint.get("method", "another program")
-    if method is not None and found != method:
+    if found != method:
         raise InputError(
             f"checkpoint {path}: is of {found}, not of {method}; "
             f"give a checkpoint of a {method} run"
         )
-    return checkpoint
+
+
+def load_weights(path: Path | str, method: Method, state: Mapping[str, Tensor]) -> None:
+    """Put the weights `state` of the checkpoint `path` into a method built like it.
+
+    Raises:
+        InputError: they are not those of such a method.
+    """
+    try:
+        method.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            f"checkpoint {path}: its weights are not those of a {method.name} of its settings; it "
+            "was made by another version, train again"
+        ) from error

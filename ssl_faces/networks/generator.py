@@ -15,11 +15,17 @@ GENERATOR_LAYERS: tuple[Layer, ...] = ("relu2_1", "relu3_1")
 
 
 class MapNoise(nn.Module):
-    """Two convolutions of (unit normal noise + the map's global average): [B, C, H, W] to same."""
+    """Two convolutions of (unit normal noise + the map's global average): [B, C, H, W] to same.
+
+    Attributes:
+        shared: draw one noise for all pictures of a batch, so that a picture's result doesn't
+            depend on its place in the batch.
+    """
 
     def __init__(self, channels: int, noise_std: float) -> None:
         super().__init__()
         self.noise_std = noise_std
+        self.shared = False
         self.layers = nn.Sequential(
             conv(channels, channels), nn.ReLU(True), conv(channels, channels), nn.ReLU(True)
         )
@@ -28,7 +34,8 @@ class MapNoise(nn.Module):
         mean = x.mean((2, 3), keepdim=True).expand_as(x)
         if self.noise_std:
             # Contiguous float32: on CPUs, draws in other layouts or bf16 are 7 times slower.
-            noise = torch.randn(x.shape, device=x.device).to(x.dtype)
+            drawn = x[:1].shape if self.shared else x.shape
+            noise = torch.randn(drawn, device=x.device).to(x.dtype)
             mean = mean + self.noise_std * noise
         return cast(Tensor, self.layers(mean))
 
@@ -62,6 +69,10 @@ class Generator(nn.Module):
         self.to_rgb = conv(half, 3)
         self.fine_noise = MapNoise(fine, noise_std)
         self.coarse_noise = MapNoise(coarse, noise_std)
+
+    def share_noise(self, shared: bool) -> None:
+        """Whether all pictures of a batch have the same noise beside their warped maps."""
+        self.fine_noise.shared = self.coarse_noise.shared = shared
 
     def forward(self, maps: dict[Layer, Tensor], flow: Tensor | None = None) -> Tensor:
         """Render a face.

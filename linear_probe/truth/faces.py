@@ -1,0 +1,157 @@
+"""Rendered test faces with what their edited versions truly look like."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import ConvexHull
+from torch import Tensor
+
+from ssl_faces import InputError
+from ssl_faces.data.faces import EXPRESSIONS
+from ssl_faces.data.rendered import (
+    FACTORS,
+    Nuisances,
+    RenderedFaces,
+    counterpart,
+    project_landmarks,
+    render_faces,
+)
+
+NEUTRAL, FRONTAL, SWAP = "neutral face", "frontal face", "identity swap"
+TASKS = (NEUTRAL, FRONTAL, SWAP)
+
+MOST = 100_000
+_PICTURES = len(EXPRESSIONS)  # of a person at most: each expression once
+_TRAINING = 1400  # pictures of the set whose training part the mean faces are of
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class TruthBatch:
+    """Some faces and their truths, by task.
+
+    Attributes:
+        images: float [B, 3, S, S] in [0, 1].
+        identity_of: pictures of the people whose identity `images` are to have, as `images`.
+        truths: what is right, as `images`.
+        regions: bool [B, S, S], where the true face is: the convex hull of its 68 landmarks.
+    """
+
+    images: Tensor
+    identity_of: Tensor
+    truths: dict[str, Tensor]
+    regions: dict[str, Tensor]
+
+
+class TruthFaces:
+    """Pictures of the test people of `RenderedFaces`, each with its truths.
+
+    Nobody is in them whom a run saw that trained on rendered faces of the same seed. Every person
+    has about as many pictures, at most one of each expression.
+
+    Args:
+        count: how many, 2 to 100,000.
+        size: side of the pictures.
+        seed, nuisances: as in `RenderedFaces`.
+
+    Attributes:
+        people: int64 [count], the person of each picture.
+        keys: of each picture.
+
+    Raises:
+        InputError: an argument out of range.
+    """
+
+    def __init__(
+        self, count: int = 512, size: int = 64, seed: int = 0, nuisances: Nuisances = "mild"
+    ) -> None:
+        if not 2 <= count <= MOST:
+            raise InputError(f"--count must be a whole number from 2 to {MOST}, not {count}")
+        if seed < 0:
+            raise InputError(f"--seed must be a whole number from 0, not {seed}")
+        self.size, self.seed, self.nuisances = size, seed, nuisances
+        needed = max(2, math.ceil(count / _PICTURES))
+        people = 5 * needed
+        while True:
+            people += 10
+            # Which people are tested follows from their names alone.
+            self.faces = RenderedFaces(
+                _PICTURES * people, people, "all", size, seed, nuisances=nuisances
+            )
+            tested = sorted(self.faces.held_out_people)
+            if len(tested) >= needed:
+                break
+        numbers = [int(name.rpartition("_")[2]) for name in tested[:needed]]
+        self._indices = np.array(
+            [picture * people + person for picture in range(_PICTURES) for person in numbers]
+        )[:count]
+        self.people = self._indices % people
+        self.keys = [f"{tested[i % needed]}/{i // needed:04d}" for i in range(count)]
+        # The next person, in the next expression.
+        order = np.arange(count)
+        place = order % needed
+        partner = (order // needed + 1) % (-(-count // needed)) * needed + (place + 1) % needed
+        # The last round may be short of the next person's picture: then that person's first.
+        self._partners = np.where(partner < count, partner, (place + 1) % needed)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def batch(self, rows: np.ndarray) -> TruthBatch:
+        """The pictures in these places, int [B]."""
+        of = self.faces.factors(self._indices[rows])
+        other = self.faces.factors(self._indices[self._partners[rows]])
+        true = truths(of, other)
+        return TruthBatch(
+            self._render(of),
+            self._render(other),
+            {task: self._render(factors) for task, factors in true.items()},
+            {task: face_region(factors, self.size) for task, factors in true.items()},
+        )
+
+    def means(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Over pictures of the training people, the mean [3, S, S]: of the pictures, and of their
+        truths, by `NEUTRAL` and `FRONTAL`."""
+        faces = RenderedFaces(
+            _TRAINING, _TRAINING // _PICTURES, "train", self.size, self.seed, self.nuisances
+        )
+        total = torch.zeros(3, self.size, self.size, dtype=torch.float64)
+        of_truths = {task: torch.zeros_like(total) for task in (NEUTRAL, FRONTAL)}
+        for start in range(0, len(faces), _BATCH):
+            of = faces.factors(np.arange(start, min(len(faces), start + _BATCH)))
+            total += self._render(of).double().sum(0)
+            true = truths(of, of)
+            for task, mean in of_truths.items():
+                mean += self._render(true[task]).double().sum(0)
+        n = len(faces)
+        return (total / n).float(), {task: (t / n).float() for task, t in of_truths.items()}
+
+    def _render(self, factors: Mapping[str, Tensor]) -> Tensor:
+        return render_faces(factors, self.size).float() / 255
+
+
+def truths(of: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """By task, the factors of the right answer for faces of factors `of`, where a swap gives them
+    the identity of faces of factors `other`; both complete."""
+    person = {name: other[name] for name, factor in FACTORS.items() if factor.of == "person"}
+    return {
+        NEUTRAL: counterpart(of, "neutral"),
+        FRONTAL: counterpart(of, "neutral_frontal"),
+        SWAP: {**of, **person},
+    }
+
+
+def face_region(factors: Mapping[str, Tensor], size: int) -> Tensor:
+    """Bool [N, size, size], the pixels in the convex hull of each face's 68 landmarks."""
+    points = project_landmarks(factors, size).double().numpy()
+    grid = np.arange(size)
+    pixels = np.stack([*np.broadcast_arrays(grid[None, :], grid[:, None]), np.ones((size, size))])
+    inside = [
+        (np.tensordot(ConvexHull(of_one).equations, pixels, 1) <= 1e-9).all(0) for of_one in points
+    ]
+    return torch.from_numpy(np.stack(inside))

@@ -1,0 +1,250 @@
+"""A truth run: what trained methods make of rendered test faces, every figure a record."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from linear_probe.measured import Measured, records_of
+from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
+from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
+from linear_probe.run import device_named
+from linear_probe.truth.faces import FRONTAL, NEUTRAL, SWAP, TASKS, TruthFaces
+from linear_probe.truth.measures import TruthTask, errors, figures
+from ssl_faces import InputError, load_method
+from ssl_faces.callbacks.panels import panel
+from ssl_faces.data.rendered import Nuisances
+from ssl_faces.files import replace_file
+from ssl_faces.hardware import hardware
+
+PANEL_FILE = "truth.png"
+_SHOWN = 8  # faces of the panel
+_LEAST_SIDE = 96  # of a face on the panel, pixels
+
+INPUT = "return the input"
+OTHER = "return the other person's picture"
+MEAN_FACE = "the mean training face"
+MEAN_TRUTH = "the mean of training people's truths"
+_TRIVIAL = (INPUT, OTHER, MEAN_FACE, MEAN_TRUTH)
+
+Answer = Callable[[Tensor, Tensor], Tensor]
+"""Of pictures, and of pictures of others whose identity they are to have."""
+
+
+class Editor(Protocol):
+    """What a method must offer to be scored; `ssl_faces.load_method` gives one."""
+
+    @property
+    def picture_size(self) -> int: ...
+
+    def edits(self) -> Mapping[str, Callable[..., Tensor]]:
+        """See `ssl_faces.methods.method.Method.edits`."""
+        ...
+
+
+def run_truth(
+    runs: Sequence[str],
+    out: str | Path,
+    *,
+    count: int = 512,
+    seed: int = 0,
+    nuisances: Nuisances = "mild",
+    untrained: bool = True,
+    replicates: int = 1000,
+    batch_size: int = 64,
+    device: str = "auto",
+    say: Callable[[str], None] = print,
+) -> list[Record]:
+    """Score what the methods of runs make of rendered faces, and write figures and a panel.
+
+    Records of an earlier run into the same folder stay, but for those of the same key.
+
+    Args:
+        runs: folders of `ssl-faces fit`, or checkpoints.
+        out: folder for `records.jsonl` and the panel, `truth.png`.
+        count, seed, nuisances: of the faces, see `TruthFaces`.
+        untrained: score the same methods with fresh weights too.
+        replicates: of the bootstrap.
+        batch_size: faces at once.
+        device: `cpu`, `cuda` or `auto`.
+        say: is told what a user should read.
+
+    Returns:
+        The records of this run.
+
+    Raises:
+        InputError: an argument or a run can't be used, or `out` can't be written.
+    """
+    for name, value in (("bootstrap", replicates), ("batch-size", batch_size)):
+        if value < 1:
+            raise InputError(f"--{name} must be a whole number from 1, not {value}")
+    device = device_named(device)
+    out = Path(out)
+    earlier = read_records(out / RECORDS_FILE) if (out / RECORDS_FILE).exists() else []
+    by_size: dict[int, dict[str, Editor]] = defaultdict(dict)
+    fingerprints: dict[str, str] = {}
+    for run in dict.fromkeys(runs):
+        kinds = {f"{run}, untrained": True, run: False} if untrained else {run: False}
+        for name, fresh in kinds.items():
+            method = load_method(run, untrained=fresh, seed=seed).to(device)
+            by_size[method.picture_size][name] = method
+            fingerprints[name] = _fingerprint(method)
+    rows: list[Measured] = []
+    shown: dict[str, Tensor] = {}
+    for size in sorted(by_size, reverse=True):
+        faces = TruthFaces(count, size, seed, nuisances)
+        say(f"{len(faces)} rendered faces of {size} px, {len(np.unique(faces.people))} people")
+        found, pictures = score(by_size[size], faces, replicates, batch_size, device)
+        rows += [row._replace(fingerprint=fingerprints.get(row.encoder, "")) for row in found]
+        # The same faces in every size: once as they are.
+        shown = {**pictures, **shown}
+    records = [record for row in rows for record in records_of(row, hardware(device))]
+    replicates_of = read_replicates(out / REPLICATES_FILE)
+    drawn = [figure.replicates for row in rows for figure in row.figures]
+    for record, of_record in zip(records, drawn, strict=True):
+        replicates_of[record.name] = of_record
+    write_panel(out / PANEL_FILE, shown)
+    write_replicates(out / REPLICATES_FILE, replicates_of)
+    write_records(out / RECORDS_FILE, merged(earlier, records))
+    return records
+
+
+def score(
+    methods: Mapping[str, Editor],
+    faces: TruthFaces,
+    replicates: int = 1000,
+    batch_size: int = 64,
+    device: str = "cpu",
+) -> tuple[list[Measured], dict[str, Tensor]]:
+    """Score methods of one picture size, beside what needs no method.
+
+    Args:
+        methods: by the name of their rows.
+        faces: the faces, of that size.
+        replicates: of the bootstrap.
+        batch_size: faces at once.
+        device: where the methods are.
+
+    Returns:
+        The rows of each task, in the tables' order, and pictures [8, 3, S, S] to look at, by name.
+    """
+    mean_face, mean_truths = faces.means()
+    answers: dict[str, dict[str, Answer]] = {}
+    for task in TASKS:
+        made = {
+            name: _on(method.edits()[task], task, device)
+            for name, method in methods.items()
+            if task in method.edits()
+        }
+        if made:
+            trivial: dict[str, Answer] = {INPUT: lambda images, _: images}
+            if task == SWAP:
+                trivial[OTHER] = lambda _, identity_of: identity_of
+            trivial[MEAN_FACE] = _always(mean_face)
+            # Of a swap they are faces of all kinds, too: on average the mean face.
+            if task in mean_truths:
+                trivial[MEAN_TRUTH] = _always(mean_truths[task])
+            answers[task] = trivial | made
+    values: dict[tuple[str, str, str], list[Tensor]] = defaultdict(list)
+    seconds: dict[tuple[str, str], float] = defaultdict(float)
+    for start in range(0, len(faces), batch_size):
+        batch = faces.batch(np.arange(start, min(len(faces), start + batch_size)))
+        for task, of_task in answers.items():
+            for name, answer in of_task.items():
+                began = time.perf_counter()
+                found = answer(batch.images, batch.identity_of)
+                seconds[task, name] += time.perf_counter() - began
+                of_each = errors(found, batch.truths[task], batch.regions[task])
+                for metric, of_metric in of_each.items():
+                    values[task, name, metric].append(of_metric)
+    by_row: dict[tuple[str, str], dict[str, np.ndarray]] = defaultdict(dict)
+    for (task, name, metric), parts in values.items():
+        by_row[task, name][metric] = torch.cat(parts).double().numpy()
+    rows = [
+        Measured(
+            TruthTask.of(task, faces),
+            name,
+            "",
+            "none",
+            figures(of_row, faces, replicates, _note(task, methods.get(name))),
+            seconds=seconds[task, name],
+        )
+        for (task, name), of_row in by_row.items()
+    ]
+    return rows, _pictures(answers, faces)
+
+
+def _always(picture: Tensor) -> Answer:
+    return lambda images, _: picture.expand_as(images)
+
+
+def _on(edit: Callable[..., Tensor], task: str, device: str) -> Answer:
+    def answer(images: Tensor, identity_of: Tensor) -> Tensor:
+        given = (images, identity_of) if task == SWAP else (images,)
+        return edit(*(pictures.to(device) for pictures in given)).float().cpu()
+
+    return answer
+
+
+def _note(task: str, method: Editor | None) -> str:
+    edits = method.edits() if method is not None else {}
+    if task in (NEUTRAL, FRONTAL) and NEUTRAL in edits and edits[NEUTRAL] == edits.get(FRONTAL):
+        return "methods give one picture, which is scored as neutral and as frontal face"
+    return ""
+
+
+def _pictures(answers: Mapping[str, Mapping[str, Answer]], faces: TruthFaces) -> dict[str, Tensor]:
+    """Some faces, what is true of them, and what trained methods make of them."""
+    count = min(_SHOWN, len(faces))
+    batch = faces.batch(np.linspace(0, len(faces) - 1, count).round().astype(int))
+    found = {"input": batch.images}
+    names = dict.fromkeys(name for of_task in answers.values() for name in of_task)
+    methods = [name for name in names if name not in _TRIVIAL]
+    found |= {f"true {task}": batch.truths[task] for task in (NEUTRAL, FRONTAL) if task in answers}
+    for name in methods:
+        made = {
+            task: answers[task][name](batch.images, batch.identity_of)
+            for task in (NEUTRAL, FRONTAL)
+            if name in answers.get(task, {})
+        }
+        if len(made) == 2 and torch.equal(made[NEUTRAL], made[FRONTAL]):
+            # Shown below both truths, not twice.
+            made = {f"{NEUTRAL}, {FRONTAL}": made[NEUTRAL]}
+        found |= {f"{name}: {task}": pictures for task, pictures in made.items()}
+    if SWAP in answers:
+        found |= {"identity of": batch.identity_of, f"true {SWAP}": batch.truths[SWAP]}
+        for name in methods:
+            if name in answers[SWAP]:
+                found[f"{name}: {SWAP}"] = answers[SWAP][name](batch.images, batch.identity_of)
+    return found
+
+
+def write_panel(path: Path, pictures: Mapping[str, Tensor]) -> None:
+    """Write rows of pictures [N, 3, S, S] in [0, 1] with their names as PNG, smaller ones enlarged.
+
+    Raises:
+        InputError: the folder can't be written, or the disk is full.
+    """
+    side = max(_LEAST_SIDE, *(of.shape[-1] for of in pictures.values()))
+    large = {name: F.interpolate(of, (side, side)) for name, of in pictures.items()}
+    buffer = io.BytesIO()
+    panel(large).save(buffer, "PNG")
+    replace_file(path, buffer.getvalue())
+
+
+def _fingerprint(method: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(method.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
