@@ -31,6 +31,14 @@ _TRAINING = 1400  # pictures of the set whose training part the mean faces are o
 _BATCH = 128
 
 
+def check_faces(count: int, seed: int) -> None:
+    """Raises InputError where there are no such faces."""
+    if not 2 <= count <= MOST:
+        raise InputError(f"--count must be a whole number from 2 to {MOST}, not {count}")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"--seed must be a whole number from 0 to {2**63 - 1}, not {seed}")
+
+
 @dataclass(frozen=True)
 class TruthBatch:
     """Some faces and their truths, by task.
@@ -70,10 +78,7 @@ class TruthFaces:
     def __init__(
         self, count: int = 512, size: int = 64, seed: int = 0, nuisances: Nuisances = "mild"
     ) -> None:
-        if not 2 <= count <= MOST:
-            raise InputError(f"--count must be a whole number from 2 to {MOST}, not {count}")
-        if seed < 0:
-            raise InputError(f"--seed must be a whole number from 0, not {seed}")
+        check_faces(count, seed)
         self.size, self.seed, self.nuisances = size, seed, nuisances
         needed = max(2, math.ceil(count / _PICTURES))
         people = 5 * needed

@@ -19,7 +19,7 @@ from linear_probe.measured import Measured, records_of
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
 from linear_probe.run import device_named
-from linear_probe.truth.faces import FRONTAL, NEUTRAL, SWAP, TASKS, TruthFaces
+from linear_probe.truth.faces import FRONTAL, NEUTRAL, SWAP, TASKS, TruthFaces, check_faces
 from linear_probe.truth.measures import TruthTask, errors, figures
 from ssl_faces import InputError, load_method
 from ssl_faces.callbacks.panels import panel
@@ -88,6 +88,7 @@ def run_truth(
     for name, value in (("bootstrap", replicates), ("batch-size", batch_size)):
         if value < 1:
             raise InputError(f"--{name} must be a whole number from 1, not {value}")
+    check_faces(count, seed)
     device = device_named(device)
     out = Path(out)
     earlier = read_records(out / RECORDS_FILE) if (out / RECORDS_FILE).exists() else []

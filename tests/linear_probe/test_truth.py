@@ -1,0 +1,288 @@
+"""Scores against rendered truth: what is exactly right, what is trivial, and naive loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import Delaunay
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from linear_probe.cli import main
+from linear_probe.measured import Measured, records_of
+from linear_probe.report import table
+from linear_probe.truth.faces import FRONTAL, NEUTRAL, SWAP, TASKS, TruthFaces, face_region, truths
+from linear_probe.truth.measures import errors
+from linear_probe.truth.run import INPUT, MEAN_FACE, MEAN_TRUTH, OTHER, score, write_panel
+from ssl_faces import InputError
+from ssl_faces.data import EXPRESSIONS, in_test_share
+from ssl_faces.data.rendered import FACTORS, RenderedFaces, project_landmarks, render_faces
+
+COUNT, SIZE = 24, 32
+
+
+@pytest.fixture(scope="module")
+def faces() -> TruthFaces:
+    return TruthFaces(COUNT, SIZE)
+
+
+class Fake:
+    """Edits given as functions."""
+
+    picture_size = SIZE
+
+    def __init__(self, edits: Mapping[str, Callable[..., Tensor]]) -> None:
+        self._edits = edits
+
+    def edits(self) -> Mapping[str, Callable[..., Tensor]]:
+        return self._edits
+
+
+def all_knowing(faces: TruthFaces) -> Fake:
+    """Knows the truths of the test faces by their pixels."""
+    batch = faces.batch(np.arange(len(faces)))
+    place = {picture.numpy().tobytes(): i for i, picture in enumerate(batch.images)}
+    assert len(place) == len(faces)
+
+    def right(task: str, images: Tensor, identity_of: Tensor | None = None) -> Tensor:
+        rows = [place[picture.numpy().tobytes()] for picture in images]
+        if identity_of is not None:
+            assert torch.equal(identity_of, batch.identity_of[rows])
+        return batch.truths[task][rows]
+
+    return Fake({task: partial(right, task) for task in TASKS})
+
+
+def figures_of(rows: list[Measured]) -> dict[tuple[str, str], dict[str, tuple[float, ...]]]:
+    return {
+        (row.task.name, row.encoder): {
+            f.metric: (f.value, *f.replicates.tolist()) for f in row.figures
+        }
+        for row in rows
+    }
+
+
+# Figures ------------------------------------------------------------------------------------------
+
+
+def test_the_truth_has_no_error_and_trivial_methods_are_the_trivial_rows(
+    faces: TruthFaces,
+) -> None:
+    methods = {
+        "right": all_knowing(faces),
+        "lazy": Fake(
+            {
+                NEUTRAL: lambda images: images,
+                FRONTAL: lambda images: images,
+                SWAP: lambda images, identity_of: identity_of,
+            }
+        ),
+        "half": Fake({NEUTRAL: lambda images: images * 0.5}),
+    }
+    rows, pictures = score(methods, faces, replicates=20, batch_size=7)
+    found = figures_of(rows)
+    for task in TASKS:
+        for metric, values in found[task, "right"].items():
+            assert set(values) == {0.0 if "L1" in metric else 100.0}
+        assert found[task, "lazy"] == found[task, OTHER if task == SWAP else INPUT]
+    assert (FRONTAL, "half") not in found
+    assert found[NEUTRAL, "half"]["L1"] > found[NEUTRAL, INPUT]["L1"]
+    # All of a table on the same draws of the same faces.
+    for task in TASKS:
+        of_task = [f for row in rows if row.task.name == task for f in row.figures]
+        assert len({f.sample for f in of_task}) == 1
+        assert {f.n for f in of_task} == {COUNT}
+    trivial = {NEUTRAL: MEAN_TRUTH, FRONTAL: MEAN_TRUTH, SWAP: OTHER}
+    assert all({INPUT, MEAN_FACE, t} <= {e for n, e in found if n == k} for k, t in trivial.items())
+    text = table([record for row in rows for record in records_of(row, "a machine")])
+    assert f"{NEUTRAL}: rendered faces, test people, {SIZE} px, nuisances mild" in text
+    assert "right: neutral face" in pictures
+    assert torch.equal(pictures["true frontal face"], pictures["right: frontal face"])
+    # One picture for both is shown once.
+    assert torch.equal(pictures["lazy: neutral face, frontal face"], pictures["input"])
+    assert all(of.shape == (8, 3, SIZE, SIZE) for of in pictures.values())
+
+
+def test_figures_are_means_of_naive_loops(faces: TruthFaces) -> None:
+    rows, _ = score({"dark": Fake({FRONTAL: lambda x: x * 0.9})}, faces, 5, batch_size=10)
+    found = figures_of(rows)[FRONTAL, "dark"]
+    batch = faces.batch(np.arange(COUNT))
+    of, other = (faces.faces.factors(i) for i in (faces._indices, faces._indices))
+    points = project_landmarks(truths(of, other)[FRONTAL], SIZE).numpy()
+    whole, inside = [], []
+    for k in range(COUNT):
+        hull = Delaunay(points[k])
+        of_face, of_all = [], []
+        for y in range(SIZE):
+            for x in range(SIZE):
+                pair = batch.images[k, :, y, x] * 0.9, batch.truths[FRONTAL][k, :, y, x]
+                distance = float((pair[0] - pair[1]).abs().mean())
+                of_all.append(distance)
+                if hull.find_simplex((x, y)) >= 0:
+                    of_face.append(distance)
+        whole.append(np.mean(of_all))
+        inside.append(np.mean(of_face))
+    assert found["L1"][0] == pytest.approx(100 * np.mean(whole), rel=1e-5)
+    assert found["face L1"][0] == pytest.approx(100 * np.mean(inside), rel=1e-3)
+
+
+def test_intervals_draw_people(faces: TruthFaces) -> None:
+    """A metric that is the same for all pictures of a person can only take means over people."""
+    from linear_probe.truth.measures import figures
+
+    numbers = np.unique(faces.people, return_inverse=True)[1]
+    found = figures({"L1": numbers.astype(float)}, faces, 50)[0]
+    sizes = np.bincount(numbers)
+    n = len(sizes)
+    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), 50)
+    by_hand = (draws * sizes * np.arange(n)).sum(1) / (draws * sizes).sum(1)
+    np.testing.assert_allclose(found.replicates, 100 * by_hand, rtol=1e-5)
+
+
+def test_ssim_is_torchmetrics() -> None:
+    torch.manual_seed(0)
+    coarse = torch.rand(6, 3, 8, 8)
+    one, other = torch.nn.functional.interpolate(coarse, (32, 32)).view(2, 3, 3, 32, 32)
+    expected = structural_similarity_index_measure(
+        one, other, data_range=1.0, reduction="none", return_full_image=True
+    )[1]
+    region = torch.zeros(3, 32, 32, dtype=torch.bool)
+    region[:, 7:20, 5:25] = True
+    found = errors(one, other, region)
+    torch.testing.assert_close(found["SSIM"], expected.mean((1, 2, 3)), rtol=0, atol=1e-4)
+    part = expected[..., 7:20, 5:25].mean((1, 2, 3))
+    torch.testing.assert_close(found["face SSIM"], part, rtol=0, atol=1e-4)
+
+
+# Faces --------------------------------------------------------------------------------------------
+
+
+def test_faces_are_of_test_people_and_swaps_of_others(faces: TruthFaces) -> None:
+    people = {key.partition("/")[0] for key in faces.keys}
+    assert all(in_test_share(name) for name in people)
+    assert not people & set(RenderedFaces(COUNT * 10, 200, "train", SIZE).people)
+    assert len(set(faces.keys)) == COUNT
+    assert (faces.people[faces._partners[:COUNT]] != faces.people).all()
+    counts = np.unique(faces.people, return_counts=True)[1]
+    assert counts.max() - counts.min() <= 1
+    # Keys are those of the set's own records.
+    records = [faces.faces.records[int(i)] for i in faces._indices]
+    assert [record.key for record in records] == faces.keys
+
+
+def test_truths_change_what_they_should_and_nothing_else(faces: TruthFaces) -> None:
+    of = faces.faces.factors(faces._indices)
+    other = faces.faces.factors(faces._indices[faces._partners])
+    true = truths(of, other)
+    for name, factor in FACTORS.items():
+        source = other if factor.of == "person" else of
+        assert torch.equal(true[SWAP][name], source[name])
+        if factor.of == "person":
+            assert torch.equal(true[NEUTRAL][name], of[name])
+            assert torch.equal(true[FRONTAL][name], of[name])
+    assert torch.equal(true[NEUTRAL]["yaw"], of["yaw"])
+    assert not true[FRONTAL]["yaw"].any()
+    # A neutral picture is its own neutral truth, to the last pixel.
+    batch = faces.batch(np.arange(COUNT))
+    neutral = [
+        record.labels["expression"] == EXPRESSIONS.index("neutral")
+        for record in (faces.faces.records[int(i)] for i in faces._indices)
+    ]
+    same = (batch.truths[NEUTRAL] == batch.images).flatten(1).all(1)
+    assert any(neutral)
+    assert same[torch.tensor(neutral)].all()
+    assert not same.all()
+
+
+def test_batches_are_parts_of_the_whole(faces: TruthFaces) -> None:
+    whole, part = faces.batch(np.arange(COUNT)), faces.batch(np.array([3, 20]))
+    assert torch.equal(part.images, whole.images[[3, 20]])
+    assert torch.equal(part.truths[SWAP], whole.truths[SWAP][[3, 20]])
+    assert torch.equal(part.regions[NEUTRAL], whole.regions[NEUTRAL][[3, 20]])
+
+
+def test_mean_faces_are_means_over_training_people(
+    faces: TruthFaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linear_probe.truth.faces._TRAINING", 70)
+    monkeypatch.setattr("linear_probe.truth.faces._BATCH", 16)
+    mean, of_truths = faces.means()
+    train = RenderedFaces(70, 10, "train", SIZE)
+    indices = np.arange(len(train))
+    by_hand = train.render_batch(indices).double().mean(0) / 255
+    torch.testing.assert_close(mean.double(), by_hand, atol=1e-6, rtol=0)
+    pictures = train.counterparts(indices, ["neutral_frontal"])["neutral_frontal"]
+    torch.testing.assert_close(
+        of_truths[FRONTAL].double(), pictures.double().mean(0) / 255, atol=1e-6, rtol=0
+    )
+
+
+def test_the_region_is_the_face() -> None:
+    """Skin within, background without: a face before a black and before a white background."""
+    factors = {"background_value": torch.tensor([0.0, 1.0]), "yaw": torch.tensor([30.0, 30.0])}
+    first, second = render_faces(factors, 64).float()
+    region = face_region(factors, 64)[0]
+    changed = ((first - second).abs() > 1).any(0)
+    assert not (changed & region).any()
+    assert 0.1 < region.float().mean() < 0.5
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 8, 15])
+def test_few_faces(count: int) -> None:
+    few = TruthFaces(count, 16)
+    assert len(few) == count
+    assert len(np.unique(few.people)) >= 2
+    assert (few.people[few._partners] != few.people).all()
+
+
+# The panel and bad input --------------------------------------------------------------------------
+
+
+def test_the_panel_takes_pictures_of_several_sizes(tmp_path: Path) -> None:
+    from PIL import Image
+
+    write_panel(
+        tmp_path / "a.png", {"one": torch.zeros(2, 3, 32, 32), "b": torch.ones(2, 3, 64, 64)}
+    )
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (96 + 2 * (96 + 2) + 2, 2 * (96 + 4))
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1, 100_001])
+def test_counts_that_can_not_be(count: int) -> None:
+    with pytest.raises(InputError, match=f"--count must be a whole number from 2.*not {count}$"):
+        TruthFaces(count, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--run {tmp}/none --out {tmp}/o", "none: no such file"),
+        ("--run {tmp} --out {tmp}/o", "last.ckpt: no such file; give a run's"),
+        ("--run {tmp}/other.ckpt --out {tmp}/o", "is of simclr; give a run of facecycle_motion or"),
+        ("--run {tmp}/text.ckpt --out {tmp}/o", "text.ckpt: can't be used"),
+        ("--run {tmp}/bare.ckpt --out {tmp}/o", "its settings are not those of a facecycle_motion"),
+        ("--run {tmp}/none --out {tmp}/o --bootstrap 0", "--bootstrap must be a whole number"),
+        ("--run {tmp}/none --out {tmp}/o --count 0", "--count must be a whole number from 2"),
+        ("--run {tmp}/none --out {tmp}/o --seed -3", "--seed must be a whole number from 0"),
+        ("--run {tmp}/none --out {tmp}/o --nuisances some", "invalid choice: 'some'"),
+        ("--out {tmp}/o", "--run"),
+    ],
+)
+def test_what_can_not_be_scored_is_told_in_a_sentence(
+    arguments: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"state_dict": {}, "method": "simclr"}, tmp_path / "other.ckpt")
+    torch.save({"state_dict": {}, "method": "facecycle_motion"}, tmp_path / "bare.ckpt")
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    assert main(["truth", *arguments.format(tmp=tmp_path).split()]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("linear-probe: error: ")
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "o").exists()

@@ -1,0 +1,194 @@
+"""What FaceCycle does to pictures: the same formulas as in training, made repeatable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_faces import InputError, load_method
+from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
+from ssl_faces.methods.facecycle_motion import FaceCycleMotion
+
+SIDE = 32
+
+
+def motion(noise_std: float = 1.0, seed: int = 0) -> FaceCycleMotion:
+    torch.manual_seed(seed)
+    method = FaceCycleMotion(
+        size="small",
+        input_size=SIDE,
+        trunk_weights="random",
+        trunk_training="joint",
+        noise_std=noise_std,
+        linear_std=0.04,
+    )
+    # First weights render next to nothing; these tell pictures apart.
+    for parameter in method.generator.to_rgb.parameters():
+        parameter.data.mul_(20)
+    return method
+
+
+def save(method: FaceCycleMotion | FaceCycleIdentity, path: Path) -> Path:
+    """As Lightning writes it, for what is read of it."""
+    checkpoint = {
+        "state_dict": method.state_dict(),
+        "hyper_parameters": dict(method.hparams),
+    }
+    method.on_save_checkpoint(checkpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(checkpoint, path)
+    return path
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> FaceCycleIdentity:
+    stage1 = save(motion(noise_std=0.0), tmp_path / "motion.ckpt")
+    torch.manual_seed(1)
+    return FaceCycleIdentity(stage1)
+
+
+def pictures(count: int, seed: int = 2) -> Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 5, 5, generator=draw)
+    return torch.nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear")
+
+
+# Edits --------------------------------------------------------------------------------------------
+
+
+def test_the_neutral_face_is_that_of_the_cycle() -> None:
+    method = motion(noise_std=0.0)
+    images = pictures(4)
+    with torch.no_grad():
+        cycle, _ = method.cycle(method.encoder.normalise(images))
+    expected = method.encoder.denormalise(cycle.neutral)
+    assert expected.std() > 0.05
+    torch.testing.assert_close(method.neutral_face(images), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_noise_follows_from_the_seed_alone_and_nothing_else_is_changed() -> None:
+    method = motion().train()
+    images = pictures(5)
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    whole = method.neutral_face(images)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert method.training
+    assert not whole.requires_grad
+    assert 0 <= whole.min() < whole.max() <= 1
+    torch.rand(3)
+    torch.testing.assert_close(method.neutral_face(images[3:]), whole[3:], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(method.neutral_face(images, seed=1), whole, atol=1e-3)
+    # In training each picture has noise of its own.
+    same = method.encoder.normalise(images[:1].expand(2, -1, -1, -1))
+    with torch.no_grad():
+        _, _, neutral = method.neutralise(same, method.maps(same))
+    assert not torch.allclose(neutral[0], neutral[1], atol=1e-3)
+
+
+def test_a_swap_is_the_steps_one_by_one(identity: FaceCycleIdentity) -> None:
+    images, others = pictures(3), pictures(3, seed=9)
+    found = identity.edits()["identity swap"](images, others)
+    stage1, normalise = identity.motion, identity.encoder.normalise
+    with torch.no_grad():
+        for i in range(3):
+            x, other = normalise(images[i : i + 1]), normalise(others[i : i + 1])
+            _, inverse, neutral = stage1.neutralise(x, stage1.maps(x))
+            coarse = stage1.generator_trunk(neutral)["relu3_1"]
+            mean = identity.renormaliser(coarse, identity.identity(x)[1], "deidentify")
+            coarse = stage1.generator_trunk(mean)["relu3_1"]
+            back = identity.renormaliser(coarse, identity.identity(other)[1], "reidentify")
+            moved = stage1.generator(stage1.maps(back), inverse)
+            expected = identity.encoder.denormalise(moved)
+            torch.testing.assert_close(found[i : i + 1], expected, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(identity.swap_identity(images, images), found, atol=1e-6)
+    assert torch.equal(identity.neutral_face(images), stage1.neutral_face(images))
+
+
+def test_pictures_of_another_side_are_refused(identity: FaceCycleIdentity) -> None:
+    small = torch.zeros(1, 3, 16, 16)
+    for edit in (identity.neutral_face, lambda x: identity.swap_identity(x, x)):
+        with pytest.raises(InputError, match="pictures of side 16 for networks of input_size 32"):
+            edit(small)
+
+
+# Loading ------------------------------------------------------------------------------------------
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_stage_1_comes_back_from_its_run(tmp_path: Path) -> None:
+    method = motion(noise_std=0.5)
+    save(method, tmp_path / "run/checkpoints/last.ckpt")
+    state = torch.get_rng_state()
+    found = load_method(tmp_path / "run")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert isinstance(found, FaceCycleMotion)
+    assert same_weights(found, method)
+    assert not found.training
+    assert not any(parameter.requires_grad for parameter in found.parameters())
+    assert found.generator.fine_noise.noise_std == 0.5
+    assert torch.equal(found.neutral_face(pictures(2)), method.neutral_face(pictures(2)))
+
+
+def test_stage_2_comes_back_without_its_stage_1(
+    identity: FaceCycleIdentity, tmp_path: Path
+) -> None:
+    path = save(identity, tmp_path / "identity.ckpt")
+    (tmp_path / "motion.ckpt").unlink()
+    found = load_method(path)
+    assert isinstance(found, FaceCycleIdentity)
+    assert same_weights(found, identity)
+    assert found.motion.encoder.motion is found.encoder.motion
+    images = pictures(2)
+    assert torch.equal(found.swap_identity(images, images), identity.swap_identity(images, images))
+
+
+def test_an_older_stage_2_needs_its_stage_1(identity: FaceCycleIdentity, tmp_path: Path) -> None:
+    path = save(identity, tmp_path / "identity.ckpt")
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["motion_settings"]
+    torch.save(checkpoint, path)
+    assert same_weights(load_method(path), identity)
+    (tmp_path / "motion.ckpt").unlink()
+    with pytest.raises(InputError, match=r"motion\.ckpt: no such file"):
+        load_method(path)
+
+
+@pytest.mark.parametrize("stage", ["motion", "identity"])
+def test_untrained_is_another_start_from_the_same_trunk(
+    stage: str, identity: FaceCycleIdentity, tmp_path: Path
+) -> None:
+    method = motion() if stage == "motion" else identity
+    stage1 = method if isinstance(method, FaceCycleMotion) else method.motion
+    with torch.no_grad():
+        for parameter in stage1.generator_trunk.parameters():
+            parameter.add_(0.01)  # trained, unlike the perceptual loss's
+    path = save(method, tmp_path / "a.ckpt")
+    of: Callable[[int], FaceCycleMotion | FaceCycleIdentity]
+    of = lambda seed: load_method(path, untrained=True, seed=seed)  # noqa: E731
+    one, again, other = of(3), of(3), of(4)
+    assert same_weights(one, again)
+    for network in ("encoder", "motion.generator" if stage == "identity" else "generator"):
+        assert not same_weights(one.get_submodule(network), other.get_submodule(network))
+        assert not same_weights(one.get_submodule(network), method.get_submodule(network))
+    found = one if isinstance(one, FaceCycleMotion) else one.motion
+    assert same_weights(found.trunk, stage1.trunk)
+    assert same_weights(found.generator_trunk, stage1.trunk)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    path = save(motion(), tmp_path / "a.ckpt")
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["state_dict"]["generator.to_rgb.weight"]
+    torch.save(checkpoint, path)
+    with pytest.raises(InputError, match=r"a\.ckpt: its weights are not those of a facecycle_mot"):
+        load_method(path)
