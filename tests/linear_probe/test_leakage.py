@@ -73,8 +73,23 @@ def test_normalised_by_hand(tmp_path: Path) -> None:
     assert main(["leakage", str(tmp_path)]) == 0
     text = leakage(tmp_path, markdown=True)
     assert "| runs/a | expression | 0.50 | 0.50 | 0.20 |" in text
-    assert "not in these records: age, gender, race" in text
+    assert "not in these records: light, age, gender, race" in text
     assert "mean class recall 62.50 %" in text
+
+
+def test_light_is_a_factor_where_it_was_scored(tmp_path: Path) -> None:
+    records = some(tmp_path, "expression", 62.5, 10.0, 60.0)
+    light = [
+        replace(r, task="light", data_set="rendered faces", metric=f"MAE {angle}", value=value)
+        for r, angle, value in zip(records[2:4], ("azimuth", "elevation"), (5.0, 15.0), strict=True)
+    ]
+    for record in light:
+        keep(tmp_path, record, ANGLES, "regression")
+    write_records(tmp_path / RECORDS_FILE, [*records, *light])
+    score = scores(tmp_path)["runs/a=expression"]["light"]
+    assert score.normalised == pytest.approx((0.75 + 0.25) / 2)
+    assert score.raw == "MAE azimuth 5.00 degrees, MAE elevation 15.00 degrees"
+    assert "| runs/a | expression | 0.50 | 0.50 | 0.20 | 0.50 |" in leakage(tmp_path, markdown=True)
 
 
 def test_the_mean_over_seeds_without_points_of_curves(tmp_path: Path) -> None:

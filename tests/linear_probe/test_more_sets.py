@@ -27,6 +27,7 @@ from linear_probe.tasks import (
 )
 from linear_probe.tasks.affect import concordance
 from linear_probe.tasks.landmarks import Landmarks
+from linear_probe.tasks.light import Light
 from linear_probe.tasks.task import Task
 from ssl_faces import InputError
 from ssl_faces.data import (
@@ -116,7 +117,33 @@ def test_a_task_is_scored_on_each_set_that_serves(tmp_path: Path) -> None:
 def test_rendered_faces_serve_what_they_carry() -> None:
     faces = RenderedFaces(240, 60, "all", size=16)
     serving = {name for name, kind in TASKS.items() if kind.serving([faces])}
-    assert serving == {"expression", "pose", "identity", "landmarks", "affect", "attributes"}
+    expected = {"expression", "pose", "identity", "landmarks", "light", "affect", "attributes"}
+    assert serving == expected
+
+
+def test_light_of_rendered_faces() -> None:
+    faces = RenderedFaces(240, 60, "all", size=16)
+    task = Light([faces], replicates=20)
+    features, pictures = made_up(task, task.targets, 0.01), pictures_of(task)
+    figures = task.score(features, pictures)
+    assert [f.metric for f in figures] == ["MAE azimuth", "MAE elevation"]
+    rows = task.rows(features, pictures)
+    predicted = task.fit(features, rows)(features.values[rows.test]).numpy()
+    for i, figure in enumerate(figures):
+        true = [float(faces.records[r].labels["light"][i]) for r in features.records[rows.test]]
+        by_hand = np.mean([abs(a - b) for a, b in zip(true, predicted[:, i], strict=True)])
+        assert figure.value == pytest.approx(by_hand, rel=1e-4)
+        assert (figure.unit, figure.n) == ("degrees", len(true))
+        assert figure.value < 0.2 * task.references(features, pictures)[0].figures[i].value
+    noise = made_up(task, np.zeros_like(task.targets), 1.0)
+    assert all(
+        f.value == pytest.approx(r.value, rel=0.25)
+        for f, r in zip(
+            task.score(noise, pictures),
+            task.references(noise, pictures)[0].figures,
+            strict=True,
+        )
+    )
 
 
 def test_landmarks_of_rendered_faces() -> None:

@@ -1,0 +1,98 @@
+"""Both stages trained on rendered faces, then scored against the truth: commands and files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from linear_probe.cli import main
+from linear_probe.record import read_records
+from ssl_faces import load_method
+from ssl_faces.data.rendered import RenderedClips
+from tests.training.conftest import ROOT, fit, settings
+
+CONFIG = ROOT / "configs/data/rendered.yaml"
+
+
+def rendered_runs(folder: Path) -> tuple[Path, Path]:
+    """Runs of a few steps of stage 1 and 2 on a smaller set of the kind that the config names."""
+    config = yaml.safe_load(CONFIG.read_text())
+    config["data"]["sets"][0]["init_args"] |= {"clips": 8, "people": 8, "frames": 4}
+    few = folder / "few.yaml"
+    few.write_text(yaml.safe_dump(config))
+    os.environ["WANDB_MODE"] = "disabled"
+    motion, identity = folder / "motion", folder / "identity"
+    for stage, out in (("motion", motion), ("identity", identity)):
+        more = ["-c", str(few), "--trainer.max_steps", "3"]
+        if stage == "identity":
+            more += ["--model.motion_checkpoint", str(motion / "checkpoints/last.ckpt")]
+        given = settings(stage, folder / "none", out, *more)
+        place = given.index("--data.root")
+        fit(*given[:place], *given[place + 2 :])
+    return motion, identity
+
+
+def test_the_config_trains_on_frames_of_one_clip_a_person_and_on_no_test_person() -> None:
+    (entry,) = yaml.safe_load(CONFIG.read_text())["data"]["sets"]
+    assert entry["class_path"] == "ssl_faces.data.rendered.RenderedClips"
+    settings_of = entry["init_args"]
+    assert settings_of["clips"] == settings_of["people"]
+    faces = RenderedClips(**settings_of)
+    assert not faces.held_out_people & set(faces.people)
+    assert len(faces) > 9000
+
+
+def test_the_whole_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linear_probe.truth.faces._TRAINING", 70)
+    motion, identity = rendered_runs(tmp_path)
+    card = json.loads((motion / "encoder/card.json").read_text())
+    assert [about["name"] for about in card["data"]] == ["rendered_clips"]
+    out = tmp_path / "truth"
+    arguments = ["truth", "--run", str(motion), "--run", str(identity), "--out", str(out)]
+    arguments += ["--count", "16", "--bootstrap", "20", "--device", "cpu", "--batch-size", "5"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "16 rendered faces of 32 px, 3 people" in printed
+    records = read_records(out / "records.jsonl")
+    assert {r.metric for r in records} == {"L1", "SSIM", "face L1", "face SSIM"}
+    rows = {(r.task, r.encoder) for r in records}
+    assert ("identity swap", str(identity)) in rows
+    assert ("identity swap", str(motion)) not in rows
+    assert ("neutral face", f"{motion}, untrained") in rows
+    assert ("frontal face", "return the input") in rows
+    assert all(r.n == 16 and r.low <= r.value <= r.high for r in records)
+    # Stage 2 has stage 1's neutral face; what is trained differs from what is not.
+    value = {(r.task, r.encoder, r.metric): r.value for r in records}
+    assert value["neutral face", str(motion), "L1"] == pytest.approx(
+        value["neutral face", str(identity), "L1"]
+    )
+    assert value["neutral face", str(motion), "L1"] != pytest.approx(
+        value["neutral face", f"{motion}, untrained", "L1"], abs=1e-4
+    )
+    prints = {r.encoder: r.fingerprint for r in records}
+    assert prints["return the input"] == ""
+    assert len({prints[str(run)] for run in (motion, identity)}) == 2
+    with Image.open(out / "truth.png") as picture:
+        assert np.asarray(picture).std() > 10
+
+    # The usual reports read it; a second run of the same replaces its own records only.
+    assert main(["report", str(out)]) == 0
+    assert "identity swap: rendered faces" in capsys.readouterr().out
+    assert main(["compare", str(out), str(motion), "return the input"]) == 0
+    assert "neutral face, L1" in capsys.readouterr().out
+    again = [*arguments[:3], *arguments[5:], "--no-untrained"]
+    assert main(again) == 0
+    assert [r.key for r in read_records(out / "records.jsonl")] == [r.key for r in records]
+    assert (out / "commands.txt").read_text().count("linear-probe truth") == 2
+
+    # Seen again without the first run: the checkpoint is enough.
+    (motion / "checkpoints/last.ckpt").unlink()
+    assert load_method(identity).name == "facecycle_identity"
