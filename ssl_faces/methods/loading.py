@@ -21,7 +21,8 @@ def load_method(
 ) -> FaceCycleMotion | FaceCycleIdentity:
     """The method that a run trained, with all its networks, in eval mode and frozen.
 
-    None of a checkpoint's code is run.
+    None of a checkpoint's code is run. What only training needs (weights of the loss terms,
+    learning rates) has its default: go on training by `ssl-faces fit --ckpt_path`.
 
     Args:
         run: a run's folder, or a checkpoint.

@@ -78,7 +78,7 @@ def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, An
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
             raise ValueError("it holds no training state")
     except FileNotFoundError as error:
         raise InputError(
