@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
+from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from linear_probe.measured import Measured, records_of
@@ -32,10 +34,11 @@ _SHOWN = 8  # faces of the panel
 _LEAST_SIDE = 96  # of a face on the panel, pixels
 
 INPUT = "return the input"
+BLURRED = "return the input, blurred"
 OTHER = "return the other person's picture"
 MEAN_FACE = "the mean training face"
 MEAN_TRUTH = "the mean of training people's truths"
-_TRIVIAL = (INPUT, OTHER, MEAN_FACE, MEAN_TRUTH)
+_TRIVIAL = (INPUT, BLURRED, OTHER, MEAN_FACE, MEAN_TRUTH)
 
 Answer = Callable[[Tensor, Tensor], Tensor]
 """Of pictures, and of pictures of others whose identity they are to have."""
@@ -148,7 +151,8 @@ def score(
             if task in method.edits()
         }
         if made:
-            trivial: dict[str, Answer] = {INPUT: lambda images, _: images}
+            # What is blurred is nearer to whatever it does not match: no merit of a method.
+            trivial: dict[str, Answer] = {INPUT: lambda images, _: images, BLURRED: blurred}
             if task == SWAP:
                 trivial[OTHER] = lambda _, identity_of: identity_of
             trivial[MEAN_FACE] = _always(mean_face)
@@ -183,6 +187,13 @@ def score(
         for (task, name), of_row in by_row.items()
     ]
     return rows, _pictures(answers, faces)
+
+
+def blurred(images: Tensor, _: Tensor) -> Tensor:
+    """Pictures after a Gaussian blur of a standard deviation of a 24th of their side."""
+    sigma = images.shape[-1] / 24
+    reach = math.ceil(3 * sigma)
+    return gaussian_blur2d(images, (2 * reach + 1, 2 * reach + 1), (sigma, sigma))
 
 
 def _always(picture: Tensor) -> Answer:

@@ -18,7 +18,7 @@ from linear_probe.measured import Measured, records_of
 from linear_probe.report import table
 from linear_probe.truth.faces import FRONTAL, NEUTRAL, SWAP, TASKS, TruthFaces, face_region, truths
 from linear_probe.truth.measures import errors
-from linear_probe.truth.run import INPUT, MEAN_FACE, MEAN_TRUTH, OTHER, score, write_panel
+from linear_probe.truth.run import BLURRED, INPUT, MEAN_FACE, MEAN_TRUTH, OTHER, score, write_panel
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS, in_test_share
 from ssl_faces.data.rendered import FACTORS, RenderedFaces, project_landmarks, render_faces
@@ -97,6 +97,8 @@ def test_the_truth_has_no_error_and_trivial_methods_are_the_trivial_rows(
         of_task = [f for row in rows if row.task.name == task for f in row.figures]
         assert len({f.sample for f in of_task}) == 1
         assert {f.n for f in of_task} == {COUNT}
+    same = {task: found[task, INPUT] == found[task, BLURRED] for task in TASKS}
+    assert not any(same.values())
     trivial = {NEUTRAL: MEAN_TRUTH, FRONTAL: MEAN_TRUTH, SWAP: OTHER}
     assert all({INPUT, MEAN_FACE, t} <= {e for n, e in found if n == k} for k, t in trivial.items())
     text = table([record for row in rows for record in records_of(row, "a machine")])
@@ -238,6 +240,18 @@ def test_few_faces(count: int) -> None:
     assert len(few) == count
     assert len(np.unique(few.people)) >= 2
     assert (few.people[few._partners] != few.people).all()
+
+
+def test_blurred_is_an_average_of_neighbours() -> None:
+    from linear_probe.truth.run import blurred
+
+    point = torch.zeros(1, 3, 48, 48)
+    point[..., 24, 24] = 1
+    found = blurred(point, point)
+    assert float(found[0, 0].sum()) == pytest.approx(1, abs=1e-5)
+    grid = torch.arange(48.0) - 24
+    spread = float((found[0, 0].sum(0) * grid**2).sum().sqrt())
+    assert spread == pytest.approx(48 / 24, rel=0.03)  # cut off at three standard deviations
 
 
 # The panel and bad input --------------------------------------------------------------------------
