@@ -83,7 +83,7 @@ class TruthFaces:
         needed = max(2, math.ceil(count / _PICTURES))
         people = 5 * needed
         while True:
-            people += 10
+            people += 10 + people // 50
             # Which people are tested follows from their names alone.
             self.faces = RenderedFaces(
                 _PICTURES * people, people, "all", size, seed, nuisances=nuisances
