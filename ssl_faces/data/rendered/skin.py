@@ -51,8 +51,9 @@ class Skin:
         stage = self.stage
         lips, chin = stage.head.muzzle()
         middle = [(one + other) * 0.5 for one, other in zip(lips.centre, chin.centre, strict=True)]
-        apart = (lips.centre[1] - chin.centre[1]).abs() + (lips.centre[2] - chin.centre[2]).abs()
-        reach = torch.maximum(lips.radii[0], lips.radii[1]) + 0.5 * apart
+        down, back = lips.centre[1] - chin.centre[1], lips.centre[2] - chin.centre[2]
+        reach = torch.maximum(lips.radii[0], lips.radii[1])
+        reach = reach + 0.5 * (down * down + back * back).sqrt()
         window = stage.window(middle[0], middle[1], middle[2], reach)
         rays = stage.rays(window)
         depth, shade, cover, nearest = (
