@@ -18,7 +18,7 @@ from ssl_faces.data.rendered.paint import (
     palette,
     strip,
 )
-from ssl_faces.data.rendered.shapes import cast_ball, cast_egg
+from ssl_faces.data.rendered.shapes import Rays, cast_ball, cast_egg
 from ssl_faces.data.rendered.stage import Stage, Window
 
 
@@ -31,10 +31,9 @@ class Skin:
         shade: [N, S, S], its brightness.
     """
 
-    def __init__(self, stage: Stage, skin: Tensor, hair: Tensor) -> None:
+    def __init__(self, stage: Stage, rays: Rays, skin: Tensor, hair: Tensor) -> None:
         self.stage, self.skin, self.hair = stage, skin, hair
         head = stage.head
-        rays = stage.rays()
         frame = head.egg()
         egg = cast_egg(*frame.rays(rays), head.taper)
         self.cover = (egg.lowest * (-0.5 * head.half_width / stage.pixel)).add_(0.5).clamp_(0, 1)
