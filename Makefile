@@ -17,7 +17,7 @@ MAX_TRAIN      ?= 3000
 FIT_DATA       := $(if $(DATA),--data.root "$(DATA)")
 PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered)
 
-.PHONY: quickstart test test-slow bench-probe check format clean
+.PHONY: quickstart test test-slow bench-probe bench-rendered check format clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml --out "$(OUT)/motion" \
@@ -38,6 +38,9 @@ test-slow: $(VENV)/installed
 
 bench-probe: $(VENV)/installed
 	$(BIN)/python -m linear_probe.benchmark
+
+bench-rendered: $(VENV)/installed
+	$(BIN)/python -m linear_probe.benchmark_rendered
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -41,7 +41,7 @@ def encoder_sources(
     """Each encoder, and before it the same untrained, where that makes sense.
 
     Args:
-        names: as `--encoder` takes them.
+        names: as `--encoder` takes them; none for the baselines alone.
         spaces: which feature spaces; None is all.
         precision: of the encoders' arithmetic.
         baselines: with the untrained encoders, and ImageNet's ResNet-18 if its weights are there.
@@ -51,7 +51,7 @@ def encoder_sources(
     Raises:
         InputError: an encoder can't be had, or no encoder has one of `spaces`.
     """
-    if not names:
+    if not names and not baselines:
         raise InputError("no encoder given; name one with --encoder")
     opened = [_open(name, precision) for name in dict.fromkeys(names)]
     known = {space: None for source, _ in opened for space in source.dims}

@@ -20,6 +20,7 @@ LEVELS: tuple[Nuisances, ...] = ("none", "mild", "all")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=1024, help="faces a round")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures")
+    parser.add_argument("--set-size", type=int, default=1_000_000, help="of the set held in memory")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, help="of the CPU; all cores by default")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
@@ -32,10 +33,10 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: a number out of range, or a GPU that isn't there.
     """
-    for name in ("count", "rounds", "threads"):
+    for name in ("count", "rounds", "threads", "set_size"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
-            raise InputError(f"--{name}: {value}; give at least 1")
+            raise InputError(f"--{name.replace('_', '-')}: {value}; give at least 1")
     device = arguments.device
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: no GPU that PyTorch can use; leave it out")
@@ -81,7 +82,7 @@ def measure(arguments: argparse.Namespace) -> Result:
         *(
             f"A set of {faces:,} faces of {people:,} people holds {_set_bytes(faces, people):,.1f} "
             "MiB, some of its records read."
-            for faces, people in ((10_000, 1_000), (1_000_000, 1_000), (1_000_000, 100_000))
+            for faces, people in _held(arguments.set_size)
         ),
     ]
     result.details = {"seconds": seconds, "drawing": drawing}
@@ -97,6 +98,16 @@ def _row(level: str, threads: int, seconds: Seconds, count: int) -> dict[str, An
         "best round faces/s": count / min(taken),
         "ms a face": 1000 * median(taken) / count,
     }
+
+
+def _held(largest: int) -> list[tuple[int, int]]:
+    """Sets (faces, people): a small one, one of many faces, and one of many people too."""
+    few = min(1_000, max(50, largest // 10))
+    return [
+        (max(few, largest // 100), few),
+        (max(few, largest), few),
+        (max(few, largest), max(few, largest // 10)),
+    ]
 
 
 def _set_bytes(faces: int, people: int) -> float:

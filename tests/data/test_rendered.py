@@ -13,6 +13,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ssl_faces.data.faces import EXPRESSIONS, in_test_share
 from ssl_faces.data.rendered import (
@@ -68,6 +69,16 @@ def test_pixels_do_not_depend_on_the_batch_or_threads(size: int) -> None:
         assert torch.equal(faces.render_batch(range(90)), whole)
     finally:
         torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pixels_do_not_depend_on_the_number_of_workers(workers: int) -> None:
+    faces = RenderedFaces(count=24, people=8, part="all", size=24, nuisances="all")
+    whole = faces.render_batch(range(24))
+    loader = DataLoader(faces, batch_size=None, num_workers=workers)  # type: ignore[arg-type]
+    samples = list(loader)
+    assert [sample["key"] for sample in samples] == [record.key for record in faces.records]
+    assert torch.equal(torch.stack([sample["image"] for sample in samples]), whole)
 
 
 def test_a_read_a_sample_and_a_copy_show_one_picture() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssl_faces.data.caching import pack
 from ssl_faces.data.faces import EXPRESSIONS
 from ssl_faces.data.pairs import PairBatches
 from ssl_faces.data.rendered import ACTION_UNITS, FACTORS, RenderedClips, minimum_jerk
 from ssl_faces.data.rendered.clips import LEAST_INTENSITY, LONGEST, SHORTEST, SWAYS, Timing
 from ssl_faces.data.rendered.labels import AFFECT
+from ssl_faces.data.stored_faces import StoredFaces
 from ssl_faces.errors import InputError
 
 FRAMES = 25
@@ -129,13 +132,12 @@ def test_parts_share_no_person_and_keep_whole_clips() -> None:
     assert [r.key for r in found.records] == [r.key for r in test.records]
 
 
-def test_pairs_of_pretraining_are_frames_of_one_clip(clips: RenderedClips) -> None:
+def test_pairs_of_pretraining_are_frames_of_one_clip(clips: RenderedClips, tmp_path: Path) -> None:
     images = clips.render_batch(range(len(clips))).numpy()
     of_picture = {picture.tobytes(): i // FRAMES for i, picture in enumerate(images)}
-    people = np.array([clips.people.index(r.person or "") for r in clips.records])
-    batches = PairBatches(
-        [images], np.arange(len(clips)), people, batch_size=20, flip_share=0.0, seed=1
-    )
+    faces = StoredFaces([pack(clips, clips.size, tmp_path)])
+    batches = list(PairBatches(faces, batch_size=20, flip_share=0.0, seed=1))
+    assert batches
     for batch in batches:
         for first, second in batch["pairs"].numpy():
             assert of_picture[first.tobytes()] == of_picture[second.tobytes()]

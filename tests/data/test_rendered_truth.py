@@ -212,8 +212,14 @@ def test_no_pixel_depends_on_the_batch(nuisances: Nuisances) -> None:
 
 
 def test_windows_hold_all_of_their_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    factors = drawn(150, jpeg_quality=0.0)
-    factors |= {"chin_taper": torch.full((150,), 0.1), "age": torch.linspace(18, 80, 150)}
+    factors = drawn(300, jpeg_quality=0.0)
+    # Every factor somewhere within its range, or at one of its ends.
+    draw = torch.Generator().manual_seed(0)
+    skipped = {"occluder", "jpeg_quality", "resolution", "blur", "hair_cover", "glasses"}
+    for name in sorted(FACTORS.keys() - skipped):
+        low, high = FACTORS[name].low, FACTORS[name].high
+        share = (2 * torch.rand(150, generator=draw) - 0.5).clamp(0, 1)
+        factors[name][150:] = low + (high - low) * share
     windowed = render_faces(factors, 48)
     window = Stage.window
 

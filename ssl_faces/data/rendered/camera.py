@@ -29,8 +29,8 @@ class Camera(NamedTuple):
 
     def project(self, points: Tensor) -> Tensor:
         """Pixels [N, P, 2] of points [N, P, 3] of the head's frame."""
-        seen = points.double() @ self.rotation.transpose(1, 2) + self.translation[:, None]
-        homogeneous = seen @ self.intrinsics.transpose(1, 2)
+        seen = product(points.double(), self.rotation.transpose(1, 2)) + self.translation[:, None]
+        homogeneous = product(seen, self.intrinsics.transpose(1, 2))
         return homogeneous[..., :2] / homogeneous[..., 2:]
 
 

@@ -103,7 +103,7 @@ FACTORS: dict[str, Factor] = {
     "chin_depth": _person(0.0, 1.0),
     "melanin": _person(0.0, 1.0),
     "redness": _person(0.0, 1.0),
-    "hair_tone": _person(0.0, 1.0, 0.53),
+    "hair_tone": _person(0.0, 1.0, 0.41),
     "hair_cover": _person(0.0, 1.0, 1.0),  # 0 is bald, 1 is not; never between
     "hair_volume": _person(0.0, 1.0),
     "hair_length": _person(0.0, 1.0, 0.42),

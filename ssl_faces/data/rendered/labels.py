@@ -26,7 +26,7 @@ AFFECT: dict[str, tuple[float, float]] = {
 
 Source: mean ratings of pleasure and arousal of the terms angry, disgusted, fearful, happy, sad and
 surprised in Russell & Mehrabian, "Evidence for a three-factor theory of emotions", Journal of
-Research in Personality 11, 1977, table 3; neutral is the scales' middle.
+Research in Personality 11, 1977; neutral is the scales' middle.
 """
 
 GROUPS: dict[str, tuple[str, ...]] = {

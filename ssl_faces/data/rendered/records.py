@@ -13,6 +13,7 @@ from torch import Tensor
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord
 from ssl_faces.data.rendered.labels import labels_of
 from ssl_faces.data.rendered.sampling import Drawn, Nuisances, sample_factors, uniform
+from ssl_faces.data.rendered.threads import each
 
 RECIPE = "rendered-2"  # part of every content hash: raise it when the pixels of a face change
 _BLOCK = 256  # records made at once
@@ -55,9 +56,8 @@ class RenderedRecords(Sequence[FaceRecord]):
             raise IndexError(index)
         block = place // _BLOCK
         if block not in self._blocks:
-            self._blocks[block] = self._records_at(
-                np.arange(block * _BLOCK, min(len(self), (block + 1) * _BLOCK))
-            )
+            places = np.arange(block * _BLOCK, min(len(self), (block + 1) * _BLOCK))
+            self._blocks[block] = each(self._records_at, [places], 1)[0]
             while len(self._blocks) > _KEPT:
                 self._blocks.popitem(last=False)
         return self._blocks[block][place % _BLOCK]

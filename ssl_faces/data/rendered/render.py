@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -13,11 +12,13 @@ from ssl_faces.data.rendered.factors import check_size, complete_factors
 from ssl_faces.data.rendered.paint import HAIR, SKIN, palette
 from ssl_faces.data.rendered.skin import Skin
 from ssl_faces.data.rendered.stage import Stage
+from ssl_faces.data.rendered.threads import each
 
 _PIXELS = 1 << 18
-"""Rendered at once on a CPU: more leave the processor's cache, fewer pay more for each call."""
+"""Rendered at once on a CPU: more take memory and gain nothing, fewer pay more for each call."""
 
-_FEWEST = 16  # faces that a thread is worth
+_WORTH = 1 << 17
+"""Pixels that are worth a thread of their own: threads wait for each other between calls."""
 
 
 def render_faces(factors: Mapping[str, Tensor], size: int = 64) -> Tensor:
@@ -43,23 +44,20 @@ def render_faces(factors: Mapping[str, Tensor], size: int = 64) -> Tensor:
     table = torch.stack(list(complete.values()))[:, order]
     on_cpu = device.type == "cpu"
     threads = torch.get_num_threads() if on_cpu else 1
+    workers = min(threads, max(1, count * size * size // _WORTH))
     chunk = max(1, (_PIXELS if on_cpu else 64 * _PIXELS) // (size * size))
-    chunk = min(chunk, max(_FEWEST, -(-count // threads)))
+    chunk = min(chunk, max(1, -(-count // workers)))
 
     def render(start: int) -> None:
         part = dict(zip(complete, table[:, start : start + chunk], strict=True))
         pictures[order[start : start + chunk]] = _render(part, size)
 
     starts = range(0, count, chunk)
-    if threads == 1:
+    if on_cpu:
+        each(render, starts, workers)
+    else:
         for start in starts:
             render(start)
-    else:
-        # Whole chunks side by side: sharing each operation out among the threads makes them wait
-        # for each other thousands of times, and crawls where cores are busy.
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(render, starts))
-        torch.set_num_threads(threads)  # the pool's threads have changed it for threads to come
     sensor.compress_(pictures, complete["jpeg_quality"])
     return pictures
 
@@ -86,11 +84,12 @@ def _render(factors: dict[str, Tensor], size: int) -> Tensor:
     # Far things first.
     picture = scene.background(stage)
     scene.lay_body(stage, picture, skin)
+    rays = stage.rays()
     hair = None
     if bool((factors["hair_cover"] > 0).any()):
-        hair = scene.Hair(stage, stage.rays(), hair_colour)
+        hair = scene.Hair(stage, rays, hair_colour)
         hair.lay_back(picture)
-    head = Skin(stage, skin, hair_colour)
+    head = Skin(stage, rays, skin, hair_colour)
     head.lay(picture)
     scene.lay_ears(stage, picture, skin, head.depth)
     scene.lay_nose(stage, picture, skin, head.depth)

@@ -175,7 +175,8 @@ def _people(factors: dict[str, np.ndarray], shares: Mapping[str, np.ndarray]) ->
     factors["hairline"] = np.minimum(factors["hairline"], FACTORS["hairline"].high)
     factors["fringe"] = np.maximum(0.0, (factors["fringe"] - 0.65) / 0.35)
     grey = np.clip((factors["age"] - 42 - 25 * shares["grey"]) / 14, 0, 1)
-    factors["hair_tone"] = 0.8 * factors["hair_tone"] * (1 - grey) + grey
+    fair = 0.8 * factors["hair_tone"] * (1 - 0.75 * factors["melanin"])
+    factors["hair_tone"] = fair * (1 - grey) + grey
     for name, lack in (("beard", 0.55), ("moustache", 0.65)):
         share = (factors[name] - lack) / (1 - lack)
         factors[name] = np.where((share < 0) | ~masculine, 0.0, 0.5 + 0.5 * share)

@@ -85,7 +85,7 @@ class Hair:
         """All but the opening before the face, and what is cut off."""
         stage, f = self.stage, self.stage.head.factors
         ball = self.ball
-        strand = wave(ball.x / (ball.x.abs() + ball.z.abs() + 0.05) * 14 + 40)
+        strand = wave(ball.x / (ball.x.abs() + ball.z.abs() + 0.05) * 17 + 40)
         height, cut = self._uncut(ball.y, ball.z)
         x = ball.x * self.frame.radii[0]
         line = f["hairline"] - 0.34 * f["fringe"]
@@ -98,7 +98,7 @@ class Hair:
         uncut = height - cut - 0.05 * strand
         alpha = edge(-torch.minimum(outside, uncut), stage.pixel).mul_(self.cover)
         shade = stage.lit(self.frame.normal(ball.x, ball.y, ball.z))
-        over_(picture, self.colour, alpha, shade.mul_(strand.mul_(0.18).add_(0.85)))
+        over_(picture, self.colour, alpha, shade.mul_(strand.mul_(0.13).add_(0.88)))
 
 
 def lay_ears(stage: Stage, picture: Tensor, skin: Tensor, head_t: Tensor) -> None:

@@ -18,7 +18,7 @@ from ssl_faces.data.rendered.paint import (
     palette,
     strip,
 )
-from ssl_faces.data.rendered.shapes import cast_ball, cast_egg
+from ssl_faces.data.rendered.shapes import Rays, cast_ball, cast_egg
 from ssl_faces.data.rendered.stage import Stage, Window
 
 
@@ -31,10 +31,9 @@ class Skin:
         shade: [N, S, S], its brightness.
     """
 
-    def __init__(self, stage: Stage, skin: Tensor, hair: Tensor) -> None:
+    def __init__(self, stage: Stage, rays: Rays, skin: Tensor, hair: Tensor) -> None:
         self.stage, self.skin, self.hair = stage, skin, hair
         head = stage.head
-        rays = stage.rays()
         frame = head.egg()
         egg = cast_egg(*frame.rays(rays), head.taper)
         self.cover = (egg.lowest * (-0.5 * head.half_width / stage.pixel)).add_(0.5).clamp_(0, 1)
@@ -51,8 +50,9 @@ class Skin:
         stage = self.stage
         lips, chin = stage.head.muzzle()
         middle = [(one + other) * 0.5 for one, other in zip(lips.centre, chin.centre, strict=True)]
-        apart = (lips.centre[1] - chin.centre[1]).abs() + (lips.centre[2] - chin.centre[2]).abs()
-        reach = torch.maximum(lips.radii[0], lips.radii[1]) + 0.5 * apart
+        down, back = lips.centre[1] - chin.centre[1], lips.centre[2] - chin.centre[2]
+        reach = torch.maximum(lips.radii[0], lips.radii[1])
+        reach = reach + 0.5 * (down * down + back * back).sqrt()
         window = stage.window(middle[0], middle[1], middle[2], reach)
         rays = stage.rays(window)
         depth, shade, cover, nearest = (
@@ -79,19 +79,20 @@ class Skin:
             self._lay_eye(picture, side)
         self._lay_mouth(picture)
 
-    def _place(self, window: Window | None = None) -> tuple[Tensor, Tensor]:
-        """Place (u, v) of the skin in the head's frontal plane; v is 9 behind the ears."""
+    def _place(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
+        """Place (u, v) of the skin in the head's frontal plane, and its depth before the ears; v
+        is 9 behind them."""
         (x, y, z), (dx, dy, dz) = self.stage.rays(window)
-        t = self._nearest if window is None else window.take(self._nearest)
+        t = window.take(self._nearest)
         u, v, depth = (t * dx).add_(x), (t * dy).add_(y), (t * dz).add_(z)
-        return u, torch.where(depth > 0, v, 9.0)
+        return u, torch.where(depth > 0, v, 9.0), depth
 
     def _lay_beard(self, picture: Tensor) -> None:
         head, f = self.stage.head, self.stage.head.factors
         if not bool(((f["beard"] > 0) | (f["moustache"] > 0)).any()):
             return
         window = self.stage.window(0.0, -0.5, 0.25, 0.95)
-        u, v = self._place(window)
+        u, v, depth = self._place(window)
         jaw_line = u * u / 0.22 + (v - 0.02) * (v - 0.02) / 0.34
         beard = ((jaw_line - 0.85) * 1.8).clamp_(0, 1) * ((0.12 - v) * 2.2).clamp_(0, 1)
         outer_up = head.lips((u / head.mouth_w).clamp(-1, 1))[0]
@@ -99,6 +100,7 @@ class Skin:
         across = u * u / (0.05 + head.mouth_w * head.mouth_w)
         moustache = bump((above * above + across) * 0.55) * f["moustache"] * 1.2
         alpha = torch.maximum(beard * f["beard"] * 0.85, moustache).clamp_(max=1)
+        alpha *= (depth * 5).clamp_(0, 1)  # thins out towards the ears
         alpha *= window.take(self.cover)
         part = over_(window.take(picture), self.hair, alpha, window.take(self.shade))
         window.put(picture, part)
@@ -110,7 +112,7 @@ class Skin:
             0.10 * (f["inner_brow_raise"] + f["outer_brow_raise"]) + 0.20 * head.aged * head.aged
         )
         window = self.stage.window(0.0, head.brow_y + 0.28, 0.75, 0.48)
-        u, v = self._place(window)
+        u, v, _ = self._place(window)
         wrinkle = ((v - head.brow_y - head.brow_in - 0.06).remainder(0.11) - 0.055) / 0.022
         forehead = (v - head.brow_y - 0.28) / 0.16
         tone = depth * bump(wrinkle * wrinkle) * bump(forehead * forehead + u * u / 0.2)
@@ -125,7 +127,7 @@ class Skin:
         stage, head, f = self.stage, self.stage.head, self.stage.head.factors
         pixel, aged = stage.pixel, head.aged
         window = stage.window(side * head.eye_x, head.eye_y + 0.11, 0.8 * head.half_depth, 0.42)
-        u, v = self._place(window)
+        u, v, _ = self._place(window)
         cover = window.take(self.cover).mul_((u * side > 0).float())
         u = u * side
         ex = (u - head.eye_x) / head.eye_w
@@ -182,7 +184,7 @@ class Skin:
         reach = (head.mouth_w * 1.2).clamp(min=0.36) + 0.12 + 0.6 * head.gap_low
         middle = head.mouth_y - 0.3 * head.gap_low
         window = stage.window(0.0, middle, head.skin_z(middle) - 0.05, reach)
-        u, v = self._place(window)
+        u, v, _ = self._place(window)
         au = u.abs()
         cover = window.take(self.cover)
 
@@ -205,7 +207,8 @@ class Skin:
         mouth = edge(torch.maximum(torch.maximum(v - outer_up, outer_low - v), beyond), pixel)
         mouth *= cover
         inside = torch.maximum(v - inner_up, inner_low - v)
-        line = 0.016 + 0.010 * f["lip_tighten"]
+        # The line between closed lips thins out towards the corners.
+        line = (0.016 + 0.010 * f["lip_tighten"]) * (1 - 0.85 * m * m)
         middle, half = (inner_up + inner_low) * 0.5, (inner_up - inner_low) * 0.5 + line
         open_mouth = strip(v - middle, half, pixel) * edge(beyond - 0.01, pixel) * cover
         bared = (1 - 0.85 * f["jaw_drop"]) * 0.085 + 0.02
