@@ -99,7 +99,7 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
     for row in ("pixels", "untrained"):
         assert row in done.stdout
     records = [json.loads(x) for x in (out / "probe" / "records.jsonl").read_text().splitlines()]
-    assert {r["task"] for r in records} == {"expression", "pose", "identity"}
+    assert {r["task"] for r in records} >= {"expression", "pose", "identity"}
     assert str(out / "motion" / "panels") in done.stdout
     # Once more does nothing anew, and does not fail.
     again = quickstart()
