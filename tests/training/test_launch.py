@@ -76,7 +76,7 @@ def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(
     identity = (run / "wandb_id").read_text()
     resumed = launch("fabric.sh", [*words, "--ckpt_path", "last"])
     said, _ = resumed.communicate(timeout=300)
-    assert resumed.returncode == 0, said[-3000:]
+    assert resumed.returncode == 0, said
     assert said.count("fabric run started 2 processes on one node") == 1
 
     for file in ("encoder/encoder.safetensors", "trunk.safetensors"):
