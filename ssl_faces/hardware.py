@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from pathlib import Path
@@ -31,21 +30,6 @@ def fast_bfloat16() -> bool:
     return info.exists() and re.search("amx_bf16|avx512_bf16", info.read_text()) is not None
 
 
-def free_memory(device: torch.device | str) -> int:
-    """Bytes that can still be had: of the GPU, or of this machine (or the container it is)."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    info = Path("/proc/meminfo")
-    if info.exists():
-        # What the system keeps of files counts as free: it gives it up when asked.
-        found = re.search(r"MemAvailable:\s+(\d+) kB", info.read_text())
-        free = int(found[1]) * 1024 if found else free
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text())
-        used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):
-        return free
-    return min(free, max(0, limit - used))
+def free_gpu_memory(device: torch.device) -> int:
+    """Bytes of the GPU that can still be had."""
+    return int(torch.cuda.mem_get_info(device)[0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from linear_probe.tasks.regression import Metric, Regression
+from linear_probe.tasks.regression import Metric, Regression, angle_errors
 from linear_probe.tasks.task import carries
 from ssl_faces.data import FaceSet
 
@@ -42,7 +42,4 @@ class Light(Regression):
         self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
     ) -> list[Metric]:
         # Drawn lights stay before the face, from -110 to 110 degrees: no angle is beyond the turn.
-        found = weights @ np.abs(predicted - targets) / weights.sum(axis=1, keepdims=True)
-        return [
-            Metric(f"MAE {angle}", "degrees", False, found[:, i]) for i, angle in enumerate(ANGLES)
-        ]
+        return angle_errors(ANGLES, targets, predicted, weights)

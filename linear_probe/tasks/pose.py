@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from linear_probe.tasks.regression import Metric, Regression
+from linear_probe.tasks.regression import Metric, Regression, angle_errors
 from linear_probe.tasks.task import carries, find
 from ssl_faces.data import FaceSet, JoinedFaces
 
@@ -65,7 +65,4 @@ class Pose(Regression):
     def _metrics(
         self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
     ) -> list[Metric]:
-        errors = weights @ np.abs(predicted - targets) / weights.sum(axis=1, keepdims=True)
-        return [
-            Metric(f"MAE {angle}", "degrees", False, errors[:, i]) for i, angle in enumerate(ANGLES)
-        ]
+        return angle_errors(ANGLES, targets, predicted, weights)

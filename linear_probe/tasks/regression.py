@@ -31,6 +31,14 @@ class Metric(NamedTuple):
     values: np.ndarray
 
 
+def angle_errors(
+    names: tuple[str, ...], targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
+) -> list[Metric]:
+    """Mean absolute error of each angle, in degrees; the arguments of `Regression._metrics`."""
+    errors = weights @ np.abs(predicted - targets) / weights.sum(axis=1, keepdims=True)
+    return [Metric(f"MAE {name}", "degrees", False, errors[:, i]) for i, name in enumerate(names)]
+
+
 class Regression(LabelTask):
     """Ridge regression of several targets at once.
 

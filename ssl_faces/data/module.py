@@ -32,7 +32,7 @@ from ssl_faces.data.selection import (
 )
 from ssl_faces.data.stored_faces import StoredFaces
 from ssl_faces.errors import InputError
-from ssl_faces.hardware import free_memory
+from ssl_faces.hardware import free_gpu_memory
 
 _log = logging.getLogger(__name__)
 
@@ -288,7 +288,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _much_room(self, device: torch.device) -> bool:
         assert self.faces is not None
-        return device.type != "cpu" and 4 * self.faces.nbytes < free_memory(device)
+        return device.type != "cpu" and 4 * self.faces.nbytes < free_gpu_memory(device)
 
     def on_after_batch_transfer(self, batch: PairBatch, dataloader_idx: int) -> PairBatch:
         # Augmentation and the step's own noise follow from the batch's seed alone, so that a

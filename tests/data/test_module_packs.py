@@ -149,7 +149,7 @@ def test_auto_is_a_quarter_of_a_gpus_free_memory(
     assert data.faces.memory is None, "on a CPU pictures are read from disk"
     taken = COUNT * 3 * SIZE * SIZE
     for free, kept in ((4 * taken, False), (4 * taken + 1, True)):
-        monkeypatch.setattr("ssl_faces.data.module.free_memory", lambda device, free=free: free)
+        monkeypatch.setattr("ssl_faces.data.module.free_gpu_memory", lambda device, free=free: free)
         assert data._much_room(torch.device("cuda")) == kept
         assert not data._much_room(torch.device("cpu"))
 

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part
-from ssl_faces.data.rendered.face_set import MAX_COUNT, RenderedSet, split_people
-from ssl_faces.data.rendered.factors import ACTION_UNITS, FACTORS, check_size, check_whole
+from ssl_faces.data.rendered.face_set import RenderedSet, check_set, numbers_of, split_people
+from ssl_faces.data.rendered.factors import ACTION_UNITS, FACTORS, check_whole
 from ssl_faces.data.rendered.labels import labels_of
 from ssl_faces.data.rendered.records import RenderedRecords, person_name
 from ssl_faces.data.rendered.sampling import (
     Drawn,
     Nuisances,
-    check_nuisances,
     sample_factors,
     uniform,
 )
@@ -214,28 +213,16 @@ class RenderedClips(RenderedSet):
         nuisances: Nuisances = "mild",
         counterparts: Sequence[str] = (),
     ) -> None:
-        check_whole("clips", clips, 1, MAX_COUNT)
-        check_whole("people", people, 1, MAX_COUNT)
+        check_set("clips", "clip", clips, people, size, seed, nuisances)
         check_whole("frames", frames, 4, _MAX_FRAMES)
-        check_size(size)
-        check_whole("seed", seed, 0, 2**63 - 1)
-        check_nuisances(nuisances)
         if not 0.1 <= fps <= 1000:
             raise InputError(f"rendered: fps must be from 0.1 to 1000, not {fps!r}")
-        if people > clips:
-            raise InputError(
-                f"rendered: people={people} is more than clips={clips}; "
-                "each person needs at least one clip"
-            )
         self._take_counterparts(counterparts)
         self.size, self.seed, self.nuisances = size, seed, nuisances
         self.frames, self.fps = frames, fps
         name = partial(person_name, seed)
         shown, test_people, names = split_people(name, people, part)
-        numbers: range | np.ndarray = range(clips)
-        if part != "all":
-            numbers = np.arange(clips, dtype=np.int32)
-            numbers = numbers[shown[numbers % people]]
+        numbers = numbers_of(part, clips, people, shown)
         super().__init__(
             "rendered_clips",
             part,

@@ -122,6 +122,34 @@ def split_people(
     return shown, tested.nonzero()[0].tolist(), sorted(names)
 
 
+def check_set(
+    name: str, each: str, count: int, people: int, size: int, seed: int, nuisances: Nuisances
+) -> None:
+    """Refuse a set of `count` (the argument `name`) faces or clips that can't be.
+
+    Raises:
+        InputError: an argument out of range.
+    """
+    check_whole(name, count, 1, MAX_COUNT)
+    check_whole("people", people, 1, MAX_COUNT)
+    check_size(size)
+    check_whole("seed", seed, 0, 2**63 - 1)
+    check_nuisances(nuisances)
+    if people > count:
+        raise InputError(
+            f"rendered: people={people} is more than {name}={count}; "
+            f"each person needs at least one {each}"
+        )
+
+
+def numbers_of(part: Part, count: int, people: int, shown: np.ndarray) -> range | np.ndarray:
+    """Of a set's faces or clips those of a part, by who (bool [people]) is shown in it."""
+    if part == "all":
+        return range(count)
+    numbers = np.arange(count, dtype=np.int32)
+    return numbers[shown[numbers % people]]
+
+
 class RenderedFaces(RenderedSet):
     """Rendered faces as a face set, with every label that a renderer knows.
 
@@ -162,16 +190,7 @@ class RenderedFaces(RenderedSet):
         nuisances: Nuisances = "mild",
         counterparts: Sequence[str] = (),
     ) -> None:
-        check_whole("count", count, 1, MAX_COUNT)
-        check_whole("people", people, 1, MAX_COUNT)
-        check_size(size)
-        check_whole("seed", seed, 0, 2**63 - 1)
-        check_nuisances(nuisances)
-        if people > count:
-            raise InputError(
-                f"rendered: people={people} is more than count={count}; "
-                "each person needs at least one picture"
-            )
+        check_set("count", "picture", count, people, size, seed, nuisances)
         self._take_counterparts(counterparts)
         self.size = size
         self.seed = seed
@@ -180,10 +199,7 @@ class RenderedFaces(RenderedSet):
 
         name = partial(person_name, seed)
         shown, self._test_people, names = split_people(name, people, part)
-        numbers: range | np.ndarray = range(count)
-        if part != "all":
-            numbers = np.arange(count, dtype=np.int32)
-            numbers = numbers[shown[numbers % people]]
+        numbers = numbers_of(part, count, people, shown)
         super().__init__(
             "rendered",
             part,
