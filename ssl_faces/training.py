@@ -102,6 +102,8 @@ class FaceCLI(LightningCLI):
             raise InputError(
                 f"--checkpoint_every {settings.checkpoint_every}: give at least 1 step"
             )
+        if "weights_only" in settings:  # of Lightning from 2.6 on
+            settings.weights_only = True
         if settings.trainer.precision is None:
             settings.trainer.precision = "bf16-mixed" if fast_bfloat16() else "32-true"
         checkpoint = settings.out / CHECKPOINT
