@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import operator
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +18,8 @@ from ssl_faces.data.augment import PairAugmentation
 from ssl_faces.data.caching import pack
 from ssl_faces.data.discover import default_data_root, find_face_sets
 from ssl_faces.data.faces import FaceSet, Skipped
+from ssl_faces.data.loader import PairLoader
+from ssl_faces.data.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
 from ssl_faces.data.packs import HeldOut, Pack
 from ssl_faces.data.pairs import PairBatch, PairBatches, gather
 from ssl_faces.data.rendered import RenderedFaces
@@ -74,6 +75,10 @@ class FaceDataModule(pl.LightningDataModule):
             gathered there), else this machine's. `auto`: a GPU's, where they take less than a
             quarter of what is free; packs on disk are read about as fast as from a CPU's memory,
             which then doesn't grow with them. What is drawn doesn't depend on it.
+        online_pictures: most labelled training pictures of a set to keep back from training, with
+            their people and copies, for the online probe; 0 (and by default, but for `ssl-faces
+            fit`, where --probe_every decides): none.
+        online_root: folder with labelled face sets that they are of, where `packs` are given.
     """
 
     def __init__(
@@ -93,6 +98,8 @@ class FaceDataModule(pl.LightningDataModule):
         cache_gb: float | None = None,
         window: int | None = None,
         in_memory: bool | Literal["auto"] = "auto",
+        online_pictures: int | None = None,
+        online_root: Path | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -111,6 +118,12 @@ class FaceDataModule(pl.LightningDataModule):
             raise InputError(
                 "data.packs and data.root (or data.sets) are both given; leave one out"
             )
+        if online_pictures is not None and online_pictures < 0:
+            raise InputError(
+                f"data.online_pictures: {online_pictures}; give at least 1, or 0: none"
+            )
+        if online_root is not None and packs is None:
+            raise InputError("data.online_root: serves data.packs only; leave it out")
         self.root = root
         self.sets = sets
         self.rendered = rendered
@@ -126,6 +139,9 @@ class FaceDataModule(pl.LightningDataModule):
         self.cache_gb = cache_gb
         self.window = window
         self.in_memory = in_memory
+        self.online_pictures = online_pictures or 0
+        self.online_root = online_root
+        self.online = Online()
         self.augmentation = PairAugmentation(size)
         self.description: list[dict[str, Any]] = []
         self.skipped: list[tuple[str, Skipped]] = []
@@ -156,10 +172,14 @@ class FaceDataModule(pl.LightningDataModule):
             check_two_windows(packs, self._most or 0, self.window)
             if self.leave_out_tests:
                 check_left_out_alike(packs)
+            self._keep_back(HeldOut.of())
             chosen = [select_unread(one, self.use_people) for one in packs]
         else:
-            held_out = self._held_out(packs)
-            chosen = [select(one, held_out, self.use_people) for one in packs]
+            tests = self._tests(packs)
+            self._keep_back(tests)
+            online = self.online.held_out if self.online_pictures else None
+            held_out = tests if self.leave_out_tests else HeldOut.of()
+            chosen = [select(one, held_out, self.use_people, online) for one in packs]
         self.description = [about for one in chosen for about in one.description]
         self.skipped = [item for one in packs for item in one.skipped()]
         self.packs = packs
@@ -180,14 +200,29 @@ class FaceDataModule(pl.LightningDataModule):
                 )
         return packs
 
-    def _held_out(self, packs: list[Pack]) -> HeldOut:
-        """What must not be seen of them."""
-        if not self.leave_out_tests:
+    def _tests(self, packs: list[Pack]) -> HeldOut:
+        """What probes test on, as far as it matters here."""
+        if not self.leave_out_tests and not self.online_pictures:
             return HeldOut.of()
         if self.places is None:
             # Of all sets: one that is all test has nothing to train on, but much to leave out.
             return held_out_by(self._face_sets())
         return functools.reduce(operator.or_, (one.held_out for one in packs))
+
+    def _keep_back(self, tests: HeldOut) -> None:
+        """Choose what pretraining leaves to the online probe."""
+        if not self.online_pictures:
+            return
+        if self.places is None:
+            self.online = keep_back(self._face_sets(), tests, self.online_pictures, self.size)
+        elif self.online_root is None:
+            self.online = Online(off=OF_PACKS)
+        elif self.streamed:
+            raise InputError(OF_STREAMED)
+        else:
+            self.online = keep_back_of_root(
+                self.online_root, tests, self.online_pictures, self.size
+            )
 
     @property
     def _most(self) -> int | None:
@@ -247,7 +282,7 @@ class FaceDataModule(pl.LightningDataModule):
             )
         self._load()
         batches.gather = self._on_device is None
-        return _PairLoader(batches, self)
+        return PairLoader(batches, self)
 
     def _batches(self) -> PairBatches:
         assert self.faces is not None
@@ -353,37 +388,6 @@ class FaceDataModule(pl.LightningDataModule):
         # Lightning asks for the first iteration after a resume before it has closed an epoch whose
         # last batch was the checkpoint's.
         return max(self._resume, (epoch, 0))
-
-
-class _PairLoader(DataLoader[PairBatch]):
-    """A loader whose every iteration is the trainer's current epoch, from where it stopped."""
-
-    def __init__(self, batches: PairBatches, data: FaceDataModule) -> None:
-        on_gpu = data.trainer is not None and data.trainer.strategy.root_device.type == "cuda"
-        super().__init__(
-            batches,
-            batch_size=None,
-            num_workers=data.num_workers,
-            pin_memory=on_gpu and batches.gather,
-        )
-        self.data = data
-
-    def __iter__(self) -> Iterator[PairBatch]:  # type: ignore[override]
-        assert isinstance(self.dataset, PairBatches)
-        self.dataset.epoch, self.dataset.start = self.data.position()
-        return self._checked(super().__iter__())
-
-    def _checked(self, batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
-        error = None
-        for batch in batches:
-            error = batch.get("error")
-            if error is not None:
-                break
-            yield batch
-        # Before an error keeps it alive: its processes end well only if it is let go by itself.
-        del batches
-        if error is not None:
-            raise InputError(error)
 
 
 def _with_pictures(sets: list[FaceSet]) -> list[FaceSet]:

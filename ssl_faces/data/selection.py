@@ -42,22 +42,33 @@ def held_out_by(sets: Sequence[FaceSet]) -> HeldOut:
     return HeldOut.of([number_of(person) for person in people], hashes)
 
 
-def select(pack: Pack, held_out: HeldOut, use_people: bool) -> Selection:
+def select(
+    pack: Pack, held_out: HeldOut, use_people: bool, online: HeldOut | None = None
+) -> Selection:
     """Leave test people and test pictures out of a pack, and count what was left out, both now and
-    when it was packed."""
-    if pack.held_out.covers(held_out):
+    when it was packed.
+
+    Args:
+        online: what is kept back for the online probe, left out too and counted by itself.
+    """
+    kept_back = online or HeldOut.of()
+    if pack.held_out.covers(held_out | kept_back):
         # It was all left out when the pack was made: no need to look into the shards.
         return select_unread(pack, use_people)
     rows, names = [], len(pack.index.sets)
-    pictures, copies, of_people = (np.zeros(names, np.int64) for _ in range(3))
+    pictures, copies, of_people, for_probe = (np.zeros(names, np.int64) for _ in range(4))
     for number in range(len(pack.index.shards)):
         with pack.open(number) as shard:
             kept = pack.kept(number)
             sets = shard.column("sets")[kept]
-            test_person = held_out.of_people(shard.column("people")[kept])
-            copy = held_out.copies(shard.column("hashes")[kept]) & ~test_person
+            people, hashes = shard.column("people")[kept], shard.column("hashes")[kept]
+        test_person = held_out.of_people(people)
+        copy = held_out.copies(hashes) & ~test_person
         keep = ~test_person & ~copy
-        for counts, which in ((pictures, keep), (copies, copy), (of_people, test_person)):
+        probed = (kept_back.of_people(people) | kept_back.copies(hashes)) & keep
+        keep &= ~probed
+        whys = ((pictures, keep), (copies, copy), (of_people, test_person), (for_probe, probed))
+        for counts, which in whys:
             counts += np.bincount(sets[which], minlength=names)
         rows.append(kept[keep])
     found = []
@@ -66,6 +77,8 @@ def select(pack: Pack, held_out: HeldOut, use_people: bool) -> Selection:
         about["pictures"] = int(pictures[i])
         about["left_out_as_copies_of_test_pictures"] += int(copies[i])
         about["left_out_as_pictures_of_test_people"] += int(of_people[i])
+        if online is not None:
+            about["left_out_for_the_online_probe"] = int(for_probe[i])
         found.append(about)
     return Selection(rows, found)
 
