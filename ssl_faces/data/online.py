@@ -157,9 +157,9 @@ def keep_back(sets: Sequence[FaceSet], tests: HeldOut, count: int, size: int) ->
     counts = [Counter(chain.from_iterable(r.labels for r in faces.records)) for faces in sets]
     serving: dict[int, list[Label]] = {}
     for label in LABELS:
-        place = max(range(len(sets)), key=lambda i, label=label: counts[i][label])
-        if counts[place][label]:
-            serving.setdefault(place, []).append(label)
+        having = [count[label] for count in counts]
+        if max(having):
+            serving.setdefault(having.index(max(having)), []).append(label)
     kept = Online()
     for place, labels in serving.items():
         found = _slice(sets[place], labels, tests, count)
