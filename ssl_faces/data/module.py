@@ -177,7 +177,7 @@ class FaceDataModule(pl.LightningDataModule):
         else:
             tests = self._tests(packs)
             self._keep_back(tests)
-            online = self.online.held_out if self.online_pictures else None
+            online = self.online.held_out if self.online.faces else None
             held_out = tests if self.leave_out_tests else HeldOut.of()
             chosen = [select(one, held_out, self.use_people, online) for one in packs]
         self.description = [about for one in chosen for about in one.description]

@@ -20,15 +20,26 @@ class Twins(Method):
         fails_at: the step whose loss is NaN; 0: none.
         rank: the process that it fails on; -1: all.
         learning_rate: of SGD.
+        constant: start from weights that give all pictures one code.
     """
 
     name = "twins"
 
-    def __init__(self, fails_at: int = 0, rank: int = -1, learning_rate: float = 0.1) -> None:
+    def __init__(
+        self,
+        fails_at: int = 0,
+        rank: int = -1,
+        learning_rate: float = 0.1,
+        constant: bool = False,
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.fails_at, self.rank, self.learning_rate = fails_at, rank, learning_rate
         self.encoder = FaceCycleEncoder(width=4, code_dim=32, code_size=32, linear_std=0.04)
+        if constant:
+            last = [x for x in self.encoder.modules() if isinstance(x, torch.nn.Linear)][-1]
+            torch.nn.init.zeros_(last.weight)
+            torch.nn.init.ones_(last.bias)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         codes = [self.encoder(batch["pairs"][:, i], ["expression"])["expression"] for i in (0, 1)]
