@@ -85,7 +85,7 @@ class FaceCLI(LightningCLI):
         parser.add_argument(
             "--probe_every",
             type=int,
-            default=500,
+            default=1000,
             help="steps between online probes of the encoder and checks for collapse, 0: none",
         )
 
