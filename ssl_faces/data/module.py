@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ssl_faces.data.augment import PairAugmentation
+from ssl_faces.data.augment import PRESETS, Augmentation, PairAugmentation, Preset
 from ssl_faces.data.caching import pack
 from ssl_faces.data.discover import default_data_root, find_face_sets
 from ssl_faces.data.faces import FaceSet, Skipped
@@ -28,6 +28,7 @@ from ssl_faces.data.selection import (
     check_left_out_alike,
     check_two_windows,
     held_out_by,
+    only_paired,
     select,
     select_unread,
 )
@@ -36,6 +37,8 @@ from ssl_faces.errors import InputError
 from ssl_faces.hardware import free_gpu_memory
 
 _log = logging.getLogger(__name__)
+
+Positives = Literal["frames", "picture", "person"]
 
 _WINDOW = 32  # shards: about a gigabyte
 
@@ -60,7 +63,12 @@ class FaceDataModule(pl.LightningDataModule):
         size: side of the pictures.
         flip_share: probability that the second frame is the first one's mirror image where the
             person has other pictures.
-        use_people: whether pairs may be two pictures of one person; False: mirror images only.
+        positives: what a pair is: `frames`, another picture of the person where there is one, else
+            the mirror image (see `flip_share`); `picture`, always the mirror image, which uses no
+            identity labels; `person`, always another picture of the person, so that people of one
+            picture are left out.
+        augmentation: `frames` is FaceCycle's mild one, alike for both of a pair; `views` a strong
+            one for each picture by itself, for contrastive methods; or strengths of your own.
         leave_out_tests: see above; False trains on test faces too, which the card then says.
         seed: of order, pairs and augmentation.
         num_workers: of the loader; pictures come packed, so that 0 is mostly best.
@@ -89,7 +97,8 @@ class FaceDataModule(pl.LightningDataModule):
         batch_size: int = 16,
         size: int = 64,
         flip_share: float = 0.5,
-        use_people: bool = True,
+        positives: Positives = "frames",
+        augmentation: Preset | Augmentation = "frames",
         leave_out_tests: bool = True,
         seed: int = 0,
         num_workers: int = 0,
@@ -130,7 +139,8 @@ class FaceDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.size = size
         self.flip_share = flip_share
-        self.use_people = use_people
+        self.positives = positives
+        self.use_people = positives != "picture"
         self.leave_out_tests = leave_out_tests
         self.seed = seed
         self.num_workers = num_workers
@@ -142,7 +152,9 @@ class FaceDataModule(pl.LightningDataModule):
         self.online_pictures = online_pictures or 0
         self.online_root = online_root
         self.online = Online()
-        self.augmentation = PairAugmentation(size)
+        if isinstance(augmentation, str):
+            augmentation = PRESETS[augmentation]
+        self.augmentation = PairAugmentation(size, augmentation)
         self.description: list[dict[str, Any]] = []
         self.skipped: list[tuple[str, Skipped]] = []
         self.packs: list[Pack] = []
@@ -184,8 +196,36 @@ class FaceDataModule(pl.LightningDataModule):
         self.skipped = [item for one in packs for item in one.skipped()]
         self.packs = packs
         self.faces = StoredFaces(packs, [one.rows for one in chosen], self.use_people)
+        if self.positives == "person":
+            self._keep_paired()
         # Their records take a kilobyte a picture, and nothing asks for them any more.
         self._found = None
+
+    def _keep_paired(self) -> None:
+        assert self.faces is not None
+        if self.streamed:
+            raise InputError(
+                "data.positives: person, but not all shards fit data.cache_gb, so that nobody's "
+                "pictures can be counted; raise data.cache_gb, or set data.positives=frames"
+            )
+        found = only_paired(self.faces)
+        if not found.pictures:
+            raise InputError(
+                "data.positives: person, but no person has two pictures; set data.positives=frames "
+                "or picture, or give faces of known people"
+            )
+        if found.alone:
+            _log.warning(
+                "data.positives: person leaves out %s pictures that are the only one known of "
+                "their person; %s are trained on",
+                f"{found.alone:,}",
+                f"{found.pictures:,}",
+            )
+        for about in self.description:
+            about["pairs"] = "pictures of one person"
+            about["pictures"] -= found.alone_of[about["name"]]
+            about["left_out_as_only_pictures_of_their_person"] = found.alone_of[about["name"]]
+        self.faces = StoredFaces(self.packs, found.rows)
 
     def _opened(self) -> list[Pack]:
         if self.places is None:
@@ -289,7 +329,7 @@ class FaceDataModule(pl.LightningDataModule):
         return PairBatches(
             self.faces,
             batch_size=self.batch_size,
-            flip_share=self.flip_share,
+            flip_share=0.0 if self.positives == "person" else self.flip_share,
             seed=self.seed,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
@@ -377,7 +417,7 @@ class FaceDataModule(pl.LightningDataModule):
             "batch_size": self.batch_size,
             "devices": self.trainer.world_size if self.trainer else 1,
             "flip_share": self.flip_share,
-            "use_people": self.use_people,
+            "positives": self.positives,
             "seed": self.seed,
             "window": self.window,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.packs import HeldOut, Pack
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.shards import ShardEntry, number_of
+from ssl_faces.data.stored_faces import StoredFaces
 from ssl_faces.errors import InputError
 
 
@@ -86,6 +88,42 @@ def select(
 def select_unread(pack: Pack, use_people: bool) -> Selection:
     """All that a pack keeps, without a look into its shards."""
     return Selection(None, [_described(pack, one, use_people) for one in pack.index.sets])
+
+
+class Paired(NamedTuple):
+    """The pictures of people of whom there are two or more.
+
+    Attributes:
+        rows: of each pack, of each shard, int32.
+        pictures: how many.
+        alone: how many others there are.
+        alone_of: of these, how many of each face set.
+    """
+
+    rows: list[list[np.ndarray]]
+    pictures: int
+    alone: int
+    alone_of: Counter[str]
+
+
+def only_paired(faces: StoredFaces) -> Paired:
+    """Leave out pictures that have no other of their person among `faces`."""
+    shards = np.arange(len(faces.counts))
+    numbers, people = faces.listed(shards)
+    _, inverse, counts = np.unique(people, return_inverse=True, return_counts=True)
+    paired = (people >= 0) & (counts[inverse] > 1)
+    rows: list[list[np.ndarray]] = [[] for _ in faces.packs]
+    alone_of: Counter[str] = Counter()
+    ends = np.cumsum(faces.counts)
+    for shard, end in enumerate(ends.tolist()):
+        k, _ = faces.shards[shard]
+        here = slice(end - int(faces.counts[shard]), end)
+        own = (numbers[here] - faces.starts[shard]).astype(np.int32)
+        rows[k].append(own[paired[here]])
+        sets = faces.shard(shard).column("sets")[own[~paired[here]]]
+        names = [one["name"] for one in faces.packs[k].index.sets]
+        alone_of.update(names[number] for number in sets.tolist())
+    return Paired(rows, int(paired.sum()), int((~paired).sum()), alone_of)
 
 
 def _described(pack: Pack, one: dict[str, Any], use_people: bool) -> dict[str, Any]:
