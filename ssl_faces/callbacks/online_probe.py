@@ -38,7 +38,7 @@ def probed_spaces(encoder: FaceEncoder) -> list[str]:
     return [
         name
         for name, dims in encoder.feature_dims.items()
-        if not name.endswith("_map") and dims <= _MOST_DIMS
+        if "map" not in name.split("_") and dims <= _MOST_DIMS
     ]
 
 

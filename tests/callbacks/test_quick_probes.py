@@ -18,6 +18,7 @@ from ssl_faces.callbacks.quick_probes import (
     class_accuracies,
     standardised,
 )
+from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 
 CLASSES = 4
@@ -99,3 +100,4 @@ def test_one_class_has_no_linear_probe() -> None:
 def test_maps_are_not_probed() -> None:
     encoder = FaceCycleEncoder(width=4, code_dim=8, code_size=32, identity=True)
     assert probed_spaces(encoder) == ["expression", "identity"]
+    assert probed_spaces(BackboneEncoder("resnet18", 32, 0.125)) == ["pooled"]
