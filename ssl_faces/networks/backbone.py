@@ -66,7 +66,7 @@ class BackboneEncoder(FaceEncoder):
             raise ValueError(f"input_size: {input_size}; give 16 at least")
         if not 1 / 16 <= width <= 16:
             raise ValueError(f"width: {width:g}; give a factor from 0.0625 to 16")
-        if width != 1 and name not in ("facecycle", "resnet18", "resnet50"):
+        if width != 1 and name.startswith(("vit_", TIMM)):
             raise ValueError(f"width: {width:g}, but {name} has no other width than 1")
         self.network = _network(name, input_size, width)
         self.feature_dims = self._dims_of(input_size)
