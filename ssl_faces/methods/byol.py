@@ -26,6 +26,7 @@ class BYOL(JointEmbedding):
     """
 
     name = "byol"
+    teacher: Teacher
 
     def __init__(
         self,
@@ -52,7 +53,3 @@ class BYOL(JointEmbedding):
             target = self.teacher.projector(self.represent(x, self.teacher.encoder))
         # Each picture against the other one of its pair.
         return {"prediction": self.criterion(predicted, target.roll(len(x) // 2, 0))}
-
-    def on_train_batch_end(self, *_: object) -> None:
-        steps = int(self.trainer.estimated_stepping_batches)
-        self.teacher.follow(self.encoder, self.projector, self.trainer.global_step, steps)

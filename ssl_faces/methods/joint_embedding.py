@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ssl_faces.errors import InputError
-from ssl_faces.methods.method import Method
-from ssl_faces.methods.optimizer import OptimizerSettings, cosine
-from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
+from ssl_faces.methods.encoder_method import EncoderMethod
+from ssl_faces.methods.optimizer import OptimizerSettings
+from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings
 
 
-class JointEmbedding(Method):
-    """A method that trains an encoder by a loss of both pictures of each pair.
+class JointEmbedding(EncoderMethod):
+    """A method that trains an encoder by comparing both pictures of each pair.
 
-    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1]: two views of one picture, or two pictures of
-    one person, as `data.positives` and `data.augmentation` have it.
-
-    A subclass gives `losses`, and assigns the networks that it needs beside the encoder in its
-    constructor.
+    A subclass gives `losses`, and assigns the heads that it puts on the encoder's `representation`,
+    a feature space of `representation_dim` numbers, in its constructor: `projector` first. One that
+    has a `Teacher` assigns it to `teacher`, which then follows each step of the optimiser.
 
     Args:
         encoder: which encoder.
@@ -35,29 +31,16 @@ class JointEmbedding(Method):
         InputError: no such encoder.
     """
 
-    encoder: BackboneEncoder
+    projector: nn.Module
+    teacher: Teacher | None
 
     def __init__(
         self, encoder: EncoderSettings, optimizer: OptimizerSettings, **settings: Any
     ) -> None:
-        super().__init__()
-        # Plain values: checkpoints are read without running code.
-        plain = {"encoder": asdict(encoder), "optimizer": _plain(asdict(optimizer)), **settings}
-        self.save_hyperparameters(plain)
-        self.optimizer_settings = optimizer
-        self._autocast = False
-        self.encoder = new_encoder(encoder)
+        super().__init__(encoder, optimizer, **settings)
         self.representation = self.encoder.representation
         self.representation_dim = self.encoder.feature_dims[self.representation]
-
-    @abstractmethod
-    def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """The loss terms, whose sum is minimised, of normalised pictures x [2b, 3, S, S]: the first
-        ones of b pairs, then the second ones.
-
-        Called without autocast: heads and losses cost little and are computed in float32. Encoders
-        are to be called by `represent`, or within `reduced_precision`.
-        """
+        self.teacher = None
 
     def represent(self, x: Tensor, encoder: BackboneEncoder | None = None) -> Tensor:
         """float32 [B, representation_dim]: what heads are put on, of normalised pictures."""
@@ -66,44 +49,25 @@ class JointEmbedding(Method):
             found = encoder.features(x, (self.representation,))[self.representation]
         return found.float()
 
-    def reduced_precision(self) -> torch.autocast:
-        """The run's precision, within which networks that cost are called."""
-        kind = self.device.type
-        return torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=self._autocast)
-
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        self._autocast = torch.is_autocast_enabled(self.device.type)
-        with torch.autocast(self.device.type, enabled=False):
-            losses = self.losses(self.views(batch))
-        total = cast(Tensor, sum(losses.values()))
-        self.log("loss", total, prog_bar=True)
-        if len(losses) > 1:
-            self.log_dict({f"loss/{name}": value for name, value in losses.items()})
-        return total
-
     def views(self, batch: Mapping[str, Any]) -> Tensor:
         """Normalised pictures [2b, 3, S, S]: the first ones of the pairs, then the second ones.
 
         Raises:
             InputError: a batch of one pair, or pictures of another side than the encoder's.
         """
-        pairs = batch["pairs"]
-        if len(pairs) < 2 and self.training:
+        if len(batch["pairs"]) < 2 and self.training:
             raise InputError(
                 f"data.batch_size: 1; {self.name} compares the pairs of a batch: give at least 2 "
                 "on each device"
             )
-        side, size = pairs.shape[-1], self.encoder.input_size
-        if side != size:
-            raise InputError(
-                f"data.size: pictures of side {side} for an encoder of input_size {size}; set "
-                f"--data.size {size}, or --model.encoder.input_size {side}"
-            )
-        x = self.encoder.normalise(pairs.transpose(0, 1).flatten(0, 1))
-        return x.contiguous(memory_format=torch.channels_last)
+        return super().views(batch)
 
-    def configure_optimizers(self) -> Any:
-        return cosine(self, self.children(), self.optimizer_settings)
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        # Here and not when the batch ends: callbacks have saved the step's checkpoint by then.
+        if self.teacher is not None:
+            steps = int(self.trainer.estimated_stepping_batches)
+            self.teacher.follow(self.encoder, self.projector, self.trainer.global_step, steps)
 
     @torch.no_grad()
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -141,7 +105,3 @@ class Teacher(nn.Module):
         update_momentum(encoder, self.encoder, momentum)
         update_momentum(projector, self.projector, momentum)
         return float(momentum)
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}

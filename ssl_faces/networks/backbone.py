@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -65,22 +66,47 @@ class BackboneEncoder(FaceEncoder):
             raise ValueError(f"input_size: {input_size}; give 16 at least")
         if not 1 / 16 <= width <= 16:
             raise ValueError(f"width: {width:g}; give a factor from 0.0625 to 16")
-        if width != 1 and name not in ("facecycle", "resnet18", "resnet50"):
+        if width != 1 and name.startswith(("vit_", TIMM)):
             raise ValueError(f"width: {width:g}, but {name} has no other width than 1")
         self.network = _network(name, input_size, width)
-        # Seen on one picture: what timm's architectures give differs.
+        self.feature_dims = self._dims_of(input_size)
+        self.representation = "class_token" if "class_token" in self.feature_dims else "pooled"
+
+    def _dims_of(self, side: int) -> dict[str, int]:
+        """Seen on one picture: what timm's architectures give differs."""
         training = self.network.training
         self.network.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            found = self.features(torch.zeros(1, 3, input_size, input_size), ())
-        self.network.train(training)
-        self.feature_dims = {space: value.shape[1] for space, value in found.items()}
-        self.representation = "class_token" if "class_token" in found else "pooled"
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                found = self.features(torch.zeros(1, 3, side, side), ())
+        finally:
+            self.network.train(training)
+        return {space: value.shape[1] for space, value in found.items()}
+
+    def takes(self, side: int) -> bool:
+        """Whether it gives the same kind of features of pictures of another side, too."""
+        try:
+            return self._dims_of(side) == self.feature_dims
+        except (AssertionError, RuntimeError, ValueError):
+            return False
 
     @property
     def is_vit(self) -> bool:
-        """Whether it is a timm ViT, whose tokens can be left out."""
-        return hasattr(self.network, "patch_embed") and hasattr(self.network, "cls_token")
+        """Whether it is a plain ViT of timm, whose tokens can be left out."""
+        from timm.models.vision_transformer import VisionTransformer
+
+        # Those derived from it have tokens or positions of their own.
+        return type(self.network) is VisionTransformer and self.network.pos_embed is not None
+
+    def fix_positions(self) -> None:
+        """Give a ViT the sine-cosine position embedding of MoCo v3 and MAE, which isn't trained."""
+        from lightly.models.utils import initialize_2d_sine_cosine_positional_embedding
+
+        without = self.network.no_embed_class  # positions of the class token
+        initialize_2d_sine_cosine_positional_embedding(
+            self.network.pos_embed,
+            num_prefix_tokens=0 if without else self.network.num_prefix_tokens,
+        )
 
     def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
         if isinstance(self.network, MotionEncoder):
@@ -110,7 +136,7 @@ class BackboneEncoder(FaceEncoder):
         found: Tensor = self.network.forward_features(x)
         if found.ndim == 4 and found.shape[1] == self.network.num_features:
             return found
-        if found.ndim == 3 and self.is_vit:
+        if found.ndim == 3 and hasattr(self.network, "num_prefix_tokens"):
             patches = found[:, self.network.num_prefix_tokens :]
             side = math.isqrt(patches.shape[1])
             return patches.transpose(1, 2).unflatten(2, (side, side))
@@ -154,7 +180,11 @@ def _network(name: str, size: int, width: float) -> nn.Module:
         if size % PATCH:
             raise ValueError(f"input_size: {size}; {name} needs a multiple of {PATCH}")
         return timm.create_model(
-            f"{name}_patch16_224", num_classes=0, img_size=size, patch_size=PATCH
+            f"{name}_patch16_224",
+            num_classes=0,
+            img_size=size,
+            patch_size=PATCH,
+            dynamic_img_size=True,
         )
     if not name.startswith(TIMM):
         raise ValueError(f"name: '{name}'; give one of {', '.join(NAMES)}, or timm:NAME")
@@ -163,7 +193,12 @@ def _network(name: str, size: int, width: float) -> nn.Module:
         near = get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.4)
         hint = f"near it are {', '.join(near)}" if near else "see timm.list_models()"
         raise ValueError(f"name: timm has no '{architecture}'; {hint}")
-    try:
-        return timm.create_model(architecture, num_classes=0, img_size=size)
-    except TypeError:  # of architectures that take any size
-        return timm.create_model(architecture, num_classes=0)
+    # Architectures differ in what they know of the pictures' size.
+    sizes: tuple[dict[str, Any], ...] = (
+        {"img_size": size, "dynamic_img_size": True},
+        {"img_size": size},
+    )
+    for known in sizes:
+        with suppress(TypeError):
+            return timm.create_model(architecture, num_classes=0, **known)
+    return timm.create_model(architecture, num_classes=0)

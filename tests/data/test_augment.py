@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ from torchvision.transforms.functional import (
     adjust_saturation,
 )
 
-from ssl_faces.data.augment import Augmentation, PairAugmentation, colour_maps, grids
+from ssl_faces.data.augment import PRESETS, Augmentation, PairAugmentation, colour_maps, grids
+from ssl_faces.errors import InputError
 
 SIZE = 32
 
@@ -266,3 +269,102 @@ def test_boxes_are_torchvisions() -> None:
     assert (ours[:, :2] + ours[:, 2:] <= 1 + 1e-6).all()
     torch.testing.assert_close(ours.mean(0), expected.mean(0), rtol=0, atol=1.5e-3)
     torch.testing.assert_close(ours.std(0), expected.std(0), rtol=0, atol=1.5e-3)
+
+
+# Views: each picture by itself -------------------------------------------------------------------
+
+
+def views(**kwargs: Any) -> PairAugmentation:
+    """The strong preset, but for what is said otherwise."""
+    return PairAugmentation(SIZE, replace(PRESETS["views"], **kwargs))
+
+
+def test_views_are_drawn_for_each_picture_by_itself() -> None:
+    """Colour, grey, flip and crop of one picture of a pair say nothing of the other's."""
+    torch.manual_seed(0)
+    still = {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "jitter_share": 0.0}
+    turned = flipped(views(**still, grey_share=0.0)(twice(ramps(400))))
+    both = (turned[:, 0] == turned[:, 1]).sum()
+    assert abs(int(both) - 200) < 50  # five standard deviations of 400 draws of one half
+    coloured = views(flip_share=0.0, grey_share=0.0, jitter_share=1.0)
+    colours = coloured(twice(flat(0.5, 0.4, 0.3))).mean((-2, -1))
+    apart = (colours[:, 0] - colours[:, 1]).abs().amax(1)
+    assert (apart > 0.02).float().mean() > 0.9
+    together = torch.corrcoef(torch.stack((colours[:, 0, 0], colours[:, 1, 0])))[0, 1]
+    assert abs(together) < 0.35  # five standard deviations of 200 pairs
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_grey_meets_its_share_of_the_pictures(share: float) -> None:
+    torch.manual_seed(0)
+    found = views(grey_share=share, jitter_share=0.0)(twice(flat(0.7, 0.4, 0.2)))
+    grey = found.amax(2) - found.amin(2) < 1e-5
+    assert (grey.flatten(2).all(2) == grey.flatten(2).any(2)).all(), "all of a picture or nothing"
+    counts = int(grey[:, :, 0, 0].sum())
+    assert abs(counts - 400 * share) <= 5 * (400 * share * (1 - share)) ** 0.5
+    if share:
+        # As luminance weighs the colours (BT.601).
+        level = found[grey[:, None].transpose(1, 2).expand_as(found)].mean()
+        torch.testing.assert_close(
+            level, torch.tensor(0.299 * 0.7 + 0.587 * 0.4 + 0.114 * 0.2), rtol=0, atol=1e-4
+        )
+
+
+def test_pairs_that_are_alike_are_grey_alike() -> None:
+    torch.manual_seed(0)
+    found = strengths(grey_share=0.5)(twice(flat(0.7, 0.4, 0.2)))
+    grey = (found.amax(2) - found.amin(2)).amax((-2, -1)) < 1e-5
+    assert torch.equal(grey[:, 0], grey[:, 1])
+    assert 60 < int(grey[:, 0].sum()) < 140
+
+
+def test_the_flip_meets_its_share_of_the_pictures() -> None:
+    torch.manual_seed(0)
+    turned = flipped(views(flip_share=0.3, grey_share=0.0, jitter_share=0.0)(twice(ramps(400))))
+    assert abs(int(turned.sum()) - 240) < 5 * (800 * 0.3 * 0.7) ** 0.5
+
+
+def test_crops_of_views_are_within_their_range() -> None:
+    torch.manual_seed(0)
+    boxes = views().draw_boxes(2000)
+    area, ratio = boxes[:, 2] * boxes[:, 3], boxes[:, 2] / boxes[:, 3]
+    assert 0.3 <= area.min() < 0.35
+    assert 0.9 < area.max() <= 1
+    whole = area > 1 - 1e-6
+    assert (ratio[~whole] >= 3 / 4 - 1e-6).all()
+    assert (ratio[~whole] <= 4 / 3 + 1e-6).all()
+    assert (boxes[:, :2] + boxes[:, 2:] <= 1 + 1e-6).all()
+    # On ramps, which run from 0 to 1, what is seen is the crop.
+    found = views(jitter_share=0.0, grey_share=0.0)(twice(ramps(400)))[:, :, :2]
+    seen = found.amax((-2, -1)) - found.amin((-2, -1))
+    assert (seen.prod(2) > 0.3 * 0.9).all()
+    assert (seen.prod(2) < 0.5).float().mean() > 0.1
+
+
+def test_views_say_what_they_are() -> None:
+    text = str(PRESETS["views"])
+    assert text == (
+        "crop of 0.3-1 of the area, jitter 0.4, hue 0.1 in 0.8, grey in 0.2, flip in 0.5, each "
+        "picture by itself"
+    )
+    assert "alike for both of a pair" in str(PRESETS["frames"])
+
+
+@pytest.mark.parametrize(
+    ("strength", "said"),
+    [
+        ({"crop_scale": (0.5, 0.3)}, "crop_scale: 0.5 to 0.3; give two numbers above 0"),
+        ({"crop_ratio": (0.0, 1.0)}, "crop_ratio: 0 to 1; give two numbers above 0"),
+        ({"jitter": 1.5}, "jitter: 1.5; give a number from 0 to 1"),
+        ({"jitter": math.nan}, "jitter: nan; give a number from 0 to 1"),
+        ({"grey_share": -0.1}, "grey_share: -0.1; give a number from 0 to 1"),
+        ({"flip_share": 2.0}, "flip_share: 2; give a number from 0 to 1"),
+        ({"jitter_share": -1.0}, "jitter_share: -1; give a number from 0 to 1"),
+        ({"hue": 0.6}, "hue: 0.6; give a number from 0 to 0.5"),
+    ],
+)
+def test_strengths_that_can_not_be(strength: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Augmentation(**strength)
+    assert str(caught.value).startswith(f"data.augmentation.{said}")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,51 @@
+"""Barlow Twins: the correlations between the embeddings of a pair are to be the identity matrix.
+
+Zbontar, Jing, Misra, LeCun, Deny: Barlow Twins: Self-Supervised Learning via Redundancy Reduction,
+ICML 2021.
+"""
+
+from __future__ import annotations
+
+from lightly.loss import BarlowTwinsLoss
+from lightly.models.modules import BarlowTwinsProjectionHead
+from torch import Tensor
+
+from ssl_faces.losses.contrast import gathered
+from ssl_faces.methods.joint_embedding import JointEmbedding
+from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
+from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+
+
+class BarlowTwins(JointEmbedding):
+    """Barlow Twins; correlations are those of all devices' batches together.
+
+    Args:
+        encoder: which encoder.
+        optimizer: how it is trained.
+        projection_dim: of the projector's three layers (8192 in the paper).
+        redundancy_weight: of correlations between two different numbers of the embedding.
+    """
+
+    name = "barlow_twins"
+
+    def __init__(
+        self,
+        encoder: EncoderSettings = RESNET18,
+        optimizer: OptimizerSettings = ADAMW,
+        projection_dim: int = 1024,
+        redundancy_weight: float = 0.005,
+    ) -> None:
+        super().__init__(
+            *(encoder, optimizer),
+            projection_dim=projection_dim,
+            redundancy_weight=redundancy_weight,
+        )
+        self.projector = BarlowTwinsProjectionHead(
+            self.representation_dim, projection_dim, projection_dim
+        )
+        self.criterion = BarlowTwinsLoss(redundancy_weight)
+
+    def losses(self, x: Tensor) -> dict[str, Tensor]:
+        first, second = self.projector(self.represent(x)).chunk(2)
+        # Gathered first: lightly's own gathering standardises each device's batch by itself.
+        return {"correlation": self.criterion(gathered(first), gathered(second))}

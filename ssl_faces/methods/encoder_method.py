@@ -1,0 +1,99 @@
+"""What methods share that train one encoder whole by the pictures of a batch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ssl_faces.errors import InputError
+from ssl_faces.methods.method import Method
+from ssl_faces.methods.optimizer import OptimizerSettings, cosine
+from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
+
+
+class EncoderMethod(Method):
+    """A method that trains an encoder by a loss of pictures.
+
+    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1]: two views of one picture, or two pictures of
+    one person, as `data.positives` and `data.augmentation` have it.
+
+    A subclass gives `losses` and `panels`, and assigns the networks that it needs beside the
+    encoder in its constructor.
+
+    Args:
+        encoder: which encoder.
+        optimizer: how it is trained.
+        settings: all arguments of the subclass's constructor but those two, for checkpoints.
+
+    Raises:
+        InputError: no such encoder.
+    """
+
+    encoder: BackboneEncoder
+
+    def __init__(
+        self, encoder: EncoderSettings, optimizer: OptimizerSettings, **settings: Any
+    ) -> None:
+        super().__init__()
+        # Plain values: checkpoints are read without running code.
+        plain = {
+            "encoder": asdict(encoder),
+            "optimizer": _plain(asdict(optimizer)),
+            **_plain(settings),
+        }
+        self.save_hyperparameters(plain)
+        self.optimizer_settings = optimizer
+        self._autocast = False
+        self.encoder = new_encoder(encoder)
+
+    @abstractmethod
+    def losses(self, x: Tensor) -> dict[str, Tensor]:
+        """The loss terms, whose sum is minimised, of normalised pictures x [2b, 3, S, S]: the first
+        ones of b pairs, then the second ones.
+
+        Called without autocast: heads and losses cost little and are computed in float32. What
+        costs is to be called within `reduced_precision`.
+        """
+
+    def reduced_precision(self) -> torch.autocast:
+        """The run's precision, within which networks that cost are called."""
+        kind = self.device.type
+        return torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=self._autocast)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        self._autocast = torch.is_autocast_enabled(self.device.type)
+        with torch.autocast(self.device.type, enabled=False):
+            losses = self.losses(self.views(batch))
+        total = cast(Tensor, sum(losses.values()))
+        self.log("loss", total, prog_bar=True)
+        if len(losses) > 1:
+            self.log_dict({f"loss/{name}": value for name, value in losses.items()})
+        return total
+
+    def views(self, batch: Mapping[str, Any]) -> Tensor:
+        """Normalised pictures [2b, 3, S, S]: the first ones of the pairs, then the second ones.
+
+        Raises:
+            InputError: pictures of another side than the encoder's.
+        """
+        pairs = batch["pairs"]
+        side, size = pairs.shape[-1], self.encoder.input_size
+        if side != size:
+            raise InputError(
+                f"data.size: pictures of side {side} for an encoder of input_size {size}; set "
+                f"--data.size {size}, or --model.encoder.input_size {side}"
+            )
+        x = self.encoder.normalise(pairs.transpose(0, 1).flatten(0, 1))
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def configure_optimizers(self) -> Any:
+        return cosine(self, self.children(), self.optimizer_settings)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}

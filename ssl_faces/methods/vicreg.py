@@ -1,0 +1,60 @@
+"""VICReg: embeddings of a pair alike, each of their numbers varied, no two of them correlated.
+
+Bardes, Ponce, LeCun: VICReg: Variance-Invariance-Covariance Regularization, ICLR 2022.
+"""
+
+from __future__ import annotations
+
+from lightly.loss.vicreg_loss import covariance_loss, invariance_loss, variance_loss
+from lightly.models.modules.heads import VICRegProjectionHead
+from torch import Tensor
+
+from ssl_faces.losses.contrast import gathered
+from ssl_faces.methods.joint_embedding import JointEmbedding
+from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
+from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+
+
+class VICReg(JointEmbedding):
+    """VICReg; variances and covariances are those of all devices' batches together.
+
+    Args:
+        encoder: which encoder.
+        optimizer: how it is trained.
+        projection_dim: of the projector's three layers (8192 in the paper).
+        invariance_weight, variance_weight, covariance_weight: of the three terms.
+    """
+
+    name = "vicreg"
+
+    def __init__(
+        self,
+        encoder: EncoderSettings = RESNET18,
+        optimizer: OptimizerSettings = ADAMW,
+        projection_dim: int = 1024,
+        invariance_weight: float = 25.0,
+        variance_weight: float = 25.0,
+        covariance_weight: float = 1.0,
+    ) -> None:
+        super().__init__(
+            *(encoder, optimizer),
+            projection_dim=projection_dim,
+            invariance_weight=invariance_weight,
+            variance_weight=variance_weight,
+            covariance_weight=covariance_weight,
+        )
+        self.projector = VICRegProjectionHead(
+            self.representation_dim, projection_dim, projection_dim
+        )
+        self.weights = (invariance_weight, variance_weight, covariance_weight)
+
+    def losses(self, x: Tensor) -> dict[str, Tensor]:
+        first, second = self.projector(self.represent(x)).chunk(2)
+        invariance, variance, covariance = self.weights
+        alike = invariance * invariance_loss(first, second)
+        first, second = gathered(first), gathered(second)
+        return {
+            "invariance": alike,
+            "variance": variance * (variance_loss(first) + variance_loss(second)) / 2,
+            "covariance": covariance * (covariance_loss(first) + covariance_loss(second)),
+        }

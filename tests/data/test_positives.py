@@ -1,0 +1,126 @@
+"""What a pair is: two pictures of a person, or one picture twice; and what is said of it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssl_faces.data import LFW, UTKFace, YouTubeKeypoints
+from ssl_faces.data.faces import FaceSet
+from ssl_faces.data.module import FaceDataModule, Positives
+from ssl_faces.data.selection import only_paired
+from ssl_faces.data.stored_faces import StoredFaces
+from ssl_faces.errors import InputError
+from tests.data.test_module import about, lfw, met, utkface, youtube
+
+FIRST = {"Ann": 3, "Bob": 1, "Cleo": 2, "Dan": 1}
+SECOND = {"Bob": 1, "Eve": 1}  # Bob is in both sets, with one picture in each
+PAIRED = {"Ann", "Bob", "Cleo"}
+
+
+@pytest.fixture
+def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[FaceSet]:
+    """Two sets of known people, and five pictures of nobody known."""
+    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "packs"))
+    youtube(tmp_path / "first", FIRST)
+    lfw(tmp_path / "second", SECOND, tested=("Bob", "Eve"))
+    utkface(tmp_path / "utk", 5)
+    return [
+        YouTubeKeypoints(tmp_path / "first", "all"),
+        LFW(tmp_path / "second", "all"),
+        UTKFace(tmp_path / "utk", "all"),
+    ]
+
+
+def ready(sets: list[FaceSet], positives: Positives, **more: Any) -> FaceDataModule:
+    settings: dict[str, Any] = {"batch_size": 1, "size": 16, "leave_out_tests": False, **more}
+    data = FaceDataModule(sets=sets, positives=positives, **settings)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def person_of(key: str) -> str:
+    """`Ann_0.png` is of Ann, `Bob/Bob_0001.png` of Bob; UTKFace's, named by numbers, of nobody."""
+    name = Path(key).name.partition("_")[0]
+    return name if name.isalpha() else ""
+
+
+def test_only_people_of_two_pictures_are_kept(sets: list[FaceSet]) -> None:
+    """Against a loop over all pictures."""
+    packs = ready(sets, "frames").packs
+    listed: list[tuple[int, int, str]] = []
+    for k, one in enumerate(packs):
+        for number in range(len(one.index.shards)):
+            with one.open(number) as shard:
+                listed += [(k, row, person_of(key)) for row, key in enumerate(shard.keys())]
+    assert len(listed) == 14
+    expected: list[list[int]] = [[], [], []]
+    alone = [0, 0, 0]
+    for k, row, person in listed:
+        others = [x for x in listed if x[2] == person and x[:2] != (k, row)]
+        if person and others:
+            expected[k].append(row)
+        else:
+            alone[k] += 1
+    found = only_paired(StoredFaces(packs))
+    assert [
+        [row for rows in of_pack for row in rows.tolist()] for of_pack in found.rows
+    ] == expected
+    assert (found.pictures, found.alone) == (7, 7)
+    assert found.alone_of == dict(zip(("youtube_keypoints", "lfw", "utkface"), alone, strict=True))
+
+
+def test_pairs_of_people_are_two_pictures_of_one(
+    sets: list[FaceSet], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        data = ready(sets, "person", flip_share=1.0)
+    assert "leaves out 7 pictures that are the only one known of their person; 7 are" in caplog.text
+    pairs = met(data)
+    assert len(pairs) == len(data.trained_on()) == 7
+    assert {person_of(first[1]) for first, _, _ in pairs} == PAIRED
+    for first, second, mirrored in pairs:
+        assert first != second
+        assert person_of(first[1]) == person_of(second[1])
+        assert not mirrored, "flip_share is of pairs that may be one picture"
+
+
+def test_the_card_counts_what_was_left_out_for_having_no_partner(sets: list[FaceSet]) -> None:
+    data = ready(sets[:1] + sets[2:], "person")
+    assert data.has_people
+    for name, pictures, alone in (("youtube_keypoints", 5, 2), ("utkface", 0, 5)):
+        said = about(data, name)
+        assert said["pictures"] == pictures
+        assert said["left_out_as_only_pictures_of_their_person"] == alone
+    assert about(data, "youtube_keypoints")["pairs"] == "pictures of one person"
+
+
+@pytest.mark.parametrize(("positives", "labels"), [("picture", False), ("frames", True)])
+def test_other_positives_keep_all(positives: Positives, labels: bool, sets: list[FaceSet]) -> None:
+    data = ready(sets, positives, flip_share=0.0)
+    assert data.has_people == labels
+    pairs = met(data)
+    assert len(pairs) == 14
+    for first, second, mirrored in pairs:
+        two = person_of(first[1]) in PAIRED and labels
+        assert mirrored == (not two)
+        assert (first == second) == (not two)
+    assert "left_out_as_only_pictures_of_their_person" not in about(data, "utkface")
+
+
+def test_people_of_one_picture_only(sets: list[FaceSet]) -> None:
+    with pytest.raises(InputError) as caught:
+        ready(sets[1:], "person")
+    text = str(caught.value)
+    assert text.startswith("data.positives: person, but no person has two pictures; set")
+    assert "\n" not in text
+
+
+def test_a_resume_with_other_positives_is_refused(sets: list[FaceSet]) -> None:
+    before, after = ready(sets, "frames"), ready(sets, "picture")
+    with pytest.raises(InputError, match=r"has positives frames \(now picture\)"):
+        after.load_state_dict({"epoch": 0, "batch": 1, "order": before._order()})

@@ -1,0 +1,254 @@
+"""The losses of methods that compare embeddings, against naive loops over pictures and numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssl_faces.methods.barlow_twins import BarlowTwins
+from ssl_faces.methods.byol import BYOL
+from ssl_faces.methods.dino import DINO
+from ssl_faces.methods.joint_embedding import JointEmbedding
+from ssl_faces.methods.moco_v3 import MoCoV3
+from ssl_faces.methods.simclr import SimCLR
+from ssl_faces.methods.simsiam import SimSiam
+from ssl_faces.methods.vicreg import VICReg
+from ssl_faces.networks.backbone import EncoderSettings
+
+B, DIM = 4, 6
+TINY = EncoderSettings("facecycle", 32, 0.0625)
+
+
+class _Epoch:
+    """What a method asks of its trainer outside of a run."""
+
+    current_epoch = 0
+
+
+def built(kind: type[Any], **settings: Any) -> Any:
+    torch.manual_seed(0)
+    method: JointEmbedding = kind(TINY, **settings)
+    method._trainer = _Epoch()  # type: ignore[assignment]
+    if method.teacher is not None:
+        # Else it gives what the student gives.
+        with torch.no_grad():
+            for p in method.teacher.parameters():
+                p.add_(0.1 * torch.randn_like(p))
+    return method
+
+
+def pictures() -> Tensor:
+    return torch.randn(2 * B, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def embeddings(method: Any, x: Tensor) -> Tensor:
+    found: Tensor = method.projector(method.represent(x)).detach()
+    return found
+
+
+def targets(method: Any, x: Tensor) -> Tensor:
+    teacher = method.teacher
+    found: Tensor = teacher.projector(method.represent(x, teacher.encoder)).detach()
+    return found
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    dot = sum(x * y for x, y in zip(a.tolist(), b.tolist(), strict=True))
+    return dot / math.sqrt(sum(x * x for x in a.tolist()) * sum(y * y for y in b.tolist()))
+
+
+def partner(i: int) -> int:
+    return (i + B) % (2 * B)
+
+
+def total(method: Any, x: Tensor) -> float:
+    return sum(value.item() for value in method.losses(x).values())
+
+
+def test_simclr() -> None:
+    """Each of 2B pictures among the 2B - 1 others (NT-Xent)."""
+    method = built(SimCLR, projection_dim=DIM, temperature=0.3)
+    z, loss = embeddings(method, pictures()), 0.0
+    for i in range(2 * B):
+        others = [math.exp(cosine(z[i], z[k]) / 0.3) for k in range(2 * B) if k != i]
+        loss -= math.log(math.exp(cosine(z[i], z[partner(i)]) / 0.3) / sum(others)) / (2 * B)
+    assert total(method, pictures()) == pytest.approx(loss, rel=1e-4)
+
+
+def test_moco_v3() -> None:
+    """Each query among the B keys of the other pictures: both ways, times twice the temperature."""
+    method = built(MoCoV3, projection_dim=DIM, hidden_dim=16, temperature=0.5)
+    q = method.predictor(method.projector(method.represent(pictures()))).detach()
+    k, loss = targets(method, pictures()), 0.0
+    for i in range(2 * B):
+        first = 0 if i >= B else B
+        keys = [math.exp(cosine(q[i], k[j]) / 0.5) for j in range(first, first + B)]
+        loss -= 2 * 0.5 * math.log(math.exp(cosine(q[i], k[partner(i)]) / 0.5) / sum(keys)) / B
+    assert total(method, pictures()) == pytest.approx(loss, rel=1e-4)
+
+
+def test_byol() -> None:
+    method = built(BYOL, projection_dim=DIM, hidden_dim=16)
+    p = method.predictor(method.projector(method.represent(pictures()))).detach()
+    z = targets(method, pictures())
+    loss = -sum(cosine(p[i], z[partner(i)]) for i in range(2 * B)) / (2 * B)
+    assert total(method, pictures()) == pytest.approx(loss, rel=1e-4)
+
+
+def test_simsiam() -> None:
+    method = built(SimSiam, projection_dim=DIM, hidden_dim=16)
+    z = embeddings(method, pictures())
+    p = method.predictor(z).detach()
+    loss = -sum(cosine(p[i], z[partner(i)]) for i in range(2 * B)) / (2 * B)
+    assert total(method, pictures()) == pytest.approx(loss, rel=1e-4)
+
+
+def test_vicreg() -> None:
+    method = built(VICReg, projection_dim=DIM, variance_weight=20.0, covariance_weight=2.0)
+    z = embeddings(method, pictures()).double()
+    found = {name: value.item() for name, value in method.losses(pictures()).items()}
+    alike = sum(((z[i] - z[i + B]) ** 2).sum().item() for i in range(B)) / (B * DIM)
+    variance = covariance = 0.0
+    for branch in z.split(B):
+        columns = [branch[:, d].tolist() for d in range(DIM)]
+        means = [sum(column) / B for column in columns]
+        for d in range(DIM):
+            for e in range(DIM):
+                products = (
+                    (columns[d][i] - means[d]) * (columns[e][i] - means[e]) for i in range(B)
+                )
+                of_two = sum(products) / (B - 1)
+                if d == e:
+                    variance += max(0.0, 1 - math.sqrt(of_two + 1e-4)) / DIM
+                else:
+                    covariance += of_two**2 / DIM
+    assert found["invariance"] == pytest.approx(25 * alike, rel=1e-4)
+    assert found["variance"] == pytest.approx(20 * variance / 2, rel=1e-4)
+    assert found["covariance"] == pytest.approx(2 * covariance, rel=1e-4)
+
+
+def test_barlow_twins() -> None:
+    method = built(BarlowTwins, projection_dim=DIM, redundancy_weight=0.1)
+    z = embeddings(method, pictures()).double()
+    first, second = (
+        (branch - branch.mean(0)) / (branch.var(0, correction=0) + 1e-5).sqrt()
+        for branch in z.split(B)
+    )
+    loss = 0.0
+    for d in range(DIM):
+        for e in range(DIM):
+            correlation = sum((first[i, d] * second[i, e]).item() for i in range(B)) / B
+            loss += (correlation - 1) ** 2 if d == e else 0.1 * correlation**2
+    assert total(method, pictures()) == pytest.approx(loss, rel=1e-4)
+
+
+def softmax(values: list[float], temperature: float) -> list[float]:
+    top = max(values)
+    powers = [math.exp((value - top) / temperature) for value in values]
+    return [power / sum(powers) for power in powers]
+
+
+def test_dino_and_its_centre() -> None:
+    """Every crop against the teacher's of both pictures, but none against its own."""
+    method = built(
+        DINO,
+        prototypes=DIM,
+        hidden_dim=8,
+        local_crops=1,
+        warmup_temperature=0.5,
+        teacher_temperature=0.7,
+        warmup_epochs=3,
+    )
+    x, centre = pictures(), torch.randn(DIM)
+    method.criterion.center = centre.view(1, 1, -1).clone()
+    torch.manual_seed(5)
+    local = method.cut(x)
+    assert local.shape == (2 * B, 3, 32, 32)  # enlarged: FaceCycle's encoder takes no other side
+    student = embeddings(method, torch.cat((x, local))).split(B)
+    teacher = targets(method, x).split(B)
+    loss = 0.0
+    for epoch, temperature in ((0, 0.5), (1, 0.6), (7, 0.7)):
+        method._trainer.current_epoch = epoch
+        method.criterion.center = centre.view(1, 1, -1).clone()
+        loss = 0.0
+        for t in range(2):
+            for s in range(4):
+                for i in range(B):
+                    if s != t:
+                        aim = softmax((teacher[t][i] - centre).tolist(), temperature)
+                        made = softmax(student[s][i].tolist(), 0.1)
+                        loss -= sum(a * math.log(m) for a, m in zip(aim, made, strict=True))
+        torch.manual_seed(5)
+        assert total(method, x) == pytest.approx(loss / (6 * B), rel=1e-4)
+        expected = 0.9 * centre + 0.1 * torch.cat(teacher).mean(0)
+        torch.testing.assert_close(method.criterion.center[0, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dinos_local_crops_are_of_their_pictures() -> None:
+    """Their order, and their side where the encoder takes it."""
+    method = DINO(
+        EncoderSettings("resnet18", 32, 0.0625), prototypes=8, local_crops=3, local_size=16
+    )
+    grey = torch.linspace(0.2, 0.8, 2 * B)[:, None, None, None].expand(-1, 3, 32, 32)
+    torch.manual_seed(0)
+    method.local.settings = _without_jitter(method.local.settings)
+    local = method.cut(method.encoder.normalise(grey))
+    assert local.shape == (6 * B, 3, 16, 16)
+    torch.testing.assert_close(
+        method.encoder.denormalise(local).mean((1, 2, 3)), grey[:, 0, 0, 0].repeat(3)
+    )
+
+
+def _without_jitter(settings: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(settings, jitter_share=0.0, grey_share=0.0)
+
+
+def test_dinos_last_layer_is_still_in_the_first_epoch() -> None:
+    method = built(DINO, prototypes=DIM, hidden_dim=8, local_crops=0)
+    for epoch, moves in ((0, False), (1, True)):
+        method._trainer.current_epoch = epoch
+        method.zero_grad()
+        sum(method.losses(pictures()).values()).backward()
+        method.on_after_backward()
+        gradients = [p.grad for p in method.projector.last_layer.parameters() if p.requires_grad]
+        assert gradients
+        assert all((g is not None) == moves for g in gradients)
+        assert method.projector.layers[0].weight.grad.abs().sum() > 0
+
+
+# Where the gradient goes ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [BYOL, MoCoV3, DINO])
+def test_teachers_get_no_gradient(kind: type[Any]) -> None:
+    settings = {"prototypes": DIM, "local_crops": 0} if kind is DINO else {"projection_dim": DIM}
+    method = built(kind, hidden_dim=8, **settings)
+    sum(method.losses(pictures()).values()).backward()
+    assert all(p.grad is None for p in method.teacher.parameters())
+    for name, p in method.named_parameters():
+        assert (p.grad is not None) == p.requires_grad, name
+
+
+def test_simsiams_target_gets_no_gradient() -> None:
+    """With the targets held fast by hand the gradient is the same; with them free it isn't."""
+    method = built(SimSiam, projection_dim=DIM, hidden_dim=8)
+    weight = method.encoder.network.code[2].weight
+
+    def gradient(loss: Tensor) -> Tensor:
+        return torch.autograd.grad(loss, weight)[0]
+
+    found = gradient(sum(method.losses(pictures()).values()))  # type: ignore[arg-type]
+    z = method.projector(method.represent(pictures()))
+    alike = nn.functional.cosine_similarity
+    fast = z.detach().clone().roll(B, 0)
+    expected = gradient(-alike(method.predictor(z), fast).mean())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+    z = method.projector(method.represent(pictures()))
+    free = gradient(-alike(method.predictor(z), z.roll(B, 0)).mean())
+    assert (free - expected).norm() > 0.1 * expected.norm()

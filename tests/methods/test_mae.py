@@ -1,0 +1,217 @@
+"""MAE: what it hides, what its loss is of, that it learns, and the encoders that it can't use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_faces.encoder import load_encoder
+from ssl_faces.errors import InputError
+from ssl_faces.methods.mae import MAE
+from ssl_faces.networks.backbone import EncoderSettings
+from tests.methods.runs import arguments, rendered_pairs, run
+
+SIDE, PATCH = 64, 16  # sixteen patches
+TINY = EncoderSettings("timm:test_vit", SIDE)
+
+
+def built(name: str = "timm:test_vit", **settings: Any) -> MAE:
+    torch.manual_seed(0)
+    return MAE(EncoderSettings(name, SIDE), decoder_dim=32, decoder_depth=1, **settings)
+
+
+def pictures(method: MAE, count: int = 2) -> Tensor:
+    return method.views({"pairs": rendered_pairs(count, SIDE)})
+
+
+def patch_of(x: Tensor, number: int) -> Tensor:
+    """[patch, patch, 3] of a picture [3, S, S]."""
+    row, column = divmod(number, SIDE // PATCH)
+    part = x[:, PATCH * row : PATCH * (row + 1), PATCH * column : PATCH * (column + 1)]
+    return part.permute(1, 2, 0)
+
+
+@pytest.mark.parametrize("share", [0.75, 0.5, 0.9])
+def test_its_share_of_the_patches_is_hidden(share: float) -> None:
+    method = built(mask_share=share)
+    kept, masked = method.draw(200)
+    number = int(16 * (1 - share))
+    assert kept.shape == (200, number)
+    both = torch.cat((kept, masked), 1).sort(1).values
+    assert torch.equal(both, torch.arange(16).expand(200, -1))
+    counts = kept.flatten().bincount(minlength=16)
+    # Each patch alike: 200 draws of a share, within five standard deviations.
+    expected = 200 * number / 16
+    assert (counts - expected).abs().max() < 5 * (expected * (1 - number / 16)) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_vit2"])
+def test_the_loss_is_of_hidden_patches_alone(name: str) -> None:
+    """Squared error of each hidden patch, made to have mean 0 and variance 1, in a loop."""
+    method = built(name)
+    x = pictures(method)
+    torch.manual_seed(3)
+    found = method.losses(x)["reconstruction"].item()
+    torch.manual_seed(3)
+    kept, masked = method.draw(len(x))
+    predicted = method.predicted(x, kept, masked).detach()
+    errors = []
+    for i in range(len(x)):
+        for n, number in enumerate(masked[i].tolist()):
+            target = patch_of(x[i], number).flatten()
+            target = (target - target.mean()) / (target.var() + 1e-6).sqrt()
+            errors += (predicted[i, n] - target).square().tolist()
+    assert found == pytest.approx(sum(errors) / len(errors), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_vit2"])
+def test_nothing_of_hidden_patches_is_seen(name: str) -> None:
+    method = built(name).eval()
+    x = pictures(method)
+    kept, masked = method.draw(len(x))
+    changed, other = x.clone(), x.clone()
+    for i in range(len(x)):
+        for number in masked[i].tolist():
+            patch_of(changed[i], number).fill_(9.0)
+        patch_of(other[i], int(kept[i, 0])).fill_(9.0)
+    with torch.no_grad():
+        before, after, moved = (method.predicted(y, kept, masked) for y in (x, changed, other))
+    torch.testing.assert_close(before, after, rtol=0, atol=0)
+    assert (before - moved).abs().max() > 1e-4
+
+
+def test_with_nothing_hidden_the_encoder_is_itself() -> None:
+    """Tokens in any order: what is trained is what `load_encoder` gives."""
+    method = built().eval()
+    x = pictures(method)
+    order = torch.randperm(17)[None].expand(len(x), -1)
+    with torch.no_grad():
+        found = method._masked[0].encode(x, idx_keep=order)
+        expected = method.encoder.network.forward_features(x)[:, order[0]]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_all_that_is_trained_gets_a_gradient_and_is_listed_once() -> None:
+    method = built()
+    method.losses(pictures(method))["reconstruction"].backward()
+    still = {name for name, p in method.named_parameters() if not p.requires_grad}
+    assert still == {"encoder.network.pos_embed", "decoder.pos_embed"}
+    for name, p in method.named_parameters():
+        assert (p.grad is not None) == p.requires_grad, name
+    assert not any(name.startswith("_masked") for name in method.state_dict())
+
+
+def test_the_loss_falls_on_a_few_faces() -> None:
+    """Eight pictures, always the same patches hidden."""
+    method = built()
+    x = pictures(method, 4)
+    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 3e-3)
+    totals = []
+    for _ in range(60):
+        torch.manual_seed(1)
+        loss = method.losses(x)["reconstruction"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        totals.append(loss.item())
+    assert sum(totals[-3:]) < 0.6 * sum(totals[:3])
+
+
+def test_panels_show_the_source_what_is_seen_and_what_is_told() -> None:
+    method = built()
+    pairs = rendered_pairs(2, SIDE)
+    torch.manual_seed(4)
+    panels = method.panels({"pairs": pairs})
+    torch.manual_seed(4)
+    _, masked = method.draw(4)
+    assert list(panels) == ["source", "masked", "reconstruction"]
+    source, hidden, told = panels.values()
+    torch.testing.assert_close(source, pairs.transpose(0, 1).flatten(0, 1), rtol=0, atol=1e-5)
+    grey = method.encoder.denormalise(torch.zeros(3, 1, 1)).flatten()
+    for i in range(4):
+        for number in range(16):
+            seen = patch_of(source[i], number)
+            if number in masked[i].tolist():
+                torch.testing.assert_close(
+                    patch_of(hidden[i], number), grey.expand(PATCH, PATCH, 3)
+                )
+                assert not torch.allclose(patch_of(told[i], number), seen)
+            else:
+                torch.testing.assert_close(patch_of(hidden[i], number), seen)
+                torch.testing.assert_close(patch_of(told[i], number), seen)
+
+
+def test_a_reconstruction_without_error_is_the_source() -> None:
+    """Normalised patches in the prediction's place come out as the pictures they were made of."""
+    method = built()
+    pairs = rendered_pairs(2, SIDE)
+
+    def told(x: Tensor, kept: Tensor, masked: Tensor) -> Tensor:
+        rows = []
+        for i in range(len(x)):
+            patches = [patch_of(x[i], number).flatten() for number in masked[i].tolist()]
+            rows.append(torch.stack([(p - p.mean()) / (p.var() + 1e-6).sqrt() for p in patches]))
+        return torch.stack(rows)
+
+    method.predicted = told  # type: ignore[method-assign]
+    panels = method.panels({"pairs": pairs})
+    torch.testing.assert_close(panels["reconstruction"], panels["source"], rtol=0, atol=1e-5)
+
+
+# Runs and refusals ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("packed")
+
+
+def test_it_trains_from_its_config_and_resumes(cache: Path, tmp_path: Path) -> None:
+    given = arguments("mae", "vit_tiny", cache, tmp_path / "run", "--panels_every", "2")
+    assert run(given) == 0
+    (panel,) = (tmp_path / "run/panels").iterdir()
+    assert panel.name == "step_0000002.png"
+    given[given.index("--trainer.max_steps") + 1] = "3"
+    assert run([*given, "--ckpt_path", "last"]) == 0
+    card = json.loads((tmp_path / "run/encoder/card.json").read_text())
+    assert (card["method"], card["steps"]) == ("mae", 3)
+    assert "jitter 0" in card["augmentation"]
+    features = load_encoder(tmp_path / "run")(rendered_pairs(2)[:, 0])
+    assert {space: value.shape for space, value in features.items()} == {
+        "class_token": (2, 192),
+        "pooled": (2, 192),
+    }
+
+
+def test_an_encoder_that_is_no_vit(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments("mae", "resnet18", cache, tmp_path)) == 2
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("ssl-faces: error:")]
+    assert len(lines) == 1
+    assert "model.encoder.name: resnet18, but mae leaves patches out, which only ViTs" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"mask_share": 1.0}, "model.mask_share: 1; give a share between 0 and 1"),
+        ({"mask_share": 0.99}, "model.mask_share: 0.99 leaves none of 16 patches; lower it"),
+        ({"decoder_dim": 40}, "model.decoder_dim: 40; give a multiple of 32"),
+    ],
+)
+def test_settings_that_can_not_be(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        MAE(TINY, **settings).draw(2)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["timm:test_vit_relpos", "timm:test_convnext", "facecycle"])
+def test_other_encoders_that_are_no_plain_vit(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}, but mae leaves patches out"):
+        MAE(EncoderSettings(name, SIDE))

@@ -1,0 +1,189 @@
+"""Encoders by name: their feature spaces, maps, files and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_faces.encoder import load_encoder, save_encoder
+from ssl_faces.errors import InputError
+from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
+
+# Of the name: width, then the length of each feature space, and of the last map its channels and
+# by how much its side is less than the picture's.
+KNOWN: dict[str, tuple[float, dict[str, int], int, int]] = {
+    "facecycle": (0.25, {"pooled": 256, "map_2x2": 128}, 32, 16),
+    "resnet18": (0.25, {"pooled": 128, "map_2x2": 512}, 128, 16),
+    "resnet50": (0.125, {"pooled": 256, "map_2x2": 1024}, 256, 16),
+    "vit_tiny": (1.0, {"class_token": 192, "pooled": 192}, 192, 8),
+    "vit_small": (1.0, {"class_token": 384, "pooled": 384}, 384, 8),
+    "timm:test_convnext": (1.0, {"pooled": 64, "map_2x2": 256}, 64, 32),
+    "timm:test_vit": (1.0, {"class_token": 64, "pooled": 64}, 64, 16),
+    # No class token, and a register that is no patch.
+    "timm:test_vit2": (1.0, {"pooled": 64}, 64, 16),
+}
+
+
+def encoder(name: str, size: int = 48, seed: int = 0) -> BackboneEncoder:
+    torch.manual_seed(seed)
+    return BackboneEncoder(name, size, KNOWN[name][0]).eval()
+
+
+def pictures(count: int = 3, size: int = 48) -> Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("size", [48, 64])
+@pytest.mark.parametrize("name", KNOWN)
+def test_feature_spaces_and_the_last_map(name: str, size: int) -> None:
+    _, dims, channels, less = KNOWN[name]
+    found = encoder(name, size)
+    assert found.feature_dims == dims
+    with torch.no_grad():
+        features = found(pictures(size=size))
+        last = found.last_map(found.normalise(pictures(size=size)))
+    assert {space: value.shape for space, value in features.items()} == {
+        space: (3, dim) for space, dim in dims.items()
+    }
+    assert last.shape == (3, channels, size // less, size // less)
+    assert all(value.isfinite().all() and value.std() > 0 for value in features.values())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm:test_convnext", "vit_tiny"])
+def test_features_are_means_of_the_last_map(name: str) -> None:
+    """`pooled` of all its places, `map_2x2` of each quarter, channel-first."""
+    found = encoder(name, 64)
+    x = found.normalise(pictures(size=64))
+    with torch.no_grad():
+        last, features = found.last_map(x), found.features(x, ())
+    pooled = torch.zeros(3, last.shape[1])
+    for picture in range(3):
+        for channel in range(last.shape[1]):
+            pooled[picture, channel] = last[picture, channel].mean()
+    if name == "timm:test_convnext":  # which normalises what it has pooled
+        pooled = found.network.head.norm(pooled[..., None, None])[..., 0, 0]
+    torch.testing.assert_close(features["pooled"], pooled, rtol=1e-4, atol=1e-5)
+    if name == "resnet18":
+        quarters = [
+            last[:, channel, rows, columns].mean((-2, -1))
+            for channel in range(last.shape[1])
+            for rows in (slice(0, 2), slice(2, 4))
+            for columns in (slice(0, 2), slice(2, 4))
+        ]
+        torch.testing.assert_close(features["map_2x2"], torch.stack(quarters, 1))
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_picture_has_the_same_features_in_any_batch_and_again(name: str) -> None:
+    found, given = encoder(name), pictures(5)
+    with torch.no_grad():
+        whole, again = found(given), found(given)
+        alone = found(given[2:3])
+    for space, value in whole.items():
+        assert torch.equal(value, again[space])
+        torch.testing.assert_close(value[2:3], alone[space], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["facecycle", "resnet18", "vit_tiny", "timm:test_vit2"])
+def test_saved_and_loaded(name: str, tmp_path: Path) -> None:
+    saved = encoder(name)
+    save_encoder(saved, tmp_path / "run/encoder", {"method": "none"})
+    with torch.no_grad():
+        expected = saved(pictures())
+    for place in (tmp_path / "run", tmp_path / "run/encoder"):
+        for space, value in load_encoder(place)(pictures()).items():
+            assert torch.equal(value, expected[space])
+    loaded = load_encoder(tmp_path / "run")
+    assert loaded.card["feature_dims"] == saved.feature_dims
+    fresh = [load_encoder(tmp_path / "run", untrained=True, seed=s)(pictures()) for s in (3, 3, 4)]
+    assert all(torch.equal(fresh[0][space], fresh[1][space]) for space in expected)
+    assert not torch.allclose(fresh[0]["pooled"], fresh[2]["pooled"])
+    assert not torch.allclose(fresh[0]["pooled"], expected["pooled"])
+
+
+def test_building_one_draws_from_the_seed_alone_and_leaves_training_mode() -> None:
+    first, second = (encoder("vit_tiny").state_dict() for _ in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    built = BackboneEncoder("resnet18", 32, 0.125)
+    assert built.network.training
+    # Batch statistics haven't seen the picture that the spaces were found by.
+    assert built.network.bn1.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "taken"),
+    [
+        ("resnet18", 24, True),
+        ("vit_tiny", 24, True),
+        ("vit_tiny", 28, False),
+        ("facecycle", 24, False),
+        ("timm:test_vit", 32, True),
+        ("timm:test_convnext", 32, True),
+    ],
+)
+def test_pictures_of_another_side(name: str, side: int, taken: bool) -> None:
+    assert encoder(name).takes(side) == taken
+
+
+def test_other_sides_do_not_change_a_vits_own() -> None:
+    """Its positions are interpolated for other sides; for its own they are as they are."""
+    found = encoder("vit_tiny")
+    vit = found.network
+    x = found.normalise(pictures())
+    with torch.no_grad():
+        tokens = vit.patch_embed.proj(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat((vit.cls_token.expand(3, -1, -1), tokens), 1) + vit.pos_embed
+        expected = vit.norm(vit.blocks(tokens))
+        torch.testing.assert_close(vit.forward_features(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny", "timm:test_vit"])
+def test_fixed_positions(name: str) -> None:
+    """Of each patch sines and cosines of its column and row; none two alike."""
+    found = encoder(name)
+    found.fix_positions()
+    positions = found.network.pos_embed
+    assert not positions.requires_grad
+    patches = positions[0, 1:]
+    assert patches.abs().max() <= 1
+    # Half of the numbers are of one axis, of which a sine and a cosine square to one each.
+    torch.testing.assert_close(
+        patches.square().sum(1), torch.full((len(patches),), patches.shape[1] / 2)
+    )
+    apart = torch.cdist(patches, patches) + torch.eye(len(patches))
+    assert apart.min() > 0.1
+    assert not positions[0, 0].any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (EncoderSettings("resnet19"), "'resnet19'; give one of facecycle, resnet18"),
+        (EncoderSettings("timm:resnet19"), "timm has no 'resnet19'; near it are resnet"),
+        (EncoderSettings("timm:qqqqqq"), "timm has no 'qqqqqq'; see timm.list_models()"),
+        (EncoderSettings("resnet18", 8), "input_size: 8; give 16 at least"),
+        (EncoderSettings("vit_tiny", 50), "input_size: 50; vit_tiny needs a multiple of 8"),
+        (EncoderSettings("resnet18", 64, 0.0), "width: 0; give a factor from 0.0625 to 16"),
+        (EncoderSettings("resnet18", 64, 17.0), "width: 17; give a factor"),
+        (EncoderSettings("vit_tiny", 64, 0.5), "width: 0.5, but vit_tiny has no other width than"),
+        (EncoderSettings("timm:test_vit", 64, 2.0), "timm:test_vit has no other width than 1"),
+    ],
+)
+def test_encoders_that_can_not_be(settings: EncoderSettings, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        new_encoder(settings)
+    text = str(caught.value)
+    assert text.startswith("model.encoder: ")
+    assert said in text
+    assert "\n" not in text
+
+
+def test_an_architecture_without_a_map_says_so() -> None:
+    """Its map is channel-last."""
+    found = new_encoder(EncoderSettings("timm:test_mambaout", 48))
+    assert found.feature_dims == {"pooled": 256}
+    with pytest.raises(InputError, match=r"test_mambaout gives no map \[C, h, w\]; choose one"):
+        found.last_map(pictures())
