@@ -370,7 +370,8 @@ class FaceDataModule(pl.LightningDataModule):
         # resumed run draws what the uninterrupted one would have drawn.
         torch.manual_seed(batch["seed"])
         pairs = batch["pairs"] if "pairs" in batch else self._gathered(batch)
-        return {"pairs": self.augmentation(pairs), "seed": batch["seed"]}
+        augmented = self.augmentation(pairs)
+        return {"pairs": augmented, "mirrored": batch["mirrored"], "seed": batch["seed"]}
 
     def _gathered(self, batch: PairBatch) -> Tensor:
         """The pictures of a batch of numbers, from the device that holds them all."""

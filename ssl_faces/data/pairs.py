@@ -20,9 +20,9 @@ class PairBatch(TypedDict, total=False):
 
     pairs: Tensor  # [b, 2, 3, S, S], uint8 RGB; float in [0, 1] once augmented
     seed: int  # of every random draw that the step makes
+    mirrored: Tensor  # bool [b]: whether the second is the first one's mirror image
     # Instead of `pairs`, where pictures are gathered on the device that holds them all:
     numbers: Tensor  # int64 [b, 2]
-    mirrored: Tensor  # bool [b]: whether the second is the first one's mirror image
     error: str  # instead of all: what a loader's process found wrong
 
 
@@ -96,13 +96,15 @@ class PairBatches(IterableDataset[PairBatch]):
             # An error would arrive from another process with that process's trace in its text.
             yield {"error": str(error)}
 
-    def _batch(self, batch: int, drawn: Draw) -> PairBatch:
-        seed = np.random.SeedSequence((self.seed, self.epoch, batch, self.rank)).generate_state(1)
-        if not self.gather:
-            numbers = torch.from_numpy(np.stack((drawn.first, drawn.second), 1))
-            mirrored = torch.from_numpy(drawn.mirrored)
-            return {"numbers": numbers, "mirrored": mirrored, "seed": int(seed[0])}
-        return {"pairs": self.pictures(drawn), "seed": int(seed[0])}
+    def _batch(self, number: int, drawn: Draw) -> PairBatch:
+        seed = np.random.SeedSequence((self.seed, self.epoch, number, self.rank)).generate_state(1)
+        batch: PairBatch = {
+            "mirrored": torch.from_numpy(drawn.mirrored),
+            "seed": int(seed[0]),
+        }
+        if self.gather:
+            return {**batch, "pairs": self.pictures(drawn)}
+        return {**batch, "numbers": torch.from_numpy(np.stack((drawn.first, drawn.second), 1))}
 
     def sample(self, shards: np.ndarray, count: int) -> PairBatch:
         """`count` pairs (or as many as there are pictures) spread evenly over these shards."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, cast
@@ -22,13 +21,14 @@ class EncoderMethod(Method):
     Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1]: two views of one picture, or two pictures of
     one person, as `data.positives` and `data.augmentation` have it.
 
-    A subclass gives `losses` and `panels`, and assigns the networks that it needs beside the
-    encoder in its constructor.
+    A subclass gives `losses` (or `terms`) and `panels`, and assigns the networks that it needs
+    beside the encoder in its constructor.
 
     Args:
         encoder: which encoder.
         optimizer: how it is trained.
-        settings: all arguments of the subclass's constructor but those two, for checkpoints.
+        codes: names and lengths of codes that the encoder is to have beside its own spaces.
+        settings: all arguments of the subclass's constructor but the first two, for checkpoints.
 
     Raises:
         InputError: no such encoder.
@@ -37,7 +37,11 @@ class EncoderMethod(Method):
     encoder: BackboneEncoder
 
     def __init__(
-        self, encoder: EncoderSettings, optimizer: OptimizerSettings, **settings: Any
+        self,
+        encoder: EncoderSettings,
+        optimizer: OptimizerSettings,
+        codes: Mapping[str, int] | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__()
         # Plain values: checkpoints are read without running code.
@@ -49,16 +53,25 @@ class EncoderMethod(Method):
         self.save_hyperparameters(plain)
         self.optimizer_settings = optimizer
         self._autocast = False
-        self.encoder = new_encoder(encoder)
+        self.encoder = new_encoder(encoder, codes)
 
-    @abstractmethod
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """The loss terms, whose sum is minimised, of normalised pictures x [2b, 3, S, S]: the first
-        ones of b pairs, then the second ones.
+        """The loss terms of normalised pictures x [2b, 3, S, S]: the first ones of b pairs, then
+        the second ones.
 
         Called without autocast: heads and losses cost little and are computed in float32. What
         costs is to be called within `reduced_precision`.
         """
+        raise NotImplementedError
+
+    def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The loss terms of a batch; called as `losses` is, which it calls unless a method needs
+        more of the batch than its pictures."""
+        return self.losses(self.views(batch))
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """What is minimised: their sum."""
+        return cast(Tensor, sum(terms.values()))
 
     def reduced_precision(self) -> torch.autocast:
         """The run's precision, within which networks that cost are called."""
@@ -68,27 +81,35 @@ class EncoderMethod(Method):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         self._autocast = torch.is_autocast_enabled(self.device.type)
         with torch.autocast(self.device.type, enabled=False):
-            losses = self.losses(self.views(batch))
-        total = cast(Tensor, sum(losses.values()))
+            terms = self.terms(batch)
+            total = self.total(terms)
         self.log("loss", total, prog_bar=True)
-        if len(losses) > 1:
-            self.log_dict({f"loss/{name}": value for name, value in losses.items()})
+        if len(terms) > 1:
+            self.log_dict({f"loss/{name}": value for name, value in terms.items()})
         return total
 
-    def views(self, batch: Mapping[str, Any]) -> Tensor:
-        """Normalised pictures [2b, 3, S, S]: the first ones of the pairs, then the second ones.
+    def checked(self, batch: Mapping[str, Any]) -> Tensor:
+        """The batch's pairs [b, 2, 3, S, S].
 
         Raises:
             InputError: pictures of another side than the encoder's.
         """
-        pairs = batch["pairs"]
+        pairs: Tensor = batch["pairs"]
         side, size = pairs.shape[-1], self.encoder.input_size
         if side != size:
             raise InputError(
                 f"data.size: pictures of side {side} for an encoder of input_size {size}; set "
                 f"--data.size {size}, or --model.encoder.input_size {side}"
             )
-        x = self.encoder.normalise(pairs.transpose(0, 1).flatten(0, 1))
+        return pairs
+
+    def views(self, batch: Mapping[str, Any]) -> Tensor:
+        """Normalised pictures [2b, 3, S, S]: the first ones of the pairs, then the second ones.
+
+        Raises:
+            InputError: as `checked` does.
+        """
+        x = self.encoder.normalise(self.checked(batch).transpose(0, 1).flatten(0, 1))
         return x.contiguous(memory_format=torch.channels_last)
 
     def configure_optimizers(self) -> Any:

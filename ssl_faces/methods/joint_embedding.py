@@ -25,7 +25,8 @@ class JointEmbedding(EncoderMethod):
     Args:
         encoder: which encoder.
         optimizer: how it is trained.
-        settings: all arguments of the subclass's constructor but those two, for checkpoints.
+        codes: names and lengths of codes that the encoder is to have beside its own spaces.
+        settings: all arguments of the subclass's constructor but the first two, for checkpoints.
 
     Raises:
         InputError: no such encoder.
@@ -35,9 +36,13 @@ class JointEmbedding(EncoderMethod):
     teacher: Teacher | None
 
     def __init__(
-        self, encoder: EncoderSettings, optimizer: OptimizerSettings, **settings: Any
+        self,
+        encoder: EncoderSettings,
+        optimizer: OptimizerSettings,
+        codes: Mapping[str, int] | None = None,
+        **settings: Any,
     ) -> None:
-        super().__init__(encoder, optimizer, **settings)
+        super().__init__(encoder, optimizer, codes, **settings)
         self.representation = self.encoder.representation
         self.representation_dim = self.encoder.feature_dims[self.representation]
         self.teacher = None
@@ -49,8 +54,8 @@ class JointEmbedding(EncoderMethod):
             found = encoder.features(x, (self.representation,))[self.representation]
         return found.float()
 
-    def views(self, batch: Mapping[str, Any]) -> Tensor:
-        """Normalised pictures [2b, 3, S, S]: the first ones of the pairs, then the second ones.
+    def checked(self, batch: Mapping[str, Any]) -> Tensor:
+        """The batch's pairs [b, 2, 3, S, S].
 
         Raises:
             InputError: a batch of one pair, or pictures of another side than the encoder's.
@@ -60,7 +65,7 @@ class JointEmbedding(EncoderMethod):
                 f"data.batch_size: 1; {self.name} compares the pairs of a batch: give at least 2 "
                 "on each device"
             )
-        return super().views(batch)
+        return super().checked(batch)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)

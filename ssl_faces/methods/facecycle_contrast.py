@@ -1,0 +1,234 @@
+"""The hybrid: FaceCycle's cycles and contrast in one encoder, with codes kept independent.
+
+Ours, from two sources. Of FaceCycle (Chang et al., ICCV 2021) it has both cycles, without their
+large generators: the expression code's flow takes a face to its neutral one and the inverse flow
+brings it back; a small decoder makes the neutral face from the identity code alone, which the
+inverse flow makes expressive again. Of SimCLR (Chen et al., ICML 2020) it has the contrast, once
+for each code and with other invariances: the identity code is the same for both pictures of a pair
+and for mirror images; the expression code is the same for strong views of one picture, and turns
+into its mirrored counterpart with the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from lightly.loss import NTXentLoss
+from lightly.models.modules import SimCLRProjectionHead
+from torch import Tensor
+
+from ssl_faces.data.augment import PRESETS, PairAugmentation
+from ssl_faces.errors import InputError
+from ssl_faces.losses.correlation import CrossCorrelationLoss
+from ssl_faces.losses.fold import FoldLoss
+from ssl_faces.losses.ssim import SSIMLoss
+from ssl_faces.losses.symmetry import SymmetryLoss
+from ssl_faces.methods.joint_embedding import JointEmbedding
+from ssl_faces.methods.method import Edit
+from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
+from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+from ssl_faces.networks.face_decoder import FaceDecoder
+from ssl_faces.networks.motion_decoder import MotionDecoder
+from ssl_faces.networks.warp import inverse_flow, warp
+
+
+class Faces(NamedTuple):
+    """What the cycles make of 2m pictures [2m, 3, S, S]: the first ones of m pairs, then the second
+    ones."""
+
+    flow: Tensor  # [2m, 2, 16, 16]
+    direct: Tensor  # the picture warped by it
+    neutral: Tensor  # of the identity code alone
+    back: Tensor  # the other picture's direct warp, by this one's inverse flow
+    remade: Tensor  # the other picture's neutral face, by this one's inverse flow
+
+
+class FaceCycleContrast(JointEmbedding):
+    """Learns an expression code and an identity code by cycles, contrast and independence.
+
+    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1], mildly augmented alike (`data.augmentation:
+    frames`; the strong views are made here), and `mirrored`, bool [b]: whether the second picture
+    is the first one's mirror image.
+
+    Args:
+        encoder: which encoder; it gets the codes `expression` and `identity`.
+        optimizer: how it is trained.
+        code_dim: length of each code; in the second half of the expression code signs turn when a
+            picture is mirrored.
+        projection_dim: length of the embeddings that are compared.
+        temperature: of the softmax over cosines.
+        crop_low: smallest share of the area that strong views keep.
+        cycle_share: share of the pairs that go through the cycles, which cost more than contrast.
+        cycle_weight, identity_weight, expression_weight, independence_weight: of the terms: the
+            cycles' pixel and SSIM losses; contrast of identity codes and of expression codes;
+            the squared correlation between the codes. 0 leaves a term out.
+        symmetry_weight, fold_weight: of the cycles' `SymmetryLoss` and `FoldLoss`.
+        decoder_width: channels of the decoders' last layers.
+
+    Raises:
+        InputError: no such encoder, or a share or weight out of range.
+    """
+
+    name = "facecycle_contrast"
+
+    def __init__(
+        self,
+        encoder: EncoderSettings = RESNET18,
+        optimizer: OptimizerSettings = ADAMW,
+        code_dim: int = 256,
+        projection_dim: int = 128,
+        temperature: float = 0.1,
+        crop_low: float = 0.3,
+        cycle_share: float = 0.25,
+        cycle_weight: float = 1.0,
+        identity_weight: float = 1.0,
+        expression_weight: float = 1.0,
+        independence_weight: float = 1.0,
+        symmetry_weight: float = 0.5,
+        fold_weight: float = 10.0,
+        decoder_width: int = 16,
+    ) -> None:
+        if not 0 < cycle_share <= 1:
+            raise InputError(f"model.cycle_share: {cycle_share:g}; give a share above 0, up to 1")
+        self.weights = {
+            "cycle": cycle_weight,
+            "identity": identity_weight,
+            "expression": expression_weight,
+            "independence": independence_weight,
+            "symmetry": cycle_weight * symmetry_weight,
+            "fold": cycle_weight * fold_weight,
+        }
+        for term, weight in self.weights.items():
+            if not weight >= 0:
+                raise InputError(f"model.{term}_weight: {weight:g}; give 0 or more")
+        super().__init__(
+            encoder,
+            optimizer,
+            {"expression": code_dim, "identity": code_dim},
+            code_dim=code_dim,
+            projection_dim=projection_dim,
+            temperature=temperature,
+            crop_low=crop_low,
+            cycle_share=cycle_share,
+            cycle_weight=cycle_weight,
+            identity_weight=identity_weight,
+            expression_weight=expression_weight,
+            independence_weight=independence_weight,
+            symmetry_weight=symmetry_weight,
+            fold_weight=fold_weight,
+            decoder_width=decoder_width,
+        )
+        self.cycle_share = cycle_share
+        self.identity_projector = SimCLRProjectionHead(code_dim, 2 * code_dim, projection_dim)
+        self.expression_projector = SimCLRProjectionHead(code_dim, 2 * code_dim, projection_dim)
+        self.motion = MotionDecoder(decoder_width, code_dim)
+        self.face = FaceDecoder(code_dim, encoder.input_size, decoder_width)
+        self.contrast = NTXentLoss(temperature, gather_distributed=True)
+        self.dependence = CrossCorrelationLoss()
+        self.ssim, self.symmetry, self.fold = SSIMLoss(), SymmetryLoss(), FoldLoss()
+        # Mirroring is drawn here, where it must be known.
+        strong = replace(PRESETS["views"], flip_share=0.0, crop_scale=(crop_low, 1.0))
+        self.strong = PairAugmentation(encoder.input_size, strong)
+        even = torch.arange(code_dim) < (code_dim + 1) // 2
+        self.register_buffer("even", even, persistent=False)
+        self.even: Tensor
+
+    def codes(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Expression and identity codes, float32 [B, code_dim], of pictures in [0, 1]."""
+        x = self.encoder.normalise(images).contiguous(memory_format=torch.channels_last)
+        with self.reduced_precision():
+            found = self.encoder.features(x, ("expression", "identity"))
+        return found["expression"].float(), found["identity"].float()
+
+    def mirror(self, expression: Tensor, mirrored: Tensor) -> Tensor:
+        """Expression codes [B, D], of their pictures' mirror images where `mirrored`, bool [B]."""
+        return torch.where(mirrored[:, None] & ~self.even, -expression, expression)
+
+    def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The loss terms before their weights."""
+        pairs = self.checked(batch)
+        count = len(pairs)
+        views = self.strong(pairs)
+        flips = (torch.rand(count, 2) < 0.5).to(pairs.device)
+        views = torch.where(flips[..., None, None, None], views.flip(-1), views)
+        cycled = pairs[: self._cycled(count)].transpose(0, 1).flatten(0, 1)
+        # One pass for all pictures.
+        seen = torch.cat((views.transpose(0, 1).flatten(0, 1), cycled))
+        expression, identity = self.codes(seen)
+        of_views, of_cycled = expression.split((2 * count, len(cycled)))
+        identity_of_views, identity_of_cycled = identity.split((2 * count, len(cycled)))
+        found = {}
+        if self.weights["identity"]:
+            first, second = self.identity_projector(identity_of_views).chunk(2)
+            found["identity"] = self.contrast(first, second)
+        if self.weights["expression"]:
+            mirrored = torch.cat((flips[:, 0], flips[:, 1] ^ batch["mirrored"]))
+            first, second = self.expression_projector(self.mirror(of_views, mirrored)).chunk(2)
+            # Another picture of the person has another expression: it only repels.
+            second = torch.where(batch["mirrored"][:, None], second, first)
+            found["expression"] = self.contrast(first, second)
+        if self.weights["independence"]:
+            found["independence"] = self.dependence(of_views, identity_of_views)
+        if len(cycled):
+            faces = self.cycle(cycled, of_cycled, identity_of_cycled)
+            ssim = self.ssim(torch.stack((faces.back, faces.remade)), cycled)
+            pixel = F.l1_loss(faces.back, cycled) + F.l1_loss(faces.remade, cycled)
+            found["cycle"] = pixel + ssim.sum()
+            found["symmetry"] = self.symmetry(faces.neutral) + self.symmetry(faces.direct)
+            found["fold"] = self.fold(faces.flow)
+        return found
+
+    def _cycled(self, count: int) -> int:
+        return max(1, round(self.cycle_share * count)) if self.weights["cycle"] else 0
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Their weighted sum."""
+        return super().total({name: self.weights[name] * term for name, term in terms.items()})
+
+    def cycle(self, x: Tensor, expression: Tensor, identity: Tensor) -> Faces:
+        """Both cycles for pictures [2m, 3, S, S] in [0, 1] and their codes."""
+        half = len(x) // 2
+        with self.reduced_precision():
+            flow = self.motion(expression)
+            neutral = self.face(identity)
+        inverse = inverse_flow(flow)
+        direct = warp(x, flow, clamp=True)
+        back = warp(direct.roll(half, 0), inverse, clamp=True)
+        remade = warp(neutral.roll(half, 0), inverse, clamp=True)
+        return Faces(flow, direct, neutral, back, remade)
+
+    def neutral_face(self, images: Tensor, seed: int = 0) -> Tensor:
+        """The same people neutral and frontal: float [B, 3, S, S] in [0, 1], in and out."""
+        with self.editing(seed):
+            return self.face(self.codes(images)[1])
+
+    def identity_swap(self, images: Tensor, others: Tensor, seed: int = 0) -> Tensor:
+        """The faces of `images` as the people of `others`, float [B, 3, S, S] in [0, 1]."""
+        with self.editing(seed):
+            inverse = inverse_flow(self.motion(self.codes(images)[0]))
+            return warp(self.face(self.codes(others)[1]), inverse, clamp=True)
+
+    def edits(self) -> dict[str, Edit]:
+        return {
+            "neutral face": self.neutral_face,
+            "frontal face": self.neutral_face,
+            "identity swap": self.identity_swap,
+        }
+
+    @torch.no_grad()
+    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Pictures [2b, 3, S, S] in [0, 1] to look at, by name; `flow` is [2b, 2, 16, 16]."""
+        x = self.checked(batch).transpose(0, 1).flatten(0, 1)
+        faces = self.cycle(x, *self.codes(x))
+        return {
+            "source": x,
+            "neutral": faces.neutral,
+            "direct warp": faces.direct,
+            "warped back": faces.back,
+            "remade": faces.remade,
+            "flow": faces.flow,
+        }

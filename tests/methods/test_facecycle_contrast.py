@@ -1,0 +1,224 @@
+"""The hybrid: its terms against loops, its codes under mirroring, its cycles, its encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_faces import load_encoder
+from ssl_faces.cli import main
+from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.errors import InputError
+from ssl_faces.losses.correlation import CrossCorrelationLoss
+from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
+from ssl_faces.networks.backbone import EncoderSettings
+
+SIZE = 32
+SMALL = EncoderSettings("facecycle", SIZE, 0.25)  # without batch normalisation
+
+
+def method(**settings: Any) -> FaceCycleContrast:
+    torch.manual_seed(0)
+    return FaceCycleContrast(
+        SMALL, code_dim=16, projection_dim=8, decoder_width=4, **settings
+    ).train()
+
+
+def batch(count: int = 6, mirrored: bool = True) -> dict[str, Tensor]:
+    faces = RenderedFaces(64, 8, "all", size=SIZE).render_batch(range(2 * count)).float() / 255
+    first, second = faces[:count], faces[count:]
+    if mirrored:
+        second = first.flip(-1)
+    return {
+        "pairs": torch.stack((first, second), 1),
+        "mirrored": torch.full((count,), mirrored),
+    }
+
+
+def nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
+    """Each embedding against all others of both halves, one by one."""
+    z = F.normalize(torch.cat((first, second)), dim=1).double()
+    count, terms = len(z), []
+    for i in range(count):
+        partner = (i + count // 2) % count
+        scores = {j: torch.exp(z[i] @ z[j] / temperature) for j in range(count) if j != i}
+        terms.append(-torch.log(scores[partner] / sum(scores.values())))
+    return float(sum(terms).detach() / count)  # type: ignore[union-attr]
+
+
+def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
+    one, given = method(cycle_weight=0.0), batch()
+    # Without any change of pictures, views are the pairs.
+    one.strong = torch.nn.Identity()  # type: ignore[assignment]
+    torch.manual_seed(1)
+    flips = torch.rand(6, 2) < 0.5
+    torch.manual_seed(1)
+    found = one.terms(given)
+    seen = torch.where(flips[..., None, None, None], given["pairs"].flip(-1), given["pairs"])
+    expression, identity = one.codes(seen.transpose(0, 1).flatten(0, 1))
+    first, second = one.identity_projector(identity).chunk(2)
+    assert found["identity"].item() == pytest.approx(nt_xent(first, second, 0.1), rel=1e-4)
+    assert found["independence"].item() == pytest.approx(
+        CrossCorrelationLoss()(expression, identity).item(), rel=1e-4
+    )
+    # Each picture, first or second, told back to the first one's way round.
+    turned = expression.clone()
+    for row in range(12):
+        pair, second_one = row % 6, row >= 6
+        if bool(flips[pair, int(second_one)]) != second_one:
+            turned[row, 8:] *= -1
+    first, second = one.expression_projector(turned).chunk(2)
+    assert found["expression"].item() == pytest.approx(nt_xent(first, second, 0.1), rel=1e-4)
+
+
+def test_another_picture_of_the_person_is_no_positive_for_the_expression() -> None:
+    one = method(cycle_weight=0.0, independence_weight=0.0, identity_weight=0.0)
+    one.strong = torch.nn.Identity()  # type: ignore[assignment]
+    given = batch(mirrored=False)
+    torch.manual_seed(1)
+    flips = torch.rand(6, 2) < 0.5
+    torch.manual_seed(1)
+    found = one.terms(given)["expression"].item()
+    seen = torch.where(flips[..., None, None, None], given["pairs"].flip(-1), given["pairs"])
+    code, _ = one.codes(seen.transpose(0, 1).flatten(0, 1))
+    first, _ = one.expression_projector(one.mirror(code, flips.T.flatten())).chunk(2)
+    # Its own embedding stands in for the other's, which pulls at nothing.
+    assert found == pytest.approx(nt_xent(first, first, 0.1), rel=1e-4)
+
+
+def test_mirroring_a_code_twice_changes_nothing() -> None:
+    one = method()
+    code = torch.randn(4, 16)
+    which = torch.tensor([True, False, True, True])
+    turned = one.mirror(code, which)
+    assert torch.equal(one.mirror(turned, which), code)
+    assert torch.equal(turned[:, :8], code[:, :8])
+    assert torch.equal(turned[1], code[1])
+    assert torch.equal(turned[0, 8:], -code[0, 8:])
+
+
+@pytest.mark.parametrize("term", ["cycle", "identity", "expression", "independence"])
+def test_a_term_of_weight_0_is_left_out(term: str) -> None:
+    found = method(**{f"{term}_weight": 0.0}).terms(batch())
+    gone = {"cycle", "symmetry", "fold"} if term == "cycle" else {term}
+    everything = {"cycle", "identity", "expression", "independence", "symmetry", "fold"}
+    assert set(found) == everything - gone
+
+
+def test_the_total_weighs_each_term() -> None:
+    one = method(cycle_weight=2.0, identity_weight=0.5, symmetry_weight=0.25, fold_weight=3.0)
+    terms = {k: torch.tensor(float(i + 1)) for i, k in enumerate(one.weights)}
+    weights = {
+        **{"cycle": 2.0, "identity": 0.5, "expression": 1.0, "independence": 1.0},
+        **{"symmetry": 0.5, "fold": 6.0},
+    }
+    assert one.total(terms).item() == sum(weights[k] * float(v) for k, v in terms.items())
+
+
+def test_without_motion_the_cycles_give_the_other_pictures_faces() -> None:
+    one, given = method(), batch(3)
+    torch.nn.init.zeros_(one.motion.flow.weight)
+    x = given["pairs"].transpose(0, 1).flatten(0, 1)
+    expression, identity = one.codes(x)
+    faces = one.cycle(x, expression, identity)
+    other = torch.cat((x[3:], x[:3]))
+    torch.testing.assert_close(faces.direct, x, atol=1e-5, rtol=0)
+    torch.testing.assert_close(faces.back, other, atol=1e-5, rtol=0)
+    neutral = one.face(identity)
+    torch.testing.assert_close(faces.neutral, neutral)
+    torch.testing.assert_close(
+        faces.remade, torch.cat((neutral[3:], neutral[:3])), atol=1e-5, rtol=0
+    )
+
+
+def trained(weight: float) -> tuple[list[float], float]:
+    """Losses of 50 steps, and how dependent the codes of other views are then."""
+    one, given = method(independence_weight=weight), batch(8)
+    optimizer = torch.optim.Adam(one.parameters(), lr=2e-3)
+    totals = []
+    for step in range(50):
+        torch.manual_seed(step)
+        terms = one.terms(given)
+        total = one.total(terms)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item() - weight * terms.get("independence", torch.zeros(())).item())
+    with torch.no_grad():
+        views = one.strong(given["pairs"]).flatten(0, 1)
+        return totals, CrossCorrelationLoss()(*one.codes(views)).item()
+
+
+def test_it_learns_and_its_codes_grow_independent() -> None:
+    without, dependence = trained(0.0)
+    losses, less = trained(20.0)
+    for found in (without, losses):
+        assert sum(found[-5:]) < 0.85 * sum(found[:5])
+    assert less < 0.8 * dependence
+
+
+def test_edits_take_and_give_pictures() -> None:
+    one = method().eval()
+    x = batch(2)["pairs"].flatten(0, 1)
+    edits = one.edits()
+    assert set(edits) == {"neutral face", "frontal face", "identity swap"}
+    for made in (edits["neutral face"](x), edits["identity swap"](x, x.flip(0))):
+        assert made.shape == x.shape
+        assert made.min() >= 0
+        assert made.max() <= 1
+    torch.testing.assert_close(edits["neutral face"](x)[:1], edits["neutral face"](x[:1]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"cycle_share": 0.0}, "model.cycle_share: 0"),
+        ({"cycle_share": 1.5}, "model.cycle_share: 1.5"),
+        ({"fold_weight": -1.0}, "model.fold_weight: -1"),
+        ({"independence_weight": float("nan")}, "model.independence_weight: nan"),
+    ],
+)
+def test_settings_out_of_range(settings: dict[str, float], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        method(**settings)
+
+
+def test_a_run_saves_an_encoder_with_both_codes(tmp_path: Path) -> None:
+    code = main(
+        [
+            *(
+                "fit",
+                "-c",
+                "configs/method/facecycle_contrast.yaml",
+                "--out",
+                str(tmp_path / "run"),
+            ),
+            *("--model.encoder.input_size", "32", "--model.encoder.width", "0.125"),
+            *("--model.code_dim", "16", "--model.decoder_width", "4"),
+            *(
+                "--data.sets",
+                '[{"class_path": "ssl_faces.data.rendered.RenderedClips", '
+                '"init_args": {"clips": 4, "people": 4, "frames": 6, "size": 32}}]',
+            ),
+            *(
+                "--data.size",
+                "32",
+                "--data.batch_size",
+                "4",
+                "--data.cache",
+                str(tmp_path / "cache"),
+            ),
+            *("--trainer.max_steps", "2", "--panels_every", "2"),
+        ]
+    )
+    assert code == 0
+    encoder = load_encoder(tmp_path / "run")
+    found = encoder(torch.rand(2, 3, 40, 40))
+    assert found["expression"].shape == (2, 16)
+    assert found["identity"].shape == (2, 16)
+    assert list((tmp_path / "run" / "panels").glob("*.png"))
