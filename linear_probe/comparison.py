@@ -122,6 +122,15 @@ class Entry:
     best: bool = False
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """95 %, within what the metric can be."""
+        low, high = self.over_seeds.interval
+        if self.records[0].unit == "%":
+            return max(low, 0.0), min(high, 100.0)
+        # An error; agreement may be negative.
+        return (low if self.records[0].higher_is_better else max(low, 0.0)), high
+
+    @property
     def tied(self) -> bool:
         """Whether the test doesn't tell it from the best."""
         return self.corrected is not None and self.corrected >= APART
@@ -130,7 +139,7 @@ class Entry:
         mark = "*" if any(record.at_grid_edge for record in self.records) else ""
         spread = self.over_seeds.spread
         around = "" if spread is None else f" ± {spread:.2f}"
-        low, high = self.over_seeds.interval
+        low, high = self.interval
         return f"{self.over_seeds.value:.2f}{mark}{around} [{low:.2f}, {high:.2f}]"
 
 
@@ -191,6 +200,14 @@ def comparison(folder: str | Path) -> Comparison:
     records = [r for r in read_records(scores / RECORDS_FILE) if not r.condition]
     replicates = read_replicates(scores / REPLICATES_FILE)
     columns = _columns(records)
+    tasks = list(dict.fromkeys(column.task for column in columns))
+    for method in compared.methods:
+        for task in method.spaces:
+            if task not in tasks:
+                raise InputError(
+                    f"spaces.{method.name}.{task}: that task was not scored; there are "
+                    + ", ".join(tasks)
+                )
     rows, of_row = _rows(compared, records)
     notes: dict[str, None] = {}
     for row, mine in zip(rows, of_row, strict=True):

@@ -74,7 +74,7 @@ def as_csv(found: Comparison) -> str:
         if not row.entries:
             writer.writerow(common)
         for column, entry in row.entries.items():
-            low, high = entry.over_seeds.interval
+            low, high = entry.interval
             figure = {
                 "task": column.task,
                 "data_set": column.data_set,
@@ -116,7 +116,7 @@ def _features(row: Row) -> str:
         tasks.setdefault(entry.space, {})[column.task] = None
     if len(tasks) < 2:
         return next(iter(tasks), "") or "-"
-    return "; ".join(f"{space}: {', '.join(of)}" for space, of in tasks.items() if space)
+    return "; ".join(f"{', '.join(of)}: {space}" for space, of in tasks.items() if space)
 
 
 def _seeds(row: Row) -> list[int]:

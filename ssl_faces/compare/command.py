@@ -112,11 +112,13 @@ class _Comparing:
         _say(f"failed: {method}: {line}")
 
     def _train(self) -> None:
+        from ssl_faces.compare.plan import amount
+
         for number, one in enumerate(self.runs, start=1):
             if (one.method, one.seed) in self.not_done or one.card() is not None:
                 continue
             counted = one.counted
-            size = f"{counted.steps:,} steps, {counted.flop / 1e15:.3g} PFLOP"
+            size = f"{counted.steps:,} steps, {amount(counted.flop)}"
             _say(f"run {number} of {len(self.runs)}: {one.title}: {size}{self._time_left()}")
             try:
                 self._child("ssl_faces.cli", "ssl-faces", one.words, one.log)

@@ -132,11 +132,11 @@ def count_stages(
                 raise InputError(f"{method}: a step of its stage {number} trains nothing")
             if budget < flop:
                 raise InputError(
-                    f"budget_pflop: {budget / 1e15:g} PFLOP for stage {number} of {method} are "
-                    f"less than one of its steps takes, {flop / 1e15:g}; raise the budget"
+                    f"budget_pflop: {amount(budget)} for stage {number} of {method} are less than "
+                    f"the {amount(flop)} that one of its steps takes; raise the budget"
                 )
             found.append(Counted(int(budget // flop), flop, cost.pairs * cost.devices))
-            a_step = f"{flop / 1e9:,.1f} GFLOP a step of {found[-1].pairs_a_step} pairs"
+            a_step = f"{amount(flop)} a step of {found[-1].pairs_a_step} pairs"
             name = f"{method}, stage {number}" if stages > 1 else method
             say(f"{name}: {a_step}, {found[-1].steps:,} steps")
     for number, counted in enumerate(found, start=1):
@@ -156,6 +156,14 @@ def runs_of(
         words += ["--trainer.max_steps", str(of_stage.steps), "--trainer.max_epochs", "-1"]
         words += ["--out", str(here), "--ckpt_path", "last"]
         yield Run(method, seed, number, len(counted), here, words, of_stage)
+
+
+def amount(flop: float) -> str:
+    """Arithmetic in words, such as `71.3 GFLOP`."""
+    for unit, size in (("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9)):
+        if flop >= 0.1 * size:
+            return f"{flop / size:.3g} {unit}"
+    return f"{flop / 1e6:.3g} MFLOP"
 
 
 def _words(
