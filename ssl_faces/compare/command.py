@@ -114,6 +114,9 @@ class _Comparing:
     def _train(self) -> None:
         from ssl_faces.compare.plan import amount
 
+        done = sum(one.card() is not None for one in self.runs)
+        if done:
+            _say(f"{done} of {len(self.runs)} runs are done already")
         for number, one in enumerate(self.runs, start=1):
             if (one.method, one.seed) in self.not_done or one.card() is not None:
                 continue

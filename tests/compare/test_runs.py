@@ -64,6 +64,7 @@ def test_stages_seeds_and_what_is_done(
     in_process.clear()
     assert compare(path, out) == 0
     assert [words[0] for words in in_process] == ["comparison"]
+    assert "4 of 4 runs are done already" in capsys.readouterr().out
 
     about = json.loads((out / "comparison.json").read_text())
     (method,) = about["methods"]
@@ -74,6 +75,22 @@ def test_stages_seeds_and_what_is_done(
     assert run["seconds"] == pytest.approx(sum(card["training_seconds"] for card in cards))
     assert 0 < run["pflop"] <= 8e-6
     assert cards[0]["seed"] == 7
+
+
+def test_a_run_killed_after_its_last_checkpoint(
+    write: Write, tmp_path: Path, in_process: list[list[str]]
+) -> None:
+    out, path = tmp_path / "out", write(seeds=[0])
+    assert compare(path, out) == 0
+    run = out / "motion/seed0/stage1"
+    weights = (run / "encoder/encoder.safetensors").read_bytes()
+    seconds = read_card(run)["training_seconds"]
+    shutil.rmtree(run / "encoder")
+    assert compare(path, out) == 0
+    assert (run / "encoder/encoder.safetensors").read_bytes() == weights
+    # As its last checkpoint knows it.
+    assert 0 < read_card(run)["training_seconds"] <= seconds
+    assert [words[0] for words in in_process].count("fit") == 2
 
 
 def test_other_settings_for_runs_that_exist_are_refused(
