@@ -96,7 +96,8 @@ class Column:
 
     @property
     def heading(self) -> str:
-        metric = self.metric if self.task in self.metric else f"{self.task} {self.metric}"
+        # Of attributes the metric says which.
+        metric = self.metric if self.task == "attributes" else f"{self.task} {self.metric}"
         metric += ", whitened" if self.probe == WHITENED else ""
         return f"{metric} {'°' if self.unit == 'degrees' else self.unit}".strip()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from linear_probe.cli import main
 from linear_probe.comparison import comparison
 from linear_probe.comparison_table import as_table, write_comparison
 from linear_probe.intervals import row_weights
-from linear_probe.record import RECORDS_FILE, Record, write_records
+from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
@@ -241,3 +241,43 @@ def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no bootstrap replicates of out/a" in refused()
     (tmp_path / "probe" / RECORDS_FILE).unlink()
     assert "can't be read" in refused()
+
+
+@pytest.mark.usefixtures("few_rendered")
+def test_records_of_a_real_run(
+    tmp_path: Path, save_tiny: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every column of the usual tasks is found among the records, for methods and baselines."""
+    encoders = [str(save_tiny(tmp_path / f"{name}0", seed)) for seed, name in enumerate("ab")]
+    words = ["run", *(w for name in encoders for w in ("--encoder", name)), "--data", "rendered"]
+    words += ["--task", "expression,pose,identity,attributes", "--bootstrap", "50"]
+    words += ["--features", "expression"]
+    assert main([*words, "--device", "cpu", "--out", str(tmp_path / "probe")]) == 0
+    methods = [a_method(n, a_run(e)) for n, e in zip("ab", encoders, strict=True)]
+    about = {"budget_pflop": 1, "folder": str(tmp_path), "scores": "probe", "methods": methods}
+    (tmp_path / "comparison.json").write_text(json.dumps(about))
+    capsys.readouterr()
+    assert main(["comparison", str(tmp_path)]) == 0
+    assert "Methods compared, 1 PFLOP" in capsys.readouterr().out
+    table = as_table(comparison(tmp_path))
+    assert table.header[3:-5] == [
+        *("expression accuracy %", "expression kNN accuracy %"),
+        *("pose MAE yaw °", "pose MAE pitch °", "pose MAE roll °"),
+        *("identity accuracy %", "identity accuracy, whitened %"),
+        *("gender accuracy %", "MAE age years"),
+    ]
+    found = cells(tmp_path)
+    # Both have the same networks, so one row is enough of what they are untrained.
+    assert list(found) == ["a", "b", "pixels", "HOG", "LBP", "a, untrained", "predict the mean"]
+    for name, row in found.items():
+        shown = [row[heading] != "-" for heading in table.header[3:-5]]
+        expected = [heading.startswith("pose") for heading in table.header[3:-5]]
+        assert shown == expected if name == "predict the mean" else all(shown)
+    records = read_records(tmp_path / "probe" / RECORDS_FILE)
+    of_pairs = [r for r in records if (r.task, r.metric) == ("identity", "accuracy")]
+    assert of_pairs
+    for r in of_pairs:
+        others = r.hyperparameters["other folds"]["accuracy"]
+        assert len(others) == len(r.hyperparameters["thresholds"])
+        # A threshold is the best of the pairs that it was chosen on.
+        assert min(others) >= 50
