@@ -27,7 +27,10 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Cards name an encoder by these names only: a card from outside can't have other code imported.
-ENCODERS = {"facecycle": "ssl_faces.networks.facecycle_encoder:FaceCycleEncoder"}
+ENCODERS = {
+    "facecycle": "ssl_faces.networks.facecycle_encoder:FaceCycleEncoder",
+    "backbone": "ssl_faces.networks.backbone:BackboneEncoder",
+}
 
 RELEASED = Path(__file__).parent.parent / "checkpoints"
 

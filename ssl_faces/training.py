@@ -25,11 +25,14 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.strategies import DDPStrategy
 
 from ssl_faces.callbacks.export import EncoderExport
+from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.first_step import FirstStep, StartClock
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
+from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.callbacks.panels import PanelWriter
 from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
 from ssl_faces.data.module import FaceDataModule
+from ssl_faces.data.online import PICTURES
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
@@ -79,6 +82,12 @@ class FaceCLI(LightningCLI):
         parser.add_argument(
             "--panels_every", type=int, default=500, help="steps between picture panels, 0: none"
         )
+        parser.add_argument(
+            "--probe_every",
+            type=int,
+            default=1000,
+            help="steps between online probes of the encoder and checks for collapse, 0: none",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
@@ -102,6 +111,12 @@ class FaceCLI(LightningCLI):
             raise InputError(
                 f"--checkpoint_every {settings.checkpoint_every}: give at least 1 step"
             )
+        if settings.probe_every < 0:
+            raise InputError(
+                f"--probe_every {settings.probe_every}: give 1 step or more, or 0: none"
+            )
+        if settings.data.online_pictures is None:
+            settings.data.online_pictures = PICTURES if settings.probe_every else 0
         if "weights_only" in settings:  # of Lightning from 2.6 on
             settings.weights_only = True
         if settings.trainer.precision is None:
@@ -128,8 +143,12 @@ class FaceCLI(LightningCLI):
         self.trainer_defaults["callbacks"] = [
             SameCheckpoint(settings.get("ckpt_path")),
             FirstStep(self.clock),
+            # Before whatever saves weights.
+            FiniteLoss(settings.out / CHECKPOINT),
             LearningRateMonitor(),
             PanelWriter(settings.out, settings.panels_every),
+            # Before the card that its figures go to.
+            OnlineProbe(settings.probe_every),
             EncoderExport(settings.out),
             LastCheckpoint(settings.out / CHECKPOINT, settings.checkpoint_every),
         ]

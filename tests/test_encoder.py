@@ -255,7 +255,7 @@ def test_an_unknown_encoder(saved: Path, name: object) -> None:
     edited(saved / CARD_FILE, encoder=name)
     text = message_of(saved)
     assert f"{saved / CARD_FILE}: unknown encoder '{name}'" in text
-    assert "this version knows facecycle" in text
+    assert "this version knows backbone, facecycle" in text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 from safetensors.torch import save
 
+from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.data.faces import write_skipped
+from ssl_faces.data.module import FaceDataModule
 from ssl_faces.encoder import CARD_FILE, save_encoder
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import hardware
@@ -72,6 +74,8 @@ class EncoderExport(pl.Callback):
         """Everything that is known of the weights."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         pairs = trainer.global_step * data.batch_size * trainer.world_size
+        probes = [one for one in trainer.callbacks if isinstance(one, OnlineProbe)]  # type: ignore[attr-defined]
+        online = probes[0].card(data.online.faces) if probes else {}
         return {
             "method": module.name,
             "method_settings": {
@@ -80,17 +84,27 @@ class EncoderExport(pl.Callback):
                 if not k.startswith("_")
             },
             "data": data.description,
-            "left_out": "test parts of all probes" if data.leaves_tests_out else "nothing",
+            "left_out": left_out(data),
             "uses_identity_labels": data.has_people,
-            "augmentation": "FaceCycle: crop 0.95-1.05, jitter 0.05, hue 0.01, flip",
+            "positives": data.positives,
+            "augmentation": str(data.augmentation.settings),
             "steps": trainer.global_step,
             "epochs": trainer.current_epoch,
             "pairs_a_step": data.batch_size * trainer.world_size,
             "pairs_seen": pairs,
             "seed": data.seed,
             "precision": str(trainer.precision),
+            "online": online,
             "loss": {k: round(float(v), 5) for k, v in trainer.logged_metrics.items()},
             "training_seconds": round(self._elapsed(), 1),
             "hardware": f"{trainer.world_size} x {hardware(module.device)}",
             "versions": {name: version(name) for name in PACKAGES},
         }
+
+
+def left_out(data: FaceDataModule) -> str:
+    """What pretraining did not see of its face sets, in words."""
+    found = ["test parts of all probes"] if data.leaves_tests_out else []
+    if data.online.faces:
+        found.append(f"{data.online} for the online probe, with their people and copies")
+    return "; ".join(found) or "nothing"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import operator
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ssl_faces.data.augment import PairAugmentation
+from ssl_faces.data.augment import PRESETS, Augmentation, PairAugmentation, Preset
 from ssl_faces.data.caching import pack
 from ssl_faces.data.discover import default_data_root, find_face_sets
 from ssl_faces.data.faces import FaceSet, Skipped
+from ssl_faces.data.loader import PairLoader
+from ssl_faces.data.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
 from ssl_faces.data.packs import HeldOut, Pack
 from ssl_faces.data.pairs import PairBatch, PairBatches, gather
 from ssl_faces.data.rendered import RenderedFaces
@@ -27,6 +28,7 @@ from ssl_faces.data.selection import (
     check_left_out_alike,
     check_two_windows,
     held_out_by,
+    only_paired,
     select,
     select_unread,
 )
@@ -35,6 +37,8 @@ from ssl_faces.errors import InputError
 from ssl_faces.hardware import free_gpu_memory
 
 _log = logging.getLogger(__name__)
+
+Positives = Literal["frames", "picture", "person"]
 
 _WINDOW = 32  # shards: about a gigabyte
 
@@ -59,7 +63,12 @@ class FaceDataModule(pl.LightningDataModule):
         size: side of the pictures.
         flip_share: probability that the second frame is the first one's mirror image where the
             person has other pictures.
-        use_people: whether pairs may be two pictures of one person; False: mirror images only.
+        positives: what a pair is: `frames`, another picture of the person where there is one, else
+            the mirror image (see `flip_share`); `picture`, always the mirror image, which uses no
+            identity labels; `person`, always another picture of the person, so that people of one
+            picture are left out.
+        augmentation: `frames` is FaceCycle's mild one, alike for both of a pair; `views` a strong
+            one for each picture by itself, for contrastive methods; or strengths of your own.
         leave_out_tests: see above; False trains on test faces too, which the card then says.
         seed: of order, pairs and augmentation.
         num_workers: of the loader; pictures come packed, so that 0 is mostly best.
@@ -74,6 +83,10 @@ class FaceDataModule(pl.LightningDataModule):
             gathered there), else this machine's. `auto`: a GPU's, where they take less than a
             quarter of what is free; packs on disk are read about as fast as from a CPU's memory,
             which then doesn't grow with them. What is drawn doesn't depend on it.
+        online_pictures: most labelled training pictures of a set to keep back from training, with
+            their people and copies, for the online probe; 0 (and by default, but for `ssl-faces
+            fit`, where --probe_every decides): none.
+        online_root: folder with labelled face sets that they are of, where `packs` are given.
     """
 
     def __init__(
@@ -84,7 +97,8 @@ class FaceDataModule(pl.LightningDataModule):
         batch_size: int = 16,
         size: int = 64,
         flip_share: float = 0.5,
-        use_people: bool = True,
+        positives: Positives = "frames",
+        augmentation: Preset | Augmentation = "frames",
         leave_out_tests: bool = True,
         seed: int = 0,
         num_workers: int = 0,
@@ -93,6 +107,8 @@ class FaceDataModule(pl.LightningDataModule):
         cache_gb: float | None = None,
         window: int | None = None,
         in_memory: bool | Literal["auto"] = "auto",
+        online_pictures: int | None = None,
+        online_root: Path | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -111,13 +127,20 @@ class FaceDataModule(pl.LightningDataModule):
             raise InputError(
                 "data.packs and data.root (or data.sets) are both given; leave one out"
             )
+        if online_pictures is not None and online_pictures < 0:
+            raise InputError(
+                f"data.online_pictures: {online_pictures}; give at least 1, or 0: none"
+            )
+        if online_root is not None and packs is None:
+            raise InputError("data.online_root: serves data.packs only; leave it out")
         self.root = root
         self.sets = sets
         self.rendered = rendered
         self.batch_size = batch_size
         self.size = size
         self.flip_share = flip_share
-        self.use_people = use_people
+        self.positives = positives
+        self.use_people = positives != "picture"
         self.leave_out_tests = leave_out_tests
         self.seed = seed
         self.num_workers = num_workers
@@ -126,7 +149,12 @@ class FaceDataModule(pl.LightningDataModule):
         self.cache_gb = cache_gb
         self.window = window
         self.in_memory = in_memory
-        self.augmentation = PairAugmentation(size)
+        self.online_pictures = online_pictures or 0
+        self.online_root = online_root
+        self.online = Online()
+        if isinstance(augmentation, str):
+            augmentation = PRESETS[augmentation]
+        self.augmentation = PairAugmentation(size, augmentation)
         self.description: list[dict[str, Any]] = []
         self.skipped: list[tuple[str, Skipped]] = []
         self.packs: list[Pack] = []
@@ -156,16 +184,48 @@ class FaceDataModule(pl.LightningDataModule):
             check_two_windows(packs, self._most or 0, self.window)
             if self.leave_out_tests:
                 check_left_out_alike(packs)
+            self._keep_back(HeldOut.of())
             chosen = [select_unread(one, self.use_people) for one in packs]
         else:
-            held_out = self._held_out(packs)
-            chosen = [select(one, held_out, self.use_people) for one in packs]
+            tests = self._tests(packs)
+            self._keep_back(tests)
+            online = self.online.held_out if self.online.faces else None
+            held_out = tests if self.leave_out_tests else HeldOut.of()
+            chosen = [select(one, held_out, self.use_people, online) for one in packs]
         self.description = [about for one in chosen for about in one.description]
         self.skipped = [item for one in packs for item in one.skipped()]
         self.packs = packs
         self.faces = StoredFaces(packs, [one.rows for one in chosen], self.use_people)
+        if self.positives == "person":
+            self._keep_paired()
         # Their records take a kilobyte a picture, and nothing asks for them any more.
         self._found = None
+
+    def _keep_paired(self) -> None:
+        assert self.faces is not None
+        if self.streamed:
+            raise InputError(
+                "data.positives: person, but not all shards fit data.cache_gb, so that nobody's "
+                "pictures can be counted; raise data.cache_gb, or set data.positives=frames"
+            )
+        found = only_paired(self.faces)
+        if not found.pictures:
+            raise InputError(
+                "data.positives: person, but no person has two pictures; set data.positives=frames "
+                "or picture, or give faces of known people"
+            )
+        if found.alone:
+            _log.warning(
+                "data.positives: person leaves out %s pictures that are the only one known of "
+                "their person; %s are trained on",
+                f"{found.alone:,}",
+                f"{found.pictures:,}",
+            )
+        for about in self.description:
+            about["pairs"] = "pictures of one person"
+            about["pictures"] -= found.alone_of[about["name"]]
+            about["left_out_as_only_pictures_of_their_person"] = found.alone_of[about["name"]]
+        self.faces = StoredFaces(self.packs, found.rows)
 
     def _opened(self) -> list[Pack]:
         if self.places is None:
@@ -180,14 +240,29 @@ class FaceDataModule(pl.LightningDataModule):
                 )
         return packs
 
-    def _held_out(self, packs: list[Pack]) -> HeldOut:
-        """What must not be seen of them."""
-        if not self.leave_out_tests:
+    def _tests(self, packs: list[Pack]) -> HeldOut:
+        """What probes test on, as far as it matters here."""
+        if not self.leave_out_tests and not self.online_pictures:
             return HeldOut.of()
         if self.places is None:
             # Of all sets: one that is all test has nothing to train on, but much to leave out.
             return held_out_by(self._face_sets())
         return functools.reduce(operator.or_, (one.held_out for one in packs))
+
+    def _keep_back(self, tests: HeldOut) -> None:
+        """Choose what pretraining leaves to the online probe."""
+        if not self.online_pictures:
+            return
+        if self.places is None:
+            self.online = keep_back(self._face_sets(), tests, self.online_pictures, self.size)
+        elif self.online_root is None:
+            self.online = Online(off=OF_PACKS)
+        elif self.streamed:
+            raise InputError(OF_STREAMED)
+        else:
+            self.online = keep_back_of_root(
+                self.online_root, tests, self.online_pictures, self.size
+            )
 
     @property
     def _most(self) -> int | None:
@@ -247,14 +322,14 @@ class FaceDataModule(pl.LightningDataModule):
             )
         self._load()
         batches.gather = self._on_device is None
-        return _PairLoader(batches, self)
+        return PairLoader(batches, self)
 
     def _batches(self) -> PairBatches:
         assert self.faces is not None
         return PairBatches(
             self.faces,
             batch_size=self.batch_size,
-            flip_share=self.flip_share,
+            flip_share=0.0 if self.positives == "person" else self.flip_share,
             seed=self.seed,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
@@ -342,7 +417,7 @@ class FaceDataModule(pl.LightningDataModule):
             "batch_size": self.batch_size,
             "devices": self.trainer.world_size if self.trainer else 1,
             "flip_share": self.flip_share,
-            "use_people": self.use_people,
+            "positives": self.positives,
             "seed": self.seed,
             "window": self.window,
         }
@@ -353,37 +428,6 @@ class FaceDataModule(pl.LightningDataModule):
         # Lightning asks for the first iteration after a resume before it has closed an epoch whose
         # last batch was the checkpoint's.
         return max(self._resume, (epoch, 0))
-
-
-class _PairLoader(DataLoader[PairBatch]):
-    """A loader whose every iteration is the trainer's current epoch, from where it stopped."""
-
-    def __init__(self, batches: PairBatches, data: FaceDataModule) -> None:
-        on_gpu = data.trainer is not None and data.trainer.strategy.root_device.type == "cuda"
-        super().__init__(
-            batches,
-            batch_size=None,
-            num_workers=data.num_workers,
-            pin_memory=on_gpu and batches.gather,
-        )
-        self.data = data
-
-    def __iter__(self) -> Iterator[PairBatch]:  # type: ignore[override]
-        assert isinstance(self.dataset, PairBatches)
-        self.dataset.epoch, self.dataset.start = self.data.position()
-        return self._checked(super().__iter__())
-
-    def _checked(self, batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
-        error = None
-        for batch in batches:
-            error = batch.get("error")
-            if error is not None:
-                break
-            yield batch
-        # Before an error keeps it alive: its processes end well only if it is let go by itself.
-        del batches
-        if error is not None:
-            raise InputError(error)
 
 
 def _with_pictures(sets: list[FaceSet]) -> list[FaceSet]:

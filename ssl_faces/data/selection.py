@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.packs import HeldOut, Pack
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.shards import ShardEntry, number_of
+from ssl_faces.data.stored_faces import StoredFaces
 from ssl_faces.errors import InputError
 
 
@@ -42,22 +44,33 @@ def held_out_by(sets: Sequence[FaceSet]) -> HeldOut:
     return HeldOut.of([number_of(person) for person in people], hashes)
 
 
-def select(pack: Pack, held_out: HeldOut, use_people: bool) -> Selection:
+def select(
+    pack: Pack, held_out: HeldOut, use_people: bool, online: HeldOut | None = None
+) -> Selection:
     """Leave test people and test pictures out of a pack, and count what was left out, both now and
-    when it was packed."""
-    if pack.held_out.covers(held_out):
+    when it was packed.
+
+    Args:
+        online: what is kept back for the online probe, left out too and counted by itself.
+    """
+    kept_back = online or HeldOut.of()
+    if pack.held_out.covers(held_out | kept_back):
         # It was all left out when the pack was made: no need to look into the shards.
         return select_unread(pack, use_people)
     rows, names = [], len(pack.index.sets)
-    pictures, copies, of_people = (np.zeros(names, np.int64) for _ in range(3))
+    pictures, copies, of_people, for_probe = (np.zeros(names, np.int64) for _ in range(4))
     for number in range(len(pack.index.shards)):
         with pack.open(number) as shard:
             kept = pack.kept(number)
             sets = shard.column("sets")[kept]
-            test_person = held_out.of_people(shard.column("people")[kept])
-            copy = held_out.copies(shard.column("hashes")[kept]) & ~test_person
+            people, hashes = shard.column("people")[kept], shard.column("hashes")[kept]
+        test_person = held_out.of_people(people)
+        copy = held_out.copies(hashes) & ~test_person
         keep = ~test_person & ~copy
-        for counts, which in ((pictures, keep), (copies, copy), (of_people, test_person)):
+        probed = (kept_back.of_people(people) | kept_back.copies(hashes)) & keep
+        keep &= ~probed
+        whys = ((pictures, keep), (copies, copy), (of_people, test_person), (for_probe, probed))
+        for counts, which in whys:
             counts += np.bincount(sets[which], minlength=names)
         rows.append(kept[keep])
     found = []
@@ -66,6 +79,8 @@ def select(pack: Pack, held_out: HeldOut, use_people: bool) -> Selection:
         about["pictures"] = int(pictures[i])
         about["left_out_as_copies_of_test_pictures"] += int(copies[i])
         about["left_out_as_pictures_of_test_people"] += int(of_people[i])
+        if online is not None:
+            about["left_out_for_the_online_probe"] = int(for_probe[i])
         found.append(about)
     return Selection(rows, found)
 
@@ -73,6 +88,42 @@ def select(pack: Pack, held_out: HeldOut, use_people: bool) -> Selection:
 def select_unread(pack: Pack, use_people: bool) -> Selection:
     """All that a pack keeps, without a look into its shards."""
     return Selection(None, [_described(pack, one, use_people) for one in pack.index.sets])
+
+
+class Paired(NamedTuple):
+    """The pictures of people of whom there are two or more.
+
+    Attributes:
+        rows: of each pack, of each shard, int32.
+        pictures: how many.
+        alone: how many others there are.
+        alone_of: of these, how many of each face set.
+    """
+
+    rows: list[list[np.ndarray]]
+    pictures: int
+    alone: int
+    alone_of: Counter[str]
+
+
+def only_paired(faces: StoredFaces) -> Paired:
+    """Leave out pictures that have no other of their person among `faces`."""
+    shards = np.arange(len(faces.counts))
+    numbers, people = faces.listed(shards)
+    _, inverse, counts = np.unique(people, return_inverse=True, return_counts=True)
+    paired = (people >= 0) & (counts[inverse] > 1)
+    rows: list[list[np.ndarray]] = [[] for _ in faces.packs]
+    alone_of: Counter[str] = Counter()
+    ends = np.cumsum(faces.counts)
+    for shard, end in enumerate(ends.tolist()):
+        k, _ = faces.shards[shard]
+        here = slice(end - int(faces.counts[shard]), end)
+        own = (numbers[here] - faces.starts[shard]).astype(np.int32)
+        rows[k].append(own[paired[here]])
+        sets = faces.shard(shard).column("sets")[own[~paired[here]]]
+        names = [one["name"] for one in faces.packs[k].index.sets]
+        alone_of.update(names[number] for number in sets.tolist())
+    return Paired(rows, int(paired.sum()), int((~paired).sum()), alone_of)
 
 
 def _described(pack: Pack, one: dict[str, Any], use_people: bool) -> dict[str, Any]:

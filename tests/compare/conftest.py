@@ -54,6 +54,7 @@ def common_arguments(folder: Path) -> dict[str, Any]:
         "trainer.precision": "32-true",
         "trainer.enable_model_summary": False,
         "panels_every": 0,
+        "probe_every": 0,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,14 +16,18 @@ from torchvision.transforms.functional import (
     adjust_saturation,
 )
 
-from ssl_faces.data.augment import PairAugmentation, colour_maps, grids
+from ssl_faces.data.augment import Augmentation, PairAugmentation, colour_maps, grids
 
 SIZE = 32
 
 
-def plain(**kwargs: float) -> PairAugmentation:
+def plain(**kwargs: Any) -> PairAugmentation:
     """Crop and flip only, bar what is asked for."""
-    return PairAugmentation(SIZE, **{"jitter": 0.0, "hue": 0.0, "jitter_share": 0.0, **kwargs})  # type: ignore[arg-type]
+    return strengths(**{"jitter": 0.0, "hue": 0.0, "jitter_share": 0.0, **kwargs})
+
+
+def strengths(**kwargs: Any) -> PairAugmentation:
+    return PairAugmentation(SIZE, Augmentation(**kwargs))
 
 
 def twice(pictures: Tensor) -> Tensor:
@@ -144,7 +150,7 @@ def test_the_crop_is_drawn_once_a_picture() -> None:
 def test_a_crop_of_one_leaves_the_picture() -> None:
     torch.manual_seed(0)
     pairs = twice(ramps(20))
-    augmented = plain(crop=(1.0, 1.0))(pairs)  # type: ignore[arg-type]
+    augmented = plain(crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0))(pairs)
     upright = torch.where(flipped(augmented)[..., None, None, None], augmented.flip(-1), augmented)
     torch.testing.assert_close(upright, pairs, rtol=0, atol=1e-4)
 
@@ -155,7 +161,7 @@ def flat(*rgb: float, count: int = 200) -> Tensor:
 
 def test_the_jitter_is_drawn_once_a_pair() -> None:
     torch.manual_seed(0)
-    augmented = PairAugmentation(SIZE, jitter_share=1.0)(twice(flat(0.5, 0.4, 0.3)))
+    augmented = strengths(jitter_share=1.0)(twice(flat(0.5, 0.4, 0.3)))
     torch.testing.assert_close(augmented[:, 0], augmented[:, 1], rtol=0, atol=1e-5)
     colours = augmented[:, 0].mean((-2, -1))
     assert colours.std(0).min() > 1e-3, "another one for each pair"
@@ -165,7 +171,7 @@ def test_the_jitter_is_mild() -> None:
     """Brightness, contrast and saturation by 5 % each and hue by 1 % of the circle."""
     torch.manual_seed(0)
     colour = torch.tensor([0.5, 0.4, 0.3])
-    augmented = PairAugmentation(SIZE, jitter_share=1.0)(twice(flat(0.5, 0.4, 0.3)))
+    augmented = strengths(jitter_share=1.0)(twice(flat(0.5, 0.4, 0.3)))
     moved = (augmented.mean((-2, -1)) - colour).abs()
     assert moved.max() < 0.08
     assert moved.max() > 0.01
@@ -173,7 +179,7 @@ def test_the_jitter_is_mild() -> None:
 
 def test_the_jitter_meets_its_share_of_the_pairs() -> None:
     torch.manual_seed(0)
-    augmented = PairAugmentation(SIZE, jitter_share=0.8)(twice(flat(0.5, 0.4, 0.3, count=400)))
+    augmented = strengths(jitter_share=0.8)(twice(flat(0.5, 0.4, 0.3, count=400)))
     colour = torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)
     changed = (augmented[:, 0] - colour).abs().amax((1, 2, 3)) > 1e-4
     # 400 draws of 0.8: 40 is five standard deviations.

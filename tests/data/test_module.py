@@ -433,7 +433,7 @@ def test_pairs_cross_sets_by_name(root: Path) -> None:
 
 
 def test_without_people_all_pairs_are_mirror_images(root: Path) -> None:
-    data = ready(root, batch_size=1, use_people=False, flip_share=0.0)
+    data = ready(root, batch_size=1, positives="picture", flip_share=0.0)
     assert all(first == second and mirrored for first, second, mirrored in met(data))
     assert {d["pairs"] for d in data.description} == {"mirror images"}
 
@@ -515,7 +515,7 @@ def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
         ({"batch_size": 5}, "batch_size 4 (now 5)"),
         ({"seed": 1}, "seed 0 (now 1)"),
         ({"flip_share": 0.25}, "flip_share 0.5 (now 0.25)"),
-        ({"use_people": False}, "use_people True (now False)"),
+        ({"positives": "picture"}, "positives frames (now picture)"),
         ({"leave_out_tests": False}, "pictures "),
         ({"size": 24}, "faces "),
     ],

@@ -1,0 +1,58 @@
+"""BYOL: predict a slow average's embedding of the other picture of the pair; no negatives.
+
+Grill et al.: Bootstrap Your Own Latent, NeurIPS 2020.
+"""
+
+from __future__ import annotations
+
+import torch
+from lightly.loss import NegativeCosineSimilarity
+from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
+from torch import Tensor
+
+from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
+from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
+from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+
+
+class BYOL(JointEmbedding):
+    """BYOL.
+
+    Args:
+        encoder: which encoder.
+        optimizer: how it is trained.
+        momentum: of the average at the start.
+        hidden_dim, projection_dim: of projector and predictor.
+    """
+
+    name = "byol"
+
+    def __init__(
+        self,
+        encoder: EncoderSettings = RESNET18,
+        optimizer: OptimizerSettings = ADAMW,
+        momentum: float = 0.99,
+        hidden_dim: int = 1024,
+        projection_dim: int = 256,
+    ) -> None:
+        super().__init__(
+            *(encoder, optimizer),
+            momentum=momentum,
+            hidden_dim=hidden_dim,
+            projection_dim=projection_dim,
+        )
+        self.projector = BYOLProjectionHead(self.representation_dim, hidden_dim, projection_dim)
+        self.predictor = BYOLPredictionHead(projection_dim, hidden_dim, projection_dim)
+        self.teacher = Teacher(self.encoder, self.projector, momentum)
+        self.criterion = NegativeCosineSimilarity()
+
+    def losses(self, x: Tensor) -> dict[str, Tensor]:
+        predicted = self.predictor(self.projector(self.represent(x)))
+        with torch.no_grad():
+            target = self.teacher.projector(self.represent(x, self.teacher.encoder))
+        # Each picture against the other one of its pair.
+        return {"prediction": self.criterion(predicted, target.roll(len(x) // 2, 0))}
+
+    def on_train_batch_end(self, *_: object) -> None:
+        steps = int(self.trainer.estimated_stepping_batches)
+        self.teacher.follow(self.encoder, self.projector, self.trainer.global_step, steps)

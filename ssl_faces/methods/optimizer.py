@@ -1,0 +1,72 @@
+"""The optimiser of methods that train one encoder whole: cosine schedule, weights alone decay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from ssl_faces.errors import InputError
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """An optimiser with a linear warm-up and a cosine to zero over all steps of the run.
+
+    Attributes:
+        name: `adamw`, `sgd` (Nesterov) or `lars` (large batches; You et al. 2017).
+        peak_learning_rate: at the warm-up's end.
+        weight_decay: of weights; biases and normalisation layers have none.
+        momentum: of `sgd` and `lars`.
+        betas: of `adamw`.
+        warmup_steps: at most a fifth of the run.
+    """
+
+    name: Literal["adamw", "sgd", "lars"] = "adamw"
+    peak_learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup_steps: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("peak_learning_rate", "weight_decay", "warmup_steps"):
+            value = getattr(self, name)
+            if not value >= 0:
+                raise InputError(f"model.optimizer.{name}: {value:g}; give 0 or more")
+
+
+ADAMW = OptimizerSettings()
+
+
+def cosine(
+    module: pl.LightningModule, trained: Iterable[nn.Module], settings: OptimizerSettings
+) -> dict[str, Any]:
+    """What `configure_optimizers` returns for the parameters of the networks `trained`."""
+    from lightly.models.utils import get_weight_decay_parameters
+    from lightly.utils.lars import LARS
+    from lightly.utils.scheduler import CosineWarmupScheduler
+
+    decayed, others = (
+        [p for p in found if p.requires_grad] for found in get_weight_decay_parameters(trained)
+    )
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    rate, decay = settings.peak_learning_rate, settings.weight_decay
+    optimizer: torch.optim.Optimizer
+    if settings.name == "adamw":
+        betas = (settings.betas[0], settings.betas[1])
+        optimizer = torch.optim.AdamW(groups, lr=rate, betas=betas, weight_decay=decay)
+    elif settings.name == "sgd":
+        optimizer = torch.optim.SGD(
+            groups, lr=rate, momentum=settings.momentum, weight_decay=decay, nesterov=True
+        )
+    else:
+        optimizer = LARS(groups, lr=rate, momentum=settings.momentum, weight_decay=decay)
+    steps = int(module.trainer.estimated_stepping_batches)
+    warmup = min(settings.warmup_steps, max(1, steps // 5))
+    schedule = CosineWarmupScheduler(optimizer, warmup, steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

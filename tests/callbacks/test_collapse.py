@@ -1,0 +1,149 @@
+"""Effective rank and spread by naive loops, and which features are told to have collapsed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from ssl_faces.callbacks.collapse import (
+    LEAST_RANK,
+    LEAST_STD,
+    ROWS,
+    CollapseWatch,
+    effective_rank,
+    least_rank,
+    spread,
+)
+from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def naive_rank(features: Tensor) -> float:
+    singular = np.linalg.svd(features.double().numpy(), compute_uv=False)
+    entropy = 0.0
+    for value in singular:
+        share = value / singular.sum() + 1e-7
+        entropy -= share * math.log(share)
+    return math.exp(entropy)
+
+
+def naive_spread(features: Tensor) -> float:
+    rows = [[x / math.sqrt(sum(y * y for y in row)) for x in row] for row in features.tolist()]
+    total = 0.0
+    for column in zip(*rows, strict=True):
+        mean = sum(column) / len(column)
+        total += math.sqrt(sum((x - mean) ** 2 for x in column) / (len(column) - 1))
+    return total / len(rows[0]) * math.sqrt(len(rows[0]))
+
+
+@given(st.integers(2, 30), st.integers(2, 30), st.integers(0, 100))
+def test_both_measures_are_those_of_a_naive_loop(count: int, dims: int, seed: int) -> None:
+    features = draw(count, dims, seed=seed) + 2 * draw(dims, seed=seed + 1)
+    assert effective_rank(features) == pytest.approx(naive_rank(features), rel=1e-4)
+    assert spread(features) == pytest.approx(naive_spread(features), rel=1e-4)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 7])
+def test_the_rank_of_equal_directions_is_their_number(rank: int) -> None:
+    basis = torch.linalg.qr(draw(40, rank)).Q
+    others = torch.linalg.qr(draw(25, rank, seed=1)).Q
+    for features in (basis @ others.T, others @ basis.T, 1e-4 * basis @ others.T):
+        assert effective_rank(features) == pytest.approx(rank, rel=1e-4)
+
+
+def test_the_rank_of_nothing_is_0() -> None:
+    assert effective_rank(torch.zeros(5, 3)) == 0
+
+
+def test_spread_is_near_1_for_directions_alike() -> None:
+    assert spread(draw(2000, 64)) == pytest.approx(1, abs=0.01)
+    assert spread(draw(1, 64).expand(100, 64)) == pytest.approx(0, abs=1e-6)
+
+
+# Warnings ---------------------------------------------------------------------------------------
+
+CONSTANT = draw(1, 64).expand(300, 64)
+COLLAPSED = {
+    "constant": CONSTANT,
+    "constant but for rounding": CONSTANT.bfloat16().float() * (1 + 0.002 * draw(300, 64)),
+    "zero": torch.zeros(300, 64),
+    "rank one": draw(300, 1, seed=2) * draw(1, 64, seed=3),
+    "rank one, off the origin": CONSTANT + draw(300, 1, seed=2) * draw(1, 64, seed=3),
+    "NaN": torch.full((300, 64), torch.nan),
+}
+
+
+@pytest.mark.parametrize("what", COLLAPSED)
+def test_collapsed_features_are_told_once(what: str) -> None:
+    watch = CollapseWatch()
+    _, first = watch.measure("code", COLLAPSED[what])
+    assert first is not None
+    assert "'code' have collapsed" in first
+    assert watch.measure("code", COLLAPSED[what])[1] is None
+    assert watch.measure("other", COLLAPSED[what])[1] is not None
+
+
+@pytest.mark.parametrize(
+    "features",
+    [draw(300, 64), draw(300, 64) + 5, draw(300, 4), draw(300, 1), draw(3, 500)],
+    ids=["wide", "off the origin", "four numbers", "one number", "three pictures"],
+)
+def test_sound_features_are_not(features: Tensor) -> None:
+    found, warning = CollapseWatch().measure("code", features)
+    assert warning is None
+    assert set(found) == {"rank", "std"}
+
+
+def test_the_least_rank_can_be_reached() -> None:
+    assert least_rank(1000, 512) == least_rank(16, 16) == 3
+    assert [least_rank(1000, dims) for dims in (1, 2, 8)] == [1.125, 1.25, 2]
+
+
+def test_at_most_so_many_rows_from_all_over_are_measured() -> None:
+    """The first half is constant: were only its rows taken, that would be a collapse."""
+    features = torch.cat((draw(1, 32).expand(2 * ROWS, 32), draw(2 * ROWS, 32)))
+    found, warning = CollapseWatch().measure("code", features)
+    assert warning is None
+    assert found["rank"] == pytest.approx(naive_rank(features[::4]), rel=1e-4)
+
+
+def _resnet() -> Callable[[Tensor], Tensor]:
+    network = resnet18()
+    network.fc = nn.Identity()  # type: ignore[assignment]
+    return network.eval()
+
+
+def _facecycle(width: int, std: float) -> Callable[[Tensor], Tensor]:
+    encoder = FaceCycleEncoder(width=width, code_size=48, linear_std=std).eval()
+    return lambda x: encoder(x, ["expression"])["expression"]
+
+
+@pytest.mark.parametrize("kind", ["small", "paper", "resnet"])
+def test_untrained_networks_raise_no_alarm(kind: str) -> None:
+    faces = RenderedFaces(count=96, people=48, part="all", size=48)
+    images = faces.render_batch(range(96)).float() / 255
+    torch.manual_seed(0)
+    make = {
+        "small": lambda: _facecycle(16, 0.04),
+        "paper": lambda: _facecycle(64, 0.01),
+        "resnet": _resnet,
+    }
+    with torch.no_grad():
+        features = make[kind]()(images)
+    found, warning = CollapseWatch().measure("code", features)
+    assert warning is None
+    assert found["std"] > 5 * LEAST_STD
+    assert found["rank"] > 5
+    assert effective_rank(features - features.mean(0)) > 5 * LEAST_RANK

@@ -1,0 +1,103 @@
+"""The probes beside training, by naive loops."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_faces.callbacks.online_probe import figures_of, probed_spaces
+from ssl_faces.callbacks.quick_probes import (
+    NEIGHBOURS,
+    RIDGE,
+    TEMPERATURE,
+    absolute_errors,
+    class_accuracies,
+    standardised,
+)
+from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+
+CLASSES = 4
+
+
+def faces(count: int, seed: int, dims: int = 12) -> tuple[Tensor, Tensor]:
+    """Features that tell their class (and their number) but for noise."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (count,), generator=draw)
+    centres = torch.randn(CLASSES, dims, generator=torch.Generator().manual_seed(99))
+    return centres[labels] + 1.2 * torch.randn(count, dims, generator=draw), labels
+
+
+def scaled(bank: Tensor, queries: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    one, two = bank.double().numpy(), queries.double().numpy()
+    return (one - one.mean(0)) / one.std(0), (two - one.mean(0)) / one.std(0)
+
+
+def naive_votes(bank: np.ndarray, labels: list[int], queries: np.ndarray) -> list[int]:
+    found = []
+    for query in queries:
+        cosines = [float(query @ x / np.linalg.norm(query) / np.linalg.norm(x)) for x in bank]
+        nearest = sorted(range(len(bank)), key=lambda i: -cosines[i])[:NEIGHBOURS]
+        votes = [0.0] * CLASSES
+        for i in nearest:
+            votes[labels[i]] += math.exp(cosines[i] / TEMPERATURE)
+        found.append(votes.index(max(votes)))
+    return found
+
+
+def naive_ridge(bank: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    mean = targets.mean(0)
+    gram = bank.T @ bank + RIDGE * len(bank) * np.eye(bank.shape[1])
+    return queries @ np.linalg.solve(gram, bank.T @ (targets - mean)) + mean
+
+
+@pytest.mark.parametrize("count", [20, 300])
+def test_accuracies(count: int) -> None:
+    """Also with a bank smaller than the number of neighbours."""
+    bank, labels = faces(count, 1)
+    queries, truth = faces(120, 2)
+    found = class_accuracies(bank, labels, queries, truth)
+    one, two = scaled(bank, queries)
+    voted = np.array(naive_votes(one, labels.tolist(), two))
+    assert found["knn"] == pytest.approx(100 * (voted == truth.numpy()).mean())
+    columns = 2.0 * np.eye(CLASSES)[labels] - 1
+    said = naive_ridge(one, columns, two).argmax(1)
+    assert found["linear"] == pytest.approx(100 * (said == truth.numpy()).mean(), abs=1)
+    assert 50 < found["knn"] < 100
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_errors(columns: int) -> None:
+    bank, queries = faces(200, 3)[0], faces(50, 4)[0]
+    targets, truth = bank[:, :columns] * 10 + 5, queries[:, :columns] * 10 + 5
+    one, two = scaled(bank, queries)
+    expected = np.abs(naive_ridge(one, targets.double().numpy(), two) - truth.numpy()).mean(0)
+    np.testing.assert_allclose(absolute_errors(bank, targets, queries, truth), expected, 1e-4)
+
+
+def test_constant_features_say_nothing_and_break_nothing() -> None:
+    bank = torch.full((60, 8), 0.1)
+    labels = torch.arange(60) % 3 // 2  # two thirds are 0
+    figures = figures_of(
+        torch.cat((bank, bank[:30])),
+        {"expression": torch.cat((labels, labels[:30])), "pose": torch.arange(270.0).view(90, 3)},
+        60,
+    )
+    assert figures["expression_linear"] == pytest.approx(200 / 3)
+    assert figures["yaw_mae"] == pytest.approx((torch.arange(60, 90) * 3 - 3 * 29.5).mean())
+    assert standardised(bank, bank)[0].abs().max() == 0
+
+
+def test_one_class_has_no_linear_probe() -> None:
+    bank, labels = faces(60, 1)[0], torch.zeros(60, dtype=torch.int64)
+    assert class_accuracies(bank, labels, bank, labels) == {"knn": 100.0}
+
+
+def test_maps_are_not_probed() -> None:
+    encoder = FaceCycleEncoder(width=4, code_dim=8, code_size=32, identity=True)
+    assert probed_spaces(encoder) == ["expression", "identity"]
+    assert probed_spaces(BackboneEncoder("resnet18", 32, 0.125)) == ["pooled"]

@@ -1,0 +1,56 @@
+"""Methods for tests of training, which learn next to nothing, quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_faces.methods.method import Method
+from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+
+
+class Twins(Method):
+    """Makes the codes of both pictures of a pair alike; all it learns is to collapse.
+
+    Args:
+        fails_at: the step whose loss is NaN; 0: none.
+        rank: the process that it fails on; -1: all.
+        learning_rate: of SGD.
+        constant: start from weights that give all pictures one code.
+    """
+
+    name = "twins"
+
+    def __init__(
+        self,
+        fails_at: int = 0,
+        rank: int = -1,
+        learning_rate: float = 0.1,
+        constant: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.fails_at, self.rank, self.learning_rate = fails_at, rank, learning_rate
+        self.encoder = FaceCycleEncoder(width=4, code_dim=32, code_size=32, linear_std=0.04)
+        if constant:
+            last = [x for x in self.encoder.modules() if isinstance(x, torch.nn.Linear)][-1]
+            torch.nn.init.zeros_(last.weight)
+            torch.nn.init.ones_(last.bias)
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        codes = [self.encoder(batch["pairs"][:, i], ["expression"])["expression"] for i in (0, 1)]
+        # With noise of its own, to show that nothing draws between the steps.
+        loss = F.mse_loss(codes[0] + 0.1 * torch.randn_like(codes[0]), codes[1])
+        self.log("loss", loss)
+        failing = self.global_step + 1 == self.fails_at and self.rank in (-1, self.global_rank)
+        return loss * torch.nan if failing else loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.learning_rate)
+
+    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        return {"source": batch["pairs"][:, 0]}

@@ -1,0 +1,227 @@
+"""The online probe in runs: what it writes, and that training is the same with and without it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_faces.callbacks.online_probe import OnlineProbe, _frozen
+from ssl_faces.cli import main
+from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.encoder import load_encoder
+from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from tests.training.conftest import ROOT, environment, fit
+
+COUNT, PEOPLE, KEPT = 700, 70, 110
+CLASSES = "ssl_faces.data.rendered.RenderedFaces"
+NAMES = {"expression_knn", "expression_linear", "yaw_mae", "rank", "std"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("online")
+
+
+def twins(cache: Path, out: Path, *more: str) -> list[str]:
+    """A run of `Twins` on rendered faces, eight steps, a probe every three."""
+    arguments = {"count": COUNT, "people": PEOPLE, "size": 32}
+    sets = json.dumps([{"class_path": CLASSES, "init_args": arguments}])
+    return [
+        *("fit", "--model", "tests.training.methods.Twins", "--out", str(out)),
+        *("--data.sets", sets, "--data.size", "32", "--data.batch_size", "4"),
+        *("--data.cache", str(cache), "--data.online_pictures", str(KEPT)),
+        *("--trainer.accelerator", "cpu", "--trainer.devices", "1"),
+        *("--trainer.precision", "32-true", "--trainer.max_steps", "8"),
+        *("--trainer.enable_model_summary", "false", "--panels_every", "0"),
+        *("--probe_every", "3", *more),
+    ]
+
+
+def state(run: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    return loaded
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = state(run)["state_dict"]
+    return found
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in one.items())
+
+
+def card(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "encoder/card.json").read_text())
+    return found
+
+
+def logged(run: Path, version: int = 0) -> dict[int, dict[str, float]]:
+    """The online figures in the CSV log, by step."""
+    with (run / f"csv/version_{version}/metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    found = {}
+    for row in rows:
+        figures = {k: float(v) for k, v in row.items() if k.startswith("online/") and v}
+        if figures:
+            found[int(row["step"])] = figures
+    return found
+
+
+@pytest.fixture(scope="module")
+def probed(cache: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        fit(*twins(cache, cache / "probed"))
+    return cache / "probed"
+
+
+def test_figures_go_to_the_log_and_the_card(probed: Path) -> None:
+    found = logged(probed)
+    assert sorted(found) == [3, 6, 8]
+    for figures in found.values():
+        assert figures.keys() == {f"online/{name}/expression" for name in NAMES}
+        assert all(0 <= value <= 100 for value in figures.values())
+    assert len({tuple(figures.values()) for figures in found.values()}) == 3
+    about = card(probed)
+    assert "not comparable with the figures of linear-probe" in about["online"]["note"]
+    assert about["online"]["step"] == 8
+    assert about["online"]["figures"] == pytest.approx(found[8], abs=1e-4)
+    (pictures,) = about["online"]["pictures"]
+    assert pictures["bank"] + pictures["queries"] == int(about["left_out"].split("; ")[1][:3])
+    assert pictures["split"] == "by person"
+    assert pictures["set"] == "rendered faces"
+    assert about["loss"].keys() == {"loss"}
+
+
+def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
+    """The measures once more, by hand, from the run's encoder and the set's own pictures."""
+    from ssl_faces.callbacks.collapse import CollapseWatch
+    from ssl_faces.callbacks.online_probe import figures_of
+    from ssl_faces.data.online import keep_back
+    from ssl_faces.data.selection import held_out_by
+
+    faces = RenderedFaces(count=COUNT, people=PEOPLE, size=32)
+    (kept,) = keep_back([faces], held_out_by([faces]), KEPT, 32).faces
+    with torch.no_grad():
+        features = load_encoder(probed)(kept.images.float() / 255)["expression"]
+    expected = figures_of(features, kept.targets, kept.bank)
+    expected |= CollapseWatch().measure("expression", features)[0]
+    found = logged(probed)[8]
+    assert found == pytest.approx({f"online/{k}/expression": v for k, v in expected.items()}, 1e-3)
+
+
+def test_weights_are_those_of_a_run_without_it(probed: Path, cache: Path, tmp_path: Path) -> None:
+    """The same pictures left out, and no probe."""
+    fit(*twins(cache, tmp_path, "--probe_every", "0"))
+    assert same(weights(tmp_path), weights(probed))
+    assert card(tmp_path)["online"] == {}
+    assert card(tmp_path)["left_out"] == card(probed)["left_out"]
+    assert logged(tmp_path) == {}
+
+
+def test_a_resumed_run_goes_on_with_it(probed: Path, cache: Path, tmp_path: Path) -> None:
+    fit(*twins(cache, tmp_path, "--trainer.max_steps", "4", "--checkpoint_every", "4"))
+    fit(*twins(cache, tmp_path, "--ckpt_path", "last"))
+    assert same(weights(tmp_path), weights(probed))
+    assert sorted(logged(tmp_path, 0)) == [3, 4]
+    assert sorted(logged(tmp_path, 1)) == [6, 8]
+    assert logged(tmp_path, 1)[8] == pytest.approx(logged(probed)[8])
+    assert card(tmp_path)["online"]["figures"] == card(probed)["online"]["figures"]
+
+
+def test_of_two_processes_the_first_probes_and_both_go_on(cache: Path, tmp_path: Path) -> None:
+    words = twins(cache, tmp_path, "--trainer.max_steps", "4")
+    words[words.index("--trainer.devices") + 1] = "2"
+    done = subprocess.run(
+        [sys.executable, "-m", "ssl_faces.cli", *words],
+        env=environment() | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("online probe: ") == 1
+    assert sorted(logged(tmp_path)) == [3, 4]
+    assert state(tmp_path)["global_step"] == 4
+
+
+def test_collapse_is_told_once(
+    cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = twins(cache, tmp_path, "--trainer.max_steps", "6", "--probe_every", "2")
+    fit(*words, "--model.init_args.learning_rate", "1e-9", "--model.init_args.constant", "true")
+    said = [line for line in capfd.readouterr().out.splitlines() if "warning:" in line]
+    assert len(said) == 1
+    assert said[0].startswith("warning: step 2 of twins: the features 'expression' have collapsed")
+    assert sorted(logged(tmp_path)) == [2, 4, 6]
+    assert logged(tmp_path)[6]["online/std/expression"] == pytest.approx(0, abs=1e-4)
+
+
+def test_faces_without_labels(
+    faces: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No probe, and one line that says so; collapse is watched on training pictures."""
+    words = twins(cache, tmp_path)
+    at = words.index("--data.sets")
+    fit(*words[:at], "--data.root", str(faces), *words[at + 2 :])
+    out = capfd.readouterr().out
+    assert out.count("online probe: off, as no set to train on has 500 pictures") == 1
+    assert "warning" not in out
+    found = logged(tmp_path)
+    assert sorted(found) == [3, 6, 8]
+    assert all(
+        f.keys() == {"online/rank/expression", "online/std/expression"} for f in found.values()
+    )
+    assert card(tmp_path)["online"]["pictures"] == "training pictures, without labels"
+    assert card(tmp_path)["left_out"] == "test parts of all probes"
+
+
+def test_how_many_are_kept_back_follows_from_the_probe(cache: Path, tmp_path: Path) -> None:
+    for every, wanted in ((0, "online_pictures: 0"), (3, "online_pictures: 2500")):
+        words = twins(cache, tmp_path / str(every), "--probe_every", str(every))
+        at = words.index("--data.online_pictures")
+        fit(*words[:at], *words[at + 2 :], "--trainer.max_steps", "1")
+        assert wanted in (tmp_path / str(every) / "config.yaml").read_text()
+
+
+def test_a_negative_number_of_steps(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(twins(cache, tmp_path, "--probe_every", "-1")) == 2
+    assert "--probe_every -1: give 1 step or more, or 0: none" in capsys.readouterr().err
+
+
+def test_modes_gradients_and_random_numbers_are_as_before() -> None:
+    encoder = FaceCycleEncoder(width=4, code_dim=8, code_size=32, identity=True).train()
+    encoder.motion.eval()  # a frozen part
+    before = [part.training for part in encoder.modules()]
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with _frozen(encoder, torch.device("cpu")):
+        torch.rand(7)
+        assert not any(part.training for part in encoder.modules())
+        assert not encoder(torch.rand(2, 3, 32, 32))["identity"].requires_grad
+    assert [part.training for part in encoder.modules()] == before
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_steps_that_count_twice() -> None:
+    """Where two optimisers take turns the count of steps may never meet a multiple."""
+    from types import SimpleNamespace
+
+    probe, seen = OnlineProbe(5), []
+    probe._probe = lambda trainer, module: seen.append(trainer.global_step)  # type: ignore
+    for step in range(2, 22, 2):
+        probe.on_train_batch_end(SimpleNamespace(global_step=step), None, None, None, 0)  # type: ignore
+    assert seen == [6, 10, 16, 20]
