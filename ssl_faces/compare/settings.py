@@ -46,7 +46,7 @@ class Stage(_Strict):
 
     Attributes:
         configs: files for `-c`, in this order; the comparison's own come after them.
-        arguments: `--KEY VALUE`; `{previous}` stands for the folder of the stage before.
+        arguments: `--KEY=VALUE`; `{previous}` stands for the folder of the stage before.
         share: of the budget; of several stages the shares are 1 together. Default: equal ones.
     """
 
@@ -96,7 +96,7 @@ class Comparison(_Strict):
         seeds: each method is trained with each.
         methods: the stages of each method by the name that the table calls it by.
         configs: further files for `-c`, of every stage.
-        arguments: `--KEY VALUE` of every stage; a stage's own come after them.
+        arguments: `--KEY=VALUE` of every stage; a stage's own come after them.
         probe: how encoders are scored.
         spaces: by method, the feature space of a task, where it is not to be chosen on the
             validation split.
@@ -182,13 +182,13 @@ def read(path: Path) -> Comparison:
 
 
 def flags(arguments: Arguments) -> list[str]:
-    """`--KEY VALUE` as the command line takes them."""
+    """`--KEY=VALUE` as the command line takes them, also values that begin with a minus."""
     found = []
     for key, value in arguments.items():
         if isinstance(value, dict | list):
             # On one line; JSON would turn a mapping's numbers into text.
             value = yaml.safe_dump(value, default_flow_style=True, width=10**9).strip()
-        found += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+        found.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
     return found
 
 

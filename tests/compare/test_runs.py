@@ -46,7 +46,9 @@ def test_stages_seeds_and_what_is_done(
     assert [words[words.index("--out") + 1] for words in fits] == [
         str(out / f"facecycle/seed0/stage{i}") for i in (1, 2)
     ]
-    assert f"{out}/facecycle/seed0/stage1/checkpoints/last.ckpt" in fits[1]
+    assert (
+        f"--model.motion_checkpoint={out}/facecycle/seed0/stage1/checkpoints/last.ckpt" in fits[1]
+    )
     printed = capsys.readouterr().out
     assert "run 2 of 2: facecycle, seed 0, stage 2 of 2" in printed
     assert "left for all runs" in printed

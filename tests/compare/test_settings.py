@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +123,11 @@ def test_probe_arguments_are_those_of_linear_probe_run() -> None:
             assert found.no_baselines is not value
         else:
             assert getattr(found, name) == value, name
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys; from ssl_faces.cli import main\n"
+    code += "try: main(['compare', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Stopped, the same command goes on" in " ".join(done.stdout.split())
+    assert done.stdout.splitlines()[-1] == "False"
