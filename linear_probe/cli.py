@@ -217,6 +217,10 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("folder", metavar="DIR", help="the --out of an earlier run")
     compare.add_argument("one", metavar="ENCODER[=SPACE]", help="a row of the table")
     compare.add_argument("other", metavar="ENCODER[=SPACE]", help="another")
+    comparison = commands.add_parser(
+        "comparison", help="the table of what `ssl-faces compare` trained: comparison.md and .csv"
+    )
+    comparison.add_argument("folder", metavar="DIR", help="the --out of `ssl-faces compare`")
     truth.add_arguments(
         commands.add_parser(
             "truth", help="neutral, frontal and swapped faces of a run beside the rendered truth"
@@ -325,12 +329,21 @@ def _leakage(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _comparison(arguments: argparse.Namespace) -> int:
+    from linear_probe.comparison_table import write_comparison
+    from linear_probe.text_tables import as_text
+
+    print(as_text(write_comparison(arguments.folder)))
+    return 0
+
+
 _COMMANDS = {
     "run": _run,
     "report": _report,
     "breakdown": _breakdown,
     "leakage": _leakage,
     "compare": _compare,
+    "comparison": _comparison,
     "truth": truth.run,
 }
 

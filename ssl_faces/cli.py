@@ -10,6 +10,7 @@ from ssl_faces.errors import InputError, bad_input, out_of_memory
 
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
+       ssl-faces compare -c CONFIG --out DIR
        ssl-faces pack SOURCE [SOURCE ...] --out PACK [--size 64]
        ssl-faces render --out DIR [--count N] [--people P] [--size S] [--nuisances LEVEL]
        ssl-faces bench BENCH [--out FILE.json]
@@ -22,6 +23,7 @@ Pretrain an encoder on unlabelled faces.
 
   ssl-faces fit --help              every setting
   ssl-faces fit ... --print_config  the settings that a command comes to
+  ssl-faces compare --help          several methods with the same budget, scored, in one table
   ssl-faces pack --help             decode pictures once, to shards that training reads or streams
   ssl-faces render --help           rendered faces with exact labels, as files
   ssl-faces bench --help            what can be measured on this machine
@@ -41,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from ssl_faces.bench.cli import run as run_bench
 
             run_bench(arguments[1:])
+        elif arguments[0] == "compare":
+            from ssl_faces.compare.command import run as run_compare
+
+            return run_compare(arguments[1:])
         elif arguments[0] == "pack":
             from ssl_faces.pack import run as run_pack
 

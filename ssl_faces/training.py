@@ -173,7 +173,7 @@ def devices_and_strategy(settings: Any, launch: Launch | None) -> dict[str, Any]
         InputError: the launcher started more processes than there are GPUs.
     """
     found: dict[str, Any] = {}
-    gpus = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.device_count()
+    gpus = _gpus(settings)
     devices, nodes = count_devices(settings.devices), settings.num_nodes
     if launch is not None:
         devices, nodes = launch.devices, launch.nodes
@@ -190,6 +190,16 @@ def devices_and_strategy(settings: Any, launch: Launch | None) -> dict[str, Any]
     if settings.strategy == "auto" and (devices or gpus or 1) * nodes > 1:
         found["strategy"] = DDPStrategy(**DDP)
     return found
+
+
+def _gpus(settings: Any) -> int:
+    """How many GPUs there are, where the settings let one be used."""
+    return torch.cuda.device_count() if settings.accelerator in ("auto", "gpu", "cuda") else 0
+
+
+def world_size(settings: Any) -> int:
+    """How many processes train a run whose trainer has these settings, where no launcher did it."""
+    return int((count_devices(settings.devices) or _gpus(settings) or 1) * settings.num_nodes)
 
 
 def default_loggers(out: Path) -> list[Logger]:
@@ -248,15 +258,29 @@ def run(arguments: Sequence[str], started: float) -> None:
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=f".*{message}")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_tip)
-    FaceCLI(
+    build(FaceCLI, FaceDataModule, arguments, _SaveConfig)
+    sys.stdout.flush()
+
+
+def build(
+    cli: type[FaceCLI],
+    data: type[FaceDataModule],
+    arguments: Sequence[str],
+    save_config: type[SaveConfigCallback] | None = None,
+) -> FaceCLI:
+    """A command line of ours that has understood its arguments and done what they say.
+
+    Raises:
+        InputError: bad input.
+    """
+    return cli(
         Method,
-        FaceDataModule,
+        data,
         subclass_mode_model=True,
-        save_config_callback=_SaveConfig,
+        save_config_callback=save_config,
         seed_everything_default=0,
         parser_class=_Parser,
         auto_configure_optimizers=False,
         trainer_defaults={"log_every_n_steps": 20},
         args=list(arguments),
     )
-    sys.stdout.flush()

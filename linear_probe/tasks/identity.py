@@ -188,7 +188,16 @@ class Identity(Task):
                 f"; {n:,} pairs in {len(np.unique(folds))} folds and not the official "
                 f"{OFFICIAL[0]:,} in {OFFICIAL[1]}: near the published protocol, not equal to it"
             )
-        thresholds = {"thresholds": [round(float(t), 6) for t in decided.thresholds]}
+        # Of each fold what its threshold reached where it was chosen: what a choice between
+        # feature spaces for that fold may rest on.
+        others = [
+            float(np.mean((learnt_from[folds != fold] >= threshold) == same[folds != fold]))
+            for fold, threshold in zip(np.unique(folds), decided.thresholds, strict=True)
+        ]
+        thresholds = {
+            "thresholds": [round(float(t), 6) for t in decided.thresholds],
+            "other folds": {"accuracy": [round(100 * share, 4) for share in others]},
+        }
         called_same = decided.correct == same
         accuracy = accuracy_score(same, called_same)
         drawn = (f"{a} {b} {f} {s}" for (a, b), f, s in zip(pairs.keys, folds, same, strict=True))

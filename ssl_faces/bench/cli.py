@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-# Each module offers `add_arguments(parser)` and `measure(arguments) -> Result`.
+# Each module offers `add_arguments(parser)` and `measure(arguments) -> Result`. One that has
+# PASSES_ON takes arguments that its parser doesn't know too, as `arguments.settings`.
 BENCHES = {
+    "cost": "arithmetic of one training step of any method, counted: GFLOP a step and a picture",
     "features": "feature extraction beside the encoder's bare forward pass",
     "plan": "time, memory, disk, network and cost of a large run, worked out from measured figures",
     "scale": "two processes of one thread each beside one",
@@ -34,12 +36,17 @@ def run(argv: Sequence[str]) -> None:
     verbs = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
     chosen = next((word for word in argv if word in BENCHES), None)
     for name, about in BENCHES.items():
-        verb = verbs.add_parser(name, help=about, description=about)
+        verb = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
         verb.add_argument("--out", type=Path, help="also write the figures here, as JSON")
         if name == chosen:
             import_module(f"ssl_faces.bench.{name}").add_arguments(verb)
-    arguments = parser.parse_args(argv)
-    result = import_module(f"ssl_faces.bench.{arguments.bench}").measure(arguments)
+    arguments, unknown = parser.parse_known_args(argv)
+    bench = import_module(f"ssl_faces.bench.{arguments.bench}")
+    if getattr(bench, "PASSES_ON", False):
+        arguments.settings = unknown
+    elif unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    result = bench.measure(arguments)
     print(result.table())
     if arguments.out is not None:
         result.write(arguments.out)

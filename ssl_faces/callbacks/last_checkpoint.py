@@ -12,6 +12,8 @@ from pytorch_lightning.callbacks import Checkpoint
 class LastCheckpoint(Checkpoint):
     """Saves the run's state to one file, every so many steps and at the last one.
 
+    The last one is also that at whose end a run stops for a SIGTERM.
+
     Lightning's `ModelCheckpoint` saves the last state when training is over, with an epoch that was
     cut short marked as whole: a finished run that is given more steps would leave out the rest of
     that epoch. Here the last state is saved as all others are, at the end of its step.
@@ -47,6 +49,8 @@ class LastCheckpoint(Checkpoint):
 
 def _ends(trainer: pl.Trainer) -> bool:
     """Whether no step comes after this one."""
-    if trainer.should_stop or trainer.global_step == trainer.max_steps:
+    if trainer.should_stop or trainer.received_sigterm:
+        return True
+    if trainer.global_step == trainer.max_steps:
         return True
     return trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs

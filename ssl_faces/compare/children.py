@@ -1,0 +1,145 @@
+"""Commands run as a user would type them, one after the other, and ended with their parent."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ssl_faces.errors import InputError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE = 120.0  # seconds that a run has to save its checkpoint
+
+
+class Stopped(BaseException):
+    """A signal that asks this process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Failed(Exception):
+    """A command that failed; the message is what it said last."""
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal raise `Stopped` within."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before: dict[signal.Signals, Any] = {}
+    for number in _SIGNALS:
+        # What `nohup` has made deaf stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[int]:
+    """A lock on a folder, as a file descriptor: commands that are given it hold the lock too.
+
+    So it is held until the last of them has ended, also where their parent was killed.
+
+    Raises:
+        InputError: somebody holds it.
+    """
+    path = folder / "compare.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: can't be written ({error.strerror}); choose another --out"
+        ) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            who = os.pread(handle, 20, 0).decode(errors="replace").strip()
+            raise InputError(
+                f"{folder}: a comparison, or a run that one has started, is still at work in it "
+                f"(process {who}); wait for it, or end it"
+            ) from error
+        note_holder(handle, os.getpid())
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def note_holder(lock: int, process: int) -> None:
+    """Write to the lock's file who is at work."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(process).encode(), 0)
+
+
+def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
+    """Run `python -m module WORDS`, all that it says appended to `log`.
+
+    Raises:
+        Failed: it did.
+        Stopped: this process was asked to end; the command has ended before.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        begin = file.tell()
+        # In a session of its own, so that Ctrl-C reaches it as SIGTERM from here alone: a run
+        # then saves its checkpoint at the end of its step.
+        child = subprocess.Popen(
+            [sys.executable, "-m", module, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
+        note_holder(lock, child.pid)
+        try:
+            code = child.wait()
+        except BaseException:
+            _end(child)
+            raise
+        finally:
+            note_holder(lock, os.getpid())
+    if code != 0:
+        raise Failed(_last_words(log, begin, code))
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(_PATIENCE)
+    except BaseException:
+        # Asked once more, or it does not end.
+        child.kill()
+        child.wait()
+
+
+def _last_words(log: Path, begin: int, code: int) -> str:
+    """The sentence that an error was told in, else the last line said since `begin`."""
+    with log.open("rb") as file:
+        file.seek(begin)
+        text = file.read().decode(errors="replace").replace("\r", "\n")
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    for line in reversed(lines):
+        for command in ("ssl-faces", "linear-probe"):
+            if line.startswith(f"{command}: error: "):
+                return line.removeprefix(f"{command}: error: ")
+    last = lines[-1] if lines else "it said nothing"
+    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    return f"{last[:300]} ({how}; see {log})"

@@ -1,0 +1,217 @@
+"""What a comparison is of: its YAML file, read and checked before anything starts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from ssl_faces.errors import InputError
+
+PREVIOUS = "{previous}"
+"""In a stage's arguments: the folder of the stage before it."""
+
+OWN_KEYS = {
+    "out",
+    "ckpt_path",
+    "seed_everything",
+    "data.seed",
+    "trainer.max_steps",
+    "trainer.max_epochs",
+}
+"""Settings of `fit` that follow from the comparison."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+Arguments = dict[str, Any]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stage(_Strict):
+    """One run of `ssl-faces fit`.
+
+    Attributes:
+        configs: files for `-c`, in this order; the comparison's own come after them.
+        arguments: `--KEY=VALUE`; `{previous}` stands for the folder of the stage before.
+        share: of the budget; of several stages the shares are 1 together. Default: equal ones.
+    """
+
+    configs: list[str] = Field(min_length=1)
+    arguments: Arguments = {}
+    share: float | None = Field(default=None, gt=0, le=1)
+
+    @field_validator("arguments")
+    @classmethod
+    def _free(cls, arguments: Arguments) -> Arguments:
+        return _without_own(arguments)
+
+
+class Probe(_Strict):
+    """Arguments of `linear-probe run`, in its words; those left out have its defaults."""
+
+    task: str = "expression,pose,identity,attributes"
+    features: str | None = None
+    data: str | None = None
+    or_rendered: bool = False
+    baselines: bool = True
+    precision: Literal["32", "bf16", "auto"] = "auto"
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    batch_size: int = Field(default=256, ge=1)
+    bootstrap: int = Field(default=1000, ge=1)
+    max_train: int | None = Field(default=None, ge=100)
+
+    def words(self) -> list[str]:
+        """As they stand on the command line."""
+        found = []
+        for name, value in self:
+            if name == "baselines":
+                found += [] if value else ["--no-baselines"]
+            elif value is True:
+                found.append(f"--{name.replace('_', '-')}")
+            elif value not in (None, False):
+                found += [f"--{name.replace('_', '-')}", str(value)]
+        return found
+
+
+class Comparison(_Strict):
+    """Methods that get the same budget on the same data.
+
+    Attributes:
+        budget_pflop: 10^15 multiplications and additions of training, of each run with all its
+            stages.
+        seeds: each method is trained with each.
+        methods: the stages of each method by the name that the table calls it by.
+        configs: further files for `-c`, of every stage.
+        arguments: `--KEY=VALUE` of every stage; a stage's own come after them.
+        probe: how encoders are scored.
+        spaces: by method, the feature space of a task, where it is not to be chosen on the
+            validation split.
+    """
+
+    budget_pflop: float = Field(gt=0, allow_inf_nan=False)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(min_length=1)
+    methods: dict[Name, list[Stage]] = Field(min_length=1)
+    configs: list[str] = []
+    arguments: Arguments = {}
+    probe: Probe = Probe()
+    spaces: dict[str, dict[str, str]] = {}
+
+    @field_validator("arguments")
+    @classmethod
+    def _free(cls, arguments: Arguments) -> Arguments:
+        return _without_own(arguments)
+
+    @field_validator("seeds")
+    @classmethod
+    def _once(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is there twice; name each once")
+        return seeds
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Comparison:
+        for name, stages in self.methods.items():
+            if name == "probe":
+                raise ValueError("methods: 'probe' is the folder of the scores; take another name")
+            shares = [stage.share for stage in stages if stage.share is not None]
+            if not stages:
+                raise ValueError(f"methods.{name}: no stage; give at least one with its configs")
+            if shares and (len(shares) < len(stages) or abs(sum(shares) - 1) > 1e-6):
+                raise ValueError(
+                    f"methods.{name}: the shares of its {len(stages)} stages are not 1 together; "
+                    "give each stage its share, or none"
+                )
+            if PREVIOUS in json.dumps(stages[0].arguments):
+                raise ValueError(
+                    f"methods.{name}: {PREVIOUS} in its first stage, which has none before it"
+                )
+        unknown = sorted(set(self.spaces) - set(self.methods))
+        if unknown:
+            raise ValueError(f"spaces: no method '{unknown[0]}'; name those of `methods`")
+        return self
+
+    def share(self, method: str, stage: int) -> float:
+        """Of the budget, of a stage counted from 0."""
+        stages = self.methods[method]
+        return stages[stage].share or 1 / len(stages)
+
+
+def read(path: Path) -> Comparison:
+    """A comparison from its file.
+
+    Raises:
+        InputError: no such file, not YAML, or settings that can't be; says which.
+    """
+    try:
+        found = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"{path}: can't be read ({error.strerror}); give a file like configs/compare/small.yaml"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = re.sub(r"\s+", " ", str(error))[:200]
+        raise InputError(f"{path}: not YAML ({reason}); mend it") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: no settings in it; write it like configs/compare/small.yaml")
+    try:
+        comparison = Comparison.model_validate(found)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_sentence(error)}") from error
+    for stage in (stage for stages in comparison.methods.values() for stage in stages):
+        for config in [*stage.configs, *comparison.configs]:
+            if not Path(config).is_file():
+                raise InputError(
+                    f"{path}: {config}: no such file from here; give the path of a config for "
+                    "`ssl-faces fit`"
+                )
+    return comparison
+
+
+def flags(arguments: Arguments) -> list[str]:
+    """`--KEY=VALUE` as the command line takes them, also values that begin with a minus."""
+    found = []
+    for key, value in arguments.items():
+        if isinstance(value, dict | list):
+            # On one line; JSON would turn a mapping's numbers into text.
+            value = yaml.safe_dump(value, default_flow_style=True, width=10**9).strip()
+        found.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
+    return found
+
+
+def _without_own(arguments: Arguments) -> Arguments:
+    for key in arguments:
+        if key in OWN_KEYS:
+            raise ValueError(f"'{key}' follows from the comparison; leave it out")
+    return arguments
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first thing that is wrong."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    known = ""
+    if first["type"] == "extra_forbidden":
+        what = "unknown key"
+        known = "; take it out, or mend its name"
+    elif first["type"] == "missing":
+        what = "is missing"
+    else:
+        what = first["msg"].removeprefix("Value error, ")
+        what = what[0].lower() + what[1:]
+        if first["type"] != "value_error" and isinstance(first["input"], str | int | float):
+            what += f", not {first['input']!r}"
+    return f"{place}: {what}{known}" if place else what

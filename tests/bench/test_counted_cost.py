@@ -1,0 +1,149 @@
+"""Counted arithmetic: against closed forms, whatever the batch, the precision or the stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ssl_faces.bench.cost import count, of_batch
+from ssl_faces.cli import main
+from ssl_faces.encoder import FaceEncoder
+from ssl_faces.methods.method import Method
+
+ROOT = Path(__file__).parents[2]
+MOTION = ["-c", str(ROOT / "configs/method/facecycle_motion_small.yaml")]
+IDENTITY = ["-c", str(ROOT / "configs/method/facecycle_identity_small.yaml")]
+SMALL = ["--model.input_size", "16", "--model.map_size", "16", "--data.size", "16"]
+
+
+class Pooled(FaceEncoder):
+    """One convolution and a mean."""
+
+    encoder_name = "pooled"
+
+    def __init__(self) -> None:
+        super().__init__(16, {})
+        self.feature_dims = {"pooled": 8}
+        self.conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+
+    def features(self, x: Tensor, spaces: Any) -> dict[str, Tensor]:
+        return {"pooled": self.conv(x).relu().mean(dim=(2, 3))}
+
+
+class Contrast(Method):
+    """A convolution, a linear layer, attention and all pairs of a batch, perhaps with a teacher."""
+
+    name = "contrast"
+
+    def __init__(self, teacher: bool = False, attention: bool = False) -> None:
+        super().__init__()
+        self.encoder = Pooled()
+        self.head = nn.Linear(8, 5, bias=False)
+        self.teacher = teacher
+        self.attention = attention
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        x = batch["pairs"].flatten(0, 1)
+        z = self.head(self.encoder(x)["pooled"])
+        if self.teacher:
+            with torch.no_grad():
+                self.encoder(x)
+        if self.attention:
+            z = F.scaled_dot_product_attention(z[None, None], z[None, None], z[None, None])[0, 0]
+        return (z @ z.T).square().mean()
+
+    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        return {}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+
+def contrast(*more: str, pairs: int) -> int:
+    model = ["--model", f"{__name__}.Contrast", "--data.size", "16"]
+    return count([*model, "--data.batch_size", str(pairs), *more]).flop
+
+
+@pytest.mark.parametrize("pairs", [2, 5, 8, 33])
+def test_a_small_network_by_hand(pairs: int) -> None:
+    n = 2 * pairs
+    conv = 2 * n * 16 * 16 * 8 * 3 * 9  # forward; pictures need no gradient, weights do
+    linear = 2 * n * 8 * 5
+    products = 2 * n * n * 5
+    plain = 2 * conv + 3 * linear + 3 * products
+    assert contrast(pairs=pairs) == plain
+    assert contrast("--model.teacher", "true", pairs=pairs) == plain + conv
+    # Scores and their sum: two products of [n, n, 5], forward and by both factors.
+    attention = 3 * 2 * products
+    assert contrast("--model.attention", "true", pairs=pairs) == plain + attention
+
+
+def test_batches_that_make_one_step() -> None:
+    cost = count(
+        [
+            *("--model", f"{__name__}.Contrast", "--data.size", "16", "--data.batch_size", "3"),
+            *("--trainer.accumulate_grad_batches", "4", "--trainer.devices", "2"),
+        ]
+    )
+    assert cost.flop == 4 * contrast(pairs=3)
+    assert (cost.pairs, cost.devices) == (12, 2)
+    assert (cost.parameters, cost.trained) == (216 + 40, 216 + 40)
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(1, 5000))
+def test_a_large_batch_is_worked_out_from_small_ones(a: int, b: int, c: int, pairs: int) -> None:
+    asked: list[int] = []
+
+    def quadratic(sizes: tuple[int, ...]) -> list[int]:
+        asked.extend(sizes)
+        return [a + b * n + c * n * n for n in sizes]
+
+    assert of_batch(pairs, quadratic) == a + b * pairs + c * pairs**2
+    assert max(asked) <= 8
+
+
+def test_what_is_no_sum_over_pairs_is_counted_whole() -> None:
+    assert of_batch(100, lambda sizes: [2**n for n in sizes]) == 2**100
+
+
+def test_facecycle_in_both_precisions_and_its_second_stage(tmp_path: Path) -> None:
+    words = [*MOTION, *SMALL, "--data.batch_size", "2"]
+    exact, half = (count(words, tmp_path, p) for p in ("32-true", "bf16-mixed"))
+    assert exact == half
+    assert exact.pairs == 2
+    assert (tmp_path / "trunk.safetensors").exists()
+    stage1 = str(tmp_path / "checkpoints/last.ckpt")
+    words = ["--model.motion_checkpoint", stage1, "--data.size", "16", "--data.batch_size"]
+    few, more = (count([*IDENTITY, *words, pairs]) for pairs in ("2", "8"))
+    assert few.method == "facecycle_identity"
+    # All of it is by pictures but what is made of their mean face.
+    assert 0 <= 4 * few.flop - more.flop < 0.2 * more.flop
+    # Stage 1's networks are there, and not trained.
+    assert few.trained < few.parameters - exact.trained / 2
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "cost.json"
+    assert main(["bench", "cost", *MOTION, *SMALL, "--out", str(out)]) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["pictures a step"] == 32
+    assert row["GFLOP a step"] == pytest.approx(32 * row["GFLOP a picture"])
+    assert f"{row['GFLOP a step']:,.4g}" in capsys.readouterr().out
+    for words, said in (
+        ([*MOTION, "--model.sizes", "1"], "sizes"),
+        ([*MOTION, "--model.input_size", "30"], "model.input_size: 30"),
+        ([], "give a method's config"),
+    ):
+        assert main(["bench", "cost", *words]) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["bench", "start", "--no-such", "1"])
