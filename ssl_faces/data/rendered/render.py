@@ -84,19 +84,24 @@ def _render(factors: dict[str, Tensor], size: int) -> Tensor:
     # Far things first.
     picture = scene.background(stage)
     scene.lay_body(stage, picture, skin)
-    rays = stage.rays()
+    head = stage.head
+    shell = head.hair()
+    egg, lips, chin, left, right, bridge, tip, around = stage.solids(
+        head.egg(), *head.muzzle(), *head.ears(), *head.nose(), shell
+    )
     hair = None
     if bool((factors["hair_cover"] > 0).any()):
-        hair = scene.Hair(stage, rays, hair_colour)
+        hair = scene.Hair(stage, around, shell, hair_colour)
         hair.lay_back(picture)
-    head = Skin(stage, rays, skin, hair_colour)
-    head.lay(picture)
-    scene.lay_ears(stage, picture, skin, head.depth)
-    scene.lay_nose(stage, picture, skin, head.depth)
-    scene.lay_glasses(stage, picture, head.depth)
+    face = Skin(stage, [egg, lips, chin], skin, hair_colour)
+    face.lay(picture)
+    depth = face.maps[:, 0].contiguous()
+    scene.lay_ears(stage, picture, skin, depth, [left, right])
+    scene.lay_nose(stage, picture, skin, depth, [bridge, tip])
+    scene.lay_glasses(stage, picture, depth)
     if hair is not None:
         hair.lay_front(picture)
-    occluders.lay_occluder(stage, picture, skin, hair_colour, head.depth)
+    occluders.lay_occluder(stage, picture, skin, hair_colour, depth)
 
     sensor.expose_(picture, factors)
     sensor.lose_pixels_(picture, factors["resolution"])
