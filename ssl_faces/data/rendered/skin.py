@@ -43,31 +43,30 @@ class Skin:
         grid, taper = stage.pixels(), head.taper[:, 0]
         start, step = egg.start, egg.step
         wide, high, deep = (r[:, 0] for r in head.egg().radii)
-        # Of x² + z², y² and (x² / width² + z² / depth²), by power of t; the last two are of the
-        # gradient's length.
+        # x², y² and z² along the rays by power of t, from the second down.
         one = torch.stack([step, 2 * start, start])
         other = torch.stack([step, step, start])
         x2, y2, z2 = product(one, other).unbind(1)
         y2[2, :, 5] -= 1
-        slant = x2 / (wide * wide) + z2 / (deep * deep)
-        r2, r1, r0, c2, c1, c0, n2, n1, n0 = grid.forms(torch.cat([x2 + z2, y2, slant]))
-        across = [
-            v[0] * (stage.light[:, :1] / wide) + v[2] * (stage.light[:, 2:] / deep)
-            for v in (start, step)
-        ]
+        r2, r1, r0, c2, c1, c0 = grid.forms(torch.cat([x2 + z2, y2]))
         upright = torch.zeros_like(start[1])
         upright[:, 2] = 1
-        g0, g1, y, dy, cosine, slope = grid.planes(
-            torch.stack([upright - taper * start[1], -taper * step[1], start[1], step[1], *across])
-        )
+        g0, g1 = grid.planes(torch.stack([upright - taper * start[1], -taper * step[1]]))
         c2.addcmul_(g0, r2).addcmul_(g1, r1)
         c1.addcmul_(g0, r1).addcmul_(g1, r0)
         c0.addcmul_(g0, r0)
         t, lowest = first_root(g1 * r2, c2, c1, c0)
+        del c2, c1, c0
         # Half the gradient at the hit: x g and z g across, and y - taper (x² + z²) / 2.
         g0.addcmul_(g1, t)
         r0.addcmul_(r1.addcmul_(r2, t), t)
+        n2, n1, n0 = grid.forms(x2 / (wide * wide) + z2 / (deep * deep))
         n0.addcmul_(n1.addcmul_(n2, t), t)
+        across = [
+            v[0] * (stage.light[:, :1] / wide) + v[2] * (stage.light[:, 2:] / deep)
+            for v in (start, step)
+        ]
+        y, dy, cosine, slope = grid.planes(torch.stack([start[1], step[1], *across]))
         y.addcmul_(dy, t).addcmul_(r0, head.taper * -0.5)
         cosine.addcmul_(slope, t).mul_(g0)
         cosine.addcmul_(y, (stage.light[:, 1:2] / high)[..., None])

@@ -46,13 +46,20 @@ class Window:
         """Where each line of the window begins in the flat maps."""
         size = maps.shape[-1]
         planes = maps.numel() // (len(maps) * size * size)
-        first = torch.arange(0, maps.numel(), size * size, device=maps.device)
-        first = first.view(len(maps), planes) + (self.top * size + self.left)[:, None]
-        return (first[..., None] + self._places * size).view(-1)
+        if planes not in self._found:
+            first = torch.arange(0, maps.numel(), size * size, device=maps.device)
+            first = first.view(len(maps), planes) + (self.top * size + self.left)[:, None]
+            self._found[planes] = (first[..., None] + self._places * size).view(-1)
+        return self._found[planes]
 
     @cached_property
     def _places(self) -> Tensor:
         return torch.arange(self.side, device=self.top.device)
+
+    @cached_property
+    def _found(self) -> dict[int, Tensor]:
+        """Lines by the number of planes: maps of one stage have one size."""
+        return {}
 
     def of(self, places: Tensor, begin: Tensor) -> Tensor:
         """Those of `places` [N, S] from `begin` [N] on: [N, side]."""
@@ -98,7 +105,13 @@ class Stage:
         steps = torch.cat([sideways / head.distance[:, 0], -turn[..., 2:]], dim=-1)
         starts = torch.cat([sideways, torch.zeros_like(turn[..., 2:])], dim=-1)
         self._space = torch.cat([starts, steps])
-        self._turn = head.rotation.flatten(1).unbind(1)
+        # For `window`: rotation, camera and the picture's middle in pixels, y down.
+        down = torch.tensor([1.0, -1.0, 1.0], device=device)[:, None]
+        self._turn = [head.rotation[..., i].T * down for i in range(3)]
+        self._distance = factors["camera_distance"]
+        self._focal = factors["zoom"] * self._distance * (size / 2)
+        shift = torch.stack([factors["shift_x"], -factors["shift_y"]])
+        self._middle = (shift + 1) * (size / 2)
 
     def solids(self, *frames: Frame) -> list[Solid]:
         """Ellipsoids before the cameras and the light."""
@@ -127,24 +140,13 @@ class Stage:
         self, x: Tensor | float, y: Tensor | float, z: Tensor | float, reach: Tensor | float
     ) -> Window:
         """The window of all within `reach` of the point (x, y, z) of the head's frame."""
-        head, factors = self.head, self.factors
         x, y, z, reach = (v.view(-1) if isinstance(v, Tensor) else v for v in (x, y, z, reach))
-        across, up, near = (
-            self._turn[3 * i] * x + self._turn[3 * i + 1] * y + self._turn[3 * i + 2] * z
-            for i in range(3)
-        )
-        ahead = head.distance.view(-1) - near
-        bring = factors["zoom"] * head.distance.view(-1) * (self.size / 2)
-        radius = reach * bring / (ahead - reach)
+        at = self._turn[0] * x + self._turn[1] * y + self._turn[2] * z
+        ahead = self._distance - at[2]
+        radius = reach * self._focal / (ahead - reach)
         side = min(self.size, math.ceil(2 * float(radius.max())) + 4)
-        bring = bring / ahead
-        middle, last = (self.size - side) / 2, self.size - side
-
-        def corner(centre: Tensor) -> Tensor:
-            return centre.add_(middle).round_().clamp_(0, last).long()
-
-        left = corner((across * bring).add_(factors["shift_x"] * (self.size / 2)))
-        top = corner((up * bring).add_(factors["shift_y"] * (self.size / 2)).neg_())
+        corner = at[:2].mul_(self._focal / ahead).add_(self._middle).sub_(side / 2)
+        left, top = corner.round_().clamp_(0, self.size - side).long().unbind()
         return Window(top, left, side)
 
     def lit(self, solid: Solid, grid: Grid, t: Tensor) -> Tensor:
