@@ -162,10 +162,6 @@ class Head:
         outer = torch.addcmul(upper, full, self.lip_up)
         return outer, upper, lower, torch.addcmul(lower, full, self.lip_low, value=-1)
 
-    def outer_lip(self, m: Tensor) -> Tensor:
-        """Outer edge of the upper lip alone."""
-        return self.lips(m)[0]
-
 
 def raised(t: Tensor, mound: Tensor, closest: Tensor) -> tuple[Tensor, Tensor]:
     """Depth of a skin at `t` with a mound on it, which rays of squared distance `closest` from its

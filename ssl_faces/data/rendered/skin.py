@@ -123,7 +123,7 @@ class Skin:
         jaw_line = (v - 0.02).square_().mul_(1.8 / 0.34).add_(u2 * (1.8 / 0.22))
         beard = jaw_line.sub_(0.85 * 1.8).clamp_(0, 1)
         beard.mul_((v * -2.2).add_(0.12 * 2.2).clamp_(0, 1)).mul_(f["beard"] * 0.85)
-        outer_up = head.outer_lip((u / head.mouth_w).clamp_(-1, 1))
+        outer_up = head.lips((u / head.mouth_w).clamp_(-1, 1))[0]
         above = (v - outer_up).sub_(0.055).mul_(0.55**0.5 / 0.055).square_()
         above.addcmul_(u2, 0.55 / (0.05 + head.mouth_w * head.mouth_w))
         moustache = bump(above).mul_(f["moustache"] * 1.2)
