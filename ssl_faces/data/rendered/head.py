@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 
 from ssl_faces.data.rendered.camera import pose_rotation
-from ssl_faces.data.rendered.shapes import Ball, Frame, Rays, cast_ball, cast_egg, frame
+from ssl_faces.data.rendered.shapes import Frame, Rays, cast_ball, cast_egg, frame
+
+FAR = 9.0
+"""How much further than any skin a depth is where there is none, in half head heights."""
 
 
 class Head:
@@ -124,14 +127,14 @@ class Head:
             ),
         )
 
-    def skin(self, rays: Rays) -> tuple[Tensor, Tensor]:
-        """Depth t of the skin along rays (9 where they miss the head) and how much of it is of the
-        mounds of `muzzle`: each mound raises the skin by what it stands out, smoothly."""
-        egg = cast_egg(*self.egg().rays(rays), self.taper)
-        t = torch.where(egg.lowest < 0, egg.t, 9.0)
+    def skin(self, rays: Rays) -> Tensor:
+        """Depth t of the skin along rays, `FAR` more where they miss the head: the egg, which each
+        mound of `muzzle` raises by what it stands out, smoothly."""
+        t, lowest = cast_egg(*self.egg().rays(rays), self.taper)
+        t = t + FAR * (lowest >= 0)
         for mound in self.muzzle():
-            t = raised(t, cast_ball(*mound.rays(rays)))[0]
-        return t, egg.lowest
+            t = raised(t, *cast_ball(*mound.rays(rays)))[0]
+        return t
 
     # The curves of the face, as heights over the head's frontal plane.
 
@@ -139,26 +142,30 @@ class Head:
         """Upper and lower lid at e, from -1 at an eye's inner corner to 1 at the outer one."""
         bow = 1 - e * e
         middle = self.lid_slope * e + self.eye_y
-        return self.lid_up * bow + middle, middle - self.lid_low * bow
+        return torch.addcmul(middle, bow, self.lid_up), middle.addcmul_(bow, -self.lid_low)
 
     def brow(self, s: Tensor) -> Tensor:
         """Middle of a brow at s, from 0 at its inner end to 1 at the outer one."""
-        arch = 4 * self.factors["brow_arch"] * s * (1 - s)
-        return self.brow_y + arch + self.brow_in * (1 - s) + (self.brow_out - 0.03) * s
+        # arch s (1 - s) + inner end (1 - s) + outer end s
+        arch = 4 * self.factors["brow_arch"]
+        slope = arch + self.brow_out - 0.03 - self.brow_in
+        return (s * -arch).add_(slope).mul_(s).add_(self.brow_y + self.brow_in)
 
     def lips(self, m: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Outer and inner upper lip, inner and outer lower lip at m, -1 to 1 between corners."""
-        m2 = m * m
-        bow = 1 - m2
-        line = self.lift * (m2 - 0.35) + self.mouth_y + self.arch * bow
-        upper = self.gap_up * bow + line
-        lower = line - self.gap_low * bow
-        full = bow * (0.45 * bow + 0.55)
-        return self.lip_up * full + upper, upper, lower, lower - self.lip_low * full
+        bow = 1 - m * m
+        # The line that bends with the corners is a parabola, as the lips' inner edges are.
+        line, corner = self.mouth_y + 0.65 * self.lift, self.arch - self.lift
+        upper = bow * (corner + self.gap_up) + line
+        lower = bow * (corner - self.gap_low) + line
+        full = (bow * 0.45).add_(0.55).mul_(bow)
+        outer = torch.addcmul(upper, full, self.lip_up)
+        return outer, upper, lower, torch.addcmul(lower, full, self.lip_low, value=-1)
 
 
-def raised(t: Tensor, mound: Ball) -> tuple[Tensor, Tensor]:
-    """Depth of a skin at `t` with a mound on it, and the mound's share of the surface, 0 to 1."""
-    out = torch.where(mound.closest < 1, (t - mound.t).clamp_(min=0), 0.0)
+def raised(t: Tensor, mound: Tensor, closest: Tensor) -> tuple[Tensor, Tensor]:
+    """Depth of a skin at `t` with a mound on it, which rays of squared distance `closest` from its
+    centre meet at `mound`; and the mound's share of the surface, 0 to 1."""
+    out = (t - mound).clamp_(min=0).mul_(torch.lt(closest, 1, out=torch.empty_like(t)))
     share = out / (out + 0.05)
-    return t - out * share, share
+    return torch.addcmul(t, out, share, value=-1), share

@@ -50,10 +50,10 @@ def visible_landmarks(factors: Mapping[str, Tensor]) -> Tensor:
         points = _points(head)
         eye = head.rotation[:, 2] * complete["camera_distance"][:, None]
         rays = _through(points, eye)
-        t, _ = head.skin(rays)
+        t = head.skin(rays)
         for part in head.nose():
-            ball = cast_ball(*part.rays(rays))
-            t = torch.where(ball.closest < 1, torch.minimum(t, ball.t), t)
+            nose, closest = cast_ball(*part.rays(rays))
+            t = torch.where(closest < 1, torch.minimum(t, nose), t)
         away = (points - eye[:, None]).norm(dim=-1)
         pixels = camera(complete, 8).project(points)
         inside = ((pixels > -0.5) & (pixels < 7.5)).all(-1)
@@ -79,9 +79,10 @@ def _points(head: Head) -> Tensor:
     angle = torch.linspace(-1.52, 1.52, 17, device=device)[None, None].expand(count, 1, -1)
     forward = 0.05 + 0.40 * angle.cos() ** 2
     zero = torch.zeros_like(angle)
-    egg = cast_egg((zero, zero, forward), (-angle.sin(), angle.cos(), zero), head.taper + zero)
-    jaw = [egg.x * head.half_width, egg.y * head.half_height + head.egg_y]
-    jaw_z = egg.z * head.half_depth
+    across, down = -angle.sin(), angle.cos()
+    t, _ = cast_egg((zero, zero, forward), (across, down, zero), head.taper + zero)
+    jaw = [t * across * head.half_width, t * down * head.half_height + head.egg_y]
+    jaw_z = forward * head.half_depth
 
     s = row(1.0, 0.75, 0.5, 0.25, 0.0)
     brow_x, brow_y = head.brow_from + head.brow_length * s, head.brow(s)
@@ -113,8 +114,8 @@ def _surface_z(head: Head, x: Tensor, y: Tensor) -> Tensor:
     """Depth of the foremost surface over (x, y): the skin, or the nose where it stands out."""
     zero = torch.zeros_like(x)
     rays = Rays((x, y, zero), (zero, zero, zero - 1))
-    depth = -head.skin(rays)[0]
+    depth = -head.skin(rays)
     for part in head.nose():
-        ball = cast_ball(*part.rays(rays))
-        depth = torch.where(ball.closest < 1, torch.maximum(depth, -ball.t), depth)
+        nose, closest = cast_ball(*part.rays(rays))
+        depth = torch.where(closest < 1, torch.maximum(depth, -nose), depth)
     return depth

@@ -33,32 +33,39 @@ DARK = (0.09, 0.05, 0.05)
 def over_(picture: Tensor, colour: Tensor, alpha: Tensor, shade: Tensor | None = None) -> Tensor:
     """Lay `colour` [N, 3, 1, 1] times `shade` [N, H, W] over `picture` [N, 3, H, W], in place,
     where `alpha` [N, H, W] says."""
-    light = alpha if shade is None else shade * alpha
-    return picture.mul_((1 - alpha)[:, None]).add_(colour * light[:, None])
+    if shade is None:
+        return picture.lerp_(colour, alpha[:, None])
+    return picture.mul_((1 - alpha)[:, None]).addcmul_(colour, (shade * alpha)[:, None])
 
 
-def edge(distance: Tensor, pixel: Tensor) -> Tensor:
-    """Cover 1 inside (negative distance) to 0 outside, over a pixel's width."""
-    return (distance / pixel).neg_().add_(0.5).clamp_(0, 1)
+def edge_(distance: Tensor, steep: Tensor) -> Tensor:
+    """Cover 1 inside (negative distance) to 0 outside, over a pixel's width, in place; `steep` as
+    in `Stage`."""
+    return distance.mul_(steep).add_(0.5).clamp_(0, 1)
 
 
-def strip(distance: Tensor, half: Tensor | float, pixel: Tensor) -> Tensor:
-    """Cover of a strip whose middle is at `distance`; also right where it is thinner than a
-    pixel."""
-    at = distance / pixel
-    half = half / pixel
-    return (at + half).add_(0.5).clamp_(0, 1).sub_((at - half).add_(0.5).clamp_(0, 1))
+def strip_(distance: Tensor, half: Tensor | float, steep: Tensor) -> Tensor:
+    """Cover of a strip whose middle is at `distance`, in place; also right where it is thinner than
+    a pixel. `steep` as in `Stage`."""
+    half = half * steep
+    cover = distance.abs_().mul_(steep).add_(0.5 - half)
+    return torch.minimum(cover, (half * -2).clamp_(max=1), out=cover).clamp_(min=0)
 
 
 def bump(squared: Tensor) -> Tensor:
     """1 where `squared` is 0, falling smoothly to 0 where it is 1."""
     found = (1 - squared).clamp_(min=0)
-    return found.mul_(found)
+    return found.square_()
 
 
 def wave(at: Tensor) -> Tensor:
     """A triangle wave of period 2: 0 at even numbers, 1 at odd ones."""
-    return at.remainder(2).sub_(1).abs_().neg_().add_(1)
+    return saw_(at * 0.5).abs_().mul_(2)
+
+
+def saw_(at: Tensor) -> Tensor:
+    """What numbers are above (below: negative) the nearest whole one, in place."""
+    return at.sub_(at.round())
 
 
 def colour_of(rgb: Sequence[float], device: torch.device) -> Tensor:

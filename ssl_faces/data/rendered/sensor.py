@@ -57,15 +57,14 @@ def blur_(picture: Tensor, blur: Tensor) -> None:
 
 def add_noise_(picture: Tensor, factors: dict[str, Tensor]) -> None:
     """Add each face's noise, a stretch of one pool from its own offset, in place."""
-    noisy = (factors["noise"] > 0).nonzero()[:, 0]
-    if len(noisy) == 0:
+    if not bool((factors["noise"] > 0).any()):
         return
     size = picture.shape[-1]
     length = 3 * size * size
     pool = _noise_pool(_NOISE + length, picture.device)
-    offset = (factors["noise_offset"][noisy] * (_NOISE - 1)).long()
-    noise = pool.unfold(0, length, 1)[offset].unflatten(1, (3, size, size))
-    picture[noisy] += noise.mul_(factors["noise"][noisy, None, None, None])
+    offset = (factors["noise_offset"] * (_NOISE - 1)).long()
+    noise = pool.unfold(0, length, 1).index_select(0, offset).unflatten(1, (3, size, size))
+    picture.addcmul_(noise, factors["noise"][:, None, None, None])
 
 
 def compress_(pictures: Tensor, quality: Tensor) -> None:

@@ -1,11 +1,14 @@
 """Round shapes and the rays that meet them.
 
-Per-pixel arithmetic is +, -, ×, ÷, √, comparison, each its own exactly rounded operation, so that
-a pixel is the same whatever is computed beside it.
+Per-pixel arithmetic is +, -, ×, ÷, √, rounding, comparison and a × b + c, each an operation of its
+own on every pixel alone, so that a pixel is the same whatever is computed beside it. It is bound by
+memory: what is linear or quadratic in a pixel's place is written as its few coefficients (`Grid`),
+and none uses `where`, booleans or `remainder`, which cost several times the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,25 +25,40 @@ class Rays(NamedTuple):
     step: Axes
 
 
-class Egg(NamedTuple):
-    """Where rays meet the head."""
+class Grid(NamedTuple):
+    """Places (a, b) of pixels in the head's plane: a by column, b by row."""
+
+    across: Tensor  # [N, W]
+    down: Tensor  # [N, H]
+
+    def planes(self, terms: Tensor) -> tuple[Tensor, ...]:
+        """Maps [N, H, W] of p a + q b + r, for K (p, q, r) in `terms` [K, N, 3]."""
+        p, q, r = terms[..., None].unbind(2)
+        row, column = p * self.across, (q * self.down).add_(r)
+        return (row[:, :, None] + column[..., None]).unbind()
+
+    def forms(self, terms: Tensor) -> tuple[Tensor, ...]:
+        """Maps [N, H, W] of the quadratic forms `product` gave, K of them, [K, N, 6]."""
+        aa, ab, bb, a, b, c = terms[..., None].unbind(2)
+        row = (aa * self.across).add_(a).mul_(self.across)
+        column = (bb * self.down).add_(b).mul_(self.down).add_(c)
+        cross = (ab * self.down)[..., None]
+        maps = torch.addcmul(row[:, :, None], self.across[:, None], cross)
+        return maps.add_(column[..., None]).unbind()
+
+
+def product(one: Tensor, other: Tensor) -> Tensor:
+    """The terms [..., 6] of a², a b, b², a, b and 1 in the product of planes [..., 3]."""
+    (p, q, r), (s, t, u) = one.unbind(-1), other.unbind(-1)
+    return torch.stack([p * s, p * t + q * s, q * t, p * u + r * s, q * u + r * t, r * u], dim=-1)
+
+
+class Hit(NamedTuple):
+    """Where rays meet an ellipsoid."""
 
     t: Tensor
-    x: Tensor  # of the hit, in the egg's own frame, where it is a unit sphere but for the taper
-    y: Tensor
-    z: Tensor
-    lowest: Tensor  # of the surface's function along the ray: negative where the ray hits
-
-
-class Ball(NamedTuple):
-    """Where rays meet an ellipsoid; coordinates are in its frame, where it is the unit sphere."""
-
-    t: Tensor
-    x: Tensor
-    y: Tensor
-    z: Tensor
     closest: Tensor  # squared distance of the ray from the centre: below 1 where it hits
-    half: Tensor  # from the middle of the ray's way through it to either end, in t
+    middle: Tensor  # of the ray's way through it, in t
 
 
 class Frame(NamedTuple):
@@ -61,14 +79,6 @@ class Frame(NamedTuple):
         a, b, c = (1 / r for r in self.radii)
         return (x * a, y * b, z * c), (dx * a, dy * b, dz * c)
 
-    def normal(self, x: Tensor, y: Tensor, z: Tensor) -> Axes:
-        """A gradient in the ellipsoid's frame as one in the head's frame, not normalised."""
-        x, y, z = (v / r for v, r in zip((x, y, z), self.radii, strict=True))
-        if self.tilt is not None:
-            c, s = self.tilt
-            y, z = c * y - s * z, s * y + c * z
-        return x, y, z
-
 
 def frame(
     centre: tuple[Tensor | float, Tensor | float, Tensor | float],
@@ -85,42 +95,127 @@ def frame(
     return Frame(whole(centre), whole(radii), tilt)
 
 
-def cast_egg(start: Axes, step: Axes, taper: Tensor) -> Egg:
-    """First hit of the rays start + t step on (x² + z²)(1 - taper y) + y² = 1.
+class Solid(NamedTuple):
+    """An ellipsoid before a camera and a light: terms for `Grid`, of its own frame, where it is
+    the unit sphere."""
 
-    The function is a cubic in t. Its least value says whether the ray hits; the root before that
-    starts from the parabola there and is polished by two Newton steps.
+    start: Tensor  # planes [3, N, 3] of the rays
+    step: Tensor
+    ray: Tensor  # forms [3, N, 6]: step², -start · step, (start × step)²
+    normal: Tensor  # forms [3, N, 6] of the normal's squared length, by power of t
+    light: Tensor  # planes [2, N, 3] of normal · light, by power of t
+
+    def hit(self, grid: Grid) -> Hit:
+        """First hit of the rays (the closest point of misses)."""
+        squared, middle, closest = grid.forms(self.ray)
+        inverse = squared.reciprocal_()
+        middle, closest = middle.mul_(inverse), closest.mul_(inverse)
+        half = (1 - closest).clamp_(min=0).mul_(inverse).sqrt_()
+        return Hit(middle - half, closest, middle)
+
+    def places(self, grid: Grid, axes: slice, *t: Tensor) -> list[Tensor]:
+        """Coordinates in the ellipsoid's frame of the rays at each of `t`, axis by axis."""
+        starts, steps = grid.planes(self.start[axes]), grid.planes(self.step[axes])
+        return [
+            torch.addcmul(start, step, at)
+            for at in t
+            for start, step in zip(starts, steps, strict=True)
+        ]
+
+    def facing(self, grid: Grid, t: Tensor) -> Tensor:
+        """Cosine between the normal and the light, times the light's length, at t."""
+        cosine, slope = grid.planes(self.light)
+        n0, n1, n2 = grid.forms(self.normal)
+        length = n0.addcmul_(n1.addcmul_(n2, t), t).sqrt_()
+        return cosine.addcmul_(slope, t).div_(length)
+
+
+def solids(
+    frames: Sequence[Frame], rotation: Tensor, distance: Tensor, light: Tensor
+) -> list[Solid]:
+    """Ellipsoids seen by N cameras.
+
+    Args:
+        frames: F of them.
+        rotation: [N, 3, 3], from the head's frame to the camera's.
+        distance: [N, 1, 1], the camera's.
+        light: [N, 3], in the head's frame, of any length.
     """
+    centre, radii = (
+        torch.stack([torch.cat(axes, dim=2)[:, 0] for axes in which]).double()
+        for which in ([f.centre for f in frames], [f.radii for f in frames])
+    )
+    like = distance[:, 0].double()
+    upright = (torch.ones_like(like), torch.zeros_like(like))
+    c, s = (
+        torch.stack([upright[i] if f.tilt is None else f.tilt[i][:, 0].double() for f in frames])
+        for i in range(2)
+    )
+    rows = torch.cat([rotation, light[:, None]], dim=1).double().expand(len(frames), -1, -1, -1)
+    x, y, z = torch.cat([rows, -centre[:, :, None]], dim=2).unbind(-1)
+    local = torch.stack([x, c * y + s * z, c * z - s * y], dim=-1) / radii[:, :, None]
+    right, up, near, shine, origin = local.unbind(2)  # [F, N, 3] each
+    start = torch.stack([right, up, origin], dim=-1)  # [F, N, axis, term]
+    step = torch.stack([right / like, up / like, -near], dim=-1)
+    # The terms of second degree of start × step cancel.
+    beside = torch.linalg.cross(
+        torch.stack([right, up, origin, origin, origin], dim=2),
+        torch.stack([-near, -near, right / like, up / like, -near], dim=2),
+    )
+    beside = torch.stack(
+        [beside[:, :, 0] + beside[:, :, 2], beside[:, :, 1] + beside[:, :, 3], beside[:, :, 4]], -1
+    )
+    wide = radii[..., None]
+    first, slope = start / wide, step / wide
+    forms = product(
+        torch.stack([step, -start, beside, first, 2 * first, slope]),
+        torch.stack([step, step, beside, first, slope, slope]),
+    )
+    forms = (forms[..., 0, :] + forms[..., 1, :] + forms[..., 2, :]).float()
+    shine = shine[..., None]
+    lights = torch.stack([start, step]) * shine
+    lights = (lights[..., 0, :] + lights[..., 1, :] + lights[..., 2, :]).float()
+    starts, steps = (v.float().permute(0, 2, 1, 3) for v in (start, step))
+    return [
+        Solid(starts[i], steps[i], forms[:3, i], forms[3:, i], lights[:, i])
+        for i in range(len(frames))
+    ]
+
+
+def cast_egg(start: Axes, step: Axes, taper: Tensor) -> tuple[Tensor, Tensor]:
+    """First hit t of the rays start + t step on (x² + z²)(1 - taper y) + y² = 1, and the function's
+    least value along the ray, as `first_root` gives them."""
     (x, y, z), (dx, dy, dz) = start, step
-    r2 = (dx * dx).add_(dz * dz)
-    r1 = (x * dx).add_(z * dz).mul_(2)
-    r0 = (x * x).add_(z * z)
-    g1 = taper * dy
-    g0 = (taper * y).neg_().add_(1)
-    c3 = (g1 * r2).neg_()
-    c2 = (g0 * r2).sub_(g1 * r1).add_(dy * dy)
-    c1 = (g0 * r1).sub_(g1.mul_(r0)).add_((y * dy).mul_(2))
-    c0 = g0.mul_(r0).add_(y * y).sub_(1)
-    root = (c2 * c2).sub_((c3 * c1).mul_(3)).clamp_(min=0).sqrt_()
+    r2, r1, r0 = dx * dx + dz * dz, (x * dx + z * dz) * 2, x * x + z * z
+    g1, g0 = -taper * dy, 1 - taper * y
+    c1 = g0 * r1 + g1 * r0 + 2 * y * dy
+    return first_root(g1 * r2, g0 * r2 + g1 * r1 + dy * dy, c1, g0 * r0 + y * y - 1)
+
+
+def first_root(c3: Tensor, c2: Tensor, c1: Tensor, c0: Tensor) -> tuple[Tensor, Tensor]:
+    """First t at which the cubic c3 t³ + c2 t² + c1 t + c0 of an egg along a ray is 0, and its
+    least value, which says whether the ray hits: where it is not negative, t is its place.
+
+    The root before that starts from the parabola there and is polished by two Newton steps.
+    """
+    root = (c2 * c2).addcmul_(c3, c1, value=-3).clamp_(min=0).sqrt_()
     middle = (c1 / (c2 + root)).neg_()
-    lowest = (c3 * middle).add_(c2).mul_(middle).add_(c1).mul_(middle).add_(c0)
-    t = (lowest.neg().clamp_(min=0).div_(root)).sqrt_().neg_().add_(middle)
-    hit = lowest < 0
-    steep = c2 * 2
-    c3_3 = c3 * 3
+    lowest = torch.addcmul(c2, c3, middle).mul_(middle).add_(c1).mul_(middle).add_(c0)
+    t = lowest.neg().clamp_(min=0).div_(root).sqrt_().neg_().add_(middle)
+    hit = torch.lt(lowest, 0, out=root)
+    steep, steeper = c2 * 2, c3 * 3
     for _ in range(2):
-        value = (c3 * t).add_(c2).mul_(t).add_(c1).mul_(t).add_(c0)
-        slope = (c3_3 * t).add_(steep).mul_(t).add_(c1).clamp_(max=-0.02)
-        t = torch.where(hit, t - value.div_(slope), t)
-    return Egg(t, (t * dx).add_(x), (t * dy).add_(y), (t * dz).add_(z), lowest)
+        value = torch.addcmul(c2, c3, t).mul_(t).add_(c1).mul_(t).add_(c0).mul_(hit)
+        slope = torch.addcmul(steep, steeper, t).mul_(t).add_(c1).clamp_(max=-0.02)
+        t.sub_(value.div_(slope))
+    return t, lowest
 
 
-def cast_ball(start: Axes, step: Axes) -> Ball:
-    """First hit of the rays start + t step on the unit sphere (the closest point of misses)."""
+def cast_ball(start: Axes, step: Axes) -> tuple[Tensor, Tensor]:
+    """First hit t of the rays start + t step on the unit sphere (the closest point of misses), and
+    the ray's squared distance from its centre."""
     (x, y, z), (dx, dy, dz) = start, step
-    a = (dx * dx).add_(dy * dy).add_(dz * dz)
-    middle = (x * dx).add_(y * dy).add_(z * dz).div_(a).neg_()
-    closest = (x * x).add_(y * y).add_(z * z).sub_((middle * middle).mul_(a))
-    half = (1 - closest).clamp_(min=0).div_(a).sqrt_()
-    t = middle - half
-    return Ball(t, (t * dx).add_(x), (t * dy).add_(y), (t * dz).add_(z), closest, half)
+    a = dx * dx + dy * dy + dz * dz
+    middle = -(x * dx + y * dy + z * dz) / a
+    closest = x * x + y * y + z * z - middle * middle * a
+    return middle - ((1 - closest).clamp(min=0) / a).sqrt(), closest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssl_faces.data.rendered.head import raised
+from ssl_faces.data.rendered.head import FAR, raised
 from ssl_faces.data.rendered.paint import (
     DARK,
     IRIS,
@@ -13,97 +13,124 @@ from ssl_faces.data.rendered.paint import (
     WHITE,
     bump,
     colour_of,
-    edge,
+    edge_,
     over_,
     palette,
-    strip,
+    saw_,
+    strip_,
 )
-from ssl_faces.data.rendered.shapes import Rays, cast_ball, cast_egg
-from ssl_faces.data.rendered.stage import Stage, Window
+from ssl_faces.data.rendered.shapes import Solid, first_root, product
+from ssl_faces.data.rendered.stage import Stage, Window, nearest
 
 
 class Skin:
     """The head's skin, met by rays.
 
     Attributes:
-        depth: [N, S, S], along the rays; 9 where they miss the head.
-        cover: [N, S, S], share of each pixel that is head.
-        shade: [N, S, S], its brightness.
+        maps: [N, 3, S, S]: depth along the rays, `FAR` more where they miss the head; the share of
+            each pixel that is head; and its brightness.
     """
 
-    def __init__(self, stage: Stage, rays: Rays, skin: Tensor, hair: Tensor) -> None:
+    def __init__(self, stage: Stage, solids: list[Solid], skin: Tensor, hair: Tensor) -> None:
+        """`solids` are the head's egg and the mounds of its muzzle."""
         self.stage, self.skin, self.hair = stage, skin, hair
-        head = stage.head
-        frame = head.egg()
-        egg = cast_egg(*frame.rays(rays), head.taper)
-        self.cover = (egg.lowest * (-0.5 * head.half_width / stage.pixel)).add_(0.5).clamp_(0, 1)
-        self.depth = torch.where(egg.lowest < 0, egg.t, 9.0)
-        g = (head.taper * egg.y).neg_().add_(1).mul_(2)
-        bulge = (egg.x * egg.x).add_(egg.z * egg.z).mul_(head.taper)
-        normal = frame.normal(egg.x * g, (egg.y * 2).sub_(bulge), egg.z * g)
-        self.shade = stage.lit(normal)
-        # Along rays past the head its nearest point is as good as skin, for the cover's fringe.
-        self._nearest = egg.t
-        self._raise_muzzle()
+        self.maps = torch.stack(self._egg(solids[0]), dim=1)
+        self._raise_muzzle(solids[1:])
 
-    def _raise_muzzle(self) -> None:
+    def _egg(self, egg: Solid) -> tuple[Tensor, Tensor, Tensor]:
+        """Depth, cover and shade of the egg (x² + z²)(1 - taper y) + y² = 1 in its own frame."""
+        stage, head = self.stage, self.stage.head
+        grid, taper = stage.pixels(), head.taper[:, 0]
+        start, step = egg.start, egg.step
+        wide, high, deep = (r[:, 0] for r in head.egg().radii)
+        # x², y² and z² along the rays by power of t, from the second down.
+        one = torch.stack([step, 2 * start, start])
+        other = torch.stack([step, step, start])
+        x2, y2, z2 = product(one, other).unbind(1)
+        y2[2, :, 5] -= 1
+        r2, r1, r0, c2, c1, c0 = grid.forms(torch.cat([x2 + z2, y2]))
+        upright = torch.zeros_like(start[1])
+        upright[:, 2] = 1
+        g0, g1 = grid.planes(torch.stack([upright - taper * start[1], -taper * step[1]]))
+        c2.addcmul_(g0, r2).addcmul_(g1, r1)
+        c1.addcmul_(g0, r1).addcmul_(g1, r0)
+        c0.addcmul_(g0, r0)
+        t, lowest = first_root(g1 * r2, c2, c1, c0)
+        del c2, c1, c0
+        # Half the gradient at the hit: x g and z g across, and y - taper (x² + z²) / 2.
+        g0.addcmul_(g1, t)
+        r0.addcmul_(r1.addcmul_(r2, t), t)
+        n2, n1, n0 = grid.forms(x2 / (wide * wide) + z2 / (deep * deep))
+        n0.addcmul_(n1.addcmul_(n2, t), t)
+        across = [
+            v[0] * (stage.light[:, :1] / wide) + v[2] * (stage.light[:, 2:] / deep)
+            for v in (start, step)
+        ]
+        y, dy, cosine, slope = grid.planes(torch.stack([start[1], step[1], *across]))
+        y.addcmul_(dy, t).addcmul_(r0, head.taper * -0.5)
+        cosine.addcmul_(slope, t).mul_(g0)
+        cosine.addcmul_(y, (stage.light[:, 1:2] / high)[..., None])
+        length = n0.mul_(g0).mul_(g0).addcmul_(y.mul_(y), (1 / (high * high))[..., None])
+        shade = stage.brightness(cosine.div_(length.sqrt_()))
+        missed = torch.ge(lowest, 0, out=g0)
+        cover = lowest.mul_(stage.steep * (0.5 * head.half_width)).add_(0.5).clamp_(0, 1)
+        return t.add_(missed, alpha=FAR), cover, shade
+
+    def _raise_muzzle(self, mounds: list[Solid]) -> None:
         stage = self.stage
-        lips, chin = stage.head.muzzle()
+        lips, chin = frames = stage.head.muzzle()
         middle = [(one + other) * 0.5 for one, other in zip(lips.centre, chin.centre, strict=True)]
         down, back = lips.centre[1] - chin.centre[1], lips.centre[2] - chin.centre[2]
         reach = torch.maximum(lips.radii[0], lips.radii[1])
         reach = reach + 0.5 * (down * down + back * back).sqrt()
         window = stage.window(middle[0], middle[1], middle[2], reach)
-        rays = stage.rays(window)
-        depth, shade, cover, nearest = (
-            window.take(maps) for maps in (self.depth, self.shade, self.cover, self._nearest)
-        )
-        for mound in (lips, chin):
-            ball = cast_ball(*mound.rays(rays))
-            depth, share = raised(depth, ball)
-            lit = stage.lit(mound.normal(ball.x, ball.y, ball.z))
-            shade += lit.sub_(shade).mul_(share)
-            cover = torch.maximum(cover, stage.cover(ball.closest, mound.radii[1]))
-            nearest = torch.where(share > 0, depth, nearest)
-        window.put(self.depth, depth)
-        window.put(self.shade, shade)
-        window.put(self.cover, cover)
-        window.put(self._nearest, nearest)
+        grid = stage.pixels(window)
+        maps = window.take(self.maps)
+        depth, cover, shade = maps.unbind(1)
+        for frame, mound in zip(frames, mounds, strict=True):
+            hit = mound.hit(grid)
+            higher, share = raised(depth, hit.t, hit.closest)
+            depth.copy_(higher)
+            shade.lerp_(stage.lit(mound, grid, hit.t), share)
+            torch.maximum(cover, stage.cover(hit.closest, frame.radii[1]), out=cover)
+        window.put(self.maps, maps)
 
     def lay(self, picture: Tensor) -> None:
         """The skin and all that is on it."""
-        over_(picture, self.skin, self.cover, self.shade)
+        _, cover, shade = self.maps.unbind(1)
+        over_(picture, self.skin, cover, shade)
         self._lay_beard(picture)
         self._lay_forehead(picture)
         for side in (-1, 1):
             self._lay_eye(picture, side)
         self._lay_mouth(picture)
 
-    def _place(self, window: Window) -> tuple[Tensor, Tensor, Tensor]:
-        """Place (u, v) of the skin in the head's frontal plane, and its depth before the ears; v
-        is 9 behind them."""
-        (x, y, z), (dx, dy, dz) = self.stage.rays(window)
-        t = window.take(self._nearest)
-        u, v, depth = (t * dx).add_(x), (t * dy).add_(y), (t * dz).add_(z)
-        return u, torch.where(depth > 0, v, 9.0), depth
+    def _place(self, window: Window) -> tuple[Tensor, ...]:
+        """Place (u, v) of the skin in the head's frontal plane, its depth z before the ears, cover
+        and shade; v is far off behind the ears."""
+        depth, cover, shade = window.take(self.maps).unbind(1)
+        u, v, z = self.stage.places(self.stage.pixels(window), nearest(depth))
+        behind = torch.le(z, 0, out=depth)
+        return u, v.add_(behind, alpha=FAR), z, cover, shade
 
     def _lay_beard(self, picture: Tensor) -> None:
         head, f = self.stage.head, self.stage.head.factors
         if not bool(((f["beard"] > 0) | (f["moustache"] > 0)).any()):
             return
         window = self.stage.window(0.0, -0.5, 0.25, 0.95)
-        u, v, depth = self._place(window)
-        jaw_line = u * u / 0.22 + (v - 0.02) * (v - 0.02) / 0.34
-        beard = ((jaw_line - 0.85) * 1.8).clamp_(0, 1) * ((0.12 - v) * 2.2).clamp_(0, 1)
-        outer_up = head.lips((u / head.mouth_w).clamp(-1, 1))[0]
-        above = (v - outer_up - 0.055) / 0.055
-        across = u * u / (0.05 + head.mouth_w * head.mouth_w)
-        moustache = bump((above * above + across) * 0.55) * f["moustache"] * 1.2
-        alpha = torch.maximum(beard * f["beard"] * 0.85, moustache).clamp_(max=1)
-        alpha *= (depth * 5).clamp_(0, 1)  # thins out towards the ears
-        alpha *= window.take(self.cover)
-        part = over_(window.take(picture), self.hair, alpha, window.take(self.shade))
-        window.put(picture, part)
+        u, v, z, cover, shade = self._place(window)
+        u2 = u * u
+        jaw_line = (v - 0.02).square_().mul_(1.8 / 0.34).add_(u2 * (1.8 / 0.22))
+        beard = jaw_line.sub_(0.85 * 1.8).clamp_(0, 1)
+        beard.mul_((v * -2.2).add_(0.12 * 2.2).clamp_(0, 1)).mul_(f["beard"] * 0.85)
+        outer_up = head.lips((u / head.mouth_w).clamp_(-1, 1))[0]
+        above = (v - outer_up).sub_(0.055).mul_(0.55**0.5 / 0.055).square_()
+        above.addcmul_(u2, 0.55 / (0.05 + head.mouth_w * head.mouth_w))
+        moustache = bump(above).mul_(f["moustache"] * 1.2)
+        alpha = torch.maximum(beard, moustache, out=beard).clamp_(max=1)
+        alpha.mul_(z.mul_(5).clamp_(0, 1))  # thins out towards the ears
+        alpha.mul_(cover)
+        window.put(picture, over_(window.take(picture), self.hair, alpha, shade))
 
     def _lay_forehead(self, picture: Tensor) -> None:
         """Wrinkles of raised brows and of age."""
@@ -112,114 +139,128 @@ class Skin:
             0.10 * (f["inner_brow_raise"] + f["outer_brow_raise"]) + 0.20 * head.aged * head.aged
         )
         window = self.stage.window(0.0, head.brow_y + 0.28, 0.75, 0.48)
-        u, v, _ = self._place(window)
-        wrinkle = ((v - head.brow_y - head.brow_in - 0.06).remainder(0.11) - 0.055) / 0.022
-        forehead = (v - head.brow_y - 0.28) / 0.16
-        tone = depth * bump(wrinkle * wrinkle) * bump(forehead * forehead + u * u / 0.2)
-        self._darken(picture, window, tone)
-
-    def _darken(self, picture: Tensor, window: Window, tone: Tensor) -> None:
-        part = window.take(picture)
-        window.put(picture, part.mul_((1 - tone * window.take(self.cover))[:, None]))
+        u, v, _, cover, _ = self._place(window)
+        first = (head.brow_y + head.brow_in + 0.06) / 0.11 + 0.5
+        wrinkle = saw_((v / 0.11).sub_(first)).mul_(0.11 / 0.022).square_()
+        forehead = v.sub_(head.brow_y + 0.28).mul_(1 / 0.16).square_()
+        forehead.add_(u.square_().mul_(1 / 0.2))
+        tone = bump(wrinkle).mul_(bump(forehead)).mul_(depth).mul_(cover)
+        window.put(picture, window.take(picture).mul_((1 - tone)[:, None]))
 
     def _lay_eye(self, picture: Tensor, side: int) -> None:
         """The eye on one side (-1: the picture's left, of a frontal face), its brow and folds."""
         stage, head, f = self.stage, self.stage.head, self.stage.head.factors
-        pixel, aged = stage.pixel, head.aged
+        steep, aged = stage.steep, head.aged
         window = stage.window(side * head.eye_x, head.eye_y + 0.11, 0.8 * head.half_depth, 0.42)
-        u, v, _ = self._place(window)
-        cover = window.take(self.cover).mul_((u * side > 0).float())
-        u = u * side
-        ex = (u - head.eye_x) / head.eye_w
+        u, v, behind, cover, shade = self._place(window)
+        u.mul_(side)
+        cover.mul_(torch.gt(u, 0, out=behind))
+        ex = (u - head.eye_x).mul_(1 / head.eye_w)
         ey = v - head.eye_y
+        ex2, ey2 = ex * ex, ey * ey
 
-        tone = bump(ex * ex * 0.35 + (ey - 0.06) * (ey - 0.06) / 0.034).mul_(0.16)
-        frown = (u - 0.055) / 0.030
-        between = (v - head.brow_y + 0.01) / 0.12
-        tone += bump(frown * frown + between * between) * (0.42 * f["brow_lower"])
-        wrinkle = (ey + 0.02) / 0.035
-        beside = (u - 0.13) / 0.07
-        tone += bump(wrinkle * wrinkle + beside * beside) * (0.40 * f["nose_wrinkle"])
-        pouch = (ey + 0.15 - 0.02 * f["cheek_raise"]) / 0.035
+        hollow = (ey - 0.06).square_().mul_(1 / 0.034).add_(ex2 * 0.35)
+        tone = bump(hollow).mul_(0.16)
+        frown = (u - 0.055).mul_(1 / 0.030).square_()
+        frown.add_((v - (head.brow_y - 0.01)).mul_(1 / 0.12).square_())
+        tone.addcmul_(bump(frown), 0.42 * f["brow_lower"])
+        wrinkle = (ey + 0.02).mul_(1 / 0.035).square_()
+        wrinkle.add_((u - 0.13).mul_(1 / 0.07).square_())
+        tone.addcmul_(bump(wrinkle), 0.40 * f["nose_wrinkle"])
+        pouch = (ey + (0.15 - 0.02 * f["cheek_raise"])).mul_(1 / 0.035).square_()
         bag = 0.05 + 0.22 * f["cheek_raise"] + 0.18 * aged
-        tone += bump(pouch * pouch + ex * ex * 0.8) * bag
+        tone.addcmul_(bump(pouch.add_(ex2 * 0.8)), bag)
         # Crow's feet fan out from the outer corner.
-        fan = (ey - 0.02) / (0.25 * (u - head.eye_x - head.eye_w)).clamp(min=0.004)
-        feet = (fan.remainder(0.8) - 0.4) / 0.16
-        out = (ex - 1.45) / 0.45
+        fan = (u - (head.eye_x + head.eye_w)).mul_(0.25 * 0.8).clamp_(min=0.004 * 0.8)
+        feet = saw_((ey - 0.02).div_(fan).sub_(0.5)).mul_(0.8 / 0.16).square_()
+        out = (ex - 1.45).mul_(1 / 0.45).square_().add_(ey2 * (1 / 0.012))
         crows = 0.26 * aged + 0.14 * f["cheek_raise"]
-        tone += bump(feet * feet) * bump(out * out + ey * ey / 0.012) * crows
-        part = window.take(picture).mul_((1 - tone * cover)[:, None])
+        tone.addcmul_(bump(feet).mul_(bump(out)), crows)
 
         up, low = head.lids(ex.clamp(-1, 1))
-        corner = (ex.abs() - 1) * head.eye_w
-        eye = edge(torch.maximum(torch.maximum(v - up, low - v), corner), pixel).mul_(cover)
-        ix = u - head.eye_x - side * f["gaze"] * head.eye_w
-        iris_2 = ix * ix + ey * ey
-        iris = edge((iris_2 - head.iris**2) * (0.5 / head.iris), pixel) * eye
-        pupil = edge((iris_2 - 0.032**2) * (0.5 / 0.032), pixel) * eye
-        lash = strip(v - up, 0.017, pixel) * edge(corner - 0.015, pixel) * cover
-        crease = strip(v - up - 0.045, 0.008, pixel) * edge(corner + 0.02, pixel) * cover * 0.35
-        s = ((u - head.brow_from) / head.brow_length).clamp(-0.2, 1.2)
-        thick = head.brow_thick * (1.1 - 0.5 * s)
-        ends = torch.maximum(-s, s - 1) * head.brow_length
-        brow = strip(v - head.brow(s), thick, pixel) * edge(ends, pixel) * cover
+        corner = ex.abs().sub_(1).mul_(head.eye_w)
+        above = v - up
+        eye = torch.maximum(torch.maximum(above, low.sub_(v), out=low), corner, out=low)
+        eye = edge_(eye, steep).mul_(cover)
+        ix = u - (head.eye_x + side * f["gaze"] * head.eye_w)
+        iris_2 = ey2.addcmul_(ix, ix)
+        iris = edge_((iris_2 - head.iris**2).mul_(0.5 / head.iris), steep).mul_(eye)
+        pupil = edge_((iris_2 - 0.032**2).mul_(0.5 / 0.032), steep).mul_(eye)
+        # Where the lid's edge ends, a line is less dark.
+        crease = strip_(above - 0.045, 0.008, steep).mul_(edge_(corner + 0.02, steep)).mul_(0.35)
+        lash = strip_(above, 0.017, steep).mul_(edge_(corner.sub_(0.015), steep))
+        dark = torch.maximum(torch.maximum(lash, crease, out=lash).mul_(cover), pupil, out=lash)
+        glint = (ey - 0.024).square_().add_(ix.sub_(0.022).square_()).sub_(0.013**2)
+        glint = edge_(glint.mul_(1 / 0.026), steep).mul_(eye)
+        s = u.sub_(head.brow_from).mul_(1 / head.brow_length).clamp_(-0.2, 1.2)
+        thick = s * (-0.5 * head.brow_thick) + 1.1 * head.brow_thick
+        ends = (s - 0.5).abs_().sub_(0.5).mul_(head.brow_length)
+        brow = strip_(v.sub_(head.brow(s)), thick, steep)
+        brow.mul_(edge_(ends, steep)).mul_(cover)
 
-        shade = window.take(self.shade)
-        soft = shade * 0.6 + 0.4
+        # White with the iris over it, both as bright as the skin around.
         device = u.device
-        dark = colour_of(DARK, device)
-        over_(part, colour_of(WHITE, device), eye, soft)
-        over_(part, palette(IRIS, stage.factors["iris_tone"]), iris, soft)
-        over_(part, dark, torch.maximum(torch.maximum(pupil, lash), crease))
-        glint_x, glint_y = ix - 0.022, ey - 0.024
-        glint = edge((glint_x * glint_x + glint_y * glint_y - 0.013**2) / 0.026, pixel) * eye
+        skin = (1 - tone.mul_(cover)).mul_(1 - eye)
+        white = eye.mul_(1 - iris)
+        skin.mul_(1 - iris)
+        soft = shade * 0.6 + 0.4
+        part = window.take(picture).mul_(skin[:, None])
+        part.addcmul_(colour_of(WHITE, device), white.mul_(soft)[:, None])
+        part.addcmul_(palette(IRIS, stage.factors["iris_tone"]), iris.mul_(soft)[:, None])
+        over_(part, colour_of(DARK, device), dark)
         over_(part, colour_of(WHITE, device), glint)
         window.put(picture, over_(part, self.hair, brow, shade.mul_(0.75)))
 
     def _lay_mouth(self, picture: Tensor) -> None:
         """The mouth, the folds beside it and the hollow below."""
         stage, head, f = self.stage, self.stage.head, self.stage.head.factors
-        pixel, aged = stage.pixel, head.aged
+        steep, aged = stage.steep, head.aged
         reach = (head.mouth_w * 1.2).clamp(min=0.36) + 0.12 + 0.6 * head.gap_low
         middle = head.mouth_y - 0.3 * head.gap_low
         window = stage.window(0.0, middle, head.skin_z(middle) - 0.05, reach)
-        u, v, _ = self._place(window)
+        u, v, _, cover, shade = self._place(window)
         au = u.abs()
-        cover = window.take(self.cover)
 
         folded = 0.10 + 0.32 * f["lip_corner_pull"] + 0.40 * f["nose_wrinkle"] + 0.30 * aged
-        along = (head.tip_y - v) / (head.tip_y - head.mouth_y)
-        fold_x = head.nose_w * 1.15 + (head.mouth_w * 1.18 - head.nose_w * 1.15) * along
-        fold = (au - fold_x) / 0.045
-        tone = bump(fold * fold + (along - 0.5) * (along - 0.5) * 2.2) * folded.clamp(max=0.6)
-        chin = (v - head.mouth_y + 0.17 + head.gap_low) / 0.05
-        tone += bump(chin * chin + au * au / 0.03).mul_(0.14)
+        along = (head.tip_y - v).mul_(1 / (head.tip_y - head.mouth_y))
+        fold_x = along * (head.mouth_w * 1.18 - head.nose_w * 1.15) + head.nose_w * 1.15
+        fold = fold_x.sub_(au).mul_(1 / 0.045).square_()
+        fold.add_(along.sub_(0.5).square_().mul_(2.2))
+        tone = bump(fold).mul_(folded.clamp(max=0.6))
+        chin = (v - (head.mouth_y - 0.17 - head.gap_low)).mul_(1 / 0.05).square_()
+        tone.add_(bump(chin.add_((u * u).mul_(1 / 0.03))).mul_(0.14))
         # Lines from the corners of the mouth down to the jowls.
-        jowl = (au - head.mouth_w * 1.12 - 0.15 * (head.mouth_y - v)) / 0.035
-        down = (v - head.mouth_y + 0.12) / 0.12
-        tone += bump(jowl * jowl + down * down) * (0.30 * aged)
-        part = window.take(picture).mul_((1 - tone * cover)[:, None])
+        jowl = (v * 0.15).add_(au).sub_(head.mouth_w * 1.12 + 0.15 * head.mouth_y)
+        jowl = jowl.mul_(1 / 0.035).square_()
+        jowl.add_((v - (head.mouth_y - 0.12)).mul_(1 / 0.12).square_())
+        tone.addcmul_(bump(jowl), 0.30 * aged)
 
-        m = (u / head.mouth_w).clamp(-1, 1)
+        m = u.mul_(1 / head.mouth_w).clamp_(-1, 1)
         outer_up, inner_up, inner_low, outer_low = head.lips(m)
-        beyond = au - head.mouth_w
-        mouth = edge(torch.maximum(torch.maximum(v - outer_up, outer_low - v), beyond), pixel)
-        mouth *= cover
-        inside = torch.maximum(v - inner_up, inner_low - v)
+        beyond = au.sub_(head.mouth_w)
+        mouth = torch.maximum(v - outer_up, outer_low.sub_(v), out=outer_low)
+        mouth = edge_(torch.maximum(mouth, beyond, out=mouth), steep).mul_(cover)
         # The line between closed lips thins out towards the corners.
-        line = (0.016 + 0.010 * f["lip_tighten"]) * (1 - 0.85 * m * m)
-        middle, half = (inner_up + inner_low) * 0.5, (inner_up - inner_low) * 0.5 + line
-        open_mouth = strip(v - middle, half, pixel) * edge(beyond - 0.01, pixel) * cover
+        line = 0.016 + 0.010 * f["lip_tighten"]
+        half = (inner_up - inner_low).mul_(0.5).add_(line).addcmul_(m.square_(), -0.85 * line)
+        open_mouth = strip_((inner_up + inner_low).mul_(0.5).neg_().add_(v), half, steep)
+        open_mouth.mul_(edge_(beyond - 0.01, steep)).mul_(cover)
         bared = (1 - 0.85 * f["jaw_drop"]) * 0.085 + 0.02
-        biting = torch.maximum(torch.maximum(inside + 0.006, inner_up - bared - v), beyond)
-        biting = edge(biting, pixel) * edge(0.02 - head.gap_up - head.gap_low, pixel) * cover
-        tongue = ((v - inner_low) / (0.02 + 0.55 * head.gap_low)).clamp_(0, 1)
-        tongue = (1 - tongue) * (0.75 * f["jaw_drop"])
+        above, below = v - inner_up, inner_low - v
+        biting = torch.maximum(above, below).add_(0.006)
+        torch.maximum(biting, above.neg_().sub_(bared), out=biting)
+        biting = edge_(torch.maximum(biting, beyond, out=biting), steep)
+        biting.mul_(edge_(0.02 - head.gap_up - head.gap_low, steep)).mul_(cover)
+        tongue = below.mul_(-1 / (0.02 + 0.55 * head.gap_low)).clamp_(0, 1)
+        tongue = (1 - tongue).mul_(0.75 * f["jaw_drop"])
 
-        shade = window.take(self.shade)
+        # Lips with teeth over them.
+        skin = (1 - tone.mul_(cover)).mul_(1 - mouth)
+        hole = 1 - biting
         lips = palette(LIPS, stage.factors["lip_tone"]) * (0.35 + 0.65 * self.skin)
-        over_(part, lips, mouth, shade)
-        over_(part, colour_of(WHITE, u.device), biting, shade * 0.6 + 0.4)
-        dark = open_mouth * (1 - biting) * (1 - tongue)
+        part = window.take(picture).mul_(skin.mul_(hole)[:, None])
+        part.addcmul_(lips, mouth.mul_(hole).mul_(shade)[:, None])
+        teeth = biting.mul_(shade.mul_(0.6).add_(0.4))
+        part.addcmul_(colour_of(WHITE, u.device), teeth[:, None])
+        dark = open_mouth.mul_(hole).mul_(1 - tongue)
         window.put(picture, over_(part, colour_of(DARK, u.device), dark))
