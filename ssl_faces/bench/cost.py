@@ -156,7 +156,8 @@ class _MadeUpFaces(FaceDataModule):
 
     def _batch(self, pairs: int, draw: torch.Generator) -> PairBatch:
         shape = (pairs, 2, 3, self.size, self.size)
-        return {"pairs": torch.randint(256, shape, dtype=torch.uint8, generator=draw), "seed": 0}
+        pictures = torch.randint(256, shape, dtype=torch.uint8, generator=draw)
+        return {"pairs": pictures, "mirrored": torch.ones(pairs, dtype=torch.bool), "seed": 0}
 
 
 class _StepCounter(pl.Callback):

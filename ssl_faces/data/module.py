@@ -209,22 +209,7 @@ class FaceDataModule(pl.LightningDataModule):
                 "pictures can be counted; raise data.cache_gb, or set data.positives=frames"
             )
         found = only_paired(self.faces)
-        if not found.pictures:
-            raise InputError(
-                "data.positives: person, but no person has two pictures; set data.positives=frames "
-                "or picture, or give faces of known people"
-            )
-        if found.alone:
-            _log.warning(
-                "data.positives: person leaves out %s pictures that are the only one known of "
-                "their person; %s are trained on",
-                f"{found.alone:,}",
-                f"{found.pictures:,}",
-            )
-        for about in self.description:
-            about["pairs"] = "pictures of one person"
-            about["pictures"] -= found.alone_of[about["name"]]
-            about["left_out_as_only_pictures_of_their_person"] = found.alone_of[about["name"]]
+        found.describe(self.description)
         self.faces = StoredFaces(self.packs, found.rows)
 
     def _opened(self) -> list[Pack]:

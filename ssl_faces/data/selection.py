@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +16,8 @@ from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.shards import ShardEntry, number_of
 from ssl_faces.data.stored_faces import StoredFaces
 from ssl_faces.errors import InputError
+
+_log = logging.getLogger(__name__)
 
 
 class Selection(NamedTuple):
@@ -105,9 +108,21 @@ class Paired(NamedTuple):
     alone: int
     alone_of: Counter[str]
 
+    def describe(self, description: list[dict[str, Any]]) -> None:
+        """Say in the sets' descriptions what pairs are, and what is left out for it."""
+        for about in description:
+            alone = self.alone_of[about["name"]]
+            about["pairs"] = "pictures of one person"
+            about["pictures"] -= alone
+            about["left_out_as_only_pictures_of_their_person"] = alone
+
 
 def only_paired(faces: StoredFaces) -> Paired:
-    """Leave out pictures that have no other of their person among `faces`."""
+    """Leave out pictures that have no other of their person among `faces`.
+
+    Raises:
+        InputError: that is all of them.
+    """
     shards = np.arange(len(faces.counts))
     numbers, people = faces.listed(shards)
     _, inverse, counts = np.unique(people, return_inverse=True, return_counts=True)
@@ -123,7 +138,20 @@ def only_paired(faces: StoredFaces) -> Paired:
         sets = faces.shard(shard).column("sets")[own[~paired[here]]]
         names = [one["name"] for one in faces.packs[k].index.sets]
         alone_of.update(names[number] for number in sets.tolist())
-    return Paired(rows, int(paired.sum()), int((~paired).sum()), alone_of)
+    found = Paired(rows, int(paired.sum()), int((~paired).sum()), alone_of)
+    if not found.pictures:
+        raise InputError(
+            "data.positives: person, but no person has two pictures; set data.positives=frames or "
+            "picture, or give faces of known people"
+        )
+    if found.alone:
+        _log.warning(
+            "data.positives: person leaves out %s pictures that are the only one known of their "
+            "person; %s are trained on",
+            f"{found.alone:,}",
+            f"{found.pictures:,}",
+        )
+    return found
 
 
 def _described(pack: Pack, one: dict[str, Any], use_people: bool) -> dict[str, Any]:
