@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ssl_faces.methods.barlow_twins import BarlowTwins
 from ssl_faces.methods.byol import BYOL
+from ssl_faces.methods.dino import DINO
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.moco_v3 import MoCoV3
 from ssl_faces.methods.simclr import SimCLR
@@ -22,13 +23,20 @@ from ssl_faces.methods.vicreg import VICReg
 from ssl_faces.networks.backbone import EncoderSettings
 
 PAIRS = 3  # a process
-METHODS: dict[str, type[Any]] = {
-    "simclr": SimCLR,
-    "moco_v3": MoCoV3,
-    "byol": BYOL,
-    "vicreg": VICReg,
-    "barlow_twins": BarlowTwins,
+METHODS: dict[str, tuple[type[Any], dict[str, int]]] = {
+    "simclr": (SimCLR, {"projection_dim": 8}),
+    "moco_v3": (MoCoV3, {"projection_dim": 8, "hidden_dim": 16}),
+    "byol": (BYOL, {"projection_dim": 8, "hidden_dim": 16}),
+    "vicreg": (VICReg, {"projection_dim": 8}),
+    "barlow_twins": (BarlowTwins, {"projection_dim": 8}),
+    "dino": (DINO, {"prototypes": 8, "hidden_dim": 16, "local_crops": 0}),
 }
+
+
+class _Epoch:
+    """What a method asks of its trainer outside of a run."""
+
+    current_epoch = 0
 
 
 class Loss(nn.Module):
@@ -39,9 +47,10 @@ class Loss(nn.Module):
         torch.manual_seed(0)
         # FaceCycle's encoder has no batch normalisation; that of the heads is in eval mode, as each
         # process standardises its own batch.
-        heads = {"hidden_dim": 16} if name in ("moco_v3", "byol") else {}
-        method = METHODS[name](EncoderSettings("facecycle", 32, 0.0625), projection_dim=8, **heads)
+        kind, heads = METHODS[name]
+        method = kind(EncoderSettings("facecycle", 32, 0.0625), **heads)
         self.method: JointEmbedding = method.eval()
+        self.method._trainer = _Epoch()  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack(list(self.method.losses(x).values())).sum()
