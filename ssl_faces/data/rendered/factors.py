@@ -56,7 +56,7 @@ ACTION_UNITS: dict[str, int] = {
 """The action units that are factors, each 0 (off) to 1 (full), and their FACS numbers."""
 
 EXPRESSION_UNITS: dict[str, dict[str, float]] = {
-    "angry": {"brow_lower": 1.0, "lid_raise": 0.25, "lid_tighten": 0.6, "lip_tighten": 1.0},
+    "angry": {"brow_lower": 1.0, "lid_raise": 0.7, "lid_tighten": 0.4, "lip_tighten": 1.0},
     "disgust": {
         "brow_lower": 0.45,
         "cheek_raise": 0.3,
