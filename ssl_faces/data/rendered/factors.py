@@ -56,14 +56,14 @@ ACTION_UNITS: dict[str, int] = {
 """The action units that are factors, each 0 (off) to 1 (full), and their FACS numbers."""
 
 EXPRESSION_UNITS: dict[str, dict[str, float]] = {
-    "angry": {"brow_lower": 1.0, "lid_raise": 0.25, "lid_tighten": 0.6, "lip_tighten": 1.0},
+    "angry": {"brow_lower": 1.0, "lid_raise": 0.7, "lid_tighten": 0.4, "lip_tighten": 1.0},
     "disgust": {
         "brow_lower": 0.45,
-        "cheek_raise": 0.3,
+        "cheek_raise": 0.15,
         "lid_tighten": 0.9,
         "nose_wrinkle": 1.0,
         "upper_lip_raise": 1.0,
-        "lip_corner_depress": 0.25,
+        "lip_corner_depress": 0.6,
         "lips_part": 0.4,
     },
     "fear": {
@@ -79,7 +79,7 @@ EXPRESSION_UNITS: dict[str, dict[str, float]] = {
     "neutral": {},
     "sad": {
         "inner_brow_raise": 1.0,
-        "brow_lower": 0.35,
+        "brow_lower": 0.2,
         "lip_corner_depress": 1.0,
         "lid_droop": 0.7,
     },

@@ -41,37 +41,41 @@ _MILD = {
     "background_value": (0.15, 0.9),
     "noise": (-0.008, 0.022),
 }
+# What confuses pixels but not an eye (place, roll, light, exposure) varies a lot; what takes the
+# expression itself away (occluders, few pixels, blur, noise, JPEG, profiles) is there, but rarer.
 _ALL = {
     "yaw": (-90.0, 90.0),
-    "pitch": (-35.0, 35.0),
+    "pitch": (-30.0, 30.0),
     "roll": (-35.0, 35.0),
-    "light_azimuth": (-110.0, 110.0),
-    "light_elevation": (-30.0, 75.0),
-    "ambient": (0.35, 0.80),
-    "exposure": (0.60, 1.25),
+    "light_azimuth": (-120.0, 120.0),
+    "light_elevation": (-30.0, 80.0),
+    "ambient": (0.36, 0.80),
+    "exposure": (0.60, 1.40),
     "camera_distance": (3.2, 10.0),
-    "zoom": (0.62, 0.95),
-    "shift_x": (-0.12, 0.12),
-    "shift_y": (-0.12, 0.12),
-    "background_value": (0.1, 0.95),
+    "zoom": (0.64, 0.98),
+    "shift_x": (-0.16, 0.16),
+    "shift_y": (-0.16, 0.16),
+    "background_value": (0.0, 1.0),
     "clutter": (-0.3, 1.0),
-    "occluder": (0.0, 0.0),  # see `_SHARES`
+    "occluder": (0.0, 0.0),  # see `_OCCLUDED`
     "occluder_x": (-0.6, 0.6),
     "occluder_y": (-0.7, 0.5),
-    "resolution": (0.35, 1.6),
-    "blur": (-0.012, 0.014),
-    "noise": (-0.010, 0.045),
+    "resolution": (0.45, 2.6),
+    "blur": (-0.012, 0.009),
+    "noise": (-0.010, 0.035),
     "jpeg_quality": (-60.0, 95.0),
 }
+_PROFILE = 1.3
+"""With all nuisances |yaw| is 90° times a triangular draw to this power: profiles are rarer."""
 _OFF = ("exposure", "camera_distance", "occluder", "resolution", "blur", "noise", "jpeg_quality")
 _RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "none": _POSE | {name: (FACTORS[name].default,) * 2 for name in (*_OFF, "clutter")} | _STUDIO,
     "mild": _POSE | {name: (FACTORS[name].default,) * 2 for name in (*_OFF, "clutter")} | _MILD,
     "all": _ALL,
 }
-_OCCLUDED = 0.35
+_OCCLUDED = 0.10
 """Share of pictures with an occluder, all kinds alike, with all nuisances."""
-_LEAST = {"noise": 0.006, "blur": 0.002, "jpeg_quality": 12.0, "clutter": 0.0}
+_LEAST = {"noise": 0.006, "blur": 0.002, "jpeg_quality": 25.0, "clutter": 0.0}
 """Below these a nuisance is off."""
 
 
@@ -125,6 +129,9 @@ def sample_factors(
     )
     for name in ("yaw", "pitch", "roll"):  # triangular: frontal is the commonest
         shares[name] = (shares[name] + shares[f"{name} again"]) / 2
+    if nuisances == "all":
+        side = 2 * shares["yaw"] - 1
+        shares["yaw"] = 0.5 + 0.5 * np.sign(side) * np.abs(side) ** _PROFILE
     factors = {}
     for name, factor in FACTORS.items():
         low, high = ranges.get(name, (factor.low, factor.high))
