@@ -124,13 +124,13 @@ def test_nuisances_grow_from_level_to_level_and_leave_people_and_expressions() -
     many = np.arange(8000)
     factors = sample_factors(1, many, 0 * many, many % 7, "all").factors
     kinds = factors["occluder"].long().bincount(minlength=len(OCCLUDERS)) / len(many)
-    assert kinds[0] == pytest.approx(0.90, abs=0.015)
-    assert kinds[1:].numpy() == pytest.approx(0.025, abs=0.008)
+    assert kinds[0] == pytest.approx(0.92, abs=0.015)
+    assert kinds[1:].numpy() == pytest.approx(0.02, abs=0.008)
     yaw = factors["yaw"]
     assert yaw.min() < -85
     assert yaw.max() > 85
-    # Of a triangular draw to the power 1.3: beyond 60° lie (1 - (2/3)^(1/1.3))^2 of the faces.
-    assert (yaw.abs() > 60).float().mean() == pytest.approx(0.0717, abs=0.012)
+    # Of a triangular draw to the power 1.6: beyond 60° lie (1 - (2/3)^(1/1.6))^2 of the faces.
+    assert (yaw.abs() > 60).float().mean() == pytest.approx(0.0501, abs=0.012)
 
 
 @pytest.mark.parametrize("kind", range(1, len(OCCLUDERS)))

@@ -137,7 +137,7 @@ def test_visibility_is_that_of_marching_towards_the_camera() -> None:
     clear = ~inside.any(-1)
     hidden = inside[..., steps > 0.15].any(-1)  # by something well before the point
     assert clear.float().mean() > 0.4
-    assert hidden.float().mean() > 0.15
+    assert hidden.float().mean() > 0.1
     # The skin is the smooth blend of these shapes, so that some borderline points differ.
     assert visible[clear].float().mean() > 0.995
     assert visible[hidden].float().mean() < 0.05

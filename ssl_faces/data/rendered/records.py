@@ -15,7 +15,7 @@ from ssl_faces.data.rendered.labels import labels_of
 from ssl_faces.data.rendered.sampling import Drawn, Nuisances, sample_factors, uniform
 from ssl_faces.data.rendered.threads import each
 
-RECIPE = "rendered-2"  # part of every content hash: raise it when the pixels of a face change
+RECIPE = "rendered-3"  # part of every content hash: raise it when the pixels of a face change
 _BLOCK = 256  # records made at once
 _KEPT = 4  # blocks kept
 

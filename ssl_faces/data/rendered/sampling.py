@@ -60,20 +60,22 @@ _ALL = {
     "occluder": (0.0, 0.0),  # see `_OCCLUDED`
     "occluder_x": (-0.6, 0.6),
     "occluder_y": (-0.7, 0.5),
-    "resolution": (0.45, 2.6),
+    "resolution": (0.5, 2.6),
     "blur": (-0.012, 0.009),
     "noise": (-0.010, 0.035),
     "jpeg_quality": (-60.0, 95.0),
 }
-_PROFILE = 1.3
+_PROFILE = 1.6
 """With all nuisances |yaw| is 90° times a triangular draw to this power: profiles are rarer."""
+_LEAST_INTENSITY = 0.6
+"""Of pictures that aren't neutral: fainter expressions can't be told from people's own faces."""
 _OFF = ("exposure", "camera_distance", "occluder", "resolution", "blur", "noise", "jpeg_quality")
 _RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "none": _POSE | {name: (FACTORS[name].default,) * 2 for name in (*_OFF, "clutter")} | _STUDIO,
     "mild": _POSE | {name: (FACTORS[name].default,) * 2 for name in (*_OFF, "clutter")} | _MILD,
     "all": _ALL,
 }
-_OCCLUDED = 0.10
+_OCCLUDED = 0.08
 """Share of pictures with an occluder, all kinds alike, with all nuisances."""
 _LEAST = {"noise": 0.006, "blur": 0.002, "jpeg_quality": 25.0, "clutter": 0.0}
 """Below these a nuisance is off."""
@@ -146,7 +148,9 @@ def sample_factors(
         factors["occluder"] = np.where(kind > kinds, 0, kind)
 
     neutral = expression == EXPRESSIONS.index("neutral")
-    intensity = np.where(neutral, 0.0, 0.5 + 0.5 * shares["intensity"])
+    intensity = np.where(
+        neutral, 0.0, _LEAST_INTENSITY + (1 - _LEAST_INTENSITY) * shares["intensity"]
+    )
     for unit, value in expression_units(expression, intensity).items():
         jitter = factors[unit]
         value = value * (0.8 + 0.4 * jitter) + 0.06 * jitter * ~neutral
