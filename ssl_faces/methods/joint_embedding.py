@@ -29,24 +29,30 @@ class JointEmbedding(Method):
     Args:
         encoder: which encoder.
         optimizer: how it is trained.
-        settings: all arguments of the subclass's constructor but those two, for checkpoints.
+        codes: names and lengths of codes that the encoder is to have beside its own spaces.
+        settings: all arguments of the subclass's constructor but the first two, for checkpoints.
 
     Raises:
         InputError: no such encoder.
     """
 
     encoder: BackboneEncoder
+    compares_pairs = True  # whether its loss needs more than one pair
 
     def __init__(
-        self, encoder: EncoderSettings, optimizer: OptimizerSettings, **settings: Any
+        self,
+        encoder: EncoderSettings,
+        optimizer: OptimizerSettings,
+        codes: Mapping[str, int] | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__()
         # Plain values: checkpoints are read without running code.
-        plain = {"encoder": asdict(encoder), "optimizer": _plain(asdict(optimizer)), **settings}
-        self.save_hyperparameters(plain)
+        given = {"encoder": asdict(encoder), "optimizer": plain(asdict(optimizer)), **settings}
+        self.save_hyperparameters(given)
         self.optimizer_settings = optimizer
         self._autocast = False
-        self.encoder = new_encoder(encoder)
+        self.encoder = new_encoder(encoder, codes)
         self.representation = self.encoder.representation
         self.representation_dim = self.encoder.feature_dims[self.representation]
 
@@ -88,7 +94,7 @@ class JointEmbedding(Method):
             InputError: a batch of one pair, or pictures of another side than the encoder's.
         """
         pairs = batch["pairs"]
-        if len(pairs) < 2 and self.training:
+        if len(pairs) < 2 and self.training and self.compares_pairs:
             raise InputError(
                 f"data.batch_size: 1; {self.name} compares the pairs of a batch: give at least 2 "
                 "on each device"
@@ -143,5 +149,6 @@ class Teacher(nn.Module):
         return float(momentum)
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+def plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with lists for tuples, which checkpoints can have without code."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}

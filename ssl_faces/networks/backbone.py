@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -48,19 +48,30 @@ class BackboneEncoder(FaceEncoder):
     Feature spaces, as far as the architecture has them: `pooled`, the mean of the last map or of
     the patch tokens (of FaceCycle's, which has no pooling, its code); `class_token` of ViTs;
     `map_2x2`, the last map averaged to 2x2, channel-first: four times as long, and it tells where.
+    Beside them the codes that a method asks for.
 
     Args:
         name, input_size, width: see `EncoderSettings`.
+        codes: lengths of codes by their names: each is a space of its own, a linear layer on the
+            representation (the class token where there is one, else `pooled`).
 
     Raises:
-        ValueError: no such name, or a size or width that it can't have.
+        ValueError: no such name, or a size, width or code that it can't have.
     """
 
     encoder_name = "backbone"
     network: Any
 
-    def __init__(self, name: str = "resnet18", input_size: int = 64, width: float = 1.0) -> None:
-        super().__init__(input_size, asdict(EncoderSettings(name, input_size, width)))
+    def __init__(
+        self,
+        name: str = "resnet18",
+        input_size: int = 64,
+        width: float = 1.0,
+        codes: Mapping[str, int] | None = None,
+    ) -> None:
+        config = asdict(EncoderSettings(name, input_size, width))
+        lengths = dict(codes or {})
+        super().__init__(input_size, config | ({"codes": lengths} if lengths else {}))
         if input_size < 16:
             raise ValueError(f"input_size: {input_size}; give 16 at least")
         if not 1 / 16 <= width <= 16:
@@ -68,6 +79,7 @@ class BackboneEncoder(FaceEncoder):
         if width != 1 and name not in ("facecycle", "resnet18", "resnet50"):
             raise ValueError(f"width: {width:g}, but {name} has no other width than 1")
         self.network = _network(name, input_size, width)
+        self.codes = nn.ModuleDict()
         # Seen on one picture: what timm's architectures give differs.
         training = self.network.training
         self.network.eval()
@@ -76,6 +88,15 @@ class BackboneEncoder(FaceEncoder):
         self.network.train(training)
         self.feature_dims = {space: value.shape[1] for space, value in found.items()}
         self.representation = "class_token" if "class_token" in found else "pooled"
+        for code, length in lengths.items():
+            taken = code in self.feature_dims or hasattr(self.codes, code)
+            if taken or not code.isidentifier() or length < 1:
+                raise ValueError(
+                    f"codes: {code} of length {length}; give names beside "
+                    f"{', '.join(self.feature_dims)}, and lengths from 1"
+                )
+            self.codes[code] = nn.Linear(self.feature_dims[self.representation], length)
+            self.feature_dims[code] = length
 
     @property
     def is_vit(self) -> bool:
@@ -85,8 +106,15 @@ class BackboneEncoder(FaceEncoder):
     def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
         if isinstance(self.network, MotionEncoder):
             conv_map, code = self.network(x)
-            return {"pooled": code, "map_2x2": _map_2x2(conv_map)}
-        return self.spaces_of(self.network.forward_features(x))
+            found = {"pooled": code, "map_2x2": _map_2x2(conv_map)}
+        else:
+            found = self.spaces_of(self.network.forward_features(x))
+        wanted = [code for code in self.codes if code in spaces]
+        return found | {code: self.codes[code](found[self.representation]) for code in wanted}
+
+    def codes_of(self, representation: Tensor) -> dict[str, Tensor]:
+        """All codes, by name, of representations [B, D]."""
+        return {code: layer(representation) for code, layer in self.codes.items()}
 
     def spaces_of(self, found: Tensor) -> dict[str, Tensor]:
         """Feature spaces of what timm's `forward_features` gives: a map [B, C, h, w] or tokens
@@ -120,14 +148,16 @@ class BackboneEncoder(FaceEncoder):
         )
 
 
-def new_encoder(settings: EncoderSettings) -> BackboneEncoder:
-    """A new encoder, with weights drawn from torch's random numbers.
+def new_encoder(
+    settings: EncoderSettings, codes: Mapping[str, int] | None = None
+) -> BackboneEncoder:
+    """A new encoder, with weights drawn from torch's random numbers, and with these codes.
 
     Raises:
         InputError: no such encoder, or a size or width that it can't have.
     """
     try:
-        return BackboneEncoder(**asdict(settings))
+        return BackboneEncoder(**asdict(settings), codes=codes)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise InputError(f"model.encoder: {error}") from error
 

@@ -1,0 +1,57 @@
+"""InfoNCE with a face's own negatives: a loop over views, and SimCLR's loss without them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lightly.loss import NTXentLoss
+from torch import Tensor
+
+from ssl_faces.losses.own_negatives import OwnNegativesLoss
+
+
+def naive(views: Tensor, negatives: Tensor, temperature: float, others: bool) -> float:
+    """views [2, b, D], negatives [b, m, D]."""
+
+    def similar(a: Tensor, b: Tensor) -> float:
+        return math.exp((a @ b / (a.norm() * b.norm())).item() / temperature)
+
+    losses = []
+    for v in range(2):
+        for i in range(views.shape[1]):
+            anchor = views[v, i]
+            near = similar(anchor, views[1 - v, i])
+            far = sum(similar(anchor, n) for n in negatives[i])
+            if others:
+                for w in range(2):
+                    far += sum(similar(anchor, o) for j, o in enumerate(views[w]) if j != i)
+            losses.append(-math.log(near / (near + far)))
+    return sum(losses) / len(losses)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    faces=st.integers(1, 4),
+    own=st.integers(0, 3),
+    others=st.booleans(),
+    temperature=st.floats(0.2, 2.0),
+    seed=st.integers(0, 99),
+)
+def test_as_a_loop_over_views(
+    faces: int, own: int, others: bool, temperature: float, seed: int
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    views = torch.randn(2, faces, 5, generator=draw, dtype=torch.float64)
+    negatives = torch.randn(faces, own, 5, generator=draw, dtype=torch.float64)
+    loss = OwnNegativesLoss(temperature, others)(views[0], views[1], negatives)
+    assert loss.item() == pytest.approx(naive(views, negatives, temperature, others), abs=1e-5)
+
+
+def test_without_own_negatives_it_is_simclrs() -> None:
+    first, second = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
+    ours = OwnNegativesLoss(0.1, True)(first, second, first.new_zeros(6, 0, 8))
+    torch.testing.assert_close(ours, NTXentLoss(0.1)(first, second))
