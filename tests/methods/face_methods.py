@@ -12,6 +12,7 @@ from torch import Tensor
 from ssl_faces.cli import main
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.encoder import FaceEncoder, load_encoder
+from ssl_faces.methods.method import read_checkpoint
 from ssl_faces.networks.backbone import EncoderSettings
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,9 @@ def trained(
     """The encoder that such a run saves, and its panel."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert main(arguments(name, folder, *more)) == 0
+    # What it holds is plain: it is read without running code.
+    kept = read_checkpoint(folder / "run/checkpoints/last.ckpt", name)
+    assert kept["hyper_parameters"]["encoder"]["input_size"] == SIZE
     return load_encoder(folder / "run"), next((folder / "run/panels").glob("*.png"))
 
 

@@ -101,4 +101,6 @@ def test_runs_by_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "crop of 0.7-1 of the area" in encoder.card["augmentation"]
     assert encoder.card["positives"] == "picture"
     assert encoder(faces(2))["pooled"].isfinite().all()
+    more = ("--ckpt_path", "last", "--trainer.max_steps", "4")
+    assert trained("contrawarping", tmp_path, monkeypatch, *more)[0].card["steps"] == 4
     assert panel.stat().st_size > 1000

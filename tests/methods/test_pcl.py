@@ -69,7 +69,7 @@ def test_learns_to_render_faces() -> None:
     x = net.views({"pairs": faces(6)[:, None].expand(-1, 2, -1, -1, -1)})
     optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
     found = []
-    for _ in range(40):
+    for _ in range(60):
         optimizer.zero_grad()
         losses = net.losses(x)
         sum(losses.values(), x.new_zeros(())).backward()
@@ -77,7 +77,7 @@ def test_learns_to_render_faces() -> None:
         found.append({name: value.item() for name, value in losses.items()})
     # Better than the best flat picture of each.
     flat = 4 * (x[:6] - x[:6].mean((-2, -1), keepdim=True)).abs().mean().item()
-    assert found[-1]["reconstruction"] < 0.75 * flat
+    assert found[-1]["reconstruction"] < 0.7 * flat
     assert found[-1]["pose"] < 0.5 * found[0]["pose"]
 
 

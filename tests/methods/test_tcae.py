@@ -37,7 +37,8 @@ def by_hand(net: TCAE, source: Tensor, target: Tensor) -> dict[str, float]:
         return net.encoder.features(pictures, KINDS)
 
     def square(a: Tensor, b: Tensor) -> float:
-        return ((a - b) ** 2).mean().item()
+        spread = ((b - b.mean(0)) ** 2).mean().item()
+        return ((a - b) ** 2).mean().item() / spread
 
     def moved(pictures: Tensor, flow: Tensor) -> Tensor:
         return warp(pictures, flow, padding="border")
@@ -59,7 +60,7 @@ def by_hand(net: TCAE, source: Tensor, target: Tensor) -> dict[str, float]:
     return {
         "pixel": 10 * (both - target).abs().mean().item(),
         "cycle": cycle,
-        "code": code,
+        "code": 0.01 * code,
         "action flow": 0.1 * found["action"][:, :2].abs().mean().item(),
         "fold": 0.0,  # new flows are small
     }
