@@ -60,7 +60,7 @@ def by_hand(net: TCAE, source: Tensor, target: Tensor) -> dict[str, float]:
     return {
         "pixel": 10 * (both - target).abs().mean().item(),
         "cycle": cycle,
-        "code": 0.01 * code,
+        "code": 0.001 * code,
         "action flow": 0.1 * found["action"][:, :2].abs().mean().item(),
         "fold": 0.0,  # new flows are small
     }
