@@ -52,10 +52,10 @@ class TCAE(JointEmbedding):
 
     Weights, and all that is not in the paper's text, from the authors' code. Ours: the code term is
     divided by the variance and has little weight (theirs is 1), as with theirs, and with 0.01, 275
-    steps on a few clips made all codes of a person alike before a flow was learnt; the decoders are FaceCycle's (flows of
-    16x16 positions); outside the picture there is its border; and the fold term, of all three
-    flows: where pairs are mirror images, flows that mirror all faces alike are else found soon, and
-    the codes need say nothing. Left out: the curriculum of ever harder pairs.
+    steps on a few clips made all codes of a person alike before a flow was learnt; the decoders are
+    FaceCycle's (flows of 16x16 positions); outside the picture there is its border; and the fold
+    term, of all three flows: where pairs are mirror images, flows that mirror all faces alike are
+    else found soon, and the codes need say nothing. Left out: the curriculum of ever harder pairs.
 
     Args:
         encoder: which encoder.
