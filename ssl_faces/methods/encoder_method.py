@@ -45,15 +45,17 @@ class EncoderMethod(Method):
     ) -> None:
         super().__init__()
         # Plain values: checkpoints are read without running code.
-        plain = {
+        given = {
             "encoder": asdict(encoder),
-            "optimizer": _plain(asdict(optimizer)),
-            **_plain(settings),
+            "optimizer": plain(asdict(optimizer)),
+            **plain(settings),
         }
-        self.save_hyperparameters(plain)
+        self.save_hyperparameters(given)
         self.optimizer_settings = optimizer
         self._autocast = False
         self.encoder = new_encoder(encoder, codes)
+        self.representation = self.encoder.representation
+        self.representation_dim = self.encoder.feature_dims[self.representation]
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         """The loss terms of normalised pictures x [2b, 3, S, S]: the first ones of b pairs, then
@@ -72,6 +74,17 @@ class EncoderMethod(Method):
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """What is minimised: their sum."""
         return cast(Tensor, sum(terms.values()))
+
+    def represent(self, x: Tensor, encoder: BackboneEncoder | None = None) -> Tensor:
+        """float32 [B, representation_dim]: what heads and codes are put on, of normalised pictures.
+
+        Args:
+            encoder: another one than the method's own, built like it.
+        """
+        encoder = encoder or self.encoder
+        with self.reduced_precision():
+            found = encoder.features(x, (self.representation,))[self.representation]
+        return found.float()
 
     def reduced_precision(self) -> torch.autocast:
         """The run's precision, within which networks that cost are called."""
@@ -116,5 +129,6 @@ class EncoderMethod(Method):
         return cosine(self, self.children(), self.optimizer_settings)
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+def plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with lists for tuples, which checkpoints can have without code."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}

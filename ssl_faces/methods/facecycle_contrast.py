@@ -31,8 +31,8 @@ from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.method import Edit
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
-from ssl_faces.networks.face_decoder import FaceDecoder
 from ssl_faces.networks.motion_decoder import MotionDecoder
+from ssl_faces.networks.picture_decoder import PictureDecoder
 from ssl_faces.networks.warp import inverse_flow, warp
 
 
@@ -126,7 +126,7 @@ class FaceCycleContrast(JointEmbedding):
         self.identity_projector = SimCLRProjectionHead(code_dim, 2 * code_dim, projection_dim)
         self.expression_projector = SimCLRProjectionHead(code_dim, 2 * code_dim, projection_dim)
         self.motion = MotionDecoder(decoder_width, code_dim)
-        self.face = FaceDecoder(code_dim, encoder.input_size, decoder_width)
+        self.face = PictureDecoder(code_dim, encoder.input_size, decoder_width)
         self.contrast = NTXentLoss(temperature, gather_distributed=True)
         self.dependence = CrossCorrelationLoss()
         self.ssim, self.symmetry, self.fold = SSIMLoss(), SymmetryLoss(), FoldLoss()
@@ -189,12 +189,16 @@ class FaceCycleContrast(JointEmbedding):
         """Their weighted sum."""
         return super().total({name: self.weights[name] * term for name, term in terms.items()})
 
+    def neutral_of(self, identity: Tensor) -> Tensor:
+        """The neutral faces [B, 3, S, S] in [0, 1] of identity codes."""
+        return torch.sigmoid(self.face(identity))
+
     def cycle(self, x: Tensor, expression: Tensor, identity: Tensor) -> Faces:
         """Both cycles for pictures [2m, 3, S, S] in [0, 1] and their codes."""
         half = len(x) // 2
         with self.reduced_precision():
             flow = self.motion(expression)
-            neutral = self.face(identity)
+            neutral = self.neutral_of(identity)
         inverse = inverse_flow(flow)
         direct = warp(x, flow, clamp=True)
         back = warp(direct.roll(half, 0), inverse, clamp=True)
@@ -204,13 +208,13 @@ class FaceCycleContrast(JointEmbedding):
     def neutral_face(self, images: Tensor, seed: int = 0) -> Tensor:
         """The same people neutral and frontal: float [B, 3, S, S] in [0, 1], in and out."""
         with self.editing(seed):
-            return self.face(self.codes(images)[1])
+            return self.neutral_of(self.codes(images)[1])
 
     def identity_swap(self, images: Tensor, others: Tensor, seed: int = 0) -> Tensor:
         """The faces of `images` as the people of `others`, float [B, 3, S, S] in [0, 1]."""
         with self.editing(seed):
             inverse = inverse_flow(self.motion(self.codes(images)[0]))
-            return warp(self.face(self.codes(others)[1]), inverse, clamp=True)
+            return warp(self.neutral_of(self.codes(others)[1]), inverse, clamp=True)
 
     def edits(self) -> dict[str, Edit]:
         return {

@@ -43,16 +43,7 @@ class JointEmbedding(EncoderMethod):
         **settings: Any,
     ) -> None:
         super().__init__(encoder, optimizer, codes, **settings)
-        self.representation = self.encoder.representation
-        self.representation_dim = self.encoder.feature_dims[self.representation]
         self.teacher = None
-
-    def represent(self, x: Tensor, encoder: BackboneEncoder | None = None) -> Tensor:
-        """float32 [B, representation_dim]: what heads are put on, of normalised pictures."""
-        encoder = encoder or self.encoder
-        with self.reduced_precision():
-            found = encoder.features(x, (self.representation,))[self.representation]
-        return found.float()
 
     def checked(self, batch: Mapping[str, Any]) -> Tensor:
         """The batch's pairs [b, 2, 3, S, S].

@@ -17,9 +17,10 @@ class MotionDecoder(nn.Module):
     Args:
         width: channels of the last layer; the first ones have 4 times as many.
         code_dim: length of the code.
+        outputs: channels of the result: a flow's two, and as many maps in (-1, 1) beside it.
     """
 
-    def __init__(self, width: int = 64, code_dim: int = 256) -> None:
+    def __init__(self, width: int = 64, code_dim: int = 256, outputs: int = 2) -> None:
         super().__init__()
         w, w2, w4 = width, 2 * width, 4 * width
         double = lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)  # noqa: E731
@@ -30,7 +31,7 @@ class MotionDecoder(nn.Module):
             *(ResidualBlock(w2), ResidualBlock(w2), double()),
             *(conv(w2, w), leaky()),
         )
-        self.flow = nn.Conv2d(w, 2, 1, bias=False)
+        self.flow = nn.Conv2d(w, outputs, 1, bias=False)
         self.apply(init_facecycle)
         nn.init.normal_(self.flow.weight, 0.0, 0.05)
 

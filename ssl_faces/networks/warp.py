@@ -2,13 +2,14 @@
 
 A flow [B, 2, h, w] holds, for each target position, how far away to look in the source, x then
 y, in normalised grid units: -1 and 1 are the centres of the first and last pixel (aligned
-corners). Sampling is bilinear with zeros outside. All of it runs in float32, since a bfloat16
-coordinate is wrong by up to a quarter of a pixel at 64 pixels.
+corners). Sampling is bilinear, with zeros outside unless said otherwise. All of it runs in
+float32, since a bfloat16 coordinate is wrong by up to a quarter of a pixel at 64 pixels.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,12 +35,19 @@ def resize_flow(flow: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(flow, size=size, mode="bilinear", align_corners=True)
 
 
-def warp(x: Tensor, flow: Tensor, *, clamp: bool = False) -> Tensor:
+def warp(
+    x: Tensor,
+    flow: Tensor,
+    *,
+    clamp: bool = False,
+    padding: Literal["zeros", "border"] = "zeros",
+) -> Tensor:
     """Look up `x` [B, C, H, W] where `flow` [B, 2, h, w] points; float32 [B, C, H, W].
 
     Args:
         clamp: limit the flow to [-1, 1] after resizing it, as FaceCycle does for pictures but
             not for feature maps.
+        padding: what there is outside: zeros, or the nearest pixel of the border.
     """
     with torch.autocast(x.device.type, enabled=False):
         height, width = x.shape[-2:]
@@ -47,7 +55,7 @@ def warp(x: Tensor, flow: Tensor, *, clamp: bool = False) -> Tensor:
         if clamp:
             offset = offset.clamp(-1, 1)
         grid = _identity_grid(height, width, x.device) + offset.permute(0, 2, 3, 1)
-        return F.grid_sample(x.float(), grid, padding_mode="zeros", align_corners=True)
+        return F.grid_sample(x.float(), grid, padding_mode=padding, align_corners=True)
 
 
 def inverse_flow(flow: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ def test_without_motion_the_cycles_give_the_other_pictures_faces() -> None:
     other = torch.cat((x[3:], x[:3]))
     torch.testing.assert_close(faces.direct, x, atol=1e-5, rtol=0)
     torch.testing.assert_close(faces.back, other, atol=1e-5, rtol=0)
-    neutral = one.face(identity)
+    neutral = one.neutral_of(identity)
     torch.testing.assert_close(faces.neutral, neutral)
     torch.testing.assert_close(
         faces.remade, torch.cat((neutral[3:], neutral[:3])), atol=1e-5, rtol=0

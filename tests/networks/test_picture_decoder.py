@@ -1,4 +1,4 @@
-"""The face decoder: sizes, range, and that it can learn a face."""
+"""The picture decoder: sizes, and that it can learn which face a code stands for."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import pytest
 import torch
 
 from ssl_faces.data.rendered import RenderedFaces
-from ssl_faces.networks.face_decoder import FaceDecoder
+from ssl_faces.networks.picture_decoder import PictureDecoder
 
 
-@pytest.mark.parametrize("size", [32, 36, 48, 64])
-def test_pictures_of_the_size_in_range(size: int) -> None:
+@pytest.mark.parametrize("size", [16, 30, 36, 48, 64])
+def test_pictures_of_the_size(size: int) -> None:
     torch.manual_seed(0)
-    pictures = FaceDecoder(8, size, width=4)(10 * torch.randn(3, 8))
+    pictures = PictureDecoder(8, size, width=4)(10 * torch.randn(3, 8))
     assert pictures.shape == (3, 3, size, size)
     assert pictures.dtype == torch.float32
-    assert pictures.min() >= 0
-    assert pictures.max() <= 1
 
 
 def test_it_learns_which_code_is_which_face() -> None:
     torch.manual_seed(0)
     faces = RenderedFaces(8, 8, "all", size=32).render_batch(range(4)).float() / 255
-    codes, decoder = torch.eye(4), FaceDecoder(4, 32, width=8)
+    codes, decoder = torch.eye(4), PictureDecoder(4, 32, width=8)
     optimizer = torch.optim.Adam(decoder.parameters(), lr=3e-3)
     for _ in range(150):
         optimizer.zero_grad()

@@ -1,0 +1,95 @@
+"""InfoNCE with a face's own negatives: a loop over views, and SimCLR's loss without them."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lightly.loss import NTXentLoss
+from torch import Tensor
+
+from ssl_faces.losses.own_negatives import OwnNegativesLoss
+
+
+def naive(views: Tensor, negatives: Tensor, temperature: float, others: bool) -> float:
+    """views [2, b, D], negatives [b, m, D]."""
+
+    def similar(a: Tensor, b: Tensor) -> float:
+        return math.exp((a @ b / (a.norm() * b.norm())).item() / temperature)
+
+    losses = []
+    for v in range(2):
+        for i in range(views.shape[1]):
+            anchor = views[v, i]
+            near = similar(anchor, views[1 - v, i])
+            far = sum(similar(anchor, n) for n in negatives[i])
+            if others:
+                for w in range(2):
+                    far += sum(similar(anchor, o) for j, o in enumerate(views[w]) if j != i)
+            losses.append(-math.log(near / (near + far)))
+    return sum(losses) / len(losses)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    faces=st.integers(1, 4),
+    own=st.integers(0, 3),
+    others=st.booleans(),
+    temperature=st.floats(0.2, 2.0),
+    seed=st.integers(0, 99),
+)
+def test_as_a_loop_over_views(
+    faces: int, own: int, others: bool, temperature: float, seed: int
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    views = torch.randn(2, faces, 5, generator=draw, dtype=torch.float64)
+    negatives = torch.randn(faces, own, 5, generator=draw, dtype=torch.float64)
+    loss = OwnNegativesLoss(temperature, others)(views[0], views[1], negatives)
+    assert loss.item() == pytest.approx(naive(views, negatives, temperature, others), abs=1e-5)
+
+
+def test_without_own_negatives_it_is_simclrs() -> None:
+    first, second = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
+    ours = OwnNegativesLoss(0.1, True)(first, second, first.new_zeros(6, 0, 8))
+    torch.testing.assert_close(ours, NTXentLoss(0.1)(first, second))
+
+
+def drawn() -> tuple[Tensor, Tensor]:
+    """Views [2, 4, 5] and negatives [4, 2, 5] of four faces."""
+    draw = torch.Generator().manual_seed(3)
+    return torch.randn(2, 4, 5, generator=draw), torch.randn(4, 2, 5, generator=draw)
+
+
+def process(rank: int, port: int, out: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    views, negatives = drawn()
+    mine = slice(2 * rank, 2 * rank + 2)
+    views = views[:, mine].requires_grad_()
+    loss = OwnNegativesLoss(0.5, True)(views[0], views[1], negatives[mine])
+    loss.backward()
+    torch.save((loss.detach(), views.grad), Path(out) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_have_each_others_faces_for_negatives(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(process, (port, str(tmp_path)), nprocs=2)
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    views, negatives = drawn()
+    views.requires_grad_()
+    loss = OwnNegativesLoss(0.5, True)(views[0], views[1], negatives)
+    loss.backward()
+    assert (found[0][0] + found[1][0]).item() / 2 == pytest.approx(loss.item(), abs=1e-5)
+    # Each face's gradient is of the sum of both processes' losses; theirs are averaged in training.
+    torch.testing.assert_close(torch.cat((found[0][1], found[1][1]), 1) / 2, views.grad)

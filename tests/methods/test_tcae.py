@@ -1,0 +1,132 @@
+"""TCAE: its terms by hand, what depends on which code, known warps, a run by its config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_faces.data.local_warps import LocalWarps
+from ssl_faces.methods.tcae import KINDS, TCAE
+from ssl_faces.networks.warp import warp
+from tests.methods.face_methods import SIZE, SMALL, check_panels, faces, pairs, trained
+
+
+def method() -> TCAE:
+    torch.manual_seed(0)
+    return TCAE(SMALL, code_dim=16, decoder_width=8)
+
+
+def test_terms_by_hand() -> None:
+    net = method().eval()
+    x = net.views({"pairs": pairs(2)})
+    with torch.no_grad():
+        losses = net.losses(x)
+        expected = by_hand(net, x[:2], x[2:])
+    assert set(losses) == set(expected)
+    for name, value in expected.items():
+        assert losses[name].item() == pytest.approx(value, rel=1e-4, abs=1e-5), name
+
+
+def by_hand(net: TCAE, source: Tensor, target: Tensor) -> dict[str, float]:
+    decoders = {"action": net.action_decoder, "pose": net.pose_decoder}
+
+    def codes(pictures: Tensor) -> dict[str, Tensor]:
+        return net.encoder.features(pictures, KINDS)
+
+    def square(a: Tensor, b: Tensor) -> float:
+        spread = ((b - b.mean(0)) ** 2).mean().item()
+        return ((a - b) ** 2).mean().item() / spread
+
+    def moved(pictures: Tensor, flow: Tensor) -> Tensor:
+        return warp(pictures, flow, padding="border")
+
+    of, to = codes(source), codes(target)
+    found = {kind: decoders[kind](torch.cat((of[kind], to[kind]), 1)) for kind in KINDS}
+    weights = {kind: found[kind][:, 2:].exp() for kind in KINDS}
+    merged = sum(weights[kind] * found[kind][:, :2] for kind in KINDS)
+    merged = merged / (weights["action"] + weights["pose"])
+    both = moved(source, merged)
+    code = square(codes(both)["action"], to["action"]) + square(codes(both)["pose"], to["pose"])
+    cycle = 0.0
+    for kind, other in (("action", "pose"), ("pose", "action")):
+        changed = moved(source, found[kind][:, :2])
+        has = codes(changed)
+        code += square(has[kind], to[kind]) + square(has[other], of[other])
+        back = decoders[kind](torch.cat((has[kind], of[kind]), 1))[:, :2]
+        cycle += (moved(changed, back) - source).abs().mean().item()
+    return {
+        "pixel": 10 * (both - target).abs().mean().item(),
+        "cycle": cycle,
+        "code": 0.001 * code,
+        "action flow": 0.1 * found["action"][:, :2].abs().mean().item(),
+        "fold": 0.0,  # new flows are small
+    }
+
+
+def test_action_alone_leaves_the_pose_and_the_other_way_round() -> None:
+    net = method().eval()
+    x = net.views({"pairs": pairs(2)})
+    source = x[:2]
+    draw = torch.Generator().manual_seed(1)
+    of, to = ({kind: torch.randn(2, 16, generator=draw) for kind in KINDS} for _ in range(2))
+    with torch.no_grad():
+        before, _ = net.cycle(source, of, to)
+        for kind, other in (("action", "pose"), ("pose", "action")):
+            changed = {**to, kind: torch.randn(2, 16, generator=draw)}
+            after, _ = net.cycle(source, of, changed)
+            assert torch.equal(after.changed[other], before.changed[other])
+            assert not torch.equal(after.changed[kind], before.changed[kind])
+            assert not torch.equal(after.both, before.both)
+
+
+def test_the_way_back_gives_no_gradient_to_the_picture_it_warps() -> None:
+    net = method().eval()
+    # Without flows, gradients come by the warped pictures alone.
+    for decoder in (net.action_decoder, net.pose_decoder):
+        torch.nn.init.zeros_(decoder.flow.weight)
+    source = net.views({"pairs": pairs(2)})[:2].requires_grad_()
+    codes = net._codes(source, 1)[0]
+    cycle, _ = net.cycle(source, codes, codes)
+    (both,) = torch.autograd.grad(cycle.both.sum(), source, retain_graph=True)
+    torch.testing.assert_close(both, torch.ones_like(both))
+    for kind in KINDS:
+        torch.testing.assert_close(cycle.back[kind], source.detach(), atol=1e-3, rtol=0)
+        (back,) = torch.autograd.grad(cycle.back[kind].sum(), source, retain_graph=True)
+        assert back.abs().max() == 0
+
+
+def test_known_warps_are_found() -> None:
+    torch.manual_seed(0)
+    sources = faces(6)
+    flows = LocalWarps(4, 0.6, (0.15, 0.25), (0.2, 0.35)).draw(6, SIZE)
+    net = method()
+    targets = warp(sources, flows, padding="border")
+    x = net.views({"pairs": torch.stack((sources, targets), 1)})
+    still = 10 * (x[:6] - x[6:]).abs().mean().item()
+    optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        losses = net.losses(x)
+        sum(losses.values(), x.new_zeros(())).backward()
+        optimizer.step()
+    assert losses["pixel"].item() < 0.7 * still
+
+
+def test_panels() -> None:
+    net = method()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    check_panels(net.panels({"pairs": pairs(3)}), 3)
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+def test_runs_by_its_config_and_saves_both_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, panel = trained("tcae", tmp_path, monkeypatch, "--model.decoder_width", "8")
+    assert encoder.feature_dims["action"] == encoder.feature_dims["pose"] == 256
+    found = encoder(faces(2), ("action", "pose"))
+    assert not torch.equal(found["action"], found["pose"])
+    assert panel.stat().st_size > 1000

@@ -1,0 +1,60 @@
+"""Codes beside an encoder's own spaces; the decoder of features to pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_faces.encoder import load_encoder, save_encoder
+from ssl_faces.errors import InputError
+from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
+from ssl_faces.networks.picture_decoder import PictureDecoder
+
+SMALL = EncoderSettings("resnet18", 32, 0.125)
+
+
+@pytest.mark.parametrize(
+    ("name", "of"), [("resnet18", "pooled"), ("facecycle", "pooled"), ("vit_tiny", "class_token")]
+)
+def test_codes_are_linear_layers_on_the_representation(name: str, of: str) -> None:
+    torch.manual_seed(0)
+    width = 1.0 if name == "vit_tiny" else 0.125
+    encoder = BackboneEncoder(name, 32, width, {"action": 5, "pose": 3}).eval()
+    assert encoder.feature_dims["action"] == 5
+    assert encoder.feature_dims["pose"] == 3
+    found = encoder(torch.rand(2, 3, 32, 32))
+    for code in ("action", "pose"):
+        weights = dict(encoder.codes[code].named_parameters())
+        expected = found[of] @ weights["weight"].T + weights["bias"]
+        torch.testing.assert_close(found[code], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(encoder.codes_of(found[of])[code], found[code])
+
+
+def test_saved_encoders_keep_their_codes_and_others_have_none(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    pictures = torch.rand(2, 3, 32, 32)
+    encoder = new_encoder(SMALL, {"identity": 6}).eval()
+    loaded = load_encoder(save_encoder(encoder, tmp_path / "codes", {}))
+    assert loaded.feature_dims == encoder.feature_dims
+    torch.testing.assert_close(loaded(pictures)["identity"], encoder(pictures)["identity"])
+    # As encoders were saved before there were codes: neither the card nor the weights speak of any.
+    plain = new_encoder(SMALL)
+    assert set(plain.config) == {"name", "input_size", "width"}
+    assert not [key for key in plain.state_dict() if key.startswith("codes")]
+
+
+@pytest.mark.parametrize("codes", [{"pooled": 4}, {"a b": 4}, {"action": 0}, {"keys": 4}])
+def test_codes_that_can_not_be(codes: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=r"model.encoder: codes: .* give names beside pooled"):
+        new_encoder(SMALL, codes)
+
+
+@pytest.mark.parametrize("size", [16, 33, 48, 64])
+def test_decoders_give_pictures_of_any_side_that_depend_on_the_features(size: int) -> None:
+    torch.manual_seed(0)
+    decoder = PictureDecoder(10, size, width=4)
+    pictures = decoder(torch.randn(2, 10))
+    assert pictures.shape == (2, 3, size, size)
+    assert (pictures[0] - pictures[1]).abs().mean() > 0.01
