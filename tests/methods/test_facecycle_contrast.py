@@ -139,7 +139,7 @@ def test_without_motion_the_cycles_give_the_other_pictures_faces() -> None:
 def trained(weight: float) -> tuple[list[float], float]:
     """Losses of 50 steps, and how dependent the codes of other views are then."""
     one, given = method(independence_weight=weight), batch(8)
-    optimizer = torch.optim.Adam(one.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(one.parameters(), lr=3e-4)
     totals = []
     for step in range(50):
         torch.manual_seed(step)
@@ -156,9 +156,9 @@ def trained(weight: float) -> tuple[list[float], float]:
 
 def test_it_learns_and_its_codes_grow_independent() -> None:
     without, dependence = trained(0.0)
-    losses, less = trained(20.0)
+    losses, less = trained(10.0)
     for found in (without, losses):
-        assert sum(found[-5:]) < 0.85 * sum(found[:5])
+        assert sum(found[-10:]) < 0.9 * sum(found[:10])
     assert less < 0.8 * dependence
 
 
