@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_faces import load_encoder
-from ssl_faces.cli import main
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.errors import InputError
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.networks.backbone import EncoderSettings
+from tests.methods.runs import arguments, run
 
 SIZE = 32
 SMALL = EncoderSettings("facecycle", SIZE, 0.25)  # without batch normalisation
@@ -189,36 +189,10 @@ def test_settings_out_of_range(settings: dict[str, float], told: str) -> None:
 
 
 def test_a_run_saves_an_encoder_with_both_codes(tmp_path: Path) -> None:
-    code = main(
-        [
-            *(
-                "fit",
-                "-c",
-                "configs/method/facecycle_contrast.yaml",
-                "--out",
-                str(tmp_path / "run"),
-            ),
-            *("--model.encoder.input_size", "32", "--model.encoder.width", "0.125"),
-            *("--model.code_dim", "16", "--model.decoder_width", "4"),
-            *(
-                "--data.sets",
-                '[{"class_path": "ssl_faces.data.rendered.RenderedClips", '
-                '"init_args": {"clips": 4, "people": 4, "frames": 6, "size": 32}}]',
-            ),
-            *(
-                "--data.size",
-                "32",
-                "--data.batch_size",
-                "4",
-                "--data.cache",
-                str(tmp_path / "cache"),
-            ),
-            *("--trainer.max_steps", "2", "--panels_every", "2"),
-        ]
-    )
-    assert code == 0
-    encoder = load_encoder(tmp_path / "run")
-    found = encoder(torch.rand(2, 3, 40, 40))
+    given = arguments("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run")
+    codes = ("--model.code_dim", "16", "--model.decoder_width", "4", "--panels_every", "2")
+    assert run([*given, *codes]) == 0
+    found = load_encoder(tmp_path / "run")(torch.rand(2, 3, 40, 40))
     assert found["expression"].shape == (2, 16)
     assert found["identity"].shape == (2, 16)
     assert list((tmp_path / "run" / "panels").glob("*.png"))

@@ -72,7 +72,8 @@ def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(
     fit(*arguments(faces, whole), "--trainer.devices", "2", "--trainer.strategy", "ddp_spawn")
     words = [*arguments(faces, run)[1:], "--checkpoint_every", "4"]
     step = stop_after_first_checkpoint(launch("torchrun.sh", words), run)
-    assert step == 4
+    # Told to stop it saves where it is, at the checkpoint's step or after.
+    assert 4 <= step < STEPS
     identity = (run / "wandb_id").read_text()
     resumed = launch("fabric.sh", [*words, "--ckpt_path", "last"])
     said, _ = resumed.communicate(timeout=300)
