@@ -9,11 +9,12 @@ BIN    := $(VENV)/bin
 # Real faces from DATA or the default folder, else rendered ones. The steps take about nine minutes on
 # two CPU cores, too few for good features, and maps of 48 px (the config's 96 take four times as
 # long to extract); the README has the commands of a run of an hour. The expression probe learns
-# from MAX_TRAIN pictures.
+# from MAX_TRAIN pictures. TASKS, such as expression,pose: only these instead of all usual ones.
 DATA           ?=
 MOTION_STEPS   ?= 400
 IDENTITY_STEPS ?= 240
 MAX_TRAIN      ?= 3000
+TASKS          ?=
 FIT_DATA       := $(if $(DATA),--data.root "$(DATA)")
 PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered)
 
@@ -26,7 +27,7 @@ quickstart: $(VENV)/installed
 	    --model.motion_checkpoint "$(OUT)/motion/checkpoints/last.ckpt" \
 	    --trainer.max_steps $(IDENTITY_STEPS) --ckpt_path last $(FIT_DATA)
 	$(BIN)/linear-probe run --encoder "$(OUT)/identity" --out "$(OUT)/probe" \
-	    --precision auto --max-train $(MAX_TRAIN) $(PROBE_DATA)
+	    --precision auto --max-train $(MAX_TRAIN) $(PROBE_DATA) $(if $(TASKS),--task $(TASKS))
 	@echo "Pictures to look at: $(OUT)/motion/panels and $(OUT)/identity/panels"
 	@echo "The encoder, for load_encoder and linear-probe: $(OUT)/identity/encoder"
 

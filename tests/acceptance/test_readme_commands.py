@@ -84,6 +84,7 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
             f"OUT={out}",
             "MOTION_STEPS=2",
             "IDENTITY_STEPS=2",
+            "TASKS=expression,pose,identity",
             SSL_FACES_CACHE=str(tmp_path / "cache"),
             WANDB_MODE="disabled",
         )
