@@ -16,6 +16,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+METHODS = (ROOT / "configs/method/README.md").read_text()
 BIN = Path(sys.executable).parent
 
 
@@ -49,15 +50,26 @@ def test_the_readme_names_both_commands() -> None:
     assert "make test" in commands()
 
 
-def test_every_file_that_the_readme_names_exists() -> None:
-    text = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text)
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "CONTRIBUTING.md", "configs/method/README.md", "ssl_faces/bench/README.md"],
+)
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)\)", text):
+        assert ((ROOT / page).parent / link).exists(), link
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("ssl-faces fit")])
+@pytest.mark.parametrize("config", sorted((ROOT / "configs/method").glob("*.yaml")))
+def test_every_method_stands_in_the_methods_page(config: Path) -> None:
+    name = config.stem.removesuffix("_small")
+    assert f"`{name}`" in METHODS
+
+
+@pytest.mark.parametrize(
+    "command",
+    [c for c in commands(README + METHODS) if c.startswith("ssl-faces fit") and "NAME" not in c],
+)
 def test_the_readmes_fit_commands_have_settings_that_exist(command: str, tmp_path: Path) -> None:
     """`--print_config` goes through every key and type, and trains nothing."""
     words = shlex.split(command)[2:]
