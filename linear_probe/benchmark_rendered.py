@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--people", type=int, default=12000)
     parser.add_argument("--size", type=int, help="64; of a sheet 128")
     parser.add_argument("--nuisances", choices=["none", "mild", "all"], default="all")
-    parser.add_argument("--epochs", type=int, default=5, help="of the ResNet-18")
+    parser.add_argument("--epochs", type=int, default=10, help="of the ResNet-18")
     parser.add_argument(
         "--warm-up",
         type=int,
