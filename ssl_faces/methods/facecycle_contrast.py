@@ -223,11 +223,11 @@ class FaceCycleContrast(JointEmbedding):
             "identity swap": self.identity_swap,
         }
 
-    @torch.no_grad()
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Pictures [2b, 3, S, S] in [0, 1] to look at, by name; `flow` is [2b, 2, 16, 16]."""
-        x = self.checked(batch).transpose(0, 1).flatten(0, 1)
-        faces = self.cycle(x, *self.codes(x))
+        with self.editing(), torch.autocast(self.device.type, enabled=False):
+            x = self.checked(batch).transpose(0, 1).flatten(0, 1)
+            faces = self.cycle(x, *self.codes(x))
         return {
             "source": x,
             "neutral": faces.neutral,

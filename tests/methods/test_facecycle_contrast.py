@@ -174,6 +174,18 @@ def test_edits_take_and_give_pictures() -> None:
     torch.testing.assert_close(edits["neutral face"](x)[:1], edits["neutral face"](x[:1]))
 
 
+def test_looking_changes_nothing() -> None:
+    """Panels are drawn in mid-run: batch statistics and the mode stay as they are without."""
+    torch.manual_seed(0)
+    one = FaceCycleContrast(EncoderSettings("resnet18", SIZE, 0.0625), code_dim=16, decoder_width=4)
+    before = {name: value.clone() for name, value in one.state_dict().items()}
+    panels = one.train().panels(batch(2))
+    assert {tuple(v.shape) for k, v in panels.items() if k != "flow"} == {(4, 3, SIZE, SIZE)}
+    assert one.training
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
