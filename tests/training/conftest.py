@@ -58,15 +58,20 @@ def _no_wandb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
-def fit(*arguments: str) -> None:
-    """Run `ssl-faces` in this process; it must succeed."""
+def run(*arguments: str) -> int:
+    """Run `ssl-faces` in this process: its exit code."""
     # As many threads as `start` gives: sums in another order differ in their last digits.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        assert main(list(arguments)) == 0
+        return main(list(arguments))
     finally:
         torch.set_num_threads(threads)
+
+
+def fit(*arguments: str) -> None:
+    """Run `ssl-faces` in this process; it must succeed."""
+    assert run(*arguments) == 0
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:

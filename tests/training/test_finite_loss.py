@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from ssl_faces.callbacks.finite_loss import FiniteLoss
-from ssl_faces.cli import main
-from tests.training.conftest import ROOT, environment, fit, settings
+from tests.training.conftest import ROOT, environment, fit, run, settings
 
 
 def twins(faces: Path, out: Path, *more: str) -> list[str]:
@@ -21,15 +20,15 @@ def twins(faces: Path, out: Path, *more: str) -> list[str]:
     return [*usual, "--model", "tests.training.methods.Twins", "--checkpoint_every", "2", *more]
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    loaded = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    loaded = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     state: dict[str, torch.Tensor] = loaded["state_dict"]
     return state
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     capsys.readouterr()
-    assert main(list(arguments)) == 2
+    assert run(*arguments) == 2
     lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("ssl-faces: error:")]
     assert len(lines) == 1
     return lines[0]
@@ -38,21 +37,21 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_it_stops_at_the_step_and_goes_on_from_the_last_checkpoint(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, whole, short = tmp_path / "run", tmp_path / "whole", tmp_path / "short"
-    said = refused(capsys, *twins(faces, run, "--model.init_args.fails_at", "8"))
-    kept = run / "checkpoints/last.ckpt"
+    again, whole, short = tmp_path / "again", tmp_path / "whole", tmp_path / "short"
+    said = refused(capsys, *twins(faces, again, "--model.init_args.fails_at", "8"))
+    kept = again / "checkpoints/last.ckpt"
     assert said.startswith("ssl-faces: error: step 8: the loss of twins is not finite; ")
     assert str(kept) in said
     assert "--ckpt_path last" in said
-    assert not (run / "encoder").exists()
+    assert not (again / "encoder").exists()
     # The checkpoint is that of a run that was good, and going on from it is as if all had been.
     fit(*twins(faces, short, "--trainer.max_steps", "6"))
-    found, expected = weights(run), weights(short)
+    found, expected = weights(again), weights(short)
     assert found.keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
-    fit(*twins(faces, run, "--ckpt_path", "last"))
+    fit(*twins(faces, again, "--ckpt_path", "last"))
     fit(*twins(faces, whole))
-    found, expected = weights(run), weights(whole)
+    found, expected = weights(again), weights(whole)
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
