@@ -221,6 +221,9 @@ def _parser() -> argparse.ArgumentParser:
         "comparison", help="the table of what `ssl-faces compare` trained: comparison.md and .csv"
     )
     comparison.add_argument("folder", metavar="DIR", help="the --out of `ssl-faces compare`")
+    card = commands.add_parser("card", help="put an encoder's figures into its card")
+    card.add_argument("encoder", metavar="ENCODER", help="its folder, or a released name")
+    card.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
     truth.add_arguments(
         commands.add_parser(
             "truth", help="neutral, frontal and swapped faces of a run beside the rendered truth"
@@ -322,6 +325,14 @@ def _breakdown(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _card(arguments: argparse.Namespace) -> int:
+    from linear_probe.card import add_records
+
+    records = add_records(arguments.encoder, arguments.folders)
+    print(f"{arguments.encoder}: {len(records):,} records in its card")
+    return 0
+
+
 def _leakage(arguments: argparse.Namespace) -> int:
     from linear_probe.leakage import leakage
 
@@ -343,6 +354,7 @@ _COMMANDS = {
     "breakdown": _breakdown,
     "leakage": _leakage,
     "compare": _compare,
+    "card": _card,
     "comparison": _comparison,
     "truth": truth.run,
 }

@@ -13,6 +13,7 @@ usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--K
        ssl-faces compare -c CONFIG --out DIR
        ssl-faces pack SOURCE [SOURCE ...] --out PACK [--size 64]
        ssl-faces render --out DIR [--count N] [--people P] [--size S] [--nuisances LEVEL]
+       ssl-faces release RUN --name NAME
        ssl-faces bench BENCH [--out FILE.json]
 
 Pretrain an encoder on unlabelled faces.
@@ -26,6 +27,7 @@ Pretrain an encoder on unlabelled faces.
   ssl-faces compare --help          several methods with the same budget, scored, in one table
   ssl-faces pack --help             decode pictures once, to shards that training reads or streams
   ssl-faces render --help           rendered faces with exact labels, as files
+  ssl-faces release --help          an encoder in half precision, to be loaded by its name
   ssl-faces bench --help            what can be measured on this machine
 """
 
@@ -51,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from ssl_faces.pack import run as run_pack
 
             run_pack(arguments[1:])
+        elif arguments[0] == "release":
+            from ssl_faces.release import run as run_release
+
+            run_release(arguments[1:])
         elif arguments[0] == "render":
             from ssl_faces.data.rendered.cli import run as run_render
 

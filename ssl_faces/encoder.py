@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,10 @@ ENCODERS = {
     "backbone": "ssl_faces.networks.backbone:BackboneEncoder",
 }
 
-RELEASED = Path(__file__).parent.parent / "checkpoints"
+_INSTALLED = Path(__file__).parent / "released"
+
+RELEASED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parent.parent / "checkpoints"
+"""Folder of the released encoders: beside this file once installed, else of the clone."""
 
 
 class FaceEncoder(nn.Module, ABC):
@@ -92,11 +95,17 @@ class FaceEncoder(nn.Module, ABC):
         return (x.float() * self.std + self.mean).clamp(0, 1)
 
 
-def save_encoder(encoder: FaceEncoder, directory: Path | str, card: dict[str, Any]) -> Path:
+def save_encoder(
+    encoder: FaceEncoder,
+    directory: Path | str,
+    card: dict[str, Any],
+    state: Mapping[str, Tensor] | None = None,
+) -> Path:
     """Write the weights and the card to `directory`; neither is ever left half-written.
 
     Args:
         card: plain JSON values; `encoder`, `config`, `input_size` and `feature_dims` are added.
+        state: weights to write instead of the encoder's own, such as those of another precision.
 
     Returns:
         The directory.
@@ -107,7 +116,8 @@ def save_encoder(encoder: FaceEncoder, directory: Path | str, card: dict[str, An
     from safetensors.torch import save
 
     directory = Path(directory)
-    weights = {name: value.contiguous() for name, value in encoder.state_dict().items()}
+    state = encoder.state_dict() if state is None else state
+    weights = {name: value.contiguous() for name, value in state.items()}
     card = {
         **card,
         "encoder": encoder.encoder_name,
@@ -137,7 +147,7 @@ def load_encoder(
     Raises:
         InputError: no such encoder, or files that are not one.
     """
-    directory = _find(Path(name_or_path))
+    directory = find_encoder(name_or_path)
     card = _read_card(directory / CARD_FILE)
     encoder = _build(card, directory / CARD_FILE, seed)
     encoder.card = card
@@ -152,10 +162,16 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         InputError: no such encoder, or a file that is no card.
     """
-    return _read_card(_find(Path(name_or_path)) / CARD_FILE)
+    return _read_card(find_encoder(name_or_path) / CARD_FILE)
 
 
-def _find(path: Path) -> Path:
+def find_encoder(name_or_path: str | os.PathLike[str]) -> Path:
+    """The folder of a saved encoder, named as for `load_encoder`.
+
+    Raises:
+        InputError: no such encoder.
+    """
+    path = Path(name_or_path)
     for candidate in (path, path / "encoder", RELEASED / path):
         if (candidate / CARD_FILE).is_file():
             return candidate

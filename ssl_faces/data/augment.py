@@ -80,9 +80,9 @@ PRESETS: dict[Preset, Augmentation] = {
     # Two frames of one recording (FaceCycle).
     "frames": Augmentation(),
     # Two views of one picture (SimCLR, Chen et al. 2020, as lightly has it for small pictures:
-    # no blur), with crops that keep most of the face.
+    # no blur), with crops that keep most of the face: probes see whole faces, in their place.
     "views": Augmentation(
-        crop_scale=(0.3, 1.0),
+        crop_scale=(0.6, 1.0),
         crop_ratio=(3 / 4, 4 / 3),
         jitter=0.4,
         hue=0.1,

@@ -28,7 +28,8 @@ class EncoderMethod(Method):
         encoder: which encoder.
         optimizer: how it is trained.
         codes: names and lengths of codes that the encoder is to have beside its own spaces.
-        settings: all arguments of the subclass's constructor but the first two, for checkpoints.
+        settings: all arguments of the subclass's constructor but the first two, for checkpoints;
+            `codes_from` among them is the encoder's, too (see `BackboneEncoder`).
 
     Raises:
         InputError: no such encoder.
@@ -53,7 +54,7 @@ class EncoderMethod(Method):
         self.save_hyperparameters(given)
         self.optimizer_settings = optimizer
         self._autocast = False
-        self.encoder = new_encoder(encoder, codes)
+        self.encoder = new_encoder(encoder, codes, settings.get("codes_from", "representation"))
         self.representation = self.encoder.representation
         self.representation_dim = self.encoder.feature_dims[self.representation]
 

@@ -6,7 +6,9 @@ brings it back; a small decoder makes the neutral face from the identity code al
 inverse flow makes expressive again. Of SimCLR (Chen et al., ICML 2020) it has the contrast, once
 for each code and with other invariances: the identity code is the same for both pictures of a pair
 and for mirror images; the expression code is the same for strong views of one picture, and turns
-into its mirrored counterpart with the picture.
+into its mirrored counterpart with the picture. What both codes say together must give the picture's
+histograms of oriented gradients, the target of MaskFeat (Wei et al., CVPR 2022); without it
+contrast keeps what tells pictures apart and forgets the rest.
 """
 
 from __future__ import annotations
@@ -19,18 +21,19 @@ import torch
 import torch.nn.functional as F
 from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_faces.data.augment import PRESETS, PairAugmentation
 from ssl_faces.errors import InputError
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.losses.fold import FoldLoss
+from ssl_faces.losses.hog import HOG
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.method import Edit
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
-from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+from ssl_faces.networks.backbone import RESNET18, CodesFrom, EncoderSettings
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.picture_decoder import PictureDecoder
 from ssl_faces.networks.warp import inverse_flow, warp
@@ -63,10 +66,12 @@ class FaceCycleContrast(JointEmbedding):
         temperature: of the softmax over cosines.
         crop_low: smallest share of the area that strong views keep.
         cycle_share: share of the pairs that go through the cycles, which cost more than contrast.
-        cycle_weight, identity_weight, expression_weight, independence_weight: of the terms: the
-            cycles' pixel and SSIM losses; contrast of identity codes and of expression codes;
-            the squared correlation between the codes. 0 leaves a term out.
+        cycle_weight, identity_weight, expression_weight, independence_weight, descriptor_weight: of
+            the terms: the cycles' pixel and SSIM losses; contrast of identity codes and of
+            expression codes; the squared correlation between the codes; the squared error of the
+            oriented gradients that a linear layer reads from both. 0 leaves a term out.
         symmetry_weight, fold_weight: of the cycles' `SymmetryLoss` and `FoldLoss`.
+        codes_from: what of the encoder the codes are made of (see `BackboneEncoder`).
         decoder_width: channels of the decoders' last layers.
 
     Raises:
@@ -82,14 +87,16 @@ class FaceCycleContrast(JointEmbedding):
         code_dim: int = 256,
         projection_dim: int = 128,
         temperature: float = 0.1,
-        crop_low: float = 0.3,
-        cycle_share: float = 0.25,
+        crop_low: float = 0.6,
+        cycle_share: float = 0.125,
         cycle_weight: float = 1.0,
         identity_weight: float = 1.0,
         expression_weight: float = 1.0,
         independence_weight: float = 1.0,
         symmetry_weight: float = 0.5,
         fold_weight: float = 10.0,
+        descriptor_weight: float = 400.0,
+        codes_from: CodesFrom = "map",
         decoder_width: int = 16,
     ) -> None:
         if not 0 < cycle_share <= 1:
@@ -101,6 +108,7 @@ class FaceCycleContrast(JointEmbedding):
             "independence": independence_weight,
             "symmetry": cycle_weight * symmetry_weight,
             "fold": cycle_weight * fold_weight,
+            "descriptor": descriptor_weight,
         }
         for term, weight in self.weights.items():
             if not weight >= 0:
@@ -120,6 +128,8 @@ class FaceCycleContrast(JointEmbedding):
             independence_weight=independence_weight,
             symmetry_weight=symmetry_weight,
             fold_weight=fold_weight,
+            descriptor_weight=descriptor_weight,
+            codes_from=codes_from,
             decoder_width=decoder_width,
         )
         self.cycle_share = cycle_share
@@ -130,6 +140,8 @@ class FaceCycleContrast(JointEmbedding):
         self.contrast = NTXentLoss(temperature, gather_distributed=True)
         self.dependence = CrossCorrelationLoss()
         self.ssim, self.symmetry, self.fold = SSIMLoss(), SymmetryLoss(), FoldLoss()
+        self.hog = HOG()
+        self.descriptor = nn.Linear(2 * code_dim, self.hog.length(encoder.input_size))
         # Mirroring is drawn here, where it must be known.
         strong = replace(PRESETS["views"], flip_share=0.0, crop_scale=(crop_low, 1.0))
         self.strong = PairAugmentation(encoder.input_size, strong)
@@ -173,6 +185,9 @@ class FaceCycleContrast(JointEmbedding):
             found["expression"] = self.contrast(first, second)
         if self.weights["independence"]:
             found["independence"] = self.dependence(of_views, identity_of_views)
+        if self.weights["descriptor"]:
+            said = self.descriptor(torch.cat((of_views, identity_of_views), 1))
+            found["descriptor"] = F.mse_loss(said, self.hog(views.transpose(0, 1).flatten(0, 1)))
         if len(cycled):
             faces = self.cycle(cycled, of_cycled, identity_of_cycled)
             ssim = self.ssim(torch.stack((faces.back, faces.remade)), cycled)

@@ -26,7 +26,8 @@ class JointEmbedding(EncoderMethod):
         encoder: which encoder.
         optimizer: how it is trained.
         codes: names and lengths of codes that the encoder is to have beside its own spaces.
-        settings: all arguments of the subclass's constructor but the first two, for checkpoints.
+        settings: all arguments of the subclass's constructor but the first two, for checkpoints;
+            `codes_from` among them is the encoder's, too (see `BackboneEncoder`).
 
     Raises:
         InputError: no such encoder.

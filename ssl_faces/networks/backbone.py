@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from ssl_faces.networks.motion_encoder import MotionEncoder
 
 NAMES = ("facecycle", "resnet18", "resnet50", "vit_tiny", "vit_small")
 TIMM = "timm:"
+CodesFrom = Literal["representation", "map"]
 PATCH = 8  # side of a ViT's patches: 64 tokens of a picture of 64 px
 
 
@@ -55,6 +56,8 @@ class BackboneEncoder(FaceEncoder):
         name, input_size, width: see `EncoderSettings`.
         codes: lengths of codes by their names: each is a space of its own, a linear layer on the
             representation (the class token where there is one, else `pooled`).
+        codes_from: `representation`, or `map`: codes then are of the whole last map, channel-first,
+            as FaceCycle's is, and know where things are.
 
     Raises:
         ValueError: no such name, or a size, width or code that it can't have.
@@ -69,20 +72,30 @@ class BackboneEncoder(FaceEncoder):
         input_size: int = 64,
         width: float = 1.0,
         codes: Mapping[str, int] | None = None,
+        codes_from: CodesFrom = "representation",
     ) -> None:
         config = asdict(EncoderSettings(name, input_size, width))
         lengths = dict(codes or {})
-        super().__init__(input_size, config | ({"codes": lengths} if lengths else {}))
+        told: dict[str, Any] = {"codes": lengths} if lengths else {}
+        if codes_from != "representation":
+            told["codes_from"] = codes_from
+        super().__init__(input_size, config | told)
         if input_size < 16:
             raise ValueError(f"input_size: {input_size}; give 16 at least")
         if not 1 / 16 <= width <= 16:
             raise ValueError(f"width: {width:g}; give a factor from 0.0625 to 16")
         if width != 1 and name.startswith(("vit_", TIMM)):
             raise ValueError(f"width: {width:g}, but {name} has no other width than 1")
+        if codes_from not in ("representation", "map"):
+            raise ValueError(f"codes_from: '{codes_from}'; give representation or map")
+        self.codes_from = codes_from
         self.network = _network(name, input_size, width)
         self.codes = nn.ModuleDict()
         self.feature_dims = self._dims_of(input_size)
         self.representation = "class_token" if "class_token" in self.feature_dims else "pooled"
+        inputs = self.feature_dims[self.representation]
+        if codes_from == "map":
+            inputs = self._map_length()
         for code, length in lengths.items():
             taken = code in self.feature_dims or hasattr(self.codes, code)
             if taken or not code.isidentifier() or length < 1:
@@ -90,7 +103,7 @@ class BackboneEncoder(FaceEncoder):
                     f"codes: {code} of length {length}; give names beside "
                     f"{', '.join(self.feature_dims)}, and lengths from 1"
                 )
-            self.codes[code] = nn.Linear(self.feature_dims[self.representation], length)
+            self.codes[code] = nn.Linear(inputs, length)
             self.feature_dims[code] = length
 
     def _dims_of(self, side: int) -> dict[str, int]:
@@ -103,6 +116,18 @@ class BackboneEncoder(FaceEncoder):
         finally:
             self.network.train(training)
         return {space: value.shape[1] for space, value in found.items()}
+
+    def _map_length(self) -> int:
+        training = self.network.training
+        self.network.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                side = self.input_size
+                return self._map_of(self._seen(torch.zeros(1, 3, side, side))).numel()
+        except InputError as error:
+            raise ValueError(f"codes_from: map, but {error}") from error
+        finally:
+            self.network.train(training)
 
     def takes(self, side: int) -> bool:
         """Whether it gives the same kind of features of pictures of another side, too."""
@@ -131,13 +156,27 @@ class BackboneEncoder(FaceEncoder):
         )
 
     def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
+        seen = self._seen(x)
+        found = self._spaces_of(seen)
+        wanted = [code for code in self.codes if code in spaces]
+        if not wanted:
+            return found
+        whole = self.codes_from == "map"
+        of = self._map_of(seen).flatten(1) if whole else found[self.representation]
+        return found | {code: self.codes[code](of) for code in wanted}
+
+    def _seen(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The last map or the tokens, and of FaceCycle's encoder the code."""
         if isinstance(self.network, MotionEncoder):
             conv_map, code = self.network(x)
-            found = {"pooled": code, "map_2x2": _map_2x2(conv_map)}
-        else:
-            found = self.spaces_of(self.network.forward_features(x))
-        wanted = [code for code in self.codes if code in spaces]
-        return found | {code: self.codes[code](found[self.representation]) for code in wanted}
+            return conv_map, code
+        return self.network.forward_features(x), None
+
+    def _spaces_of(self, seen: tuple[Tensor, Tensor | None]) -> dict[str, Tensor]:
+        found, code = seen
+        if code is not None:
+            return {"pooled": code, "map_2x2": _map_2x2(found)}
+        return self.spaces_of(found)
 
     def codes_of(self, representation: Tensor) -> dict[str, Tensor]:
         """All codes, by name, of representations [B, D]."""
@@ -162,8 +201,11 @@ class BackboneEncoder(FaceEncoder):
         """
         if isinstance(self.network, MotionEncoder):
             return self.network.convs(x)
-        found: Tensor = self.network.forward_features(x)
-        if found.ndim == 4 and found.shape[1] == self.network.num_features:
+        return self._map_of(self._seen(x))
+
+    def _map_of(self, seen: tuple[Tensor, Tensor | None]) -> Tensor:
+        found, code = seen
+        if code is not None or (found.ndim == 4 and found.shape[1] == self.network.num_features):
             return found
         if found.ndim == 3 and hasattr(self.network, "num_prefix_tokens"):
             patches = found[:, self.network.num_prefix_tokens :]
@@ -176,7 +218,9 @@ class BackboneEncoder(FaceEncoder):
 
 
 def new_encoder(
-    settings: EncoderSettings, codes: Mapping[str, int] | None = None
+    settings: EncoderSettings,
+    codes: Mapping[str, int] | None = None,
+    codes_from: CodesFrom = "representation",
 ) -> BackboneEncoder:
     """A new encoder, with weights drawn from torch's random numbers, and with these codes.
 
@@ -184,7 +228,7 @@ def new_encoder(
         InputError: no such encoder, or a size or width that it can't have.
     """
     try:
-        return BackboneEncoder(**asdict(settings), codes=codes)
+        return BackboneEncoder(**asdict(settings), codes=codes, codes_from=codes_from)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise InputError(f"model.encoder: {error}") from error
 

@@ -14,6 +14,7 @@ from ssl_faces import load_encoder
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.errors import InputError
 from ssl_faces.losses.correlation import CrossCorrelationLoss
+from ssl_faces.losses.hog import HOG
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.networks.backbone import EncoderSettings
 from tests.methods.runs import arguments, run
@@ -74,6 +75,10 @@ def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
             turned[row, 8:] *= -1
     first, second = one.expression_projector(turned).chunk(2)
     assert found["expression"].item() == pytest.approx(nt_xent(first, second, 0.1), rel=1e-4)
+    said = one.descriptor(torch.cat((expression, identity), 1))
+    target = HOG(8, 9)(seen.transpose(0, 1).flatten(0, 1))
+    error = (said - target).square().mean().item()
+    assert found["descriptor"].item() == pytest.approx(error, rel=1e-4)
 
 
 def test_another_picture_of_the_person_is_no_positive_for_the_expression() -> None:
@@ -102,12 +107,11 @@ def test_mirroring_a_code_twice_changes_nothing() -> None:
     assert torch.equal(turned[0, 8:], -code[0, 8:])
 
 
-@pytest.mark.parametrize("term", ["cycle", "identity", "expression", "independence"])
+@pytest.mark.parametrize("term", ["cycle", "identity", "expression", "independence", "descriptor"])
 def test_a_term_of_weight_0_is_left_out(term: str) -> None:
     found = method(**{f"{term}_weight": 0.0}).terms(batch())
     gone = {"cycle", "symmetry", "fold"} if term == "cycle" else {term}
-    everything = {"cycle", "identity", "expression", "independence", "symmetry", "fold"}
-    assert set(found) == everything - gone
+    assert set(found) == set(method().weights) - gone
 
 
 def test_the_total_weighs_each_term() -> None:
@@ -115,7 +119,7 @@ def test_the_total_weighs_each_term() -> None:
     terms = {k: torch.tensor(float(i + 1)) for i, k in enumerate(one.weights)}
     weights = {
         **{"cycle": 2.0, "identity": 0.5, "expression": 1.0, "independence": 1.0},
-        **{"symmetry": 0.5, "fold": 6.0},
+        **{"symmetry": 0.5, "fold": 6.0, "descriptor": 400.0},
     }
     assert one.total(terms).item() == sum(weights[k] * float(v) for k, v in terms.items())
 

@@ -1,0 +1,101 @@
+"""Released encoders: small, in half precision, with their figures in their cards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from linear_probe.cli import main as linear_probe
+from linear_probe.record import RECORDS_FILE, read_records
+from ssl_faces import load_encoder, save_encoder
+from ssl_faces import release as module
+from ssl_faces.cli import main
+from ssl_faces.networks.backbone import BackboneEncoder
+
+
+@pytest.fixture(name="trained")
+def _trained(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 16})
+    return save_encoder(encoder, tmp_path / "run" / "encoder", {"method": "simclr", "steps": 3})
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    return capsys.readouterr().err
+
+
+def test_half_the_bytes_and_nearly_the_same_features(
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["release", str(trained.parent), "--name", "face-1", "--out", str(tmp_path / "all")]
+    assert main([*words, "--limit", "upside down", "--command", "ssl-faces fit"]) == 0
+    assert "face-1: 0." in capsys.readouterr().out
+    whole, half = load_encoder(trained), load_encoder(tmp_path / "all" / "face-1")
+    sizes = [(x / "encoder.safetensors").stat().st_size for x in (trained, tmp_path / "all/face-1")]
+    assert sizes[1] < 0.55 * sizes[0]
+    x = torch.rand(4, 3, 32, 32)
+    for space, features in whole(x).items():
+        assert not torch.equal(half(x)[space], features)
+        torch.testing.assert_close(half(x)[space], features, atol=5e-3, rtol=5e-3)
+    card = json.loads((tmp_path / "all/face-1/card.json").read_text())
+    assert card["method"] == "simclr"
+    assert card["steps"] == 3
+    assert card["command"] == "ssl-faces fit"
+    assert card["limits"][-1] == "upside down"
+    assert "research only" in card["licence"]
+    assert card["config"] == whole.card["config"]
+    assert set(card["largest_change_by_float16"]) == {"pooled", "map_2x2", "expression"}
+    assert all(0 < value < 0.01 for value in card["largest_change_by_float16"].values())
+
+
+def test_refused(
+    tmp_path: Path,
+    trained: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = ("--out", tmp_path / "all")
+    assert "--name: 'a/b'; give letters" in refused(
+        capsys, "release", trained, "--name", "a/b", *here
+    )
+    assert "no card.json there" in refused(capsys, "release", tmp_path, "--name", "a", *here)
+    assert "see `ssl-faces release --help`" in refused(capsys, "release", trained)
+    monkeypatch.setattr(module, "MOST_BYTES", 100_000)
+    assert "MB in half precision, and a released encoder has at most 0.1; train a narrower" in (
+        refused(capsys, "release", trained, "--name", "a", *here)
+    )
+    monkeypatch.undo()
+    encoder = load_encoder(trained)
+    assert isinstance(encoder, BackboneEncoder)
+    encoder.codes["expression"].weight[0, 0] = 1e6
+    save_encoder(encoder, trained, {})
+    said = refused(capsys, "release", trained, "--name", "a", *here)
+    assert "codes.expression.weight has weights that float16 can't hold" in said
+    assert not (tmp_path / "all").exists()
+
+
+def test_figures_come_into_the_card_if_they_are_of_its_weights(
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "--data", "rendered", "--task", "pose", "--bootstrap", "20", "--max-train"]
+    words += ["300", "--no-baselines", "--features", "pooled", "--precision", "bf16", "--out"]
+    assert linear_probe([*words, str(tmp_path / "scores"), "--encoder", str(trained)]) == 0
+    before = json.loads((trained / "card.json").read_text())
+    assert linear_probe(["card", str(trained), str(tmp_path / "scores")]) == 0
+    card = json.loads((trained / "card.json").read_text())
+    records = read_records(tmp_path / "scores" / RECORDS_FILE)
+    records = [record for record in records if record.encoder == str(trained)]
+    assert len(records) == 3
+    assert [record["value"] for record in card.pop("records")] == [r.value for r in records]
+    assert card == before
+    # Other weights: other figures.
+    assert main(["release", str(trained), "--name", "b", "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert linear_probe(["card", str(tmp_path / "b"), str(tmp_path / "scores")]) == 2
+    assert "records in" in (said := capsys.readouterr().err)
+    assert "is of its weights; score it first" in said
