@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -99,3 +103,36 @@ def test_figures_come_into_the_card_if_they_are_of_its_weights(
     assert linear_probe(["card", str(tmp_path / "b"), str(tmp_path / "scores")]) == 2
     assert "records in" in (said := capsys.readouterr().err)
     assert "is of its weights; score it first" in said
+
+
+def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path: Path) -> None:
+    root = Path(module.__file__).parent.parent
+    released = sorted(card.parent.name for card in (root / "checkpoints").glob("*/card.json"))
+    words = [*("pip", "wheel", "--no-build-isolation", "--no-deps", "-q", "-w"), str(tmp_path)]
+    subprocess.run([sys.executable, "-m", *words, str(root)], check=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(tmp_path / "site")
+    code = (
+        "import sys, ssl_faces, torch\n"
+        f"assert ssl_faces.__file__.startswith({str(tmp_path)!r})\n"
+        "for name in sys.argv[1:]:\n"
+        "    encoder = ssl_faces.load_encoder(name)\n"
+        "    assert encoder.card['name'] == name\n"
+        "    assert encoder.card['records'] and encoder.card['licence'] and encoder.card['limits']\n"
+        "    for features in encoder(torch.rand(2, 3, 64, 64)).values():\n"
+        "        assert features.isfinite().all() and not torch.equal(features[0], features[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *released],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in released:
+        weights = root / "checkpoints" / name / "encoder.safetensors"
+        assert weights.stat().st_size <= module.MOST_BYTES
+        assert name in (root / "checkpoints" / "README.md").read_text()

@@ -118,7 +118,7 @@ def test_the_total_weighs_each_term() -> None:
     one = method(cycle_weight=2.0, identity_weight=0.5, symmetry_weight=0.25, fold_weight=3.0)
     terms = {k: torch.tensor(float(i + 1)) for i, k in enumerate(one.weights)}
     weights = {
-        **{"cycle": 2.0, "identity": 0.5, "expression": 1.0, "independence": 1.0},
+        **{"cycle": 2.0, "identity": 0.5, "expression": 0.3, "independence": 1.0},
         **{"symmetry": 0.5, "fold": 6.0, "descriptor": 400.0},
     }
     assert one.total(terms).item() == sum(weights[k] * float(v) for k, v in terms.items())
