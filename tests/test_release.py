@@ -119,7 +119,7 @@ def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path: 
         "for name in sys.argv[1:]:\n"
         "    encoder = ssl_faces.load_encoder(name)\n"
         "    assert encoder.card['name'] == name\n"
-        "    assert encoder.card['records'] and encoder.card['licence'] and encoder.card['limits']\n"
+        "    assert all(encoder.card[key] for key in ('records', 'licence', 'limits'))\n"
         "    for features in encoder(torch.rand(2, 3, 64, 64)).values():\n"
         "        assert features.isfinite().all() and not torch.equal(features[0], features[1])\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, cast
@@ -21,8 +22,8 @@ class EncoderMethod(Method):
     Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1]: two views of one picture, or two pictures of
     one person, as `data.positives` and `data.augmentation` have it.
 
-    A subclass gives `losses` (or `terms`) and `panels`, and assigns the networks that it needs
-    beside the encoder in its constructor.
+    A subclass gives `terms` and `panels`, and assigns the networks that it needs beside the encoder
+    in its constructor.
 
     Args:
         encoder: which encoder.
@@ -36,6 +37,8 @@ class EncoderMethod(Method):
     """
 
     encoder: BackboneEncoder
+    least_pairs = 1
+    """Pairs that a batch must have to be trained on."""
 
     def __init__(
         self,
@@ -58,19 +61,13 @@ class EncoderMethod(Method):
         self.representation = self.encoder.representation
         self.representation_dim = self.encoder.feature_dims[self.representation]
 
-    def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """The loss terms of normalised pictures x [2b, 3, S, S]: the first ones of b pairs, then
-        the second ones.
+    @abstractmethod
+    def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The loss terms of a batch.
 
         Called without autocast: heads and losses cost little and are computed in float32. What
         costs is to be called within `reduced_precision`.
         """
-        raise NotImplementedError
-
-    def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The loss terms of a batch; called as `losses` is, which it calls unless a method needs
-        more of the batch than its pictures."""
-        return self.losses(self.views(batch))
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """What is minimised: their sum."""
@@ -106,9 +103,14 @@ class EncoderMethod(Method):
         """The batch's pairs [b, 2, 3, S, S].
 
         Raises:
-            InputError: pictures of another side than the encoder's.
+            InputError: too few pairs, or pictures of another side than the encoder's.
         """
         pairs: Tensor = batch["pairs"]
+        if len(pairs) < self.least_pairs and self.training:
+            raise InputError(
+                f"data.batch_size: {len(pairs)}; {self.name} compares the pairs of a batch: give "
+                f"at least {self.least_pairs} on each device"
+            )
         side, size = pairs.shape[-1], self.encoder.input_size
         if side != size:
             raise InputError(
@@ -128,6 +130,19 @@ class EncoderMethod(Method):
 
     def configure_optimizers(self) -> Any:
         return cosine(self, self.children(), self.optimizer_settings)
+
+
+class ViewsMethod(EncoderMethod):
+    """A method whose loss needs no more of a batch than its pictures; a subclass gives `losses`."""
+
+    @abstractmethod
+    def losses(self, x: Tensor) -> dict[str, Tensor]:
+        """The loss terms of normalised pictures x [2b, 3, S, S]: the first ones of b pairs, then
+        the second ones; called as `terms` is."""
+
+    def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The loss terms of a batch."""
+        return self.losses(self.views(batch))
 
 
 def plain(settings: dict[str, Any]) -> dict[str, Any]:

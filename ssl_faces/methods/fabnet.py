@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_faces.losses.fold import FoldLoss
-from ssl_faces.methods.encoder_method import EncoderMethod
+from ssl_faces.methods.encoder_method import ViewsMethod
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.warp import warp
 
 
-class FAbNet(EncoderMethod):
+class FAbNet(ViewsMethod):
     """FAb-Net with a single source.
 
     The encoder's space `embedding`, a linear layer on its representation, is the paper's. A decoder

@@ -30,7 +30,7 @@ from ssl_faces.losses.fold import FoldLoss
 from ssl_faces.losses.hog import HOG
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
-from ssl_faces.methods.joint_embedding import JointEmbedding
+from ssl_faces.methods.encoder_method import EncoderMethod
 from ssl_faces.methods.method import Edit
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, CodesFrom, EncoderSettings
@@ -50,7 +50,7 @@ class Faces(NamedTuple):
     remade: Tensor  # the other picture's neutral face, by this one's inverse flow
 
 
-class FaceCycleContrast(JointEmbedding):
+class FaceCycleContrast(EncoderMethod):
     """Learns an expression code and an identity code by cycles, contrast and independence.
 
     Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1], mildly augmented alike (`data.augmentation:
@@ -79,6 +79,7 @@ class FaceCycleContrast(JointEmbedding):
     """
 
     name = "facecycle_contrast"
+    least_pairs = 2
 
     def __init__(
         self,

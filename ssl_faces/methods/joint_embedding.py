@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ssl_faces.errors import InputError
-from ssl_faces.methods.encoder_method import EncoderMethod
+from ssl_faces.methods.encoder_method import ViewsMethod
 from ssl_faces.methods.optimizer import OptimizerSettings
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings
 
 
-class JointEmbedding(EncoderMethod):
+class JointEmbedding(ViewsMethod):
     """A method that trains an encoder by comparing both pictures of each pair.
 
     A subclass gives `losses`, and assigns the heads that it puts on the encoder's `representation`,
@@ -33,6 +33,7 @@ class JointEmbedding(EncoderMethod):
         InputError: no such encoder.
     """
 
+    least_pairs = 2
     projector: nn.Module
     teacher: Teacher | None
 
@@ -45,19 +46,6 @@ class JointEmbedding(EncoderMethod):
     ) -> None:
         super().__init__(encoder, optimizer, codes, **settings)
         self.teacher = None
-
-    def checked(self, batch: Mapping[str, Any]) -> Tensor:
-        """The batch's pairs [b, 2, 3, S, S].
-
-        Raises:
-            InputError: a batch of one pair, or pictures of another side than the encoder's.
-        """
-        if len(batch["pairs"]) < 2 and self.training:
-            raise InputError(
-                f"data.batch_size: 1; {self.name} compares the pairs of a batch: give at least 2 "
-                "on each device"
-            )
-        return super().checked(batch)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)

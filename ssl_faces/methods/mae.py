@@ -17,7 +17,7 @@ from lightly.models.modules.masked_vision_transformer_decoder_timm import (
 from torch import Tensor, nn
 
 from ssl_faces.errors import InputError
-from ssl_faces.methods.encoder_method import EncoderMethod
+from ssl_faces.methods.encoder_method import ViewsMethod
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import VIT_TINY, EncoderSettings
 
@@ -25,7 +25,7 @@ _HEAD_DIM = 32
 _EPSILON = 1e-6  # of the patches' variances
 
 
-class MAE(EncoderMethod):
+class MAE(ViewsMethod):
     """MAE of both pictures of each pair, for ViTs.
 
     Args:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_faces.losses.fold import FoldLoss
-from ssl_faces.methods.encoder_method import EncoderMethod
+from ssl_faces.methods.encoder_method import ViewsMethod
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.motion_decoder import MotionDecoder
@@ -34,7 +34,7 @@ class TwinCycle(NamedTuple):
     back: dict[str, Tensor]  # `changed`, made the source again
 
 
-class TCAE(EncoderMethod):
+class TCAE(ViewsMethod):
     """TCAE.
 
     The encoder's spaces `action` and `pose`, linear layers on its representation, are the paper's

@@ -121,7 +121,8 @@ def test_the_total_weighs_each_term() -> None:
         **{"cycle": 2.0, "identity": 0.5, "expression": 0.3, "independence": 1.0},
         **{"symmetry": 0.5, "fold": 6.0, "descriptor": 400.0},
     }
-    assert one.total(terms).item() == sum(weights[k] * float(v) for k, v in terms.items())
+    expected = sum(weights[k] * float(v) for k, v in terms.items())
+    assert one.total(terms).item() == pytest.approx(expected)
 
 
 def test_without_motion_the_cycles_give_the_other_pictures_faces() -> None:
