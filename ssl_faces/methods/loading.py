@@ -9,16 +9,17 @@ from typing import Any
 import torch
 
 from ssl_faces.errors import InputError
+from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, build_motion
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-from ssl_faces.methods.method import load_weights, read_checkpoint
+from ssl_faces.methods.method import Method, load_weights, read_checkpoint
+from ssl_faces.methods.optimizer import OptimizerSettings
+from ssl_faces.networks.backbone import EncoderSettings
 
 _CHECKPOINT = Path("checkpoints/last.ckpt")
 
 
-def load_method(
-    run: str | os.PathLike[str], *, untrained: bool = False, seed: int = 0
-) -> FaceCycleMotion | FaceCycleIdentity:
+def load_method(run: str | os.PathLike[str], *, untrained: bool = False, seed: int = 0) -> Method:
     """The method that a run trained, with all its networks, in eval mode and frozen.
 
     None of a checkpoint's code is run. What only training needs (weights of the loss terms,
@@ -39,7 +40,7 @@ def load_method(
     checkpoint = read_checkpoint(path)
     kind = checkpoint.get("method", "another program")
     if kind not in _LOADERS:
-        raise InputError(f"checkpoint {path}: is of {kind}; give a run of {' or '.join(_LOADERS)}")
+        raise InputError(f"checkpoint {path}: is of {kind}; give a run of {', '.join(_LOADERS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         method = _LOADERS[kind](path, checkpoint, untrained)
@@ -77,6 +78,23 @@ def _identity(path: Path, checkpoint: dict[str, Any], untrained: bool) -> FaceCy
     return method
 
 
+def _contrast(path: Path, checkpoint: dict[str, Any], untrained: bool) -> FaceCycleContrast:
+    try:
+        settings = dict(checkpoint["hyper_parameters"])
+        encoder = EncoderSettings(**settings.pop("encoder"))
+        optimizer = settings.pop("optimizer")
+        betas = tuple(optimizer.pop("betas"))
+        method = FaceCycleContrast(encoder, OptimizerSettings(**optimizer, betas=betas), **settings)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"checkpoint {path}: its settings are not those of {FaceCycleContrast.name} ({error}); "
+            "it was made by another version, train again"
+        ) from error
+    if not untrained:
+        load_weights(path, method, checkpoint["state_dict"])
+    return method
+
+
 def _begin_with_trunk(
     path: Path, motion: FaceCycleMotion, state: dict[str, Any], prefix: str
 ) -> None:
@@ -96,4 +114,5 @@ def _begin_with_trunk(
 _LOADERS: dict[str, Any] = {
     FaceCycleMotion.name: _motion,
     FaceCycleIdentity.name: _identity,
+    FaceCycleContrast.name: _contrast,
 }

@@ -278,7 +278,7 @@ def test_counts_that_can_not_be(count: int) -> None:
     [
         ("--run {tmp}/none --out {tmp}/o", "none: no such file"),
         ("--run {tmp} --out {tmp}/o", "last.ckpt: no such file; give a run's"),
-        ("--run {tmp}/other.ckpt --out {tmp}/o", "is of simclr; give a run of facecycle_motion or"),
+        ("--run {tmp}/other.ckpt --out {tmp}/o", "is of simclr; give a run of facecycle_motion, "),
         ("--run {tmp}/text.ckpt --out {tmp}/o", "text.ckpt: can't be used"),
         ("--run {tmp}/bare.ckpt --out {tmp}/o", "its settings are not those of a facecycle_motion"),
         ("--run {tmp}/none --out {tmp}/o --bootstrap 0", "--bootstrap must be a whole number"),

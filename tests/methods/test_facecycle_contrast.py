@@ -16,6 +16,7 @@ from ssl_faces.errors import InputError
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.losses.hog import HOG
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
+from ssl_faces.methods.loading import load_method
 from ssl_faces.networks.backbone import EncoderSettings
 from tests.methods.runs import arguments, run
 
@@ -219,3 +220,23 @@ def test_a_run_saves_an_encoder_with_both_codes(tmp_path: Path) -> None:
     assert found["expression"].shape == (2, 16)
     assert found["identity"].shape == (2, 16)
     assert list((tmp_path / "run" / "panels").glob("*.png"))
+
+
+def test_it_comes_back_from_its_run(tmp_path: Path) -> None:
+    given = arguments("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run")
+    codes = ("--model.code_dim", "16", "--model.decoder_width", "4")
+    assert run([*given, *codes]) == 0
+    found, x = load_method(tmp_path / "run"), torch.rand(2, 3, 32, 32)
+    saved = load_encoder(tmp_path / "run")(x)
+    for code, expected in zip(
+        found.codes(x), (saved["expression"], saved["identity"]), strict=True
+    ):
+        torch.testing.assert_close(code, expected)
+    assert set(found.edits()) == {"neutral face", "frontal face", "identity swap"}
+    fresh = load_method(tmp_path / "run", untrained=True, seed=1)
+    assert not torch.equal(fresh.codes(x)[0], found.codes(x)[0])
+    checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    del checkpoint["hyper_parameters"]["encoder"]
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match="its settings are not those of facecycle_contrast"):
+        load_method(tmp_path / "other.ckpt")
