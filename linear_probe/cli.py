@@ -22,7 +22,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
+        if words[:1] == ["head"]:
+            return _head(words[1:])
         arguments = _parser().parse_args(argv)
         arguments.given = list(sys.argv[1:] if argv is None else argv)
         code = _COMMANDS[arguments.command](arguments)
@@ -169,6 +172,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="score on rendered faces where --data has pictures but no labels",
     )
+    # Has a parser of its own (`linear_probe.heads.command`), for configs.
+    commands.add_parser("head", help="train a paper's head, and score it as probes are scored")
     report = commands.add_parser(
         "report", help="print the table of earlier runs, or write a page about them"
     )
@@ -265,6 +270,15 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     add_command(arguments.out, arguments.given)
     print(f"\n{table(records)}\n\nrecords: {arguments.out}/records.jsonl")
+    return 0
+
+
+def _head(words: Sequence[str]) -> int:
+    from linear_probe.heads.command import run
+    from linear_probe.report import table
+
+    records = run(words)
+    print(f"\n{table(records)}")
     return 0
 
 

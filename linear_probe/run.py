@@ -24,11 +24,10 @@ from linear_probe.feature_listing import write_listing
 from linear_probe.features import FeatureCache, Pictures, Precision, Source
 from linear_probe.jobs import jobs, rounds
 from linear_probe.jobs import spaces as spaces_of
-from linear_probe.measured import Measured, records_of
-from linear_probe.predictions import predictions_path, write_predictions
+from linear_probe.measured import Measured
 from linear_probe.protocols import PROTOCOLS
-from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
-from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
+from linear_probe.record import RECORDS_FILE, Record, read_records
+from linear_probe.recorder import Recorder
 from linear_probe.robustness import degradations
 from linear_probe.tasks import TASKS, USUAL_TASKS, Figure, MissingData, Task
 from ssl_faces import InputError
@@ -125,12 +124,15 @@ def run_probes(
     if precision == "auto":
         precision = "bf16" if fast_bfloat16() else "32"
     out = Path(out)
-    earlier = read_records(out / RECORDS_FILE) if (out / RECORDS_FILE).exists() else []
+    if (out / RECORDS_FILE).exists():
+        read_records(out / RECORDS_FILE)  # what can't be added to is told before the work
     sources = {}
     for one in seeds:
         tell = say if one == seeds[0] else _silent
         sources[one] = encoder_sources(encoders, spaces, precision, baselines, one, tell)
-    face_sets = dict.fromkeys(seeds, own) if own else _face_sets(data, or_rendered, seeds, say)
+    face_sets = (
+        dict.fromkeys(seeds, own) if own else face_sets_by_seed(data, or_rendered, seeds, say)
+    )
     if own and tasks is None:
         tasks = [name for name, kind in kinds.items() if kind.serving(own)]
     chosen: dict[int, list[Task]] = {}
@@ -145,20 +147,9 @@ def run_probes(
     pictures_of = _extract(chosen, sources, baselines, cache, out / SKIPPED_FILE, say)
     changed = ChangedFeatures(cache, pictures_of)
     changed.fill(chosen, sources, baselines, changes)
-    records: list[Record] = []
     where = hardware(device) + ("" if precision == "32" else f", features in {precision}")
-
-    replicates_of = read_replicates(out / REPLICATES_FILE)
-
-    def add(row: Measured) -> None:
-        made = records_of(row, where)
-        records.extend(made)
-        for record, figure in zip(made, row.figures, strict=True):
-            replicates_of[record.name] = figure.replicates
-            if figure.predictions is not None:
-                write_predictions(predictions_path(out, record), figure.predictions)
-        write_replicates(out / REPLICATES_FILE, replicates_of)
-        write_records(out / RECORDS_FILE, merged(earlier, records))
+    recorder = Recorder(out, where)
+    add = recorder.add
 
     for job in jobs(chosen, sources, baselines):
         source, space = job.source, job.space
@@ -189,7 +180,7 @@ def run_probes(
                 told = "; ".join(filter(None, (note, condition_note(condition))))
                 add(row._replace(figures=found, condition=condition, note=told))
                 say(f"  {condition_in_words(condition)}: {found[0].metric} {found[0].value:.2f}")
-    return records
+    return recorder.records
 
 
 def _told(figure: Figure) -> str:
@@ -274,7 +265,7 @@ def device_named(name: str) -> str:
     return name
 
 
-def _face_sets(
+def face_sets_by_seed(
     data: str | Path | None, or_rendered: bool, seeds: Sequence[int], say: Callable[[str], None]
 ) -> dict[int, Sequence[FaceSet]]:
     """By seed; real ones are the same for all."""

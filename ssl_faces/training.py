@@ -244,6 +244,13 @@ def _no_tip(record: logging.LogRecord) -> bool:
     return "Tip:" not in record.getMessage()
 
 
+def quiet() -> None:
+    """Leave out what Lightning warns of and is as it should be here."""
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=f".*{message}")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_tip)
+
+
 def run(arguments: Sequence[str], started: float) -> None:
     """Run `ssl-faces` with these arguments.
 
@@ -255,9 +262,7 @@ def run(arguments: Sequence[str], started: float) -> None:
     """
     FaceCLI.clock = StartClock(started)
     FaceCLI.clock.mark("imports")
-    for message in _NOISE:
-        warnings.filterwarnings("ignore", message=f".*{message}")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_tip)
+    quiet()
     build(FaceCLI, FaceDataModule, arguments, _SaveConfig)
     sys.stdout.flush()
 

@@ -78,8 +78,8 @@ class FaceCycleExpression(Expression):
             lacking = len(self.class_names) - logits.shape[1]
             found.append(F.pad(logits, (0, lacking), value=-torch.inf))
         records = np.concatenate([features.records[rows.test] for rows in turns])
-        note = self._note(turns, self.labels[records])
-        return self._main_figures(records, torch.cat(found), {}, note)
+        note = self.note(turns, self.labels[records])
+        return self.main_figures(records, torch.cat(found), {}, note)
 
     @classmethod
     def score_together(

@@ -110,7 +110,7 @@ class Classes(LabelTask):
         turns = self.turns(features, pictures)
         predictors = [self.fit(features, rows) for rows in turns]
         records = np.concatenate([features.records[rows.test] for rows in turns])
-        note = self._note(turns, self.labels[records])
+        note = self.note(turns, self.labels[records])
         for asked in degraded:
             logits = [
                 self._logits(
@@ -118,14 +118,14 @@ class Classes(LabelTask):
                 )
                 for predictor, r in zip(predictors, (rows.test for rows in turns), strict=True)
             ]
-            yield self._main_figures(records, torch.cat(logits), how_chosen(*predictors), note)
+            yield self.main_figures(records, torch.cat(logits), how_chosen(*predictors), note)
 
     def _logits(self, predictor: LogisticPredictor, values: Tensor) -> Tensor:
         """[M, all classes]; -inf for those after the last that the probe knows of."""
         logits = predictor(values)
         return F.pad(logits, (0, len(self.class_names) - logits.shape[1]), value=-torch.inf)
 
-    def _main_figures(
+    def main_figures(
         self, records: np.ndarray, logits: Tensor, chosen: dict[str, Any], note: str
     ) -> list[Figure]:
         """Accuracy and mean class recall of test records, from their logits [M, all classes].
@@ -154,14 +154,14 @@ class Classes(LabelTask):
         neighbours = np.concatenate([self._neighbours_vote(features, rows) for rows in turns])
         targets = self.labels[records]
         own = ~np.concatenate([self._near_copies(features, rows) for rows in turns])
-        note = self._note(turns, targets)
+        note = self.note(turns, targets)
         if not own.all():
             note += (
                 f"; {(~own).sum():,} test pictures have a near-copy in the training part (HOG "
                 f"cosine of {SIMILAR} or more): 'no copies' is without them"
             )
         chosen = how_chosen(*predictors)
-        figures = self._main_figures(records, logits, chosen, note)
+        figures = self.main_figures(records, logits, chosen, note)
         weights, sample = self.bootstrap(records)
         correct = (logits.argmax(dim=1).cpu().numpy() == targets).astype(np.float32)
         near = (neighbours == targets).astype(np.float32)
@@ -183,7 +183,8 @@ class Classes(LabelTask):
         )
         return [*figures, unseen, knn]
 
-    def _note(self, turns: list[Rows], targets: np.ndarray) -> str:
+    def note(self, turns: list[Rows], targets: np.ndarray) -> str:
+        """What readers must know of figures of these turns and int [M] targets of test rows."""
         copies = sum(rows.copies for rows in turns)
         if self.folds is None:
             note = f"trained on {len(turns[0].train):,} pictures"

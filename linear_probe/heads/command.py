@@ -1,0 +1,43 @@
+"""`linear-probe head -c CONFIG --out DIR`: its settings, read by jsonargparse."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from linear_probe.heads.run import HeadJob, run_head
+from linear_probe.record import Record
+from ssl_faces import InputError
+
+
+class _Parser(ArgumentParser):
+    """Says what is wrong in one sentence instead of printing the whole usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+        text = re.sub(r"\s+", " ", " ".join(lines))
+        raise InputError(f"configuration: {text[:600]}") from ex
+
+
+def run(arguments: Sequence[str]) -> list[Record]:
+    """Train and score what the arguments say.
+
+    Raises:
+        InputError: as of `run_head`, or a setting that there isn't.
+    """
+    parser = _Parser(prog="linear-probe head", description=__doc__)
+    parser.add_argument("-c", "--config", action="config", help="such as configs/head/NAME.yaml")
+    parser.add_argument("--out", type=Path, required=True, help="for records.jsonl and the runs")
+    parser.add_class_arguments(HeadJob, as_group=False)
+    given = parser.parse_args(list(arguments))
+    names = HeadJob.__dataclass_fields__
+    whole = yaml.safe_load(parser.dump(given))
+    # What is not set is not there.
+    plain = {name: whole.get(name) for name in names}
+    ready: Any = parser.instantiate_classes(given)
+    return run_head(HeadJob(**{name: ready[name] for name in names}), plain, given.out)

@@ -1,0 +1,105 @@
+"""What every head promises: pictures to logits, its loss, and what it starts from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_faces import FaceEncoder, InputError
+
+END_TO_END = "end to end"
+
+
+class Head(nn.Module, ABC):
+    """A classifier of faces: a network of its own, or one on top of a frozen encoder.
+
+    A subclass's constructor takes `classes` and `encoder` first, then its settings with defaults.
+
+    Args:
+        classes: how many.
+        encoder: a trained encoder to rest on, frozen, instead of the paper's own network.
+
+    Attributes:
+        name: the head's name in configs and records.
+        picture_size: side of the pictures that it takes.
+        space: of the encoder's feature spaces, which it rests on; `END_TO_END` without an encoder.
+    """
+
+    name: ClassVar[str]
+    picture_size: int
+    space: str
+
+    def __init__(self, classes: int, encoder: FaceEncoder | None = None) -> None:
+        super().__init__()
+        self.classes = classes
+        self.space = END_TO_END
+        self.encoder = None if encoder is None else encoder.eval().requires_grad_(False)
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, classes] of RGB pictures float [B, 3, S, S] in [0, 1]."""
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Terms whose sum is minimised, of pictures as for `forward` and int64 [B] classes."""
+        return {"cross_entropy": F.cross_entropy(self(images), labels)}
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits, or log-probabilities, [B, classes] of pictures to be scored."""
+        found: Tensor = self(images)
+        return found
+
+    def vary(self, images: Tensor) -> Tensor:
+        """Training pictures uint8 [B, 3, R, R], of side `read_size`, to float in [0, 1]."""
+        return images.float() / 255
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Pictures to be scored, uint8 [B, 3, R, R], to float in [0, 1]."""
+        return images.float() / 255
+
+    @property
+    def read_size(self) -> int:
+        """Side that pictures are read at, before `vary` or `prepare`."""
+        return self.picture_size
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.encoder is not None:
+            # Its batch statistics stay those of its own training.
+            self.encoder.eval()
+        return self
+
+
+class FrozenFeatures(nn.Module):
+    """A frozen encoder's feature vectors of pictures, each number standardised by running
+    statistics.
+
+    Args:
+        encoder: the encoder.
+        space: which of its feature spaces.
+
+    Raises:
+        InputError: it has no such space.
+    """
+
+    def __init__(self, encoder: FaceEncoder, space: str) -> None:
+        super().__init__()
+        if space not in encoder.feature_dims:
+            raise InputError(
+                f"head.space: '{space}'; the encoder has {', '.join(encoder.feature_dims)}"
+            )
+        # In a list: the head owns the encoder.
+        self._encoder = [encoder]
+        self.space = space
+        self.dim = encoder.feature_dims[space]
+        self.standardise = nn.BatchNorm1d(self.dim, affine=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, dim] of RGB pictures float [B, 3, S, S] in [0, 1]."""
+        with torch.no_grad():
+            features = self._encoder[0](images, (self.space,))[self.space]
+        found: Tensor = self.standardise(features.float())
+        return found

@@ -1,0 +1,212 @@
+"""Two convolutions and four Inception layers on registered faces of 48 px, scored by ten crops.
+
+Mollahosseini, Chan, Mahoor: Going Deeper in Facial Expression Recognition using Deep Neural
+Networks, WACV 2016.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.googlenet import BasicConv2d
+
+from linear_probe.heads.crops import random_crops, ten_crops
+from linear_probe.heads.head import FrozenFeatures, Head
+from ssl_faces import FaceEncoder, InputError
+
+
+class Inception(nn.Module):
+    """1x1, 3x3 and 5x5 convolutions and a pooled path side by side (Szegedy et al., CVPR 2015).
+
+    torchvision's has 3x3 for 5x5; this one is as published, with batch normalisation.
+
+    Args:
+        channels: of the input.
+        one: of the 1x1 path.
+        three, five: of the 3x3 and of the 5x5 path, before and after.
+        pooled: of the pooled path.
+    """
+
+    def __init__(
+        self, channels: int, one: int, three: tuple[int, int], five: tuple[int, int], pooled: int
+    ) -> None:
+        super().__init__()
+        self.paths = nn.ModuleList(
+            (
+                BasicConv2d(channels, one, kernel_size=1),
+                nn.Sequential(
+                    BasicConv2d(channels, three[0], kernel_size=1),
+                    BasicConv2d(*three, kernel_size=3, padding=1),
+                ),
+                nn.Sequential(
+                    BasicConv2d(channels, five[0], kernel_size=1),
+                    BasicConv2d(*five, kernel_size=5, padding=2),
+                ),
+                nn.Sequential(nn.MaxPool2d(3, 1, 1), BasicConv2d(channels, pooled, kernel_size=1)),
+            )
+        )
+        self.channels = one + three[1] + five[1] + pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([path(x) for path in self.paths], 1)
+
+
+class TenCrops(Head):
+    """A head that trains on random crops and mirror images, and adds up what it says of ten.
+
+    Args:
+        classes, encoder: see `Head`.
+        picture_size: side of the crops.
+        margin: pixels by which pictures are read larger.
+    """
+
+    def __init__(
+        self, classes: int, encoder: FaceEncoder | None, picture_size: int, margin: int
+    ) -> None:
+        super().__init__(classes, encoder)
+        if margin < 0:
+            raise InputError(f"head.margin: {margin}; give 0 pixels or more")
+        self.picture_size, self.margin = picture_size, margin
+
+    @property
+    def read_size(self) -> int:
+        return self.picture_size + self.margin
+
+    def vary(self, images: Tensor) -> Tensor:
+        return random_crops(images, self.picture_size).float() / 255
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Log of the mean probability over ten crops of pictures of side `read_size`."""
+        crops = ten_crops(images, self.picture_size)
+        said = self(crops.flatten(0, 1)).float().unflatten(0, crops.shape[:2])
+        return torch.softmax(said, -1).mean(0).log()
+
+
+class InceptionFER(TenCrops):
+    """The paper's network, or its classifier on a frozen encoder's features.
+
+    Args:
+        classes, encoder: see `Head`.
+        space: with an encoder: which of its feature spaces.
+        width: factor on the channels of the convolutions; 1 is the paper's.
+        hidden: lengths of the two hidden layers.
+        dropout: before the last layer and the one before.
+        margin: pixels around the 48 that crops leave out.
+    """
+
+    name = "inception_fer"
+
+    def __init__(
+        self,
+        classes: int,
+        encoder: FaceEncoder | None = None,
+        space: str = "pooled",
+        width: float = 1.0,
+        hidden: tuple[int, int] = (4096, 1024),
+        dropout: float = 0.5,
+        margin: int = 6,
+    ) -> None:
+        super().__init__(classes, encoder, 48, margin)
+        if encoder is None:
+            self.features: nn.Module = inception_trunk(width)
+            length = cast(int, self.features[-1].length)
+        else:
+            self.features, self.space = FrozenFeatures(encoder, space), space
+            length = self.features.dim
+        self.classifier = classifier(length, hidden, classes, dropout)
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.classifier(self.features(images))
+        return found
+
+
+class PlainFER(TenCrops):
+    """What the claim is measured against: convolutions in a row, as AlexNet has them, of as much
+    arithmetic (Krizhevsky et al., NIPS 2012; its five layers for pictures of 48 px).
+
+    Args: as of `InceptionFER`; a width of 1 costs what InceptionFER of width 1 does.
+    """
+
+    name = "plain_fer"
+
+    def __init__(
+        self,
+        classes: int,
+        encoder: FaceEncoder | None = None,
+        width: float = 1.0,
+        hidden: tuple[int, int] = (4096, 1024),
+        dropout: float = 0.5,
+        margin: int = 6,
+    ) -> None:
+        super().__init__(classes, None, 48, margin)
+        if encoder is not None:
+            raise InputError("encoder: plain_fer is a network of its own; leave it out")
+        sizes = [_channels(c, width) for c in (64, 96, 176, 160, 128)]
+        layers: list[nn.Module] = [
+            BasicConv2d(3, sizes[0], kernel_size=7, stride=2, padding=3),
+            nn.MaxPool2d(3, 2, 1),
+            BasicConv2d(sizes[0], sizes[1], kernel_size=5, padding=2),
+            nn.MaxPool2d(3, 2, 1),
+        ]
+        for before, after in pairwise(sizes[1:]):
+            layers.append(BasicConv2d(before, after, kernel_size=3, padding=1))
+        self.features = nn.Sequential(
+            *layers, nn.MaxPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.classifier = classifier(sizes[-1], hidden, classes, dropout)
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.classifier(self.features(2 * images - 1))
+        return found
+
+
+class _Pooled(nn.Module):
+    """The mean over the map [B, C, h, w]; knows its length C."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = length
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+class _Centred(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return 2 * images - 1
+
+
+def inception_trunk(width: float) -> nn.Sequential:
+    """Pictures [B, 3, 48, 48] in [0, 1] to [B, 512 at width 1]."""
+    c = lambda channels: _channels(channels, width)  # noqa: E731
+    a = Inception(c(192), c(64), (c(96), c(128)), (c(16), c(32)), c(32))
+    b = Inception(a.channels, c(128), (c(128), c(192)), (c(32), c(96)), c(64))
+    third = Inception(b.channels, c(192), (c(96), c(208)), (c(16), c(48)), c(64))
+    fourth = Inception(third.channels, c(192), (c(96), c(208)), (c(16), c(48)), c(64))
+    return nn.Sequential(
+        _Centred(),
+        BasicConv2d(3, c(64), kernel_size=7, stride=2, padding=3),
+        nn.MaxPool2d(3, 2, 1),
+        BasicConv2d(c(64), c(192), kernel_size=3, padding=1),
+        nn.MaxPool2d(3, 2, 1),
+        *(a, b, nn.MaxPool2d(3, 2, 1), third, fourth),
+        _Pooled(fourth.channels),
+    )
+
+
+def classifier(length: int, hidden: tuple[int, int], classes: int, dropout: float) -> nn.Sequential:
+    """Two hidden layers and the last."""
+    return nn.Sequential(
+        *(nn.Linear(length, hidden[0]), nn.ReLU(), nn.Dropout(dropout)),
+        *(nn.Linear(hidden[0], hidden[1]), nn.ReLU(), nn.Dropout(dropout)),
+        nn.Linear(hidden[1], classes),
+    )
+
+
+def _channels(channels: int, width: float) -> int:
+    if not 0 < width <= 4:
+        raise InputError(f"head.width: {width:g}; give a factor above 0, up to 4")
+    return max(1, round(channels * width))

@@ -1,0 +1,86 @@
+"""A head as Lightning trains it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from linear_probe.heads.head import Head
+from ssl_faces import InputError
+
+
+@dataclass(frozen=True)
+class HeadTraining:
+    """How a head is trained: AdamW, one cycle of the learning rate over all steps (Smith & Topin
+    2018), of which nothing is chosen while it runs.
+
+    Attributes:
+        epochs: over the training part.
+        batch_size: pictures a step, on all devices together.
+        peak_learning_rate: of the cycle.
+        weight_decay: of weights; biases and normalisation layers have none.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    peak_learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"training.{name}: {getattr(self, name)}; give 1 or more")
+        for name in ("peak_learning_rate", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"training.{name}: {getattr(self, name)}; give 0 or more")
+
+
+class HeadModule(pl.LightningModule):
+    """Trains a head on batches of (uint8 [B, 3, R, R], int64 [B]).
+
+    What is drawn for a batch follows from the seed and the step, so that a run that was stopped
+    goes on as if it had not been.
+
+    Args:
+        head: the head.
+        settings: how it is trained.
+        seed: of crops, dropout and the like.
+    """
+
+    def __init__(self, head: Head, settings: HeadTraining, seed: int) -> None:
+        super().__init__()
+        self.head, self.settings, self.seed = head, settings, seed
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        place = self.global_step * self.trainer.world_size + self.global_rank
+        torch.manual_seed(self.seed + 7919 * (place + 1))
+        terms = self.head.losses(self.head.vary(images), labels)
+        total = torch.stack(list(terms.values())).sum()
+        self.log("loss", total, prog_bar=True)
+        if len(terms) > 1:
+            self.log_dict({f"loss/{name}": value for name, value in terms.items()})
+        return total
+
+    def configure_optimizers(self) -> Any:
+        trained = [(n, p) for n, p in self.head.named_parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for _, p in trained if p.ndim > 1]},
+            {"params": [p for _, p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        s = self.settings
+        optimizer = torch.optim.AdamW(groups, s.peak_learning_rate, weight_decay=s.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            s.peak_learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=0.15,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }

@@ -1,0 +1,100 @@
+"""Labelled pictures in memory, and the order in which a head sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+from tqdm import tqdm
+
+from ssl_faces.data import FaceSet
+from ssl_faces.data.packing import square
+from ssl_faces.data.pictures import BadPicture
+
+_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pictures of a face set, as far as they can be decoded.
+
+    Attributes:
+        images: uint8 [N, 3, R, R].
+        records: int64 [N], of the face set.
+    """
+
+    images: Tensor
+    records: np.ndarray
+
+    def rows_of(self, records: np.ndarray) -> np.ndarray:
+        """The row of each of these records."""
+        row_of = {record: row for row, record in enumerate(self.records.tolist())}
+        return np.array([row_of[record] for record in records.tolist()], dtype=np.int64)
+
+
+def decode(faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
+    """The pictures of these records at side `size`; those that can't be decoded are left out."""
+    images, records = [], []
+    with tqdm(total=len(indices), desc=f"pictures of {faces.name}", unit="faces") as bar:
+        for start in range(0, len(indices), _AT_ONCE):
+            part = [int(index) for index in indices[start : start + _AT_ONCE]]
+            for index, picture in zip(part, faces.read_many(part, at_least=size), strict=True):
+                if not isinstance(picture, BadPicture):
+                    images.append(square(picture, size))
+                    records.append(index)
+            bar.update(len(part))
+    return Decoded(torch.from_numpy(np.stack(images)), np.array(records, dtype=np.int64))
+
+
+class LabelledPictures(Dataset[tuple[Tensor, Tensor]]):
+    """Whole batches by their rows, so that nothing is collated picture by picture.
+
+    Args:
+        images: uint8 [N, 3, R, R].
+        labels: int64 [N].
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return self.images[rows], self.labels[rows]
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Rows of each batch of an epoch, by the seed and the epoch's number alone; the last rows that
+    don't fill a batch on every process are left out of this epoch.
+
+    Args:
+        count: rows.
+        batch_size: of all processes together.
+        seed: of the order.
+        rank, world: this process, of how many; each has an equal part of every batch.
+    """
+
+    def __init__(
+        self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.rank, self.world = rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        draw = torch.Generator().manual_seed(self.seed + 1_000_003 * (self.epoch + 1))
+        order = torch.randperm(self.count, generator=draw)[: len(self) * self.batch_size]
+        for batch in order.view(len(self), self.batch_size):
+            yield batch[self.rank :: self.world].tolist()

@@ -1,0 +1,253 @@
+"""`linear-probe head`: train a head on each seed, and score it as linear probes are scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from linear_probe.features import Features, Pictures
+from linear_probe.heads.head import Head
+from linear_probe.heads.module import HeadModule, HeadTraining
+from linear_probe.heads.pictures import Decoded, EpochBatches, LabelledPictures, decode
+from linear_probe.measured import Measured
+from linear_probe.record import Record
+from linear_probe.recorder import Recorder
+from linear_probe.run import face_sets_by_seed
+from linear_probe.tasks import TASKS, MissingData
+from linear_probe.tasks.classification import Classes
+from linear_probe.tasks.labelled import Rows
+from ssl_faces import FaceEncoder, InputError, load_encoder
+from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
+from ssl_faces.files import replace_file
+from ssl_faces.hardware import fast_bfloat16, hardware
+from ssl_faces.training import quiet
+
+HEADS_FOLDER = "heads"
+SETTINGS_FILE = "settings.json"
+
+
+@dataclass(frozen=True)
+class HeadJob:
+    """What one config of `configs/head` says.
+
+    Attributes:
+        head: the head: `class_path` and `init_args`.
+        encoder: a trained encoder that it rests on, frozen; None: its own network, end to end.
+        task: what it learns: a classification task of `linear-probe run`.
+        data: as there: a folder, `rendered`, or None for the usual one.
+        training: how it is trained.
+        seeds: of weights, order, validation split and bootstrap.
+        max_train: training pictures, drawn by the seed; None is all.
+        bootstrap: replicates behind the intervals.
+        accelerator, devices, precision: of Lightning's trainer; None: bf16 where it is fast.
+        label: how tables call it; None: the head's name.
+    """
+
+    head: Callable[[int, FaceEncoder | None], Head]
+    encoder: str | None = None
+    task: str = "expression"
+    data: str | None = None
+    training: HeadTraining = field(default_factory=HeadTraining)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    max_train: int | None = None
+    bootstrap: int = 1000
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What records say of the task; `protocol` is the head's."""
+
+    name: str
+    data_set: str
+    split: str
+    protocol: str
+    seed: int
+
+
+def run_head(
+    job: HeadJob, settings: dict[str, Any], out: Path, say: Callable[[str], None] = print
+) -> list[Record]:
+    """Train and score a head for each seed and each face set that serves; its records.
+
+    A run that was stopped goes on from its last checkpoint; one that is finished is only scored.
+
+    Args:
+        settings: the job as plain JSON values: the folder of a run with others is refused.
+        out: folder of records, as of `linear-probe run`; the runs are in its `heads`.
+
+    Raises:
+        InputError: the task is no classification, or an encoder, the data or `out` can't be used.
+    """
+    kind = TASKS.get(job.task)
+    if kind is None or not issubclass(kind, Classes):
+        known = ", ".join(name for name, one in TASKS.items() if issubclass(one, Classes))
+        raise InputError(f"task: '{job.task}'; heads learn {known}")
+    quiet()
+    recorder = Recorder(out, hardware("cuda" if _on_gpu(job.accelerator) else "cpu"))
+    for seed in job.seeds:
+        face_sets = face_sets_by_seed(job.data, False, [seed], say)[seed]
+        # None serves: the task tells what it needs.
+        for given in [[faces] for faces in kind.serving(face_sets)] or [[*face_sets]]:
+            try:
+                task = kind(given, seed, job.bootstrap, "cpu", job.max_train)
+            except MissingData as error:
+                raise InputError(f"task {error}; add it to the data folder") from error
+            _run(job, task, {**settings, "seeds": [seed]}, recorder, say)
+    return recorder.records
+
+
+def _run(
+    job: HeadJob,
+    task: Classes,
+    settings: dict[str, Any],
+    recorder: Recorder,
+    say: Callable[[str], None],
+) -> None:
+    started = time.perf_counter()
+    encoder = None if job.encoder is None else load_encoder(job.encoder)
+    torch.manual_seed(task.seed)
+    head = job.head(len(task.class_names), encoder)
+    name = job.label or head.name
+    pictures = Pictures(task.faces, task.indices)
+    decoded = decode(task.faces, task.indices, head.read_size)
+    turns = task.turns(Features(torch.empty(len(decoded.records), 0), decoded.records), pictures)
+    folder = recorder.out / HEADS_FOLDER / _safe(f"{name} {job.encoder or ''} {task.faces.name}")
+    folder = folder / f"seed{task.seed}"
+    logits, records, validation = [], [], []
+    for number, turn in enumerate(turns):
+        if number:
+            torch.manual_seed(task.seed)
+            head = job.head(len(task.class_names), encoder)
+        run = folder / f"fold{number}" if len(turns) > 1 else folder
+        validation.append(_fit(head, job, task, decoded, turn, settings, run))
+        logits.append(told(head, decoded.images[torch.from_numpy(turn.test)]))
+        records.append(decoded.records[turn.test])
+    tested = np.concatenate(records)
+    chosen = {
+        "hyperparameters": {
+            **dataclasses.asdict(job.training),
+            "validation": {"accuracy": round(float(np.mean(validation)), 4)},
+        }
+    }
+    note = task.note(turns, task.labels[tested])
+    figures = task.main_figures(tested, torch.cat(logits), chosen, note)
+    asked = _Asked(task.name, task.data_set, task.split, _protocol(job, task, head), task.seed)
+    row = Measured(
+        asked,
+        name if job.encoder is None else job.encoder,
+        head.space,
+        name,
+        figures,
+        seconds=time.perf_counter() - started,
+    )
+    recorder.add(row)
+    values = ", ".join(f"{f.metric} {f.value:.2f} %" for f in figures)
+    say(f"{task.name}: {name}, {task.faces.name}: seed {task.seed}: {values} ({row.seconds:.0f} s)")
+
+
+def _protocol(job: HeadJob, task: Classes, head: Head) -> str:
+    parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
+    return (
+        f"{parameters / 1e6:.2f} M parameters trained on labelled pictures of {head.picture_size} "
+        f"px, {job.training.epochs} epochs of AdamW with one cycle of the learning rate, on all of "
+        f"the training part but {task.validation_share:.0%} (stratified, copies of a picture and "
+        "pictures of a person together), which chooses nothing in a run; the last weights are "
+        "scored"
+    )
+
+
+def _fit(
+    head: Head,
+    job: HeadJob,
+    task: Classes,
+    decoded: Decoded,
+    turn: Rows,
+    settings: dict[str, Any],
+    run: Path,
+) -> float:
+    """Train a head on the rows of `turn` that don't validate; accuracy in % on those that do."""
+    _same(run / SETTINGS_FILE, settings)
+    labels = torch.from_numpy(task.labels[decoded.records])
+    learnt, kept = (torch.from_numpy(turn.train[x]) for x in (~turn.validation, turn.validation))
+    batch = job.training.batch_size
+    if len(learnt) < batch or batch % job.devices:
+        raise InputError(
+            f"training.batch_size: {batch}; give a multiple of the {job.devices} device(s), and no "
+            f"more than the {len(learnt):,} training pictures"
+        )
+    checkpoint = run / "last.ckpt"
+    trainer = pl.Trainer(
+        max_epochs=job.training.epochs,
+        accelerator=job.accelerator,
+        devices=job.devices,
+        precision=job.precision or ("bf16-mixed" if fast_bfloat16() else "32-true"),  # type: ignore[arg-type]
+        logger=CSVLogger(run, name="csv"),
+        callbacks=[LastCheckpoint(checkpoint, len(learnt) // batch)],
+        default_root_dir=run,
+        use_distributed_sampler=False,
+        enable_model_summary=False,
+        log_every_n_steps=20,
+    )
+    order = EpochBatches(len(learnt), batch, task.seed, trainer.global_rank, trainer.world_size)
+    rows = LabelledPictures(decoded.images[learnt], labels[learnt])
+    trainer.fit(
+        HeadModule(head, job.training, task.seed),
+        DataLoader(rows, sampler=order, batch_size=None),
+        ckpt_path=str(checkpoint) if checkpoint.exists() else None,
+    )
+    said = told(head, decoded.images[kept]).argmax(1)
+    return 100 * float((said == labels[kept]).double().mean())
+
+
+@torch.inference_mode()
+def told(head: Head, images: Tensor) -> Tensor:
+    """What a trained head says of pictures uint8 [N, 3, R, R]: float32 [N, classes]."""
+    device = next(head.parameters()).device
+    head.eval()
+    parts = []
+    for part in images.split(64):
+        with torch.autocast(device.type, torch.bfloat16, fast_bfloat16()):
+            parts.append(head.predict(head.prepare(part.to(device))).float().cpu())
+    return torch.cat(parts)
+
+
+def _same(path: Path, settings: dict[str, Any]) -> None:
+    """Note the settings of a run, or see that they are those noted.
+
+    Raises:
+        InputError: they are others.
+    """
+    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+    if path.exists() and path.read_text() != text:
+        kept = json.loads(path.read_text())
+        changed = sorted(k for k in {*kept, *settings} if kept.get(k) != settings.get(k))
+        raise InputError(
+            f"{path.parent}: holds a run with another {', '.join(changed)}; give another --out, or "
+            "delete it"
+        )
+    replace_file(path, text.encode())
+
+
+def _on_gpu(accelerator: str) -> bool:
+    return accelerator != "cpu" and torch.cuda.is_available()
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_")

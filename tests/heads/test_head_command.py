@@ -1,0 +1,197 @@
+"""`linear-probe head`: trains, stops, goes on, scores; what is wrong is told in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from linear_probe.cli import main
+from linear_probe.heads.inception_fer import InceptionFER
+from linear_probe.heads.module import HeadModule, HeadTraining
+from linear_probe.heads.pictures import EpochBatches
+from linear_probe.record import RECORDS_FILE, read_records
+from ssl_faces import save_encoder
+from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.networks.backbone import BackboneEncoder
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    *("head", "-c", str(ROOT / "configs/head/inception_fer.yaml"), "--data", "rendered"),
+    *("--head.init_args.width", "0.0625", "--head.init_args.hidden", "[16, 8]"),
+    *("--training.epochs", "3", "--bootstrap", "20", "--accelerator", "cpu", "--max_train", "300"),
+    *("--precision", "32-true"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> object:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    (path,) = out.glob("heads/*/seed0/last.ckpt")
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+def test_it_is_scored_beside_the_probes_and_a_second_time_only_scored(tmp_path: Path) -> None:
+    probe = ["run", "--data", "rendered", "--task", "expression", "--bootstrap", "20"]
+    encoder = save_encoder(BackboneEncoder("resnet18", 32, 0.0625), tmp_path / "e", {})
+    out = str(tmp_path / "out")
+    words = ["--no-baselines", "--features", "pooled", "--max-train", "300", "--out", out]
+    assert main([*probe, *words, "--encoder", str(encoder)]) == 0
+    assert main([*SMALL, "--out", out]) == 0
+    kept = weights(tmp_path / "out")
+    frozen = ["--encoder", str(encoder), "--head.init_args.space", "pooled", "--out", out]
+    assert main([*SMALL, *frozen]) == 0
+    records = read_records(tmp_path / "out" / RECORDS_FILE)
+    rows = {(r.encoder, r.feature_space, r.probe) for r in records if r.metric == "accuracy"}
+    assert rows == {
+        (str(encoder), "pooled", "logistic regression"),
+        ("inception_fer", "end to end", "inception_fer"),
+        (str(encoder), "pooled", "inception_fer"),
+    }
+    # Of the same pictures and draws: rows of one table, that can be compared in pairs.
+    assert len({r.sample for r in records}) == 1
+    (one,) = [r for r in records if r.encoder == "inception_fer" and r.metric == "accuracy"]
+    assert one.hyperparameters["epochs"] == 3
+    assert 0 <= one.hyperparameters["validation"]["accuracy"] <= 100
+    assert "trained on 300 pictures" in one.note
+    started = time.perf_counter()
+    assert main([*SMALL, "--out", out]) == 0
+    again = read_records(tmp_path / "out" / RECORDS_FILE)
+    assert [r.value for r in again if r.encoder == "inception_fer"] == [
+        r.value for r in records if r.encoder == "inception_fer"
+    ]
+    (path,) = (tmp_path / "out").glob("heads/inception_fer_rendered/seed0/last.ckpt")
+    state = torch.load(path, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, kept[name]) for name, value in state.items())
+    assert time.perf_counter() - started < 60
+
+
+def test_killed_it_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "linear_probe.cli", *SMALL, "--out", str(tmp_path / "killed")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    end = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("heads/*/seed0/last.ckpt")):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert main(words[3:]) == 0
+    assert main([*SMALL, "--out", str(tmp_path / "whole")]) == 0
+    found, expected = weights(tmp_path / "killed"), weights(tmp_path / "whole")
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    """But for batch statistics, which are of each process's part: on a frozen encoder there are
+    none that learn."""
+    encoder = save_encoder(BackboneEncoder("resnet18", 32, 0.0625), tmp_path / "e", {})
+    for devices in ("1", "2"):
+        words = [*SMALL, "--encoder", str(encoder), "--head.init_args.dropout", "0"]
+        words += ["--devices", devices, "--out", str(tmp_path / devices)]
+        subprocess.run(
+            [sys.executable, "-m", "linear_probe.cli", *words],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            check=True,
+            timeout=240,
+            stdout=subprocess.DEVNULL,
+        )
+    (one,), (two,) = (
+        [r.n for r in read_records(tmp_path / d / RECORDS_FILE) if r.metric == "accuracy"]
+        for d in ("1", "2")
+    )
+    assert one == two
+    assert weights(tmp_path / "2").keys() == weights(tmp_path / "1").keys()
+
+
+def test_64_pictures_are_learnt_by_heart() -> None:
+    torch.manual_seed(0)
+    faces = RenderedFaces(64, 64, "all", size=48)
+    images = faces.render_batch(range(64))
+    labels = torch.tensor([r.labels["expression"] for r in faces.records])
+    head = InceptionFER(7, width=0.25, hidden=(64, 32), dropout=0.0, margin=0)
+    optimizer = torch.optim.AdamW(head.parameters(), 3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        head.losses(head.vary(images), labels)["cross_entropy"].backward()
+        optimizer.step()
+    head.eval()
+    assert (head.predict(head.prepare(images)).argmax(1) == labels).all()
+
+
+def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:
+    def epoch(number: int, rank: int = 0, world: int = 1) -> list[list[int]]:
+        order = EpochBatches(23, 4, 7, rank, world)
+        order.set_epoch(number)
+        return list(order)
+
+    assert epoch(0) == epoch(0) != epoch(1)
+    rows = [row for batch in epoch(1) for row in batch]
+    assert len(rows) == len(set(rows)) == 20
+    halves = [epoch(1, rank, 2) for rank in (0, 1)]
+    for whole, first, second in zip(epoch(1), *halves, strict=True):
+        assert set(first) | set(second) == set(whole)
+        assert len(first) == len(second) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--task", "pose"], "task: 'pose'; heads learn expression, classes"),
+        (["--training.epochs", "0"], "training.epochs: 0; give 1 or more"),
+        (["--training.batch_size", "5000"], "training.batch_size: 5000; give a multiple"),
+        (["--head.init_args.widht", "1"], "configuration: "),
+        (["--encoder", "nowhere"], "encoder nowhere: no card.json there"),
+        (["--data", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_input(
+    more: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, *more, "--out", str(tmp_path / "out")]) == 2
+    error = [x for x in capsys.readouterr().err.splitlines() if "error" in x]
+    assert len(error) == 1
+    assert told in error[0]
+    assert not (tmp_path / "out" / RECORDS_FILE).exists()
+
+
+def test_other_settings_in_the_same_folder_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, "--training.epochs", "1", "--out", str(tmp_path)]) == 0
+    (noted,) = tmp_path.glob("heads/*/seed0/settings.json")
+    assert json.loads(noted.read_text())["training"]["epochs"] == 1
+    assert main([*SMALL, "--out", str(tmp_path)]) == 2
+    assert "holds a run with another training; give another --out" in capsys.readouterr().err
+
+
+def test_weights_decay_and_vectors_do_not() -> None:
+    module = HeadModule(
+        InceptionFER(3, width=0.0625, hidden=(4, 4)), HeadTraining(weight_decay=0.3), 0
+    )
+
+    class Trainer:
+        estimated_stepping_batches = 10
+
+    module._trainer = Trainer()  # type: ignore[assignment]
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    assert [g["weight_decay"] for g in groups] == [0.3, 0.0]
+    assert {p.ndim for p in groups[1]["params"]} == {1}
+    assert min(p.ndim for p in groups[0]["params"]) == 2
