@@ -116,9 +116,19 @@ def release(
     }
     if command:
         added["command"] = command
+    settings = card.get("method_settings")
+    if isinstance(settings, dict):
+        card["method_settings"] = {key: _named(value) for key, value in settings.items()}
     directory = save_encoder(half, out / name, added | card, weights)
     written = (directory / WEIGHTS_FILE).stat().st_size
     return f"{directory}: {written / 1e6:.1f} MB; score it with linear-probe run --encoder {name}"
+
+
+def _named(value: Any) -> Any:
+    """A path on the machine that it was trained on as its last parts, all else as it is."""
+    if isinstance(value, str) and Path(value).is_absolute():
+        return "/".join(Path(value).parts[-3:])
+    return value
 
 
 def halved(encoder: FaceEncoder) -> dict[str, Tensor]:

@@ -19,12 +19,16 @@ from ssl_faces import release as module
 from ssl_faces.cli import main
 from ssl_faces.networks.backbone import BackboneEncoder
 
+SETTINGS = {"method_settings": {"rate": 0.1, "motion_checkpoint": "/home/me/runs/a/last.ckpt"}}
+
 
 @pytest.fixture(name="trained")
 def _trained(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 16})
-    return save_encoder(encoder, tmp_path / "run" / "encoder", {"method": "simclr", "steps": 3})
+    return save_encoder(
+        encoder, tmp_path / "run" / "encoder", {"method": "simclr", "steps": 3, **SETTINGS}
+    )
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -49,6 +53,8 @@ def test_half_the_bytes_and_nearly_the_same_features(
     card = json.loads((tmp_path / "all/face-1/card.json").read_text())
     assert card["method"] == "simclr"
     assert card["steps"] == 3
+    # Nothing of the machine that it was made on.
+    assert card["method_settings"] == {"rate": 0.1, "motion_checkpoint": "runs/a/last.ckpt"}
     assert card["command"] == "ssl-faces fit"
     assert card["limits"][-1] == "upside down"
     assert "research only" in card["licence"]
