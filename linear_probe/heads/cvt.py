@@ -1,0 +1,199 @@
+"""Two branches, pictures and their local binary patterns, fused by attention, then a transformer.
+
+Ma, Sun, Li: Robust Facial Expression Recognition with Convolutional Visual Transformers, 2021.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from linear_probe.heads.head import Head
+from linear_probe.heads.lbp import lbp_maps
+from linear_probe.supervised import varied
+from ssl_faces import FaceEncoder, InputError
+from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
+
+Fusion = Literal["attention", "sum", "concatenation", "pictures", "patterns"]
+Aggregation = Literal["attention", "average"]
+
+
+class AttentionalFusion(nn.Module):
+    """Attentional selective fusion of two maps: w a + (1 - w) b, where w [B, C, h, w] in (0, 1) is
+    the sigmoid of what a local and a global path say of their sum.
+
+    Args:
+        channels: of both maps.
+        reduction: by which the paths' inner layers have fewer.
+    """
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        inner = max(1, channels // reduction)
+
+        def path(*first: nn.Module) -> nn.Sequential:
+            return nn.Sequential(
+                *first,
+                *(nn.Conv2d(channels, inner, 1), nn.BatchNorm2d(inner), nn.ReLU()),
+                *(nn.Conv2d(inner, channels, 1), nn.BatchNorm2d(channels)),
+            )
+
+        self.local = path()
+        self.whole = path(nn.AdaptiveAvgPool2d(1))
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        both = a + b
+        weight = torch.sigmoid(self.local(both) + self.whole(both))
+        return weight * a + (1 - weight) * b
+
+
+class Block(nn.Module):
+    """A transformer's layer, normalised first; gives the attention too."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = nn.MultiheadAttention(dim, heads, dropout, batch_first=True)
+        self.mlp = nn.Sequential(
+            *(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout)),
+            *(nn.Linear(4 * dim, dim), nn.Dropout(dropout)),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [B, n, dim], and the attention [B, n, n], the mean over heads."""
+        normed = self.first(x)
+        added, weights = self.attention(normed, normed, normed, need_weights=True)
+        x = x + added
+        return x + self.mlp(self.second(x)), weights
+
+
+class CVT(Head):
+    """Convolutional visual transformer.
+
+    Args:
+        classes: see `Head`.
+        encoder: makes the maps of both branches, of pictures and of patterns shown as pictures, and
+            doesn't learn; None: a ResNet-18 for each branch.
+        picture_size: side of the pictures; with an encoder that encoder's.
+        width: of the ResNets.
+        dim: length of the tokens.
+        depth, heads: of the transformer.
+        dropout: in the transformer.
+        fusion: of both branches; `pictures` and `patterns` are one branch alone.
+        aggregation: of the tokens: a class token that attends to all through the transformer, or
+            their mean without one.
+
+    Raises:
+        InputError: an encoder without a map, or sizes that don't fit.
+    """
+
+    name = "cvt"
+
+    def __init__(
+        self,
+        classes: int,
+        encoder: FaceEncoder | None = None,
+        picture_size: int = 48,
+        width: float = 0.5,
+        dim: int = 128,
+        depth: int = 4,
+        heads: int = 8,
+        dropout: float = 0.1,
+        fusion: Fusion = "attention",
+        aggregation: Aggregation = "attention",
+    ) -> None:
+        super().__init__(classes, encoder)
+        if dim % heads:
+            raise InputError(f"head.dim: {dim}; give a multiple of head.heads, {heads}")
+        self.fusion, self.aggregation = fusion, aggregation
+        self.picture_size = picture_size if encoder is None else encoder.input_size
+        if encoder is None:
+            settings = EncoderSettings("resnet18", picture_size, width)
+            names = [n for n in ("pictures", "patterns") if fusion in (n, *_BOTH)]
+            self.trunks = nn.ModuleDict({name: new_encoder(settings) for name in names})
+            channels = new_encoder(settings).feature_dims["pooled"]
+        elif isinstance(encoder, BackboneEncoder):
+            self.space = "map"
+            side = encoder.input_size
+            channels = encoder.last_map(torch.zeros(1, 3, side, side)).shape[1]
+        else:
+            raise InputError(
+                f"encoder: cvt needs a last map, and a {encoder.encoder_name} has none; give one "
+                "of the encoders of `ssl-faces fit` by name"
+            )
+        self.fuse = AttentionalFusion(channels) if fusion == "attention" else None
+        self.project = nn.Linear(channels * (2 if fusion == "concatenation" else 1), dim)
+        if aggregation == "attention":
+            with torch.no_grad():
+                was = self.training
+                self.eval()
+                places = self.words(torch.zeros(1, 3, self.picture_size, self.picture_size))
+                self.train(was)
+            self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
+            self.positions = nn.Parameter(torch.empty(1, places.shape[1] + 1, dim))
+            nn.init.trunc_normal_(self.positions, std=0.02)
+            self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim)
+        self.classifier = nn.Sequential(
+            nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, classes)
+        )
+
+    def vary(self, images: Tensor) -> Tensor:
+        return varied(images.cpu(), _generator()).to(images.device).float() / 255
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The map [B, C, h, w] of each branch there is, of pictures in [0, 1]."""
+        shown = {"pictures": images, "patterns": lbp_maps(images).expand(-1, 3, -1, -1)}
+        found = []
+        for name, picture in shown.items():
+            if self.fusion not in (name, *_BOTH):
+                continue
+            trunk = cast(BackboneEncoder, self.encoder or self.trunks[name])
+            found.append(trunk.last_map(trunk.normalise(picture)))
+        return found
+
+    def words(self, images: Tensor) -> Tensor:
+        """Visual words [B, h w, dim], row by row."""
+        maps = self.maps(images)
+        if self.fuse is not None:
+            fused = self.fuse(*maps)
+        elif self.fusion == "concatenation":
+            fused = torch.cat(maps, 1)
+        else:
+            fused = torch.stack(maps).sum(0)
+        found: Tensor = self.project(fused.flatten(2).transpose(1, 2))
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        x, _ = self._attended(images)
+        found: Tensor = self.classifier(self.norm(x))
+        return found
+
+    def attention(self, images: Tensor) -> Tensor:
+        """How much the class token attends to each place in the last layer: [B, h, w]."""
+        _, weights = self._attended(images)
+        if weights is None:
+            raise InputError("head.aggregation: average; only attention has maps to look at")
+        of_places = weights[:, 0, 1:]
+        side = round(of_places.shape[1] ** 0.5)
+        return of_places.unflatten(1, (side, side))
+
+    def _attended(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        x = self.words(images)
+        if self.aggregation == "average":
+            return x.mean(1), None
+        x = torch.cat((self.class_token.expand(len(x), -1, -1), x), 1) + self.positions
+        weights = None
+        for block in self.blocks:
+            x, weights = block(x)
+        return x[:, 0], weights
+
+
+_BOTH = ("attention", "sum", "concatenation")
+
+
+def _generator() -> torch.Generator:
+    """Random numbers of their own, that follow from torch's."""
+    return torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))

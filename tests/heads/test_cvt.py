@@ -1,0 +1,120 @@
+"""CVT: patterns against scikit-image, fusion against a loop, every variant."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import rgb2gray
+from skimage.feature import local_binary_pattern
+
+from linear_probe.heads.cvt import CVT, AttentionalFusion, Fusion
+from linear_probe.heads.lbp import lbp_maps
+from ssl_faces import InputError
+from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+
+
+def small(**settings: object) -> CVT:
+    torch.manual_seed(0)
+    return CVT(7, picture_size=32, width=0.125, dim=16, depth=2, heads=4, **settings)  # type: ignore[arg-type]
+
+
+def test_patterns_are_scikit_images() -> None:
+    images = RenderedFaces(8, 8, "all", size=32).render_batch(range(8))
+    found = (lbp_maps(images.float() / 255) * 255).round()
+    for image, one in zip(images, found, strict=True):
+        grey = (255 * rgb2gray(image.permute(1, 2, 0).numpy())).round()
+        expected = local_binary_pattern(grey.astype(np.uint8), 8, 1)
+        assert np.mean(one[0].numpy() != expected) < 0.002  # luma that rounds either way
+
+
+def test_a_flat_picture_has_every_bit_but_those_beyond_its_edge() -> None:
+    found = lbp_maps(torch.full((1, 3, 5, 5), 0.5))[0, 0]
+    assert (found[1:-1, 1:-1] == 1).all()
+    assert found[0, 2] == 0b11110001 / 255  # of what is above nothing is there
+
+
+def test_fusion_weighs_each_number_by_both_paths() -> None:
+    torch.manual_seed(0)
+    fuse = AttentionalFusion(8).eval()
+    a, b = torch.rand(2, 8, 3, 3), torch.rand(2, 8, 3, 3)
+    found = fuse(a, b)
+    for n in range(2):
+        both = (a + b)[n : n + 1]
+        whole = fuse.whole[1:](both.mean((2, 3), keepdim=True))
+        for y in range(3):
+            for x in range(3):
+                here = fuse.local(both[..., y : y + 1, x : x + 1])
+                w = 1 / (1 + torch.exp(-(here + whole)))[0, :, 0, 0]
+                expected = w * a[n, :, y, x] + (1 - w) * b[n, :, y, x]
+                torch.testing.assert_close(found[n, :, y, x], expected)
+    torch.testing.assert_close(fuse(a, a), a)
+
+
+@pytest.mark.parametrize("fusion", ["attention", "sum", "concatenation", "pictures", "patterns"])
+def test_each_fusion_uses_the_branches_that_it_names(fusion: Fusion) -> None:
+    head = small(fusion=fusion)
+    images = torch.rand(4, 3, 32, 32)
+    assert head(images).shape == (4, 7)
+    both = fusion in ("attention", "sum", "concatenation")
+    assert set(head.trunks) == ({"pictures", "patterns"} if both else {fusion})
+    head.losses(images, torch.arange(4))["cross_entropy"].backward()
+    for trunk in head.trunks.values():
+        assert trunk.network.conv1.weight.grad.abs().sum() > 0
+
+
+def test_patterns_know_nothing_of_light() -> None:
+    head = small(fusion="patterns").eval()
+    image = torch.randint(0, 100, (2, 3, 32, 32)).float()
+    torch.testing.assert_close(head(image / 255), head((image + 100) / 255), atol=1e-2, rtol=0)
+
+
+def test_attention_is_shared_out_over_all_places() -> None:
+    head = small().eval()
+    images = torch.rand(3, 3, 32, 32)
+    found = head.attention(images)
+    assert found.shape == (3, 2, 2)
+    assert (found > 0).all()
+    assert (found.flatten(1).sum(1) < 1).all()  # the class token has its part
+    with pytest.raises(InputError, match="only attention has maps"):
+        small(aggregation="average").attention(images)
+
+
+def test_without_attention_places_are_exchangeable() -> None:
+    for aggregation, same in (("average", True), ("attention", False)):
+        head = small(aggregation=aggregation).eval()
+        words = torch.rand(2, 4, 16)
+        head.words = lambda images: images  # type: ignore[method-assign]
+        torch.manual_seed(1)
+        turned = words[:, [1, 0, 3, 2]]
+        assert torch.allclose(head(words), head(turned), atol=1e-6) == same
+
+
+def test_on_an_encoder_it_takes_its_map_and_leaves_it_alone() -> None:
+    torch.manual_seed(0)
+    encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 8})
+    head = CVT(7, encoder, dim=16, depth=1, heads=4)
+    assert (head.picture_size, head.space) == (32, "map")
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    head.train().losses(torch.rand(4, 3, 32, 32), torch.arange(4))["cross_entropy"].backward()
+    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+    assert all(p.grad is None for p in encoder.parameters())
+    with pytest.raises(InputError, match="a facecycle has none"):
+        CVT(7, FaceCycleEncoder(width=4, code_dim=16, code_size=32, linear_std=0.04))
+
+
+def test_the_papers_shapes() -> None:
+    """Two ResNet-18 trunks of 512 channels, a class token, eight heads."""
+    head = CVT(7, width=1.0, dim=512, depth=4)
+    assert head.words(torch.rand(2, 3, 48, 48)).shape == (2, 9, 512)
+    assert head.positions.shape == (1, 10, 512)
+    assert {block.attention.num_heads for block in head.blocks} == {8}
+    trunk = sum(p.numel() for p in head.trunks["pictures"].parameters())
+    assert trunk == pytest.approx(11.17e6, rel=0.01)
+
+
+def test_refused() -> None:
+    with pytest.raises(InputError, match=r"head\.dim: 30; give a multiple of head\.heads, 8"):
+        CVT(7, dim=30)
