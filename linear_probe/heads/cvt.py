@@ -166,9 +166,13 @@ class CVT(Head):
         found: Tensor = self.project(fused.flatten(2).transpose(1, 2))
         return found
 
-    def forward(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor) -> Tensor:
         x, _ = self._attended(images)
-        found: Tensor = self.classifier(self.norm(x))
+        found: Tensor = self.norm(x)
+        return found
+
+    def classify(self, features: Tensor) -> Tensor:
+        found: Tensor = self.classifier(features)
         return found
 
     def attention(self, images: Tensor) -> Tensor:

@@ -40,8 +40,19 @@ class Head(nn.Module, ABC):
         self.encoder = None if encoder is None else encoder.eval().requires_grad_(False)
 
     @abstractmethod
+    def embed(self, images: Tensor) -> Tensor:
+        """What the classifier sees, [B, D], of RGB pictures float [B, 3, S, S] in [0, 1]."""
+
+    @abstractmethod
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits [B, classes] of what `embed` gives."""
+
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, classes] of RGB pictures float [B, 3, S, S] in [0, 1]."""
+        """Logits [B, classes] of pictures as for `embed`."""
+        return self.classify(self.embed(images))
+
+    def begin_step(self, done: float) -> None:
+        """Called before each training step with the share of the training that is done."""
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Terms whose sum is minimised, of pictures as for `forward` and int64 [B] classes."""

@@ -118,8 +118,12 @@ class InceptionFER(TenCrops):
             length = self.features.dim
         self.classifier = classifier(length, hidden, classes, dropout)
 
-    def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.classifier(self.features(images))
+    def embed(self, images: Tensor) -> Tensor:
+        found: Tensor = self.features(images)
+        return found
+
+    def classify(self, features: Tensor) -> Tensor:
+        found: Tensor = self.classifier(features)
         return found
 
 
@@ -158,8 +162,12 @@ class PlainFER(TenCrops):
         )
         self.classifier = classifier(sizes[-1], hidden, classes, dropout)
 
-    def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.classifier(self.features(2 * images - 1))
+    def embed(self, images: Tensor) -> Tensor:
+        found: Tensor = self.features(2 * images - 1)
+        return found
+
+    def classify(self, features: Tensor) -> Tensor:
+        found: Tensor = self.classifier(features)
         return found
 
 

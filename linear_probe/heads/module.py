@@ -59,6 +59,7 @@ class HeadModule(pl.LightningModule):
         images, labels = batch
         place = self.global_step * self.trainer.world_size + self.global_rank
         torch.manual_seed(self.seed + 7919 * (place + 1))
+        self.head.begin_step(self.global_step / int(self.trainer.estimated_stepping_batches))
         terms = self.head.losses(self.head.vary(images), labels)
         total = torch.stack(list(terms.values())).sum()
         self.log("loss", total, prog_bar=True)

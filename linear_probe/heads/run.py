@@ -18,6 +18,8 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from linear_probe.changed_pictures import ChangedFaces
+from linear_probe.conditions import condition_in_words, condition_note
 from linear_probe.features import Features, Pictures
 from linear_probe.heads.head import Head
 from linear_probe.heads.module import HeadModule, HeadTraining
@@ -25,6 +27,7 @@ from linear_probe.heads.pictures import Decoded, EpochBatches, LabelledPictures,
 from linear_probe.measured import Measured
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
+from linear_probe.robustness import degradations
 from linear_probe.run import face_sets_by_seed
 from linear_probe.tasks import TASKS, MissingData
 from linear_probe.tasks.classification import Classes
@@ -51,6 +54,8 @@ class HeadJob:
         training: how it is trained.
         seeds: of weights, order, validation split and bootstrap.
         max_train: training pictures, drawn by the seed; None is all.
+        robustness: score on degraded test pictures too, as `linear-probe run --robustness` does:
+            such as `[resolution]`.
         bootstrap: replicates behind the intervals.
         accelerator, devices, precision: of Lightning's trainer; None: bf16 where it is fast.
         label: how tables call it; None: the head's name.
@@ -63,6 +68,7 @@ class HeadJob:
     training: HeadTraining = field(default_factory=HeadTraining)
     seeds: list[int] = field(default_factory=lambda: [0])
     max_train: int | None = None
+    robustness: list[str] = field(default_factory=list)
     bootstrap: int = 1000
     accelerator: str = "auto"
     devices: int = 1
@@ -130,7 +136,13 @@ def _run(
     turns = task.turns(Features(torch.empty(len(decoded.records), 0), decoded.records), pictures)
     folder = recorder.out / HEADS_FOLDER / _safe(f"{name} {job.encoder or ''} {task.faces.name}")
     folder = folder / f"seed{task.seed}"
-    logits, records, validation = [], [], []
+    changes = degradations(job.robustness)
+    tested = np.concatenate([decoded.records[turn.test] for turn in turns])
+    changed = [
+        decode(ChangedFaces(task.faces, c, task.seed), tested, head.read_size) for c in changes
+    ]
+    logits, validation = [], []
+    degraded: list[list[Tensor]] = [[] for _ in changes]
     for number, turn in enumerate(turns):
         if number:
             torch.manual_seed(task.seed)
@@ -138,8 +150,9 @@ def _run(
         run = folder / f"fold{number}" if len(turns) > 1 else folder
         validation.append(_fit(head, job, task, decoded, turn, settings, run))
         logits.append(told(head, decoded.images[torch.from_numpy(turn.test)]))
-        records.append(decoded.records[turn.test])
-    tested = np.concatenate(records)
+        asked_for = decoded.records[turn.test]
+        for one, said in zip(changed, degraded, strict=True):
+            said.append(told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
     chosen = {
         "hyperparameters": {
             **dataclasses.asdict(job.training),
@@ -160,6 +173,11 @@ def _run(
     recorder.add(row)
     values = ", ".join(f"{f.metric} {f.value:.2f} %" for f in figures)
     say(f"{task.name}: {name}, {task.faces.name}: seed {task.seed}: {values} ({row.seconds:.0f} s)")
+    for change, said in zip(changes, degraded, strict=True):
+        condition = {"factor": change.factor, "level": change.level, "unit": change.unit}
+        worse = task.main_figures(tested, torch.cat(said), chosen, condition_note(condition))
+        recorder.add(row._replace(figures=worse, condition=condition))
+        say(f"  {condition_in_words(condition)}: {worse[0].metric} {worse[0].value:.2f} %")
 
 
 def _protocol(job: HeadJob, task: Classes, head: Head) -> str:

@@ -1,0 +1,125 @@
+"""Training for all resolutions, around any head: a frozen full-resolution teacher is matched.
+
+Massoli et al.: MAFER, a Multi-resolution Approach to Facial Expression Recognition, 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from linear_probe.heads.head import Head
+from ssl_faces import FaceEncoder, InputError
+
+
+class MAFER(Head):
+    """Two steps in one run. First the inner head learns pictures as they are. What it then is
+    becomes the teacher; the head goes on with pictures of which more and more are made small, to a
+    side drawn at random, and large again: its features must match the teacher's of the picture as
+    it was, beside the cross-entropy.
+
+    The paper's first step is on faces' identities (VGGFace2), its second on expression; here both
+    are on the task that is given.
+
+    Args:
+        classes, encoder: see `Head`.
+        head: the inner head, any.
+        teacher_share: of the training that the first step takes.
+        least_side: smallest side that pictures are made.
+        most_probability: that a picture is made small, at the end; it grows from 0.
+        feature_weight: of the squared distance between features, whose length is 1; 0 is
+            cross-entropy alone.
+    """
+
+    name = "mafer"
+
+    def __init__(
+        self,
+        classes: int,
+        encoder: FaceEncoder | None = None,
+        head: Callable[[int, FaceEncoder | None], Head] | None = None,
+        teacher_share: float = 0.5,
+        least_side: int = 8,
+        most_probability: float = 0.9,
+        feature_weight: float = 1.0,
+    ) -> None:
+        super().__init__(classes, encoder)
+        if head is None:
+            raise InputError("head.head: missing; give the head that is to be trained")
+        for name, value in (
+            ("teacher_share", teacher_share),
+            ("most_probability", most_probability),
+        ):
+            if not 0 < value < 1:
+                raise InputError(f"head.{name}: {value:g}; give a share above 0, below 1")
+        self.head = head(classes, encoder)
+        if not 2 <= least_side < self.head.picture_size:
+            raise InputError(
+                f"head.least_side: {least_side}; give 2 at least, and less than the head's "
+                f"{self.head.picture_size} px"
+            )
+        self.space, self.picture_size = self.head.space, self.head.picture_size
+        self.teacher = deepcopy(self.head).requires_grad_(False)
+        self.teacher_share, self.least_side = teacher_share, least_side
+        self.most_probability, self.feature_weight = most_probability, feature_weight
+        self.register_buffer("taught", torch.tensor(False))
+        self.taught: Tensor
+        self.probability = 0.0
+
+    @property
+    def read_size(self) -> int:
+        return self.head.read_size
+
+    def begin_step(self, done: float) -> None:
+        self.head.begin_step(done)
+        if done < self.teacher_share:
+            return
+        if not self.taught:
+            self.teacher.load_state_dict(self.head.state_dict())
+            self.taught.fill_(True)
+        grown = (done - self.teacher_share) / (1 - self.teacher_share)
+        self.probability = self.most_probability * grown
+
+    def vary(self, images: Tensor) -> Tensor:
+        return self.head.vary(images)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        return self.head.prepare(images)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.head.embed(images)
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.head.classify(features)
+
+    def predict(self, images: Tensor) -> Tensor:
+        return self.head.predict(images)
+
+    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        if not self.taught:
+            return self.head.losses(images, labels)
+        features = self.head.embed(self.made_small(images))
+        found = {"cross_entropy": F.cross_entropy(self.head.classify(features), labels)}
+        if self.feature_weight:
+            self.teacher.eval()
+            with torch.no_grad():
+                wanted = self.teacher.embed(images)
+            gap = F.normalize(features, dim=1) - F.normalize(wanted, dim=1)
+            found["features"] = self.feature_weight * gap.square().sum(1).mean()
+        return found
+
+    def made_small(self, images: Tensor) -> Tensor:
+        """Pictures [B, 3, S, S], some of them made smaller and back, each to a side of its own."""
+        side = images.shape[-1]
+        drawn = torch.randint(self.least_side, side, (len(images),))
+        chosen = torch.rand(len(images)) < self.probability
+        found = images.clone()
+        for small in drawn[chosen].unique().tolist():
+            rows = (chosen & (drawn == small)).nonzero()[:, 0].to(images.device)
+            low = F.interpolate(images[rows], size=(small, small), mode="bilinear", antialias=True)
+            found[rows] = F.interpolate(low, size=(side, side), mode="bilinear")
+        return found
