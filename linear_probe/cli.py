@@ -174,6 +174,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     # Has a parser of its own (`linear_probe.heads.command`), for configs.
     commands.add_parser("head", help="train a paper's head, and score it as probes are scored")
+    claims = commands.add_parser(
+        "claims", help="train heads with and without their papers' ideas: do the claims hold?"
+    )
+    claims.add_argument("-c", "--config", metavar="FILE", default="configs/head/claims.yaml")
+    claims.add_argument("--out", required=True, metavar="DIR", help="for runs and claims.md")
+    claims.add_argument("--only", metavar="N,N", help="some of the claims; default: all")
     report = commands.add_parser(
         "report", help="print the table of earlier runs, or write a page about them"
     )
@@ -282,6 +288,19 @@ def _head(words: Sequence[str]) -> int:
     return 0
 
 
+def _claims(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from linear_probe.heads.claims import CLAIMS_FILE, read_claims, run_claims
+    from linear_probe.heads.command import run
+    from linear_probe.text_tables import as_text
+
+    claims = read_claims(Path(arguments.config))
+    table = run_claims(claims, Path(arguments.out), run, _list(arguments.only, "--only") or ())
+    print(f"\n{as_text(table)}\n\ntable: {arguments.out}/{CLAIMS_FILE}")
+    return 0
+
+
 def _report(arguments: argparse.Namespace) -> int:
     from linear_probe.report import read_folders, table
     from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
@@ -369,6 +388,7 @@ _COMMANDS = {
     "leakage": _leakage,
     "compare": _compare,
     "card": _card,
+    "claims": _claims,
     "comparison": _comparison,
     "truth": truth.run,
 }

@@ -24,20 +24,26 @@ class _Parser(ArgumentParser):
         raise InputError(f"configuration: {text[:600]}") from ex
 
 
+def parser() -> ArgumentParser:
+    """What reads the arguments of `linear-probe head`."""
+    found = _Parser(prog="linear-probe head", description=__doc__)
+    found.add_argument("-c", "--config", action="config", help="such as configs/head/NAME.yaml")
+    found.add_argument("--out", type=Path, required=True, help="for records.jsonl and the runs")
+    found.add_class_arguments(HeadJob, as_group=False)
+    return found
+
+
 def run(arguments: Sequence[str]) -> list[Record]:
     """Train and score what the arguments say.
 
     Raises:
         InputError: as of `run_head`, or a setting that there isn't.
     """
-    parser = _Parser(prog="linear-probe head", description=__doc__)
-    parser.add_argument("-c", "--config", action="config", help="such as configs/head/NAME.yaml")
-    parser.add_argument("--out", type=Path, required=True, help="for records.jsonl and the runs")
-    parser.add_class_arguments(HeadJob, as_group=False)
-    given = parser.parse_args(list(arguments))
+    reader = parser()
+    given = reader.parse_args(list(arguments))
     names = HeadJob.__dataclass_fields__
-    whole = yaml.safe_load(parser.dump(given))
+    whole = yaml.safe_load(reader.dump(given))
     # What is not set is not there.
     plain = {name: whole.get(name) for name in names}
-    ready: Any = parser.instantiate_classes(given)
+    ready: Any = reader.instantiate_classes(given)
     return run_head(HeadJob(**{name: ready[name] for name in names}), plain, given.out)

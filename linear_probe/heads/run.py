@@ -52,8 +52,9 @@ class HeadJob:
         task: what it learns: a classification task of `linear-probe run`.
         data: as there: a folder, `rendered`, or None for the usual one.
         training: how it is trained.
-        seeds: of weights, order, validation split and bootstrap.
-        max_train: training pictures, drawn by the seed; None is all.
+        seeds: of weights, order and what is drawn; the split and the bootstrap are those of seed 0
+            of `linear-probe run`, so that figures of all seeds are of the same draws.
+        max_train: training pictures; None is all.
         robustness: score on degraded test pictures too, as `linear-probe run --robustness` does:
             such as `[resolution]`.
         bootstrap: replicates behind the intervals.
@@ -107,35 +108,36 @@ def run_head(
         raise InputError(f"task: '{job.task}'; heads learn {known}")
     quiet()
     recorder = Recorder(out, hardware("cuda" if _on_gpu(job.accelerator) else "cpu"))
-    for seed in job.seeds:
-        face_sets = face_sets_by_seed(job.data, False, [seed], say)[seed]
-        # None serves: the task tells what it needs.
-        for given in [[faces] for faces in kind.serving(face_sets)] or [[*face_sets]]:
-            try:
-                task = kind(given, seed, job.bootstrap, "cpu", job.max_train)
-            except MissingData as error:
-                raise InputError(f"task {error}; add it to the data folder") from error
-            _run(job, task, {**settings, "seeds": [seed]}, recorder, say)
+    face_sets = face_sets_by_seed(job.data, False, [0], say)[0]
+    # None serves: the task tells what it needs.
+    for given in [[faces] for faces in kind.serving(face_sets)] or [[*face_sets]]:
+        try:
+            task = kind(given, 0, job.bootstrap, "cpu", job.max_train)
+        except MissingData as error:
+            raise MissingData(f"task {error}; add it to the data folder") from error
+        for seed in job.seeds:
+            _run(job, task, seed, {**settings, "seeds": [seed]}, recorder, say)
     return recorder.records
 
 
 def _run(
     job: HeadJob,
     task: Classes,
+    seed: int,
     settings: dict[str, Any],
     recorder: Recorder,
     say: Callable[[str], None],
 ) -> None:
     started = time.perf_counter()
     encoder = None if job.encoder is None else load_encoder(job.encoder)
-    torch.manual_seed(task.seed)
+    torch.manual_seed(seed)
     head = job.head(len(task.class_names), encoder)
     name = job.label or head.name
     pictures = Pictures(task.faces, task.indices)
     decoded = decode(task.faces, task.indices, head.read_size)
     turns = task.turns(Features(torch.empty(len(decoded.records), 0), decoded.records), pictures)
     folder = recorder.out / HEADS_FOLDER / _safe(f"{name} {job.encoder or ''} {task.faces.name}")
-    folder = folder / f"seed{task.seed}"
+    folder = folder / f"seed{seed}"
     changes = degradations(job.robustness)
     tested = np.concatenate([decoded.records[turn.test] for turn in turns])
     changed = [
@@ -145,10 +147,10 @@ def _run(
     degraded: list[list[Tensor]] = [[] for _ in changes]
     for number, turn in enumerate(turns):
         if number:
-            torch.manual_seed(task.seed)
+            torch.manual_seed(seed)
             head = job.head(len(task.class_names), encoder)
         run = folder / f"fold{number}" if len(turns) > 1 else folder
-        validation.append(_fit(head, job, task, decoded, turn, settings, run))
+        validation.append(_fit(head, job, task, seed, decoded, turn, settings, run))
         logits.append(told(head, decoded.images[torch.from_numpy(turn.test)]))
         asked_for = decoded.records[turn.test]
         for one, said in zip(changed, degraded, strict=True):
@@ -161,7 +163,7 @@ def _run(
     }
     note = task.note(turns, task.labels[tested])
     figures = task.main_figures(tested, torch.cat(logits), chosen, note)
-    asked = _Asked(task.name, task.data_set, task.split, _protocol(job, task, head), task.seed)
+    asked = _Asked(task.name, task.data_set, task.split, _protocol(job, task, head), seed)
     row = Measured(
         asked,
         name if job.encoder is None else job.encoder,
@@ -172,7 +174,7 @@ def _run(
     )
     recorder.add(row)
     values = ", ".join(f"{f.metric} {f.value:.2f} %" for f in figures)
-    say(f"{task.name}: {name}, {task.faces.name}: seed {task.seed}: {values} ({row.seconds:.0f} s)")
+    say(f"{task.name}: {name}, {task.faces.name}: seed {seed}: {values} ({row.seconds:.0f} s)")
     for change, said in zip(changes, degraded, strict=True):
         condition = {"factor": change.factor, "level": change.level, "unit": change.unit}
         worse = task.main_figures(tested, torch.cat(said), chosen, condition_note(condition))
@@ -195,6 +197,7 @@ def _fit(
     head: Head,
     job: HeadJob,
     task: Classes,
+    seed: int,
     decoded: Decoded,
     turn: Rows,
     settings: dict[str, Any],
@@ -223,10 +226,10 @@ def _fit(
         enable_model_summary=False,
         log_every_n_steps=20,
     )
-    order = EpochBatches(len(learnt), batch, task.seed, trainer.global_rank, trainer.world_size)
+    order = EpochBatches(len(learnt), batch, seed, trainer.global_rank, trainer.world_size)
     rows = LabelledPictures(decoded.images[learnt], labels[learnt])
     trainer.fit(
-        HeadModule(head, job.training, task.seed),
+        HeadModule(head, job.training, seed),
         DataLoader(rows, sampler=order, batch_size=None),
         ckpt_path=str(checkpoint) if checkpoint.exists() else None,
     )

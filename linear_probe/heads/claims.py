@@ -1,0 +1,193 @@
+"""`linear-probe claims`: each paper's claim as an experiment, all of them in one table.
+
+A claim pits a head with its key idea against the same head without it: both are trained by every
+seed, and the gap between their means has a 95 % interval over test rows and seeds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from linear_probe.over_seeds import Gap, OverSeeds, gap
+from linear_probe.record import RECORDS_FILE, Record, read_records
+from linear_probe.replicates import REPLICATES_FILE, read_replicates
+from linear_probe.tasks import MissingData
+from linear_probe.text_tables import Table, as_text
+from ssl_faces import InputError
+from ssl_faces.files import replace_file
+
+CLAIMS_FILE = "claims.md"
+Run = Callable[[Sequence[str]], list[Record]]
+Verdict = Literal["holds", "not seen here", "the contrary is seen", "no data"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Arm(_Strict):
+    """One of the two heads: `linear-probe head` with these configs and arguments."""
+
+    configs: list[str] = Field(min_length=1)
+    arguments: dict[str, Any] = {}
+
+    def words(self, common: dict[str, Any], seeds: Sequence[int], out: Path) -> list[str]:
+        found = [word for config in self.configs for word in ("-c", config)]
+        for key, value in {**common, **self.arguments}.items():
+            found.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
+        return [*found, f"--seeds={list(seeds)}", f"--out={out}"]
+
+
+class Claim(_Strict):
+    """What a paper claims, and how it is put to the test.
+
+    Attributes:
+        says: in words.
+        published: what was measured there, with its protocol.
+        idea, without: the head, and the same head without its idea.
+        metric: of the records.
+        level: of the degradation that it is about; None is pictures as they are.
+        at_most_worse: the claim is that the idea costs no more than so much; None: that it is
+            better.
+        tried: what else was tried where it does not hold.
+    """
+
+    says: str
+    published: str
+    idea: Arm
+    without: Arm
+    metric: str = "accuracy"
+    level: float | None = None
+    at_most_worse: float | None = Field(default=None, ge=0)
+    tried: str = ""
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class Claims(_Strict):
+    """The file: seeds and arguments of all heads, then the claims by name."""
+
+    seeds: list[int] = Field(min_length=1)
+    arguments: dict[str, Any] = {}
+    claims: dict[Name, Claim] = Field(min_length=1)
+
+
+def read_claims(path: Path) -> Claims:
+    """The file, checked.
+
+    Raises:
+        InputError: it can't be read, or says what there isn't.
+    """
+    try:
+        return Claims.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(f"{path}: {where}: {first['msg']}") from error
+
+
+def run_claims(
+    claims: Claims,
+    out: Path,
+    run: Run,
+    only: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> Table:
+    """Train and score both heads of every claim, and write `claims.md` to `out`; its table.
+
+    What is trained already is not trained again. A claim whose data aren't there is a row that
+    says so.
+
+    Args:
+        run: trains and scores one head: `linear_probe.heads.command.run`.
+        only: names of some claims; none is all.
+
+    Raises:
+        InputError: no such claim, or a head can't be trained for another reason than its data.
+    """
+    unknown = sorted({*only} - {*claims.claims})
+    if unknown:
+        raise InputError(f"--only {unknown[0]}: there are {', '.join(claims.claims)}")
+    header = ["claim", "published", "with", "without", "gap", "seeds", "verdict"]
+    body = []
+    notes: dict[str, None] = {}
+    for name in only or claims.claims:
+        claim = claims.claims[name]
+        try:
+            arms = []
+            for kind, arm in (("idea", claim.idea), ("without", claim.without)):
+                folder = out / name / kind
+                say(f"{name}: {kind}")
+                run(arm.words(claims.arguments, claims.seeds, folder))
+                arms.append(figure(folder, claim))
+            records = arms[0][1]
+            found = gap(arms[0][0], arms[1][0])
+            said: Verdict = verdict(found, claim)
+            cells = [told(arm) for arm, _ in arms]
+            cells += [f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"]
+            seeds = str(len(records))
+            notes[f"{records[0].data_set}, n {records[0].n:,}; {records[0].hardware}"] = None
+        except MissingData as error:
+            said, cells, seeds = "no data", ["-", "-", "-"], "-"
+            notes[f"{name}: {error}"] = None
+        body.append([claim.says, claim.published, *cells, seeds, said])
+        if claim.tried and said != "holds":
+            notes[f"{name}: {claim.tried}"] = None
+        notes_of_all = [
+            "with and without: mean over seeds, 95 % interval over test rows and seeds, in the "
+            "metric's unit; holds: the interval of the gap is above 0 (or above what the idea may "
+            "cost)",
+            *notes,
+        ]
+        table = Table("Claims of the papers", header, body, notes_of_all)
+        # After each: a run that is stopped keeps what it has.
+        replace_file(out / CLAIMS_FILE, (as_text(table, markdown=True) + "\n").encode())
+    return table
+
+
+def figure(folder: Path, claim: Claim) -> tuple[OverSeeds, list[Record]]:
+    """The claim's metric in a folder of records, over all seeds there.
+
+    Raises:
+        InputError: there is no such figure.
+    """
+    records = [
+        record
+        for record in read_records(folder / RECORDS_FILE)
+        if record.metric == claim.metric and record.condition.get("level") == claim.level
+    ]
+    sets = {record.data_set for record in records}
+    if len(sets) != 1:
+        raise InputError(
+            f"{folder}: {claim.metric} of {', '.join(sorted(sets)) or 'nothing'}; a claim needs "
+            "one data set: name it in the arguments"
+        )
+    replicates = read_replicates(folder / REPLICATES_FILE)
+    records.sort(key=lambda record: record.seed)
+    values = np.array([record.value for record in records])
+    return OverSeeds(values, np.stack([replicates[r.name] for r in records])), records
+
+
+def verdict(found: Gap, claim: Claim) -> Verdict:
+    """By the 95 % interval of the gap, `idea` less `without`."""
+    least = 0.0 if claim.at_most_worse is None else -claim.at_most_worse
+    if found.low > least:
+        return "holds"
+    return "the contrary is seen" if found.high < least else "not seen here"
+
+
+def told(one: OverSeeds) -> str:
+    low, high = one.interval
+    return f"{one.value:.2f} [{low:.2f}, {high:.2f}]"

@@ -1,0 +1,152 @@
+"""Claims: which heads are trained, what the table says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from linear_probe.cli import main
+from linear_probe.heads.claims import Claims, read_claims, run_claims
+from linear_probe.heads.command import parser
+from linear_probe.record import RECORDS_FILE, Record, write_records
+from linear_probe.replicates import REPLICATES_FILE, write_replicates
+from linear_probe.tasks import MissingData
+from ssl_faces import InputError
+
+ROOT = Path(__file__).parents[2]
+BASE = {
+    "seeds": [0, 1, 2],
+    "arguments": {"task": "expression"},
+    "claims": {
+        "better": {
+            "says": "the idea is better",
+            "published": "90 %",
+            "idea": {"configs": ["a.yaml"]},
+            "without": {"configs": ["a.yaml", "b.yaml"], "arguments": {"head.init_args.k": 3}},
+        }
+    },
+}
+
+
+def claims(**more: object) -> Claims:
+    given = yaml.safe_load(yaml.safe_dump(BASE))
+    given["claims"]["better"] |= more
+    return Claims.model_validate(given)
+
+
+class Runs:
+    """Stands in for training: accuracies by arm, with replicates around them."""
+
+    def __init__(self, idea: list[float], without: list[float], level: float | None = None) -> None:
+        self.of, self.level = {"idea": idea, "without": without}, level
+        self.words: list[list[str]] = []
+
+    def __call__(self, words: Sequence[str]) -> list[Record]:
+        self.words.append(list(words))
+        folder = Path(next(w for w in words if w.startswith("--out=")).removeprefix("--out="))
+        condition = {} if self.level is None else {"factor": "resolution", "level": self.level}
+        records = [
+            Record(
+                *("expression", "FER-2013", "split", "cvt", "end to end", "cvt", "accuracy"),
+                *(value, value - 1, value + 1, "%", True, 100, seed),
+                condition=condition,
+                hardware="a CPU",
+            )
+            for seed, value in enumerate(self.of[folder.name])
+        ]
+        write_records(folder / RECORDS_FILE, records)
+        noise = np.random.default_rng(0).normal(0, 0.2, 200)
+        write_replicates(folder / REPLICATES_FILE, {r.name: r.value + noise for r in records})
+        return records
+
+
+@pytest.mark.parametrize(
+    ("idea", "without", "more", "said"),
+    [
+        ([60.0, 60.4, 60.2], [55.0, 55.4, 55.2], {}, "holds"),
+        ([60.0, 60.4, 60.2], [60.1, 60.5, 60.3], {}, "not seen here"),
+        ([55.0, 55.4, 55.2], [60.0, 60.4, 60.2], {}, "the contrary is seen"),
+        ([60.0, 60.4, 60.2], [60.1, 60.5, 60.3], {"at_most_worse": 1.0}, "holds"),
+        ([58.0, 58.4, 58.2], [60.1, 60.5, 60.3], {"at_most_worse": 1.0}, "the contrary is seen"),
+        # Seeds that differ more than the heads do.
+        ([52.0, 66.0, 59.0], [57.0, 57.1, 57.2], {}, "not seen here"),
+    ],
+)
+def test_the_verdict_is_by_the_interval_over_rows_and_seeds(
+    idea: list[float], without: list[float], more: dict[str, float], said: str, tmp_path: Path
+) -> None:
+    table = run_claims(claims(**more), tmp_path, Runs(idea, without), say=lambda line: None)
+    assert table.body[0][-1] == said
+    assert table.body[0][3].startswith(f"{np.mean(without):.2f} [")
+    text = (tmp_path / "claims.md").read_text()
+    assert f"{np.mean(idea) - np.mean(without):+.2f} [" in text
+    assert "FER-2013, n 100; a CPU" in text
+
+
+def test_what_is_trained(tmp_path: Path) -> None:
+    runs = Runs([1.0], [2.0])
+    run_claims(claims(), tmp_path, runs, say=lambda line: None)
+    common = ["--task=expression"]
+    seeds = "--seeds=[0, 1, 2]"
+    assert runs.words == [
+        ["-c", "a.yaml", *common, seeds, f"--out={tmp_path}/better/idea"],
+        [
+            *("-c", "a.yaml", "-c", "b.yaml", *common, "--head.init_args.k=3"),
+            *(seeds, f"--out={tmp_path}/better/without"),
+        ],
+    ]
+
+
+def test_a_claim_about_a_level_is_of_its_records(tmp_path: Path) -> None:
+    runs = Runs([40.0, 41.0], [30.0, 31.0], level=8)
+    table = run_claims(claims(level=8), tmp_path, runs, say=lambda line: None)
+    assert table.body[0][-1] == "holds"
+    with pytest.raises(InputError, match="accuracy of nothing; a claim needs one data set"):
+        run_claims(claims(level=12), tmp_path, runs, say=lambda line: None)
+
+
+def test_without_data_the_row_says_so(tmp_path: Path) -> None:
+    def lacking(words: Sequence[str]) -> list[Record]:
+        raise MissingData("task expression needs FER-2013; add it to the data folder")
+
+    table = run_claims(claims(tried="nothing yet"), tmp_path, lacking, say=lambda line: None)
+    assert table.body[0][-1] == "no data"
+    assert any("needs FER-2013" in note for note in table.notes)
+    assert any("nothing yet" in note for note in table.notes)
+
+
+def test_the_config_names_heads_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = read_claims(Path("configs/head/claims.yaml"))
+    for claim in found.claims.values():
+        for arm in (claim.idea, claim.without):
+            given = parser().parse_args(arm.words(found.arguments, found.seeds, Path("out")))
+            assert given.seeds == found.seeds
+        assert claim.idea != claim.without
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("claims: {}", "seeds: Field required"),
+        (yaml.safe_dump(BASE).replace("published", "publishde"), "claims.better.published"),
+        ("a: [", "no YAML"),
+    ],
+)
+def test_bad_files(
+    text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    assert main(["claims", "-c", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "o")]) == 2
+    assert told in capsys.readouterr().err
+    assert main(["claims", "-c", str(tmp_path / "none.yaml"), "--out", str(tmp_path / "o")]) == 2
+    assert "can't be read" in capsys.readouterr().err
+
+
+def test_an_unknown_claim_is_told() -> None:
+    with pytest.raises(InputError, match="--only worse: there are better"):
+        run_claims(claims(), Path("none"), Runs([1.0], [1.0]), only=["worse"])
