@@ -182,7 +182,9 @@ def start_another(folder: Path, tmp_path: Path, seconds: float) -> subprocess.Po
     process = subprocess.Popen(
         [sys.executable, "-c", OTHER_PROCESS, *map(str, arguments)], cwd=Path(__file__).parents[2]
     )
-    while not (told / "call 2").exists():
+    # The first piece is written while the second is computed.
+    features = tmp_path / "features"
+    while not (told / "call 2").exists() or not list(features.glob("*.pieces/*.safetensors")):
         assert process.poll() is None
         time.sleep(0.02)
     return process
