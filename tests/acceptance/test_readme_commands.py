@@ -96,7 +96,8 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
             f"OUT={out}",
             "MOTION_STEPS=2",
             "IDENTITY_STEPS=2",
-            "TASKS=expression,pose,identity",
+            # The fits of expression take most of the time, and have tests of their own.
+            "TASKS=pose,identity",
             SSL_FACES_CACHE=str(tmp_path / "cache"),
             WANDB_MODE="disabled",
         )
@@ -107,12 +108,12 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
     assert list((out / "identity" / "panels").glob("*.png"))
     card = json.loads((out / "identity" / "encoder" / "card.json").read_text())
     assert card["data"][0]["pictures"] == 32
-    for task in ("expression", "pose", "identity"):
+    for task in ("pose", "identity"):
         assert task in done.stdout
     for row in ("pixels", "untrained"):
         assert row in done.stdout
     records = [json.loads(x) for x in (out / "probe" / "records.jsonl").read_text().splitlines()]
-    assert {r["task"] for r in records} >= {"expression", "pose", "identity"}
+    assert {r["task"] for r in records} >= {"pose", "identity"}
     assert str(out / "motion" / "panels") in done.stdout
     # Once more does nothing anew, and does not fail.
     again = quickstart()
