@@ -166,7 +166,7 @@ class Table:
         for record in self.records:
             if record.feature_space and record.probe not in shown:
                 metrics_of.setdefault(record.probe, {})[record.metric] = None
-        if len(metrics_of) + len(shown - {""}) < 2:
+        if not metrics_of or len(metrics_of) + len(shown - {""}) < 2:
             return []
         return ["; ".join(f"{probe}: {', '.join(of)}" for probe, of in metrics_of.items())]
 

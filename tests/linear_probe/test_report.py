@@ -12,6 +12,7 @@ import pytest
 
 from linear_probe.record import RECORDS_FILE, Record, write_records
 from linear_probe.report import read_folders, table
+from linear_probe.tables import tables
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
 
@@ -201,3 +202,10 @@ def test_folders_without_records(tmp_path: Path) -> None:
     (tmp_path / RECORDS_FILE).write_text("\n")
     with pytest.raises(InputError, match="no record"):
         read_folders([tmp_path])
+
+
+def test_probes_that_columns_name_need_no_note_of_their_own() -> None:
+    """Two probes, each in a row of its own: nothing is left to say, and no empty line says it."""
+    two = [replace(ONE, probe=probe, metric="accuracy") for probe in ("cosine", "whitened")]
+    for made in tables(two):
+        assert all(note.strip() for note in made.notes)
