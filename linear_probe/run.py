@@ -26,7 +26,7 @@ from linear_probe.jobs import jobs, rounds
 from linear_probe.jobs import spaces as spaces_of
 from linear_probe.measured import Measured
 from linear_probe.protocols import PROTOCOLS
-from linear_probe.record import RECORDS_FILE, Record, read_records
+from linear_probe.record import Record
 from linear_probe.recorder import Recorder
 from linear_probe.robustness import degradations
 from linear_probe.tasks import TASKS, USUAL_TASKS, Figure, MissingData, Task
@@ -124,8 +124,8 @@ def run_probes(
     if precision == "auto":
         precision = "bf16" if fast_bfloat16() else "32"
     out = Path(out)
-    if (out / RECORDS_FILE).exists():
-        read_records(out / RECORDS_FILE)  # what can't be added to is told before the work
+    where = hardware(device) + ("" if precision == "32" else f", features in {precision}")
+    recorder = Recorder(out, where)  # what can't be added to is told before the work
     sources = {}
     for one in seeds:
         tell = say if one == seeds[0] else _silent
@@ -147,8 +147,6 @@ def run_probes(
     pictures_of = _extract(chosen, sources, baselines, cache, out / SKIPPED_FILE, say)
     changed = ChangedFeatures(cache, pictures_of)
     changed.fill(chosen, sources, baselines, changes)
-    where = hardware(device) + ("" if precision == "32" else f", features in {precision}")
-    recorder = Recorder(out, where)
     add = recorder.add
 
     for job in jobs(chosen, sources, baselines):

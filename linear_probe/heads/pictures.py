@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
-from ssl_faces.data import FaceSet
+from ssl_faces import InputError
+from ssl_faces.data import FaceSet, Skipped
 from ssl_faces.data.packing import square
 from ssl_faces.data.pictures import BadPicture
 
@@ -25,10 +26,12 @@ class Decoded:
     Attributes:
         images: uint8 [N, 3, R, R].
         records: int64 [N], of the face set.
+        skipped: pictures that can't be decoded.
     """
 
     images: Tensor
     records: np.ndarray
+    skipped: list[Skipped]
 
     def rows_of(self, records: np.ndarray) -> np.ndarray:
         """The row of each of these records."""
@@ -37,17 +40,25 @@ class Decoded:
 
 
 def decode(faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
-    """The pictures of these records at side `size`; those that can't be decoded are left out."""
-    images, records = [], []
+    """The pictures of these records at side `size`.
+
+    Raises:
+        InputError: none of them can be decoded.
+    """
+    images, records, skipped = [], [], []
     with tqdm(total=len(indices), desc=f"pictures of {faces.name}", unit="faces") as bar:
         for start in range(0, len(indices), _AT_ONCE):
             part = [int(index) for index in indices[start : start + _AT_ONCE]]
             for index, picture in zip(part, faces.read_many(part, at_least=size), strict=True):
-                if not isinstance(picture, BadPicture):
+                if isinstance(picture, BadPicture):
+                    skipped.append(Skipped(faces.records[index].key, str(picture)))
+                else:
                     images.append(square(picture, size))
                     records.append(index)
             bar.update(len(part))
-    return Decoded(torch.from_numpy(np.stack(images)), np.array(records, dtype=np.int64))
+    if not images:
+        raise InputError(f"{faces.name}: no picture can be decoded; check that they are whole")
+    return Decoded(torch.from_numpy(np.stack(images)), np.array(records, dtype=np.int64), skipped)
 
 
 class LabelledPictures(Dataset[tuple[Tensor, Tensor]]):

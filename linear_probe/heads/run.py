@@ -28,14 +28,16 @@ from linear_probe.measured import Measured
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
 from linear_probe.robustness import degradations
-from linear_probe.run import face_sets_by_seed
+from linear_probe.run import SKIPPED_FILE, face_sets_by_seed
 from linear_probe.tasks import TASKS, MissingData
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.labelled import Rows
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
+from ssl_faces.data import write_skipped
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16, hardware
+from ssl_faces.launch import is_first
 from ssl_faces.training import quiet
 
 HEADS_FOLDER = "heads"
@@ -115,8 +117,9 @@ def run_head(
             task = kind(given, 0, job.bootstrap, "cpu", job.max_train)
         except MissingData as error:
             raise MissingData(f"task {error}; add it to the data folder") from error
+        decoded = None
         for seed in job.seeds:
-            _run(job, task, seed, {**settings, "seeds": [seed]}, recorder, say)
+            decoded = _run(job, task, seed, {**settings, "seeds": [seed]}, recorder, say, decoded)
     return recorder.records
 
 
@@ -127,14 +130,20 @@ def _run(
     settings: dict[str, Any],
     recorder: Recorder,
     say: Callable[[str], None],
-) -> None:
+    decoded: Decoded | None,
+) -> Decoded:
+    """Train and score one head; the pictures, which serve the next seed too."""
     started = time.perf_counter()
     encoder = None if job.encoder is None else load_encoder(job.encoder)
     torch.manual_seed(seed)
     head = job.head(len(task.class_names), encoder)
     name = job.label or head.name
     pictures = Pictures(task.faces, task.indices)
-    decoded = decode(task.faces, task.indices, head.read_size)
+    if decoded is None:
+        decoded = decode(task.faces, task.indices, head.read_size)
+        write_skipped(recorder.out / SKIPPED_FILE, [(task.faces.name, s) for s in decoded.skipped])
+        if decoded.skipped:
+            say(f"{len(decoded.skipped)} pictures skipped: see {recorder.out / SKIPPED_FILE}")
     turns = task.turns(Features(torch.empty(len(decoded.records), 0), decoded.records), pictures)
     folder = recorder.out / HEADS_FOLDER / _safe(f"{name} {job.encoder or ''} {task.faces.name}")
     folder = folder / f"seed{seed}"
@@ -155,6 +164,8 @@ def _run(
         asked_for = decoded.records[turn.test]
         for one, said in zip(changed, degraded, strict=True):
             said.append(told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
+    if not is_first():
+        return decoded  # one process writes
     chosen = {
         "hyperparameters": {
             **dataclasses.asdict(job.training),
@@ -180,6 +191,7 @@ def _run(
         worse = task.main_figures(tested, torch.cat(said), chosen, condition_note(condition))
         recorder.add(row._replace(figures=worse, condition=condition))
         say(f"  {condition_in_words(condition)}: {worse[0].metric} {worse[0].value:.2f} %")
+    return decoded
 
 
 def _protocol(job: HeadJob, task: Classes, head: Head) -> str:

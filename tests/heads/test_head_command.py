@@ -10,15 +10,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from linear_probe.cli import main
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.module import HeadModule, HeadTraining
-from linear_probe.heads.pictures import EpochBatches
+from linear_probe.heads.pictures import EpochBatches, decode
 from linear_probe.record import RECORDS_FILE, read_records
-from ssl_faces import save_encoder
+from ssl_faces import InputError, save_encoder
+from ssl_faces.data import find_face_sets
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.networks.backbone import BackboneEncoder
 
@@ -118,7 +121,13 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
         for d in ("1", "2")
     )
     assert one == two
-    assert weights(tmp_path / "2").keys() == weights(tmp_path / "1").keys()
+    steps = [
+        torch.load(path, weights_only=True)["global_step"]
+        for path in tmp_path.glob("[12]/heads/*/seed0/last.ckpt")
+    ]
+    assert steps[0] == steps[1] > 0
+    two_lines = (tmp_path / "2" / RECORDS_FILE).read_text().splitlines()
+    assert len(two_lines) == len((tmp_path / "1" / RECORDS_FILE).read_text().splitlines())
 
 
 def test_64_pictures_are_learnt_by_heart() -> None:
@@ -195,3 +204,18 @@ def test_weights_decay_and_vectors_do_not() -> None:
     assert [g["weight_decay"] for g in groups] == [0.3, 0.0]
     assert {p.ndim for p in groups[1]["params"]} == {1}
     assert min(p.ndim for p in groups[0]["params"]) == 2
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_listed(tmp_path: Path) -> None:
+    for number in range(3):
+        picture = Image.new("RGB", (20, 20), (80 * number, 0, 0))
+        picture.save(tmp_path / f"{number}.png")
+    whole = (tmp_path / "1.png").read_bytes()
+    (tmp_path / "1.png").write_bytes(whole[: len(whole) // 2])
+    (faces,) = find_face_sets(tmp_path, "all")
+    found = decode(faces, np.arange(len(faces)), 16)
+    assert [faces.records[i].key for i in found.records] == ["0.png", "2.png"]
+    assert found.images[:, 0, 8, 8].tolist() == [0, 160]
+    assert [one.key for one in found.skipped] == ["1.png"]
+    with pytest.raises(InputError, match="no picture can be decoded"):
+        decode(faces, np.array([1]), 16)
