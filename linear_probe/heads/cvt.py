@@ -10,6 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.lbp import lbp_maps
 from linear_probe.supervised import varied
@@ -73,7 +74,7 @@ class CVT(Head):
     """Convolutional visual transformer.
 
     Args:
-        classes: see `Head`.
+        goal: see `Head`.
         encoder: makes the maps of both branches, of pictures and of patterns shown as pictures, and
             doesn't learn; None: a ResNet-18 for each branch.
         picture_size: side of the pictures; with an encoder that encoder's.
@@ -93,7 +94,7 @@ class CVT(Head):
 
     def __init__(
         self,
-        classes: int,
+        goal: Goal,
         encoder: FaceEncoder | None = None,
         picture_size: int = 48,
         width: float = 0.5,
@@ -104,7 +105,7 @@ class CVT(Head):
         fusion: Fusion = "attention",
         aggregation: Aggregation = "attention",
     ) -> None:
-        super().__init__(classes, encoder)
+        super().__init__(goal, encoder)
         if dim % heads:
             raise InputError(f"head.dim: {dim}; give a multiple of head.heads, {heads}")
         self.fusion, self.aggregation = fusion, aggregation
@@ -137,7 +138,7 @@ class CVT(Head):
             self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         self.classifier = nn.Sequential(
-            nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, classes)
+            nn.Linear(dim, dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(dim, goal.outputs)
         )
 
     def vary(self, images: Tensor) -> Tensor:

@@ -6,21 +6,21 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from linear_probe.heads.goals import Goal
 from ssl_faces import FaceEncoder, InputError
 
 END_TO_END = "end to end"
 
 
 class Head(nn.Module, ABC):
-    """A classifier of faces: a network of its own, or one on top of a frozen encoder.
+    """Tells something of faces: a network of its own, or one on top of a frozen encoder.
 
-    A subclass's constructor takes `classes` and `encoder` first, then its settings with defaults.
+    A subclass's constructor takes `goal` and `encoder` first, then its settings with defaults.
 
     Args:
-        classes: how many.
+        goal: what it has to say, and by which loss that is learnt.
         encoder: a trained encoder to rest on, frozen, instead of the paper's own network.
 
     Attributes:
@@ -33,9 +33,9 @@ class Head(nn.Module, ABC):
     picture_size: int
     space: str
 
-    def __init__(self, classes: int, encoder: FaceEncoder | None = None) -> None:
+    def __init__(self, goal: Goal, encoder: FaceEncoder | None = None) -> None:
         super().__init__()
-        self.classes = classes
+        self.goal = goal
         self.space = END_TO_END
         self.encoder = None if encoder is None else encoder.eval().requires_grad_(False)
 
@@ -45,21 +45,30 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
-        """Logits [B, classes] of what `embed` gives."""
+        """Outputs [B, outputs], of classes their logits, of what `embed` gives."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, classes] of pictures as for `embed`."""
+        """Outputs [B, outputs] of pictures as for `embed`."""
         return self.classify(self.embed(images))
+
+    def take_over(self, earlier: Head) -> None:
+        """Start from what a head of this kind learnt for another goal: all weights but the
+        classifier's."""
+        own = self.state_dict()
+        for name, value in earlier.state_dict().items():
+            if name in own and not name.startswith("classifier."):
+                own[name].copy_(value)
 
     def begin_step(self, done: float) -> None:
         """Called before each training step with the share of the training that is done."""
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Terms whose sum is minimised, of pictures as for `forward` and int64 [B] classes."""
-        return {"cross_entropy": F.cross_entropy(self(images), labels)}
+    def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
+        """Terms whose sum is minimised, of pictures as for `forward` and labels of the goal;
+        `balanced` as there."""
+        return self.goal.losses(self(images), labels, balanced)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Logits, or log-probabilities, [B, classes] of pictures to be scored."""
+        """Outputs [B, outputs] of pictures to be scored; log-probabilities will do for logits."""
         found: Tensor = self(images)
         return found
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models.googlenet import BasicConv2d
 
 from linear_probe.heads.crops import random_crops, ten_crops
+from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import FrozenFeatures, Head
 from ssl_faces import FaceEncoder, InputError
 
@@ -58,15 +59,15 @@ class TenCrops(Head):
     """A head that trains on random crops and mirror images, and adds up what it says of ten.
 
     Args:
-        classes, encoder: see `Head`.
+        goal, encoder: see `Head`.
         picture_size: side of the crops.
         margin: pixels by which pictures are read larger.
     """
 
     def __init__(
-        self, classes: int, encoder: FaceEncoder | None, picture_size: int, margin: int
+        self, goal: Goal, encoder: FaceEncoder | None, picture_size: int, margin: int
     ) -> None:
-        super().__init__(classes, encoder)
+        super().__init__(goal, encoder)
         if margin < 0:
             raise InputError(f"head.margin: {margin}; give 0 pixels or more")
         self.picture_size, self.margin = picture_size, margin
@@ -79,17 +80,16 @@ class TenCrops(Head):
         return random_crops(images, self.picture_size).float() / 255
 
     def predict(self, images: Tensor) -> Tensor:
-        """Log of the mean probability over ten crops of pictures of side `read_size`."""
+        """The average over ten crops of pictures of side `read_size`."""
         crops = ten_crops(images, self.picture_size)
-        said = self(crops.flatten(0, 1)).float().unflatten(0, crops.shape[:2])
-        return torch.softmax(said, -1).mean(0).log()
+        return self.goal.average(self(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]))
 
 
 class InceptionFER(TenCrops):
     """The paper's network, or its classifier on a frozen encoder's features.
 
     Args:
-        classes, encoder: see `Head`.
+        goal, encoder: see `Head`.
         space: with an encoder: which of its feature spaces.
         width: factor on the channels of the convolutions; 1 is the paper's.
         hidden: lengths of the two hidden layers.
@@ -101,7 +101,7 @@ class InceptionFER(TenCrops):
 
     def __init__(
         self,
-        classes: int,
+        goal: Goal,
         encoder: FaceEncoder | None = None,
         space: str = "pooled",
         width: float = 1.0,
@@ -109,14 +109,14 @@ class InceptionFER(TenCrops):
         dropout: float = 0.5,
         margin: int = 6,
     ) -> None:
-        super().__init__(classes, encoder, 48, margin)
+        super().__init__(goal, encoder, 48, margin)
         if encoder is None:
             self.features: nn.Module = inception_trunk(width)
             length = cast(int, self.features[-1].length)
         else:
             self.features, self.space = FrozenFeatures(encoder, space), space
             length = self.features.dim
-        self.classifier = classifier(length, hidden, classes, dropout)
+        self.classifier = classifier(length, hidden, goal.outputs, dropout)
 
     def embed(self, images: Tensor) -> Tensor:
         found: Tensor = self.features(images)
@@ -138,14 +138,14 @@ class PlainFER(TenCrops):
 
     def __init__(
         self,
-        classes: int,
+        goal: Goal,
         encoder: FaceEncoder | None = None,
         width: float = 1.0,
         hidden: tuple[int, int] = (4096, 1024),
         dropout: float = 0.5,
         margin: int = 6,
     ) -> None:
-        super().__init__(classes, None, 48, margin)
+        super().__init__(goal, None, 48, margin)
         if encoder is not None:
             raise InputError("encoder: plain_fer is a network of its own; leave it out")
         sizes = [_channels(c, width) for c in (64, 96, 176, 160, 128)]
@@ -160,7 +160,7 @@ class PlainFER(TenCrops):
         self.features = nn.Sequential(
             *layers, nn.MaxPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
         )
-        self.classifier = classifier(sizes[-1], hidden, classes, dropout)
+        self.classifier = classifier(sizes[-1], hidden, goal.outputs, dropout)
 
     def embed(self, images: Tensor) -> Tensor:
         found: Tensor = self.features(2 * images - 1)
@@ -205,12 +205,12 @@ def inception_trunk(width: float) -> nn.Sequential:
     )
 
 
-def classifier(length: int, hidden: tuple[int, int], classes: int, dropout: float) -> nn.Sequential:
+def classifier(length: int, hidden: tuple[int, int], outputs: int, dropout: float) -> nn.Sequential:
     """Two hidden layers and the last."""
     return nn.Sequential(
         *(nn.Linear(length, hidden[0]), nn.ReLU(), nn.Dropout(dropout)),
         *(nn.Linear(hidden[0], hidden[1]), nn.ReLU(), nn.Dropout(dropout)),
-        nn.Linear(hidden[1], classes),
+        nn.Linear(hidden[1], outputs),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from ssl_faces import FaceEncoder, InputError
 
@@ -26,7 +27,7 @@ class MAFER(Head):
     are on the task that is given.
 
     Args:
-        classes, encoder: see `Head`.
+        goal, encoder: see `Head`.
         head: the inner head, any.
         teacher_share: of the training that the first step takes.
         least_side: smallest side that pictures are made.
@@ -39,15 +40,15 @@ class MAFER(Head):
 
     def __init__(
         self,
-        classes: int,
+        goal: Goal,
         encoder: FaceEncoder | None = None,
-        head: Callable[[int, FaceEncoder | None], Head] | None = None,
+        head: Callable[[Goal, FaceEncoder | None], Head] | None = None,
         teacher_share: float = 0.5,
         least_side: int = 8,
         most_probability: float = 0.9,
         feature_weight: float = 1.0,
     ) -> None:
-        super().__init__(classes, encoder)
+        super().__init__(goal, encoder)
         if head is None:
             raise InputError("head.head: missing; give the head that is to be trained")
         for name, value in (
@@ -56,7 +57,7 @@ class MAFER(Head):
         ):
             if not 0 < value < 1:
                 raise InputError(f"head.{name}: {value:g}; give a share above 0, below 1")
-        self.head = head(classes, encoder)
+        self.head = head(goal, encoder)
         if not 2 <= least_side < self.head.picture_size:
             raise InputError(
                 f"head.least_side: {least_side}; give 2 at least, and less than the head's "
@@ -69,6 +70,10 @@ class MAFER(Head):
         self.register_buffer("taught", torch.tensor(False))
         self.taught: Tensor
         self.probability = 0.0
+
+    def take_over(self, earlier: Head) -> None:
+        if isinstance(earlier, MAFER):
+            self.head.take_over(earlier.head)
 
     @property
     def read_size(self) -> int:
@@ -99,11 +104,11 @@ class MAFER(Head):
     def predict(self, images: Tensor) -> Tensor:
         return self.head.predict(images)
 
-    def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
         if not self.taught:
-            return self.head.losses(images, labels)
+            return self.head.losses(images, labels, balanced)
         features = self.head.embed(self.made_small(images))
-        found = {"cross_entropy": F.cross_entropy(self.head.classify(features), labels)}
+        found = self.goal.losses(self.head.classify(features), labels, balanced)
         if self.feature_weight:
             self.teacher.eval()
             with torch.no_grad():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from linear_probe.heads.head import Head
+from linear_probe.heads.sam import SAMAdamW
 from ssl_faces import InputError
 
 
@@ -23,24 +24,28 @@ class HeadTraining:
         batch_size: pictures a step, on all devices together.
         peak_learning_rate: of the cycle.
         weight_decay: of weights; biases and normalisation layers have none.
+        sam_radius: of sharpness-aware minimisation, at the cost of two steps each; 0 is none.
+        balanced: weigh each class by the largest class's count over its own.
     """
 
     epochs: int = 20
     batch_size: int = 64
     peak_learning_rate: float = 1e-3
     weight_decay: float = 0.05
+    sam_radius: float = 0.0
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"training.{name}: {getattr(self, name)}; give 1 or more")
-        for name in ("peak_learning_rate", "weight_decay"):
+        for name in ("peak_learning_rate", "weight_decay", "sam_radius"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"training.{name}: {getattr(self, name)}; give 0 or more")
 
 
 class HeadModule(pl.LightningModule):
-    """Trains a head on batches of (uint8 [B, 3, R, R], int64 [B]).
+    """Trains a head on batches of (uint8 [B, 3, R, R], labels [B] or [B, things]).
 
     What is drawn for a batch follows from the seed and the step, so that a run that was stopped
     goes on as if it had not been.
@@ -60,7 +65,7 @@ class HeadModule(pl.LightningModule):
         place = self.global_step * self.trainer.world_size + self.global_rank
         torch.manual_seed(self.seed + 7919 * (place + 1))
         self.head.begin_step(self.global_step / int(self.trainer.estimated_stepping_batches))
-        terms = self.head.losses(self.head.vary(images), labels)
+        terms = self.head.losses(self.head.vary(images), labels, self.settings.balanced)
         total = torch.stack(list(terms.values())).sum()
         self.log("loss", total, prog_bar=True)
         if len(terms) > 1:
@@ -74,7 +79,12 @@ class HeadModule(pl.LightningModule):
             {"params": [p for _, p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
         s = self.settings
-        optimizer = torch.optim.AdamW(groups, s.peak_learning_rate, weight_decay=s.weight_decay)
+        usual: dict[str, Any] = {"lr": s.peak_learning_rate, "weight_decay": s.weight_decay}
+        optimizer = (
+            SAMAdamW(groups, s.sam_radius, **usual)
+            if s.sam_radius
+            else torch.optim.AdamW(groups, **usual)
+        )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             s.peak_learning_rate,

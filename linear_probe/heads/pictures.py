@@ -61,12 +61,28 @@ def decode(faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
     return Decoded(torch.from_numpy(np.stack(images)), np.array(records, dtype=np.int64), skipped)
 
 
+@dataclass(frozen=True)
+class Taught:
+    """What a head is trained on.
+
+    Attributes:
+        images: uint8 [N, 3, R, R].
+        labels: [N] or [N, things].
+        learnt, kept: int64, rows to learn from, and rows that are kept back to watch.
+    """
+
+    images: Tensor
+    labels: Tensor
+    learnt: Tensor
+    kept: Tensor
+
+
 class LabelledPictures(Dataset[tuple[Tensor, Tensor]]):
     """Whole batches by their rows, so that nothing is collated picture by picture.
 
     Args:
         images: uint8 [N, 3, R, R].
-        labels: int64 [N].
+        labels: [N] or [N, things].
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:

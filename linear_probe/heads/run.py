@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,22 @@ from torch.utils.data import DataLoader
 from linear_probe.changed_pictures import ChangedFaces
 from linear_probe.conditions import condition_in_words, condition_note
 from linear_probe.features import Features, Pictures
+from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
+from linear_probe.heads.head_tasks import HeadTask, head_task
 from linear_probe.heads.module import HeadModule, HeadTraining
-from linear_probe.heads.pictures import Decoded, EpochBatches, LabelledPictures, decode
+from linear_probe.heads.people import PEOPLE, People
+from linear_probe.heads.pictures import Decoded, EpochBatches, LabelledPictures, Taught, decode
 from linear_probe.measured import Measured
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
 from linear_probe.robustness import degradations
 from linear_probe.run import SKIPPED_FILE, face_sets_by_seed
 from linear_probe.tasks import TASKS, MissingData
-from linear_probe.tasks.classification import Classes
-from linear_probe.tasks.labelled import Rows
+from linear_probe.tasks.labelled import LabelTask
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
-from ssl_faces.data import write_skipped
+from ssl_faces.data import FaceSet, write_skipped
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16, hardware
 from ssl_faces.launch import is_first
@@ -45,15 +47,33 @@ SETTINGS_FILE = "settings.json"
 
 
 @dataclass(frozen=True)
+class Stage:
+    """What a head learns before what it is scored on; all weights but its classifier's go on.
+
+    Attributes:
+        task: `people` (whose picture is it?) or a task that heads learn.
+        data: see `HeadJob`.
+        training: how.
+        max_train: training pictures; None is all.
+    """
+
+    task: str
+    data: str | None = None
+    training: HeadTraining = field(default_factory=HeadTraining)
+    max_train: int | None = None
+
+
+@dataclass(frozen=True)
 class HeadJob:
     """What one config of `configs/head` says.
 
     Attributes:
         head: the head: `class_path` and `init_args`.
         encoder: a trained encoder that it rests on, frozen; None: its own network, end to end.
-        task: what it learns: a classification task of `linear-probe run`.
+        task: what it learns and is scored on: a task of `linear-probe run` that heads learn.
         data: as there: a folder, `rendered`, or None for the usual one.
         training: how it is trained.
+        before: what it learns first, one after the other.
         seeds: of weights, order and what is drawn; the split and the bootstrap are those of seed 0
             of `linear-probe run`, so that figures of all seeds are of the same draws.
         max_train: training pictures; None is all.
@@ -64,11 +84,12 @@ class HeadJob:
         label: how tables call it; None: the head's name.
     """
 
-    head: Callable[[int, FaceEncoder | None], Head]
+    head: Callable[[Goal, FaceEncoder | None], Head]
     encoder: str | None = None
     task: str = "expression"
     data: str | None = None
     training: HeadTraining = field(default_factory=HeadTraining)
+    before: list[Stage] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
     max_train: int | None = None
     robustness: list[str] = field(default_factory=list)
@@ -102,151 +123,235 @@ def run_head(
         out: folder of records, as of `linear-probe run`; the runs are in its `heads`.
 
     Raises:
-        InputError: the task is no classification, or an encoder, the data or `out` can't be used.
+        InputError: heads don't learn the task, or an encoder, the data or `out` can't be used.
     """
-    kind = TASKS.get(job.task)
-    if kind is None or not issubclass(kind, Classes):
-        known = ", ".join(name for name, one in TASKS.items() if issubclass(one, Classes))
-        raise InputError(f"task: '{job.task}'; heads learn {known}")
+    for task in (job.task, *(stage.task for stage in job.before if stage.task != PEOPLE)):
+        if task not in TASKS or head_task(TASKS[task]) is None:
+            known = ", ".join(name for name, one in TASKS.items() if head_task(one) is not None)
+            raise InputError(f"task: '{task}'; heads learn {known}")
     quiet()
-    recorder = Recorder(out, hardware("cuda" if _on_gpu(job.accelerator) else "cpu"))
-    face_sets = face_sets_by_seed(job.data, False, [0], say)[0]
-    # None serves: the task tells what it needs.
-    for given in [[faces] for faces in kind.serving(face_sets)] or [[*face_sets]]:
-        try:
-            task = kind(given, 0, job.bootstrap, "cpu", job.max_train)
-        except MissingData as error:
-            raise MissingData(f"task {error}; add it to the data folder") from error
-        decoded = None
-        for seed in job.seeds:
-            decoded = _run(job, task, seed, {**settings, "seeds": [seed]}, recorder, say, decoded)
-    return recorder.records
+    run = _Run(job, settings, Recorder(out, hardware(_device(job.accelerator))), say)
+    last = Stage(job.task, job.data, job.training, job.max_train)
+    for seed in job.seeds:
+        earlier: Head | None = None
+        for number, stage in enumerate(job.before, start=1):
+            earlier = run.stage(stage, seed, earlier, f"before {number} {stage.task}")
+        run.stage(last, seed, earlier)
+    return run.recorder.records
 
 
-def _run(
-    job: HeadJob,
-    task: Classes,
-    seed: int,
-    settings: dict[str, Any],
-    recorder: Recorder,
-    say: Callable[[str], None],
-    decoded: Decoded | None,
-) -> Decoded:
-    """Train and score one head; the pictures, which serve the next seed too."""
-    started = time.perf_counter()
-    encoder = None if job.encoder is None else load_encoder(job.encoder)
-    torch.manual_seed(seed)
-    head = job.head(len(task.class_names), encoder)
-    name = job.label or head.name
-    pictures = Pictures(task.faces, task.indices)
-    if decoded is None:
-        decoded = decode(task.faces, task.indices, head.read_size)
-        write_skipped(recorder.out / SKIPPED_FILE, [(task.faces.name, s) for s in decoded.skipped])
-        if decoded.skipped:
-            say(f"{len(decoded.skipped)} pictures skipped: see {recorder.out / SKIPPED_FILE}")
-    turns = task.turns(Features(torch.empty(len(decoded.records), 0), decoded.records), pictures)
-    folder = recorder.out / HEADS_FOLDER / _safe(f"{name} {job.encoder or ''} {task.faces.name}")
-    folder = folder / f"seed{seed}"
-    changes = degradations(job.robustness)
-    tested = np.concatenate([decoded.records[turn.test] for turn in turns])
-    changed = [
-        decode(ChangedFaces(task.faces, c, task.seed), tested, head.read_size) for c in changes
-    ]
-    logits, validation = [], []
-    degraded: list[list[Tensor]] = [[] for _ in changes]
-    for number, turn in enumerate(turns):
-        if number:
-            torch.manual_seed(seed)
-            head = job.head(len(task.class_names), encoder)
-        run = folder / f"fold{number}" if len(turns) > 1 else folder
-        validation.append(_fit(head, job, task, seed, decoded, turn, settings, run))
-        logits.append(told(head, decoded.images[torch.from_numpy(turn.test)]))
-        asked_for = decoded.records[turn.test]
-        for one, said in zip(changed, degraded, strict=True):
-            said.append(told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
-    if not is_first():
-        return decoded  # one process writes
-    chosen = {
-        "hyperparameters": {
-            **dataclasses.asdict(job.training),
-            "validation": {"accuracy": round(float(np.mean(validation)), 4)},
-        }
-    }
-    note = task.note(turns, task.labels[tested])
-    figures = task.main_figures(tested, torch.cat(logits), chosen, note)
-    asked = _Asked(task.name, task.data_set, task.split, _protocol(job, task, head), seed)
-    row = Measured(
-        asked,
-        name if job.encoder is None else job.encoder,
-        head.space,
-        name,
-        figures,
-        seconds=time.perf_counter() - started,
-    )
-    recorder.add(row)
-    values = ", ".join(f"{f.metric} {f.value:.2f} %" for f in figures)
-    say(f"{task.name}: {name}, {task.faces.name}: seed {seed}: {values} ({row.seconds:.0f} s)")
-    for change, said in zip(changes, degraded, strict=True):
-        condition = {"factor": change.factor, "level": change.level, "unit": change.unit}
-        worse = task.main_figures(tested, torch.cat(said), chosen, condition_note(condition))
-        recorder.add(row._replace(figures=worse, condition=condition))
-        say(f"  {condition_in_words(condition)}: {worse[0].metric} {worse[0].value:.2f} %")
-    return decoded
+class _Run:
+    """One call of `run_head`; what is read from disk serves all its seeds.
+
+    Args: as of `run_head`.
+    """
+
+    def __init__(
+        self,
+        job: HeadJob,
+        settings: dict[str, Any],
+        recorder: Recorder,
+        say: Callable[[str], None],
+    ) -> None:
+        self.job, self.settings, self.recorder, self.say = job, settings, recorder, say
+        self._tasks: dict[tuple[str, str | None, int | None], list[HeadTask[Any]]] = {}
+        self._people: dict[str | None, People] = {}
+        self._decoded: dict[tuple[str, int, bytes], Decoded] = {}
+
+    def stage(self, stage: Stage, seed: int, earlier: Head | None, of: str = "") -> Head:
+        """Train on what a stage says, from `earlier` if any, and score where that has figures.
+
+        Args:
+            of: what its folder is called for; empty is the last stage.
+        """
+        if stage.task == PEOPLE:
+            return self._train_people(stage, seed, earlier, of)
+        tasks = self._tasks_of(stage)
+        if of and len(tasks) > 1:
+            sets = ", ".join(one.task.faces.name for one in tasks)
+            raise InputError(f"{of}: {sets} have its labels; name the folder of one as its `data`")
+        heads = [self._train_task(task, stage, seed, earlier, of) for task in tasks]
+        return heads[-1]
+
+    def _new(self, goal: Goal, seed: int, earlier: Head | None) -> Head:
+        encoder = None if self.job.encoder is None else load_encoder(self.job.encoder)
+        torch.manual_seed(seed)
+        head = self.job.head(goal, encoder)
+        if earlier is not None:
+            head.take_over(earlier)
+        return head
+
+    def _face_sets(self, stage: Stage) -> Sequence[FaceSet]:
+        return face_sets_by_seed(stage.data, False, [0], self.say)[0]
+
+    def _tasks_of(self, stage: Stage) -> list[HeadTask[Any]]:
+        key = (stage.task, stage.data, stage.max_train)
+        if key not in self._tasks:
+            kind = TASKS[stage.task]
+            learnt = head_task(kind)
+            assert learnt is not None
+            sets = self._face_sets(stage)
+            try:
+                # None serves: the task tells what it needs.
+                self._tasks[key] = [
+                    learnt(kind(given, 0, self.job.bootstrap, "cpu", stage.max_train))
+                    for given in [[one] for one in kind.serving(sets)] or [[*sets]]
+                ]
+            except MissingData as error:
+                raise MissingData(f"task {error}; add it to the data folder") from error
+        return self._tasks[key]
+
+    def _decode(self, faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
+        key = (faces.name, size, indices.tobytes())
+        if key not in self._decoded:
+            found = decode(faces, indices, size)
+            self._decoded[key] = found
+            skipped = self.recorder.out / SKIPPED_FILE
+            listed = [(faces.name, one) for one in found.skipped]
+            if listed or not skipped.exists():
+                write_skipped(skipped, listed)
+            if listed:
+                self.say(f"{len(listed)} pictures skipped: see {skipped}")
+        return self._decoded[key]
+
+    def _train_people(self, stage: Stage, seed: int, earlier: Head | None, of: str) -> Head:
+        if stage.data not in self._people:
+            self._people[stage.data] = People(self._face_sets(stage), stage.max_train)
+        people = self._people[stage.data]
+        head = self._new(people.goal(), seed, earlier)
+        pictures = people.pictures(lambda f, i: self._decode(f, i, head.read_size), seed)
+        said = self._fit(
+            head, stage, seed, pictures, people.validation, self._folder(head, of, seed)
+        )
+        told = ", ".join(f"{name} {value:.2f} %" for name, value in said.items())
+        self.say(f"{of}: {people.title}: seed {seed}: {told} of those kept back")
+        return head
+
+    def _train_task(
+        self, asked: HeadTask[Any], stage: Stage, seed: int, earlier: Head | None, of: str
+    ) -> Head:
+        started = time.perf_counter()
+        task: LabelTask = asked.task
+        head = self._new(asked.goal(), seed, earlier)
+        name = self.job.label or head.name
+        decoded = self._decode(task.faces, task.indices, head.read_size)
+        rows = Features(torch.empty(len(decoded.records), 0), decoded.records)
+        turns = task.turns(rows, Pictures(task.faces, task.indices))
+        folder = self._folder(head, f"{of} {task.faces.name}".strip(), seed)
+        changes = degradations(self.job.robustness)
+        tested = np.concatenate([decoded.records[turn.test] for turn in turns])
+        changed = [
+            decode(ChangedFaces(task.faces, change, task.seed), tested, head.read_size)
+            for change in changes
+        ]
+        labels = asked.labels[torch.from_numpy(decoded.records)]
+        outputs, validation = [], []
+        degraded: list[list[Tensor]] = [[] for _ in changes]
+        for number, turn in enumerate(turns):
+            if number:
+                head = self._new(asked.goal(), seed, earlier)
+            learnt, kept = (
+                torch.from_numpy(turn.train[x]) for x in (~turn.validation, turn.validation)
+            )
+            pictures = Taught(decoded.images, labels, learnt, kept)
+            run = folder / f"fold{number}" if len(turns) > 1 else folder
+            validation.append(self._fit(head, stage, seed, pictures, asked.validation, run))
+            outputs.append(told(head, decoded.images[torch.from_numpy(turn.test)]))
+            asked_for = decoded.records[turn.test]
+            for one, parts in zip(changed, degraded, strict=True):
+                parts.append(told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
+        if not is_first():
+            return head  # one process writes
+        means = {k: round(float(np.mean([v[k] for v in validation])), 4) for k in validation[0]}
+        chosen = {**dataclasses.asdict(stage.training), "validation": means}
+        figures = asked.figures(rows, turns, torch.cat(outputs), chosen, "")
+        protocol = _protocol(self.job, stage, asked, head)
+        row = Measured(
+            _Asked(task.name, task.data_set, task.split, protocol, seed),
+            name if self.job.encoder is None else self.job.encoder,
+            head.space,
+            name,
+            figures,
+            seconds=time.perf_counter() - started,
+        )
+        self.recorder.add(row)
+        values = ", ".join(f"{f.metric} {f.value:.2f} {f.unit}".strip() for f in figures)
+        self.say(
+            f"{task.name}: {name}, {task.faces.name}: seed {seed}: {values} ({row.seconds:.0f} s)"
+        )
+        for change, parts in zip(changes, degraded, strict=True):
+            condition = {"factor": change.factor, "level": change.level, "unit": change.unit}
+            note = f"; {condition_note(condition)}"
+            worse = asked.figures(rows, turns, torch.cat(parts), chosen, note)
+            self.recorder.add(row._replace(figures=worse, condition=condition))
+            first = worse[0]
+            self.say(
+                f"  {condition_in_words(condition)}: {first.metric} {first.value:.2f} {first.unit}"
+            )
+        return head
+
+    def _folder(self, head: Head, of: str, seed: int) -> Path:
+        name = _safe(f"{self.job.label or head.name} {self.job.encoder or ''} {of}")
+        return self.recorder.out / HEADS_FOLDER / name / f"seed{seed}"
+
+    def _fit(
+        self,
+        head: Head,
+        stage: Stage,
+        seed: int,
+        pictures: Taught,
+        validation: Callable[[Tensor, Tensor], dict[str, float]],
+        run: Path,
+    ) -> dict[str, float]:
+        """Train a head; figures on the pictures that are kept back."""
+        _same(run / SETTINGS_FILE, {**self.settings, "seeds": [seed]})
+        job, labels = self.job, pictures.labels[pictures.learnt]
+        batch = stage.training.batch_size
+        if len(labels) < batch or batch % job.devices:
+            raise InputError(
+                f"training.batch_size: {batch}; give a multiple of the {job.devices} device(s), "
+                f"and no more than the {len(labels):,} training pictures"
+            )
+        head.goal.count(labels)
+        checkpoint = run / "last.ckpt"
+        trainer = pl.Trainer(
+            max_epochs=stage.training.epochs,
+            accelerator=job.accelerator,
+            devices=job.devices,
+            precision=job.precision or ("bf16-mixed" if fast_bfloat16() else "32-true"),  # type: ignore[arg-type]
+            logger=CSVLogger(run, name="csv"),
+            callbacks=[LastCheckpoint(checkpoint, len(labels) // batch)],
+            default_root_dir=run,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            log_every_n_steps=20,
+        )
+        order = EpochBatches(len(labels), batch, seed, trainer.global_rank, trainer.world_size)
+        rows = LabelledPictures(pictures.images[pictures.learnt], labels)
+        trainer.fit(
+            HeadModule(head, stage.training, seed),
+            DataLoader(rows, sampler=order, batch_size=None),
+            ckpt_path=str(checkpoint) if checkpoint.exists() else None,
+        )
+        kept = pictures.kept
+        return validation(told(head, pictures.images[kept]), pictures.labels[kept])
 
 
-def _protocol(job: HeadJob, task: Classes, head: Head) -> str:
+def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> str:
     parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
+    before = ", then ".join(
+        f"{'the identity of people' if s.task == PEOPLE else s.task} ({s.training.epochs} epochs)"
+        for s in job.before
+    )
     return (
         f"{parameters / 1e6:.2f} M parameters trained on labelled pictures of {head.picture_size} "
-        f"px, {job.training.epochs} epochs of AdamW with one cycle of the learning rate, on all of "
-        f"the training part but {task.validation_share:.0%} (stratified, copies of a picture and "
-        "pictures of a person together), which chooses nothing in a run; the last weights are "
+        f"px, {f'before that on {before}, ' if before and stage.task == job.task else ''}"
+        f"{stage.training.epochs} epochs of AdamW with one cycle of the learning rate"
+        f"{' and sharpness-aware minimisation' if stage.training.sam_radius else ''}, on all of "
+        f"the training part but {asked.task.validation_share:.0%} (stratified, copies of a picture "
+        "and pictures of a person together), which chooses nothing in a run; the last weights are "
         "scored"
     )
-
-
-def _fit(
-    head: Head,
-    job: HeadJob,
-    task: Classes,
-    seed: int,
-    decoded: Decoded,
-    turn: Rows,
-    settings: dict[str, Any],
-    run: Path,
-) -> float:
-    """Train a head on the rows of `turn` that don't validate; accuracy in % on those that do."""
-    _same(run / SETTINGS_FILE, settings)
-    labels = torch.from_numpy(task.labels[decoded.records])
-    learnt, kept = (torch.from_numpy(turn.train[x]) for x in (~turn.validation, turn.validation))
-    batch = job.training.batch_size
-    if len(learnt) < batch or batch % job.devices:
-        raise InputError(
-            f"training.batch_size: {batch}; give a multiple of the {job.devices} device(s), and no "
-            f"more than the {len(learnt):,} training pictures"
-        )
-    checkpoint = run / "last.ckpt"
-    trainer = pl.Trainer(
-        max_epochs=job.training.epochs,
-        accelerator=job.accelerator,
-        devices=job.devices,
-        precision=job.precision or ("bf16-mixed" if fast_bfloat16() else "32-true"),  # type: ignore[arg-type]
-        logger=CSVLogger(run, name="csv"),
-        callbacks=[LastCheckpoint(checkpoint, len(learnt) // batch)],
-        default_root_dir=run,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        log_every_n_steps=20,
-    )
-    order = EpochBatches(len(learnt), batch, seed, trainer.global_rank, trainer.world_size)
-    rows = LabelledPictures(decoded.images[learnt], labels[learnt])
-    trainer.fit(
-        HeadModule(head, job.training, seed),
-        DataLoader(rows, sampler=order, batch_size=None),
-        ckpt_path=str(checkpoint) if checkpoint.exists() else None,
-    )
-    said = told(head, decoded.images[kept]).argmax(1)
-    return 100 * float((said == labels[kept]).double().mean())
 
 
 @torch.inference_mode()
@@ -278,8 +383,8 @@ def _same(path: Path, settings: dict[str, Any]) -> None:
     replace_file(path, text.encode())
 
 
-def _on_gpu(accelerator: str) -> bool:
-    return accelerator != "cpu" and torch.cuda.is_available()
+def _device(accelerator: str) -> str:
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _safe(name: str) -> str:

@@ -109,7 +109,7 @@ class FaceCyclePose(Pose):
             model = LinearRegression()
             model.fit(train.double().numpy(), self.targets[features.records[rows.train]])
             predicted.append(model.predict(test.double().numpy()))
-        return self._figures(features, turns, np.concatenate(predicted), {}, False)
+        return self.figures(features, turns, np.concatenate(predicted), {})
 
 
 class FaceCycleIdentity(Identity):

@@ -7,10 +7,13 @@ Autoencoder", CVPR 2017.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from linear_probe.features import Features, Pictures
 from linear_probe.predictions import Predictions
@@ -26,6 +29,18 @@ from ssl_faces.data import FaceSet
 CLASSES = ("gender", "race")
 AGE_BANDS = (0, 10, 20, 30, 40, 50, 60, 70)
 """Youngest age, in years, of each band that figures are told by."""
+
+
+class Said(NamedTuple):
+    """Of one attribute of M test pictures.
+
+    Attributes:
+        told: logits [M, classes], or years [M].
+        chosen: further fields of the figures: hyper-parameters and the like.
+    """
+
+    told: Tensor
+    chosen: dict[str, Any]
 
 
 class Attributes(LabelTask):
@@ -99,52 +114,53 @@ class Attributes(LabelTask):
         rows = self.rows(features, pictures)
         values = features.values[torch.from_numpy(rows.train)]
         asked = features.values[torch.from_numpy(rows.test)]
-        of = {
-            name: (labels[features.records[rows.train]], labels[features.records[rows.test]])
-            for name, labels in self.labels.items()
-        }
-        weights, sample = self.bootstrap(features.records[rows.test])
-        note = f"trained on {len(rows.train):,} pictures"
-        keys = [self.faces.records[i].key for i in features.records[rows.test]]
-        groups = self._groups(features.records[rows.test])
-        figures: list[Figure] = []
-        for name, (known, targets) in of.items():
+        said: dict[str, Said] = {}
+        for name, labels in self.labels.items():
+            known = torch.from_numpy(labels[features.records[rows.train]])
             if name in CLASSES:
-                predictor = LogisticProbe(device=self.device).fit(
-                    values, torch.from_numpy(known), rows.validation
+                predictor = LogisticProbe(device=self.device).fit(values, known, rows.validation)
+                said[name] = Said(predictor(asked), how_chosen(predictor))
+                continue
+            ridge = RidgeProbe(device=self.device).fit(values, known[:, None], rows.validation)
+            error = {"MAE": round(ridge.validation_error[ridge.l2], 4)}
+            how = {
+                "hyperparameters": {"l2": ridge.l2, "validation": error},
+                "at_grid_edge": ridge.at_grid_edge,
+                "probe": "ridge regression",
+            }
+            said[name] = Said(ridge(asked)[:, 0], how)
+        note = f"trained on {len(rows.train):,} pictures"
+        return self.figures(features.records[rows.test], said, note)
+
+    def figures(self, records: np.ndarray, said: Mapping[str, Said], note: str) -> list[Figure]:
+        """What was said of the attributes of test records comes to."""
+        weights, sample = self.bootstrap(records)
+        keys = [self.faces.records[i].key for i in records]
+        groups = self._groups(records)
+        found: list[Figure] = []
+        for name, (told, chosen) in said.items():
+            targets = self.labels[name][records]
+            if name in CLASSES:
+                predictions = class_predictions(
+                    keys, targets, told, self.faces.class_names[name], groups
                 )
-                names = self.faces.class_names[name]
-                said = class_predictions(keys, targets, predictor(asked), names, groups)
-                figures += class_figures(
-                    *(how_chosen(predictor), targets, said.predicted, weights, sample, note),
-                    *(name, said),
+                found += class_figures(
+                    *(chosen, targets, predictions.predicted, weights, sample, note),
+                    *(name, predictions),
                 )
                 continue
-            ridge = RidgeProbe(device=self.device).fit(
-                values, torch.from_numpy(known)[:, None], rows.validation
-            )
-            guessed = ridge(asked)[:, 0].cpu().numpy()
+            guessed = told.cpu().numpy()
             errors = np.abs(guessed - targets)
-            figures.append(
+            found.append(
                 Figure(
-                    f"MAE {name}",
-                    float(errors.mean()),
-                    "years",
-                    False,
-                    len(targets),
-                    sample,
+                    *(f"MAE {name}", float(errors.mean()), "years", False, len(targets), sample),
                     weights @ errors.astype(np.float32) / weights.sum(axis=1),
-                    {
-                        "l2": ridge.l2,
-                        "validation": {"MAE": round(ridge.validation_error[ridge.l2], 4)},
-                    },
-                    ridge.at_grid_edge,
-                    note,
-                    "ridge regression",
-                    Predictions(
+                    **chosen,
+                    note=note,
+                    predictions=Predictions(
                         *("regression", keys, targets, guessed, np.zeros((len(keys), 0))),
                         groups=groups,
                     ),
                 )
             )
-        return figures
+        return found

@@ -114,7 +114,7 @@ class Regression(LabelTask):
             "validation": {"MAE": round(float(np.mean(errors)), 4)},
         }
         edge = any(predictor.at_grid_edge for predictor in predictors)
-        return self._figures(features, turns, predicted, chosen, edge)
+        return self.figures(features, turns, predicted, chosen, edge)
 
     def strata(self) -> np.ndarray | None:
         return None if self.folds is not None else np.where(self.is_test, -1, 0)
@@ -126,17 +126,18 @@ class Regression(LabelTask):
         for rows in turns:
             mean = self.targets[features.records[rows.train]].mean(axis=0)
             predicted.append(np.broadcast_to(mean, (len(rows.test), len(self.names))))
-        figures = self._figures(features, turns, np.concatenate(predicted), {}, False)
+        figures = self.figures(features, turns, np.concatenate(predicted), {})
         return [Reference("predict the mean", "none", figures)]
 
-    def _figures(
+    def figures(
         self,
         features: Features,
         turns: list[Rows],
         predicted: np.ndarray,
         hyperparameters: dict[str, Any],
-        at_grid_edge: bool,
+        at_grid_edge: bool = False,
     ) -> list[Figure]:
+        """What float [M, T], predicted of the test rows of these turns, comes to."""
         records = np.concatenate([features.records[rows.test] for rows in turns])
         weights, sample = self.bootstrap(records)
         once = np.ones((1, len(records)), dtype=weights.dtype)

@@ -9,6 +9,7 @@ from skimage.color import rgb2gray
 from skimage.feature import local_binary_pattern
 
 from linear_probe.heads.cvt import CVT, AttentionalFusion, Fusion
+from linear_probe.heads.goals import Categories
 from linear_probe.heads.lbp import lbp_maps
 from ssl_faces import InputError
 from ssl_faces.data.rendered import RenderedFaces
@@ -18,7 +19,7 @@ from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 
 def small(**settings: object) -> CVT:
     torch.manual_seed(0)
-    return CVT(7, picture_size=32, width=0.125, dim=16, depth=2, heads=4, **settings)  # type: ignore[arg-type]
+    return CVT(Categories(7), picture_size=32, width=0.125, dim=16, depth=2, heads=4, **settings)  # type: ignore[arg-type]
 
 
 def test_patterns_are_scikit_images() -> None:
@@ -95,19 +96,19 @@ def test_without_attention_places_are_exchangeable() -> None:
 def test_on_an_encoder_it_takes_its_map_and_leaves_it_alone() -> None:
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 8})
-    head = CVT(7, encoder, dim=16, depth=1, heads=4)
+    head = CVT(Categories(7), encoder, dim=16, depth=1, heads=4)
     assert (head.picture_size, head.space) == (32, "map")
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     head.train().losses(torch.rand(4, 3, 32, 32), torch.arange(4))["cross_entropy"].backward()
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
     assert all(p.grad is None for p in encoder.parameters())
     with pytest.raises(InputError, match="a facecycle has none"):
-        CVT(7, FaceCycleEncoder(width=4, code_dim=16, code_size=32, linear_std=0.04))
+        CVT(Categories(7), FaceCycleEncoder(width=4, code_dim=16, code_size=32, linear_std=0.04))
 
 
 def test_the_papers_shapes() -> None:
     """Two ResNet-18 trunks of 512 channels, a class token, eight heads."""
-    head = CVT(7, width=1.0, dim=512, depth=4)
+    head = CVT(Categories(7), width=1.0, dim=512, depth=4)
     assert head.words(torch.rand(2, 3, 48, 48)).shape == (2, 9, 512)
     assert head.positions.shape == (1, 10, 512)
     assert {block.attention.num_heads for block in head.blocks} == {8}
@@ -117,4 +118,4 @@ def test_the_papers_shapes() -> None:
 
 def test_refused() -> None:
     with pytest.raises(InputError, match=r"head\.dim: 30; give a multiple of head\.heads, 8"):
-        CVT(7, dim=30)
+        CVT(Categories(7), dim=30)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import Head
 from linear_probe.heads.inception_fer import Inception, InceptionFER, PlainFER
 from ssl_faces import InputError
@@ -19,7 +20,7 @@ def flop(head: Head) -> int:
 
 
 def test_layers_are_the_papers() -> None:
-    head = InceptionFER(7)
+    head = InceptionFER(Categories(7))
     shapes: list[tuple[int, ...]] = []
     for layer in head.features.children():
         layer.register_forward_hook(lambda module, args, out: shapes.append(tuple(out.shape[1:])))
@@ -35,12 +36,14 @@ def test_layers_are_the_papers() -> None:
 
 
 def test_the_plain_network_costs_as_much() -> None:
-    assert flop(PlainFER(7)) == pytest.approx(flop(InceptionFER(7)), rel=0.05)
+    assert flop(PlainFER(Categories(7))) == pytest.approx(
+        flop(InceptionFER(Categories(7))), rel=0.05
+    )
 
 
 def test_what_is_said_is_the_mean_over_ten_crops() -> None:
     torch.manual_seed(0)
-    head = InceptionFER(5, width=0.125, hidden=(16, 8)).eval()
+    head = InceptionFER(Categories(5), width=0.125, hidden=(16, 8)).eval()
     images = torch.rand(3, 3, 54, 54)
     total = torch.zeros(3, 5)
     for mirrored in (images, images.flip(-1)):
@@ -52,7 +55,7 @@ def test_what_is_said_is_the_mean_over_ten_crops() -> None:
 def test_on_an_encoder_only_the_classifier_learns() -> None:
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 32, 0.0625)
-    head = InceptionFER(4, encoder, space="map_2x2", hidden=(16, 8)).train()
+    head = InceptionFER(Categories(4), encoder, space="map_2x2", hidden=(16, 8)).train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in head.parameters() if p.requires_grad], 0.1)
     sum(head.losses(torch.rand(4, 3, 48, 48), torch.arange(4)).values()).backward()
@@ -66,10 +69,10 @@ def test_on_an_encoder_only_the_classifier_learns() -> None:
 def test_refused() -> None:
     encoder = BackboneEncoder("resnet18", 32, 0.0625)
     with pytest.raises(InputError, match=r"head\.space: 'map'; the encoder has pooled, map_2x2"):
-        InceptionFER(7, encoder, space="map")
+        InceptionFER(Categories(7), encoder, space="map")
     with pytest.raises(InputError, match="plain_fer is a network of its own"):
-        PlainFER(7, encoder)
+        PlainFER(Categories(7), encoder)
     with pytest.raises(InputError, match=r"head\.width: 0"):
-        InceptionFER(7, width=0)
+        InceptionFER(Categories(7), width=0)
     with pytest.raises(InputError, match=r"head\.margin: -1"):
-        InceptionFER(7, margin=-1)
+        InceptionFER(Categories(7), margin=-1)

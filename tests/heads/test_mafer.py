@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linear_probe.cli import main
+from linear_probe.heads.goals import Categories, Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.mafer import MAFER
@@ -19,13 +20,13 @@ from ssl_faces import FaceEncoder, InputError
 ROOT = Path(__file__).parents[2]
 
 
-def inner(classes: int, encoder: FaceEncoder | None) -> Head:
-    return InceptionFER(classes, encoder, width=0.0625, hidden=(8, 8), dropout=0.0, margin=0)
+def inner(goal: Goal, encoder: FaceEncoder | None) -> Head:
+    return InceptionFER(goal, encoder, width=0.0625, hidden=(8, 8), dropout=0.0, margin=0)
 
 
 def made(**settings: float) -> MAFER:
     torch.manual_seed(0)
-    return MAFER(5, None, inner, **settings).train()  # type: ignore[arg-type]
+    return MAFER(Categories(5), None, inner, **settings).train()  # type: ignore[arg-type]
 
 
 def moved(head: Head) -> None:
@@ -117,7 +118,7 @@ def test_refused(settings: dict[str, float], told: str) -> None:
 
 def test_without_a_head_it_is_nothing() -> None:
     with pytest.raises(InputError, match=r"head\.head: missing"):
-        MAFER(5)
+        MAFER(Categories(5))
 
 
 def test_it_runs_around_a_head_and_is_scored_at_each_side(tmp_path: Path) -> None:

@@ -1,0 +1,167 @@
+"""Tasks as heads learn them: labels to learn from, and the figures of what a head says."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.functional.regression import concordance_corrcoef
+
+from linear_probe.features import Features
+from linear_probe.heads.goals import AGES, Categories, Goal, Several, expected_age
+from linear_probe.tasks.affect import AFFECT, Affect
+from linear_probe.tasks.attributes import CLASSES, Attributes, Said
+from linear_probe.tasks.classification import Classes
+from linear_probe.tasks.labelled import LabelTask, Rows
+from linear_probe.tasks.task import Figure, Task, carries
+
+T = TypeVar("T", bound=LabelTask)
+
+
+class HeadTask(ABC, Generic[T]):
+    """A task as a head learns it.
+
+    Args:
+        task: the task.
+
+    Attributes:
+        labels: of all records, as the goal has them; those that the task leaves out have any.
+    """
+
+    of: ClassVar[type[LabelTask]]
+    labels: Tensor
+
+    def __init__(self, task: T) -> None:
+        self.task: T = task
+
+    @abstractmethod
+    def goal(self) -> Goal:
+        """What a head has to say."""
+
+    @abstractmethod
+    def validation(self, said: Tensor, labels: Tensor) -> dict[str, float]:
+        """Figures of outputs [N, outputs] on pictures that nothing was learnt from."""
+
+    @abstractmethod
+    def figures(
+        self, features: Features, turns: list[Rows], said: Tensor, chosen: dict[str, Any], more: str
+    ) -> list[Figure]:
+        """Of the outputs [M, outputs] for the test rows of these turns.
+
+        Args:
+            features: of which the rows are; only their records matter.
+            chosen: hyper-parameters, for the records.
+            more: to be added to their note.
+        """
+
+
+class HeadClasses(HeadTask[Classes]):
+    """A class of each picture."""
+
+    of = Classes
+
+    def __init__(self, task: Classes) -> None:
+        super().__init__(task)
+        self.labels = torch.from_numpy(task.labels)
+
+    def goal(self) -> Goal:
+        return Categories(len(self.task.class_names))
+
+    def validation(self, said: Tensor, labels: Tensor) -> dict[str, float]:
+        return {"accuracy": 100 * float((said.argmax(1) == labels).double().mean())}
+
+    def figures(
+        self, features: Features, turns: list[Rows], said: Tensor, chosen: dict[str, Any], more: str
+    ) -> list[Figure]:
+        records = _tested(features, turns)
+        note = self.task.note(turns, self.task.labels[records]) + more
+        return self.task.main_figures(records, said, {"hyperparameters": chosen}, note)
+
+
+class HeadAttributes(HeadTask[Attributes]):
+    """Age, as one of `AGES` classes whose mean is told; gender; race."""
+
+    of = Attributes
+
+    def __init__(self, task: Attributes) -> None:
+        super().__init__(task)
+        columns = [torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in task.labels.values()]
+        self.labels = torch.stack(columns, 1)
+        if "age" in task.labels:
+            place = [*task.labels].index("age")
+            self.labels[:, place] = self.labels[:, place].round().clamp(max=AGES - 1)
+
+    def goal(self) -> Several:
+        names = self.task.faces.class_names
+        return Several({n: AGES if n == "age" else len(names[n]) for n in self.task.labels})
+
+    def _told(self, said: Tensor) -> dict[str, Tensor]:
+        parts = self.goal().parts(said)
+        return {n: expected_age(part) if n == "age" else part for n, part in parts.items()}
+
+    def validation(self, said: Tensor, labels: Tensor) -> dict[str, float]:
+        found = {}
+        for (name, told), column in zip(self._told(said).items(), labels.unbind(1), strict=True):
+            if name in CLASSES:
+                right = (told.argmax(1) == column).double()
+                found[f"{name} accuracy"] = 100 * float(right.mean())
+            else:
+                found[f"MAE {name}"] = float((told - column).abs().mean())
+        return found
+
+    def figures(
+        self, features: Features, turns: list[Rows], said: Tensor, chosen: dict[str, Any], more: str
+    ) -> list[Figure]:
+        told = {n: Said(t, {"hyperparameters": chosen}) for n, t in self._told(said).items()}
+        note = f"trained on {len(turns[0].train):,} pictures{more}"
+        return self.task.figures(_tested(features, turns), told, note)
+
+
+class HeadAffect(HeadTask[Affect]):
+    """Valence and arousal, and where the set has it the expression, which is learnt and not
+    scored."""
+
+    of = Affect
+
+    def __init__(self, task: Affect) -> None:
+        super().__init__(task)
+        columns = [torch.from_numpy(task.targets)]
+        self.expressions = 0
+        if carries(task.faces, "expression"):
+            self.expressions = len(task.faces.class_names["expression"])
+            known = [record.labels.get("expression", -1) for record in task.faces.records]
+            columns.insert(0, torch.tensor(known, dtype=torch.float32)[:, None])
+        self.labels = torch.cat(columns, 1)
+
+    def goal(self) -> Several:
+        sizes = {"expression": self.expressions} if self.expressions else {}
+        return Several(sizes | dict.fromkeys(AFFECT, 1))
+
+    def validation(self, said: Tensor, labels: Tensor) -> dict[str, float]:
+        agreement = concordance_corrcoef(said[:, -2:].float(), labels[:, -2:])
+        return {f"CCC {n}": float(v) for n, v in zip(AFFECT, agreement, strict=True)}
+
+    def figures(
+        self, features: Features, turns: list[Rows], said: Tensor, chosen: dict[str, Any], more: str
+    ) -> list[Figure]:
+        predicted = said[:, -2:].numpy()
+        found = self.task.figures(features, turns, predicted, chosen)
+        return [f if not more else replace(f, note=f.note + more) for f in found]
+
+
+HEAD_TASKS: tuple[type[HeadTask[Any]], ...] = (HeadClasses, HeadAttributes, HeadAffect)
+
+
+def _tested(features: Features, turns: Sequence[Rows]) -> np.ndarray:
+    found: np.ndarray = np.concatenate([features.records[turn.test] for turn in turns])
+    return found
+
+
+def head_task(kind: type[Task]) -> type[HeadTask[Any]] | None:
+    """How heads learn this kind of task; None where they don't."""
+    return next((one for one in HEAD_TASKS if issubclass(kind, one.of)), None)

@@ -1,0 +1,93 @@
+"""Whose picture is it? What a face network is trained on before it learns of attributes and
+expressions (Savchenko 2021: VGGFace2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linear_probe.heads.goals import Categories
+from linear_probe.heads.pictures import Decoded, Taught
+from linear_probe.splits import stratified_group_split
+from linear_probe.tasks import MissingData
+from ssl_faces.data import FaceSet
+
+PEOPLE = "people"
+LEAST = 2
+"""Pictures of a person, or there is none to learn from and none to watch."""
+KEPT = 0.1
+
+
+class People:
+    """The people of the training parts of face sets, each a class.
+
+    Args:
+        face_sets: all that there are; test people and sets without people are left out.
+        max_train: pictures at most, the most photographed people first; None is all.
+
+    Attributes:
+        title: what it is, in words.
+
+    Raises:
+        MissingData: fewer than two people with `LEAST` pictures.
+    """
+
+    def __init__(self, face_sets: Sequence[FaceSet], max_train: int | None = None) -> None:
+        # Sets number their people each by their own rule: "7" is another one in another set.
+        whose: dict[tuple[int, str], list[int]] = {}
+        self._sets: list[FaceSet] = []
+        held_out = frozenset().union(*(faces.held_out_people for faces in face_sets))
+        for faces in face_sets:
+            kept = [
+                i
+                for i, record in enumerate(faces.records)
+                if record.person is not None and record.person not in held_out
+            ]
+            if kept:
+                for i in kept:
+                    person = faces.records[i].person or ""
+                    whose.setdefault((len(self._sets), person), []).append(i)
+                self._sets.append(faces)
+        enough = {who: rows for who, rows in whose.items() if len(rows) >= LEAST}
+        left = sum(map(len, enough.values())) if max_train is None else max_train
+        self._rows: list[tuple[int, int, int]] = []  # set, record, class
+        for number, (who, rows) in enumerate(
+            sorted(enough.items(), key=lambda item: (-len(item[1]), item[0]))
+        ):
+            if len(rows) > left:
+                break
+            left -= len(rows)
+            self._rows += [(who[0], row, number) for row in rows]
+        self.count = len({number for *_, number in self._rows})
+        if self.count < 2:
+            raise MissingData(
+                f"people: {self.count} with {LEAST} pictures or more in the training parts; add a "
+                "set of people such as LFW or YouTube keypoints to the data folder"
+            )
+        names = ", ".join(sorted({self._sets[of].title for of, *_ in self._rows}))
+        self.title = f"{self.count:,} people of {names}, {len(self._rows):,} pictures"
+
+    def goal(self) -> Categories:
+        return Categories(self.count)
+
+    def pictures(self, decode: Callable[[FaceSet, np.ndarray], Decoded], seed: int) -> Taught:
+        """All that can be decoded; of each person with ten or more pictures some are kept back."""
+        images: list[Tensor] = []
+        labels: list[int] = []
+        for of in sorted({row[0] for row in self._rows}):
+            class_of = {record: number for s, record, number in self._rows if s == of}
+            found = decode(self._sets[of], np.array(sorted(class_of)))
+            images.append(found.images)
+            labels += [class_of[record] for record in found.records.tolist()]
+        numbers = np.array(labels)
+        kept = stratified_group_split(numbers, np.arange(len(numbers)).astype(str), KEPT, seed)
+        rows = torch.arange(len(numbers))
+        mask = torch.from_numpy(kept)
+        return Taught(torch.cat(images), torch.from_numpy(numbers), rows[~mask], rows[mask])
+
+    @staticmethod
+    def validation(said: Tensor, labels: Tensor) -> dict[str, float]:
+        return {"accuracy": 100 * float((said.argmax(1) == labels).double().mean())}

@@ -1,0 +1,61 @@
+"""Sharpness-aware minimisation: gradients are taken where the loss nearby is worst.
+
+Foret, Kleiner, Mobahi, Neyshabur: Sharpness-Aware Minimization for Efficiently Improving
+Generalization, ICLR 2021. No library that we use has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class SAMAdamW(torch.optim.AdamW):
+    """AdamW on the gradient at w + radius * g / |g|, g being the gradient at w.
+
+    `step` needs a closure, which it calls twice: a step costs two.
+
+    Args:
+        params: as of AdamW.
+        radius: above 0; the paper's 0.05.
+        more: AdamW's other arguments.
+    """
+
+    def __init__(self, params: Any, radius: float, **more: Any) -> None:
+        super().__init__(params, **more)
+        self.radius = radius
+
+    def _trained(self) -> Iterator[Tensor]:
+        for group in self.param_groups:
+            yield from (p for p in group["params"] if p.grad is not None)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step.
+
+        Args:
+            closure: clears gradients, evaluates the loss, and computes gradients.
+
+        Returns:
+            What the closure gave at the weights as they were.
+        """
+        if closure is None:
+            raise TypeError("SAM needs a closure")
+        with torch.enable_grad():
+            loss = closure()
+        with torch.no_grad():
+            trained = list(self._trained())
+            grads = [p.grad for p in trained if p.grad is not None]
+            norm = torch.stack([g.norm() for g in grads]).norm().clamp(min=1e-12)
+            before = [p.clone() for p in trained]
+            for p, g in zip(trained, grads, strict=True):
+                p.add_(g * (self.radius / norm))
+        with torch.enable_grad():
+            closure()
+        with torch.no_grad():
+            for p, was in zip(trained, before, strict=True):
+                p.copy_(was)
+        super().step()
+        return loss
