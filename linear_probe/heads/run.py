@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from linear_probe.changed_pictures import ChangedFaces
 from linear_probe.conditions import condition_in_words, condition_note
 from linear_probe.features import Features, Pictures
+from linear_probe.heads.cost import cost
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask, head_task
@@ -179,7 +180,7 @@ class _Run:
         head = self.job.head(goal, encoder)
         if earlier is not None:
             head.take_over(earlier)
-        return head
+        return head.to(memory_format=torch.channels_last)
 
     def _face_sets(self, stage: Stage) -> Sequence[FaceSet]:
         return face_sets_by_seed(stage.data, False, [0], self.say)[0]
@@ -263,8 +264,13 @@ class _Run:
         if not is_first():
             return head  # one process writes
         means = {k: round(float(np.mean([v[k] for v in validation])), 4) for k in validation[0]}
-        chosen = {**dataclasses.asdict(stage.training), "validation": means}
-        figures = asked.figures(rows, turns, torch.cat(outputs), chosen, "")
+        used = cost(head)
+        chosen = {
+            **dataclasses.asdict(stage.training),
+            "validation": means,
+            "cost": dataclasses.asdict(used),
+        }
+        figures = asked.figures(rows, turns, torch.cat(outputs), chosen, f"; {used}")
         protocol = _protocol(self.job, stage, asked, head)
         row = Measured(
             _Asked(task.name, task.data_set, task.split, protocol, seed),
@@ -277,11 +283,12 @@ class _Run:
         self.recorder.add(row)
         values = ", ".join(f"{f.metric} {f.value:.2f} {f.unit}".strip() for f in figures)
         self.say(
-            f"{task.name}: {name}, {task.faces.name}: seed {seed}: {values} ({row.seconds:.0f} s)"
+            f"{task.name}: {name}, {task.faces.name}: seed {seed}: {values} ({row.seconds:.0f} s)\n"
+            f"  {used}"
         )
         for change, parts in zip(changes, degraded, strict=True):
             condition = {"factor": change.factor, "level": change.level, "unit": change.unit}
-            note = f"; {condition_note(condition)}"
+            note = f"; {used}; {condition_note(condition)}"
             worse = asked.figures(rows, turns, torch.cat(parts), chosen, note)
             self.recorder.add(row._replace(figures=worse, condition=condition))
             first = worse[0]
@@ -362,7 +369,8 @@ def told(head: Head, images: Tensor) -> Tensor:
     parts = []
     for part in images.split(64):
         with torch.autocast(device.type, torch.bfloat16, fast_bfloat16()):
-            parts.append(head.predict(head.prepare(part.to(device))).float().cpu())
+            prepared = head.prepare(part.to(device)).to(memory_format=torch.channels_last)
+            parts.append(head.predict(prepared).float().cpu())
     return torch.cat(parts)
 
 

@@ -1,0 +1,57 @@
+"""What a head costs in use: parameters, multiplications and additions, time a face on one core."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from linear_probe.heads.head import Head
+
+WARM_UP, TIMED = 3, 10
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one face, scored as the head scores it (a head of ten crops looks ten times).
+
+    Attributes:
+        parameters: all, also those of a frozen encoder.
+        macs: multiplications, each with its addition; of convolutions and matrices.
+        milliseconds: median of single faces on one core of the CPU, in float32.
+    """
+
+    parameters: int
+    macs: int
+    milliseconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.parameters / 1e6:.2f} M parameters, {self.macs / 1e6:.1f} M multiply-adds and "
+            f"{self.milliseconds:.1f} ms a face (one core, float32, one at a time)"
+        )
+
+
+@torch.inference_mode()
+def cost(head: Head) -> Cost:
+    """Measure it; the head is left in evaluation mode on the CPU."""
+    head = head.cpu().eval()
+    face = torch.randint(0, 256, (1, 3, head.read_size, head.read_size), dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
+        head.predict(head.prepare(face))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        taken = []
+        for _ in range(WARM_UP + TIMED):
+            started = time.perf_counter()
+            head.predict(head.prepare(face))
+            taken.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    parameters = sum(p.numel() for p in head.parameters())
+    median = statistics.median(taken[WARM_UP:])
+    return Cost(parameters, counter.get_total_flops() // 2, 1000 * median)

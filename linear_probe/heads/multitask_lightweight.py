@@ -1,0 +1,108 @@
+"""Lightweight networks that learn identity, then attributes, then expression.
+
+Savchenko: Facial expression and attributes recognition based on multi-task learning of lightweight
+neural networks, SISY 2021.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as transforms
+
+from linear_probe.heads.crops import random_crops
+from linear_probe.heads.goals import Goal
+from linear_probe.heads.head import FrozenFeatures, Head
+from ssl_faces import FaceEncoder, InputError
+from ssl_faces.networks.backbone import TIMM, BackboneEncoder
+
+
+class MultitaskLightweight(Head):
+    """A network of timm with one linear layer on its pooled features, for any goal: of several
+    things at once (age, gender, race) it has a head each, side by side.
+
+    The paper's order of learning, identity, attributes, expression, is the job's `before`; its
+    class weights are `training.balanced`, its sharpness-aware minimisation `training.sam_radius`.
+
+    Args:
+        goal, encoder: see `Head`.
+        space: with an encoder: which of its feature spaces.
+        backbone: of timm, such as `mobilenetv3_large_100`, `efficientnet_b0`, `rexnet_100`.
+        picture_size: side of the pictures; the paper's 224.
+        keep_size: the first convolution doesn't halve the picture, as these networks expect
+            pictures of 224 px and would leave a map of 2x2 of one of 48.
+        margin: pixels by which pictures are read larger, for random crops.
+        dropout: before the linear layer.
+
+    Raises:
+        InputError: no such network in timm, or a size that it can't have.
+    """
+
+    name = "multitask_lightweight"
+
+    def __init__(
+        self,
+        goal: Goal,
+        encoder: FaceEncoder | None = None,
+        space: str = "pooled",
+        backbone: str = "mobilenetv3_large_100",
+        picture_size: int = 48,
+        keep_size: bool = True,
+        margin: int = 6,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(goal, encoder)
+        if margin < 0:
+            raise InputError(f"head.margin: {margin}; give 0 pixels or more")
+        self.margin = margin
+        self.backbone: _Network | FrozenFeatures
+        if encoder is None:
+            self.picture_size = picture_size
+            self.backbone = _Network(backbone, picture_size, keep_size)
+        else:
+            self.picture_size, self.space = encoder.input_size, space
+            self.backbone = FrozenFeatures(encoder, space)
+        last = nn.Linear(self.backbone.dim, goal.outputs)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), last)
+
+    @property
+    def read_size(self) -> int:
+        return self.picture_size + self.margin
+
+    def vary(self, images: Tensor) -> Tensor:
+        return random_crops(images, self.picture_size).float() / 255
+
+    def prepare(self, images: Tensor) -> Tensor:
+        return transforms.center_crop(images, [self.picture_size] * 2).float() / 255
+
+    def embed(self, images: Tensor) -> Tensor:
+        found: Tensor = self.backbone(images)
+        return found
+
+    def classify(self, features: Tensor) -> Tensor:
+        found: Tensor = self.classifier(features)
+        return found
+
+
+class _Network(nn.Module):
+    """A network of timm, untrained: pictures [B, 3, S, S] in [0, 1] to [B, dim], what its own
+    classifier would see."""
+
+    def __init__(self, name: str, size: int, keep_size: bool) -> None:
+        super().__init__()
+        try:
+            encoder = BackboneEncoder(TIMM + name, size)
+        except (ValueError, RuntimeError, AssertionError) as error:
+            raise InputError(f"head.backbone: {error}") from error
+        self.encoder = encoder
+        if keep_size:
+            first = next(m for m in encoder.network.modules() if isinstance(m, nn.Conv2d))
+            first.stride = (1, 1)
+        encoder.eval()
+        with torch.no_grad():
+            self.dim = self(torch.zeros(1, 3, size, size)).shape[1]
+        encoder.train()
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.encoder.network(self.encoder.normalise(images))
+        return found
