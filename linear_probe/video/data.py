@@ -56,11 +56,11 @@ class RenderedVideos(VideoData):
 
     def __init__(
         self,
-        clips: int = 1200,
-        people: int = 300,
-        frames: int = 12,
-        fps: float = 4.0,
-        size: int = 64,
+        clips: int = 1600,
+        people: int = 400,
+        frames: int = 8,
+        fps: float = 3.0,
+        size: int = 48,
         nuisances: Nuisances = "none",
         seed: int = 0,
     ) -> None:
