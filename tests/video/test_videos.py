@@ -80,8 +80,8 @@ def test_what_only_the_spread_tells_the_mean_does_not(
     records = accuracy(out)
     assert [r.seed for r in records] == [0, 1, 0, 1]
     several, mean = records[:2], records[2:]
-    assert {r.value for r in several} == {100.0}
-    assert max(r.value for r in mean) < 80
+    assert min(r.value for r in several) > 75
+    assert max(r.value for r in mean) < 65
     assert several[0].probe == "logistic regression on mean, std, min, max"
     assert (several[0].task, several[0].n) == ("video classes", 32)
     assert "trained on 48 sequences; 4 frames a sequence" in several[0].note
@@ -318,5 +318,5 @@ def test_as_arms_of_a_claim_they_share_features(
 
     table = run_claims(claims, tmp_path / "claims", head, say=lambda line: None)
     assert table.body[0][-1] == "holds"
-    assert table.body[0][2].startswith("100.00 [")
+    assert table.body[0][5] == "3"
     assert sum(computed) == 4 * 2 * (24 + 16)
