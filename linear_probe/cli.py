@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["head"]:
             return _head(words[1:])
+        if words[:1] == ["video"]:
+            return _video(words[1:])
         arguments = _parser().parse_args(argv)
         arguments.given = list(sys.argv[1:] if argv is None else argv)
         code = _COMMANDS[arguments.command](arguments)
@@ -172,8 +174,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="score on rendered faces where --data has pictures but no labels",
     )
-    # Has a parser of its own (`linear_probe.heads.command`), for configs.
+    # They have parsers of their own (`linear_probe.heads.command`, `….video.command`), for configs.
     commands.add_parser("head", help="train a paper's head, and score it as probes are scored")
+    commands.add_parser("video", help="score whole videos by the statistics of their frames")
     claims = commands.add_parser(
         "claims", help="train heads with and without their papers' ideas: do the claims hold?"
     )
@@ -282,6 +285,15 @@ def _run(arguments: argparse.Namespace) -> int:
 def _head(words: Sequence[str]) -> int:
     from linear_probe.heads.command import run
     from linear_probe.report import table
+
+    records = run(words)
+    print(f"\n{table(records)}")
+    return 0
+
+
+def _video(words: Sequence[str]) -> int:
+    from linear_probe.report import table
+    from linear_probe.video.command import run
 
     records = run(words)
     print(f"\n{table(records)}")

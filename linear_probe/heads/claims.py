@@ -20,6 +20,7 @@ from linear_probe.record import RECORDS_FILE, Record, read_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.tasks import MissingData
 from linear_probe.text_tables import Table, as_text
+from linear_probe.video.command import run as run_video_words
 from ssl_faces import InputError
 from ssl_faces.files import replace_file
 
@@ -33,13 +34,17 @@ class _Strict(BaseModel):
 
 
 class Arm(_Strict):
-    """One of the two heads: `linear-probe head` with these configs and arguments."""
+    """One of the two heads: `linear-probe head` (or `video`) with these configs and arguments."""
 
+    command: Literal["head", "video"] = "head"
     configs: list[str] = Field(min_length=1)
     arguments: dict[str, Any] = {}
 
     def words(self, common: dict[str, Any], seeds: Sequence[int], out: Path) -> list[str]:
         found = [word for config in self.configs for word in ("-c", config)]
+        if self.command == "video":
+            # Both arms see the same frames, and none of what all heads are told.
+            common = {"features": str(out.parent / "features")}
         for key, value in {**common, **self.arguments}.items():
             found.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
         return [*found, f"--seeds={list(seeds)}", f"--out={out}"]
@@ -104,6 +109,7 @@ def run_claims(
     run: Run,
     only: Sequence[str] = (),
     say: Callable[[str], None] = print,
+    run_video: Run = run_video_words,
 ) -> Table:
     """Train and score both heads of every claim, and write `claims.md` to `out`; its table.
 
@@ -113,6 +119,7 @@ def run_claims(
     Args:
         run: trains and scores one head: `linear_probe.heads.command.run`.
         only: names of some claims; none is all.
+        run_video: the same for arms of the command `video`.
 
     Raises:
         InputError: no such claim, or a head can't be trained for another reason than its data.
@@ -130,7 +137,8 @@ def run_claims(
             for kind, arm in (("idea", claim.idea), ("without", claim.without)):
                 folder = out / name / kind
                 say(f"{name}: {kind}")
-                run(arm.words(claims.arguments, claims.seeds, folder))
+                train = run_video if arm.command == "video" else run
+                train(arm.words(claims.arguments, claims.seeds, folder))
                 arms.append(figure(folder, claim))
             records = arms[0][1]
             found = gap(arms[0][0], arms[1][0])

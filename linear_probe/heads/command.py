@@ -15,7 +15,7 @@ from linear_probe.record import Record
 from ssl_faces import InputError
 
 
-class _Parser(ArgumentParser):
+class OneSentenceParser(ArgumentParser):
     """Says what is wrong in one sentence instead of printing the whole usage."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -26,7 +26,7 @@ class _Parser(ArgumentParser):
 
 def parser() -> ArgumentParser:
     """What reads the arguments of `linear-probe head`."""
-    found = _Parser(prog="linear-probe head", description=__doc__)
+    found = OneSentenceParser(prog="linear-probe head", description=__doc__)
     found.add_argument("-c", "--config", action="config", help="such as configs/head/NAME.yaml")
     found.add_argument("--out", type=Path, required=True, help="for records.jsonl and the runs")
     found.add_class_arguments(HeadJob, as_group=False)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 MOST_PRECONDITIONED = 8192
-"""Above this many features their eigenvectors cost more than they save."""
+"""Above this many directions their eigenvectors cost more than they save."""
 
 _HISTORY = 10  # pairs that L-BFGS remembers
 _BLOCK_BYTES = 64 << 20  # of logits at once
@@ -24,16 +24,25 @@ _MOST_HALVINGS = 12
 class Design:
     """Features [N, D] in the basis the problems are solved in, with a column of ones for the bias.
 
+    Fewer rows than features span R = N directions only, and the optimum lies among them: with an
+    L2 penalty no weight is given to what no row has. Else R = D.
+
     Attributes:
-        columns: [N, D + 1].
-        variances: [D], mean squares of the columns but the last.
+        columns: [N, R + 1].
+        variances: [R], mean squares of the columns but the last.
     """
 
     def __init__(self, features: Tensor) -> None:
         n, d = features.shape
-        self.columns = features.new_ones(n, d + 1)
+        fewer = n < d and n <= MOST_PRECONDITIONED
+        self.columns = features.new_ones(n, (n if fewer else d) + 1)
         self.vectors: Tensor | None = None
-        if d > MOST_PRECONDITIONED:
+        if fewer:
+            turned, lengths, directions = torch.linalg.svd(features, full_matrices=False)
+            self.vectors = directions.T
+            self.variances = lengths.square() / n
+            torch.mul(turned, lengths, out=self.columns[:, :-1])
+        elif d > MOST_PRECONDITIONED:
             self.columns[:, :-1] = features
             self.variances = features.square().mean(dim=0)
         else:

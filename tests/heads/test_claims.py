@@ -15,6 +15,7 @@ from linear_probe.heads.command import parser
 from linear_probe.record import RECORDS_FILE, Record, write_records
 from linear_probe.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.tasks import MissingData
+from linear_probe.video.command import parser as video_parser
 from ssl_faces import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +125,8 @@ def test_the_config_names_heads_that_there_are(monkeypatch: pytest.MonkeyPatch) 
     found = read_claims(Path("configs/head/claims.yaml"))
     for claim in found.claims.values():
         for arm in (claim.idea, claim.without):
-            given = parser().parse_args(arm.words(found.arguments, found.seeds, Path("out")))
+            reader = video_parser() if arm.command == "video" else parser()
+            given = reader.parse_args(arm.words(found.arguments, found.seeds, Path("out")))
             assert given.seeds == found.seeds
         assert claim.idea != claim.without
 

@@ -48,6 +48,21 @@ def test_solution_is_scikit_learns(
     torch.testing.assert_close(weight, torch.from_numpy(oracle.coef_.T), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("l2", [1.0, 1e-2, 1e-4])
+def test_with_fewer_rows_than_features_too(l2: float) -> None:
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(40, 90)))
+    targets = torch.from_numpy(rng.integers(0, 5, 40))
+    weight, bias = LogisticProbe(most_steps=2000, tolerance=1e-9).solve(x, targets, l2)
+    oracle = LogisticRegression(C=1 / (len(x) * l2), tol=1e-10, max_iter=10000).fit(x, targets)
+    torch.testing.assert_close(weight, torch.from_numpy(oracle.coef_.T), rtol=1e-3, atol=1e-4)
+    # From where it ended it starts: the directions that no row has lose nothing.
+    again = LogisticProbe(most_steps=0)._solve(
+        logistic_solver.Design(x), targets, x.new_tensor([l2]), None, (weight[None], bias[None])
+    )
+    torch.testing.assert_close(again[0][0], weight)
+
+
 def test_defaults_in_float32_are_as_good() -> None:
     features, targets = data(n=2000, d=60)
     validation = validation_of(len(features))
