@@ -6,7 +6,9 @@ seed, and the gap between their means has a 95 % interval over test rows and see
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,20 +36,30 @@ class _Strict(BaseModel):
 
 
 class Arm(_Strict):
-    """One of the two heads: `linear-probe head` (or `video`) with these configs and arguments."""
+    """One of the two: `linear-probe head` (or `video`) with these configs and arguments."""
 
     command: Literal["head", "video"] = "head"
     configs: list[str] = Field(min_length=1)
     arguments: dict[str, Any] = {}
 
     def words(self, common: dict[str, Any], seeds: Sequence[int], out: Path) -> list[str]:
+        """The command's arguments, the folder last: arms that are alike have the same, so that
+        what several claims need is trained once.
+
+        Args:
+            common: arguments of all heads; videos have none of them.
+            seeds: of the training.
+            out: the claims' folder.
+        """
         found = [word for config in self.configs for word in ("-c", config)]
         if self.command == "video":
-            # Both arms see the same frames, and none of what all heads are told.
-            common = {"features": str(out.parent / "features")}
+            common = {"features": str(out / "features")}  # all see the same frames
         for key, value in {**common, **self.arguments}.items():
             found.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
-        return [*found, f"--seeds={list(seeds)}", f"--out={out}"]
+        found.append(f"--seeds={list(seeds)}")
+        digest = hashlib.sha256("\n".join([self.command, *found]).encode()).hexdigest()[:8]
+        name = "-".join(Path(config).stem for config in self.configs)
+        return [*found, f"--out={out / 'arms' / f'{name}-{digest}'}"]
 
 
 class Claim(_Strict):
@@ -135,11 +147,11 @@ def run_claims(
         try:
             arms = []
             for kind, arm in (("idea", claim.idea), ("without", claim.without)):
-                folder = out / name / kind
-                say(f"{name}: {kind}")
+                words = arm.words(claims.arguments, claims.seeds, out)
+                say(f"{name}: {kind}: linear-probe {shlex.join([arm.command, *words])}")
                 train = run_video if arm.command == "video" else run
-                train(arm.words(claims.arguments, claims.seeds, folder))
-                arms.append(figure(folder, claim))
+                train(words)
+                arms.append(figure(Path(words[-1].removeprefix("--out=")), claim))
             records = arms[0][1]
             found = gap(arms[0][0], arms[1][0])
             said: Verdict = verdict(found, claim)

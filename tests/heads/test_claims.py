@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from linear_probe.cli import main
-from linear_probe.heads.claims import Claims, read_claims, run_claims
+from linear_probe.heads.claims import Arm, Claims, read_claims, run_claims
 from linear_probe.heads.command import parser
 from linear_probe.record import RECORDS_FILE, Record, write_records
 from linear_probe.replicates import REPLICATES_FILE, write_replicates
@@ -57,7 +57,7 @@ class Runs:
                 condition=condition,
                 hardware="a CPU",
             )
-            for seed, value in enumerate(self.of[folder.name])
+            for seed, value in enumerate(self.of["without" if "b.yaml" in words else "idea"])
         ]
         write_records(folder / RECORDS_FILE, records)
         noise = np.random.default_rng(0).normal(0, 0.2, 200)
@@ -93,13 +93,28 @@ def test_what_is_trained(tmp_path: Path) -> None:
     run_claims(claims(), tmp_path, runs, say=lambda line: None)
     common = ["--task=expression"]
     seeds = "--seeds=[0, 1, 2]"
-    assert runs.words == [
-        ["-c", "a.yaml", *common, seeds, f"--out={tmp_path}/better/idea"],
-        [
-            *("-c", "a.yaml", "-c", "b.yaml", *common, "--head.init_args.k=3"),
-            *(seeds, f"--out={tmp_path}/better/without"),
-        ],
+    assert [words[:-1] for words in runs.words] == [
+        ["-c", "a.yaml", *common, seeds],
+        ["-c", "a.yaml", "-c", "b.yaml", *common, "--head.init_args.k=3", seeds],
     ]
+    assert runs.words[0][-1].startswith(f"--out={tmp_path}/arms/a-")
+    assert runs.words[1][-1].startswith(f"--out={tmp_path}/arms/a-b-")
+
+
+def test_arms_that_are_alike_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
+    arm = claims().claims["better"].without
+
+    def out(arm: Arm, seeds: Sequence[int] = (0, 1), **common: object) -> str:
+        return arm.words(common, seeds, tmp_path)[-1]
+
+    assert out(arm) == out(Arm.model_validate(arm.model_dump()))
+    others = [
+        out(arm, (0, 2)),
+        out(arm, task="classes"),
+        out(arm.model_copy(update={"arguments": {}})),
+        out(arm.model_copy(update={"command": "video"})),
+    ]
+    assert len({out(arm), *others}) == 5
 
 
 def test_a_claim_about_a_level_is_of_its_records(tmp_path: Path) -> None:
