@@ -203,7 +203,7 @@ def pixels_of(row: CsvRow, path: Path) -> np.ndarray:
         values = np.empty(0, dtype=np.int64)
     if values.size != SIDE * SIDE or values.min() < 0 or values.max() > 255:
         raise InputError(
-            f"{path}, line {row.line}: pixels must be {SIDE * SIDE} numbers from 0 to 255 with spaces "
-            "between; mend or delete the line"
+            f"{path}, line {row.line}: pixels must be {SIDE * SIDE} numbers from 0 to 255 with "
+            "spaces between; mend or delete the line"
         )
     return values.astype(np.uint8).reshape(SIDE, SIDE)

@@ -1,4 +1,4 @@
-"""Sequences of posed expressions, from neutral to apex: which frames are labelled, and the folds."""
+"""Sequences of posed expressions, from neutral to apex: which frames are labelled, and folds."""
 
 from __future__ import annotations
 
