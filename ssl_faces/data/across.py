@@ -63,7 +63,7 @@ def cross_database(train: FaceSet, test: FaceSet, label: str = "expression") -> 
     partly = len(rows[0]) < len(_rows(train, label))
     split = (
         f"{'training part' if partly else 'all'} of {train.title} -> all of {test.title}, "
-        f"{len(shared)} classes{', without ' + ' and '.join(left_out) if left_out else ''}"
+        f"{len(shared)} classes{', without ' + ', '.join(left_out) if left_out else ''}"
     )
     return JoinedFaces(
         _side(train, rows[0], label, shared, "train"),
