@@ -27,7 +27,8 @@ def cross_database(train: FaceSet, test: FaceSet, label: str = "expression") -> 
     order of `train`, and classes are matched by their names; others are left out, and `split` says
     which. Pictures have that label and no other. Nobody is on both sides: people of the same name
     in both sets are two. There are no folds. Pictures that are in both, byte for byte, stay in
-    both: tasks leave them out of training.
+    both: tasks leave them out of training. Of `test` its training part is scored on too, which an
+    encoder may have been pretrained on (without its labels).
 
     Args:
         train, test: each in its part `all`.

@@ -74,7 +74,7 @@ def level(row: int) -> int:
 
 def ferplus(root: Path) -> Path:
     """`fer2013new.csv` beside `fer2013.csv`, whose own labels are all happy."""
-    root.mkdir(exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     fer_csv(
         root / "fer2013.csv",
         [f"3,{pixels_text(level(i))},{usage}" for i, (usage, *_) in enumerate(ROWS)],
@@ -92,7 +92,7 @@ def labels_of_rows() -> list[str]:
 
 def ferplus_folders(root: Path, home: str = ".") -> Path:
     """As the owner's script writes the pictures."""
-    root.mkdir(exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
     (root / "fer2013new.csv").write_text("\n".join([HEADER, *labels_of_rows()]) + "\n")
     folders = {"Training": "Train", "PublicTest": "Valid", "PrivateTest": "Test"}
     for i, (usage, named, _, _) in enumerate(ROWS):

@@ -100,8 +100,9 @@ def test_data_that_do_not_serve(
     )
     assert "the task pose has no classes" in said("--test-data", other, "--task", "pose")
     assert "FER-2013 and FER-2013 have the same pictures" in said("--test-data", fer)
-    assert "--test-data has no set with the label category" not in said(
-        "--test-data", tmp_path / "gone"
+    assert f"{tmp_path / 'gone'} does not exist" in said("--test-data", tmp_path / "gone")
+    assert "--data has no set with the label category (found: FER-2013)" in said(
+        *("--test-data", other, "--task", "classes")
     )
     code = run(
         *given[:4], "--train", fer / "Training", "--test", fer / "PublicTest", "--test-data", other
