@@ -1,7 +1,7 @@
 """Two face sets as one across databases: learn on the one, be scored on all of the other.
 
 As in Mollahosseini, Chan and Mahoor, "Going Deeper in Facial Expression Recognition using Deep
-Neural Networks", WACV 2016, section 4.
+Neural Networks", WACV 2016, but of one set at a time.
 """
 
 from __future__ import annotations
