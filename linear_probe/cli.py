@@ -105,9 +105,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--data",
         metavar="DIR|rendered",
-        help="folder with FER-2013, RAF-DB, AffectNet, CK+, LFW, CPLFW, YouTube keypoints, "
-        "300W-LP, AFLW2000-3D, BIWI, UTKFace; default: $SSL_FACES_DATA, "
+        help="folder with FER-2013, FERPlus, RAF-DB, AffectNet, SFEW, CK+, Oulu-CASIA, LFW, CPLFW, "
+        "YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI, UTKFace; default: $SSL_FACES_DATA, "
         "else ~/.cache/ssl-faces/data if there, else rendered faces",
+    )
+    run.add_argument(
+        "--test-data",
+        metavar="DIR|rendered",
+        help="score on the sets of this folder what is learnt on those of --data, each on all of "
+        "its pictures, over the classes that both have (expression, classes)",
     )
     for one, other, metavar, what in _OWN:
         run.add_argument(one, metavar=metavar, help=what)
@@ -261,6 +267,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.encoder,
         arguments.out,
         data=arguments.data,
+        test_data=arguments.test_data,
         tasks=_list(arguments.task, "--task"),
         spaces=_list(arguments.features, "--features"),
         seed=[int(seed) for seed in _numbers(arguments.seed, "--seed", int)],

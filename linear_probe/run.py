@@ -19,6 +19,7 @@ from linear_probe.conditions import (
     constant_note,
     scores_by_share,
 )
+from linear_probe.cross_sets import crossed_by_seed
 from linear_probe.encoders import encoder_sources
 from linear_probe.feature_listing import write_listing
 from linear_probe.features import FeatureCache, Pictures, Precision, Source
@@ -59,6 +60,7 @@ def run_probes(
     out: str | Path,
     *,
     data: str | Path | None = None,
+    test_data: str | Path | None = None,
     tasks: Sequence[str] | None = None,
     spaces: Sequence[str] | None = None,
     seed: int | Sequence[int] = 0,
@@ -87,6 +89,9 @@ def run_probes(
         out: folder for the records, the frozen features and the list of skipped pictures.
         data: a folder with the data sets, or `rendered`; None is the usual folder
             (`ssl_faces.data.default_data_root`) where it holds anything, else rendered faces.
+        test_data: another such folder, or `rendered`: what is learnt on the sets of `data` is
+            scored on all pictures of its sets, over the classes that both have
+            (`ssl_faces.data.cross_database`). `tasks` are then of classes; None is expression.
         tasks: some of `TASKS`; None is those of `USUAL_TASKS` that the data serve.
         spaces: feature spaces of the encoders to score; None is all.
         seed: of splits, untrained weights, rendered faces and bootstrap; of several, everything is
@@ -133,6 +138,17 @@ def run_probes(
     face_sets = (
         dict.fromkeys(seeds, own) if own else face_sets_by_seed(data, or_rendered, seeds, say)
     )
+    if test_data is not None:
+        if own:
+            raise InputError(
+                "--test-data goes with --data, not with data of your own; leave one out"
+            )
+        tasks = list(tasks or ["expression"])
+        asked = face_sets_by_seed(test_data, False, seeds, say)
+        by_task = [
+            crossed_by_seed(face_sets, asked, kinds.get(name, TASKS[name])) for name in tasks
+        ]
+        face_sets = {one: [f for found in by_task for f in found[one]] for one in seeds}
     if own and tasks is None:
         tasks = [name for name, kind in kinds.items() if kind.serving(own)]
     chosen: dict[int, list[Task]] = {}

@@ -1,8 +1,9 @@
-"""Expression: seven classes, a linear classifier, on every set of expressions that is there.
+"""Expression: seven classes or eight, a linear classifier, on every set of expressions there is.
 
 FER-2013 `Training` to `PublicTest` (Goodfellow et al., "Challenges in Representation Learning",
-ICML 2013 workshop), RAF-DB and AffectNet by their owners' splits, CK+ by folds of people, folders
-of expressions, rendered faces by person.
+ICML 2013 workshop), FERPlus, RAF-DB, AffectNet and SFEW by their owners' splits, CK+ and Oulu-CASIA
+by folds of people, folders of expressions, rendered faces by person; across sets, see
+`ssl_faces.data.cross_database`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Expression(Classes):
     """Accuracy and mean class recall of multinomial logistic regression, and kNN's accuracy."""
 
     name = "expression"
-    needs = "FER-2013, RAF-DB, AffectNet, CK+ or folders of expressions"
+    needs = "FER-2013, FERPlus, RAF-DB, AffectNet, SFEW, CK+, Oulu-CASIA or folders of expressions"
     label = "expression"
 
     _found: ClassVar[WeakKeyDictionary[FaceSet, dict[tuple[bytes, bytes], np.ndarray]]] = (
@@ -32,7 +33,7 @@ class Expression(Classes):
 
     def _near_copies(self, features: Features, rows: Rows) -> np.ndarray:
         train, test = (features.records[part] for part in (rows.train, rows.test))
-        if self.faces.name != "fer2013":
+        if self.faces.name not in ("fer2013", "ferplus"):
             # Only there copies are known of; rendered faces are all alike to HOG.
             return np.zeros(len(test), dtype=bool)
         # The same for every encoder and seed: looked for once.

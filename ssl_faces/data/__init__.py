@@ -1,5 +1,6 @@
 """Faces in: face sets on their owners' layouts, decoded one at a time to face samples."""
 
+from ssl_faces.data.across import cross_database
 from ssl_faces.data.affectnet import AffectNet
 from ssl_faces.data.aflw2000 import AFLW2000
 from ssl_faces.data.biwi import Biwi
@@ -19,11 +20,14 @@ from ssl_faces.data.faces import (
     write_skipped,
 )
 from ssl_faces.data.fer2013 import Fer2013
+from ssl_faces.data.ferplus import FERPlus
 from ssl_faces.data.folder import PictureFolder
 from ssl_faces.data.joined import JoinedFaces
 from ssl_faces.data.lfw import LFW
+from ssl_faces.data.oulucasia import OuluCasia
 from ssl_faces.data.pictures import PICTURE_SUFFIXES, BadPicture, decode_picture
 from ssl_faces.data.rafdb import RafDb
+from ssl_faces.data.sfew import SFEW
 from ssl_faces.data.utkface import UTKFace
 from ssl_faces.data.w300lp import W300LP
 from ssl_faces.data.youtube_keypoints import YouTubeKeypoints
@@ -34,24 +38,28 @@ __all__ = [
     "EXPRESSIONS",
     "LFW",
     "PICTURE_SUFFIXES",
+    "SFEW",
     "W300LP",
     "AffectNet",
     "BadPicture",
     "Biwi",
     "CKPlus",
     "ClassFolders",
+    "FERPlus",
     "FacePair",
     "FaceRecord",
     "FaceSample",
     "FaceSet",
     "Fer2013",
     "JoinedFaces",
+    "OuluCasia",
     "Part",
     "PictureFolder",
     "RafDb",
     "Skipped",
     "UTKFace",
     "YouTubeKeypoints",
+    "cross_database",
     "decode_picture",
     "default_data_root",
     "find_face_sets",

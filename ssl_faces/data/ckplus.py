@@ -9,10 +9,9 @@ import re
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, is_picture_name, subfolders
+from ssl_faces.data.sequences import folds_by_person, neutral_and_apex
 from ssl_faces.errors import InputError
 
 LABELS = {1: "angry", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
@@ -20,8 +19,6 @@ LABELS = {1: "angry", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surpris
 
 CONTEMPT = 2
 FOLDS = 10
-APEX_FRAMES = 3
-"""Frames at a sequence's end that show its expression; the first one is neutral."""
 
 _PERSON = re.compile(r"S\d{3}")
 
@@ -78,9 +75,7 @@ class CKPlus(FaceSet):
                     continue
                 if label is not None and frames:
                     tested.add(person)
-                    apex = frames[max(1, len(frames) - APEX_FRAMES) :]
-                    of = [(frames[0], EXPRESSIONS.index("neutral"))]
-                    of += [(frame, EXPRESSIONS.index(LABELS[label])) for frame in apex]
+                    of = [*neutral_and_apex(frames, EXPRESSIONS.index(LABELS[label]))]
                 for frame, expression in of:
                     key = f"{place}/{frame.name}"
                     if expression is None:
@@ -90,8 +85,6 @@ class CKPlus(FaceSet):
                         labelled.append(FaceRecord(key, frame, person, labels))
         never = [record for record in unlabelled if record.person not in tested]
         records = {"test": labelled, "train": never, "all": [*labelled, *never]}[part]
-        people = sorted({record.person or "" for record in labelled})
-        fold_of = {person: i % FOLDS for i, person in enumerate(people)}
         super().__init__(
             "ckplus",
             part,
@@ -99,7 +92,7 @@ class CKPlus(FaceSet):
             held_out_people=frozenset(tested),
             skipped=skipped,
             test=partial(CKPlus, root, "test"),
-            folds=np.array([fold_of.get(record.person or "", -1) for record in records]),
+            folds=folds_by_person(records, labelled, FOLDS),
             empty=part == "train",
         )
         self.left_out = {"contempt": contempt}

@@ -8,7 +8,19 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from ssl_faces.data import affectnet, aflw2000, biwi, ckplus, class_folders, cplfw, rafdb, w300lp
+from ssl_faces.data import (
+    affectnet,
+    aflw2000,
+    biwi,
+    ckplus,
+    class_folders,
+    cplfw,
+    ferplus,
+    oulucasia,
+    rafdb,
+    sfew,
+    w300lp,
+)
 from ssl_faces.data.affectnet import AffectNet
 from ssl_faces.data.aflw2000 import AFLW2000
 from ssl_faces.data.biwi import Biwi
@@ -17,6 +29,7 @@ from ssl_faces.data.class_folders import ClassFolders
 from ssl_faces.data.cplfw import CPLFW
 from ssl_faces.data.faces import FaceSet, Part
 from ssl_faces.data.fer2013 import Fer2013, expression_of
+from ssl_faces.data.ferplus import FERPlus
 from ssl_faces.data.folder import (
     PictureFolder,
     entry_of,
@@ -26,7 +39,9 @@ from ssl_faces.data.folder import (
     subfolders,
 )
 from ssl_faces.data.lfw import LFW, folder_of_people
+from ssl_faces.data.oulucasia import OuluCasia
 from ssl_faces.data.rafdb import RafDb
+from ssl_faces.data.sfew import SFEW
 from ssl_faces.data.utkface import UTKFace, labels_of
 from ssl_faces.data.w300lp import W300LP
 from ssl_faces.data.youtube_keypoints import YouTubeKeypoints
@@ -49,8 +64,9 @@ def default_data_root() -> Path:
 def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
     """The face sets that lie in `root`, up to two folders deep, or that `root` itself is.
 
-    They are told by what a folder holds, not by its name: FER-2013, RAF-DB, AffectNet, CK+,
-    folders of expressions; LFW, CPLFW; UTKFace; YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI.
+    They are told by what a folder holds, not by its name: FER-2013, FERPlus, RAF-DB, AffectNet,
+    SFEW, CK+, Oulu-CASIA, folders of expressions; LFW, CPLFW; UTKFace; YouTube keypoints, 300W-LP,
+    AFLW2000-3D, BIWI. FERPlus shares a folder with FER-2013, whose pictures it has.
     Sets that are all test are listed for the part `train` too, empty: what they hold out counts.
     A root with none of them but with pictures is one `PictureFolder`, of part `all` since nothing
     scores on it; asked for `test`, it gives an empty list. Pictures beside a recognised data set
@@ -74,6 +90,11 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
                     "move one of them away"
                 )
             places[kind] = place
+        for place in filter(ferplus.has_votes_only, places.values()):
+            _log.warning(
+                "%s is left out: its rows can't be told of the pictures beside it; add %s",
+                *(place / ferplus.LABEL_FILE, ferplus.CSV_FILE),
+            )
         for place in unknown:
             _log.warning("%s is no data set known here: its pictures are left out", place)
         sets = [_MAKERS[kind](place, part) for kind, place in found]
@@ -103,12 +124,15 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
 # Each class here takes (root, part); FaceSet itself does not.
 _MAKERS: dict[type[FaceSet], Callable[[Path, Part], FaceSet]] = {
     Fer2013: Fer2013,
+    FERPlus: FERPlus,
     LFW: LFW,
     UTKFace: UTKFace,
     YouTubeKeypoints: YouTubeKeypoints,
     RafDb: RafDb,
     AffectNet: AffectNet,
+    SFEW: SFEW,
     CKPlus: CKPlus,
+    OuluCasia: OuluCasia,
     W300LP: W300LP,
     AFLW2000: AFLW2000,
     Biwi: Biwi,
@@ -120,9 +144,9 @@ _MAKERS: dict[type[FaceSet], Callable[[Path, Part], FaceSet]] = {
 def _search(
     folder: Path, depth: int, found: list[tuple[type[FaceSet], Path]], unknown: list[Path]
 ) -> None:
-    kind = _kind_of(folder)
-    if kind is not None:
-        found.append((kind, folder))
+    kinds = _kinds_of(folder)
+    if kinds:
+        found += [(kind, folder) for kind in kinds]
         return
     children = subfolders(folder)
     if depth == 0:
@@ -135,8 +159,11 @@ def _search(
         _search(child, depth - 1, found, unknown)
 
 
-def _kind_of(folder: Path) -> type[FaceSet] | None:
-    return next((kind for kind, holds in _LAYOUTS if holds(folder)), None)
+def _kinds_of(folder: Path) -> list[type[FaceSet]]:
+    first = next((kind for kind, holds in _LAYOUTS if holds(folder)), None)
+    # The labels of the one lie beside the pictures of the other.
+    also = [FERPlus] if ferplus.is_layout(folder) else []
+    return [*([first] if first else []), *also]
 
 
 def _is_fer2013(folder: Path) -> bool:
@@ -173,11 +200,13 @@ def _is_lfw(folder: Path) -> bool:
 
 # In this order: folders of people or of expressions are told by the least.
 _LAYOUTS: tuple[tuple[type[FaceSet], Callable[[Path], bool]], ...] = (
+    (SFEW, sfew.is_layout),  # before FER-2013, which has a folder `train` too
     (Fer2013, _is_fer2013),
     (YouTubeKeypoints, _is_youtube_keypoints),
     (RafDb, rafdb.is_layout),
     (AffectNet, affectnet.is_layout),
     (CKPlus, ckplus.is_layout),
+    (OuluCasia, oulucasia.is_layout),
     (CPLFW, cplfw.is_layout),
     (W300LP, w300lp.is_layout),
     (AFLW2000, aflw2000.is_layout),

@@ -25,8 +25,8 @@ from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-"""Class order of every expression label in the workbench (FER-2013's order is alphabetical too,
-bar `neutral`)."""
+"""Class order of expression labels in the workbench (FER-2013's order is alphabetical too, bar
+`neutral`); what a set has beside them comes after them."""
 
 Part = Literal["train", "test", "all"]
 """`test` is what probes score on, `train` is everything else, `all` is both."""
@@ -41,7 +41,7 @@ class FaceSample(TypedDict, total=False):
     image: Tensor  # uint8 [3, H, W], RGB
     key: str  # unique within the face set
     person: int  # index into the set's `people`
-    expression: int  # index into EXPRESSIONS
+    expression: int  # index into the set's `class_names`: EXPRESSIONS, if not said otherwise
     category: int  # index into the set's `categories`, where classes are a user's own
     pose: Tensor  # float32 [3]: yaw, pitch, roll in degrees
     landmarks: Tensor  # float32 [68, 2 or 3], pixels of `image`, iBUG order

@@ -6,8 +6,10 @@ Source: Goodfellow et al., "Challenges in Representation Learning", ICML 2013 wo
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -95,25 +97,52 @@ def _records_of_folders(root: Path, sides: tuple[str, ...], part: Part) -> list[
     for usage_folder in usage_folders:
         if usage_folder is None:
             continue
-        for class_folder in subfolders(usage_folder):
-            expression = expression_of(class_folder.name)
-            if expression is None:
-                raise InputError(
-                    f"fer2013: unknown class folder {class_folder}; "
-                    f"rename it to one of {', '.join(EXPRESSIONS)}, or move it away"
-                )
-            for name in pictures_under(class_folder):
-                path = class_folder / name
-                key = path.relative_to(root).as_posix()
-                records.append(FaceRecord(key, path, labels={"expression": expression}))
+        records += records_of_classes(usage_folder, root, "fer2013")
     return records
 
 
-def _records_of_csv(path: Path, sides: tuple[str, ...]) -> list[FaceRecord]:
-    wanted = {usage.lower() for side in sides for usage in _USAGES[side]}
-    known = {usage.lower() for usages in _USAGES.values() for usage in usages} | {"privatetest"}
-    order = [EXPRESSIONS.index(name) for name in CSV_EMOTIONS]
+def records_of_classes(side: Path, root: Path, what: str) -> list[FaceRecord]:
+    """The pictures of the class folders in `side`, with the label `expression`.
+
+    Args:
+        root: what keys are relative to.
+        what: the name of the data set, for the message.
+
+    Raises:
+        InputError: a folder is not named as an expression is.
+    """
     records = []
+    for class_folder in subfolders(side):
+        expression = expression_of(class_folder.name)
+        if expression is None:
+            raise InputError(
+                f"{what}: unknown class folder {class_folder}; "
+                f"rename it to one of {', '.join(EXPRESSIONS)}, or move it away"
+            )
+        for name in pictures_under(class_folder):
+            path = class_folder / name
+            key = path.relative_to(root).as_posix()
+            records.append(FaceRecord(key, path, labels={"expression": expression}))
+    return records
+
+
+class CsvRow(NamedTuple):
+    """A row of `fer2013.csv`, its values not looked into yet but for `usage`."""
+
+    line: int
+    usage: str
+    emotion: str
+    pixels: str
+
+
+def rows_of_csv(path: Path) -> Iterator[CsvRow]:
+    """The rows of `fer2013.csv`, in their order.
+
+    Raises:
+        InputError: the file can't be read, lacks a column, or a row has another number of columns
+            than the header or an unknown `Usage`; names file and line.
+    """
+    known = {usage.lower() for usages in _USAGES.values() for usage in usages} | {"privatetest"}
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
@@ -140,32 +169,41 @@ def _records_of_csv(path: Path, sides: tuple[str, ...]) -> list[FaceRecord]:
                         f"{path}, line {line}: unknown Usage '{usage[:40]}'; "
                         "it must be Training, PublicTest or PrivateTest"
                     )
-                if usage.lower() not in wanted:
-                    continue
-                emotion = row[emotion_at].strip()
-                if not (emotion.isascii() and emotion.isdigit() and int(emotion) < len(order)):
-                    raise InputError(
-                        f"{path}, line {line}: emotion '{emotion[:40]}' is not a number from 0 "
-                        f"to {len(order) - 1}; mend or delete the line"
-                    )
-                pixels = _pixels(row[pixels_at], path, line)
-                labels = {"expression": order[int(emotion)]}
-                records.append(FaceRecord(f"{usage}/{line:05d}", pixels, labels=labels))
+                yield CsvRow(line, usage, row[emotion_at].strip(), row[pixels_at])
     except OSError as error:
         raise InputError(f"fer2013: {path} can't be read ({error.strerror})") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a CSV text file ({error}); get it anew") from error
+
+
+def _records_of_csv(path: Path, sides: tuple[str, ...]) -> list[FaceRecord]:
+    wanted = {usage.lower() for side in sides for usage in _USAGES[side]}
+    order = [EXPRESSIONS.index(name) for name in CSV_EMOTIONS]
+    records = []
+    for row in rows_of_csv(path):
+        if row.usage.lower() not in wanted:
+            continue
+        emotion = row.emotion
+        if not (emotion.isascii() and emotion.isdigit() and int(emotion) < len(order)):
+            raise InputError(
+                f"{path}, line {row.line}: emotion '{emotion[:40]}' is not a number from 0 "
+                f"to {len(order) - 1}; mend or delete the line"
+            )
+        labels = {"expression": order[int(emotion)]}
+        pixels = pixels_of(row, path)
+        records.append(FaceRecord(f"{row.usage}/{row.line:05d}", pixels, labels=labels))
     return records
 
 
-def _pixels(text: str, path: Path, line: int) -> np.ndarray:
+def pixels_of(row: CsvRow, path: Path) -> np.ndarray:
+    """The picture of a row of `path`, uint8 [48, 48]; raises InputError where it is none."""
     try:
-        values = np.fromstring(text, dtype=np.int64, sep=" ")
+        values = np.fromstring(row.pixels, dtype=np.int64, sep=" ")
     except ValueError:
         values = np.empty(0, dtype=np.int64)
     if values.size != SIDE * SIDE or values.min() < 0 or values.max() > 255:
         raise InputError(
-            f"{path}, line {line}: pixels must be {SIDE * SIDE} numbers from 0 to 255 with spaces "
-            "between; mend or delete the line"
+            f"{path}, line {row.line}: pixels must be {SIDE * SIDE} numbers from 0 to 255 with "
+            "spaces between; mend or delete the line"
         )
     return values.astype(np.uint8).reshape(SIDE, SIDE)
