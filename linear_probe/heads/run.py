@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from linear_probe.changed_pictures import ChangedFaces
 from linear_probe.conditions import condition_in_words, condition_note
+from linear_probe.cross_sets import crossed_by_seed
 from linear_probe.features import Features, Pictures
 from linear_probe.heads.cost import cost
 from linear_probe.heads.goals import Goal
@@ -56,12 +57,14 @@ class Stage:
         data: see `HeadJob`.
         training: how.
         max_train: training pictures; None is all.
+        test_data: see `HeadJob`.
     """
 
     task: str
     data: str | None = None
     training: HeadTraining = field(default_factory=HeadTraining)
     max_train: int | None = None
+    test_data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class HeadJob:
         head: the head: `class_path` and `init_args`.
         encoder: a trained encoder that it rests on, frozen; None: its own network, end to end.
         task: what it learns and is scored on: a task of `linear-probe run` that heads learn.
-        data: as there: a folder, `rendered`, or None for the usual one.
+        data, test_data: as there: a folder, `rendered`, or None for the usual one; `test_data` for
+            what is learnt on one set to be scored on another.
         training: how it is trained.
         before: what it learns first, one after the other.
         seeds: of weights, order and what is drawn; the split and the bootstrap are those of seed 0
@@ -89,6 +93,7 @@ class HeadJob:
     encoder: str | None = None
     task: str = "expression"
     data: str | None = None
+    test_data: str | None = None
     training: HeadTraining = field(default_factory=HeadTraining)
     before: list[Stage] = field(default_factory=list)
     seeds: list[int] = field(default_factory=lambda: [0])
@@ -132,7 +137,7 @@ def run_head(
             raise InputError(f"task: '{task}'; heads learn {known}")
     quiet()
     run = _Run(job, settings, Recorder(out, hardware(_device(job.accelerator))), say)
-    last = Stage(job.task, job.data, job.training, job.max_train)
+    last = Stage(job.task, job.data, job.training, job.max_train, job.test_data)
     for seed in job.seeds:
         earlier: Head | None = None
         for number, stage in enumerate(job.before, start=1):
@@ -155,7 +160,7 @@ class _Run:
         say: Callable[[str], None],
     ) -> None:
         self.job, self.settings, self.recorder, self.say = job, settings, recorder, say
-        self._tasks: dict[tuple[str, str | None, int | None], list[HeadTask[Any]]] = {}
+        self._tasks: dict[tuple[str | int | None, ...], list[HeadTask[Any]]] = {}
         self._people: dict[str | None, People] = {}
         self._decoded: dict[tuple[str, int, bytes], Decoded] = {}
 
@@ -186,12 +191,15 @@ class _Run:
         return face_sets_by_seed(stage.data, False, [0], self.say)[0]
 
     def _tasks_of(self, stage: Stage) -> list[HeadTask[Any]]:
-        key = (stage.task, stage.data, stage.max_train)
+        key = (stage.task, stage.data, stage.test_data, stage.max_train)
         if key not in self._tasks:
             kind = TASKS[stage.task]
             learnt = head_task(kind)
             assert learnt is not None
             sets = self._face_sets(stage)
+            if stage.test_data is not None:
+                asked = {0: face_sets_by_seed(stage.test_data, False, [0], self.say)[0]}
+                sets = crossed_by_seed({0: sets}, asked, kind)[0]
             try:
                 # None serves: the task tells what it needs.
                 self._tasks[key] = [

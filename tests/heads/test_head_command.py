@@ -131,6 +131,25 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     assert len(two_lines) == len((tmp_path / "1" / RECORDS_FILE).read_text().splitlines())
 
 
+def test_across_databases(tmp_path: Path) -> None:
+    """Learnt on folders of two expressions, scored on all rendered faces that have them."""
+    faces = RenderedFaces(120, 40, nuisances="none", size=32)
+    for number in range(120):
+        kind = faces.class_names["expression"][faces.records[number].labels["expression"]]
+        if kind in ("happy", "sad"):
+            path = tmp_path / "data" / ("train", "test")[number % 2] / kind / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(faces.render_batch([number])[0].permute(1, 2, 0).numpy()).save(path)
+    words = [*SMALL, "--data", str(tmp_path / "data"), "--test_data", "rendered"]
+    words += ["--training.batch_size", "4", "--max_train", "100000", "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    (one,) = [r for r in read_records(tmp_path / "out" / RECORDS_FILE) if r.metric == "accuracy"]
+    assert one.data_set.endswith("-> rendered faces")
+    whole = RenderedFaces(1400, 140).records
+    wanted = {faces.class_names["expression"].index(kind) for kind in ("happy", "sad")}
+    assert one.n == sum(r.labels["expression"] in wanted for r in whole)
+
+
 def test_64_pictures_are_learnt_by_heart() -> None:
     torch.manual_seed(0)
     faces = RenderedFaces(64, 64, "all", size=48)
