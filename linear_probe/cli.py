@@ -187,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
         "claims", help="train heads with and without their papers' ideas: do the claims hold?"
     )
     claims.add_argument("-c", "--config", metavar="FILE", default="configs/head/claims.yaml")
-    claims.add_argument("--out", required=True, metavar="DIR", help="for runs and claims.md")
+    claims.add_argument("--out", required=True, metavar="DIR", help="for runs, claims.md and .html")
     claims.add_argument("--only", metavar="N,N", help="some of the claims; default: all")
     report = commands.add_parser(
         "report", help="print the table of earlier runs, or write a page about them"
@@ -310,13 +310,14 @@ def _video(words: Sequence[str]) -> int:
 def _claims(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from linear_probe.heads.claims import CLAIMS_FILE, read_claims, run_claims
+    from linear_probe.heads.claims import CLAIMS_FILE, CLAIMS_PAGE, read_claims, run_claims
     from linear_probe.heads.command import run
     from linear_probe.text_tables import as_text
 
     claims = read_claims(Path(arguments.config))
     table = run_claims(claims, Path(arguments.out), run, _list(arguments.only, "--only") or ())
     print(f"\n{as_text(table)}\n\ntable: {arguments.out}/{CLAIMS_FILE}")
+    print(f"all heads, with plots: {arguments.out}/{CLAIMS_PAGE}")
     return 0
 
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from linear_probe.over_seeds import Gap, OverSeeds, gap
 from linear_probe.record import RECORDS_FILE, Record, read_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates
+from linear_probe.reports.write import write_report
 from linear_probe.tasks import MissingData
 from linear_probe.text_tables import Table, as_text
 from linear_probe.video.command import run as run_video_words
@@ -27,6 +28,7 @@ from ssl_faces import InputError
 from ssl_faces.files import replace_file
 
 CLAIMS_FILE = "claims.md"
+CLAIMS_PAGE = "claims.html"
 Run = Callable[[Sequence[str]], list[Record]]
 Verdict = Literal["holds", "not seen here", "the contrary is seen", "no data"]
 
@@ -54,12 +56,23 @@ class Arm(_Strict):
         found = [word for config in self.configs for word in ("-c", config)]
         if self.command == "video":
             common = {"features": str(out / "features")}  # all see the same frames
+        else:
+            common = {"label": self._label(), **common}
         for key, value in {**common, **self.arguments}.items():
             found.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
         found.append(f"--seeds={list(seeds)}")
         digest = hashlib.sha256("\n".join([self.command, *found]).encode()).hexdigest()[:8]
         name = "-".join(Path(config).stem for config in self.configs)
         return [*found, f"--out={out / 'arms' / f'{name}-{digest}'}"]
+
+    def _label(self) -> str:
+        """What tells the head from others in tables: its config, and what is changed about it."""
+        changed = [
+            f"{key.rpartition('.')[2]} {value if isinstance(value, str) else json.dumps(value)}"
+            for key, value in self.arguments.items()
+            if key.startswith(("head.", "before"))
+        ]
+        return ", ".join(["+".join(Path(config).stem for config in self.configs), *changed])
 
 
 class Claim(_Strict):
@@ -123,7 +136,8 @@ def run_claims(
     say: Callable[[str], None] = print,
     run_video: Run = run_video_words,
 ) -> Table:
-    """Train and score both heads of every claim, and write `claims.md` to `out`; its table.
+    """Train and score both heads of every claim, and write `claims.md` to `out`; its table. What
+    all heads reached, with plots, is in `claims.html`.
 
     What is trained already is not trained again. A claim whose data aren't there is a row that
     says so.
@@ -139,8 +153,9 @@ def run_claims(
     unknown = sorted({*only} - {*claims.claims})
     if unknown:
         raise InputError(f"--only {unknown[0]}: there are {', '.join(claims.claims)}")
-    header = ["claim", "published", "with", "without", "gap", "seeds", "verdict"]
+    header = ["claim", "published", "with", "without", "gain", "seeds", "verdict"]
     body = []
+    folders: dict[str, None] = {}
     notes: dict[str, None] = {}
     for name in only or claims.claims:
         claim = claims.claims[name]
@@ -151,9 +166,12 @@ def run_claims(
                 say(f"{name}: {kind}: linear-probe {shlex.join([arm.command, *words])}")
                 train = run_video if arm.command == "video" else run
                 train(words)
-                arms.append(figure(Path(words[-1].removeprefix("--out=")), claim))
+                folder = words[-1].removeprefix("--out=")
+                arms.append(figure(Path(folder), claim))
+                folders[folder] = None
             records = arms[0][1]
-            found = gap(arms[0][0], arms[1][0])
+            better, worse = arms if records[0].higher_is_better else reversed(arms)
+            found = gap(better[0], worse[0])
             said: Verdict = verdict(found, claim)
             cells = [told(arm) for arm, _ in arms]
             cells += [f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"]
@@ -167,13 +185,15 @@ def run_claims(
             notes[f"{name}: {claim.tried}"] = None
         notes_of_all = [
             "with and without: mean over seeds, 95 % interval over test rows and seeds, in the "
-            "metric's unit; holds: the interval of the gap is above 0 (or above what the idea may "
-            "cost)",
+            "metric's unit; gain: of the one with it, more where more is better, else less; holds: "
+            "the gain's interval is above 0 (or above what the idea may cost)",
             *notes,
         ]
         table = Table("Claims of the papers", header, body, notes_of_all)
         # After each: a run that is stopped keeps what it has.
         replace_file(out / CLAIMS_FILE, (as_text(table, markdown=True) + "\n").encode())
+    if folders:
+        write_report([*folders], out / CLAIMS_PAGE, None, 0)
     return table
 
 
@@ -201,7 +221,7 @@ def figure(folder: Path, claim: Claim) -> tuple[OverSeeds, list[Record]]:
 
 
 def verdict(found: Gap, claim: Claim) -> Verdict:
-    """By the 95 % interval of the gap, `idea` less `without`."""
+    """By the 95 % interval of the gap by which `idea` is better than `without`."""
     least = 0.0 if claim.at_most_worse is None else -claim.at_most_worse
     if found.low > least:
         return "holds"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from linear_probe.heads.goals import Goal
-from linear_probe.heads.head import Head
+from linear_probe.heads.head import Head, overlaid
 from linear_probe.heads.lbp import lbp_maps
 from linear_probe.supervised import varied
 from ssl_faces import FaceEncoder, InputError
@@ -184,6 +184,13 @@ class CVT(Head):
         of_places = weights[:, 0, 1:]
         side = round(of_places.shape[1] ** 0.5)
         return of_places.unflatten(1, (side, side))
+
+    def panels(self, images: Tensor) -> dict[str, Tensor]:
+        """The pictures, their local binary patterns, and where the class token attends to."""
+        found = {"picture": images, "LBP": lbp_maps(images).expand(-1, 3, -1, -1)}
+        if self.aggregation == "attention":
+            found["attention"] = overlaid(images, self.attention(images))
+        return found
 
     def _attended(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         x = self.words(images)

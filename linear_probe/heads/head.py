@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linear_probe.heads.goals import Goal
@@ -72,6 +73,10 @@ class Head(nn.Module, ABC):
         found: Tensor = self(images)
         return found
 
+    def panels(self, images: Tensor) -> dict[str, Tensor]:
+        """Rows of pictures to look at, [N, 3, S, S] in [0, 1], of pictures as for `forward`."""
+        return {}
+
     def vary(self, images: Tensor) -> Tensor:
         """Training pictures uint8 [B, 3, R, R], of side `read_size`, to float in [0, 1]."""
         return images.float() / 255
@@ -91,6 +96,20 @@ class Head(nn.Module, ABC):
             # Its batch statistics stay those of its own training.
             self.encoder.eval()
         return self
+
+
+def overlaid(images: Tensor, weights: Tensor) -> Tensor:
+    """Pictures [N, 3, S, S] in [0, 1], grey, under the colours of where weights [N, h, w] lie: of
+    each picture from its smallest, dark, to its largest, bright."""
+    from kornia.color import ApplyColorMap, ColorMap, ColorMapType
+
+    size = images.shape[-2:]
+    low, high = weights.flatten(1).min(1).values, weights.flatten(1).max(1).values
+    shares = (weights - low[:, None, None]) / (high - low).clamp(min=1e-12)[:, None, None]
+    maps = F.interpolate(shares[:, None].float(), size, mode="bilinear").cpu()
+    colours: Tensor = ApplyColorMap(ColorMap(ColorMapType.hot))(255 * maps)
+    grey = images.float().cpu().mean(1, keepdim=True)
+    return 0.4 * grey + 0.6 * colours
 
 
 class FrozenFeatures(nn.Module):

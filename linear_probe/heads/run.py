@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 import time
@@ -38,6 +39,7 @@ from linear_probe.tasks import TASKS, MissingData
 from linear_probe.tasks.labelled import LabelTask
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
+from ssl_faces.callbacks.panels import panel
 from ssl_faces.data import FaceSet, write_skipped
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16, hardware
@@ -46,6 +48,8 @@ from ssl_faces.training import quiet
 
 HEADS_FOLDER = "heads"
 SETTINGS_FILE = "settings.json"
+LOOKED_AT = 10
+"""Test pictures on the panel of heads that show something, such as where they attend to."""
 
 
 @dataclass(frozen=True)
@@ -271,8 +275,9 @@ class _Run:
                 parts.append(told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
         if not is_first():
             return head  # one process writes
+        self._draw(head, decoded.images[torch.from_numpy(turns[-1].test[:LOOKED_AT])], folder)
         means = {k: round(float(np.mean([v[k] for v in validation])), 4) for k in validation[0]}
-        used = cost(head)
+        used = cost(head)  # moves it to the CPU
         chosen = {
             **dataclasses.asdict(stage.training),
             "validation": means,
@@ -304,6 +309,20 @@ class _Run:
                 f"  {condition_in_words(condition)}: {first.metric} {first.value:.2f} {first.unit}"
             )
         return head
+
+    def _draw(self, head: Head, images: Tensor, folder: Path) -> None:
+        """Write what the head gives to look at, of test pictures uint8 [N, 3, R, R]."""
+        device = next(head.parameters()).device
+        head.eval()
+        with torch.inference_mode():
+            pictures = head.panels(head.prepare(images.to(device)))
+        if not pictures:
+            return
+        stream = io.BytesIO()
+        panel(pictures).save(stream, "PNG")
+        path = folder / "panel.png"
+        replace_file(path, stream.getvalue())
+        self.say(f"pictures to look at: {path}")
 
     def _folder(self, head: Head, of: str, seed: int) -> Path:
         name = _safe(f"{self.job.label or head.name} {self.job.encoder or ''} {of}")

@@ -42,18 +42,29 @@ def claims(**more: object) -> Claims:
 class Runs:
     """Stands in for training: accuracies by arm, with replicates around them."""
 
-    def __init__(self, idea: list[float], without: list[float], level: float | None = None) -> None:
-        self.of, self.level = {"idea": idea, "without": without}, level
+    def __init__(
+        self,
+        idea: list[float],
+        without: list[float],
+        level: float | None = None,
+        metric: str = "accuracy",
+    ) -> None:
+        self.of, self.level, self.metric = {"idea": idea, "without": without}, level, metric
         self.words: list[list[str]] = []
 
     def __call__(self, words: Sequence[str]) -> list[Record]:
         self.words.append(list(words))
         folder = Path(next(w for w in words if w.startswith("--out=")).removeprefix("--out="))
-        condition = {} if self.level is None else {"factor": "resolution", "level": self.level}
+        condition = (
+            {}
+            if self.level is None
+            else {"factor": "resolution", "level": self.level, "unit": "px"}
+        )
         records = [
             Record(
-                *("expression", "FER-2013", "split", "cvt", "end to end", "cvt", "accuracy"),
-                *(value, value - 1, value + 1, "%", True, 100, seed),
+                *("expression", "FER-2013", "split", words[-1][-8:], "end to end", "cvt"),
+                *(self.metric, value, value - 1, value + 1, "%"),
+                *(self.metric == "accuracy", 100, seed),
                 condition=condition,
                 hardware="a CPU",
             )
@@ -91,11 +102,14 @@ def test_the_verdict_is_by_the_interval_over_rows_and_seeds(
 def test_what_is_trained(tmp_path: Path) -> None:
     runs = Runs([1.0], [2.0])
     run_claims(claims(), tmp_path, runs, say=lambda line: None)
-    common = ["--task=expression"]
+    common = ["--label=a", "--task=expression"]
     seeds = "--seeds=[0, 1, 2]"
     assert [words[:-1] for words in runs.words] == [
         ["-c", "a.yaml", *common, seeds],
-        ["-c", "a.yaml", "-c", "b.yaml", *common, "--head.init_args.k=3", seeds],
+        [
+            *("-c", "a.yaml", "-c", "b.yaml", "--label=a+b, k 3", "--task=expression"),
+            *("--head.init_args.k=3", seeds),
+        ],
     ]
     assert runs.words[0][-1].startswith(f"--out={tmp_path}/arms/a-")
     assert runs.words[1][-1].startswith(f"--out={tmp_path}/arms/a-b-")
@@ -115,6 +129,21 @@ def test_arms_that_are_alike_share_a_folder_and_others_do_not(tmp_path: Path) ->
         out(arm.model_copy(update={"command": "video"})),
     ]
     assert len({out(arm), *others}) == 5
+
+
+def test_of_errors_less_is_a_gain(tmp_path: Path) -> None:
+    runs = Runs([4.0, 4.1, 4.2], [6.0, 6.1, 6.2], metric="MAE age")
+    table = run_claims(claims(metric="MAE age"), tmp_path, runs, say=lambda line: None)
+    assert table.body[0][4].startswith("+2.00 [")
+    assert table.body[0][-1] == "holds"
+
+
+def test_all_heads_are_in_one_page_with_their_curves(tmp_path: Path) -> None:
+    runs = Runs([40.0, 41.0], [30.0, 31.0], level=8)
+    run_claims(claims(level=8), tmp_path, runs, say=lambda line: None)
+    page = (tmp_path / "claims.html").read_text()
+    assert "<svg" in page
+    assert "resolution" in page
 
 
 def test_a_claim_about_a_level_is_of_its_records(tmp_path: Path) -> None:

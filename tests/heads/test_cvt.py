@@ -10,6 +10,7 @@ from skimage.feature import local_binary_pattern
 
 from linear_probe.heads.cvt import CVT, AttentionalFusion, Fusion
 from linear_probe.heads.goals import Categories
+from linear_probe.heads.head import overlaid
 from linear_probe.heads.lbp import lbp_maps
 from ssl_faces import InputError
 from ssl_faces.data.rendered import RenderedFaces
@@ -119,3 +120,23 @@ def test_the_papers_shapes() -> None:
 def test_refused() -> None:
     with pytest.raises(InputError, match=r"head\.dim: 30; give a multiple of head\.heads, 8"):
         CVT(Categories(7), dim=30)
+
+
+def test_where_it_attends_to_is_drawn_over_the_picture() -> None:
+    images = torch.full((2, 3, 32, 32), 0.5)
+    weights = torch.zeros(2, 2, 2)
+    weights[0, 0, 1] = 0.7
+    found = overlaid(images, weights)
+    assert found.shape == images.shape
+    assert 0 <= found.min() <= found.max() <= 1
+    bright = found[0].mean(0)
+    assert bright[:8, -8:].mean() > bright[-8:, :8].mean() + 0.3
+    assert torch.allclose(found[1], found[1, :, :1, :1].expand_as(found[1]), atol=1e-6)
+    head = small().eval()
+    with torch.no_grad():
+        rows = head.panels(torch.rand(3, 3, 32, 32))
+        assert set(rows) == {"picture", "LBP", "attention"}
+        assert set(small(aggregation="average").eval().panels(torch.rand(3, 3, 32, 32))) == {
+            *("picture", "LBP")
+        }
+    assert all(row.shape == (3, 3, 32, 32) for row in rows.values())
