@@ -13,6 +13,7 @@ from linear_probe.heads.goals import Goal
 from ssl_faces import FaceEncoder, InputError
 
 END_TO_END = "end to end"
+LEAST_SIDE = 16
 
 
 class Head(nn.Module, ABC):
@@ -96,6 +97,19 @@ class Head(nn.Module, ABC):
             # Its batch statistics stay those of its own training.
             self.encoder.eval()
         return self
+
+
+def check_picture_size(side: int) -> None:
+    """That a network which halves its maps again and again is left something.
+
+    Raises:
+        InputError: too small a side.
+    """
+    if side < LEAST_SIDE:
+        raise InputError(
+            f"head.picture_size: {side}; the network's last map would be empty: give "
+            f"{LEAST_SIDE} px at least"
+        )
 
 
 def overlaid(images: Tensor, weights: Tensor) -> Tensor:
