@@ -19,7 +19,7 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from linear_probe.changed_pictures import ChangedFaces
+from linear_probe.changed_pictures import Change, ChangedFaces
 from linear_probe.conditions import condition_in_words, condition_note
 from linear_probe.cross_sets import crossed_by_seed
 from linear_probe.features import Features, Pictures
@@ -165,8 +165,9 @@ class _Run:
     ) -> None:
         self.job, self.settings, self.recorder, self.say = job, settings, recorder, say
         self._tasks: dict[tuple[str | int | None, ...], list[HeadTask[Any]]] = {}
-        self._people: dict[str | None, People] = {}
-        self._decoded: dict[tuple[str, int, bytes], Decoded] = {}
+        self._people: dict[tuple[str | None, int | None], People] = {}
+        self._decoded: dict[tuple[str, int, bytes, Change | None], Decoded] = {}
+        self.precision = job.precision or ("bf16-mixed" if fast_bfloat16() else "32-true")
 
     def stage(self, stage: Stage, seed: int, earlier: Head | None, of: str = "") -> Head:
         """Train on what a stage says, from `earlier` if any, and score where that has figures.
@@ -214,8 +215,13 @@ class _Run:
                 raise MissingData(f"task {error}; add it to the data folder") from error
         return self._tasks[key]
 
-    def _decode(self, faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
-        key = (faces.name, size, indices.tobytes())
+    def _decode(
+        self, faces: FaceSet, indices: np.ndarray, size: int, change: Change | None = None
+    ) -> Decoded:
+        """These records' pictures, changed if so; of undecodable ones the user is told once."""
+        key = (faces.name, size, indices.tobytes(), change)
+        if key not in self._decoded and change is not None:
+            self._decoded[key] = decode(ChangedFaces(faces, change, 0), indices, size)
         if key not in self._decoded:
             found = decode(faces, indices, size)
             self._decoded[key] = found
@@ -228,9 +234,10 @@ class _Run:
         return self._decoded[key]
 
     def _train_people(self, stage: Stage, seed: int, earlier: Head | None, of: str) -> Head:
-        if stage.data not in self._people:
-            self._people[stage.data] = People(self._face_sets(stage), stage.max_train)
-        people = self._people[stage.data]
+        key = stage.data, stage.max_train
+        if key not in self._people:
+            self._people[key] = People(self._face_sets(stage), stage.max_train)
+        people = self._people[key]
         head = self._new(people.goal(), seed, earlier)
         pictures = people.pictures(lambda f, i: self._decode(f, i, head.read_size), seed)
         said = self._fit(
@@ -253,10 +260,7 @@ class _Run:
         folder = self._folder(head, f"{of} {task.faces.name}".strip(), seed)
         changes = degradations(self.job.robustness)
         tested = np.concatenate([decoded.records[turn.test] for turn in turns])
-        changed = [
-            decode(ChangedFaces(task.faces, change, task.seed), tested, head.read_size)
-            for change in changes
-        ]
+        changed = [self._decode(task.faces, tested, head.read_size, change) for change in changes]
         labels = asked.labels[torch.from_numpy(decoded.records)]
         outputs, validation = [], []
         degraded: list[list[Tensor]] = [[] for _ in changes]
@@ -269,10 +273,10 @@ class _Run:
             pictures = Taught(decoded.images, labels, learnt, kept)
             run = folder / f"fold{number}" if len(turns) > 1 else folder
             validation.append(self._fit(head, stage, seed, pictures, asked.validation, run))
-            outputs.append(told(head, decoded.images[torch.from_numpy(turn.test)]))
+            outputs.append(self._told(head, decoded.images[torch.from_numpy(turn.test)]))
             asked_for = decoded.records[turn.test]
             for one, parts in zip(changed, degraded, strict=True):
-                parts.append(told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
+                parts.append(self._told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
         if not is_first():
             return head  # one process writes
         self._draw(head, decoded.images[torch.from_numpy(turns[-1].test[:LOOKED_AT])], folder)
@@ -352,7 +356,7 @@ class _Run:
             max_epochs=stage.training.epochs,
             accelerator=job.accelerator,
             devices=job.devices,
-            precision=job.precision or ("bf16-mixed" if fast_bfloat16() else "32-true"),  # type: ignore[arg-type]
+            precision=self.precision,  # type: ignore[arg-type]
             logger=CSVLogger(run, name="csv"),
             callbacks=[LastCheckpoint(checkpoint, len(labels) // batch)],
             default_root_dir=run,
@@ -368,7 +372,10 @@ class _Run:
             ckpt_path=str(checkpoint) if checkpoint.exists() else None,
         )
         kept = pictures.kept
-        return validation(told(head, pictures.images[kept]), pictures.labels[kept])
+        return validation(self._told(head, pictures.images[kept]), pictures.labels[kept])
+
+    def _told(self, head: Head, images: Tensor) -> Tensor:
+        return told(head, images, self.precision.startswith("bf16"))
 
 
 def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> str:
@@ -389,13 +396,17 @@ def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> s
 
 
 @torch.inference_mode()
-def told(head: Head, images: Tensor) -> Tensor:
-    """What a trained head says of pictures uint8 [N, 3, R, R]: float32 [N, classes]."""
+def told(head: Head, images: Tensor, bfloat16: bool = False) -> Tensor:
+    """What a trained head says of pictures uint8 [N, 3, R, R]: float32 [N, outputs].
+
+    Args:
+        bfloat16: convolutions and matrices in bfloat16.
+    """
     device = next(head.parameters()).device
     head.eval()
     parts = []
     for part in images.split(64):
-        with torch.autocast(device.type, torch.bfloat16, fast_bfloat16()):
+        with torch.autocast(device.type, torch.bfloat16, bfloat16):
             prepared = head.prepare(part.to(device)).to(memory_format=torch.channels_last)
             parts.append(head.predict(prepared).float().cpu())
     return torch.cat(parts)
