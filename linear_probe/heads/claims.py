@@ -83,6 +83,7 @@ class Claim(_Strict):
         published: what was measured there, with its protocol.
         idea, without: the head, and the same head without its idea.
         metric: of the records.
+        probe: of the records, where several have such a metric.
         level: of the degradation that it is about; None is pictures as they are.
         at_most_worse: the claim is that the idea costs no more than so much; None: that it is
             better.
@@ -94,6 +95,7 @@ class Claim(_Strict):
     idea: Arm
     without: Arm
     metric: str = "accuracy"
+    probe: str | None = None
     level: float | None = None
     at_most_worse: float | None = Field(default=None, ge=0)
     tried: str = ""
@@ -206,14 +208,19 @@ def figure(folder: Path, claim: Claim) -> tuple[OverSeeds, list[Record]]:
     records = [
         record
         for record in read_records(folder / RECORDS_FILE)
-        if record.metric == claim.metric and record.condition.get("level") == claim.level
+        if record.metric == claim.metric
+        and record.condition.get("level") == claim.level
+        and claim.probe in (None, record.probe)
     ]
-    sets = {record.data_set for record in records}
-    if len(sets) != 1:
-        raise InputError(
-            f"{folder}: {claim.metric} of {', '.join(sorted(sets)) or 'nothing'}; a claim needs "
-            "one data set: name it in the arguments"
-        )
+    for several, mend in (
+        ({record.data_set for record in records}, "data set: name it in the arguments"),
+        ({record.probe for record in records}, "probe: name it as the claim's `probe`"),
+    ):
+        if len(several) != 1:
+            raise InputError(
+                f"{folder}: {claim.metric} of {', '.join(sorted(several)) or 'nothing'}; a claim "
+                f"needs one {mend}"
+            )
     replicates = read_replicates(folder / REPLICATES_FILE)
     records.sort(key=lambda record: record.seed)
     values = np.array([record.value for record in records])

@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from linear_probe.recorder import Recorder
 from linear_probe.robustness import degradations
 from linear_probe.run import SKIPPED_FILE, face_sets_by_seed
 from linear_probe.tasks import TASKS, MissingData
+from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.labelled import LabelTask
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
@@ -135,10 +136,10 @@ def run_head(
     Raises:
         InputError: heads don't learn the task, or an encoder, the data or `out` can't be used.
     """
+    known = [name for name, one in TASKS.items() if one is Identity or head_task(one) is not None]
     for task in (job.task, *(stage.task for stage in job.before if stage.task != PEOPLE)):
-        if task not in TASKS or head_task(TASKS[task]) is None:
-            known = ", ".join(name for name, one in TASKS.items() if head_task(one) is not None)
-            raise InputError(f"task: '{task}'; heads learn {known}")
+        if task not in known:
+            raise InputError(f"task: '{task}'; heads learn {', '.join(known)}")
     quiet()
     run = _Run(job, settings, Recorder(out, hardware(_device(job.accelerator))), say)
     last = Stage(job.task, job.data, job.training, job.max_train, job.test_data)
@@ -177,6 +178,8 @@ class _Run:
         """
         if stage.task == PEOPLE:
             return self._train_people(stage, seed, earlier, of)
+        if stage.task == Identity.name:
+            return self._train_identity(stage, seed, earlier, of)
         tasks = self._tasks_of(stage)
         if of and len(tasks) > 1:
             sets = ", ".join(one.task.faces.name for one in tasks)
@@ -245,6 +248,51 @@ class _Run:
         )
         told = ", ".join(f"{name} {value:.2f} %" for name, value in said.items())
         self.say(f"{of}: {people.title}: seed {seed}: {told} of those kept back")
+        return head
+
+    def _train_identity(self, stage: Stage, seed: int, earlier: Head | None, of: str) -> Head:
+        """Train on people, and verify the pairs of others by the head's features."""
+        started = time.perf_counter()
+        sets = self._face_sets(stage)
+        serving = [[one] for one in Identity.serving(sets)] or [[*sets]]
+        try:
+            tasks = [Identity(given, 0, self.job.bootstrap, "cpu") for given in serving]
+        except MissingData as error:
+            raise MissingData(f"task {error}; add it to the data folder") from error
+        head = self._train_people(stage, seed, earlier, of or Identity.name)
+        seen = [self._decode(task.faces, task.indices, head.read_size) for task in tasks]
+        features = [Features(self._told(head, one.images, True), one.records) for one in seen]
+        if not is_first():
+            return head
+        self._draw(head, seen[0].images[:LOOKED_AT], self._folder(head, of or Identity.name, seed))
+        used = cost(head)
+        name = self.job.label or head.name
+        for task, found in zip(tasks, features, strict=True):
+            pictures = Pictures(task.faces, task.indices)
+            figures = [
+                replace(
+                    figure,
+                    hyperparameters=figure.hyperparameters
+                    | {"training": dataclasses.asdict(stage.training)},
+                    note=f"{figure.note}; {used}",
+                )
+                for figure in task.score(found, pictures)
+            ]
+            people = self._people[stage.data, stage.max_train]
+            protocol = (
+                f"{_training(self.job, stage, head)}, to tell {people.title}; {task.protocol}"
+            )
+            row = Measured(
+                _Asked(task.name, task.data_set, task.split, protocol, seed),
+                name if self.job.encoder is None else self.job.encoder,
+                head.space if self.job.encoder is None else f"{name} on {head.space}",
+                task.probe,
+                figures,
+                seconds=time.perf_counter() - started,
+            )
+            self.recorder.add(row)
+            values = ", ".join(f"{f.metric} {f.value:.2f} {f.unit}" for f in figures[:4])
+            self.say(f"{task.name}: {name}, {task.faces.name}: seed {seed}: {values}\n  {used}")
         return head
 
     def _train_task(
@@ -374,11 +422,12 @@ class _Run:
         kept = pictures.kept
         return validation(self._told(head, pictures.images[kept]), pictures.labels[kept])
 
-    def _told(self, head: Head, images: Tensor) -> Tensor:
-        return told(head, images, self.precision.startswith("bf16"))
+    def _told(self, head: Head, images: Tensor, features: bool = False) -> Tensor:
+        return told(head, images, self.precision.startswith("bf16"), features)
 
 
-def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> str:
+def _training(job: HeadJob, stage: Stage, head: Head) -> str:
+    """What was trained, and how, in words."""
     parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
     before = ", then ".join(
         f"{'the identity of people' if s.task == PEOPLE else s.task} ({s.training.epochs} epochs)"
@@ -388,19 +437,25 @@ def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> s
         f"{parameters / 1e6:.2f} M parameters trained on labelled pictures of {head.picture_size} "
         f"px, {f'before that on {before}, ' if before and stage.task == job.task else ''}"
         f"{stage.training.epochs} epochs of AdamW with one cycle of the learning rate"
-        f"{' and sharpness-aware minimisation' if stage.training.sam_radius else ''}, on all of "
-        f"the training part but {asked.task.validation_share:.0%} (stratified, copies of a picture "
-        "and pictures of a person together), which chooses nothing in a run; the last weights are "
-        "scored"
+        f"{' and sharpness-aware minimisation' if stage.training.sam_radius else ''}"
+    )
+
+
+def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> str:
+    return (
+        f"{_training(job, stage, head)}, on all of the training part but "
+        f"{asked.task.validation_share:.0%} (stratified, copies of a picture and pictures of a "
+        "person together), which chooses nothing in a run; the last weights are scored"
     )
 
 
 @torch.inference_mode()
-def told(head: Head, images: Tensor, bfloat16: bool = False) -> Tensor:
+def told(head: Head, images: Tensor, bfloat16: bool = False, features: bool = False) -> Tensor:
     """What a trained head says of pictures uint8 [N, 3, R, R]: float32 [N, outputs].
 
     Args:
         bfloat16: convolutions and matrices in bfloat16.
+        features: those that it classifies, [N, D], instead.
     """
     device = next(head.parameters()).device
     head.eval()
@@ -408,7 +463,8 @@ def told(head: Head, images: Tensor, bfloat16: bool = False) -> Tensor:
     for part in images.split(64):
         with torch.autocast(device.type, torch.bfloat16, bfloat16):
             prepared = head.prepare(part.to(device)).to(memory_format=torch.channels_last)
-            parts.append(head.predict(prepared).float().cpu())
+            said = head.embed(prepared) if features else head.predict(prepared)
+            parts.append(said.float().cpu())
     return torch.cat(parts)
 
 

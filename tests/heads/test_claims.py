@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 import yaml
 
 from linear_probe.cli import main
-from linear_probe.heads.claims import Arm, Claims, read_claims, run_claims
+from linear_probe.heads.claims import Arm, Claims, figure, read_claims, run_claims
 from linear_probe.heads.command import parser
-from linear_probe.record import RECORDS_FILE, Record, write_records
+from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.tasks import MissingData
 from linear_probe.video.command import parser as video_parser
@@ -152,6 +153,19 @@ def test_a_claim_about_a_level_is_of_its_records(tmp_path: Path) -> None:
     assert table.body[0][-1] == "holds"
     with pytest.raises(InputError, match="accuracy of nothing; a claim needs one data set"):
         run_claims(claims(level=12), tmp_path, runs, say=lambda line: None)
+
+
+def test_of_several_probes_the_claim_names_one(tmp_path: Path) -> None:
+    run = Runs([60.0], [50.0])
+    run(["--out=" + str(tmp_path)])
+    (record,) = read_records(tmp_path / RECORDS_FILE)
+    other = dataclasses.replace(record, probe="kNN", value=1.0)
+    write_records(tmp_path / RECORDS_FILE, [record, other])
+    claim = claims().claims["better"]
+    with pytest.raises(InputError, match="accuracy of cvt, kNN; a claim needs one probe"):
+        figure(tmp_path, claim)
+    found, _ = figure(tmp_path, claim.model_copy(update={"probe": "cvt"}))
+    assert found.value == 60.0
 
 
 def test_without_data_the_row_says_so(tmp_path: Path) -> None:
