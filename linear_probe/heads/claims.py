@@ -23,13 +23,12 @@ from linear_probe.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.reports.write import write_report
 from linear_probe.tasks import MissingData
 from linear_probe.text_tables import Table, as_text
-from linear_probe.video.command import run as run_video_words
 from ssl_faces import InputError
 from ssl_faces.files import replace_file
 
 CLAIMS_FILE = "claims.md"
 CLAIMS_PAGE = "claims.html"
-Run = Callable[[Sequence[str]], list[Record]]
+Run = Callable[[str, Sequence[str]], list[Record]]
 Verdict = Literal["holds", "not seen here", "the contrary is seen", "no data"]
 
 
@@ -38,9 +37,9 @@ class _Strict(BaseModel):
 
 
 class Arm(_Strict):
-    """One of the two: `linear-probe head` (or `video`) with these configs and arguments."""
+    """One of the two: `linear-probe head` (or another verb) with these configs and arguments."""
 
-    command: Literal["head", "video"] = "head"
+    command: Literal["head", "video", "landmarks"] = "head"
     configs: list[str] = Field(min_length=1)
     arguments: dict[str, Any] = {}
 
@@ -49,13 +48,15 @@ class Arm(_Strict):
         what several claims need is trained once.
 
         Args:
-            common: arguments of all heads; videos have none of them.
+            common: arguments of all heads; other verbs have none of them.
             seeds: of the training.
             out: the claims' folder.
         """
         found = [word for config in self.configs for word in ("-c", config)]
         if self.command == "video":
             common = {"features": str(out / "features")}  # all see the same frames
+        elif self.command == "landmarks":
+            common = {"label": self._label()}
         else:
             common = {"label": self._label(), **common}
         for key, value in {**common, **self.arguments}.items():
@@ -70,7 +71,7 @@ class Arm(_Strict):
         changed = [
             f"{key.rpartition('.')[2]} {value if isinstance(value, str) else json.dumps(value)}"
             for key, value in self.arguments.items()
-            if key.startswith(("head.", "before"))
+            if key.startswith(("head.", "before", "nodes", "frames"))
         ]
         return ", ".join(["+".join(Path(config).stem for config in self.configs), *changed])
 
@@ -136,7 +137,6 @@ def run_claims(
     run: Run,
     only: Sequence[str] = (),
     say: Callable[[str], None] = print,
-    run_video: Run = run_video_words,
 ) -> Table:
     """Train and score both heads of every claim, and write `claims.md` to `out`; its table. What
     all heads reached, with plots, is in `claims.html`.
@@ -145,9 +145,8 @@ def run_claims(
     says so.
 
     Args:
-        run: trains and scores one head: `linear_probe.heads.command.run`.
+        run: runs a verb with arguments: `linear_probe.job_files.run_job`.
         only: names of some claims; none is all.
-        run_video: the same for arms of the command `video`.
 
     Raises:
         InputError: no such claim, or a head can't be trained for another reason than its data.
@@ -166,8 +165,7 @@ def run_claims(
             for kind, arm in (("idea", claim.idea), ("without", claim.without)):
                 words = arm.words(claims.arguments, claims.seeds, out)
                 say(f"{name}: {kind}: linear-probe {shlex.join([arm.command, *words])}")
-                train = run_video if arm.command == "video" else run
-                train(words)
+                run(arm.command, words)
                 folder = words[-1].removeprefix("--out=")
                 arms.append(figure(Path(folder), claim))
                 folders[folder] = None

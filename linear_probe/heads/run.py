@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -13,23 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from linear_probe.changed_pictures import Change, ChangedFaces
 from linear_probe.conditions import condition_in_words, condition_note
 from linear_probe.cross_sets import crossed_by_seed
 from linear_probe.features import Features, Pictures
 from linear_probe.heads.cost import cost
+from linear_probe.heads.fit import Machine, same_settings, told, train, usual_precision
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask, head_task
-from linear_probe.heads.module import HeadModule, HeadTraining
+from linear_probe.heads.module import HeadTraining
 from linear_probe.heads.people import PEOPLE, People
-from linear_probe.heads.pictures import Decoded, EpochBatches, LabelledPictures, Taught, decode
+from linear_probe.heads.pictures import Decoded, Taught, decode
 from linear_probe.measured import Measured
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
@@ -39,16 +36,14 @@ from linear_probe.tasks import TASKS, MissingData
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.labelled import LabelTask
 from ssl_faces import FaceEncoder, InputError, load_encoder
-from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.panels import panel
 from ssl_faces.data import FaceSet, write_skipped
 from ssl_faces.files import replace_file
-from ssl_faces.hardware import fast_bfloat16, hardware
+from ssl_faces.hardware import hardware
 from ssl_faces.launch import is_first
 from ssl_faces.training import quiet
 
 HEADS_FOLDER = "heads"
-SETTINGS_FILE = "settings.json"
 LOOKED_AT = 10
 """Test pictures on the panel of heads that show something, such as where they attend to."""
 
@@ -168,7 +163,7 @@ class _Run:
         self._tasks: dict[tuple[str | int | None, ...], list[HeadTask[Any]]] = {}
         self._people: dict[tuple[str | None, int | None], People] = {}
         self._decoded: dict[tuple[str, int, bytes, Change | None], Decoded] = {}
-        self.precision = job.precision or ("bf16-mixed" if fast_bfloat16() else "32-true")
+        self.precision = job.precision or usual_precision()
 
     def stage(self, stage: Stage, seed: int, earlier: Head | None, of: str = "") -> Head:
         """Train on what a stage says, from `earlier` if any, and score where that has figures.
@@ -390,35 +385,9 @@ class _Run:
         run: Path,
     ) -> dict[str, float]:
         """Train a head; figures on the pictures that are kept back."""
-        _same(run / SETTINGS_FILE, {**self.settings, "seeds": [seed]})
-        job, labels = self.job, pictures.labels[pictures.learnt]
-        batch = stage.training.batch_size
-        if len(labels) < batch or batch % job.devices:
-            raise InputError(
-                f"training.batch_size: {batch}; give a multiple of the {job.devices} device(s), "
-                f"and no more than the {len(labels):,} training pictures"
-            )
-        head.goal.count(labels)
-        checkpoint = run / "last.ckpt"
-        trainer = pl.Trainer(
-            max_epochs=stage.training.epochs,
-            accelerator=job.accelerator,
-            devices=job.devices,
-            precision=self.precision,  # type: ignore[arg-type]
-            logger=CSVLogger(run, name="csv"),
-            callbacks=[LastCheckpoint(checkpoint, len(labels) // batch)],
-            default_root_dir=run,
-            use_distributed_sampler=False,
-            enable_model_summary=False,
-            log_every_n_steps=20,
-        )
-        order = EpochBatches(len(labels), batch, seed, trainer.global_rank, trainer.world_size)
-        rows = LabelledPictures(pictures.images[pictures.learnt], labels)
-        trainer.fit(
-            HeadModule(head, stage.training, seed),
-            DataLoader(rows, sampler=order, batch_size=None),
-            ckpt_path=str(checkpoint) if checkpoint.exists() else None,
-        )
+        same_settings(run, {**self.settings, "seeds": [seed]})
+        machine = Machine(self.job.accelerator, self.job.devices, self.precision)
+        train(head, stage.training, pictures, seed, run, machine)
         kept = pictures.kept
         return validation(self._told(head, pictures.images[kept]), pictures.labels[kept])
 
@@ -447,42 +416,6 @@ def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> s
         f"{asked.task.validation_share:.0%} (stratified, copies of a picture and pictures of a "
         "person together), which chooses nothing in a run; the last weights are scored"
     )
-
-
-@torch.inference_mode()
-def told(head: Head, images: Tensor, bfloat16: bool = False, features: bool = False) -> Tensor:
-    """What a trained head says of pictures uint8 [N, 3, R, R]: float32 [N, outputs].
-
-    Args:
-        bfloat16: convolutions and matrices in bfloat16.
-        features: those that it classifies, [N, D], instead.
-    """
-    device = next(head.parameters()).device
-    head.eval()
-    parts = []
-    for part in images.split(64):
-        with torch.autocast(device.type, torch.bfloat16, bfloat16):
-            prepared = head.prepare(part.to(device)).to(memory_format=torch.channels_last)
-            said = head.embed(prepared) if features else head.predict(prepared)
-            parts.append(said.float().cpu())
-    return torch.cat(parts)
-
-
-def _same(path: Path, settings: dict[str, Any]) -> None:
-    """Note the settings of a run, or see that they are those noted.
-
-    Raises:
-        InputError: they are others.
-    """
-    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    if path.exists() and path.read_text() != text:
-        kept = json.loads(path.read_text())
-        changed = sorted(k for k in {*kept, *settings} if kept.get(k) != settings.get(k))
-        raise InputError(
-            f"{path.parent}: holds a run with another {', '.join(changed)}; give another --out, or "
-            "delete it"
-        )
-    replace_file(path, text.encode())
 
 
 def _device(accelerator: str) -> str:
