@@ -128,7 +128,7 @@ def test_local_shape_tells_a_plane_from_a_line_and_a_ball() -> None:
         everybody = np.array([[k for k in range(count) if k != i] for i in range(count)])
         told = local_shape(points[None], everybody)[0, 0]
         assert told.shape == (SHAPE,)
-        assert np.allclose(told[:3], expected, atol=0.25)
+        assert np.allclose(told[:3], expected, atol=0.3)
         if points is plane:
             assert np.allclose(told[4:], (0, 0, 1), atol=1e-6)
     five = local_shape(SQUARE[None], nearest(SQUARE, 4))
@@ -160,8 +160,8 @@ def test_a_frozen_encoders_map_is_read_at_the_landmark() -> None:
     middle = 32 / side / 2 - 0.5
     found = sampled(encoder, images, torch.full((2, 1, 2), middle))
     assert torch.allclose(found[:, 0], maps[:, :, 0, 0], atol=1e-5)
+    facecycle = FaceCycleEncoder(width=4, code_dim=16, code_size=32, linear_std=0.04)
     with pytest.raises(InputError, match="texture needs a last map, and a facecycle has none"):
-        facecycle = FaceCycleEncoder(width=4, code_dim=16, code_size=32, linear_std=0.04)
         sampled(facecycle, images, torch.zeros(2, 1, 2))
 
 
