@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +45,7 @@ from ssl_faces.hardware import fast_bfloat16, hardware
 
 RENDERED = "rendered"
 RENDERED_COUNT = 1400
-RENDERED_PEOPLE = 140
+RENDERED_EACH = 10  # pictures of a person, at most
 SKIPPED_FILE = "skipped.csv"
 FEATURES_FOLDER = "features"
 
@@ -85,7 +86,7 @@ def run_probes(
     Args:
         encoders: as `--encoder` takes them: see `linear_probe.encoders`.
         out: folder for the records, the frozen features and the list of skipped pictures.
-        data: a folder with the data sets, or `rendered`; None is the usual folder
+        data: a folder with the data sets, `rendered` or `rendered:COUNT`; None is the usual folder
             (`ssl_faces.data.default_data_root`) where it holds anything, else rendered faces.
         tasks: some of `TASKS`; None is those of `USUAL_TASKS` that the data serve.
         spaces: feature spaces of the encoders to score; None is all.
@@ -275,12 +276,32 @@ def face_sets_by_seed(
         else:
             say(f"no real faces in {root}: scoring on rendered faces")
             data = RENDERED
-    if str(data) != RENDERED:
+    if rendered_faces(data, 0) is None:
         found = find_face_sets(data, "all")
         if not or_rendered or not all(isinstance(faces, PictureFolder) for faces in found):
             return dict.fromkeys(seeds, found)
         say(f"{data}: pictures without labels, nothing to score on; scoring on rendered faces")
-    return {s: [RenderedFaces(RENDERED_COUNT, RENDERED_PEOPLE, "all", seed=s)] for s in seeds}
+        data = RENDERED
+    return {s: [faces] for s in seeds if (faces := rendered_faces(data, s)) is not None}
+
+
+def rendered_faces(data: str | Path, seed: int) -> RenderedFaces | None:
+    """The set that `rendered`, of `RENDERED_COUNT` faces, or `rendered:COUNT` names; None where
+    `data` is a folder. All of a smaller set's faces are in a larger one.
+
+    Raises:
+        InputError: a count that can't be.
+    """
+    name, colon, count = str(data).partition(":")
+    if name != RENDERED:
+        return None
+    if colon and not (count.isdecimal() and int(count)):
+        raise InputError(
+            f"data: '{data}'; give {RENDERED}, or {RENDERED}:COUNT with how many faces, such as "
+            f"{RENDERED}:20000"
+        )
+    faces = int(count) if colon else RENDERED_COUNT
+    return RenderedFaces(faces, math.ceil(faces / RENDERED_EACH), "all", seed=seed)
 
 
 def _tasks(
