@@ -84,7 +84,7 @@ class TwoLevelAttention(Head):
         layer_attention: over the GRU's states; without, their mean.
         two_stages: see above.
         first_share: of the training that the first stage takes.
-        category_weight: of the classes' loss beside the values'; 0, without stages, is values alone.
+        category_weight: of the classes' loss beside the values'; 0, in one stage, is values alone.
         value_loss: `ccc`, 1 - concordance over the batch, or `mse`, the squared distance.
 
     Raises:
