@@ -6,7 +6,8 @@ Emotion Recognition (2Att-2Mt), 2018.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class LayerVector(nn.Module):
     def __init__(self, channels: int, dim: int, attention: bool) -> None:
         super().__init__()
         self.standardise = nn.BatchNorm2d(channels, affine=False)
-        self.pool = AttentionPool(channels, dim) if attention else MeanPool()
+        self.pool = _pool(channels, dim, attention)
         self.project = nn.Sequential(nn.Linear(channels, dim), nn.LayerNorm(dim), nn.ReLU())
 
     def forward(self, found: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ class TwoLevelAttention(Head):
             LayerVector(channels, dim, position_attention) for channels in self._channels()
         )
         self.recurrent = nn.GRU(dim, dim // 2, batch_first=True, bidirectional=True)
-        self.over_layers = AttentionPool(dim, dim) if layer_attention else MeanPool()
+        self.over_layers = _pool(dim, dim, layer_attention)
         branches, last = nn.ModuleDict(), nn.ModuleDict()
         if self.classes:
             branches["category"] = nn.Sequential(nn.Linear(dim, dim), nn.ReLU())
@@ -169,7 +170,8 @@ class TwoLevelAttention(Head):
         """Weights of the places of each layer's map, [B, h, w] each, and of the layers
         [B, layers]."""
         maps = self.maps(images)
-        places = [one.weights(m) for one, m in zip(self.layer_vectors, maps, strict=True)]
+        of_layers = cast(Iterable[LayerVector], self.layer_vectors)
+        places = [one.weights(m) for one, m in zip(of_layers, maps, strict=True)]
         return places, self.over_layers.weights(self.states(maps))
 
     def embed(self, images: Tensor) -> Tensor:
@@ -218,6 +220,10 @@ class TwoLevelAttention(Head):
             maps = self.maps(torch.zeros(1, 3, self.picture_size, self.picture_size))
         self.train(was)
         return [found.shape[1] for found in maps]
+
+
+def _pool(dim: int, hidden: int, attention: bool) -> AttentionPool | MeanPool:
+    return AttentionPool(dim, hidden) if attention else MeanPool()
 
 
 def _check(dim: int, first_share: float, category_weight: float) -> None:
