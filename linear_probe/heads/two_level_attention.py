@@ -17,7 +17,7 @@ from linear_probe.heads.concordance import ConcordanceLoss
 from linear_probe.heads.goals import Goal, Several
 from linear_probe.heads.head import Head
 from linear_probe.heads.layer_maps import layer_maps
-from linear_probe.supervised import varied
+from linear_probe.supervised import normalised, varied
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 
@@ -75,7 +75,8 @@ class TwoLevelAttention(Head):
 
     Args:
         goal: see `Head`.
-        encoder: makes the maps, and doesn't learn; None: a ResNet-18.
+        encoder: makes the maps, and doesn't learn; None: a ResNet-18, of pictures each of mean 0
+            and standard deviation 1.
         picture_size: side of the pictures; with an encoder that encoder's.
         width: of the ResNet.
         layers: how many layers' maps, the last ones; of a ResNet at most 5, the stem among them.
@@ -157,8 +158,9 @@ class TwoLevelAttention(Head):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The map [B, C, h, w] of each layer, shallow ones first, of pictures in [0, 1]."""
-        trunk = self.trunk if self.encoder is None else self.encoder
-        return layer_maps(trunk, trunk.normalise(images), self.layers)
+        if self.encoder is None:
+            return layer_maps(self.trunk, normalised(255 * images), self.layers)
+        return layer_maps(self.encoder, self.encoder.normalise(images), self.layers)
 
     def states(self, maps: list[Tensor]) -> Tensor:
         """The GRU's states [B, layers, dim], both directions side by side."""

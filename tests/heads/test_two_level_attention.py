@@ -137,6 +137,12 @@ def test_each_level_is_a_mean_without_its_attention(level: str) -> None:
         torch.testing.assert_close(head.embed(images)[:, :8], expected)
 
 
+def test_its_own_network_knows_nothing_of_exposure() -> None:
+    head = small().eval()
+    images = torch.rand(2, 3, 32, 32) / 2
+    torch.testing.assert_close(head(images + 0.3), head(images), atol=1e-4, rtol=0)
+
+
 # Maps of encoders -------------------------------------------------------------------------------
 
 
