@@ -21,6 +21,7 @@ from linear_probe.heads.goals import Categories, Goal, Several
 from linear_probe.heads.layer_maps import layer_maps
 from linear_probe.heads.two_level_attention import TwoLevelAttention
 from linear_probe.record import RECORDS_FILE, read_records
+from linear_probe.reports.thumbnails import Thumbnails
 from linear_probe.run import rendered_faces
 from linear_probe.tasks.affect import concordance
 from ssl_faces import FaceEncoder, InputError, save_encoder
@@ -414,6 +415,10 @@ def test_a_larger_set_has_all_faces_of_a_smaller_one() -> None:
     assert [len(k) for k in keys] == [1400, 1403, 2000]
     assert keys[0] < keys[2]
     assert keys[1] < keys[2]
+    # Galleries of a report find them too.
+    more = sorted(keys[2] - keys[0])[:1]
+    assert Thumbnails("rendered:2000").of(more, more, seed=3) != [None]
+    assert Thumbnails("rendered").of(more, more, seed=3) == [None]
     assert rendered_faces("/data/rendered", 0) is None
     for wrong in ("rendered:", "rendered:0", "rendered:many", "rendered:-5"):
         with pytest.raises(InputError, match=f"data: '{wrong}'; give rendered, or rendered:COUNT"):
