@@ -45,7 +45,7 @@ from ssl_faces.hardware import fast_bfloat16, hardware
 
 RENDERED = "rendered"
 RENDERED_COUNT = 1400
-RENDERED_EACH = 10  # pictures of a person, at most
+RENDERED_PEOPLE = 140
 SKIPPED_FILE = "skipped.csv"
 FEATURES_FOLDER = "features"
 
@@ -301,7 +301,9 @@ def rendered_faces(data: str | Path, seed: int) -> RenderedFaces | None:
             f"{RENDERED}:20000"
         )
     faces = int(count) if colon else RENDERED_COUNT
-    return RenderedFaces(faces, math.ceil(faces / RENDERED_EACH), "all", seed=seed)
+    # As many pictures of each person, or one less, in sets of any size.
+    people = math.ceil(faces * RENDERED_PEOPLE / RENDERED_COUNT)
+    return RenderedFaces(faces, people, "all", seed=seed)
 
 
 def _tasks(
