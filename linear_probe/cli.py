@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--data",
-        metavar="DIR|rendered",
+        metavar="DIR|rendered[:COUNT]",
         help="folder with FER-2013, FERPlus, RAF-DB, AffectNet, SFEW, CK+, Oulu-CASIA, LFW, CPLFW, "
         "YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI, UTKFace; default: $SSL_FACES_DATA, "
         "else ~/.cache/ssl-faces/data if there, else rendered faces",
@@ -206,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument(
         "--data",
-        metavar="DIR|rendered",
+        metavar="DIR|rendered[:COUNT]",
         help="pictures for the galleries of an .html report; default: keys only",
     )
     report.add_argument(

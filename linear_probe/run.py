@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -87,7 +88,7 @@ def run_probes(
     Args:
         encoders: as `--encoder` takes them: see `linear_probe.encoders`.
         out: folder for the records, the frozen features and the list of skipped pictures.
-        data: a folder with the data sets, or `rendered`; None is the usual folder
+        data: a folder with the data sets, `rendered` or `rendered:COUNT`; None is the usual folder
             (`ssl_faces.data.default_data_root`) where it holds anything, else rendered faces.
         test_data: another such folder, or `rendered`: what is learnt on the sets of `data` is
             scored on all pictures of its sets, over the classes that both have
@@ -291,12 +292,34 @@ def face_sets_by_seed(
         else:
             say(f"no real faces in {root}: scoring on rendered faces")
             data = RENDERED
-    if str(data) != RENDERED:
+    if rendered_faces(data, 0) is None:
         found = find_face_sets(data, "all")
         if not or_rendered or not all(isinstance(faces, PictureFolder) for faces in found):
             return dict.fromkeys(seeds, found)
         say(f"{data}: pictures without labels, nothing to score on; scoring on rendered faces")
-    return {s: [RenderedFaces(RENDERED_COUNT, RENDERED_PEOPLE, "all", seed=s)] for s in seeds}
+        data = RENDERED
+    return {s: [faces] for s in seeds if (faces := rendered_faces(data, s)) is not None}
+
+
+def rendered_faces(data: str | Path, seed: int) -> RenderedFaces | None:
+    """The set that `rendered`, of `RENDERED_COUNT` faces, or `rendered:COUNT` names; None where
+    `data` is a folder. All of a smaller set's faces are in a larger one.
+
+    Raises:
+        InputError: a count that can't be.
+    """
+    name, colon, count = str(data).partition(":")
+    if name != RENDERED:
+        return None
+    if colon and not (count.isdecimal() and int(count)):
+        raise InputError(
+            f"data: '{data}'; give {RENDERED}, or {RENDERED}:COUNT with how many faces, such as "
+            f"{RENDERED}:20000"
+        )
+    faces = int(count) if colon else RENDERED_COUNT
+    # As many pictures of each person, or one less, in sets of any size.
+    people = math.ceil(faces * RENDERED_PEOPLE / RENDERED_COUNT)
+    return RenderedFaces(faces, people, "all", seed=seed)
 
 
 def _tasks(

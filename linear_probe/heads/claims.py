@@ -83,7 +83,7 @@ class Claim(_Strict):
         says: in words.
         published: what was measured there, with its protocol.
         idea, without: the head, and the same head without its idea.
-        metric: of the records.
+        metric: of the records; of several, on one scale, their mean.
         probe: of the records, where several have such a metric.
         level: of the degradation that it is about; None is pictures as they are.
         at_most_worse: the claim is that the idea costs no more than so much; None: that it is
@@ -95,7 +95,7 @@ class Claim(_Strict):
     published: str
     idea: Arm
     without: Arm
-    metric: str = "accuracy"
+    metric: str | Annotated[list[str], Field(min_length=1)] = "accuracy"
     probe: str | None = None
     level: float | None = None
     at_most_worse: float | None = Field(default=None, ge=0)
@@ -173,8 +173,11 @@ def run_claims(
             better, worse = arms if records[0].higher_is_better else reversed(arms)
             found = gap(better[0], worse[0])
             said: Verdict = verdict(found, claim)
-            cells = [told(arm) for arm, _ in arms]
-            cells += [f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"]
+            # What has no unit, such as CCC, is at most 1.
+            digits = 2 if records[0].unit else 3
+            cells = [told(arm, digits) for arm, _ in arms]
+            gap_said = (f"{x:+.{digits}f}" for x in (found.value, found.low, found.high))
+            cells += ["{} [{}, {}]".format(*gap_said)]
             seeds = str(len(records))
             notes[f"{records[0].data_set}, n {records[0].n:,}; {records[0].hardware}"] = None
         except MissingData as error:
@@ -198,31 +201,34 @@ def run_claims(
 
 
 def figure(folder: Path, claim: Claim) -> tuple[OverSeeds, list[Record]]:
-    """The claim's metric in a folder of records, over all seeds there.
+    """The claim's metric in a folder of records, over all seeds there, and records of one metric.
 
     Raises:
         InputError: there is no such figure.
     """
-    records = [
-        record
-        for record in read_records(folder / RECORDS_FILE)
-        if record.metric == claim.metric
-        and record.condition.get("level") == claim.level
-        and claim.probe in (None, record.probe)
-    ]
-    for several, mend in (
-        ({record.data_set for record in records}, "data set: name it in the arguments"),
-        ({record.probe for record in records}, "probe: name it as the claim's `probe`"),
-    ):
-        if len(several) != 1:
-            raise InputError(
-                f"{folder}: {claim.metric} of {', '.join(sorted(several)) or 'nothing'}; a claim "
-                f"needs one {mend}"
-            )
+    metrics = [claim.metric] if isinstance(claim.metric, str) else claim.metric
     replicates = read_replicates(folder / REPLICATES_FILE)
-    records.sort(key=lambda record: record.seed)
-    values = np.array([record.value for record in records])
-    return OverSeeds(values, np.stack([replicates[r.name] for r in records])), records
+    values, draws = [], []
+    for metric in metrics:
+        records = [
+            record
+            for record in read_records(folder / RECORDS_FILE)
+            if record.metric == metric
+            and record.condition.get("level") == claim.level
+            and claim.probe in (None, record.probe)
+        ]
+        for several, mend in (
+            ({record.data_set for record in records}, "data set: name it in the arguments"),
+            ({record.probe for record in records}, "probe: name it as the claim's `probe`"),
+        ):
+            if len(several) != 1:
+                there = ", ".join(sorted(several)) or "nothing"
+                raise InputError(f"{folder}: {metric} of {there}; a claim needs one {mend}")
+        records.sort(key=lambda record: record.seed)
+        values.append([record.value for record in records])
+        # Draws of test rows are the same for all metrics.
+        draws.append([replicates[record.name] for record in records])
+    return OverSeeds(np.mean(values, axis=0), np.mean(draws, axis=0)), records
 
 
 def verdict(found: Gap, claim: Claim) -> Verdict:
@@ -233,6 +239,6 @@ def verdict(found: Gap, claim: Claim) -> Verdict:
     return "the contrary is seen" if found.high < least else "not seen here"
 
 
-def told(one: OverSeeds) -> str:
+def told(one: OverSeeds, digits: int) -> str:
     low, high = one.interval
-    return f"{one.value:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{one.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -75,8 +75,8 @@ class HeadJob:
         head: the head: `class_path` and `init_args`.
         encoder: a trained encoder that it rests on, frozen; None: its own network, end to end.
         task: what it learns and is scored on: a task of `linear-probe run` that heads learn.
-        data, test_data: as there: a folder, `rendered`, or None for the usual one; `test_data` for
-            what is learnt on one set to be scored on another.
+        data, test_data: as there: a folder, `rendered`, `rendered:COUNT`, or None for the usual
+            one; `test_data` for what is learnt on one set to be scored on another.
         training: how it is trained.
         before: what it learns first, one after the other.
         seeds: of weights, order and what is drawn; the split and the bootstrap are those of seed 0

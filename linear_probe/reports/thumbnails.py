@@ -9,10 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from linear_probe.run import RENDERED, RENDERED_COUNT, RENDERED_PEOPLE
+from linear_probe.run import rendered_faces
 from ssl_faces.data import BadPicture, FaceSet, find_face_sets
 from ssl_faces.data.packing import square
-from ssl_faces.data.rendered import RenderedFaces
 
 SIDE = 72
 
@@ -21,15 +20,15 @@ class Thumbnails:
     """Pictures of the face sets that a folder holds.
 
     Args:
-        data: the folder, or `rendered`; None has no picture.
+        data: the folder, `rendered` or `rendered:COUNT`; None has no picture.
 
     Raises:
         InputError: the folder is missing or holds no pictures.
     """
 
     def __init__(self, data: str | Path | None) -> None:
-        self.rendered = data is not None and str(data) == RENDERED
-        named = data is not None and not self.rendered
+        self._rendered = data if data is not None and rendered_faces(data, 0) else None
+        named = data is not None and self._rendered is None
         self._face_sets: list[FaceSet] = find_face_sets(data, "all") if data and named else []
         self._rendered_by_seed: dict[int, FaceSet] = {}
         self._numbers: dict[int, dict[str, int]] = {}
@@ -48,11 +47,11 @@ class Thumbnails:
 
     def _face_set(self, keys: Sequence[str], seed: int) -> FaceSet | None:
         face_sets = self._face_sets
-        if self.rendered:
+        if self._rendered is not None:
             if seed not in self._rendered_by_seed:
-                self._rendered_by_seed[seed] = RenderedFaces(
-                    RENDERED_COUNT, RENDERED_PEOPLE, "all", seed=seed
-                )
+                found = rendered_faces(self._rendered, seed)
+                assert found is not None
+                self._rendered_by_seed[seed] = found
             face_sets = [self._rendered_by_seed[seed]]
         wanted = {key for row in keys for key in row.split("\t")}
         for faces in face_sets:

@@ -167,6 +167,35 @@ def test_of_several_probes_the_claim_names_one(tmp_path: Path) -> None:
     assert found.value == 60.0
 
 
+def test_of_several_metrics_the_mean_is_compared(tmp_path: Path) -> None:
+    def run(verb: str, words: Sequence[str]) -> list[Record]:
+        folder = Path(words[-1].removeprefix("--out="))
+        more = 0.0 if "b.yaml" in words else 0.1
+        records, replicates = [], {}
+        noise = np.random.default_rng(0).normal(0, 0.01, 200)
+        for metric, value, sign in (("CCC valence", 0.7, 1), ("CCC arousal", 0.5, -1)):
+            for seed in range(3):
+                of = ("affect", "faces", "split", "head", "end to end", "head", metric)
+                value += 0.001
+                record = Record(*of, value + more, 0, 1, "", True, 100, seed, hardware="a CPU")
+                records.append(record)
+                # Errors that are each other's contrary: the mean has none.
+                replicates[record.name] = record.value + sign * noise
+        write_records(folder / RECORDS_FILE, records)
+        write_replicates(folder / REPLICATES_FILE, replicates)
+        return records
+
+    several = claims(metric=["CCC valence", "CCC arousal"])
+    row = run_claims(several, tmp_path, run, say=lambda line: None).body[0]
+    assert row[3].startswith("0.602 [")
+    assert row[4].startswith("+0.100 [+0.0")
+    assert row[5:] == ["3", "holds"]
+    low, high = (float(x) for x in row[3].partition("[")[2].rstrip("]").split(", "))
+    assert high - low == pytest.approx(2 * 4.303 * 0.001 / 3**0.5, abs=0.0012)
+    with pytest.raises(InputError, match="RMSE of nothing"):
+        run_claims(claims(metric=["CCC valence", "RMSE"]), tmp_path, run, say=lambda line: None)
+
+
 def test_without_data_the_row_says_so(tmp_path: Path) -> None:
     def lacking(verb: str, words: Sequence[str]) -> list[Record]:
         raise MissingData("task expression needs FER-2013; add it to the data folder")

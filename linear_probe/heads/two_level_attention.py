@@ -1,0 +1,237 @@
+"""Attention over places, then over layers; categories are learnt first and help valence, arousal.
+
+Wang, Peng, Pan, Hu, Jin, Ren: Two-level Attention with Two-stage Multi-task Learning for Facial
+Emotion Recognition (2Att-2Mt), 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from linear_probe.heads.attention_pool import AttentionPool, MeanPool
+from linear_probe.heads.concordance import ConcordanceLoss
+from linear_probe.heads.goals import Goal, Several
+from linear_probe.heads.head import Head
+from linear_probe.heads.layer_maps import layer_maps
+from linear_probe.supervised import normalised, varied
+from ssl_faces import FaceEncoder, InputError
+from ssl_faces.networks.backbone import EncoderSettings, new_encoder
+
+ValueLoss = Literal["ccc", "mse"]
+
+
+class LayerVector(nn.Module):
+    """The first level: a layer's map [B, C, h, w] to one vector [B, dim], the mean over its places
+    with weights by attention, or without.
+
+    Args:
+        channels: C; each is standardised by running statistics, as layers differ in size.
+        dim: length of the vector.
+        attention: whether places have weights of their own.
+    """
+
+    def __init__(self, channels: int, dim: int, attention: bool) -> None:
+        super().__init__()
+        self.standardise = nn.BatchNorm2d(channels, affine=False)
+        self.pool = _pool(channels, dim, attention)
+        self.project = nn.Sequential(nn.Linear(channels, dim), nn.LayerNorm(dim), nn.ReLU())
+
+    def forward(self, found: Tensor) -> Tensor:
+        vector: Tensor = self.project(self.pool(self._places(found)))
+        return vector
+
+    def weights(self, found: Tensor) -> Tensor:
+        """Of each place [B, h, w]; those of a picture add up to 1."""
+        return self.pool.weights(self._places(found)).unflatten(1, found.shape[2:])
+
+    def _places(self, found: Tensor) -> Tensor:
+        places: Tensor = self.standardise(found).flatten(2).transpose(1, 2)
+        return places
+
+
+class TwoLevelAttention(Head):
+    """2Att-2Mt.
+
+    Maps of several layers of a CNN become a vector each (first level), a bi-directional GRU reads
+    these from the shallow layer to the deep one, and its states become one vector by attention over
+    them (second level). Of that, one branch makes a category representation, which tells the
+    classes, and another a dimensional one, which tells the values.
+
+    With two stages, the first trains the classes alone; in the second the values are learnt
+    beside them, and the dimensional branch sees the category representation too. Without, both are
+    learnt from the first step on, and the dimensional branch doesn't see what the other makes: what
+    they share is the network below.
+
+    What is a class and what a value follows from the goal: task `affect` has valence and arousal as
+    values and, where the set has it, the expression as classes. A goal without values is learnt in
+    one stage by the category branch alone.
+
+    The paper scores by CCC and RMSE, and so do we; which loss it trains values with, and the sizes
+    of its layers, we don't know.
+
+    Args:
+        goal: see `Head`.
+        encoder: makes the maps, and doesn't learn; None: a ResNet-18, of pictures each of mean 0
+            and standard deviation 1.
+        picture_size: side of the pictures; with an encoder that encoder's.
+        width: of the ResNet.
+        layers: how many layers' maps, the last ones; of a ResNet at most 5, the stem among them.
+        dim: length of all vectors.
+        dropout: before the last layers.
+        position_attention: over the places of each map; without, their mean.
+        layer_attention: over the GRU's states; without, their mean.
+        two_stages: see above.
+        first_share: of the training that the first stage takes.
+        category_weight: of the classes' loss beside the values'; 0, in one stage, is values alone.
+        value_loss: `ccc`, 1 - concordance over the batch, or `mse`, the squared distance.
+
+    Raises:
+        InputError: an encoder without maps, sizes that don't fit, or two stages where there are
+            values and no classes.
+    """
+
+    name = "two_level_attention"
+
+    def __init__(
+        self,
+        goal: Goal,
+        encoder: FaceEncoder | None = None,
+        picture_size: int = 48,
+        width: float = 0.5,
+        layers: int = 4,
+        dim: int = 128,
+        dropout: float = 0.1,
+        position_attention: bool = True,
+        layer_attention: bool = True,
+        two_stages: bool = True,
+        first_share: float = 0.3,
+        category_weight: float = 1.0,
+        value_loss: ValueLoss = "ccc",
+    ) -> None:
+        super().__init__(goal, encoder)
+        sizes = goal.sizes if isinstance(goal, Several) else {"classes": goal.outputs}
+        self.values = [name for name, size in sizes.items() if size == 1]
+        self.classes = {name: size for name, size in sizes.items() if size > 1}
+        _check(dim, first_share, category_weight)
+        if self.values and two_stages and not (self.classes and category_weight):
+            why = "head.category_weight is 0" if self.classes else "the data have no categories"
+            raise InputError(
+                f"head.two_stages: true, but {why}, so that there is nothing to learn first; give "
+                "false"
+            )
+        self.layers, self.two_stages, self.first_share = layers, two_stages, first_share
+        self.category_weight, self.value_loss = category_weight, value_loss
+        if encoder is None:
+            self.picture_size = picture_size
+            self.trunk = new_encoder(EncoderSettings("resnet18", picture_size, width))
+        else:
+            self.picture_size, self.space = encoder.input_size, f"maps of {layers} layers"
+        self.layer_vectors = nn.ModuleList(
+            LayerVector(channels, dim, position_attention) for channels in self._channels()
+        )
+        self.recurrent = nn.GRU(dim, dim // 2, batch_first=True, bidirectional=True)
+        self.over_layers = _pool(dim, dim, layer_attention)
+        branches, last = nn.ModuleDict(), nn.ModuleDict()
+        if self.classes:
+            branches["category"] = nn.Sequential(nn.Linear(dim, dim), nn.ReLU())
+            last["category"] = nn.Linear(dim, sum(self.classes.values()))
+        if self.values:
+            seen = 2 * dim if two_stages else dim
+            branches["dimensional"] = nn.Sequential(nn.Linear(seen, dim), nn.ReLU())
+            last["dimensional"] = nn.Linear(dim, len(self.values))
+        self.branches, self.classifier = branches, last
+        self.dropout = nn.Dropout(dropout)
+        self.concordance = ConcordanceLoss()
+        self._sizes = sizes
+        self.first_stage = bool(self.values) and two_stages
+
+    def begin_step(self, done: float) -> None:
+        self.first_stage = bool(self.values) and self.two_stages and done < self.first_share
+
+    def vary(self, images: Tensor) -> Tensor:
+        draw = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+        return varied(images.cpu(), draw).to(images.device).float() / 255
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The map [B, C, h, w] of each layer, shallow ones first, of pictures in [0, 1]."""
+        if self.encoder is None:
+            return layer_maps(self.trunk, normalised(255 * images), self.layers)
+        return layer_maps(self.encoder, self.encoder.normalise(images), self.layers)
+
+    def states(self, maps: list[Tensor]) -> Tensor:
+        """The GRU's states [B, layers, dim], both directions side by side."""
+        vectors = [one(found) for one, found in zip(self.layer_vectors, maps, strict=True)]
+        states: Tensor = self.recurrent(torch.stack(vectors, 1))[0]
+        return states
+
+    def attention(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Weights of the places of each layer's map, [B, h, w] each, and of the layers
+        [B, layers]."""
+        maps = self.maps(images)
+        of_layers = cast(Iterable[LayerVector], self.layer_vectors)
+        places = [one.weights(m) for one, m in zip(of_layers, maps, strict=True)]
+        return places, self.over_layers.weights(self.states(maps))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The category and the dimensional representation side by side, [B, dim] each, as far as
+        the goal has both."""
+        shared = self.over_layers(self.states(self.maps(images)))
+        found = []
+        if self.classes:
+            found.append(self.branches["category"](shared))
+        if self.values:
+            seen = torch.cat((shared, *found), 1) if self.two_stages else shared
+            found.append(self.branches["dimensional"](seen))
+        return torch.cat(found, 1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        parts = self.dropout(features).chunk(len(self.classifier), 1)
+        told: dict[str, Tensor] = {}
+        for (branch, last), part in zip(self.classifier.items(), parts, strict=True):
+            of = self.classes if branch == "category" else dict.fromkeys(self.values, 1)
+            told |= zip(of, last(part).split([*of.values()], 1), strict=True)
+        return torch.cat([told[name] for name in self._sizes], 1)
+
+    def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
+        said = self(images)
+        found = self.goal.losses(said, labels, balanced)
+        if not isinstance(self.goal, Several):
+            return found
+        parts = self.goal.parts(said)
+        for (name, part), wanted in zip(parts.items(), labels.unbind(1), strict=True):
+            if name in self.classes:
+                weight = self.category_weight if self.values else 1.0
+                # A batch may have no label of it.
+                term = found.get(name, 0 * part.float().sum())
+            else:
+                weight = 0.0 if self.first_stage else 1.0
+                mse = self.value_loss == "mse"
+                term = found[name] if mse else self.concordance(part[:, 0], wanted)
+            # Times 0, not left out: DDP expects each weight in each step.
+            found[name] = weight * term
+        return found
+
+    def _channels(self) -> list[int]:
+        was = self.training
+        self.eval()
+        with torch.no_grad():
+            maps = self.maps(torch.zeros(1, 3, self.picture_size, self.picture_size))
+        self.train(was)
+        return [found.shape[1] for found in maps]
+
+
+def _pool(dim: int, hidden: int, attention: bool) -> AttentionPool | MeanPool:
+    return AttentionPool(dim, hidden) if attention else MeanPool()
+
+
+def _check(dim: int, first_share: float, category_weight: float) -> None:
+    if dim < 2 or dim % 2:
+        raise InputError(f"head.dim: {dim}; give an even number, half for each direction")
+    if not 0 < first_share < 1:
+        raise InputError(f"head.first_share: {first_share:g}; give a share above 0, below 1")
+    if not category_weight >= 0:
+        raise InputError(f"head.category_weight: {category_weight:g}; give 0 or more")
