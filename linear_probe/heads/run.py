@@ -30,6 +30,7 @@ from linear_probe.heads.head_tasks import HeadTask, head_task
 from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.people import PEOPLE, People
 from linear_probe.heads.pictures import Decoded, EpochBatches, LabelledPictures, Taught, decode
+from linear_probe.heads.readout import exogenous_readout, has_readout
 from linear_probe.measured import Measured
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
@@ -48,8 +49,6 @@ from ssl_faces.training import quiet
 
 HEADS_FOLDER = "heads"
 SETTINGS_FILE = "settings.json"
-LOOKED_AT = 10
-"""Test pictures on the panel of heads that show something, such as where they attend to."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Stage:
         training: how.
         max_train: training pictures; None is all.
         test_data: see `HeadJob`.
+        head: another head than the job's, whose `take_over` then knows what to make of it.
     """
 
     task: str
@@ -69,6 +69,7 @@ class Stage:
     training: HeadTraining = field(default_factory=HeadTraining)
     max_train: int | None = None
     test_data: str | None = None
+    head: Callable[[Goal, FaceEncoder | None], Head] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class HeadJob:
         head: the head: `class_path` and `init_args`.
         encoder: a trained encoder that it rests on, frozen; None: its own network, end to end.
         task: what it learns and is scored on: a task of `linear-probe run` that heads learn.
-        data, test_data: as there: a folder, `rendered`, or None for the usual one; `test_data` for
+        data, test_data: as there: a folder, `rendered`, `digits`, `shapes` (test beds, see
+            `linear_probe.heads.thin_beds`), or None for the usual one; `test_data` for
             what is learnt on one set to be scored on another.
         training: how it is trained.
         before: what it learns first, one after the other.
@@ -183,10 +185,10 @@ class _Run:
         heads = [self._train_task(task, stage, seed, earlier, of) for task in tasks]
         return heads[-1]
 
-    def _new(self, goal: Goal, seed: int, earlier: Head | None) -> Head:
+    def _new(self, stage: Stage, goal: Goal, seed: int, earlier: Head | None) -> Head:
         encoder = None if self.job.encoder is None else load_encoder(self.job.encoder)
         torch.manual_seed(seed)
-        head = self.job.head(goal, encoder)
+        head = (stage.head or self.job.head)(goal, encoder)
         if earlier is not None:
             head.take_over(earlier)
         return head.to(memory_format=torch.channels_last)
@@ -231,7 +233,7 @@ class _Run:
         if stage.data not in self._people:
             self._people[stage.data] = People(self._face_sets(stage), stage.max_train)
         people = self._people[stage.data]
-        head = self._new(people.goal(), seed, earlier)
+        head = self._new(stage, people.goal(), seed, earlier)
         pictures = people.pictures(lambda f, i: self._decode(f, i, head.read_size), seed)
         said = self._fit(
             head, stage, seed, pictures, people.validation, self._folder(head, of, seed)
@@ -245,7 +247,7 @@ class _Run:
     ) -> Head:
         started = time.perf_counter()
         task: LabelTask = asked.task
-        head = self._new(asked.goal(), seed, earlier)
+        head = self._new(stage, asked.goal(), seed, earlier)
         name = self.job.label or head.name
         decoded = self._decode(task.faces, task.indices, head.read_size)
         rows = Features(torch.empty(len(decoded.records), 0), decoded.records)
@@ -262,7 +264,7 @@ class _Run:
         degraded: list[list[Tensor]] = [[] for _ in changes]
         for number, turn in enumerate(turns):
             if number:
-                head = self._new(asked.goal(), seed, earlier)
+                head = self._new(stage, asked.goal(), seed, earlier)
             learnt, kept = (
                 torch.from_numpy(turn.train[x]) for x in (~turn.validation, turn.validation)
             )
@@ -275,8 +277,9 @@ class _Run:
                 parts.append(told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
         if not is_first():
             return head  # one process writes
-        self._draw(head, decoded.images[torch.from_numpy(turns[-1].test[:LOOKED_AT])], folder)
+        self._draw(head, decoded.images[torch.from_numpy(turns[-1].test[: head.looked_at])], folder)
         means = {k: round(float(np.mean([v[k] for v in validation])), 4) for k in validation[0]}
+        said = told(head, decoded.images, head.representation) if has_readout(task) else None
         used = cost(head)  # moves it to the CPU
         chosen = {
             **dataclasses.asdict(stage.training),
@@ -284,6 +287,8 @@ class _Run:
             "cost": dataclasses.asdict(used),
         }
         figures = asked.figures(rows, turns, torch.cat(outputs), chosen, f"; {used}")
+        if said is not None:
+            figures.append(exogenous_readout(task, decoded.records, said))
         protocol = _protocol(self.job, stage, asked, head)
         row = Measured(
             _Asked(task.name, task.data_set, task.split, protocol, seed),
@@ -389,15 +394,21 @@ def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> s
 
 
 @torch.inference_mode()
-def told(head: Head, images: Tensor) -> Tensor:
-    """What a trained head says of pictures uint8 [N, 3, R, R]: float32 [N, classes]."""
+def told(
+    head: Head, images: Tensor, ask: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """What a trained head says of pictures uint8 [N, 3, R, R]: float32 [N, outputs].
+
+    Args:
+        ask: another of its methods than `predict`.
+    """
     device = next(head.parameters()).device
     head.eval()
     parts = []
     for part in images.split(64):
         with torch.autocast(device.type, torch.bfloat16, fast_bfloat16()):
             prepared = head.prepare(part.to(device)).to(memory_format=torch.channels_last)
-            parts.append(head.predict(prepared).float().cpu())
+            parts.append((ask or head.predict)(prepared).float().cpu())
     return torch.cat(parts)
 
 
