@@ -17,9 +17,7 @@ READOUT = "exogenous readout"
 
 def has_readout(task: LabelTask) -> bool:
     """Whether its pictures have the label `exogenous`, beside what the task is about."""
-    return (
-        Exogenous.serves(task.faces) and not isinstance(task, Exogenous) and task.folds is None
-    )
+    return Exogenous.serves(task.faces) and not isinstance(task, Exogenous) and task.folds is None
 
 
 def exogenous_readout(task: LabelTask, records: np.ndarray, representation: Tensor) -> Figure:

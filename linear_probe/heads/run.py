@@ -394,9 +394,7 @@ def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> s
 
 
 @torch.inference_mode()
-def told(
-    head: Head, images: Tensor, ask: Callable[[Tensor], Tensor] | None = None
-) -> Tensor:
+def told(head: Head, images: Tensor, ask: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """What a trained head says of pictures uint8 [N, 3, R, R]: float32 [N, outputs].
 
     Args:

@@ -35,7 +35,9 @@ class Trunk(nn.Module):
 
     def __init__(self, picture_size: int, width: float) -> None:
         super().__init__()
-        self.network: BackboneEncoder = new_encoder(EncoderSettings("resnet18", picture_size, width))
+        self.network: BackboneEncoder = new_encoder(
+            EncoderSettings("resnet18", picture_size, width)
+        )
         self.dim = self.network.feature_dims["pooled"]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -155,7 +157,8 @@ class THIN(Head):
         self.layer: nn.Module = nn.Identity()
         if encoder is None:
             self.picture_size = picture_size
-            self.exogenous = Trunk(picture_size, width).requires_grad_(False)
+            # Lightning leaves each module in the mode that it is in: batch statistics stay, too.
+            self.exogenous = Trunk(picture_size, width).requires_grad_(False).eval()
             self.top = _top(self.exogenous.dim).requires_grad_(False)
             self.endogenous = Trunk(picture_size, width)
             dim = self.endogenous.dim
