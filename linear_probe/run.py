@@ -294,7 +294,8 @@ def face_sets_by_seed(
             say(f"no real faces in {root}: scoring on rendered faces")
             data = RENDERED
     if str(data) in TEST_BEDS:
-        return dict.fromkeys(seeds, [TEST_BEDS[str(data)]()])
+        bed = [TEST_BEDS[str(data)]()]
+        return dict.fromkeys(seeds, bed)
     if str(data) != RENDERED:
         found = find_face_sets(data, "all")
         if not or_rendered or not all(isinstance(faces, PictureFolder) for faces in found):

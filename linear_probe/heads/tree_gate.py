@@ -31,7 +31,7 @@ class TreeGate(nn.Module):
         if not 1 <= depth <= MAX_DEPTH:
             raise InputError(f"head.depth: {depth}; give 1 to {MAX_DEPTH}")
         self.depth, self.leaves = depth, 2**depth
-        # Normalised as the authors' are: no choice starts out certain, and none is the same for all.
+        # Normalised as the authors' are: no choice starts out certain, or the same for all.
         self.nodes = nn.Sequential(
             nn.Linear(inputs, self.leaves - 1), nn.BatchNorm1d(self.leaves - 1)
         )

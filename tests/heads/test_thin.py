@@ -220,7 +220,7 @@ def test_of_each_leaf_the_pictures_are_shown_that_are_most_in_it() -> None:
     for leaf, (name, row) in enumerate(rows.items()):
         assert name == f"leaf {leaf + 1}: {float(shares[:, leaf].mean()):.0%}"
         assert row.shape == (8, 3, 16, 16)
-        order = sorted(range(20), key=lambda i: -float(shares[i, leaf]))  # noqa: B023
+        order = sorted(range(20), key=lambda i: -float(shares[i, leaf]))
         assert torch.equal(row, images[order[:8]])
 
 
