@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from linear_probe.truth import command as truth
+from linear_probe.verbs import VERBS
 from ssl_faces import InputError
 from ssl_faces.errors import out_of_memory
 
@@ -24,10 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if words[:1] == ["head"]:
-            return _head(words[1:])
-        if words[:1] == ["video"]:
-            return _video(words[1:])
+        if words and words[0] in VERBS:
+            return _job(words[0], words[1:])
         arguments = _parser().parse_args(argv)
         arguments.given = list(sys.argv[1:] if argv is None else argv)
         code = _COMMANDS[arguments.command](arguments)
@@ -180,9 +179,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="score on rendered faces where --data has pictures but no labels",
     )
-    # They have parsers of their own (`linear_probe.heads.command`, `….video.command`), for configs.
-    commands.add_parser("head", help="train a paper's head, and score it as probes are scored")
-    commands.add_parser("video", help="score whole videos by the statistics of their frames")
+    for verb, asked in VERBS.items():
+        commands.add_parser(
+            verb, help=asked.says
+        )  # with a parser of its own: `linear_probe.job_files`
     claims = commands.add_parser(
         "claims", help="train heads with and without their papers' ideas: do the claims hold?"
     )
@@ -289,21 +289,11 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _head(words: Sequence[str]) -> int:
-    from linear_probe.heads.command import run
+def _job(verb: str, words: Sequence[str]) -> int:
+    from linear_probe.job_files import run_job
     from linear_probe.report import table
 
-    records = run(words)
-    print(f"\n{table(records)}")
-    return 0
-
-
-def _video(words: Sequence[str]) -> int:
-    from linear_probe.report import table
-    from linear_probe.video.command import run
-
-    records = run(words)
-    print(f"\n{table(records)}")
+    print(f"\n{table(run_job(verb, words))}")
     return 0
 
 
@@ -311,11 +301,11 @@ def _claims(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from linear_probe.heads.claims import CLAIMS_FILE, CLAIMS_PAGE, read_claims, run_claims
-    from linear_probe.heads.command import run
+    from linear_probe.job_files import run_job
     from linear_probe.text_tables import as_text
 
     claims = read_claims(Path(arguments.config))
-    table = run_claims(claims, Path(arguments.out), run, _list(arguments.only, "--only") or ())
+    table = run_claims(claims, Path(arguments.out), run_job, _list(arguments.only, "--only") or ())
     print(f"\n{as_text(table)}\n\ntable: {arguments.out}/{CLAIMS_FILE}")
     print(f"all heads, with plots: {arguments.out}/{CLAIMS_PAGE}")
     return 0

@@ -23,13 +23,12 @@ from linear_probe.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.reports.write import write_report
 from linear_probe.tasks import MissingData
 from linear_probe.text_tables import Table, as_text
-from linear_probe.video.command import run as run_video_words
 from ssl_faces import InputError
 from ssl_faces.files import replace_file
 
 CLAIMS_FILE = "claims.md"
 CLAIMS_PAGE = "claims.html"
-Run = Callable[[Sequence[str]], list[Record]]
+Run = Callable[[str, Sequence[str]], list[Record]]
 Verdict = Literal["holds", "not seen here", "the contrary is seen", "no data"]
 
 
@@ -38,9 +37,9 @@ class _Strict(BaseModel):
 
 
 class Arm(_Strict):
-    """One of the two: `linear-probe head` (or `video`) with these configs and arguments."""
+    """One of the two: `linear-probe head` (or another verb) with these configs and arguments."""
 
-    command: Literal["head", "video"] = "head"
+    command: Literal["head", "video", "landmarks"] = "head"
     configs: list[str] = Field(min_length=1)
     arguments: dict[str, Any] = {}
 
@@ -49,13 +48,15 @@ class Arm(_Strict):
         what several claims need is trained once.
 
         Args:
-            common: arguments of all heads; videos have none of them.
+            common: arguments of all heads; other verbs have none of them.
             seeds: of the training.
             out: the claims' folder.
         """
         found = [word for config in self.configs for word in ("-c", config)]
         if self.command == "video":
             common = {"features": str(out / "features")}  # all see the same frames
+        elif self.command == "landmarks":
+            common = {"label": self._label()}
         else:
             common = {"label": self._label(), **common}
         for key, value in {**common, **self.arguments}.items():
@@ -70,7 +71,7 @@ class Arm(_Strict):
         changed = [
             f"{key.rpartition('.')[2]} {value if isinstance(value, str) else json.dumps(value)}"
             for key, value in self.arguments.items()
-            if key.startswith(("head.", "before"))
+            if key.startswith(("head.", "before", "nodes", "frames"))
         ]
         return ", ".join(["+".join(Path(config).stem for config in self.configs), *changed])
 
@@ -83,6 +84,7 @@ class Claim(_Strict):
         published: what was measured there, with its protocol.
         idea, without: the head, and the same head without its idea.
         metric: of the records.
+        probe, task: of the records, where several have such a metric.
         level: of the degradation that it is about; None is pictures as they are.
         at_most_worse: the claim is that the idea costs no more than so much; None: that it is
             better.
@@ -94,6 +96,8 @@ class Claim(_Strict):
     idea: Arm
     without: Arm
     metric: str = "accuracy"
+    probe: str | None = None
+    task: str | None = None
     level: float | None = None
     at_most_worse: float | None = Field(default=None, ge=0)
     tried: str = ""
@@ -134,7 +138,6 @@ def run_claims(
     run: Run,
     only: Sequence[str] = (),
     say: Callable[[str], None] = print,
-    run_video: Run = run_video_words,
 ) -> Table:
     """Train and score both heads of every claim, and write `claims.md` to `out`; its table. What
     all heads reached, with plots, is in `claims.html`.
@@ -143,9 +146,8 @@ def run_claims(
     says so.
 
     Args:
-        run: trains and scores one head: `linear_probe.heads.command.run`.
+        run: runs a verb with arguments: `linear_probe.job_files.run_job`.
         only: names of some claims; none is all.
-        run_video: the same for arms of the command `video`.
 
     Raises:
         InputError: no such claim, or a head can't be trained for another reason than its data.
@@ -164,8 +166,7 @@ def run_claims(
             for kind, arm in (("idea", claim.idea), ("without", claim.without)):
                 words = arm.words(claims.arguments, claims.seeds, out)
                 say(f"{name}: {kind}: linear-probe {shlex.join([arm.command, *words])}")
-                train = run_video if arm.command == "video" else run
-                train(words)
+                run(arm.command, words)
                 folder = words[-1].removeprefix("--out=")
                 arms.append(figure(Path(folder), claim))
                 folders[folder] = None
@@ -206,14 +207,21 @@ def figure(folder: Path, claim: Claim) -> tuple[OverSeeds, list[Record]]:
     records = [
         record
         for record in read_records(folder / RECORDS_FILE)
-        if record.metric == claim.metric and record.condition.get("level") == claim.level
+        if record.metric == claim.metric
+        and record.condition.get("level") == claim.level
+        and claim.probe in (None, record.probe)
+        and claim.task in (None, record.task)
     ]
-    sets = {record.data_set for record in records}
-    if len(sets) != 1:
-        raise InputError(
-            f"{folder}: {claim.metric} of {', '.join(sorted(sets)) or 'nothing'}; a claim needs "
-            "one data set: name it in the arguments"
-        )
+    for several, mend in (
+        ({record.data_set for record in records}, "data set: name it in the arguments"),
+        ({record.probe for record in records}, "probe: name it as the claim's `probe`"),
+        ({record.task for record in records}, "task: name it as the claim's `task`"),
+    ):
+        if len(several) != 1:
+            raise InputError(
+                f"{folder}: {claim.metric} of {', '.join(sorted(several)) or 'nothing'}; a claim "
+                f"needs one {mend}"
+            )
     replicates = read_replicates(folder / REPLICATES_FILE)
     records.sort(key=lambda record: record.seed)
     values = np.array([record.value for record in records])

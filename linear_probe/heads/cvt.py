@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from linear_probe.heads.goals import Goal
-from linear_probe.heads.head import Head, overlaid
+from linear_probe.heads.head import Head, check_picture_size, overlaid
 from linear_probe.heads.lbp import lbp_maps
 from linear_probe.supervised import varied
 from ssl_faces import FaceEncoder, InputError
@@ -111,6 +111,7 @@ class CVT(Head):
         self.fusion, self.aggregation = fusion, aggregation
         self.picture_size = picture_size if encoder is None else encoder.input_size
         if encoder is None:
+            check_picture_size(picture_size)
             settings = EncoderSettings("resnet18", picture_size, width)
             names = [n for n in ("pictures", "patterns") if fusion in (n, *_BOTH)]
             self.trunks = nn.ModuleDict({name: new_encoder(settings) for name in names})

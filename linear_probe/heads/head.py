@@ -13,6 +13,7 @@ from linear_probe.heads.goals import Goal
 from ssl_faces import FaceEncoder, InputError
 
 END_TO_END = "end to end"
+LEAST_SIDE = 16
 
 
 class Head(nn.Module, ABC):
@@ -55,8 +56,8 @@ class Head(nn.Module, ABC):
         return self.classify(self.embed(images))
 
     def representation(self, images: Tensor) -> Tensor:
-        """What is to tell of the goal and of nothing else, [B, D], of pictures as for `embed`: what
-        a probe reads there of an exogenous variable is scored where a set has one."""
+        """What a picture is made of, [B, D], as for `embed`: by it people are verified, and what a
+        probe reads there of an exogenous variable is scored where a set has one."""
         return self.embed(images)
 
     def take_over(self, earlier: Head) -> None:
@@ -103,6 +104,19 @@ class Head(nn.Module, ABC):
             # Its batch statistics stay those of its own training.
             self.encoder.eval()
         return self
+
+
+def check_picture_size(side: int) -> None:
+    """That a network which halves its maps again and again is left something.
+
+    Raises:
+        InputError: too small a side.
+    """
+    if side < LEAST_SIDE:
+        raise InputError(
+            f"head.picture_size: {side}; the network's last map would be empty: give "
+            f"{LEAST_SIDE} px at least"
+        )
 
 
 def overlaid(images: Tensor, weights: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from linear_probe.heads.crops import random_crops
 from linear_probe.heads.goals import Goal
-from linear_probe.heads.head import FrozenFeatures, Head
+from linear_probe.heads.head import FrozenFeatures, Head, check_picture_size
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import TIMM, BackboneEncoder
 
@@ -57,6 +57,7 @@ class MultitaskLightweight(Head):
         self.margin = margin
         self.backbone: _Network | FrozenFeatures
         if encoder is None:
+            check_picture_size(picture_size)
             self.picture_size = picture_size
             self.backbone = _Network(backbone, picture_size, keep_size)
         else:

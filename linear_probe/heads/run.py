@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from linear_probe.changed_pictures import ChangedFaces
+from linear_probe.changed_pictures import Change, ChangedFaces
 from linear_probe.conditions import condition_in_words, condition_note
 from linear_probe.cross_sets import crossed_by_seed
 from linear_probe.features import Features, Pictures
 from linear_probe.heads.cost import cost
+from linear_probe.heads.fit import Machine, same_settings, told, train, usual_precision
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask, head_task
-from linear_probe.heads.module import HeadModule, HeadTraining
+from linear_probe.heads.module import HeadTraining
 from linear_probe.heads.people import PEOPLE, People
-from linear_probe.heads.pictures import Decoded, EpochBatches, LabelledPictures, Taught, decode
+from linear_probe.heads.pictures import Decoded, Taught, decode
 from linear_probe.heads.readout import exogenous_readout, has_readout
 from linear_probe.measured import Measured
 from linear_probe.record import Record
@@ -37,18 +34,17 @@ from linear_probe.recorder import Recorder
 from linear_probe.robustness import degradations
 from linear_probe.run import SKIPPED_FILE, face_sets_by_seed
 from linear_probe.tasks import TASKS, MissingData
+from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.labelled import LabelTask
 from ssl_faces import FaceEncoder, InputError, load_encoder
-from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.panels import panel
 from ssl_faces.data import FaceSet, write_skipped
 from ssl_faces.files import replace_file
-from ssl_faces.hardware import fast_bfloat16, hardware
+from ssl_faces.hardware import hardware
 from ssl_faces.launch import is_first
 from ssl_faces.training import quiet
 
 HEADS_FOLDER = "heads"
-SETTINGS_FILE = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -137,10 +133,10 @@ def run_head(
     Raises:
         InputError: heads don't learn the task, or an encoder, the data or `out` can't be used.
     """
+    known = [name for name, one in TASKS.items() if one is Identity or head_task(one) is not None]
     for task in (job.task, *(stage.task for stage in job.before if stage.task != PEOPLE)):
-        if task not in TASKS or head_task(TASKS[task]) is None:
-            known = ", ".join(name for name, one in TASKS.items() if head_task(one) is not None)
-            raise InputError(f"task: '{task}'; heads learn {known}")
+        if task not in known:
+            raise InputError(f"task: '{task}'; heads learn {', '.join(known)}")
     quiet()
     run = _Run(job, settings, Recorder(out, hardware(_device(job.accelerator))), say)
     last = Stage(job.task, job.data, job.training, job.max_train, job.test_data)
@@ -167,8 +163,9 @@ class _Run:
     ) -> None:
         self.job, self.settings, self.recorder, self.say = job, settings, recorder, say
         self._tasks: dict[tuple[str | int | None, ...], list[HeadTask[Any]]] = {}
-        self._people: dict[str | None, People] = {}
-        self._decoded: dict[tuple[str, int, bytes], Decoded] = {}
+        self._people: dict[tuple[str | None, int | None], People] = {}
+        self._decoded: dict[tuple[str, int, bytes, Change | None], Decoded] = {}
+        self.precision = job.precision or usual_precision()
 
     def stage(self, stage: Stage, seed: int, earlier: Head | None, of: str = "") -> Head:
         """Train on what a stage says, from `earlier` if any, and score where that has figures.
@@ -178,6 +175,8 @@ class _Run:
         """
         if stage.task == PEOPLE:
             return self._train_people(stage, seed, earlier, of)
+        if stage.task == Identity.name:
+            return self._train_identity(stage, seed, earlier, of)
         tasks = self._tasks_of(stage)
         if of and len(tasks) > 1:
             sets = ", ".join(one.task.faces.name for one in tasks)
@@ -216,8 +215,13 @@ class _Run:
                 raise MissingData(f"task {error}; add it to the data folder") from error
         return self._tasks[key]
 
-    def _decode(self, faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
-        key = (faces.name, size, indices.tobytes())
+    def _decode(
+        self, faces: FaceSet, indices: np.ndarray, size: int, change: Change | None = None
+    ) -> Decoded:
+        """These records' pictures, changed if so; of undecodable ones the user is told once."""
+        key = (faces.name, size, indices.tobytes(), change)
+        if key not in self._decoded and change is not None:
+            self._decoded[key] = decode(ChangedFaces(faces, change, 0), indices, size)
         if key not in self._decoded:
             found = decode(faces, indices, size)
             self._decoded[key] = found
@@ -230,9 +234,10 @@ class _Run:
         return self._decoded[key]
 
     def _train_people(self, stage: Stage, seed: int, earlier: Head | None, of: str) -> Head:
-        if stage.data not in self._people:
-            self._people[stage.data] = People(self._face_sets(stage), stage.max_train)
-        people = self._people[stage.data]
+        key = stage.data, stage.max_train
+        if key not in self._people:
+            self._people[key] = People(self._face_sets(stage), stage.max_train)
+        people = self._people[key]
         head = self._new(stage, people.goal(), seed, earlier)
         pictures = people.pictures(lambda f, i: self._decode(f, i, head.read_size), seed)
         said = self._fit(
@@ -240,6 +245,53 @@ class _Run:
         )
         told = ", ".join(f"{name} {value:.2f} %" for name, value in said.items())
         self.say(f"{of}: {people.title}: seed {seed}: {told} of those kept back")
+        return head
+
+    def _train_identity(self, stage: Stage, seed: int, earlier: Head | None, of: str) -> Head:
+        """Train on people, and verify the pairs of others by the head's features."""
+        started = time.perf_counter()
+        sets = self._face_sets(stage)
+        serving = [[one] for one in Identity.serving(sets)] or [[*sets]]
+        try:
+            tasks = [Identity(given, 0, self.job.bootstrap, "cpu") for given in serving]
+        except MissingData as error:
+            raise MissingData(f"task {error}; add it to the data folder") from error
+        head = self._train_people(stage, seed, earlier, of or Identity.name)
+        seen = [self._decode(task.faces, task.indices, head.read_size) for task in tasks]
+        features = [Features(self._told(head, one.images, True), one.records) for one in seen]
+        if not is_first():
+            return head
+        self._draw(
+            head, seen[0].images[: head.looked_at], self._folder(head, of or Identity.name, seed)
+        )
+        used = cost(head)
+        name = self.job.label or head.name
+        for task, found in zip(tasks, features, strict=True):
+            pictures = Pictures(task.faces, task.indices)
+            figures = [
+                replace(
+                    figure,
+                    hyperparameters=figure.hyperparameters
+                    | {"training": dataclasses.asdict(stage.training)},
+                    note=f"{figure.note}; {used}",
+                )
+                for figure in task.score(found, pictures)
+            ]
+            people = self._people[stage.data, stage.max_train]
+            protocol = (
+                f"{_training(self.job, stage, head)}, to tell {people.title}; {task.protocol}"
+            )
+            row = Measured(
+                _Asked(task.name, task.data_set, task.split, protocol, seed),
+                name if self.job.encoder is None else self.job.encoder,
+                head.space if self.job.encoder is None else f"{name} on {head.space}",
+                task.probe,
+                figures,
+                seconds=time.perf_counter() - started,
+            )
+            self.recorder.add(row)
+            values = ", ".join(f"{f.metric} {f.value:.2f} {f.unit}" for f in figures[:4])
+            self.say(f"{task.name}: {name}, {task.faces.name}: seed {seed}: {values}\n  {used}")
         return head
 
     def _train_task(
@@ -255,10 +307,7 @@ class _Run:
         folder = self._folder(head, f"{of} {task.faces.name}".strip(), seed)
         changes = degradations(self.job.robustness)
         tested = np.concatenate([decoded.records[turn.test] for turn in turns])
-        changed = [
-            decode(ChangedFaces(task.faces, change, task.seed), tested, head.read_size)
-            for change in changes
-        ]
+        changed = [self._decode(task.faces, tested, head.read_size, change) for change in changes]
         labels = asked.labels[torch.from_numpy(decoded.records)]
         outputs, validation = [], []
         degraded: list[list[Tensor]] = [[] for _ in changes]
@@ -271,15 +320,15 @@ class _Run:
             pictures = Taught(decoded.images, labels, learnt, kept)
             run = folder / f"fold{number}" if len(turns) > 1 else folder
             validation.append(self._fit(head, stage, seed, pictures, asked.validation, run))
-            outputs.append(told(head, decoded.images[torch.from_numpy(turn.test)]))
+            outputs.append(self._told(head, decoded.images[torch.from_numpy(turn.test)]))
             asked_for = decoded.records[turn.test]
             for one, parts in zip(changed, degraded, strict=True):
-                parts.append(told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
+                parts.append(self._told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
         if not is_first():
             return head  # one process writes
         self._draw(head, decoded.images[torch.from_numpy(turns[-1].test[: head.looked_at])], folder)
         means = {k: round(float(np.mean([v[k] for v in validation])), 4) for k in validation[0]}
-        said = told(head, decoded.images, head.representation) if has_readout(task) else None
+        represented = self._told(head, decoded.images, True) if has_readout(task) else None
         used = cost(head)  # moves it to the CPU
         chosen = {
             **dataclasses.asdict(stage.training),
@@ -287,8 +336,8 @@ class _Run:
             "cost": dataclasses.asdict(used),
         }
         figures = asked.figures(rows, turns, torch.cat(outputs), chosen, f"; {used}")
-        if said is not None:
-            figures.append(exogenous_readout(task, decoded.records, said))
+        if represented is not None:
+            figures.append(exogenous_readout(task, decoded.records, represented))
         protocol = _protocol(self.job, stage, asked, head)
         row = Measured(
             _Asked(task.name, task.data_set, task.split, protocol, seed),
@@ -343,40 +392,18 @@ class _Run:
         run: Path,
     ) -> dict[str, float]:
         """Train a head; figures on the pictures that are kept back."""
-        _same(run / SETTINGS_FILE, {**self.settings, "seeds": [seed]})
-        job, labels = self.job, pictures.labels[pictures.learnt]
-        batch = stage.training.batch_size
-        if len(labels) < batch or batch % job.devices:
-            raise InputError(
-                f"training.batch_size: {batch}; give a multiple of the {job.devices} device(s), "
-                f"and no more than the {len(labels):,} training pictures"
-            )
-        head.goal.count(labels)
-        checkpoint = run / "last.ckpt"
-        trainer = pl.Trainer(
-            max_epochs=stage.training.epochs,
-            accelerator=job.accelerator,
-            devices=job.devices,
-            precision=job.precision or ("bf16-mixed" if fast_bfloat16() else "32-true"),  # type: ignore[arg-type]
-            logger=CSVLogger(run, name="csv"),
-            callbacks=[LastCheckpoint(checkpoint, len(labels) // batch)],
-            default_root_dir=run,
-            use_distributed_sampler=False,
-            enable_model_summary=False,
-            log_every_n_steps=20,
-        )
-        order = EpochBatches(len(labels), batch, seed, trainer.global_rank, trainer.world_size)
-        rows = LabelledPictures(pictures.images[pictures.learnt], labels)
-        trainer.fit(
-            HeadModule(head, stage.training, seed),
-            DataLoader(rows, sampler=order, batch_size=None),
-            ckpt_path=str(checkpoint) if checkpoint.exists() else None,
-        )
+        same_settings(run, {**self.settings, "seeds": [seed]})
+        machine = Machine(self.job.accelerator, self.job.devices, self.precision)
+        train(head, stage.training, pictures, seed, run, machine)
         kept = pictures.kept
-        return validation(told(head, pictures.images[kept]), pictures.labels[kept])
+        return validation(self._told(head, pictures.images[kept]), pictures.labels[kept])
+
+    def _told(self, head: Head, images: Tensor, features: bool = False) -> Tensor:
+        return told(head, images, self.precision.startswith("bf16"), features)
 
 
-def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> str:
+def _training(job: HeadJob, stage: Stage, head: Head) -> str:
+    """What was trained, and how, in words."""
     parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
     before = ", then ".join(
         f"{'the identity of people' if s.task == PEOPLE else s.task} ({s.training.epochs} epochs)"
@@ -386,45 +413,16 @@ def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> s
         f"{parameters / 1e6:.2f} M parameters trained on labelled pictures of {head.picture_size} "
         f"px, {f'before that on {before}, ' if before and stage.task == job.task else ''}"
         f"{stage.training.epochs} epochs of AdamW with one cycle of the learning rate"
-        f"{' and sharpness-aware minimisation' if stage.training.sam_radius else ''}, on all of "
-        f"the training part but {asked.task.validation_share:.0%} (stratified, copies of a picture "
-        "and pictures of a person together), which chooses nothing in a run; the last weights are "
-        "scored"
+        f"{' and sharpness-aware minimisation' if stage.training.sam_radius else ''}"
     )
 
 
-@torch.inference_mode()
-def told(head: Head, images: Tensor, ask: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """What a trained head says of pictures uint8 [N, 3, R, R]: float32 [N, outputs].
-
-    Args:
-        ask: another of its methods than `predict`.
-    """
-    device = next(head.parameters()).device
-    head.eval()
-    parts = []
-    for part in images.split(64):
-        with torch.autocast(device.type, torch.bfloat16, fast_bfloat16()):
-            prepared = head.prepare(part.to(device)).to(memory_format=torch.channels_last)
-            parts.append((ask or head.predict)(prepared).float().cpu())
-    return torch.cat(parts)
-
-
-def _same(path: Path, settings: dict[str, Any]) -> None:
-    """Note the settings of a run, or see that they are those noted.
-
-    Raises:
-        InputError: they are others.
-    """
-    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    if path.exists() and path.read_text() != text:
-        kept = json.loads(path.read_text())
-        changed = sorted(k for k in {*kept, *settings} if kept.get(k) != settings.get(k))
-        raise InputError(
-            f"{path.parent}: holds a run with another {', '.join(changed)}; give another --out, or "
-            "delete it"
-        )
-    replace_file(path, text.encode())
+def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> str:
+    return (
+        f"{_training(job, stage, head)}, on all of the training part but "
+        f"{asked.task.validation_share:.0%} (stratified, copies of a picture and pictures of a "
+        "person together), which chooses nothing in a run; the last weights are scored"
+    )
 
 
 def _device(accelerator: str) -> str:

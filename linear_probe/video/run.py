@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -105,10 +105,13 @@ class _Fitted(NamedTuple):
         return float(np.mean([p.validation_accuracy[p.l2] for p in self.predictors]))
 
 
-def run_video(job: VideoJob, out: Path, say: Callable[[str], None] = print) -> list[Record]:
+def run_video(
+    job: VideoJob, settings: dict[str, Any], out: Path, say: Callable[[str], None] = print
+) -> list[Record]:
     """Fit and score the probe of each seed; its records, in `out` as of `linear-probe run`.
 
     Args:
+        settings: the job as plain JSON values; nothing is kept that they would have to agree with.
         out: folder of the records, the frozen features and the list of what was skipped.
 
     Raises:

@@ -17,6 +17,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 METHODS = (ROOT / "configs/method/README.md").read_text()
+HEADS = (ROOT / "configs/head/README.md").read_text()
 BIN = Path(sys.executable).parent
 
 
@@ -52,7 +53,10 @@ def test_the_readme_names_both_commands() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "CONTRIBUTING.md", "configs/method/README.md", "ssl_faces/bench/README.md"],
+    [
+        *("README.md", "CONTRIBUTING.md", "configs/method/README.md", "configs/head/README.md"),
+        "ssl_faces/bench/README.md",
+    ],
 )
 def test_every_file_that_a_page_names_exists(page: str) -> None:
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
@@ -64,6 +68,11 @@ def test_every_file_that_a_page_names_exists(page: str) -> None:
 def test_every_method_stands_in_the_methods_page(config: Path) -> None:
     name = config.stem.removesuffix("_small")
     assert f"`{name}`" in METHODS
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "configs/head").glob("*.yaml")))
+def test_every_head_stands_in_the_heads_page(config: Path) -> None:
+    assert config.stem == "claims" or f"`{config.stem}`" in HEADS
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,12 +11,11 @@ import pytest
 import yaml
 
 from linear_probe.cli import main
-from linear_probe.heads.claims import Arm, Claims, read_claims, run_claims
-from linear_probe.heads.command import parser
-from linear_probe.record import RECORDS_FILE, Record, write_records
+from linear_probe.heads.claims import Arm, Claims, figure, read_claims, run_claims
+from linear_probe.job_files import parser
+from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.tasks import MissingData
-from linear_probe.video.command import parser as video_parser
 from ssl_faces import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ class Runs:
         self.of, self.level, self.metric = {"idea": idea, "without": without}, level, metric
         self.words: list[list[str]] = []
 
-    def __call__(self, words: Sequence[str]) -> list[Record]:
+    def __call__(self, verb: str, words: Sequence[str]) -> list[Record]:
         self.words.append(list(words))
         folder = Path(next(w for w in words if w.startswith("--out=")).removeprefix("--out="))
         condition = (
@@ -154,8 +154,28 @@ def test_a_claim_about_a_level_is_of_its_records(tmp_path: Path) -> None:
         run_claims(claims(level=12), tmp_path, runs, say=lambda line: None)
 
 
+def test_of_several_probes_the_claim_names_one(tmp_path: Path) -> None:
+    run = Runs([60.0], [50.0])
+    run("head", [f"--out={tmp_path}"])
+    (record,) = read_records(tmp_path / RECORDS_FILE)
+    other = dataclasses.replace(record, probe="kNN", value=1.0)
+    write_records(tmp_path / RECORDS_FILE, [record, other])
+    claim = claims().claims["better"]
+    with pytest.raises(InputError, match="accuracy of cvt, kNN; a claim needs one probe"):
+        figure(tmp_path, claim)
+    found, _ = figure(tmp_path, claim.model_copy(update={"probe": "cvt"}))
+    assert found.value == 60.0
+    # What a stage before was scored on is another task.
+    earlier = dataclasses.replace(record, task="exogenous", value=2.0)
+    write_records(tmp_path / RECORDS_FILE, [earlier, record])
+    with pytest.raises(InputError, match="exogenous, expression; a claim needs one task"):
+        figure(tmp_path, claim)
+    found, _ = figure(tmp_path, claim.model_copy(update={"task": "expression"}))
+    assert found.value == 60.0
+
+
 def test_without_data_the_row_says_so(tmp_path: Path) -> None:
-    def lacking(words: Sequence[str]) -> list[Record]:
+    def lacking(verb: str, words: Sequence[str]) -> list[Record]:
         raise MissingData("task expression needs FER-2013; add it to the data folder")
 
     table = run_claims(claims(tried="nothing yet"), tmp_path, lacking, say=lambda line: None)
@@ -169,8 +189,9 @@ def test_the_config_names_heads_that_there_are(monkeypatch: pytest.MonkeyPatch) 
     found = read_claims(Path("configs/head/claims.yaml"))
     for claim in found.claims.values():
         for arm in (claim.idea, claim.without):
-            reader = video_parser() if arm.command == "video" else parser()
-            given = reader.parse_args(arm.words(found.arguments, found.seeds, Path("out")))
+            given = parser(arm.command).parse_args(
+                arm.words(found.arguments, found.seeds, Path("out"))
+            )
             assert given.seeds == found.seeds
         assert claim.idea != claim.without
 

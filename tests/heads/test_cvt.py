@@ -118,6 +118,8 @@ def test_the_papers_shapes() -> None:
 
 
 def test_refused() -> None:
+    with pytest.raises(InputError, match=r"head\.picture_size: 8; .* 16 px at least"):
+        CVT(Categories(7), picture_size=8)
     with pytest.raises(InputError, match=r"head\.dim: 30; give a multiple of head\.heads, 8"):
         CVT(Categories(7), dim=30)
 

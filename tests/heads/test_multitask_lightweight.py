@@ -111,6 +111,8 @@ def test_cost_counts_what_is_scored() -> None:
 
 
 def test_refused() -> None:
+    with pytest.raises(InputError, match=r"head\.picture_size: 8; .* 16 px at least"):
+        MultitaskLightweight(Categories(7), backbone=SMALLEST, picture_size=8)
     with pytest.raises(InputError, match=r"head\.backbone: .*timm has no 'mobilenetv9'"):
         MultitaskLightweight(Categories(7), backbone="mobilenetv9")
     with pytest.raises(InputError, match=r"head\.margin: -1"):

@@ -1,0 +1,293 @@
+"""Where moving landmarks come from: rendered clips, or folders of landmark files."""
+
+from __future__ import annotations
+
+import csv
+import re
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_faces import InputError
+from ssl_faces.data import EXPRESSIONS, FaceSet, PictureFolder
+from ssl_faces.data.folder import subfolders
+from ssl_faces.data.packing import square
+from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.rendered import Nuisances, RenderedClips
+
+SIZE = 64
+"""Side that pictures are looked at for texture."""
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkClips:
+    """N clips of faces that move, and whose each is.
+
+    Attributes:
+        name, title, split: of the data, as in records.
+        keys: N.
+        points: N times float [T, V, 3], x to the right, y up or down, z towards the viewer.
+        people: N.
+        tested: bool [N]; of each tested person there is a clip to learn from.
+        places: N times float [T, V, 2], where they are in the picture, in shares of its side; None
+            where there are no pictures.
+        faces: whose records the pictures are.
+        frames: N times int [T], records of `faces`.
+    """
+
+    name: str
+    title: str
+    split: str
+    keys: Sequence[str]
+    points: Sequence[np.ndarray]
+    people: Sequence[str]
+    tested: np.ndarray
+    places: Sequence[np.ndarray] | None = None
+    faces: FaceSet | None = None
+    frames: Sequence[np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        counts = {clip.shape[1] for clip in self.points}
+        if len(counts) > 1:
+            odd = next(
+                key
+                for key, clip in zip(self.keys, self.points, strict=True)
+                if clip.shape[1] != self.points[0].shape[1]
+            )
+            raise InputError(
+                f"{self.title}: clips have {', '.join(map(str, sorted(counts)))} landmarks a face, "
+                f"{odd} another number than {self.keys[0]}; give one set of landmarks"
+            )
+        known = {p for p, asked in zip(self.people, self.tested.tolist(), strict=True) if not asked}
+        if len(known) < 2 or not self.tested.any():
+            raise InputError(
+                f"{self.title}: {len(known)} people to learn from and {self.tested.sum()} clips to "
+                "score on; give two people or more with two clips or more each"
+            )
+
+    def images(self, clip: int) -> Tensor:
+        """Pictures of a clip, float [T, 3, `SIZE`, `SIZE`] in [0, 1].
+
+        Raises:
+            InputError: there are none, or one can't be decoded.
+        """
+        if self.faces is None or self.frames is None:
+            raise InputError(
+                f"nodes: texture needs pictures, and {self.title} has landmarks only; leave it out"
+            )
+        rows = [int(row) for row in self.frames[clip]]
+        found = []
+        for row, picture in zip(rows, self.faces.read_many(rows, at_least=SIZE), strict=True):
+            if isinstance(picture, BadPicture):
+                raise InputError(f"{self.faces.records[row].key}: {picture}; mend or remove it")
+            found.append(square(picture, SIZE))
+        return torch.from_numpy(np.stack(found)).float() / 255
+
+
+class LandmarkData(ABC):
+    """What a config names as `data`."""
+
+    @abstractmethod
+    def clips(self) -> LandmarkClips:
+        """All clips.
+
+        Raises:
+            InputError: they can't be used.
+        """
+
+
+class RenderedLandmarks(LandmarkData):
+    """Clips of rendered people, each with another expression; one of each person's is tested.
+
+    Args:
+        people: how many.
+        clips: of each person, each with an expression of its own: 2 to 6.
+        frames, fps: of a clip, and a second.
+        noise: standard deviation of the error that landmarks are told with, in hundredths of the
+            face's height: exact ones would give everybody away. 2 is what detectors reach.
+        nuisances, seed: as in `RenderedClips`.
+    """
+
+    def __init__(
+        self,
+        people: int = 100,
+        clips: int = 5,
+        frames: int = 20,
+        fps: float = 8.0,
+        noise: float = 2.0,
+        nuisances: Nuisances = "mild",
+        seed: int = 0,
+    ) -> None:
+        if not 2 <= clips < len(EXPRESSIONS):
+            raise InputError(f"data.clips: {clips}; give 2 to {len(EXPRESSIONS) - 1}")
+        if noise < 0:
+            raise InputError(f"data.noise: {noise:g}; give 0 or more")
+        self.people, self.per_person, self.frames, self.fps = people, clips, frames, fps
+        self.noise, self.nuisances, self.seed = noise, nuisances, seed
+
+    def clips(self) -> LandmarkClips:
+        faces = RenderedClips(
+            *(self.people * self.per_person, self.people, self.frames, self.fps, "all"),
+            *(SIZE, self.seed, self.nuisances),
+        )
+        rows = np.arange(len(faces)).reshape(-1, self.frames)
+        of = [[faces.records[i] for i in clip] for clip in rows.tolist()]
+        points = [np.stack([np.asarray(r.labels["landmarks_3d"]) for r in clip]) for clip in of]
+        places = [np.stack([np.asarray(r.labels["landmarks"]) for r in clip]) for clip in of]
+        draw = np.random.default_rng(self.seed)
+        height = float(np.mean([np.ptp(clip[0, :, 1]) for clip in points]))
+        error = self.noise / 100 * height
+        noisy = [clip + draw.normal(0, error, clip.shape) for clip in points]
+        people = [clip[0].person or "" for clip in of]
+        last: dict[str, int] = {person: i for i, person in enumerate(people)}
+        return LandmarkClips(
+            "rendered_landmarks",
+            "rendered landmarks",
+            f"{self.people} people, the last of {self.per_person} clips of each is tested; "
+            f"landmarks told with an error of {self.noise:g} % of the face's height",
+            [clip[0].key.rpartition("/")[0] for clip in of],
+            noisy,
+            people,
+            np.array([last[person] == i for i, person in enumerate(people)]),
+            [clip / SIZE for clip in places],
+            faces,
+            list(rows),
+        )
+
+
+class LandmarkFolder(LandmarkData):
+    """Folders `PERSON/CLIP/FRAME`, as BU-4DFE has `F001/Angry/000`: a file of landmarks a frame.
+
+    A file is CSV with the columns x, y, z, and perhaps u, v (where they are in the picture of that
+    name, in shares of its width and height), or BU-4DFE's `.bnd`: number, x, y, z in each line.
+
+    Args:
+        root: the folder.
+        tested: name of the clips that are tested, such as `Surprise`; None: each person's last.
+    """
+
+    def __init__(self, root: str, tested: str | None = None) -> None:
+        self.root, self.tested = Path(root).expanduser(), tested
+
+    def clips(self) -> LandmarkClips:
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such folder; give one of PERSON/CLIP/FRAME.csv")
+        by_clip: dict[tuple[str, str], list[Path]] = defaultdict(list)
+        for person in subfolders(self.root):
+            for clip in subfolders(person):
+                files = [p for p in clip.iterdir() if p.suffix.lower() in (".csv", ".bnd")]
+                if files:
+                    by_clip[person.name, clip.name] = sorted(files, key=_in_order)
+        if not by_clip:
+            raise InputError(f"{self.root}: no PERSON/CLIP/FRAME.csv or .bnd in it; check the path")
+        found = [[_read(path) for path in files] for files in by_clip.values()]
+        for files, frames in zip(by_clip.values(), found, strict=True):
+            for path, frame in zip(files, frames, strict=True):
+                if frame.shape != frames[0].shape:
+                    raise InputError(
+                        f"{path}: {len(frame)} landmarks of {frame.shape[1]} numbers, and "
+                        f"{files[0].name} has {len(frames[0])} of {frames[0].shape[1]}; give the "
+                        "same in all frames"
+                    )
+        last: dict[str, str] = {}
+        for person_name, clip_name in sorted(by_clip):
+            last[person_name] = clip_name
+        tested = np.array(
+            [name == (self.tested or last[person]) for person, name in by_clip], dtype=bool
+        )
+        learnt = {person for (person, _), asked in zip(by_clip, tested, strict=True) if not asked}
+        kept = [i for i, (person, _) in enumerate(by_clip) if not tested[i] or person in learnt]
+        names = [*by_clip]
+        stacked = [np.stack(frames) for frames in found]
+        faces, frames_of = self._pictures(by_clip, stacked, kept)
+        return LandmarkClips(
+            self.root.name,
+            f"landmarks of {self.root.name}",
+            f"clips {self.tested} tested" if self.tested else "the last clip of each is tested",
+            ["/".join(names[i]) for i in kept],
+            [stacked[i][..., :3] for i in kept],
+            [names[i][0] for i in kept],
+            tested[kept],
+            None if faces is None else [stacked[i][..., 3:] for i in kept],
+            faces,
+            frames_of,
+        )
+
+    def _pictures(
+        self,
+        by_clip: dict[tuple[str, str], list[Path]],
+        stacked: list[np.ndarray],
+        kept: list[int],
+    ) -> tuple[FaceSet | None, list[np.ndarray] | None]:
+        """The pictures beside the landmarks, where every frame has one and says where they are."""
+        if any(clip.shape[-1] < 5 for clip in stacked):
+            return None, None
+        try:
+            faces = PictureFolder(self.root)
+        except InputError:
+            return None, None
+        row_of = {
+            str(Path(record.key).with_suffix("")): i for i, record in enumerate(faces.records)
+        }
+        names = [*by_clip.items()]
+        try:
+            frames = [
+                np.array([row_of["/".join((*names[i][0], path.stem))] for path in names[i][1]])
+                for i in kept
+            ]
+        except KeyError as error:
+            raise InputError(
+                f"{self.root}: {error.args[0]} has u and v and no picture of that name; add it, or "
+                "take the columns out"
+            ) from error
+        return faces, frames
+
+
+def _in_order(path: Path) -> list[tuple[int, str]]:
+    """Frames by the numbers in their names: 2 before 10."""
+    return [
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)
+    ]
+
+
+def _read(path: Path) -> np.ndarray:
+    """float64 [V, 3] or [V, 5].
+
+    Raises:
+        InputError: the file can't be read; says which line.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read ({error}); give a text file") from error
+    rows: list[list[float]] = []
+    if path.suffix.lower() == ".bnd":
+        table = [line.split()[1:4] for line in text.splitlines() if line.strip()]
+        width = 3
+    else:
+        reader = csv.DictReader(text.splitlines())
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        wanted = ["x", "y", "z"] + (["u", "v"] if {"u", "v"} <= {*columns} else [])
+        lacking = [name for name in wanted if name not in columns]
+        if lacking:
+            raise InputError(f"{path}: no column {lacking[0]}; give x, y, z and perhaps u, v")
+        reader.fieldnames = columns
+        table = [[row[name] or "" for name in wanted] for row in reader]
+        width = len(wanted)
+    for number, values in enumerate(table, start=1):
+        try:
+            row = [float(value) for value in values]
+        except ValueError:
+            row = []
+        if len(row) != width or not np.isfinite(row).all():
+            raise InputError(f"{path}: landmark {number} is not {width} numbers; mend the file")
+        rows.append(row)
+    if not rows:
+        raise InputError(f"{path}: holds no landmark; give a point in each line")
+    return np.array(rows)

@@ -1,0 +1,224 @@
+"""`linear-probe landmarks`: who is it, by landmarks that move; trains and scores a Face-GCN."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linear_probe.heads.face_gcn.data import LandmarkClips, LandmarkData
+from linear_probe.heads.face_gcn.graph import Topology, adjacency, edges_of
+from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN
+from linear_probe.heads.face_gcn.nodes import aligned, local_shape, nearest, patches, sampled
+from linear_probe.heads.fit import Machine, same_settings, told, train, usual_precision
+from linear_probe.heads.goals import Categories
+from linear_probe.heads.module import HeadTraining
+from linear_probe.heads.pictures import Taught
+from linear_probe.intervals import cluster_weights
+from linear_probe.measured import Measured
+from linear_probe.record import Record
+from linear_probe.recorder import Recorder
+from linear_probe.tasks.classification import class_figures, class_predictions
+from linear_probe.tasks.task import sample_of
+from ssl_faces import InputError, load_encoder
+from ssl_faces.hardware import hardware
+from ssl_faces.launch import is_first
+from ssl_faces.training import quiet
+
+TASK = "landmark identity"
+Node = Literal["coordinates", "shape", "texture"]
+NODES: tuple[Node, ...] = ("coordinates", "shape", "texture")
+
+
+@dataclass(frozen=True)
+class LandmarksJob:
+    """What `configs/head/face_gcn.yaml` says.
+
+    Attributes:
+        data: the clips: `class_path` and `init_args` of one of `linear_probe.heads.face_gcn.data`.
+        nodes: what a node knows, some of `NODES`.
+        encoder: texture is what this frozen encoder's last map has at the landmark; None: gradient
+            histograms of the patch around it.
+        frames: of each clip: `all`, or `first`, one neutral frame.
+        topology: of the graph: `delaunay`, or `contours` of 68 points.
+        widths, temporal_kernel, dropout: see `FaceGCN`.
+        training: how it is trained.
+        seeds: of weights and order; clips and bootstrap are the same for all.
+        bootstrap: replicates behind the intervals.
+        accelerator, devices, precision: see `HeadJob`.
+        label: how tables call it.
+    """
+
+    data: LandmarkData
+    nodes: list[str] = field(default_factory=lambda: list(NODES))
+    encoder: str | None = None
+    frames: Literal["all", "first"] = "all"
+    topology: Topology = "delaunay"
+    widths: list[int] = field(default_factory=lambda: list(WIDTHS))
+    temporal_kernel: int = 9
+    dropout: float = 0.0
+    training: HeadTraining = field(default_factory=HeadTraining)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    bootstrap: int = 1000
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What records say of the task."""
+
+    name: str
+    data_set: str
+    split: str
+    protocol: str
+    seed: int
+
+
+def run_landmarks(
+    job: LandmarksJob, settings: dict[str, Any], out: Path, say: Callable[[str], None] = print
+) -> list[Record]:
+    """Train and score by each seed; the records, in `out` as of `linear-probe run`.
+
+    Args:
+        settings: the job as plain JSON values: the folder of a run with others is refused.
+        out: folder of records; the runs are in its `heads`.
+
+    Raises:
+        InputError: a setting, the data, the encoder or `out` can't be used.
+    """
+    unknown = sorted({*job.nodes} - {*NODES})
+    if unknown or not job.nodes:
+        raise InputError(
+            f"nodes: {unknown[0] if unknown else 'none'}; give some of {', '.join(NODES)}"
+        )
+    quiet()
+    device = "cuda" if job.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    recorder = Recorder(out, hardware(device))
+    clips = job.data.clips()
+    nodes, reference = graphs(clips, job)
+    matrices = adjacency(edges_of(job.topology, reference), reference)
+    people = sorted(set(clips.people))
+    labels = torch.tensor([people.index(person) for person in clips.people])
+    asked = torch.from_numpy(np.flatnonzero(clips.tested))
+    learnt = torch.from_numpy(np.flatnonzero(~clips.tested))
+    name = job.label or f"{FaceGCN.name}, {' + '.join(job.nodes)}"
+    weights = cluster_weights(labels[asked].numpy(), job.bootstrap, 0)
+    keys = [clips.keys[i] for i in asked.tolist()]
+    drawn = (f"{key} {clips.people[i]}" for key, i in zip(keys, asked.tolist(), strict=True))
+    sample = sample_of(drawn, job.bootstrap, 0)
+    for seed in dict.fromkeys(job.seeds):
+        started = time.perf_counter()
+        torch.manual_seed(seed)
+        head = FaceGCN(
+            Categories(len(people)),
+            nodes.shape[1],
+            matrices,
+            job.widths,
+            job.temporal_kernel,
+            job.dropout,
+        )
+        run = out / "heads" / FaceGCN.name / f"seed{seed}"
+        same_settings(run, {**settings, "seeds": [seed]})
+        machine = Machine(job.accelerator, job.devices, job.precision or usual_precision())
+        # Nothing is chosen while it trains, so that nobody is kept back.
+        train(head, job.training, Taught(nodes, labels, learnt, learnt[:0]), seed, run, machine)
+        said = told(head, nodes[asked], machine.precision.startswith("bf16"))
+        if not is_first():
+            continue  # one process writes
+        targets = labels[asked].numpy()
+        predictions = class_predictions(keys, targets, said, people)
+        chosen = {"hyperparameters": dataclasses.asdict(job.training)}
+        note = f"trained on {len(learnt):,} clips of {len(people)} people, {nodes.shape[2]} frames"
+        figures = class_figures(
+            *(chosen, targets, predictions.predicted, weights, sample, note),
+            predictions=predictions,
+        )
+        row = Measured(
+            _Asked(TASK, clips.title, clips.split, _protocol(job, head), seed),
+            name if job.encoder is None else job.encoder,
+            "end to end" if job.encoder is None else f"{name} on map",
+            FaceGCN.name,
+            figures,
+            seconds=time.perf_counter() - started,
+        )
+        recorder.add(row)
+        values = ", ".join(f"{figure.metric} {figure.value:.2f} %" for figure in figures)
+        say(f"{TASK}: {name}, {clips.name}: seed {seed}: {values} ({row.seconds:.0f} s)")
+    return recorder.records
+
+
+def graphs(clips: LandmarkClips, job: LandmarksJob) -> tuple[Tensor, np.ndarray]:
+    """Node features float32 [N, C, T, V] of all clips, as many frames as the shortest has (evenly
+    spaced), and the mean face [V, 3] of those that are learnt from.
+
+    Raises:
+        InputError: a clip shorter than the kernel along time, or nodes that the data lack.
+    """
+    shortest = min(map(len, clips.points))
+    frames = 1 if job.frames == "first" else shortest
+    if frames < job.temporal_kernel:
+        which = clips.keys[int(np.argmin([len(clip) for clip in clips.points]))]
+        raise InputError(
+            f"temporal_kernel: {job.temporal_kernel} frames, and "
+            + (
+                "frames: first has 1"
+                if job.frames == "first"
+                else f"the clip {which} has {shortest} frames"
+            )
+            + "; give a smaller one"
+        )
+    rows = [np.linspace(0, len(clip) - 1, frames).round().astype(int) for clip in clips.points]
+    points = np.stack([clip[row] for clip, row in zip(clips.points, rows, strict=True)])
+    count, _, places, _ = points.shape
+    known = points[~clips.tested].reshape(-1, places, 3)
+    # First onto any face, then onto the mean of all so turned.
+    reference = aligned(known, known[0]).mean(axis=0)
+    still = aligned(points.reshape(-1, places, 3), reference)
+    scale = float(np.linalg.norm(reference - reference.mean(axis=0), axis=1).mean())
+    parts: list[np.ndarray] = []
+    if "coordinates" in job.nodes:
+        parts.append((still - reference.mean(axis=0)) / scale)
+    if "shape" in job.nodes:
+        parts.append(local_shape(still / scale, nearest(reference)))
+    if "texture" in job.nodes:
+        parts.append(_texture(clips, rows, job.encoder).reshape(count * frames, places, -1))
+    nodes = np.concatenate(parts, axis=-1).astype(np.float32)
+    found = torch.from_numpy(nodes).unflatten(0, (count, frames)).permute(0, 3, 1, 2)
+    return found.contiguous(), reference
+
+
+def _texture(clips: LandmarkClips, rows: list[np.ndarray], encoder: str | None) -> np.ndarray:
+    """[N, T, V, C]."""
+    loaded = None if encoder is None else load_encoder(encoder).eval()
+    found = []
+    for number, row in enumerate(rows):
+        images = clips.images(number)[torch.from_numpy(row)]
+        assert clips.places is not None  # where there are pictures
+        where = torch.from_numpy(clips.places[number][row]).float() * images.shape[-1]
+        told = patches(images, where) if loaded is None else sampled(loaded, images, where)
+        found.append(told.float().numpy())
+    return np.stack(found)
+
+
+def _protocol(job: LandmarksJob, head: FaceGCN) -> str:
+    parameters = sum(p.numel() for p in head.parameters())
+    texture = ""
+    if "texture" in job.nodes:
+        texture = " (of a frozen encoder's map)" if job.encoder else " (gradient histograms)"
+    return (
+        f"spatio-temporal graph convolutions over landmarks turned onto the mean training face, "
+        f"{parameters / 1e6:.2f} M parameters; nodes: {', '.join(job.nodes)}{texture}; "
+        f"{'all frames' if job.frames == 'all' else 'the first, neutral frame alone'}; people are "
+        f"known, their tested clips are not; {job.training.epochs} epochs of AdamW with one cycle "
+        "of the learning rate, nothing chosen in a run; intervals by bootstrap over people"
+    )

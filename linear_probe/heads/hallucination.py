@@ -1,0 +1,216 @@
+"""Faces of few pixels are hallucinated larger, then recognised; both sub-networks learn together.
+
+Wu, Ding, Xu, Chao: Deep Joint Face Hallucination and Recognition, 2016. The distance within a class
+is Wen et al.'s centre loss (ECCV 2016).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from linear_probe.heads.goals import Categories, Goal
+from linear_probe.heads.head import Head, check_picture_size
+from ssl_faces import FaceEncoder, InputError
+from ssl_faces.networks.backbone import EncoderSettings, new_encoder
+
+Hallucinator = Literal["joint", "separate", "bicubic"]
+SCALES = (2, 4, 8)
+
+
+class SuperResolution(nn.Module):
+    """What a bicubic enlargement lacks, from residual blocks at the small size and sub-pixel
+    convolutions (Lim et al., EDSR, 2017; Shi et al. 2016), without batch normalisation.
+
+    Args:
+        scale: 2, 4 or 8.
+        channels: of the blocks.
+        blocks: how many.
+    """
+
+    def __init__(self, scale: int, channels: int = 48, blocks: int = 4) -> None:
+        super().__init__()
+        self.scale = scale
+        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, 3, padding=1),
+            )
+            for _ in range(blocks)
+        )
+        ups: list[nn.Module] = []
+        for _ in range(scale.bit_length() - 1):
+            ups += [nn.Conv2d(channels, 4 * channels, 3, padding=1), nn.PixelShuffle(2)]
+        self.up = nn.Sequential(*ups)
+        self.last = nn.Conv2d(channels, 3, 3, padding=1)
+        # At first it is the bicubic enlargement.
+        for p in self.last.parameters():
+            nn.init.zeros_(p)
+
+    def forward(self, small: Tensor) -> Tensor:
+        """Pictures [B, 3, s, s] in [0, 1] to [B, 3, scale s, scale s]."""
+        x = self.first(small)
+        for block in self.blocks:
+            x = x + block(x)
+        return enlarged(small, self.scale) + self.last(self.up(x))
+
+
+class CentredClassifier(nn.Module):
+    """A linear classifier, and a learnt centre for each class.
+
+    Args:
+        dim: length of the features.
+        classes: how many.
+    """
+
+    def __init__(self, dim: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, classes)
+        self.centres = nn.Parameter(torch.zeros(classes, dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        found: Tensor = self.linear(features)
+        return found
+
+    def distance(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Half the squared distance of features [B, dim] to the centres of their classes [B], the
+        mean over the batch."""
+        gaps = (features.float() - self.centres[labels]).square()
+        return gaps.sum(1).mean() / 2
+
+
+class Hallucination(Head):
+    """A hallucination sub-network, and on what it makes a recognition sub-network.
+
+    Pictures are made small first, by `scale`: that is all that the head sees of them.
+
+    Args:
+        goal: see `Head`; classes, such as people.
+        encoder: recognises, frozen; gradients of its features reach the hallucination. None: a
+            ResNet-18 that learns.
+        space: with an encoder: which of its feature spaces.
+        scale: by which pictures are made small and large again: 2, 4 or 8.
+        picture_size: side of the true pictures; with an encoder that encoder's.
+        width: of the ResNet.
+        dim: length of the ResNet's features.
+        channels, blocks: of the hallucination.
+        hallucinator: `joint`: both learn together; `separate`: each alone, the one to come near
+            the true pixels, the other to recognise true pictures; `bicubic`: no hallucination, the
+            recogniser learns of bicubic enlargements.
+        pixel_weight: of the mean squared difference of pixels.
+        centre_weight: of the distance to the class centres.
+
+    Raises:
+        InputError: a scale that the side can't be divided by, or a goal without classes.
+    """
+
+    name = "hallucination"
+
+    def __init__(
+        self,
+        goal: Goal,
+        encoder: FaceEncoder | None = None,
+        space: str = "identity",
+        scale: int = 4,
+        picture_size: int = 48,
+        width: float = 0.5,
+        dim: int = 128,
+        channels: int = 48,
+        blocks: int = 4,
+        hallucinator: Hallucinator = "joint",
+        pixel_weight: float = 10.0,
+        centre_weight: float = 0.01,
+    ) -> None:
+        super().__init__(goal, encoder)
+        if not isinstance(goal, Categories):
+            raise InputError("task: hallucination learns classes; give identity or expression")
+        if encoder is None:
+            check_picture_size(picture_size)
+        self.picture_size = picture_size if encoder is None else encoder.input_size
+        if scale not in SCALES:
+            raise InputError(f"head.scale: {scale}; give {', '.join(map(str, SCALES))}")
+        if self.picture_size % scale:
+            raise InputError(
+                f"head.scale: {scale} does not divide the pictures' side, {self.picture_size} px; "
+                "give another scale or size"
+            )
+        self.scale, self.hallucinator = scale, hallucinator
+        self.pixel_weight, self.centre_weight = pixel_weight, centre_weight
+        if hallucinator != "bicubic":
+            self.enlarge = SuperResolution(scale, channels, blocks)
+        if encoder is None:
+            settings = EncoderSettings("resnet18", self.picture_size, width)
+            self.recogniser = new_encoder(settings, {"identity": dim})
+            self._space, length = "identity", dim
+        else:
+            if space not in encoder.feature_dims:
+                raise InputError(
+                    f"head.space: '{space}'; the encoder has {', '.join(encoder.feature_dims)}"
+                )
+            self._space = self.space = space
+            length = encoder.feature_dims[space]
+        self.classifier = CentredClassifier(length, goal.outputs)
+
+    def made_small(self, images: Tensor) -> Tensor:
+        """[B, 3, S / scale, S / scale] of pictures [B, 3, S, S] in [0, 1]."""
+        side = images.shape[-1] // self.scale
+        small = F.interpolate(images, (side, side), mode="bicubic", antialias=True)
+        return small.clamp(0, 1)
+
+    def hallucinated(self, images: Tensor) -> Tensor:
+        """What is made of the small version of pictures [B, 3, S, S] in [0, 1]; as large, perhaps
+        a little outside of [0, 1]."""
+        small = self.made_small(images)
+        if self.hallucinator == "bicubic":
+            return enlarged(small, self.scale)
+        found: Tensor = self.enlarge(small)
+        return found
+
+    def recognised(self, images: Tensor) -> Tensor:
+        """Features [B, D] of large pictures."""
+        encoder = self.encoder or self.recogniser
+        found: Tensor = encoder(images, (self._space,))[self._space]
+        return found
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.recognised(self.hallucinated(images))
+
+    def classify(self, features: Tensor) -> Tensor:
+        found: Tensor = self.classifier(features)
+        return found
+
+    def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
+        made = self.hallucinated(images)
+        seen = images if self.hallucinator == "separate" else made
+        features = self.recognised(seen)
+        found = self.goal.losses(self.classify(features), labels, balanced)
+        if self.centre_weight:
+            distance = self.classifier.distance(features, labels)
+            found["centres"] = self.centre_weight * distance
+        if self.hallucinator != "bicubic":
+            found["pixels"] = self.pixel_weight * F.mse_loss(made.float(), images.float())
+        return found
+
+    def vary(self, images: Tensor) -> Tensor:
+        mirrored = (torch.rand(len(images), 1, 1, 1) < 0.5).to(images.device)
+        return torch.where(mirrored, images.flip(3), images).float() / 255
+
+    def panels(self, images: Tensor) -> dict[str, Tensor]:
+        """The pictures made small, their bicubic enlargement, what is hallucinated, the truth."""
+        small = self.made_small(images)
+        return {
+            f"{small.shape[-1]} px": F.interpolate(small, images.shape[-2:], mode="nearest"),
+            "bicubic": enlarged(small, self.scale).clamp(0, 1),
+            "hallucinated": self.hallucinated(images).clamp(0, 1),
+            "true": images,
+        }
+
+
+def enlarged(small: Tensor, scale: int) -> Tensor:
+    """Bicubic: [B, 3, scale s, scale s] of [B, 3, s, s]."""
+    return F.interpolate(small, scale_factor=float(scale), mode="bicubic")

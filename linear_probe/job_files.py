@@ -1,0 +1,57 @@
+"""Runs the verbs whose settings are a YAML file, read by jsonargparse."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from linear_probe.record import Record
+from linear_probe.verbs import VERBS
+from ssl_faces import InputError
+
+
+class _Parser(ArgumentParser):
+    """Says what is wrong in one sentence instead of printing the whole usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+        text = re.sub(r"\s+", " ", " ".join(lines))
+        raise InputError(f"configuration: {text[:600]}") from ex
+
+
+def parser(verb: str) -> ArgumentParser:
+    """What reads the arguments of a verb."""
+    asked = VERBS[verb]
+    found = _Parser(prog=f"linear-probe {verb}", description=f"{asked.says}.".capitalize())
+    found.add_argument("-c", "--config", action="config", help="such as one of configs/head")
+    found.add_argument("--out", type=Path, required=True, help="for records.jsonl and the runs")
+    found.add_class_arguments(getattr(import_module(asked.module), asked.job), as_group=False)
+    return found
+
+
+def run_job(verb: str, arguments: Sequence[str]) -> list[Record]:
+    """Run what the arguments of a verb say.
+
+    Raises:
+        InputError: a setting that there isn't, or as of the verb's runner.
+    """
+    asked = VERBS[verb]
+    module = import_module(asked.module)
+    kind = getattr(module, asked.job)
+    reader = parser(verb)
+    given = reader.parse_args(list(arguments))
+    names = kind.__dataclass_fields__
+    whole = yaml.safe_load(reader.dump(given))
+    # What is not set is not there.
+    plain = {name: whole.get(name) for name in names}
+    ready: Any = reader.instantiate_classes(given)
+    records: list[Record] = getattr(module, asked.run)(
+        kind(**{name: ready[name] for name in names}), plain, given.out
+    )
+    return records

@@ -1,0 +1,201 @@
+"""Hallucination and recognition: what is seen, what each loss reaches, how people are verified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from linear_probe.cli import main
+from linear_probe.heads.goals import Categories, Several
+from linear_probe.heads.hallucination import (
+    CentredClassifier,
+    Hallucination,
+    SuperResolution,
+    enlarged,
+)
+from linear_probe.record import RECORDS_FILE, read_records
+from ssl_faces import InputError, save_encoder
+from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.networks.backbone import BackboneEncoder
+
+ROOT = Path(__file__).parents[2]
+
+
+def small(**settings: object) -> Hallucination:
+    torch.manual_seed(0)
+    sizes = {"picture_size": 32, "width": 0.125, "dim": 16, "channels": 8, "blocks": 1}
+    return Hallucination(Categories(4), **{**sizes, **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_it_starts_from_the_bicubic_enlargement_and_ends_at_its_size(scale: int) -> None:
+    torch.manual_seed(0)
+    network = SuperResolution(scale, 8, 1)
+    tiny = torch.rand(2, 3, 6, 6)
+    assert network(tiny).shape == (2, 3, 6 * scale, 6 * scale)
+    assert torch.allclose(network(tiny), enlarged(tiny, scale))
+    torch.nn.init.normal_(network.last.weight)
+    assert not torch.allclose(network(tiny), enlarged(tiny, scale))
+
+
+def test_nothing_but_the_small_picture_is_seen() -> None:
+    """Pictures that are alike when small are told alike, however they differ."""
+    head = small(scale=8).eval()
+    torch.nn.init.normal_(head.enlarge.last.weight)
+    one = torch.full((1, 3, 32, 32), 0.5)
+    board = (torch.arange(32)[:, None] + torch.arange(32)) % 2 * 2.0 - 1
+    other = one + 0.3 * board
+    assert torch.allclose(head.made_small(one), head.made_small(other), atol=0.02)
+    gap = (head(one) - head(other)).abs().max()
+    assert gap < 0.05 * head(torch.rand(8, 3, 32, 32)).std()
+
+
+def test_the_distance_to_the_centres_is_half_the_squared_one() -> None:
+    torch.manual_seed(0)
+    layer = CentredClassifier(5, 3)
+    torch.nn.init.normal_(layer.centres)
+    features, labels = torch.randn(4, 5), torch.tensor([2, 0, 2, 1])
+    total = 0.0
+    for row, label in zip(features.tolist(), labels.tolist(), strict=True):
+        centre = layer.centres[label].tolist()
+        total += sum((a - b) ** 2 for a, b in zip(row, centre, strict=True)) / 2
+    assert layer.distance(features, labels).item() == pytest.approx(total / 4, rel=1e-5)
+
+
+def reached(head: Hallucination, *names: str) -> set[str]:
+    """Which parts get gradients from these terms."""
+    found = head.losses(torch.rand(4, 3, 32, 32), torch.arange(4) % 4)
+    torch.stack([found[name] for name in names]).sum().backward()
+    moved = {
+        name.split(".")[0]
+        for name, p in head.named_parameters()
+        if p.grad is not None and p.grad.abs().max() > 0
+    }
+    return moved
+
+
+def test_together_recognition_teaches_hallucination_and_apart_it_does_not() -> None:
+    assert reached(small(), "cross_entropy") >= {"enlarge", "recogniser", "classifier"}
+    assert reached(small(), "pixels") == {"enlarge"}
+    apart = small(hallucinator="separate")
+    assert reached(apart, "cross_entropy", "centres") == {"recogniser", "classifier"}
+    assert reached(small(hallucinator="separate"), "pixels") == {"enlarge"}
+    none = small(hallucinator="bicubic")
+    assert set(none.losses(torch.rand(4, 3, 32, 32), torch.arange(4))) == {
+        *("cross_entropy", "centres")
+    }
+    assert not hasattr(none, "enlarge")
+
+
+def test_a_frozen_encoder_teaches_hallucination_and_stays() -> None:
+    torch.manual_seed(0)
+    encoder = BackboneEncoder("resnet18", 32, 0.125, {"identity": 8})
+    head = Hallucination(Categories(4), encoder, channels=8, blocks=1).train()
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    assert (head.picture_size, head.space) == (32, "identity")
+    assert reached(head, "cross_entropy") == {"enlarge", "classifier"}
+    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+    with pytest.raises(InputError, match=r"head\.space: 'face'; the encoder has"):
+        Hallucination(Categories(4), encoder, space="face")
+
+
+def test_64_pictures_are_learnt_by_heart_and_come_nearer_to_the_truth() -> None:
+    torch.manual_seed(0)
+    faces = RenderedFaces(64, 8, "all", size=32)
+    images = faces.render_batch(range(64)).float() / 255
+    labels = torch.tensor([faces.people.index(record.person) for record in faces.records])
+    head = Hallucination(
+        Categories(8), picture_size=32, width=0.25, dim=32, channels=16, blocks=2, scale=2
+    )
+    optimizer = torch.optim.AdamW(head.parameters(), 3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        terms = head.losses(images, labels)
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+    with torch.no_grad():
+        # Still in training mode: running statistics lag behind after so few steps.
+        assert (head(images).argmax(1) == labels).all()
+        made = (head.hallucinated(images) - images).square().mean()
+        plain = (enlarged(head.made_small(images), 2) - images).square().mean()
+    assert made < plain
+
+
+def test_panels_show_each_step() -> None:
+    rows = small().eval().panels(torch.rand(2, 3, 32, 32))
+    assert list(rows) == ["8 px", "bicubic", "hallucinated", "true"]
+    assert all(
+        row.shape == (2, 3, 32, 32) and 0 <= row.min() <= row.max() <= 1 for row in rows.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"scale": 3}, r"head\.scale: 3; give 2, 4, 8"),
+        (
+            {"scale": 8, "picture_size": 36},
+            r"head\.scale: 8 does not divide .* side, 36 px",
+        ),
+        ({"picture_size": 8}, r"head\.picture_size: 8"),
+    ],
+)
+def test_refused(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        small(**settings)
+
+
+def test_several_things_at_once_are_no_classes() -> None:
+    with pytest.raises(InputError, match="task: hallucination learns classes"):
+        Hallucination(Several({"age": 101, "gender": 2}))
+
+
+def people(root: Path) -> Path:
+    """LFW in small: eight people, of whom four are in pairs."""
+    draw = np.random.default_rng(0)
+    for person in range(8):
+        face = draw.integers(0, 256, (6, 6, 3))
+        for number in range(1, 7):
+            path = root / "lfw" / f"Person_{person}" / f"Person_{person}_{number:04d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noisy = np.clip(face + draw.normal(0, 10, face.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).resize((40, 40)).save(path)
+    pairs = ["2\t2"]
+    for a, b in ((0, 1), (2, 3)):
+        pairs += [f"Person_{a}\t1\t2", f"Person_{b}\t1\t2"]
+        pairs += [f"Person_{a}\t1\tPerson_{b}\t1", f"Person_{a}\t3\tPerson_{b}\t3"]
+    (root / "lfw" / "pairs.txt").write_text("\n".join(pairs) + "\n")
+    return root
+
+
+def test_people_are_learnt_and_others_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        *("head", "-c", str(ROOT / "configs/head/hallucination.yaml")),
+        *("--data", str(people(tmp_path / "data")), "--out", str(tmp_path / "out")),
+        *("--head.init_args.picture_size", "32", "--head.init_args.width", "0.125"),
+        *("--head.init_args.channels", "8", "--training.epochs", "2"),
+        *("--training.batch_size", "4", "--bootstrap", "20", "--accelerator", "cpu"),
+    ]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "4 people of" in told
+    records = read_records(tmp_path / "out" / RECORDS_FILE)
+    assert {r.task for r in records} == {"identity"}
+    (one,) = [r for r in records if (r.metric, r.probe) == ("accuracy", "cosine similarity")]
+    assert (one.encoder, one.feature_space, one.n) == ("hallucination", "end to end", 8)
+    assert "to tell 4 people of" in one.protocol
+    assert one.hyperparameters["training"]["epochs"] == 2
+    assert "multiply-adds" in one.note
+    (path,) = (tmp_path / "out").glob("heads/hallucination_identity/seed0/panel.png")
+    assert Image.open(path).height > 4 * 32
+    encoder = BackboneEncoder("resnet18", 32, 0.0625, {"identity": 8})
+    folder = save_encoder(encoder, tmp_path / "e", {})
+    assert main([*words, "--encoder", str(folder)]) == 0
+    spaces = {(r.encoder, r.feature_space) for r in read_records(tmp_path / "out" / RECORDS_FILE)}
+    assert (str(folder), "hallucination on identity") in spaces
