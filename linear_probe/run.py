@@ -24,6 +24,7 @@ from linear_probe.cross_sets import crossed_by_seed
 from linear_probe.encoders import encoder_sources
 from linear_probe.feature_listing import write_listing
 from linear_probe.features import FeatureCache, Pictures, Precision, Source
+from linear_probe.heads.thin_beds import TEST_BEDS
 from linear_probe.jobs import jobs, rounds
 from linear_probe.jobs import spaces as spaces_of
 from linear_probe.measured import Measured
@@ -88,7 +89,8 @@ def run_probes(
     Args:
         encoders: as `--encoder` takes them: see `linear_probe.encoders`.
         out: folder for the records, the frozen features and the list of skipped pictures.
-        data: a folder with the data sets, `rendered` or `rendered:COUNT`; None is the usual folder
+        data: a folder with the data sets, `rendered`, `rendered:COUNT`, or a test bed of
+            `linear_probe.heads.thin_beds` by its name; None is the usual folder
             (`ssl_faces.data.default_data_root`) where it holds anything, else rendered faces.
         test_data: another such folder, or `rendered`: what is learnt on the sets of `data` is
             scored on all pictures of its sets, over the classes that both have
@@ -292,6 +294,9 @@ def face_sets_by_seed(
         else:
             say(f"no real faces in {root}: scoring on rendered faces")
             data = RENDERED
+    if str(data) in TEST_BEDS:
+        bed = [TEST_BEDS[str(data)]()]
+        return dict.fromkeys(seeds, bed)
     if rendered_faces(data, 0) is None:
         found = find_face_sets(data, "all")
         if not or_rendered or not all(isinstance(faces, PictureFolder) for faces in found):

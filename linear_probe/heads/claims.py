@@ -84,7 +84,7 @@ class Claim(_Strict):
         published: what was measured there, with its protocol.
         idea, without: the head, and the same head without its idea.
         metric: of the records; of several, on one scale, their mean.
-        probe: of the records, where several have such a metric.
+        probe, task: of the records, where several have such a metric.
         level: of the degradation that it is about; None is pictures as they are.
         at_most_worse: the claim is that the idea costs no more than so much; None: that it is
             better.
@@ -97,6 +97,7 @@ class Claim(_Strict):
     without: Arm
     metric: str | Annotated[list[str], Field(min_length=1)] = "accuracy"
     probe: str | None = None
+    task: str | None = None
     level: float | None = None
     at_most_worse: float | None = Field(default=None, ge=0)
     tried: str = ""
@@ -216,10 +217,12 @@ def figure(folder: Path, claim: Claim) -> tuple[OverSeeds, list[Record]]:
             if record.metric == metric
             and record.condition.get("level") == claim.level
             and claim.probe in (None, record.probe)
+            and claim.task in (None, record.task)
         ]
         for several, mend in (
             ({record.data_set for record in records}, "data set: name it in the arguments"),
             ({record.probe for record in records}, "probe: name it as the claim's `probe`"),
+            ({record.task for record in records}, "task: name it as the claim's `task`"),
         ):
             if len(several) != 1:
                 there = ", ".join(sorted(several)) or "nothing"

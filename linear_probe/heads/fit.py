@@ -82,7 +82,7 @@ def told(head: Head, images: Tensor, bfloat16: bool = False, features: bool = Fa
 
     Args:
         bfloat16: convolutions and matrices in bfloat16.
-        features: those that it classifies, [N, D], instead.
+        features: its representation, [N, D], instead.
     """
     device = next(head.parameters()).device
     head.eval()
@@ -90,7 +90,7 @@ def told(head: Head, images: Tensor, bfloat16: bool = False, features: bool = Fa
     for part in images.split(64):
         with torch.autocast(device.type, torch.bfloat16, bfloat16):
             prepared = head.prepare(part.to(device)).to(memory_format=torch.channels_last)
-            said = head.embed(prepared) if features else head.predict(prepared)
+            said = head.representation(prepared) if features else head.predict(prepared)
             parts.append(said.float().cpu())
     return torch.cat(parts)
 

@@ -29,9 +29,11 @@ class Head(nn.Module, ABC):
         name: the head's name in configs and records.
         picture_size: side of the pictures that it takes.
         space: of the encoder's feature spaces, which it rests on; `END_TO_END` without an encoder.
+        looked_at: test pictures that `panels` is given.
     """
 
     name: ClassVar[str]
+    looked_at: ClassVar[int] = 10
     picture_size: int
     space: str
 
@@ -52,6 +54,11 @@ class Head(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Outputs [B, outputs] of pictures as for `embed`."""
         return self.classify(self.embed(images))
+
+    def representation(self, images: Tensor) -> Tensor:
+        """What a picture is made of, [B, D], as for `embed`: by it people are verified, and what a
+        probe reads there of an exogenous variable is scored where a set has one."""
+        return self.embed(images)
 
     def take_over(self, earlier: Head) -> None:
         """Start from what a head of this kind learnt for another goal: all weights but the

@@ -27,6 +27,7 @@ from linear_probe.heads.head_tasks import HeadTask, head_task
 from linear_probe.heads.module import HeadTraining
 from linear_probe.heads.people import PEOPLE, People
 from linear_probe.heads.pictures import Decoded, Taught, decode
+from linear_probe.heads.readout import exogenous_readout, has_readout
 from linear_probe.measured import Measured
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
@@ -44,8 +45,6 @@ from ssl_faces.launch import is_first
 from ssl_faces.training import quiet
 
 HEADS_FOLDER = "heads"
-LOOKED_AT = 10
-"""Test pictures on the panel of heads that show something, such as where they attend to."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ class Stage:
         training: how.
         max_train: training pictures; None is all.
         test_data: see `HeadJob`.
+        head: another head than the job's, whose `take_over` then knows what to make of it.
     """
 
     task: str
@@ -65,6 +65,7 @@ class Stage:
     training: HeadTraining = field(default_factory=HeadTraining)
     max_train: int | None = None
     test_data: str | None = None
+    head: Callable[[Goal, FaceEncoder | None], Head] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ class HeadJob:
         head: the head: `class_path` and `init_args`.
         encoder: a trained encoder that it rests on, frozen; None: its own network, end to end.
         task: what it learns and is scored on: a task of `linear-probe run` that heads learn.
-        data, test_data: as there: a folder, `rendered`, `rendered:COUNT`, or None for the usual
-            one; `test_data` for what is learnt on one set to be scored on another.
+        data, test_data: as there: a folder, `rendered`, `rendered:COUNT`, a test bed (`digits`,
+            `shapes`, see `linear_probe.heads.thin_beds`), or None for the usual one; `test_data`
+            for what is learnt on one set to be scored on another.
         training: how it is trained.
         before: what it learns first, one after the other.
         seeds: of weights, order and what is drawn; the split and the bootstrap are those of seed 0
@@ -182,10 +184,10 @@ class _Run:
         heads = [self._train_task(task, stage, seed, earlier, of) for task in tasks]
         return heads[-1]
 
-    def _new(self, goal: Goal, seed: int, earlier: Head | None) -> Head:
+    def _new(self, stage: Stage, goal: Goal, seed: int, earlier: Head | None) -> Head:
         encoder = None if self.job.encoder is None else load_encoder(self.job.encoder)
         torch.manual_seed(seed)
-        head = self.job.head(goal, encoder)
+        head = (stage.head or self.job.head)(goal, encoder)
         if earlier is not None:
             head.take_over(earlier)
         return head.to(memory_format=torch.channels_last)
@@ -236,7 +238,7 @@ class _Run:
         if key not in self._people:
             self._people[key] = People(self._face_sets(stage), stage.max_train)
         people = self._people[key]
-        head = self._new(people.goal(), seed, earlier)
+        head = self._new(stage, people.goal(), seed, earlier)
         pictures = people.pictures(lambda f, i: self._decode(f, i, head.read_size), seed)
         said = self._fit(
             head, stage, seed, pictures, people.validation, self._folder(head, of, seed)
@@ -259,7 +261,9 @@ class _Run:
         features = [Features(self._told(head, one.images, True), one.records) for one in seen]
         if not is_first():
             return head
-        self._draw(head, seen[0].images[:LOOKED_AT], self._folder(head, of or Identity.name, seed))
+        self._draw(
+            head, seen[0].images[: head.looked_at], self._folder(head, of or Identity.name, seed)
+        )
         used = cost(head)
         name = self.job.label or head.name
         for task, found in zip(tasks, features, strict=True):
@@ -295,7 +299,7 @@ class _Run:
     ) -> Head:
         started = time.perf_counter()
         task: LabelTask = asked.task
-        head = self._new(asked.goal(), seed, earlier)
+        head = self._new(stage, asked.goal(), seed, earlier)
         name = self.job.label or head.name
         decoded = self._decode(task.faces, task.indices, head.read_size)
         rows = Features(torch.empty(len(decoded.records), 0), decoded.records)
@@ -309,7 +313,7 @@ class _Run:
         degraded: list[list[Tensor]] = [[] for _ in changes]
         for number, turn in enumerate(turns):
             if number:
-                head = self._new(asked.goal(), seed, earlier)
+                head = self._new(stage, asked.goal(), seed, earlier)
             learnt, kept = (
                 torch.from_numpy(turn.train[x]) for x in (~turn.validation, turn.validation)
             )
@@ -322,8 +326,9 @@ class _Run:
                 parts.append(self._told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
         if not is_first():
             return head  # one process writes
-        self._draw(head, decoded.images[torch.from_numpy(turns[-1].test[:LOOKED_AT])], folder)
+        self._draw(head, decoded.images[torch.from_numpy(turns[-1].test[: head.looked_at])], folder)
         means = {k: round(float(np.mean([v[k] for v in validation])), 4) for k in validation[0]}
+        represented = self._told(head, decoded.images, True) if has_readout(task) else None
         used = cost(head)  # moves it to the CPU
         chosen = {
             **dataclasses.asdict(stage.training),
@@ -331,6 +336,8 @@ class _Run:
             "cost": dataclasses.asdict(used),
         }
         figures = asked.figures(rows, turns, torch.cat(outputs), chosen, f"; {used}")
+        if represented is not None:
+            figures.append(exogenous_readout(task, decoded.records, represented))
         protocol = _protocol(self.job, stage, asked, head)
         row = Measured(
             _Asked(task.name, task.data_set, task.split, protocol, seed),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from linear_probe.tasks.affect import Affect
 from linear_probe.tasks.attributes import Attributes
 from linear_probe.tasks.classification import Classes
+from linear_probe.tasks.exogenous import Exogenous
 from linear_probe.tasks.expression import Expression
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.landmarks import Landmarks
@@ -21,6 +22,7 @@ TASKS: dict[str, type[Task]] = {
     "landmarks": Landmarks,
     "light": Light,
     "classes": Classes,
+    "exogenous": Exogenous,
 }
 
 USUAL_TASKS = ("expression", "pose", "identity")
@@ -32,6 +34,7 @@ __all__ = [
     "Affect",
     "Attributes",
     "Classes",
+    "Exogenous",
     "Expression",
     "Figure",
     "Identity",

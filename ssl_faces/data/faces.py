@@ -43,6 +43,7 @@ class FaceSample(TypedDict, total=False):
     person: int  # index into the set's `people`
     expression: int  # index into the set's `class_names`: EXPRESSIONS, if not said otherwise
     category: int  # index into the set's `categories`, where classes are a user's own
+    exogenous: int  # what shapes a picture and is none of its `category`, on test beds
     pose: Tensor  # float32 [3]: yaw, pitch, roll in degrees
     landmarks: Tensor  # float32 [68, 2 or 3], pixels of `image`, iBUG order
     age: float  # years

@@ -165,6 +165,13 @@ def test_of_several_probes_the_claim_names_one(tmp_path: Path) -> None:
         figure(tmp_path, claim)
     found, _ = figure(tmp_path, claim.model_copy(update={"probe": "cvt"}))
     assert found.value == 60.0
+    # What a stage before was scored on is another task.
+    earlier = dataclasses.replace(record, task="exogenous", value=2.0)
+    write_records(tmp_path / RECORDS_FILE, [earlier, record])
+    with pytest.raises(InputError, match="exogenous, expression; a claim needs one task"):
+        figure(tmp_path, claim)
+    found, _ = figure(tmp_path, claim.model_copy(update={"task": "expression"}))
+    assert found.value == 60.0
 
 
 def test_of_several_metrics_the_mean_is_compared(tmp_path: Path) -> None:

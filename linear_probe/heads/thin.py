@@ -1,0 +1,323 @@
+"""An ensemble that an exogenous variable, such as identity, chooses from by a tree, and whose own
+features are to know nothing of it.
+
+Arnaud, Dapogny, Bailly: THIN: THrowable Information Networks and Application for Facial Expression
+Recognition In The Wild, 2020.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from linear_probe.heads.dispelling import CosineDispelling
+from linear_probe.heads.goals import Goal
+from linear_probe.heads.head import FrozenFeatures, Head
+from linear_probe.heads.tree_gate import TreeGate
+from linear_probe.supervised import varied
+from ssl_faces import FaceEncoder, InputError
+from ssl_faces.losses.correlation import CrossCorrelationLoss
+from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
+
+Gate = Literal["tree", "none"]
+Dispelling = Literal["cosine", "correlation"]
+
+
+class Trunk(nn.Module):
+    """A ResNet-18's pooled features.
+
+    Args:
+        picture_size: side of the pictures.
+        width: factor on its channels.
+    """
+
+    def __init__(self, picture_size: int, width: float) -> None:
+        super().__init__()
+        self.network: BackboneEncoder = new_encoder(
+            EncoderSettings("resnet18", picture_size, width)
+        )
+        self.dim = self.network.feature_dims["pooled"]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, dim] of RGB pictures float [B, 3, S, S] in [0, 1]."""
+        found: Tensor = self.network(images, ("pooled",))["pooled"]
+        return found
+
+
+class ExogenousNetwork(Head):
+    """Learns the exogenous variable in a stage before THIN, which takes it over.
+
+    Args:
+        goal, encoder: see `Head`; it is a network of its own and takes no encoder.
+        picture_size, width, augment: see `THIN`.
+    """
+
+    name = "exogenous_network"
+
+    def __init__(
+        self,
+        goal: Goal,
+        encoder: FaceEncoder | None = None,
+        picture_size: int = 48,
+        width: float = 0.5,
+        augment: bool = True,
+    ) -> None:
+        super().__init__(goal, None)
+        if encoder is not None:
+            raise InputError(
+                "before: ExogenousNetwork is a network of its own; leave `encoder` out, or leave "
+                "out the stage: an encoder's code is exogenous without one"
+            )
+        self.picture_size, self.augment = picture_size, augment
+        self.trunk = Trunk(picture_size, width)
+        self.top = _top(self.trunk.dim)
+        self.classifier = nn.Linear(self.trunk.dim, goal.outputs)
+
+    def vary(self, images: Tensor) -> Tensor:
+        return _varied(images, self.augment)
+
+    def embed(self, images: Tensor) -> Tensor:
+        found: Tensor = self.top(self.trunk(images))
+        return found
+
+    def classify(self, features: Tensor) -> Tensor:
+        found: Tensor = self.classifier(features)
+        return found
+
+
+class THIN(Head):
+    """Throwable information networks.
+
+    The exogenous representation is frozen. It routes each picture through a soft tree to weak
+    predictors, whose outputs on the endogenous representation are summed by the leaves'
+    probabilities: logits where the goal is a class; of a goal of several things each in turn,
+    values as they are. The dispelling loss takes what is exogenous out of the endogenous
+    representation.
+
+    On an encoder one of its codes is exogenous, another one, through a layer that learns,
+    endogenous. Without one both are ResNets: the exogenous one has learnt in a stage before, as an
+    `ExogenousNetwork`, and the endogenous one starts from its weights, as the authors' two do from
+    one network's.
+
+    Args:
+        goal: see `Head`.
+        encoder: rest on its codes.
+        exogenous, endogenous: with an encoder, which of its spaces.
+        picture_size: side of the pictures; with an encoder that encoder's.
+        width: without an encoder, of the ResNets.
+        augment: mirror and shift training pictures at random, as faces bear it.
+        dim: with an encoder, length of the endogenous representation.
+        depth: of the tree, with 2^depth weak predictors.
+        hidden: units of a weak predictor's hidden layer.
+        gate: `tree`; or `none`, what the claim is measured against: the plain mean of as many weak
+            predictors.
+        dispelling: by what the dispelling loss is measured. `cosine`, the authors', is of what the
+            exogenous network's last layers make of both, and needs networks of its own;
+            `correlation` is between the numbers of both (`CrossCorrelationLoss`).
+        dispelling_weight: of that loss; 0 leaves it out.
+
+    Raises:
+        InputError: settings that don't go together.
+    """
+
+    name = "thin"
+    looked_at: ClassVar[int] = 256
+
+    def __init__(
+        self,
+        goal: Goal,
+        encoder: FaceEncoder | None = None,
+        exogenous: str = "identity",
+        endogenous: str = "expression",
+        picture_size: int = 48,
+        width: float = 0.5,
+        augment: bool = True,
+        dim: int = 128,
+        depth: int = 3,
+        hidden: int = 16,
+        gate: Gate = "tree",
+        dispelling: Dispelling = "correlation",
+        dispelling_weight: float = 1.0,
+    ) -> None:
+        super().__init__(goal, encoder)
+        for key, value in (("dim", dim), ("hidden", hidden)):
+            if value < 1:
+                raise InputError(f"head.{key}: {value}; give 1 or more")
+        if not dispelling_weight >= 0:
+            raise InputError(f"head.dispelling_weight: {dispelling_weight}; give 0 or more")
+        self.augment, self.dispelling, self.dispelling_weight = (
+            augment,
+            dispelling,
+            dispelling_weight,
+        )
+        self.exogenous: Trunk | FrozenFeatures
+        self.endogenous: Trunk | FrozenFeatures
+        self.layer: nn.Module = nn.Identity()
+        if encoder is None:
+            self.picture_size = picture_size
+            # Lightning leaves each module in the mode that it is in: batch statistics stay, too.
+            self.exogenous = Trunk(picture_size, width).requires_grad_(False).eval()
+            self.top = _top(self.exogenous.dim).requires_grad_(False)
+            self.endogenous = Trunk(picture_size, width)
+            dim = self.endogenous.dim
+        else:
+            if dispelling == "cosine" and dispelling_weight:
+                raise InputError(
+                    "head.dispelling: cosine needs the last layers of an exogenous network, which "
+                    "an encoder's code has not; give correlation"
+                )
+            self.picture_size = encoder.input_size
+            self.space = f"{endogenous} by {exogenous}"
+            self.exogenous = FrozenFeatures(encoder, exogenous)
+            self.endogenous = FrozenFeatures(encoder, endogenous)
+            self.layer = nn.Sequential(
+                nn.Linear(self.endogenous.dim, dim), nn.BatchNorm1d(dim), nn.ReLU()
+            )
+        self.dim = dim
+        # Whether the exogenous part knows its variable: a run that goes on must know it, too.
+        self.informed: Tensor
+        self.register_buffer("informed", torch.tensor(encoder is not None))
+        tree = TreeGate(self.exogenous.dim, depth)
+        self.leaves = tree.leaves
+        self.gate = tree if gate == "tree" else None
+        self.classifier = WeakPredictors(dim, hidden, goal.outputs, self.leaves)
+        self.measure: nn.Module = (
+            CosineDispelling() if dispelling == "cosine" else CrossCorrelationLoss()
+        )
+
+    def take_over(self, earlier: Head) -> None:
+        if isinstance(earlier, THIN):
+            super().take_over(earlier)
+            return
+        if not isinstance(earlier, ExogenousNetwork) or self.encoder is not None:
+            raise InputError(
+                f"before: THIN can't go on from a {earlier.name}; give ExogenousNetwork as the "
+                "stage's head (or no stage, on an encoder)"
+            )
+        pairs: list[tuple[nn.Module, nn.Module]] = [
+            (self.exogenous, earlier.trunk),
+            (self.endogenous, earlier.trunk),
+            (self.top, earlier.top),
+        ]
+        try:
+            for own, learnt in pairs:
+                own.load_state_dict(learnt.state_dict())
+        except RuntimeError as error:
+            raise InputError(
+                "before: ExogenousNetwork has another `width` than THIN; give both the same"
+            ) from error
+        self.informed.fill_(True)
+
+    def vary(self, images: Tensor) -> Tensor:
+        return _varied(images, self.augment)
+
+    def leaf_probabilities(self, images: Tensor) -> Tensor:
+        """How much each weak predictor counts for each picture: float32 [B, leaves], sums of 1."""
+        return self._shares(self.both(images)[0])
+
+    def representation(self, images: Tensor) -> Tensor:
+        """The endogenous representation [B, dim]."""
+        return self.both(images)[1]
+
+    def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The exogenous representation [B, E] and the endogenous one [B, dim]."""
+        if isinstance(self.exogenous, FrozenFeatures) and self.encoder is not None:
+            # Both codes of one look at the pictures.
+            assert isinstance(self.endogenous, FrozenFeatures)
+            spaces = (self.exogenous.space, self.endogenous.space)
+            with torch.no_grad():
+                codes = self.encoder(images, spaces)
+            exogenous = self.exogenous.standardise(codes[spaces[0]].float())
+            code = self.endogenous.standardise(codes[spaces[1]].float())
+        else:
+            with torch.no_grad():
+                exogenous = self.exogenous(images)
+            code = self.endogenous(images)
+        return exogenous, self.layer(code)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The endogenous representation and the leaf probabilities: [B, dim + leaves]."""
+        exogenous, endogenous = self.both(images)
+        return torch.cat((endogenous, self._shares(exogenous)), 1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        endogenous, shares = features.split((self.dim, self.leaves), 1)
+        said = self.classifier(endogenous)
+        return (shares[:, :, None] * said).sum(1)
+
+    def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
+        if not self.informed:
+            raise InputError(
+                "before: nobody taught THIN the exogenous variable; give a stage whose head is "
+                "ExogenousNetwork, or an encoder"
+            )
+        exogenous, endogenous = self.both(images)
+        said = self.classify(torch.cat((endogenous, self._shares(exogenous)), 1))
+        terms = self.goal.losses(said, labels, balanced)
+        if self.dispelling_weight:
+            if self.dispelling == "cosine":
+                exogenous, endogenous = self.top(exogenous), self.top(endogenous)
+            terms["dispelling"] = self.dispelling_weight * self.measure(exogenous, endogenous)
+        return terms
+
+    def panels(self, images: Tensor) -> dict[str, Tensor]:
+        """For each leaf the pictures that are most in it, eight at most; its mean probability
+        stands beside them."""
+        if self.gate is None:
+            return {}
+        shares = self.leaf_probabilities(images)
+        count = min(8, len(images))
+        return {
+            f"leaf {leaf + 1}: {of_leaf.mean():.0%}": images[of_leaf.topk(count).indices]
+            for leaf, of_leaf in enumerate(shares.T)
+        }
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if isinstance(self.exogenous, Trunk):
+            # Its batch statistics stay those of its own training.
+            self.exogenous.eval()
+        return self
+
+    def _shares(self, exogenous: Tensor) -> Tensor:
+        if self.gate is None:
+            return exogenous.new_full((len(exogenous), self.leaves), 1 / self.leaves)
+        found: Tensor = self.gate(exogenous)
+        return found
+
+
+class WeakPredictors(nn.Module):
+    """Small networks of one hidden layer side by side, that share nothing.
+
+    Args:
+        inputs: length of what they see.
+        hidden: units of each.
+        outputs: of each.
+        count: of them.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.first: Any = nn.Linear(inputs, count * hidden)
+        # A convolution in groups of one place is a linear layer for each group.
+        self.second: Any = nn.Conv1d(count * hidden, count * outputs, 1, groups=count)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, count, outputs] of [B, inputs]."""
+        found: Tensor = self.second(torch.relu(self.first(x))[:, :, None])
+        return found[:, :, 0].unflatten(1, (self.count, -1))
+
+
+def _top(dim: int) -> nn.Sequential:
+    """The last layers of an exogenous network, from features to its embedding."""
+    return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
+
+
+def _varied(images: Tensor, augment: bool) -> Tensor:
+    if not augment:
+        return images.float() / 255
+    draw = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+    return varied(images.cpu(), draw).to(images.device).float() / 255
