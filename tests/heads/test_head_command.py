@@ -133,7 +133,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
 
 def test_across_databases(tmp_path: Path) -> None:
     """Learnt on folders of two expressions, scored on all rendered faces that have them."""
-    faces = RenderedFaces(120, 40, nuisances="none", size=32)
+    faces = RenderedFaces(120, 40, "all", nuisances="none", size=32)
     for number in range(120):
         kind = faces.class_names["expression"][faces.records[number].labels["expression"]]
         if kind in ("happy", "sad"):
@@ -145,7 +145,7 @@ def test_across_databases(tmp_path: Path) -> None:
     assert main(words) == 0
     (one,) = [r for r in read_records(tmp_path / "out" / RECORDS_FILE) if r.metric == "accuracy"]
     assert one.data_set.endswith("-> rendered faces")
-    whole = RenderedFaces(1400, 140).records
+    whole = RenderedFaces(1400, 140, "all").records
     wanted = {faces.class_names["expression"].index(kind) for kind in ("happy", "sad")}
     assert one.n == sum(r.labels["expression"] in wanted for r in whole)
 
