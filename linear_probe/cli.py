@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _head(words[1:])
         if words[:1] == ["video"]:
             return _video(words[1:])
+        if words[:1] == ["audit"]:
+            return _audit(words[1:])
         arguments = _parser().parse_args(argv)
         arguments.given = list(sys.argv[1:] if argv is None else argv)
         code = _COMMANDS[arguments.command](arguments)
@@ -180,9 +182,10 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="score on rendered faces where --data has pictures but no labels",
     )
-    # They have parsers of their own (`linear_probe.heads.command`, `….video.command`), for configs.
+    # They have parsers of their own (`linear_probe.heads.command` and its like), for configs.
     commands.add_parser("head", help="train a paper's head, and score it as probes are scored")
     commands.add_parser("video", help="score whole videos by the statistics of their frames")
+    commands.add_parser("audit", help="compress a classifier: what it costs, by groups of people")
     claims = commands.add_parser(
         "claims", help="train heads with and without their papers' ideas: do the claims hold?"
     )
@@ -304,6 +307,19 @@ def _video(words: Sequence[str]) -> int:
 
     records = run(words)
     print(f"\n{table(records)}")
+    return 0
+
+
+def _audit(words: Sequence[str]) -> int:
+    from linear_probe.audit.command import run
+    from linear_probe.audit.tables import AUDIT_FILE, AUDIT_PAGE, write_audit
+    from linear_probe.commands import add_command
+    from linear_probe.text_tables import as_text
+
+    _, out = run(words)
+    add_command(out, ["audit", *words])
+    print("\n" + "\n\n".join(as_text(table) for table in write_audit(out)))
+    print(f"\ntables: {out / AUDIT_FILE}\nwith plots: {out / AUDIT_PAGE}")
     return 0
 
 
