@@ -56,16 +56,19 @@ def exported(network: nn.Module, example: Tensor) -> bytes:
     Raises:
         InputError: it has an operation that ONNX lacks.
     """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    # The fast path of attention is one operation, which ONNX hasn't.
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         with (
             tempfile.TemporaryDirectory() as folder,
             warnings.catch_warnings(),
             torch.no_grad(),
         ):
-            path = Path(folder, "network.onnx")
-            # Of the tracer, for the sizes of pictures, which are fixed; and of its age: its
-            # successor needs another package.
+            # Of the tracer, for sizes, which are fixed, and of its age: its successor needs another
+            # package.
             warnings.simplefilter("ignore")
+            path = Path(folder, "network.onnx")
             torch.onnx.export(
                 network,
                 (example,),
@@ -78,13 +81,23 @@ def exported(network: nn.Module, example: Tensor) -> bytes:
                 training=torch.onnx.TrainingMode.PRESERVE,
                 do_constant_folding=False,
             )
-            return path.read_bytes()
+            data = path.read_bytes()
+            expected = network(example[:1])
     except Exception as error:  # its exceptions share no public class
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{type(network).__name__}: can't be written as ONNX, of which all is measured "
             f"({reason}); change the operation, or audit another network"
         ) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    # What was traced is one way through the network, of as many pictures.
+    if not torch.allclose(OnnxModel(data).logits(example[:1]), expected, rtol=1e-3, atol=1e-3):
+        raise InputError(
+            f"{type(network).__name__}: says something else when written as ONNX, as what it does "
+            "depends on the pictures or their number; change that, or audit another network"
+        )
+    return data
 
 
 def quantised(data: bytes, how: Quantised, calibration: Tensor) -> bytes:
@@ -176,7 +189,14 @@ class OnnxModel:
 
     def logits(self, pictures: Tensor) -> Tensor:
         """float32 [B, K] of pictures float32 [B, 3, S, S]."""
-        found = self._session.run(None, {self.input: pictures.numpy()})[0]
+        try:
+            found = self._session.run(None, {self.input: pictures.numpy()})[0]
+        except Exception as error:  # its exceptions share no public class
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"onnxruntime fails on {len(pictures)} pictures ({reason}); export the network for "
+                "any number of them"
+            ) from error
         return torch.from_numpy(np.asarray(found, dtype=np.float32))
 
     def milliseconds(self, picture: Tensor) -> float:
