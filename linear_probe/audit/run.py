@@ -35,6 +35,7 @@ from linear_probe.audit.tables import AS_IT_IS, write_audit
 from linear_probe.heads.head_tasks import head_task
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.pictures import EpochBatches
+from linear_probe.heads.run import safe_name
 from linear_probe.measured import Measured
 from linear_probe.own_data import OwnData
 from linear_probe.record import RECORDS_FILE, Record, read_records
@@ -93,7 +94,9 @@ class AuditJob:
         groups: groupings to compare; None is all there are, such as `race` and `age band`.
         compressions: what is tried, each on the classifier as it is.
         tuning: how a network is trained after pruning, where a compression asks for it.
-        seed: of a probe's validation split, and of what is drawn.
+        seed: of what compressing draws: pictures of the calibration, order of the training. Splits
+            and bootstrap are those of seed 0, as heads' are, so that figures of several seeds (and
+            of heads of several seeds) into one folder are of the same draws.
         bootstrap: replicates behind the intervals.
     """
 
@@ -181,9 +184,10 @@ def _subject(job: AuditJob, out: Path, say: Callable[[str], None]) -> Subject:
         return HeadSubject(load_head(job.head, job.data, say), job.target)
     task = _task(job, out, say)
     if job.encoder is not None:
-        return ProbeSubject(job.encoder, job.space, task, job.target, out / FEATURES_FOLDER)
+        features = out / FEATURES_FOLDER
+        return ProbeSubject(job.encoder, job.space, task, job.target, job.seed, features)
     assert job.onnx is not None
-    return FileSubject(Path(job.onnx), task, job.target)
+    return FileSubject(Path(job.onnx), task, job.target, job.seed)
 
 
 def _task(job: AuditJob, out: Path, say: Callable[[str], None]) -> LabelTask:
@@ -191,13 +195,13 @@ def _task(job: AuditJob, out: Path, say: Callable[[str], None]) -> LabelTask:
     if kind is None or head_task(kind) is None:
         raise InputError(f"task: '{job.task}'; audits are of expression, classes and attributes")
     own = OwnData(train_csv=job.train_csv, test_csv=job.test_csv).face_sets(out)
-    sets = own or face_sets_by_seed(job.data, False, [job.seed], say)[job.seed]
+    sets = own or face_sets_by_seed(job.data, False, [0], say)[0]
     served = kind.serving(sets)
     if len(served) > 1:
         named = ", ".join(faces.name for faces in served)
         raise InputError(f"data: {named} serve {job.task}; name the folder of one")
     try:
-        found = kind(served or [*sets], job.seed, job.bootstrap, "cpu", job.max_train)
+        found = kind(served or [*sets], 0, job.bootstrap, "cpu", job.max_train)
     except MissingData as error:
         raise MissingData(f"task {error}; add it to the data folder") from error
     assert isinstance(found, LabelTask)
@@ -255,7 +259,7 @@ class _Audit:
             },
             "as_it_was": self._as_it_was(model, compression),
         }
-        trained = f"trained on {len(subject.examples.learnt):,} pictures"
+        trained = f"trained on {subject.examples.taught:,} pictures"
         figures = class_figures(
             *({"hyperparameters": chosen}, targets, said.predicted, self.weights, self.sample),
             *(trained, target.of, said),
@@ -360,6 +364,4 @@ def _slug(subject: Subject) -> str:
 
 
 def _slug_of(name: str) -> str:
-    from linear_probe.heads.run import safe_name
-
     return safe_name(name.replace("%", "percent").replace(".", "_"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from linear_probe.audit.fairness import UNKNOWN, check_grouping
 from linear_probe.audit.onnx_model import exported
 from linear_probe.encoders import encoder_sources
+from linear_probe.encoders.onnx_file import OnnxSource
 from linear_probe.features import EncoderSource, FeatureCache, Features, Pictures
 from linear_probe.heads.goals import Several
 from linear_probe.heads.head import Head
@@ -40,6 +40,7 @@ class Examples:
         records: int64 [N], of the face set.
         learnt: int64, rows of the training part that may be learnt from.
         test: int64 [M], rows of the test part.
+        taught: how many pictures the classifier learnt from, or could have.
         skipped: pictures that can't be decoded.
     """
 
@@ -47,6 +48,7 @@ class Examples:
     records: np.ndarray
     learnt: np.ndarray
     test: np.ndarray
+    taught: int
     skipped: list[Skipped]
 
 
@@ -145,7 +147,7 @@ class Subject(ABC):
         name, space, fingerprint: as `encoder`, `feature_space` and `fingerprint` of its records.
         task: what it is scored on.
         target: what it says.
-        seed: of its training.
+        seed: of its training, as of its records.
         examples: the pictures.
         chosen: hyper-parameters of its training.
         how: how it was trained, in words.
@@ -179,11 +181,6 @@ class Subject(ABC):
         """What is minimised when a copy of the network is trained on these rows."""
         raise NotImplementedError
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) of the classifier as it is."""
-        return hashlib.sha256(self.file()).hexdigest()
-
 
 class HeadNetwork(nn.Module):
     """A head as it is scored, giving some of its outputs.
@@ -213,7 +210,7 @@ class HeadSubject(Subject):
         head, asked, job, self.seed = trained
         self.task = asked.task
         self.target = target_of(self.task, target)
-        self.name = job.encoder or job.label or head.name
+        self.name = (job.label or head.name) + (f" on {job.encoder}" if job.encoder else "")
         self.space = head.space
         self.examples = _examples(self.task, head.read_size)
         self._labels = asked.labels[torch.from_numpy(self.examples.records)]
@@ -285,6 +282,7 @@ class ProbeSubject(Subject):
         encoder: as `--encoder` takes it, but for files.
         space: its feature space; None where it has one only.
         task: what the probe learns; it is fitted by the task's seed.
+        seed: of what compressing draws.
         target: see `target_of`.
         features: folder of the frozen features.
 
@@ -293,9 +291,15 @@ class ProbeSubject(Subject):
     """
 
     def __init__(
-        self, encoder: str, space: str | None, task: LabelTask, target: str | None, features: Path
+        self,
+        encoder: str,
+        space: str | None,
+        task: LabelTask,
+        target: str | None,
+        seed: int,
+        features: Path,
     ) -> None:
-        self.task, self.seed = task, task.seed
+        self.task, self.seed = task, seed
         self.target = target_of(task, target)
         (source,) = encoder_sources([encoder], None, "32", baselines=False)
         if not isinstance(source, EncoderSource) or not isinstance(source.encoder, nn.Module):
@@ -352,15 +356,14 @@ class FileSubject(Subject):
     Args:
         path: the file.
         task, target: what it says, see `target_of`.
+        seed: of what compressing draws.
 
     Raises:
         InputError: it can't be read, or is of other pictures or classes.
     """
 
-    def __init__(self, path: Path, task: LabelTask, target: str | None) -> None:
-        from linear_probe.encoders.onnx_file import OnnxSource
-
-        self.task, self.seed = task, task.seed
+    def __init__(self, path: Path, task: LabelTask, target: str | None, seed: int) -> None:
+        self.task, self.seed = task, seed
         self.target = target_of(task, target)
         source = OnnxSource(str(path))
         (classes, *others) = source.dims.values()
@@ -400,4 +403,4 @@ def _examples(task: LabelTask, side: int, seen: tuple[Features, Rows] | None = N
     rows = task.rows(features, Pictures(task.faces, task.indices)) if seen is None else seen[1]
     # What a head watches while it trains is not learnt from here either.
     learnt = rows.train[~rows.validation]
-    return Examples(found.images, found.records, learnt, rows.test, found.skipped)
+    return Examples(found.images, found.records, learnt, rows.test, len(rows.train), found.skipped)

@@ -28,6 +28,10 @@ AS_IT_IS = "as it is"
 
 AUDIT_FILE, AUDIT_TABLE, AUDIT_PAGE = "audit.md", "audit.csv", "audit.html"
 TITLE = "What compression costs, and whom"
+FOOT = (
+    "Made from records alone by linear-probe audit. Every figure is of the test part, which taught "
+    "and chose nothing."
+)
 
 NOTES = (
     "size: of the file as gzip makes it; parameters: what was learnt, and the share that is not 0; "
@@ -101,10 +105,21 @@ def audited(folder: Path) -> list[Audited]:
         by_subject.setdefault(key, []).append(r)
     found = []
     for key, those in by_subject.items():
-        one = _audited(key, those, replicates)
-        if AS_IT_IS in one.records:
-            found.append(one)
+        current = _of_the_same(those)
+        if current:
+            found.append(_audited(key, current, replicates))
     return found
+
+
+def _of_the_same(records: Sequence[Record]) -> list[Record]:
+    """Those of the very classifiers, test pictures, draws and groupings that the figures as they
+    are are of: a folder may hold older ones."""
+
+    def what(r: Record) -> tuple[object, ...]:
+        return (r.seed, r.sample, r.hyperparameters["classifier"], *r.hyperparameters["groups"])
+
+    now = {what(r) for r in records if r.probe == AS_IT_IS and not r.condition}
+    return [r for r in records if what(r) in now]
 
 
 def _audited(
@@ -153,7 +168,7 @@ def write_audit(folder: Path) -> list[Table]:
     replace_file(folder / AUDIT_FILE, text.encode(errors="backslashreplace"))
     replace_file(folder / AUDIT_TABLE, as_csv(found).encode(errors="backslashreplace"))
     sections = [_section(one, those) for one, those in zip(found, of_each, strict=True)]
-    shown = page(find_records([folder]), None, 0, sections, TITLE)
+    shown = page(find_records([folder]), None, 0, sections, TITLE, FOOT)
     replace_file(folder / AUDIT_PAGE, shown.encode(errors="backslashreplace"))
     return tables
 

@@ -34,6 +34,10 @@ from linear_probe.tables import BEST, Curve, Table, curves, distinct, main_curve
 from ssl_faces import InputError
 
 TITLE = "Linear probes of frozen face features"
+FOOT = (
+    "Made from records alone by linear-probe report. Every figure is of frozen features; what was "
+    "chosen was chosen on a validation split of the training part, never on the test part."
+)
 MOST_MAPS = 6
 
 
@@ -96,6 +100,7 @@ def page(
     most_maps: int = MOST_MAPS,
     first: Sequence[Section] = (),
     title: str = TITLE,
+    foot: str = FOOT,
 ) -> str:
     """The page of these records, and of what was kept beside them.
 
@@ -106,7 +111,7 @@ def page(
         data: folder of the pictures for the galleries, or `rendered`; None lists keys.
         most_maps: 2-D maps to draw; each takes seconds.
         first: sections that come before those of the records.
-        title: of the page.
+        title, foot: of the page.
 
     Raises:
         InputError: `data` is missing or holds no pictures.
@@ -150,6 +155,7 @@ def page(
     sets = distinct(record.data_set for record in records)
     return _template().render(
         title=title,
+        foot=foot,
         lead=f"{_counted(len(records), 'figure')} of {_counted(len(trained), 'encoder')} and "
         f"{_counted(len(others), 'reference')} on {', '.join(sets)}",
         tasks=distinct(section.task for section in sections),
