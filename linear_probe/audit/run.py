@@ -225,6 +225,7 @@ class _Audit:
         self.weights, self.sample = subject.task.bootstrap(self.records)
         draw = np.random.default_rng(job.seed)
         self.calibration = np.sort(draw.permutation(examples.learnt)[:CALIBRATED])
+        self._pruned: dict[tuple[float, int], nn.Module] = {}  # those trained, which serve several
         self.file = subject.file()
         self.digest = hashlib.sha256(self.file).hexdigest()[:16]
 
@@ -315,7 +316,10 @@ class _Audit:
             assert network is not None
             example = self.subject.prepared(self.subject.examples.test[:2])
             if compression.sparsity:
-                network = pruned(network, example, compression, self._train)
+                key = compression.sparsity, compression.epochs
+                if key not in self._pruned:
+                    self._pruned[key] = pruned(network, example, compression, self._train)
+                network = self._pruned[key]
             if compression.clusters:
                 network = shared(network, example, compression.clusters, self.job.seed)
             data = exported(network, example)
