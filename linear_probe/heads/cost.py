@@ -49,15 +49,18 @@ def cost(head: Head) -> Cost:
 
 
 def one_core_milliseconds(run: Callable[[], object]) -> float:
-    """The median time of a call, with one thread of torch's, after some to warm up."""
+    """The median time of a call, with one thread of torch's, after some to warm up.
+
+    The processor's time of this thread: other work on the machine is not counted.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         taken = []
         for _ in range(WARM_UP + TIMED):
-            started = time.perf_counter()
+            started = time.thread_time()
             run()
-            taken.append(time.perf_counter() - started)
+            taken.append(time.thread_time() - started)
     finally:
         torch.set_num_threads(threads)
     return 1000 * statistics.median(taken[WARM_UP:])
