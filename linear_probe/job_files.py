@@ -35,15 +35,13 @@ def parser(verb: str) -> ArgumentParser:
     return found
 
 
-def run_job(verb: str, arguments: Sequence[str]) -> list[Record]:
-    """Run what the arguments of a verb say.
+def read_job(verb: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any], Path]:
+    """What the arguments of a verb say: the job, the same as plain JSON values, and `out`.
 
     Raises:
-        InputError: a setting that there isn't, or as of the verb's runner.
+        InputError: a setting that there isn't, or that can't be.
     """
-    asked = VERBS[verb]
-    module = import_module(asked.module)
-    kind = getattr(module, asked.job)
+    kind = getattr(import_module(VERBS[verb].module), VERBS[verb].job)
     reader = parser(verb)
     given = reader.parse_args(list(arguments))
     names = kind.__dataclass_fields__
@@ -51,7 +49,16 @@ def run_job(verb: str, arguments: Sequence[str]) -> list[Record]:
     # What is not set is not there.
     plain = {name: whole.get(name) for name in names}
     ready: Any = reader.instantiate_classes(given)
-    records: list[Record] = getattr(module, asked.run)(
-        kind(**{name: ready[name] for name in names}), plain, given.out
-    )
+    return kind(**{name: ready[name] for name in names}), plain, given.out
+
+
+def run_job(verb: str, arguments: Sequence[str]) -> list[Record]:
+    """Run what the arguments of a verb say.
+
+    Raises:
+        InputError: as of `read_job` or of the verb's runner.
+    """
+    job, plain, out = read_job(verb, arguments)
+    run = getattr(import_module(VERBS[verb].module), VERBS[verb].run)
+    records: list[Record] = run(job, plain, out)
     return records

@@ -30,6 +30,10 @@ VERBS = {
         "score whole videos by the statistics of their frames",
         *("linear_probe.video.run", "VideoJob", "run_video"),
     ),
+    "audit": Verb(
+        "compress a classifier: what it costs, in sum and by groups of people",
+        *("linear_probe.audit.run", "AuditJob", "run_audit"),
+    ),
     "landmarks": Verb(
         "who is it, by landmarks that move: train a Face-GCN, and score it",
         *("linear_probe.heads.face_gcn.run", "LandmarksJob", "run_landmarks"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -42,16 +43,24 @@ def cost(head: Head) -> Cost:
     face = torch.randint(0, 256, (1, 3, head.read_size, head.read_size), dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         head.predict(head.prepare(face))
+    milliseconds = one_core_milliseconds(lambda: head.predict(head.prepare(face)))
+    parameters = sum(p.numel() for p in head.parameters())
+    return Cost(parameters, counter.get_total_flops() // 2, milliseconds)
+
+
+def one_core_milliseconds(run: Callable[[], object]) -> float:
+    """The median time of a call, with one thread of torch's, after some to warm up.
+
+    The processor's time of this thread: other work on the machine is not counted.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         taken = []
         for _ in range(WARM_UP + TIMED):
-            started = time.perf_counter()
-            head.predict(head.prepare(face))
-            taken.append(time.perf_counter() - started)
+            started = time.thread_time()
+            run()
+            taken.append(time.thread_time() - started)
     finally:
         torch.set_num_threads(threads)
-    parameters = sum(p.numel() for p in head.parameters())
-    median = statistics.median(taken[WARM_UP:])
-    return Cost(parameters, counter.get_total_flops() // 2, 1000 * median)
+    return 1000 * statistics.median(taken[WARM_UP:])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 
 def random_crops(images: Tensor, side: int) -> Tensor:
@@ -24,4 +23,13 @@ def random_crops(images: Tensor, side: int) -> Tensor:
 def ten_crops(images: Tensor, side: int) -> Tensor:
     """The four corners, the middle, and their mirror images: [10, B, 3, side, side] of pictures
     [B, 3, R, R]."""
-    return torch.stack(tuple(transforms.ten_crop(images, [side, side])))
+    room = int(images.shape[-1]) - side
+    places = [(0, 0), (0, room), (room, 0), (room, room), (round(room / 2), round(room / 2))]
+    # Not torchvision's: what rounds sizes can't be written as ONNX.
+    return torch.stack(
+        [
+            of[..., top : top + side, left : left + side]
+            for of in (images, images.flip(-1))
+            for top, left in places
+        ]
+    )

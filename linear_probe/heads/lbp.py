@@ -32,7 +32,9 @@ def lbp_maps(images: Tensor) -> Tensor:
             for column, weight_x in ((left, 1 - right), (left + 1, right)):
                 if weight_y * weight_x:
                     kernels[k, 0, row + 1, column + 1] += weight_y * weight_x
-    around = F.conv2d(luma.double(), kernels, padding=1)
+    # A product, and no convolution, for which some runtimes have no doubles.
+    around = kernels.flatten(1) @ F.unfold(luma.double(), 3, padding=1)
+    around = around.unflatten(2, luma.shape[2:])
     bits = (around - luma >= -1e-9).float()
     powers = (2.0 ** torch.arange(_POINTS, device=images.device)).view(1, -1, 1, 1)
     return (bits * powers).sum(1, keepdim=True) / (2**_POINTS - 1)

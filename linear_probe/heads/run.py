@@ -192,27 +192,10 @@ class _Run:
             head.take_over(earlier)
         return head.to(memory_format=torch.channels_last)
 
-    def _face_sets(self, stage: Stage) -> Sequence[FaceSet]:
-        return face_sets_by_seed(stage.data, False, [0], self.say)[0]
-
     def _tasks_of(self, stage: Stage) -> list[HeadTask[Any]]:
         key = (stage.task, stage.data, stage.test_data, stage.max_train)
         if key not in self._tasks:
-            kind = TASKS[stage.task]
-            learnt = head_task(kind)
-            assert learnt is not None
-            sets = self._face_sets(stage)
-            if stage.test_data is not None:
-                asked = {0: face_sets_by_seed(stage.test_data, False, [0], self.say)[0]}
-                sets = crossed_by_seed({0: sets}, asked, kind)[0]
-            try:
-                # None serves: the task tells what it needs.
-                self._tasks[key] = [
-                    learnt(kind(given, 0, self.job.bootstrap, "cpu", stage.max_train))
-                    for given in [[one] for one in kind.serving(sets)] or [[*sets]]
-                ]
-            except MissingData as error:
-                raise MissingData(f"task {error}; add it to the data folder") from error
+            self._tasks[key] = tasks_of(stage, self.job.bootstrap, self.say)
         return self._tasks[key]
 
     def _decode(
@@ -236,7 +219,7 @@ class _Run:
     def _train_people(self, stage: Stage, seed: int, earlier: Head | None, of: str) -> Head:
         key = stage.data, stage.max_train
         if key not in self._people:
-            self._people[key] = People(self._face_sets(stage), stage.max_train)
+            self._people[key] = People(_face_sets(stage, self.say), stage.max_train)
         people = self._people[key]
         head = self._new(stage, people.goal(), seed, earlier)
         pictures = people.pictures(lambda f, i: self._decode(f, i, head.read_size), seed)
@@ -250,7 +233,7 @@ class _Run:
     def _train_identity(self, stage: Stage, seed: int, earlier: Head | None, of: str) -> Head:
         """Train on people, and verify the pairs of others by the head's features."""
         started = time.perf_counter()
-        sets = self._face_sets(stage)
+        sets = _face_sets(stage, self.say)
         serving = [[one] for one in Identity.serving(sets)] or [[*sets]]
         try:
             tasks = [Identity(given, 0, self.job.bootstrap, "cpu") for given in serving]
@@ -379,7 +362,7 @@ class _Run:
         self.say(f"pictures to look at: {path}")
 
     def _folder(self, head: Head, of: str, seed: int) -> Path:
-        name = _safe(f"{self.job.label or head.name} {self.job.encoder or ''} {of}")
+        name = safe_name(f"{self.job.label or head.name} {self.job.encoder or ''} {of}")
         return self.recorder.out / HEADS_FOLDER / name / f"seed{seed}"
 
     def _fit(
@@ -400,6 +383,36 @@ class _Run:
 
     def _told(self, head: Head, images: Tensor, features: bool = False) -> Tensor:
         return told(head, images, self.precision.startswith("bf16"), features)
+
+
+def tasks_of(
+    stage: Stage, bootstrap: int, say: Callable[[str], None] = print
+) -> list[HeadTask[Any]]:
+    """What a stage learns, on each face set that serves, with the split and the draws of seed 0.
+
+    Raises:
+        MissingData: none serves.
+        InputError: the data can't be used.
+    """
+    kind = TASKS[stage.task]
+    learnt = head_task(kind)
+    assert learnt is not None
+    sets = _face_sets(stage, say)
+    if stage.test_data is not None:
+        asked = {0: face_sets_by_seed(stage.test_data, False, [0], say)[0]}
+        sets = crossed_by_seed({0: sets}, asked, kind)[0]
+    try:
+        # None serves: the task tells what it needs.
+        return [
+            learnt(kind(given, 0, bootstrap, "cpu", stage.max_train))
+            for given in [[one] for one in kind.serving(sets)] or [[*sets]]
+        ]
+    except MissingData as error:
+        raise MissingData(f"task {error}; add it to the data folder") from error
+
+
+def _face_sets(stage: Stage, say: Callable[[str], None]) -> Sequence[FaceSet]:
+    return face_sets_by_seed(stage.data, False, [0], say)[0]
 
 
 def _training(job: HeadJob, stage: Stage, head: Head) -> str:
@@ -429,5 +442,6 @@ def _device(accelerator: str) -> str:
     return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
+    """A name as a folder may be called."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_")

@@ -34,6 +34,10 @@ from linear_probe.tables import BEST, Curve, Table, curves, distinct, main_curve
 from ssl_faces import InputError
 
 TITLE = "Linear probes of frozen face features"
+FOOT = (
+    "Made from records alone by linear-probe report. Every figure is of frozen features; what was "
+    "chosen was chosen on a validation split of the training part, never on the test part."
+)
 MOST_MAPS = 6
 
 
@@ -90,7 +94,14 @@ class Section:
     said: list[str] = field(default_factory=list)
 
 
-def page(found: Sequence[Found], data: str | Path | None = None, most_maps: int = MOST_MAPS) -> str:
+def page(
+    found: Sequence[Found],
+    data: str | Path | None = None,
+    most_maps: int = MOST_MAPS,
+    first: Sequence[Section] = (),
+    title: str = TITLE,
+    foot: str = FOOT,
+) -> str:
     """The page of these records, and of what was kept beside them.
 
     What is missing or broken beside the records is left out, with a line that says why.
@@ -99,6 +110,8 @@ def page(found: Sequence[Found], data: str | Path | None = None, most_maps: int 
         found: records with their folders, at least one.
         data: folder of the pictures for the galleries, or `rendered`; None lists keys.
         most_maps: 2-D maps to draw; each takes seconds.
+        first: sections that come before those of the records.
+        title, foot: of the page.
 
     Raises:
         InputError: `data` is missing or holds no pictures.
@@ -114,7 +127,7 @@ def page(found: Sequence[Found], data: str | Path | None = None, most_maps: int 
     curves_of: dict[tuple[str, str, str], list[Curve]] = {}
     for curve in curves(records):
         curves_of.setdefault((curve.task, curve.data_set, curve.split), []).append(curve)
-    sections = []
+    sections = [*first]
     for number, table in enumerate(tables(records)):
         section = Section(table.task, f"{table.task}: {table.data_set}", table.split)
         section.table = figures(table, replicates, number)
@@ -141,7 +154,8 @@ def page(found: Sequence[Found], data: str | Path | None = None, most_maps: int 
     others = dict.fromkeys(r.encoder for r in records if r.encoder not in trained)
     sets = distinct(record.data_set for record in records)
     return _template().render(
-        title=TITLE,
+        title=title,
+        foot=foot,
         lead=f"{_counted(len(records), 'figure')} of {_counted(len(trained), 'encoder')} and "
         f"{_counted(len(others), 'reference')} on {', '.join(sets)}",
         tasks=distinct(section.task for section in sections),

@@ -105,9 +105,7 @@ class Attributes(LabelTask):
             if name in CLASSES:
                 found[name] = [self.faces.class_names[name][i] for i in values[records]]
             else:
-                bands = np.searchsorted(AGE_BANDS, values[records], side="right") - 1
-                ends = [*(f"{a}-{b - 1}" for a, b in pairwise(AGE_BANDS)), f"{AGE_BANDS[-1]}+"]
-                found["age band"] = [ends[i] for i in bands]
+                found["age band"] = age_bands(values[records])
         return found
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
@@ -164,3 +162,9 @@ class Attributes(LabelTask):
                 )
             )
         return found
+
+
+def age_bands(years: np.ndarray) -> list[str]:
+    """The band of `AGE_BANDS` that each of N ages is in, such as `20-29`."""
+    ends = [*(f"{a}-{b - 1}" for a, b in pairwise(AGE_BANDS)), f"{AGE_BANDS[-1]}+"]
+    return [ends[i] for i in np.searchsorted(AGE_BANDS, years, side="right") - 1]

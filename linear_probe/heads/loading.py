@@ -1,0 +1,130 @@
+"""A head that `linear-probe head` has trained, from its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from linear_probe.heads.fit import SETTINGS_FILE
+from linear_probe.heads.head import Head
+from linear_probe.heads.head_tasks import HeadTask
+from linear_probe.heads.run import HeadJob, Stage, safe_name, tasks_of
+from linear_probe.job_files import parser
+from ssl_faces import InputError, load_encoder
+
+CHECKPOINT_FILE = "last.ckpt"
+
+
+class TrainedHead(NamedTuple):
+    """A head with what it learnt.
+
+    Attributes:
+        head: in evaluation mode, on the CPU.
+        task: what it learnt and is scored on.
+        job: its config, of which the data may have been given anew.
+        seed: of its training.
+    """
+
+    head: Head
+    task: HeadTask[Any]
+    job: HeadJob
+    seed: int
+
+
+def load_head(
+    folder: str | Path, data: str | None = None, say: Callable[[str], None] = print
+) -> TrainedHead:
+    """The head of a run's folder, such as `OUT/heads/inception_fer_fer2013/seed0`.
+
+    Nothing is unpickled but numbers and plain values.
+
+    Args:
+        data: where its data are now, if elsewhere than in its settings.
+
+    Raises:
+        InputError: no such folder, a head that isn't trained to its end, one that was a step on the
+            way to another (`before`), or of one fold of several; or its data or encoder aren't
+            there.
+    """
+    folder = Path(folder)
+    job, seed = _job_of(folder)
+    if data is not None:
+        job = dataclasses.replace(job, data=data)
+    last = Stage(job.task, job.data, job.training, job.max_train, job.test_data)
+    task = _task_in(folder, tasks_of(last, job.bootstrap, say))
+    if task.task.folds is not None:
+        raise InputError(
+            f"{folder}: {task.task.faces.title} is scored in folds, each by a head of its own; "
+            "give a head that was trained on a set with a test part"
+        )
+    encoder = None if job.encoder is None else load_encoder(job.encoder)
+    torch.manual_seed(seed)
+    head = job.head(task.goal(), encoder)
+    state = _state_of(folder / CHECKPOINT_FILE)
+    try:
+        head.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            f"{folder}: its weights are not of {head.name} for {task.task.faces.title} (another "
+            "stage's, or of another version of the head); give the folder of the last stage"
+        ) from error
+    return TrainedHead(head.cpu().eval(), task, job, seed)
+
+
+def _job_of(folder: Path) -> tuple[HeadJob, int]:
+    path = folder / SETTINGS_FILE
+    try:
+        settings = json.loads(path.read_text())
+        reader = parser("head")
+        given = reader.parse_object({**settings, "out": str(folder)})
+        ready: Any = reader.instantiate_classes(given)
+        (seed,) = settings["seeds"]
+    except OSError as error:
+        raise InputError(
+            f"{path}: can't be read ({error.strerror}); give a folder OUT/heads/NAME/seedN of "
+            "`linear-probe head`"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: no settings of a head ({' '.join(str(error).split())[:120]}); train it again"
+        ) from error
+    return HeadJob(**{name: ready[name] for name in HeadJob.__dataclass_fields__}), seed
+
+
+def _task_in(folder: Path, tasks: list[HeadTask[Any]]) -> HeadTask[Any]:
+    """That whose face set the folder is called for, where several serve."""
+    if len(tasks) == 1:
+        return tasks[0]
+    name = folder.resolve().parent.name
+    named = [one for one in tasks if name.endswith(safe_name(one.task.faces.name))]
+    if not named:
+        there = ", ".join(one.task.faces.name for one in tasks)
+        raise InputError(
+            f"{folder}: its parent is called for none of {there}, of which it was trained on one; "
+            "give it its name back"
+        )
+    return max(named, key=lambda one: len(one.task.faces.name))
+
+
+def _state_of(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        steps, whole = found["global_step"], found["lr_schedulers"][0]["total_steps"]
+        state = found["state_dict"]
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: is missing; train the head first") from error
+    except Exception as error:  # torch's have no common class
+        raise InputError(
+            f"{path}: can't be read ({' '.join(str(error).split())[:120]}); train it again"
+        ) from error
+    if steps < whole:
+        raise InputError(
+            f"{path}: of step {steps:,} of {whole:,}; run the same `linear-probe head` again, and "
+            "it goes on"
+        )
+    return {name.removeprefix("head."): value for name, value in state.items()}

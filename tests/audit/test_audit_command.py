@@ -1,0 +1,288 @@
+"""`linear-probe audit`: what it writes, that it goes on, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from linear_probe.audit.onnx_model import OnnxModel, exported
+from linear_probe.audit.run import _Audit
+from linear_probe.audit.subjects import HeadSubject, groups_of, target_of
+from linear_probe.breakdown import by_group
+from linear_probe.cli import main
+from linear_probe.heads.inception_fer import InceptionFER
+from linear_probe.heads.loading import load_head
+from linear_probe.job_files import parser
+from linear_probe.predictions import predictions_path, read_predictions
+from linear_probe.record import RECORDS_FILE, read_records
+from linear_probe.replicates import REPLICATES_FILE, read_replicates
+from linear_probe.tasks import Attributes
+from ssl_faces import InputError, save_encoder
+from ssl_faces.data import find_face_sets
+from ssl_faces.networks.backbone import BackboneEncoder
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> object:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def write_utkface(root: Path, count: int = 420, races: int = 3) -> Path:
+    """Gender is how bright the middle is; it is harder to see of race 0. Ages are of two bands."""
+    rng = np.random.default_rng(0)
+    folder = root / "utkface"
+    folder.mkdir(parents=True)
+    for i in range(count):
+        gender, race, age = i % 2, i // 2 % races, 20 + 10 * (i // 7 % 2)
+        pixels = rng.integers(0, 100, (16, 16, 3))
+        pixels[4:12] += 60 * gender if race else 12 * gender
+        name = f"{age}_{gender}_{race}_2017{i:05d}.jpg.chip.png"
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_utkface(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    made = BackboneEncoder("resnet18", 16, 0.0625)
+    return save_encoder(made, tmp_path_factory.mktemp("encoder"), {})
+
+
+def config(folder: Path, **more: Any) -> list[str]:
+    """The arguments of a small audit."""
+    given = {
+        **{"task": "attributes", "target": "gender", "space": "pooled", "bootstrap": 60},
+        **{"compressions": [{"sparsity": 0.5, "epochs": 1}], "tuning": {"batch_size": 32}},
+        **more,
+    }
+    path = folder / "audit.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in given.items() if v is not None}))
+    return ["audit", "-c", str(path), "--out", str(folder / "out")]
+
+
+def test_what_is_written_and_a_second_time_only_what_is_new(
+    data: Path,
+    encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    of = {"data": str(data), "encoder": str(encoder)}
+    compressed: list[str] = []
+    real = _Audit._compressed
+    monkeypatch.setattr(
+        _Audit, "_compressed", lambda self, one: (compressed.append(one.name), real(self, one))[1]
+    )
+    assert main(config(tmp_path, **of)) == 0
+    tuned = "50 % pruned over 1 epochs"
+    out = tmp_path / "out"
+    first = {r.name: r for r in read_records(out / RECORDS_FILE)}
+    more = [{"sparsity": 0.5, "epochs": 1}, {"clusters": 4, "quantise": "static"}]
+    assert main(config(tmp_path, compressions=more, **of)) == 0
+    assert compressed == [tuned, "4 values, 8 bits"]
+    assert f"{tuned}: measured already" in capsys.readouterr().out
+    records = read_records(out / RECORDS_FILE)
+    assert [r for r in records if r.name in first] == [*first.values()]
+    assert {r.probe for r in records} == {"as it is", tuned, "4 values, 8 bits"}
+    assert len({r.sample for r in records}) == 1
+    # As it is, it is what `linear-probe run` scores.
+    words = ["run", "--encoder", str(encoder), "--data", str(data), "--task", "attributes"]
+    words += ["--features", "pooled", "--no-baselines", "--bootstrap", "60"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    scored = {r.metric: r for r in read_records(tmp_path / "run" / RECORDS_FILE)}
+    main_figures = {r.metric: r for r in records if r.probe == "as it is" and not r.condition}
+    for metric in ("gender accuracy", "gender mean class recall"):
+        assert main_figures[metric].value == pytest.approx(scored[metric].value)
+        assert main_figures[metric].low == pytest.approx(scored[metric].low)
+        assert main_figures[metric].sample == scored[metric].sample
+    # Groups' accuracies are those of the predictions that are kept.
+    for probe in ("as it is", tuned):
+        (accuracy,) = [
+            r for r in records if (r.probe, r.metric, r.condition) == (probe, "gender accuracy", {})
+        ]
+        said = read_predictions(predictions_path(out, accuracy))
+        assert said is not None
+        assert set(said.groups) == {"race", "age band"}
+        expected = {part.part: part.value for part in by_group(said, "race")}
+        found = {
+            r.condition["level"]: r.value
+            for r in records
+            if r.probe == probe and r.condition.get("factor") == "race"
+        }
+        assert found == pytest.approx(expected)
+    # The tables: changes are of paired draws.
+    rows = list(csv.DictReader((out / "audit.csv").open()))
+    replicates = read_replicates(out / REPLICATES_FILE)
+    (row,) = [
+        r
+        for r in rows
+        if (r["compression"], r["metric"], r["grouping"]) == (tuned, "gender accuracy", "")
+    ]
+    pair = [
+        r
+        for r in records
+        if r.metric == "gender accuracy" and not r.condition and r.probe != "4 values, 8 bits"
+    ]
+    before, after = sorted(pair, key=lambda r: r.probe != "as it is")
+    assert float(row["change"]) == pytest.approx(after.value - before.value, abs=1e-4)
+    drawn = replicates[after.name] - replicates[before.name]
+    assert float(row["change_low"]) == pytest.approx(np.percentile(drawn, 2.5), abs=1e-4)
+    cost = before.hyperparameters["cost"]
+    path = next((out / "models").glob("*as_it_is.onnx"))
+    assert cost["file_bytes"] == path.stat().st_size
+    assert after.hyperparameters["cost"]["nonzero"] < 0.6 * cost["nonzero"]
+    assert after.hyperparameters["cost"]["compressed_bytes"] < cost["compressed_bytes"]
+    text = (out / "audit.md").read_text()
+    assert "gender fairness across race" in text
+    assert "(few)" not in text or "not ranked" in text
+    page = (out / "audit.html").read_text()
+    assert "Accuracy by size" in page
+    assert "Change of accuracy by race" in page
+
+
+def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
+    head = [
+        *("head", "-c", str(ROOT / "configs/head/inception_fer.yaml"), "--data", str(data)),
+        *("--task", "attributes", "--head.init_args.width", "0.0625", "--bootstrap", "20"),
+        *("--head.init_args.hidden", "[8, 8]", "--training.epochs", "1", "--accelerator", "cpu"),
+        *("--training.batch_size", "32", "--precision", "32-true", "--out", str(tmp_path)),
+    ]
+    assert main(head) == 0
+    (folder,) = (tmp_path / "heads").glob("*/seed0")
+    trained = load_head(folder)
+    assert isinstance(trained.head, InceptionFER)
+    assert (trained.seed, trained.job.bootstrap) == (0, 20)
+    subject = HeadSubject(trained, "gender")
+    with pytest.raises(InputError, match="target: none given; UTKFace has gender, race: name one"):
+        target_of(trained.task.task, None)
+    # The file says what the head says of gender.
+    rows = subject.examples.test[:5]
+    said = OnnxModel(subject.file()).logits(subject.prepared(rows))
+    with torch.no_grad():
+        whole = trained.head.predict(trained.head.prepare(subject.examples.images[rows]))
+    place = subject.target.label
+    goal: Any = trained.head.goal
+    torch.testing.assert_close(said, goal.parts(whole)[place], rtol=1e-3, atol=1e-4)
+    words = config(tmp_path, head=str(folder), space=None, task=None)
+    assert main(words) == 0
+    records = read_records(tmp_path / "out" / RECORDS_FILE)
+    scored = [r for r in read_records(tmp_path / RECORDS_FILE) if r.metric == "gender accuracy"]
+    as_it_is = [r for r in records if r.probe == "as it is" and r.metric == "gender accuracy"]
+    assert [r.value for r in as_it_is if not r.condition] == pytest.approx(
+        [scored[0].value], abs=1.5
+    )  # of bf16 there, where the CPU is fast at it
+    state = torch.load(folder / "last.ckpt", weights_only=True)
+    state["global_step"] -= 1
+    torch.save(state, folder / "last.ckpt")
+    with pytest.raises(InputError, match="run the same `linear-probe head` again"):
+        load_head(folder)
+    with pytest.raises(InputError, match="can't be read"):
+        load_head(tmp_path)
+
+
+def test_an_onnx_file_is_quantised_and_no_more(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        *(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)),
+        *(torch.nn.Flatten(), torch.nn.Linear(4, 2)),
+    ).eval()
+    # Its pictures' side is fixed, as it is in the classifier's file.
+    path = tmp_path / "gender.onnx"
+    path.write_bytes(exported(network, torch.rand(2, 3, 16, 16)))
+    of = {"data": str(data), "onnx": str(path), "space": None}
+    assert main(config(tmp_path, compressions=[{"quantise": "dynamic"}], **of)) == 0
+    records = read_records(tmp_path / "out" / RECORDS_FILE)
+    assert {r.probe for r in records} == {"as it is", "8 bits, dynamic"}
+    assert main(config(tmp_path, compressions=[{"clusters": 4}], **of)) == 2
+    assert "an ONNX file can be quantised only" in capsys.readouterr().err
+    assert (
+        main(config(tmp_path, compressions=[{"quantise": "static"}], **{**of, "target": "race"}))
+        == 2
+    )
+    assert "gives 2 numbers a picture, and race of UTKFace has 5" in capsys.readouterr().err
+
+
+def test_groupings_that_say_nothing(data: Path, tmp_path: Path) -> None:
+    task = Attributes(find_face_sets(data, "all"), replicates=5)
+    target = target_of(task, "gender")
+    records = np.arange(80)
+    told: list[str] = []
+    assert set(groups_of(task.faces, target, records, None, told.append)) <= {"race", "age band"}
+    with pytest.raises(InputError, match="groups: 'glasses'; beside gender UTKFace has race"):
+        groups_of(task.faces, target, records, ["glasses"])
+    one = np.flatnonzero([r.labels["race"] == 0 for r in task.faces.records])
+    with pytest.raises(InputError, match="race is 'White' for all 140 test pictures"):
+        groups_of(task.faces, target, one, ["race"])
+    assert set(groups_of(task.faces, target, one, None, told.append)) == {"age band"}
+    assert any("race is 'White'" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"encoder": None}, "no classifier given; name one of head, encoder and onnx"),
+        ({"head": "x"}, "head and encoder given; name one"),
+        ({"compressions": []}, "compressions: none given"),
+        ({"compressions": [{"clusters": 4}, {"clusters": 4}]}, "'4 values' is there twice"),
+        ({"task": "pose"}, "task: 'pose'; audits are of expression"),
+        ({"space": "expression"}, "space: 'expression'; "),
+        ({"target": None}, "target: none given; UTKFace has gender, race"),
+        ({"groups": ["glasses"]}, "groups: 'glasses'"),
+        ({"tuning": {"learning_rate": 0}}, "tuning.learning_rate: 0"),
+        ({"sparsity": 0.5}, "sparsity"),
+    ],
+)
+def test_bad_input(
+    more: dict[str, Any],
+    told: str,
+    data: Path,
+    encoder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(config(tmp_path, **{"data": str(data), "encoder": str(encoder), **more})) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(error) == 1
+    assert told in error[0]
+    assert not (tmp_path / "out" / RECORDS_FILE).exists()
+
+
+def test_missing_packages_are_told(
+    data: Path,
+    encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    assert main(config(tmp_path, data=str(data), encoder=str(encoder))) == 2
+    assert 'pip install "ssl-faces[encoders]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs/audit").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_configs_can_be_read(path: Path) -> None:
+    reader = parser("audit")
+    ready: Any = reader.instantiate_classes(reader.parse_args(["-c", str(path), "--out", "x"]))
+    names = [one.name for one in ready.compressions]
+    assert len(set(names)) == len(names) > 5

@@ -1,0 +1,116 @@
+"""ONNX files: the same as the network, near it with 8 bits, and what they say of themselves."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from linear_probe.audit.compression import Compression, Quantised, pruned, shared
+from linear_probe.audit.onnx_model import OnnxModel, exported, quantised
+from ssl_faces import InputError
+
+
+class Net(nn.Module):
+    """A convolution with batch normalisation; two layers that onnxruntime can't quantise, one of
+    them only when dynamic; and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16)
+        self.up = nn.ConvTranspose2d(16, 4, 2, 2)
+        self.recurrent = nn.GRU(4, 6, batch_first=True)
+        self.linear = nn.Linear(6, 5)
+        self.teacher = nn.Linear(7, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.up(self.norm(self.conv(x)).relu()).mean(2).transpose(1, 2)
+        found: Tensor = self.linear(self.recurrent(seen)[0][:, -1])
+        return found
+
+
+IMAGES = torch.rand(24, 3, 8, 8) * torch.linspace(0.1, 1, 24).view(-1, 1, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def network() -> Net:
+    found = Net()
+    for _ in range(20):
+        found(torch.rand(8, 3, 8, 8))  # statistics of its batch normalisation
+    return found.eval()
+
+
+@pytest.fixture(scope="module")
+def data(network: Net) -> bytes:
+    return exported(network, IMAGES[:2])
+
+
+def test_a_file_says_what_the_network_says_of_any_number(network: Net, data: bytes) -> None:
+    model = OnnxModel(data)
+    for count in (1, 2, 7):
+        with torch.no_grad():
+            expected = network(IMAGES[:count])
+        torch.testing.assert_close(model.logits(IMAGES[:count]), expected, rtol=1e-4, atol=1e-5)
+    assert model.compressed_bytes == len(gzip.compress(data, 9, mtime=0))
+    assert model.milliseconds(IMAGES[:1]) > 0
+    layers = (network.conv, network.norm, network.up, network.recurrent, network.linear)
+    used = [value for layer in layers for value in layer.state_dict().values()]
+    assert model.counts()[0] == sum(p.numel() for p in used if p.numel() > 1)
+
+
+@pytest.mark.parametrize("how", ["static", "dynamic"])
+def test_8_bits_are_near_32_and_what_stays_in_float_is_listed(
+    how: Quantised, network: Net, data: bytes
+) -> None:
+    model = OnnxModel(quantised(data, how, IMAGES))
+    with torch.no_grad():
+        expected = network(IMAGES)
+    error = (model.logits(IMAGES) - expected).abs().max()
+    assert 0 < error < 0.05 * expected.std()
+    assert model.logits(IMAGES[:3]).shape == (3, 5)
+    kinds = {name: values.dtype.itemsize for name, (values, _) in model.weights().items()}
+    left = [name.rpartition(" ")[2] for name in model.in_float()]
+    assert left == (["(GRU)"] if how == "static" else ["(ConvTranspose)", "(GRU)"])
+    assert sum(size == 1 for size in kinds.values()) == 4 - len(left)
+
+
+@pytest.mark.parametrize("how", ["static", "dynamic"])
+def test_zeros_stay_zero_in_8_bits(how: Quantised, network: Net) -> None:
+    small = pruned(network, IMAGES[:2], Compression(0.6))
+    data = exported(small, IMAGES[:2])
+    zeros = sum(int((m.weight == 0).sum()) for m in (small.conv, small.linear))  # type: ignore[union-attr, operator]
+    whole, few = OnnxModel(data).counts(), OnnxModel(quantised(data, how, IMAGES)).counts()
+    # Beside these what a new normalisation layer adds.
+    assert whole[0] - whole[1] == zeros + int((network.norm.bias == 0).sum())
+    assert few[0] - few[1] >= zeros  # and small ones become zero
+
+
+def test_shared_values_stay_shared_in_the_file(network: Net) -> None:
+    data = exported(shared(network, IMAGES[:2], 4), IMAGES[:2])
+    weights = OnnxModel(data).weights()
+    assert len(np.unique(weights["conv.weight"][0])) == 4
+    assert len(np.unique(weights["linear.weight"][0])) == 4
+    plain = OnnxModel(exported(network, IMAGES[:2]))
+    assert OnnxModel(data).compressed_bytes < plain.compressed_bytes
+
+
+def test_what_cannot_be_written_is_told(network: Net) -> None:
+    class OfTheirNumber(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean((2, 3)) * float(len(x))
+
+    with pytest.raises(InputError, match="says something else when written as ONNX"):
+        exported(OfTheirNumber(), IMAGES[:2])
+
+    class Lacking(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.special.bessel_j0(x).mean((2, 3))
+
+    with pytest.raises(InputError, match="can't be written as ONNX"):
+        exported(Lacking(), IMAGES[:2])
+    with pytest.raises(InputError, match="onnxruntime can't run"):
+        OnnxModel(b"none")
