@@ -197,7 +197,7 @@ class CVT(Head):
         x = self.words(images)
         if self.aggregation == "average":
             return x.mean(1), None
-        x = torch.cat((self.class_token.expand(len(x), -1, -1), x), 1) + self.positions
+        x = torch.cat((self.class_token.expand(x.shape[0], -1, -1), x), 1) + self.positions
         weights = None
         for block in self.blocks:
             x, weights = block(x)

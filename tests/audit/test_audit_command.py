@@ -12,13 +12,17 @@ import torch
 import yaml
 from PIL import Image
 
-from linear_probe.audit.onnx_model import OnnxModel, exported
+from linear_probe.audit.onnx_model import OnnxModel, exported, quantised
 from linear_probe.audit.run import _Audit
-from linear_probe.audit.subjects import HeadSubject, groups_of, target_of
+from linear_probe.audit.subjects import HeadNetwork, HeadSubject, groups_of, target_of
 from linear_probe.breakdown import by_group
 from linear_probe.cli import main
+from linear_probe.heads.cvt import CVT
+from linear_probe.heads.goals import Categories
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.loading import load_head
+from linear_probe.heads.mafer import MAFER
+from linear_probe.heads.multitask_lightweight import MultitaskLightweight
 from linear_probe.job_files import parser
 from linear_probe.predictions import predictions_path, read_predictions
 from linear_probe.record import RECORDS_FILE, read_records
@@ -195,6 +199,34 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
         load_head(folder)
     with pytest.raises(InputError, match="can't be read"):
         load_head(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cvt", "mafer", "multitask_lightweight", "inception_fer"])
+def test_every_head_can_be_written(name: str) -> None:
+    """With a batch of another size than it was traced with; `exported` compares with one more."""
+    torch.manual_seed(0)
+    small: dict[str, Any] = {
+        "cvt": lambda g: CVT(g, width=0.0625, dim=8, depth=1, heads=2),
+        "mafer": lambda g: MAFER(g, head=lambda g, e: _inception(g)),
+        "multitask_lightweight": lambda g: MultitaskLightweight(
+            g, backbone="mobilenetv3_small_050", picture_size=32
+        ),
+        "inception_fer": _inception,
+    }
+    head = small[name](Categories(3)).eval()
+    network = HeadNetwork(head, slice(None)).eval()
+    read = (5, 3, head.read_size, head.read_size)
+    images = head.prepare(torch.randint(0, 256, read, dtype=torch.uint8))
+    with torch.no_grad():
+        expected = network(images)
+    data = exported(network, images[:2])
+    torch.testing.assert_close(OnnxModel(data).logits(images), expected, rtol=1e-3, atol=1e-4)
+    said = OnnxModel(quantised(data, "static", images)).logits(images)
+    assert said.shape == expected.shape
+
+
+def _inception(goal: Categories) -> InceptionFER:
+    return InceptionFER(goal, width=0.0625, hidden=(8, 8))
 
 
 def test_an_onnx_file_is_quantised_and_no_more(
