@@ -14,6 +14,7 @@ from torch import Tensor
 
 from linear_probe.cli import main
 from linear_probe.heads.claims import Claims, run_claims
+from linear_probe.job_files import run_job
 from linear_probe.record import RECORDS_FILE, Record, read_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.tasks import MissingData
@@ -313,10 +314,7 @@ def test_as_arms_of_a_claim_they_share_features(
 
     monkeypatch.setattr(BackboneEncoder, "forward", counted)
 
-    def head(words: object) -> list[Record]:
-        raise AssertionError(words)
-
-    table = run_claims(claims, tmp_path / "claims", head, say=lambda line: None)
+    table = run_claims(claims, tmp_path / "claims", run_job, say=lambda line: None)
     assert table.body[0][-1] == "holds"
     assert table.body[0][5] == "3"
     assert sum(computed) == 4 * 2 * (24 + 16)
