@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, Protocol
@@ -24,6 +25,17 @@ class Asked(Protocol):
     def protocol(self) -> str: ...
     @property
     def seed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a record says of a task that is no `Task`: an `Asked`."""
+
+    name: str
+    data_set: str
+    split: str
+    protocol: str
+    seed: int
 
 
 class Measured(NamedTuple):

@@ -91,11 +91,7 @@ def group_recalls(
     for column, group in enumerate(which):
         recalls = []
         for label in classes:
-            rows = (of == group) & (targets == label)
-            drawn = weights[:, rows].sum(axis=1, dtype=np.float64)
-            hits = weights[:, rows & right].sum(axis=1, dtype=np.float64)
-            # A draw without a row of the class says nothing of it.
-            recalls.append(np.divide(hits, drawn, np.full_like(hits, np.nan), where=drawn > 0))
+            recalls.append(_share(weights, (of == group) & (targets == label), right))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a draw may miss the whole group
             found[:, column] = np.nanmean(recalls, axis=0)
@@ -113,10 +109,15 @@ def group_accuracies(
     of, right = np.array(names), predicted == targets
     found = np.empty((len(weights), len(which)))
     for column, group in enumerate(which):
-        rows = of == group
-        drawn = weights[:, rows].sum(axis=1, dtype=np.float64)
-        hits = weights[:, rows & right].sum(axis=1, dtype=np.float64)
-        found[:, column] = np.divide(hits, drawn, np.full_like(hits, np.nan), where=drawn > 0)
+        found[:, column] = _share(weights, of == group, right)
+    return found
+
+
+def _share(weights: np.ndarray, rows: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of these rows those that are right, by draw, [B]; NaN in a draw that has none of them."""
+    drawn = weights[:, rows].sum(axis=1, dtype=np.float64)
+    hits = weights[:, rows & right].sum(axis=1, dtype=np.float64)
+    found: np.ndarray = np.divide(hits, drawn, np.full_like(hits, np.nan), where=drawn > 0)
     return found
 
 

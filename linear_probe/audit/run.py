@@ -27,6 +27,7 @@ from linear_probe.audit.onnx_model import (
 from linear_probe.audit.subjects import (
     FileSubject,
     HeadSubject,
+    NetworkSubject,
     ProbeSubject,
     Subject,
     groups_of,
@@ -36,7 +37,7 @@ from linear_probe.heads.head_tasks import head_task
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.pictures import EpochBatches
 from linear_probe.heads.run import safe_name
-from linear_probe.measured import Measured
+from linear_probe.measured import Measured, TaskFacts
 from linear_probe.own_data import OwnData
 from linear_probe.record import RECORDS_FILE, Record, read_records
 from linear_probe.recorder import Recorder
@@ -116,17 +117,6 @@ class AuditJob:
     tuning: Tuning = field(default_factory=Tuning)
     seed: int = 0
     bootstrap: int = 1000
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What records say of the task."""
-
-    name: str
-    data_set: str
-    split: str
-    protocol: str
-    seed: int
 
 
 PROTOCOL = (
@@ -277,7 +267,7 @@ class _Audit:
         )
         figures += fairness_figures(said, self.weights, self.sample, chosen, trained, target.of)
         task = subject.task
-        asked = _Asked(
+        asked = TaskFacts(
             *(task.name, task.data_set, task.split, f"{subject.how}; {PROTOCOL}", subject.seed)
         )
         seconds = time.perf_counter() - started
@@ -321,9 +311,9 @@ class _Audit:
         )
 
     def _compressed(self, compression: Compression) -> bytes:
-        data, network = self.file, self.subject.network
+        data = self.file
         if compression.sparsity or compression.clusters:
-            assert network is not None
+            network = self._network().network
             example = self.subject.prepared(self.subject.examples.test[:2])
             if compression.sparsity:
                 key = compression.sparsity, compression.epochs
@@ -337,6 +327,10 @@ class _Audit:
             shown = self.subject.prepared(self.calibration)
             data = quantised(data, compression.quantise, shown)
         return data
+
+    def _network(self) -> NetworkSubject:
+        assert isinstance(self.subject, NetworkSubject)  # files are only quantised: `_check`
+        return self.subject
 
     def _train(self, network: nn.Module, epoch: int) -> None:
         """One epoch, in place."""
@@ -352,7 +346,7 @@ class _Audit:
         for step, batch in enumerate(order):
             torch.manual_seed(self.job.seed + 7919 * (epoch * len(order) + step + 1))
             optimizer.zero_grad()
-            self.subject.losses(network, rows[batch]).backward()
+            self._network().losses(network, rows[batch]).backward()
             optimizer.step()
 
     def _logits(self, model: OnnxModel) -> Tensor:
@@ -367,9 +361,8 @@ class _Audit:
             return []
         found = []
         if compression.sparsity or compression.clusters:
-            assert self.subject.network is not None
             example = self.subject.prepared(self.subject.examples.test[:2])
-            found = weights_that_run(self.subject.network, example)[1]
+            found = weights_that_run(self._network().network, example)[1]
         return found + (model.in_float() if compression.quantise else [])
 
 

@@ -171,15 +171,22 @@ class Subject(ABC):
     def file(self) -> bytes:
         """The classifier as it is, as an ONNX file from such pictures to logits."""
 
-    @property
-    def network(self) -> nn.Module | None:
-        """Pictures as of `prepared` to logits [N, K], in evaluation mode; None where there is only
-        a file."""
-        return None
 
+class NetworkSubject(Subject):
+    """One whose network is at hand, so that it can be pruned, shared and trained.
+
+    Attributes:
+        network: pictures as of `prepared` to logits [N, K], in evaluation mode.
+    """
+
+    network: nn.Module
+
+    @abstractmethod
     def losses(self, network: nn.Module, rows: np.ndarray) -> Tensor:
         """What is minimised when a copy of the network is trained on these rows."""
-        raise NotImplementedError
+
+    def file(self) -> bytes:
+        return exported(self.network, self.prepared(self.examples.test[:2]))
 
 
 class HeadNetwork(nn.Module):
@@ -198,7 +205,7 @@ class HeadNetwork(nn.Module):
         return self.head.predict(images)[:, self.columns]
 
 
-class HeadSubject(Subject):
+class HeadSubject(NetworkSubject):
     """A head of `linear-probe head`.
 
     Args:
@@ -216,19 +223,13 @@ class HeadSubject(Subject):
         self._labels = asked.labels[torch.from_numpy(self.examples.records)]
         head.goal.count(self._labels[torch.from_numpy(self.examples.learnt)])
         self._balanced = job.training.balanced
-        self._network = HeadNetwork(head, _columns(head, self.target)).eval()
+        self._head = head
+        self.network = HeadNetwork(head, _columns(head, self.target)).eval()
         self.chosen = {}
         self.how = f"{job.label or head.name}, trained as `linear-probe head` does"
 
-    @property
-    def network(self) -> nn.Module:
-        return self._network
-
     def prepared(self, rows: np.ndarray) -> Tensor:
-        return self._network.head.prepare(self.examples.images[torch.from_numpy(rows)]).float()
-
-    def file(self) -> bytes:
-        return exported(self._network, self.prepared(self.examples.test[:2]))
+        return self._head.prepare(self.examples.images[torch.from_numpy(rows)]).float()
 
     def losses(self, network: nn.Module, rows: np.ndarray) -> Tensor:
         assert isinstance(network, HeadNetwork)
@@ -275,7 +276,7 @@ class ProbedEncoder(nn.Module):
         return logits
 
 
-class ProbeSubject(Subject):
+class ProbeSubject(NetworkSubject):
     """An encoder with a linear probe, fitted as `linear-probe run` fits it.
 
     Args:
@@ -326,20 +327,13 @@ class ProbeSubject(Subject):
         )
         source.encoder.to("cpu").to(memory_format=torch.contiguous_format)
         network = ProbedEncoder(source.encoder, space, predictor)
-        self._network = network.eval().requires_grad_(True)
+        self.network = network.eval().requires_grad_(True)
         self.examples = _examples(task, source.input_size, (values, rows))
         self.chosen = how_chosen(predictor)["hyperparameters"]
         self.how = f"logistic regression on {space}, fitted as `linear-probe run` does"
 
-    @property
-    def network(self) -> nn.Module:
-        return self._network
-
     def prepared(self, rows: np.ndarray) -> Tensor:
         return self.examples.images[torch.from_numpy(rows)].float() / 255
-
-    def file(self) -> bytes:
-        return exported(self._network, self.prepared(self.examples.test[:2]))
 
     def losses(self, network: nn.Module, rows: np.ndarray) -> Tensor:
         images = self.prepared(rows)

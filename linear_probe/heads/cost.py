@@ -29,11 +29,13 @@ class Cost:
     macs: int
     milliseconds: float
 
+    @property
+    def size(self) -> str:
+        """What is the same whenever it is measured."""
+        return f"{self.parameters / 1e6:.2f} M parameters, {self.macs / 1e6:.1f} M multiply-adds"
+
     def __str__(self) -> str:
-        return (
-            f"{self.parameters / 1e6:.2f} M parameters, {self.macs / 1e6:.1f} M multiply-adds and "
-            f"{self.milliseconds:.1f} ms a face (one core, float32, one at a time)"
-        )
+        return f"{self.size} and {self.milliseconds:.1f} ms a face (one core, float32, one at once)"
 
 
 @torch.inference_mode()

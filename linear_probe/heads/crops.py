@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from linear_probe.supervised import varied
+
 
 def random_crops(images: Tensor, side: int) -> Tensor:
     """Crops [B, 3, side, side] of pictures [B, 3, R, R], each at a place of its own, half of them
@@ -33,3 +35,10 @@ def ten_crops(images: Tensor, side: int) -> Tensor:
             for top, left in places
         ]
     )
+
+
+def mirrored_and_moved(images: Tensor) -> Tensor:
+    """Training pictures uint8 [B, 3, S, S] as `varied` draws them, by numbers that follow from
+    torch's; float in [0, 1]."""
+    draw = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+    return varied(images.cpu(), draw).to(images.device).float() / 255

@@ -10,10 +10,10 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from linear_probe.heads.crops import mirrored_and_moved
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head, check_picture_size, overlaid
 from linear_probe.heads.lbp import lbp_maps
-from linear_probe.supervised import varied
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
 
@@ -143,7 +143,7 @@ class CVT(Head):
         )
 
     def vary(self, images: Tensor) -> Tensor:
-        return varied(images.cpu(), _generator()).to(images.device).float() / 255
+        return mirrored_and_moved(images)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The map [B, C, h, w] of each branch there is, of pictures in [0, 1]."""
@@ -205,8 +205,3 @@ class CVT(Head):
 
 
 _BOTH = ("attention", "sum", "concatenation")
-
-
-def _generator() -> torch.Generator:
-    """Random numbers of their own, that follow from torch's."""
-    return torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))

@@ -28,7 +28,7 @@ from linear_probe.heads.module import HeadTraining
 from linear_probe.heads.people import PEOPLE, People
 from linear_probe.heads.pictures import Decoded, Taught, decode
 from linear_probe.heads.readout import exogenous_readout, has_readout
-from linear_probe.measured import Measured
+from linear_probe.measured import Measured, TaskFacts
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
 from linear_probe.robustness import degradations
@@ -106,17 +106,6 @@ class HeadJob:
     devices: int = 1
     precision: str | None = None
     label: str | None = None
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What records say of the task; `protocol` is the head's."""
-
-    name: str
-    data_set: str
-    split: str
-    protocol: str
-    seed: int
 
 
 def run_head(
@@ -256,7 +245,7 @@ class _Run:
                     figure,
                     hyperparameters=figure.hyperparameters
                     | {"training": dataclasses.asdict(stage.training)},
-                    note=f"{figure.note}; {used}",
+                    note=f"{figure.note}; {used.size}",
                 )
                 for figure in task.score(found, pictures)
             ]
@@ -265,7 +254,7 @@ class _Run:
                 f"{_training(self.job, stage, head)}, to tell {people.title}; {task.protocol}"
             )
             row = Measured(
-                _Asked(task.name, task.data_set, task.split, protocol, seed),
+                TaskFacts(task.name, task.data_set, task.split, protocol, seed),
                 name if self.job.encoder is None else self.job.encoder,
                 head.space if self.job.encoder is None else f"{name} on {head.space}",
                 task.probe,
@@ -318,12 +307,12 @@ class _Run:
             "validation": means,
             "cost": dataclasses.asdict(used),
         }
-        figures = asked.figures(rows, turns, torch.cat(outputs), chosen, f"; {used}")
+        figures = asked.figures(rows, turns, torch.cat(outputs), chosen, f"; {used.size}")
         if represented is not None:
             figures.append(exogenous_readout(task, decoded.records, represented))
         protocol = _protocol(self.job, stage, asked, head)
         row = Measured(
-            _Asked(task.name, task.data_set, task.split, protocol, seed),
+            TaskFacts(task.name, task.data_set, task.split, protocol, seed),
             name if self.job.encoder is None else self.job.encoder,
             head.space,
             name,
@@ -338,7 +327,7 @@ class _Run:
         )
         for change, parts in zip(changes, degraded, strict=True):
             condition = {"factor": change.factor, "level": change.level, "unit": change.unit}
-            note = f"; {used}; {condition_note(condition)}"
+            note = f"; {used.size}; {condition_note(condition)}"
             worse = asked.figures(rows, turns, torch.cat(parts), chosen, note)
             self.recorder.add(row._replace(figures=worse, condition=condition))
             first = worse[0]

@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from linear_probe.heads.crops import mirrored_and_moved
 from linear_probe.heads.dispelling import CosineDispelling
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import FrozenFeatures, Head
 from linear_probe.heads.tree_gate import TreeGate
-from linear_probe.supervised import varied
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
@@ -76,7 +76,7 @@ class ExogenousNetwork(Head):
         self.classifier = nn.Linear(self.trunk.dim, goal.outputs)
 
     def vary(self, images: Tensor) -> Tensor:
-        return _varied(images, self.augment)
+        return mirrored_and_moved(images) if self.augment else super().vary(images)
 
     def embed(self, images: Tensor) -> Tensor:
         found: Tensor = self.top(self.trunk(images))
@@ -211,7 +211,7 @@ class THIN(Head):
         self.informed.fill_(True)
 
     def vary(self, images: Tensor) -> Tensor:
-        return _varied(images, self.augment)
+        return mirrored_and_moved(images) if self.augment else super().vary(images)
 
     def leaf_probabilities(self, images: Tensor) -> Tensor:
         """How much each weak predictor counts for each picture: float32 [B, leaves], sums of 1."""
@@ -314,10 +314,3 @@ class WeakPredictors(nn.Module):
 def _top(dim: int) -> nn.Sequential:
     """The last layers of an exogenous network, from features to its embedding."""
     return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
-
-
-def _varied(images: Tensor, augment: bool) -> Tensor:
-    if not augment:
-        return images.float() / 255
-    draw = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
-    return varied(images.cpu(), draw).to(images.device).float() / 255

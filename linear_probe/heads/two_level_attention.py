@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from linear_probe.heads.attention_pool import AttentionPool, MeanPool
 from linear_probe.heads.concordance import ConcordanceLoss
+from linear_probe.heads.crops import mirrored_and_moved
 from linear_probe.heads.goals import Goal, Several
 from linear_probe.heads.head import Head
 from linear_probe.heads.layer_maps import layer_maps
-from linear_probe.supervised import normalised, varied
+from linear_probe.supervised import normalised
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 
@@ -153,8 +154,7 @@ class TwoLevelAttention(Head):
         self.first_stage = bool(self.values) and self.two_stages and done < self.first_share
 
     def vary(self, images: Tensor) -> Tensor:
-        draw = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
-        return varied(images.cpu(), draw).to(images.device).float() / 255
+        return mirrored_and_moved(images)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The map [B, C, h, w] of each layer, shallow ones first, of pictures in [0, 1]."""

@@ -21,7 +21,7 @@ from linear_probe.features import (
     Precision,
     Source,
 )
-from linear_probe.measured import Measured
+from linear_probe.measured import Measured, TaskFacts
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
@@ -73,17 +73,6 @@ class VideoJob:
     batch_size: int = 256
     device: str = "auto"
     precision: Precision = "32"
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What records say of the task."""
-
-    name: str
-    data_set: str
-    split: str
-    protocol: str
-    seed: int
 
 
 class _About(NamedTuple):
@@ -208,7 +197,7 @@ def _score(
             predictions=said,
         )
         title = sequences.faces.title
-        asked = _Asked(sequences.name, title, sequences.split, about.protocol, seed)
+        asked = TaskFacts(sequences.name, title, sequences.split, about.protocol, seed)
         row = Measured(asked, source.name, space, probe, figures, source.fingerprint, seconds)
         recorder.add(row)
         values = ", ".join(f"{figure.metric} {figure.value:.2f} %" for figure in figures)

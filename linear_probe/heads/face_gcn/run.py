@@ -22,7 +22,7 @@ from linear_probe.heads.goals import Categories
 from linear_probe.heads.module import HeadTraining
 from linear_probe.heads.pictures import Taught
 from linear_probe.intervals import cluster_weights
-from linear_probe.measured import Measured
+from linear_probe.measured import Measured, TaskFacts
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
 from linear_probe.tasks.classification import class_figures, class_predictions
@@ -71,17 +71,6 @@ class LandmarksJob:
     devices: int = 1
     precision: str | None = None
     label: str | None = None
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What records say of the task."""
-
-    name: str
-    data_set: str
-    split: str
-    protocol: str
-    seed: int
 
 
 def run_landmarks(
@@ -144,7 +133,7 @@ def run_landmarks(
             predictions=predictions,
         )
         row = Measured(
-            _Asked(TASK, clips.title, clips.split, _protocol(job, head), seed),
+            TaskFacts(TASK, clips.title, clips.split, _protocol(job, head), seed),
             name if job.encoder is None else job.encoder,
             "end to end" if job.encoder is None else f"{name} on map",
             FaceGCN.name,
