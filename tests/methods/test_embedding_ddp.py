@@ -120,4 +120,5 @@ def test_the_gradient_is_that_of_one_process(
     assert norm > 1e-4
     for key, value in expected.items():
         error = (found[key] - value).norm()
-        assert error < 1e-3 * value.norm() + 1e-5 * norm, key
+        # The gradient of what a loss does not depend on, such as a last bias, is rounding alone.
+        assert error < 1e-3 * value.norm() + 1e-4 * norm, key
