@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ssl_faces.errors import InputError
+from ssl_faces.files import write_failure
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 120.0  # seconds that a run has to save its checkpoint
@@ -28,7 +29,15 @@ class Stopped(BaseException):
 
 
 class Failed(Exception):
-    """A command that failed; the message is what it said last."""
+    """A command that failed; the message is what it said last.
+
+    Attributes:
+        code: its exit code, below 0 the signal that killed it; None where it never began.
+    """
+
+    def __init__(self, told: str, code: int | None = None) -> None:
+        super().__init__(told)
+        self.code = code
 
 
 @contextmanager
@@ -50,31 +59,41 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class Held(InputError):
+    """Somebody else holds the lock."""
+
+
 @contextmanager
-def only_one(folder: Path) -> Iterator[int]:
+def only_one(
+    folder: Path,
+    name: str = "compare.lock",
+    who: str = "a comparison, or a run that one has started,",
+) -> Iterator[int]:
     """A lock on a folder, as a file descriptor: commands that are given it hold the lock too.
 
     So it is held until the last of them has ended, also where their parent was killed.
 
+    Args:
+        name: of the lock's file.
+        who: may be at work there, for the message.
+
     Raises:
-        InputError: somebody holds it.
+        InputError: somebody holds it (`Held`), or the folder can't be written.
     """
-    path = folder / "compare.lock"
+    path = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise InputError(
-            f"{folder}: can't be written ({error.strerror}); choose another --out"
-        ) from error
+        raise InputError(f"{folder}: {write_failure(error)}") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            who = os.pread(handle, 20, 0).decode(errors="replace").strip()
-            raise InputError(
-                f"{folder}: a comparison, or a run that one has started, is still at work in it "
-                f"(process {who}); wait for it, or end it"
+            process = os.pread(handle, 20, 0).decode(errors="replace").strip()
+            raise Held(
+                f"{folder}: {who} is still at work in it (process {process}); wait for it, or "
+                "end it"
             ) from error
         note_holder(handle, os.getpid())
         yield handle
@@ -95,29 +114,70 @@ def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
         Failed: it did.
         Stopped: this process was asked to end; the command has ended before.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
+    run_command([sys.executable, "-m", module, *words], log, lock)
+
+
+def run_command(
+    command: Sequence[str],
+    log: Path,
+    lock: int,
+    environment: Mapping[str, str] | None = None,
+    watch: Callable[[], None] | None = None,
+    every: float = 1.0,
+) -> None:
+    """Run a command, all that it says appended to `log`.
+
+    Args:
+        environment: of the command; by default this process's.
+        watch: called while it runs; what it raises ends the command, as a signal does.
+        every: seconds between two looks.
+
+    Raises:
+        Failed: it did.
+        Stopped: this process was asked to end; the command has ended before.
+        InputError: the log can't be written.
+    """
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = log.open("ab")
+    except OSError as error:
+        raise InputError(f"{log}: {write_failure(error)}") from error
+    with file:
         begin = file.tell()
         # In a session of its own, so that Ctrl-C reaches it as SIGTERM from here alone: a run
         # then saves its checkpoint at the end of its step.
-        child = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=(lock,),
-        )
+        try:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(lock,),
+                env=environment,
+            )
+        except OSError as error:
+            raise Failed(f"{command[0]}: can't be run ({error.strerror})") from error
         note_holder(lock, child.pid)
         try:
-            code = child.wait()
+            code = _wait(child, watch, every)
         except BaseException:
             _end(child)
             raise
         finally:
             note_holder(lock, os.getpid())
     if code != 0:
-        raise Failed(_last_words(log, begin, code))
+        raise Failed(_last_words(log, begin, code), code)
+
+
+def _wait(child: subprocess.Popen[bytes], watch: Callable[[], None] | None, every: float) -> int:
+    """Its exit code."""
+    while watch is not None:
+        try:
+            return child.wait(every)
+        except subprocess.TimeoutExpired:
+            watch()
+    return child.wait()
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
