@@ -74,7 +74,10 @@ class FaceCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--out", type=Path, default=Path("runs/run"), help="the run's folder (one a run)"
+            "--out",
+            type=Path,
+            default=default_out(),
+            help="the run's folder (one a run; under `wandb agent` runs/SWEEP/RUN by default)",
         )
         parser.add_argument(
             "--checkpoint_every", type=int, default=500, help="steps between checkpoints"
@@ -163,6 +166,12 @@ class FaceCLI(LightningCLI):
         self.clock.mark("trainer")
 
 
+def default_out() -> Path:
+    """The folder of a run that names none: under `wandb agent` one for each run of the sweep."""
+    sweep, run = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
+    return Path("runs", f"sweep_{sweep}", run) if sweep and run else Path("runs/run")
+
+
 def devices_and_strategy(settings: Any, launch: Launch | None) -> dict[str, Any]:
     """The trainer's arguments that follow from the launcher, and from there being many devices.
 
@@ -203,15 +212,20 @@ def world_size(settings: Any) -> int:
 
 
 def default_loggers(out: Path) -> list[Logger]:
-    """CSV files, and W&B without an account or a question (offline unless WANDB_MODE says so)."""
+    """CSV files, and W&B without an account or a question (offline unless WANDB_MODE says so).
+
+    A run that `wandb agent` started is online, and has the agent's id for it.
+    """
     loggers: list[Logger] = [CSVLogger(out, name="csv")]
-    mode = os.environ.get("WANDB_MODE", "offline")
+    swept = os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID")
+    mode = os.environ.get("WANDB_MODE", "online" if swept else "offline")
     if mode != "disabled":
         os.environ.setdefault("WANDB_SILENT", "true")
         identity = out / "wandb_id"
         # The other processes log nothing, and two that write at once would not agree.
         if is_first() and not identity.exists():
-            replace_file(identity, uuid.uuid4().hex[:8].encode())
+            one = os.environ["WANDB_RUN_ID"] if swept else uuid.uuid4().hex[:8]
+            replace_file(identity, one.encode())
         loggers.append(
             WandbLogger(
                 project="ssl-faces",

@@ -183,12 +183,12 @@ class _Sweeping:
 
     def _environment(self, number: int) -> dict[str, str]:
         """Of a worker's runs: its share of this machine's cores and GPUs."""
-        import torch
-
         workers = self.arguments.workers
         found = {"WANDB_RUN_GROUP": self.place.name}
         if workers == 1:
             return found
+        import torch
+
         if "OMP_NUM_THREADS" not in os.environ:
             found["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")

@@ -188,6 +188,9 @@ def open_study(
             _wait_until_filled(study, place)
         known = study.user_attrs.get("sweep", about)
         for key in sorted({*known, *about}):
+            # A metric that no run logs is found out by the first run, and mended.
+            if key == "metric" and _may_change_metric(study, about):
+                continue
             if known.get(key) != about.get(key):
                 raise InputError(
                     f"{source}: {place} was begun with another {key} "
@@ -225,6 +228,12 @@ def _about(sweep: Sweep, seed: int) -> dict[str, Any]:
         include={"command", "method", "metric", "parameters"}, exclude_unset=True, mode="json"
     )
     return {**found, "metric": sweep.metric.model_dump(), "seed": seed}
+
+
+def _may_change_metric(study: Study, about: dict[str, Any]) -> bool:
+    same_goal = study.direction.name.lower() == about["metric"]["goal"]
+    trials = study.get_trials(deepcopy=False)
+    return same_goal and not any(trial.intermediate_values or trial.values for trial in trials)
 
 
 def _short(value: Any) -> str:

@@ -30,12 +30,13 @@ assert given["ckpt_path"] == "last"
 last = out / "checkpoints" / "last.ckpt"
 begin = int(last.read_text()) if last.exists() else 0
 with open(out.parent.parent / "begun.jsonl", "a") as file:
-    file.write(json.dumps({"folder": out.name, "given": given, "from": begin,
-        "threads": os.environ.get("OMP_NUM_THREADS"), "group": os.environ["WANDB_RUN_GROUP"]}) + "\\n")
+    told = {"folder": out.name, "given": given, "from": begin}
+    told |= {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "WANDB_RUN_GROUP")}
+    file.write(json.dumps(told) + "\\n")
 if given.get("fail") == "1":
     sys.exit("ssl-faces: error: model.x: it is wrong; mend it")
 if given.get("fail") == "full":
-    sys.exit(f"ssl-faces: error: {out}: the disk is full (or the file size limit reached); free some")
+    sys.exit(f"ssl-faces: error: {out}: the disk is full (or the file size limit reached)")
 stopped = []
 signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
 numbered = out / "csv"
@@ -46,7 +47,7 @@ last.parent.mkdir(exist_ok=True)
 name = given.get("logs", "online/expression_linear/expression")
 rows = [f"epoch,loss,{name},step"]
 for step in range(begin, steps):
-    if given.get("wait"):
+    if given.get("wait") and step > 0:
         gate = pathlib.Path(given["wait"])
         while not gate.exists() and not stopped:
             time.sleep(0.01)
@@ -72,7 +73,7 @@ def write(tmp_path: Path) -> Write:
 
     def write(more: tuple[str, ...] = (), name: str = "sweep.yaml", **changed: Any) -> Path:
         content = {
-            "command": [sys.executable, str(tmp_path / "child.py"), *more, "${args}"],
+            "command": [sys.executable, "-I", "-S", str(tmp_path / "child.py"), *more, "${args}"],
             "method": "grid",
             "metric": {"name": METRIC, "goal": "maximize"},
             "parameters": {"x": {"values": [1, 2, 3, 4]}},
