@@ -46,16 +46,26 @@ function curves(runs) {
         line: { color: run.colour, dash: run.dash, width: 1.8 }, marker: { size: 5 } };
     });
     const log = group === "Losses" && $("logarithm").checked;
-    const below = Math.min(traces.length, 12) * 19;
-    plot.style.height = `${300 + below}px`;
-    Plotly.react(plot, traces, { font: FONT, height: 300 + below,
-      margin: { l: 56, r: 12, t: 8, b: 44 + below }, showlegend: traces.length > 0,
-      legend: { orientation: "v", y: -0.2, yanchor: "top", x: 0, font: { size: 11 },
-        maxheight: below || undefined },
+    Plotly.react(plot, traces, { font: FONT, height: 320, showlegend: false,
+      margin: { l: 56, r: 12, t: 8, b: 44 },
       xaxis: { title: { text: "training step" }, gridcolor: "#e3e7eb", zeroline: false },
       yaxis: { type: log ? "log" : "linear", gridcolor: "#e3e7eb", zeroline: false },
       hovermode: "closest" }, CONFIG);
   }
+}
+
+// One legend for all charts.
+function legend(runs) {
+  $("legend").replaceChildren(...runs.map((run) => {
+    const item = document.createElement("li");
+    const line = document.createElement("i");
+    const text = document.createElement("span");
+    const style = { solid: "solid", dash: "dashed", dot: "dotted", dashdot: "double" }[run.dash];
+    line.style.borderTop = `4px ${style} ${run.colour}`;
+    text.textContent = run.name;
+    item.append(line, text);
+    return item;
+  }));
 }
 
 function axis(name, values) {
@@ -96,13 +106,14 @@ function parallel(runs) {
   const figures = judged.map((run) => run.last[objective]);
   const dimensions = data.settings.map(({ key, name }) =>
     axis(name, judged.map((run) => run.settings[key])));
-  dimensions.push(axis(objective, figures));
+  // Behind the last axis there is no room for a long name.
+  dimensions.push({ ...axis(objective.replace(/^online\//, ""), figures) });
   $("parallel").style.minWidth = `${dimensions.length * 120}px`;
   Plotly.react("parallel", [{ type: "parcoords", dimensions, labelangle: -18,
     labelfont: { size: 12 }, tickfont: { size: 11 },
     line: { color: figures, colorscale: "Viridis", showscale: true,
       colorbar: { thickness: 12, outlinewidth: 0 } } }],
-  { font: FONT, height: 400, margin: { l: 70, r: 60, t: 110, b: 24 } }, CONFIG);
+  { font: FONT, height: 400, margin: { l: 70, r: 150, t: 110, b: 24 } }, CONFIG);
 }
 
 function importances() {
@@ -151,6 +162,7 @@ function show() {
   const runs = chosen();
   const names = new Set(runs.map((run) => run.name));
   $("shown").textContent = `${runs.length} of ${data.runs.length} runs`;
+  legend(runs);
   curves(runs);
   parallel(runs);
   gallery(runs);

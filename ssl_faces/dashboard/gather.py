@@ -195,7 +195,9 @@ def _run(folder: Path, root: Path, trial: dict[str, Any], said: list[str]) -> Ru
     settings = _settings(folder, said)
     settings |= trial.get("settings", {})
     found = str(settings.get("model.class_path") or settings.get("model") or "unknown")
-    method = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", found.rpartition(".")[2])
+    # A comparison calls its methods by names of its own.
+    compared = re.fullmatch(r"(.+)/seed\d+/stage\d+", name)
+    method = compared[1] if compared else found.rpartition(".")[2]
     panels = {}
     for path in sorted(folder.glob("panels/step_*.png")):
         number = re.fullmatch(r"step_(\d+)", path.stem)

@@ -83,13 +83,14 @@ def grid(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
     return [dict(zip(parameters, point, strict=True)) for point in itertools.product(*choices)]
 
 
-def sampler(sweep: Sweep, seed: int, number: int) -> BaseSampler:
-    """The sampler of one trial: what it draws follows from the seed and the trial's number, in
-    whichever process and after however many stops (TPE's also from the trials before it)."""
+def sampler(sweep: Sweep, seed: int, index: int) -> BaseSampler:
+    """The sampler of one trial: what it draws follows from the seed and the trial's place among
+    all, in whichever process and after however many stops (TPE's also from the trials before it).
+    """
     import numpy as np
     from optuna.samplers import RandomSampler, TPESampler
 
-    drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    drawn = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
     if sweep.method == "bayes":
         # Settings that others are trying are taken to be bad, so that workers spread.
         return TPESampler(seed=drawn, constant_liar=True)

@@ -363,9 +363,12 @@ def take_back_abandoned(study: Study, place: Place) -> list[str]:
     """
     from datetime import datetime, timedelta
 
+    from optuna.storages import fail_stale_trials
     from optuna.trial import TrialState
 
     found = []
+    if place.storage is not None:
+        fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, folder = trial.user_attrs.get("host"), trial.user_attrs.get("folder")
         if place.storage is None:
@@ -417,9 +420,9 @@ def failures(trials: list[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if has_failed(trial) and trial.number not in taken_up]
 
 
-def folder_for(trials: list[FrozenTrial], number: int) -> str:
+def folder_for(trials: list[FrozenTrial], index: int) -> str:
     """Of a new trial; those of a study that was lost keep theirs."""
     used = {trial.user_attrs.get("folder") for trial in trials}
-    while f"{number:04d}" in used:
-        number += 1
-    return f"{number:04d}"
+    while f"{index:04d}" in used:
+        index += 1
+    return f"{index:04d}"

@@ -137,24 +137,28 @@ class Worker:
         from optuna.exceptions import UpdateFinishedTrialError
 
         begun: list[_Trial] = []
+        # Its lock is held until the study knows its end: a running trial that nobody holds is taken
+        # to be abandoned.
+        with ExitStack() as held:
 
-        def objective(trial: Trial) -> float:
-            begun.append(_Trial(self, trial))
-            return begun[0].run()
+            def objective(trial: Trial) -> float:
+                begun.append(_Trial(self, trial))
+                return begun[0].run(held)
 
-        try:
-            self.study.optimize(objective, n_trials=1, catch=(Failed, NoFigure, _Surplus))
-        except UpdateFinishedTrialError:
-            # Taken to be dead, perhaps as its machine had slept, it was taken up by another.
-            self.say(f"trial {begun[0].folder}: another worker has taken it up; it is left to that")
-            return
-        except BaseException:
-            # Stopped, or the disk is full, or the database is gone: then it is found later.
-            if begun and not begun[0].over:
-                begun[0].let_go()
-            raise
+            try:
+                self.study.optimize(objective, n_trials=1, catch=(Failed, NoFigure, _Surplus))
+            except UpdateFinishedTrialError:
+                # Taken to be dead, perhaps as its machine had slept, it was taken up by another.
+                self.say(f"trial {begun[0].folder}: another worker has it now; it is left to that")
+                return
+            except BaseException:
+                # Stopped, or the disk is full, or the database is gone: then it is found later.
+                if begun and not begun[0].over:
+                    begun[0].let_go()
+                raise
+            if begun:
+                begun[0].told()
         if begun:
-            begun[0].told()
             self._check_failures(begun[0])
 
     def _check_failures(self, last: _Trial) -> None:
@@ -198,8 +202,11 @@ class _Trial:
     def run_folder(self) -> Path:
         return self.worker.place.out / TRIALS / self.folder
 
-    def run(self) -> float:
+    def run(self, held: ExitStack) -> float:
         """The figure that the trial is judged by.
+
+        Args:
+            held: gets the lock of its run.
 
         Raises:
             TrialPruned: it was ended as others do better.
@@ -209,54 +216,58 @@ class _Trial:
         from optuna.exceptions import TrialPruned
 
         worker = self.worker
-        with ExitStack() as stack:
-            lock = self._claim(stack)
-            worker._guard.close()  # the next trial can be given out
-            again = " goes on" if (self.run_folder / "checkpoints").exists() else ""
-            told = ", ".join(f"{name}={value}" for name, value in self.settings.items())
-            worker.say(f"trial {self.folder}{again}: {told}")
-            self._note()
-            try:
-                children.run_command(
-                    runnable(self.command),
-                    self.run_folder.with_suffix(".log"),
-                    lock,
-                    {**os.environ, **worker.environment},
-                    self._watch,
-                    LOOK,
-                )
-                self.value = self._figure()
-            except TrialPruned:
-                self.state = "pruned"
-                self.value = self._reported[-1]
-                raise
-            except Failed as error:
-                self._failed(str(error), error.code)
-                raise
-            except NoFigure as error:
-                self.state, self.error = "failed", str(error)
-                raise
-            except InputError:
-                self._again()
-                raise
+        lock = self._claim(held)
+        worker._guard.close()  # the next trial can be given out
+        again = " goes on" if (self.run_folder / "checkpoints").exists() else ""
+        told = ", ".join(f"{name}={value}" for name, value in self.settings.items())
+        worker.say(f"trial {self.folder}{again}: {told}")
+        self._note()
+        try:
+            children.run_command(
+                runnable(self.command),
+                self.run_folder.with_suffix(".log"),
+                lock,
+                {**os.environ, **worker.environment},
+                self._watch,
+                LOOK,
+            )
+            self.value = self._figure()
+        except TrialPruned:
+            self.state = "pruned"
+            self.value = self._reported[-1]
+            raise
+        except Failed as error:
+            self._failed(str(error), error.code)
+            raise
+        except NoFigure as error:
+            self.state, self.error = "failed", str(error)
+            raise
+        except InputError:
+            self._again()
+            raise
         self.state = "complete"
         return self.value
 
-    def _claim(self, stack: ExitStack) -> int:
-        """Its folder, its lock and its settings; the lock is `stack`'s."""
+    def _claim(self, held: ExitStack) -> int:
+        """Its folder, its lock and its settings."""
         worker, trial = self.worker, self.trial
         trials = worker.study.get_trials(deepcopy=False)
         numbers = originals(trials)
-        if trial.number in numbers and numbers.index(trial.number) >= worker.most:
-            trial.set_user_attr("surplus", True)
-            self.over = True
-            raise _Surplus
-        self.folder = trial.user_attrs.get("folder") or folder_for(trials, trial.number)
-        lock = stack.enter_context(self._lock())
+        # Counted without those that are others again, so that what is drawn doesn't depend on them.
+        index = trial.user_attrs.get("index")
+        if index is None:
+            index = numbers.index(trial.number) if trial.number in numbers else trial.number
+            if index >= worker.most:
+                trial.set_user_attr("surplus", True)
+                self.over = True
+                raise _Surplus
+        self.folder = trial.user_attrs.get("folder") or folder_for(trials, index)
+        lock = held.enter_context(self._lock())
+        trial.set_user_attr("index", index)
         trial.set_user_attr("folder", self.folder)
         trial.set_user_attr("out", str(worker.place.out.absolute()))
         trial.set_user_attr("host", platform.node())
-        worker.study.sampler = search.sampler(worker.sweep, worker.seed, trial.number)
+        worker.study.sampler = search.sampler(worker.sweep, worker.seed, index)
         self.settings = search.suggest(trial, worker.sweep.parameters)
         own = ["--out", str(self.run_folder), "--ckpt_path", "last"]
         self.command = [*command_of(worker.sweep, self.settings), *own]

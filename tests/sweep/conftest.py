@@ -51,6 +51,8 @@ for step in range(begin, steps):
         gate = pathlib.Path(given["wait"])
         while not gate.exists() and not stopped:
             time.sleep(0.01)
+        if stopped:
+            sys.exit(143)
     if given.get("kill") == str(step) and begin == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     rows.append(f"0,{1 / (step + 1)},{100 - (x - 3) ** 2 + step},{step}")
