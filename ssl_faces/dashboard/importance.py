@@ -28,6 +28,7 @@ def importances(sweep: SweepOf) -> tuple[dict[str, float], str]:
         import optuna
     except ImportError:
         return {}, 'importances need Optuna: pip install "ssl-faces[sweep]"'
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction=sweep.about["metric"].get("goal", "minimize"))
     try:
         known = {name: Parameter(**one) for name, one in sweep.about["parameters"].items()}

@@ -55,7 +55,7 @@ def page(found: Gathered, most_panels: int = 12, title: str = "Training runs") -
     return template.render(
         title=title,
         lead=_lead(found),
-        css=(_file("page.css") + "\n" + _file("dashboard.css")),
+        css=_file("dashboard.css"),
         plotly=get_plotlyjs(),
         js=_file("dashboard.js"),
         data=_in_script(data),
@@ -76,9 +76,6 @@ def _template() -> Template:
 
 
 def _file(name: str) -> str:
-    if name == "page.css":
-        # The look of the other pages, of which this one takes nothing else.
-        return (files("linear_probe") / "reports" / name).read_text(encoding="utf-8")
     return (files("ssl_faces") / "dashboard" / name).read_text(encoding="utf-8")
 
 

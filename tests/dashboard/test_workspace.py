@@ -13,6 +13,7 @@ from ssl_faces.dashboard.gather import gather
 from tests.dashboard.conftest import PROBE, write_run
 
 pytest.importorskip("wandb_workspaces")
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")
 
 
 def sections(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -58,8 +59,10 @@ def test_it_is_sent_once(
     comparison: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And where W&B can't be reached, or refuses, it is told in a sentence."""
-    from wandb_workspaces.workspaces import internal
+    from wandb_workspaces.workspaces import interface, internal
 
+    monkeypatch.setattr(interface.wandb, "Api", lambda: None)
+    monkeypatch.setattr(interface, "get_app_url", lambda api: "https://wandb.example")
     sent = []
 
     def upsert(view: Any) -> Any:
@@ -68,7 +71,7 @@ def test_it_is_sent_once(
 
     monkeypatch.setattr(internal, "upsert_view2", upsert)
     assert main(["dashboard", str(comparison), "--wandb", "me/faces"]) == 0
-    assert "me/faces" in capsys.readouterr().out
+    assert "workspace: https://wandb.example/me/faces?nw=" in capsys.readouterr().out
     assert len(sent) == 1
 
     def refuse(view: Any) -> Any:
