@@ -147,7 +147,9 @@ class Worker:
 
             try:
                 self.study.optimize(objective, n_trials=1, catch=(Failed, NoFigure, _Surplus))
-            except UpdateFinishedTrialError:
+            except (UpdateFinishedTrialError, ValueError) as error:
+                if isinstance(error, ValueError) and "Cannot tell" not in str(error):
+                    raise
                 # Taken to be dead, perhaps as its machine had slept, it was taken up by another.
                 self.say(f"trial {begun[0].folder}: another worker has it now; it is left to that")
                 return
@@ -256,8 +258,10 @@ class _Trial:
         # Counted without those that are others again, so that what is drawn doesn't depend on them.
         index = trial.user_attrs.get("index")
         if index is None:
-            index = numbers.index(trial.number) if trial.number in numbers else trial.number
-            if index >= worker.most:
+            # Of one whose worker was lost before it said so, that of the first.
+            first = trial.user_attrs.get("retry_of", [trial.number])[0]
+            index = numbers.index(first)
+            if index >= worker.most and first == trial.number:
                 trial.set_user_attr("surplus", True)
                 self.over = True
                 raise _Surplus

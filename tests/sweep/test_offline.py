@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from ssl_faces.compare import children
 from ssl_faces.sweep.search import sampler, suggest
 from ssl_faces.sweep.settings import read
 from ssl_faces.sweep.study import read_notes
@@ -208,7 +210,34 @@ def test_two_commands_share_one_study(write: Write, tmp_path: Path) -> None:
     told = other.communicate()[0].decode()
     assert other.returncode == 0
     assert Counter(one["folder"] for one in begun(out)) == {f"{i:04d}": 1 for i in range(8)}
-    assert 0 < told.count(": x=") < 8  # both had some
+    assert 0 < len(re.findall(r"^trial \d+: x=", told, re.MULTILINE)) < 8  # both had some
+
+
+def test_a_trial_that_another_has_taken_up_is_left_to_it(
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As after a machine has slept: its worker's word for the trial counts no more."""
+    import optuna
+
+    from ssl_faces.sweep import study as studies
+
+    out, real = tmp_path / "out", children.run_command
+    path = write(("--steps=1",), parameters={"x": {"values": [3]}})
+
+    def taken(*given: Any) -> None:
+        study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{out / 'study.db'}")
+        if len(study.trials) == 1:
+            studies.give_back(study, 0)
+        real(*given)
+
+    monkeypatch.setattr(children, "run_command", taken)
+    assert sweep(path, out) == 0
+    assert "trial 0000: another worker has it now" in capsys.readouterr().out
+    assert [row["state"] for row in table(out)] == ["complete"]
+    assert len(begun(out)) == 2
 
 
 def test_cores_are_shared_by_workers(
