@@ -10,17 +10,17 @@ from ssl_faces.sweep.search import distribution
 from ssl_faces.sweep.settings import Parameter
 
 LEAST = 4
-"""Trials that are over, below which nothing is said."""
+"""Trials that ran to their end, below which nothing is said."""
 
 
 def importances(sweep: SweepOf) -> tuple[dict[str, float], str]:
     """Shares of the settings, 1 together, the largest first; and where there are none, why.
 
-    fANOVA (Hutter et al., ICML 2014) on the trials that are over, with a seed of its own.
+    fANOVA (Hutter et al., ICML 2014) on the trials that ran to their end, with a seed of its own.
     """
     done = [note for note in sweep.notes if note.get("state") == "complete"]
     if len(done) < LEAST:
-        return {}, f"{len(done)} trials are over; {LEAST} are needed for importances"
+        return {}, f"{len(done)} trials ran to their end; {LEAST} are needed for importances"
     names = sweep.parameters
     if len(names) < 2:
         return {}, "one setting varies: there is nothing to weigh it against"

@@ -63,7 +63,10 @@ def test_a_sweep(swept: Path) -> None:
     assert sum(shares.values()) == pytest.approx(1)
     assert importances(found.sweeps[0]) == (shares, "")
     found.sweeps[0].notes[:] = found.sweeps[0].notes[:3]
-    assert importances(found.sweeps[0]) == ({}, "3 trials are over; 4 are needed for importances")
+    assert importances(found.sweeps[0]) == (
+        {},
+        "3 trials ran to their end; 4 are needed for importances",
+    )
 
 
 def test_runs_by_themselves(tmp_path: Path) -> None:
