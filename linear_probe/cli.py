@@ -27,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words and words[0] in VERBS:
             return _job(words[0], words[1:])
-        arguments = _parser().parse_args(argv)
-        arguments.given = list(sys.argv[1:] if argv is None else argv)
-        code = _COMMANDS[arguments.command](arguments)
+        code = run(words)
         sys.stdout.flush()
         return code
     except InputError as error:
@@ -52,6 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{what}; lower --batch-size, or --max-train, or take fewer --features; what was "
             "computed is kept, and the same command goes on"
         )
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a verb that has no settings file with its arguments.
+
+    Raises:
+        InputError: bad input.
+    """
+    arguments = _parser().parse_args(words)
+    arguments.given = list(words)
+    return _COMMANDS[arguments.command](arguments)
 
 
 def _fail(message: str) -> int:
@@ -184,11 +193,14 @@ def _parser() -> argparse.ArgumentParser:
             verb, help=asked.says
         )  # with a parser of its own: `linear_probe.job_files`
     claims = commands.add_parser(
-        "claims", help="train heads with and without their papers' ideas: do the claims hold?"
+        "claims", help="run each paper's system with and without its idea: do the claims hold?"
     )
-    claims.add_argument("-c", "--config", metavar="FILE", default="configs/head/claims.yaml")
+    claims.add_argument("-c", "--config", metavar="FILE", default="configs/claims.yaml")
     claims.add_argument("--out", required=True, metavar="DIR", help="for runs, claims.md and .html")
     claims.add_argument("--only", metavar="N,N", help="some of the claims; default: all")
+    claims.add_argument(
+        "--seeds", metavar="S,S", help="instead of the file's; seeds that are there count too"
+    )
     report = commands.add_parser(
         "report", help="print the table of earlier runs, or write a page about them"
     )
@@ -303,14 +315,18 @@ def _job(verb: str, words: Sequence[str]) -> int:
 def _claims(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from linear_probe.heads.claims import CLAIMS_FILE, CLAIMS_PAGE, read_claims, run_claims
-    from linear_probe.job_files import run_job
+    from linear_probe.claims.run import CLAIMS_FILE, CLAIMS_PAGE, run_claims
+    from linear_probe.claims.settings import read_claims
     from linear_probe.text_tables import as_text
 
     claims = read_claims(Path(arguments.config))
-    table = run_claims(claims, Path(arguments.out), run_job, _list(arguments.only, "--only") or ())
+    if arguments.seeds is not None:
+        seeds = [int(seed) for seed in _numbers(arguments.seeds, "--seeds", int)]
+        claims = claims.model_copy(update={"seeds": seeds})
+    only = _list(arguments.only, "--only") or ()
+    table = run_claims(claims, Path(arguments.out), only=only)
     print(f"\n{as_text(table)}\n\ntable: {arguments.out}/{CLAIMS_FILE}")
-    print(f"all heads, with plots: {arguments.out}/{CLAIMS_PAGE}")
+    print(f"all, with plots: {arguments.out}/{CLAIMS_PAGE}")
     return 0
 
 
