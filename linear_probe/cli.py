@@ -201,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument(
         "--seeds", metavar="S,S", help="instead of the file's; seeds that are there count too"
     )
+    claims.add_argument("--table", action="store_true", help="run nothing, tell what is there")
     report = commands.add_parser(
         "report", help="print the table of earlier runs, or write a page about them"
     )
@@ -324,7 +325,7 @@ def _claims(arguments: argparse.Namespace) -> int:
         seeds = [int(seed) for seed in _numbers(arguments.seeds, "--seeds", int)]
         claims = claims.model_copy(update={"seeds": seeds})
     only = _list(arguments.only, "--only") or ()
-    table = run_claims(claims, Path(arguments.out), only=only)
+    table = run_claims(claims, Path(arguments.out), only=only, only_table=arguments.table)
     print(f"\n{as_text(table)}\n\ntable: {arguments.out}/{CLAIMS_FILE}")
     print(f"all, with plots: {arguments.out}/{CLAIMS_PAGE}")
     return 0

@@ -13,7 +13,7 @@ from linear_probe.record import RECORDS_FILE, Record, read_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates
 from ssl_faces import InputError
 
-Verdict = Literal["holds", "not seen here", "the contrary is seen", "no data"]
+Verdict = Literal["holds", "not seen here", "the contrary is seen", "no data", "not run"]
 _ONE_OF = (
     ("data_set", "data set: name it in the arguments"),
     ("probe", "probe: name it as the claim's `probe`"),
@@ -52,7 +52,7 @@ def _meant(call: Call, claim: Claim, metric: str) -> list[Record]:
         and record.condition.get("level") == claim.level
         and claim.probe in (None, record.probe)
         and claim.task in (None, record.task)
-        and all(getattr(record, field) == value for field, value in call.row.items())
+        and all(_is(getattr(record, field), value) for field, value in call.row.items())
     ]
     for field, mend in _ONE_OF:
         several = {getattr(record, field) for record in records}
@@ -67,6 +67,10 @@ def _meant(call: Call, claim: Claim, metric: str) -> list[Record]:
             f"{call.folder}: {metric} of {there} by one seed; name the encoder in the arm's `row`"
         )
     return records
+
+
+def _is(told: str, asked: str) -> bool:
+    return told == asked or told.endswith(f"/{asked}")
 
 
 def times_smaller(idea: Sequence[Record], without: Sequence[Record]) -> float:

@@ -69,6 +69,7 @@ def run_claims(
     only: Sequence[str] = (),
     say: Callable[[str], None] = print,
     train: Train = train,
+    only_table: bool = False,
 ) -> Table:
     """Train and score both arms of every claim, and write `claims.md` to `out`; its table. What
     all reached, with plots, is in `claims.html`.
@@ -80,6 +81,7 @@ def run_claims(
         run: runs a verb with arguments.
         only: names of some claims; none is all.
         train: runs what is to be trained first.
+        only_table: run nothing, take what is there.
 
     Raises:
         InputError: no such claim, or an arm can't be run for another reason than its data.
@@ -94,7 +96,7 @@ def run_claims(
         arms = []
         try:
             for kind, arm in (("idea", claim.idea), ("without", claim.without)):
-                for call in arm.calls(claims.arguments, claims.seeds, out):
+                for call in [] if only_table else arm.calls(claims.arguments, claims.seeds, out):
                     words = (arm.command, *call.words)
                     if words in done:
                         continue
@@ -104,8 +106,7 @@ def run_claims(
                     say(f"{name}: {kind}: linear-probe {shlex.join(words)}")
                     run(arm.command, call.words)
                     done.add(words)
-                seeds = {*claims.seeds, *arm.seeds_there(claims.arguments, out)}
-                arms.append(arm.calls(claims.arguments, sorted(seeds), out))
+                arms.append(arm.calls_there(claims.arguments, out))
         except MissingData as error:
             table.add_missing(name, claim, error)
         else:
@@ -126,6 +127,9 @@ class _Table:
         self.folders: dict[Path, None] = {}
 
     def add(self, name: str, claim: Claim, idea: list[Call], without: list[Call]) -> None:
+        if not idea or not without:
+            self._row(name, claim, ["-", "-", "-"], "-", "not run")
+            return
         (one, records), (other, of_other) = figure(idea, claim), figure(without, claim)
         better, worse = (one, other) if records[0].higher_is_better else (other, one)
         found = gap(better, worse)

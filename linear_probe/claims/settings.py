@@ -74,7 +74,7 @@ class Call(NamedTuple):
         fits: what is trained before.
         words: the verb's arguments.
         folder: has the records.
-        row: fields of the records that the claim is about.
+        row: fields of the records that the claim is about, or how they end.
     """
 
     fits: list[Fit]
@@ -124,37 +124,41 @@ class Arm(_Strict):
             seeds: of the training; of an audit, of what compressing draws.
             out: the claims' folder.
         """
-        asked, folder = self._words(common, out), self._folder(common, out)
+        asked, folder = self._words(common), self._folder(common, out)
+        if self.command == "video":
+            asked.append(f"--features={out / 'features'}")  # all see the same frames
         if self.command in _SEVERAL_SEEDS:
             words = [*asked, f"--seeds={list(seeds)}", f"--out={folder}"]
             return [Call([], words, folder, self.row)]
-        found = []
+        found, rows = [], self.row.items()
         for seed in seeds:
             here = folder / f"seed{seed}" if self.fit else folder
             fits = self._fits(seed, out)
             of_fit = str(fits[-1].folder) if fits else ""
             words = [word.replace(FIT, of_fit) for word in asked]
             words += [f"--out={here}"] if self.fit else [f"--seed={seed}", f"--out={here}"]
-            row = {field: value.replace(FIT, of_fit) for field, value in self.row.items()}
+            row = {field: value.replace(FIT, _within(out, of_fit)) for field, value in rows}
             found.append(Call(fits, words, here, row))
         return found
 
-    def seeds_there(self, common: dict[str, Any], out: Path) -> list[int]:
-        """Seeds that have a folder of their own with records already."""
-        found = self._folder(common, out).glob(f"seed*/{RECORDS_FILE}")
-        return sorted(int(path.parent.name.removeprefix("seed")) for path in found)
+    def calls_there(self, common: dict[str, Any], out: Path) -> list[Call]:
+        """Those, by whatever seeds, that there are records of."""
+        folder = self._folder(common, out)
+        if not self.fit:
+            return self.calls(common, [0], out) if (folder / RECORDS_FILE).exists() else []
+        names = (path.parent.name for path in folder.glob(f"seed*/{RECORDS_FILE}"))
+        seeds = sorted(int(name.removeprefix("seed")) for name in names)
+        return self.calls(common, seeds, out)
 
     def _folder(self, common: dict[str, Any], out: Path) -> Path:
         fits = [json.dumps(stage.model_dump()) for stage in self.fit]
-        digest = _digest([self.command, *self._words(common, out), *fits])
+        digest = _digest([self.command, *self._words(common), *fits])
         return out / "arms" / f"{self._name()}-{digest}"
 
-    def _words(self, common: dict[str, Any], out: Path) -> list[str]:
+    def _words(self, common: dict[str, Any]) -> list[str]:
         found = [word for config in self.configs for word in ("-c", config)]
         of_verb: dict[str, Any] = {}
-        if self.command == "video":
-            of_verb = {"features": str(out / "features")}  # all see the same frames
-        elif self.command == "landmarks":
+        if self.command == "landmarks":
             of_verb = {"label": self._label()}
         elif self.command == "head":
             of_verb = {"label": self._label(), **common}
@@ -253,6 +257,11 @@ def read_claims(path: Path) -> Claims:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise InputError(f"{path}: {where}: {first['msg']}") from error
+
+
+def _within(out: Path, folder: str) -> str:
+    """A folder of `out`, from there: records are the same wherever `out` is."""
+    return str(Path(folder).relative_to(out)) if folder else ""
 
 
 def _digest(words: Sequence[str]) -> str:

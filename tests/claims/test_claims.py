@@ -355,6 +355,22 @@ def test_seeds_of_earlier_calls_count(tmp_path: Path) -> None:
     assert body[0][2].startswith("6.20 [")
 
 
+def test_records_are_told_wherever_they_are_and_nothing_is_run(tmp_path: Path) -> None:
+    run_trained(tmp_path / "here", [0, 1])
+    shutil.copytree(tmp_path / "here/arms", tmp_path / "there/arms")
+    claim = claims(metric="face L1", idea=trained("{fit}"), without=trained("return the input"))
+
+    def body(folder: str) -> list[str]:
+        table = run_claims(
+            claim, tmp_path / folder, Truths(), say=lambda line: None, only_table=True
+        )
+        return table.body[0][2:]
+
+    assert body("there") == body("here")
+    assert body("there")[-2:] == ["2", "holds"]
+    assert body("nowhere") == ["-", "-", "-", "-", "not run"]
+
+
 def test_stages_that_begin_alike_are_shared(tmp_path: Path) -> None:
     runs, _ = run_trained(tmp_path, [0], motion="other.yaml")
     folders = [fit.folder for fit in runs.fits]
