@@ -31,8 +31,9 @@ quickstart: $(VENV)/installed
 	@echo "Pictures to look at: $(OUT)/motion/panels and $(OUT)/identity/panels"
 	@echo "The encoder, for load_encoder and linear-probe: $(OUT)/identity/encoder"
 
+# A file of tests stays in one process, so that what its tests share is made once.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
