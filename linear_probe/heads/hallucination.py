@@ -106,7 +106,8 @@ class Hallucination(Head):
         hallucinator: `joint`: both learn together; `separate`: each alone, the one to come near
             the true pixels, the other to recognise true pictures; `bicubic`: no hallucination, the
             recogniser learns of bicubic enlargements.
-        pixel_weight: of the mean squared difference of pixels.
+        pixel_weight: of the mean squared difference of pixels: with 10 in place of 300 hallucinated
+            faces are hardly sharper than bicubic enlargements.
         centre_weight: of the distance to the class centres.
 
     Raises:
@@ -127,7 +128,7 @@ class Hallucination(Head):
         channels: int = 48,
         blocks: int = 4,
         hallucinator: Hallucinator = "joint",
-        pixel_weight: float = 10.0,
+        pixel_weight: float = 300.0,
         centre_weight: float = 0.01,
     ) -> None:
         super().__init__(goal, encoder)

@@ -48,7 +48,7 @@ def measure_figures(
                 *(name, float(values.mean()), unit, higher_is_better, len(values), sample),
                 drawn,
                 chosen,
-                note=note,
+                note=f"{len(values):,} pictures; {note}",
                 probe=PROBE,
             )
         )
