@@ -41,10 +41,13 @@ def aligned(picture: np.ndarray, landmarks: np.ndarray, size: int) -> tuple[np.n
         uint8 RGB [size, size, 3], and the share of it that lies within the picture.
     """
     height, width = picture.shape[:2]
+    empty = np.zeros((size, size, 3), np.uint8)
+    if not np.isfinite(landmarks).all():
+        return empty, 0.0
     forward = similarity(landmarks, TEMPLATE * size)
     zoom = float(np.hypot(forward[0, 0], forward[1, 0]))
-    if not np.isfinite(forward).all() or zoom < 1e-6:
-        return np.zeros((size, size, 3), np.uint8), 0.0
+    if zoom < 1e-6:
+        return empty, 0.0
     back = np.linalg.inv(np.vstack((forward, [0, 0, 1])))[:2]
     corners = np.array([[0, 0], [size, 0], [size, size], [0, size]], float)
     corners = corners @ back[:, :2].T + back[:, 2]
@@ -54,7 +57,7 @@ def aligned(picture: np.ndarray, landmarks: np.ndarray, size: int) -> tuple[np.n
     left, top = np.floor(corners.min(0)).astype(int) - reach
     right, bottom = np.ceil(corners.max(0)).astype(int) + reach
     if inside == 0 or max(right - left, bottom - top) > 4 * (max(width, height) + reach):
-        return np.zeros((size, size, 3), np.uint8), inside
+        return empty, inside
     rows = np.clip(np.arange(top, bottom), 0, height - 1)
     columns = np.clip(np.arange(left, right), 0, width - 1)
     part = Image.fromarray(picture[rows[:, None], columns])

@@ -226,9 +226,11 @@ class Video:
     def _frames(self, container: Any) -> Iterator[Frame]:
         import av
 
-        if not container.streams.video:
+        if len(container.streams) and not container.streams.video:
             raise BadPicture("a file without a video track")
-        stream = container.streams.video[0]
+        stream = container.streams.video[0] if len(container.streams) else None
+        if stream is None or stream.codec_context is None:
+            raise BadPicture("truncated or broken (no track in it can be decoded)")
         self.seconds = _seconds(stream, container)
         rate = float(stream.average_rate or 25)
         number, slot, last, broken, on_end = 0, -1, 0.0, 0, 0
@@ -262,7 +264,7 @@ class Video:
         if slot < 0:
             raise BadPicture("truncated or broken (not one frame can be decoded)")
         end = last + 1 / rate
-        if self.seconds - end > max(1.0, (1 - _SHORT_OF) * self.seconds) or why:
+        if self.seconds - end > max(0.5, (1 - _SHORT_OF) * self.seconds) or why:
             self.note = f"cut short: {end:.1f} of {self.seconds:.1f} s could be read"
         elif broken:
             self.note = f"partly broken: {broken} packets could not be decoded"

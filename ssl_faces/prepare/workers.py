@@ -15,6 +15,7 @@ from ssl_faces.prepare.reading import FaceRow, Settings, SourceFaces, read_sourc
 from ssl_faces.prepare.sources import Source
 
 _CRASHED = "brings its reader down (a broken file, or too little memory)"
+_START = "spawn"  # forked from a process with torch's threads, a worker may hang
 _detector: FaceDetector | None = None
 
 
@@ -46,18 +47,16 @@ def read_all(
         except BrokenProcessPool:
             # Which file it was nobody tells: those that were being read go one by one.
             left = [source for source in left if source not in done]
-            for source in left[: 2 * workers]:
-                yield source, _alone(source, settings)
+            yield from _one_by_one(left[: 2 * workers], settings)
             left = left[2 * workers :]
             continue
         left = []
 
 
 def _pool(settings: Settings, workers: int) -> ProcessPoolExecutor:
-    # Forked from a process with torch's threads, a worker may hang.
     return ProcessPoolExecutor(
         workers,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=multiprocessing.get_context(_START),
         initializer=_start,
         initargs=(settings,),
     )
@@ -84,13 +83,20 @@ def _by_pool(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _alone(source: Source, settings: Settings) -> SourceFaces:
-    try:
-        ((_, found),) = _by_pool([source], settings, 1)
-        return found
-    except BrokenProcessPool:
-        none = np.zeros((0, settings.size, settings.size, 3), np.uint8)
-        return SourceFaces("", [FaceRow(_CRASHED)], none, np.zeros((0, 32), np.uint8))
+def _one_by_one(
+    sources: Sequence[Source], settings: Settings
+) -> Iterator[tuple[Source, SourceFaces]]:
+    left = list(sources)
+    while left:
+        with _pool(settings, 1) as pool:
+            try:
+                while left:
+                    yield left[0], pool.submit(_read, left[0], settings).result()
+                    left.pop(0)
+            except BrokenProcessPool:
+                none = np.zeros((0, settings.size, settings.size, 3), np.uint8)
+                crashed = SourceFaces("", [FaceRow(_CRASHED)], none, np.zeros((0, 32), np.uint8))
+                yield left.pop(0), crashed
 
 
 def _start(settings: Settings) -> None:
