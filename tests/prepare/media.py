@@ -1,4 +1,4 @@
-"""Pictures and videos for the tests of `ssl-faces prepare`, made of a face that scikit-image has."""
+"""Pictures and videos for the tests of `ssl-faces prepare`, of a face that scikit-image has."""
 
 from __future__ import annotations
 
