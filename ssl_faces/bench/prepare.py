@@ -210,7 +210,7 @@ def _nobody(detector: FaceDetector, draw: np.random.Generator, pictures: int) ->
 
 
 def _found(detector: FaceDetector, picture: np.ndarray) -> tuple[np.ndarray, float]:
-    """The eyes [F, 2, 2] of the faces that score as prepare asks, and the seconds of a core that it took."""
+    """The eyes [F, 2, 2] of the faces that score as prepare asks, and the seconds of a core."""
     from ssl_faces.prepare.detectors import faces_of
     from ssl_faces.prepare.reading import Settings
 
