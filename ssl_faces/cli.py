@@ -11,6 +11,7 @@ from ssl_faces.errors import InputError, bad_input, out_of_memory
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
        ssl-faces compare -c CONFIG --out DIR
+       ssl-faces prepare SRC [SRC ...] --out DIR [--size 64] [--detector mtcnn]
        ssl-faces pack SOURCE [SOURCE ...] --out PACK [--size 64]
        ssl-faces render --out DIR [--count N] [--people P] [--size S] [--nuisances LEVEL]
        ssl-faces release RUN --name NAME
@@ -25,6 +26,7 @@ Pretrain an encoder on unlabelled faces.
   ssl-faces fit --help              every setting
   ssl-faces fit ... --print_config  the settings that a command comes to
   ssl-faces compare --help          several methods with the same budget, scored, in one table
+  ssl-faces prepare --help          photos and videos to a pack of faces: found, aligned, in clips
   ssl-faces pack --help             decode pictures once, to shards that training reads or streams
   ssl-faces render --help           rendered faces with exact labels, as files
   ssl-faces release --help          an encoder in half precision, to be loaded by its name
@@ -53,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from ssl_faces.pack import run as run_pack
 
             run_pack(arguments[1:])
+        elif arguments[0] == "prepare":
+            from ssl_faces.prepare.command import run as run_prepare
+
+            run_prepare(arguments[1:])
         elif arguments[0] == "release":
             from ssl_faces.release import run as run_release
 

@@ -1,0 +1,224 @@
+"""MTCNN (Zhang et al. 2016) in torch, with the weights that the PyPI package `mtcnn` holds.
+
+The package's own code runs on TensorFlow alone; its weights are the authors' (MIT licence). The
+cascade is the paper's: a small network on a pyramid of the picture proposes boxes, two larger ones
+refine them, and the last also finds five landmarks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.ops import nms, roi_align
+
+from ssl_faces.errors import InputError
+from ssl_faces.prepare.detectors import Faces
+
+_PACKAGE = "mtcnn==1.0.0"
+_HASHES = {
+    "pnet": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
+    "rnet": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
+    "onet": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
+}
+_CELL = 12  # side that the first network sees
+_STRIDE = 2
+_STEP = 0.709  # of the pyramid: half the area a level
+_THRESHOLDS = (0.6, 0.7, 0.8)
+_BATCH = 256
+
+
+class MTCNN:
+    """See the module.
+
+    Args:
+        smallest: side of the smallest faces to look for, in pixels.
+
+    Raises:
+        InputError: the package is missing, or holds other weights.
+    """
+
+    def __init__(self, smallest: float) -> None:
+        self.smallest = max(float(smallest), _CELL)
+        self._propose = _network("pnet", Proposer())
+        self._refine = _network("rnet", Refiner([28, 48, 64], [3, 3, 2], 128, [4, 2]))
+        self._output = _network("onet", Refiner([32, 64, 64, 128], [3, 3, 3, 2], 256, [4, 10, 2]))
+
+    @torch.inference_mode()
+    def __call__(self, picture: np.ndarray) -> Faces:
+        if min(picture.shape[:2]) < _CELL:
+            return Faces.none()
+        pixels = _normalised(picture)
+        boxes = self._proposals(Image.fromarray(picture))
+        boxes, scores, _ = self._refined(self._refine, pixels, boxes, 24, _THRESHOLDS[1])
+        kept = nms(boxes, scores, 0.7)
+        boxes = _square(boxes[kept])
+        boxes, scores, points = self._refined(self._output, pixels, boxes, 48, _THRESHOLDS[2])
+        kept = _nms_of_smaller(boxes, scores, 0.7)
+        return Faces(boxes[kept].numpy(), scores[kept].numpy(), points[kept].numpy())
+
+    def _proposals(self, picture: Image.Image) -> Tensor:
+        """Boxes [N, 4] of the whole pyramid."""
+        width, height = picture.size
+        scale = _CELL / self.smallest
+        boxes, scores = [torch.zeros(0, 4)], [torch.zeros(0)]
+        while min(height, width) * scale >= _CELL:
+            size = (int(width * scale + 1), int(height * scale + 1))
+            # Each pixel the mean of its area, as in the paper's training; by Pillow it takes a
+            # fraction of torch's time.
+            level = picture.resize(size, Image.Resampling.BOX)
+            offsets, found = self._propose(_normalised(np.asarray(level)))
+            row, column = torch.nonzero(found[0, 1] > _THRESHOLDS[0], as_tuple=True)
+            score = found[0, 1, row, column]
+            corner = torch.stack((column, row), 1) * _STRIDE
+            cell = torch.cat((corner, corner + _CELL), 1).float()
+            kept = nms(cell, score, 0.5)
+            boxes.append((cell + _CELL * offsets[0, :, row, column].T)[kept] / scale)
+            scores.append(score[kept])
+            scale *= _STEP
+        every = torch.cat(boxes)
+        return _square(every[nms(every, torch.cat(scores), 0.7)])
+
+    def _refined(
+        self, network: nn.Module, pixels: Tensor, boxes: Tensor, side: int, threshold: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the boxes [N, 4] those that pass: [K, 4], scores [K], and landmarks [K, 5, 2]."""
+        outputs = []
+        for piece in boxes.split(_BATCH):
+            # Outside the picture there are zeros: mid grey.
+            patches = roi_align(pixels, [piece], side, aligned=True)
+            outputs.append(network(patches))
+        if not outputs:
+            return boxes, torch.zeros(0), torch.zeros(0, 5, 2)
+        offsets, *points, scores = (torch.cat(one) for one in zip(*outputs, strict=True))
+        passed = scores[:, 1] > threshold
+        boxes, scores = boxes[passed], scores[passed, 1]
+        size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+        landmarks = torch.zeros(len(boxes), 5, 2)
+        if points:
+            # Five x, then five y.
+            share = points[0][passed].reshape(-1, 2, 5).transpose(1, 2)
+            landmarks = boxes[:, None, :2] + share * size[:, None, :2]
+        return boxes + offsets[passed] * size, scores, landmarks
+
+
+class Proposer(nn.Module):
+    """The first network (P-Net), on pictures [B, 3, H, W] in [-1, 1].
+
+    `forward` gives offsets [B, 4, h, w] in sides of a cell, and the probabilities [B, 2, h, w] of
+    no face and a face.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 10, 3),
+            nn.PReLU(10),
+            nn.MaxPool2d(2, ceil_mode=True),
+            nn.Conv2d(10, 16, 3),
+            nn.PReLU(16),
+            nn.Conv2d(16, 32, 3),
+            nn.PReLU(32),
+        )
+        self.heads = nn.ModuleList([nn.Conv2d(32, 4, 1), nn.Conv2d(32, 2, 1)])
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        shared = self.layers(pixels)
+        return self.heads[0](shared), self.heads[1](shared).softmax(1)
+
+
+class Refiner(nn.Module):
+    """The second and the third network (R-Net, O-Net), on patches [B, 3, S, S] in [-1, 1].
+
+    `forward` gives what the heads say, the last as probabilities of no face and a face.
+
+    Args:
+        widths, kernels: of the convolutions; between them lie poolings, the last one's aside.
+        hidden: width of the dense layer.
+        heads: numbers of outputs.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], kernels: Sequence[int], hidden: int, heads: Sequence[int]
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 3
+        for i, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
+            layers += [nn.Conv2d(before, width, kernel), nn.PReLU(width)]
+            if i < 2:
+                layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
+            elif i < len(widths) - 1:
+                layers.append(nn.MaxPool2d(2, 2, ceil_mode=True))
+            before = width
+        self.layers = nn.Sequential(*layers)
+        self.dense = nn.Sequential(nn.Linear(before * 9, hidden), nn.PReLU(hidden))
+        self.heads = nn.ModuleList(nn.Linear(hidden, count) for count in heads)
+
+    def forward(self, patches: Tensor) -> tuple[Tensor, ...]:
+        # The weights are of [B, W, H, C], as Matlab had it.
+        flat = self.layers(patches).permute(0, 3, 2, 1).flatten(1)
+        *said, scores = (head(self.dense(flat)) for head in self.heads)
+        return (*said, scores.softmax(1))
+
+
+def _normalised(picture: np.ndarray) -> Tensor:
+    """uint8 [H, W, 3] to float [1, 3, H, W] in [-1, 1]."""
+    pixels = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
+    return (pixels.float() - 127.5) / 128
+
+
+def _network(name: str, network: nn.Module) -> nn.Module:
+    """`network` with the weights of that name."""
+    weights = _weights(name)
+    with torch.no_grad():
+        for parameter, array in zip(network.parameters(), weights, strict=True):
+            value = torch.from_numpy(np.ascontiguousarray(array.T))
+            if array.ndim == 4:
+                value = torch.from_numpy(np.ascontiguousarray(array.transpose(3, 2, 0, 1)))
+            parameter.copy_(value.reshape(parameter.shape))
+    return network.eval()
+
+
+def _weights(name: str) -> list[np.ndarray]:
+    # Found, not imported: the package's own code asks for TensorFlow.
+    package = find_spec("mtcnn")
+    mend = f"pip install {_PACKAGE} (or the extra `prepare`), or give --detector yunet:FILE.onnx"
+    if package is None or not package.submodule_search_locations:
+        raise InputError(f"--detector mtcnn: the package with its weights is missing; {mend}")
+    path = Path(package.submodule_search_locations[0]) / "assets" / "weights" / f"{name}.lz4"
+    data = path.read_bytes() if path.is_file() else b""
+    # They are pickles: only those known are read.
+    if hashlib.sha256(data).hexdigest() != _HASHES[name]:
+        raise InputError(f"--detector mtcnn: {path} is not the file of {_PACKAGE}; {mend}")
+    import joblib
+
+    weights: list[np.ndarray] = joblib.load(path)
+    return weights
+
+
+def _square(boxes: Tensor) -> Tensor:
+    """Boxes made square about their centre, by their longer side."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True) / 2
+    return torch.cat((centre - half, centre + half), 1)
+
+
+def _nms_of_smaller(boxes: Tensor, scores: Tensor, most: float) -> list[int]:
+    """Rows kept, best first, where none covers more than `most` of the smaller of two boxes."""
+    kept: list[int] = []
+    area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
+    for row in scores.argsort(descending=True, stable=True).tolist():
+        others = boxes[kept]
+        low = torch.maximum(others[:, :2], boxes[row, :2])
+        high = torch.minimum(others[:, 2:], boxes[row, 2:])
+        shared = (high - low).clamp(min=0).prod(1)
+        if bool((shared <= most * torch.minimum(area[kept], area[row])).all()):
+            kept.append(row)
+    return kept
