@@ -54,7 +54,7 @@ def open_detector(given: str, smallest: float) -> FaceDetector:
     """A detector by its name.
 
     Args:
-        given: `mtcnn`, whose weights come with the package of that name; or `yunet:FILE.onnx`.
+        given: `mtcnn`, whose weights are here; or `yunet:FILE.onnx`.
         smallest: side of the smallest faces to look for, in pixels.
 
     Raises:

@@ -1,32 +1,26 @@
-"""MTCNN (Zhang et al. 2016) in torch, with the weights that the PyPI package `mtcnn` holds.
+"""MTCNN (Zhang et al. 2016) in torch.
 
-The package's own code runs on TensorFlow alone; its weights are the authors' (MIT licence). The
+`mtcnn.safetensors` has the weights of the PyPI package `mtcnn` 1.0.0 (MIT licence, Copyright (c)
+2019-2024 Iván de Paz Centeno), whose own code runs on TensorFlow alone and reads pickles. The
 cascade is the paper's: a small network on a pyramid of the picture proposes boxes, two larger ones
 refine them, and the last also finds five landmarks.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
 
-from ssl_faces.errors import InputError
 from ssl_faces.prepare.detectors import Faces
 
-_PACKAGE = "mtcnn==1.0.0"
-_HASHES = {
-    "pnet": "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
-    "rnet": "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
-    "onet": "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
-}
+_WEIGHTS = Path(__file__).with_name("mtcnn.safetensors")
 _CELL = 12  # side that the first network sees
 _STRIDE = 2
 _STEP = 0.709  # of the pyramid: half the area a level
@@ -39,16 +33,19 @@ class MTCNN:
 
     Args:
         smallest: side of the smallest faces to look for, in pixels.
-
-    Raises:
-        InputError: the package is missing, or holds other weights.
     """
 
     def __init__(self, smallest: float) -> None:
         self.smallest = max(float(smallest), _CELL)
-        self._propose = _network("pnet", Proposer())
-        self._refine = _network("rnet", Refiner([28, 48, 64], [3, 3, 2], 128, [4, 2]))
-        self._output = _network("onet", Refiner([32, 64, 64, 128], [3, 3, 3, 2], 256, [4, 10, 2]))
+        self._propose = Proposer()
+        self._refine = Refiner([28, 48, 64], [3, 3, 2], 128, [4, 2])
+        self._output = Refiner([32, 64, 64, 128], [3, 3, 3, 2], 256, [4, 10, 2])
+        weights = load_file(_WEIGHTS)
+        for name in ("propose", "refine", "output"):
+            network: nn.Module = getattr(self, f"_{name}")
+            of_it = {k.partition(".")[2]: v for k, v in weights.items() if k.startswith(name)}
+            network.load_state_dict(of_it)
+            network.eval()
 
     @torch.inference_mode()
     def __call__(self, picture: np.ndarray) -> Faces:
@@ -172,35 +169,6 @@ def _normalised(picture: np.ndarray) -> Tensor:
     """uint8 [H, W, 3] to float [1, 3, H, W] in [-1, 1]."""
     pixels = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
     return (pixels.float() - 127.5) / 128
-
-
-def _network(name: str, network: nn.Module) -> nn.Module:
-    """`network` with the weights of that name."""
-    weights = _weights(name)
-    with torch.no_grad():
-        for parameter, array in zip(network.parameters(), weights, strict=True):
-            value = torch.from_numpy(np.ascontiguousarray(array.T))
-            if array.ndim == 4:
-                value = torch.from_numpy(np.ascontiguousarray(array.transpose(3, 2, 0, 1)))
-            parameter.copy_(value.reshape(parameter.shape))
-    return network.eval()
-
-
-def _weights(name: str) -> list[np.ndarray]:
-    # Found, not imported: the package's own code asks for TensorFlow.
-    package = find_spec("mtcnn")
-    mend = f"pip install {_PACKAGE} (or the extra `prepare`), or give --detector yunet:FILE.onnx"
-    if package is None or not package.submodule_search_locations:
-        raise InputError(f"--detector mtcnn: the package with its weights is missing; {mend}")
-    path = Path(package.submodule_search_locations[0]) / "assets" / "weights" / f"{name}.lz4"
-    data = path.read_bytes() if path.is_file() else b""
-    # They are pickles: only those known are read.
-    if hashlib.sha256(data).hexdigest() != _HASHES[name]:
-        raise InputError(f"--detector mtcnn: {path} is not the file of {_PACKAGE}; {mend}")
-    import joblib
-
-    weights: list[np.ndarray] = joblib.load(path)
-    return weights
 
 
 def _square(boxes: Tensor) -> Tensor:

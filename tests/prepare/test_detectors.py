@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from ssl_faces.errors import InputError
-from ssl_faces.prepare import mtcnn
 from ssl_faces.prepare.detectors import faces_of, label_of, open_detector
 from ssl_faces.prepare.mtcnn import MTCNN
 from tests.prepare.media import EYES, astronaut, head, scene
@@ -66,15 +65,6 @@ def test_of_a_large_picture_landmarks_are_in_its_own_pixels() -> None:
     found = faces_of(MTCNN(150), large)
     error = np.linalg.norm(found.landmarks[0, :2] / (6, 5) - EYES, axis=1)
     assert error.max() < 0.06 * APART
-
-
-def test_weights_that_are_missing_or_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mtcnn, "_HASHES", {"pnet": "0" * 64})
-    with pytest.raises(InputError, match=r"pnet.lz4 is not the file of mtcnn==1.0.0"):
-        MTCNN(40)
-    monkeypatch.setattr(mtcnn, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"is missing; pip install mtcnn==1.0.0"):
-        MTCNN(40)
 
 
 def test_detectors_that_there_are_not(tmp_path: Path) -> None:
