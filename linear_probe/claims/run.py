@@ -107,10 +107,14 @@ def run_claims(
                     run(arm.command, call.words)
                     done.add(words)
                 arms.append(arm.calls_there(claims.arguments, out))
-        except MissingData as error:
-            table.add_missing(name, claim, error)
-        else:
             table.add(name, claim, *arms)
+        except MissingData as error:
+            table.add_missing(name, claim, error, "no data")
+        except InputError as error:
+            if not only_table:
+                raise
+            # Such as a run that was stopped half way.
+            table.add_missing(name, claim, error, "not run")
         # After each: a run that is stopped keeps what it has.
         table.write()
     table.write_page()
@@ -128,8 +132,7 @@ class _Table:
 
     def add(self, name: str, claim: Claim, idea: list[Call], without: list[Call]) -> None:
         if not idea or not without:
-            self._row(name, claim, ["-", "-", "-"], "-", "not run")
-            return
+            raise InputError("no records of it")
         (one, records), (other, of_other) = figure(idea, claim), figure(without, claim)
         better, worse = (one, other) if records[0].higher_is_better else (other, one)
         found = gap(better, worse)
@@ -146,8 +149,8 @@ class _Table:
         self.notes[f"{records[0].data_set}, n {records[0].n:,}; {records[0].hardware}"] = None
         self.folders |= dict.fromkeys(call.folder for call in (*idea, *without))
 
-    def add_missing(self, name: str, claim: Claim, error: MissingData) -> None:
-        self._row(name, claim, ["-", "-", "-"], "-", "no data")
+    def add_missing(self, name: str, claim: Claim, error: InputError, said: Verdict) -> None:
+        self._row(name, claim, ["-", "-", "-"], "-", said)
         self.notes[f"{name}: {error}"] = None
 
     def _row(self, name: str, claim: Claim, cells: list[str], seeds: str, said: Verdict) -> None:

@@ -369,6 +369,10 @@ def test_records_are_told_wherever_they_are_and_nothing_is_run(tmp_path: Path) -
     assert body("there") == body("here")
     assert body("there")[-2:] == ["2", "holds"]
     assert body("nowhere") == ["-", "-", "-", "-", "not run"]
+    # A run that was stopped half way.
+    for path in (tmp_path / "there").glob(f"arms/*/seed1/{RECORDS_FILE}"):
+        write_records(path, [])
+    assert body("there") == ["-", "-", "-", "-", "not run"]
 
 
 def test_stages_that_begin_alike_are_shared(tmp_path: Path) -> None:
