@@ -32,14 +32,14 @@ class Failed(Exception):
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal raise `Stopped` within."""
+def stoppable(*more: signal.Signals) -> Iterator[None]:
+    """Ctrl-C, SIGTERM, a closed terminal and `more` signals raise `Stopped` within."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
 
     before: dict[signal.Signals, Any] = {}
-    for number in _SIGNALS:
+    for number in (*_SIGNALS, *more):
         # What `nohup` has made deaf stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, stop)
@@ -51,15 +51,19 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[int]:
+def only_one(folder: Path, what: str = "a comparison", name: str = "compare.lock") -> Iterator[int]:
     """A lock on a folder, as a file descriptor: commands that are given it hold the lock too.
 
     So it is held until the last of them has ended, also where their parent was killed.
 
+    Args:
+        what: is at work in the folder, in words.
+        name: of the lock's file.
+
     Raises:
         InputError: somebody holds it.
     """
-    path = folder / "compare.lock"
+    path = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -73,7 +77,7 @@ def only_one(folder: Path) -> Iterator[int]:
         except OSError as error:
             who = os.pread(handle, 20, 0).decode(errors="replace").strip()
             raise InputError(
-                f"{folder}: a comparison, or a run that one has started, is still at work in it "
+                f"{folder}: {what}, or a run that one has started, is still at work in it "
                 f"(process {who}); wait for it, or end it"
             ) from error
         note_holder(handle, os.getpid())
@@ -111,8 +115,8 @@ def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
         note_holder(lock, child.pid)
         try:
             code = child.wait()
-        except BaseException:
-            _end(child)
+        except BaseException as error:
+            _end(child, getattr(error, "number", signal.SIGTERM))
             raise
         finally:
             note_holder(lock, os.getpid())
@@ -120,8 +124,9 @@ def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
         raise Failed(_last_words(log, begin, code))
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
+def _end(child: subprocess.Popen[bytes], number: int) -> None:
+    # Slurm's warning is handed on as it is: a run that gets it has itself queued again.
+    child.send_signal(number if number == signal.SIGUSR1 else signal.SIGTERM)
     try:
         child.wait(_PATIENCE)
     except BaseException:

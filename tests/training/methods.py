@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ class Twins(Method):
         rank: the process that it fails on; -1: all.
         learning_rate: of SGD.
         constant: start from weights that give all pictures one code.
+        signal: sent to its own process within step `signal_at`, counted from 1; 0: none.
     """
 
     name = "twins"
@@ -31,10 +33,13 @@ class Twins(Method):
         rank: int = -1,
         learning_rate: float = 0.1,
         constant: bool = False,
+        signal: int = 0,
+        signal_at: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.fails_at, self.rank, self.learning_rate = fails_at, rank, learning_rate
+        self.signal, self.signal_at = signal, signal_at
         self.encoder = FaceCycleEncoder(width=4, code_dim=32, code_size=32, linear_std=0.04)
         if constant:
             last = [x for x in self.encoder.modules() if isinstance(x, torch.nn.Linear)][-1]
@@ -42,6 +47,8 @@ class Twins(Method):
             torch.nn.init.ones_(last.bias)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        if self.signal and self.global_step + 1 == self.signal_at:
+            os.kill(os.getpid(), self.signal)
         codes = [self.encoder(batch["pairs"][:, i], ["expression"])["expression"] for i in (0, 1)]
         # With noise of its own, to show that nothing draws between the steps.
         loss = F.mse_loss(codes[0] + 0.1 * torch.randn_like(codes[0]), codes[1])
