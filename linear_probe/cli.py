@@ -27,6 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words and words[0] in VERBS:
             return _job(words[0], words[1:])
+        if words and words[0] == "suite":
+            from linear_probe.suite.command import run as run_suite
+
+            return run_suite(words[1:])
         arguments = _parser().parse_args(argv)
         arguments.given = list(sys.argv[1:] if argv is None else argv)
         code = _COMMANDS[arguments.command](arguments)
@@ -157,8 +161,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--no-baselines",
-        action="store_true",
+        dest="baselines",
+        action="store_const",
+        const="none",
         help="leave out pixels, HOG, LBP, ImageNet's ResNet-18 and untrained encoders",
+    )
+    run.add_argument(
+        "--baselines",
+        choices=("all", "untrained", "none"),
+        default="all",
+        help="untrained: of these only the untrained encoders; default: all",
     )
     run.add_argument(
         "--bootstrap",
@@ -183,6 +195,9 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(
             verb, help=asked.says
         )  # with a parser of its own: `linear_probe.job_files`
+    commands.add_parser(
+        "suite", help="every task, encoder, probe and head of a file, resumed, then the report"
+    )  # likewise: `linear_probe.suite.command`
     claims = commands.add_parser(
         "claims", help="train heads with and without their papers' ideas: do the claims hold?"
     )
@@ -278,7 +293,7 @@ def _run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         device=arguments.device,
         precision=arguments.precision,
-        baselines=not arguments.no_baselines,
+        baselines={"all": True, "untrained": "untrained", "none": False}[arguments.baselines],
         replicates=arguments.bootstrap,
         max_train=arguments.max_train,
         or_rendered=arguments.or_rendered,

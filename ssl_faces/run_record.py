@@ -1,4 +1,4 @@
-"""What a run's folder tells of the run: commands, code, packages, how it ended; one run at a time."""
+"""What a run's folder tells of it: commands, code, packages, how it ended; one run at a time."""
 
 from __future__ import annotations
 

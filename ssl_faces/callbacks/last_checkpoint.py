@@ -23,10 +23,10 @@ class LastCheckpoint(Checkpoint):
     Args:
         path: the file.
         every: steps.
-        signals: what asks the run to end.
+        signals: what asks the run to end; None: it ends without a checkpoint of its own.
     """
 
-    def __init__(self, path: Path, every: int, signals: StopSignals) -> None:
+    def __init__(self, path: Path, every: int, signals: StopSignals | None = None) -> None:
         self.path = path
         self.every = every
         self.signals = signals
@@ -47,11 +47,11 @@ class LastCheckpoint(Checkpoint):
         step = trainer.global_step
         # Several batches may make one step; what they have gathered is in no checkpoint.
         stepped, self._step = step != self._step, step
-        asked = self.signals.agreed(trainer, batch_idx)
+        asked = self.signals is not None and self.signals.agreed(trainer, batch_idx)
         if stepped and step != self._saved and (asked or not step % self.every or _ends(trainer)):
             self._saved = step
             trainer.save_checkpoint(self.path)
-        if asked and step == self._saved and not _ends(trainer):
+        if self.signals is not None and asked and step == self._saved and not _ends(trainer):
             self.signals.end(trainer)
 
 

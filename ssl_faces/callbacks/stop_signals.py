@@ -123,7 +123,7 @@ class StopSignals(pl.Callback):
 
 def _warning(trainer: pl.Trainer) -> int:
     """The signal by which Slurm warns of the end; 0 where the run is not Slurm's to queue."""
-    environment = trainer._accelerator_connector.cluster_environment  # type: ignore[attr-defined]
+    environment = trainer._accelerator_connector.cluster_environment
     if not isinstance(environment, SLURMEnvironment) or not environment.auto_requeue:
         return 0
     return int(environment.requeue_signal or signal.SIGUSR1)

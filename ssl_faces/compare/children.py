@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -92,6 +92,58 @@ def note_holder(lock: int, process: int) -> None:
     os.pwrite(lock, str(process).encode(), 0)
 
 
+class Child:
+    """`python -m module WORDS`, begun; all that it says is appended to `log`.
+
+    Args:
+        lock: of `only_one`, which it holds too.
+        environment: variables beside those of this process.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        words: Sequence[str],
+        log: Path,
+        lock: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            self._begin = file.tell()
+            # In a session of its own, so that Ctrl-C reaches it as SIGTERM from here alone: a run
+            # then saves its checkpoint at the end of its step.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(lock,),
+                env={**os.environ, **(environment or {})},
+            )
+
+    def check(self) -> None:
+        """Raises `Failed` where it has ended, and not well."""
+        code = self.process.poll()
+        if code:
+            raise Failed(_last_words(self.log, self._begin, code))
+
+    def ask_to_end(self, number: int = signal.SIGTERM) -> None:
+        # Slurm's warning is handed on as it is: a run that gets it has itself queued again.
+        self.process.send_signal(number if number == signal.SIGUSR1 else signal.SIGTERM)
+
+    def end(self) -> None:
+        """Wait for one that was asked to end."""
+        try:
+            self.process.wait(_PATIENCE)
+        except BaseException:
+            # Asked once more, or it does not end.
+            self.process.kill()
+            self.process.wait()
+
+
 def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
     """Run `python -m module WORDS`, all that it says appended to `log`.
 
@@ -99,40 +151,17 @@ def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
         Failed: it did.
         Stopped: this process was asked to end; the command has ended before.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        begin = file.tell()
-        # In a session of its own, so that Ctrl-C reaches it as SIGTERM from here alone: a run
-        # then saves its checkpoint at the end of its step.
-        child = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=(lock,),
-        )
-        note_holder(lock, child.pid)
-        try:
-            code = child.wait()
-        except BaseException as error:
-            _end(child, getattr(error, "number", signal.SIGTERM))
-            raise
-        finally:
-            note_holder(lock, os.getpid())
-    if code != 0:
-        raise Failed(_last_words(log, begin, code))
-
-
-def _end(child: subprocess.Popen[bytes], number: int) -> None:
-    # Slurm's warning is handed on as it is: a run that gets it has itself queued again.
-    child.send_signal(number if number == signal.SIGUSR1 else signal.SIGTERM)
+    child = Child(module, words, log, lock)
+    note_holder(lock, child.process.pid)
     try:
-        child.wait(_PATIENCE)
-    except BaseException:
-        # Asked once more, or it does not end.
-        child.kill()
-        child.wait()
+        child.process.wait()
+    except BaseException as error:
+        child.ask_to_end(getattr(error, "number", signal.SIGTERM))
+        child.end()
+        raise
+    finally:
+        note_holder(lock, os.getpid())
+    child.check()
 
 
 def _last_words(log: Path, begin: int, code: int) -> str:

@@ -43,7 +43,7 @@ class JobStage(Strict):
     """
 
     configs: list[str] = Field(min_length=1)
-    arguments: Arguments = {}
+    arguments: Arguments = Field(default_factory=dict)
 
     _own = field_validator("arguments")(_free)
 
@@ -61,8 +61,8 @@ class Job(Strict):
 
     stages: dict[Name, JobStage] = Field(min_length=1)
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    configs: list[str] = []
-    arguments: Arguments = {}
+    configs: list[str] = Field(default_factory=list)
+    arguments: Arguments = Field(default_factory=dict)
     probe: Probe | None = Probe()
 
     _own = field_validator("arguments")(_free)
