@@ -164,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="baselines",
         action="store_const",
         const="none",
+        default="all",
         help="leave out pixels, HOG, LBP, ImageNet's ResNet-18 and untrained encoders",
     )
     run.add_argument(
@@ -203,6 +204,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     claims.add_argument("-c", "--config", metavar="FILE", default="configs/head/claims.yaml")
     claims.add_argument("--out", required=True, metavar="DIR", help="for runs, claims.md and .html")
+    claims.add_argument(
+        "--wandb", metavar="PROJECT[/RUN]", help="log the table to W&B (offline, see WANDB_MODE)"
+    )
     claims.add_argument("--only", metavar="N,N", help="some of the claims; default: all")
     report = commands.add_parser(
         "report", help="print the table of earlier runs, or write a page about them"
@@ -259,6 +263,13 @@ def _parser() -> argparse.ArgumentParser:
     card = commands.add_parser("card", help="put an encoder's figures into its card")
     card.add_argument("encoder", metavar="ENCODER", help="its folder, or a released name")
     card.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
+    readme = commands.add_parser(
+        "readme", help="fill the tables and pictures of the project's pages from kept records"
+    )
+    readme.add_argument("-c", "--config", metavar="FILE", default="checkpoints/tables.yaml")
+    readme.add_argument(
+        "--check", action="store_true", help="write nothing; fail where a page is stale"
+    )
     truth.add_arguments(
         commands.add_parser(
             "truth", help="neutral, frontal and swapped faces of a run beside the rendered truth"
@@ -293,7 +304,9 @@ def _run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         device=arguments.device,
         precision=arguments.precision,
-        baselines={"all": True, "untrained": "untrained", "none": False}[arguments.baselines],
+        baselines="untrained"
+        if arguments.baselines == "untrained"
+        else arguments.baselines == "all",
         replicates=arguments.bootstrap,
         max_train=arguments.max_train,
         or_rendered=arguments.or_rendered,
@@ -320,12 +333,16 @@ def _claims(arguments: argparse.Namespace) -> int:
 
     from linear_probe.heads.claims import CLAIMS_FILE, CLAIMS_PAGE, read_claims, run_claims
     from linear_probe.job_files import run_job
+    from linear_probe.reports.wandb_tables import log_table, parse_target
     from linear_probe.text_tables import as_text
 
+    target = parse_target(arguments.wandb) if arguments.wandb is not None else None
     claims = read_claims(Path(arguments.config))
     table = run_claims(claims, Path(arguments.out), run_job, _list(arguments.only, "--only") or ())
     print(f"\n{as_text(table)}\n\ntable: {arguments.out}/{CLAIMS_FILE}")
     print(f"all heads, with plots: {arguments.out}/{CLAIMS_PAGE}")
+    if target is not None:
+        print(log_table(table, *target, arguments.out))
     return 0
 
 
@@ -394,6 +411,19 @@ def _card(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _readme(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from linear_probe.readme import fill
+
+    stale = fill(Path(arguments.config), check=arguments.check)
+    for path in stale:
+        print(f"{'stale' if arguments.check else 'written'}: {path}")
+    if not stale:
+        print("all pages are as their records say")
+    return 1 if stale and arguments.check else 0
+
+
 def _leakage(arguments: argparse.Namespace) -> int:
     from linear_probe.leakage import leakage
 
@@ -416,6 +446,7 @@ _COMMANDS = {
     "leakage": _leakage,
     "compare": _compare,
     "card": _card,
+    "readme": _readme,
     "claims": _claims,
     "comparison": _comparison,
     "truth": truth.run,

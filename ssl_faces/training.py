@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 import uuid
@@ -22,7 +21,7 @@ from pytorch_lightning.cli import (
     LightningCLI,
     SaveConfigCallback,
 )
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from ssl_faces.callbacks.export import EncoderExport
@@ -42,6 +41,7 @@ from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.methods.method import Method, read_checkpoint
 from ssl_faces.run_record import RunRecord
+from ssl_faces.wandb_logger import CarefulWandbLogger, wandb_mode
 
 CHECKPOINT = "checkpoints/last.ckpt"
 
@@ -223,23 +223,13 @@ def world_size(settings: Any) -> int:
 def default_loggers(out: Path) -> list[Logger]:
     """CSV files, and W&B without an account or a question (offline unless WANDB_MODE says so)."""
     loggers: list[Logger] = [CSVLogger(out, name="csv")]
-    mode = os.environ.get("WANDB_MODE", "offline")
-    if mode != "disabled":
-        os.environ.setdefault("WANDB_SILENT", "true")
+    if wandb_mode() != "disabled":
         identity = out / "wandb_id"
         # The other processes log nothing, and two that write at once would not agree.
         if is_first() and not identity.exists():
             replace_file(identity, uuid.uuid4().hex[:8].encode())
-        loggers.append(
-            WandbLogger(
-                project="ssl-faces",
-                name=out.name,
-                save_dir=out,
-                offline=mode == "offline",
-                id=identity.read_text() if is_first() else None,
-                resume="allow",
-            )
-        )
+        known = identity.read_text() if is_first() else None
+        loggers.append(CarefulWandbLogger(out, "ssl-faces", known))
     return loggers
 
 

@@ -60,7 +60,7 @@ class HeadSettings(Strict):
 
     configs: list[str] = Field(min_length=1)
     arguments: dict[str, Any] = Field(default_factory=dict)
-    encoders: list[str | None] = Field(default_factory=lambda: [None])
+    encoders: list[str | None] = Field(default=[None])
 
 
 class Suite(Strict):

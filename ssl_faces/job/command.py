@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shlex
 import signal
 from collections.abc import Sequence
@@ -161,7 +162,10 @@ class _Running:
             self._child("probe", "linear-probe", words, PROBE)
             replace_file(note, asked.encode())
         report = str(self.out / REPORT)
-        self._child("probe", "linear-probe", ["report", str(folder), "--out", report], PROBE)
+        words = ["report", str(folder), "--out", report]
+        if os.environ.get("WANDB_MODE") != "disabled":
+            words += ["--wandb", f"ssl-faces/{self.out.name}"]
+        self._child("probe", "linear-probe", words, PROBE)
         _say(f"records: {folder / 'records.jsonl'}\nreport: {report}")
 
     def _child(self, key: str, name: str, words: Sequence[str], log: str) -> None:
