@@ -38,7 +38,8 @@ class FoundRun:
         step: the last one known of; None before the first.
         online: the online probe's best figures of all steps and feature spaces, by what they are.
         records: of each task the first metric's record of the feature space that is best on the
-            validation split, as `linear-probe` wrote it.
+            validation split (where none is chosen there, of the task's own code), as `linear-probe`
+            wrote it.
     """
 
     folder: Path
@@ -137,7 +138,7 @@ def _best_records(path: Path) -> list[dict[str, Any]]:
             # The first metric and its probe are what a task is told by.
             if now is None or (
                 (record["metric"], record["probe"]) == (now["metric"], now["probe"])
-                and _validation(record) > _validation(now)
+                and _preference(record) > _preference(now)
             ):
                 chosen[key] = record
         return list(chosen.values())
@@ -148,6 +149,11 @@ def _best_records(path: Path) -> list[dict[str, Any]]:
 def _is_of_the_encoder(record: Mapping[str, Any]) -> bool:
     name = str(record["encoder"])
     return bool(record.get("fingerprint")) and os.sep in name and ", untrained" not in name
+
+
+def _preference(record: Mapping[str, Any]) -> tuple[float, bool]:
+    """By the validation split, and where nothing is chosen there for the code of the task."""
+    return _validation(record), record["feature_space"] == record["task"]
 
 
 def _validation(record: Mapping[str, Any]) -> float:

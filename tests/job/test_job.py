@@ -55,7 +55,7 @@ def test_stages_then_scores_then_nothing_anew(
     of_encoder = [
         r for r in rows if r["encoder"] == str(out / "identity") and r["metric"] == "MAE yaw"
     ]
-    best = min(of_encoder, key=lambda r: r["hyperparameters"]["validation"]["mean absolute error"])
+    best = min(of_encoder, key=lambda r: r["hyperparameters"]["validation"]["MAE"])
     assert record["feature_space"] == best["feature_space"]
     assert len(of_encoder) > 1
     capsys.readouterr()
