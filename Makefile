@@ -1,6 +1,7 @@
 # Everything on a fresh machine with Python 3.11+ and make:
 #   make quickstart [DATA=FOLDER] [OUT=FOLDER]   pretrain both stages, probe, show where pictures are
 #   make test                                    the whole test suite
+#   make readme                                  tables and pictures of the pages, from kept records
 PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= runs/quickstart
@@ -18,7 +19,7 @@ TASKS          ?=
 FIT_DATA       := $(if $(DATA),--data.root "$(DATA)")
 PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered)
 
-.PHONY: quickstart test test-slow bench-probe bench-rendered check format clean
+.PHONY: quickstart test test-slow readme bench-probe bench-rendered check format clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml --out "$(OUT)/motion" \
@@ -43,6 +44,9 @@ bench-probe: $(VENV)/installed
 
 bench-rendered: $(VENV)/installed
 	$(BIN)/python -m linear_probe.benchmark_rendered
+
+readme: $(VENV)/installed
+	$(BIN)/linear-probe readme
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -63,6 +63,7 @@ def train(
         devices=machine.devices,
         precision=machine.precision,  # type: ignore[arg-type]
         logger=CSVLogger(run, name="csv"),
+        # Of whole epochs: the order of rows begins anew in each.
         callbacks=[LastCheckpoint(checkpoint, len(labels) // batch)],
         default_root_dir=run,
         use_distributed_sampler=False,

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -32,14 +32,14 @@ class Failed(Exception):
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal raise `Stopped` within."""
+def stoppable(*more: signal.Signals) -> Iterator[None]:
+    """Ctrl-C, SIGTERM, a closed terminal and `more` signals raise `Stopped` within."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
 
     before: dict[signal.Signals, Any] = {}
-    for number in _SIGNALS:
+    for number in (*_SIGNALS, *more):
         # What `nohup` has made deaf stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, stop)
@@ -51,15 +51,19 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[int]:
+def only_one(folder: Path, what: str = "a comparison", name: str = "compare.lock") -> Iterator[int]:
     """A lock on a folder, as a file descriptor: commands that are given it hold the lock too.
 
     So it is held until the last of them has ended, also where their parent was killed.
 
+    Args:
+        what: is at work in the folder, in words.
+        name: of the lock's file.
+
     Raises:
         InputError: somebody holds it.
     """
-    path = folder / "compare.lock"
+    path = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -73,7 +77,7 @@ def only_one(folder: Path) -> Iterator[int]:
         except OSError as error:
             who = os.pread(handle, 20, 0).decode(errors="replace").strip()
             raise InputError(
-                f"{folder}: a comparison, or a run that one has started, is still at work in it "
+                f"{folder}: {what}, or a run that one has started, is still at work in it "
                 f"(process {who}); wait for it, or end it"
             ) from error
         note_holder(handle, os.getpid())
@@ -88,6 +92,58 @@ def note_holder(lock: int, process: int) -> None:
     os.pwrite(lock, str(process).encode(), 0)
 
 
+class Child:
+    """`python -m module WORDS`, begun; all that it says is appended to `log`.
+
+    Args:
+        lock: of `only_one`, which it holds too.
+        environment: variables beside those of this process.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        words: Sequence[str],
+        log: Path,
+        lock: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            self._begin = file.tell()
+            # In a session of its own, so that Ctrl-C reaches it as SIGTERM from here alone: a run
+            # then saves its checkpoint at the end of its step.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(lock,),
+                env={**os.environ, **(environment or {})},
+            )
+
+    def check(self) -> None:
+        """Raises `Failed` where it has ended, and not well."""
+        code = self.process.poll()
+        if code:
+            raise Failed(_last_words(self.log, self._begin, code))
+
+    def ask_to_end(self, number: int = signal.SIGTERM) -> None:
+        # Slurm's warning is handed on as it is: a run that gets it has itself queued again.
+        self.process.send_signal(number if number == signal.SIGUSR1 else signal.SIGTERM)
+
+    def end(self) -> None:
+        """Wait for one that was asked to end."""
+        try:
+            self.process.wait(_PATIENCE)
+        except BaseException:
+            # Asked once more, or it does not end.
+            self.process.kill()
+            self.process.wait()
+
+
 def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
     """Run `python -m module WORDS`, all that it says appended to `log`.
 
@@ -95,39 +151,17 @@ def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
         Failed: it did.
         Stopped: this process was asked to end; the command has ended before.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        begin = file.tell()
-        # In a session of its own, so that Ctrl-C reaches it as SIGTERM from here alone: a run
-        # then saves its checkpoint at the end of its step.
-        child = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=(lock,),
-        )
-        note_holder(lock, child.pid)
-        try:
-            code = child.wait()
-        except BaseException:
-            _end(child)
-            raise
-        finally:
-            note_holder(lock, os.getpid())
-    if code != 0:
-        raise Failed(_last_words(log, begin, code))
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
+    child = Child(module, words, log, lock)
+    note_holder(lock, child.process.pid)
     try:
-        child.wait(_PATIENCE)
-    except BaseException:
-        # Asked once more, or it does not end.
-        child.kill()
-        child.wait()
+        child.process.wait()
+    except BaseException as error:
+        child.ask_to_end(getattr(error, "number", signal.SIGTERM))
+        child.end()
+        raise
+    finally:
+        note_holder(lock, os.getpid())
+    child.check()
 
 
 def _last_words(log: Path, begin: int, code: int) -> str:
