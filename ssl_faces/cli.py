@@ -18,6 +18,8 @@ usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--K
        ssl-faces render --out DIR [--count N] [--people P] [--size S] [--nuisances LEVEL]
        ssl-faces release RUN --name NAME
        ssl-faces bench BENCH [--out FILE.json]
+       ssl-faces sweep FILE --out DIR [--workers N]
+       ssl-faces dashboard RUN [RUN ...] --out FILE.html
 
 Pretrain an encoder on unlabelled faces.
 
@@ -35,6 +37,8 @@ Pretrain an encoder on unlabelled faces.
   ssl-faces render --help           rendered faces with exact labels, as files
   ssl-faces release --help          an encoder in half precision, to be loaded by its name
   ssl-faces bench --help            what can be measured on this machine
+  ssl-faces sweep --help            many runs that try settings, by a sweep file of W&B's format
+  ssl-faces dashboard --help        curves, settings and pictures of runs, on one page or in W&B
 """
 
 
@@ -63,6 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from ssl_faces.runs import run as list_runs
 
             list_runs(arguments[1:])
+        elif arguments[0] == "dashboard":
+            from ssl_faces.dashboard.command import run as run_dashboard
+
+            run_dashboard(arguments[1:])
         elif arguments[0] == "pack":
             from ssl_faces.pack import run as run_pack
 
@@ -79,6 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from ssl_faces.data.rendered.cli import run as run_render
 
             run_render(arguments[1:])
+        elif arguments[0] == "sweep":
+            from ssl_faces.sweep.command import run as run_sweep
+
+            return run_sweep(arguments[1:])
         else:
             from ssl_faces.training import run
 

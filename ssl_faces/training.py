@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import uuid
@@ -41,7 +42,7 @@ from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.methods.method import Method, read_checkpoint
 from ssl_faces.run_record import RunRecord
-from ssl_faces.wandb_logger import CarefulWandbLogger, wandb_mode
+from ssl_faces.wandb_logger import CarefulWandbLogger, swept, wandb_mode
 
 CHECKPOINT = "checkpoints/last.ckpt"
 
@@ -80,7 +81,10 @@ class FaceCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--out", type=Path, default=Path("runs/run"), help="the run's folder (one a run)"
+            "--out",
+            type=Path,
+            default=default_out(),
+            help="the run's folder (one a run; under `wandb agent` runs/SWEEP/RUN by default)",
         )
         parser.add_argument(
             "--checkpoint_every", type=int, default=500, help="steps between checkpoints"
@@ -181,6 +185,12 @@ class FaceCLI(LightningCLI):
         self.clock.mark("trainer")
 
 
+def default_out() -> Path:
+    """The folder of a run that names none: under `wandb agent` one for each run of the sweep."""
+    sweep, run = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
+    return Path("runs", f"sweep_{sweep}", run) if sweep and run else Path("runs/run")
+
+
 def devices_and_strategy(settings: Any, launch: Launch | None) -> dict[str, Any]:
     """The trainer's arguments that follow from the launcher, and from there being many devices.
 
@@ -221,13 +231,17 @@ def world_size(settings: Any) -> int:
 
 
 def default_loggers(out: Path) -> list[Logger]:
-    """CSV files, and W&B without an account or a question (offline unless WANDB_MODE says so)."""
+    """CSV files, and W&B without an account or a question (offline unless WANDB_MODE says so).
+
+    A run that `wandb agent` started is online, and has the agent's id for it.
+    """
     loggers: list[Logger] = [CSVLogger(out, name="csv")]
     if wandb_mode() != "disabled":
         identity = out / "wandb_id"
         # The other processes log nothing, and two that write at once would not agree.
         if is_first() and not identity.exists():
-            replace_file(identity, uuid.uuid4().hex[:8].encode())
+            one = os.environ["WANDB_RUN_ID"] if swept() else uuid.uuid4().hex[:8]
+            replace_file(identity, one.encode())
         known = identity.read_text() if is_first() else None
         loggers.append(CarefulWandbLogger(out, "ssl-faces", known))
     return loggers

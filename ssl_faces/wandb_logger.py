@@ -22,10 +22,17 @@ _RETRIES = 5
 _SERVER = "https://api.wandb.ai"
 
 
+def swept() -> bool:
+    """Whether `wandb agent` started this run."""
+    return bool(os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"))
+
+
 def wandb_mode() -> str:
-    """`offline`, `online` or `disabled`: the variable WANDB_MODE, offline where it is not set."""
+    """`offline`, `online` or `disabled`: the variable WANDB_MODE; where it is not set online for a
+    run of `wandb agent`, else offline."""
+    mode = os.environ.get("WANDB_MODE", "online" if swept() else "offline")
     # Lightning sets the second where it is asked for the first.
-    return {"dryrun": "offline"}.get(mode := os.environ.get("WANDB_MODE", "offline"), mode)
+    return {"dryrun": "offline"}.get(mode, mode)
 
 
 def has_account() -> bool:

@@ -28,6 +28,7 @@ NOTE = "cell.json"
 
 REPORTS = ("report.html", "report.md")
 LOCK = "suite.lock"
+WHAT = "a suite, or a run that one has started,"
 
 FIRST_GUESS = 3 * 2**30
 """Bytes that a cell is taken to need before one has shown what it does."""
@@ -68,7 +69,10 @@ def run(argv: Sequence[str]) -> int:
     suite = read(arguments.config)
     found = list(cells(suite, arguments.out))
     _check(arguments.config, found)
-    with children.only_one(arguments.out, "a suite", LOCK) as lock, children.stoppable():
+    with (
+        children.only_one(arguments.out, "a suite, or a run that one has started,", LOCK) as lock,
+        children.stoppable(),
+    ):
         running = _Running(found, arguments.out, arguments.jobs, lock)
         try:
             running.run()

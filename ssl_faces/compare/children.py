@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ssl_faces.errors import InputError
+from ssl_faces.files import write_failure
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 120.0  # seconds that a run has to save its checkpoint
@@ -28,7 +29,15 @@ class Stopped(BaseException):
 
 
 class Failed(Exception):
-    """A command that failed; the message is what it said last."""
+    """A command that failed; the message is what it said last.
+
+    Attributes:
+        code: its exit code, below 0 the signal that killed it; None where it never began.
+    """
+
+    def __init__(self, told: str, code: int | None = None) -> None:
+        super().__init__(told)
+        self.code = code
 
 
 @contextmanager
@@ -50,8 +59,16 @@ def stoppable(*more: signal.Signals) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class Held(InputError):
+    """Somebody else holds the lock."""
+
+
 @contextmanager
-def only_one(folder: Path, what: str = "a comparison", name: str = "compare.lock") -> Iterator[int]:
+def only_one(
+    folder: Path,
+    what: str = "a comparison, or a run that one has started,",
+    name: str = "compare.lock",
+) -> Iterator[int]:
     """A lock on a folder, as a file descriptor: commands that are given it hold the lock too.
 
     So it is held until the last of them has ended, also where their parent was killed.
@@ -61,24 +78,22 @@ def only_one(folder: Path, what: str = "a comparison", name: str = "compare.lock
         name: of the lock's file.
 
     Raises:
-        InputError: somebody holds it.
+        InputError: somebody holds it (`Held`), or the folder can't be written.
     """
     path = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise InputError(
-            f"{folder}: can't be written ({error.strerror}); choose another --out"
-        ) from error
+        raise InputError(f"{folder}: {write_failure(error)}") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            who = os.pread(handle, 20, 0).decode(errors="replace").strip()
-            raise InputError(
-                f"{folder}: {what}, or a run that one has started, is still at work in it "
-                f"(process {who}); wait for it, or end it"
+            process = os.pread(handle, 20, 0).decode(errors="replace").strip()
+            raise Held(
+                f"{folder}: {what} is still at work in it (process {process}); wait for it, or "
+                "end it"
             ) from error
         note_holder(handle, os.getpid())
         yield handle
@@ -92,43 +107,53 @@ def note_holder(lock: int, process: int) -> None:
     os.pwrite(lock, str(process).encode(), 0)
 
 
-class Child:
-    """`python -m module WORDS`, begun; all that it says is appended to `log`.
+class Command:
+    """A command, begun; all that it says is appended to `log`.
 
     Args:
         lock: of `only_one`, which it holds too.
         environment: variables beside those of this process.
+
+    Raises:
+        Failed: it can't be run.
+        InputError: the log can't be written.
     """
 
     def __init__(
         self,
-        module: str,
-        words: Sequence[str],
+        command: Sequence[str],
         log: Path,
         lock: int,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            file = log.open("ab")
+        except OSError as error:
+            raise InputError(f"{log}: {write_failure(error)}") from error
+        with file:
             self._begin = file.tell()
             # In a session of its own, so that Ctrl-C reaches it as SIGTERM from here alone: a run
             # then saves its checkpoint at the end of its step.
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *words],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=(lock,),
-                env={**os.environ, **(environment or {})},
-            )
+            try:
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(lock,),
+                    env={**os.environ, **(environment or {})},
+                )
+            except OSError as error:
+                raise Failed(f"{command[0]}: can't be run ({error.strerror})") from error
 
     def check(self) -> None:
         """Raises `Failed` where it has ended, and not well."""
         code = self.process.poll()
         if code:
-            raise Failed(_last_words(self.log, self._begin, code))
+            raise Failed(_last_words(self.log, self._begin, code), code)
 
     def ask_to_end(self, number: int = signal.SIGTERM) -> None:
         # Slurm's warning is handed on as it is: a run that gets it has itself queued again.
@@ -144,6 +169,20 @@ class Child:
             self.process.wait()
 
 
+class Child(Command):
+    """`python -m module WORDS`, begun; the rest as of `Command`."""
+
+    def __init__(
+        self,
+        module: str,
+        words: Sequence[str],
+        log: Path,
+        lock: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__([sys.executable, "-m", module, *words], log, lock, environment)
+
+
 def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
     """Run `python -m module WORDS`, all that it says appended to `log`.
 
@@ -151,10 +190,33 @@ def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
         Failed: it did.
         Stopped: this process was asked to end; the command has ended before.
     """
-    child = Child(module, words, log, lock)
+    run_command([sys.executable, "-m", module, *words], log, lock)
+
+
+def run_command(
+    command: Sequence[str],
+    log: Path,
+    lock: int,
+    environment: Mapping[str, str] | None = None,
+    watch: Callable[[], None] | None = None,
+    every: float = 1.0,
+) -> None:
+    """Run a command, all that it says appended to `log`.
+
+    Args:
+        environment: variables beside those of this process.
+        watch: called while it runs; what it raises ends the command, as a signal does.
+        every: seconds between two looks.
+
+    Raises:
+        Failed: it did, or never began.
+        Stopped: this process was asked to end; the command has ended before.
+        InputError: the log can't be written.
+    """
+    child = Command(command, log, lock, environment)
     note_holder(lock, child.process.pid)
     try:
-        child.process.wait()
+        _wait(child.process, watch, every)
     except BaseException as error:
         child.ask_to_end(getattr(error, "number", signal.SIGTERM))
         child.end()
@@ -162,6 +224,18 @@ def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
     finally:
         note_holder(lock, os.getpid())
     child.check()
+
+
+def _wait(child: subprocess.Popen[bytes], watch: Callable[[], None] | None, every: float) -> None:
+    """Until it has ended, called on to look at it meanwhile."""
+    while watch is not None:
+        try:
+            child.wait(every)
+        except subprocess.TimeoutExpired:
+            watch()
+        else:
+            return
+    child.wait()
 
 
 def _last_words(log: Path, begin: int, code: int) -> str:

@@ -154,6 +154,29 @@ class Comparison(Strict):
         return stages[stage].share or 1 / len(stages)
 
 
+def read_yaml(path: Path, like: str) -> dict[str, Any]:
+    """The settings that a YAML file holds.
+
+    Args:
+        like: a file to write it like, for the messages.
+
+    Raises:
+        InputError: no such file, not YAML, or nothing in it.
+    """
+    try:
+        found = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise InputError(
+            f"{path}: can't be read ({error.strerror}); give a file like {like}"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        reason = re.sub(r"\s+", " ", str(error))[:200]
+        raise InputError(f"{path}: not YAML ({reason}); mend it") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: no settings in it; write it like {like}")
+    return found
+
+
 def read(path: Path) -> Comparison:
     """A comparison from its file.
 
@@ -178,21 +201,11 @@ def read_as(kind: type[_Settings], path: Path, example: str) -> _Settings:
     Raises:
         InputError: no such file, not YAML, or settings that can't be; says which.
     """
-    try:
-        found = yaml.safe_load(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"{path}: can't be read ({error.strerror}); give a file like {example}"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = re.sub(r"\s+", " ", str(error))[:200]
-        raise InputError(f"{path}: not YAML ({reason}); mend it") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: no settings in it; write it like {example}")
+    found = read_yaml(path, example)
     try:
         return kind.model_validate(found)
     except ValidationError as error:
-        raise InputError(f"{path}: {_sentence(error)}") from error
+        raise InputError(f"{path}: {sentence(error)}") from error
 
 
 def check_configs(path: Path, configs: Iterable[str], command: str = "ssl-faces fit") -> None:
@@ -248,8 +261,8 @@ def _without_own(arguments: Arguments) -> Arguments:
     return arguments
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first thing that is wrong."""
+def sentence(error: ValidationError) -> str:
+    """The first thing that is wrong with a file's settings."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     known = ""

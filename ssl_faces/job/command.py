@@ -51,7 +51,7 @@ def run(argv: Sequence[str]) -> int:
     job = read(arguments.config)
     command = ["ssl-faces", "job", *argv]
     with (
-        children.only_one(arguments.out, "a job", LOCK_FILE) as lock,
+        children.only_one(arguments.out, WHAT, LOCK_FILE) as lock,
         RunRecord(command, "job", locked=True) as record,
         children.stoppable(*([signal.SIGUSR1] if job_id() else [])),
     ):

@@ -55,7 +55,7 @@ def test_the_readme_names_both_commands() -> None:
     "page",
     [
         *("README.md", "CONTRIBUTING.md", "configs/method/README.md", "configs/head/README.md"),
-        "ssl_faces/bench/README.md",
+        *("ssl_faces/bench/README.md", "configs/sweep/README.md"),
     ],
 )
 def test_every_file_that_a_page_names_exists(page: str) -> None:

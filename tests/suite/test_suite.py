@@ -203,7 +203,7 @@ def test_stopped_it_goes_on_without_what_is_finished(
     # The one that was stopped is begun again, and no other.
     assert len(calls(stand_in)) == 7
     # While one is at work, no other suite may be.
-    with children.only_one(out, "a suite", command.LOCK):
+    with children.only_one(out, command.WHAT, command.LOCK):
         assert suite(path, out) == 2
     assert "a suite, or a run that one has started, is still at work" in capsys.readouterr().err
 

@@ -1,0 +1,1 @@
+"""Runs side by side: one page that needs no network, or a workspace in W&B."""

@@ -1,0 +1,57 @@
+"""`ssl-faces dashboard`: a page of runs that needs no network, or a workspace in W&B."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssl_faces.errors import InputError
+from ssl_faces.files import replace_file
+
+
+def run(argv: Sequence[str]) -> None:
+    """Run `ssl-faces dashboard` with these arguments.
+
+    Raises:
+        InputError: bad input.
+    """
+    parser = argparse.ArgumentParser(
+        prog="ssl-faces dashboard",
+        description="Runs side by side: learning curves, settings, pictures and probes, on one "
+        "page that needs no network, or as a workspace of a W&B project.",
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, help="folders of runs, of a comparison or of a sweep"
+    )
+    parser.add_argument("--out", type=Path, help="the page, such as dashboard.html")
+    parser.add_argument(
+        "--wandb",
+        metavar="ENTITY/PROJECT",
+        help="make a workspace there instead, with panels for what these runs log",
+    )
+    parser.add_argument(
+        "--panels", type=int, default=12, help="most pictures a run (default: 12; 0: none)"
+    )
+    arguments = parser.parse_args(argv)
+    if (arguments.out is None) == (arguments.wandb is None):
+        raise InputError("give --out FILE.html, or --wandb ENTITY/PROJECT")
+    if arguments.panels < 0:
+        raise InputError(f"--panels {arguments.panels}: give 1 or more, or 0: none")
+    if arguments.out is not None and arguments.out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out {arguments.out}: a page is written; name it .html")
+    # Late, so that `--help` is quick.
+    from ssl_faces.dashboard.gather import gather
+
+    found = gather(arguments.runs)
+    if arguments.wandb is not None:
+        from ssl_faces.dashboard.workspace import save
+
+        print(f"workspace: {save(found, arguments.wandb)}")
+        return
+    from ssl_faces.dashboard.page import page
+
+    # Names may hold bytes that are no text.
+    text = page(found, arguments.panels).encode(errors="backslashreplace")
+    replace_file(arguments.out, text)
+    print(f"dashboard of {len(found.runs)} runs: {arguments.out} ({len(text) / 1e6:.1f} MB)")

@@ -1,0 +1,142 @@
+"""The command line of a trial: the file's `command` with its placeholders filled in, as by W&B."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssl_faces.errors import InputError, bad_input
+from ssl_faces.sweep.settings import Parameter, Sweep
+
+PROGRAM = "ssl-faces"
+
+_ENVIRONMENT = re.compile(r"\$\{envvar:([A-Z0-9_]*)\}")
+
+
+def command_of(sweep: Sweep, settings: Mapping[str, Any]) -> list[str]:
+    """The command line that `wandb agent` makes of these settings.
+
+    Source: `Agent._command_run` of wandb's `wandb_agent.py`, and
+    https://docs.wandb.ai/guides/sweeps/sweep-config-keys#command.
+
+    Raises:
+        InputError: a placeholder that it doesn't know, or that has nothing to stand for.
+    """
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    stands: dict[str, list[str]] = {
+        "env": ["/usr/bin/env"],
+        "interpreter": ["python"],
+        "args": flags,
+        "args_no_equals": [w for k, v in settings.items() for w in (f"--{k}", str(v))],
+        "args_no_hyphens": [flag.removeprefix("--") for flag in flags],
+        "args_no_boolean_flags": [
+            f"--{name}" if value is True else f"--{name}={value}"
+            for name, value in settings.items()
+            if value is not False
+        ],
+        "args_json": [json.dumps(dict(settings))],
+    }
+    if sweep.program:
+        stands["program"] = [sweep.program]
+    words: list[str] = []
+    for word in map(str, sweep.command):
+        word = _ENVIRONMENT.sub(lambda found: os.environ.get(found[1], found[1]), word)
+        if not (word.startswith("${") and word.endswith("}")):
+            words.append(word)
+        elif word[2:-1] in stands:
+            words += stands[word[2:-1]]
+        else:
+            raise InputError(
+                f"command: {word} has nothing to stand for here; take one of "
+                + ", ".join(f"${{{name}}}" for name in stands)
+            )
+    return words
+
+
+def check_command(sweep: Sweep, source: Path) -> None:
+    """That the command takes the parameters, and `ssl-faces fit` all their kinds of values.
+
+    Other programs are taken at their word.
+
+    Raises:
+        InputError: it doesn't; says what `fit` says of it.
+    """
+    if not any(str(word).startswith("${args") for word in sweep.command):
+        raise InputError(
+            f"{source}: command: no ${{args}} in it, so that no setting would reach a trial; add it"
+        )
+    try:
+        for settings in _examples(sweep.parameters):
+            words = fit_words(command_of(sweep, settings))
+            if words is None:
+                return
+            _parse(words)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def fit_words(command: Sequence[str]) -> list[str] | None:
+    """The words behind `ssl-faces` of a command that runs `ssl-faces fit`; None of another one."""
+    words = list(command)
+    if words[:1] == ["/usr/bin/env"]:
+        words = words[1:]
+    if len(words) > 1 and Path(words[0]).name == PROGRAM and words[1] == "fit":
+        return words[1:]
+    return None
+
+
+def runnable(command: Sequence[str]) -> list[str]:
+    """The command as this process can run it: the same installation, also where none is on the
+    PATH."""
+    words = fit_words(command)
+    if words is not None:
+        return [sys.executable, "-m", "ssl_faces.cli", *words]
+    if command[0] == "python":
+        return [sys.executable, *command[1:]]
+    return list(command)
+
+
+def _parse(words: Sequence[str]) -> None:
+    """Go through every key and type; nothing is built."""
+    from ssl_faces.training import run
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            run([*words, "--print_config"], 0.0)
+    except SystemExit as ended:
+        if ended.code:
+            raise InputError("command: `ssl-faces fit` refuses it; try it by itself") from ended
+    except Exception as error:
+        told = bad_input(error)
+        if told is None:
+            raise
+        raise InputError(told) from error
+
+
+def _examples(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
+    """Settings in which each named value and each end of a range stands at least once."""
+    choices = {}
+    for name, one in parameters.items():
+        if one.kind == "constant":
+            choices[name] = [one.value]
+        elif one.values is not None:
+            choices[name] = one.values
+        else:
+            assert one.min is not None
+            assert one.max is not None
+            choices[name] = (
+                [float(one.min), float(one.max)]
+                if "log" in one.kind
+                else [
+                    *(one.min, one.max),
+                ]
+            )
+    most = max(map(len, choices.values()))
+    return [{k: values[i % len(values)] for k, values in choices.items()} for i in range(most)]

@@ -1,0 +1,239 @@
+"""What is wrong with a sweep is told in one sentence, before or after its first run, and no run is
+lost."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssl_faces.errors import InputError
+from ssl_faces.sweep import study as studies
+from ssl_faces.sweep.study import read_notes
+from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
+
+MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"metod": "grid"}, "metod: unknown key"),
+        ({"method": None}, "method: is missing"),
+        ({"metric": None}, "metric: is missing"),
+        ({"command": None}, "command: is missing"),
+        ({"method": "custom"}, "method: input should be 'grid', 'random' or 'bayes'"),
+        ({"scheduler": {"engine": "ax"}}, "'scheduler' is for W&B's server only"),
+        ({"parameters": {}}, "parameters:"),
+        ({"parameters": {"x": {}}}, "no max and no min"),
+        ({"parameters": {"x": {"min": 1}}}, "no max"),
+        ({"parameters": {"x": {"min": 2, "max": 1}}}, "min 2 is not below max 1"),
+        ({"parameters": {"x": {"distribution": "normal"}}}, "'normal' is not one of constant"),
+        ({"parameters": {"x": {"values": [1], "min": 1}}}, "'min' says nothing beside its values"),
+        ({"parameters": {"x": {"parameters": {"y": {"value": 1}}}}}, "with dots in its name"),
+        ({"parameters": {"x": {"values": [1], "probabilities": [1]}}}, "`wandb agent` only"),
+        ({"parameters": {"x": {"min": 0.0, "max": 1.0}}}, "parameters.x: a grid needs values"),
+        ({"parameters": {"out": {"values": ["a"]}}}, "'out' follows from the sweep"),
+        ({"early_terminate": {"type": "hyperband"}}, "give min_iter, or max_iter and s"),
+        ({"early_terminate": {"type": "envelope", "min_iter": 1}}, "early_terminate.type"),
+        (
+            {"method": "random", "parameters": {"x": {"min": 0.0, "max": 1.0}}},
+            "no run_cap, so that it would never end",
+        ),
+    ],
+)
+def test_a_wrong_file(
+    changed: dict[str, Any],
+    said: str,
+    write: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write(**changed)
+    assert sweep(path, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert f"{path}: " in error
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_file_and_no_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "no.yaml").write_text("a: [")
+    for name, said in (("none.yaml", "can't be read"), ("no.yaml", "not YAML")):
+        assert sweep(tmp_path / name, tmp_path / "out") == 2
+        assert said in capsys.readouterr().err
+    assert sweep(tmp_path / "none.yaml", tmp_path / "out", "--workers", "0") == 2
+    assert "--workers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("parameter", "said"),
+    [
+        ({"model.no_such_weight": {"values": [1.0]}}, "no_such_weight"),
+        # A wrong value, also in the middle of good ones.
+        ({"data.batch_size": {"values": [4, "many", 8]}}, "batch_size"),
+    ],
+)
+def test_a_setting_that_fit_does_not_know(
+    parameter: dict[str, Any],
+    said: str,
+    write: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fit = ["ssl-faces", "fit", "-c", MOTION]
+    path = write(command=[*fit, "${args}"], parameters=parameter)
+    assert sweep(path, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert f"{path}: configuration: " in error
+    assert said in error
+    assert not (tmp_path / "out").exists()
+    path = write(command=fit, parameters=parameter)
+    assert sweep(path, tmp_path / "out") == 2
+    assert "no ${args} in it" in capsys.readouterr().err
+
+
+def test_a_metric_that_no_run_logs(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told while the first run goes on, which is stopped at its checkpoint and goes on when the
+    file is mended."""
+    out, gate = tmp_path / "out", tmp_path / "gate"
+    wrong = {"name": "online/expression/pooled", "goal": "maximize"}
+    given = (f"--wait={gate}",)
+    path = write(given, metric=wrong, parameters={"x": {"values": [3]}})
+    assert sweep(path, out) == 2
+    error = capsys.readouterr().err
+    assert f"metric.name: the runs log no 'online/expression/pooled'; take one of {METRIC}" in error
+    gate.touch()
+    assert sweep(write(given, parameters={"x": {"values": [3]}}), out) == 0
+    assert [one["from"] for one in begun(out)] == [0, 1]
+    # Of a run that ends without it all is told that there is.
+    path = write(metric={"name": "accuracy", "goal": "maximize"}, name="other.yaml")
+    assert sweep(path, tmp_path / "other") == 2
+    assert f"take one of loss, {METRIC}" in capsys.readouterr().err
+
+
+def test_failed_trials(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that fails is told, and the others go on; where all do it is not the settings."""
+    out = tmp_path / "out"
+    path = write(("--steps=1",), parameters={"fail": {"values": [0, 1]}, "x": {"value": 3}})
+    assert sweep(path, out) == 1
+    assert "failed: trial 0001: model.x: it is wrong; mend it" in capsys.readouterr().out
+    assert [note["state"] for note in read_notes(out)] == ["complete", "failed"]
+    assert sweep(path, out) == 1
+    assert len(begun(out)) == 2
+    assert sweep(path, out, "--retry-failed") == 1
+    assert [one["folder"] for one in begun(out)] == ["0000", "0001", "0001"]
+    path = write(("--fail=1",), name="all.yaml")
+    capsys.readouterr()
+    assert sweep(path, tmp_path / "all") == 2
+    assert "3 trials have failed and none has given a figure" in capsys.readouterr().err
+    assert len(begun(tmp_path / "all")) == 3
+
+
+def test_a_full_disk_stops_it_and_loses_nothing(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, full = tmp_path / "out", tmp_path / "child.py"
+    path = write(("--steps=1",), parameters={"x": {"values": [3]}})
+    whole = full.read_text()
+    full.write_text(whole.replace('given.get("fail") == "full"', "True"))
+    assert sweep(path, out) == 2
+    assert "trial 0000: " in (error := capsys.readouterr().err)
+    assert "the disk is full" in error
+    full.write_text(whole)
+    assert sweep(path, out) == 0
+    assert [one["folder"] for one in begun(out)] == ["0000", "0000"]
+
+
+def test_a_study_that_another_holds(
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(studies, "BUSY", 0.2)
+    out, path = tmp_path / "out", write(("--steps=1",))
+    assert sweep(path, out, "--trials", "1") == 0
+    holder = sqlite3.connect(out / "study.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    assert sweep(path, out) == 2
+    assert "study.db: the study has been locked by another process" in capsys.readouterr().err
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert sweep(path, out) == 0
+    assert len(begun(out)) == 4
+
+
+def test_a_damaged_study_is_made_anew_from_its_trials(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, path = tmp_path / "out", write(("--steps=1",))
+    assert sweep(path, out, "--trials", "2") == 0
+    (out / "study.db").write_bytes(b"no database" * 1000)
+    assert sweep(path, out) == 2
+    assert "move it away and give the same command again" in capsys.readouterr().err
+    os.rename(out / "study.db", out / "broken")
+    assert sweep(path, out) == 0
+    assert [one["given"]["x"] for one in begun(out)] == ["1", "2", "3", "4"]
+    assert [note["folder"] for note in read_notes(out)] == ["0000", "0001", "0002", "0003"]
+
+
+def test_a_folder_that_can_not_be_written(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert sweep(write(), tmp_path / "file/out") == 2
+    assert "file/out: can't be written" in capsys.readouterr().err
+
+
+def test_another_sweep_in_the_same_folder(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert sweep(write(("--steps=1",)), out, "--trials", "1") == 0
+    changed = write(("--steps=1",), parameters={"x": {"values": [1, 9]}})
+    assert sweep(changed, out) == 2
+    error = capsys.readouterr().err
+    assert "was begun with another parameters" in error
+    assert "give another --out" in error
+    assert sweep(write(("--steps=1",)), out, "--seed", "1") == 2
+    assert "another seed (0, and now 1)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nonsense", "not a database address"),
+        ("no_such_db://host/x", "not a database address"),
+        ("sqlite:////no/such/folder/x.db", "can't be written"),
+    ],
+)
+def test_a_wrong_database(
+    address: str,
+    said: str,
+    write: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert sweep(write(), tmp_path / "out", "--storage", address) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_passwords_are_not_told(tmp_path: Path) -> None:
+    place = studies.Place(tmp_path, "postgresql://me:secret@host/x", "s")
+    assert "secret" not in str(place)
+    from sqlalchemy.exc import OperationalError
+
+    def fail() -> None:
+        with studies.database(place):
+            raise OperationalError("", {}, Exception("could not connect"))
+
+    with pytest.raises(InputError) as told:
+        fail()
+    assert "secret" not in str(told.value)

@@ -1,0 +1,308 @@
+"""Sweeps without a server: every trial once, judged by its figure, whatever is killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssl_faces.compare import children
+from ssl_faces.sweep.search import sampler, suggest
+from ssl_faces.sweep.settings import read
+from ssl_faces.sweep.study import read_notes
+from tests.compare.test_children import eventually
+from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
+
+UNIFORM = {"x": {"min": -10.0, "max": 10.0}}
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    with (out / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def drawn(out: Path) -> dict[str, float]:
+    return {note["folder"]: note["settings"]["x"] for note in read_notes(out)}
+
+
+def test_a_grid_runs_each_point_once(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, path = tmp_path / "out", write()
+    assert sweep(path, out, "--trials", "2") == 0
+    assert [(one["folder"], one["given"]["x"]) for one in begun(out)] == [
+        ("0000", "1"),
+        ("0001", "2"),
+    ]
+    # With more trials it goes on, and with no more it does nothing.
+    for _ in range(2):
+        assert sweep(path, out) == 0
+        assert [one["given"]["x"] for one in begun(out)] == ["1", "2", "3", "4"]
+    assert [(row["trial"], row["state"], row[METRIC], row["x"]) for row in table(out)] == [
+        ("0002", "complete", "102.0", "3"),
+        ("0001", "complete", "101.0", "2"),
+        ("0003", "complete", "101.0", "4"),
+        ("0000", "complete", "98.0", "1"),
+    ]
+    assert f"best: {out}/trials/0002" in capsys.readouterr().out
+    assert {one["WANDB_RUN_GROUP"] for one in begun(out)} == {"sweep"}
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_numbers_are_drawn_by_the_seed(method: str, write: Write, tmp_path: Path) -> None:
+    """Of chance the same for one worker as for three, and after a stop; TPE looks at the trials
+    before, and is the same where those are."""
+    path = write(("--steps=1",), method=method, parameters=UNIFORM, run_cap=3)
+    assert sweep(path, tmp_path / "one") == 0
+    found = drawn(tmp_path / "one")
+    assert len(set(found.values())) == 3
+    assert all(-10 <= value <= 10 for value in found.values())
+    assert sweep(path, tmp_path / "halves", "--trials", "1") == 0
+    workers = ("--workers", "3") if method == "random" else ()
+    assert sweep(path, tmp_path / "halves", *workers) == 0
+    assert drawn(tmp_path / "halves") == found
+    assert sweep(path, tmp_path / "other", "--seed", "1") == 0
+    assert not set(drawn(tmp_path / "other").values()) & set(found.values())
+
+
+def test_bayes_looks_where_earlier_trials_were_good(write: Write) -> None:
+    """Once it has some; before, and by chance, everywhere."""
+    import optuna
+
+    near = {}
+    for method in ("bayes", "random"):
+        path = write(method=method, parameters=UNIFORM, run_cap=60)
+        found = read(path)
+        study = optuna.create_study(direction="maximize")
+        for number in range(60):
+            study.sampler = sampler(found, 0, number)
+            trial = study.ask()
+            x = suggest(trial, found.parameters)["x"]
+            study.tell(trial, -((x - 3) ** 2))
+        distances = [abs(trial.params["x"] - 3) for trial in study.trials[30:]]
+        near[method] = sum(distance < 2 for distance in distances) / len(distances)
+    assert near["random"] < 0.4
+    assert near["bayes"] > 0.5
+
+
+@pytest.mark.parametrize("pruner", ["file", "median"])
+def test_by_the_pruner_that_is_asked_for(
+    pruner: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials of x below 0 hang after their first figure unless they are ended for it."""
+    from ssl_faces.sweep import search
+
+    monkeypatch.setattr(search, "WARM_UP", 1)
+    path = write(
+        ("--steps=3", f"--wait={tmp_path / 'never'}"),
+        parameters={"x": {"values": [3, -5]}},
+        early_terminate={"type": "hyperband", "max_iter": 4, "s": 2, "eta": 2},
+    )
+    (tmp_path / "never").touch()
+    assert sweep(path, tmp_path / "out", "--trials", "1") == 0
+    (tmp_path / "never").unlink()
+    assert sweep(path, tmp_path / "out", "--pruner", pruner) == 0
+    good, bad = table(tmp_path / "out")
+    assert (good["state"], bad["state"], bad[METRIC]) == ("complete", "pruned", "36.0")
+    assert (tmp_path / "out/trials/0001/checkpoints/last.ckpt").read_text() == "1"
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(("--kill=2",), parameters={"x": {"values": [3]}})
+    assert sweep(path, tmp_path / "out") == 0
+    assert [(one["folder"], one["from"]) for one in begun(tmp_path / "out")] == [
+        ("0000", 0),
+        ("0000", 2),
+    ]
+    assert [row[METRIC] for row in table(tmp_path / "out")] == ["102.0"]
+    assert "killed by signal 9" in capsys.readouterr().out
+
+
+def test_a_run_that_is_always_killed_fails(write: Write, tmp_path: Path) -> None:
+    path = write(("--kill=0",), parameters={"x": {"values": [3]}})
+    # Nothing was saved before it.
+    assert sweep(path, tmp_path / "out") == 2
+    assert len(begun(tmp_path / "out")) == 4
+
+
+def command(path: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "ssl_faces.cli", "sweep", str(path), "--out", str(out), *more]
+
+
+def test_killed_workers_lose_no_trial_and_run_none_twice(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`kill -9` of a command with two workers: one of the runs is killed with it, and one goes on
+    as an orphan. A second command does the rest meanwhile, and takes up both."""
+    out, gate = tmp_path / "out", tmp_path / "gate"
+    path = write((f"--wait={gate}",), parameters={"x": {"values": [1, 2, 3, 4, 5]}})
+    first = subprocess.Popen(command(path, out, "--workers", "2"), stdout=subprocess.DEVNULL)
+    checkpoints = [out / f"trials/000{i}/checkpoints/last.ckpt" for i in (0, 1)]
+    eventually(lambda: all(one.exists() for one in checkpoints))
+    processes = [int((out / f"trials/000{i}.lock").read_text()) for i in (0, 1)]
+    first.kill()
+    first.wait()
+    os.kill(processes[0], signal.SIGKILL)
+
+    def open_the_gate() -> None:
+        eventually(lambda: len(begun(out)) >= 4)
+        gate.touch()
+
+    opener = threading.Thread(target=open_the_gate)
+    opener.start()
+    assert sweep(path, out, "--workers", "2") == 0
+    opener.join()
+    starts = Counter(one["folder"] for one in begun(out))
+    # The orphan ended by itself; taken up again it had nothing left to do.
+    assert starts == {"0000": 2, "0001": 2, "0002": 1, "0003": 1, "0004": 1}
+    assert [one["from"] for one in begun(out) if one["folder"] == "0001"] == [0, 3]
+    assert sorted(row[METRIC] for row in table(out)) == ["101.0", "101.0", "102.0", "98.0", "98.0"]
+    printed = capsys.readouterr().out
+    assert "trial 0000: its worker is gone; it is taken up again" in printed
+    assert "trial 0000 goes on: x=1" in printed
+
+
+def test_a_stopped_sweep_goes_on(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, gate = tmp_path / "out", tmp_path / "gate"
+    path = write((f"--wait={gate}",), parameters={"x": {"values": [2, 3, 4]}})
+
+    def send() -> None:
+        eventually(lambda: len(list(out.glob("trials/*/checkpoints/last.ckpt"))) == 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    inherited = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    sender = threading.Thread(target=send)
+    sender.start()
+    assert sweep(path, out, "--workers", "2") == 128 + signal.SIGTERM
+    sender.join()
+    signal.signal(signal.SIGTERM, inherited)
+    assert "no trial is lost, and the same command goes on: ssl-faces sweep" in (
+        capsys.readouterr().out
+    )
+    assert {note["state"] for note in read_notes(out)} == {"waiting"}
+    gate.touch()
+    assert sweep(path, out) == 0
+    assert Counter(one["folder"] for one in begun(out)) == {"0000": 2, "0001": 2, "0002": 1}
+    assert sorted(row[METRIC] for row in table(out)) == ["101.0", "101.0", "102.0"]
+
+
+def test_two_commands_share_one_study(write: Write, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    path = write(("--steps=1", "--sleep=0.1"), method="random", parameters=UNIFORM, run_cap=8)
+    other = subprocess.Popen(command(path, out, "--workers", "2"), stdout=subprocess.PIPE)
+    eventually(lambda: len(begun(out)) > 0)
+    assert sweep(path, out, "--workers", "2") == 0
+    told = other.communicate()[0].decode()
+    assert other.returncode == 0
+    assert Counter(one["folder"] for one in begun(out)) == {f"{i:04d}": 1 for i in range(8)}
+    assert 0 < len(re.findall(r"^trial \d+: x=", told, re.MULTILINE)) < 8  # both had some
+
+
+def test_a_trial_that_another_has_taken_up_is_left_to_it(
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As after a machine has slept: its worker's word for the trial counts no more."""
+    import optuna
+
+    from ssl_faces.sweep import study as studies
+
+    out, real = tmp_path / "out", children.run_command
+    path = write(("--steps=1",), parameters={"x": {"values": [3]}})
+
+    def taken(*given: Any) -> None:
+        study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{out / 'study.db'}")
+        if len(study.trials) == 1:
+            studies.give_back(study, 0)
+        real(*given)
+
+    monkeypatch.setattr(children, "run_command", taken)
+    assert sweep(path, out) == 0
+    assert "trial 0000: another worker has it now" in capsys.readouterr().out
+    assert [row["state"] for row in table(out)] == ["complete"]
+    assert len(begun(out)) == 2
+
+
+def test_cores_are_shared_by_workers(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert sweep(write(("--steps=1",)), tmp_path / "out", "--workers", "3") == 0
+    assert {one["OMP_NUM_THREADS"] for one in begun(tmp_path / "out")} == {"2"}
+
+
+def test_machines_share_a_database(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial of another machine, which has fallen silent, is taken up again here; one that is
+    still heard of is not."""
+    import platform
+
+    import optuna
+
+    from ssl_faces.sweep import study as studies
+
+    monkeypatch.setattr(studies, "HEARTBEAT", 1)
+    monkeypatch.setattr(studies, "GRACE", 2)
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    path = write(("--steps=1",), method="random", parameters=UNIFORM, run_cap=3, name="s.yaml")
+    there = studies.Place(tmp_path / "there", url, "s")
+    storage = studies.open_storage(there)
+    sweep_of = read(path)
+    studies.open_study(sweep_of, path, there, storage, 0, 3)
+    view = studies.view(sweep_of, there, storage, "file")
+    trial = view.ask()
+    trial.set_user_attr("host", platform.node() + "-other")
+    trial.set_user_attr("folder", "0000")
+    storage.record_heartbeat(trial._trial_id)
+    assert studies.take_back_abandoned(view, there) == []
+    assert sweep(path, tmp_path / "here", "--storage", url) == 0
+    trials = optuna.load_study(study_name="s", storage=url).get_trials()
+    assert [one.state.name for one in trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert trials[3].user_attrs["retry_of"] == [0]
+    assert Counter(one["folder"] for one in begun(tmp_path / "here")) == {
+        "0000": 1,
+        "0001": 1,
+        "0002": 1,
+    }
+    # What two machines begin at once beyond the last one is left out.
+    extra = view.ask()
+    assert extra.number == 4
+    from ssl_faces.sweep.worker import Worker, _Surplus, _Trial
+
+    worker = Worker(sweep_of, path, there, view, 0, 3, print, threading.Event())
+    with pytest.raises(_Surplus):
+        _Trial(worker, extra).run(ExitStack())
+    assert studies.originals(view.get_trials()) == [0, 1, 2]
+
+
+def test_notes_are_whole(write: Write, tmp_path: Path) -> None:
+    """What a dashboard, or a study begun anew, has of a trial."""
+    values: list[Any] = [[0.6, 1.0], "a b", True]
+    path = write(("--steps=1",), parameters={"y": {"values": values}, "x": {"value": 2}})
+    assert sweep(path, tmp_path / "out") == 0
+    notes = read_notes(tmp_path / "out")
+    assert [note["settings"] for note in notes] == [{"y": y, "x": 2} for y in values]
+    assert [one["given"]["y"] for one in begun(tmp_path / "out")] == ["[0.6, 1.0]", "a b", "True"]
+    assert all(note["values"] == [99.0] and note["state"] == "complete" for note in notes)
+    about = json.loads((tmp_path / "out/sweep.json").read_text())
+    assert about["metric"] == {"name": METRIC, "goal": "maximize"}
+    assert str(ROOT) not in json.dumps(about["parameters"])

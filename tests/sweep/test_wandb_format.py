@@ -1,0 +1,144 @@
+"""Sweep files are W&B's: its schema takes them, and its agent makes the same commands of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator, FormatChecker
+
+from ssl_faces.errors import InputError
+from ssl_faces.sweep.search import distribution
+from ssl_faces.sweep.settings import Parameter, read
+from ssl_faces.sweep.words import _examples, check_command, command_of, fit_words
+from ssl_faces.training import default_loggers, default_out
+from tests.sweep.conftest import ROOT, Write
+
+FILES = sorted((ROOT / "configs/sweep").glob("*.yaml"))
+
+# Of the package `sweeps` 0.3.0 (MIT), by Weights & Biases, whose server validates by it. Its
+# dependencies would have an old numpy, so that only the schema is here.
+SCHEMA = json.loads((Path(__file__).parent / "wandb_sweep_schema.json").read_text())
+
+
+def violations(content: Any) -> list[str]:
+    formats = FormatChecker()
+    formats.checks("float")(lambda value: isinstance(value, float))
+    formats.checks("integer")(lambda value: isinstance(value, int))
+    validator = Draft7Validator(SCHEMA, format_checker=formats)
+    return [error.message for error in validator.iter_errors(content)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_wandbs_schema_takes_our_files(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    assert violations(content) == []
+    assert violations({**content, "metod": "grid"})  # it does look
+    assert content["metric"]["name"].startswith("online/")
+    sweep = read(path)
+    words = fit_words(command_of(sweep, {}))
+    assert words is not None
+    for i, word in enumerate(words):
+        if word == "-c":
+            assert (ROOT / words[i + 1]).is_file()
+
+
+def test_there_are_the_sweeps_that_the_page_names() -> None:
+    page = (ROOT / "configs/sweep/README.md").read_text()
+    assert len(FILES) >= 3
+    for path in FILES:
+        assert path.name in page
+
+
+def agents_command(content: dict[str, Any], settings: dict[str, Any], folder: Path) -> list[str]:
+    """What `wandb agent` would run, by its own code."""
+    from wandb import wandb_agent
+
+    made: list[list[str]] = []
+
+    class Noted:
+        def __init__(self, command: list[str], **_: Any) -> None:
+            made.append(command)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_DIR", str(folder))
+        patch.setenv("WANDB_RUN_ID", "r")
+        patch.setenv("WANDB_SWEEP_PARAM_PATH", "p")
+        patch.setattr(wandb_agent, "AgentProcess", Noted)
+        agent = wandb_agent.Agent(None, None)
+        agent._sweep_command = [*content["command"]]
+        args = {name: {"value": value} for name, value in settings.items()}
+        program = content.get("program")
+        agent._command_run({"run_id": "r", "args": args, "program": program})
+    return made[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_wandbs_agent_runs_the_same_command(path: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    sweep = read(path)
+    for settings in _examples(sweep.parameters):
+        assert agents_command(content, settings, tmp_path) == command_of(sweep, settings)
+
+
+def test_every_placeholder_stands_for_the_same(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACES", "a b")
+    names = ("env", "interpreter", "program", "args", "args_no_equals", "args_no_hyphens")
+    names += ("args_no_boolean_flags", "args_json")
+    path = write(
+        command=[*(f"${{{name}}}" for name in names), "--x=${envvar:FACES}", "${envvar:NONE}", 3],
+        program="train.py",
+    )
+    settings = {"a": 1, "b.c": 0.25, "yes": True, "no": False, "crop": [0.5, 1.0], "t": "x y"}
+    content = yaml.safe_load(path.read_text())
+    assert agents_command(content, settings, tmp_path) == command_of(read(path), settings)
+    with pytest.raises(InputError, match=r"command: \$\{args_json_file\} has nothing to stand for"):
+        command_of(read(write(command=["${args_json_file}"])), settings)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"value": 3},
+        {"values": [1, "a", True]},
+        {"min": 1, "max": 9},
+        {"min": 0.5, "max": 2.0},
+        {"min": 1, "max": 9, "distribution": "uniform"},
+        {"min": 0.1, "max": 10, "distribution": "log_uniform_values"},
+        {"min": 0, "max": 8, "q": 2, "distribution": "q_uniform"},
+        {"min": 0.0, "max": 1.0, "q": 0.25, "distribution": "q_uniform"},
+    ],
+)
+def test_numbers_are_drawn_as_wandbs_own_optuna_does(given: dict[str, Any]) -> None:
+    theirs = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
+    parameter = Parameter.model_validate(given)
+    assert distribution(parameter) == theirs.sweep_parameter_to_distribution(given)
+    assert violations({"method": "random", "parameters": {"x": given}}) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_fit_takes_every_setting_of_our_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    check_command(read(path), path)
+
+
+def test_a_run_of_wandbs_agent_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is online under the agent's id; any other is offline."""
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert default_out() == Path("runs/run")
+    assert default_loggers(tmp_path / "plain")[1]._offline  # type: ignore[attr-defined]
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    monkeypatch.setenv("WANDB_RUN_ID", "r1")
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    assert default_out() == Path("runs/sweep_s1/r1")
+    logger: Any = default_loggers(tmp_path / "swept")[1]
+    assert not logger._offline
+    assert logger._wandb_init["id"] == "r1"
+    assert (tmp_path / "swept/wandb_id").read_text() == "r1"
