@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 JOB_FILE = "job.yaml"
 REPORT = "report.html"
 
+WHAT = "a job, or a run that one has started,"
+
 
 def run(argv: Sequence[str]) -> int:
     """Run `ssl-faces job` with these arguments.
