@@ -42,7 +42,7 @@ from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.methods.method import Method, read_checkpoint
 from ssl_faces.run_record import RunRecord
-from ssl_faces.wandb_logger import CarefulWandbLogger, swept, wandb_mode
+from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
 
 CHECKPOINT = "checkpoints/last.ckpt"
 
@@ -287,11 +287,14 @@ def run(arguments: Sequence[str], started: float) -> None:
     quiet()
     with RunRecord(["ssl-faces", *arguments]) as record:
         FaceCLI.record = record if is_first() else None
+        code = 1
         try:
             cli = build(FaceCLI, FaceDataModule, arguments, _SaveConfig)
             record.step = cli.trainer.global_step
+            code = 0
         finally:
             FaceCLI.record = None
+            finish_wandb(code)
     sys.stdout.flush()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -162,6 +163,14 @@ class CarefulWandbLogger(WandbLogger):
             # As it lies there: copies would go to W&B's cache in the home folder.
             artifact.add_file(str(file), policy="immutable", skip_cache=True)
         self.experiment.log_artifact(artifact)
+
+
+def finish_wandb(exit_code: int) -> None:
+    """End this process's run of W&B, if it has one: the next would be logged to it too."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and getattr(wandb, "run", None) is not None:
+        with suppress(Exception):
+            wandb.finish(exit_code=exit_code)
 
 
 def _line(error: BaseException) -> str:

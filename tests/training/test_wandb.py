@@ -75,7 +75,8 @@ def test_all_that_a_run_logs_without_an_account(
     fit(*twins(faces, out, *QUICK))
     import wandb
 
-    wandb.finish()
+    assert wandb.run is None
+    wandb.teardown()  # waits until the service has written all
     found = logged(out)
     for key in ("loss", "lr-SGD", "gradient_norm", "throughput/pairs_per_second", "panels"):
         assert key in found or any(k.startswith(f"{key}/") for k in found), (key, sorted(found))
@@ -103,9 +104,6 @@ def test_no_account_and_no_server(
     fit(*twins(faces, tmp_path / "no_account", *QUICK))
     assert "W&B: no account is set up here" in capsys.readouterr().out
     assert list((tmp_path / "no_account/wandb").glob("offline-run-*"))
-    import wandb
-
-    wandb.finish()
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
