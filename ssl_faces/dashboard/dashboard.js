@@ -68,22 +68,24 @@ function legend(runs) {
   }));
 }
 
-function axis(name, values) {
+function axis(name, values, setting) {
   const known = values.filter((value) => value !== null && value !== undefined);
-  const distinct = [...new Set(known)];
+  const distinct = [...new Set(known)].sort((a, b) => a - b);
   if (known.every((value) => typeof value === "number")) {
+    // The few values of a grid stand evenly, as 0, 1, 10 and 100 could not be told apart else.
+    if (setting && distinct.length > 1 && distinct.length <= 6) {
+      return { label: name, values: values.map((value) => distinct.indexOf(value)),
+        tickvals: distinct.map((_, i) => i),
+        ticktext: distinct.map((value) => String(Number(value.toPrecision(4)))) };
+    }
     const [low, high] = [Math.min(...known), Math.max(...known)];
     // Numbers over several powers of ten stand by their logarithms.
     if (low > 0 && high / low > 50) {
-      const ticks = distinct.length <= 6 ? distinct : [low, Math.sqrt(low * high), high];
+      const ticks = [low, Math.sqrt(low * high), high];
       return { label: name, values: values.map(Math.log10), tickvals: ticks.map(Math.log10),
         ticktext: ticks.map((value) => value.toPrecision(2)) };
     }
     const dimension = { label: name, values };
-    if (distinct.length <= 6) {
-      dimension.tickvals = distinct;
-      dimension.ticktext = distinct.map((value) => String(Number(value.toPrecision(4))));
-    }
     if (low === high) dimension.range = [low - 0.5, high + 0.5];
     return dimension;
   }
@@ -105,9 +107,9 @@ function parallel(runs) {
   if (!enough) return;
   const figures = judged.map((run) => run.last[objective]);
   const dimensions = data.settings.map(({ key, name }) =>
-    axis(name, judged.map((run) => run.settings[key])));
+    axis(name, judged.map((run) => run.settings[key]), true));
   // Behind the last axis there is no room for a long name.
-  dimensions.push({ ...axis(objective.replace(/^online\//, ""), figures) });
+  dimensions.push(axis(objective.replace(/^online\//, ""), figures, false));
   $("parallel").style.minWidth = `${dimensions.length * 120}px`;
   Plotly.react("parallel", [{ type: "parcoords", dimensions, labelangle: -18,
     labelfont: { size: 12 }, tickfont: { size: 11 },
@@ -129,7 +131,7 @@ function importances() {
       textposition: "outside", cliponaxis: false, hoverinfo: "none" }],
     { font: FONT, height, margin: { l: 20, r: 50, t: 6, b: 40 }, bargap: 0.35,
       xaxis: { tickformat: ".0%", gridcolor: "#e3e7eb", rangemode: "tozero" },
-      yaxis: { automargin: true, ticksuffix: "  " } }, CONFIG);
+      yaxis: { automargin: true, ticksuffix: "  " } }, { ...CONFIG, displayModeBar: false });
   });
 }
 

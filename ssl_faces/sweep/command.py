@@ -19,7 +19,7 @@ from ssl_faces.files import replace_file
 
 if TYPE_CHECKING:
     from ssl_faces.sweep.settings import Sweep
-    from ssl_faces.sweep.study import Place
+    from ssl_faces.sweep.storage import Place
 
 TABLE = "trials.csv"
 
@@ -47,7 +47,7 @@ def run(argv: Sequence[str]) -> int:
         ) from error
     # Late, so that `--help` is quick.
     from ssl_faces.sweep.settings import read
-    from ssl_faces.sweep.study import Place
+    from ssl_faces.sweep.storage import Place
     from ssl_faces.sweep.words import check_command
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -129,7 +129,8 @@ class _Sweeping:
         self.errors: list[BaseException] = []
 
     def run(self) -> None:
-        from ssl_faces.sweep.study import database, failures, guard, open_storage, open_study, retry
+        from ssl_faces.sweep.storage import database, guard, open_storage, retry
+        from ssl_faces.sweep.study import failures, open_study
         from ssl_faces.sweep.study import view as view_of
         from ssl_faces.sweep.worker import Worker
 

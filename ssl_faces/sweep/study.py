@@ -1,4 +1,4 @@
-"""A sweep's Optuna study: opened or begun, its trials given out once each, and taken back.
+"""A sweep's Optuna study: begun or gone on with, its trials given out once each, and taken back.
 
 On one machine a trial belongs to whoever holds the lock beside its run's folder, which the run's
 own process holds, too: so a trial whose worker was killed is known at once, and isn't given out
@@ -8,159 +8,27 @@ Optuna's heartbeats tell.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_faces.compare.children import Held, only_one
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file, write_failure
+from ssl_faces.files import replace_file
+from ssl_faces.sweep import storage as storages
 from ssl_faces.sweep.search import PrunerName, distribution, grid, pruner
 from ssl_faces.sweep.settings import Sweep
+from ssl_faces.sweep.storage import Place, database, guard, retry
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
-STUDY_FILE = "study.db"
 SWEEP_FILE = "sweep.json"
 TRIALS = "trials"
-
-BUSY = 60.0
-"""Seconds to wait for a database that another process writes to."""
-
-HEARTBEAT, GRACE = 30, 180
-"""Seconds, of workers on several machines: between signs of life, and without one until a trial is
-taken to be abandoned."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a sweep is kept.
-
-    Attributes:
-        out: folder of its runs.
-        storage: database address of the study; None is a SQLite file in `out`.
-        name: of the study in the database.
-    """
-
-    out: Path
-    storage: str | None
-    name: str
-
-    @property
-    def url(self) -> str:
-        if self.storage is not None:
-            return self.storage
-        return f"sqlite:///{(self.out / STUDY_FILE).absolute()}"
-
-    def __str__(self) -> str:
-        if self.storage is None:
-            return str(self.out / STUDY_FILE)
-        from sqlalchemy.engine import make_url
-
-        return make_url(self.storage).render_as_string(hide_password=True)
-
-
-def open_storage(place: Place) -> RDBStorage:
-    """The study's database, which is made where there is none.
-
-    Raises:
-        InputError: it can't be had; says why.
-    """
-    from optuna.storages import RDBStorage
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-
-    try:
-        place.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{place.out}: {write_failure(error)}") from error
-    more: dict[str, Any] = {}
-    if place.url.startswith("sqlite"):
-        more["engine_kwargs"] = {"connect_args": {"timeout": BUSY}}
-    if place.storage is not None:
-        more |= {"heartbeat_interval": HEARTBEAT, "grace_period": GRACE}
-        more["heartbeat_stale_trial_callback"] = retry
-    try:
-        with database(place):
-            return RDBStorage(place.url, **more)
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise InputError(
-            "--storage: not a database address; give one such as "
-            "postgresql://USER:PASSWORD@HOST/DATABASE"
-        ) from error
-    except ImportError as error:
-        raise InputError(
-            f"--storage {place}: its driver is not installed ({error.name or error}); pip install "
-            "it (psycopg2-binary for PostgreSQL, pymysql for MySQL)"
-        ) from error
-
-
-@contextmanager
-def database(place: Place) -> Iterator[None]:
-    """What goes wrong with the database is told in a sentence.
-
-    Raises:
-        InputError: it is locked, corrupt, read-only, full, or out of reach.
-    """
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-
-    try:
-        yield
-    except (ArgumentError, NoSuchModuleError):
-        raise
-    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
-        text = " ".join(f"{error.__cause__ or ''} {error}".split())
-        # Of a file that another version of Optuna wrote.
-        if isinstance(error, RuntimeError) and "optuna storage upgrade" not in text:
-            raise
-        raise InputError(f"{place}: {_what_is_wrong(text, place)}") from error
-
-
-def _what_is_wrong(text: str, place: Place) -> str:
-    kept = "no run is lost"
-    if "database is locked" in text:
-        return (
-            f"the study has been locked by another process for {BUSY:g} seconds; end that one "
-            f"(`fuser {STUDY_FILE}` names it) and give the same command again: {kept}"
-        )
-    if any(word in text for word in ("not a database", "malformed", "no such")):
-        return (
-            "the study can't be read, as the file is damaged or of another program; move it away "
-            f"and give the same command again: {kept}, the trials beside it are taken up"
-        )
-    if "readonly" in text or "unable to open" in text:
-        return (
-            "the study can't be written; mend the permissions of its folder and give the same "
-            f"command again: {kept}"
-        )
-    if "disk is full" in text or "disk I/O" in text:
-        return f"the disk is full; free some space and give the same command again: {kept}"
-    reason = text.split("[SQL")[0].split("(Background")[0][:200].strip()
-    return f"the database can't be used ({reason}); mend it and give the same command again: {kept}"
-
-
-@contextmanager
-def guard(out: Path) -> Iterator[None]:
-    """One process at a time gives out trials; the others wait for it."""
-    try:
-        handle = os.open(out / "study.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise InputError(f"{out}: {write_failure(error)}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def open_study(
@@ -309,22 +177,6 @@ def write_note(out: Path, folder: str, note: dict[str, Any]) -> None:
 # Trials: whose they are ----------------------------------------------------------------------
 
 
-def retry(study: Study, trial: FrozenTrial) -> None:
-    """Let a trial that has ended without a result be taken up again, in the same folder."""
-    from optuna.trial import TrialState, create_trial
-
-    attributes = dict(trial.user_attrs)
-    attributes["retry_of"] = [*attributes.get("retry_of", []), trial.number]
-    study.add_trial(
-        create_trial(
-            state=TrialState.WAITING,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs=attributes,
-        )
-    )
-
-
 def give_back(study: Study, number: int) -> None:
     """Let a running trial be taken up again, and end it, unless it is over."""
     from optuna.exceptions import UpdateFinishedTrialError
@@ -376,7 +228,7 @@ def take_back_abandoned(study: Study, place: Place) -> list[str]:
         elif host is None:
             # Its worker was lost before it could say where it is.
             begun = trial.datetime_start or datetime.now()
-            gone = datetime.now() - begun > timedelta(seconds=GRACE)
+            gone = datetime.now() - begun > timedelta(seconds=storages.GRACE)
         else:
             there = Path(trial.user_attrs.get("out", place.out))
             gone = host == platform.node() and not _held(there, str(folder))

@@ -1,60 +1,28 @@
-"""A worker of a sweep: takes trial after trial, runs each as a process, watches and judges it."""
+"""A worker of a sweep: takes trial after trial, and tells what came of each."""
 
 from __future__ import annotations
 
-import platform
-import shlex
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ssl_faces.compare import children
-from ssl_faces.compare.children import Failed, Held, Stopped
-from ssl_faces.encoder import read_card
+from ssl_faces.compare.children import Failed, Stopped
 from ssl_faces.errors import InputError
-from ssl_faces.files import write_failure
-from ssl_faces.logged import Curve, read_logged
-from ssl_faces.sweep import search
+from ssl_faces.sweep import trial as trials_of
 from ssl_faces.sweep.settings import Sweep
-from ssl_faces.sweep.study import (
-    TRIALS,
-    Place,
-    database,
-    failures,
-    folder_for,
-    give_back,
-    guard,
-    lock_of,
-    originals,
-    take_back_abandoned,
-    write_note,
-)
-from ssl_faces.sweep.words import command_of, runnable
+from ssl_faces.sweep.storage import Place, database, guard
+from ssl_faces.sweep.study import failures, originals, take_back_abandoned
+from ssl_faces.sweep.trial import NoFigure, RunningTrial, Surplus
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
-LOOK = 2.0
-"""Seconds between two looks at a run's figures, and at other workers' trials."""
-
-MOST_KILLED = 3
-"""How often a trial whose run is killed by a signal is taken up again."""
-
 MOST_FAILED = 3
 """So many failed trials and none that gave a figure end a sweep: it is not the settings' fault."""
-
-
-class NoFigure(Exception):
-    """A trial whose run is over without the metric."""
-
-
-class _Surplus(Exception):
-    """A trial that is one too many, as workers on two machines began one at once."""
 
 
 @dataclass
@@ -67,6 +35,7 @@ class Worker:
         say: tells a line to the user.
         stop: set when all workers have to end; their runs save a checkpoint before.
         environment: of the runs.
+        guarded: holds `guard` while a trial is being taken.
     """
 
     sweep: Sweep
@@ -78,7 +47,7 @@ class Worker:
     say: Callable[[str], None]
     stop: threading.Event
     environment: dict[str, str] = field(default_factory=dict)
-    _guard: ExitStack = field(default_factory=ExitStack)
+    guarded: ExitStack = field(default_factory=ExitStack)
 
     def run(self) -> None:
         """Take trials until there are no more.
@@ -89,10 +58,10 @@ class Worker:
         """
         waited = False
         while True:
-            self._check_stop()
+            self.check_stop()
             began = False
             with database(self.place):
-                self._guard.enter_context(guard(self.place.out))
+                self.guarded.enter_context(guard(self.place.out))
                 try:
                     for folder in take_back_abandoned(self.study, self.place):
                         self.say(f"trial {folder}: its worker is gone; it is taken up again")
@@ -102,14 +71,14 @@ class Worker:
                     elif not self._others_run():
                         return
                 finally:
-                    self._guard.close()
+                    self.guarded.close()
             if began:
                 waited = False
                 continue
             if not waited:
                 self.say("no trial is left to begin; waiting for those of other workers")
                 waited = True
-            self.stop.wait(LOOK)
+            self.stop.wait(trials_of.LOOK)
 
     def _one_left(self) -> bool:
         from optuna.trial import TrialState
@@ -125,7 +94,8 @@ class Worker:
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return bool(running)
 
-    def _check_stop(self) -> None:
+    def check_stop(self) -> None:
+        """Raises Stopped where all workers have to end."""
         if self.stop.is_set():
             raise Stopped(signal.SIGTERM)
 
@@ -135,17 +105,17 @@ class Worker:
         """Take a trial, run it, and tell the study what came of it."""
         from optuna.exceptions import UpdateFinishedTrialError
 
-        begun: list[_Trial] = []
+        begun: list[RunningTrial] = []
         # Its lock is held until the study knows its end: a running trial that nobody holds is taken
         # to be abandoned.
         with ExitStack() as held:
 
             def objective(trial: Trial) -> float:
-                begun.append(_Trial(self, trial))
+                begun.append(RunningTrial(self, trial))
                 return begun[0].run(held)
 
             try:
-                self.study.optimize(objective, n_trials=1, catch=(Failed, NoFigure, _Surplus))
+                self.study.optimize(objective, n_trials=1, catch=(Failed, NoFigure, Surplus))
             except (UpdateFinishedTrialError, ValueError) as error:
                 if isinstance(error, ValueError) and "Cannot tell" not in str(error):
                     raise
@@ -162,7 +132,7 @@ class Worker:
         if begun:
             self._check_failures(begun[0])
 
-    def _check_failures(self, last: _Trial) -> None:
+    def _check_failures(self, last: RunningTrial) -> None:
         from optuna.trial import TrialState
 
         if last.state != "failed":
@@ -175,254 +145,3 @@ class Worker:
                 f"{self.source}: {len(failed)} trials have failed and none has given a figure, "
                 f"the last as: {last.error} (mend it; --retry-failed takes them up again)"
             )
-
-
-class _Trial:
-    """A trial that is under way.
-
-    Attributes:
-        folder: name of its run's folder.
-        error: why it failed; None where it did not.
-        over: whether it was given back, or has an end that the study knows.
-    """
-
-    def __init__(self, worker: Worker, trial: Trial) -> None:
-        self.worker, self.trial = worker, trial
-        self.folder = ""
-        self.error: str | None = None
-        self.over = False
-        self.state = "running"
-        self.value: float | None = None
-        self.settings: dict[str, Any] = {}
-        self.command: list[str] = []
-        self._reported: list[float] = []
-        self._size = -1
-        self._began = time.monotonic()
-
-    @property
-    def run_folder(self) -> Path:
-        return self.worker.place.out / TRIALS / self.folder
-
-    def run(self, held: ExitStack) -> float:
-        """The figure that the trial is judged by.
-
-        Args:
-            held: gets the lock of its run.
-
-        Raises:
-            TrialPruned: it was ended as others do better.
-            Failed, NoFigure: it failed.
-            InputError: nothing that has to do with this trial alone.
-        """
-        from optuna.exceptions import TrialPruned
-
-        worker = self.worker
-        lock = self._claim(held)
-        worker._guard.close()  # the next trial can be given out
-        again = " goes on" if (self.run_folder / "checkpoints").exists() else ""
-        told = ", ".join(f"{name}={value}" for name, value in self.settings.items())
-        worker.say(f"trial {self.folder}{again}: {told}")
-        self._note()
-        try:
-            children.run_command(
-                runnable(self.command),
-                self.run_folder.with_suffix(".log"),
-                lock,
-                worker.environment,
-                self._watch,
-                LOOK,
-            )
-            self.value = self._figure()
-        except TrialPruned:
-            self.state = "pruned"
-            self.value = self._reported[-1]
-            raise
-        except Failed as error:
-            self._failed(str(error), error.code)
-            raise
-        except NoFigure as error:
-            self.state, self.error = "failed", str(error)
-            raise
-        except InputError:
-            self._again()
-            raise
-        self.state = "complete"
-        return self.value
-
-    def _claim(self, held: ExitStack) -> int:
-        """Its folder, its lock and its settings."""
-        worker, trial = self.worker, self.trial
-        trials = worker.study.get_trials(deepcopy=False)
-        numbers = originals(trials)
-        # Counted without those that are others again, so that what is drawn doesn't depend on them.
-        index = trial.user_attrs.get("index")
-        if index is None:
-            # Of one whose worker was lost before it said so, that of the first.
-            first = trial.user_attrs.get("retry_of", [trial.number])[0]
-            index = numbers.index(first)
-            if index >= worker.most and first == trial.number:
-                trial.set_user_attr("surplus", True)
-                self.over = True
-                raise _Surplus
-        self.folder = trial.user_attrs.get("folder") or folder_for(trials, index)
-        lock = held.enter_context(self._lock())
-        trial.set_user_attr("index", index)
-        trial.set_user_attr("folder", self.folder)
-        trial.set_user_attr("out", str(worker.place.out.absolute()))
-        trial.set_user_attr("host", platform.node())
-        worker.study.sampler = search.sampler(worker.sweep, worker.seed, index)
-        self.settings = search.suggest(trial, worker.sweep.parameters)
-        own = ["--out", str(self.run_folder), "--ckpt_path", "last"]
-        self.command = [*command_of(worker.sweep, self.settings), *own]
-        return lock
-
-    @contextmanager
-    def _lock(self) -> Iterator[int]:
-        """Its run's lock, once an orphaned run of it has ended."""
-        waited = False
-        while True:
-            with ExitStack() as stack:
-                try:
-                    lock = stack.enter_context(lock_of(self.worker.place.out, self.folder))
-                except Held as error:
-                    if not waited:
-                        self.worker.say(f"trial {self.folder}: waiting, as {error}")
-                    waited = True
-                else:
-                    yield lock
-                    return
-            self.worker._guard.close()
-            self.worker._check_stop()
-            self.worker.stop.wait(LOOK)
-
-    # While it runs -------------------------------------------------------------------------
-
-    def _watch(self) -> None:
-        self.worker._check_stop()
-        files = list((self.run_folder / "csv").glob("version_*/metrics.csv"))
-        size = sum(path.stat().st_size for path in files)
-        if size != self._size:
-            self._size = size
-            self._report(read_logged(self.run_folder))
-
-    def _report(self, logged: dict[str, Curve]) -> None:
-        from optuna.exceptions import TrialPruned
-
-        metric = self.worker.sweep.metric.name
-        if metric not in logged:
-            group = metric.rpartition("/")[0].partition("/")[0]
-            if group and any(name.startswith(f"{group}/") for name in logged):
-                # What is logged together with it is there.
-                self._no_metric(logged)
-            return
-        values = list(logged[metric].values())
-        for value in values[len(self._reported) :]:
-            self._reported.append(value)
-            self.trial.report(value, len(self._reported))
-        if values and self.trial.should_prune():
-            raise TrialPruned(f"ended after {len(values)} values, as others do better")
-
-    def _no_metric(self, logged: dict[str, Curve]) -> None:
-        """Raises InputError where no trial has logged the metric, which then no run logs."""
-        worker = self.worker
-        metric = worker.sweep.metric.name
-        if any(t.intermediate_values for t in worker.study.get_trials(deepcopy=False)):
-            return
-        names = [name for name in logged if not name.startswith("lr-")]
-        near = [name for name in names if name.partition("/")[0] == metric.partition("/")[0]]
-        raise InputError(
-            f"{worker.source}: metric.name: the runs log no '{metric}'; take one of "
-            f"{', '.join((near or names)[:24])}"
-        )
-
-    def _figure(self) -> float:
-        """The metric's last value, of a run that is over."""
-        logged = read_logged(self.run_folder)
-        metric = self.worker.sweep.metric.name
-        with_metric = logged.get(metric)
-        if with_metric:
-            self._report_rest(list(with_metric.values()))
-            return list(with_metric.values())[-1]
-        found = self._of_card(metric)
-        if found is not None:
-            return found
-        if logged:
-            self._no_metric(logged)
-        raise NoFigure(
-            f"its run has logged no '{metric}'; see {self.run_folder.with_suffix('.log')}"
-        )
-
-    def _report_rest(self, values: list[float]) -> None:
-        for value in values[len(self._reported) :]:
-            self._reported.append(value)
-            self.trial.report(value, len(self._reported))
-
-    def _of_card(self, metric: str) -> float | None:
-        """Of a run that was killed after its last checkpoint, before its files were written."""
-        try:
-            figures = read_card(self.run_folder / "encoder")["online"]["figures"]
-            return float(figures[metric])
-        except (InputError, KeyError, TypeError, ValueError):
-            return None
-
-    # When it ends --------------------------------------------------------------------------
-
-    def _failed(self, told: str, code: int | None) -> None:
-        if "the disk is full" in told:
-            self._again()
-            raise InputError(f"trial {self.folder}: {told}")
-        killed = int(self.trial.user_attrs.get("killed", 0)) + 1
-        if code is not None and code < 0 and killed <= MOST_KILLED:
-            self.trial.set_user_attr("killed", killed)
-            self._again()
-        else:
-            self.state = "failed"
-        self.error = told
-
-    def _again(self) -> None:
-        """Note that whoever comes next shall take it up again, as its settings are not at fault."""
-        self.state = "waiting"
-        again = [*self.trial.user_attrs.get("again", []), self.trial.number]
-        self.trial.set_user_attr("again", again)
-        self._note()
-
-    def let_go(self) -> None:
-        """Give it back, for whoever comes next."""
-        self.over = True
-        self.state = "waiting"
-        if self.folder:
-            give_back(self.worker.study, self.trial.number)
-            self._note()
-
-    def told(self) -> None:
-        """Tell the user and the trial's note what came of it."""
-        if self.over:
-            return
-        self.over = True
-        self._note()
-        metric = self.worker.sweep.metric.name
-        said = {
-            "complete": f"{metric} {self.value}",
-            "pruned": f"ended early at {metric} {self.value}",
-            "waiting": f"{self.error}; it is taken up again",
-        }.get(self.state, f"failed: {self.error}")
-        self.worker.say(f"trial {self.folder}: {said}")
-
-    def _note(self) -> None:
-        try:
-            write_note(
-                self.worker.place.out,
-                self.folder,
-                {
-                    "state": self.state,
-                    "value": self.value,
-                    "values": self._reported,
-                    "settings": self.settings,
-                    "params": self.trial.params,
-                    "command": shlex.join(self.command),
-                    "error": self.error,
-                    "seconds": round(time.monotonic() - self._began, 1),
-                },
-            )
-        except OSError as error:
-            raise InputError(f"{self.run_folder}: {write_failure(error)}") from error

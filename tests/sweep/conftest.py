@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ssl_faces.cli import main
-from ssl_faces.sweep import worker
+from ssl_faces.sweep import trial
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,7 +90,7 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LOOK", 0.05)
+    monkeypatch.setattr(trial, "LOOK", 0.05)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.delenv("WANDB_SERVICE", raising=False)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ssl_faces.errors import InputError
-from ssl_faces.sweep import study as studies
+from ssl_faces.sweep import storage as storages
 from ssl_faces.sweep.study import read_notes
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
 
@@ -157,7 +157,7 @@ def test_a_study_that_another_holds(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(studies, "BUSY", 0.2)
+    monkeypatch.setattr(storages, "BUSY", 0.2)
     out, path = tmp_path / "out", write(("--steps=1",))
     assert sweep(path, out, "--trials", "1") == 0
     holder = sqlite3.connect(out / "study.db", isolation_level=None)
@@ -226,12 +226,12 @@ def test_a_wrong_database(
 
 
 def test_passwords_are_not_told(tmp_path: Path) -> None:
-    place = studies.Place(tmp_path, "postgresql://me:secret@host/x", "s")
+    place = storages.Place(tmp_path, "postgresql://me:secret@host/x", "s")
     assert "secret" not in str(place)
     from sqlalchemy.exc import OperationalError
 
     def fail() -> None:
-        with studies.database(place):
+        with storages.database(place):
             raise OperationalError("", {}, Exception("could not connect"))
 
     with pytest.raises(InputError) as told:

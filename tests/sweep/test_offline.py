@@ -258,14 +258,15 @@ def test_machines_share_a_database(
 
     import optuna
 
+    from ssl_faces.sweep import storage as storages
     from ssl_faces.sweep import study as studies
 
-    monkeypatch.setattr(studies, "HEARTBEAT", 1)
-    monkeypatch.setattr(studies, "GRACE", 2)
+    monkeypatch.setattr(storages, "HEARTBEAT", 1)
+    monkeypatch.setattr(storages, "GRACE", 2)
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     path = write(("--steps=1",), method="random", parameters=UNIFORM, run_cap=3, name="s.yaml")
-    there = studies.Place(tmp_path / "there", url, "s")
-    storage = studies.open_storage(there)
+    there = storages.Place(tmp_path / "there", url, "s")
+    storage = storages.open_storage(there)
     sweep_of = read(path)
     studies.open_study(sweep_of, path, there, storage, 0, 3)
     view = studies.view(sweep_of, there, storage, "file")
@@ -286,11 +287,12 @@ def test_machines_share_a_database(
     # What two machines begin at once beyond the last one is left out.
     extra = view.ask()
     assert extra.number == 4
-    from ssl_faces.sweep.worker import Worker, _Surplus, _Trial
+    from ssl_faces.sweep.trial import RunningTrial, Surplus
+    from ssl_faces.sweep.worker import Worker
 
     worker = Worker(sweep_of, path, there, view, 0, 3, print, threading.Event())
-    with pytest.raises(_Surplus):
-        _Trial(worker, extra).run(ExitStack())
+    with pytest.raises(Surplus):
+        RunningTrial(worker, extra).run(ExitStack())
     assert studies.originals(view.get_trials()) == [0, 1, 2]
 
 
