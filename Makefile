@@ -1,6 +1,7 @@
 # Everything on a fresh machine with Python 3.11+ and make:
 #   make quickstart [DATA=FOLDER] [OUT=FOLDER]   pretrain both stages, probe, show where pictures are
 #   make test                                    the whole test suite
+#   make readme                                  tables and pictures of the pages, from kept records
 PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= runs/quickstart
@@ -18,7 +19,7 @@ TASKS          ?=
 FIT_DATA       := $(if $(DATA),--data.root "$(DATA)")
 PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered)
 
-.PHONY: quickstart test test-slow bench-probe bench-rendered check format clean
+.PHONY: quickstart test test-slow readme bench-probe bench-rendered check format clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml --out "$(OUT)/motion" \
@@ -31,8 +32,9 @@ quickstart: $(VENV)/installed
 	@echo "Pictures to look at: $(OUT)/motion/panels and $(OUT)/identity/panels"
 	@echo "The encoder, for load_encoder and linear-probe: $(OUT)/identity/encoder"
 
+# A file of tests stays in one process, so that what its tests share is made once.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
@@ -42,6 +44,9 @@ bench-probe: $(VENV)/installed
 
 bench-rendered: $(VENV)/installed
 	$(BIN)/python -m linear_probe.benchmark_rendered
+
+readme: $(VENV)/installed
+	$(BIN)/linear-probe readme
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .

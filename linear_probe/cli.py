@@ -27,9 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words and words[0] in VERBS:
             return _job(words[0], words[1:])
-        arguments = _parser().parse_args(argv)
-        arguments.given = list(sys.argv[1:] if argv is None else argv)
-        code = _COMMANDS[arguments.command](arguments)
+        if words and words[0] == "suite":
+            from linear_probe.suite.command import run as run_suite
+
+            return run_suite(words[1:])
+        code = run(words)
         sys.stdout.flush()
         return code
     except InputError as error:
@@ -52,6 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{what}; lower --batch-size, or --max-train, or take fewer --features; what was "
             "computed is kept, and the same command goes on"
         )
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a verb that has no settings file with its arguments.
+
+    Raises:
+        InputError: bad input.
+    """
+    arguments = _parser().parse_args(words)
+    arguments.given = list(words)
+    return _COMMANDS[arguments.command](arguments)
 
 
 def _fail(message: str) -> int:
@@ -157,8 +170,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--no-baselines",
-        action="store_true",
+        dest="baselines",
+        action="store_const",
+        const="none",
+        default="all",
         help="leave out pixels, HOG, LBP, ImageNet's ResNet-18 and untrained encoders",
+    )
+    run.add_argument(
+        "--baselines",
+        choices=("all", "untrained", "none"),
+        default="all",
+        help="untrained: of these only the untrained encoders; default: all",
     )
     run.add_argument(
         "--bootstrap",
@@ -183,12 +205,22 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(
             verb, help=asked.says
         )  # with a parser of its own: `linear_probe.job_files`
+    commands.add_parser(
+        "suite", help="every task, encoder, probe and head of a file, resumed, then the report"
+    )  # likewise: `linear_probe.suite.command`
     claims = commands.add_parser(
-        "claims", help="train heads with and without their papers' ideas: do the claims hold?"
+        "claims", help="run each paper's system with and without its idea: do the claims hold?"
     )
-    claims.add_argument("-c", "--config", metavar="FILE", default="configs/head/claims.yaml")
+    claims.add_argument("-c", "--config", metavar="FILE", default="configs/claims.yaml")
     claims.add_argument("--out", required=True, metavar="DIR", help="for runs, claims.md and .html")
+    claims.add_argument(
+        "--wandb", metavar="PROJECT[/RUN]", help="log the table to W&B (offline, see WANDB_MODE)"
+    )
     claims.add_argument("--only", metavar="N,N", help="some of the claims; default: all")
+    claims.add_argument(
+        "--seeds", metavar="S,S", help="instead of the file's; seeds that are there count too"
+    )
+    claims.add_argument("--table", action="store_true", help="run nothing, tell what is there")
     report = commands.add_parser(
         "report", help="print the table of earlier runs, or write a page about them"
     )
@@ -244,6 +276,13 @@ def _parser() -> argparse.ArgumentParser:
     card = commands.add_parser("card", help="put an encoder's figures into its card")
     card.add_argument("encoder", metavar="ENCODER", help="its folder, or a released name")
     card.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
+    readme = commands.add_parser(
+        "readme", help="fill the tables and pictures of the project's pages from kept records"
+    )
+    readme.add_argument("-c", "--config", metavar="FILE", default="checkpoints/tables.yaml")
+    readme.add_argument(
+        "--check", action="store_true", help="write nothing; fail where a page is stale"
+    )
     truth.add_arguments(
         commands.add_parser(
             "truth", help="neutral, frontal and swapped faces of a run beside the rendered truth"
@@ -278,7 +317,9 @@ def _run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         device=arguments.device,
         precision=arguments.precision,
-        baselines=not arguments.no_baselines,
+        baselines="untrained"
+        if arguments.baselines == "untrained"
+        else arguments.baselines == "all",
         replicates=arguments.bootstrap,
         max_train=arguments.max_train,
         or_rendered=arguments.or_rendered,
@@ -303,14 +344,22 @@ def _job(verb: str, words: Sequence[str]) -> int:
 def _claims(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from linear_probe.heads.claims import CLAIMS_FILE, CLAIMS_PAGE, read_claims, run_claims
-    from linear_probe.job_files import run_job
+    from linear_probe.claims.run import CLAIMS_FILE, CLAIMS_PAGE, run_claims
+    from linear_probe.claims.settings import read_claims
+    from linear_probe.reports.wandb_tables import log_table, parse_target
     from linear_probe.text_tables import as_text
 
+    target = parse_target(arguments.wandb) if arguments.wandb is not None else None
     claims = read_claims(Path(arguments.config))
-    table = run_claims(claims, Path(arguments.out), run_job, _list(arguments.only, "--only") or ())
+    if arguments.seeds is not None:
+        seeds = [int(seed) for seed in _numbers(arguments.seeds, "--seeds", int)]
+        claims = claims.model_copy(update={"seeds": seeds})
+    only = _list(arguments.only, "--only") or ()
+    table = run_claims(claims, Path(arguments.out), only=only, only_table=arguments.table)
     print(f"\n{as_text(table)}\n\ntable: {arguments.out}/{CLAIMS_FILE}")
-    print(f"all heads, with plots: {arguments.out}/{CLAIMS_PAGE}")
+    print(f"all, with plots: {arguments.out}/{CLAIMS_PAGE}")
+    if target is not None:
+        print(log_table(table, *target, arguments.out))
     return 0
 
 
@@ -379,6 +428,19 @@ def _card(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _readme(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from linear_probe.readme import fill
+
+    stale = fill(Path(arguments.config), check=arguments.check)
+    for path in stale:
+        print(f"{'stale' if arguments.check else 'written'}: {path}")
+    if not stale:
+        print("all pages are as their records say")
+    return 1 if stale and arguments.check else 0
+
+
 def _leakage(arguments: argparse.Namespace) -> int:
     from linear_probe.leakage import leakage
 
@@ -401,6 +463,7 @@ _COMMANDS = {
     "leakage": _leakage,
     "compare": _compare,
     "card": _card,
+    "readme": _readme,
     "claims": _claims,
     "comparison": _comparison,
     "truth": truth.run,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from linear_probe.feature_files import lock
 from linear_probe.features import FeatureCache, Features, KeyedSource, Pictures, Source
 from linear_probe.record import Record
 from ssl_faces.data import FaceSet
@@ -60,6 +61,12 @@ def write_listing(folder: Path, pictures: Pictures, sources: Sequence[Source]) -
     """
     short = hashlib.sha256(pictures.fingerprint.encode()).hexdigest()[:20]
     path = folder / f"{pictures.faces.name}-{short}{_SUFFIX}"
+    # Others may add theirs at the same time.
+    with lock(path.with_suffix(".lock"), wait=True):
+        _add_to(path, pictures, sources)
+
+
+def _add_to(path: Path, pictures: Pictures, sources: Sequence[Source]) -> None:
     earlier = _read(path) or {"sources": []}
     listed = {one["fingerprint"]: one for one in earlier["sources"]} | {
         source.fingerprint: {

@@ -48,7 +48,7 @@ def read_job(verb: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any], 
     whole = yaml.safe_load(reader.dump(given))
     # What is not set is not there.
     plain = {name: whole.get(name) for name in names}
-    ready: Any = reader.instantiate_classes(given)
+    ready: Any = reader.instantiate(given)
     return kind(**{name: ready[name] for name in names}), plain, given.out
 
 

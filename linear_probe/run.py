@@ -69,7 +69,7 @@ def run_probes(
     batch_size: int = 256,
     device: str = "auto",
     precision: Precision | Literal["auto"] = "32",
-    baselines: bool = True,
+    baselines: bool | Literal["untrained"] = True,
     replicates: int = 1000,
     max_train: int | None = None,
     or_rendered: bool = False,
@@ -104,7 +104,7 @@ def run_probes(
         precision: of encoders: `32`, `bf16`, or `auto`, which is bf16 where the hardware has it.
             Probes are always fitted in float32.
         baselines: score raw pixels, HOG, LBP, ImageNet's ResNet-18 (if its weights are on the
-            disk) and the untrained encoders too.
+            disk) and the untrained encoders too; `untrained`: of these only the last.
         replicates: of the bootstrap.
         max_train: training pictures of expression and of attributes, drawn by the seed; None is
             all.
@@ -163,12 +163,13 @@ def run_probes(
         )
 
     cache = FeatureCache(out / FEATURES_FOLDER, batch_size, device)
-    pictures_of = _extract(chosen, sources, baselines, cache, out / SKIPPED_FILE, say)
+    plain = baselines is True
+    pictures_of = _extract(chosen, sources, plain, cache, out / SKIPPED_FILE, say)
     changed = ChangedFeatures(cache, pictures_of)
-    changed.fill(chosen, sources, baselines, changes)
+    changed.fill(chosen, sources, plain, changes)
     add = recorder.add
 
-    for job in jobs(chosen, sources, baselines):
+    for job in jobs(chosen, sources, plain):
         source, space = job.source, job.space
         pictures = pictures_of[id(job.tasks[0].faces)]
         features = cache.read(source, pictures, space)

@@ -10,7 +10,10 @@ from ssl_faces.errors import InputError, bad_input, out_of_memory
 
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
+       ssl-faces job -c CONFIG --out DIR
+       ssl-faces runs [FOLDER ...]
        ssl-faces compare -c CONFIG --out DIR
+       ssl-faces prepare SRC [SRC ...] --out DIR [--size 64] [--detector mtcnn]
        ssl-faces pack SOURCE [SOURCE ...] --out PACK [--size 64]
        ssl-faces render --out DIR [--count N] [--people P] [--size S] [--nuisances LEVEL]
        ssl-faces release RUN --name NAME
@@ -26,7 +29,10 @@ Pretrain an encoder on unlabelled faces.
 
   ssl-faces fit --help              every setting
   ssl-faces fit ... --print_config  the settings that a command comes to
+  ssl-faces job --help              all stages of an experiment and its scores, from one file
+  ssl-faces runs --help             which runs there are, in which state, and how good
   ssl-faces compare --help          several methods with the same budget, scored, in one table
+  ssl-faces prepare --help          photos and videos to a pack of faces: found, aligned, in clips
   ssl-faces pack --help             decode pictures once, to shards that training reads or streams
   ssl-faces render --help           rendered faces with exact labels, as files
   ssl-faces release --help          an encoder in half precision, to be loaded by its name
@@ -53,6 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             from ssl_faces.compare.command import run as run_compare
 
             return run_compare(arguments[1:])
+        elif arguments[0] == "job":
+            from ssl_faces.job.command import run as run_job
+
+            return run_job(arguments[1:])
+        elif arguments[0] == "runs":
+            from ssl_faces.runs import run as list_runs
+
+            list_runs(arguments[1:])
         elif arguments[0] == "dashboard":
             from ssl_faces.dashboard.command import run as run_dashboard
 
@@ -61,6 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from ssl_faces.pack import run as run_pack
 
             run_pack(arguments[1:])
+        elif arguments[0] == "prepare":
+            from ssl_faces.prepare.command import run as run_prepare
+
+            run_prepare(arguments[1:])
         elif arguments[0] == "release":
             from ssl_faces.release import run as run_release
 
@@ -79,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             run(arguments, started)
     except InputError as error:
         return _fail(str(error))
+    except KeyboardInterrupt:
+        print("\nssl-faces: stopped", file=sys.stderr)
+        return 130
     except OSError as error:
         from ssl_faces.files import DISK_FULL, write_failure
 

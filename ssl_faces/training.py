@@ -9,6 +9,7 @@ import sys
 import uuid
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,7 +22,7 @@ from pytorch_lightning.cli import (
     LightningCLI,
     SaveConfigCallback,
 )
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from ssl_faces.callbacks.export import EncoderExport
@@ -31,6 +32,8 @@ from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.callbacks.panels import PanelWriter
 from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
+from ssl_faces.callbacks.step_figures import StepFigures
+from ssl_faces.callbacks.stop_signals import StopSignals
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.online import PICTURES
 from ssl_faces.errors import InputError
@@ -38,6 +41,8 @@ from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.methods.method import Method, read_checkpoint
+from ssl_faces.run_record import RunRecord
+from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
 
 CHECKPOINT = "checkpoints/last.ckpt"
 
@@ -71,6 +76,8 @@ class FaceCLI(LightningCLI):
     """`fit` with `--out DIR`: where checkpoints, panels, logs and the encoder go."""
 
     clock: StartClock
+    record: RunRecord | None = None
+    """Of the run's folder, where this process is the one to write it."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -134,6 +141,15 @@ class FaceCLI(LightningCLI):
         if wanted == "last":
             # An absent checkpoint starts from the beginning, so that one command does both.
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
+        if self.record is not None:
+            self.record.begin(
+                settings.out, method=settings.model.class_path, seed=self.config_seed(settings)
+            )
+
+    @staticmethod
+    def config_seed(settings: Any) -> dict[str, Any]:
+        """Of weights and augmentation, and of the order of pairs."""
+        return {"seed_everything": settings.get("seed_everything"), "data": settings.data.seed}
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         self.clock.mark("networks")
@@ -143,17 +159,20 @@ class FaceCLI(LightningCLI):
         kwargs["default_root_dir"] = settings.out
         # Not in `config`, which is kept: the run may go on under another launcher.
         kwargs |= devices_and_strategy(settings.trainer, self.launch)
+        signals = StopSignals()
         self.trainer_defaults["callbacks"] = [
+            signals,
             SameCheckpoint(settings.get("ckpt_path")),
             FirstStep(self.clock),
             # Before whatever saves weights.
             FiniteLoss(settings.out / CHECKPOINT),
             LearningRateMonitor(),
+            StepFigures(),
             PanelWriter(settings.out, settings.panels_every),
             # Before the card that its figures go to.
             OnlineProbe(settings.probe_every),
             EncoderExport(settings.out),
-            LastCheckpoint(settings.out / CHECKPOINT, settings.checkpoint_every),
+            LastCheckpoint(settings.out / CHECKPOINT, settings.checkpoint_every, signals),
         ]
         return super().instantiate_trainer(**kwargs)
 
@@ -217,25 +236,14 @@ def default_loggers(out: Path) -> list[Logger]:
     A run that `wandb agent` started is online, and has the agent's id for it.
     """
     loggers: list[Logger] = [CSVLogger(out, name="csv")]
-    swept = os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID")
-    mode = os.environ.get("WANDB_MODE", "online" if swept else "offline")
-    if mode != "disabled":
-        os.environ.setdefault("WANDB_SILENT", "true")
+    if wandb_mode() != "disabled":
         identity = out / "wandb_id"
         # The other processes log nothing, and two that write at once would not agree.
         if is_first() and not identity.exists():
-            one = os.environ["WANDB_RUN_ID"] if swept else uuid.uuid4().hex[:8]
+            one = os.environ["WANDB_RUN_ID"] if swept() else uuid.uuid4().hex[:8]
             replace_file(identity, one.encode())
-        loggers.append(
-            WandbLogger(
-                project="ssl-faces",
-                name=out.name,
-                save_dir=out,
-                offline=mode == "offline",
-                id=identity.read_text() if is_first() else None,
-                resume="allow",
-            )
-        )
+        known = identity.read_text() if is_first() else None
+        loggers.append(CarefulWandbLogger(out, "ssl-faces", known))
     return loggers
 
 
@@ -277,8 +285,36 @@ def run(arguments: Sequence[str], started: float) -> None:
     FaceCLI.clock = StartClock(started)
     FaceCLI.clock.mark("imports")
     quiet()
-    build(FaceCLI, FaceDataModule, arguments, _SaveConfig)
+    with RunRecord(["ssl-faces", *arguments]) as record:
+        FaceCLI.record = record if is_first() else None
+        code = 1
+        try:
+            cli = build(FaceCLI, FaceDataModule, arguments, _SaveConfig)
+            record.step = cli.trainer.global_step
+            code = 0
+        finally:
+            FaceCLI.record = None
+            finish_wandb(code)
     sys.stdout.flush()
+
+
+class _Checked(Exception):
+    """The settings can be."""
+
+
+class _CheckCLI(FaceCLI):
+    def before_instantiate_classes(self) -> None:
+        raise _Checked
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Read the arguments of `ssl-faces fit`, and do nothing.
+
+    Raises:
+        InputError: a key that there isn't, a value that can't be.
+    """
+    with suppress(_Checked):
+        build(_CheckCLI, FaceDataModule, arguments)
 
 
 def build(

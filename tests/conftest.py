@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported: each of several processes has one thread, its children too.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from ssl_faces.data import default_data_root
 
 ARCHIVES = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -59,7 +59,8 @@ class Compression:
         """How tables call it, such as `90 % pruned, 16 values, 8 bits`."""
         parts = []
         if self.sparsity:
-            tuned = f" over {self.epochs} epochs" if self.epochs else ""
+            several = "s" if self.epochs > 1 else ""
+            tuned = f" over {self.epochs} epoch{several}" if self.epochs else ""
             parts.append(f"{100 * self.sparsity:g} % pruned{tuned}")
         if self.clusters:
             parts.append(f"{self.clusters} values")

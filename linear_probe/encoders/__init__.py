@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from linear_probe.encoders.backbones import LIBRARIES, Backbone, BackboneName, resnet18_weights
 from linear_probe.encoders.onnx_file import OnnxSource, is_onnx
@@ -34,7 +34,7 @@ def encoder_sources(
     names: Sequence[str],
     spaces: Sequence[str] | None = None,
     precision: Precision = "32",
-    baselines: bool = True,
+    baselines: bool | Literal["untrained"] = True,
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> list[Source]:
@@ -44,7 +44,8 @@ def encoder_sources(
         names: as `--encoder` takes them; none for the baselines alone.
         spaces: which feature spaces; None is all.
         precision: of the encoders' arithmetic.
-        baselines: with the untrained encoders, and ImageNet's ResNet-18 if its weights are there.
+        baselines: with the untrained encoders, and ImageNet's ResNet-18 if its weights are there;
+            `untrained`: without that.
         seed: of the untrained weights.
         say: is told what a user should read.
 
@@ -58,7 +59,7 @@ def encoder_sources(
     for space in spaces or []:
         if space not in known:
             raise InputError(f"unknown feature space '{space}'; there are {', '.join(known)}")
-    sources: list[Source] = _resnet18(names, precision, say) if baselines else []
+    sources: list[Source] = _resnet18(names, precision, say) if baselines is True else []
     untrained_as: dict[str, str] = {}
     for source, untrained_of in opened:
         source.dims = {s: d for s, d in source.dims.items() if spaces is None or s in spaces}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +23,7 @@ from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 
 SETTINGS_FILE = "settings.json"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def train(
         devices=machine.devices,
         precision=machine.precision,  # type: ignore[arg-type]
         logger=CSVLogger(run, name="csv"),
+        # Of whole epochs: the order of rows begins anew in each.
         callbacks=[LastCheckpoint(checkpoint, len(labels) // batch)],
         default_root_dir=run,
         use_distributed_sampler=False,
@@ -76,7 +79,6 @@ def train(
     )
 
 
-@torch.inference_mode()
 def told(head: Head, images: Tensor, bfloat16: bool = False, features: bool = False) -> Tensor:
     """What a trained head says of pictures uint8 [N, 3, R, R]: float32 [N, outputs].
 
@@ -84,15 +86,27 @@ def told(head: Head, images: Tensor, bfloat16: bool = False, features: bool = Fa
         bfloat16: convolutions and matrices in bfloat16.
         features: its representation, [N, D], instead.
     """
+    said = head.representation if features else head.predict
+    return torch.cat(in_parts(head, images, lambda x: said(x).float().cpu(), bfloat16))
+
+
+def in_parts(
+    head: Head, images: Tensor, of: Callable[[Tensor], _T], bfloat16: bool = False
+) -> list[_T]:
+    """What `of` makes of test pictures uint8 [N, 3, R, R] that the head has prepared, some at a
+    time.
+
+    Args:
+        bfloat16: convolutions and matrices in bfloat16.
+    """
     device = next(head.parameters()).device
     head.eval()
     parts = []
     for part in images.split(64):
-        with torch.autocast(device.type, torch.bfloat16, bfloat16):
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, bfloat16):
             prepared = head.prepare(part.to(device)).to(memory_format=torch.channels_last)
-            said = head.representation(prepared) if features else head.predict(prepared)
-            parts.append(said.float().cpu())
-    return torch.cat(parts)
+            parts.append(of(prepared))
+    return parts
 
 
 def same_settings(run: Path, settings: dict[str, Any]) -> None:

@@ -11,9 +11,13 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchmetrics.functional.image import (
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
 
 from linear_probe.heads.goals import Categories, Goal
-from linear_probe.heads.head import Head, check_picture_size
+from linear_probe.heads.head import Head, Measure, check_picture_size
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 
@@ -102,7 +106,8 @@ class Hallucination(Head):
         hallucinator: `joint`: both learn together; `separate`: each alone, the one to come near
             the true pixels, the other to recognise true pictures; `bicubic`: no hallucination, the
             recogniser learns of bicubic enlargements.
-        pixel_weight: of the mean squared difference of pixels.
+        pixel_weight: of the mean squared difference of pixels: with 10 in place of 300 hallucinated
+            faces are hardly sharper than bicubic enlargements.
         centre_weight: of the distance to the class centres.
 
     Raises:
@@ -123,7 +128,7 @@ class Hallucination(Head):
         channels: int = 48,
         blocks: int = 4,
         hallucinator: Hallucinator = "joint",
-        pixel_weight: float = 10.0,
+        pixel_weight: float = 300.0,
         centre_weight: float = 0.01,
     ) -> None:
         super().__init__(goal, encoder)
@@ -199,6 +204,15 @@ class Hallucination(Head):
     def vary(self, images: Tensor) -> Tensor:
         mirrored = (torch.rand(len(images), 1, 1, 1) < 0.5).to(images.device)
         return torch.where(mirrored, images.flip(3), images).float() / 255
+
+    def measures(self, images: Tensor) -> dict[str, Measure]:
+        """How near the hallucinated faces are to the true ones: PSNR, and SSIM x 100 with a
+        Gaussian window of 11 px."""
+        made, true = self.hallucinated(images).clamp(0, 1).float(), images.float()
+        noise = peak_signal_noise_ratio(made, true, data_range=1.0, reduction="none", dim=(1, 2, 3))
+        alike = structural_similarity_index_measure(made, true, data_range=1.0, reduction="none")
+        assert isinstance(alike, Tensor)
+        return {"PSNR": Measure(noise, "dB", True), "SSIM": Measure(100 * alike, "%", True)}
 
     def panels(self, images: Tensor) -> dict[str, Tensor]:
         """The pictures made small, their bicubic enlargement, what is hallucinated, the truth."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,20 @@ from ssl_faces import FaceEncoder, InputError
 
 END_TO_END = "end to end"
 LEAST_SIDE = 16
+
+
+class Measure(NamedTuple):
+    """Something about each picture that is no answer of the head, such as how well it is restored.
+
+    Attributes:
+        values: float [B].
+        unit: of the values.
+        higher_is_better: of them and of their mean.
+    """
+
+    values: Tensor
+    unit: str
+    higher_is_better: bool
 
 
 class Head(nn.Module, ABC):
@@ -83,6 +97,10 @@ class Head(nn.Module, ABC):
 
     def panels(self, images: Tensor) -> dict[str, Tensor]:
         """Rows of pictures to look at, [N, 3, S, S] in [0, 1], of pictures as for `forward`."""
+        return {}
+
+    def measures(self, images: Tensor) -> dict[str, Measure]:
+        """What else is to be told of test pictures, as for `forward`, by its metric's name."""
         return {}
 
     def vary(self, images: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def _job_of(folder: Path) -> tuple[HeadJob, int]:
         settings = json.loads(path.read_text())
         reader = parser("head")
         given = reader.parse_object({**settings, "out": str(folder)})
-        ready: Any = reader.instantiate_classes(given)
+        ready: Any = reader.instantiate(given)
         (seed,) = settings["seeds"]
     except OSError as error:
         raise InputError(

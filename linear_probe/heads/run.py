@@ -28,6 +28,7 @@ from linear_probe.heads.module import HeadTraining
 from linear_probe.heads.people import PEOPLE, People
 from linear_probe.heads.pictures import Decoded, Taught, decode
 from linear_probe.heads.readout import exogenous_readout, has_readout
+from linear_probe.heads.restoration import measure_figures
 from linear_probe.measured import Measured, TaskFacts
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
@@ -237,17 +238,20 @@ class _Run:
             head, seen[0].images[: head.looked_at], self._folder(head, of or Identity.name, seed)
         )
         used = cost(head)
+        half = self.precision.startswith("bf16")
         name = self.job.label or head.name
-        for task, found in zip(tasks, features, strict=True):
+        for task, one, found in zip(tasks, seen, features, strict=True):
             pictures = Pictures(task.faces, task.indices)
+            keys = [task.faces.records[i].key for i in one.records]
+            restored = measure_figures(head, one.images, keys, self.job.bootstrap, {}, "", half)
             figures = [
                 replace(
                     figure,
                     hyperparameters=figure.hyperparameters
                     | {"training": dataclasses.asdict(stage.training)},
-                    note=f"{figure.note}; {used.size}",
+                    note="; ".join(filter(None, (figure.note, used.size))),
                 )
-                for figure in task.score(found, pictures)
+                for figure in [*task.score(found, pictures), *restored]
             ]
             people = self._people[stage.data, stage.max_train]
             protocol = (
@@ -308,6 +312,14 @@ class _Run:
             "cost": dataclasses.asdict(used),
         }
         figures = asked.figures(rows, turns, torch.cat(outputs), chosen, f"; {used.size}")
+        if len(turns) == 1:  # else each test picture has a head of its own
+            test = torch.from_numpy(turns[0].test)
+            keys = [task.faces.records[i].key for i in decoded.records[turns[0].test]]
+            shown = decoded.images[test]
+            half = self.precision.startswith("bf16")
+            figures += measure_figures(
+                head, shown, keys, self.job.bootstrap, chosen, used.size, half
+            )
         if represented is not None:
             figures.append(exogenous_readout(task, decoded.records, represented))
         protocol = _protocol(self.job, stage, asked, head)

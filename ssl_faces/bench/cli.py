@@ -20,6 +20,7 @@ BENCHES = {
     "formats": "pictures a second of shards beside litdata, webdataset and a memory map",
     "memory": "peak memory of a run's data, with packs of 50,000 and of 500,000 pictures",
     "shuffling": "how well the orders of an epoch are shuffled",
+    "prepare": "faces found in photos and videos, errors of their eyes, faces a second",
     "render": "faces rendered a second, and memory by the size of the set",
 }
 

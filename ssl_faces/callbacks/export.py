@@ -18,6 +18,7 @@ from ssl_faces.encoder import CARD_FILE, save_encoder
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import hardware
 from ssl_faces.methods.method import Method
+from ssl_faces.wandb_logger import CarefulWandbLogger
 
 PACKAGES = ("ssl-faces", "torch", "pytorch-lightning", "kornia", "lightly", "numpy")
 
@@ -64,7 +65,11 @@ class EncoderExport(pl.Callback):
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Method)
-        directory = save_encoder(module.encoder, self.out / "encoder", self.card(trainer, module))
+        card = self.card(trainer, module)
+        directory = save_encoder(module.encoder, self.out / "encoder", card)
+        for logger in trainer.loggers:
+            if isinstance(logger, CarefulWandbLogger):
+                logger.log_encoder(directory, card)
         for name, network in module.by_products().items():
             weights = {key: value.contiguous() for key, value in network.state_dict().items()}
             replace_file(self.out / f"{name}.safetensors", save(weights))

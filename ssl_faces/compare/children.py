@@ -41,14 +41,14 @@ class Failed(Exception):
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal raise `Stopped` within."""
+def stoppable(*more: signal.Signals) -> Iterator[None]:
+    """Ctrl-C, SIGTERM, a closed terminal and `more` signals raise `Stopped` within."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
 
     before: dict[signal.Signals, Any] = {}
-    for number in _SIGNALS:
+    for number in (*_SIGNALS, *more):
         # What `nohup` has made deaf stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, stop)
@@ -66,16 +66,16 @@ class Held(InputError):
 @contextmanager
 def only_one(
     folder: Path,
+    what: str = "a comparison, or a run that one has started,",
     name: str = "compare.lock",
-    who: str = "a comparison, or a run that one has started,",
 ) -> Iterator[int]:
     """A lock on a folder, as a file descriptor: commands that are given it hold the lock too.
 
     So it is held until the last of them has ended, also where their parent was killed.
 
     Args:
+        what: is at work in the folder, in words.
         name: of the lock's file.
-        who: may be at work there, for the message.
 
     Raises:
         InputError: somebody holds it (`Held`), or the folder can't be written.
@@ -92,7 +92,7 @@ def only_one(
         except OSError as error:
             process = os.pread(handle, 20, 0).decode(errors="replace").strip()
             raise Held(
-                f"{folder}: {who} is still at work in it (process {process}); wait for it, or "
+                f"{folder}: {what} is still at work in it (process {process}); wait for it, or "
                 "end it"
             ) from error
         note_holder(handle, os.getpid())
@@ -105,6 +105,82 @@ def note_holder(lock: int, process: int) -> None:
     """Write to the lock's file who is at work."""
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(process).encode(), 0)
+
+
+class Command:
+    """A command, begun; all that it says is appended to `log`.
+
+    Args:
+        lock: of `only_one`, which it holds too.
+        environment: variables beside those of this process.
+
+    Raises:
+        Failed: it can't be run.
+        InputError: the log can't be written.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        lock: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.log = log
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            file = log.open("ab")
+        except OSError as error:
+            raise InputError(f"{log}: {write_failure(error)}") from error
+        with file:
+            self._begin = file.tell()
+            # In a session of its own, so that Ctrl-C reaches it as SIGTERM from here alone: a run
+            # then saves its checkpoint at the end of its step.
+            try:
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(lock,),
+                    env={**os.environ, **(environment or {})},
+                )
+            except OSError as error:
+                raise Failed(f"{command[0]}: can't be run ({error.strerror})") from error
+
+    def check(self) -> None:
+        """Raises `Failed` where it has ended, and not well."""
+        code = self.process.poll()
+        if code:
+            raise Failed(_last_words(self.log, self._begin, code), code)
+
+    def ask_to_end(self, number: int = signal.SIGTERM) -> None:
+        # Slurm's warning is handed on as it is: a run that gets it has itself queued again.
+        self.process.send_signal(number if number == signal.SIGUSR1 else signal.SIGTERM)
+
+    def end(self) -> None:
+        """Wait for one that was asked to end."""
+        try:
+            self.process.wait(_PATIENCE)
+        except BaseException:
+            # Asked once more, or it does not end.
+            self.process.kill()
+            self.process.wait()
+
+
+class Child(Command):
+    """`python -m module WORDS`, begun; the rest as of `Command`."""
+
+    def __init__(
+        self,
+        module: str,
+        words: Sequence[str],
+        log: Path,
+        lock: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__([sys.executable, "-m", module, *words], log, lock, environment)
 
 
 def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
@@ -128,66 +204,38 @@ def run_command(
     """Run a command, all that it says appended to `log`.
 
     Args:
-        environment: of the command; by default this process's.
+        environment: variables beside those of this process.
         watch: called while it runs; what it raises ends the command, as a signal does.
         every: seconds between two looks.
 
     Raises:
-        Failed: it did.
+        Failed: it did, or never began.
         Stopped: this process was asked to end; the command has ended before.
         InputError: the log can't be written.
     """
+    child = Command(command, log, lock, environment)
+    note_holder(lock, child.process.pid)
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        file = log.open("ab")
-    except OSError as error:
-        raise InputError(f"{log}: {write_failure(error)}") from error
-    with file:
-        begin = file.tell()
-        # In a session of its own, so that Ctrl-C reaches it as SIGTERM from here alone: a run
-        # then saves its checkpoint at the end of its step.
-        try:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=(lock,),
-                env=environment,
-            )
-        except OSError as error:
-            raise Failed(f"{command[0]}: can't be run ({error.strerror})") from error
-        note_holder(lock, child.pid)
-        try:
-            code = _wait(child, watch, every)
-        except BaseException:
-            _end(child)
-            raise
-        finally:
-            note_holder(lock, os.getpid())
-    if code != 0:
-        raise Failed(_last_words(log, begin, code), code)
+        _wait(child.process, watch, every)
+    except BaseException as error:
+        child.ask_to_end(getattr(error, "number", signal.SIGTERM))
+        child.end()
+        raise
+    finally:
+        note_holder(lock, os.getpid())
+    child.check()
 
 
-def _wait(child: subprocess.Popen[bytes], watch: Callable[[], None] | None, every: float) -> int:
-    """Its exit code."""
+def _wait(child: subprocess.Popen[bytes], watch: Callable[[], None] | None, every: float) -> None:
+    """Until it has ended, called on to look at it meanwhile."""
     while watch is not None:
         try:
-            return child.wait(every)
+            child.wait(every)
         except subprocess.TimeoutExpired:
             watch()
-    return child.wait()
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
-    try:
-        child.wait(_PATIENCE)
-    except BaseException:
-        # Asked once more, or it does not end.
-        child.kill()
-        child.wait()
+        else:
+            return
+    child.wait()
 
 
 def _last_words(log: Path, begin: int, code: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -10,7 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ssl_faces.compare.settings import PREVIOUS, Arguments, Comparison, flags
+from ssl_faces.compare.settings import (
+    PREVIOUS,
+    Arguments,
+    Comparison,
+    first_change,
+    flags,
+    settled,
+)
 from ssl_faces.encoder import read_card
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
@@ -84,15 +90,8 @@ def check_unchanged(comparison: Comparison, out: Path, source: Path) -> None:
             if not begun or was is None:
                 continue
             now = _settings(comparison, method, number)
-            for key in sorted({*was["settings"], *now}):
-                one, other = was["settings"].get(key), now.get(key)
-                if one == other:
-                    continue
-                changed = (
-                    f"{key} has changed since"
-                    if one is not None and other is not None and key in _configs(comparison, method)
-                    else f"{key} was {_told(one)} and is {_told(other)} now"
-                )
+            changed = first_change(was["settings"], now, _configs(comparison, method))
+            if changed is not None:
                 raise InputError(
                     f"{source}: {begun[0]} was begun with other settings ({changed}); set it "
                     f"back, give another --out, or delete {out / method}"
@@ -190,15 +189,12 @@ def _arguments(comparison: Comparison, method: str, number: int) -> Arguments:
 
 def _settings(comparison: Comparison, method: str, number: int) -> dict[str, Any]:
     """All that decides a run but its seed, as JSON has it; of configs what is in them."""
-    found: dict[str, Any] = {
+    decided = {
         "budget_pflop": comparison.budget_pflop,
         "share": comparison.share(method, number - 1),
         **_arguments(comparison, method, number),
     }
-    for config in _configs(comparison, method, number):
-        found[config] = hashlib.sha256(Path(config).read_bytes()).hexdigest()[:16]
-    settings: dict[str, Any] = json.loads(json.dumps(found, default=str))
-    return settings
+    return settled(_configs(comparison, method, number), decided)
 
 
 def _note(out: Path, method: str, number: int) -> Path:
@@ -213,7 +209,3 @@ def _noted(out: Path, method: str, number: int) -> dict[str, Any] | None:
         return found if isinstance(found["settings"], dict) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _told(value: Any) -> str:
-    return "not given" if value is None else json.dumps(value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -37,11 +39,13 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
 Arguments = dict[str, Any]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Settings of a file, in which other keys are an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Stage(_Strict):
+class Stage(Strict):
     """One run of `ssl-faces fit`.
 
     Attributes:
@@ -60,7 +64,7 @@ class Stage(_Strict):
         return _without_own(arguments)
 
 
-class Probe(_Strict):
+class Probe(Strict):
     """Arguments of `linear-probe run`, in its words; those left out have its defaults."""
 
     task: str = "expression,pose,identity,attributes"
@@ -87,7 +91,7 @@ class Probe(_Strict):
         return found
 
 
-class Comparison(_Strict):
+class Comparison(Strict):
     """Methods that get the same budget on the same data.
 
     Attributes:
@@ -179,19 +183,64 @@ def read(path: Path) -> Comparison:
     Raises:
         InputError: no such file, not YAML, or settings that can't be; says which.
     """
-    found = read_yaml(path, "configs/compare/small.yaml")
+    comparison = read_as(Comparison, path, "configs/compare/small.yaml")
+    for stage in (stage for stages in comparison.methods.values() for stage in stages):
+        check_configs(path, [*stage.configs, *comparison.configs])
+    return comparison
+
+
+_Settings = TypeVar("_Settings", bound=Strict)
+
+
+def read_as(kind: type[_Settings], path: Path, example: str) -> _Settings:
+    """Settings of some kind from their YAML file.
+
+    Args:
+        example: a file of this kind, for whoever wrote another.
+
+    Raises:
+        InputError: no such file, not YAML, or settings that can't be; says which.
+    """
+    found = read_yaml(path, example)
     try:
-        comparison = Comparison.model_validate(found)
+        return kind.model_validate(found)
     except ValidationError as error:
         raise InputError(f"{path}: {sentence(error)}") from error
-    for stage in (stage for stages in comparison.methods.values() for stage in stages):
-        for config in [*stage.configs, *comparison.configs]:
-            if not Path(config).is_file():
-                raise InputError(
-                    f"{path}: {config}: no such file from here; give the path of a config for "
-                    "`ssl-faces fit`"
-                )
-    return comparison
+
+
+def check_configs(path: Path, configs: Iterable[str], command: str = "ssl-faces fit") -> None:
+    """Raises InputError where a config that the file `path` names isn't there."""
+    for config in configs:
+        if not Path(config).is_file():
+            raise InputError(
+                f"{path}: {config}: no such file from here; give the path of a config for "
+                f"`{command}`"
+            )
+
+
+def settled(configs: Iterable[str], arguments: Arguments) -> dict[str, Any]:
+    """All that decides a command, as JSON has it; of configs what is in them."""
+    found: dict[str, Any] = dict(arguments)
+    for config in configs:
+        found[config] = hashlib.sha256(Path(config).read_bytes()).hexdigest()[:16]
+    settings: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return settings
+
+
+def first_change(was: dict[str, Any], now: dict[str, Any], configs: Iterable[str]) -> str | None:
+    """The first that differs of two `settled`, in words; None where they are the same."""
+    for key in sorted({*was, *now}):
+        one, other = was.get(key), now.get(key)
+        if one == other:
+            continue
+        if one is not None and other is not None and key in set(configs):
+            return f"{key} has changed since"
+        return f"{key} was {_told(one)} and is {_told(other)} now"
+    return None
+
+
+def _told(value: Any) -> str:
+    return "not given" if value is None else json.dumps(value)
 
 
 def flags(arguments: Arguments) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from torch.utils.data import DataLoader
@@ -12,6 +14,26 @@ from ssl_faces.errors import InputError
 
 if TYPE_CHECKING:
     from ssl_faces.data.module import FaceDataModule
+
+
+_GRACE = 30  # seconds
+
+
+def _outlive_signals(worker: int) -> None:
+    """Let loader processes live on until the run has saved its state and ends them.
+
+    Ctrl-C and Slurm's signals reach all processes; without its loaders a run can't end its step.
+    """
+    del worker
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    # This one, torch ends stuck processes by: it works, but late.
+    signal.signal(signal.SIGTERM, _end_later)
+
+
+def _end_later(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    signal.alarm(_GRACE)
 
 
 class PairLoader(DataLoader[PairBatch]):
@@ -24,6 +46,7 @@ class PairLoader(DataLoader[PairBatch]):
             batch_size=None,
             num_workers=data.num_workers,
             pin_memory=on_gpu and batches.gather,
+            worker_init_fn=_outlive_signals,
         )
         self.data = data
 

@@ -88,6 +88,8 @@ class FaceCycleMotion(Method):
         warmup_steps: linear warm-up of the cosine schedule.
         rate_factors: factors on the learning rate of `encoder`, `decoder` and `generator`; those
             left out have 1.
+        exchange: each picture of a pair is rendered from the other's neutral face (the paper's
+            cycle); False: from its own, which is auto-encoding.
         map_size: side of the pictures that the trained encoder takes its conv map of, from
             `input_size` on; None is `input_size`. The paper probes the map of 100x100 pictures.
 
@@ -116,6 +118,7 @@ class FaceCycleMotion(Method):
         peak_learning_rate: float | None = None,
         warmup_steps: int = 100,
         rate_factors: dict[str, float] | None = None,
+        exchange: bool = True,
         map_size: int | None = None,
     ) -> None:
         super().__init__()
@@ -143,6 +146,7 @@ class FaceCycleMotion(Method):
             "linear_std": linear_std,
         }
         self.ssim_scale = ssim_scale
+        self.exchange = exchange
         self.learning_rates = learning_rates
         widths = SIZES[size]
         self.encoder = FaceCycleEncoder(
@@ -239,7 +243,7 @@ class FaceCycleMotion(Method):
         half = x.shape[0] // 2
 
         def swap(t: Tensor) -> Tensor:
-            return t.roll(half, 0)
+            return t.roll(half, 0) if self.exchange else t
 
         maps = self.maps(x)
         flow, inverse, neutral = self.neutralise(x, maps)

@@ -246,7 +246,7 @@ def take_back_abandoned(study: Study, place: Place) -> list[str]:
 
 def lock_of(out: Path, folder: str) -> Any:
     """The lock of a trial's run, as `children.only_one` has it."""
-    return only_one(out / TRIALS, f"{folder}.lock", f"the run of trial {folder}")
+    return only_one(out / TRIALS, f"the run of trial {folder}", f"{folder}.lock")
 
 
 def _held(out: Path, folder: str) -> bool:

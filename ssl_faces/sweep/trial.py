@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import time
@@ -98,7 +97,7 @@ class RunningTrial:
                 runnable(self.command),
                 self.run_folder.with_suffix(".log"),
                 lock,
-                {**os.environ, **worker.environment},
+                worker.environment,
                 self._watch,
                 LOOK,
             )

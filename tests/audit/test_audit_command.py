@@ -315,6 +315,6 @@ def test_missing_packages_are_told(
 )
 def test_configs_can_be_read(path: Path) -> None:
     reader = parser("audit")
-    ready: Any = reader.instantiate_classes(reader.parse_args(["-c", str(path), "--out", "x"]))
+    ready: Any = reader.instantiate(reader.parse_args(["-c", str(path), "--out", "x"]))
     names = [one.name for one in ready.compressions]
     assert len(set(names)) == len(names) > 5

@@ -18,9 +18,11 @@ from ssl_faces.errors import InputError
 from tests.compare.conftest import ROOT, Write, compare, stage1, two_stages
 
 
-def test_the_config_that_comes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configs_that_come_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    comparison = read(Path("configs/compare/small.yaml"))
+    assert len(read(Path("configs/compare/small.yaml")).methods) == 13
+    assert len(read(Path("configs/compare/ablation.yaml")).methods) == 8
+    comparison = read(Path("configs/compare/facecycle_encoder.yaml"))
     stages = comparison.methods["facecycle"]
     assert [comparison.share("facecycle", i) for i in range(len(stages))] == [0.8, 0.2]
     assert "--precision" in comparison.probe.words()
@@ -120,7 +122,7 @@ def test_probe_arguments_are_those_of_linear_probe_run() -> None:
     found = _parser().parse_args(words)
     for name, value in probe:
         if name == "baselines":
-            assert found.no_baselines is not value
+            assert (found.baselines == "none") is not value
         else:
             assert getattr(found, name) == value, name
 

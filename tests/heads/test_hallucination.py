@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from linear_probe.cli import main
 from linear_probe.heads.goals import Categories, Several
@@ -125,6 +126,31 @@ def test_64_pictures_are_learnt_by_heart_and_come_nearer_to_the_truth() -> None:
     assert made < plain
 
 
+def test_how_near_to_the_truth_they_are() -> None:
+    torch.manual_seed(0)
+    head = small()
+    images = enlarged(torch.rand(3, 3, 8, 8), 4).clamp(0, 1)
+    images = (images + 0.1 * torch.rand_like(images)).clamp(0, 1)
+    made = head.hallucinated(images).clamp(0, 1).detach()
+    found = head.measures(images)
+    assert found["SSIM"].values.min() > 50
+    for i in range(3):
+        one, other = (x[i].permute(1, 2, 0).numpy() for x in (made, images))
+        psnr = peak_signal_noise_ratio(other, one, data_range=1)
+        ssim = structural_similarity(
+            *(other, one),
+            data_range=1,
+            channel_axis=2,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        assert found["PSNR"].values[i].item() == pytest.approx(psnr, abs=1e-3)
+        assert found["SSIM"].values[i].item() == pytest.approx(
+            100 * ssim, abs=1.0
+        )  # that leaves out the rim
+
+
 def test_panels_show_each_step() -> None:
     rows = small().eval().panels(torch.rand(2, 3, 32, 32))
     assert list(rows) == ["8 px", "bicubic", "hallucinated", "true"]
@@ -192,6 +218,12 @@ def test_people_are_learnt_and_others_verified(
     assert "to tell 4 people of" in one.protocol
     assert one.hyperparameters["training"]["epochs"] == 2
     assert "multiply-adds" in one.note
+    restored = {r.metric: r for r in records if r.probe == "against the true pictures"}
+    assert {*restored} == {"PSNR", "SSIM"}
+    noise = restored["PSNR"]
+    assert (noise.unit, noise.higher_is_better, noise.n) == ("dB", True, 12)
+    assert 5 < noise.low < noise.value < noise.high < 60
+    assert "multiply-adds" in noise.note
     (path,) = (tmp_path / "out").glob("heads/hallucination_identity/seed0/panel.png")
     assert Image.open(path).height > 4 * 32
     encoder = BackboneEncoder("resnet18", 32, 0.0625, {"identity": 8})

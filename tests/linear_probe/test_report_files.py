@@ -102,12 +102,12 @@ def test_wandb_never_fails_a_report(
         raise ConnectionError("no route\nto the server")
 
     monkeypatch.setattr(wandb_tables, "_log", unreachable)
-    monkeypatch.setattr(wandb_tables, "_has_account", lambda _: True)
+    monkeypatch.setattr(wandb_tables, "has_account", lambda: True)
     monkeypatch.setenv("WANDB_MODE", "online")
     assert main(["report", str(folder), "--wandb", "probes"]) == 0
     assert tried == ["online", "offline"]
     assert "W&B: nothing logged (offline failed: no route to the server)" in capsys.readouterr().out
-    monkeypatch.setattr(wandb_tables, "_has_account", lambda _: False)
+    monkeypatch.setattr(wandb_tables, "has_account", lambda: False)
     log_to_wandb(RECORDS, "probes")
     assert tried[2:] == ["offline"]
     monkeypatch.setenv("WANDB_MODE", "disabled")

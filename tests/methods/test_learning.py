@@ -1,11 +1,14 @@
-"""Stage 1 learns: on a few faces its loss falls and its neutral faces become symmetric."""
+"""Stage 1 learns: on a few faces its loss falls and its neutral faces become symmetric; what it
+renders comes from the other of the pair, or from itself."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
+from ssl_faces.networks.warp import warp
 
 
 def test_the_loss_falls_and_neutral_faces_become_symmetric() -> None:
@@ -29,6 +32,22 @@ def test_the_loss_falls_and_neutral_faces_become_symmetric() -> None:
         asymmetry.append(_asymmetry(cycle.neutral))
     assert sum(totals[-5:]) < 0.6 * sum(totals[:5])
     assert sum(asymmetry[-5:]) / 5 < 0.5 * _asymmetry(x)
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_pictures_are_rendered_from_the_neutral_face_of_the_other_or_their_own(
+    exchange: bool,
+) -> None:
+    torch.manual_seed(0)
+    method = FaceCycleMotion("small", 16, "random", noise_std=0, exchange=exchange)
+    x = torch.randn(4, 3, 16, 16)
+    cycle, _ = method.cycle(x)
+    order = [2, 3, 0, 1] if exchange else [0, 1, 2, 3]
+    source = cycle.neutral[order]
+    torch.testing.assert_close(cycle.r3, warp(source, cycle.inverse, clamp=True))
+    torch.testing.assert_close(cycle.r4, warp(cycle.direct[order], cycle.inverse, clamp=True))
+    rendered = method.generator(method.maps(source), cycle.inverse)
+    torch.testing.assert_close(cycle.r1, rendered, atol=1e-4, rtol=1e-4)
 
 
 def _asymmetry(x: torch.Tensor) -> float:

@@ -136,6 +136,7 @@ def test_a_run_of_wandbs_agent_has_a_folder_of_its_own(
     assert default_loggers(tmp_path / "plain")[1]._offline  # type: ignore[attr-defined]
     monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
     monkeypatch.setenv("WANDB_RUN_ID", "r1")
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     assert default_out() == Path("runs/sweep_s1/r1")
     logger: Any = default_loggers(tmp_path / "swept")[1]
     assert not logger._offline

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ class Twins(Method):
         rank: the process that it fails on; -1: all.
         learning_rate: of SGD.
         constant: start from weights that give all pictures one code.
+        breaks_wandb_at: the step within which W&B's service of this process is killed; 0: none.
+        signal: sent to its own process within step `signal_at`, counted from 1; 0: none.
     """
 
     name = "twins"
@@ -31,10 +35,15 @@ class Twins(Method):
         rank: int = -1,
         learning_rate: float = 0.1,
         constant: bool = False,
+        signal: int = 0,
+        signal_at: int = 0,
+        breaks_wandb_at: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.fails_at, self.rank, self.learning_rate = fails_at, rank, learning_rate
+        self.signal, self.signal_at = signal, signal_at
+        self.breaks_wandb_at = breaks_wandb_at
         self.encoder = FaceCycleEncoder(width=4, code_dim=32, code_size=32, linear_std=0.04)
         if constant:
             last = [x for x in self.encoder.modules() if isinstance(x, torch.nn.Linear)][-1]
@@ -42,6 +51,10 @@ class Twins(Method):
             torch.nn.init.ones_(last.bias)
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        if self.signal and self.global_step + 1 == self.signal_at:
+            os.kill(os.getpid(), self.signal)
+        if self.global_step + 1 == self.breaks_wandb_at:
+            kill_wandb()
         codes = [self.encoder(batch["pairs"][:, i], ["expression"])["expression"] for i in (0, 1)]
         # With noise of its own, to show that nothing draws between the steps.
         loss = F.mse_loss(codes[0] + 0.1 * torch.randn_like(codes[0]), codes[1])
@@ -54,3 +67,18 @@ class Twins(Method):
 
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         return {"source": batch["pairs"][:, 0]}
+
+
+def kill_wandb() -> None:
+    """`kill -9` of the service that this process has started for W&B, which must be there."""
+    services = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"wandb-core" in (place / "cmdline").read_bytes():
+                services.append(int(place.name))
+        except OSError:
+            continue  # it has just ended
+    assert services
+    for service in services:
+        os.kill(service, 9)

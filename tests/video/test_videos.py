@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from linear_probe.claims.run import run_claims
+from linear_probe.claims.settings import Claims
 from linear_probe.cli import main
-from linear_probe.heads.claims import Claims, run_claims
 from linear_probe.job_files import run_job
 from linear_probe.record import RECORDS_FILE, Record, read_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates

@@ -1,8 +1,11 @@
-"""Claims: which heads are trained, what the table says of them."""
+"""Claims: what is trained and scored, what the table says of it."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,12 +13,16 @@ import numpy as np
 import pytest
 import yaml
 
+from linear_probe.claims.figures import figure
+from linear_probe.claims.run import run_claims, train
+from linear_probe.claims.settings import Arm, Call, Claims, Fit, read_claims
+from linear_probe.cli import _parser as cli_parser
 from linear_probe.cli import main
-from linear_probe.heads.claims import Arm, Claims, figure, read_claims, run_claims
 from linear_probe.job_files import parser
 from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.tasks import MissingData
+from linear_probe.verbs import VERBS
 from ssl_faces import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -118,17 +125,18 @@ def test_what_is_trained(tmp_path: Path) -> None:
 def test_arms_that_are_alike_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
     arm = claims().claims["better"].without
 
-    def out(arm: Arm, seeds: Sequence[int] = (0, 1), **common: object) -> str:
-        return arm.words(common, seeds, tmp_path)[-1]
+    def out(arm: Arm, seeds: Sequence[int] = (0, 1), **common: object) -> Path:
+        return arm.calls(common, seeds, tmp_path)[0].folder
 
     assert out(arm) == out(Arm.model_validate(arm.model_dump()))
+    # Further seeds are added to those that are there.
+    assert out(arm) == out(arm, (0, 2))
     others = [
-        out(arm, (0, 2)),
         out(arm, task="classes"),
         out(arm.model_copy(update={"arguments": {}})),
         out(arm.model_copy(update={"command": "video"})),
     ]
-    assert len({out(arm), *others}) == 5
+    assert len({out(arm), *others}) == 4
 
 
 def test_of_errors_less_is_a_gain(tmp_path: Path) -> None:
@@ -161,16 +169,17 @@ def test_of_several_probes_the_claim_names_one(tmp_path: Path) -> None:
     other = dataclasses.replace(record, probe="kNN", value=1.0)
     write_records(tmp_path / RECORDS_FILE, [record, other])
     claim = claims().claims["better"]
+    here = [Call([], [], tmp_path, {})]
     with pytest.raises(InputError, match="accuracy of cvt, kNN; a claim needs one probe"):
-        figure(tmp_path, claim)
-    found, _ = figure(tmp_path, claim.model_copy(update={"probe": "cvt"}))
+        figure(here, claim)
+    found, _ = figure(here, claim.model_copy(update={"probe": "cvt"}))
     assert found.value == 60.0
     # What a stage before was scored on is another task.
     earlier = dataclasses.replace(record, task="exogenous", value=2.0)
     write_records(tmp_path / RECORDS_FILE, [earlier, record])
     with pytest.raises(InputError, match="exogenous, expression; a claim needs one task"):
-        figure(tmp_path, claim)
-    found, _ = figure(tmp_path, claim.model_copy(update={"task": "expression"}))
+        figure(here, claim)
+    found, _ = figure(here, claim.model_copy(update={"task": "expression"}))
     assert found.value == 60.0
 
 
@@ -213,16 +222,33 @@ def test_without_data_the_row_says_so(tmp_path: Path) -> None:
     assert any("nothing yet" in note for note in table.notes)
 
 
-def test_the_config_names_heads_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_config_asks_for_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    found = read_claims(Path("configs/head/claims.yaml"))
+    found = read_claims(Path("configs/claims.yaml"))
+    asked = set()
     for claim in found.claims.values():
-        for arm in (claim.idea, claim.without):
-            given = parser(arm.command).parse_args(
-                arm.words(found.arguments, found.seeds, Path("out"))
-            )
-            assert given.seeds == found.seeds
         assert claim.idea != claim.without
+        for arm in (claim.idea, claim.without):
+            for call in arm.calls(found.arguments, [0], Path("out")):
+                asked.add((arm.command, *call.words))
+                for fit in call.fits:
+                    for config in fit.words[1:4:2]:
+                        assert Path(config).is_file()
+    for verb, *words in asked:
+        if verb in VERBS:
+            given = parser(verb).parse_args(words)
+            assert getattr(given, "seeds", None) == [0] or given.seed == 0
+        else:
+            cli_parser().parse_args([verb, *words])
+
+
+STAGE = {"configs": ["motion.yaml"], "arguments": {"trainer.max_steps": 5}}
+
+
+def bad_arm(**more: object) -> str:
+    given = yaml.safe_load(yaml.safe_dump(BASE))
+    given["claims"]["better"]["idea"] |= more
+    return yaml.safe_dump(given)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +257,14 @@ def test_the_config_names_heads_that_there_are(monkeypatch: pytest.MonkeyPatch) 
         ("claims: {}", "seeds: Field required"),
         (yaml.safe_dump(BASE).replace("published", "publishde"), "claims.better.published"),
         ("a: [", "no YAML"),
+        (bad_arm(command="run"), "`linear-probe run` takes none"),
+        (bad_arm(command="audit", configs=[]), "configs: `linear-probe audit` needs one"),
+        (bad_arm(fit=[STAGE]), "`linear-probe head` trains on its own"),
+        (bad_arm(row={"space": "identity"}), "row: 'space'; records have data_set, encoder"),
+        (
+            bad_arm(command="run", configs=[], fit=[STAGE | {"arguments": {}}]),
+            "trainer.max_steps is missing",
+        ),
     ],
 )
 def test_bad_files(
@@ -246,3 +280,161 @@ def test_bad_files(
 def test_an_unknown_claim_is_told() -> None:
     with pytest.raises(InputError, match="--only worse: there are better"):
         run_claims(claims(), Path("none"), Runs([1.0], [1.0]), only=["worse"])
+
+
+def trained(row: str, motion: str = "motion.yaml", verb: str = "truth") -> dict[str, object]:
+    """An arm that is trained by `ssl-faces fit` in two stages."""
+    second = {"trainer.max_steps": 3, "model.motion_checkpoint": "{previous}/last.ckpt"}
+    return {
+        "command": verb,
+        "arguments": {"run": "{fit}", "no-untrained": True},
+        "fit": [STAGE | {"configs": [motion]}, {"configs": ["second.yaml"], "arguments": second}],
+        "row": {"encoder": row},
+    }
+
+
+class Truths:
+    """Stands in for `linear-probe truth`: errors of two rows of a folder, a seed each."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.fits: list[Fit] = []
+
+    def __call__(self, verb: str, words: Sequence[str]) -> None:
+        self.calls.append([verb, *words])
+        given = dict(word.removeprefix("--").split("=") for word in words if "=" in word)
+        folder, fit = Path(given["out"]), given["run"]
+        seed = int(folder.name.removeprefix("seed"))
+        records = [
+            Record(
+                *("frontal face", "faces", "split", encoder, "", "none", "face L1"),
+                *(value + seed / 10, 0, 20, "%", False, 50, 0),
+                hardware="a CPU",
+            )
+            for encoder, value in ((fit, 6.0), ("return the input", 9.0))
+        ]
+        noise = np.random.default_rng(0).normal(0, 0.2, 200)
+        write_records(folder / RECORDS_FILE, records)
+        write_replicates(folder / REPLICATES_FILE, {r.name: r.value + noise for r in records})
+
+
+def run_trained(out: Path, seeds: list[int], **without: str) -> tuple[Truths, list[list[str]]]:
+    runs = Truths()
+    claim = claims(
+        metric="face L1", idea=trained("{fit}"), without=trained("return the input", **without)
+    )
+    claim = claim.model_copy(update={"seeds": seeds})
+    table = run_claims(claim, out, runs, say=lambda line: None, train=runs.fits.append)
+    return runs, table.body
+
+
+def test_encoders_are_trained_first_by_every_seed(tmp_path: Path) -> None:
+    runs, body = run_trained(tmp_path, [0, 1, 2])
+    # Both rows are of the same folders, which are made once.
+    assert [call[0] for call in runs.calls] == ["truth"] * 3
+    assert len(runs.fits) == 6
+    first, second = runs.fits[2:4]
+    assert first.words[:6] == ["-c", "motion.yaml", "--trainer.max_steps", "5", *SEED_ONE[:2]]
+    assert first.words[6:8] == SEED_ONE[2:]
+    assert f"{first.folder}/last.ckpt" in second.words
+    assert f"--run={second.folder}" in runs.calls[1]
+    assert "--no-untrained" in runs.calls[1]
+    assert (first.folder.name, second.steps) == ("seed1", 3)
+    assert body[0][5:] == ["3", "holds"]
+    assert body[0][4].startswith("+3.00 [")
+
+
+SEED_ONE = ["--seed_everything", "1", "--data.seed", "1"]
+
+
+def test_seeds_of_earlier_calls_count(tmp_path: Path) -> None:
+    run_trained(tmp_path, [0])
+    runs, body = run_trained(tmp_path, [4])
+    assert len(runs.calls) == 1
+    assert body[0][5] == "2"
+    assert body[0][2].startswith("6.20 [")
+
+
+def test_records_are_told_wherever_they_are_and_nothing_is_run(tmp_path: Path) -> None:
+    run_trained(tmp_path / "here", [0, 1])
+    shutil.copytree(tmp_path / "here/arms", tmp_path / "there/arms")
+    claim = claims(metric="face L1", idea=trained("{fit}"), without=trained("return the input"))
+
+    def body(folder: str) -> list[str]:
+        table = run_claims(
+            claim, tmp_path / folder, Truths(), say=lambda line: None, only_table=True
+        )
+        return table.body[0][2:]
+
+    assert body("there") == body("here")
+    assert body("there")[-2:] == ["2", "holds"]
+    assert body("nowhere") == ["-", "-", "-", "-", "not run"]
+    # A run that was stopped half way.
+    for path in (tmp_path / "there").glob(f"arms/*/seed1/{RECORDS_FILE}"):
+        write_records(path, [])
+    assert body("there") == ["-", "-", "-", "-", "not run"]
+
+
+def test_stages_that_begin_alike_are_shared(tmp_path: Path) -> None:
+    runs, _ = run_trained(tmp_path, [0], motion="other.yaml")
+    folders = [fit.folder for fit in runs.fits]
+    assert len({*folders}) == 4
+    runs, _ = run_trained(tmp_path, [0], verb="run")
+    assert [fit.folder for fit in runs.fits][:2] == [fit.folder for fit in runs.fits][2:]
+
+
+@pytest.mark.parametrize(
+    ("bytes_of_idea", "said"), [(200, "holds"), (300, "the contrary is seen"), (None, "error")]
+)
+def test_a_claim_about_size_is_of_the_compressed_files(
+    bytes_of_idea: int | None, said: str, tmp_path: Path
+) -> None:
+    def audit(verb: str, words: Sequence[str]) -> None:
+        folder = Path(words[-1].removeprefix("--out="))
+        records = [
+            Record(
+                *("attributes", "faces", "split", "hybrid", "map", probe, "accuracy"),
+                *(value, 0, 100, "%", True, 50, 0),
+                hyperparameters={"cost": {"compressed_bytes": size}} if size else {},
+                hardware="a CPU",
+            )
+            for probe, value, size in (("8 bits", 79.9, bytes_of_idea), ("as it is", 80.0, 1000))
+        ]
+        noise = np.random.default_rng(0).normal(0, 0.2, 200)
+        write_records(folder / RECORDS_FILE, records)
+        write_replicates(folder / REPLICATES_FILE, {r.name: r.value + noise for r in records})
+
+    arms = {
+        name: {"command": "audit", "configs": ["a.yaml"], "row": {"probe": probe}}
+        for name, probe in (("idea", "8 bits"), ("without", "as it is"))
+    }
+    claim = claims(at_most_worse=1.0, at_least_smaller=4, **arms)
+    if said == "error":
+        with pytest.raises(InputError, match="records of 8 bits don't tell a file's size"):
+            run_claims(claim, tmp_path, audit, say=lambda line: None)
+        return
+    (row,) = run_claims(claim, tmp_path, audit, say=lambda line: None).body
+    assert row[-1] == said
+    assert row[4].endswith(f"; {1000 / (bytes_of_idea or 1):.1f} times smaller")
+
+
+def test_what_is_trained_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sequence[str]] = []
+
+    def ended(words: Sequence[str], check: bool) -> subprocess.CompletedProcess[str]:
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 1)
+
+    monkeypatch.setattr("linear_probe.claims.run.subprocess.run", ended)
+    fit = Fit(tmp_path, ["-c", "motion.yaml"], 5)
+    with pytest.raises(InputError, match="`ssl-faces fit` ended with 1"):
+        train(fit)
+    assert asked[0][-3:] == ["fit", "-c", "motion.yaml"]
+    shutil.copytree(ROOT / "checkpoints/hybrid", tmp_path / "encoder")
+    steps = json.loads((tmp_path / "encoder/card.json").read_text())["steps"]
+    train(fit._replace(steps=steps))
+    assert len(asked) == 1
+    with pytest.raises(InputError, match="ended with 1"):
+        train(fit._replace(steps=steps + 1))

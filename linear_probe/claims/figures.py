@@ -1,0 +1,103 @@
+"""What a claim compares: figures over seeds, from the records of its two arms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from linear_probe.claims.settings import Call, Claim
+from linear_probe.over_seeds import Gap, OverSeeds
+from linear_probe.record import RECORDS_FILE, Record, read_records
+from linear_probe.replicates import REPLICATES_FILE, read_replicates
+from ssl_faces import InputError
+
+Verdict = Literal["holds", "not seen here", "the contrary is seen", "no data", "not run"]
+_ONE_OF = (
+    ("data_set", "data set: name it in the arguments"),
+    ("probe", "probe: name it as the claim's `probe`"),
+    ("task", "task: name it as the claim's `task`"),
+    ("feature_space", "feature space: name it in the arm's `row`"),
+)
+
+
+def figure(calls: Sequence[Call], claim: Claim) -> tuple[OverSeeds, list[Record]]:
+    """The claim's metric in the folders of an arm, over all seeds there, and records of one metric.
+
+    Raises:
+        InputError: there is no such figure.
+    """
+    metrics = [claim.metric] if isinstance(claim.metric, str) else claim.metric
+    values, draws = [], []
+    for metric in metrics:
+        records, of_records = [], []
+        for call in {one.folder: one for one in calls}.values():
+            replicates = read_replicates(call.folder / REPLICATES_FILE)
+            found = _meant(call, claim, metric)
+            records += found
+            of_records += [replicates[record.name] for record in found]
+        values.append([record.value for record in records])
+        # Draws of test rows are the same for all metrics.
+        draws.append(of_records)
+    return OverSeeds(np.mean(values, axis=0), np.mean(draws, axis=0)), records
+
+
+def _meant(call: Call, claim: Claim, metric: str) -> list[Record]:
+    """The records of a folder that a claim is about, one for each seed."""
+    records = [
+        record
+        for record in read_records(call.folder / RECORDS_FILE)
+        if record.metric == metric
+        and record.condition.get("level") == claim.level
+        and claim.probe in (None, record.probe)
+        and claim.task in (None, record.task)
+        and all(_is(getattr(record, field), value) for field, value in call.row.items())
+    ]
+    for field, mend in _ONE_OF:
+        several = {getattr(record, field) for record in records}
+        if len(several) != 1:
+            there = ", ".join(sorted(several)) or "nothing"
+            raise InputError(f"{call.folder}: {metric} of {there}; a claim needs one {mend}")
+    records.sort(key=lambda record: record.seed)
+    seeds = [record.seed for record in records]
+    if len({*seeds}) < len(seeds):
+        there = ", ".join(sorted({record.encoder for record in records}))
+        raise InputError(
+            f"{call.folder}: {metric} of {there} by one seed; name the encoder in the arm's `row`"
+        )
+    return records
+
+
+def _is(told: str, asked: str) -> bool:
+    return told == asked or told.endswith(f"/{asked}")
+
+
+def times_smaller(idea: Sequence[Record], without: Sequence[Record]) -> float:
+    """How many times smaller the compressed file of the one is, the means over seeds.
+
+    Raises:
+        InputError: records that don't tell.
+    """
+    sizes = []
+    for records in (idea, without):
+        told = [
+            record.hyperparameters.get("cost", {}).get("compressed_bytes") for record in records
+        ]
+        if None in told:
+            raise InputError(
+                f"at_least_smaller: records of {records[0].probe} don't tell a file's size; only "
+                "those of audits do"
+            )
+        sizes.append(float(np.mean(told)))
+    return sizes[1] / sizes[0]
+
+
+def verdict(found: Gap, claim: Claim, smaller: float | None = None) -> Verdict:
+    """By the 95 % interval of the gap by which `idea` is better than `without`, and by how many
+    times smaller it is, where the claim is about that too."""
+    least = 0.0 if claim.at_most_worse is None else -claim.at_most_worse
+    too_large = smaller is not None and smaller < (claim.at_least_smaller or 0)
+    if found.high < least or too_large:
+        return "the contrary is seen"
+    return "holds" if found.low > least else "not seen here"

@@ -1,0 +1,176 @@
+"""Trains and scores what claims compare, and writes their table."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from linear_probe.claims.figures import Verdict, figure, times_smaller, verdict
+from linear_probe.claims.settings import Call, Claim, Claims, Fit
+from linear_probe.over_seeds import OverSeeds, gap
+from linear_probe.reports.write import write_report
+from linear_probe.tasks import MissingData
+from linear_probe.text_tables import Table, as_text
+from linear_probe.verbs import VERBS
+from ssl_faces import InputError
+from ssl_faces.encoder import read_card
+from ssl_faces.files import replace_file
+
+CLAIMS_FILE = "claims.md"
+CLAIMS_PAGE = "claims.html"
+Run = Callable[[str, Sequence[str]], object]
+Train = Callable[[Fit], None]
+_HEADER = ["claim", "published", "with", "without", "gain", "seeds", "verdict"]
+_NOTE = (
+    "with and without: mean over seeds, 95 % interval over test rows and seeds, in the metric's "
+    "unit; gain: of the one with it, more where more is better, else less; holds: the gain's "
+    "interval is above 0 (or above what the idea may cost)"
+)
+
+
+def run_verb(verb: str, words: Sequence[str]) -> None:
+    """Run a verb of `linear-probe`.
+
+    Raises:
+        InputError: as the verb raises it.
+    """
+    # Late: it knows this module.
+    from linear_probe import cli, job_files
+
+    if verb in VERBS:
+        job_files.run_job(verb, words)
+    else:
+        cli.run([verb, *words])
+
+
+def train(fit: Fit) -> None:
+    """Run `ssl-faces fit`, unless that was done.
+
+    Raises:
+        InputError: it failed; it has said why.
+    """
+    try:
+        if read_card(fit.folder / "encoder").get("steps") == fit.steps:
+            return
+    except InputError:
+        pass  # not yet
+    done = subprocess.run([sys.executable, "-m", "ssl_faces.cli", "fit", *fit.words], check=False)
+    if done.returncode:
+        raise InputError(f"{fit.folder}: `ssl-faces fit` ended with {done.returncode}; see above")
+
+
+def run_claims(
+    claims: Claims,
+    out: Path,
+    run: Run = run_verb,
+    only: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+    train: Train = train,
+    only_table: bool = False,
+) -> Table:
+    """Train and score both arms of every claim, and write `claims.md` to `out`; its table. What
+    all reached, with plots, is in `claims.html`.
+
+    What is trained already is not trained again, and seeds that are there already count. A claim
+    whose data aren't there is a row that says so.
+
+    Args:
+        run: runs a verb with arguments.
+        only: names of some claims; none is all.
+        train: runs what is to be trained first.
+        only_table: run nothing, take what is there.
+
+    Raises:
+        InputError: no such claim, or an arm can't be run for another reason than its data.
+    """
+    unknown = sorted({*only} - {*claims.claims})
+    if unknown:
+        raise InputError(f"--only {unknown[0]}: there are {', '.join(claims.claims)}")
+    table = _Table(out)
+    done: set[tuple[str, ...]] = set()
+    for name in only or claims.claims:
+        claim = claims.claims[name]
+        arms = []
+        try:
+            for kind, arm in (("idea", claim.idea), ("without", claim.without)):
+                for call in [] if only_table else arm.calls(claims.arguments, claims.seeds, out):
+                    words = (arm.command, *call.words)
+                    if words in done:
+                        continue
+                    for fit in call.fits:
+                        say(f"{name}: {kind}: ssl-faces fit {shlex.join(fit.words)}")
+                        train(fit)
+                    say(f"{name}: {kind}: linear-probe {shlex.join(words)}")
+                    run(arm.command, call.words)
+                    done.add(words)
+                arms.append(arm.calls_there(claims.arguments, out))
+            table.add(name, claim, *arms)
+        except MissingData as error:
+            table.add_missing(name, claim, error, "no data")
+        except InputError as error:
+            if not only_table:
+                raise
+            # Such as a run that was stopped half way.
+            table.add_missing(name, claim, error, "not run")
+        # After each: a run that is stopped keeps what it has.
+        table.write()
+    table.write_page()
+    return table.table
+
+
+class _Table:
+    """Rows of claims, and what readers must know of them."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.body: list[list[str]] = []
+        self.notes: dict[str, None] = {_NOTE: None}
+        self.folders: dict[Path, None] = {}
+
+    def add(self, name: str, claim: Claim, idea: list[Call], without: list[Call]) -> None:
+        if not idea or not without:
+            raise InputError("no records of it")
+        (one, records), (other, of_other) = figure(idea, claim), figure(without, claim)
+        better, worse = (one, other) if records[0].higher_is_better else (other, one)
+        found = gap(better, worse)
+        smaller = None
+        if claim.at_least_smaller is not None:
+            smaller = times_smaller(records, of_other)
+        # What has no unit, such as CCC, is at most 1.
+        digits = 2 if records[0].unit else 3
+        gain = (f"{x:+.{digits}f}" for x in (found.value, found.low, found.high))
+        cells = [told(one, digits), told(other, digits), "{} [{}, {}]".format(*gain)]
+        if smaller is not None:
+            cells[-1] += f"; {smaller:.1f} times smaller"
+        self._row(name, claim, cells, str(len(records)), verdict(found, claim, smaller))
+        self.notes[f"{records[0].data_set}, n {records[0].n:,}; {records[0].hardware}"] = None
+        self.folders |= dict.fromkeys(call.folder for call in (*idea, *without))
+
+    def add_missing(self, name: str, claim: Claim, error: InputError, said: Verdict) -> None:
+        self._row(name, claim, ["-", "-", "-"], "-", said)
+        self.notes[f"{name}: {error}"] = None
+
+    def _row(self, name: str, claim: Claim, cells: list[str], seeds: str, said: Verdict) -> None:
+        self.body.append([claim.says, claim.published, *cells, seeds, said])
+        if claim.tried and said != "holds":
+            self.notes[f"{name}: {claim.tried}"] = None
+
+    @property
+    def table(self) -> Table:
+        return Table("Claims of the papers", _HEADER, self.body, [*self.notes])
+
+    def write(self) -> None:
+        text = as_text(self.table, markdown=True) + "\n"
+        replace_file(self.out / CLAIMS_FILE, text.encode())
+
+    def write_page(self) -> None:
+        if self.folders:
+            write_report([str(one) for one in self.folders], self.out / CLAIMS_PAGE, None, 0)
+
+
+def told(one: OverSeeds, digits: int) -> str:
+    low, high = one.interval
+    return f"{one.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

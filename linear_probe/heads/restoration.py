@@ -1,0 +1,55 @@
+"""Figures of what heads measure on each test picture beside their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linear_probe.heads.fit import in_parts
+from linear_probe.heads.head import Head
+from linear_probe.intervals import row_weights
+from linear_probe.tasks.task import Figure, sample_of
+
+PROBE = "against the true pictures"
+
+
+def measure_figures(
+    head: Head,
+    images: Tensor,
+    keys: Sequence[str],
+    replicates: int,
+    chosen: dict[str, Any],
+    note: str,
+    bfloat16: bool = False,
+) -> list[Figure]:
+    """The mean of each of the head's `measures`, with intervals by bootstrap over pictures.
+
+    Args:
+        images: uint8 [N, 3, R, R], of the test.
+        keys: of the pictures, N.
+        replicates: of the bootstrap, whose draws are those of seed 0.
+        chosen, note: as in `Record`: `hyperparameters` and `note`.
+        bfloat16: see `told`.
+    """
+
+    parts = in_parts(head, images, head.measures, bfloat16)
+    weights = row_weights(len(images), replicates, seed=0)
+    sample = sample_of(keys, replicates, 0)
+    figures = []
+    for name, (_, unit, higher_is_better) in parts[0].items():
+        values = torch.cat([part[name].values for part in parts]).double().cpu().numpy()
+        drawn = weights.astype(np.float64) @ values / len(values)
+        figures.append(
+            Figure(
+                *(name, float(values.mean()), unit, higher_is_better, len(values), sample),
+                drawn,
+                chosen,
+                note=f"{len(values):,} pictures; {note}",
+                probe=PROBE,
+            )
+        )
+    return figures

@@ -1,0 +1,1 @@
+"""A job: stages of pretraining and the scores of what they made, from one file."""

@@ -1,0 +1,78 @@
+"""The manifest: a row for each face that was found, and for each source that gave none."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ssl_faces.files import replace_file
+from ssl_faces.prepare.reading import POINTS, FaceRow, SourceFaces
+from ssl_faces.prepare.store import Store
+
+NAME = "manifest.csv"
+SHEET = "contact_sheet.png"
+_BOX = ("left", "top", "right", "bottom")
+COLUMNS = (
+    *("source", "kind", "time_s", "frame", "face", "clip", "kept", "reason"),
+    *_BOX,
+    *(f"{point}_{axis}" for point in POINTS for axis in "xy"),
+    *("score", "sharpness"),
+)
+_SIDE = 12  # faces along a side of the contact sheet
+
+
+def write_manifest(out: Path, sources: Iterable[tuple[str, SourceFaces]]) -> None:
+    """Write the manifest as CSV with `COLUMNS`.
+
+    Raises:
+        InputError: it can't be written, or the disk is full.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for key, found in sources:
+        for row in found.rows:
+            writer.writerow(_cells(key, found.kind, row))
+    replace_file(out / NAME, text.getvalue().encode(errors="backslashreplace"))
+
+
+def _cells(key: str, kind: str, row: FaceRow) -> list[object]:
+    of_video = row.time >= 0
+    cells: list[object] = [key, kind, row.time if of_video else "", row.frame if of_video else ""]
+    cells += [row.key, row.clip, "yes" if row.box and not row.reason else "no", row.reason]
+    if row.box is None or row.landmarks is None:
+        return cells + [""] * (len(COLUMNS) - len(cells))
+    return [*cells, *row.box, *np.ravel(row.landmarks).tolist(), row.score, row.sharpness]
+
+
+def counted(reasons: Iterable[str]) -> list[tuple[str, int]]:
+    """Reasons without what is of one face or file alone, with their counts, the most frequent
+    first."""
+    counts = Counter(re.split(r":|,| of | \(", reason, maxsplit=1)[0] for reason in reasons)
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def write_sheet(out: Path, store: Store, faces: Sequence[tuple[str, FaceRow]], size: int) -> None:
+    """Write up to 144 faces, spread evenly over all, as one PNG; frames of a clip lie together.
+
+    Raises:
+        InputError: it can't be written, or the disk is full.
+    """
+    step = max(1.0, len(faces) / _SIDE**2)
+    chosen = [faces[int(i * step)] for i in range(min(len(faces), _SIDE**2))]
+    columns = min(_SIDE, len(chosen))
+    rows = -(-len(chosen) // columns)
+    sheet = Image.new("RGB", (columns * (size + 2) - 2, rows * (size + 2) - 2), "white")
+    for i, (key, row) in enumerate(chosen):
+        place = (i % columns * (size + 2), i // columns * (size + 2))
+        sheet.paste(Image.fromarray(store.crop(key, row.at)), place)
+    data = io.BytesIO()
+    sheet.save(data, "PNG")
+    replace_file(out / SHEET, data.getvalue())

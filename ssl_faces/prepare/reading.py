@@ -1,0 +1,193 @@
+"""One source read: its faces found, aligned, judged, and in a video linked to clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ssl_faces.data.pictures import BadPicture, decode_picture
+from ssl_faces.prepare.alignment import aligned
+from ssl_faces.prepare.detectors import FaceDetector, faces_of
+from ssl_faces.prepare.quality import HASH_BITS, NearDuplicates, perceptual_hash, sharpness
+from ssl_faces.prepare.sources import Frame, Source, Video, kind_of
+from ssl_faces.prepare.tracks import Tracker
+
+POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+NEAR = "near-duplicate of "
+_LEAST_INSIDE = 0.8
+_GAP = 2.5
+"""How many frames that are looked at may lack a face until its clip is over (two, then)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides which faces come out; the same for a whole folder.
+
+    Attributes:
+        detector: see `open_detector`.
+        size: side of the crops.
+        min_face: shorter side of the smallest boxes kept, in pixels.
+        min_score: of the detector.
+        min_sharpness: see `sharpness`.
+        duplicate_bits: of 256, in which the hashes of near-duplicates may differ.
+        fps: frames a second of a video that are looked at.
+    """
+
+    detector: str = "mtcnn"
+    size: int = 64
+    min_face: float = 40.0
+    min_score: float = 0.9
+    min_sharpness: float = 0.04
+    duplicate_bits: int = 32
+    fps: float = 5.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class FaceRow:
+    """A face that was found, kept or not, or (without box) something told of the whole source.
+
+    Attributes:
+        key: of the face, unique; empty without a box.
+        at: its number among the source's crops, -1 where it has none.
+        time: seconds in the video, -1 in a picture.
+        box: left, top, right, bottom in pixels of the picture or frame.
+        landmarks: x and y of `POINTS`.
+        clip: of a video's face, `SOURCE#clipN`.
+        reason: why it is left out; empty where it is kept.
+    """
+
+    reason: str = ""
+    key: str = ""
+    at: int = -1
+    time: float = -1.0
+    frame: int = 0
+    box: list[float] | None = None
+    landmarks: list[list[float]] | None = None
+    score: float = 0.0
+    sharpness: float = 0.0
+    clip: str = ""
+
+
+@dataclass
+class SourceFaces:
+    """What one source gave: rows of its faces, and of those that may be kept the crops."""
+
+    kind: str  # picture, video or none of them
+    rows: list[FaceRow]
+    crops: np.ndarray  # uint8 [N, S, S, 3]
+    hashes: np.ndarray  # uint8 [N, 32]: perceptual hashes, packed
+
+
+def read_source(source: Source, settings: Settings, detector: FaceDetector) -> SourceFaces:
+    """Find the faces of a picture or video. What can't be used is told in a row: nothing is raised
+    for any file."""
+    reader = _Reader(source, settings, detector)
+    kind = ""
+    try:
+        kind = kind_of(source.path)
+        if kind == "picture":
+            reader.read(Frame(0, -1.0, decode_picture(source.path)), None)
+        else:
+            video = Video(source.path, settings.fps)
+            tracker = Tracker(_GAP / settings.fps)
+            for frame in video:
+                reader.read(frame, tracker)
+            if video.note:
+                reader.rows.append(FaceRow(video.note))
+    except BadPicture as error:
+        reader.rows.append(FaceRow(str(error)))
+    except MemoryError:
+        reader.rows.append(FaceRow("takes more memory than there is"))
+    if not reader.rows:
+        reader.rows.append(FaceRow("no face found"))
+    return reader.result(kind)
+
+
+class _Reader:
+    def __init__(self, source: Source, settings: Settings, detector: FaceDetector) -> None:
+        self.source, self.settings, self.detector = source, settings, detector
+        self.rows: list[FaceRow] = []
+        self.crops: list[np.ndarray] = []
+        self.hashes: list[np.ndarray] = []
+        self.seen = NearDuplicates(settings.duplicate_bits)
+
+    def read(self, frame: Frame, tracker: Tracker | None) -> None:
+        found = faces_of(self.detector, frame.pixels)
+        size = self.settings.size
+        faces = [aligned(frame.pixels, points, size) for points in found.landmarks]
+        hashes = [perceptual_hash(crop) for crop, _ in faces]
+        clips = [""] * len(faces)
+        if tracker is not None:
+            bits = np.array(hashes, bool).reshape(-1, HASH_BITS)
+            numbers = tracker.step(frame.time, frame.pixels, found.boxes, found.landmarks, bits)
+            clips = [f"{self.source.key}#clip{number}" for number in numbers]
+        at_time = f"#frame{frame.number}" if tracker is not None else ""
+        for i, ((crop, inside), clip) in enumerate(zip(faces, clips, strict=True)):
+            row = FaceRow(
+                key=f"{self.source.key}{at_time}#{i}",
+                time=round(frame.time, 3),
+                frame=frame.number,
+                box=_rounded(found.boxes[i]),
+                landmarks=_rounded(found.landmarks[i]),
+                score=round(float(found.scores[i]), 4),
+                sharpness=round(sharpness(crop), 4),
+                clip=clip,
+            )
+            row.reason = self._refused(row, inside)
+            if not row.reason:
+                near = self.seen.add(hashes[i], row.key)
+                row.reason = "" if near is None else NEAR + near
+            if not row.reason:
+                row.at = len(self.crops)
+                self.crops.append(crop)
+                self.hashes.append(np.packbits(hashes[i]))
+            self.rows.append(row)
+
+    def _refused(self, row: FaceRow, inside: float) -> str:
+        assert row.box is not None
+        s = self.settings
+        side = min(row.box[2] - row.box[0], row.box[3] - row.box[1])
+        if row.score < s.min_score:
+            return f"score {row.score:.2f}, below {s.min_score:g}"
+        if side < s.min_face:
+            return f"too small: {side:.0f} px, below {s.min_face:g}"
+        if inside < _LEAST_INSIDE:
+            return f"at the picture's edge: {inside:.0%} of the crop lies within"
+        if row.sharpness < s.min_sharpness:
+            return f"blurred: sharpness {row.sharpness:.3f}, below {s.min_sharpness:g}"
+        return ""
+
+    def result(self, kind: str) -> SourceFaces:
+        size = self.settings.size
+        return SourceFaces(
+            kind,
+            self.rows,
+            np.array(self.crops, np.uint8).reshape(-1, size, size, 3),
+            np.array(self.hashes, np.uint8).reshape(-1, HASH_BITS // 8),
+        )
+
+
+def _rounded(values: np.ndarray) -> list[Any]:
+    rounded: list[Any] = np.round(values.astype(float), 1).tolist()
+    return rounded
+
+
+def drop_near_duplicates(
+    sources: Iterator[tuple[str, SourceFaces]], bits: int
+) -> Iterator[tuple[str, SourceFaces]]:
+    """Over sources, each given with its key in a fixed order: a face that an earlier source has is
+    told as its near-duplicate."""
+    seen = NearDuplicates(bits)
+    for key, found in sources:
+        for row in found.rows:
+            if row.reason or row.at < 0:
+                continue
+            near = seen.add(np.unpackbits(found.hashes[row.at]).astype(bool), row.key)
+            row.reason = "" if near is None else NEAR + near
+        yield key, found

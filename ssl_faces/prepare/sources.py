@@ -1,0 +1,302 @@
+"""Sources: which files are looked at, what each is by its first bytes, and the frames of videos."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ssl_faces.data.pictures import MOST_PIXELS, SHORTEST_SIDE, BadPicture
+from ssl_faces.errors import InputError
+
+Kind = Literal["picture", "video"]
+
+_HEAD = 4096
+
+_LARGEST_PICTURE = 1 << 30  # bytes; a picture is read whole
+
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_VIDEOS = (
+    b"\x1a\x45\xdf\xa3",
+    b"FLV\x01",
+    b"OggS",
+    b"\x30\x26\xb2\x75",
+    b"\0\0\1\xba",
+    b"\0\0\1\xb3",
+)
+_ARCHIVES = (b"PK\3\4", b"PK\5\6", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ")
+_PICTURE_BRANDS = (b"heic", b"heix", b"heif", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
+_QUICKTIME = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+
+# Kinds of container that hold their frames themselves. Playlists, which name other files and
+# addresses, are none of them.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,ogg,asf,mpeg,mpegvideo,mpegts,gif"
+
+_SHORT_OF = 0.9
+"""A video that ends before this share of the length that it gives itself is told as cut short."""
+
+_MOST_BROKEN = 100  # packets on end
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to look at: its key (its SRC's name and the path below it, posix) and its path."""
+
+    key: str
+    path: Path
+
+
+class Frame(NamedTuple):
+    """One frame that was looked at."""
+
+    number: int  # in the video, from 0
+    time: float  # seconds
+    pixels: np.ndarray  # uint8 RGB [H, W, 3], upright
+
+
+def list_sources(given: Sequence[Path], out: Path) -> dict[str, list[Source]]:
+    """Every file below each SRC in order of key, by the SRC's name.
+
+    Links to folders are followed, each folder once; hidden files and folders and `out` are left
+    out.
+
+    Raises:
+        InputError: a SRC is missing, can't be listed or is empty, or two share a name.
+    """
+    found: dict[str, list[Source]] = {}
+    places: dict[str, Path] = {}
+    for place in given:
+        root = place.expanduser()
+        try:
+            status = root.stat()
+            name = root.resolve().name or "root"
+        except OSError as error:
+            raise InputError(f"{place}: {error.strerror or error}; check the path") from error
+        except RuntimeError as error:
+            raise InputError(f"{place}: a link to itself; check the path") from error
+        if name in found:
+            raise InputError(f"{places[name]} and {place} are both called {name}; rename one")
+        if stat.S_ISDIR(status.st_mode):
+            found[name] = _below(root, name, out)
+            if not found[name]:
+                raise InputError(f"{place}: no file in it; give a folder of photos or videos")
+        else:
+            found[name] = [Source(name, root)]
+        places[name] = place
+    return found
+
+
+def _below(root: Path, name: str, out: Path) -> list[Source]:
+    def refuse(error: OSError) -> None:
+        if Path(error.filename or "") == root:
+            raise InputError(f"{root}: can't be listed ({error.strerror}); check its permissions")
+
+    seen: set[tuple[int, int]] = set()
+    with_out = {(s.st_dev, s.st_ino) for s in [out.stat()]} if out.exists() else set()
+    sources = []
+    for parent, folders, files in os.walk(root, followlinks=True, onerror=refuse):
+        status = os.stat(parent)
+        place = (status.st_dev, status.st_ino)
+        if place in seen or place in with_out:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted(one for one in folders if not _hidden(one))
+        for file in files:
+            if not _hidden(file):
+                path = Path(parent, file)
+                sources.append(Source(f"{name}/{path.relative_to(root).as_posix()}", path))
+    return sorted(sources, key=lambda source: source.key)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def version_of(source: Source) -> str:
+    """Something that changes when the file does, without reading it."""
+    try:
+        status = source.path.stat()
+    except OSError:
+        return "missing"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def kind_of(path: Path) -> Kind:
+    """What a file is by its first bytes, whatever its ending says. Animations are videos.
+
+    Raises:
+        BadPicture: neither a picture nor a video, or it can't be read; the reason in words.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BadPicture("not a file (a pipe, a socket or a device)")
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError as error:
+        raise BadPicture(f"can't be read ({error.strerror or error})") from error
+    if not head:
+        raise BadPicture("empty (0 bytes)")
+    if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
+        raise BadPicture("an archive: it is not opened; unpack it and give the folder")
+    if head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS:
+        raise BadPicture("a HEIC or AVIF picture, which can't be read here: save it as JPEG")
+    if b"<svg" in head.lower():
+        raise BadPicture("a drawing (SVG), no photograph")
+    if _is_picture(head):
+        if status.st_size > _LARGEST_PICTURE:
+            raise BadPicture("a picture of more than 1 GiB")
+        return "video" if head.startswith(b"GIF8") and _is_animated(path) else "picture"
+    if _is_video(head):
+        return "video"
+    raise BadPicture("no picture or video of a known kind by its first bytes")
+
+
+def _is_picture(head: bytes) -> bool:
+    if head.startswith(_PICTURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return True
+    return head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace()
+
+
+def _is_video(head: bytes) -> bool:
+    if head.startswith(_VIDEOS) or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
+        return True
+    if head[4:8] in _QUICKTIME:
+        return True
+    # Transport streams: a mark every 188 bytes, or every 192 behind a time stamp.
+    return any(
+        len(head) > start + 3 * step and all(head[start + i * step] == 0x47 for i in range(4))
+        for start, step in ((0, 188), (4, 192))
+    )
+
+
+def _is_animated(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=("GIF",)) as picture:
+            width, height = picture.size
+            return width * height <= MOST_PIXELS and bool(getattr(picture, "is_animated", False))
+    except Exception:
+        return False  # of a broken one reading it tells what is wrong
+
+
+class Video:
+    """The frames of a video, some a second.
+
+    Iterated, it gives them in order; what is behind a break is lost, and `note` says so then.
+
+    Args:
+        fps: how many frames a second are looked at, at most.
+
+    Attributes:
+        note: what is wrong with the file, once it was iterated; empty where nothing is.
+        seconds: its length as it says itself, 0 where it doesn't.
+
+    Raises:
+        BadPicture: from iterating, where not one frame can be had.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path = path
+        self.fps = fps
+        self.note = ""
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[Frame]:
+        import av
+
+        # A stream and not a name: names with colons are addresses to FFmpeg.
+        try:
+            with self.path.open("rb") as stream:
+                options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+                with av.open(stream, options=options, metadata_errors="ignore") as container:
+                    yield from self._frames(container)
+        except BadPicture:
+            raise
+        # As with pictures: a broken file makes a decoder raise anything.
+        except Exception as error:
+            raise BadPicture(f"truncated or broken ({_words(error)})") from error
+
+    def _frames(self, container: Any) -> Iterator[Frame]:
+        import av
+
+        if len(container.streams) and not container.streams.video:
+            raise BadPicture("a file without a video track")
+        stream = container.streams.video[0] if len(container.streams) else None
+        if stream is None or stream.codec_context is None:
+            raise BadPicture("truncated or broken (no track in it can be decoded)")
+        self.seconds = _seconds(stream, container)
+        rate = float(stream.average_rate or 25)
+        number, slot, last, broken, on_end = 0, -1, 0.0, 0, 0
+        packets = container.demux(stream)
+        why = ""
+        while True:
+            _check_size(stream.codec_context.width, stream.codec_context.height)
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                why = _words(error)
+                break
+            if packet is None:
+                break
+            try:
+                decoded = packet.decode()
+                on_end = 0
+            except av.error.FFmpegError:
+                broken, on_end = broken + 1, on_end + 1
+                if on_end > _MOST_BROKEN:
+                    break
+                continue
+            for frame in decoded:
+                last = number / rate if frame.time is None else float(frame.time)
+                now = int(last * self.fps + 1e-6)
+                if now != slot and not frame.is_corrupt:
+                    slot = now
+                    _check_size(frame.width, frame.height)
+                    yield Frame(number, last, _pixels(frame, stream))
+                number += 1
+        if slot < 0:
+            raise BadPicture("truncated or broken (not one frame can be decoded)")
+        end = last + 1 / rate
+        if self.seconds - end > max(0.5, (1 - _SHORT_OF) * self.seconds) or why:
+            self.note = f"cut short: {end:.1f} of {self.seconds:.1f} s could be read"
+        elif broken:
+            self.note = f"partly broken: {broken} packets could not be decoded"
+
+
+def _seconds(stream: Any, container: Any) -> float:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return float(container.duration or 0) / 1e6
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise BadPicture(f"frames of {width}x{height}: more than {MOST_PIXELS:,} pixels")
+    if width and height and min(width, height) < SHORTEST_SIDE:
+        raise BadPicture(f"frames of {width}x{height}: a side below {SHORTEST_SIDE} pixels")
+
+
+def _pixels(frame: Any, stream: Any) -> np.ndarray:
+    """RGB as it is shown: with square pixels, and turned as the camera was held."""
+    pixels: np.ndarray = frame.to_ndarray(format="rgb24")
+    ratio = float(stream.sample_aspect_ratio or 1)
+    if 0.25 < ratio < 4 and abs(ratio - 1) > 0.01:
+        size = (max(1, round(pixels.shape[1] * ratio)), pixels.shape[0])
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    return upright(pixels, int(getattr(frame, "rotation", 0) or 0))
+
+
+def upright(pixels: np.ndarray, angle: int) -> np.ndarray:
+    """[H, W, 3] turned by so many degrees, to the next quarter turn, against the clock."""
+    return np.ascontiguousarray(np.rot90(pixels, round(angle / 90) % 4))
+
+
+def _words(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,115 @@
+"""What was read of each source, kept in a file of its own, so that no source is read twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ssl_faces.data.faces import FaceRecord, FaceSet
+from ssl_faces.data.pictures import BadPicture
+from ssl_faces.files import replace_file
+from ssl_faces.prepare.reading import FaceRow, SourceFaces
+
+
+class Store:
+    """A folder with a file for each source that was read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:24]
+        return self.folder / f"{digest}.safetensors"
+
+    def write(self, key: str, version: str, found: SourceFaces) -> None:
+        """Keep what was found in a source.
+
+        Raises:
+            InputError: the folder can't be written, or the disk is full.
+        """
+        about = {
+            "key": key,
+            "version": version,
+            "kind": found.kind,
+            "rows": [asdict(row) for row in found.rows],
+        }
+        data = save({"crops": found.crops, "hashes": found.hashes}, {"about": json.dumps(about)})
+        replace_file(self.path(key), data, durable=False)
+
+    def read(self, key: str) -> tuple[str, SourceFaces] | None:
+        """The version of a source that was read, and what was found, the crops aside (empty);
+        None where it wasn't, or its file is broken."""
+        try:
+            with safe_open(self.path(key), "numpy") as file:
+                about = json.loads(file.metadata()["about"])
+                rows = [FaceRow(**row) for row in about["rows"]]
+                hashes = file.get_tensor("hashes")
+                count = file.get_slice("crops").get_shape()[0]
+            if about["key"] != key or len(hashes) != count:
+                return None
+            crops = np.zeros((0, 1, 1, 3), np.uint8)
+            return about["version"], SourceFaces(about["kind"], rows, crops, hashes)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            return None
+
+    def crop(self, key: str, at: int) -> np.ndarray:
+        """One crop of a source, uint8 [S, S, 3].
+
+        Raises:
+            BadPicture: the file is missing or broken.
+        """
+        try:
+            with safe_open(self.path(key), "numpy") as file:
+                crop: np.ndarray = file.get_slice("crops")[at]
+                return crop
+        except (OSError, SafetensorError, IndexError) as error:
+            raise BadPicture(f"{self.path(key)} is missing or broken ({error})") from error
+
+    def sources(self) -> list[str]:
+        """The sources that were read, sorted."""
+        found = []
+        for path in self.folder.glob("*.safetensors"):
+            try:
+                with safe_open(path, "numpy") as file:
+                    found.append(str(json.loads(file.metadata()["about"])["key"]))
+            except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+                continue
+        return sorted(found)
+
+    def drop(self, key: str) -> None:
+        self.path(key).unlink(missing_ok=True)
+
+
+class PreparedFaces(FaceSet):
+    """The crops that are kept, as a face set. A video's clip counts as a person.
+
+    Args:
+        faces: of each its source's key, its row.
+    """
+
+    def __init__(self, name: str, store: Store, faces: Sequence[tuple[str, FaceRow]]) -> None:
+        self._store = store
+        self._places = [(key, row.at) for key, row in faces]
+        records = [
+            FaceRecord(row.key, store.path(key), person=row.clip or None) for key, row in faces
+        ]
+        super().__init__(name, "all", records)
+
+    def read(self, index: int, at_least: int | None = None) -> np.ndarray:
+        return self._store.crop(*self._places[index])
+
+    def content_hash(self, index: int) -> bytes:
+        return hashlib.sha256(self._store.crop(*self._places[index]).tobytes()).digest()
+
+    def version(self, index: int) -> bytes:
+        try:
+            return self.content_hash(index)
+        except BadPicture:
+            return b"missing"

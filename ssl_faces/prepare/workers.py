@@ -1,0 +1,114 @@
+"""Sources read by several processes; one that a file brings down is started again without it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+
+from ssl_faces.errors import InputError
+from ssl_faces.prepare.detectors import FaceDetector, open_detector
+from ssl_faces.prepare.reading import FaceRow, Settings, SourceFaces, read_source
+from ssl_faces.prepare.sources import Source
+
+_CRASHED = "brings its reader down (a broken file, or too little memory)"
+_START = "spawn"  # forked from a process with torch's threads, a worker may hang
+_detector: FaceDetector | None = None
+
+
+def detector_for(settings: Settings) -> FaceDetector:
+    """The detector of these settings; faces just below the smallest kept are found, to be told."""
+    return open_detector(settings.detector, 0.8 * settings.min_face)
+
+
+def read_all(
+    sources: Sequence[Source], settings: Settings, workers: int
+) -> Iterator[tuple[Source, SourceFaces]]:
+    """Read sources in this process, or in `workers` others; in no fixed order.
+
+    Raises:
+        InputError: the detector can't be had.
+    """
+    if workers == 1 or len(sources) < 2:
+        detector = detector_for(settings)
+        for source in sources:
+            yield source, read_source(source, settings, detector)
+        return
+    left = list(sources)
+    while left:
+        done: set[Source] = set()
+        try:
+            for source, found in _by_pool(left, settings, min(workers, len(left))):
+                done.add(source)
+                yield source, found
+        except BrokenProcessPool:
+            # Which file it was nobody tells: those that were being read go one by one.
+            left = [source for source in left if source not in done]
+            yield from _one_by_one(left[: 2 * workers], settings)
+            left = left[2 * workers :]
+            continue
+        left = []
+
+
+def _pool(settings: Settings, workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context(_START),
+        initializer=_start,
+        initargs=(settings,),
+    )
+
+
+def _by_pool(
+    sources: Sequence[Source], settings: Settings, workers: int
+) -> Iterator[tuple[Source, SourceFaces]]:
+    with _pool(settings, workers) as pool:
+        try:
+            waiting: dict[Future[SourceFaces], Source] = {}
+            remaining = iter(sources)
+            while True:
+                for source in remaining:
+                    waiting[pool.submit(_read, source, settings)] = source
+                    # Few at a time, so that a stopped command has little to wait for.
+                    if len(waiting) >= 2 * workers:
+                        break
+                if not waiting:
+                    return
+                for future in wait(waiting, return_when="FIRST_COMPLETED").done:
+                    yield waiting.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _one_by_one(
+    sources: Sequence[Source], settings: Settings
+) -> Iterator[tuple[Source, SourceFaces]]:
+    left = list(sources)
+    while left:
+        with _pool(settings, 1) as pool:
+            try:
+                while left:
+                    yield left[0], pool.submit(_read, left[0], settings).result()
+                    left.pop(0)
+            except BrokenProcessPool:
+                none = np.zeros((0, settings.size, settings.size, 3), np.uint8)
+                crashed = SourceFaces("", [FaceRow(_CRASHED)], none, np.zeros((0, 32), np.uint8))
+                yield left.pop(0), crashed
+
+
+def _start(settings: Settings) -> None:
+    import torch
+
+    global _detector
+    torch.set_num_threads(1)
+    try:
+        _detector = detector_for(settings)
+    except InputError:
+        _detector = None  # told by the first read
+
+
+def _read(source: Source, settings: Settings) -> SourceFaces:
+    return read_source(source, settings, _detector or detector_for(settings))

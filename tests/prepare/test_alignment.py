@@ -1,0 +1,123 @@
+"""Alignment against scikit-image's transform, and crops of pictures whose points are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.transform import SimilarityTransform
+
+from ssl_faces.prepare.alignment import TEMPLATE, aligned, similarity
+from ssl_faces.prepare.quality import (
+    NearDuplicates,
+    differing_bits,
+    perceptual_hash,
+    sharpness,
+)
+from tests.prepare.media import EYES, astronaut
+
+FACE = np.array([*EYES, [225, 129], [201.5, 139.5], [245.5, 141]])
+
+
+def test_the_transform_is_scikit_images() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(5):
+        points, targets = draw.normal(size=(2, 5, 2)) * 30
+        if hasattr(SimilarityTransform, "from_estimate"):
+            oracle = SimilarityTransform.from_estimate(points, targets)
+        else:
+            oracle = SimilarityTransform()
+            oracle.estimate(points, targets)
+        # Neither mirrors: of random points theirs may, and then there's nothing to compare.
+        if np.linalg.det(oracle.params[:2, :2]) > 0 and oracle.scale > 0:
+            assert similarity(points, targets) == pytest.approx(oracle.params[:2], abs=1e-6)
+
+
+def test_a_turned_scaled_and_shifted_template_comes_back() -> None:
+    angle, scale = 0.6, 170.0
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = TEMPLATE @ turn.T + (300, 200)
+    matrix = similarity(points, TEMPLATE)
+    assert points @ matrix[:, :2].T + matrix[:, 2] == pytest.approx(TEMPLATE)
+
+
+@pytest.mark.parametrize("angle", [0.0, 30.0, -90.0])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 5.0])
+def test_dots_at_the_landmarks_come_to_rest_on_the_template(angle: float, scale: float) -> None:
+    """However large and turned the face is, within half a pixel."""
+    radians = np.deg2rad(angle)
+    turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+    points = (TEMPLATE - 0.5) * 64 * scale @ turn.T + 320
+    for point, target in zip(points, TEMPLATE * 64, strict=True):
+        y, x = np.mgrid[:640, :640] + 0.5
+        spot = np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * (3 * scale) ** 2))
+        picture = np.repeat((255 * spot).astype(np.uint8)[..., None], 3, 2)
+        crop, inside = aligned(picture, points, 64)
+        weight = crop[..., 0].astype(float)
+        at = np.arange(64) + 0.5
+        centre = np.array([(weight.sum(0) * at).sum(), (weight.sum(1) * at).sum()]) / weight.sum()
+        assert centre == pytest.approx(target, abs=0.5)
+        assert inside == 1
+
+
+def test_shrinking_averages() -> None:
+    """A fine chessboard becomes grey, not black or white."""
+    board = (np.indices((640, 640)).sum(0) % 2 * 255).astype(np.uint8)
+    picture = np.repeat(board[..., None], 3, 2)
+    crop, _ = aligned(picture, TEMPLATE * 600 + 20, 64)
+    assert abs(crop.astype(int) - 127).max() < 12
+
+
+def test_a_face_at_the_edge_is_filled_and_told() -> None:
+    crop, inside = aligned(astronaut(), FACE, 64)
+    assert inside == 1
+    part = np.ascontiguousarray(astronaut()[:, 226:])
+    cut, inside = aligned(part, FACE - (226, 0), 64)
+    assert 0.3 < inside < 0.7
+    assert np.abs(cut[:, 40:60].astype(int) - crop[:, 40:60]).max() < 5
+    # The outermost pixels go on, along rows that are nearly those of the crop.
+    assert np.abs(cut[:, 0].astype(int) - cut[:, 8]).mean() < 15
+    assert np.abs(crop[:, 0].astype(int) - crop[:, 8]).mean() > 30
+
+
+@pytest.mark.parametrize("points", [np.zeros((5, 2)), np.full((5, 2), np.nan), FACE + 1e7])
+def test_landmarks_that_are_none_give_an_empty_crop(points: np.ndarray) -> None:
+    crop, inside = aligned(astronaut(), points, 64)
+    assert crop.shape == (64, 64, 3)
+    assert inside == 0
+
+
+def test_sharpness_falls_with_blur_and_not_with_contrast() -> None:
+    crop, _ = aligned(astronaut(), FACE, 64)
+    small = Image.fromarray(crop)
+    blurred = [
+        sharpness(np.asarray(small.resize((side, side)).resize((64, 64)))) for side in (64, 32, 16)
+    ]
+    assert blurred[0] > 2 * blurred[1] > 4 * blurred[2] > 0
+    dimmed = (crop.astype(float) * 0.5 + 20).astype(np.uint8)
+    assert sharpness(dimmed) == pytest.approx(sharpness(crop), rel=0.05)
+    assert sharpness(np.full((64, 64, 3), 7, np.uint8)) == 0
+
+
+def test_near_duplicates_are_told_of_other_faces() -> None:
+    crop, _ = aligned(astronaut(), FACE, 64)
+    again = np.asarray(Image.fromarray(crop).resize((45, 45)).resize((64, 64)))
+    other = np.ascontiguousarray(crop[:, ::-1])
+    hashes = [perceptual_hash(one) for one in (crop, again, other)]
+    assert differing_bits(hashes[0], hashes[1]) < 32 < differing_bits(hashes[0], hashes[2])
+    seen = NearDuplicates(32)
+    assert [seen.add(h, k) for h, k in zip(hashes, "abc", strict=True)] == [None, "a", None]
+
+
+def test_near_duplicates_against_a_loop() -> None:
+    draw = np.random.default_rng(0)
+    rows = draw.random((2000, 256)) < 0.5
+    rows[1200:] = rows[draw.integers(0, 1200, 800)] ^ (draw.random((800, 256)) < 0.1)
+    seen = NearDuplicates(26)
+    kept: list[int] = []
+    for i, bits in enumerate(rows):
+        near = np.flatnonzero((rows[kept] != bits).sum(1) <= 26)
+        assert seen.add(bits, str(i)) == (str(kept[near[0]]) if len(near) else None)
+        if not len(near):
+            kept.append(i)
+    assert 1200 < len(kept) < 1900  # more than there was room for at first

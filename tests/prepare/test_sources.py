@@ -1,0 +1,254 @@
+"""What files are, whatever their names say, and the frames of videos, whole and broken."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_faces.data.pictures import BadPicture
+from ssl_faces.errors import InputError
+from ssl_faces.prepare import sources
+from ssl_faces.prepare.sources import Video, kind_of, list_sources, upright, version_of
+from tests.prepare.media import write_picture, write_video
+
+GREY = np.full((48, 64, 3), 90, np.uint8)
+
+
+def ramp(count: int) -> list[np.ndarray]:
+    """Frames that grow brighter by 10 each."""
+    return [np.full((48, 64, 3), 10 * i, np.uint8) for i in range(count)]
+
+
+def named(place: Path, data: bytes) -> Path:
+    place.write_bytes(data)
+    return place
+
+
+def test_a_file_is_what_its_bytes_say(tmp_path: Path) -> None:
+    jpeg = write_picture(tmp_path / "a.jpg", GREY).read_bytes()
+    film = write_video(tmp_path / "a.mp4", ramp(3)).read_bytes()
+    assert kind_of(named(tmp_path / "film.jpg", film)) == "video"
+    assert kind_of(named(tmp_path / "photo.mp4", jpeg)) == "picture"
+    assert kind_of(named(tmp_path / "no ending", jpeg)) == "picture"
+    for ending in ("png", "bmp", "tif", "webp", "ppm"):
+        assert kind_of(write_picture(tmp_path / f"a.{ending}", GREY)) == "picture"
+    for ending, codec in (
+        ("mkv", "mjpeg"),
+        ("avi", "mpeg4"),
+        ("ts", "mpeg2video"),
+        ("mov", "mpeg4"),
+    ):
+        assert kind_of(write_video(tmp_path / f"a.{ending}", ramp(3), codec=codec)) == "video"
+
+
+def _zip() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros.jpg", bytes(10_000_000))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", r"empty \(0 bytes\)"),
+        (_zip(), "an archive: it is not opened"),
+        (b"\x1f\x8b" + bytes(50), "an archive"),
+        (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "a drawing"),
+        (b"\0\0\0\x18ftypheic" + bytes(50), "HEIC or AVIF picture"),
+        (b"words of no picture", "no picture or video of a known kind"),
+        (b"#EXTM3U\n/etc/passwd\n", "no picture or video of a known kind"),
+        (bytes(5000), "no picture or video of a known kind"),
+    ],
+)
+def test_what_is_neither_is_told(data: bytes, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(BadPicture, match=reason):
+        kind_of(named(tmp_path / "x.jpg", data))
+
+
+def test_pipes_loops_and_missing_files_are_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(BadPicture, match="not a file"):
+        kind_of(tmp_path / "pipe.jpg")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    with pytest.raises(BadPicture, match=r"can't be read .Too many levels"):
+        kind_of(tmp_path / "loop.jpg")
+    with pytest.raises(BadPicture, match=r"can't be read .No such file"):
+        kind_of(tmp_path / "none.jpg")
+
+
+def test_listing(tmp_path: Path) -> None:
+    """Links that go in circles end; hidden files and the folder of the result are left out."""
+    album = tmp_path / "älbum one"
+    for name in ("b.jpg", "sub/a b.jpg", "sub/ü.txt", ".hidden.jpg", "out/x.png", "__MACOSX/y.jpg"):
+        (album / name).parent.mkdir(parents=True, exist_ok=True)
+        (album / name).write_text("x")
+    (album / "sub" / "up").symlink_to(album)
+    (album / "again").symlink_to(album / "sub")
+    (album / "lost.jpg").symlink_to(album / "nowhere")
+    found = list_sources([album, tmp_path / "älbum one/b.jpg"], album / "out")
+    keys = [source.key for source in found["älbum one"]]
+    assert keys == [
+        "älbum one/again/a b.jpg",
+        "älbum one/again/ü.txt",
+        "älbum one/b.jpg",
+        "älbum one/lost.jpg",
+    ]
+    assert [source.key for source in found["b.jpg"]] == ["b.jpg"]
+    assert version_of(found["b.jpg"][0]).startswith("1 ")
+    assert version_of(found["älbum one"][-1]) == "missing"
+
+
+def test_folders_that_can_not_be_listed(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other" / "empty").mkdir(parents=True)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for place, said in (
+        ("none", "No such file"),
+        ("loop", "Too many levels"),
+        ("empty", "no file in it"),
+    ):
+        with pytest.raises(InputError, match=f"{place}: {said}"):
+            list_sources([tmp_path / place], tmp_path / "out")
+    for place in ("empty", "other/empty"):
+        (tmp_path / place / "x").write_text("x")
+    with pytest.raises(InputError, match="are both called empty; rename one"):
+        list_sources([tmp_path / "empty", tmp_path / "other/empty"], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "mpeg4"), ("a.mkv", "mjpeg"), ("a.ts", "mpeg2video")]
+)
+def test_frames_are_those_at_their_times(name: str, codec: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / name, ramp(20), fps=25 if name == "a.ts" else 10, codec=codec)
+    rate = 25 if name == "a.ts" else 10
+    video = Video(path, rate / 2)
+    frames = list(video)
+    assert video.note == ""
+    numbers = [frame.number for frame in frames]
+    assert np.diff(numbers).min() >= 1
+    assert len(frames) in (10, 11)
+    for frame in frames:
+        assert frame.pixels.shape == (48, 64, 3)
+        assert abs(frame.pixels.mean() - 10 * frame.number) < 8
+    assert np.diff([frame.time for frame in frames]) == pytest.approx(
+        np.diff(numbers) / rate, abs=1e-3
+    )
+
+
+def test_an_animated_gif_is_a_video_and_a_still_one_a_picture(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(frame) for frame in ramp(6)]
+    path = tmp_path / "a.gif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=200)
+    assert kind_of(path) == "video"
+    frames = list(Video(path, 5))
+    assert [round(float(frame.pixels.mean()), -1) for frame in frames] == [0, 10, 20, 30, 40, 50]
+    pictures[3].save(path)
+    assert kind_of(path) == "picture"
+
+
+def test_a_video_that_was_cut_gives_what_is_whole_and_says_so(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "a.mkv", ramp(25), fps=5, codec="mjpeg").read_bytes()
+    video = Video(named(tmp_path / "cut.mkv", whole[: len(whole) // 2]), 5)
+    frames = list(video)
+    assert 3 < len(frames) < 20
+    assert video.note.startswith("cut short: ")
+    assert video.note.endswith(" of 5.0 s could be read")
+
+
+def test_videos_without_one_frame(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "a.mp4", ramp(10)).read_bytes()
+    cut = named(tmp_path / "cut.mp4", whole[: len(whole) // 2])  # its index is at its end
+    with pytest.raises(BadPicture, match="truncated or broken"):
+        list(Video(cut, 5))
+    with pytest.raises(BadPicture, match="truncated or broken"):
+        list(Video(named(tmp_path / "b.mkv", b"\x1a\x45\xdf\xa3" + bytes(500)), 5))
+    with pytest.raises(BadPicture, match=r"can't be read|No such file"):
+        list(Video(tmp_path / "none.mp4", 5))
+
+
+def test_frames_that_were_overwritten_don_t_stop_the_rest(tmp_path: Path) -> None:
+    data = bytearray(write_video(tmp_path / "a.mkv", ramp(25), fps=5, codec="mjpeg").read_bytes())
+    middle = len(data) // 2
+    data[middle - 600 : middle] = bytes(600)
+    video = Video(named(tmp_path / "b.mkv", bytes(data)), 5)
+    frames = list(video)
+    assert frames[-1].time > 3
+    for frame in frames[:5]:
+        assert abs(frame.pixels.mean() - 10 * frame.number) < 8
+
+
+def test_a_file_with_sound_alone(tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(BadPicture, match="without a video track"):
+        list(Video(tmp_path / "a.mp4", 5))
+
+
+def test_frames_of_too_many_pixels_are_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mp4", ramp(3))
+    monkeypatch.setattr(sources, "MOST_PIXELS", 48 * 64 - 1)
+    with pytest.raises(BadPicture, match="frames of 64x48: more than 3,071 pixels"):
+        list(Video(path, 5))
+
+
+def test_a_name_is_never_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    film = write_video(tmp_path / "a.mp4", ramp(3)).read_bytes()
+    for name in ("concat:a.mp4|a.mp4", "http:x.mp4", "%03d.mp4"):
+        assert len(list(Video(named(Path(name), film), 10))) == 3
+
+
+def test_phones_are_turned_and_quarter_turns_go_against_the_clock() -> None:
+    pixels = np.zeros((2, 3, 3), np.uint8)
+    pixels[0, 2] = 255  # the right upper corner
+    assert upright(pixels, 0)[0, 2, 0] == 255
+    assert upright(pixels, 90).shape == (3, 2, 3)
+    assert upright(pixels, 90)[0, 0, 0] == 255  # now the left upper one
+    assert upright(pixels, -90)[2, 1, 0] == 255
+    assert upright(pixels, 180)[1, 0, 0] == 255
+
+
+def test_a_turned_video_is_shown_upright(tmp_path: Path) -> None:
+    """By the matrix in its track header, which is how phones tell it."""
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:24, 32:] = 250  # the right upper quarter
+    data = bytearray(write_video(tmp_path / "a.mp4", [frame] * 4).read_bytes())
+    at = data.index(b"tkhd") + 4 + 40  # the matrix of a header of version 0
+    assert struct.unpack(">9i", data[at : at + 36])[0] == 1 << 16
+    one = 1 << 16
+    # A quarter turn with the clock when shown.
+    data[at : at + 36] = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
+    (first, *_) = Video(named(tmp_path / "turned.mp4", bytes(data)), 5)
+    assert first.pixels.shape == (64, 48, 3)
+    bright = first.pixels.mean(2) > 125
+    assert bright[40:, 30:].all()  # the right lower quarter
+    assert not bright[:24].any()
+    assert not bright[:, :18].any()
+
+
+def huge_png(side: int) -> bytes:
+    """The header of a picture of side x side, and no pixels."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n\0\0\0\r"
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + b"\0\0\0\0IEND\xaeB`\x82"
+    )

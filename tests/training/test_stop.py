@@ -1,0 +1,197 @@
+"""Runs that are asked to end: by Ctrl-C, by SIGTERM, by Slurm; they go on as if they never had."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_faces.run_record import read_run, state_of
+from tests.training.conftest import environment, fit, run
+from tests.training.test_finite_loss import twins, weights
+
+SLURM = {
+    "SLURM_JOB_ID": "77",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_NTASKS": "1",
+    "SLURM_NTASKS_PER_NODE": "1",
+    "SLURM_NNODES": "1",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+}
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path) -> Path:
+    """A stand-in for `scontrol` in a folder for PATH, which notes what it is asked in `asked`; it
+    tells the state that `state` holds, and fails at `requeue` where `refuse` exists."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    script = folder / "scontrol"
+    script.write_text(
+        "#!/bin/sh\n"
+        f'cd "{folder}" || exit 9\n'
+        'echo "$@" >> asked\n'
+        'if [ "$1" = show ]; then echo "JobId=77 JobState=$(cat state) Reason=None"; fi\n'
+        'if [ "$1" = requeue ] && [ -e refuse ]; then echo "Requeue disabled" >&2; exit 1; fi\n'
+    )
+    script.chmod(0o755)
+    (folder / "state").write_text("RUNNING")
+    return folder
+
+
+def asked(scontrol: Path) -> list[str]:
+    file = scontrol / "asked"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def stopped(faces: Path, out: Path, number: signal.Signals, *more: str) -> int:
+    """A run that gets a signal within step 7, with no checkpoint before; its exit code."""
+    sent = ["--model.init_args.signal", str(int(number)), "--model.init_args.signal_at", "7"]
+    usual = twins(faces, out, "--checkpoint_every", "999", *sent, *more)
+    with pytest.raises(SystemExit) as ended:
+        run(*usual)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def step_of(folder: Path) -> int:
+    found = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"]
+    assert isinstance(found, int)
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_its_step_and_the_run_goes_on_as_if_unbroken(
+    number: signal.Signals, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def deaf_no_more(_: object, __: object) -> None:
+        pass
+
+    inherited = signal.signal(number, deaf_no_more)  # tests may run under `nohup`
+    out = tmp_path / "out"
+    assert stopped(faces, out, number) == 128 + number
+    assert signal.signal(number, inherited) is deaf_no_more
+    assert f"{number.name}: step 7 is saved, the run ends here" in capsys.readouterr().out
+    assert step_of(out) == 7
+    assert not (out / "encoder").exists()
+    about = read_run(out)
+    assert about is not None
+    session = about["sessions"][-1]
+    assert (session["state"], session["said"]) == ("stopped", f"{number.name} at step 7")
+    assert session["step"] == 7
+    fit(*twins(faces, out, "--ckpt_path", "last"))
+    about = read_run(out)
+    assert about is not None
+    assert [one["state"] for one in about["sessions"]] == ["stopped", "finished"]
+    if number == signal.SIGINT:
+        fit(*twins(faces, tmp_path / "whole"))
+        expected = weights(tmp_path / "whole")
+        found = weights(out)
+        assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_of_several_batches_a_step_none_is_lost(faces: Path, tmp_path: Path) -> None:
+    """Gradients that are gathered are in no checkpoint: the step is made first."""
+    out, gather = tmp_path / "out", ("--trainer.accumulate_grad_batches", "3")
+    few = ("--trainer.max_steps", "9")
+    stopped(faces, out, signal.SIGTERM, *gather, *few)
+    assert step_of(out) == 7
+    fit(*twins(faces, out, *gather, *few, "--ckpt_path", "last"))
+    fit(*twins(faces, tmp_path / "whole", *gather, *few))
+    found, expected = weights(out), weights(tmp_path / "whole")
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+@pytest.mark.parametrize(
+    ("number", "state", "queued"),
+    [
+        (signal.SIGUSR1, "RUNNING", True),  # Slurm's warning before the time limit
+        (signal.SIGTERM, "RUNNING", True),  # pre-empted, in its grace time
+        (signal.SIGTERM, "COMPLETING", False),  # by scancel
+        (signal.SIGINT, "RUNNING", False),
+    ],
+)
+def test_slurm_queues_again_what_it_stops_itself(
+    number: signal.Signals,
+    state: str,
+    queued: bool,
+    faces: Path,
+    tmp_path: Path,
+    scontrol: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{scontrol}:{os.environ['PATH']}")
+    (scontrol / "state").write_text(state)
+    out = tmp_path / "out"
+    assert stopped(faces, out, number) == 128 + number
+    assert step_of(out) == 7
+    assert ("requeue 77" in asked(scontrol)) is queued
+    assert ("Slurm job 77 is queued again" in capsys.readouterr().out) is queued
+    # Lightning's own file of this, which it would prefer to newer checkpoints.
+    assert not list(out.glob("hpc_ckpt*"))
+
+
+def test_a_warned_run_that_is_not_queued_again_uses_its_time(
+    faces: Path,
+    tmp_path: Path,
+    scontrol: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{scontrol}:{os.environ['PATH']}")
+    (scontrol / "refuse").write_text("")
+    sent = ["--model.init_args.signal", str(int(signal.SIGUSR1)), "--model.init_args.signal_at"]
+    fit(*twins(faces, tmp_path / "out", *sent, "7", "--trainer.max_steps", "9"))
+    said = capsys.readouterr().out
+    assert "step 7 is saved, the run goes on; not queued again: scontrol requeue 77: " in said
+    assert "Requeue disabled" in said
+    assert state_of(tmp_path / "out") == "finished"
+
+
+def test_a_real_process_pre_empted_and_started_again(
+    faces: Path, tmp_path: Path, scontrol: Path
+) -> None:
+    """As Slurm does it: SIGTERM to all processes of the run, also those of its loader."""
+    out = tmp_path / "out"
+    words = twins(faces, out, "--data.num_workers", "1", "--trainer.max_steps", "4000")
+    words += ["--checkpoint_every", "9999", "--ckpt_path", "last"]
+    log = tmp_path / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ssl_faces.cli", *words],
+            env={**environment(), **SLURM, "PATH": f"{scontrol}:{os.environ['PATH']}"},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 300
+    while "first step after" not in log.read_text() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert state_of(out) == "running"
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(120) == 128 + signal.SIGTERM, log.read_text()[-2000:]
+    assert asked(scontrol) == ["show job 77", "requeue 77"]
+    assert state_of(out) == "stopped"
+    step = step_of(out)
+    assert 0 < step < 4000
+    # The command that Slurm starts again goes on from there; shorter, so as not to wait.
+    fit(*twins(faces, out, "--trainer.max_steps", str(step + 3), "--ckpt_path", "last"))
+    assert step_of(out) == step + 3
+    fit(*twins(faces, tmp_path / "whole", "--trainer.max_steps", str(step + 3)))
+    found, expected = weights(out), weights(tmp_path / "whole")
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6, msg=name)
