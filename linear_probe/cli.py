@@ -221,6 +221,9 @@ def _parser() -> argparse.ArgumentParser:
         "--seeds", metavar="S,S", help="instead of the file's; seeds that are there count too"
     )
     claims.add_argument("--table", action="store_true", help="run nothing, tell what is there")
+    claims.add_argument(
+        "--keep", metavar="DIR", help="copy there the records that the table rests on, no more"
+    )
     report = commands.add_parser(
         "report", help="print the table of earlier runs, or write a page about them"
     )
@@ -344,7 +347,7 @@ def _job(verb: str, words: Sequence[str]) -> int:
 def _claims(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from linear_probe.claims.run import CLAIMS_FILE, CLAIMS_PAGE, run_claims
+    from linear_probe.claims.run import CLAIMS_FILE, CLAIMS_PAGE, keep, run_claims
     from linear_probe.claims.settings import read_claims
     from linear_probe.reports.wandb_tables import log_table, parse_target
     from linear_probe.text_tables import as_text
@@ -358,6 +361,9 @@ def _claims(arguments: argparse.Namespace) -> int:
     table = run_claims(claims, Path(arguments.out), only=only, only_table=arguments.table)
     print(f"\n{as_text(table)}\n\ntable: {arguments.out}/{CLAIMS_FILE}")
     print(f"all, with plots: {arguments.out}/{CLAIMS_PAGE}")
+    if arguments.keep is not None:
+        kept = keep(claims, Path(arguments.out), Path(arguments.keep))
+        print(f"{kept} records kept: {arguments.keep}")
     if target is not None:
         print(log_table(table, *target, arguments.out))
     return 0

@@ -28,13 +28,12 @@ def figure(calls: Sequence[Call], claim: Claim) -> tuple[OverSeeds, list[Record]
     Raises:
         InputError: there is no such figure.
     """
-    metrics = [claim.metric] if isinstance(claim.metric, str) else claim.metric
     values, draws = [], []
-    for metric in metrics:
+    for metric in claim.metrics:
         records, of_records = [], []
         for call in {one.folder: one for one in calls}.values():
             replicates = read_replicates(call.folder / REPLICATES_FILE)
-            found = _meant(call, claim, metric)
+            found = meant(call, claim, metric)
             records += found
             of_records += [replicates[record.name] for record in found]
         values.append([record.value for record in records])
@@ -43,8 +42,12 @@ def figure(calls: Sequence[Call], claim: Claim) -> tuple[OverSeeds, list[Record]
     return OverSeeds(np.mean(values, axis=0), np.mean(draws, axis=0)), records
 
 
-def _meant(call: Call, claim: Claim, metric: str) -> list[Record]:
-    """The records of a folder that a claim is about, one for each seed."""
+def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
+    """The records of a folder that a claim is about, one for each seed.
+
+    Raises:
+        InputError: there are none, or more than one for a seed.
+    """
     records = [
         record
         for record in read_records(call.folder / RECORDS_FILE)

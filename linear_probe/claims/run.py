@@ -8,9 +8,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from linear_probe.claims.figures import Verdict, figure, times_smaller, verdict
+import numpy as np
+
+from linear_probe.claims.figures import Verdict, figure, meant, times_smaller, verdict
 from linear_probe.claims.settings import Call, Claim, Claims, Fit
 from linear_probe.over_seeds import OverSeeds, gap
+from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
+from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
 from linear_probe.reports.write import write_report
 from linear_probe.tasks import MissingData
 from linear_probe.text_tables import Table, as_text
@@ -119,6 +123,39 @@ def run_claims(
         table.write()
     table.write_page()
     return table.table
+
+
+def keep(claims: Claims, out: Path, to: Path) -> int:
+    """Copy from `out` to `to` the records, with their replicates, that claims are about, and no
+    more, for `run_claims(…, to, only_table=True)` to tell the same. Their number.
+
+    Records that are kept already stay, but for those of the same key.
+
+    Raises:
+        InputError: a file can't be read or written.
+    """
+    kept: dict[Path, tuple[list[Record], dict[str, np.ndarray]]] = {}
+    for claim in claims.claims.values():
+        for arm in (claim.idea, claim.without):
+            for call in arm.calls_there(claims.arguments, out):
+                folder = to / call.folder.relative_to(out)
+                if folder not in kept:
+                    path = folder / RECORDS_FILE
+                    earlier = read_records(path) if path.exists() else []
+                    kept[folder] = earlier, read_replicates(folder / REPLICATES_FILE)
+                records, replicates = kept[folder]
+                of_all = read_replicates(call.folder / REPLICATES_FILE)
+                for metric in claim.metrics:
+                    try:
+                        found = meant(call, claim, metric)
+                    except InputError:
+                        continue  # a run that was stopped half way
+                    records[:] = merged(records, found)
+                    replicates |= {one.name: of_all[one.name] for one in found}
+    for folder, (records, replicates) in kept.items():
+        write_replicates(folder / REPLICATES_FILE, replicates)
+        write_records(folder / RECORDS_FILE, records)
+    return sum(len(records) for records, _ in kept.values())
 
 
 class _Table:

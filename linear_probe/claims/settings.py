@@ -229,6 +229,10 @@ class Claim(_Strict):
     at_least_smaller: float | None = Field(default=None, gt=1)
     tried: str = ""
 
+    @property
+    def metrics(self) -> list[str]:
+        return [self.metric] if isinstance(self.metric, str) else self.metric
+
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 

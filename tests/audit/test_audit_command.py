@@ -95,7 +95,7 @@ def test_what_is_written_and_a_second_time_only_what_is_new(
         _Audit, "_compressed", lambda self, one: (compressed.append(one.name), real(self, one))[1]
     )
     assert main(config(tmp_path, **of)) == 0
-    tuned = "50 % pruned over 1 epochs"
+    tuned = "50 % pruned over 1 epoch"
     out = tmp_path / "out"
     first = {r.name: r for r in read_records(out / RECORDS_FILE)}
     more = [{"sparsity": 0.5, "epochs": 1}, {"clusters": 4, "quantise": "static"}]

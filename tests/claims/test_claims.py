@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from linear_probe.claims.figures import figure
-from linear_probe.claims.run import run_claims, train
+from linear_probe.claims.run import keep, run_claims, train
 from linear_probe.claims.settings import Arm, Call, Claims, Fit, read_claims
 from linear_probe.cli import _parser as cli_parser
 from linear_probe.cli import main
@@ -373,6 +373,34 @@ def test_records_are_told_wherever_they_are_and_nothing_is_run(tmp_path: Path) -
     for path in (tmp_path / "there").glob(f"arms/*/seed1/{RECORDS_FILE}"):
         write_records(path, [])
     assert body("there") == ["-", "-", "-", "-", "not run"]
+
+
+def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    run_trained(here, [0])
+    claim = claims(metric="face L1", idea=trained("{fit}"), without=trained("return the input"))
+    for path in here.glob(f"arms/*/seed0/{RECORDS_FILE}"):
+        records = read_records(path)
+        other = dataclasses.replace(records[0], metric="face SSIM")
+        write_records(path, [*records, other])
+    assert keep(claim, here, there) == 2
+
+    def rows(folder: Path) -> list[list[str]]:
+        return run_claims(claim, folder, Truths(), say=lambda line: None, only_table=True).body
+
+    assert rows(there) == rows(here)
+    # Of another run with another seed: both are there then.
+    run_trained(tmp_path / "later", [1])
+    keep(claim, tmp_path / "later", there)
+    assert rows(there)[0][5] == "2"
+
+
+def test_the_kept_table_is_what_its_records_say(tmp_path: Path) -> None:
+    kept = ROOT / "checkpoints/claims"
+    shutil.copytree(kept / "arms", tmp_path / "arms")
+    found = read_claims(ROOT / "configs/claims.yaml")
+    run_claims(found, tmp_path, Truths(), say=lambda line: None, only_table=True)
+    assert (tmp_path / "claims.md").read_text() == (kept / "claims.md").read_text()
 
 
 def test_stages_that_begin_alike_are_shared(tmp_path: Path) -> None:

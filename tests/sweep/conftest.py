@@ -49,7 +49,8 @@ rows = [f"epoch,loss,{name},step"]
 for step in range(begin, steps):
     if given.get("wait") and step > 0:
         gate = pathlib.Path(given["wait"])
-        while not gate.exists() and not stopped:
+        patience = time.monotonic() + 60
+        while not gate.exists() and not stopped and time.monotonic() < patience:
             time.sleep(0.01)
         if stopped:
             sys.exit(143)

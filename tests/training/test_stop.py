@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def scontrol(tmp_path: Path) -> Path:
 def asked(scontrol: Path) -> list[str]:
     file = scontrol / "asked"
     return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.fixture(autouse=True)
+def _hears_ctrl_c() -> Iterator[None]:
+    """Also where the tests run in the background, deaf to it."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
 
 
 def stopped(faces: Path, out: Path, number: signal.Signals, *more: str) -> int:
