@@ -185,10 +185,7 @@ class RunningTrial:
                 self._no_metric(logged)
             return
         values = list(logged[metric].values())
-        for value in values[len(self._reported) :]:
-            self._reported.append(value)
-            self.trial.report(value, len(self._reported))
-        if values and self.trial.should_prune():
+        if self._is_bad(values):
             raise TrialPruned(f"ended after {len(values)} values, as others do better")
 
     def _no_metric(self, logged: dict[str, Curve]) -> None:
@@ -210,7 +207,8 @@ class RunningTrial:
         metric = self.worker.sweep.metric.name
         with_metric = logged.get(metric)
         if with_metric:
-            self._report_rest(list(with_metric.values()))
+            # Others are compared with it; that it is over itself can't be changed any more.
+            self._is_bad(list(with_metric.values()))
             return list(with_metric.values())[-1]
         found = self._of_card(metric)
         if found is not None:
@@ -221,10 +219,15 @@ class RunningTrial:
             f"its run has logged no '{metric}'; see {self.run_folder.with_suffix('.log')}"
         )
 
-    def _report_rest(self, values: list[float]) -> None:
+    def _is_bad(self, values: list[float]) -> bool:
+        """Report the values that are new; whether by one of them the trial is to be ended."""
+        bad = False
         for value in values[len(self._reported) :]:
             self._reported.append(value)
             self.trial.report(value, len(self._reported))
+            # Asked at each one, since what later trials are compared with is noted there.
+            bad |= self.trial.should_prune()
+        return bad
 
     def _of_card(self, metric: str) -> float | None:
         """Of a run that was killed after its last checkpoint, before its files were written."""
