@@ -160,27 +160,32 @@ class _Sweeping:
             f"{self.most} trials of {given.file} by {self.sweep.method}, judged by "
             f"{self.sweep.metric.name} ({self.sweep.metric.goal}); study: {self.place}"
         )
-        threads = [threading.Thread(target=self._work, args=(worker,)) for worker in workers]
-        for thread in threads:
-            thread.start()
+        ends = [threading.Event() for _ in workers]
+        for one in zip(workers, ends, strict=True):
+            threading.Thread(target=self._work, args=one).start()
         try:
-            _join(threads)
+            _wait(ends)
         except Stopped:
             self.stop.set()
             _say("stopping: each run saves its checkpoint")
-            _join(threads)
+            _wait(ends)
+            for error in self.errors:
+                if not isinstance(error, Stopped):
+                    _say(f"while stopping: {error}")
             raise
         for error in self.errors:
             if not isinstance(error, Stopped):
                 raise error
 
-    def _work(self, worker: Any) -> None:
+    def _work(self, worker: Any, ended: threading.Event) -> None:
         try:
             worker.run()
         except BaseException as error:
             # Told when all have ended: the others save their checkpoints.
             self.errors.append(error)
             self.stop.set()
+        finally:
+            ended.set()
 
     def _environment(self, number: int) -> dict[str, str]:
         """Of a worker's runs: its share of this machine's cores and GPUs."""
@@ -230,8 +235,13 @@ class _Sweeping:
         return 1 if failed else 0
 
 
-def _join(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        while thread.is_alive():
-            # A signal is heard between two waits.
-            thread.join(0.2)
+def _wait(ends: Sequence[threading.Event]) -> None:
+    """Until all have come.
+
+    Not by `Thread.join`: interrupted by a signal whose handler raises, Python 3.11 takes the thread
+    for ended (python/cpython#90882).
+    """
+    for end in ends:
+        # A signal is heard between two waits.
+        while not end.wait(0.2):
+            pass

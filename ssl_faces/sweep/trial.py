@@ -184,9 +184,9 @@ class RunningTrial:
                 # What is logged together with it is there.
                 self._no_metric(logged)
             return
-        if self._report_values(list(logged[metric].values())):
-            told = f"ended after {len(self._reported)} values, as others do better"
-            raise TrialPruned(told)
+        values = list(logged[metric].values())
+        if self._is_bad(values):
+            raise TrialPruned(f"ended after {len(values)} values, as others do better")
 
     def _no_metric(self, logged: dict[str, Curve]) -> None:
         """Raises InputError where no trial has logged the metric, which then no run logs."""
@@ -207,7 +207,8 @@ class RunningTrial:
         metric = self.worker.sweep.metric.name
         with_metric = logged.get(metric)
         if with_metric:
-            self._report_values(list(with_metric.values()))
+            # Others are compared with it; that it is over itself can't be changed any more.
+            self._is_bad(list(with_metric.values()))
             return list(with_metric.values())[-1]
         found = self._of_card(metric)
         if found is not None:
@@ -218,18 +219,15 @@ class RunningTrial:
             f"its run has logged no '{metric}'; see {self.run_folder.with_suffix('.log')}"
         )
 
-    def _report_values(self, values: list[float]) -> bool:
-        """Report those that are new; whether the pruner would end it.
-
-        The pruner is asked of each, as what it notes of a trial at a rung is what it compares
-        later ones with: also of a run that was over before anybody looked.
-        """
-        ended = False
+    def _is_bad(self, values: list[float]) -> bool:
+        """Report the values that are new; whether by one of them the trial is to be ended."""
+        bad = False
         for value in values[len(self._reported) :]:
             self._reported.append(value)
             self.trial.report(value, len(self._reported))
-            ended = self.trial.should_prune() or ended
-        return ended
+            # Asked at each one, since what later trials are compared with is noted there.
+            bad |= self.trial.should_prune()
+        return bad
 
     def _of_card(self, metric: str) -> float | None:
         """Of a run that was killed after its last checkpoint, before its files were written."""

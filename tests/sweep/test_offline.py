@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ssl_faces.compare import children
+from ssl_faces.sweep import trial
 from ssl_faces.sweep.search import sampler, suggest
 from ssl_faces.sweep.settings import read
 from ssl_faces.sweep.study import read_notes
@@ -109,9 +110,12 @@ def test_by_the_pruner_that_is_asked_for(
         parameters={"x": {"values": [3, -5]}},
         early_terminate={"type": "hyperband", "max_iter": 4, "s": 2, "eta": 2},
     )
-    (tmp_path / "never").touch()
-    assert sweep(path, tmp_path / "out", "--trials", "1") == 0
-    (tmp_path / "never").unlink()
+    # The first is over before anybody looks at it.
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "LOOK", 60)
+        (tmp_path / "never").touch()
+        assert sweep(path, tmp_path / "out", "--trials", "1") == 0
+        (tmp_path / "never").unlink()
     assert sweep(path, tmp_path / "out", "--pruner", pruner) == 0
     good, bad = table(tmp_path / "out")
     assert (good["state"], bad["state"], bad[METRIC]) == ("complete", "pruned", "36.0")
