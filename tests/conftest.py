@@ -9,12 +9,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch is imported: each of several processes has one thread, its children too.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from ssl_faces.data import default_data_root
+
+# How fast a machine is that does other work beside the tests is no fault of theirs.
+settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("usual")
 
 ARCHIVES = Path(__file__).resolve().parents[2] / "shared" / "data"
 SETS = ("fer2013", "lfw", "UTKFace", "youtube_keypoints")
