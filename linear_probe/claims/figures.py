@@ -57,10 +57,12 @@ def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
         and claim.task in (None, record.task)
         and all(_is(getattr(record, field), value) for field, value in call.row.items())
     ]
+    if not records:
+        raise InputError(f"{call.folder}: no record of {metric} as the claim asks for it")
     for field, mend in _ONE_OF:
         several = {getattr(record, field) for record in records}
-        if len(several) != 1:
-            there = ", ".join(sorted(several)) or "nothing"
+        if len(several) > 1:
+            there = ", ".join(sorted(several))
             raise InputError(f"{call.folder}: {metric} of {there}; a claim needs one {mend}")
     records.sort(key=lambda record: record.seed)
     seeds = [record.seed for record in records]

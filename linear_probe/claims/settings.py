@@ -9,34 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from linear_probe.record import RECORDS_FILE, Record
-from ssl_faces import InputError
+from ssl_faces.compare.settings import PREVIOUS, Strict, read_as
 
 FIT = "{fit}"
 """In arguments and rows: the folder of what was trained first."""
-PREVIOUS = "{previous}"
-"""In a stage's arguments: the folder of the stage before."""
+EXAMPLE = "configs/claims.yaml"
 
 Command = Literal["head", "video", "landmarks", "audit", "run", "truth"]
 _SEVERAL_SEEDS: set[Command] = {"head", "video", "landmarks"}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Stage(_Strict):
+class Stage(Strict):
     """A run of `ssl-faces fit`.
 
     Attributes:
@@ -83,7 +69,7 @@ class Call(NamedTuple):
     row: dict[str, str]
 
 
-class Arm(_Strict):
+class Arm(Strict):
     """One of the two: a verb of `linear-probe` with these configs and arguments.
 
     Attributes:
@@ -96,10 +82,10 @@ class Arm(_Strict):
     """
 
     command: Command = "head"
-    configs: list[str] = []
-    arguments: dict[str, Any] = {}
-    fit: list[Stage] = []
-    row: dict[str, str] = {}
+    configs: list[str] = Field(default_factory=list)
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    fit: list[Stage] = Field(default_factory=list)
+    row: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _complete(self) -> Arm:
@@ -201,7 +187,7 @@ class Arm(_Strict):
         return found
 
 
-class Claim(_Strict):
+class Claim(Strict):
     """What a paper claims, and how it is put to the test.
 
     Attributes:
@@ -237,11 +223,11 @@ class Claim(_Strict):
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
-class Claims(_Strict):
+class Claims(Strict):
     """The file: seeds and arguments of all heads, then the claims by name."""
 
     seeds: list[int] = Field(min_length=1)
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
     claims: dict[Name, Claim] = Field(min_length=1)
 
 
@@ -251,16 +237,7 @@ def read_claims(path: Path) -> Claims:
     Raises:
         InputError: it can't be read, or says what there isn't.
     """
-    try:
-        return Claims.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}") from error
+    return read_as(Claims, path, EXAMPLE)
 
 
 def _within(out: Path, folder: str) -> str:

@@ -37,6 +37,7 @@ from linear_probe.run import SKIPPED_FILE, face_sets_by_seed
 from linear_probe.tasks import TASKS, MissingData
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.labelled import LabelTask
+from linear_probe.tasks.task import Figure
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.callbacks.panels import panel
 from ssl_faces.data import FaceSet, write_skipped
@@ -237,13 +238,14 @@ class _Run:
         self._draw(
             head, seen[0].images[: head.looked_at], self._folder(head, of or Identity.name, seed)
         )
-        used = cost(head)
-        half = self.precision.startswith("bf16")
+        restored = [
+            self._restored(head, task.faces, one.images, one.records)
+            for task, one in zip(tasks, seen, strict=True)
+        ]
+        used = cost(head)  # moves it to the CPU
         name = self.job.label or head.name
-        for task, one, found in zip(tasks, seen, features, strict=True):
+        for task, found, measured in zip(tasks, features, restored, strict=True):
             pictures = Pictures(task.faces, task.indices)
-            keys = [task.faces.records[i].key for i in one.records]
-            restored = measure_figures(head, one.images, keys, self.job.bootstrap, {}, "", half)
             figures = [
                 replace(
                     figure,
@@ -251,7 +253,7 @@ class _Run:
                     | {"training": dataclasses.asdict(stage.training)},
                     note="; ".join(filter(None, (figure.note, used.size))),
                 )
-                for figure in [*task.score(found, pictures), *restored]
+                for figure in [*task.score(found, pictures), *measured]
             ]
             people = self._people[stage.data, stage.max_train]
             protocol = (
@@ -305,6 +307,11 @@ class _Run:
         self._draw(head, decoded.images[torch.from_numpy(turns[-1].test[: head.looked_at])], folder)
         means = {k: round(float(np.mean([v[k] for v in validation])), 4) for k in validation[0]}
         represented = self._told(head, decoded.images, True) if has_readout(task) else None
+        restored: list[Figure] = []
+        if len(turns) == 1:  # else each test picture has a head of its own
+            test = turns[0].test
+            shown = decoded.images[torch.from_numpy(test)]
+            restored = self._restored(head, task.faces, shown, decoded.records[test])
         used = cost(head)  # moves it to the CPU
         chosen = {
             **dataclasses.asdict(stage.training),
@@ -312,14 +319,10 @@ class _Run:
             "cost": dataclasses.asdict(used),
         }
         figures = asked.figures(rows, turns, torch.cat(outputs), chosen, f"; {used.size}")
-        if len(turns) == 1:  # else each test picture has a head of its own
-            test = torch.from_numpy(turns[0].test)
-            keys = [task.faces.records[i].key for i in decoded.records[turns[0].test]]
-            shown = decoded.images[test]
-            half = self.precision.startswith("bf16")
-            figures += measure_figures(
-                head, shown, keys, self.job.bootstrap, chosen, used.size, half
-            )
+        figures += [
+            replace(one, hyperparameters=chosen, note=f"{one.note}; {used.size}")
+            for one in restored
+        ]
         if represented is not None:
             figures.append(exogenous_readout(task, decoded.records, represented))
         protocol = _protocol(self.job, stage, asked, head)
@@ -381,6 +384,13 @@ class _Run:
         train(head, stage.training, pictures, seed, run, machine)
         kept = pictures.kept
         return validation(self._told(head, pictures.images[kept]), pictures.labels[kept])
+
+    def _restored(
+        self, head: Head, faces: FaceSet, images: Tensor, records: np.ndarray
+    ) -> list[Figure]:
+        keys = [faces.records[i].key for i in records]
+        half = self.precision.startswith("bf16")
+        return measure_figures(head, images, keys, self.job.bootstrap, half)
 
     def _told(self, head: Head, images: Tensor, features: bool = False) -> Tensor:
         return told(head, images, self.precision.startswith("bf16"), features)

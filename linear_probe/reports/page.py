@@ -32,6 +32,7 @@ from linear_probe.reports.thumbnails import Thumbnails
 from linear_probe.run import FEATURES_FOLDER
 from linear_probe.tables import BEST, Curve, Table, curves, distinct, main_curves, tables
 from ssl_faces import InputError
+from ssl_faces.page_style import base_css
 
 TITLE = "Linear probes of frozen face features"
 FOOT = (
@@ -168,7 +169,7 @@ def page(
             for command in read_commands(folder)
         ),
         repeat=_repeat(found),
-        css=_asset("page.css"),
+        css=base_css() + _asset("page.css"),
         js=_asset("page.js"),
     )
 

@@ -17,6 +17,7 @@ from PIL import Image
 from ssl_faces.dashboard.gather import Gathered, Run, short, varied
 from ssl_faces.dashboard.importance import importances
 from ssl_faces.errors import InputError
+from ssl_faces.page_style import base_css
 
 MOST_POINTS = 600
 """Of a curve; longer ones are thinned, the last point kept."""
@@ -55,7 +56,7 @@ def page(found: Gathered, most_panels: int = 12, title: str = "Training runs") -
     return template.render(
         title=title,
         lead=_lead(found),
-        css=_file("dashboard.css"),
+        css=base_css() + _file("dashboard.css"),
         plotly=get_plotlyjs(),
         js=_file("dashboard.js"),
         data=_in_script(data),

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     model_validator,
 )
 
-from ssl_faces.compare.settings import read_yaml, sentence
+from ssl_faces.compare.settings import Strict, read_yaml, sentence
 from ssl_faces.errors import InputError
 
 LIKE = "configs/sweep/facecycle_losses.yaml"
@@ -29,11 +27,7 @@ OWN = ("out", "ckpt_path")
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Parameter(_Strict):
+class Parameter(Strict):
     """What one setting may be.
 
     Attributes:
@@ -102,7 +96,7 @@ class Parameter(_Strict):
         return self
 
 
-class Metric(_Strict):
+class Metric(Strict):
     """What a trial is judged by: the last value that its run logs.
 
     Attributes:
@@ -114,7 +108,7 @@ class Metric(_Strict):
     goal: Literal["minimize", "maximize"] = "minimize"
 
 
-class EarlyTerminate(_Strict):
+class EarlyTerminate(Strict):
     """When a trial that does worse than others is ended. Counted in values of the metric.
 
     Attributes:
@@ -147,7 +141,7 @@ class EarlyTerminate(_Strict):
         return max(1, self.max_iter // self.eta**self.s)
 
 
-class Sweep(_Strict):
+class Sweep(Strict):
     """A sweep, as its file has it.
 
     Attributes:

@@ -158,7 +158,7 @@ def test_a_claim_about_a_level_is_of_its_records(tmp_path: Path) -> None:
     runs = Runs([40.0, 41.0], [30.0, 31.0], level=8)
     table = run_claims(claims(level=8), tmp_path, runs, say=lambda line: None)
     assert table.body[0][-1] == "holds"
-    with pytest.raises(InputError, match="accuracy of nothing; a claim needs one data set"):
+    with pytest.raises(InputError, match="no record of accuracy"):
         run_claims(claims(level=12), tmp_path, runs, say=lambda line: None)
 
 
@@ -208,7 +208,7 @@ def test_of_several_metrics_the_mean_is_compared(tmp_path: Path) -> None:
     assert row[5:] == ["3", "holds"]
     low, high = (float(x) for x in row[3].partition("[")[2].rstrip("]").split(", "))
     assert high - low == pytest.approx(2 * 4.303 * 0.001 / 3**0.5, abs=0.0012)
-    with pytest.raises(InputError, match="RMSE of nothing"):
+    with pytest.raises(InputError, match="no record of RMSE"):
         run_claims(claims(metric=["CCC valence", "RMSE"]), tmp_path, run, say=lambda line: None)
 
 
@@ -254,9 +254,9 @@ def bad_arm(**more: object) -> str:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("claims: {}", "seeds: Field required"),
+        ("claims: {}", "seeds: is missing"),
         (yaml.safe_dump(BASE).replace("published", "publishde"), "claims.better.published"),
-        ("a: [", "no YAML"),
+        ("a: [", "not YAML"),
         (bad_arm(command="run"), "`linear-probe run` takes none"),
         (bad_arm(command="audit", configs=[]), "configs: `linear-probe audit` needs one"),
         (bad_arm(fit=[STAGE]), "`linear-probe head` trains on its own"),

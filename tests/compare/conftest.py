@@ -23,15 +23,13 @@ Write = Callable[..., Path]
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Writes a comparison of FaceCycle's first stage and two seeds; keys replace its own."""
-    clips = {"clips": 6, "people": 6, "frames": 4, "fps": 8.0, "size": 16, "nuisances": "none"}
-    data = {"class_path": "ssl_faces.data.rendered.RenderedClips", "init_args": clips}
-    (tmp_path / "few.yaml").write_text(yaml.safe_dump({"data": {"sets": [data]}}))
+    few = few_clips(tmp_path)
 
     def write(**changed: Any) -> Path:
         content = {
             "budget_pflop": 4e-6,
             "seeds": [0, 1],
-            "configs": [str(tmp_path / "few.yaml")],
+            "configs": [few],
             "arguments": common_arguments(tmp_path),
             "methods": {"motion": [stage1()]},
             **changed,
@@ -41,6 +39,15 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return write
+
+
+def few_clips(folder: Path) -> str:
+    """A config of rendered clips of 16 px, in the folder."""
+    clips = {"clips": 6, "people": 6, "frames": 4, "fps": 8.0, "size": 16, "nuisances": "none"}
+    data = {"class_path": "ssl_faces.data.rendered.RenderedClips", "init_args": clips}
+    path = folder / "few.yaml"
+    path.write_text(yaml.safe_dump({"data": {"sets": [data]}}))
+    return str(path)
 
 
 def common_arguments(folder: Path) -> dict[str, Any]:
@@ -74,6 +81,11 @@ def two_stages() -> list[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for_children(monkeypatch)
+
+
+def for_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of commands that tests begin."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     # A service of this process would think that a run which was killed still goes on.
     monkeypatch.delenv("WANDB_SERVICE", raising=False)
@@ -96,17 +108,22 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
                 Path(words[1], "comparison.md").write_text("the table")
             return
         assert module == "ssl_faces.cli"
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            code = ssl_faces(words)
-        finally:
-            torch.set_num_threads(threads)
-        if code:
-            raise children.Failed(f"code {code}")
+        run_here(ssl_faces, words)
 
     monkeypatch.setattr(children, "run", run)
     return asked
+
+
+def run_here(main: Callable[[list[str]], int], words: list[str]) -> None:
+    """Run a command in this process, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        code = main(words)
+    finally:
+        torch.set_num_threads(threads)
+    if code:
+        raise children.Failed(f"code {code}")
 
 
 def compare(path: Path, out: Path) -> int:

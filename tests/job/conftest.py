@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from ssl_faces.cli import main as ssl_faces
 from ssl_faces.compare import children
-from tests.compare.conftest import IDENTITY, MOTION, ROOT, common_arguments
+from tests.compare.conftest import (
+    IDENTITY,
+    common_arguments,
+    few_clips,
+    for_children,
+    run_here,
+    stage1,
+)
 
 Write = Callable[..., Path]
 
@@ -20,24 +26,19 @@ Write = Callable[..., Path]
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Writes a job of FaceCycle's two stages, two steps each; keys replace its own."""
-    clips = {"clips": 6, "people": 6, "frames": 4, "fps": 8.0, "size": 16, "nuisances": "none"}
-    data = {"class_path": "ssl_faces.data.rendered.RenderedClips", "init_args": clips}
-    (tmp_path / "few.yaml").write_text(yaml.safe_dump({"data": {"sets": [data]}}))
+    few = few_clips(tmp_path)
 
     def write(**changed: Any) -> Path:
         content = {
             "seed": 3,
-            "configs": [str(tmp_path / "few.yaml")],
+            "configs": [few],
             "arguments": {
                 **common_arguments(tmp_path),
                 "trainer.max_steps": 2,
                 "trainer.log_every_n_steps": 1,
             },
             "stages": {
-                "motion": {
-                    "configs": [MOTION],
-                    "arguments": {"model.input_size": 16, "model.map_size": 16},
-                },
+                "motion": stage1(),
                 "identity": {
                     "configs": [IDENTITY],
                     "arguments": {"model.motion_checkpoint": "{previous}/checkpoints/last.ckpt"},
@@ -55,10 +56,7 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.delenv("WANDB_SERVICE", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for_children(monkeypatch)
 
 
 @pytest.fixture
@@ -70,14 +68,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def run(module: str, words: list[str], log: Path, lock: int) -> None:
         asked.append(list(words))
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            code = {"ssl_faces.cli": ssl_faces, "linear_probe.cli": linear_probe}[module](words)
-        finally:
-            torch.set_num_threads(threads)
-        if code:
-            raise children.Failed(f"code {code}")
+        main = {"ssl_faces.cli": ssl_faces, "linear_probe.cli": linear_probe}[module]
+        run_here(main, words)
 
     monkeypatch.setattr(children, "run", run)
     return asked

@@ -48,6 +48,12 @@ def scontrol(tmp_path: Path) -> Path:
     return folder
 
 
+def under_slurm(monkeypatch: pytest.MonkeyPatch, scontrol: Path) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PATH", f"{scontrol}:{os.environ['PATH']}")
+
+
 def asked(scontrol: Path) -> list[str]:
     file = scontrol / "asked"
     return file.read_text().splitlines() if file.exists() else []
@@ -138,9 +144,7 @@ def test_slurm_queues_again_what_it_stops_itself(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name, value in SLURM.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{scontrol}:{os.environ['PATH']}")
+    under_slurm(monkeypatch, scontrol)
     (scontrol / "state").write_text(state)
     out = tmp_path / "out"
     assert stopped(faces, out, number) == 128 + number
@@ -158,9 +162,7 @@ def test_a_warned_run_that_is_not_queued_again_uses_its_time(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name, value in SLURM.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", f"{scontrol}:{os.environ['PATH']}")
+    under_slurm(monkeypatch, scontrol)
     (scontrol / "refuse").write_text("")
     sent = ["--model.init_args.signal", str(int(signal.SIGUSR1)), "--model.init_args.signal_at"]
     fit(*twins(faces, tmp_path / "out", *sent, "7", "--trainer.max_steps", "9"))
