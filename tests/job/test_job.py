@@ -14,7 +14,8 @@ from ssl_faces.cli import main
 from ssl_faces.job.settings import read
 from ssl_faces.run_record import claim, read_run, state_of
 from ssl_faces.runs import find_runs
-from tests.job.conftest import ROOT, Write, job
+from tests.compare.conftest import ROOT
+from tests.job.conftest import Write, job
 
 EXPERIMENTS = sorted((ROOT / "configs/experiment").glob("*.yaml"))
 
