@@ -213,7 +213,16 @@ def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for() -> N
     height = np.mean([np.ptp(clip[0, :, 1]) for clip in exact.points])
     errors = np.concatenate([a - b for a, b in zip(exact.points, inexact.points, strict=True)])
     assert errors.std() == pytest.approx(0.03 * height, rel=0.05)
+    # An error that stays is the same in all frames of a clip, and another in the next clip.
+    biased = RenderedLandmarks(**sizes, noise=0, bias=3).clips()  # type: ignore[arg-type]
+    stays = np.stack([a - b for a, b in zip(exact.points, biased.points, strict=True)])
+    assert np.allclose(stays, stays[:, :1])
+    assert stays[:, 0].std() == pytest.approx(0.03 * height, rel=0.1)
+    assert abs(np.corrcoef(stays[0, 0].ravel(), stays[1, 0].ravel())[0, 1]) < 0.3
+    assert "and of 3 % that stays through a clip" in biased.split
     assert exact.images(0).shape == (4, 3, 64, 64)
+    with pytest.raises(InputError, match=r"data\.bias: -1; give 0 or more"):
+        RenderedLandmarks(bias=-1)
     with pytest.raises(InputError, match=r"data\.clips: 1; give 2 to 6"):
         RenderedLandmarks(clips=1)
 

@@ -109,8 +109,12 @@ class RenderedLandmarks(LandmarkData):
         people: how many.
         clips: of each person, each with an expression of its own: 2 to 6.
         frames, fps: of a clip, and a second.
-        noise: standard deviation of the error that landmarks are told with, in hundredths of the
-            face's height: exact ones would give everybody away. 2 is what detectors reach.
+        noise: standard deviation of the error that each frame's landmarks are told with, in
+            hundredths of the face's height: exact ones would give everybody away. 2 is what
+            detectors reach.
+        bias: standard deviation of an error of each landmark that stays through a clip, as
+            detectors' do with this face in this light; in the same unit. Frames don't average it
+            away.
         nuisances, seed: as in `RenderedClips`.
     """
 
@@ -121,15 +125,17 @@ class RenderedLandmarks(LandmarkData):
         frames: int = 20,
         fps: float = 8.0,
         noise: float = 2.0,
+        bias: float = 0.0,
         nuisances: Nuisances = "mild",
         seed: int = 0,
     ) -> None:
         if not 2 <= clips < len(EXPRESSIONS):
             raise InputError(f"data.clips: {clips}; give 2 to {len(EXPRESSIONS) - 1}")
-        if noise < 0:
-            raise InputError(f"data.noise: {noise:g}; give 0 or more")
+        for name, given in {"noise": noise, "bias": bias}.items():
+            if not given >= 0:
+                raise InputError(f"data.{name}: {given:g}; give 0 or more")
         self.people, self.per_person, self.frames, self.fps = people, clips, frames, fps
-        self.noise, self.nuisances, self.seed = noise, nuisances, seed
+        self.noise, self.bias, self.nuisances, self.seed = noise, bias, nuisances, seed
 
     def clips(self) -> LandmarkClips:
         faces = RenderedClips(
@@ -142,15 +148,18 @@ class RenderedLandmarks(LandmarkData):
         places = [np.stack([np.asarray(r.labels["landmarks"]) for r in clip]) for clip in of]
         draw = np.random.default_rng(self.seed)
         height = float(np.mean([np.ptp(clip[0, :, 1]) for clip in points]))
-        error = self.noise / 100 * height
+        error, stays = (share / 100 * height for share in (self.noise, self.bias))
         noisy = [clip + draw.normal(0, error, clip.shape) for clip in points]
+        if self.bias:
+            noisy = [clip + draw.normal(0, stays, clip.shape[1:]) for clip in noisy]
         people = [clip[0].person or "" for clip in of]
         last: dict[str, int] = {person: i for i, person in enumerate(people)}
         return LandmarkClips(
             "rendered_landmarks",
             "rendered landmarks",
             f"{self.people} people, the last of {self.per_person} clips of each is tested; "
-            f"landmarks told with an error of {self.noise:g} % of the face's height",
+            f"landmarks told with an error of {self.noise:g} % of the face's height"
+            + (f", and of {self.bias:g} % that stays through a clip" if self.bias else ""),
             [clip[0].key.rpartition("/")[0] for clip in of],
             noisy,
             people,
