@@ -79,7 +79,7 @@ def run_claims(
     all reached, with plots, is in `claims.html`.
 
     What is trained already is not trained again, and seeds that are there already count. A claim
-    whose data aren't there is a row that says so.
+    whose data aren't there, or whose arm can't be run, is a row that says so; the others are run.
 
     Args:
         run: runs a verb with arguments.
@@ -88,13 +88,15 @@ def run_claims(
         only_table: run nothing, take what is there.
 
     Raises:
-        InputError: no such claim, or an arm can't be run for another reason than its data.
+        InputError: no such claim; or, when all have been gone through, an arm that can't be run
+            for another reason than its data.
     """
     unknown = sorted({*only} - {*claims.claims})
     if unknown:
         raise InputError(f"--only {unknown[0]}: there are {', '.join(claims.claims)}")
     table = _Table(out)
     done: set[tuple[str, ...]] = set()
+    failed: dict[str, InputError] = {}
     for name in only or claims.claims:
         claim = claims.claims[name]
         arms = []
@@ -115,13 +117,18 @@ def run_claims(
         except MissingData as error:
             table.add_missing(name, claim, error, "no data")
         except InputError as error:
-            if not only_table:
-                raise
-            # Such as a run that was stopped half way.
+            # Where nothing is run, such as a run that was stopped half way.
             table.add_missing(name, claim, error, "not run")
+            if not only_table:
+                say(f"{name}: {error}")
+                failed[name] = error
         # After each: a run that is stopped keeps what it has.
         table.write()
     table.write_page()
+    if failed:
+        name, error = next(iter(failed.items()))
+        others = f", and {len(failed) - 1} more could not be run" if len(failed) > 1 else ""
+        raise InputError(f"{name}: {error}{others}: see {out / CLAIMS_FILE}") from error
     return table.table
 
 

@@ -222,6 +222,29 @@ def test_without_data_the_row_says_so(tmp_path: Path) -> None:
     assert any("nothing yet" in note for note in table.notes)
 
 
+def test_an_arm_that_cannot_be_run_stops_no_other_claim(tmp_path: Path) -> None:
+    both = claims()
+    both.claims["later"] = both.claims["better"].model_copy(update={"says": "the second"})
+    runs = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2])
+
+    def first_fails(verb: str, words: Sequence[str]) -> list[Record]:
+        if not runs.words:
+            runs.words.append([])
+            raise InputError("head.dim: 7; give a multiple of 8")
+        return runs(verb, words)
+
+    told: list[str] = []
+    with pytest.raises(InputError, match=r"better: head\.dim: 7; give a multiple of 8: see .*md"):
+        run_claims(both, tmp_path, first_fails, say=told.append)
+    first, second = (
+        line for line in (tmp_path / "claims.md").read_text().splitlines() if "90 %" in line
+    )
+    assert first.endswith("| not run |")
+    assert second.startswith("| the second |")
+    assert second.endswith("| holds |")
+    assert "better: head.dim: 7; give a multiple of 8" in told
+
+
 def test_the_config_asks_for_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     found = read_claims(Path("configs/claims.yaml"))
