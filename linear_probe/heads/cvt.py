@@ -51,7 +51,8 @@ class AttentionalFusion(nn.Module):
 
 
 class Block(nn.Module):
-    """A transformer's layer, normalised first; gives the attention too."""
+    """A transformer's layer, normalised first; gives the attention too where it is asked for,
+    which takes longer."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -62,10 +63,10 @@ class Block(nn.Module):
             *(nn.Linear(4 * dim, dim), nn.Dropout(dropout)),
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [B, n, dim], and the attention [B, n, n], the mean over heads."""
+    def forward(self, x: Tensor, weigh: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Tokens [B, n, dim], and the attention [B, n, n], the mean over heads, or None."""
         normed = self.first(x)
-        added, weights = self.attention(normed, normed, normed, need_weights=True)
+        added, weights = self.attention(normed, normed, normed, need_weights=weigh)
         x = x + added
         return x + self.mlp(self.second(x)), weights
 
@@ -179,7 +180,7 @@ class CVT(Head):
 
     def attention(self, images: Tensor) -> Tensor:
         """How much the class token attends to each place in the last layer: [B, h, w]."""
-        _, weights = self._attended(images)
+        _, weights = self._attended(images, weigh=True)
         if weights is None:
             raise InputError("head.aggregation: average; only attention has maps to look at")
         of_places = weights[:, 0, 1:]
@@ -193,14 +194,14 @@ class CVT(Head):
             found["attention"] = overlaid(images, self.attention(images))
         return found
 
-    def _attended(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _attended(self, images: Tensor, weigh: bool = False) -> tuple[Tensor, Tensor | None]:
         x = self.words(images)
         if self.aggregation == "average":
             return x.mean(1), None
         x = torch.cat((self.class_token.expand(x.shape[0], -1, -1), x), 1) + self.positions
         weights = None
         for block in self.blocks:
-            x, weights = block(x)
+            x, weights = block(x, weigh)
         return x[:, 0], weights
 
 
