@@ -35,7 +35,13 @@ def figure(calls: Sequence[Call], claim: Claim) -> tuple[OverSeeds, list[Record]
             replicates = read_replicates(call.folder / REPLICATES_FILE)
             found = meant(call, claim, metric)
             records += found
-            of_records += [replicates[record.name] for record in found]
+            for record in found:
+                if record.name not in replicates:
+                    raise InputError(
+                        f"{call.folder / REPLICATES_FILE}: has none of {record.encoder}, "
+                        f"{record.metric}; delete the folder, and run it anew"
+                    )
+                of_records.append(replicates[record.name])
         values.append([record.value for record in records])
         # Draws of test rows are the same for all metrics.
         draws.append(of_records)

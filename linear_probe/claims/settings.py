@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import yaml
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from linear_probe.record import RECORDS_FILE, Record
@@ -103,7 +104,8 @@ class Arm(Strict):
 
     def calls(self, common: dict[str, Any], seeds: Sequence[int], out: Path) -> list[Call]:
         """What is run for these seeds. Arms that are alike share their folders, so that what
-        several claims need is trained once; further seeds are added to what is there.
+        several claims need is trained once; further seeds are added to what is there. Arms whose
+        config says something else than before have a folder of their own.
 
         Args:
             common: arguments of all heads; other verbs have none of them.
@@ -138,7 +140,9 @@ class Arm(Strict):
 
     def _folder(self, common: dict[str, Any], out: Path) -> Path:
         fits = [json.dumps(stage.model_dump()) for stage in self.fit]
-        digest = _digest([self.command, *self._words(common), *fits])
+        configs = [*self.configs, *(config for stage in self.fit for config in stage.configs)]
+        said = [_content(config) for config in configs]
+        digest = _digest([self.command, *self._words(common), *fits, *said])
         return out / "arms" / f"{self._name()}-{digest}"
 
     def _words(self, common: dict[str, Any]) -> list[str]:
@@ -176,7 +180,7 @@ class Arm(Strict):
             for key, value in stage.arguments.items():
                 words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
             # Of all stages so far: those that begin alike share them.
-            of_all += words
+            of_all += [*words, *(_content(config) for config in stage.configs)]
             name = "-".join(Path(config).stem for config in stage.configs)
             folder = out / "fits" / f"{name}-{_digest(of_all)}" / f"seed{seed}"
             before = str(found[-1].folder) if found else ""
@@ -243,6 +247,15 @@ def read_claims(path: Path) -> Claims:
 def _within(out: Path, folder: str) -> str:
     """A folder of `out`, from there: records are the same wherever `out` is."""
     return str(Path(folder).relative_to(out)) if folder else ""
+
+
+def _content(config: str) -> str:
+    """What a config says, whatever its comments; empty where it can't be read, which its verb will
+    tell."""
+    try:
+        return json.dumps(yaml.safe_load(Path(config).read_text()), sort_keys=True, default=str)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return ""
 
 
 def _digest(words: Sequence[str]) -> str:

@@ -139,6 +139,33 @@ def test_arms_that_are_alike_share_a_folder_and_others_do_not(tmp_path: Path) ->
     assert len({out(arm), *others}) == 4
 
 
+def test_records_of_a_config_that_said_something_else_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.yaml", "b.yaml"):
+        Path(name).write_text("training: {epochs: 8}\n")
+    arms = claims().claims["better"]
+    fitted = Arm.model_validate(
+        {"command": "run", "fit": [{"configs": ["b.yaml"], "arguments": {"trainer.max_steps": 3}}]}
+    )
+
+    def out() -> list[Path]:
+        (call,) = fitted.calls({}, [0], Path("out"))
+        return [
+            *(arm.calls({}, [0], Path("out"))[0].folder for arm in (arms.idea, arms.without)),
+            *(call.folder, call.fits[0].folder),
+        ]
+
+    before = out()
+    Path("b.yaml").write_text("# what was learnt\ntraining:\n  epochs: 8\n")
+    assert out() == before
+    Path("b.yaml").write_text("training: {epochs: 9}\n")
+    assert [one == other for one, other in zip(out(), before, strict=True)] == [
+        *(True, False, False, False)
+    ]
+
+
 def test_of_errors_less_is_a_gain(tmp_path: Path) -> None:
     runs = Runs([4.0, 4.1, 4.2], [6.0, 6.1, 6.2], metric="MAE age")
     table = run_claims(claims(metric="MAE age"), tmp_path, runs, say=lambda line: None)
@@ -160,6 +187,16 @@ def test_a_claim_about_a_level_is_of_its_records(tmp_path: Path) -> None:
     assert table.body[0][-1] == "holds"
     with pytest.raises(InputError, match="no record of accuracy"):
         run_claims(claims(level=12), tmp_path, runs, say=lambda line: None)
+
+
+def test_records_without_their_replicates_are_told(tmp_path: Path) -> None:
+    runs = Runs([40.0], [30.0])
+    run_claims(claims(), tmp_path, runs, say=lambda line: None)
+    (file,) = (tmp_path / "arms").glob("a-b-*/replicates.safetensors")
+    write_replicates(file, {})
+    table = run_claims(claims(), tmp_path, runs, say=lambda line: None, only_table=True)
+    assert table.body[0][-1] == "not run"
+    assert any("replicates.safetensors: has none of" in note for note in table.notes)
 
 
 def test_of_several_probes_the_claim_names_one(tmp_path: Path) -> None:
