@@ -15,6 +15,7 @@ from pathlib import Path
 
 from linear_probe.record import RECORDS_FILE, read_records
 from linear_probe.run import FEATURES_FOLDER
+from linear_probe.suite.data import with_data
 from linear_probe.suite.memory import free_memory, peak_memory
 from linear_probe.suite.settings import Cell, cells, read
 from linear_probe.tasks import TASKS
@@ -70,11 +71,12 @@ def run(argv: Sequence[str]) -> int:
     found = list(cells(suite, arguments.out))
     _check(arguments.config, found)
     with (
-        children.only_one(arguments.out, "a suite, or a run that one has started,", LOCK) as lock,
+        children.only_one(arguments.out, WHAT, LOCK) as lock,
         children.stoppable(),
     ):
-        running = _Running(found, arguments.out, arguments.jobs, lock)
         try:
+            found = with_data(found, arguments.out)
+            running = _Running(found, arguments.out, arguments.jobs, lock)
             running.run()
         except Stopped as stopped:
             again = shlex.join(["linear-probe", "suite", *argv])

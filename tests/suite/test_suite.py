@@ -52,6 +52,16 @@ line = line.replace("ENCODER", words["--encoder"]).replace("TASK", words["--task
 """
 
 
+@pytest.fixture(autouse=True)
+def usual_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small stand-in for the folder of real faces, which is looked at file by file."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    (folder / "one.png").write_bytes(b"one")
+    monkeypatch.setenv("SSL_FACES_DATA", str(folder))
+    return folder
+
+
 @pytest.fixture
 def encoders(tmp_path: Path) -> list[str]:
     """Two tiny saved encoders, by their folders."""
