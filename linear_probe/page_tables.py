@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from ssl_faces.compare.settings import Name, Strict
+from ssl_faces.yaml_settings import Name, Strict
 
 EXAMPLE = "checkpoints/tables.yaml"
 

@@ -23,8 +23,8 @@ from linear_probe.published import PUBLISHED
 from linear_probe.record import Record, read_records
 from linear_probe.text_tables import markdown_rows
 from ssl_faces import InputError
-from ssl_faces.compare.settings import read_as
 from ssl_faces.files import replace_file
+from ssl_faces.yaml_settings import read_as
 
 DAGGER = " †"
 _END = "<!-- end of table -->"

@@ -19,9 +19,8 @@ from linear_probe.suite.data import with_data
 from linear_probe.suite.memory import free_memory, peak_memory
 from linear_probe.suite.settings import Cell, cells, read
 from linear_probe.tasks import TASKS
-from ssl_faces import InputError
-from ssl_faces.compare import children
-from ssl_faces.compare.children import Child, Failed, Stopped
+from ssl_faces import InputError, children
+from ssl_faces.children import Child, Failed, Stopped
 from ssl_faces.files import replace_file, write_failure
 
 NOTE = "cell.json"

@@ -1,4 +1,4 @@
-"""What pictures and labels a cell is scored on, so that one whose data have changed is done again."""
+"""What pictures and labels a cell is scored on: one whose data have changed is done again."""
 
 from __future__ import annotations
 

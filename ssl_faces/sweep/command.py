@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.compare.children import Stopped, stoppable
+from ssl_faces.children import Stopped, stoppable
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 

@@ -16,8 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from ssl_faces.compare.settings import Strict, read_yaml, sentence
 from ssl_faces.errors import InputError
+from ssl_faces.yaml_settings import Strict, read_yaml, sentence
 
 LIKE = "configs/sweep/facecycle_losses.yaml"
 

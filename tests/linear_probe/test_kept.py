@@ -105,7 +105,7 @@ def test_a_table_that_is_not_of_its_records(tmp_path: Path) -> None:
     lines = list(csv.DictReader(io.StringIO(good)))
     at = next(i for i, line in enumerate(lines) if line["method"] == "b" and line["task"])
     path.write_text(good.replace(lines[at]["value"] + ",", "61,", 1))
-    with pytest.raises(InputError, match="a, expression accuracy|b, expression accuracy"):
+    with pytest.raises(InputError, match=r"[ab], expression accuracy"):
         KeptComparison(file)
     path.write_text(good)
     records = read_records(file)

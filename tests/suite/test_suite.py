@@ -20,7 +20,7 @@ from linear_probe.cli import main
 from linear_probe.record import read_records
 from linear_probe.suite import command, memory
 from linear_probe.suite.settings import cells, read
-from ssl_faces.compare import children
+from ssl_faces import children
 from ssl_faces.encoder import save_encoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.linear_probe.conftest import ONE
