@@ -163,6 +163,8 @@ def _cell(
             for theirs in PUBLISHED.get(column.data_set or "", [])
             if theirs.name == row.published and column.metric in theirs.values
         ]
+        if column.heading in row.empty:  # said once, of the probe that is next to theirs
+            values = []
         texts = [f"{value:.2f}" for value in values]
     elif compared is not None and row.method is not None:
         text = compared.cell(row.method, column.metric, column.task, column.probe)
@@ -171,7 +173,7 @@ def _cell(
         for record in _fitting(records, row, column):
             mark = "*" if edges and record.at_grid_edge else ""
             texts.append(f"{record.value:.2f}{mark} [{record.low:.2f}, {record.high:.2f}]")
-    if column.heading in row.empty and texts and row.published is None:
+    if column.heading in row.empty and texts:
         raise InputError(f"{source}: {row.label}, {column.heading}: has a record; not empty")
     if column.heading not in row.empty and len(texts) != 1:
         raise InputError(
