@@ -173,6 +173,7 @@ def _end_service() -> None:
     with suppress(Exception):
         wandb.teardown(1)
     os.environ.pop("WANDB_SERVICE", None)
+    wandb.run = None  # else the next would be logged to it
 
 
 def finish_wandb(exit_code: int) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from linear_probe.cli import _parser
 from ssl_faces import children
 from ssl_faces.cli import main
 from ssl_faces.job.settings import read
 from ssl_faces.run_record import claim, read_run, state_of
 from ssl_faces.runs import find_runs
+from ssl_faces.training import check
 from tests.compare.conftest import ROOT, stage1
 from tests.job.conftest import Write, job
 
@@ -247,6 +249,9 @@ def test_every_experiment_can_be_read(path: Path, monkeypatch: pytest.MonkeyPatc
     experiment = read(path)
     assert experiment.probe is not None
     assert f"ssl-faces job -c configs/experiment/{path.name} --out runs/" in path.read_text()
+    for stage in experiment.stages:  # `fit` and `linear-probe run` take all of it
+        check(experiment.words(stage, Path("out")))
+    _parser().parse_args(["run", "--encoder", "x", "--out", "y", *experiment.probe.words()])
 
 
 def test_every_method_has_an_experiment() -> None:
