@@ -45,7 +45,6 @@ def test_every_page_of_figures_is_looked_at() -> None:
         ("expression", "README.md"),
         ("compared", "README.md"),
         ("truth", "README.md"),
-        ("rendered", "README.md"),
         ("ablation", "checkpoints/ablation.md"),
         ("", "checkpoints/results_hybrid.md"),
     ],

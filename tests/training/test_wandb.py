@@ -227,5 +227,6 @@ def test_a_service_that_breaks_at_the_start_is_replaced(
     wandb_logger.finish_wandb(0)
     assert "not online (connection lost): the run is logged offline" in capsys.readouterr().out
     assert not logger.off
+    wandb.teardown()  # waits until the service has written all
     (kept,) = (tmp_path / "run/wandb").glob("offline-run-*-r1/*.wandb")
     assert b"loss" in kept.read_bytes()
