@@ -279,6 +279,11 @@ def _parser() -> argparse.ArgumentParser:
     card = commands.add_parser("card", help="put an encoder's figures into its card")
     card.add_argument("encoder", metavar="ENCODER", help="its folder, or a released name")
     card.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
+    keep = commands.add_parser(
+        "keep", help="keep the records of runs, or of a comparison, in a file for the pages' tables"
+    )
+    keep.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
+    keep.add_argument("--out", required=True, metavar="NAME.jsonl.gz")
     readme = commands.add_parser(
         "readme", help="fill the tables and pictures of the project's pages from kept records"
     )
@@ -434,6 +439,16 @@ def _card(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _keep(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from linear_probe.kept import keep
+
+    records = keep(arguments.folders, Path(arguments.out))
+    print(f"{len(records):,} records kept: {arguments.out}")
+    return 0
+
+
 def _readme(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -469,6 +484,7 @@ _COMMANDS = {
     "leakage": _leakage,
     "compare": _compare,
     "card": _card,
+    "keep": _keep,
     "readme": _readme,
     "claims": _claims,
     "comparison": _comparison,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from linear_probe.comparison import APART, Comparison, Row, comparison, row_seed
+from linear_probe.comparison import APART, Column, Comparison, Row, comparison, row_seed
 from linear_probe.tables import EDGE, distinct
 from linear_probe.text_tables import Table, as_text
 from ssl_faces.files import replace_file
 
-_CSV = (
+CSV_COLUMNS = (
     *("method", "kind", "seeds", "task", "data_set", "split", "metric", "probe", "feature_space"),
-    *("unit", "n", "value", "spread", "low", "high", "best", "tied", "gap", "gap_low", "gap_high"),
-    *("p", "p_corrected", "steps", "pairs", "pflop", "minutes", "uses_identity_labels", "error"),
+    *("unit", "n", "value", "spread", "low", "high", "at_grid_edge", "best", "tied"),
+    *("gap", "gap_low", "gap_high", "p", "p_corrected"),
+    *("steps", "pairs", "pflop", "minutes", "uses_identity_labels", "error"),
 )
 
 
@@ -34,9 +36,6 @@ def write_comparison(folder: str | Path) -> Table:
 
 def as_table(found: Comparison) -> Table:
     """A row for each method and baseline."""
-    header = ["method", "identity labels", "features"]
-    header += [column.heading for column in found.columns]
-    header += ["seeds", "steps", "pairs", "PFLOP", "minutes"]
     body = []
     for row in found.rows:
         failed = row.about is not None and not row.about.runs
@@ -52,13 +51,20 @@ def as_table(found: Comparison) -> Table:
             cells.append(text)
         body.append([*cells, *_cost(row)])
     budget = f"{found.compared.budget_pflop:g} PFLOP of training each"
-    return Table(f"Methods compared, {budget}", header, body, _notes(found))
+    return Table(f"Methods compared, {budget}", headings(found.columns), body, _notes(found))
+
+
+def headings(columns: Sequence[Column]) -> list[str]:
+    """Of the table with these figures."""
+    figures = [column.heading for column in columns]
+    own = ["method", "identity labels", "features"]
+    return [*own, *figures, "seeds", "steps", "pairs", "PFLOP", "minutes"]
 
 
 def as_csv(found: Comparison) -> str:
     """A line for each figure, and one for each method without any."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, _CSV, lineterminator="\n")
+    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in found.rows:
         about = row.about
@@ -84,20 +90,21 @@ def as_csv(found: Comparison) -> str:
                 "feature_space": entry.space,
                 "unit": column.unit,
                 "n": entry.records[0].n,
-                "value": f"{entry.over_seeds.value:.6g}",
-                "spread": "" if (s := entry.over_seeds.spread) is None else f"{s:.6g}",
-                "low": f"{low:.6g}",
-                "high": f"{high:.6g}",
+                "value": f"{entry.over_seeds.value:.10g}",
+                "spread": "" if (s := entry.over_seeds.spread) is None else f"{s:.10g}",
+                "low": f"{low:.10g}",
+                "high": f"{high:.10g}",
+                "at_grid_edge": "yes" if any(r.at_grid_edge for r in entry.records) else "",
                 "best": "yes" if entry.best else "",
                 "tied": "yes" if entry.tied else "",
             }
             if entry.gap is not None:
                 figure |= {
-                    "gap": f"{entry.gap.value:.6g}",
-                    "gap_low": f"{entry.gap.low:.6g}",
-                    "gap_high": f"{entry.gap.high:.6g}",
-                    "p": f"{entry.gap.p:.6g}",
-                    "p_corrected": f"{entry.corrected:.6g}",
+                    "gap": f"{entry.gap.value:.10g}",
+                    "gap_low": f"{entry.gap.low:.10g}",
+                    "gap_high": f"{entry.gap.high:.10g}",
+                    "p": f"{entry.gap.p:.10g}",
+                    "p_corrected": f"{entry.corrected:.10g}",
                 }
             writer.writerow({**common, **figure})
     return stream.getvalue()
@@ -110,10 +117,14 @@ def _labels(row: Row) -> str:
 
 
 def _features(row: Row) -> str:
-    """The spaces by task; one name where all have the same."""
+    return spaces_told((column.task, entry.space) for column, entry in row.entries.items())
+
+
+def spaces_told(of_columns: Iterable[tuple[str, str]]) -> str:
+    """Tasks by space, of each column's task and space; one name where all have the same."""
     tasks: dict[str, dict[str, None]] = {}
-    for column, entry in row.entries.items():
-        tasks.setdefault(entry.space, {})[column.task] = None
+    for task, space in of_columns:
+        tasks.setdefault(space, {})[task] = None
     if len(tasks) < 2:
         return next(iter(tasks), "") or "-"
     return "; ".join(f"{', '.join(of)}: {space}" for space, of in tasks.items() if space)

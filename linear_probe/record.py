@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,19 +169,24 @@ def _refuse(text: str) -> float:
 
 
 def read_records(path: Path | str) -> list[Record]:
-    """The records of a JSON-lines file; blank lines are passed over.
+    """The records of a JSON-lines file, compressed where it is called `.gz`; blank lines are passed
+    over.
 
     Raises:
         InputError: the file can't be read, or a line is not a record; names file and line.
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: can't be read ({error.strerror}); give a folder that `linear-probe run` wrote"
         ) from error
-    except UnicodeDecodeError as error:
+    try:
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        text = content.decode("utf-8")
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path}: not a text file; delete it and run `linear-probe run` again"
         ) from error
@@ -199,12 +206,15 @@ def read_records(path: Path | str) -> list[Record]:
 
 
 def write_records(path: Path | str, records: Iterable[Record]) -> None:
-    """Write records as JSON lines; `path` is never half-written.
+    """Write records as JSON lines, compressed where `path` ends in `.gz`; it is never half-written.
 
     Raises:
         InputError: the folder can't be written, or the disk is full.
     """
-    replace_file(Path(path), "".join(f"{record.to_json()}\n" for record in records).encode())
+    path = Path(path)
+    content = "".join(f"{record.to_json()}\n" for record in records).encode()
+    # Without the time: the same records are the same bytes.
+    replace_file(path, gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
 
 
 def merged(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:

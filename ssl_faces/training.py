@@ -41,6 +41,7 @@ from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.methods.method import Method, read_checkpoint
+from ssl_faces.passwords import refuse_passwords
 from ssl_faces.run_record import RunRecord
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
 
@@ -101,6 +102,8 @@ class FaceCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
+        # Before anything is written.
+        refuse_passwords(self.config[self.config.subcommand].as_dict())
         self.launch = find_launch()
         # Before Lightning reads it for the settings inside.
         path = self.config[self.config.subcommand].get("ckpt_path")

@@ -20,6 +20,8 @@ SECONDS = 30
 """To wait for the server before the run goes on offline."""
 
 _RETRIES = 5
+_PAUSE = 5
+"""Seconds between two of these at most: what is lost of the network is soon given up."""
 _SERVER = "https://api.wandb.ai"
 
 
@@ -60,6 +62,9 @@ def patient_settings(**more: Any) -> Any:
         x_graphql_retry_max=_RETRIES,
         x_file_stream_retry_max=_RETRIES,
         x_file_transfer_retry_max=_RETRIES,
+        x_graphql_retry_wait_max_seconds=_PAUSE,
+        x_file_stream_retry_wait_max_seconds=_PAUSE,
+        x_file_transfer_retry_wait_max_seconds=_PAUSE,
         **more,
     )
 
@@ -110,6 +115,7 @@ class CarefulWandbLogger(WandbLogger):
                 self._give_up(error)
                 return _DummyExperiment()
             print(f"W&B: not online ({_line(error)}): the run is logged offline")
+            _end_service()
             self._offline = True
             self._wandb_init["mode"] = os.environ["WANDB_MODE"] = "offline"
             return self.experiment
@@ -123,15 +129,10 @@ class CarefulWandbLogger(WandbLogger):
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        import wandb
-
         self.off = True
         print(f"\nW&B: nothing more is logged there ({_line(error)}); the run goes on", flush=True)
         # It asks for nothing at the process's end then, though it may be as broken as the rest.
-        with suppress(Exception):
-            wandb.teardown(1)
-        # The next run of this process, if any, starts a service of its own.
-        os.environ.pop("WANDB_SERVICE", None)
+        _end_service()
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -163,6 +164,16 @@ class CarefulWandbLogger(WandbLogger):
             # As it lies there: copies would go to W&B's cache in the home folder.
             artifact.add_file(str(file), policy="immutable", skip_cache=True)
         self.experiment.log_artifact(artifact)
+
+
+def _end_service() -> None:
+    """End W&B's own process, which may be what is broken; the next run starts another."""
+    import wandb
+
+    with suppress(Exception):
+        wandb.teardown(1)
+    os.environ.pop("WANDB_SERVICE", None)
+    wandb.run = None  # else the next would be logged to it
 
 
 def finish_wandb(exit_code: int) -> None:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from linear_probe.record import RECORDS_FILE, Record
-from ssl_faces.compare.settings import PREVIOUS, Strict, read_as
+from ssl_faces.yaml_settings import PREVIOUS, Strict, read_as
 
 FIT = "{fit}"
 """In arguments and rows: the folder of what was trained first."""

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from linear_probe.record import RECORDS_FILE, read_records
 from linear_probe.run import FEATURES_FOLDER
+from linear_probe.suite.data import with_data
 from linear_probe.suite.memory import free_memory, peak_memory
 from linear_probe.suite.settings import Cell, cells, read
 from linear_probe.tasks import TASKS
-from ssl_faces import InputError
-from ssl_faces.compare import children
-from ssl_faces.compare.children import Child, Failed, Stopped
+from ssl_faces import InputError, children
+from ssl_faces.children import Child, Failed, Stopped
 from ssl_faces.files import replace_file, write_failure
 
 NOTE = "cell.json"
@@ -70,11 +70,12 @@ def run(argv: Sequence[str]) -> int:
     found = list(cells(suite, arguments.out))
     _check(arguments.config, found)
     with (
-        children.only_one(arguments.out, "a suite, or a run that one has started,", LOCK) as lock,
+        children.only_one(arguments.out, WHAT, LOCK) as lock,
         children.stoppable(),
     ):
-        running = _Running(found, arguments.out, arguments.jobs, lock)
         try:
+            found = with_data(found, arguments.out)
+            running = _Running(found, arguments.out, arguments.jobs, lock)
             running.run()
         except Stopped as stopped:
             again = shlex.join(["linear-probe", "suite", *argv])

@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 
 from linear_probe.encoders.backbones import LIBRARIES
 from ssl_faces import InputError
-from ssl_faces.compare.settings import Name, Strict, check_configs, flags, read_as
 from ssl_faces.encoder import WEIGHTS_FILE, find_encoder
+from ssl_faces.yaml_settings import Name, Strict, check_configs, flags, read_as
 
 EXAMPLE = "configs/suite/standard.yaml"
 CELLS = "cells"

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.compare import children
-from ssl_faces.compare.children import Failed, Stopped
+from ssl_faces import children
+from ssl_faces.children import Failed, Stopped
 from ssl_faces.errors import InputError, bad_input
 from ssl_faces.files import replace_file
 

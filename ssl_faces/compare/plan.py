@@ -9,17 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ssl_faces.compare.settings import (
-    PREVIOUS,
-    Arguments,
-    Comparison,
-    first_change,
-    flags,
-    settled,
-)
+from ssl_faces.compare.settings import Comparison
 from ssl_faces.encoder import read_card
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.yaml_settings import PREVIOUS, Arguments, first_change, flags, settled
 
 
 @dataclass(frozen=True)

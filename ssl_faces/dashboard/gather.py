@@ -74,7 +74,9 @@ class SweepOf:
     def parameters(self) -> list[str]:
         """Those that vary."""
         of: dict[str, dict[str, Any]] = self.about["parameters"]
-        return [name for name, one in of.items() if "value" not in one]
+        return [
+            n for n, one in of.items() if "value" not in one and len(one.get("values", "ab")) > 1
+        ]
 
 
 @dataclass

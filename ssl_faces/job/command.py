@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssl_faces.compare import children
-from ssl_faces.compare.children import Failed, Stopped
+from ssl_faces import children
+from ssl_faces.children import Failed, Stopped
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.requeue import job_id, requeue
@@ -81,7 +81,7 @@ def _say(line: str) -> None:
 
 class _Running:
     def __init__(self, job: Job, source: Path, out: Path, lock: int) -> None:
-        from ssl_faces.compare.settings import settled
+        from ssl_faces.yaml_settings import settled
 
         self.job, self.source, self.out, self.lock = job, source, out, lock
         self.training = False
@@ -96,7 +96,7 @@ class _Running:
         Raises:
             InputError: not so.
         """
-        from ssl_faces.compare.settings import first_change
+        from ssl_faces.yaml_settings import first_change
 
         earlier = (read_run(self.out) or {}).get("settings", {})
         for stage, now in self.settings.items():

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from ssl_faces.compare.settings import (
+from ssl_faces.yaml_settings import (
     OWN_KEYS,
     PREVIOUS,
     Arguments,

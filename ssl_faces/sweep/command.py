@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.compare.children import Stopped, stoppable
+from ssl_faces.children import Stopped, stoppable
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.passwords import hidden
 
 if TYPE_CHECKING:
     from ssl_faces.sweep.settings import Sweep
@@ -62,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
         try:
             sweeping.run()
         except Stopped as stopped:
-            again = shlex.join(["ssl-faces", "sweep", *argv])
+            again = hidden(shlex.join(["ssl-faces", "sweep", *argv]))
             _say(f"stopped; no trial is lost, and the same command goes on: {again}")
             return 128 + stopped.number
     return sweeping.summary()

@@ -16,8 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from ssl_faces.compare.settings import Strict, read_yaml, sentence
 from ssl_faces.errors import InputError
+from ssl_faces.passwords import refuse_passwords
+from ssl_faces.yaml_settings import Strict, read_yaml, sentence
 
 LIKE = "configs/sweep/facecycle_losses.yaml"
 
@@ -195,6 +196,7 @@ def read(path: Path) -> Sweep:
     for key in ("scheduler", "job", "image_uri", "controller", "metrics"):
         if key in found:
             raise InputError(f"{path}: '{key}' is for W&B's server only; take it out")
+    refuse_passwords(found, str(path))
     for key in ("apiVersion", "kind"):
         found.pop(key, None)
     try:

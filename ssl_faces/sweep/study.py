@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.compare.children import Held, only_one
+from ssl_faces.children import Held, only_one
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.sweep import storage as storages

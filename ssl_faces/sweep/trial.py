@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.compare import children
-from ssl_faces.compare.children import Failed, Held
+from ssl_faces import children
+from ssl_faces.children import Failed, Held
 from ssl_faces.encoder import read_card
 from ssl_faces.errors import InputError
 from ssl_faces.logged import Curve, read_logged

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssl_faces.compare.children import Failed, Stopped
+from ssl_faces.children import Failed, Stopped
 from ssl_faces.errors import InputError
 from ssl_faces.sweep import trial as trials_of
 from ssl_faces.sweep.settings import Sweep

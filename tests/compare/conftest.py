@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
+from ssl_faces import children
 from ssl_faces.cli import main as ssl_faces
-from ssl_faces.compare import children
 
 ROOT = Path(__file__).parents[2]
 MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
-from ssl_faces.compare.settings import Probe, flags, read
+from ssl_faces.compare.settings import read
 from ssl_faces.errors import InputError
+from ssl_faces.yaml_settings import Probe, flags
 from tests.compare.conftest import ROOT, Write, compare, stage1, two_stages
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_faces.dashboard.gather import gather, varied
+from ssl_faces.dashboard.gather import SweepOf, gather, varied
 from ssl_faces.dashboard.importance import importances
 from ssl_faces.errors import InputError
 from ssl_faces.logged import read_logged
@@ -96,3 +96,13 @@ def test_what_is_broken_is_left_out(swept: Path, tmp_path: Path) -> None:
         gather([tmp_path / "none"])
     with pytest.raises(InputError, match="nowhere: no such folder"):
         gather([tmp_path / "nowhere"])
+
+
+def test_settings_of_one_value_are_no_axes() -> None:
+    of = {
+        "a": {"value": 1},
+        "b": {"values": [0]},
+        "c": {"values": [0, 1]},
+        "d": {"min": 0, "max": 1},
+    }
+    assert SweepOf(Path(), {"parameters": of}, []).parameters == ["c", "d"]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import yaml
 
+from linear_probe.cli import _parser
+from ssl_faces import children
 from ssl_faces.cli import main
 from ssl_faces.job.settings import read
 from ssl_faces.run_record import claim, read_run, state_of
 from ssl_faces.runs import find_runs
-from tests.compare.conftest import ROOT
+from ssl_faces.training import check
+from tests.compare.conftest import ROOT, stage1
 from tests.job.conftest import Write, job
 
 EXPERIMENTS = sorted((ROOT / "configs/experiment").glob("*.yaml"))
@@ -141,6 +145,70 @@ def test_a_stage_that_fails_is_told_and_kept(
     assert "failed: " in _listed(tmp_path, capsys)
 
 
+@pytest.mark.parametrize(
+    ("number", "at", "queued"),
+    [
+        (signal.SIGINT, "run", False),
+        (signal.SIGTERM, "fit", False),  # the stage itself sees to that
+        (signal.SIGTERM, "run", True),
+        (signal.SIGUSR1, "run", True),  # Slurm's warning before the time limit
+    ],
+)
+def test_a_stopped_job_says_how_to_go_on(
+    number: signal.Signals,
+    at: str,
+    queued: bool,
+    write: Write,
+    tmp_path: Path,
+    in_process: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A real signal, in a stage or while it is scored; Slurm puts it back into its queue."""
+    slurm = tmp_path / "slurm"
+    slurm.mkdir()
+    (slurm / "scontrol").write_text(
+        f'#!/bin/sh\necho "$@" JobState=RUNNING | tee -a {slurm}/asked\n'
+    )
+    (slurm / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slurm}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    real = children.run
+
+    def stopped(module: str, words: list[str], log: Path, lock: int) -> None:
+        if words[0] == at:
+            os.kill(os.getpid(), number)
+            signal.sigtimedwait([], 0.01)  # it is heard by now
+        real(module, words, log, lock)
+
+    def deaf_no_more(_: object, __: object) -> None:
+        pass
+
+    inherited = signal.signal(number, deaf_no_more)  # tests may run under `nohup`
+    out, path = tmp_path / "out", write(stages={"motion": stage1()})
+    with monkeypatch.context() as patch:
+        patch.setattr(children, "run", stopped)
+        assert job(path, out) == 128 + number
+    assert signal.signal(number, inherited) is deaf_no_more
+    said = capsys.readouterr().out
+    assert f"the same command goes on: ssl-faces job -c {path} --out {out}" in said
+    assert ("Slurm job 77 is queued again" in said) is queued
+    assert ((slurm / "asked").exists() and "requeue 77" in (slurm / "asked").read_text()) is queued
+    about = read_run(out)
+    assert about is not None
+    assert about["sessions"][-1]["state"] == "stopped"
+    assert about["sessions"][-1]["said"] == number.name
+    monkeypatch.delenv("SLURM_JOB_ID")
+    in_process.clear()
+    assert job(path, out) == 0
+    assert [words[0] for words in in_process] == [
+        *(["fit"] if at == "fit" else []),
+        "run",
+        "report",
+    ]
+    assert state_of(out) == "finished"
+
+
 def _listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     assert main(["runs", str(folder)]) == 0
     return capsys.readouterr().out
@@ -181,6 +249,9 @@ def test_every_experiment_can_be_read(path: Path, monkeypatch: pytest.MonkeyPatc
     experiment = read(path)
     assert experiment.probe is not None
     assert f"ssl-faces job -c configs/experiment/{path.name} --out runs/" in path.read_text()
+    for stage in experiment.stages:  # `fit` and `linear-probe run` take all of it
+        check(experiment.words(stage, Path("out")))
+    _parser().parse_args(["run", "--encoder", "x", "--out", "y", *experiment.probe.words()])
 
 
 def test_every_method_has_an_experiment() -> None:

@@ -20,7 +20,7 @@ from linear_probe.cli import main
 from linear_probe.record import read_records
 from linear_probe.suite import command, memory
 from linear_probe.suite.settings import cells, read
-from ssl_faces.compare import children
+from ssl_faces import children
 from ssl_faces.encoder import save_encoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.linear_probe.conftest import ONE
@@ -50,6 +50,16 @@ line = pathlib.Path(place / "record").read_text()
 line = line.replace("ENCODER", words["--encoder"]).replace("TASK", words["--task"])
 (out / "records.jsonl").write_text(line + "\\n")
 """
+
+
+@pytest.fixture(autouse=True)
+def usual_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small stand-in for the folder of real faces, which is looked at file by file."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    (folder / "one.png").write_bytes(b"one")
+    monkeypatch.setenv("SSL_FACES_DATA", str(folder))
+    return folder
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ lost."""
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ssl_faces.children import Stopped
 from ssl_faces.errors import InputError
 from ssl_faces.sweep import storage as storages
 from ssl_faces.sweep.study import read_notes
@@ -225,7 +227,30 @@ def test_a_wrong_database(
     assert said in capsys.readouterr().err
 
 
-def test_passwords_are_not_told(tmp_path: Path) -> None:
+def test_passwords_are_not_kept_and_not_told(
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write(parameters={"data.packs": {"values": ["a", "ftp://me:s3cret@host/b"]}})
+    assert sweep(path, tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert "parameters.data.packs.values: ftp://me:***@host/b: the address has a password" in said
+    assert not (tmp_path / "out").exists()
+
+    def stop(self: object) -> None:
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr("ssl_faces.sweep.command._Sweeping.run", stop)
+    address = "postgresql://me:s3cret@host/x"
+    assert sweep(write(), tmp_path / "out", "--storage", address) == 128 + signal.SIGTERM
+    said = capsys.readouterr().out
+    assert "--storage postgresql://me:***@host/x" in said
+    assert "s3cret" not in said
+
+
+def test_passwords_are_not_told_of_a_database(tmp_path: Path) -> None:
     place = storages.Place(tmp_path, "postgresql://me:secret@host/x", "s")
     assert "secret" not in str(place)
     from sqlalchemy.exc import OperationalError

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from ssl_faces.compare import children
+from ssl_faces import children
 from ssl_faces.sweep import trial
 from ssl_faces.sweep.search import sampler, suggest
 from ssl_faces.sweep.settings import read
 from ssl_faces.sweep.study import read_notes
-from tests.compare.test_children import eventually
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
+from tests.test_children import eventually
 
 UNIFORM = {"x": {"min": -10.0, "max": 10.0}}
 

@@ -76,6 +76,18 @@ def test_settings_that_can_not_be(
     assert not (out / "checkpoints").exists()
 
 
+def test_an_address_with_a_password(
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would stand in config.yaml and run.json, and go to W&B."""
+    out = tmp_path / "run"
+    packs = ("--data.packs", "ftp://me:s3cret@host/PACK")
+    said = refused(capsys, settings("motion", faces, out, *packs))
+    assert "data.packs: ftp://me:***@host/PACK: the address has a password" in said
+    assert "s3cret" not in said
+    assert not out.exists()
+
+
 def test_a_config_that_is_no_yaml(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

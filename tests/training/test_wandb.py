@@ -8,12 +8,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ssl_faces.wandb_logger import has_account
+from ssl_faces import wandb_logger
+from ssl_faces.wandb_logger import CarefulWandbLogger, has_account
+from tests.test_children import eventually
 from tests.training.conftest import environment, fit
+from tests.training.methods import kill_wandb
 from tests.training.test_finite_loss import twins
+from tests.training.wandb_server import Server
 
 SECRET = "5e47e1" * 6 + "beef"  # 40 letters, as W&B's keys have
 QUICK = ("--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--probe_every", "2")
@@ -151,3 +156,77 @@ def test_its_service_is_killed_in_mid_run(faces: Path, tmp_path: Path) -> None:
     steps = [x.split(",") for x in (out / "csv/version_0/metrics.csv").read_text().splitlines()]
     at = steps[0].index("loss")
     assert sum(bool(row[at]) for row in steps[1:]) == 4
+
+
+@pytest.fixture
+def online(
+    clean: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[tuple[Server, CarefulWandbLogger]]:
+    """A server, and a logger that is to be online there and soon gives up."""
+    server = Server()
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(wandb_logger, "_RETRIES", 1)
+    monkeypatch.setattr(wandb_logger, "_PAUSE", 1)
+    (tmp_path / "run").mkdir()
+    yield server, CarefulWandbLogger(tmp_path / "run", "ssl-faces", "r1")
+    wandb_logger.finish_wandb(0)
+    wandb_logger._end_service()
+    server.cut_off()
+
+
+@pytest.mark.slow  # W&B waits for half a minute
+def test_the_network_is_lost_in_mid_run(
+    online: tuple[Server, CarefulWandbLogger],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Online at first; then nothing raises, and each call comes back."""
+    server, logger = online
+    logger.log_metrics({"loss": 2.0}, 0)
+    assert not logger._offline
+    assert not logger.off
+    eventually(lambda: any("/file_stream" in path for path, _ in server.asked))
+    server.cut_off()
+    logger.log_metrics({"loss": 1.0}, 1)
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    (folder / "card.json").write_text("{}")
+    logger.log_encoder(folder, {"method": "none"})
+    wandb_logger.finish_wandb(0)
+    logger.log_metrics({"loss": 0.5}, 2)
+    # What was logged lies here, for `wandb sync`; of the key nothing.
+    (kept,) = (tmp_path / "run/wandb").glob("run-*/*.wandb")
+    assert b"loss" in kept.read_bytes()
+    assert hold(tmp_path / "run", SECRET) == []
+
+
+def test_a_service_that_breaks_at_the_start_is_replaced(
+    online: tuple[Server, CarefulWandbLogger],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The run is logged offline then, by another one."""
+    import wandb
+
+    _, logger = online
+    real = wandb.init
+
+    def broken(**settings: Any) -> Any:
+        if settings["mode"] != "online":
+            return real(**settings)
+        run = real(**{**settings, "mode": "offline", "id": "other"})
+        kill_wandb()
+        run.log({"x": 1})
+        raise ConnectionError("connection lost")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    logger.log_metrics({"loss": 2.0}, 0)
+    wandb_logger.finish_wandb(0)
+    assert "not online (connection lost): the run is logged offline" in capsys.readouterr().out
+    assert not logger.off
+    wandb.teardown()  # waits until the service has written all
+    (kept,) = (tmp_path / "run/wandb").glob("offline-run-*-r1/*.wandb")
+    assert b"loss" in kept.read_bytes()

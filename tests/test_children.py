@@ -1,0 +1,125 @@
+"""Commands as processes of their own: what they said last, their end, their lock."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ssl_faces.children import Failed, Stopped, only_one, run, stoppable
+from ssl_faces.errors import InputError
+
+CHILD = """
+import pathlib, signal, sys, time
+what, place = sys.argv[1:]
+print("begun", flush=True)
+if what == "fail":
+    print("ssl-faces: error: no faces; give some", file=sys.stderr)
+    print("exit", file=sys.stderr)
+    sys.exit(2)
+if what == "break":
+    raise KeyError("x")
+if what == "wait":
+    def stop(number, frame):
+        pathlib.Path(place).write_text("saved")
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, stop)
+    pathlib.Path(place).write_text("ready")
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module `talk` for child processes; where it leaves word."""
+    (tmp_path / "talk.py").write_text(CHILD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path / "word"
+
+
+def eventually(true: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+
+
+def is_free(folder: Path) -> bool:
+    try:
+        with only_one(folder):
+            return True
+    except InputError:
+        return False
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Iterator[int]:
+    with only_one(tmp_path / "out") as handle:
+        yield handle
+
+
+def test_what_a_command_said_last(talk: Path, lock: int, tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "x.log"
+    run("talk", ["well", str(talk)], log, lock)
+    with pytest.raises(Failed, match=r"^no faces; give some$"):
+        run("talk", ["fail", str(talk)], log, lock)
+    with pytest.raises(Failed, match=r"^KeyError: 'x' \(exit code 1; see .*x\.log\)$"):
+        run("talk", ["break", str(talk)], log, lock)
+    assert log.read_text().count("begun") == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_command_first(
+    number: signal.Signals, talk: Path, lock: int, tmp_path: Path
+) -> None:
+    def deaf_no_more(_: object, __: object) -> None:
+        pass
+
+    # Where the tests themselves run under `nohup`, `stoppable` would leave the signal ignored.
+    inherited = signal.signal(number, deaf_no_more)
+
+    def send() -> None:
+        eventually(talk.exists)
+        os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send)
+    with stoppable():
+        sender.start()
+        with pytest.raises(Stopped) as stopped:
+            run("talk", ["wait", str(talk)], tmp_path / "x.log", lock)
+    sender.join()
+    assert stopped.value.number == number
+    assert talk.read_text() == "saved"
+    assert signal.signal(number, inherited) is deaf_no_more
+
+
+def test_the_lock_is_held_until_the_last_command_ends(talk: Path, tmp_path: Path) -> None:
+    """Also where the process that started it was killed."""
+    out = tmp_path / "out"
+    parent = (
+        "import sys; from pathlib import Path; from ssl_faces.children import *\n"
+        f"with only_one(Path({str(out)!r})) as lock:\n"
+        f"    run('talk', ['wait', {str(talk)!r}], Path({str(tmp_path / 'x.log')!r}), lock)"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], env={**os.environ, "PYTHONPATH": path}
+    )
+    eventually(talk.exists)
+    process.kill()
+    process.wait()
+    with pytest.raises(InputError, match="still at work in it") as refused, only_one(out):
+        pass
+    child = int((out / "compare.lock").read_text())
+    assert f"(process {child})" in str(refused.value)
+    os.kill(child, signal.SIGTERM)
+    eventually(partial(is_free, out))
+    assert talk.read_text() == "saved"
