@@ -126,9 +126,9 @@ def run_claims(
         table.write()
     table.write_page()
     if failed:
-        name, error = next(iter(failed.items()))
+        name, first = next(iter(failed.items()))
         others = f", and {len(failed) - 1} more could not be run" if len(failed) > 1 else ""
-        raise InputError(f"{name}: {error}{others}: see {out / CLAIMS_FILE}") from error
+        raise InputError(f"{name}: {first}{others}: see {out / CLAIMS_FILE}") from first
     return table.table
 
 
