@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ssl_faces.arguments import Parser
 from ssl_faces.encoder import (
     CARD_FILE,
     METHOD_FILE,
@@ -40,18 +40,13 @@ LIMITS = (
 LICENCE = "research only, as the pictures that it was trained on are (see `data`)"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see `{self.prog} --help`")
-
-
 def run(arguments: Sequence[str]) -> None:
     """The command.
 
     Raises:
         InputError: wrong arguments, no such encoder, or one that is too large.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="ssl-faces release",
         description="Write an encoder in half precision, with its card, to a folder that is loaded "
         "by its name; of a run of FaceCycle or the hybrid also the networks that edit pictures.",

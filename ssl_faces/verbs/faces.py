@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -28,6 +28,7 @@ EVERY_FRAME = 1000.0
 """Frames a second to ask of a `Video` for all that it has."""
 
 _KEPT = Settings(min_sharpness=0.0)  # who gives a blurred picture wants that one
+_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
 class Found(NamedTuple):
@@ -131,6 +132,10 @@ class Face:
     def of_video(self) -> bool:
         return self.time >= 0
 
+    def without_pixels(self) -> Face:
+        """For who keeps many."""
+        return replace(self, pixels=_NO_PIXELS)
+
 
 class FaceReader:
     """The faces of files and folders, in the order of their keys, with a progress bar.
@@ -173,11 +178,12 @@ class FaceReader:
         self.files = len(self._sources)
         self.skipped: list[Skipped] = []
         self.whole = 0
+        self._keys: set[str] = set()
 
     def __iter__(self) -> Iterator[Face]:
         from tqdm import tqdm
 
-        self.skipped, self.whole = [], 0
+        self.skipped, self.whole, self._keys = [], 0, set()
         with tqdm(self._sources, desc="reading faces", unit="files", disable=self.quiet) as bar:
             for source in bar:
                 try:
@@ -214,7 +220,11 @@ class FaceReader:
     ) -> Iterator[Face]:
         time, number = (-1.0, 0) if frame is None else (round(frame.time, 3), frame.number)
         for i, one in enumerate(found[:1] if self.largest else found):
-            yield Face(f"{key}#{i}" if i else key, source, *one, time=time, frame=number)
+            name = f"{key}#{i}" if i else key
+            while name in self._keys:  # a file that is called as another one's face
+                name += "'"
+            self._keys.add(name)
+            yield Face(name, source, *one, time=time, frame=number)
 
     def summary(self) -> str:
         """What was passed over, or taken whole, in words; empty where there is nothing to say."""
