@@ -284,6 +284,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     keep.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
     keep.add_argument("--out", required=True, metavar="NAME.jsonl.gz")
+    threshold = commands.add_parser(
+        "threshold", help="put into an encoder's card from which similarity on two faces are one"
+    )
+    threshold.add_argument("encoder", metavar="ENCODER", help="its folder, or a released name")
+    threshold.add_argument("--data", metavar="DIR", help="folder with LFW; default: as for run")
     readme = commands.add_parser(
         "readme", help="fill the tables and pictures of the project's pages from kept records"
     )
@@ -431,6 +436,15 @@ def _breakdown(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _threshold(arguments: argparse.Namespace) -> int:
+    from linear_probe.threshold import keep_threshold
+    from ssl_faces.data import default_data_root
+
+    kept = keep_threshold(arguments.encoder, arguments.data or default_data_root())
+    print(f"{arguments.encoder}: {kept.space} codes from {kept.threshold:.4f} on ({kept.told})")
+    return 0
+
+
 def _card(arguments: argparse.Namespace) -> int:
     from linear_probe.card import add_records
 
@@ -485,6 +499,7 @@ _COMMANDS = {
     "compare": _compare,
     "card": _card,
     "keep": _keep,
+    "threshold": _threshold,
     "readme": _readme,
     "claims": _claims,
     "comparison": _comparison,

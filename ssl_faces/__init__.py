@@ -9,8 +9,17 @@ from ssl_faces.errors import InputError
 if TYPE_CHECKING:
     from ssl_faces.encoder import FaceEncoder, load_encoder, save_encoder
     from ssl_faces.methods.loading import load_method
+    from ssl_faces.verbs.embedding import embed, similarity
 
-__all__ = ["FaceEncoder", "InputError", "load_encoder", "load_method", "save_encoder"]
+__all__ = [
+    "FaceEncoder",
+    "InputError",
+    "embed",
+    "load_encoder",
+    "load_method",
+    "save_encoder",
+    "similarity",
+]
 __version__ = "0.1.0"
 
 
@@ -20,6 +29,10 @@ def __getattr__(name: str) -> Any:
         from ssl_faces.methods import loading
 
         return loading.load_method
+    if name in ("embed", "similarity"):
+        from ssl_faces.verbs import embedding
+
+        return getattr(embedding, name)
     if name in __all__:
         from ssl_faces import encoder
 

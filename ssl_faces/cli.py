@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 
 from ssl_faces.errors import InputError, bad_input, out_of_memory
 
@@ -20,6 +21,12 @@ usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--K
        ssl-faces bench BENCH [--out FILE.json]
        ssl-faces sweep FILE --out DIR [--workers N]
        ssl-faces dashboard RUN [RUN ...] --out FILE.html
+       ssl-faces embed SRC [SRC ...] --encoder NAME --out FILE.npz
+       ssl-faces verify A B --encoder NAME
+       ssl-faces neutralise | frontalise SRC [SRC ...] --with RUN --out DIR
+       ssl-faces swap-identity SRC [SRC ...] --person PICTURE --with RUN --out DIR
+       ssl-faces translate --motion-of A --person B --with RUN --out FILE.mp4
+       ssl-faces gallery SRC [SRC ...] --encoder NAME --out FILE.html
 
 Pretrain an encoder on unlabelled faces.
 
@@ -39,7 +46,39 @@ Pretrain an encoder on unlabelled faces.
   ssl-faces bench --help            what can be measured on this machine
   ssl-faces sweep --help            many runs that try settings, by a sweep file of W&B's format
   ssl-faces dashboard --help        curves, settings and pictures of runs, on one page or in W&B
+
+On pictures of your own, whole photos and videos too (each has --help):
+
+  ssl-faces embed                   codes of all faces, to a table
+  ssl-faces verify                  are two pictures of one person? often wrong
+  ssl-faces neutralise, frontalise  the same face without expression, or facing the camera
+  ssl-faces swap-identity           the same expression and pose as another person
+  ssl-faces translate               one person's motion on another's face, in videos too
+  ssl-faces gallery                 each face's nearest by expression and by identity, a page
 """
+
+# Imported when asked for: most need torch, which takes seconds.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "bench": ("ssl_faces.bench.cli", "run"),
+    "compare": ("ssl_faces.compare.command", "run"),
+    "dashboard": ("ssl_faces.dashboard.command", "run"),
+    "embed": ("ssl_faces.verbs.embed", "run"),
+    "frontalise": ("ssl_faces.verbs.edit", "frontalise"),
+    "gallery": ("ssl_faces.verbs.gallery", "run"),
+    "job": ("ssl_faces.job.command", "run"),
+    "neutralise": ("ssl_faces.verbs.edit", "neutralise"),
+    "pack": ("ssl_faces.pack", "run"),
+    "prepare": ("ssl_faces.prepare.command", "run"),
+    "release": ("ssl_faces.release", "run"),
+    "render": ("ssl_faces.data.rendered.cli", "run"),
+    "runs": ("ssl_faces.runs", "run"),
+    "swap-identity": ("ssl_faces.verbs.edit", "swap_identity"),
+    "sweep": ("ssl_faces.sweep.command", "run"),
+    "translate": ("ssl_faces.verbs.translate", "run"),
+    "verify": ("ssl_faces.verbs.verify", "run"),
+}
+"""Every command but `fit`: its module and the function there, which takes the arguments behind the
+name and gives the exit code, or None for 0."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,50 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(USAGE, end="")
         return 0 if arguments else 2
     try:
-        if arguments[0] == "bench":
-            from ssl_faces.bench.cli import run as run_bench
+        if arguments[0] in COMMANDS:
+            module, function = COMMANDS[arguments[0]]
+            return getattr(import_module(module), function)(arguments[1:]) or 0
+        from ssl_faces.training import run
 
-            run_bench(arguments[1:])
-        elif arguments[0] == "compare":
-            from ssl_faces.compare.command import run as run_compare
-
-            return run_compare(arguments[1:])
-        elif arguments[0] == "job":
-            from ssl_faces.job.command import run as run_job
-
-            return run_job(arguments[1:])
-        elif arguments[0] == "runs":
-            from ssl_faces.runs import run as list_runs
-
-            list_runs(arguments[1:])
-        elif arguments[0] == "dashboard":
-            from ssl_faces.dashboard.command import run as run_dashboard
-
-            run_dashboard(arguments[1:])
-        elif arguments[0] == "pack":
-            from ssl_faces.pack import run as run_pack
-
-            run_pack(arguments[1:])
-        elif arguments[0] == "prepare":
-            from ssl_faces.prepare.command import run as run_prepare
-
-            run_prepare(arguments[1:])
-        elif arguments[0] == "release":
-            from ssl_faces.release import run as run_release
-
-            run_release(arguments[1:])
-        elif arguments[0] == "render":
-            from ssl_faces.data.rendered.cli import run as run_render
-
-            run_render(arguments[1:])
-        elif arguments[0] == "sweep":
-            from ssl_faces.sweep.command import run as run_sweep
-
-            return run_sweep(arguments[1:])
-        else:
-            from ssl_faces.training import run
-
-            run(arguments, started)
+        run(arguments, started)
     except InputError as error:
         return _fail(str(error))
     except KeyboardInterrupt:

@@ -23,6 +23,7 @@ from ssl_faces.files import replace_file
 
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.json"
+METHOD_FILE = "method.safetensors"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

@@ -1,18 +1,19 @@
-"""`ssl-faces release`: a trained encoder as a small folder that others load by its name."""
+"""`ssl-faces release`: what was trained as a small folder that others load by its name."""
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ssl_faces.arguments import Parser
 from ssl_faces.encoder import (
     CARD_FILE,
+    METHOD_FILE,
     RELEASED,
     WEIGHTS_FILE,
     FaceEncoder,
@@ -20,6 +21,10 @@ from ssl_faces.encoder import (
     save_encoder,
 )
 from ssl_faces.errors import InputError
+from ssl_faces.files import replace_file
+
+if TYPE_CHECKING:
+    from ssl_faces.methods.method import Method
 
 MOST_BYTES = 16_000_000
 """Largest file of weights that is released."""
@@ -35,21 +40,16 @@ LIMITS = (
 LICENCE = "research only, as the pictures that it was trained on are (see `data`)"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see `{self.prog} --help`")
-
-
 def run(arguments: Sequence[str]) -> None:
     """The command.
 
     Raises:
         InputError: wrong arguments, no such encoder, or one that is too large.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="ssl-faces release",
         description="Write an encoder in half precision, with its card, to a folder that is loaded "
-        "by its name.",
+        "by its name; of a run of FaceCycle or the hybrid also the networks that edit pictures.",
     )
     parser.add_argument("encoder", metavar="RUN", help="folder of the run, or of its encoder")
     parser.add_argument("--name", required=True, help="of the new folder")
@@ -61,6 +61,9 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--limit", action="append", default=[], help="one more for the card; may be repeated"
     )
+    parser.add_argument(
+        "--encoder-only", action="store_true", help="without the networks that edit pictures"
+    )
     given = parser.parse_args(arguments)
     told = release(
         given.encoder,
@@ -69,6 +72,7 @@ def run(arguments: Sequence[str]) -> None:
         command=given.command,
         licence=given.licence,
         limits=(*LIMITS, *given.limit),
+        encoder_only=given.encoder_only,
     )
     print(told)
 
@@ -81,27 +85,29 @@ def release(
     command: str = "",
     licence: str = LICENCE,
     limits: Sequence[str] = LIMITS,
+    encoder_only: bool = False,
 ) -> str:
     """Write `out/name` with weights in half precision and the encoder's card; what was written,
     in words.
 
-    Weights of layers become float16; vectors (biases, normalisation) stay as they are.
+    Weights of layers become float16; vectors (biases, normalisation) stay as they are. Where
+    `encoder` is a run whose checkpoint `load_method` can load, the networks that its edits need go
+    to `method.safetensors`, and `load_method(name)` loads them.
+
+    Args:
+        encoder_only: without these.
 
     Raises:
         InputError: no such encoder, a name that is no folder's, a weight that float16 can't hold,
-            or a file larger than `MOST_BYTES`.
+            a file larger than `MOST_BYTES`, or a checkpoint of other weights than the encoder's.
     """
     if not name.replace("-", "_").isidentifier():
         raise InputError(f"--name: '{name}'; give letters, digits, - and _, a letter first")
     whole, half = load_encoder(encoder), load_encoder(encoder)
-    weights = halved(half)
-    size = sum(value.numel() * value.element_size() for value in weights.values())
-    if size > MOST_BYTES:
-        raise InputError(
-            f"{encoder}: {size / 1e6:.1f} MB in half precision, and a released encoder has at most "
-            f"{MOST_BYTES / 1e6:g}; train a narrower one (a lower --model.encoder.width)"
-        )
+    weights = halved(half.state_dict())
+    _check_size(encoder, weights, "encoder", "train a narrower one (a lower --model.encoder.width)")
     half.load_state_dict(weights)
+    method = None if encoder_only else _method_of(Path(encoder), whole)
     card = {
         key: value
         for key, value in whole.card.items()
@@ -119,9 +125,63 @@ def release(
     settings = card.get("method_settings")
     if isinstance(settings, dict):
         card["method_settings"] = {key: _named(value) for key, value in settings.items()}
-    directory = save_encoder(half, out / name, added | card, weights)
+    directory = out / name
+    told = ""
+    if method is not None:
+        from safetensors.torch import save
+
+        from ssl_faces.methods.loading import rebuilt_from
+        from ssl_faces.methods.released import REBUILD, edit_state
+
+        networks = halved(edit_state(method))
+        _check_size(encoder, networks, "method", "leave its networks out by --encoder-only")
+        added[REBUILD] = rebuilt_from(method)
+        added["largest_change_of_edits_by_float16"] = _change_of_edits(method, half, networks)
+        # Before the card: a folder whose card has them has them.
+        replace_file(directory / METHOD_FILE, save(networks))
+        told = f", and {_bytes(networks) / 1e6:.1f} MB that edit pictures (--with {name})"
+    else:
+        (directory / METHOD_FILE).unlink(missing_ok=True)  # of another release of that name
+    save_encoder(half, directory, added | card, weights)
     written = (directory / WEIGHTS_FILE).stat().st_size
-    return f"{directory}: {written / 1e6:.1f} MB; score it with linear-probe run --encoder {name}"
+    return (
+        f"{directory}: {written / 1e6:.1f} MB{told}; "
+        f"score it with linear-probe run --encoder {name}"
+    )
+
+
+def _bytes(weights: Mapping[str, Tensor]) -> int:
+    return sum(value.numel() * value.element_size() for value in weights.values())
+
+
+def _check_size(given: str | Path, weights: Mapping[str, Tensor], what: str, mend: str) -> None:
+    if _bytes(weights) > MOST_BYTES:
+        raise InputError(
+            f"{given}: {_bytes(weights) / 1e6:.1f} MB in half precision, and a released {what} has "
+            f"at most {MOST_BYTES / 1e6:g}; {mend}"
+        )
+
+
+def _method_of(run: Path, encoder: FaceEncoder) -> Method | None:
+    """The method of a run whose encoder is released, where it edits pictures.
+
+    Raises:
+        InputError: its checkpoint is broken, or of another step than its encoder.
+    """
+    from ssl_faces.methods.loading import editable, load_method
+
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    if not checkpoint.is_file() or not editable(checkpoint):
+        return None
+    method = load_method(run)
+    theirs = method.encoder.state_dict()
+    for name, value in encoder.state_dict().items():
+        if name not in theirs or not torch.equal(value, theirs[name]):
+            raise InputError(
+                f"{run}: its encoder/ and its checkpoint are not of one step; end the run "
+                "(ssl-faces fit … --ckpt_path last), or leave its networks out by --encoder-only"
+            )
+    return method
 
 
 def _named(value: Any) -> Any:
@@ -131,14 +191,14 @@ def _named(value: Any) -> Any:
     return value
 
 
-def halved(encoder: FaceEncoder) -> dict[str, Tensor]:
-    """The state of an encoder, float16 where it has two dimensions or more.
+def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights by name, float16 where they have two dimensions or more.
 
     Raises:
         InputError: a weight that float16 can't hold.
     """
     found = {}
-    for name, value in encoder.state_dict().items():
+    for name, value in state.items():
         if value.is_floating_point() and value.ndim >= 2:
             value = value.half()
             if not value.isfinite().all():
@@ -162,14 +222,41 @@ def change(a: FaceEncoder, b: FaceEncoder) -> dict[str, float]:
     return found
 
 
+def _change_of_edits(
+    method: Method, half: FaceEncoder, networks: Mapping[str, Tensor]
+) -> dict[str, float]:
+    """By edit: how far any pixel of 16 rendered faces moves by halving, of the range from black to
+    white; `method` has the halved weights afterwards."""
+    from ssl_faces.data.rendered import RenderedFaces
+    from ssl_faces.methods.method import OF_TWO
+    from ssl_faces.methods.released import edit_state
+
+    faces = RenderedFaces(16, 16, "all", size=method.picture_size).render_batch(range(16))
+    images = faces.float() / 255
+
+    def pictures() -> dict[str, Tensor]:
+        return {
+            name: edit(images, images.roll(1, 0)) if name in OF_TWO else edit(images)
+            for name, edit in method.edits().items()
+        }
+
+    whole = pictures()
+    method.encoder.load_state_dict(half.state_dict())
+    with torch.no_grad():
+        for name, value in edit_state(method).items():
+            value.copy_(networks[name])
+    return {
+        name: round(float((found - whole[name]).abs().max()), 6)
+        for name, found in pictures().items()
+    }
+
+
 def update_card(directory: Path, **added: Any) -> None:
     """Set keys of the card in a folder.
 
     Raises:
         InputError: the file can't be written.
     """
-    from ssl_faces.files import replace_file
-
     path = directory / CARD_FILE
     card = json.loads(path.read_text()) | added
     replace_file(path, (json.dumps(card, indent=2) + "\n").encode())

@@ -32,7 +32,7 @@ class EmbeddingTable(KeyedSource):
 
     | file | keys | feature spaces |
     | --- | --- | --- |
-    | `.npz` | array `keys`, text [N] | each other array, numbers [N, D] |
+    | `.npz` | array `keys`, text [N] | each other array, numbers [N, D], but `__…` |
     | `.parquet` | column `key` | each column of lists of one length; where there is none, all \
 columns of numbers together, as `features` |
 
@@ -161,7 +161,8 @@ def _read_npz(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         texts = [k.decode() if isinstance(k, bytes) else str(k) for k in keys.tolist()]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: 'keys' are no UTF-8 text; write them as text") from error
-    return texts, arrays
+    # What is told of the pictures beside their features, as `ssl-faces embed` writes it.
+    return texts, {name: x for name, x in arrays.items() if not name.startswith("__")}
 
 
 def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:

@@ -31,7 +31,7 @@ from ssl_faces.losses.hog import HOG
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.encoder_method import EncoderMethod
-from ssl_faces.methods.method import Edit
+from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, SWAP, Edit
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, CodesFrom, EncoderSettings
 from ssl_faces.networks.motion_decoder import MotionDecoder
@@ -233,11 +233,16 @@ class FaceCycleContrast(EncoderMethod):
             return warp(self.neutral_of(self.codes(others)[1]), inverse, clamp=True)
 
     def edits(self) -> dict[str, Edit]:
+        # The neutral face has the other person's light, too: a swap is a transfer of motion.
         return {
-            "neutral face": self.neutral_face,
-            "frontal face": self.neutral_face,
-            "identity swap": self.identity_swap,
+            NEUTRAL: self.neutral_face,
+            FRONTAL: self.neutral_face,
+            SWAP: self.identity_swap,
+            MOTION: self.identity_swap,
         }
+
+    def edit_networks(self) -> tuple[str, ...]:
+        return ("motion", "face")
 
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Pictures [2b, 3, S, S] in [0, 1] to look at, by name; `flow` is [2b, 2, 16, 16]."""

@@ -22,12 +22,17 @@ from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.facecycle_motion import SIZES, FaceCycleMotion
 from ssl_faces.methods.learning_rate import adam
 from ssl_faces.methods.method import (
+    FRONTAL,
+    MOTION,
+    NEUTRAL,
+    SWAP,
     Edit,
     Method,
     check_method,
     load_weights,
     read_checkpoint,
 )
+from ssl_faces.methods.released import find_released, load_released, settings_from
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.renormaliser import ReNormaliser
 from ssl_faces.networks.warp import warp
@@ -63,7 +68,7 @@ class FaceCycleIdentity(Method):
 
     Args:
         motion_checkpoint: stage 1's checkpoint (`RUN/checkpoints/last.ckpt`), or one of stage 2,
-            which holds its stage 1.
+            which holds its stage 1; or the name of a released method that has it.
         perceptual_weight, ssim_weight, symmetry_weight, margin_weight: of the loss terms; pixel
             L1 has 1.
         margin: of the margin term.
@@ -162,12 +167,20 @@ class FaceCycleIdentity(Method):
             moved = self.motion.generator(self.motion.maps(swapped), inverse)
             return self.encoder.denormalise(moved)
 
+    def transfer_motion(self, images: Tensor, people: Tensor, seed: int = 0) -> Tensor:
+        """Stage 1's."""
+        return self.motion.transfer_motion(images, people, seed)
+
     def edits(self) -> dict[str, Edit]:
         return {
-            "neutral face": self.neutral_face,
-            "frontal face": self.neutral_face,
-            "identity swap": self.swap_identity,
+            NEUTRAL: self.neutral_face,
+            FRONTAL: self.neutral_face,
+            SWAP: self.swap_identity,
+            MOTION: self.transfer_motion,
         }
+
+    def edit_networks(self) -> tuple[str, ...]:
+        return (*(f"motion.{name}" for name in self.motion.edit_networks()), "renormaliser")
 
     def _coarse(self, x: Tensor) -> Tensor:
         return self.motion.generator_trunk(x, ("relu3_1",))["relu3_1"]
@@ -248,11 +261,19 @@ def load_motion(path: Path | str) -> FaceCycleMotion:
     """Stage 1 as its checkpoint holds it, frozen.
 
     Args:
-        path: a checkpoint of stage 1, or of stage 2, which holds its stage 1.
+        path: a checkpoint of stage 1, or of stage 2, which holds its stage 1; or the folder or name
+            of either's release.
 
     Raises:
-        InputError: not a whole checkpoint of either.
+        InputError: not a whole checkpoint or release of either.
     """
+    released = None if Path(path).is_file() else find_released(path)
+    if released is not None:
+        name, built_from = settings_from(released)
+        motion = build_motion(released, built_from)
+        load_released(released, motion, "motion." if name == FaceCycleIdentity.name else "")
+        motion.eval().requires_grad_(False)
+        return motion
     checkpoint = read_checkpoint(path)
     settings, state = checkpoint.get("hyper_parameters"), checkpoint["state_dict"]
     if "motion_settings" in checkpoint:

@@ -20,7 +20,7 @@ from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.learning_rate import adam
-from ssl_faces.methods.method import Edit, Method
+from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, Edit, Method
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator
 from ssl_faces.networks.motion_decoder import MotionDecoder
@@ -217,8 +217,36 @@ class FaceCycleMotion(Method):
             _, _, neutral = self.neutralise(x, self.maps(x))
             return self.encoder.denormalise(neutral)
 
+    def transfer_motion(self, images: Tensor, people: Tensor, seed: int = 0) -> Tensor:
+        """The people of `people` with the expression and pose of `images`.
+
+        The neutral faces of `people` moved by the inverse flow of `images`: what the cycle does
+        with two frames of one person, here of two people (Chang et al. 2021, "image-to-image
+        translation").
+
+        Args:
+            images, people: float [B, 3, S, S] in [0, 1], as is what is returned.
+
+        Raises:
+            InputError: pictures of another side than `picture_size`.
+        """
+        with self.editing(seed):
+            x, other = (
+                self.encoder.normalise(self.check_side(pictures)) for pictures in (images, people)
+            )
+            inverse = inverse_flow(self.decoder(self.encoder.motion(x)[1]))
+            _, _, neutral = self.neutralise(other, self.maps(other))
+            return self.encoder.denormalise(self.generator(self.maps(neutral), inverse))
+
     def edits(self) -> dict[str, Edit]:
-        return {"neutral face": self.neutral_face, "frontal face": self.neutral_face}
+        return {
+            NEUTRAL: self.neutral_face,
+            FRONTAL: self.neutral_face,
+            MOTION: self.transfer_motion,
+        }
+
+    def edit_networks(self) -> tuple[str, ...]:
+        return ("decoder", "generator", "trunk", "generator_trunk")
 
     def check_side(self, images: Tensor) -> Tensor:
         """`images`, if they are of the side that the networks are for.

@@ -14,6 +14,12 @@ from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, build_motion
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.methods.method import Method, load_weights, read_checkpoint
 from ssl_faces.methods.optimizer import OptimizerSettings
+from ssl_faces.methods.released import (
+    find_released,
+    load_released,
+    read_state,
+    settings_from,
+)
 from ssl_faces.networks.backbone import EncoderSettings
 
 _CHECKPOINT = Path("checkpoints/last.ckpt")
@@ -26,26 +32,61 @@ def load_method(run: str | os.PathLike[str], *, untrained: bool = False, seed: i
     learning rates) has its default: go on training by `ssl-faces fit --ckpt_path`.
 
     Args:
-        run: a run's folder, or a checkpoint.
+        run: a run's folder, a checkpoint, or the name or folder of a released method.
         untrained: the same method with fresh random weights instead, but for a VGG trunk that the
             run began with: the baseline.
         seed: of those random weights.
 
     Raises:
-        InputError: no checkpoint there, not a whole one, or one of a method that can't be loaded.
+        InputError: no checkpoint there, not a whole one, one of a method that can't be loaded, or
+            a release without the networks that edit pictures.
     """
     path = Path(run)
     if path.is_dir():
         path = path / _CHECKPOINT
-    checkpoint = read_checkpoint(path)
-    kind = checkpoint.get("method", "another program")
+    released = None if path.exists() else find_released(run)
+    if released is not None:
+        kind, settings = settings_from(released)
+    else:
+        checkpoint = read_checkpoint(path)
+        kind = checkpoint.get("method", "another program")
     if kind not in _LOADERS:
-        raise InputError(f"checkpoint {path}: is of {kind}; give a run of {', '.join(_LOADERS)}")
+        what = released or f"checkpoint {path}"
+        raise InputError(f"{what}: is of {kind}; give a run of {', '.join(_LOADERS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        method = _LOADERS[kind](path, checkpoint, untrained)
+        if released is not None:
+            method = _RELEASED[kind](released, settings, untrained)
+        else:
+            method = _LOADERS[kind](path, checkpoint, untrained)
     method.eval().requires_grad_(False)
     return method
+
+
+def editable(checkpoint: Path) -> bool:
+    """Whether a checkpoint is of a method that `load_method` loads.
+
+    Raises:
+        InputError: not a whole checkpoint.
+    """
+    return read_checkpoint(checkpoint).get("method") in _LOADERS
+
+
+def rebuilt_from(method: Method) -> dict[str, Any]:
+    """What builds a method again, as plain values: for the card of its release.
+
+    Raises:
+        InputError: a method that can't be built from that.
+    """
+    if isinstance(method, FaceCycleContrast):
+        settings = dict(method.hparams)
+    elif isinstance(method, FaceCycleMotion):
+        settings = method.settings
+    elif isinstance(method, FaceCycleIdentity):
+        settings = method.motion.settings
+    else:
+        raise InputError(f"{method.name}: none of {', '.join(_LOADERS)}, which edit pictures")
+    return {"method": method.name, "settings": settings}
 
 
 def _motion(path: Path, checkpoint: dict[str, Any], untrained: bool) -> FaceCycleMotion:
@@ -70,29 +111,37 @@ def _identity(path: Path, checkpoint: dict[str, Any], untrained: bool) -> FaceCy
         )
     method = FaceCycleIdentity(stage1)
     if untrained:
-        fresh = build_motion(stage1, method.motion.settings)
-        _begin_with_trunk(path, fresh, state, "motion.trunk.")
-        method.motion.load_state_dict(fresh.state_dict())
-        return method
-    load_weights(path, method, state)
+        _begin_stage1_anew(path, method, state)
+    else:
+        load_weights(path, method, state)
     return method
 
 
+def _begin_stage1_anew(path: Path, method: FaceCycleIdentity, state: dict[str, Any]) -> None:
+    fresh = build_motion(path, method.motion.settings)
+    _begin_with_trunk(path, fresh, state, "motion.trunk.")
+    method.motion.load_state_dict(fresh.state_dict())
+
+
 def _contrast(path: Path, checkpoint: dict[str, Any], untrained: bool) -> FaceCycleContrast:
+    method = _build_contrast(path, checkpoint.get("hyper_parameters"))
+    if not untrained:
+        load_weights(path, method, checkpoint["state_dict"])
+    return method
+
+
+def _build_contrast(path: Path, given: Any) -> FaceCycleContrast:
     try:
-        settings = dict(checkpoint["hyper_parameters"])
+        settings = dict(given)
         encoder = EncoderSettings(**settings.pop("encoder"))
-        optimizer = settings.pop("optimizer")
+        optimizer = dict(settings.pop("optimizer"))
         betas = tuple(optimizer.pop("betas"))
-        method = FaceCycleContrast(encoder, OptimizerSettings(**optimizer, betas=betas), **settings)
+        return FaceCycleContrast(encoder, OptimizerSettings(**optimizer, betas=betas), **settings)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"checkpoint {path}: its settings are not those of {FaceCycleContrast.name} ({error}); "
             "it was made by another version, train again"
         ) from error
-    if not untrained:
-        load_weights(path, method, checkpoint["state_dict"])
-    return method
 
 
 def _begin_with_trunk(
@@ -115,4 +164,40 @@ _LOADERS: dict[str, Any] = {
     FaceCycleMotion.name: _motion,
     FaceCycleIdentity.name: _identity,
     FaceCycleContrast.name: _contrast,
+}
+
+
+def _released_motion(folder: Path, settings: dict[str, Any], untrained: bool) -> FaceCycleMotion:
+    motion = build_motion(folder, settings)
+    if untrained:
+        _begin_with_trunk(folder, motion, read_state(folder), "trunk.")
+    else:
+        load_released(folder, motion)
+    return motion
+
+
+def _released_identity(
+    folder: Path, settings: dict[str, Any], untrained: bool
+) -> FaceCycleIdentity:
+    method = FaceCycleIdentity(folder)
+    if untrained:
+        _begin_stage1_anew(folder, method, read_state(folder))
+    else:
+        load_released(folder, method)
+    return method
+
+
+def _released_contrast(
+    folder: Path, settings: dict[str, Any], untrained: bool
+) -> FaceCycleContrast:
+    method = _build_contrast(folder, settings)
+    if not untrained:
+        load_released(folder, method)
+    return method
+
+
+_RELEASED: dict[str, Any] = {
+    FaceCycleMotion.name: _released_motion,
+    FaceCycleIdentity.name: _released_identity,
+    FaceCycleContrast.name: _released_contrast,
 }

@@ -17,6 +17,13 @@ from ssl_faces.errors import InputError
 
 Edit = Callable[..., Tensor]
 
+NEUTRAL, FRONTAL = "neutral face", "frontal face"
+SWAP, MOTION = "identity swap", "motion transfer"
+"""What methods may do to pictures, see `Method.edits`."""
+
+OF_TWO = (SWAP, MOTION)
+"""Those that take a second face: the person that is to be seen."""
+
 
 class Method(pl.LightningModule, ABC):
     """A pretraining method.
@@ -43,9 +50,15 @@ class Method(pl.LightningModule, ABC):
         `neutral face` and `frontal face` take pictures float [B, 3, S, S] in [0, 1] of side
         `picture_size` and give as many, the same faces neutral, or neutral and frontal;
         `identity swap` takes two such batches and gives the faces of the first as the people of
-        the second. The same pictures give the same result, whatever the batch they are in.
+        the second; `motion transfer` takes two, too, and gives the people of the second (their
+        light and colours with them) the expression and pose of the first. The same pictures give
+        the same result, whatever the batch they are in.
         """
         return {}
+
+    def edit_networks(self) -> tuple[str, ...]:
+        """Names of the networks beside the encoder that `edits` need; see `state_dict`."""
+        return ()
 
     @property
     def picture_size(self) -> int:

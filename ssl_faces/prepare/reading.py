@@ -139,7 +139,7 @@ class _Reader:
                 sharpness=round(sharpness(crop), 4),
                 clip=clip,
             )
-            row.reason = self._refused(row, inside)
+            row.reason = refusal(row, inside, self.settings)
             if not row.reason:
                 near = self.seen.add(hashes[i], row.key)
                 row.reason = "" if near is None else NEAR + near
@@ -149,20 +149,6 @@ class _Reader:
                 self.hashes.append(np.packbits(hashes[i]))
             self.rows.append(row)
 
-    def _refused(self, row: FaceRow, inside: float) -> str:
-        assert row.box is not None
-        s = self.settings
-        side = min(row.box[2] - row.box[0], row.box[3] - row.box[1])
-        if row.score < s.min_score:
-            return f"score {row.score:.2f}, below {s.min_score:g}"
-        if side < s.min_face:
-            return f"too small: {side:.0f} px, below {s.min_face:g}"
-        if inside < _LEAST_INSIDE:
-            return f"at the picture's edge: {inside:.0%} of the crop lies within"
-        if row.sharpness < s.min_sharpness:
-            return f"blurred: sharpness {row.sharpness:.3f}, below {s.min_sharpness:g}"
-        return ""
-
     def result(self, kind: str) -> SourceFaces:
         size = self.settings.size
         return SourceFaces(
@@ -171,6 +157,25 @@ class _Reader:
             np.array(self.crops, np.uint8).reshape(-1, size, size, 3),
             np.array(self.hashes, np.uint8).reshape(-1, HASH_BITS // 8),
         )
+
+
+def refusal(row: FaceRow, inside: float, settings: Settings) -> str:
+    """Why a face with a box is not kept; empty where it is.
+
+    Args:
+        inside: the share of its crop that lies within the picture.
+    """
+    assert row.box is not None
+    side = min(row.box[2] - row.box[0], row.box[3] - row.box[1])
+    if row.score < settings.min_score:
+        return f"score {row.score:.2f}, below {settings.min_score:g}"
+    if side < settings.min_face:
+        return f"too small: {side:.0f} px, below {settings.min_face:g}"
+    if inside < _LEAST_INSIDE:
+        return f"at the picture's edge: {inside:.0%} of the crop lies within"
+    if row.sharpness < settings.min_sharpness:
+        return f"blurred: sharpness {row.sharpness:.3f}, below {settings.min_sharpness:g}"
+    return ""
 
 
 def _rounded(values: np.ndarray) -> list[Any]:

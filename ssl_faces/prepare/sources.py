@@ -197,6 +197,7 @@ class Video:
     Attributes:
         note: what is wrong with the file, once it was iterated; empty where nothing is.
         seconds: its length as it says itself, 0 where it doesn't.
+        rate: its frames a second on average, once it is iterated.
 
     Raises:
         BadPicture: from iterating, where not one frame can be had.
@@ -207,6 +208,7 @@ class Video:
         self.fps = fps
         self.note = ""
         self.seconds = 0.0
+        self.rate = 0.0
 
     def __iter__(self) -> Iterator[Frame]:
         import av
@@ -232,7 +234,7 @@ class Video:
         if stream is None or stream.codec_context is None:
             raise BadPicture("truncated or broken (no track in it can be decoded)")
         self.seconds = _seconds(stream, container)
-        rate = float(stream.average_rate or 25)
+        rate = self.rate = float(stream.average_rate or 25)
         number, slot, last, broken, on_end = 0, -1, 0.0, 0, 0
         packets = container.demux(stream)
         why = ""

@@ -1,0 +1,119 @@
+"""Released methods: what edits pictures, kept beside a released encoder in half precision.
+
+A folder with an encoder has `method.safetensors` too then: the networks beside the encoder that
+`Method.edits` need. How the method is built again stands in the card, as plain values.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_faces.encoder import CARD_FILE, METHOD_FILE, RELEASED, load_encoder, read_card
+from ssl_faces.errors import InputError
+from ssl_faces.methods.method import Method
+
+REBUILD = "method_rebuilt_from"
+"""Key of the card: the method's name and its settings."""
+
+
+def find_released(name_or_path: str | os.PathLike[str]) -> Path | None:
+    """The folder of a released encoder, by its path or name; None where there is none.
+
+    A run's folder is none, though it holds an encoder.
+    """
+    path = Path(name_or_path)
+    for folder in (path, RELEASED / path):
+        if (folder / CARD_FILE).is_file() and not (folder / "checkpoints").is_dir():
+            return folder
+    return None
+
+
+def edit_state(method: Method) -> dict[str, Tensor]:
+    """The state of the networks beside the encoder that edits need, each tensor once."""
+    seen = {value.data_ptr() for value in method.encoder.state_dict().values()}
+    prefixes = tuple(f"{name}." for name in method.edit_networks())
+    found = {}
+    for name, value in method.state_dict().items():
+        if name.startswith(prefixes) and value.data_ptr() not in seen:
+            seen.add(value.data_ptr())
+            found[name] = value
+    return found
+
+
+def settings_from(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The name of a released method and what it is built from.
+
+    Raises:
+        InputError: it was released as an encoder alone, or its card is broken.
+    """
+    card = read_card(folder)
+    kept = card.get(REBUILD)
+    if kept is None or not (folder / METHOD_FILE).is_file():
+        raise InputError(
+            f"{folder}: released as an encoder alone, without the networks that edit pictures; "
+            "give a method's own run, or a release of one (ssl-faces release RUN)"
+        )
+    try:
+        name, settings = str(kept["method"]), dict(kept["settings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder / CARD_FILE}: its '{REBUILD}' can't be used ({error}); release it again"
+        ) from error
+    return name, settings
+
+
+def read_state(folder: Path) -> dict[str, Tensor]:
+    """The weights in a release's `method.safetensors`.
+
+    Raises:
+        InputError: the file is missing or broken.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / METHOD_FILE
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: not a whole safetensors file ({error}); copy or release it again"
+        ) from error
+    return state
+
+
+def load_released(folder: Path, method: Method, prefix: str = "") -> None:
+    """Put a release's weights into a method built like it.
+
+    What only training needs stays as it is.
+
+    Args:
+        prefix: where `method` is a part of the one released, as stage 1 of stage 2, of the names
+            of its networks there.
+
+    Raises:
+        InputError: they are not those of such a method, or a file is broken.
+    """
+    kept = read_state(folder)
+    state = {k.removeprefix(prefix): v for k, v in kept.items() if k.startswith(prefix)}
+    wanted = edit_state(method)
+    of_encoder = load_encoder(folder).state_dict()
+    try:
+        own = method.encoder.state_dict()
+        method.encoder.load_state_dict({k: v for k, v in of_encoder.items() if k in own})
+        if state.keys() != wanted.keys():
+            raise RuntimeError(f"{min(state.keys() ^ wanted.keys())} is in one of them only")
+        with torch.no_grad():
+            for name, value in state.items():
+                if value.shape != wanted[name].shape:
+                    raise RuntimeError(f"{name} has another shape")
+                wanted[name].copy_(value)
+    except RuntimeError as error:
+        raise InputError(
+            f"{folder / METHOD_FILE}: its weights are not those of the {method.name} that "
+            f"{CARD_FILE} describes; copy both from the same release"
+        ) from error

@@ -1,0 +1,1 @@
+"""What was learnt, put to use on anybody's pictures and videos: the verbs of `ssl-faces`."""

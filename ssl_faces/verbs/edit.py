@@ -1,0 +1,182 @@
+"""`ssl-faces neutralise`, `frontalise` and `swap-identity`: faces as a method makes them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssl_faces.errors import InputError
+from ssl_faces.verbs.arguments import (
+    add_detection,
+    add_method,
+    add_sources,
+    check_seed,
+    parser,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ssl_faces.methods.method import Method
+    from ssl_faces.verbs.faces import Face, FaceReader
+
+TABLE, SHEET = "faces.csv", "sheet.png"
+
+_LONGEST = 200
+"""Bytes of a file's name, of the 255 that there may be: a temporary one is longer."""
+
+_WRITES = f"""\
+DIR/pictures gets a PNG for each face, at the size that the method renders, DIR {SHEET} (what
+went in and what came out, the first 64) and {TABLE}: each face with its box, and each file that
+gave none, and why.
+"""
+
+
+def neutralise(arguments: Sequence[str]) -> None:
+    """Run `ssl-faces neutralise` with these arguments.
+
+    Raises:
+        InputError: bad input, or no face in all of it.
+    """
+    _of_one("neutralise", "neutral face", "The same faces without expression.", arguments)
+
+
+def frontalise(arguments: Sequence[str]) -> None:
+    """Run `ssl-faces frontalise` with these arguments.
+
+    Raises:
+        InputError: bad input, or no face in all of it.
+    """
+    _of_one("frontalise", "frontal face", "The same faces, facing the camera.", arguments)
+
+
+def swap_identity(arguments: Sequence[str]) -> None:
+    """Run `ssl-faces swap-identity` with these arguments.
+
+    Raises:
+        InputError: bad input, or no face in all of it.
+    """
+    about = "The same expression and pose, as another person."
+    of = parser("swap-identity", f"{about}\n\n{_WRITES}")
+    add_sources(of)
+    of.add_argument(
+        "--person", required=True, type=Path, metavar="PICTURE", help="whose largest face"
+    )
+    _add_rest(of)
+    given = of.parse_args(arguments)
+    check_seed(given.seed)
+    from ssl_faces.verbs.editing import SWAP, open_method
+    from ssl_faces.verbs.faces import FaceFinder, FaceReader, first_face
+
+    method = open_method(given.method, SWAP)
+    finder = FaceFinder(method.picture_size, given.detect, given.detector)
+    person = first_face(given.person, finder)
+    reader = FaceReader(given.sources, finder, out=given.out)
+    write_edits(method, SWAP, reader, given.out, person=person, seed=given.seed)
+
+
+def _of_one(verb: str, edit: str, about: str, arguments: Sequence[str]) -> None:
+    of = parser(verb, f"{about}\n\n{_WRITES}")
+    add_sources(of)
+    _add_rest(of)
+    given = of.parse_args(arguments)
+    check_seed(given.seed)
+    from ssl_faces.verbs.editing import FRONTAL, NEUTRAL, open_method
+    from ssl_faces.verbs.faces import FaceFinder, FaceReader
+
+    method = open_method(given.method, edit)
+    finder = FaceFinder(method.picture_size, given.detect, given.detector)
+    write_edits(
+        method, edit, FaceReader(given.sources, finder, out=given.out), given.out, seed=given.seed
+    )
+    if method.edits()[NEUTRAL] == method.edits().get(FRONTAL):
+        print(f"{method.name} has one picture for a neutral face and for a frontal one: this")
+
+
+def _add_rest(of: object) -> None:
+    import argparse
+
+    assert isinstance(of, argparse.ArgumentParser)
+    add_method(of)
+    of.add_argument("--out", required=True, type=Path, metavar="DIR", help="for the pictures")
+    add_detection(of)
+
+
+def picture_name(key: str) -> str:
+    """Where a face's picture goes, below the folder of all: names too long for a file are cut."""
+    parts = []
+    for part in f"{key}.png".split("/"):
+        data = os.fsencode(part)
+        if len(data) > _LONGEST:
+            digest = hashlib.sha256(data).hexdigest()[:16]
+            part = f"{data[:60].decode(errors='ignore')}-{digest}.png"
+        parts.append(part)
+    return "/".join(("pictures", *parts))
+
+
+def write_edits(
+    method: Method,
+    edit: str,
+    reader: FaceReader,
+    out: Path,
+    *,
+    person: Face | None = None,
+    seed: int = 0,
+) -> None:
+    """Edit all faces of a reader, and write pictures, sheet and table to `out`.
+
+    Args:
+        person: of the edits of two, whom the faces are to become.
+
+    Raises:
+        InputError: no face in all of it, or `out` can't be written.
+    """
+    from ssl_faces.files import replace_file
+    from ssl_faces.verbs.editing import BATCH, edited
+    from ssl_faces.verbs.sheets import MOST, png, sheet
+
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: a file; give a folder")
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(
+        ("source", "face", "picture", "left", "top", "right", "bottom", "score", "reason")
+    )
+    shown: list[list[np.ndarray]] = []
+    people = None if person is None else [person.pixels]
+    waiting: list[Face] = []
+    count = 0
+
+    def write() -> None:
+        made = edited(method, edit, [face.pixels for face in waiting], people, seed=seed)
+        for face, picture in zip(waiting, made, strict=True):
+            name = picture_name(face.key)
+            replace_file(out / name, png(picture), durable=False)
+            row = (face.source, face.key, name, *(face.box or ("",) * 4), face.score, "")
+            table.writerow(row)
+            if len(shown) < MOST:
+                shown.append([face.pixels, *(people or ()), picture])
+        waiting.clear()
+
+    for face in reader:
+        count += 1
+        waiting.append(face)
+        if len(waiting) == BATCH:
+            write()
+    if not count:
+        raise reader.nothing()
+    write()
+    for one in reader.skipped:
+        table.writerow((one.key, *("",) * 7, one.reason))
+    titles = ["source", *(["person"] if people else []), edit]
+    replace_file(out / SHEET, png(sheet(titles, shown)))
+    # Last: a folder with a table has all its pictures.
+    replace_file(out / TABLE, text.getvalue().encode(errors="backslashreplace"))
+    print(f"{out}: {edit} of {count:,} faces of {reader.files:,} files; to look at: {out / SHEET}")
+    if said := reader.summary():
+        print(said)
