@@ -17,6 +17,7 @@ usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--K
        ssl-faces pack SOURCE [SOURCE ...] --out PACK [--size 64]
        ssl-faces render --out DIR [--count N] [--people P] [--size S] [--nuisances LEVEL]
        ssl-faces release RUN --name NAME
+       ssl-faces export ENCODER --out FILE.onnx|FILE.pt2 [--int8] [--opset N] [--spaces S,S]
        ssl-faces bench BENCH [--out FILE.json]
        ssl-faces sweep FILE --out DIR [--workers N]
        ssl-faces dashboard RUN [RUN ...] --out FILE.html
@@ -36,6 +37,7 @@ Pretrain an encoder on unlabelled faces.
   ssl-faces pack --help             decode pictures once, to shards that training reads or streams
   ssl-faces render --help           rendered faces with exact labels, as files
   ssl-faces release --help          an encoder in half precision, to be loaded by its name
+  ssl-faces export --help           an encoder as one ONNX or torch file, checked on faces
   ssl-faces bench --help            what can be measured on this machine
   ssl-faces sweep --help            many runs that try settings, by a sweep file of W&B's format
   ssl-faces dashboard --help        curves, settings and pictures of runs, on one page or in W&B
@@ -59,6 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from ssl_faces.compare.command import run as run_compare
 
             return run_compare(arguments[1:])
+        elif arguments[0] == "export":
+            from ssl_faces.export.command import run as run_export
+
+            run_export(arguments[1:])
         elif arguments[0] == "job":
             from ssl_faces.job.command import run as run_job
 

@@ -12,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
-from linear_probe.audit.onnx_model import OnnxModel, exported, quantised
+from linear_probe.audit.onnx_model import OnnxModel, exported
 from linear_probe.audit.run import _Audit
 from linear_probe.audit.subjects import HeadNetwork, HeadSubject, groups_of, target_of
 from linear_probe.breakdown import by_group
