@@ -103,8 +103,8 @@ def traced(
 def _resized(g: Any, x: Any, size: Any, align_corners: Any, *scales: Any) -> Any:
     """`F.interpolate(..., mode="bilinear", antialias=True)`."""
 
-    def resize(column: Tensor, to: int) -> Tensor:
-        return F.interpolate(column, size=(to, 1), mode="bilinear", antialias=True)
+    def resize(picture: Tensor, to: tuple[int, int]) -> Tensor:
+        return F.interpolate(picture, size=to, mode="bilinear", antialias=True)
 
     return _as_products(g, x, size, resize)
 
@@ -115,7 +115,7 @@ def _pooled(g: Any, x: Any, size: Any) -> Any:
 
     if symbolic_helper._parse_arg(size, "is") == [1, 1]:
         return g.op("GlobalAveragePool", x)
-    return _as_products(g, x, size, lambda column, to: F.adaptive_avg_pool2d(column, (to, 1)))
+    return _as_products(g, x, size, F.adaptive_avg_pool2d)
 
 
 # Operations that the tracer doesn't know, or not for all sizes.
@@ -125,20 +125,21 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _as_products(g: Any, x: Any, size: Any, of: Callable[[Tensor, int], Tensor]) -> Any:
+def _as_products(g: Any, x: Any, size: Any, of: Callable[[Tensor, tuple[int, int]], Tensor]) -> Any:
     """A linear map of rows and of columns as what it is: a product with one matrix from the left
     and with one from the right.
 
     Args:
         x: [B, C, H, W].
-        of: what it makes of columns [1, H, H, 1], one in each channel: [1, H, to, 1].
+        of: what it makes of pictures [1, 1, H, W] and a size.
     """
     from torch.onnx import symbolic_helper
 
     height, width = symbolic_helper._get_tensor_sizes(x)[2:]
     to = symbolic_helper._parse_arg(size, "is")
+    # Of the unit matrix, whose columns it maps each by itself.
     left, right = (
-        of(torch.eye(side)[None, :, :, None], new)[0, :, :, 0].T
+        of(torch.eye(side)[None, None], (new, side))[0, 0]
         for side, new in zip((height, width), to, strict=True)
     )
     found = g.op("MatMul", g.op("Constant", value_t=left.contiguous()), x)

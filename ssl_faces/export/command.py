@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> None:
         "~/.cache/ssl-faces/data, else rendered ones",
     )
     parser.add_argument(
-        "--faces", type=int, default=256, metavar="N", help="to check on; default: %(default)s"
+        "--faces", type=int, default=128, metavar="N", help="to check on; default: %(default)s"
     )
     parser.add_argument(
         "--max-train",
@@ -117,7 +117,7 @@ def export(
     opset: int = OPSET,
     int8: bool = False,
     data: str | None = None,
-    faces: int = 256,
+    faces: int = 128,
     max_train: int = 5000,
 ) -> list[str]:
     """Write the encoder to `out`, whose ending tells the format; what was done, line by line.
@@ -183,9 +183,7 @@ def export(
     return told
 
 
-def _spaces(
-    encoder: str, known: dict[str, int], wanted: Sequence[str] | None
-) -> list[str]:
+def _spaces(encoder: str, known: dict[str, int], wanted: Sequence[str] | None) -> list[str]:
     for space in wanted or []:
         if space not in known:
             raise InputError(

@@ -31,6 +31,7 @@ from linear_probe.tasks import Attributes
 from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.onnx_files import quantised
 
 ROOT = Path(__file__).parents[2]
 
