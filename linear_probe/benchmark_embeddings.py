@@ -12,7 +12,6 @@ import copy
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from linear_probe.run import run_probes
 from linear_probe.sources import ImageSource
 from linear_probe.tasks.task import in_test_part
 from ssl_faces import InputError
-from ssl_faces.bench.timing import side_by_side
+from ssl_faces.bench.timing import processor_side_by_side
 from ssl_faces.data import FaceSet, default_data_root, find_face_sets
 from ssl_faces.data.packing import square
 from ssl_faces.encoder import FaceEncoder, read_card
@@ -194,38 +193,31 @@ def _sources(
 def _rates(
     sources: dict[str, ImageSource], faces: FaceSet, batch_size: int, rounds: int
 ) -> dict[str, dict[str, float]]:
-    """Of each: faces a second of one core by the processor's time, its range over the rounds, and
-    by the clock. Pictures are in memory, of the size that each takes."""
+    """Of each: faces a second of one core by the processor's time, median, least and most of the
+    rounds. Pictures are in memory, of the size that each takes."""
     read = faces.read_many(list(range(batch_size)))
     pictures = [picture for picture in read if isinstance(picture, np.ndarray)]
-    used: dict[str, list[float]] = {name: [] for name in sources}
 
-    def timed(name: str, source: ImageSource) -> Callable[[], object]:
+    def call_of(source: ImageSource) -> Callable[[], object]:
         resized = np.stack([square(picture, source.input_size) for picture in pictures])
         images: Tensor = torch.from_numpy(resized).float() / 255
-
-        def call() -> None:
-            started = time.process_time()
-            source(images)
-            used[name].append(time.process_time() - started)
-
-        return call
+        return lambda: source(images)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        seconds = side_by_side({n: timed(n, s) for n, s in sources.items()}, rounds)
+        calls = {name: call_of(source) for name, source in sources.items()}
+        seconds = processor_side_by_side(calls, rounds)
     finally:
         torch.set_num_threads(threads)
     count = len(pictures)
     return {
         name: {
-            "by_cpu": count / float(np.median(used[name][-rounds:])),
-            "least": count / max(used[name][-rounds:]),
-            "most": count / min(used[name][-rounds:]),
-            "by_clock": count / float(np.median(seconds[name])),
+            "median": count / float(np.median(taken)),
+            "least": count / max(taken),
+            "most": count / min(taken),
         }
-        for name in sources
+        for name, taken in seconds.items()
     }
 
 

@@ -179,6 +179,6 @@ def _speed(rate: dict[str, float] | None, slow: dict[str, float] | None) -> dict
         return {}
     least, most = rate["least"], rate["most"]
     return {
-        "faces/s of one core": f"{rate['by_cpu']:,.1f} [{least:,.1f}, {most:,.1f}]",
-        "times HOG": f"{rate['by_cpu'] / slow['by_cpu']:.3g}" if slow else None,
+        "faces/s of one core": f"{rate['median']:,.1f} [{least:,.1f}, {most:,.1f}]",
+        "times HOG": f"{rate['median'] / slow['median']:.3g}" if slow else None,
     }

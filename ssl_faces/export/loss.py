@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_faces.bench.result import Value, markdown
-from ssl_faces.bench.timing import ratio, side_by_side
+from ssl_faces.bench.timing import processor_side_by_side, ratio
 from ssl_faces.errors import InputError
 from ssl_faces.export.faces import Faces
 from ssl_faces.export.formats import onnx_features
@@ -54,8 +55,9 @@ def measured_loss(
     whole, small = onnx_features(before, spaces), onnx_features(after, spaces)
     exact, near = whole(faces.images), small(faces.images)
     batch = faces.images[:TIMED]
-    seconds = side_by_side({"32": lambda: whole(batch), "8": lambda: small(batch)}, rounds=7)
-    rates = {bits: len(batch) / sorted(taken)[len(taken) // 2] for bits, taken in seconds.items()}
+    calls = {"32": lambda: whole(batch), "8": lambda: small(batch)}
+    seconds = processor_side_by_side(calls, rounds=7)
+    rates = {bits: len(batch) / median(taken) for bits, taken in seconds.items()}
     return {
         "cosine_error": {
             "measure": COSINE,
@@ -64,7 +66,7 @@ def measured_loss(
         },
         "bytes": {"32": len(before), "8": len(after)},
         "faces_a_second": {
-            "how": f"onnxruntime, one thread, {len(batch)} at once, in turns, other work beside it",
+            "how": f"onnxruntime, one core by the processor's time, {len(batch)} at once, in turns",
             "hardware": hardware("cpu"),
             **{bits: round(rate, 1) for bits, rate in rates.items()},
             "ratio": round(ratio(seconds, "32", "8"), 3),

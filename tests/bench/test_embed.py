@@ -122,7 +122,7 @@ def test_one_table_of_accuracy_and_speed(
         str(folder), f"{folder}, ONNX", "pixels", "HOG", "LBP", "package:dlib"
     }  # fmt: skip
     for rate in found["rates"].values():
-        assert 0 < rate["least"] <= rate["by_cpu"] <= rate["most"]
+        assert 0 < rate["least"] <= rate["median"] <= rate["most"]
     counts = {(r["data_set"], r["n"]) for r in found["records"] if r["metric"] == "accuracy"}
     assert counts == {("FER-2013", 14), ("LFW", 12)}
     result = table_of(found)

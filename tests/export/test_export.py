@@ -27,6 +27,7 @@ from ssl_faces.export.loss import cosine_error
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.onnx_files import session_of, traced
+from tests.linear_probe.conftest import write_fer2013, write_lfw
 
 CARD = {"method": "simclr", "name": "small", "licence": "none", "limits": ["a", "b"], "online": {}}
 
@@ -260,14 +261,17 @@ def test_faces_are_of_the_part_asked_for_and_spread_over_all_sets(
 
 def test_8_bits_and_what_they_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "e.onnx"
-    words = ("--int8", "--spaces", "identity", "--max-train", "300")
+    data = tmp_path / "data"
+    write_fer2013(data)
+    write_lfw(data)
+    words = ("--int8", "--spaces", "identity", "--data", data, "--faces", "40")
     assert export(folder, "--out", out, *words) == 0
     said = capsys.readouterr().out
     names = {"e.onnx", "e.onnx.md", "e.onnx.json"}
     assert {path.name for path in out.parent.iterdir()} == names
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
     encoder = load_encoder(folder)
-    shown = some_faces("rendered", "test", 48, 40)
+    shown = some_faces(str(data), "test", 48, 40)
     (near,) = session.run(None, {"images": shown.images.numpy()})
     told = json.loads(session.get_modelmeta().custom_metadata_map["eight_bits"])
     assert json.loads((out.parent / "e.onnx.json").read_text()) == told
