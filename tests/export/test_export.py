@@ -27,7 +27,7 @@ from ssl_faces.export.loss import cosine_error
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.onnx_files import session_of, traced
-from tests.linear_probe.conftest import write_fer2013, write_lfw
+from tests.linear_probe.conftest import save_grey, write_fer2013, write_lfw
 
 CARD = {"method": "simclr", "name": "small", "licence": "none", "limits": ["a", "b"], "online": {}}
 
@@ -263,7 +263,10 @@ def test_8_bits_and_what_they_cost(tmp_path: Path, capsys: pytest.CaptureFixture
     folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "e.onnx"
     data = tmp_path / "data"
     write_fer2013(data)
-    write_lfw(data)
+    lfw = write_lfw(data)
+    for number in range(8):  # people of no pair are for training
+        path = lfw / f"Other_{number}" / f"Other_{number}_0001.png"
+        save_grey(path, np.full((48, 48), 20 * number + 40))
     words = ("--int8", "--spaces", "identity", "--data", data, "--faces", "40")
     assert export(folder, "--out", out, *words) == 0
     said = capsys.readouterr().out
