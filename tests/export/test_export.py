@@ -26,7 +26,7 @@ from ssl_faces.export.faces import some_faces
 from ssl_faces.export.loss import cosine_error
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
-from ssl_faces.onnx_files import session_of, traced
+from ssl_faces.onnx_files import quantised, session_of, traced
 from tests.linear_probe.conftest import save_grey, write_fer2013, write_lfw
 
 CARD = {"method": "simclr", "name": "small", "licence": "none", "limits": ["a", "b"], "online": {}}
@@ -200,6 +200,40 @@ def test_resizing_and_pooling_are_torchs(opset: int) -> None:
     session = session_of(traced(_Sizes(), x[:2], ["o"], opset))
     (found,) = session.run(None, {"images": x.numpy()})
     np.testing.assert_allclose(found, _Sizes()(x), rtol=1e-5, atol=1e-6)
+
+
+class _Resized(nn.Module):
+    """As a network that looks at smaller pictures than it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        small = F.interpolate((x - 0.5) / 0.2, size=(8, 8), mode="bilinear", antialias=True)
+        found: Tensor = self.linear(self.conv(small).mean((2, 3)))
+        return found
+
+
+@pytest.mark.parametrize("in_float", [True, False])
+def test_pictures_are_resized_in_32_bits(in_float: bool) -> None:
+    x = torch.rand(40, 3, 16, 16)
+    network = _Resized().eval()
+    data = quantised(traced(network, x[:2], ["o"]), "static", x, pixels_in_float=in_float)
+    graph = onnx.load_from_string(data).graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    of_pixels = [n for n in graph.node if n.op_type in ("Sub", "Div", "MatMul")]
+    assert len(of_pixels) == 4
+    products = [n for n in of_pixels if n.op_type == "MatMul"]
+    eight_bits = [
+        any(made_by.get(name) == "DequantizeLinear" for name in node.input) for node in products
+    ]
+    assert eight_bits == [not in_float] * 2
+    (conv,) = (n for n in graph.node if n.op_type == "Conv")
+    assert made_by[conv.input[0]] == "DequantizeLinear"
+    with torch.no_grad():
+        (found,) = session_of(data).run(None, {"images": x.numpy()})
+        assert np.abs(found - network(x).numpy()).max() < 0.1
 
 
 class _NotInOnnx(BackboneEncoder):
