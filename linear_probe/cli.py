@@ -105,8 +105,8 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         metavar="NAME",
         help="folder of a saved encoder, or a released name; timm:NAME or torchvision:NAME, with "
-        "?random or ?weights=FILE.safetensors; FILE.onnx; FILE.npz or FILE.parquet with keys and "
-        "features; may be given several times",
+        "?random or ?weights=FILE.safetensors; package:dlib; FILE.onnx; FILE.npz or FILE.parquet "
+        "with keys and features; may be given several times",
     )
     run.add_argument(
         "--task",

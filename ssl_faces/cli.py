@@ -18,6 +18,7 @@ usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--K
        ssl-faces pack SOURCE [SOURCE ...] --out PACK [--size 64]
        ssl-faces render --out DIR [--count N] [--people P] [--size S] [--nuisances LEVEL]
        ssl-faces release RUN --name NAME
+       ssl-faces export ENCODER --out FILE.onnx|FILE.pt2 [--int8] [--opset N] [--spaces S,S]
        ssl-faces bench BENCH [--out FILE.json]
        ssl-faces sweep FILE --out DIR [--workers N]
        ssl-faces dashboard RUN [RUN ...] --out FILE.html
@@ -43,6 +44,7 @@ Pretrain an encoder on unlabelled faces.
   ssl-faces pack --help             decode pictures once, to shards that training reads or streams
   ssl-faces render --help           rendered faces with exact labels, as files
   ssl-faces release --help          an encoder in half precision, to be loaded by its name
+  ssl-faces export --help           an encoder as one ONNX or torch file, checked on faces
   ssl-faces bench --help            what can be measured on this machine
   ssl-faces sweep --help            many runs that try settings, by a sweep file of W&B's format
   ssl-faces dashboard --help        curves, settings and pictures of runs, on one page or in W&B
@@ -63,6 +65,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("ssl_faces.compare.command", "run"),
     "dashboard": ("ssl_faces.dashboard.command", "run"),
     "embed": ("ssl_faces.verbs.embed", "run"),
+    "export": ("ssl_faces.export.command", "run"),
     "frontalise": ("ssl_faces.verbs.edit", "frontalise"),
     "gallery": ("ssl_faces.verbs.gallery", "run"),
     "job": ("ssl_faces.job.command", "run"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from ssl_faces import InputError
+from ssl_faces.onnx_files import Quantised
 
 MOST_CLUSTERED = 50_000
 """Weights of a layer that k-means looks at; the others go to the nearest of its centres."""
 
-Quantised = Literal["static", "dynamic"]
 Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 
 

@@ -17,13 +17,7 @@ from torch import Tensor, nn
 
 from linear_probe.audit.compression import Compression, pruned, shared, weights_that_run
 from linear_probe.audit.fairness import fairness_figures, group_figures
-from linear_probe.audit.onnx_model import (
-    CALIBRATED,
-    OnnxModel,
-    exported,
-    need_onnx,
-    quantised,
-)
+from linear_probe.audit.onnx_model import OnnxModel, exported
 from linear_probe.audit.subjects import (
     FileSubject,
     HeadSubject,
@@ -50,6 +44,7 @@ from ssl_faces import InputError
 from ssl_faces.data import write_skipped
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import hardware
+from ssl_faces.onnx_files import CALIBRATED, need_onnx, quantised
 
 MODELS_FOLDER = "models"
 _AT_ONCE = 64
@@ -143,7 +138,7 @@ def run_audit(
         InputError: a setting, the classifier, its data or `out` can't be used, or a package is
             missing.
     """
-    need_onnx()
+    need_onnx("audit")
     _check(job)
     subject = _subject(job, out, say)
     audit = _Audit(subject, job, out, say)

@@ -5,6 +5,7 @@
 | a folder, or a released name | one of ours (`ssl_faces.load_encoder`) |
 | `timm:NAME`, `torchvision:NAME` | a backbone of these libraries (`backbones`) |
 | `FILE.onnx` | a network run by onnxruntime (`onnx_file`) |
+| `package:NAME` | a recogniser whose weights come inside a package (`packages`) |
 | `FILE.npz`, `FILE.parquet` | features made elsewhere, by the keys of pictures (`table`) |
 """
 
@@ -15,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from linear_probe.encoders.backbones import LIBRARIES, Backbone, BackboneName, resnet18_weights
 from linear_probe.encoders.onnx_file import OnnxSource, is_onnx
+from linear_probe.encoders.packages import is_package, package_source
 from linear_probe.encoders.table import EmbeddingTable, is_table
 from linear_probe.features import EncoderSource
 from linear_probe.sources import Encoder, Precision, Source
@@ -85,6 +87,8 @@ def _open(name: str, precision: Precision) -> _Opened:
         if backbone.random:
             return _Opened(source)
         return _Opened(source, lambda seed: Backbone.load(backbone, untrained=True, seed=seed))
+    if is_package(name):
+        return _Opened(package_source(name))
     if is_onnx(name):
         return _Opened(OnnxSource(name))
     if is_table(name):

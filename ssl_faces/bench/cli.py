@@ -11,6 +11,7 @@ from pathlib import Path
 # PASSES_ON takes arguments that its parser doesn't know too, as `arguments.settings`.
 BENCHES = {
     "cost": "arithmetic of one training step of any method, counted: GFLOP a step and a picture",
+    "embed": "released encoders beside HOG, LBP and installed recognisers: accuracy and speed",
     "features": "feature extraction beside the encoder's bare forward pass",
     "plan": "time, memory, disk, network and cost of a large run, worked out from measured figures",
     "scale": "two processes of one thread each beside one",

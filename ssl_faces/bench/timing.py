@@ -33,6 +33,25 @@ def side_by_side(
     return seconds
 
 
+def processor_side_by_side(
+    candidates: Mapping[str, Callable[[], object]], rounds: int = 5, warmup: int = 1
+) -> Seconds:
+    """As `side_by_side`, in the processor's seconds, all threads together: what other programs
+    take, and waiting for them, doesn't count."""
+    used: Seconds = {name: [] for name in candidates}
+
+    def counting(name: str, call: Callable[[], object]) -> Callable[[], object]:
+        def counted() -> None:
+            before = time.process_time()
+            call()
+            used[name].append(time.process_time() - before)
+
+        return counted
+
+    side_by_side({name: counting(name, call) for name, call in candidates.items()}, rounds, warmup)
+    return {name: taken[warmup:] for name, taken in used.items()}
+
+
 def ratio(seconds: Seconds, slow: str, fast: str) -> float:
     """How many times faster `fast` is than `slow`: the median over rounds of their ratio."""
     return median(a / b for a, b in zip(seconds[slow], seconds[fast], strict=True))

@@ -12,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
-from linear_probe.audit.onnx_model import OnnxModel, exported, quantised
+from linear_probe.audit.onnx_model import OnnxModel, exported
 from linear_probe.audit.run import _Audit
 from linear_probe.audit.subjects import HeadNetwork, HeadSubject, groups_of, target_of
 from linear_probe.breakdown import by_group
@@ -31,6 +31,7 @@ from linear_probe.tasks import Attributes
 from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.onnx_files import quantised
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,1 @@
+"""`ssl-faces export`: an encoder as one file that runs without this workbench."""

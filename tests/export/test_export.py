@@ -1,0 +1,331 @@
+"""Exported files: the same features as torch's, any batch; cards inside; 8 bits and their cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from linear_probe.encoders.onnx_file import OnnxSource
+from linear_probe.features import EncoderSource
+from ssl_faces import load_encoder, save_encoder
+from ssl_faces.cli import main
+from ssl_faces.encoder import FaceEncoder
+from ssl_faces.export import faces as faces_module
+from ssl_faces.export import formats, parity
+from ssl_faces.export.faces import some_faces
+from ssl_faces.export.loss import cosine_error
+from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from ssl_faces.onnx_files import quantised, session_of, traced
+from tests.linear_probe.conftest import save_grey, write_fer2013, write_lfw
+
+CARD = {"method": "simclr", "name": "small", "licence": "none", "limits": ["a", "b"], "online": {}}
+
+# 48 px end as a map of 3x3, which is averaged to 2x2: no operation of ONNX's own.
+MAKERS: dict[str, Callable[[], FaceEncoder]] = {
+    "resnet": lambda: BackboneEncoder("resnet18", 48, 0.125, {"identity": 16}, "map"),
+    "vit": lambda: BackboneEncoder("vit_tiny", 32),
+    # Codes are of smaller pictures than maps: resized inside, with antialiasing.
+    "facecycle": lambda: FaceCycleEncoder(4, 8, 32, 80, identity=True, linear_std=0.1),
+}
+
+
+def saved(folder: Path, kind: str) -> Path:
+    torch.manual_seed(0)
+    encoder = MAKERS[kind]()
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # As after training: else folding them would change nothing.
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 2)
+    return save_encoder(encoder, folder / kind, CARD)
+
+
+def export(*words: str | Path) -> int:
+    usual = ["--data", "rendered", "--faces", "40"]
+    return main(["export", *map(str, words), *([] if "--data" in words else usual)])
+
+
+def check_same(found: Tensor | np.ndarray, expected: Tensor) -> None:
+    """To 1e-4 of the features' scale."""
+    difference = (torch.as_tensor(found) - expected).abs().max()
+    assert found.shape == expected.shape
+    assert difference < 1e-4 * (expected - expected.mean()).square().mean().sqrt()
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    capsys.readouterr()
+    assert export(*words) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "Traceback" not in said.err
+    assert "graph(" not in said.out
+    return said.err
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_an_onnx_file_gives_torchs_features_for_any_batch(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = saved(tmp_path, kind), tmp_path / "out" / "e.onnx"
+    assert export(folder, "--out", out) == 0
+    said = capsys.readouterr().out
+    assert "parity with torch, 40 rendered faces, part test, in batches of 1, 2, 3, 5, 16, 13" in (
+        said
+    )
+    encoder = load_encoder(folder)
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    assert given.name == "images"
+    assert given.shape == ["faces", 3, encoder.input_size, encoder.input_size]
+    assert [o.name for o in session.get_outputs()] == list(encoder.feature_dims)
+    for count in (1, 4, 11):
+        x = torch.rand(count, 3, encoder.input_size, encoder.input_size)
+        found = session.run(None, {"images": x.numpy()})
+        for features, (space, expected) in zip(found, encoder(x).items(), strict=True):
+            assert features.shape == (count, encoder.feature_dims[space])
+            check_same(features, expected)
+    told = session.get_modelmeta().custom_metadata_map
+    assert told["name"] == "small"
+    assert told["licence"] == "none"
+    assert json.loads(told["limits"]) == ["a", "b"]
+    assert json.loads(told["feature_dims"]) == encoder.feature_dims
+    assert "RGB in [0, 1]" in told["input"]
+    assert "online" not in told
+    assert json.loads(told["opset"]) == 17
+    assert onnx.load(out).opset_import[0].version == 17
+    measured = json.loads(told["parity"])
+    assert set(measured["spaces"]) == set(encoder.feature_dims)
+    assert all(0 < one["relative"] < 1e-4 for one in measured["spaces"].values())
+    assert [path.name for path in out.parent.iterdir()] == ["e.onnx"]
+
+
+def test_a_linear_probe_reads_the_file_back(tmp_path: Path) -> None:
+    folder, out = saved(tmp_path, "facecycle"), tmp_path / "e.onnx"
+    assert export(folder, "--out", out, "--spaces", "identity,expression_map", "--opset", "13") == 0
+    source, own = OnnxSource(str(out)), EncoderSource("own", load_encoder(folder))
+    assert list(source.dims) == ["identity", "expression_map"]
+    assert all(source.dims[space] == own.dims[space] for space in source.dims)
+    assert source.input_size == own.input_size
+    x = torch.rand(5, 3, 80, 80)
+    for space, features in source(x).items():
+        check_same(features, own(x)[space])
+    assert onnx.load(out).opset_import[0].version == 13
+
+
+@pytest.mark.parametrize("kind", ["resnet", "facecycle"])
+def test_a_program_gives_torchs_features_for_any_batch(tmp_path: Path, kind: str) -> None:
+    folder, out = saved(tmp_path, kind), tmp_path / "e.pt2"
+    assert export(folder, "--out", out, "--spaces", "identity") == 0
+    extra = {"card.json": ""}
+    program = torch.export.load(out, extra_files=extra).module()
+    card = json.loads(extra["card.json"])
+    assert (card["name"], list(card["feature_dims"])) == ("small", ["identity"])
+    assert card["parity"]["spaces"]["identity"]["relative"] < 1e-4
+    encoder = load_encoder(folder)
+    for count in (1, 2, 9):
+        x = torch.rand(count, 3, encoder.input_size, encoder.input_size)
+        found = program(x)
+        assert list(found) == ["identity"]
+        check_same(found["identity"], encoder(x)["identity"])
+
+
+def test_wrong_features_are_not_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "e.onnx"
+    right = formats.onnx_features
+
+    def wrong(data: bytes, spaces: list[str]) -> parity.Features:
+        features = right(data, spaces)
+
+        def shifted(images: Tensor) -> dict[str, Tensor]:
+            found = features(images)
+            if len(images) == 3:  # in one batch only
+                found["pooled"][1, 0] += 0.01
+            return found
+
+        return shifted
+
+    monkeypatch.setattr(formats, "onnx_features", wrong)
+    said = refused(capsys, folder, "--out", out)
+    assert "the exported file's 'pooled' differs from torch's by up to" in said
+    assert "0.0001 is allowed" in said
+    assert not out.parent.exists()
+
+
+def test_a_distance_is_of_the_features_scale() -> None:
+    exact = torch.tensor([[11.0, 20.0], [9.0, 20.0]])  # less their mean: RMS sqrt(1/2)
+    near = exact + torch.tensor([[0.0, 0.0], [0.0, 0.003]])
+    found = parity.distance(exact, near)
+    assert found.absolute == pytest.approx(0.003, rel=1e-3)
+    assert found.relative == pytest.approx(0.003 * 2**0.5, rel=1e-3)
+    for bad in (exact[:1], exact * float("nan")):
+        assert parity.distance(exact, bad).relative == float("inf")
+    assert parity.distance(exact[:1], exact[:1]).relative == 0
+    assert [sum(parity.batch_sizes(n)) for n in (1, 3, 27, 28, 500)] == [1, 3, 27, 28, 500]
+
+
+def test_cosine_errors_are_of_features_less_their_mean() -> None:
+    exact = torch.tensor([[3.0, 7.0], [1.0, 7.0], [2.0, 8.0], [2.0, 6.0]])
+    turned = torch.tensor([[2.0, 8.0], [1.0, 7.0], [2.0, 8.0], [2.0, 6.0]])  # the first by 90 °
+    found = cosine_error(exact, turned)
+    assert found["mean"] == pytest.approx(0.25)
+    assert found["worst"] == pytest.approx(1.0)
+    assert found["n"] == 4
+    assert 0 <= found["low"] <= 0.25 <= found["high"] <= 1
+
+
+class _Sizes(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        small = F.interpolate(x, size=(10, 6), mode="bilinear", antialias=True)
+        pooled = F.adaptive_avg_pool2d(F.adaptive_avg_pool2d(small, (7, 4)), (1, 1))
+        return torch.cat([small.flatten(1), pooled.flatten(1)], 1)
+
+
+@pytest.mark.parametrize("opset", [13, 20])
+def test_resizing_and_pooling_are_torchs(opset: int) -> None:
+    x = torch.rand(3, 3, 17, 24)
+    session = session_of(traced(_Sizes(), x[:2], ["o"], opset))
+    (found,) = session.run(None, {"images": x.numpy()})
+    np.testing.assert_allclose(found, _Sizes()(x), rtol=1e-5, atol=1e-6)
+
+
+class _Resized(nn.Module):
+    """As a network that looks at smaller pictures than it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        small = F.interpolate((x - 0.5) / 0.2, size=(8, 8), mode="bilinear", antialias=True)
+        found: Tensor = self.linear(self.conv(small).mean((2, 3)))
+        return found
+
+
+@pytest.mark.parametrize("in_float", [True, False])
+def test_pictures_are_resized_in_32_bits(in_float: bool) -> None:
+    x = torch.rand(40, 3, 16, 16)
+    network = _Resized().eval()
+    data = quantised(traced(network, x[:2], ["o"]), "static", x, pixels_in_float=in_float)
+    graph = onnx.load_from_string(data).graph
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    of_pixels = [n for n in graph.node if n.op_type in ("Sub", "Div", "MatMul")]
+    assert len(of_pixels) == 4
+    products = [n for n in of_pixels if n.op_type == "MatMul"]
+    eight_bits = [
+        any(made_by.get(name) == "DequantizeLinear" for name in node.input) for node in products
+    ]
+    assert eight_bits == [not in_float] * 2
+    (conv,) = (n for n in graph.node if n.op_type == "Conv")
+    assert made_by[conv.input[0]] == "DequantizeLinear"
+    with torch.no_grad():
+        (found,) = session_of(data).run(None, {"images": x.numpy()})
+        assert np.abs(found - network(x).numpy()).max() < 0.1
+
+
+class _NotInOnnx(BackboneEncoder):
+    def features(self, x: Tensor, spaces: Any) -> dict[str, Tensor]:
+        return {k: torch.linalg.qr(v)[0] for k, v in super().features(x, spaces).items()}
+
+
+def test_bad_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved(tmp_path, "resnet")
+    here = tmp_path / "out" / "e.onnx"
+    program = here.with_suffix(".pt2")
+    assert "its ending tells the format; give FILE.onnx or FILE.pt2" in refused(
+        capsys, folder, "--out", tmp_path / "e.tflite"
+    )
+    assert "has no feature space 'smile'; it has pooled, map_2x2, identity" in refused(
+        capsys, folder, "--out", here, "--spaces", "pooled,smile"
+    )
+    assert "no card.json there" in refused(capsys, tmp_path, "--out", here)
+    assert "--int8 is of ONNX" in refused(capsys, folder, "--out", program, "--int8")
+    assert "--opset is of ONNX" in refused(capsys, folder, "--out", program, "--opset", "17")
+    assert "--opset 9: give one from 13 to 20" in refused(
+        capsys, folder, "--out", here, "--opset", "9"
+    )
+    assert "is a folder" in refused(capsys, folder, "--out", folder.rename(tmp_path / "e.onnx"))
+    folder = tmp_path / "e.onnx"
+    assert "see `ssl-faces export --help`" in refused(capsys, folder)
+    assert f"{tmp_path / 'none'}" in refused(
+        capsys, folder, "--out", here, "--data", tmp_path / "none"
+    )
+    monkeypatch.setattr(
+        "ssl_faces.encoder.load_encoder",
+        lambda name: _NotInOnnx("resnet18", 32, 0.125).eval(),
+    )
+    assert "can't be written as ONNX with opset 17" in refused(capsys, folder, "--out", here)
+    monkeypatch.undo()
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    assert "needs onnx and onnxruntime, which can't be imported" in refused(
+        capsys, folder, "--out", here
+    )
+    assert not here.parent.exists()
+
+
+def test_faces_are_of_the_part_asked_for_and_spread_over_all_sets(
+    real_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSL_FACES_DATA", str(real_data / "fer2013"))
+    root = faces_module.data_named(None)
+    test, train = some_faces(root, "test", 48, 30), some_faces(root, "train", 48, 30)
+    assert test.images.shape == train.images.shape == (30, 3, 48, 48)
+    assert "FER-2013 30" in test.of
+    assert not torch.equal(test.images, train.images)
+    assert 0 <= test.images.min() < 0.2 < 0.8 < test.images.max() <= 1
+    monkeypatch.setenv("SSL_FACES_DATA", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert faces_module.data_named(None) == "rendered"
+
+
+def test_8_bits_and_what_they_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "e.onnx"
+    data = tmp_path / "data"
+    write_fer2013(data)
+    lfw = write_lfw(data)
+    for number in range(8):  # people of no pair are for training
+        path = lfw / f"Other_{number}" / f"Other_{number}_0001.png"
+        save_grey(path, np.full((48, 48), 20 * number + 40))
+    words = ("--int8", "--spaces", "identity", "--data", data, "--faces", "40")
+    assert export(folder, "--out", out, *words) == 0
+    said = capsys.readouterr().out
+    names = {"e.onnx", "e.onnx.md", "e.onnx.json"}
+    assert {path.name for path in out.parent.iterdir()} == names
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    encoder = load_encoder(folder)
+    shown = some_faces(str(data), "test", 48, 40)
+    (near,) = session.run(None, {"images": shown.images.numpy()})
+    told = json.loads(session.get_modelmeta().custom_metadata_map["eight_bits"])
+    assert json.loads((out.parent / "e.onnx.json").read_text()) == told
+    assert "part train" in told["calibrated_on"]
+    loss = told["loss"]
+    # Measured of this very file, beside the encoder.
+    again = cosine_error(encoder(shown.images, ["identity"])["identity"], torch.from_numpy(near))
+    measured = loss["cosine_error"]["spaces"]["identity"]
+    assert measured["mean"] == pytest.approx(again["mean"], rel=0.05)
+    assert 0 < measured["low"] <= measured["mean"] <= measured["high"] < 0.1
+    assert 0.2 < loss["bytes"]["8"] / loss["bytes"]["32"] < 0.5
+    scores = {(s["task"], s["metric"]): s for s in loss["scores"]}
+    assert {task for task, _ in scores} == {"expression", "identity"}
+    for one in scores.values():
+        change = one["after"]["value"] - one["before"]["value"]
+        assert one["difference"]["value"] == pytest.approx(change, abs=1e-6)
+        assert one["n"] > 10
+    page = (out.parent / "e.onnx.md").read_text()
+    assert "accuracy (logistic regression)" in page
+    assert page.partition("\n\n")[2].strip() in said
