@@ -31,7 +31,7 @@ class Row(Strict):
     Attributes:
         label: in the page.
         encoder: its name in the records.
-        feature_space: of it; of what has none the empty name.
+        feature_space: of it; None where each figure is of one space only.
         method: of a comparison, instead of an encoder.
         published: instead of both, a name in `linear_probe.published`, which needs the column's
             data set.
@@ -40,7 +40,7 @@ class Row(Strict):
 
     label: str
     encoder: str | None = None
-    feature_space: str = ""
+    feature_space: str | None = None
     method: str | None = None
     published: str | None = None
     empty: list[str] = Field(default_factory=list)

@@ -187,7 +187,8 @@ def _fitting(records: list[Record], row: Row, column: Column) -> list[Record]:
     return [
         r
         for r in records
-        if (r.encoder, r.feature_space, r.metric) == (row.encoder, row.feature_space, column.metric)
+        if (r.encoder, r.metric) == (row.encoder, column.metric)
+        and row.feature_space in (None, r.feature_space)
         and column.task in (None, r.task)
         and column.data_set in (None, r.data_set)
         # Predicting the mean has a probe of its own.

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 METHODS = (ROOT / "configs/method/README.md").read_text()
 HEADS = (ROOT / "configs/head/README.md").read_text()
+FACES = (ROOT / "ssl_faces/data/README.md").read_text()
+SCORES = (ROOT / "linear_probe/README.md").read_text()
 BIN = Path(sys.executable).parent
 
 
@@ -55,7 +57,8 @@ def test_the_readme_names_both_commands() -> None:
     "page",
     [
         *("README.md", "CONTRIBUTING.md", "configs/method/README.md", "configs/head/README.md"),
-        *("ssl_faces/bench/README.md", "configs/sweep/README.md"),
+        *("ssl_faces/bench/README.md", "configs/sweep/README.md", "configs/launch/README.md"),
+        *("ssl_faces/data/README.md", "linear_probe/README.md", "checkpoints/README.md"),
     ],
 )
 def test_every_file_that_a_page_names_exists(page: str) -> None:
@@ -77,7 +80,11 @@ def test_every_head_stands_in_the_heads_page(config: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [c for c in commands(README + METHODS) if c.startswith("ssl-faces fit") and "NAME" not in c],
+    [
+        command
+        for command in commands(README + METHODS + FACES + SCORES)
+        if command.startswith("ssl-faces fit") and "NAME" not in command
+    ],
 )
 def test_the_readmes_fit_commands_have_settings_that_exist(command: str, tmp_path: Path) -> None:
     """`--print_config` goes through every key and type, and trains nothing."""
