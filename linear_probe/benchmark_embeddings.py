@@ -152,6 +152,8 @@ def thinned(sets: Sequence[FaceSet], every: int) -> list[FaceSet]:
 def _packages(asked: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
     """Encoder names of those that are there, and why the others aren't."""
     found, absent = [], {}
+    if list(asked or []) == ["none"]:
+        return [], {PREFIX + name: "left out of this run" for name in PACKAGES}
     for name in asked or PACKAGES:
         full = PREFIX + name.removeprefix(PREFIX)
         try:

