@@ -9,6 +9,7 @@ from ssl_faces.arguments import Parser
 from ssl_faces.errors import InputError
 
 ENCODER = "hybrid"
+METHOD = "facecycle"
 
 
 def parser(verb: str, about: str) -> Parser:
@@ -50,10 +51,10 @@ def add_method(of: argparse.ArgumentParser) -> None:
     of.add_argument(
         "--with",
         dest="method",
-        required=True,
+        default=METHOD,
         metavar="RUN",
         help="run of FaceCycle or the hybrid that learnt it: its folder, a checkpoint, or a "
-        "released name",
+        f"released name (default: {METHOD})",
     )
     of.add_argument("--seed", type=int, default=0, help="of rendering noise (default: 0)")
 
