@@ -106,13 +106,12 @@ def make_probe(
     _, chosen, features, rows, predictor = max(found, key=lambda row: row[0])
     probe = _probe(asked, chosen, features, rows, predictor)
     path = save_probe(encoder, probe)
-    told = {key: probe.about[key] for key in ("accuracy", "calibration_error")}
-    value, error = told["accuracy"], told["calibration_error"]
+    right, calibration = probe.about["accuracy"], probe.about["calibration_error"]
     say(
-        f"{path}: {asked.data_set} {asked.split}, {chosen}: accuracy {value['value']:.2f} % "
-        f"[{value['low']:.2f}, {value['high']:.2f}], n {value['n']:,}; expected calibration error "
-        f"{error['value']:.2f} %, {error['before_temperature']:.2f} % before the temperature, "
-        f"{probe.temperature:.3f}"
+        f"{path}: {asked.data_set} {asked.split}, {chosen}: accuracy {right['value']:.2f} % "
+        f"[{right['low']:.2f}, {right['high']:.2f}], n {right['n']:,}; expected calibration error "
+        f"{calibration['value']:.2f} %, {calibration['before_temperature']:.2f} % before the "
+        f"temperature, {probe.temperature:.3f}"
     )
     return path
 
@@ -206,7 +205,13 @@ def _probe(
     }
     count = predictor.weight.shape[1]
     return SavedProbe(
-        *(task.name, space, tuple(task.class_names[:count])),
-        *(predictor.standardise.mean, predictor.standardise.scale),
-        *(predictor.weight, predictor.bias, temperature, about),
+        task=task.name,
+        space=space,
+        classes=tuple(task.class_names[:count]),
+        mean=predictor.standardise.mean,
+        scale=predictor.standardise.scale,
+        weight=predictor.weight,
+        bias=predictor.bias,
+        temperature=temperature,
+        about=about,
     )

@@ -122,7 +122,10 @@ def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> Saved
             str(about["task"]),
             str(about["feature_space"]),
             tuple(map(str, about["classes"])),
-            *(found[name] for name in ("mean", "scale", "weight", "bias")),
+            found["mean"],
+            found["scale"],
+            found["weight"],
+            found["bias"],
             float(found["temperature"]),
             about,
         )

@@ -87,7 +87,6 @@ class FaceComparison:
         self.probe: SavedProbe | None = load_probe(encoder)
         if method is None and _edits_pictures(encoder):
             method = encoder
-        self.method_name = None if method is None else os.fsdecode(method)
         self.method: Method | None = None if method is None else open_method(method, NEUTRAL)
         self._verification = verification_of(self.encoder)
         self._detector = detector

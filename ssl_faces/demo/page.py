@@ -164,7 +164,7 @@ def _rows(found: Compared, i: int) -> list[tuple[str, str, str, np.ndarray]]:
     who, other = "AB"[i], "BA"[i]
     captions = {
         FLOW: f"flow of {who}",
-        TRANSLATION: f"{other} moved like {who}",
+        TRANSLATION: f"translation: {other} moved like {who}",
     }
     texts = {
         FLOW: f"Flow that makes face {who} neutral, as colours",
@@ -185,8 +185,8 @@ def _alert(sentence: str) -> str:
 
 def _head(comparison: FaceComparison, limits: Limits) -> str:
     models = f"encoder {comparison.encoder_name}"
-    if comparison.method_name is not None and comparison.method is not None:
-        models += f", pictures by {comparison.method.name} of {comparison.method_name}"
+    if comparison.method is not None:
+        models += f", pictures by {comparison.method.name}"
     lacking = "".join(f"<li>{escape(one)}</li>" for one in comparison.lacking)
     return (
         f"<h1>{TITLE}</h1><p>What an encoder that was trained without labels makes of two faces "

@@ -66,10 +66,10 @@ class Upload(gr.Image):
         return path if path.is_relative_to(Path(self.GRADIO_CACHE).resolve()) else Path("/nowhere")
     from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 def build_page(comparison: FaceComparison, limits: Limits) -> gr.Blocks:
     """The page of what compares, not served yet; uploads go to Gradio's temporary folder."""
@@ -109,7 +109,6 @@ def build_page(comparison: FaceComparison, limits: Limits) -> gr.Blocks:
     page.queue(max_size=16)
     return page
 
-
 def answer(
     comparison: FaceComparison,
     limits: Limits,
@@ -132,7 +131,6 @@ def answer(
         _log.exception("two faces could not be compared")
         return _alert("these pictures could not be compared; the terminal says why")
 
-
 def shown(found: Compared, probe: SavedProbe | None = None) -> str:
     """What was found as HTML."""
     columns = [(who, _rows(found, i)) for i, who in enumerate("AB")]
@@ -148,7 +146,6 @@ def shown(found: Compared, probe: SavedProbe | None = None) -> str:
         found=found, columns=columns, expressions=expressions, probe_said=said, side=SIDE
     )
 
-
 def probe_in_words(probe: SavedProbe) -> str:
     """How good a probe is."""
     about = probe.about
@@ -163,7 +160,6 @@ def probe_in_words(probe: SavedProbe) -> str:
         )
     except (KeyError, TypeError, ValueError):
         return "Often wrong: how often is not known of this probe."
-
 
 def _rows(found: Compared, i: int) -> list[tuple[str, str, str, np.ndarray]]:
     """Name, caption, text for screen readers and pixels of each panel of A (0) or B (1)."""
@@ -183,11 +179,9 @@ def _rows(found: Compared, i: int) -> list[tuple[str, str, str, np.ndarray]]:
             rows.append((name, caption, texts.get(name, f"{name} of {who}"), found.panels[name][i]))
     return rows
 
-
 def _alert(sentence: str) -> str:
     told = escape(sentence[:1].upper() + sentence[1:])
     return f'<div class="result"><p role="alert">{told}.</p></div>'
-
 
 def _head(comparison: FaceComparison, limits: Limits) -> str:
     models = f"encoder {comparison.encoder_name}"
@@ -202,7 +196,6 @@ def _head(comparison: FaceComparison, limits: Limits) -> str:
         f"{limits.most_mb:g} MB and {limits.most_pixels / 1e6:g} megapixels each.</p>"
         + (f'<ul id="lacking">{lacking}</ul>' if lacking else "")
     )
-
 
 @lru_cache
 def _template() -> jinja2.Template:
