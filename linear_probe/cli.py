@@ -295,6 +295,11 @@ def _parser() -> argparse.ArgumentParser:
     saved.add_argument("--seed", type=int, default=0, help="of the validation split; default: 0")
     saved.add_argument("--batch-size", type=int, default=256, help="default: 256")
     saved.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
+    threshold = commands.add_parser(
+        "threshold", help="put into an encoder's card from which similarity on two faces are one"
+    )
+    threshold.add_argument("encoder", metavar="ENCODER", help="its folder, or a released name")
+    threshold.add_argument("--data", metavar="DIR", help="folder with LFW; default: as for run")
     readme = commands.add_parser(
         "readme", help="fill the tables and pictures of the project's pages from kept records"
     )
@@ -442,6 +447,15 @@ def _breakdown(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _threshold(arguments: argparse.Namespace) -> int:
+    from linear_probe.threshold import keep_threshold
+    from ssl_faces.data import default_data_root
+
+    kept = keep_threshold(arguments.encoder, arguments.data or default_data_root())
+    print(f"{arguments.encoder}: {kept.space} codes from {kept.threshold:.4f} on ({kept.told})")
+    return 0
+
+
 def _card(arguments: argparse.Namespace) -> int:
     from linear_probe.card import add_records
 
@@ -496,6 +510,7 @@ _COMMANDS = {
     "leakage": _leakage,
     "compare": _compare,
     "card": _card,
+    "threshold": _threshold,
     "readme": _readme,
     "save-probe": _save_probe,
     "claims": _claims,

@@ -225,13 +225,13 @@ def change(a: FaceEncoder, b: FaceEncoder) -> dict[str, float]:
 def _change_of_edits(
     method: Method, half: FaceEncoder, networks: Mapping[str, Tensor]
 ) -> dict[str, float]:
-    """By edit: how far any pixel of 64 rendered faces moves by halving, of the range from black to
+    """By edit: how far any pixel of 16 rendered faces moves by halving, of the range from black to
     white; `method` has the halved weights afterwards."""
     from ssl_faces.data.rendered import RenderedFaces
     from ssl_faces.methods.method import OF_TWO
     from ssl_faces.methods.released import edit_state
 
-    faces = RenderedFaces(64, 64, "all", size=method.picture_size).render_batch(range(64))
+    faces = RenderedFaces(16, 16, "all", size=method.picture_size).render_batch(range(16))
     images = faces.float() / 255
 
     def pictures() -> dict[str, Tensor]:

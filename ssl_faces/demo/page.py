@@ -44,25 +44,37 @@ CSS = """
 """
 
 
-class Upload(gr.Image):
+def upload(who: str) -> gr.Image:
     """A picture by file or webcam, handed on as the path of what was uploaded, unopened.
 
-    Gradio would open it itself, and show whatever its decoder trips over. Its way also fetches
-    addresses that a visitor names: this one takes nothing but uploads.
+    Gradio would open it itself, and show whatever its decoder trips over; it also fetches addresses
+    that a request names. This takes nothing but uploads. (Not a subclass: Gradio writes a file
+    beside the source of each.)
     """
+    picture = gr.Image(
+        label=f"Face {who}: a photograph, by file or webcam",
+        sources=["upload", "webcam"],
+        type="filepath",
+        buttons=[],
+        height=260,
+        elem_id=f"face-{who.lower()}",
+        alt_text=f"The picture given as face {who}",
+    )
+    folder = Path(picture.GRADIO_CACHE).resolve()
 
-    def get_block_name(self) -> str:
-        return "image"
+    async def leave(place: Any) -> str | None:
+        return None if place is None else str(place)
 
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-        return None if url_or_file_path is None else str(url_or_file_path)
-
-    def preprocess(self, payload: Any) -> Any:
+    def path_of(payload: Any) -> Path | None:
         if payload is None or not payload.path:
             return None
         path = Path(payload.path).resolve()
-        # What doesn't lie there was never uploaded, or is gone: told alike, in `read_upload`.
-        return path if path.is_relative_to(Path(self.GRADIO_CACHE).resolve()) else Path("/nowhere")
+        # What doesn't lie there was never uploaded, or is gone: told alike, by `read_upload`.
+        return path if path.is_relative_to(folder) else folder / "none"
+
+    picture.async_move_resource_to_block_cache = leave
+    picture.preprocess = path_of
+    return picture
 
 
 def build_page(comparison: FaceComparison, limits: Limits) -> gr.Blocks:
@@ -74,18 +86,7 @@ def build_page(comparison: FaceComparison, limits: Limits) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as page:
         gr.HTML(_head(comparison, limits), elem_id="about")
         with gr.Row():
-            pictures = [
-                Upload(
-                    label=f"Face {who}: a photograph, by file or webcam",
-                    sources=["upload", "webcam"],
-                    type="filepath",
-                    buttons=[],
-                    height=260,
-                    elem_id=f"face-{who.lower()}",
-                    alt_text=f"The picture given as face {who}",
-                )
-                for who in "AB"
-            ]
+            pictures = [upload("A"), upload("B")]
         whole = gr.Checkbox(
             label="These are face crops already: take them whole, don't look for faces",
             elem_id="whole",

@@ -232,7 +232,7 @@ class FaceReader:
 
         said = []
         if self.whole:
-            said.append(f"taken as face crops, without looking for faces: {self.whole:,} files")
+            said.append(f"taken as face crops, without looking for faces: {self.whole:,}")
         if self.skipped:
             reasons = counted(one.reason for one in self.skipped)
             told = ", ".join(f"{reason} {count:,}" for reason, count in reasons)

@@ -22,7 +22,7 @@ says how often): not for deciding about people.
 
 MOST_PAIRS = 100_000
 SPACE = "identity"
-_WARNING = "not for deciding about people"
+_WARNING = "on pictures of another kind less often; not for deciding about people"
 
 
 class Reliability(NamedTuple):
@@ -98,8 +98,8 @@ def run(arguments: Sequence[str]) -> None:
                 [part[SPACE] for part in codes_of(encoder, (f.pixels for f in faces), [SPACE])]
             )
         )
-        if text := reader.summary():
-            said.append(f"{place}: {text}")
+        if reader.skipped:
+            said.append(f"{place}: {reader.summary()}")
     if len(keys[0]) * len(keys[1]) > MOST_PAIRS:
         raise InputError(
             f"{len(keys[0]):,} times {len(keys[1]):,} pairs are more than {MOST_PAIRS:,}; give "
@@ -125,6 +125,6 @@ def run(arguments: Sequence[str]) -> None:
     for line in said:
         print(line)
     if threshold is None:
-        print(f"no threshold: {given.encoder} has none in its card (linear-probe threshold)")
+        print(f"no threshold: {given.encoder} has none in its card; see linear-probe threshold")
     sure = reliability(encoder)
-    print(f"{sure or 'how often that is right is not known of this encoder'}; {_WARNING}")
+    print(f"{sure or 'how often this encoder is right is not known'}; {_WARNING}")

@@ -1,0 +1,167 @@
+"""Releases that edit pictures: half the bytes, nearly the same pictures, loaded by their names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from linear_probe.cli import main as linear_probe
+from linear_probe.record import read_records
+from ssl_faces import InputError, load_encoder, load_method
+from ssl_faces import release as module
+from ssl_faces.cli import main
+from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, load_motion
+from ssl_faces.methods.method import OF_TWO, Method
+from ssl_faces.methods.released import edit_state
+from tests.methods.test_edits import same_weights
+from tests.verbs.conftest import a_run, rendered
+
+KINDS = ("facecycle_motion", "facecycle_identity", "facecycle_contrast")
+Runs = Callable[[str], Path]
+
+
+def release(run: Path, out: Path, *more: str) -> int:
+    return main(["release", str(run), "--name", "kept", "--out", str(out), *more])
+
+
+def pictures(method: Method) -> dict[str, torch.Tensor]:
+    images = torch.from_numpy(rendered(3)).permute(0, 3, 1, 2).float() / 255
+    return {
+        name: edit(images, images.flip(0)) if name in OF_TWO else edit(images)
+        for name, edit in method.edits().items()
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_release_makes_nearly_the_same_pictures(
+    kind: str, run_of: Runs, release_of: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, folder = run_of(kind), release_of(kind)
+    monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
+    whole, half = load_method(run), load_method("kept")
+    assert type(half) is type(whole)
+    assert not half.training
+    assert not any(parameter.requires_grad for parameter in half.parameters())
+    assert same_weights(half.encoder, load_encoder(folder))
+    expected, found = pictures(whole), pictures(half)
+    assert found.keys() == expected.keys()
+    card = json.loads((folder / "card.json").read_text())
+    for name, of_edit in expected.items():
+        assert 0 < (found[name] - of_edit).abs().mean() < 0.005
+        assert 0 < card["largest_change_of_edits_by_float16"][name] < 0.2
+    state = load_file(folder / "method.safetensors")
+    assert all(v.dtype == (torch.float16 if v.ndim > 1 else torch.float32) for v in state.values())
+    # Nothing twice, and nothing that only training needs.
+    of_encoder = load_file(folder / "encoder.safetensors")
+    both = sum(v.numel() for v in (*state.values(), *of_encoder.values()))
+    assert both <= sum(v.numel() for v in whole.state_dict().values())
+    assert not any("projector" in name or "descriptor" in name for name in state)
+    untrained = load_method(folder, untrained=True)
+    assert not same_weights(untrained.encoder, half.encoder)
+
+
+def test_stage_2_starts_from_a_released_stage_1(release_of: Runs) -> None:
+    for kind in ("facecycle_motion", "facecycle_identity"):
+        folder = release_of(kind)
+        released = load_method(folder)
+        stage1 = getattr(released, "motion", released)
+        assert edit_state(stage1)
+        assert same_weights(load_motion(folder), stage1)
+    made = FaceCycleIdentity(folder)
+    assert same_weights(made.motion, stage1)
+    assert not same_weights(made.renormaliser, released.get_submodule("renormaliser"))
+
+
+def test_truth_takes_a_release_by_its_name(
+    run_of: Runs, release_of: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, folder = (of("facecycle_contrast") for of in (run_of, release_of))
+    monkeypatch.setattr("linear_probe.truth.faces._TRAINING", 70)
+    monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
+    words = ["truth", "--count", "6", "--bootstrap", "10", "--device", "cpu", "--out"]
+    assert linear_probe([*words, str(tmp_path / "a"), "--run", "kept", "--run", str(run)]) == 0
+    records = read_records(tmp_path / "a/records.jsonl")
+    value = {(r.task, r.encoder, r.metric): r.value for r in records}
+    for task in ("neutral face", "frontal face", "identity swap"):
+        of_both = [value[task, name, "L1"] for name in ("kept", str(run))]
+        assert np.ptp(of_both) < 0.2
+        assert abs(value[task, "kept, untrained", "L1"] - of_both[0]) > 0.2
+
+
+def test_what_is_released_otherwise(
+    run_of: Runs,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = run_of("facecycle_contrast")
+    assert release(run, tmp_path) == 0
+    assert "that edit pictures (--with kept)" in capsys.readouterr().out
+    # Anew, without what edits pictures: no file of before stays.
+    assert release(run, tmp_path, "--encoder-only") == 0
+    assert "edit pictures" not in capsys.readouterr().out
+    assert not (tmp_path / "kept/method.safetensors").exists()
+    with pytest.raises(InputError, match="kept: released as an encoder alone"):
+        load_method(tmp_path / "kept")
+    with pytest.raises(InputError, match="hybrid: released as an encoder alone"):
+        load_method("hybrid")
+    # An encoder by itself has no checkpoint beside it.
+    assert release(run / "encoder", tmp_path) == 0
+    assert not (tmp_path / "kept/method.safetensors").exists()
+    limit = 3 * (tmp_path / "kept/encoder.safetensors").stat().st_size
+    monkeypatch.setattr(module, "MOST_BYTES", limit // 3)
+    motion = run_of("facecycle_motion")
+    monkeypatch.setattr(module, "_method_of", lambda *_: load_method(motion))
+    assert release(run, tmp_path / "large") == 2
+    assert "leave its networks out by --encoder-only" in capsys.readouterr().err
+    assert not (tmp_path / "large").exists()
+
+
+def test_a_checkpoint_of_another_step_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = a_run("facecycle_motion", tmp_path)
+    path = run / "encoder/encoder.safetensors"
+    state = load_file(path)
+    name = min(state)
+    save_file({**state, name: state[name] + 1}, path)
+    assert release(run, tmp_path / "out") == 2
+    assert "its encoder/ and its checkpoint are not of one step" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_releases_are_told(release_of: Runs, tmp_path: Path) -> None:
+    whole = release_of("facecycle_motion")
+
+    def broken(name: str) -> Path:
+        return Path(shutil.copytree(whole, tmp_path / name))
+
+    cut = broken("cut") / "method.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-10])
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        load_method(cut.parent)
+    other = broken("other") / "method.safetensors"
+    state = load_file(other)
+    del state[min(state)]
+    save_file(state, other)
+    with pytest.raises(InputError, match="its weights are not those of the facecycle_motion"):
+        load_method(other.parent)
+    for number, (value, said) in enumerate(
+        (
+            ({"method": "facecycle_motion"}, "'method_rebuilt_from' can't be used"),
+            ({"method": "os.system", "settings": {}}, "is of os.system; give a run of"),
+            ({"method": "facecycle_motion", "settings": {"size": 3}}, "settings are not those of"),
+        )
+    ):
+        folder = broken(f"card{number}")
+        card = json.loads((folder / "card.json").read_text())
+        (folder / "card.json").write_text(json.dumps(card | {"method_rebuilt_from": value}))
+        with pytest.raises(InputError, match=said):
+            load_method(folder)
