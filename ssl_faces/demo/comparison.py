@@ -140,8 +140,7 @@ class FaceComparison:
 
         key = (side, whole)
         if key not in self._finders:
-            detect = "never" if whole else "auto"
-            self._finders[key] = FaceFinder(side, detect, self._detector)
+            self._finders[key] = FaceFinder(side, "never" if whole else "auto", self._detector)
         try:
             return self._finders[key](picture)[0].pixels
         except BadPicture as error:
@@ -198,8 +197,7 @@ class FaceComparison:
             if name == FLOW:
                 made = flow_colours(self.method.flow_of(as_images(crops)))
             elif name == TRANSLATION:
-                other = crops[::-1]
-                made = self._edited(MOTION, crops, seed, other)
+                made = self._edited(MOTION, crops, seed, crops[::-1])
             else:
                 made = self._edited(name, crops, seed)
             if made is not None:

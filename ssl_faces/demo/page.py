@@ -26,6 +26,15 @@ SIDE = 128
 KEPT_SECONDS = 600
 """After so long an upload is removed, should nobody close the page before."""
 
+_NAME_GROUPS = """() => {
+  for (const who of ["A", "B"]) {
+    const group = document.getElementById(`face-${who.toLowerCase()}`);
+    group.setAttribute("role", "group");
+    group.setAttribute("aria-label", `Face ${who}`);
+  }
+}"""
+"""Both pictures' buttons are called alike: screen readers say whose they are."""
+
 _log = logging.getLogger(__name__)
 
 CSS = """
@@ -36,10 +45,14 @@ CSS = """
 .result figure { margin: 0; width: 128px; }
 .result figcaption { font-size: .85rem; line-height: 1.2; }
 .result img { image-rendering: auto; display: block; border-radius: 2px; }
-.result table { border-collapse: collapse; }
-.result th, .result td { text-align: left; padding: .1rem 1.2rem .1rem 0; font-weight: normal; }
-.result thead th { font-weight: 600; }
-.result td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.result table.plain { border-collapse: collapse; width: auto; }
+.result table.plain :is(th, td) {
+  text-align: left; padding: .1rem 1.4rem .1rem 0; border: 0; font-weight: normal;
+}
+.result table.plain thead th { font-weight: 600; }
+.result table.plain td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.result meter { width: 6rem; }
+.result [role=status] { position: absolute; left: -9999px; }
 .result [role=alert] { border-left: 4px solid #b00020; padding: .4rem .8rem; }
 """
 
@@ -101,6 +114,7 @@ def build_page(comparison: FaceComparison, limits: Limits) -> gr.Blocks:
             concurrency_limit=1,
             show_progress="minimal",
         )
+        page.load(None, js=_NAME_GROUPS)
     page.queue(max_size=16)
     return page
 
@@ -151,10 +165,10 @@ def probe_in_words(probe: SavedProbe) -> str:
         accuracy, error = about["accuracy"], about["calibration_error"]
         return (
             f"Often wrong: right in {accuracy['value']:.1f} % [{accuracy['low']:.1f}, "
-            f"{accuracy['high']:.1f}] of {accuracy['n']:,} test pictures of {about['data_set']}, "
-            f"grey and mostly posed; its probabilities are off by {error['value']:.1f} points on "
-            f"average (expected calibration error). A linear probe of the space '{probe.space}'. "
-            "What a face shows is not what a person feels."
+            f"{accuracy['high']:.1f}] of {accuracy['n']:,} test pictures of {about['data_set']}; "
+            f"its probabilities are off by {error['value']:.1f} points on average (expected "
+            f"calibration error). A linear probe of the space '{probe.space}'. What a face shows "
+            "is not what a person feels."
         )
     except (KeyError, TypeError, ValueError):
         return "Often wrong: how often is not known of this probe."

@@ -89,6 +89,7 @@ def build_app(comparison: FaceComparison, limits: Limits, host: str) -> fastapi.
         app,
         build_page(comparison, limits),
         path="/",
+        app_kwargs={"openapi_url": None},
         max_file_size=limits.most_bytes,
         footer_links=[],
         run_history=False,

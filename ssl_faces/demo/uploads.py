@@ -15,6 +15,7 @@ from ssl_faces.prepare.sources import kind_of
 
 MOST_MB = 10.0
 MOST_UPLOAD_PIXELS = 25_000_000
+_MB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Limits:
     """Of one upload.
 
     Attributes:
-        most_mb: megabytes of the file.
+        most_mb: of the file, of 2^20 bytes each.
         most_pixels: of the picture, told by its header, before any decoding.
     """
 
@@ -38,7 +39,7 @@ class Limits:
 
     @property
     def most_bytes(self) -> int:
-        return round(self.most_mb * 1e6)
+        return round(self.most_mb * _MB)
 
 
 def read_upload(path: Path | None, name: str, limits: Limits) -> np.ndarray:
@@ -59,7 +60,7 @@ def read_upload(path: Path | None, name: str, limits: Limits) -> np.ndarray:
         raise InputError(f"{name}: is no longer kept here; give it again") from error
     if size > limits.most_bytes:
         raise InputError(
-            f"{name}: {size / 1e6:.1f} MB are more than the {limits.most_mb:g} MB that are taken; "
+            f"{name}: {size / _MB:.1f} MB are more than the {limits.most_mb:g} MB that are taken; "
             "give a smaller file"
         )
     try:
