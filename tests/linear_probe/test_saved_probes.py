@@ -24,7 +24,7 @@ from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.encoder import RELEASED
 from ssl_faces.saved_probe import load_probe, probe_file
 
-# Temperature and calibration -----------------------------------------------------------------------
+# Temperature and calibration ----------------------------------------------------------------------
 
 
 def test_the_temperature_is_that_of_the_draws() -> None:
@@ -64,9 +64,11 @@ def saved(tiny: Path, tmp_path: Path) -> Path:
 
 
 def test_it_is_the_probe_that_run_scores(
-    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = capsys.readouterr().out
+    given = ["--encoder", str(tiny), "--data", "rendered:280", "--out", str(tmp_path / "out")]
+    assert main(["save-probe", *given]) == 0
+    said, saved = capsys.readouterr().out, tiny
     words = ["--data", "rendered:280", "--task", "expression", "--no-baselines"]
     out = tmp_path / "out"
     assert main(["run", "--encoder", str(saved), *words, "--out", str(out)]) == 0
@@ -155,7 +157,7 @@ def test_files_that_are_no_probe_of_the_encoder(
     tensors = load_file(path)
     other = save_tiny(tmp_path / "other", seed=1)
     (other / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(InputError, match="is of other weights than encoder.safetensors there"):
+    with pytest.raises(InputError, match=r"is of other weights than encoder\.safetensors there"):
         load_probe(other)
     for wrong in (
         {"mean": tensors["mean"][1:]},
