@@ -129,23 +129,26 @@ def serve(comparison: FaceComparison, limits: Limits, host: str, port: int) -> N
                 f"--host {host} --port {port}: can't be listened on; give another --port"
             ) from error
         try:
-            with _stopped_by_sigterm():
-                bound = socket.getsockname()[1]
-                print(f"http://{f'[{host}]' if ':' in host else host}:{bound}/  (Ctrl-C ends it)")
+            with _stopped_by_signals():
+                socket.listen()  # who comes before the server is ready waits for it
+                name = f"[{host}]" if ":" in host else host
+                print(f"http://{name}:{socket.getsockname()[1]}/  (Ctrl-C ends it)", flush=True)
                 uvicorn.Server(settings).run([socket])
         finally:
             socket.close()
 
 
 @contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM as Ctrl-C, before the server listens for it and after: uploads are removed then."""
+def _stopped_by_signals() -> Iterator[None]:
+    """SIGTERM, and a terminal that is closed, as Ctrl-C: uploads are removed then, too."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
