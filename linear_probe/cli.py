@@ -284,6 +284,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     keep.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
     keep.add_argument("--out", required=True, metavar="NAME.jsonl.gz")
+    saved = commands.add_parser(
+        "save-probe", help="keep a probe beside its encoder: calibrated probabilities of classes"
+    )
+    saved.add_argument(
+        "--encoder", required=True, metavar="NAME", help="its folder, or a released name"
+    )
+    saved.add_argument("--out", required=True, metavar="DIR", help="for features, kept there")
+    saved.add_argument("--task", default="expression", help="default: expression")
+    saved.add_argument("--space", help="feature space; default: the best on validation pictures")
+    saved.add_argument("--data", metavar="DIR|rendered[:COUNT]", help="as in `linear-probe run`")
+    saved.add_argument(
+        "--max-train", type=int, metavar="N", help="train on N pictures; default: all"
+    )
+    saved.add_argument("--seed", type=int, default=0, help="of the validation split; default: 0")
+    saved.add_argument("--batch-size", type=int, default=256, help="default: 256")
+    saved.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
     threshold = commands.add_parser(
         "threshold", help="put into an encoder's card from which similarity on two faces are one"
     )
@@ -476,6 +492,17 @@ def _readme(arguments: argparse.Namespace) -> int:
     return 1 if stale and arguments.check else 0
 
 
+def _save_probe(arguments: argparse.Namespace) -> int:
+    from linear_probe.saved_probes import make_probe
+
+    if arguments.seed < 0:
+        raise InputError(f"--seed must be a whole number from 0, not {arguments.seed}")
+    names = ("task", "space", "data", "max_train", "seed", "batch_size", "device")
+    given = {name: getattr(arguments, name) for name in names}
+    make_probe(arguments.encoder, arguments.out, **given)
+    return 0
+
+
 def _leakage(arguments: argparse.Namespace) -> int:
     from linear_probe.leakage import leakage
 
@@ -501,6 +528,7 @@ _COMMANDS = {
     "keep": _keep,
     "threshold": _threshold,
     "readme": _readme,
+    "save-probe": _save_probe,
     "claims": _claims,
     "comparison": _comparison,
     "truth": truth.run,

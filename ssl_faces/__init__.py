@@ -9,6 +9,7 @@ from ssl_faces.errors import InputError
 if TYPE_CHECKING:
     from ssl_faces.encoder import FaceEncoder, load_encoder, save_encoder
     from ssl_faces.methods.loading import load_method
+    from ssl_faces.saved_probe import load_probe
     from ssl_faces.verbs.embedding import embed, similarity
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "embed",
     "load_encoder",
     "load_method",
+    "load_probe",
     "save_encoder",
     "similarity",
 ]
@@ -29,6 +31,10 @@ def __getattr__(name: str) -> Any:
         from ssl_faces.methods import loading
 
         return loading.load_method
+    if name == "load_probe":
+        from ssl_faces import saved_probe
+
+        return saved_probe.load_probe
     if name in ("embed", "similarity"):
         from ssl_faces.verbs import embedding
 

@@ -28,6 +28,7 @@ usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--K
        ssl-faces swap-identity SRC [SRC ...] --person PICTURE --with RUN --out DIR
        ssl-faces translate --motion-of A --person B --with RUN --out FILE.mp4
        ssl-faces gallery SRC [SRC ...] --encoder NAME --out FILE.html
+       ssl-faces demo [--encoder NAME] [--with RUN]
 
 Pretrain an encoder on unlabelled faces.
 
@@ -57,6 +58,7 @@ On pictures of your own, whole photos and videos too (each has --help):
   ssl-faces swap-identity           the same expression and pose as another person
   ssl-faces translate               one person's motion on another's face, in videos too
   ssl-faces gallery                 each face's nearest by expression and by identity, a page
+  ssl-faces demo                    a page on this machine: two faces in, what was learnt out
 """
 
 # Imported when asked for: most need torch, which takes seconds.
@@ -64,6 +66,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("ssl_faces.bench.cli", "run"),
     "compare": ("ssl_faces.compare.command", "run"),
     "dashboard": ("ssl_faces.dashboard.command", "run"),
+    "demo": ("ssl_faces.demo.command", "run"),
     "embed": ("ssl_faces.verbs.embed", "run"),
     "export": ("ssl_faces.export.command", "run"),
     "frontalise": ("ssl_faces.verbs.edit", "frontalise"),

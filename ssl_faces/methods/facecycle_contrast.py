@@ -226,6 +226,10 @@ class FaceCycleContrast(EncoderMethod):
         with self.editing(seed):
             return self.neutral_of(self.codes(images)[1])
 
+    def flow_of(self, images: Tensor) -> Tensor:
+        with self.editing():
+            return self.motion(self.codes(images)[0])
+
     def identity_swap(self, images: Tensor, others: Tensor, seed: int = 0) -> Tensor:
         """The faces of `images` as the people of `others`, float [B, 3, S, S] in [0, 1]."""
         with self.editing(seed):

@@ -23,6 +23,7 @@ from ssl_faces.methods.facecycle_motion import SIZES, FaceCycleMotion
 from ssl_faces.methods.learning_rate import adam
 from ssl_faces.methods.method import (
     FRONTAL,
+    MEAN,
     MOTION,
     NEUTRAL,
     SWAP,
@@ -162,10 +163,27 @@ class FaceCycleIdentity(Method):
             )
             _, inverse, neutral = self.motion.neutralise(x, self.motion.maps(x))
             codes = self.identity(torch.cat((x, other)))[1].chunk(2)
-            mean_face = self.renormaliser(self._coarse(neutral), codes[0], "deidentify")
+            mean_face = self._deidentified(neutral, codes[0])
             swapped = self.renormaliser(self._coarse(mean_face), codes[1], "reidentify")
             moved = self.motion.generator(self.motion.maps(swapped), inverse)
             return self.encoder.denormalise(moved)
+
+    def mean_face(self, images: Tensor, seed: int = 0) -> Tensor:
+        """The neutral faces of `images` with their identity taken out, each picture's own: float
+        [B, 3, S, S] in [0, 1], in and out. Well trained, it is one face for all.
+
+        Raises:
+            InputError: pictures of another side than `picture_size`.
+        """
+        with self.editing(seed):
+            x = self.encoder.normalise(self.motion.check_side(images))
+            _, _, neutral = self.motion.neutralise(x, self.motion.maps(x))
+            mean_face = self._deidentified(neutral, self.identity(x)[1])
+            return self.encoder.denormalise(mean_face)
+
+    def flow_of(self, images: Tensor) -> Tensor:
+        """Stage 1's."""
+        return self.motion.flow_of(images)
 
     def transfer_motion(self, images: Tensor, people: Tensor, seed: int = 0) -> Tensor:
         """Stage 1's."""
@@ -177,10 +195,14 @@ class FaceCycleIdentity(Method):
             FRONTAL: self.neutral_face,
             SWAP: self.swap_identity,
             MOTION: self.transfer_motion,
+            MEAN: self.mean_face,
         }
 
     def edit_networks(self) -> tuple[str, ...]:
         return (*(f"motion.{name}" for name in self.motion.edit_networks()), "renormaliser")
+
+    def _deidentified(self, neutral: Tensor, code: Tensor) -> Tensor:
+        return self.renormaliser(self._coarse(neutral), code, "deidentify")
 
     def _coarse(self, x: Tensor) -> Tensor:
         return self.motion.generator_trunk(x, ("relu3_1",))["relu3_1"]
@@ -195,7 +217,7 @@ class FaceCycleIdentity(Method):
             _, inverse, neutral = self.motion.neutralise(x, maps)
             target = self.motion.perceptual_maps(x, maps)
         _, code = self.identity(x)
-        deidentified = self.renormaliser(self._coarse(neutral), code, "deidentify")
+        deidentified = self._deidentified(neutral, code)
         mean_face = mean_over_devices(deidentified.float())
         # The mean face's trunk features are those of one picture, whatever the batch.
         coarse = self._coarse(mean_face).expand(len(x), -1, -1, -1)

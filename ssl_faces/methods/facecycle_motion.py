@@ -217,6 +217,11 @@ class FaceCycleMotion(Method):
             _, _, neutral = self.neutralise(x, self.maps(x))
             return self.encoder.denormalise(neutral)
 
+    def flow_of(self, images: Tensor) -> Tensor:
+        with self.editing():
+            x = self.encoder.normalise(self.check_side(images))
+            return self.decoder(self.encoder.motion(x)[1])
+
     def transfer_motion(self, images: Tensor, people: Tensor, seed: int = 0) -> Tensor:
         """The people of `people` with the expression and pose of `images`.
 

@@ -18,7 +18,7 @@ from ssl_faces.errors import InputError
 Edit = Callable[..., Tensor]
 
 NEUTRAL, FRONTAL = "neutral face", "frontal face"
-SWAP, MOTION = "identity swap", "motion transfer"
+SWAP, MOTION, MEAN = "identity swap", "motion transfer", "mean face"
 """What methods may do to pictures, see `Method.edits`."""
 
 OF_TWO = (SWAP, MOTION)
@@ -51,10 +51,20 @@ class Method(pl.LightningModule, ABC):
         `picture_size` and give as many, the same faces neutral, or neutral and frontal;
         `identity swap` takes two such batches and gives the faces of the first as the people of
         the second; `motion transfer` takes two, too, and gives the people of the second (their
-        light and colours with them) the expression and pose of the first. The same pictures give
-        the same result, whatever the batch they are in.
+        light and colours with them) the expression and pose of the first. `mean face` gives the
+        neutral faces with their identity taken out. The same pictures give the same result,
+        whatever the batch they are in.
         """
         return {}
+
+    def flow_of(self, images: Tensor) -> Tensor | None:
+        """The flow [B, 2, h, w] that makes pictures neutral, as warping takes it; None where the
+        method has none.
+
+        Args:
+            images: as for `edits`.
+        """
+        return None
 
     def edit_networks(self) -> tuple[str, ...]:
         """Names of the networks beside the encoder that `edits` need; see `state_dict`."""

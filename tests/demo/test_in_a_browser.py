@@ -1,0 +1,216 @@
+"""The real command, and headless Chromium that uploads, clicks and reads; without any network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_faces import embed, load_encoder, load_method, similarity
+from ssl_faces.saved_probe import load_probe
+from ssl_faces.verbs.embedding import as_crops, as_images
+from tests.linear_probe.test_report_page import CHROMIUM
+from tests.verbs.conftest import rendered, write_all
+
+pytest.importorskip("gradio")
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium here (Debian's package is `chromium`)"
+)
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 240_000  # milliseconds; of a machine with other work
+WATCH = """
+import os, socket
+def watched(name, address_of):
+    real = getattr(socket.socket if name == "connect" else socket, name)
+    def call(*given, **more):
+        address = address_of(given)
+        if str(address) not in ("127.0.0.1", "localhost", "::1", "None", ""):
+            with open(os.environ["WATCHED"], "a") as file:
+                file.write(f"{name} {address}\\n")
+        return real(*given, **more)
+    setattr(socket.socket if name == "connect" else socket, name, call)
+watched("connect", lambda given: given[1][0] if isinstance(given[1], tuple) else None)
+watched("getaddrinfo", lambda given: given[0])
+"""
+"""A `sitecustomize` that notes what a process would reach beyond this machine."""
+
+
+class Served:
+    """The command, while it serves.
+
+    Attributes:
+        url: of the page.
+        said: the lines that it printed.
+        process: it.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process, self.url = process, ""
+        self.said: list[str] = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.said.append(line.strip())
+            if line.startswith("http"):
+                self.url = line.split()[0]
+                return
+        raise AssertionError(f"it ended: {self.said}")
+
+
+@pytest.fixture
+def served(run_of: Callable[[str], Path], tmp_path: Path) -> Iterator[Served]:
+    """`ssl-faces demo` of the hybrid's encoder and a stage 2, at most 0.1 MB a picture."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(WATCH)
+    (tmp_path / "temporary").mkdir()
+    paths = (tmp_path / "site", ROOT, os.environ.get("PYTHONPATH", ""))
+    words = ["demo", "--encoder", "hybrid", "--with", str(run_of("facecycle_identity"))]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssl_faces.cli", *words, "--port", "0", "--max-mb", "0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, paths)),
+            "OMP_NUM_THREADS": "1",
+            "TMPDIR": str(tmp_path / "temporary"),
+            "WATCHED": str(tmp_path / "reached"),
+        },
+    )
+    try:
+        yield Served(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def give(page: Any, who: str, path: Path) -> None:
+    face = page.locator(f"#face-{who}")
+    if face.get_by_role("button", name="Remove Image").count():
+        face.get_by_role("button", name="Remove Image").click()
+    face.locator("input[type=file]").set_input_files(str(path))
+
+
+def give_and_wait(page: Any, who: str, path: Path) -> None:
+    give(page, who, path)
+    page.locator(f"#face-{who} img[alt]").wait_for()
+
+
+def answered(page: Any) -> Any:
+    """Click; what stands on the page when the answer has come."""
+    page.evaluate("document.querySelector('#result .result')?.setAttribute('data-old', '')")
+    page.get_by_role("button", name="Compare").click()
+    page.locator("#result .result:not([data-old])").wait_for()
+    return page.locator("#result .result")
+
+
+def test_two_faces_are_uploaded_and_compared(
+    served: Served, run_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    pictures = rendered(2)
+    paths = write_all(tmp_path / "faces", pictures)
+    (tmp_path / "notes.png").write_text("no picture")
+    Image.new("RGB", (400, 300)).save(tmp_path / "nobody.png")
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png")
+    elsewhere: list[str] = []
+    errors: list[str] = []
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"], timeout=PATIENCE
+        )
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        ours = (served.url, "data:", f"blob:{served.url}")
+        page.on("request", lambda asked: asked.url.startswith(ours) or elsewhere.append(asked.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on(
+            "console",
+            lambda said: "Content Security Policy" in said.text and errors.append(said.text),
+        )
+        page.goto(served.url, timeout=PATIENCE)
+        page.get_by_role("button", name="Compare").wait_for()
+        assert page.get_by_role("group", name="Face A").count() == 1
+        assert "Face A: no picture yet" in answered(page).get_by_role("alert").inner_text()
+
+        give_and_wait(page, "a", paths[0])
+        give_and_wait(page, "b", paths[1])
+        result = answered(page)
+        read = {
+            "similarity": result.locator("#similarity").inner_text(),
+            "decision": result.locator("#decision").inner_text(),
+            "panels": result.locator("figcaption").all_inner_texts(),
+            "rows": result.locator("#expressions tbody tr").all_inner_texts(),
+            "sentences": result.locator(".said").all_inner_texts(),
+            "neutral": result.locator("[data-panel='neutral face'] img").first.get_attribute("src"),
+            "widths": result.locator("img").evaluate_all("all => all.map(one => one.naturalWidth)"),
+        }
+        given = tuple((tmp_path / "temporary").glob("ssl-faces-demo-*/*/face*.png"))
+
+        give(page, "a", tmp_path / "notes.png")
+        page.locator("#face-a").get_by_role("button", name="Remove Image").wait_for()
+        alerts = [answered(page).get_by_role("alert").inner_text()]
+        give_and_wait(page, "a", tmp_path / "nobody.png")
+        alerts.append(answered(page).get_by_role("alert").inner_text())
+        give(page, "a", tmp_path / "large.png")
+        page.get_by_text("maximum allowed size").wait_for()
+        browser.close()
+
+    codes = embed(load_encoder("hybrid"), list(paths))
+    value = float(similarity(load_encoder("hybrid"), codes)["identity"][0, 1])
+    assert float(read["similarity"]) == pytest.approx(value, abs=0.0011)
+    kept = load_encoder("hybrid").card["verification"]["threshold"]
+    assert read["decision"] == ("same person" if value >= kept else "different people")
+    assert read["panels"] == [
+        caption
+        for who, other in ("AB", "BA")
+        for caption in (
+            *(f"face {who}", f"neutral face of {who}", f"mean face of {who}", f"flow of {who}"),
+            f"translation: {other} moved like {who}",
+        )
+    ]
+    assert read["widths"] == [128] * 10
+    probe = load_probe("hybrid")
+    assert probe is not None
+    shares = 100 * probe(codes[probe.space]).numpy().T
+    for row, name, expected in zip(read["rows"], probe.classes, shares, strict=True):
+        assert row.startswith(name)
+        found = [float(share) for share in re.findall(r"([\d.]+) %", row)]
+        assert found == pytest.approx(expected, abs=0.11)
+    assert any("of 2,700 pairs of LFW" in one for one in read["sentences"])
+    assert any("of 3,589 test pictures of FER-2013" in one for one in read["sentences"])
+    neutral = load_method(run_of("facecycle_identity")).edits()["neutral face"]
+    large = Image.fromarray(as_crops(neutral(as_images(list(pictures))))[0])
+    assert large.resize((128, 128), Image.Resampling.BICUBIC).tobytes() == decoded(read["neutral"])
+    assert len(given) == 2
+    assert alerts[0].startswith("Face A: no picture or video of a known kind")
+    assert alerts[1].startswith("Face A: no face found; give a photograph")
+    assert elsewhere == []
+    assert errors == []
+
+    # Stopped, it leaves nothing behind, and it has reached nothing.
+    served.process.send_signal(signal.SIGTERM)
+    rest, _ = served.process.communicate(timeout=PATIENCE / 1000)
+    assert "Traceback" not in rest
+    assert list((tmp_path / "temporary").glob("ssl-faces-demo-*")) == []
+    assert not (tmp_path / "reached").exists(), (tmp_path / "reached").read_text()
+
+
+def decoded(address: str) -> bytes:
+    """The pixels of a picture in an address."""
+    data = base64.b64decode(address.partition("base64,")[2])
+    return Image.open(io.BytesIO(data)).convert("RGB").tobytes()

@@ -1,0 +1,220 @@
+"""Probes kept beside their encoders: fitted as scored, calibrated on validation pictures alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from linear_probe import saved_probes
+from linear_probe.cli import main
+from linear_probe.record import read_records
+from linear_probe.saved_probes import best_by_card, calibration_error, fit_temperature
+from linear_probe.tasks import TASKS
+from ssl_faces import InputError, load_encoder
+from ssl_faces.data import EXPRESSIONS
+from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.encoder import RELEASED
+from ssl_faces.saved_probe import load_probe, probe_file
+
+# Temperature and calibration ----------------------------------------------------------------------
+
+
+def test_the_temperature_is_that_of_the_draws() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(20_000, 4, generator=draw)
+    targets = torch.multinomial((logits / 2.5).softmax(1), 1, generator=draw)[:, 0]
+    found = fit_temperature(logits, targets)
+    assert found == pytest.approx(2.5, rel=0.05)
+    grid = np.linspace(0.9, 1.1, 41) * found
+    losses = [float(F.cross_entropy(logits.double() / t, targets)) for t in grid]
+    assert abs(int(np.argmin(losses)) - 20) <= 1
+    assert fit_temperature(10 * logits, targets) == pytest.approx(10 * found, rel=1e-3)
+
+
+def test_calibration_error_by_a_loop() -> None:
+    draw = torch.Generator().manual_seed(1)
+    probabilities = (2 * torch.randn(500, 3, generator=draw)).softmax(1)
+    targets = torch.randint(0, 3, (500,), generator=draw)
+    sure, said = (value.numpy() for value in probabilities.max(1))
+    right = said == targets.numpy()
+    expected = 0.0
+    for i in range(15):
+        here = (sure > i / 15) & (sure <= (i + 1) / 15)
+        if here.any():
+            expected += here.mean() * abs(right[here].mean() - sure[here].mean())
+    assert calibration_error(probabilities, targets) == pytest.approx(100 * expected, abs=1e-3)
+
+
+# The command --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tiny: Path, tmp_path: Path) -> Path:
+    words = ["--encoder", str(tiny), "--data", "rendered:280", "--out", str(tmp_path / "out")]
+    assert main(["save-probe", *words]) == 0
+    return tiny
+
+
+def test_it_is_the_probe_that_run_scores(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--encoder", str(tiny), "--data", "rendered:280", "--out", str(tmp_path / "out")]
+    assert main(["save-probe", *given]) == 0
+    said, saved = capsys.readouterr().out, tiny
+    words = ["--data", "rendered:280", "--task", "expression", "--no-baselines"]
+    out = tmp_path / "out"
+    assert main(["run", "--encoder", str(saved), *words, "--out", str(out)]) == 0
+    records = [r for r in read_records(out / "records.jsonl") if r.probe == "logistic regression"]
+    validated = {
+        r.feature_space: r.hyperparameters["validation"]["accuracy"]
+        for r in records
+        if r.metric == "accuracy"
+    }
+    probe = load_probe(saved)
+    assert probe is not None
+    assert validated[probe.space] == max(validated.values())
+    for space, accuracy in validated.items():
+        assert f"{space}: validation accuracy {accuracy:.2f} %" in said
+    for metric, key in (("accuracy", "accuracy"), ("mean class recall", "mean_class_recall")):
+        (record,) = (r for r in records if (r.feature_space, r.metric) == (probe.space, metric))
+        kept = probe.about[key]
+        expected = [record.value, record.low, record.high, record.n]
+        assert [kept["value"], kept["low"], kept["high"], kept["n"]] == pytest.approx(
+            expected, abs=1e-4
+        )
+    assert probe.about["l2"] == record.hyperparameters["l2"]
+
+    # Used on test pictures from Python it is as good as it says.
+    faces = RenderedFaces(280, 28, "all")
+    task = TASKS["expression"]([faces])
+    tested = task.indices[task.is_test[task.indices]]  # type: ignore[attr-defined]
+    images = torch.stack([faces.render_batch([int(i)])[0] for i in tested]).float() / 255
+    shares = probe(load_encoder(saved)(images)[probe.space])
+    assert torch.allclose(shares.sum(1), torch.ones(len(tested)))
+    targets = torch.tensor([int(faces.records[i].labels["expression"]) for i in tested])
+    right = 100 * (shares.argmax(1) == targets).float().mean()
+    assert float(right) == pytest.approx(probe.about["accuracy"]["value"], abs=0.01)
+    error = probe.about["calibration_error"]
+    assert calibration_error(shares, targets) == pytest.approx(error["value"], abs=0.05)
+
+
+def test_the_temperature_is_of_pictures_not_fitted_on(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def watched(logits: torch.Tensor, targets: torch.Tensor) -> float:
+        seen.append((logits, targets))
+        return 2.0
+
+    monkeypatch.setattr(saved_probes, "fit_temperature", watched)
+    words = ["--space", "expression", "--data", "rendered:280", "--out", str(tmp_path / "out")]
+    assert main(["save-probe", "--encoder", str(tiny), *words]) == 0
+    ((logits, targets),) = seen
+    probe = load_probe(tiny)
+    assert probe is not None
+    assert probe.temperature == 2.0
+    assert probe.space == "expression"
+    accuracy = 100 * float((logits.argmax(1) == targets).double().mean())
+    # Of the split's probe, which hasn't seen them: what L2 was chosen by.
+    assert accuracy == pytest.approx(probe.about["validation_accuracy"], abs=1e-3)
+
+
+def test_wrong_arguments(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (["--task", "pose"], "--task pose: give one of classes: expression, classes"),
+        (["--space", "nose"], "--space nose"),
+        (["--max-train", "99"], "--max-train"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--seed", "-1"], "--seed"),
+        (["--task", "classes", "--data", "rendered:280"], "classes needs"),
+    ):
+        given = ["--encoder", str(tiny), "--out", str(tmp_path / "out"), *words]
+        assert main(["save-probe", *given]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+    assert not (tiny / probe_file("expression")).exists()
+
+
+# The file -----------------------------------------------------------------------------------------
+
+
+def test_files_that_are_no_probe_of_the_encoder(
+    saved: Path, tmp_path: Path, save_tiny: Callable[..., Path]
+) -> None:
+    path = saved / probe_file("expression")
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["probe"])
+    tensors = load_file(path)
+    other = save_tiny(tmp_path / "other", seed=1)
+    (other / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match=r"is of other weights than encoder\.safetensors there"):
+        load_probe(other)
+    for wrong in (
+        {"mean": tensors["mean"][1:]},
+        {"bias": tensors["bias"][1:]},
+        {"weight": tensors["weight"] * torch.nan},
+        {"temperature": torch.zeros(1)},
+    ):
+        save_file(tensors | wrong, path, {"probe": json.dumps(about)})
+        with pytest.raises(InputError, match=r"no whole probe .* linear-probe save-probe"):
+            load_probe(saved)
+    for metadata in (None, {"probe": "{"}, {"probe": "[]"}):
+        save_file(tensors, path, metadata)
+        with pytest.raises(InputError, match="no whole probe"):
+            load_probe(saved)
+    path.unlink()
+    assert load_probe(saved) is None
+
+
+def test_the_released_one() -> None:
+    probe = load_probe("hybrid")
+    assert probe is not None
+    assert probe.classes == tuple(EXPRESSIONS)
+    encoder = load_encoder("hybrid")
+    task = TASKS["expression"]
+    records = [
+        r
+        for r in encoder.card["records"]
+        if (r["task"], r["metric"], r["probe"]) == ("expression", "accuracy", task.probe)
+    ]
+    best = max(records, key=lambda r: r["hyperparameters"]["validation"]["accuracy"])
+    assert probe.space == best["feature_space"]
+    # The card's was fitted on features in bf16.
+    assert probe.about["accuracy"]["value"] == pytest.approx(best["value"], abs=0.5)
+    assert probe.about["calibration_error"]["value"] < 4
+    shares = probe(encoder(torch.rand(2, 3, 48, 48))[probe.space])
+    assert shares.shape == (2, 7)
+    assert (RELEASED / "hybrid" / probe_file("expression")).stat().st_size < 100_000
+
+
+def test_the_space_is_the_cards_best_on_validation_pictures() -> None:
+    class Asked:
+        name, data_set, probe = "expression", "FER-2013", "logistic regression"
+
+    def record(space: str, accuracy: float, value: float, **more: object) -> dict[str, object]:
+        return {
+            **{"task": "expression", "data_set": "FER-2013", "metric": "accuracy"},
+            **{"probe": "logistic regression", "feature_space": space, "value": value},
+            **{"hyperparameters": {"validation": {"accuracy": accuracy}}, **more},
+        }
+
+    records = [
+        record("a", 40, 60),
+        record("b", 45, 50),
+        record("c", 99, 99, condition={"blur": 1}),
+        record("d", 99, 99, data_set="CK+"),
+        record("e", 99, 99, metric="mean class recall"),
+        {"task": "expression"},
+    ]
+    assert best_by_card({"records": records}, Asked()) == "b"  # type: ignore[arg-type]
+    assert best_by_card({}, Asked()) is None  # type: ignore[arg-type]
