@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from ssl_faces.errors import InputError
-from ssl_faces.verbs.arguments import add_encoder, parser
+from ssl_faces.verbs.arguments import METHOD, add_encoder, parser
 
 ABOUT = """\
 A page that takes two faces, by file or webcam, and shows: how alike they are, their neutral faces
@@ -30,7 +30,7 @@ def run(arguments: Sequence[str]) -> None:
         dest="method",
         metavar="RUN",
         help="run of FaceCycle or the hybrid that makes the pictures: its folder, a checkpoint, or "
-        "a released name (default: the encoder's own, where it has one)",
+        f"a released name (default: the encoder's own, where it has one, else {METHOD})",
     )
     of.add_argument("--host", default="127.0.0.1", help="address (default: this machine alone)")
     of.add_argument("--port", type=int, default=7860, help="0: any that is free (default: 7860)")
@@ -51,10 +51,13 @@ def run(arguments: Sequence[str]) -> None:
     limits = Limits(given.max_mb, given.max_pixels)
     limits.check()
     # Late: it brings torch.
-    from ssl_faces.demo.comparison import FaceComparison
+    from ssl_faces.demo.comparison import FaceComparison, edits_pictures
     from ssl_faces.demo.server import LOOPBACK, serve
 
-    comparison = FaceComparison(given.encoder, given.method, given.detector)
+    method = given.method
+    if method is None and not edits_pictures(given.encoder):
+        method = METHOD
+    comparison = FaceComparison(given.encoder, method, given.detector)
     for sentence in comparison.lacking:
         print(sentence)
     if given.host not in LOOPBACK:

@@ -85,7 +85,7 @@ class FaceComparison:
         self.encoder_name = os.fsdecode(encoder)
         self.encoder: FaceEncoder = load_encoder(encoder)
         self.probe: SavedProbe | None = load_probe(encoder)
-        if method is None and _edits_pictures(encoder):
+        if method is None and edits_pictures(encoder):
             method = encoder
         self.method: Method | None = None if method is None else open_method(method, NEUTRAL)
         self._verification = verification_of(self.encoder)
@@ -221,8 +221,8 @@ def flow_colours(flow: torch.Tensor | None) -> np.ndarray | None:
     return flow_to_image(flow.float().cpu()).permute(0, 2, 3, 1).numpy()
 
 
-def _edits_pictures(encoder: str | os.PathLike[str]) -> bool:
-    """Whether a release or run that an encoder is named by has the networks that edit pictures."""
+def edits_pictures(encoder: str | os.PathLike[str]) -> bool:
+    """Whether what an encoder is named by, a release or a run, has networks that edit pictures."""
     released = find_released(encoder)
     if released is not None:
         card = read_card(released)
