@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 from ssl_faces.arguments import Parser
@@ -81,13 +80,3 @@ def check_seed(seed: int) -> None:
 def writable(key: str) -> str:
     """A key as text that any file can hold, where the name is no UTF-8."""
     return key.encode("utf-8", "backslashreplace").decode()
-
-
-class Stopwatch:
-    """How long something took, in words."""
-
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-
-    def __str__(self) -> str:
-        return f"{time.monotonic() - self._since:.0f} s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from ssl_faces.verbs.faces import Detect, FaceFinder, Found
 
 Picture = str | os.PathLike[str] | np.ndarray
 """A file, or uint8 RGB [H, W, 3]."""
+
+Item = TypeVar("Item")
 
 BATCH = 64
 
@@ -119,11 +121,11 @@ def codes_of(
         yield {space: values.float().cpu() for space, values in found.items()}
 
 
-def batches(crops: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    """Lists of up to `size` crops each."""
-    batch: list[np.ndarray] = []
-    for crop in crops:
-        batch.append(crop)
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of up to `size` items each."""
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
         if len(batch) == size:
             yield batch
             batch = []
