@@ -33,6 +33,7 @@ _SETTINGS = {
     "GRADIO_RUN_HISTORY": "False",
     "GRADIO_SSR_MODE": "False",
     "GRADIO_MCP_SERVER": "False",
+    "FASTAPI_OTEL_AUTO_CONFIGURE": "false",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
@@ -143,6 +144,10 @@ def _stopped_by_signals() -> Iterator[None]:
     """SIGTERM, and a terminal that is closed, as Ctrl-C: uploads are removed then, too."""
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGTERM:
+            # The server has a handler of its own while it runs, which ends it in order.
+            signal.raise_signal(signal.SIGTERM)
+            return
         raise KeyboardInterrupt
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]

@@ -202,8 +202,8 @@ def test_two_faces_are_uploaded_and_compared(
     assert elsewhere == []
     assert errors == []
 
-    # Stopped, it leaves nothing behind, and it has reached nothing.
-    served.process.send_signal(signal.SIGTERM)
+    # Its terminal closed, it leaves nothing behind, and it has reached nothing.
+    served.process.send_signal(signal.SIGHUP)
     rest, _ = served.process.communicate(timeout=PATIENCE / 1000)
     assert "Traceback" not in rest
     assert list((tmp_path / "temporary").glob("ssl-faces-demo-*")) == []
