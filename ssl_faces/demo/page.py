@@ -45,6 +45,7 @@ CSS = """
 .result figure { margin: 0; width: 128px; }
 .result figcaption { font-size: .85rem; line-height: 1.2; }
 .result img { image-rendering: auto; display: block; border-radius: 2px; }
+.result table.plain, .result table.plain tr { border: 0 !important; }
 .result table.plain { border-collapse: collapse; width: auto; }
 .result table.plain :is(th, td) {
   text-align: left; padding: .1rem 1.4rem .1rem 0; border: 0; font-weight: normal;
