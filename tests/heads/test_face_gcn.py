@@ -170,7 +170,8 @@ def test_people_are_told_apart_and_written_down(
 ) -> None:
     words = [
         *("landmarks", "-c", str(ROOT / "configs/head/face_gcn.yaml"), "--data.people", "5"),
-        *("--data.clips", "2", "--data.frames", "9", "--data.noise", "0", "--widths", "[16,16]"),
+        *("--data.clips", "2", "--data.frames", "9", "--data.noise", "0", "--data.bias", "0"),
+        *("--widths", "[16,16]"),
         *("--nodes", "[coordinates,shape]", "--training.epochs", "60", "--bootstrap", "20"),
         *("--training.batch_size", "5", "--accelerator", "cpu", "--precision", "32-true"),
     ]

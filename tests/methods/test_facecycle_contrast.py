@@ -178,7 +178,7 @@ def test_edits_take_and_give_pictures() -> None:
     one = method().eval()
     x = batch(2)["pairs"].flatten(0, 1)
     edits = one.edits()
-    assert set(edits) == {"neutral face", "frontal face", "identity swap"}
+    assert set(edits) == {"neutral face", "frontal face", "identity swap", "motion transfer"}
     for made in (edits["neutral face"](x), edits["identity swap"](x, x.flip(0))):
         assert made.shape == x.shape
         assert made.min() >= 0
@@ -232,7 +232,12 @@ def test_it_comes_back_from_its_run(tmp_path: Path) -> None:
         found.codes(x), (saved["expression"], saved["identity"]), strict=True
     ):
         torch.testing.assert_close(code, expected)
-    assert set(found.edits()) == {"neutral face", "frontal face", "identity swap"}
+    assert set(found.edits()) == {
+        "neutral face",
+        "frontal face",
+        "identity swap",
+        "motion transfer",
+    }
     fresh = load_method(tmp_path / "run", untrained=True, seed=1)
     assert not torch.equal(fresh.codes(x)[0], found.codes(x)[0])
     checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
