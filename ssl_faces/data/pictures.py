@@ -45,6 +45,7 @@ neither a black nor a white frame for an encoder to latch on to."""
 # photographs (PDF, fonts, icons) are left out.
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
 
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of JPEG and PNG
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
 _ORIENTATION_TAG = 0x0112
@@ -93,6 +94,9 @@ def decode_picture(source: Path | bytes, at_least: int | None = None) -> np.ndar
     except BadPicture:
         raise
     except UnidentifiedImageError as error:
+        # Some versions of Pillow don't know a file again that was cut in its head.
+        if data.startswith(_BEGINNINGS):
+            raise BadPicture("truncated or broken (cut in its head)") from error
         raise BadPicture("not a picture of a known kind") from error
     except Image.DecompressionBombError as error:
         raise BadPicture(f"more than {MOST_PIXELS:,} pixels") from error
