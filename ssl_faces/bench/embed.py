@@ -189,6 +189,6 @@ def _speed(rate: dict[str, float] | None, slow: dict[str, float] | None) -> dict
         return {}
     least, most = rate["least"], rate["most"]
     return {
-        "faces/s of one core": f"{rate['median']:,.1f} [{least:,.1f}, {most:,.1f}]",
+        "faces/s of one core": f"{rate['median']:,.1f} ({least:,.1f} to {most:,.1f})",
         "times HOG": f"{rate['median'] / slow['median']:.3g}" if slow else None,
     }
