@@ -86,8 +86,8 @@ def upload(who: str) -> gr.Image:
         # What doesn't lie there was never uploaded, or is gone: told alike, by `read_upload`.
         return path if path.is_relative_to(folder) else folder / "none"
 
-    picture.async_move_resource_to_block_cache = leave
-    picture.preprocess = path_of
+    # Of this one picture, in place of its class's.
+    vars(picture).update(async_move_resource_to_block_cache=leave, preprocess=path_of)
     return picture
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import tempfile
@@ -115,6 +116,12 @@ def serve(comparison: FaceComparison, limits: Limits, host: str, port: int) -> N
         app = build_app(comparison, limits, host)
         import uvicorn
 
+        class Server(uvicorn.Server):
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                # What a browser still holds open is cut off then, which is no error.
+                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+                super().handle_exit(sig, frame)
+
         settings = uvicorn.Config(
             app,
             host=host,
@@ -134,7 +141,7 @@ def serve(comparison: FaceComparison, limits: Limits, host: str, port: int) -> N
                 socket.listen()  # who comes before the server is ready waits for it
                 name = f"[{host}]" if ":" in host else host
                 print(f"http://{name}:{socket.getsockname()[1]}/  (Ctrl-C ends it)", flush=True)
-                uvicorn.Server(settings).run([socket])
+                Server(settings).run([socket])
         finally:
             socket.close()
 
