@@ -170,7 +170,8 @@ def _end_service() -> None:
     """End W&B's own process, which may be what is broken; the next run starts another."""
     import wandb
 
-    with suppress(Exception):
+    # It ends this process with the code of its own, where that was killed.
+    with suppress(Exception, SystemExit):
         wandb.teardown(1)
     os.environ.pop("WANDB_SERVICE", None)
     wandb.run = None  # else the next would be logged to it
