@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from linear_probe.run import run_probes
 from linear_probe.sources import ImageSource
 from linear_probe.tasks.task import in_test_part
 from ssl_faces import InputError
+from ssl_faces.bench.apart import print_measured
 from ssl_faces.bench.timing import processor_side_by_side
 from ssl_faces.data import FaceSet, default_data_root, find_face_sets
 from ssl_faces.data.packing import square
@@ -223,15 +223,6 @@ def _rates(
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    torch.set_num_threads(1)  # before the ONNX sessions, which take as many
-    try:
-        print(json.dumps(measure(parser().parse_args(argv))))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    torch.set_num_threads(1)  # before the ONNX sessions, which take as many
+    sys.exit(print_measured(parser(), measure))

@@ -8,11 +8,10 @@ encoder alone on a batch that is in memory already. Also how near bf16's feature
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from linear_probe.features import EncoderSource, FeatureCache, Pictures, Precision
 from ssl_faces import InputError, load_encoder
+from ssl_faces.bench.apart import print_measured
 from ssl_faces.bench.timing import ratio, side_by_side
 from ssl_faces.data import FaceSet, default_data_root, find_face_sets
 from ssl_faces.data.rendered import RenderedFaces
@@ -180,14 +180,5 @@ def _extraction(
     return call
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        print(json.dumps(measure(parser().parse_args(argv))))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(print_measured(parser(), measure))

@@ -7,10 +7,8 @@ kNN, pairs by cosine similarity, and the difference of each figure by paired boo
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from linear_probe.record import Record
 from linear_probe.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.run import face_sets_by_seed, run_probes
 from linear_probe.tasks import TASKS
-from ssl_faces import InputError
+from ssl_faces.bench.apart import print_measured
 
 ASKED = ("expression", "identity")
 
@@ -90,14 +88,5 @@ def _what(record: Record) -> tuple[str, ...]:
     return (record.task, record.data_set, record.feature_space, record.probe, record.metric)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        print(json.dumps(measure(parser().parse_args(argv))))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(print_measured(parser(), measure))

@@ -26,30 +26,22 @@ def replace_file(path: Path, data: bytes, durable: bool = True) -> None:
     Raises:
         InputError: the folder can't be written, or the disk is full; `path` is as it was.
     """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise InputError(f"{path}: {write_failure(error)}") from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     """A temporary name beside `path` to write to, renamed to `path` at the end.
 
     For what is written piece by piece. Left by an error or an interruption, nothing stays behind.
+
+    Args:
+        suffix: of the temporary name, for writers that tell the format by it. Without one no
+            pattern for finished files, such as `*.json`, fits it.
 
     Raises:
         InputError: the folder can't be written, or the disk is full; `path` is as it was.
@@ -58,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
+            prefix=f".{path.name}.", suffix=suffix, dir=path.parent
         )
         os.close(handle)
         yield Path(temporary)

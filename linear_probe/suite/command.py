@@ -100,7 +100,7 @@ def _check(source: Path, found: Sequence[Cell]) -> None:
     Raises:
         InputError: not so.
     """
-    from linear_probe.cli import _parser
+    from linear_probe.arguments import parser
     from linear_probe.job_files import read_job
 
     for cell in found:
@@ -108,7 +108,7 @@ def _check(source: Path, found: Sequence[Cell]) -> None:
             if cell.words[0] == "head":
                 read_job("head", cell.words[1:])
             else:
-                task = _parser().parse_args(cell.words).task
+                task = parser().parse_args(cell.words).task
                 if task not in TASKS:
                     raise InputError(
                         f"unknown task '{task}'; this version knows {', '.join(TASKS)}"

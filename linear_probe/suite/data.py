@@ -88,9 +88,9 @@ def _named(cell: Cell) -> Iterator[str | None]:
             if one.test_data is not None:
                 yield one.test_data
         return
-    from linear_probe.cli import _parser
+    from linear_probe.arguments import parser
 
-    given: dict[str, Any] = vars(_parser().parse_args(cell.words))
+    given: dict[str, Any] = vars(parser().parse_args(cell.words))
     own = [given[name] for name in _OWN if given[name] is not None]
     for name in _OWN:
         if given[name] is not None:

@@ -1,24 +1,26 @@
-"""`ssl-faces bench embed`: released encoders beside what else would be taken, on the same pictures.
-
-Scoring is the probes' part of the workbench, which pretraining doesn't import: it measures itself,
-in a process of its own.
-"""
+"""`ssl-faces bench embed`: released encoders beside what others take, on the same pictures."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from ssl_faces.bench.apart import measured_apart, options
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 
-_OPTIONS = ("data", "folder", "spaces", "max_train", "every", "batch_size", "rounds")
+_OPTIONS = (
+    "encoder",
+    "package",
+    "data",
+    "folder",
+    "spaces",
+    "max_train",
+    "every",
+    "batch_size",
+    "rounds",
+)
 
 _FETCHED = "weights not in the package: downloaded on first use"
 
@@ -66,28 +68,8 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: what the measurement refuses.
     """
-    words = [sys.executable, "-m", "linear_probe.benchmark_embeddings"]
-    for option in _OPTIONS:
-        value = getattr(arguments, option)
-        if value is not None:
-            words += [f"--{option.replace('_', '-')}", str(value)]
-    for option in ("encoder", "package"):
-        for value in getattr(arguments, option) or []:
-            words += [f"--{option}", value]
-    # Minutes to hours: its progress is passed on.
-    with tempfile.TemporaryFile("w+") as printed:
-        child = subprocess.Popen(words, stdout=printed, stderr=subprocess.PIPE, text=True)
-        assert child.stderr is not None
-        told = ""
-        for line in child.stderr:
-            if line.startswith("error: "):
-                raise InputError(line.removeprefix("error: ").strip())
-            told = (told + line)[-3000:]
-            print(line, end="", file=sys.stderr, flush=True)
-        if child.wait():
-            raise RuntimeError(f"{' '.join(words)} failed:\n{told}")
-        printed.seek(0)
-        result = table_of(json.load(printed))
+    words = options(arguments, _OPTIONS)
+    result = table_of(measured_apart("linear_probe.benchmark_embeddings", words, show=True))
     if arguments.page is not None:
         replace_file(arguments.page, page_of(result).encode())
     return result

@@ -1,18 +1,11 @@
-"""`ssl-faces bench features`: feature extraction beside the encoder's bare forward pass.
-
-Extraction is the probes' part of the workbench, which pretraining doesn't import: it measures
-itself, in a process of its own.
-"""
+"""`ssl-faces bench features`: feature extraction beside the encoder's bare forward pass."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 
+from ssl_faces.bench.apart import measured_apart, options
 from ssl_faces.bench.result import Result
-from ssl_faces.errors import InputError
 
 _OPTIONS = ("encoder", "data", "set", "pictures", "batch_size", "device", "rounds")
 
@@ -35,18 +28,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: what the measurement refuses.
     """
-    words = [sys.executable, "-m", "linear_probe.benchmark_features"]
-    for option in _OPTIONS:
-        value = getattr(arguments, option)
-        if value is not None:
-            words += [f"--{option.replace('_', '-')}", str(value)]
-    done = subprocess.run(words, capture_output=True, text=True)
-    last = done.stderr.strip().rpartition("\n")[2]
-    if done.returncode == 2:
-        raise InputError(last.partition("error: ")[2] or last)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(words)} failed:\n{done.stderr[-3000:]}")
-    found = json.loads(done.stdout)
+    found = measured_apart("linear_probe.benchmark_features", options(arguments, _OPTIONS))
     result = Result("features", {name: found[name] for name in ("encoder", "set", "pictures")})
     result.settings |= {name: found[name] for name in ("batch_size", "input_size", "rounds")}
     for speed in found["speeds"]:

@@ -205,7 +205,7 @@ def _head(comparison: FaceComparison, limits: Limits) -> str:
         models += f", pictures by {comparison.method.name}"
     lacking = "".join(f"<li>{escape(one)}</li>" for one in comparison.lacking)
     return (
-        f"<h1>{TITLE}</h1><p>What an encoder that was trained without labels makes of two faces "
+        f"<h1>{TITLE}</h1><p>What an encoder and a linear probe make of two faces "
         f"({escape(models)}). Research on small sets of pictures: often wrong, and not for "
         "deciding about people. Pictures go no further than the machine that serves this page, "
         f"which removes them after {KEPT_SECONDS // 60} minutes, or when it ends; at most "

@@ -6,8 +6,9 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from ssl_faces.arguments import Parser
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.onnx_files import CALIBRATED, OPSET, OPSETS
@@ -27,11 +28,6 @@ KEPT = (
 """Keys of the encoder's card that go into the file; its figures are too long for it."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see `{self.prog} --help`")
-
-
 def run(arguments: Sequence[str]) -> None:
     """The command.
 
@@ -39,7 +35,7 @@ def run(arguments: Sequence[str]) -> None:
         InputError: wrong arguments, no such encoder, one that can't be exported, or a file whose
             features are not torch's; nothing is written.
     """
-    parser = _Parser(
+    parser = Parser(
         prog="ssl-faces export",
         description="Write an encoder to one file that runs without this workbench, and check it "
         "on faces: its features must be torch's to 1e-4 of their scale.",

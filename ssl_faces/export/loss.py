@@ -1,14 +1,7 @@
-"""What 8 bits cost: features turned away, accuracy lost, bytes and time saved.
-
-Accuracy is the probes' part of the workbench, which pretraining doesn't import: it is measured in a
-process of its own.
-"""
+"""What 8 bits cost: features turned away, accuracy lost, bytes and time saved."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssl_faces.bench.apart import measured_apart
 from ssl_faces.bench.result import Value, markdown
 from ssl_faces.bench.timing import processor_side_by_side, ratio
-from ssl_faces.errors import InputError
 from ssl_faces.export.faces import Faces
 from ssl_faces.export.formats import onnx_features
 from ssl_faces.hardware import hardware
@@ -98,15 +91,8 @@ def _scores(before: bytes, after: bytes, data: str, max_train: int) -> list[dict
         paths = [Path(folder, name) for name in ("before.onnx", "after.onnx")]
         for path, content in zip(paths, (before, after), strict=True):
             path.write_bytes(content)
-        words = [sys.executable, "-m", "linear_probe.paired_scores", *map(str, paths)]
-        words += ["--data", data, "--max-train", str(max_train)]
-        done = subprocess.run(words, capture_output=True, text=True)
-    last = done.stderr.strip().rpartition("\n")[2]
-    if done.returncode == 2:
-        raise InputError(last.partition("error: ")[2] or last)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(words)} failed:\n{done.stderr[-3000:]}")
-    found: list[dict[str, Any]] = json.loads(done.stdout)
+        words = [*map(str, paths), "--data", data, "--max-train", str(max_train)]
+        found: list[dict[str, Any]] = measured_apart("linear_probe.paired_scores", words)
     return found
 
 

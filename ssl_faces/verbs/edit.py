@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssl_faces.arguments import Parser
 from ssl_faces.errors import InputError
 from ssl_faces.verbs.arguments import (
     add_detection,
@@ -98,10 +99,7 @@ def _of_one(verb: str, edit: str, about: str, arguments: Sequence[str]) -> None:
         print(f"{method.name} has one picture for a neutral face and for a frontal one: this")
 
 
-def _add_rest(of: object) -> None:
-    import argparse
-
-    assert isinstance(of, argparse.ArgumentParser)
+def _add_rest(of: Parser) -> None:
     add_method(of)
     of.add_argument("--out", required=True, type=Path, metavar="DIR", help="for the pictures")
     add_detection(of)
@@ -138,6 +136,7 @@ def write_edits(
     """
     from ssl_faces.files import replace_file
     from ssl_faces.verbs.editing import BATCH, edited
+    from ssl_faces.verbs.embedding import batches
     from ssl_faces.verbs.sheets import MOST, png, sheet
 
     if out.exists() and not out.is_dir():
@@ -149,28 +148,19 @@ def write_edits(
     )
     shown: list[list[np.ndarray]] = []
     people = None if person is None else [person.pixels]
-    waiting: list[Face] = []
     count = 0
-
-    def write() -> None:
-        made = edited(method, edit, [face.pixels for face in waiting], people, seed=seed)
-        for face, picture in zip(waiting, made, strict=True):
+    for faces in batches(reader, BATCH):
+        made = edited(method, edit, [face.pixels for face in faces], people, seed=seed)
+        for face, picture in zip(faces, made, strict=True):
             name = picture_name(face.key)
             replace_file(out / name, png(picture), durable=False)
             row = (face.source, face.key, name, *(face.box or ("",) * 4), face.score, "")
             table.writerow(row)
             if len(shown) < MOST:
                 shown.append([face.pixels, *(people or ()), picture])
-        waiting.clear()
-
-    for face in reader:
-        count += 1
-        waiting.append(face)
-        if len(waiting) == BATCH:
-            write()
+        count += len(faces)
     if not count:
         raise reader.nothing()
-    write()
     for one in reader.skipped:
         table.writerow((one.key, *("",) * 7, one.reason))
     titles = ["source", *(["person"] if people else []), edit]

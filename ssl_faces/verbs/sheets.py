@@ -6,39 +6,36 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 SIDE = 96  # pixels of a face on a sheet, smaller crops are enlarged
 MOST = 64
-_COLUMNS = 4
-_TITLE = 18
-_GAP = 4
-_BETWEEN = 20
+_COLUMNS = 8
 
 
-def sheet(titles: Sequence[str], rows: Sequence[Sequence[np.ndarray]]) -> Image.Image:
-    """Groups of faces that belong together, side by side, four groups in a line.
+def sheet(titles: Sequence[str], groups: Sequence[Sequence[np.ndarray]]) -> Image.Image:
+    """Groups of faces that belong together, each below the other, eight groups side by side.
 
     Args:
         titles: what each face of a group is.
-        rows: the groups, uint8 [S, S, 3] each.
+        groups: uint8 [S, S, 3] each.
     """
-    columns = min(_COLUMNS, max(1, len(rows)))
-    lines = -(-len(rows) // columns)
-    side = max([SIDE, *(face.shape[0] for row in rows[:1] for face in row)])
-    wide = len(titles) * (side + _GAP) - _GAP + _BETWEEN
-    size = (columns * wide - _BETWEEN, _TITLE + lines * (side + _GAP) - _GAP)
-    picture = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=12)
-    for column in range(columns):
-        for i, title in enumerate(titles):
-            middle = column * wide + i * (side + _GAP) + side // 2
-            draw.text((middle, _TITLE // 2), title, "black", font, anchor="mm")
-    for n, row in enumerate(rows):
-        top = _TITLE + n // columns * (side + _GAP)
-        for i, face in enumerate(row):
-            picture.paste(enlarged(face, side), (n % columns * wide + i * (side + _GAP), top))
+    from ssl_faces.callbacks.panels import panel
+    from ssl_faces.verbs.embedding import as_images
+
+    side = max([SIDE, *(face.shape[0] for group in groups[:1] for face in group)])
+    panels = []
+    for start in range(0, len(groups), _COLUMNS):
+        some = [
+            [np.asarray(enlarged(face, side)) for face in group]
+            for group in groups[start : start + _COLUMNS]
+        ]
+        kinds = zip(titles, zip(*some, strict=True), strict=True)
+        panels.append(panel({title: as_images(faces) for title, faces in kinds}))
+    widths, heights = zip(*(one.size for one in panels), strict=True)
+    picture = Image.new("RGB", (max(widths), sum(heights)), "white")
+    for one, top in zip(panels, np.cumsum([0, *heights[:-1]]).tolist(), strict=True):
+        picture.paste(one, (0, top))
     return picture
 
 

@@ -147,7 +147,10 @@ def translate_video(
     nothing = np.full((side, side, 3), _EMPTY, np.uint8)
     count = without = 0
     source, result = nothing, nothing
-    with replacing(out) as path, tqdm(desc="frames", unit="frames", disable=quiet) as bar:
+    with (
+        replacing(out, out.suffix) as path,
+        tqdm(desc="frames", unit="frames", disable=quiet) as bar,
+    ):
         writer: _Writer | None = None
         try:
             followed = _followed(frames, finder, most_frames)

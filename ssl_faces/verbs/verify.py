@@ -86,25 +86,25 @@ def run(arguments: Sequence[str]) -> None:
     import torch
 
     finder = FaceFinder(encoder.input_size, given.detect, given.detector)
-    keys, codes, said = [], [], []
+    sides, said = [], []
     for place in (given.a, given.b):
         reader = FaceReader([place], finder, largest=True, quiet=not place.is_dir())
         faces = list(reader)
         if not faces:
             raise reader.nothing()
-        keys.append([face.key for face in faces])
-        codes.append(
-            torch.cat(
-                [part[SPACE] for part in codes_of(encoder, (f.pixels for f in faces), [SPACE])]
-            )
-        )
+        sides.append(faces)
         if reader.skipped:
             said.append(f"{place}: {reader.summary()}")
-    if len(keys[0]) * len(keys[1]) > MOST_PAIRS:
+    if len(sides[0]) * len(sides[1]) > MOST_PAIRS:
         raise InputError(
-            f"{len(keys[0]):,} times {len(keys[1]):,} pairs are more than {MOST_PAIRS:,}; give "
+            f"{len(sides[0]):,} times {len(sides[1]):,} pairs are more than {MOST_PAIRS:,}; give "
             "smaller folders"
         )
+    keys = [[face.key for face in faces] for faces in sides]
+    codes = [
+        torch.cat([part[SPACE] for part in codes_of(encoder, (f.pixels for f in faces), [SPACE])])
+        for faces in sides
+    ]
     kept = verification_of(encoder)
     decides = kept if kept is not None and kept.space == SPACE else None
     found = cosines(codes[0], codes[1], decides.mean if decides else None)

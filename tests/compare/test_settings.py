@@ -109,7 +109,7 @@ def test_arguments_arrive_as_they_are_written(value: Any) -> None:
 
 
 def test_probe_arguments_are_those_of_linear_probe_run() -> None:
-    from linear_probe.cli import _parser
+    from linear_probe.arguments import parser
 
     probe = Probe(
         task="pose",
@@ -120,7 +120,7 @@ def test_probe_arguments_are_those_of_linear_probe_run() -> None:
         max_train=100,
     )
     words = ["run", "--encoder", "x", "--out", "y", *probe.words()]
-    found = _parser().parse_args(words)
+    found = parser().parse_args(words)
     for name, value in probe:
         if name == "baselines":
             assert (found.baselines == "none") is not value

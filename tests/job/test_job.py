@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from linear_probe.cli import _parser
+from linear_probe.arguments import parser
 from ssl_faces import children
 from ssl_faces.cli import main
 from ssl_faces.job.settings import read
@@ -251,7 +251,7 @@ def test_every_experiment_can_be_read(path: Path, monkeypatch: pytest.MonkeyPatc
     assert f"ssl-faces job -c configs/experiment/{path.name} --out runs/" in path.read_text()
     for stage in experiment.stages:  # `fit` and `linear-probe run` take all of it
         check(experiment.words(stage, Path("out")))
-    _parser().parse_args(["run", "--encoder", "x", "--out", "y", *experiment.probe.words()])
+    parser().parse_args(["run", "--encoder", "x", "--out", "y", *experiment.probe.words()])
 
 
 def test_every_method_has_an_experiment() -> None:

@@ -65,8 +65,9 @@ def test_verbs_write_what_edits_give(
     rows = list(csv.DictReader((tmp_path / "out/faces.csv").open()))
     assert [row["picture"] for row in rows] == [f"pictures/in/face {i}.png.png" for i in range(5)]
     with Image.open(tmp_path / "out/sheet.png") as sheet:
-        # Four groups of source, maybe person, and result.
-        assert sheet.width > 4 * (3 if edit == SWAP else 2) * 96
+        # Source, maybe person, and result below each other, five faces side by side.
+        assert sheet.width > 5 * 96
+        assert sheet.height // 98 == (3 if edit == SWAP else 2)
 
 
 def test_bad_files_are_listed_and_a_bad_run_told(
