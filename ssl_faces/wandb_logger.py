@@ -166,12 +166,15 @@ class CarefulWandbLogger(WandbLogger):
         self.experiment.log_artifact(artifact)
 
 
+_ITS_ENDS = (Exception, SystemExit)
+"""Where its own process was killed, W&B ends the one that joins it with the same code."""
+
+
 def _end_service() -> None:
     """End W&B's own process, which may be what is broken; the next run starts another."""
     import wandb
 
-    # It ends this process with the code of its own, where that was killed.
-    with suppress(Exception, SystemExit):
+    with suppress(*_ITS_ENDS):
         wandb.teardown(1)
     os.environ.pop("WANDB_SERVICE", None)
     wandb.run = None  # else the next would be logged to it
@@ -181,7 +184,7 @@ def finish_wandb(exit_code: int) -> None:
     """End this process's run of W&B, if it has one: the next would be logged to it too."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and getattr(wandb, "run", None) is not None:
-        with suppress(Exception):
+        with suppress(*_ITS_ENDS):
             wandb.finish(exit_code=exit_code)
 
 

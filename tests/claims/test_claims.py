@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
+from linear_probe.arguments import parser as cli_parser
 from linear_probe.claims.figures import figure
 from linear_probe.claims.run import keep, run_claims, train
 from linear_probe.claims.settings import Arm, Call, Claims, Fit, read_claims
-from linear_probe.arguments import parser as cli_parser
 from linear_probe.cli import main
 from linear_probe.job_files import parser
 from linear_probe.record import RECORDS_FILE, Record, read_records, write_records

@@ -231,3 +231,16 @@ def test_a_service_that_breaks_at_the_start_is_replaced(
     wandb.teardown()  # waits until the service has written all
     (kept,) = (tmp_path / "run/wandb").glob("offline-run-*-r1/*.wandb")
     assert b"loss" in kept.read_bytes()
+
+
+def test_a_service_that_was_killed_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B ends the process with the code of its own process where it joins that one."""
+    import wandb
+
+    def joined(code: int) -> None:
+        raise SystemExit(-9)
+
+    monkeypatch.setattr(wandb, "teardown", joined)
+    monkeypatch.setattr(wandb, "run", "the one that was lost")
+    wandb_logger._end_service()
+    assert wandb.run is None
