@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from linear_probe.claims.figures import Verdict, figure, meant, times_smaller, verdict
-from linear_probe.claims.settings import Call, Claim, Claims, Fit
+from linear_probe.claims.settings import Arm, Call, Claim, Claims, Fit
 from linear_probe.over_seeds import OverSeeds, gap
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
@@ -78,7 +78,7 @@ def run_claims(
     """Train and score both arms of every claim, and write `claims.md` to `out`; its table. What
     all reached, with plots, is in `claims.html`.
 
-    What is trained already is not trained again, and seeds that are there already count. A claim
+    What there are records of is not run again, and seeds that are there already count. A claim
     whose data aren't there, or whose arm can't be run, is a row that says so; the others are run.
 
     Args:
@@ -102,7 +102,8 @@ def run_claims(
         arms = []
         try:
             for kind, arm in (("idea", claim.idea), ("without", claim.without)):
-                for call in [] if only_table else arm.calls(claims.arguments, claims.seeds, out):
+                seeds = [] if only_table else _missing(claims, claim, arm, out)
+                for call in arm.calls(claims.arguments, seeds, out) if seeds else []:
                     words = (arm.command, *call.words)
                     if words in done:
                         continue
@@ -130,6 +131,24 @@ def run_claims(
         others = f", and {len(failed) - 1} more could not be run" if len(failed) > 1 else ""
         raise InputError(f"{name}: {first}{others}: see {out / CLAIMS_FILE}") from first
     return table.table
+
+
+def _missing(claims: Claims, claim: Claim, arm: Arm, out: Path) -> list[int]:
+    """The seeds by which no records of the arm are there that the claim can be told by. Records
+    are enough: what was trained for them need not be there, as it isn't beside kept ones."""
+
+    def there(seed: int) -> bool:
+        [call] = arm.calls(claims.arguments, [seed], out)
+        try:
+            of_metrics = [meant(call, claim, metric) for metric in claim.metrics]
+        except InputError:
+            return False  # or not to be told; its row will say so
+        # Encoders of several seeds have a folder each, and are all scored by one seed.
+        return bool(arm.fit) or all(
+            seed in [record.seed for record in records] for records in of_metrics
+        )
+
+    return [seed for seed in claims.seeds if not there(seed)]
 
 
 def keep(claims: Claims, out: Path, to: Path) -> int:

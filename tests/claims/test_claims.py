@@ -166,6 +166,26 @@ def test_records_of_a_config_that_said_something_else_are_not_taken(
     ]
 
 
+def test_what_there_are_records_of_is_not_run_again(tmp_path: Path) -> None:
+    first = Runs([60.0, 60.4], [55.0, 55.4])
+    table = run_claims(claims(), tmp_path, first, say=lambda line: None)
+    assert len(first.words) == 2
+    # Kept records are records, though what was trained for them is not there.
+    keep(claims(), tmp_path, tmp_path / "kept")
+    again = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2])
+    run_claims(claims(), tmp_path / "kept", again, say=lambda line: None)
+    assert [words[-2] for words in again.words] == ["--seeds=[2]", "--seeds=[2]"]
+    never = Runs([], [])
+    after = run_claims(claims(), tmp_path / "kept", never, say=lambda line: None)
+    assert not never.words
+    assert after.body[0][5] == "3"
+    assert table.body[0][5] == "2"
+    # Of what another claim asks for there are none, though the folder is the same.
+    other = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2], level=8.0)
+    run_claims(claims(level=8.0), tmp_path / "kept", other, say=lambda line: None)
+    assert [words[-2] for words in other.words] == ["--seeds=[0, 1, 2]"] * 2
+
+
 def test_of_errors_less_is_a_gain(tmp_path: Path) -> None:
     runs = Runs([4.0, 4.1, 4.2], [6.0, 6.1, 6.2], metric="MAE age")
     table = run_claims(claims(metric="MAE age"), tmp_path, runs, say=lambda line: None)
@@ -467,7 +487,8 @@ def test_stages_that_begin_alike_are_shared(tmp_path: Path) -> None:
     runs, _ = run_trained(tmp_path, [0], motion="other.yaml")
     folders = [fit.folder for fit in runs.fits]
     assert len({*folders}) == 4
-    runs, _ = run_trained(tmp_path, [0], verb="run")
+    # What another verb scores is trained once all the same.
+    runs, _ = run_trained(tmp_path / "other", [0], verb="run")
     assert [fit.folder for fit in runs.fits][:2] == [fit.folder for fit in runs.fits][2:]
 
 
