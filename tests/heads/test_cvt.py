@@ -117,6 +117,21 @@ def test_the_papers_shapes() -> None:
     assert trunk == pytest.approx(11.17e6, rel=0.01)
 
 
+def test_64_pictures_are_learnt_by_heart() -> None:
+    faces = RenderedFaces(64, 64, "all", size=32)
+    images = faces.render_batch(range(64)).float() / 255
+    labels = torch.tensor([r.labels["expression"] for r in faces.records])
+    torch.manual_seed(0)
+    head = CVT(Categories(7), None, 32, width=0.125, dim=32, depth=2, heads=4, dropout=0.0).train()
+    optimizer = torch.optim.AdamW(head.parameters(), 1e-3)
+    for _ in range(70):
+        optimizer.zero_grad()
+        head.losses(images, labels)["cross_entropy"].backward()
+        optimizer.step()
+    # Still in training mode: running statistics lag behind after so few steps.
+    assert (head(images).argmax(1) == labels).all()
+
+
 def test_refused() -> None:
     with pytest.raises(InputError, match=r"head\.picture_size: 8; .* 16 px at least"):
         CVT(Categories(7), picture_size=8)

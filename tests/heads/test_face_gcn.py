@@ -104,6 +104,19 @@ def test_the_papers_stack() -> None:
         FaceGCN(Categories(9), 3, torch.ones(1, 2, 2), temporal_kernel=4)
 
 
+def test_64_clips_are_learnt_by_heart() -> None:
+    torch.manual_seed(0)
+    clips, labels = torch.randn(64, 3, 12, 5), torch.randint(7, (64,))
+    matrices = adjacency(edges_of("delaunay", SQUARE), SQUARE)
+    head = FaceGCN(Categories(7), 3, matrices, widths=(16, 16, 32), temporal_kernel=3)
+    optimizer = torch.optim.AdamW(head.parameters(), 1e-2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        head.losses(clips, labels)["cross_entropy"].backward()
+        optimizer.step()
+    assert (head.eval()(clips).argmax(1) == labels).all()
+
+
 def test_faces_are_turned_onto_the_reference_and_not_mirrored() -> None:
     reference = face()
     turn = Rotation.random(random_state=1)

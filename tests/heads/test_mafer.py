@@ -16,12 +16,17 @@ from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.mafer import MAFER
 from linear_probe.record import RECORDS_FILE, read_records
 from ssl_faces import FaceEncoder, InputError
+from ssl_faces.data.rendered import RenderedFaces
 
 ROOT = Path(__file__).parents[2]
 
 
 def inner(goal: Goal, encoder: FaceEncoder | None) -> Head:
     return InceptionFER(goal, encoder, width=0.0625, hidden=(8, 8), dropout=0.0, margin=0)
+
+
+def wider(goal: Goal, encoder: FaceEncoder | None) -> Head:
+    return InceptionFER(goal, encoder, width=0.25, hidden=(64, 32), dropout=0.0, margin=0)
 
 
 def made(**settings: float) -> MAFER:
@@ -77,6 +82,31 @@ def test_features_are_matched_with_those_of_the_picture_as_it_was(
     assert found["features"].item() == pytest.approx(2 * total / 4, rel=1e-4)
     expected = F.cross_entropy(head.head.classify(student), labels).item()
     assert found["cross_entropy"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_64_pictures_are_learnt_by_heart_at_full_size_and_made_small() -> None:
+    faces = RenderedFaces(64, 64, "all", size=48)
+    images = faces.render_batch(range(64)).float() / 255
+    labels = torch.tensor([r.labels["expression"] for r in faces.records])
+    torch.manual_seed(0)
+    head = MAFER(Categories(7), None, wider, least_side=16).train()
+    optimizer = torch.optim.AdamW(head.parameters(), 3e-3)
+    steps = 120
+    for step in range(steps):
+        head.begin_step(step / steps)
+        optimizer.zero_grad()
+        sum(head.losses(images, labels).values(), torch.zeros(())).backward()
+        optimizer.step()
+    head.eval()
+    assert (head(images).argmax(1) == labels).all()
+    small = F.interpolate(images, 16, mode="bicubic", antialias=True).clamp(0, 1)
+    again = F.interpolate(small, 48, mode="bicubic").clamp(0, 1)
+    right = (head(again).argmax(1) == labels).float().mean()
+    assert right > 0.8
+    # The teacher, which never saw small ones, knows fewer of them.
+    with torch.no_grad():
+        taught = (head.teacher(again).argmax(1) == labels).float().mean()
+    assert taught < right
 
 
 def test_the_probability_grows_from_0_to_its_most() -> None:
