@@ -209,7 +209,9 @@ class _Table:
         if smaller is not None:
             cells[-1] += f"; {smaller:.1f} times smaller"
         self._row(name, claim, cells, str(len(records)), verdict(found, claim, smaller))
-        self.notes[f"{records[0].data_set}, n {records[0].n:,}; {records[0].hardware}"] = None
+        # Seeds may have been run on several machines.
+        machines = " and ".join(dict.fromkeys(one.hardware for one in (*records, *of_other)))
+        self.notes[f"{records[0].data_set}, n {records[0].n:,}; {machines}"] = None
         self.folders |= dict.fromkeys(call.folder for call in (*idea, *without))
 
     def add_missing(self, name: str, claim: Claim, error: InputError, said: Verdict) -> None:

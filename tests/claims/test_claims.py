@@ -55,8 +55,10 @@ class Runs:
         without: list[float],
         level: float | None = None,
         metric: str = "accuracy",
+        machines: tuple[str, str] = ("a CPU", "a CPU"),
     ) -> None:
         self.of, self.level, self.metric = {"idea": idea, "without": without}, level, metric
+        self.machines = machines
         self.words: list[list[str]] = []
 
     def __call__(self, verb: str, words: Sequence[str]) -> list[Record]:
@@ -73,7 +75,7 @@ class Runs:
                 *(self.metric, value, value - 1, value + 1, "%"),
                 *(self.metric == "accuracy", 100, seed),
                 condition=condition,
-                hardware="a CPU",
+                hardware=self.machines["b.yaml" in words],
             )
             for seed, value in enumerate(self.of["without" if "b.yaml" in words else "idea"])
         ]
@@ -184,6 +186,12 @@ def test_what_there_are_records_of_is_not_run_again(tmp_path: Path) -> None:
     other = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2], level=8.0)
     run_claims(claims(level=8.0), tmp_path / "kept", other, say=lambda line: None)
     assert [words[-2] for words in other.words] == ["--seeds=[0, 1, 2]"] * 2
+
+
+def test_all_machines_are_named(tmp_path: Path) -> None:
+    runs = Runs([60.0], [55.0], machines=("a CPU", "another CPU"))
+    table = run_claims(claims(), tmp_path, runs, say=lambda line: None)
+    assert "FER-2013, n 100; a CPU and another CPU" in table.notes
 
 
 def test_of_errors_less_is_a_gain(tmp_path: Path) -> None:
