@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import logging
-import re
 import resource
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from ssl_faces.data import (
@@ -20,60 +15,31 @@ from ssl_faces.data import (
     LFW,
     BadPicture,
     FacePair,
-    FaceSet,
     Fer2013,
     PictureFolder,
     Skipped,
     UTKFace,
     YouTubeKeypoints,
-    default_data_root,
-    find_face_sets,
     in_test_share,
 )
-from ssl_faces.errors import InputError
-
-OFFICIAL_EMOTIONS = ("Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
-
-
-def put_picture(path: Path, level: int = 100, size: tuple[int, int] = (12, 10)) -> Path:
-    """A flat grey picture of `level`, width x height `size`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = io.BytesIO()
-    Image.new("L", size, level).save(data, "PNG" if path.suffix == ".png" else "JPEG")
-    path.write_bytes(data.getvalue())
-    return path
-
-
-def keys(faces: FaceSet) -> list[str]:
-    return [record.key for record in faces.records]
-
-
-def message_of(call: object, *args: object, **kwargs: object) -> str:
-    """The text of the InputError of a call; one sentence, on one line."""
-    with pytest.raises(InputError) as caught:
-        call(*args, **kwargs)  # type: ignore[operator]
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
-
+from tests.data.set_files import (
+    OFFICIAL_EMOTIONS,
+    TWO_FOLDS,
+    YOUTUBE_HEADER,
+    album,
+    fer_csv,
+    fer_folders,
+    keys,
+    lfw,
+    pixels_text,
+    put_picture,
+    utkface,
+    youtube,
+    youtube_row,
+)
+from tests.refusals import message_of
 
 # FER-2013 ---------------------------------------------------------------------------------------
-
-
-def fer_folders(root: Path, usages: Iterable[str] = ("Training", "PublicTest")) -> Path:
-    for usage in usages:
-        for i, name in enumerate(EXPRESSIONS):
-            put_picture(root / usage / name / f"{usage}_{i}.jpg", level=10 * i, size=(48, 48))
-    return root
-
-
-def pixels_text(level: int) -> str:
-    return " ".join(str((level + i) % 256) for i in range(48 * 48))
-
-
-def fer_csv(path: Path, rows: Iterable[str], header: str = "emotion,pixels,Usage") -> Path:
-    path.write_text("\n".join([header, *rows]) + "\n")
-    return path
 
 
 def test_fer2013_folders(tmp_path: Path) -> None:
@@ -183,20 +149,6 @@ def test_fer2013_without_its_folders(tmp_path: Path) -> None:
 # LFW --------------------------------------------------------------------------------------------
 
 
-def lfw(root: Path, pairs: str | None = None, **pictures: int) -> Path:
-    """People with so many pictures each, and pairs.txt."""
-    people = pictures or {"Ann": 3, "Ben": 2, "Cem": 1, "Dora": 4}
-    for person, number in people.items():
-        for i in range(1, number + 1):
-            put_picture(root / person / f"{person}_{i:04d}.jpg")
-    if pairs is not None:
-        (root / "pairs.txt").write_text(pairs)
-    return root
-
-
-TWO_FOLDS = "2\t1\nAnn\t1\t3\nAnn\t2\tBen\t1\nCem\t1\t2\nCem\t1\tEve\t1\n"
-
-
 def test_lfw_parts_and_pairs(tmp_path: Path) -> None:
     lfw(tmp_path, TWO_FOLDS)
     train, test, both = (LFW(tmp_path, part) for part in ("train", "test", "all"))
@@ -275,14 +227,6 @@ def test_lfw_where_there_are_no_people(tmp_path: Path) -> None:
 # UTKFace ----------------------------------------------------------------------------------------
 
 
-def utkface(root: Path, number: int = 60) -> Path:
-    for i in range(number):
-        put_picture(
-            root / f"{i + 1}_{i % 2}_{i % 5}_2017011617452{i:04d}.jpg.chip.jpg", level=4 * i
-        )
-    return root
-
-
 def test_utkface_labels(tmp_path: Path) -> None:
     put_picture(tmp_path / "26_1_3_20170116174525125.jpg.chip.jpg")
     put_picture(tmp_path / "part2" / "116_0_4_20170116174525125jpg.chip.jpg")
@@ -337,27 +281,6 @@ def test_utkface_where_no_name_fits(tmp_path: Path) -> None:
 
 
 # YouTube keypoints ------------------------------------------------------------------------------
-
-YOUTUBE_HEADER = "image,person,yaw,pitch,roll,reprojection_px," + ",".join(
-    f"x{i},y{i}" for i in range(68)
-)
-
-
-def youtube_row(image: str, person: str, yaw: float = 1.5) -> str:
-    landmarks = ",".join(f"{i}.25,{i + 100}.5" for i in range(68))
-    return f"{image},{person},{yaw},-2.5,3.25,0.75,{landmarks}"
-
-
-def youtube(root: Path, rows: list[str] | None = None, header: str = YOUTUBE_HEADER) -> Path:
-    if rows is None:
-        rows = [youtube_row(f"P{p}_{i}.jpg", f"P{p}") for p in range(30) for i in (2, 1)]
-    (root / "images").mkdir(parents=True)
-    for row in rows:
-        name = row.split(",")[0]
-        if name.endswith(".jpg"):
-            put_picture(root / "images" / name)
-    (root / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
-    return root
 
 
 def test_youtube_keypoints_labels(tmp_path: Path) -> None:
@@ -433,16 +356,6 @@ def test_youtube_keypoints_missing_parts(tmp_path: Path) -> None:
 
 
 # Any folder -------------------------------------------------------------------------------------
-
-
-def album(root: Path) -> Path:
-    for name in ("b/2.PNG", "b/deep/er/1.jpeg", "a/3.jpg", "top.bmp", ".trash/x.jpg", "a/._3.jpg"):
-        path = put_picture(root / Path(name).with_suffix(".jpg"))
-        path.rename(root / name)
-    (root / "a" / "notes.txt").write_text("no picture")
-    (root / "a" / "clip.MP4").write_bytes(b"video")
-    (root / "README").write_text("no picture")
-    return root
 
 
 def test_picture_folder_lists_nested_pictures_in_order(tmp_path: Path) -> None:
@@ -548,117 +461,3 @@ def test_many_labelled_faces_go_to_a_spawned_loader_process(tmp_path: Path) -> N
     landmarks = torch.cat([batch["landmarks"] for batch in batches])
     assert landmarks.shape == (300, 68, 2)
     torch.testing.assert_close(landmarks[7], faces[7]["landmarks"])
-
-
-# Finding them -----------------------------------------------------------------------------------
-
-
-def four_sets(root: Path) -> Path:
-    fer_folders(root / "FER-2013")
-    lfw(root / "lfw", TWO_FOLDS)
-    utkface(root / "utk")
-    youtube(root / "kp" / "YouTube")
-    return root
-
-
-def test_find_face_sets_goes_by_content(tmp_path: Path) -> None:
-    four_sets(tmp_path)
-    found = find_face_sets(tmp_path)
-    assert {type(faces) for faces in found} == {Fer2013, LFW, UTKFace, YouTubeKeypoints}
-    assert len(found) == 4
-    assert {faces.part for faces in found} == {"train"}
-    both = {type(f): len(f) for f in find_face_sets(tmp_path, "all")}
-    assert both == {Fer2013: 14, LFW: 10, UTKFace: 60, YouTubeKeypoints: 60}
-    for train, test in zip(found, find_face_sets(tmp_path, "test"), strict=True):
-        assert type(train) is type(test)
-        assert not set(keys(train)) & set(keys(test))
-        assert len(train) + len(test) == both[type(train)]
-        assert not set(train.people) & test.held_out_people
-
-
-@pytest.mark.parametrize(
-    ("make", "kind"),
-    [
-        (fer_folders, Fer2013),
-        (lambda root: lfw(root, TWO_FOLDS), LFW),
-        (utkface, UTKFace),
-        (youtube, YouTubeKeypoints),
-    ],
-)
-def test_find_face_sets_takes_a_data_set_itself(tmp_path: Path, make, kind: type) -> None:  # type: ignore[no-untyped-def]
-    make(tmp_path)
-    assert [type(faces) for faces in find_face_sets(tmp_path)] == [kind]
-    assert [type(faces) for faces in find_face_sets(tmp_path.parent / tmp_path.name)] == [kind]
-
-
-def test_find_face_sets_finds_the_csv_and_pairs_beside(tmp_path: Path) -> None:
-    fer_csv(tmp_path / "fer2013.csv", [f"0,{pixels_text(0)},Training"])
-    assert [type(faces) for faces in find_face_sets(tmp_path)] == [Fer2013]
-    (tmp_path / "fer2013.csv").rename(tmp_path / "old.txt")
-    lfw(tmp_path / "lfw-deepfunneled")
-    (tmp_path / "pairs.txt").write_text(TWO_FOLDS)
-    (found,) = find_face_sets(tmp_path)
-    assert keys(found) == [f"Dora/Dora_000{i}.jpg" for i in range(1, 5)]
-
-
-def test_find_face_sets_plain_pictures_are_one_unlabelled_set(tmp_path: Path) -> None:
-    album(tmp_path)
-    (found,) = find_face_sets(tmp_path)
-    assert type(found) is PictureFolder
-    assert found.part == "all"
-    assert len(found) == 4
-    assert find_face_sets(tmp_path, "test") == []
-
-
-def test_find_face_sets_finds_pictures_however_deep(tmp_path: Path) -> None:
-    put_picture(tmp_path / "a" / "b" / "c" / "d" / "1.jpg")
-    (found,) = find_face_sets(tmp_path)
-    assert keys(found) == ["a/b/c/d/1.jpg"]
-
-
-def test_find_face_sets_warns_of_what_it_leaves_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    utkface(tmp_path / "utk")
-    put_picture(tmp_path / "mine" / "1.jpg")
-    with caplog.at_level(logging.WARNING):
-        assert [faces.name for faces in find_face_sets(tmp_path)] == ["utkface"]
-    assert f"{tmp_path / 'mine'} is no data set known here" in caplog.text
-
-
-def test_find_face_sets_refuses_two_copies(tmp_path: Path) -> None:
-    utkface(tmp_path / "one")
-    utkface(tmp_path / "two")
-    text = message_of(find_face_sets, tmp_path)
-    assert f"UTKFace twice, in {tmp_path / 'one'} and {tmp_path / 'two'}" in text
-
-
-def test_find_face_sets_says_how_to_unpack(tmp_path: Path) -> None:
-    (tmp_path / "README.md").touch()
-    (tmp_path / "fer2013.zip").touch()
-    (tmp_path / "utkface.zip").touch()
-    text = message_of(find_face_sets, tmp_path)
-    assert "fer2013.zip, utkface.zip" in text
-    assert f"python -m zipfile -e {tmp_path / 'fer2013.zip'} " in text
-
-
-def test_find_face_sets_empty_or_missing(tmp_path: Path) -> None:
-    assert re.search(f"{tmp_path} holds no pictures; give a", message_of(find_face_sets, tmp_path))
-    assert f"{tmp_path / 'gone'} does not exist" in message_of(find_face_sets, tmp_path / "gone")
-
-
-def test_find_face_sets_passes_on_what_is_wrong_in_a_set(tmp_path: Path) -> None:
-    four_sets(tmp_path)
-    pairs = tmp_path / "lfw" / "pairs.txt"
-    pairs.write_text("1\t1\nAnn\tx\ty\nAnn\t1\tBen\t1\n")
-    assert f"{pairs}, line 2: " in message_of(find_face_sets, tmp_path)
-
-
-def test_default_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path))
-    assert default_data_root() == tmp_path
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("SSL_FACES_DATA", "~/faces")
-    assert default_data_root() == tmp_path / "faces"
-    monkeypatch.delenv("SSL_FACES_DATA")
-    assert default_data_root() == tmp_path / ".cache" / "ssl-faces" / "data"

@@ -27,21 +27,12 @@ from ssl_faces.data import (
 )
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.rendered import RenderedFaces
-from ssl_faces.errors import InputError
+from tests.refusals import message_of
 
 NAMES = [f"Person_{i}" for i in range(40)]
 TESTED = [name for name in NAMES if in_test_share(name)]
 TRAINED = [name for name in NAMES if not in_test_share(name)]
 """By the YouTube keypoints' rule for people."""
-
-
-def message_of(call: Any, *args: object, **kwargs: object) -> str:
-    """The text of the InputError of a call; one sentence, on one line."""
-    with pytest.raises(InputError) as caught:
-        call(*args, **kwargs)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 def put_picture(path: Path, seed: int, size: int = 16) -> Path:

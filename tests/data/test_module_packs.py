@@ -15,7 +15,7 @@ from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.packing import pack_sets
 from ssl_faces.data.pairs import PairBatch
 from ssl_faces.data.selection import held_out_by
-from ssl_faces.errors import InputError
+from tests.refusals import message_of
 
 SIZE, COUNT, SHARD = 8, 60, 12
 
@@ -93,14 +93,6 @@ def same(ours: list[PairBatch], theirs: list[PairBatch]) -> bool:
         torch.equal(a["pairs"], b["pairs"]) and a["seed"] == b["seed"]
         for a, b in zip(ours, theirs, strict=True)
     )
-
-
-def message_of(call: Any, *args: Any, **kwargs: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        call(*args, **kwargs)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 # The same as from the pictures -------------------------------------------------------------------

@@ -26,6 +26,7 @@ from ssl_faces.data.packs import INDEX, HeldOut, Pack, default_cache_root
 from ssl_faces.data.selection import held_out_by
 from ssl_faces.data.shards import number_of
 from ssl_faces.errors import InputError
+from tests.refusals import message_of
 
 SIZES = {"a.png": (20, 20), "b.jpg": (31, 20), "c.png": (16, 16), "d.jpg": (90, 131)}
 
@@ -79,14 +80,6 @@ def stored(pack: Pack) -> dict[str, Stored]:
             assert keys[row] not in found
             found[keys[row]] = Stored(images[row], hashes[row].tobytes().hex(), int(people[row]))
     return found
-
-
-def message_of(faces: FaceSet, cache: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        pack(faces, 16, cache)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -337,7 +330,7 @@ def test_a_mended_picture_is_packed(root: Path, cache: Path) -> None:
 def test_no_picture_that_decodes(tmp_path: Path, cache: Path) -> None:
     for name in ("1.png", "2.png"):
         (tmp_path / name).write_text("no picture")
-    text = message_of(PictureFolder(tmp_path), cache)
+    text = message_of(pack, PictureFolder(tmp_path), 16, cache)
     assert "none of its 2 pictures can be decoded (" in text
     assert ".png: not a picture" in text
     assert "check that they are whole" in text
@@ -442,7 +435,7 @@ def test_a_full_disk_leaves_nothing_half_made(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, step, full)
-        text = message_of(PictureFolder(root), cache)
+        text = message_of(pack, PictureFolder(root), 16, cache)
     assert "the disk is full" in text
     assert "or set SSL_FACES_CACHE to another folder" in text
     assert not list(cache.rglob("*shard*"))
@@ -473,7 +466,7 @@ def test_a_disk_that_is_full_half_way_keeps_the_shards_before(
 
 def test_a_cache_that_cannot_be_made(root: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
-    text = message_of(PictureFolder(root), tmp_path / "taken")
+    text = message_of(pack, PictureFolder(root), 16, tmp_path / "taken")
     assert str(tmp_path / "taken") in text
     assert "SSL_FACES_CACHE" in text
 

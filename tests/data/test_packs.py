@@ -23,7 +23,7 @@ from ssl_faces.data.packing import pack_sets
 from ssl_faces.data.packs import HeldOut, Pack
 from ssl_faces.data.shards import Columns, Shard, number_of, write_shard
 from ssl_faces.data.stored_faces import StoredFaces
-from ssl_faces.errors import InputError
+from tests.refusals import message_of
 
 SIZE = 8
 COUNT = 60
@@ -50,14 +50,6 @@ def folder(tmp_path: Path) -> Path:
     pack_sets([faces()], tmp_path / "made", SIZE)
     shutil.copytree(tmp_path / "made", tmp_path / "pack")
     return tmp_path / "pack"
-
-
-def message_of(call: Any, *args: object) -> str:
-    with pytest.raises(InputError) as caught:
-        call(*args)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 # Reading ----------------------------------------------------------------------------------------

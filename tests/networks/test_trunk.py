@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import vgg19
 
-from ssl_faces.errors import InputError
 from ssl_faces.networks.trunk import (
     IMAGENET_URL,
     IMAGENET_WEIGHTS,
@@ -24,18 +23,10 @@ from ssl_faces.networks.trunk import (
     VggTrunk,
     convs_upto,
 )
+from tests.refusals import message_of
 
 # Where torchvision's `features` ends for each layer: behind the ReLU of the convolution.
 ENDS: dict[Layer, int] = {"relu2_1": 7, "relu3_1": 12, "relu4_1": 21}
-
-
-def message_of(*args: object, **kwargs: object) -> str:
-    """The text of the InputError of making a trunk; one sentence, on one line."""
-    with pytest.raises(InputError) as caught:
-        VggTrunk(*args, **kwargs)  # type: ignore[arg-type]
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +159,7 @@ def test_random_weights_are_he_normal() -> None:
 
 
 def test_without_imagenet_weights_the_message_names_file_and_place(torch_home: Path) -> None:
-    text = message_of()
+    text = message_of(VggTrunk)
     assert "no network" in text
     assert IMAGENET_URL in text
     assert f"put it at {torch_home}" in text
@@ -177,7 +168,7 @@ def test_without_imagenet_weights_the_message_names_file_and_place(torch_home: P
 
 
 def test_imagenet_weights_fit_the_papers_width_only(torch_home: Path) -> None:
-    text = message_of("imagenet", 8)
+    text = message_of(VggTrunk, "imagenet", 8)
     assert "width 64 only, not 8" in text
     assert "set the trunk's width to 64" in text
 
@@ -213,7 +204,7 @@ def test_a_wrong_file_in_the_place_of_the_imagenet_weights(
         torch.save(half(state), torch_home)
     else:
         torch.save(torch.zeros(3), torch_home)
-    text = message_of()
+    text = message_of(VggTrunk)
     assert IMAGENET_URL in text
     assert f"put it at {torch_home}" in text
     assert not marker.exists()
@@ -237,7 +228,7 @@ def test_weights_of_a_file(tmp_path: Path) -> None:
 
 def test_a_file_that_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "trunk.safetensors"
-    text = message_of(str(path))
+    text = message_of(VggTrunk, str(path))
     assert f"{path}: no such file" in text
     assert "'imagenet', 'random' or the path" in text
 
@@ -256,7 +247,7 @@ def test_a_file_that_is_no_safetensors_file(tmp_path: Path, kind: str) -> None:
         path.touch()
     else:
         path.mkdir()
-    text = message_of(str(path), 2)
+    text = message_of(VggTrunk, str(path), 2)
     assert f"{path}: not a safetensors file" in text
     assert not marker.exists()
 
@@ -266,5 +257,5 @@ def test_a_file_of_another_trunk(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "trunk.safetensors"
     other = VggTrunk("random", 3 if kind == "width" else 2).state_dict()
     save_file({k: v for k, v in other.items() if kind == "width" or "conv4_1" not in k}, path)
-    text = message_of(str(path), 2)
+    text = message_of(VggTrunk, str(path), 2)
     assert f"{path}: not those of a VGG-19 trunk of width 2" in text

@@ -1,0 +1,143 @@
+"""Which sets a folder has, by what is in it."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from ssl_faces.data import (
+    LFW,
+    Fer2013,
+    PictureFolder,
+    UTKFace,
+    YouTubeKeypoints,
+    default_data_root,
+    find_face_sets,
+)
+from tests.data.set_files import (
+    TWO_FOLDS,
+    album,
+    fer_csv,
+    fer_folders,
+    keys,
+    lfw,
+    pixels_text,
+    put_picture,
+    utkface,
+    youtube,
+)
+from tests.refusals import message_of
+
+
+def four_sets(root: Path) -> Path:
+    fer_folders(root / "FER-2013")
+    lfw(root / "lfw", TWO_FOLDS)
+    utkface(root / "utk")
+    youtube(root / "kp" / "YouTube")
+    return root
+
+
+def test_find_face_sets_goes_by_content(tmp_path: Path) -> None:
+    four_sets(tmp_path)
+    found = find_face_sets(tmp_path)
+    assert {type(faces) for faces in found} == {Fer2013, LFW, UTKFace, YouTubeKeypoints}
+    assert len(found) == 4
+    assert {faces.part for faces in found} == {"train"}
+    both = {type(f): len(f) for f in find_face_sets(tmp_path, "all")}
+    assert both == {Fer2013: 14, LFW: 10, UTKFace: 60, YouTubeKeypoints: 60}
+    for train, test in zip(found, find_face_sets(tmp_path, "test"), strict=True):
+        assert type(train) is type(test)
+        assert not set(keys(train)) & set(keys(test))
+        assert len(train) + len(test) == both[type(train)]
+        assert not set(train.people) & test.held_out_people
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (fer_folders, Fer2013),
+        (lambda root: lfw(root, TWO_FOLDS), LFW),
+        (utkface, UTKFace),
+        (youtube, YouTubeKeypoints),
+    ],
+)
+def test_find_face_sets_takes_a_data_set_itself(tmp_path: Path, make, kind: type) -> None:  # type: ignore[no-untyped-def]
+    make(tmp_path)
+    assert [type(faces) for faces in find_face_sets(tmp_path)] == [kind]
+    assert [type(faces) for faces in find_face_sets(tmp_path.parent / tmp_path.name)] == [kind]
+
+
+def test_find_face_sets_finds_the_csv_and_pairs_beside(tmp_path: Path) -> None:
+    fer_csv(tmp_path / "fer2013.csv", [f"0,{pixels_text(0)},Training"])
+    assert [type(faces) for faces in find_face_sets(tmp_path)] == [Fer2013]
+    (tmp_path / "fer2013.csv").rename(tmp_path / "old.txt")
+    lfw(tmp_path / "lfw-deepfunneled")
+    (tmp_path / "pairs.txt").write_text(TWO_FOLDS)
+    (found,) = find_face_sets(tmp_path)
+    assert keys(found) == [f"Dora/Dora_000{i}.jpg" for i in range(1, 5)]
+
+
+def test_find_face_sets_plain_pictures_are_one_unlabelled_set(tmp_path: Path) -> None:
+    album(tmp_path)
+    (found,) = find_face_sets(tmp_path)
+    assert type(found) is PictureFolder
+    assert found.part == "all"
+    assert len(found) == 4
+    assert find_face_sets(tmp_path, "test") == []
+
+
+def test_find_face_sets_finds_pictures_however_deep(tmp_path: Path) -> None:
+    put_picture(tmp_path / "a" / "b" / "c" / "d" / "1.jpg")
+    (found,) = find_face_sets(tmp_path)
+    assert keys(found) == ["a/b/c/d/1.jpg"]
+
+
+def test_find_face_sets_warns_of_what_it_leaves_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    utkface(tmp_path / "utk")
+    put_picture(tmp_path / "mine" / "1.jpg")
+    with caplog.at_level(logging.WARNING):
+        assert [faces.name for faces in find_face_sets(tmp_path)] == ["utkface"]
+    assert f"{tmp_path / 'mine'} is no data set known here" in caplog.text
+
+
+def test_find_face_sets_refuses_two_copies(tmp_path: Path) -> None:
+    utkface(tmp_path / "one")
+    utkface(tmp_path / "two")
+    text = message_of(find_face_sets, tmp_path)
+    assert f"UTKFace twice, in {tmp_path / 'one'} and {tmp_path / 'two'}" in text
+
+
+def test_find_face_sets_says_how_to_unpack(tmp_path: Path) -> None:
+    (tmp_path / "README.md").touch()
+    (tmp_path / "fer2013.zip").touch()
+    (tmp_path / "utkface.zip").touch()
+    text = message_of(find_face_sets, tmp_path)
+    assert "fer2013.zip, utkface.zip" in text
+    assert f"python -m zipfile -e {tmp_path / 'fer2013.zip'} " in text
+
+
+def test_find_face_sets_empty_or_missing(tmp_path: Path) -> None:
+    assert re.search(f"{tmp_path} holds no pictures; give a", message_of(find_face_sets, tmp_path))
+    assert f"{tmp_path / 'gone'} does not exist" in message_of(find_face_sets, tmp_path / "gone")
+
+
+def test_find_face_sets_passes_on_what_is_wrong_in_a_set(tmp_path: Path) -> None:
+    four_sets(tmp_path)
+    pairs = tmp_path / "lfw" / "pairs.txt"
+    pairs.write_text("1\t1\nAnn\tx\ty\nAnn\t1\tBen\t1\n")
+    assert f"{pairs}, line 2: " in message_of(find_face_sets, tmp_path)
+
+
+def test_default_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path))
+    assert default_data_root() == tmp_path
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SSL_FACES_DATA", "~/faces")
+    assert default_data_root() == tmp_path / "faces"
+    monkeypatch.delenv("SSL_FACES_DATA")
+    assert default_data_root() == tmp_path / ".cache" / "ssl-faces" / "data"
