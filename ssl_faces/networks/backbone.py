@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ssl_faces.encoder import FaceEncoder
 from ssl_faces.errors import InputError
 from ssl_faces.networks.motion_encoder import MotionEncoder
+from ssl_faces.networks.pointwise import without_small_strided
 
 NAMES = ("facecycle", "resnet18", "resnet50", "vit_tiny", "vit_small")
 TIMM = "timm:"
@@ -250,7 +251,7 @@ def _network(name: str, size: int, width: float) -> nn.Module:
         network.conv1 = nn.Conv2d(3, network.conv1.out_channels, 3, 2, 1, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         network.maxpool = nn.Identity()
-        return network
+        return without_small_strided(network)
     if name in ("vit_tiny", "vit_small"):
         if size % PATCH:
             raise ValueError(f"input_size: {size}; {name} needs a multiple of {PATCH}")

@@ -66,7 +66,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    made = BackboneEncoder("resnet18", 16, 0.125)
+    made = BackboneEncoder("resnet18", 16, 0.0625)
     return save_encoder(made, tmp_path_factory.mktemp("encoder"), {})
 
 
