@@ -361,20 +361,27 @@ def _changes(one: Audited) -> list[Plot]:
     """Of each grouping how the ranked groups' accuracies change, compression by compression."""
     found = []
     of_first = one.groups[AS_IT_IS]
+    names = [name for name in one.names if name != AS_IT_IS]
     for grouping in dict.fromkeys(grouping for grouping, _ in of_first):
-        bars = []
-        for name in one.names:
-            if name == AS_IT_IS:
-                continue
-            for where, g in one.groups[name].items():
-                if where[0] == grouping and not g.few:
-                    change = gap(g.figure, of_first[where].figure)
-                    bars.append(
-                        plots.Bar(f"{where[1]}, {name}", change.value, change.low, change.high)
-                    )
-        if bars:
-            svg = plots.interval_plot(f"{one.title}, change by {grouping}", bars, "points")
+        ranked = [w for w, g in of_first.items() if w[0] == grouping and not g.few]
+        rows = []
+        for name in names:
+            changes = [gap(one.groups[name][w].figure, of_first[w].figure) for w in ranked]
+            rows.append(
+                [
+                    plots.Bar(w[1], change.value, change.low, change.high)
+                    for w, change in zip(ranked, changes, strict=True)
+                ]
+            )
+        if names and ranked:
+            title = f"{one.title}, change by {grouping}"
+            svg = plots.grouped_interval_plot(title, names, rows, "points")
             found.append(
-                Plot(f"Change of accuracy by {grouping}", svg, "points, above 0 is better")
+                Plot(
+                    f"Change of accuracy by {grouping}",
+                    svg,
+                    "points, above 0 is better",
+                    plots.keys([w[1] for w in ranked]),
+                )
             )
     return found

@@ -71,9 +71,45 @@ def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
 
 def interval_plot(title: str, bars: Sequence[Bar], unit: str) -> str:
     """Each figure as a dot with its interval, below its name."""
-    low, high = _padded([b.low for b in bars], [b.high for b in bars])
-    left, right, row = 12, WIDTH - 12, 36
-    bottom = 8 + row * len(bars)
+    colours = [COLOURS[0] if bar.strong else "#6b6b6b" for bar in bars]
+    rows = [
+        _Row(bar.name, "strong" if bar.strong else "label", [(bar, colour)])
+        for bar, colour in zip(bars, colours, strict=True)
+    ]
+    return _rows_of_intervals(title, rows, unit, 12)
+
+
+def grouped_interval_plot(
+    title: str, names: Sequence[str], bars: Sequence[Sequence[Bar]], unit: str
+) -> str:
+    """For each name several figures as dots with their intervals, close below each other, in the
+    colours of their own names; a legend comes from `keys`.
+
+    Args:
+        names: of the rows, one at least.
+        bars: of each row, of the same things in the same order.
+    """
+    colours = [key.colour for key in keys([bar.name for bar in bars[0]])]
+    rows = [
+        _Row(name, "strong", [*zip(row, colours, strict=True)])
+        for name, row in zip(names, bars, strict=True)
+    ]
+    return _rows_of_intervals(title, rows, unit, 7)
+
+
+class _Row(NamedTuple):
+    """What is drawn below a name: figures with their colours."""
+
+    name: str
+    kind: str
+    bars: Sequence[tuple[Bar, str]]
+
+
+def _rows_of_intervals(title: str, rows: Sequence[_Row], unit: str, apart: int) -> str:
+    drawn = [bar for row in rows for bar, _ in row.bars]
+    low, high = _padded([b.low for b in drawn], [b.high for b in drawn])
+    left, right, top = 12, WIDTH - 12, 8
+    bottom = top + sum(24 + apart * len(row.bars) for row in rows)
 
     def x(value: float) -> float:
         return left + (value - low) / (high - low) * (right - left)
@@ -83,19 +119,23 @@ def interval_plot(title: str, bars: Sequence[Bar], unit: str) -> str:
         parts.append(_line(x(tick), 4, x(tick), bottom, "grid"))
         parts.append(_text(x(tick), bottom + 16, _number(tick), "tick", "middle"))
     parts.append(_text(right, bottom + 34, unit, "tick", "end"))
-    for i, bar in enumerate(bars):
-        y = 8 + row * i + 24
-        told = f"{bar.name}: {bar.value:.2f} [{bar.low:.2f}, {bar.high:.2f}] {unit}"
-        colour = COLOURS[0] if bar.strong else "#6b6b6b"
-        parts.append(
-            f"<g><title>{escape(told)}</title>"
-            f"{_text(left, y - 9, _short(bar.name), 'strong' if bar.strong else 'label')}"
-            f'<line x1="{x(bar.low):.1f}" y1="{y}" x2="{x(bar.high):.1f}" y2="{y}" '
-            f'stroke="{colour}" stroke-width="3" stroke-linecap="round"/>'
-            f'<circle cx="{x(bar.value):.1f}" cy="{y}" r="5" fill="{colour}"/></g>'
-        )
-    told = "; ".join(f"{b.name} {b.value:.2f} [{b.low:.2f}, {b.high:.2f}]" for b in bars)
-    return _svg(f"{title}: {told}", bottom + 40, parts)
+    width, radius = (3, 5) if apart > 8 else (2, 3)
+    told = []
+    for row in rows:
+        parts.append(_text(left, top + 15, _short(row.name), row.kind))
+        for i, (bar, colour) in enumerate(row.bars):
+            y = top + 24 + apart * i
+            figure = f"{bar.value:.2f} [{bar.low:.2f}, {bar.high:.2f}]"
+            name = row.name if bar.name == row.name else f"{row.name}, {bar.name}"
+            told.append(f"{name} {figure}")
+            parts.append(
+                f"<g><title>{escape(f'{name}: {figure} {unit}')}</title>"
+                f'<line x1="{x(bar.low):.1f}" y1="{y}" x2="{x(bar.high):.1f}" y2="{y}" '
+                f'stroke="{colour}" stroke-width="{width}" stroke-linecap="round"/>'
+                f'<circle cx="{x(bar.value):.1f}" cy="{y}" r="{radius}" fill="{colour}"/></g>'
+            )
+        top += 24 + apart * len(row.bars)
+    return _svg(f"{title}: {'; '.join(told)}", bottom + 40, parts)
 
 
 def line_plot(

@@ -147,6 +147,22 @@ def test_intervals_are_drawn_in_proportion() -> None:
     assert "&lt;b&gt;" in svg
 
 
+def test_groups_of_intervals_share_an_axis_and_have_their_colours() -> None:
+    rows = [
+        [plots.Bar("<old>", 10, 5, 20), plots.Bar("young", 15, 12.5, 17.5)],
+        [plots.Bar("<old>", 11, 6, 21), plots.Bar("young", 16, 13.5, 18.5)],
+    ]
+    svg = plots.grouped_interval_plot("t", ["first", "<second>"], rows, "%")
+    found = re.findall(r'x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="\2" stroke="(#\w+)"', svg)
+    starts, heights, ends, colours = zip(*found, strict=True)
+    assert [*map(float, heights)] == sorted({*map(float, heights)})  # each has its own
+    assert list(colours) == [key.colour for key in plots.keys(["<old>", "young"])] * 2
+    scale = (float(ends[0]) - float(starts[0])) / 15
+    assert float(starts[2]) - float(starts[0]) == pytest.approx(scale, abs=0.2)
+    assert "&lt;second&gt;, &lt;old&gt;: 11.00 [6.00, 21.00] %" in svg
+    assert "<old>" not in svg
+
+
 def test_the_map_keeps_clusters_together_and_is_the_same_each_time() -> None:
     rng = np.random.default_rng(0)
     of = np.arange(150) % 3
