@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from linear_probe.audit.tables import AS_IT_IS, audited, cost_table, group_tables
-from linear_probe.record import RECORDS_FILE, Record, write_records
+from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, write_replicates
 
+ROOT = Path(__file__).parents[2]
 COST = {"file_bytes": 9, "parameters": 100, "milliseconds": 1.0}
 
 
@@ -73,3 +75,23 @@ def test_several_seeds_are_one_row(tmp_path: Path) -> None:
     low, high = one.figures[AS_IT_IS, "gender accuracy"].interval
     assert high - low > 3  # of seeds that differ by a point
     assert "seeds 0, 1, 2" in cost_table(one).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "heading"), [("utkface_gender", "## Gender"), ("rendered_expression", "## Expression")]
+)
+def test_the_kept_page_says_what_its_records_say(name: str, heading: str) -> None:
+    """All but changes: they are of replicates, which are not kept."""
+    kept = read_records(ROOT / f"checkpoints/records/audit_{name}.jsonl.gz")
+    known = {
+        (r.probe, f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]") for r in kept if not r.condition
+    }
+    _, _, section = (ROOT / "checkpoints/audit.md").read_text().partition(heading)
+    section, _, _ = section.partition("\n## ")
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if "] |" in line]
+    assert len(rows) == 2 * len({r.probe for r in kept}) == 28
+    for compression, *cells in rows:
+        figures = [cell for cell in cells if re.match(r"\d[\d.]* \[", cell)]
+        assert len(figures) >= 2
+        for figure in figures:
+            assert (compression, figure) in known
