@@ -38,7 +38,7 @@ def run(command: list[str], folder: Path, **environment: str) -> subprocess.Comp
         | environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
     )
 
 
