@@ -182,10 +182,9 @@ def start_another(folder: Path, tmp_path: Path, seconds: float) -> subprocess.Po
     process = subprocess.Popen(
         [sys.executable, "-c", OTHER_PROCESS, *map(str, arguments)], cwd=Path(__file__).parents[2]
     )
-    # The first piece is written while the second is computed.
+    # The first piece, a file for each of the two spaces, is written while the second is computed.
     features = tmp_path / "features"
-    # Whole, under its own name: what is being written begins with a dot.
-    while not (told / "call 2").exists() or not list(features.glob("*.pieces/[!.]*.safetensors")):
+    while not (told / "call 2").exists() or len(list(features.glob("*.pieces/*.safetensors"))) < 2:
         assert process.poll() is None
         time.sleep(0.02)
     return process
