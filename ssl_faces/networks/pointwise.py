@@ -36,7 +36,10 @@ def without_small_strided(network: nn.Module) -> nn.Module:
                 and layer.in_channels < _BLOCK
             ):
                 made = StridedPointwise(
-                    *(layer.in_channels, layer.out_channels, 1, layer.stride),
+                    layer.in_channels,
+                    layer.out_channels,
+                    1,
+                    (layer.stride[0], layer.stride[1]),
                     bias=layer.bias is not None,
                 )
                 made.load_state_dict(layer.state_dict())
