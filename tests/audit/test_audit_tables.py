@@ -86,7 +86,7 @@ def test_the_kept_page_says_what_its_records_say(name: str, heading: str) -> Non
     known = {
         (r.probe, f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]") for r in kept if not r.condition
     }
-    _, _, section = (ROOT / "checkpoints/audit.md").read_text().partition(heading)
+    _, _, section = (ROOT / "checkpoints/audit/audit.md").read_text().partition(heading)
     section, _, _ = section.partition("\n## ")
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if "] |" in line]
     assert len(rows) == 2 * len({r.probe for r in kept}) == 28
