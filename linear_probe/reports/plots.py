@@ -76,7 +76,7 @@ def interval_plot(title: str, bars: Sequence[Bar], unit: str) -> str:
         _Row(bar.name, "strong" if bar.strong else "label", [(bar, colour)])
         for bar, colour in zip(bars, colours, strict=True)
     ]
-    return _rows_of_intervals(title, rows, unit, 12)
+    return _rows_of_intervals(title, rows, unit)
 
 
 def grouped_interval_plot(
@@ -94,7 +94,7 @@ def grouped_interval_plot(
         _Row(name, "strong", [*zip(row, colours, strict=True)])
         for name, row in zip(names, bars, strict=True)
     ]
-    return _rows_of_intervals(title, rows, unit, 7)
+    return _rows_of_intervals(title, rows, unit, thin=True)
 
 
 class _Row(NamedTuple):
@@ -105,7 +105,8 @@ class _Row(NamedTuple):
     bars: Sequence[tuple[Bar, str]]
 
 
-def _rows_of_intervals(title: str, rows: Sequence[_Row], unit: str, apart: int) -> str:
+def _rows_of_intervals(title: str, rows: Sequence[_Row], unit: str, thin: bool = False) -> str:
+    apart, width, radius = (7, 2, 3) if thin else (12, 3, 5)
     drawn = [bar for row in rows for bar, _ in row.bars]
     low, high = _padded([b.low for b in drawn], [b.high for b in drawn])
     left, right, top = 12, WIDTH - 12, 8
@@ -119,7 +120,6 @@ def _rows_of_intervals(title: str, rows: Sequence[_Row], unit: str, apart: int) 
         parts.append(_line(x(tick), 4, x(tick), bottom, "grid"))
         parts.append(_text(x(tick), bottom + 16, _number(tick), "tick", "middle"))
     parts.append(_text(right, bottom + 34, unit, "tick", "end"))
-    width, radius = (3, 5) if apart > 8 else (2, 3)
     told = []
     for row in rows:
         parts.append(_text(left, top + 15, _short(row.name), row.kind))

@@ -90,7 +90,7 @@ class BackboneEncoder(FaceEncoder):
         if codes_from not in ("representation", "map"):
             raise ValueError(f"codes_from: '{codes_from}'; give representation or map")
         self.codes_from = codes_from
-        self.network = _network(name, input_size, width)
+        self.network = without_small_strided(_network(name, input_size, width))
         self.codes = nn.ModuleDict()
         self.feature_dims = self._dims_of(input_size)
         self.representation = "class_token" if "class_token" in self.feature_dims else "pooled"
@@ -251,7 +251,7 @@ def _network(name: str, size: int, width: float) -> nn.Module:
         network.conv1 = nn.Conv2d(3, network.conv1.out_channels, 3, 2, 1, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         network.maxpool = nn.Identity()
-        return without_small_strided(network)
+        return network
     if name in ("vit_tiny", "vit_small"):
         if size % PATCH:
             raise ValueError(f"input_size: {size}; {name} needs a multiple of {PATCH}")

@@ -35,7 +35,9 @@ def without_small_strided(network: nn.Module) -> nn.Module:
                 and layer.stride != (1, 1)
                 and layer.in_channels < _BLOCK
             ):
-                made = StridedPointwise(
+                # Without first weights of its own: what is drawn next stays the same.
+                made = nn.utils.skip_init(
+                    StridedPointwise,
                     layer.in_channels,
                     layer.out_channels,
                     1,

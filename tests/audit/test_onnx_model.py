@@ -80,7 +80,7 @@ def test_8_bits_are_near_32_and_what_stays_in_float_is_listed(
 
 
 @pytest.mark.parametrize("how", ["static", "dynamic"])
-def test_sums_of_products_are_exact_on_any_processor(how: Quantised) -> None:
+def test_sums_of_products_do_not_overflow_on_any_processor(how: Quantised) -> None:
     """x86 without VNNI adds two products of 8 bits in 16, and cuts off what is more."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
@@ -93,9 +93,9 @@ def test_sums_of_products_are_exact_on_any_processor(how: Quantised) -> None:
     found = model.logits(images).flatten(1)
     assert ((found - expected).abs() / expected).max() < 0.02
     if how == "static":  # by the file, whatever processor this is: weights of 7 bits
-        weights = [v for name, (v, _) in model.weights().items() if v.dtype == np.int8]
+        weights = [values for values, _ in model.weights().values() if values.dtype == np.int8]
         assert len(weights) == 2
-        assert max(abs(int(v.min())) for v in weights + [-v for v in weights]) <= 64
+        assert max(int(np.abs(values.astype(int)).max()) for values in weights) <= 64
 
 
 @pytest.mark.parametrize("how", ["static", "dynamic"])
