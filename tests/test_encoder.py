@@ -22,6 +22,7 @@ import ssl_faces
 from ssl_faces import InputError, encoder
 from ssl_faces.encoder import CARD_FILE, WEIGHTS_FILE, FaceEncoder, load_encoder, save_encoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from tests.pickles import Touch
 from tests.refusals import message_of as refusal
 
 CARD = {"method": "facecycle_motion", "steps": 3, "loss": {"pixel": 0.5}}
@@ -276,16 +277,6 @@ def test_a_config_that_does_not_fit(saved: Path, config: dict[str, object]) -> N
 def test_missing_weights(saved: Path) -> None:
     (saved / WEIGHTS_FILE).unlink()
     assert f"{saved / WEIGHTS_FILE}: missing beside its card" in message_of(saved)
-
-
-class Touch:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
-        return (Path.touch, (self.marker,))
 
 
 def _pickle(path: Path, marker: Path) -> None:

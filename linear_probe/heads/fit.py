@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 
 SETTINGS_FILE = "settings.json"
+CHECKPOINT_FILE = "last.ckpt"
 _T = TypeVar("_T")
 
 
@@ -46,7 +48,8 @@ def train(
     """Train `head` on the rows to be learnt from, from its last checkpoint in `run` if any.
 
     Raises:
-        InputError: a batch that is larger than the training part, or not shared out evenly.
+        InputError: a batch that is larger than the training part, or not shared out evenly; a
+            checkpoint that can't be read.
     """
     labels = pictures.labels[pictures.learnt]
     batch = training.batch_size
@@ -56,7 +59,10 @@ def train(
             f"and no more than the {len(labels):,} training pictures"
         )
     head.goal.count(labels)
-    checkpoint = run / "last.ckpt"
+    checkpoint = run / CHECKPOINT_FILE
+    goes_on = checkpoint.exists()
+    if goes_on:
+        read_checkpoint(checkpoint)  # before Lightning does, which says less of what is wrong
     trainer = pl.Trainer(
         max_epochs=training.epochs,
         accelerator=machine.accelerator,
@@ -72,11 +78,36 @@ def train(
     )
     order = EpochBatches(len(labels), batch, seed, trainer.global_rank, trainer.world_size)
     rows = LabelledPictures(pictures.images[pictures.learnt], labels)
+    more: dict[str, Any] = {}
+    if "weights_only" in inspect.signature(trainer.fit).parameters:  # of Lightning from 2.6 on
+        more["weights_only"] = True
     trainer.fit(
         HeadModule(head, training, seed),
         DataLoader(rows, sampler=order, batch_size=None),
-        ckpt_path=str(checkpoint) if checkpoint.exists() else None,
+        ckpt_path=str(checkpoint) if goes_on else None,
+        **more,
     )
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a head's training has saved; no code in it is run.
+
+    Raises:
+        InputError: no whole checkpoint of a head.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        for name in ("state_dict", "global_step", "lr_schedulers", "pytorch-lightning_version"):
+            if name not in found:
+                raise ValueError(f"it has no {name}")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: is missing; train the head first") from error
+    except Exception as error:  # torch's have no common class
+        raise InputError(
+            f"{path}: can't be read ({' '.join(str(error).split())[:120]}); delete it, and the "
+            "head is trained anew"
+        ) from error
+    return dict(found)
 
 
 def told(head: Head, images: Tensor, bfloat16: bool = False, features: bool = False) -> Tensor:

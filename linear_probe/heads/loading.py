@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from linear_probe.heads.fit import SETTINGS_FILE
+from linear_probe.heads.fit import CHECKPOINT_FILE, SETTINGS_FILE, read_checkpoint
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask
 from linear_probe.heads.run import HeadJob, Stage, safe_name, tasks_of
 from linear_probe.job_files import parser
 from ssl_faces import InputError, load_encoder
-
-CHECKPOINT_FILE = "last.ckpt"
 
 
 class TrainedHead(NamedTuple):
@@ -112,19 +110,11 @@ def _task_in(folder: Path, tasks: list[HeadTask[Any]]) -> HeadTask[Any]:
 
 
 def _state_of(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        steps, whole = found["global_step"], found["lr_schedulers"][0]["total_steps"]
-        state = found["state_dict"]
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: is missing; train the head first") from error
-    except Exception as error:  # torch's have no common class
-        raise InputError(
-            f"{path}: can't be read ({' '.join(str(error).split())[:120]}); train it again"
-        ) from error
+    found = read_checkpoint(path)
+    steps, whole = found["global_step"], found["lr_schedulers"][0]["total_steps"]
     if steps < whole:
         raise InputError(
             f"{path}: of step {steps:,} of {whole:,}; run the same `linear-probe head` again, and "
             "it goes on"
         )
-    return {name.removeprefix("head."): value for name, value in state.items()}
+    return {name.removeprefix("head."): value for name, value in found["state_dict"].items()}

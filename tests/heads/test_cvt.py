@@ -16,6 +16,7 @@ from ssl_faces import InputError
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from tests.by_heart import learn_by_heart
 
 
 def small(**settings: object) -> CVT:
@@ -123,13 +124,13 @@ def test_64_pictures_are_learnt_by_heart() -> None:
     labels = torch.tensor([r.labels["expression"] for r in faces.records])
     torch.manual_seed(0)
     head = CVT(Categories(7), None, 32, width=0.125, dim=32, depth=2, heads=4, dropout=0.0).train()
-    optimizer = torch.optim.AdamW(head.parameters(), 1e-3)
-    for _ in range(70):
-        optimizer.zero_grad()
-        head.losses(images, labels)["cross_entropy"].backward()
-        optimizer.step()
     # Still in training mode: running statistics lag behind after so few steps.
-    assert (head(images).argmax(1) == labels).all()
+    learn_by_heart(
+        head,
+        lambda: head.losses(images, labels),
+        lambda: bool((head(images).argmax(1) == labels).all()),
+        learning_rate=1e-3,
+    )
 
 
 def test_refused() -> None:

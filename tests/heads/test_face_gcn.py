@@ -28,6 +28,7 @@ from linear_probe.record import RECORDS_FILE, read_records
 from ssl_faces import InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from tests.by_heart import learn_by_heart
 
 ROOT = Path(__file__).parents[2]
 SQUARE = np.array([[0.0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0], [1, 1, 0]])
@@ -109,12 +110,12 @@ def test_64_clips_are_learnt_by_heart() -> None:
     clips, labels = torch.randn(64, 3, 12, 5), torch.randint(7, (64,))
     matrices = adjacency(edges_of("delaunay", SQUARE), SQUARE)
     head = FaceGCN(Categories(7), 3, matrices, widths=(16, 16, 32), temporal_kernel=3)
-    optimizer = torch.optim.AdamW(head.parameters(), 1e-2)
-    for _ in range(100):
-        optimizer.zero_grad()
-        head.losses(clips, labels)["cross_entropy"].backward()
-        optimizer.step()
-    assert (head.eval()(clips).argmax(1) == labels).all()
+    learn_by_heart(
+        head,
+        lambda: head.train().losses(clips, labels),
+        lambda: bool((head.eval()(clips).argmax(1) == labels).all()),
+        learning_rate=1e-2,
+    )
 
 
 def test_faces_are_turned_onto_the_reference_and_not_mirrored() -> None:

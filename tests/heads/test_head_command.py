@@ -25,6 +25,8 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.networks.backbone import BackboneEncoder
+from tests.by_heart import learn_by_heart
+from tests.pickles import Touch
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -103,6 +105,26 @@ def test_killed_it_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
+def test_a_checkpoint_that_it_can_not_go_on_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SMALL, "--training.epochs", "1", "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    (path,) = (tmp_path / "out").glob("heads/*/seed0/last.ckpt")
+    whole, marker = torch.load(path, weights_only=True), tmp_path / "ran"
+    for spoilt in ({**whole, "more": Touch(marker)}, {"weights": torch.zeros(2)}, None):
+        if spoilt is None:
+            path.write_bytes(path.read_bytes()[:1000])
+        else:
+            torch.save(spoilt, path)
+        capsys.readouterr()
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert not marker.exists(), "no pickle is ever run"
+        assert f"{path}: can't be read (" in said
+        assert said.rstrip().endswith("delete it, and the head is trained anew")
+
+
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     """But for batch statistics, which are of each process's part: on a frozen encoder there are
     none that learn."""
@@ -156,14 +178,12 @@ def test_64_pictures_are_learnt_by_heart() -> None:
     images = faces.render_batch(range(64))
     labels = torch.tensor([r.labels["expression"] for r in faces.records])
     head = InceptionFER(Categories(7), width=0.25, hidden=(64, 32), dropout=0.0, margin=0)
-    optimizer = torch.optim.AdamW(head.parameters(), 3e-3)
-    # The last few pictures come by other steps on other machines.
-    for _ in range(120):
-        optimizer.zero_grad()
-        head.losses(head.vary(images), labels)["cross_entropy"].backward()
-        optimizer.step()
-    head.eval()
-    assert (head.predict(head.prepare(images)).argmax(1) == labels).all()
+    learn_by_heart(
+        head,
+        lambda: head.train().losses(head.vary(images), labels),
+        lambda: bool((head.eval().predict(head.prepare(images)).argmax(1) == labels).all()),
+        learning_rate=3e-3,
+    )
 
 
 def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:

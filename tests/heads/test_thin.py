@@ -26,6 +26,7 @@ from ssl_faces import InputError
 from ssl_faces.data import FaceSet
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.networks.backbone import BackboneEncoder
+from tests.by_heart import learn_by_heart
 
 ROOT = Path(__file__).parents[2]
 SIZES = {"picture_size": 16, "width": 0.0625, "augment": False}
@@ -201,14 +202,13 @@ def test_64_pictures_are_learnt_by_heart() -> None:
     images = torch.stack([faces[i]["image"] for i in range(64)])[:, :, ::2, ::2]
     labels = torch.tensor([record.labels["category"] for record in faces.records[:64]])
     head = own(width=0.0625, dispelling_weight=0.1).train()
-    optimizer = torch.optim.AdamW([p for p in head.parameters() if p.requires_grad], 5e-3)
-    for _ in range(80):
-        optimizer.zero_grad()
-        torch.stack(list(head.losses(head.vary(images), labels).values())).sum().backward()
-        optimizer.step()
     # Still in training mode: running statistics lag behind after so few steps.
-    with torch.no_grad():
-        assert (head(head.prepare(images)).argmax(1) == labels).all()
+    learn_by_heart(
+        head,
+        lambda: head.losses(head.vary(images), labels),
+        lambda: bool((head(head.prepare(images)).argmax(1) == labels).all()),
+        learning_rate=5e-3,
+    )
 
 
 def test_of_each_leaf_the_pictures_are_shown_that_are_most_in_it() -> None:

@@ -23,6 +23,7 @@ from ssl_faces.networks.trunk import (
     VggTrunk,
     convs_upto,
 )
+from tests.pickles import Touch
 from tests.refusals import message_of
 
 # Where torchvision's `features` ends for each layer: behind the ReLU of the convolution.
@@ -171,16 +172,6 @@ def test_imagenet_weights_fit_the_papers_width_only(torch_home: Path) -> None:
     text = message_of(VggTrunk, "imagenet", 8)
     assert "width 64 only, not 8" in text
     assert "set the trunk's width to 64" in text
-
-
-class Touch:
-    """Unpickled, it makes a file."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.marker,))
 
 
 def half(state: dict[str, Tensor]) -> dict[str, Tensor]:
