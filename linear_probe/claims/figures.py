@@ -18,7 +18,6 @@ _ONE_OF = (
     ("data_set", "data set: name it in the arguments"),
     ("probe", "probe: name it as the claim's `probe`"),
     ("task", "task: name it as the claim's `task`"),
-    ("feature_space", "feature space: name it in the arm's `row`"),
 )
 
 
@@ -70,14 +69,19 @@ def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
         if len(several) > 1:
             there = ", ".join(sorted(several))
             raise InputError(f"{call.folder}: {metric} of {there}; a claim needs one {mend}")
-    records.sort(key=lambda record: record.seed)
-    seeds = [record.seed for record in records]
-    if len({*seeds}) < len(seeds):
-        there = ", ".join(sorted({record.encoder for record in records}))
-        raise InputError(
-            f"{call.folder}: {metric} of {there} by one seed; name the encoder in the arm's `row`"
-        )
-    return records
+    by_seed: dict[int, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.seed):
+        by_seed.setdefault(record.seed, []).append(record)
+    # Each seed may have chosen its own feature space, on its training part.
+    for seed, found in by_seed.items():
+        for field in ("feature_space", "encoder", "split", "condition"):
+            several = {str(getattr(record, field)) for record in found}
+            if len(several) > 1:
+                raise InputError(
+                    f"{call.folder}: {metric} of {', '.join(sorted(several))} by seed {seed}; a "
+                    f"claim needs one {field.replace('_', ' ')}: name it in the arm's `row`"
+                )
+    return [record for found in by_seed.values() for record in found]
 
 
 def _is(told: str, asked: str) -> bool:

@@ -248,6 +248,24 @@ def test_of_several_probes_the_claim_names_one(tmp_path: Path) -> None:
     assert found.value == 60.0
 
 
+def test_seeds_may_choose_a_feature_space_each_but_one(tmp_path: Path) -> None:
+    run = Runs([60.0, 50.0], [])
+    run("video", [f"--out={tmp_path}"])
+    records = read_records(tmp_path / RECORDS_FILE)
+    chosen = [
+        dataclasses.replace(record, feature_space=space)
+        for record, space in zip(records, ("identity", "expression"), strict=True)
+    ]
+    write_records(tmp_path / RECORDS_FILE, chosen)
+    write_replicates(tmp_path / REPLICATES_FILE, {r.name: np.full(200, r.value) for r in chosen})
+    here, claim = [Call([], [], tmp_path, {})], claims().claims["better"]
+    found, _ = figure(here, claim)
+    assert found.value == 55.0
+    write_records(tmp_path / RECORDS_FILE, [*chosen, records[0]])
+    with pytest.raises(InputError, match="accuracy of end to end, identity by seed 0; a claim ne"):
+        figure(here, claim)
+
+
 def test_of_several_metrics_the_mean_is_compared(tmp_path: Path) -> None:
     def run(verb: str, words: Sequence[str]) -> list[Record]:
         folder = Path(words[-1].removeprefix("--out="))
