@@ -34,7 +34,8 @@ class Bar(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line through points, with a band about it where low and high are given."""
+    """A line through points, with a band about it where low and high are given, or with a bar
+    where it is one point."""
 
     name: str
     x: Sequence[float]
@@ -147,7 +148,8 @@ def line_plot(
     log: bool = False,
     square: bool = False,
 ) -> str:
-    """Lines with their bands and points; a legend comes from `keys`.
+    """Lines with their bands and points; a legend comes from `keys`. Where colours come again,
+    lines are dashed and points hollow.
 
     Args:
         x_ticks: where the axis is marked; none is at round numbers.
@@ -192,7 +194,13 @@ def line_plot(
             continue  # keeps its colour for the plots beside this one
         points = [f"{x(a):.1f},{y(b):.1f}" for a, b in zip(line.x, line.y, strict=True)]
         drawn = ""
-        if line.low:
+        if line.low and len(line.x) == 1:
+            at = f"{x(line.x[0]):.1f}"
+            drawn += (
+                f'<line x1="{at}" y1="{y(line.low[0]):.1f}" x2="{at}" y2="{y(line.high[0]):.1f}" '
+                f'stroke="{key.colour}" stroke-width="1.5"/>'
+            )
+        elif line.low:
             outline = [*zip(line.x, line.low, strict=True)]
             outline += reversed([*zip(line.x, line.high, strict=True)])
             band = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in outline)
@@ -205,7 +213,11 @@ def line_plot(
         if not square:
             for point in points:
                 a, b = point.split(",")
-                drawn += f'<circle cx="{a}" cy="{b}" r="3" fill="{key.colour}"/>'
+                fill = "#ffffff" if key.dash else key.colour
+                drawn += (
+                    f'<circle cx="{a}" cy="{b}" r="3" fill="{fill}" stroke="{key.colour}" '
+                    'stroke-width="1.5"/>'
+                )
         parts.append(f"<g><title>{escape(line.name)}</title>{drawn}</g>")
     told = "; ".join(f"{line.name} from {line.y[0]:.2f} to {line.y[-1]:.2f}" for line in lines)
     return _svg(f"{title}: {told}", bottom + 40, parts)

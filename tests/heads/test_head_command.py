@@ -131,7 +131,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     encoder = save_encoder(BackboneEncoder("resnet18", 32, 0.0625), tmp_path / "e", {})
     for devices in ("1", "2"):
         words = [*SMALL, "--encoder", str(encoder), "--head.init_args.dropout", "0"]
-        words += ["--devices", devices, "--out", str(tmp_path / devices)]
+        words += ["--devices", devices, "--training.epochs", "1", "--out", str(tmp_path / devices)]
         subprocess.run(
             [sys.executable, "-m", "linear_probe.cli", *words],
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},

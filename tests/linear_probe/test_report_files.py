@@ -163,6 +163,26 @@ def test_groups_of_intervals_share_an_axis_and_have_their_colours() -> None:
     assert "<old>" not in svg
 
 
+def test_single_points_have_bars_and_are_hollow_where_colours_come_again() -> None:
+    count = len(plots.COLOURS) + 2
+    lines = [
+        plots.Line(f"p{i}", [i + 1], [10 * i], [10 * i - 5], [10 * i + 10]) for i in range(count)
+    ]
+    svg = plots.line_plot("t", lines, "x", "y")
+    bars = re.findall(r'x1="([\d.]+)" y1="([\d.]+)" x2="\1" y2="([\d.]+)" stroke="(#\w+)"', svg)
+    dots = re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="3" fill="(#\w+)" stroke="(#\w+)"', svg)
+    assert len(bars) == len(dots) == count
+    for (at, low, high, colour), (x, y, fill, edge) in zip(bars, dots, strict=True):
+        assert (at, colour) == (x, edge)
+        # A third of the bar is below the point.
+        assert (float(low) - float(y)) / (float(low) - float(high)) == pytest.approx(
+            1 / 3, abs=0.05
+        )
+        assert fill in (edge, "#ffffff")
+    drawn = [(fill, edge) for _, _, fill, edge in dots]
+    assert len({*drawn}) == count
+
+
 def test_the_map_keeps_clusters_together_and_is_the_same_each_time() -> None:
     rng = np.random.default_rng(0)
     of = np.arange(150) % 3
