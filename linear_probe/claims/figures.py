@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,8 +21,28 @@ _ONE_OF = (
 )
 
 
-def figure(calls: Sequence[Call], claim: Claim) -> tuple[OverSeeds, list[Record]]:
-    """The claim's metric in the folders of an arm, over all seeds there, and records of one metric.
+def seeds_there(calls: Sequence[Call], claim: Claim) -> set[int]:
+    """Those by which an arm was trained, and that there are records of all the claim's metrics of.
+
+    Raises:
+        InputError: as `meant`.
+    """
+    of_metrics = [
+        {_seed(call, record) for call in calls for record in meant(call, claim, metric)}
+        for metric in claim.metrics
+    ]
+    return set.intersection(*of_metrics)
+
+
+def _seed(call: Call, record: Record) -> int:
+    # Encoders of several seeds have a folder each, and are all scored by one seed.
+    return int(call.folder.name.removeprefix("seed")) if call.fits else record.seed
+
+
+def figure(
+    calls: Sequence[Call], claim: Claim, seeds: Collection[int]
+) -> tuple[OverSeeds, list[Record]]:
+    """The claim's metric in the folders of an arm, over these seeds, and records of one metric.
 
     Raises:
         InputError: there is no such figure.
@@ -32,7 +52,7 @@ def figure(calls: Sequence[Call], claim: Claim) -> tuple[OverSeeds, list[Record]
         records, of_records = [], []
         for call in {one.folder: one for one in calls}.values():
             replicates = read_replicates(call.folder / REPLICATES_FILE)
-            found = meant(call, claim, metric)
+            found = [r for r in meant(call, claim, metric) if _seed(call, r) in seeds]
             records += found
             for record in found:
                 if record.name not in replicates:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linear_probe.claims.figures import Verdict, figure, meant, times_smaller, verdict
+from linear_probe.claims.figures import Verdict, figure, meant, seeds_there, times_smaller, verdict
 from linear_probe.claims.settings import Arm, Call, Claim, Claims, Fit
 from linear_probe.over_seeds import OverSeeds, gap
 from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
@@ -27,6 +27,12 @@ CLAIMS_FILE = "claims.md"
 CLAIMS_PAGE = "claims.html"
 Run = Callable[[str, Sequence[str]], object]
 Train = Callable[[Fit], None]
+_VERDICTS: list[tuple[Verdict, ...]] = [
+    ("holds",),
+    ("not seen here",),
+    ("the contrary is seen",),
+    ("no data", "not run"),
+]
 _HEADER = ["claim", "published", "with", "without", "gain", "seeds", "verdict"]
 _NOTE = (
     "with and without: mean over seeds, 95 % interval over test rows and seeds, in the metric's "
@@ -143,7 +149,7 @@ def _missing(claims: Claims, claim: Claim, arm: Arm, out: Path) -> list[int]:
             of_metrics = [meant(call, claim, metric) for metric in claim.metrics]
         except InputError:
             return False  # or not to be told; its row will say so
-        # Encoders of several seeds have a folder each, and are all scored by one seed.
+        # Encoders of several seeds have a folder each.
         return bool(arm.fit) or all(
             seed in [record.seed for record in records] for records in of_metrics
         )
@@ -190,13 +196,19 @@ class _Table:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.body: list[list[str]] = []
+        self.papers: dict[str, list[tuple[str, Verdict]]] = {}
         self.notes: dict[str, None] = {_NOTE: None}
         self.folders: dict[Path, None] = {}
 
     def add(self, name: str, claim: Claim, idea: list[Call], without: list[Call]) -> None:
         if not idea or not without:
             raise InputError("no records of it")
-        (one, records), (other, of_other) = figure(idea, claim), figure(without, claim)
+        # A seed that only one of them has would be held against others of the other.
+        seeds = seeds_there(idea, claim) & seeds_there(without, claim)
+        if not seeds:
+            raise InputError("both arms have records, but of no seed that is the same")
+        one, records = figure(idea, claim, seeds)
+        other, of_other = figure(without, claim, seeds)
         better, worse = (one, other) if records[0].higher_is_better else (other, one)
         found = gap(better, worse)
         smaller = None
@@ -220,6 +232,7 @@ class _Table:
 
     def _row(self, name: str, claim: Claim, cells: list[str], seeds: str, said: Verdict) -> None:
         self.body.append([claim.says, claim.published, *cells, seeds, said])
+        self.papers.setdefault(claim.paper, []).append((seeds, said))
         if claim.tried and said != "holds":
             self.notes[f"{name}: {claim.tried}"] = None
 
@@ -227,9 +240,22 @@ class _Table:
     def table(self) -> Table:
         return Table("Claims of the papers", _HEADER, self.body, [*self.notes])
 
+    @property
+    def by_paper(self) -> Table:
+        body = []
+        for paper, rows in self.papers.items():
+            counts = [sum(said in kinds for _, said in rows) for kinds in _VERDICTS]
+            seeds = sorted({int(count) for count, _ in rows if count.isdigit()})
+            spread = (
+                "-" if not seeds else " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+            )
+            body.append([paper, *(str(count or "-") for count in counts), spread])
+        header = ["paper", *(" or ".join(kinds) for kinds in _VERDICTS), "seeds"]
+        return Table("Claims by paper", header, body, [])
+
     def write(self) -> None:
-        text = as_text(self.table, markdown=True) + "\n"
-        replace_file(self.out / CLAIMS_FILE, text.encode())
+        found = (as_text(table, markdown=True) for table in (self.by_paper, self.table))
+        replace_file(self.out / CLAIMS_FILE, ("\n\n".join(found) + "\n").encode())
 
     def write_page(self) -> None:
         if self.folders:

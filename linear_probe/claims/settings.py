@@ -196,6 +196,7 @@ class Claim(Strict):
 
     Attributes:
         says: in words.
+        paper: whose it is; those of one are counted together.
         published: what was measured there, with its protocol.
         idea, without: what the paper proposes, and the same without its idea.
         metric: of the records; of several, on one scale, their mean.
@@ -208,6 +209,7 @@ class Claim(Strict):
     """
 
     says: str
+    paper: str
     published: str
     idea: Arm
     without: Arm

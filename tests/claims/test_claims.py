@@ -32,6 +32,7 @@ BASE = {
     "claims": {
         "better": {
             "says": "the idea is better",
+            "paper": "theirs",
             "published": "90 %",
             "idea": {"configs": ["a.yaml"]},
             "without": {"configs": ["a.yaml", "b.yaml"], "arguments": {"head.init_args.k": 3}},
@@ -106,6 +107,27 @@ def test_the_verdict_is_by_the_interval_over_rows_and_seeds(
     text = (tmp_path / "claims.md").read_text()
     assert f"{np.mean(idea) - np.mean(without):+.2f} [" in text
     assert "FER-2013, n 100; a CPU" in text
+
+
+def test_the_claims_of_a_paper_are_counted(tmp_path: Path) -> None:
+    given = claims()
+    better = given.claims["better"]
+    swapped = better.model_copy(update={"idea": better.without, "without": better.idea})
+    lost = better.model_copy(update={"probe": "kNN", "paper": "another"})
+    given = given.model_copy(update={"claims": {"a": better, "b": swapped, "c": better, "d": lost}})
+    with pytest.raises(InputError):
+        run_claims(given, tmp_path, Runs([60.0, 60.2, 60.4], [50.0, 50.2, 50.4]), say=str)
+    summary, _, each = (tmp_path / "claims.md").read_text().partition("### Claims of the papers")
+    assert "| theirs | 2 | - | 1 | - | 3 |\n| another | - | - | - | 1 | - |" in summary
+    assert each.count("| holds |") == 2
+
+
+def test_only_seeds_that_both_sides_have_count(tmp_path: Path) -> None:
+    runs = Runs([60.0, 90.0, 90.0], [50.0])
+    (row,) = run_claims(claims(), tmp_path, runs, say=lambda line: None).body
+    assert row[2].startswith("60.00 [")
+    assert row[4].startswith("+10.00 [")
+    assert row[-2:] == ["1", "holds"]
 
 
 def test_what_is_trained(tmp_path: Path) -> None:
@@ -236,15 +258,15 @@ def test_of_several_probes_the_claim_names_one(tmp_path: Path) -> None:
     claim = claims().claims["better"]
     here = [Call([], [], tmp_path, {})]
     with pytest.raises(InputError, match="accuracy of cvt, kNN; a claim needs one probe"):
-        figure(here, claim)
-    found, _ = figure(here, claim.model_copy(update={"probe": "cvt"}))
+        figure(here, claim, [0, 1])
+    found, _ = figure(here, claim.model_copy(update={"probe": "cvt"}), [0])
     assert found.value == 60.0
     # What a stage before was scored on is another task.
     earlier = dataclasses.replace(record, task="exogenous", value=2.0)
     write_records(tmp_path / RECORDS_FILE, [earlier, record])
     with pytest.raises(InputError, match="exogenous, expression; a claim needs one task"):
-        figure(here, claim)
-    found, _ = figure(here, claim.model_copy(update={"task": "expression"}))
+        figure(here, claim, [0, 1])
+    found, _ = figure(here, claim.model_copy(update={"task": "expression"}), [0])
     assert found.value == 60.0
 
 
@@ -259,11 +281,11 @@ def test_seeds_may_choose_a_feature_space_each_but_one(tmp_path: Path) -> None:
     write_records(tmp_path / RECORDS_FILE, chosen)
     write_replicates(tmp_path / REPLICATES_FILE, {r.name: np.full(200, r.value) for r in chosen})
     here, claim = [Call([], [], tmp_path, {})], claims().claims["better"]
-    found, _ = figure(here, claim)
+    found, _ = figure(here, claim, [0, 1])
     assert found.value == 55.0
     write_records(tmp_path / RECORDS_FILE, [*chosen, records[0]])
     with pytest.raises(InputError, match="accuracy of end to end, identity by seed 0; a claim ne"):
-        figure(here, claim)
+        figure(here, claim, [0, 1])
 
 
 def test_of_several_metrics_the_mean_is_compared(tmp_path: Path) -> None:
