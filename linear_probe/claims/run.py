@@ -246,10 +246,8 @@ class _Table:
         for paper, rows in self.papers.items():
             counts = [sum(said in kinds for _, said in rows) for kinds in _VERDICTS]
             seeds = sorted({int(count) for count, _ in rows if count.isdigit()})
-            spread = (
-                "-" if not seeds else " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
-            )
-            body.append([paper, *(str(count or "-") for count in counts), spread])
+            ends = dict.fromkeys(str(count) for count in (seeds[:1] + seeds[-1:]))
+            body.append([paper, *(str(count or "-") for count in counts), " to ".join(ends) or "-"])
         header = ["paper", *(" or ".join(kinds) for kinds in _VERDICTS), "seeds"]
         return Table("Claims by paper", header, body, [])
 

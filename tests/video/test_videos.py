@@ -302,7 +302,7 @@ def test_as_arms_of_a_claim_they_share_features(
     arguments |= {"data.train": folders[3], "data.test": folders[5]}
     arm = {"command": "video", "configs": [config], "arguments": arguments}
     mean = {**arm, "arguments": {**arguments, "statistics": ["mean"]}}
-    claim = {"says": "s", "published": "p", "idea": arm, "without": mean}
+    claim = {"says": "s", "paper": "p", "published": "p", "idea": arm, "without": mean}
     claims = Claims.model_validate(
         {"seeds": [0, 1, 2], "arguments": {"task": "expression"}, "claims": {"one": claim}}
     )
