@@ -209,6 +209,12 @@ class _Table:
             raise InputError("both arms have records, but of no seed that is the same")
         one, records = figure(idea, claim, seeds)
         other, of_other = figure(without, claim, seeds)
+        if len({record.sample for record in (*records, *of_other)}) > 1:
+            folders = " and ".join(dict.fromkeys(str(c.folder) for c in (*idea, *without)))
+            raise InputError(
+                f"{folders}: records of several test samples or draws of them; delete what is old, "
+                "and run it anew"
+            )
         better, worse = (one, other) if records[0].higher_is_better else (other, one)
         found = gap(better, worse)
         smaller = None

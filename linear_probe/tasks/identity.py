@@ -24,6 +24,7 @@ from linear_probe.probes.verification import (
     whitened_similarities,
 )
 from linear_probe.tasks.task import (
+    DRAWS_SEED,
     Figure,
     Task,
     find,
@@ -177,7 +178,7 @@ class Identity(Task):
         decided = verify(learnt_from, same, folds, similarities)
 
         # By fold and kind, as the protocol fixes how many pairs of each kind a fold has.
-        weights = stratum_weights(2 * folds + same, self.replicates, self.seed)
+        weights = stratum_weights(2 * folds + same, self.replicates, DRAWS_SEED)
         once = np.ones((1, len(same)), dtype=weights.dtype)
         rates = weighted_rates(similarities, same, np.concatenate([once, weights]), [FALSE_ACCEPT])
         n = len(same)
@@ -201,7 +202,7 @@ class Identity(Task):
         called_same = decided.correct == same
         accuracy = accuracy_score(same, called_same)
         drawn = (f"{a} {b} {f} {s}" for (a, b), f, s in zip(pairs.keys, folds, same, strict=True))
-        sample = sample_of(drawn, self.replicates, self.seed)
+        sample = sample_of(drawn, self.replicates, DRAWS_SEED)
         common: dict[str, Any] = {"note": note, "probe": probe, "at_grid_edge": at_grid_edge}
         return [
             percentage(

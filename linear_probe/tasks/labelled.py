@@ -11,7 +11,7 @@ import numpy as np
 
 from linear_probe.features import Features, Pictures
 from linear_probe.intervals import cluster_weights, row_weights
-from linear_probe.tasks.task import Task, in_test_part, people_of, sample_of
+from linear_probe.tasks.task import DRAWS_SEED, Task, in_test_part, people_of, sample_of
 from ssl_faces import InputError
 
 
@@ -143,12 +143,12 @@ class LabelTask(Task):
         """Draws [B, M] of the test records, by person where known, and the name of the sample."""
         keys = [self.faces.records[i].key for i in records]
         if all(self.faces.records[i].person is None for i in records):
-            weights = row_weights(len(records), self.replicates, self.seed)
-            return weights, sample_of(keys, self.replicates, self.seed)
+            weights = row_weights(len(records), self.replicates, DRAWS_SEED)
+            return weights, sample_of(keys, self.replicates, DRAWS_SEED)
         people = people_of(self.faces, records)
-        weights = cluster_weights(people, self.replicates, self.seed)
+        weights = cluster_weights(people, self.replicates, DRAWS_SEED)
         drawn = (f"{key} {person}" for key, person in zip(keys, people, strict=True))
-        return weights, sample_of(drawn, self.replicates, self.seed)
+        return weights, sample_of(drawn, self.replicates, DRAWS_SEED)
 
 
 def check_classes(

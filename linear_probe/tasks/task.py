@@ -68,6 +68,11 @@ def percentage(
     return Figure(metric, value, "%", higher_is_better, n, sample, replicates, **more)
 
 
+DRAWS_SEED = 0
+"""Of the bootstrap's draws of test rows: one for all seeds of a run, as a mean over seeds is no
+surer of which rows there are than one seed is."""
+
+
 def sample_of(drawn: Iterable[str], replicates: int, seed: int) -> str:
     """What names a test sample and the bootstrap's draws from it, as in `Record.sample`.
 

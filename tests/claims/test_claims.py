@@ -130,6 +130,17 @@ def test_only_seeds_that_both_sides_have_count(tmp_path: Path) -> None:
     assert row[-2:] == ["1", "holds"]
 
 
+def test_figures_of_other_test_rows_or_draws_are_not_compared(tmp_path: Path) -> None:
+    runs = Runs([60.0, 60.1], [50.0, 50.1])
+    run_claims(claims(), tmp_path, runs, say=lambda line: None)
+    (first, *_) = tmp_path.glob(f"arms/*/{RECORDS_FILE}")
+    one, other = read_records(first)
+    write_records(first, [one, dataclasses.replace(other, sample="others")])
+    table = run_claims(claims(), tmp_path, runs, say=lambda line: None, only_table=True)
+    assert table.body[0][-1] == "not run"
+    assert any("of several test samples or draws" in note for note in table.notes)
+
+
 def test_what_is_trained(tmp_path: Path) -> None:
     runs = Runs([1.0], [2.0])
     run_claims(claims(), tmp_path, runs, say=lambda line: None)

@@ -61,6 +61,8 @@ def test_seeds_are_as_many_runs(
         record for seed in ("0", "3") for record in run(tmp_path / seed, "--seed", seed, *common)
     ]
     assert {record.seed for record in together} == {0, 3}
+    # One draw of test rows for all: their mean over seeds is as uncertain as one seed's.
+    assert len({record.sample for record in together}) == 1
     assert alike(together) == alike(apart)
     for record in together:
         kept = read_predictions(predictions_path(tmp_path / "both", record))
@@ -77,6 +79,7 @@ def test_expression_fits_seeds_as_one_problem(small_data: Path) -> None:
     features = Features(values, tasks[0].indices)
     pictures = Pictures(tasks[0].faces, tasks[0].indices)
     together = Expression.score_together(tasks, features, pictures)
+    assert len({figures[0].sample for figures in together}) == 1
     for task, figures in zip(tasks, together, strict=True):
         alone = task.score(features, pictures)
         assert [f.hyperparameters for f in figures] == [f.hyperparameters for f in alone]
