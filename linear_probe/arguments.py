@@ -157,7 +157,7 @@ def parser() -> Parser:
     )
     claims.add_argument("--table", action="store_true", help="run nothing, tell what is there")
     claims.add_argument(
-        "--keep", metavar="DIR", help="copy there the records that the table rests on, no more"
+        "--keep", metavar="DIR", help="copy there the records of both sides of the claims, no more"
     )
     report = commands.add_parser(
         "report", help="print the table of earlier runs, or write a page about them"

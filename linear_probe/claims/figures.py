@@ -19,6 +19,12 @@ _ONE_OF = (
     ("probe", "probe: name it as the claim's `probe`"),
     ("task", "task: name it as the claim's `task`"),
 )
+_ONE_OF_A_SEED = (
+    ("feature_space", "feature space: name it in the arm's `row`"),
+    ("encoder", "encoder: name it in the arm's `row`"),
+    ("split", "split: name it in the arm's `row`"),
+    ("condition", "condition: have one kind of it scored"),
+)
 
 
 def seeds_there(calls: Sequence[Call], claim: Claim) -> set[int]:
@@ -94,12 +100,12 @@ def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
         by_seed.setdefault(record.seed, []).append(record)
     # Each seed may have chosen its own feature space, on its training part.
     for seed, found in by_seed.items():
-        for field in ("feature_space", "encoder", "split", "condition"):
+        for field, mend in _ONE_OF_A_SEED:
             several = {str(getattr(record, field)) for record in found}
             if len(several) > 1:
+                there = ", ".join(sorted(several))
                 raise InputError(
-                    f"{call.folder}: {metric} of {', '.join(sorted(several))} by seed {seed}; a "
-                    f"claim needs one {field.replace('_', ' ')}: name it in the arm's `row`"
+                    f"{call.folder}: {metric} of {there} by seed {seed}; a claim needs one {mend}"
                 )
     return [record for found in by_seed.values() for record in found]
 

@@ -159,7 +159,8 @@ def _missing(claims: Claims, claim: Claim, arm: Arm, out: Path) -> list[int]:
 
 def keep(claims: Claims, out: Path, to: Path) -> int:
     """Copy from `out` to `to` the records, with their replicates, that claims are about, and no
-    more, for `run_claims(…, to, only_table=True)` to tell the same. Their number.
+    more, for `run_claims(…, to, only_table=True)` to tell the same; of seeds too that only one
+    side has as yet. Their number.
 
     Records that are kept already stay, but for those of the same key.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from linear_probe.heads.fit import in_parts
 from linear_probe.heads.head import Head
 from linear_probe.intervals import row_weights
-from linear_probe.tasks.task import Figure, sample_of
+from linear_probe.tasks.task import DRAWS_SEED, Figure, sample_of
 
 PROBE = "against the true pictures"
 
@@ -35,8 +35,8 @@ def measure_figures(
     if type(head).measures is Head.measures:
         return []
     parts = in_parts(head, images, head.measures, bfloat16)
-    weights = row_weights(len(images), replicates, seed=0)
-    sample = sample_of(keys, replicates, 0)
+    weights = row_weights(len(images), replicates, DRAWS_SEED)
+    sample = sample_of(keys, replicates, DRAWS_SEED)
     figures = []
     for name, (_, unit, higher_is_better) in parts[0].items():
         values = torch.cat([part[name].values for part in parts]).double().cpu().numpy()

@@ -184,7 +184,7 @@ def _score(
     test = np.concatenate([asked for _, asked in turns])
     targets = sequences.labels[test]
     # Of seed 0 whatever the seed: figures of all seeds are of the same draws.
-    weights, sample = sequences.bootstrap(test, job.bootstrap, 0)
+    weights, sample = sequences.bootstrap(test, job.bootstrap)
     keys = [sequences.keys[i] for i in test]
     probe = f"logistic regression on {', '.join(statistics)}"
     for place, seed in enumerate(seeds):

@@ -10,7 +10,7 @@ import numpy as np
 
 from linear_probe.intervals import cluster_weights, row_weights
 from linear_probe.splits import stratified_group_split
-from linear_probe.tasks.task import sample_of
+from linear_probe.tasks.task import DRAWS_SEED, sample_of
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet, Skipped
 
@@ -154,11 +154,14 @@ class Sequences:
             )
         return chosen
 
-    def bootstrap(self, test: np.ndarray, replicates: int, seed: int) -> tuple[np.ndarray, str]:
+    def bootstrap(self, test: np.ndarray, replicates: int) -> tuple[np.ndarray, str]:
         """Draws [B, m] of the sequences `test` [m], by person where known, and what names them."""
         keys = [self.keys[i] for i in test]
         if self.people is None:
-            return row_weights(len(test), replicates, seed), sample_of(keys, replicates, seed)
+            return row_weights(len(test), replicates, DRAWS_SEED), sample_of(
+                keys, replicates, DRAWS_SEED
+            )
         people = np.array([self.people[i] for i in test])
         drawn = (f"{key} {person}" for key, person in zip(keys, people, strict=True))
-        return cluster_weights(people, replicates, seed), sample_of(drawn, replicates, seed)
+        weights = cluster_weights(people, replicates, DRAWS_SEED)
+        return weights, sample_of(drawn, replicates, DRAWS_SEED)

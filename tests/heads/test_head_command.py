@@ -112,7 +112,8 @@ def test_a_checkpoint_that_it_can_not_go_on_from(
     assert main(words) == 0
     (path,) = (tmp_path / "out").glob("heads/*/seed0/last.ckpt")
     whole, marker = torch.load(path, weights_only=True), tmp_path / "ran"
-    for spoilt in ({**whole, "more": Touch(marker)}, {"weights": torch.zeros(2)}, None):
+    of_code, of_others = {**whole, "more": Touch(marker)}, {"weights": torch.zeros(2)}
+    for spoilt in (of_code, of_others, {**whole, "lr_schedulers": []}, None):
         if spoilt is None:
             path.write_bytes(path.read_bytes()[:1000])
         else:

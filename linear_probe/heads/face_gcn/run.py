@@ -26,7 +26,7 @@ from linear_probe.measured import Measured, TaskFacts
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
 from linear_probe.tasks.classification import class_figures, class_predictions
-from linear_probe.tasks.task import sample_of
+from linear_probe.tasks.task import DRAWS_SEED, sample_of
 from ssl_faces import InputError, load_encoder
 from ssl_faces.hardware import hardware
 from ssl_faces.launch import is_first
@@ -101,10 +101,10 @@ def run_landmarks(
     asked = torch.from_numpy(np.flatnonzero(clips.tested))
     learnt = torch.from_numpy(np.flatnonzero(~clips.tested))
     name = job.label or f"{FaceGCN.name}, {' + '.join(job.nodes)}"
-    weights = cluster_weights(labels[asked].numpy(), job.bootstrap, 0)
+    weights = cluster_weights(labels[asked].numpy(), job.bootstrap, DRAWS_SEED)
     keys = [clips.keys[i] for i in asked.tolist()]
     drawn = (f"{key} {clips.people[i]}" for key, i in zip(keys, asked.tolist(), strict=True))
-    sample = sample_of(drawn, job.bootstrap, 0)
+    sample = sample_of(drawn, job.bootstrap, DRAWS_SEED)
     for seed in dict.fromkeys(job.seeds):
         started = time.perf_counter()
         torch.manual_seed(seed)
