@@ -8,7 +8,7 @@ OUT    ?= runs/quickstart
 BIN    := $(VENV)/bin
 
 # Real faces from DATA or the default folder, else rendered ones. The steps take about nine minutes on
-# two CPU cores with bfloat16 (AMX) and half an hour on older ones, too few for good features, and
+# two CPU cores with bfloat16 (AMX) and 27 on older ones, too few for good features, and
 # maps of 48 px (the config's 96 take four times as long to extract); the README has the commands of
 # a run of an hour. The expression probe learns from MAX_TRAIN pictures. TASKS, such as
 # expression,pose: only these instead of all usual ones.
