@@ -33,7 +33,7 @@ _VERDICTS: list[tuple[Verdict, ...]] = [
     ("the contrary is seen",),
     ("no data", "not run"),
 ]
-_HEADER = ["claim", "published", "with", "without", "gain", "seeds", "verdict"]
+_HEADER = ["name", "claim", "published", "with", "without", "gain", "seeds", "verdict"]
 _NOTE = (
     "with and without: mean over seeds, 95 % interval over test rows and seeds, in the metric's "
     "unit; gain: of the one with it, more where more is better, else less; holds: the gain's "
@@ -199,6 +199,7 @@ class _Table:
         self.body: list[list[str]] = []
         self.papers: dict[str, list[tuple[str, Verdict]]] = {}
         self.notes: dict[str, None] = {_NOTE: None}
+        self.tried: dict[str, list[str]] = {}
         self.folders: dict[Path, None] = {}
 
     def add(self, name: str, claim: Claim, idea: list[Call], without: list[Call]) -> None:
@@ -238,14 +239,16 @@ class _Table:
         self.notes[f"{name}: {error}"] = None
 
     def _row(self, name: str, claim: Claim, cells: list[str], seeds: str, said: Verdict) -> None:
-        self.body.append([claim.says, claim.published, *cells, seeds, said])
+        self.body.append([name, claim.says, claim.published, *cells, seeds, said])
         self.papers.setdefault(claim.paper, []).append((seeds, said))
         if claim.tried and said != "holds":
-            self.notes[f"{name}: {claim.tried}"] = None
+            self.tried.setdefault(claim.tried, []).append(name)
 
     @property
     def table(self) -> Table:
-        return Table("Claims of the papers", _HEADER, self.body, [*self.notes])
+        # What was tried for several claims is told once.
+        tried = (f"{', '.join(names)}: {text}" for text, names in self.tried.items())
+        return Table("Claims of the papers", _HEADER, self.body, [*self.notes, *tried])
 
     @property
     def by_paper(self) -> Table:

@@ -205,7 +205,7 @@ class Claim(Strict):
         at_most_worse: the claim is that the idea costs no more than so much; None: that it is
             better.
         at_least_smaller: and that its compressed file is so many times smaller (of audits).
-        tried: what else was tried where it does not hold.
+        tried: what else was tried where it does not hold; told once of several that share it.
     """
 
     says: str

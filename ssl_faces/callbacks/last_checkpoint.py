@@ -50,7 +50,7 @@ class LastCheckpoint(Checkpoint):
         asked = self.signals is not None and self.signals.agreed(trainer, batch_idx)
         if stepped and step != self._saved and (asked or not step % self.every or _ends(trainer)):
             self._saved = step
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
         if self.signals is not None and asked and step == self._saved and not _ends(trainer):
             self.signals.end(trainer)
 

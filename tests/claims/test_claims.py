@@ -100,8 +100,8 @@ def test_what_there_are_records_of_is_not_run_again(tmp_path: Path) -> None:
     never = Runs([], [])
     after = run_claims(claims(), tmp_path / "kept", never, say=lambda line: None)
     assert not never.words
-    assert after.body[0][5] == "3"
-    assert table.body[0][5] == "2"
+    assert after.body[0][6] == "3"
+    assert table.body[0][6] == "2"
     # Of what another claim asks for there are none, though the folder is the same.
     other = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2], level=8.0)
     run_claims(claims(level=8.0), tmp_path / "kept", other, say=lambda line: None)
@@ -144,7 +144,7 @@ def test_an_arm_that_cannot_be_run_stops_no_other_claim(tmp_path: Path) -> None:
         line for line in (tmp_path / "claims.md").read_text().splitlines() if "90 %" in line
     )
     assert first.endswith("| not run |")
-    assert second.startswith("| the second |")
+    assert second.startswith("| later | the second |")
     assert second.endswith("| holds |")
     assert "better: head.dim: 7; give a multiple of 8" in told
 
@@ -267,8 +267,8 @@ def test_encoders_are_trained_first_by_every_seed(tmp_path: Path) -> None:
     assert f"--run={second.folder}" in runs.calls[1]
     assert "--no-untrained" in runs.calls[1]
     assert (first.folder.name, second.steps) == ("seed1", 3)
-    assert body[0][5:] == ["3", "holds"]
-    assert body[0][4].startswith("+3.00 [")
+    assert body[0][6:] == ["3", "holds"]
+    assert body[0][5].startswith("+3.00 [")
 
 
 SEED_ONE = ["--seed_everything", "1", "--data.seed", "1"]
@@ -278,8 +278,8 @@ def test_seeds_of_earlier_calls_count(tmp_path: Path) -> None:
     run_trained(tmp_path, [0])
     runs, body = run_trained(tmp_path, [4])
     assert len(runs.calls) == 1
-    assert body[0][5] == "2"
-    assert body[0][2].startswith("6.20 [")
+    assert body[0][6] == "2"
+    assert body[0][3].startswith("6.20 [")
 
 
 def test_records_are_told_wherever_they_are_and_nothing_is_run(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_records_are_told_wherever_they_are_and_nothing_is_run(tmp_path: Path) -
         table = run_claims(
             claim, tmp_path / folder, Truths(), say=lambda line: None, only_table=True
         )
-        return table.body[0][2:]
+        return table.body[0][3:]
 
     assert body("there") == body("here")
     assert body("there")[-2:] == ["2", "holds"]
@@ -319,15 +319,19 @@ def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
     # Of another run with another seed: both are there then.
     run_trained(tmp_path / "later", [1])
     keep(claim, tmp_path / "later", there)
-    assert rows(there)[0][5] == "2"
+    assert rows(there)[0][6] == "2"
 
 
-def test_the_kept_table_is_what_its_records_say(tmp_path: Path) -> None:
+def test_the_kept_table_is_what_its_records_say_and_what_does_not_hold_tells_what_was_tried(
+    tmp_path: Path,
+) -> None:
     kept = ROOT / "checkpoints/claims"
     shutil.copytree(kept / "arms", tmp_path / "arms")
     found = read_claims(ROOT / "configs/claims.yaml")
-    run_claims(found, tmp_path, Truths(), say=lambda line: None, only_table=True)
+    table = run_claims(found, tmp_path, Truths(), say=lambda line: None, only_table=True)
     assert (tmp_path / "claims.md").read_text() == (kept / "claims.md").read_text()
+    of_not_held = [row[0] for row in table.body if row[-1] != "holds"]
+    assert [name for name in of_not_held if not found.claims[name].tried] == []
 
 
 def test_stages_that_begin_alike_are_shared(tmp_path: Path) -> None:

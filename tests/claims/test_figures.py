@@ -35,7 +35,7 @@ def test_the_verdict_is_by_the_interval_over_rows_and_seeds(
 ) -> None:
     table = run_claims(claims(**more), tmp_path, Runs(idea, without), say=lambda line: None)
     assert table.body[0][-1] == said
-    assert table.body[0][3].startswith(f"{np.mean(without):.2f} [")
+    assert table.body[0][4].startswith(f"{np.mean(without):.2f} [")
     text = (tmp_path / "claims.md").read_text()
     assert f"{np.mean(idea) - np.mean(without):+.2f} [" in text
     assert "FER-2013, n 100; a CPU" in text
@@ -54,11 +54,22 @@ def test_the_claims_of_a_paper_are_counted(tmp_path: Path) -> None:
     assert each.count("| holds |") == 2
 
 
+def test_what_was_tried_is_told_once_of_claims_that_do_not_hold(tmp_path: Path) -> None:
+    given = claims(tried="twice as long")
+    better = given.claims["better"]
+    worse = better.model_copy(update={"idea": better.without, "without": better.idea})
+    given = given.model_copy(update={"claims": {"a": worse, "b": better, "c": worse}})
+    table = run_claims(given, tmp_path, Runs([60.0, 60.2], [50.0, 50.2]), say=str)
+    assert [row[0] for row in table.body] == ["a", "b", "c"]
+    assert table.notes[-1] == "a, c: twice as long"
+    assert "\n- a, c: twice as long\n" in (tmp_path / "claims.md").read_text()
+
+
 def test_only_seeds_that_both_sides_have_count(tmp_path: Path) -> None:
     runs = Runs([60.0, 90.0, 90.0], [50.0])
     (row,) = run_claims(claims(), tmp_path, runs, say=lambda line: None).body
-    assert row[2].startswith("60.00 [")
-    assert row[4].startswith("+10.00 [")
+    assert row[3].startswith("60.00 [")
+    assert row[5].startswith("+10.00 [")
     assert row[-2:] == ["1", "holds"]
 
 
@@ -82,7 +93,7 @@ def test_all_machines_are_named(tmp_path: Path) -> None:
 def test_of_errors_less_is_a_gain(tmp_path: Path) -> None:
     runs = Runs([4.0, 4.1, 4.2], [6.0, 6.1, 6.2], metric="MAE age")
     table = run_claims(claims(metric="MAE age"), tmp_path, runs, say=lambda line: None)
-    assert table.body[0][4].startswith("+2.00 [")
+    assert table.body[0][5].startswith("+2.00 [")
     assert table.body[0][-1] == "holds"
 
 
@@ -163,10 +174,10 @@ def test_of_several_metrics_the_mean_is_compared(tmp_path: Path) -> None:
 
     several = claims(metric=["CCC valence", "CCC arousal"])
     row = run_claims(several, tmp_path, run, say=lambda line: None).body[0]
-    assert row[3].startswith("0.602 [")
-    assert row[4].startswith("+0.100 [+0.0")
-    assert row[5:] == ["3", "holds"]
-    low, high = (float(x) for x in row[3].partition("[")[2].rstrip("]").split(", "))
+    assert row[4].startswith("0.602 [")
+    assert row[5].startswith("+0.100 [+0.0")
+    assert row[6:] == ["3", "holds"]
+    low, high = (float(x) for x in row[4].partition("[")[2].rstrip("]").split(", "))
     assert high - low == pytest.approx(2 * 4.303 * 0.001 / 3**0.5, abs=0.0012)
     with pytest.raises(InputError, match="no record of RMSE"):
         run_claims(claims(metric=["CCC valence", "RMSE"]), tmp_path, run, say=lambda line: None)
@@ -204,4 +215,4 @@ def test_a_claim_about_size_is_of_the_compressed_files(
         return
     (row,) = run_claims(claim, tmp_path, audit, say=lambda line: None).body
     assert row[-1] == said
-    assert row[4].endswith(f"; {1000 / (bytes_of_idea or 1):.1f} times smaller")
+    assert row[5].endswith(f"; {1000 / (bytes_of_idea or 1):.1f} times smaller")
