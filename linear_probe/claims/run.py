@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import subprocess
 import sys
@@ -160,7 +161,7 @@ def _missing(claims: Claims, claim: Claim, arm: Arm, out: Path) -> list[int]:
 def keep(claims: Claims, out: Path, to: Path) -> int:
     """Copy from `out` to `to` the records, with their replicates, that claims are about, and no
     more, for `run_claims(…, to, only_table=True)` to tell the same; of seeds too that only one
-    side has as yet. Their number.
+    side has as yet. Encoders that were trained are named from `out`. Their number.
 
     Records that are kept already stay, but for those of the same key.
 
@@ -183,12 +184,23 @@ def keep(claims: Claims, out: Path, to: Path) -> int:
                         found = meant(call, claim, metric)
                     except InputError:
                         continue  # a run that was stopped half way
-                    records[:] = merged(records, found)
-                    replicates |= {one.name: of_all[one.name] for one in found}
+                    named = [_named_from(out, call, one) for one in found]
+                    records[:] = merged(records, named)
+                    of_found = [of_all[one.name] for one in found]
+                    replicates |= zip((one.name for one in named), of_found, strict=True)
     for folder, (records, replicates) in kept.items():
         write_replicates(folder / REPLICATES_FILE, replicates)
         write_records(folder / RECORDS_FILE, records)
     return sum(len(records) for records, _ in kept.values())
+
+
+def _named_from(out: Path, call: Call, record: Record) -> Record:
+    """The record, with an encoder that was trained for it called by its folder from `out`."""
+    for fit in call.fits:
+        named = str(fit.folder.relative_to(out))
+        if record.encoder.endswith(f"/{named}"):
+            return dataclasses.replace(record, encoder=named)
+    return record
 
 
 class _Table:

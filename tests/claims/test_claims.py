@@ -316,6 +316,9 @@ def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
         return run_claims(claim, folder, Truths(), say=lambda line: None, only_table=True).body
 
     assert rows(there) == rows(here)
+    # What was trained is named from its folder of claims, wherever that was.
+    names = [r.encoder for path in there.rglob(RECORDS_FILE) for r in read_records(path)]
+    assert sorted(name.split("/")[0] for name in names) == ["fits", "return the input"]
     # Of another run with another seed: both are there then.
     run_trained(tmp_path / "later", [1])
     keep(claim, tmp_path / "later", there)
