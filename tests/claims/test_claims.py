@@ -23,6 +23,7 @@ from linear_probe.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.tasks import MissingData
 from linear_probe.verbs import VERBS
 from ssl_faces import InputError
+from tests.cells import cells
 from tests.claims.stand_ins import BASE, Runs, claims
 
 ROOT = Path(__file__).parents[2]
@@ -100,8 +101,8 @@ def test_what_there_are_records_of_is_not_run_again(tmp_path: Path) -> None:
     never = Runs([], [])
     after = run_claims(claims(), tmp_path / "kept", never, say=lambda line: None)
     assert not never.words
-    assert after.body[0][6] == "3"
-    assert table.body[0][6] == "2"
+    assert cells(after)["seeds"] == "3"
+    assert cells(table)["seeds"] == "2"
     # Of what another claim asks for there are none, though the folder is the same.
     other = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2], level=8.0)
     run_claims(claims(level=8.0), tmp_path / "kept", other, say=lambda line: None)
@@ -121,7 +122,7 @@ def test_without_data_the_row_says_so(tmp_path: Path) -> None:
         raise MissingData("task expression needs FER-2013; add it to the data folder")
 
     table = run_claims(claims(tried="nothing yet"), tmp_path, lacking, say=lambda line: None)
-    assert table.body[0][-1] == "no data"
+    assert cells(table)["verdict"] == "no data"
     assert any("needs FER-2013" in note for note in table.notes)
     assert any("nothing yet" in note for note in table.notes)
 
@@ -245,18 +246,18 @@ class Truths:
         write_replicates(folder / REPLICATES_FILE, {r.name: r.value + noise for r in records})
 
 
-def run_trained(out: Path, seeds: list[int], **without: str) -> tuple[Truths, list[list[str]]]:
+def run_trained(out: Path, seeds: list[int], **without: str) -> tuple[Truths, dict[str, str]]:
     runs = Truths()
     claim = claims(
         metric="face L1", idea=trained("{fit}"), without=trained("return the input", **without)
     )
     claim = claim.model_copy(update={"seeds": seeds})
     table = run_claims(claim, out, runs, say=lambda line: None, train=runs.fits.append)
-    return runs, table.body
+    return runs, cells(table)
 
 
 def test_encoders_are_trained_first_by_every_seed(tmp_path: Path) -> None:
-    runs, body = run_trained(tmp_path, [0, 1, 2])
+    runs, row = run_trained(tmp_path, [0, 1, 2])
     # Both rows are of the same folders, which are made once.
     assert [call[0] for call in runs.calls] == ["truth"] * 3
     assert len(runs.fits) == 6
@@ -267,8 +268,8 @@ def test_encoders_are_trained_first_by_every_seed(tmp_path: Path) -> None:
     assert f"--run={second.folder}" in runs.calls[1]
     assert "--no-untrained" in runs.calls[1]
     assert (first.folder.name, second.steps) == ("seed1", 3)
-    assert body[0][6:] == ["3", "holds"]
-    assert body[0][5].startswith("+3.00 [")
+    assert (row["seeds"], row["verdict"]) == ("3", "holds")
+    assert row["gain"].startswith("+3.00 [")
 
 
 SEED_ONE = ["--seed_everything", "1", "--data.seed", "1"]
@@ -276,10 +277,10 @@ SEED_ONE = ["--seed_everything", "1", "--data.seed", "1"]
 
 def test_seeds_of_earlier_calls_count(tmp_path: Path) -> None:
     run_trained(tmp_path, [0])
-    runs, body = run_trained(tmp_path, [4])
+    runs, row = run_trained(tmp_path, [4])
     assert len(runs.calls) == 1
-    assert body[0][6] == "2"
-    assert body[0][3].startswith("6.20 [")
+    assert row["seeds"] == "2"
+    assert row["with"].startswith("6.20 [")
 
 
 def test_records_are_told_wherever_they_are_and_nothing_is_run(tmp_path: Path) -> None:
@@ -287,19 +288,19 @@ def test_records_are_told_wherever_they_are_and_nothing_is_run(tmp_path: Path) -
     shutil.copytree(tmp_path / "here/arms", tmp_path / "there/arms")
     claim = claims(metric="face L1", idea=trained("{fit}"), without=trained("return the input"))
 
-    def body(folder: str) -> list[str]:
-        table = run_claims(
-            claim, tmp_path / folder, Truths(), say=lambda line: None, only_table=True
+    def row(folder: str) -> dict[str, str]:
+        return cells(
+            run_claims(claim, tmp_path / folder, Truths(), say=lambda line: None, only_table=True)
         )
-        return table.body[0][3:]
 
-    assert body("there") == body("here")
-    assert body("there")[-2:] == ["2", "holds"]
-    assert body("nowhere") == ["-", "-", "-", "-", "not run"]
+    assert row("there") == row("here")
+    assert (row("there")["seeds"], row("there")["verdict"]) == ("2", "holds")
+    nothing = dict.fromkeys(("with", "without", "gain", "seeds"), "-") | {"verdict": "not run"}
+    assert row("nowhere") == row("here") | nothing
     # A run that was stopped half way.
     for path in (tmp_path / "there").glob(f"arms/*/seed1/{RECORDS_FILE}"):
         write_records(path, [])
-    assert body("there") == ["-", "-", "-", "-", "not run"]
+    assert row("there") == row("here") | nothing
 
 
 def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
@@ -312,17 +313,17 @@ def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
         write_records(path, [*records, other])
     assert keep(claim, here, there) == 2
 
-    def rows(folder: Path) -> list[list[str]]:
-        return run_claims(claim, folder, Truths(), say=lambda line: None, only_table=True).body
+    def row(folder: Path) -> dict[str, str]:
+        return cells(run_claims(claim, folder, Truths(), say=lambda line: None, only_table=True))
 
-    assert rows(there) == rows(here)
+    assert row(there) == row(here)
     # What was trained is named from its folder of claims, wherever that was.
     names = [r.encoder for path in there.rglob(RECORDS_FILE) for r in read_records(path)]
     assert sorted(name.split("/")[0] for name in names) == ["fits", "return the input"]
     # Of another run with another seed: both are there then.
     run_trained(tmp_path / "later", [1])
     keep(claim, tmp_path / "later", there)
-    assert rows(there)[0][6] == "2"
+    assert row(there)["seeds"] == "2"
 
 
 def test_the_kept_table_is_what_its_records_say_and_what_does_not_hold_tells_what_was_tried(
@@ -333,8 +334,9 @@ def test_the_kept_table_is_what_its_records_say_and_what_does_not_hold_tells_wha
     found = read_claims(ROOT / "configs/claims.yaml")
     table = run_claims(found, tmp_path, Truths(), say=lambda line: None, only_table=True)
     assert (tmp_path / "claims.md").read_text() == (kept / "claims.md").read_text()
-    of_not_held = [row[0] for row in table.body if row[-1] != "holds"]
-    assert [name for name in of_not_held if not found.claims[name].tried] == []
+    rows = [cells(table, i) for i in range(len(table.body))]
+    not_held = [row["name"] for row in rows if row["verdict"] != "holds"]
+    assert [name for name in not_held if not found.claims[name].tried] == []
 
 
 def test_stages_that_begin_alike_are_shared(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from linear_probe.claims.settings import Call
 from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
 from linear_probe.replicates import REPLICATES_FILE, write_replicates
 from ssl_faces import InputError
+from tests.cells import cells
 from tests.claims.stand_ins import Runs, claims
 
 
@@ -34,8 +35,8 @@ def test_the_verdict_is_by_the_interval_over_rows_and_seeds(
     idea: list[float], without: list[float], more: dict[str, float], said: str, tmp_path: Path
 ) -> None:
     table = run_claims(claims(**more), tmp_path, Runs(idea, without), say=lambda line: None)
-    assert table.body[0][-1] == said
-    assert table.body[0][4].startswith(f"{np.mean(without):.2f} [")
+    assert cells(table)["verdict"] == said
+    assert cells(table)["without"].startswith(f"{np.mean(without):.2f} [")
     text = (tmp_path / "claims.md").read_text()
     assert f"{np.mean(idea) - np.mean(without):+.2f} [" in text
     assert "FER-2013, n 100; a CPU" in text
@@ -60,17 +61,17 @@ def test_what_was_tried_is_told_once_of_claims_that_do_not_hold(tmp_path: Path) 
     worse = better.model_copy(update={"idea": better.without, "without": better.idea})
     given = given.model_copy(update={"claims": {"a": worse, "b": better, "c": worse}})
     table = run_claims(given, tmp_path, Runs([60.0, 60.2], [50.0, 50.2]), say=str)
-    assert [row[0] for row in table.body] == ["a", "b", "c"]
+    assert [cells(table, i)["name"] for i in range(len(table.body))] == ["a", "b", "c"]
     assert table.notes[-1] == "a, c: twice as long"
     assert "\n- a, c: twice as long\n" in (tmp_path / "claims.md").read_text()
 
 
 def test_only_seeds_that_both_sides_have_count(tmp_path: Path) -> None:
     runs = Runs([60.0, 90.0, 90.0], [50.0])
-    (row,) = run_claims(claims(), tmp_path, runs, say=lambda line: None).body
-    assert row[3].startswith("60.00 [")
-    assert row[5].startswith("+10.00 [")
-    assert row[-2:] == ["1", "holds"]
+    row = cells(run_claims(claims(), tmp_path, runs, say=lambda line: None))
+    assert row["with"].startswith("60.00 [")
+    assert row["gain"].startswith("+10.00 [")
+    assert (row["seeds"], row["verdict"]) == ("1", "holds")
 
 
 def test_figures_of_other_test_rows_or_draws_are_not_compared(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_figures_of_other_test_rows_or_draws_are_not_compared(tmp_path: Path) ->
     one, other = read_records(first)
     write_records(first, [one, dataclasses.replace(other, sample="others")])
     table = run_claims(claims(), tmp_path, runs, say=lambda line: None, only_table=True)
-    assert table.body[0][-1] == "not run"
+    assert cells(table)["verdict"] == "not run"
     assert any("of several test samples or draws" in note for note in table.notes)
 
 
@@ -93,14 +94,14 @@ def test_all_machines_are_named(tmp_path: Path) -> None:
 def test_of_errors_less_is_a_gain(tmp_path: Path) -> None:
     runs = Runs([4.0, 4.1, 4.2], [6.0, 6.1, 6.2], metric="MAE age")
     table = run_claims(claims(metric="MAE age"), tmp_path, runs, say=lambda line: None)
-    assert table.body[0][5].startswith("+2.00 [")
-    assert table.body[0][-1] == "holds"
+    assert cells(table)["gain"].startswith("+2.00 [")
+    assert cells(table)["verdict"] == "holds"
 
 
 def test_a_claim_about_a_level_is_of_its_records(tmp_path: Path) -> None:
     runs = Runs([40.0, 41.0], [30.0, 31.0], level=8)
     table = run_claims(claims(level=8), tmp_path, runs, say=lambda line: None)
-    assert table.body[0][-1] == "holds"
+    assert cells(table)["verdict"] == "holds"
     with pytest.raises(InputError, match="no record of accuracy"):
         run_claims(claims(level=12), tmp_path, runs, say=lambda line: None)
 
@@ -111,7 +112,7 @@ def test_records_without_their_replicates_are_told(tmp_path: Path) -> None:
     (file,) = (tmp_path / "arms").glob("a-b-*/replicates.safetensors")
     write_replicates(file, {})
     table = run_claims(claims(), tmp_path, runs, say=lambda line: None, only_table=True)
-    assert table.body[0][-1] == "not run"
+    assert cells(table)["verdict"] == "not run"
     assert any("replicates.safetensors: has none of" in note for note in table.notes)
 
 
@@ -173,11 +174,11 @@ def test_of_several_metrics_the_mean_is_compared(tmp_path: Path) -> None:
         return records
 
     several = claims(metric=["CCC valence", "CCC arousal"])
-    row = run_claims(several, tmp_path, run, say=lambda line: None).body[0]
-    assert row[4].startswith("0.602 [")
-    assert row[5].startswith("+0.100 [+0.0")
-    assert row[6:] == ["3", "holds"]
-    low, high = (float(x) for x in row[4].partition("[")[2].rstrip("]").split(", "))
+    row = cells(run_claims(several, tmp_path, run, say=lambda line: None))
+    assert row["without"].startswith("0.602 [")
+    assert row["gain"].startswith("+0.100 [+0.0")
+    assert (row["seeds"], row["verdict"]) == ("3", "holds")
+    low, high = (float(x) for x in row["without"].partition("[")[2].rstrip("]").split(", "))
     assert high - low == pytest.approx(2 * 4.303 * 0.001 / 3**0.5, abs=0.0012)
     with pytest.raises(InputError, match="no record of RMSE"):
         run_claims(claims(metric=["CCC valence", "RMSE"]), tmp_path, run, say=lambda line: None)
@@ -213,6 +214,6 @@ def test_a_claim_about_size_is_of_the_compressed_files(
         with pytest.raises(InputError, match="records of 8 bits don't tell a file's size"):
             run_claims(claim, tmp_path, audit, say=lambda line: None)
         return
-    (row,) = run_claims(claim, tmp_path, audit, say=lambda line: None).body
-    assert row[-1] == said
-    assert row[5].endswith(f"; {1000 / (bytes_of_idea or 1):.1f} times smaller")
+    row = cells(run_claims(claim, tmp_path, audit, say=lambda line: None))
+    assert row["verdict"] == said
+    assert row["gain"].endswith(f"; {1000 / (bytes_of_idea or 1):.1f} times smaller")
