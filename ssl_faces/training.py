@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor
+from pytorch_lightning.callbacks import LearningRateMonitor, ProgressBar
 from pytorch_lightning.cli import (
     ArgsType,
     LightningArgumentParser,
@@ -33,6 +33,7 @@ from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.callbacks.panels import PanelWriter
 from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
 from ssl_faces.callbacks.step_figures import StepFigures
+from ssl_faces.callbacks.steps_bar import StepsBar
 from ssl_faces.callbacks.stop_signals import StopSignals
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.online import PICTURES
@@ -163,6 +164,7 @@ class FaceCLI(LightningCLI):
         # Not in `config`, which is kept: the run may go on under another launcher.
         kwargs |= devices_and_strategy(settings.trainer, self.launch)
         signals = StopSignals()
+        bar = settings.trainer.enable_progress_bar is not False and not _has_bar(settings.trainer)
         self.trainer_defaults["callbacks"] = [
             signals,
             SameCheckpoint(settings.get("ckpt_path")),
@@ -174,6 +176,8 @@ class FaceCLI(LightningCLI):
             PanelWriter(settings.out, settings.panels_every),
             # Before the card that its figures go to.
             OnlineProbe(settings.probe_every),
+            # Between who prints a line when training starts and who does when it ends.
+            *([StepsBar()] if bar else []),
             EncoderExport(settings.out),
             LastCheckpoint(settings.out / CHECKPOINT, settings.checkpoint_every, signals),
         ]
@@ -186,6 +190,13 @@ class FaceCLI(LightningCLI):
         if path is not None:
             read_checkpoint(path, self.model.name)
         self.clock.mark("trainer")
+
+
+def _has_bar(settings: Any) -> bool:
+    """Whether the trainer's settings ask for a progress bar of the user's choice."""
+    callbacks = settings.callbacks or []
+    several = callbacks if isinstance(callbacks, list) else [callbacks]
+    return any(isinstance(one, ProgressBar) for one in several)
 
 
 def default_out() -> Path:

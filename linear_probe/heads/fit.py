@@ -20,6 +20,7 @@ from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import EpochBatches, LabelledPictures, Taught
 from ssl_faces import InputError
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
+from ssl_faces.callbacks.steps_bar import StepsBar
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 
@@ -70,7 +71,7 @@ def train(
         precision=machine.precision,  # type: ignore[arg-type]
         logger=CSVLogger(run, name="csv"),
         # Of whole epochs: the order of rows begins anew in each.
-        callbacks=[LastCheckpoint(checkpoint, len(labels) // batch)],
+        callbacks=[LastCheckpoint(checkpoint, len(labels) // batch), StepsBar()],
         default_root_dir=run,
         use_distributed_sampler=False,
         enable_model_summary=False,

@@ -1,0 +1,94 @@
+"""The bar of a run: all its steps, across epochs and after it goes on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.cli import main
+from tests.training.conftest import faces, fit, settings  # noqa: F401
+
+
+def drawn(text: str) -> list[tuple[int, int, int]]:
+    """Epoch, step and all steps of each drawing."""
+    found = re.findall(r"epoch (\d+): +\d+%\|[^|]*\| (\d+)/(\d+) \[", text)
+    return [(int(epoch), int(step), int(steps)) for epoch, step, steps in found]
+
+
+@pytest.fixture
+def _drawn_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssl_faces.callbacks.steps_bar.ELSEWHERE", 0.0)
+
+
+@pytest.mark.usefixtures("_drawn_always")
+def test_it_counts_the_whole_run_and_goes_on_where_that_stopped(
+    faces: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = settings("motion", faces, tmp_path / "run")
+    fit(*words, "--trainer.max_steps", "14")
+    shown = drawn(capsys.readouterr().out)
+    # Twelve batches are an epoch.
+    assert [*dict.fromkeys(shown)] == [(1 + (n > 12), n, 14) for n in range(15)]
+    fit(*words, "--trainer.max_steps", "16", "--ckpt_path", "last")
+    text = capsys.readouterr().out
+    assert {*drawn(text)} == {(2, n, 16) for n in (14, 15, 16)}
+    assert re.search(r"16/16 .*loss=\d", text)
+
+
+def test_in_a_log_it_is_drawn_at_the_start_and_the_end_of_a_short_run(
+    faces: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "9")
+    assert [*dict.fromkeys(drawn(capsys.readouterr().out))] == [(1, n, 9) for n in (0, 1, 9)]
+
+
+@pytest.mark.usefixtures("_drawn_always")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--trainer.enable_progress_bar", "false"],
+        ["--trainer.callbacks", "pytorch_lightning.callbacks.TQDMProgressBar"],
+    ],
+)
+def test_none_or_another_if_the_user_says_so(
+    words: list[str],
+    faces: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run = settings("motion", faces, tmp_path / "run")
+        assert main([*run, "--trainer.max_steps", "3", *words]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    out = capsys.readouterr().out
+    assert not drawn(out)
+    assert ("Epoch 0:" in out) == ("callbacks" in words[0])
+
+
+def test_figures_are_read_when_it_is_drawn_and_not_in_each_step(
+    monkeypatch: pytest.MonkeyPatch,
+    faces: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    reads: list[int] = []
+    metrics = StepsBar.get_metrics
+    monkeypatch.setattr(
+        StepsBar,
+        "get_metrics",
+        lambda bar, trainer, module: (
+            reads.append(trainer.global_step) or metrics(bar, trainer, module)
+        ),
+    )
+    fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "14")
+    assert reads == [1, 14]
