@@ -128,8 +128,10 @@ def _claims(arguments: argparse.Namespace) -> int:
     if arguments.seeds is not None:
         seeds = [int(seed) for seed in _numbers(arguments.seeds, "--seeds", int)]
         claims = claims.model_copy(update={"seeds": seeds})
-    only = _list(arguments.only, "--only") or ()
-    table = run_claims(claims, Path(arguments.out), only=only, only_table=arguments.table)
+    only = _list(arguments.only, "--only")
+    if only is not None:
+        claims = claims.only(only)
+    table = run_claims(claims, Path(arguments.out), only_table=arguments.table)
     print(f"\n{as_text(table)}\n\ntable: {arguments.out}/{CLAIMS_FILE}")
     print(f"all, with plots: {arguments.out}/{CLAIMS_PAGE}")
     if arguments.keep is not None:

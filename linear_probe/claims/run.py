@@ -77,7 +77,6 @@ def run_claims(
     claims: Claims,
     out: Path,
     run: Run = run_verb,
-    only: Sequence[str] = (),
     say: Callable[[str], None] = print,
     train: Train = train,
     only_table: bool = False,
@@ -90,22 +89,17 @@ def run_claims(
 
     Args:
         run: runs a verb with arguments.
-        only: names of some claims; none is all.
         train: runs what is to be trained first.
         only_table: run nothing, take what is there.
 
     Raises:
-        InputError: no such claim; or, when all have been gone through, an arm that can't be run
-            for another reason than its data.
+        InputError: when all have been gone through, an arm that can't be run for another reason
+            than its data.
     """
-    unknown = sorted({*only} - {*claims.claims})
-    if unknown:
-        raise InputError(f"--only {unknown[0]}: there are {', '.join(claims.claims)}")
     table = _Table(out)
     done: set[tuple[str, ...]] = set()
     failed: dict[str, InputError] = {}
-    for name in only or claims.claims:
-        claim = claims.claims[name]
+    for name, claim in claims.claims.items():
         arms = []
         try:
             for kind, arm in (("idea", claim.idea), ("without", claim.without)):

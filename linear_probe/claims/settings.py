@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from linear_probe.record import RECORDS_FILE, Record
+from ssl_faces.errors import InputError
 from ssl_faces.yaml_settings import PREVIOUS, Strict, read_as
 
 FIT = "{fit}"
@@ -235,6 +236,17 @@ class Claims(Strict):
     seeds: list[int] = Field(min_length=1)
     arguments: dict[str, Any] = Field(default_factory=dict)
     claims: dict[Name, Claim] = Field(min_length=1)
+
+    def only(self, names: Sequence[str]) -> Claims:
+        """The same with these claims alone, in this order.
+
+        Raises:
+            InputError: no such claim.
+        """
+        unknown = sorted({*names} - {*self.claims})
+        if unknown:
+            raise InputError(f"--only {unknown[0]}: there are {', '.join(self.claims)}")
+        return self.model_copy(update={"claims": {name: self.claims[name] for name in names}})
 
 
 def read_claims(path: Path) -> Claims:

@@ -15,7 +15,7 @@ import yaml
 
 from linear_probe.arguments import parser as cli_parser
 from linear_probe.claims.run import keep, run_claims, train
-from linear_probe.claims.settings import Arm, Fit, read_claims
+from linear_probe.claims.settings import Arm, Claims, Fit, read_claims
 from linear_probe.cli import main
 from linear_probe.job_files import parser
 from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
@@ -205,9 +205,25 @@ def test_bad_files(
     assert "can't be read" in capsys.readouterr().err
 
 
-def test_an_unknown_claim_is_told() -> None:
-    with pytest.raises(InputError, match="--only worse: there are better"):
-        run_claims(claims(), Path("none"), Runs([1.0], [1.0]), only=["worse"])
+def test_some_claims_are_told_and_kept_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = yaml.safe_load(yaml.safe_dump(BASE))
+    other = {"idea": {"configs": ["c.yaml"]}, "without": {"configs": ["c.yaml", "b.yaml"]}}
+    given["claims"]["faster"] = given["claims"]["better"] | other
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(given))
+    runs = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2])
+    run_claims(Claims.model_validate(given), tmp_path, runs, say=lambda line: None)
+    words = ["claims", "-c", str(tmp_path / "c.yaml"), "--out", str(tmp_path), "--table"]
+    kept = tmp_path / "kept"
+    assert main([*words, "--only", "faster", "--keep", str(kept)]) == 0
+    assert "6 records kept" in capsys.readouterr().out
+    assert {folder.name[0] for folder in (kept / "arms").iterdir()} == {"c"}
+    table = (tmp_path / "claims.md").read_text()
+    assert "| faster |" in table
+    assert "| better |" not in table
+    assert main([*words, "--only", "worse"]) == 2
+    assert "--only worse: there are better, faster" in capsys.readouterr().err
 
 
 def trained(row: str, motion: str = "motion.yaml", verb: str = "truth") -> dict[str, object]:
@@ -326,14 +342,19 @@ def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
     assert row(there)["seeds"] == "2"
 
 
-def test_the_kept_table_is_what_its_records_say_and_what_does_not_hold_tells_what_was_tried(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("kept", "names"),
+    [("", None), ("five_seeds", ["layer_attention_helps", "categories_help"])],
+)
+def test_a_kept_table_is_what_its_records_say_and_what_does_not_hold_tells_what_was_tried(
+    kept: str, names: list[str] | None, tmp_path: Path
 ) -> None:
-    kept = ROOT / "checkpoints/claims"
-    shutil.copytree(kept / "arms", tmp_path / "arms")
+    folder = ROOT / "checkpoints/claims" / kept
+    shutil.copytree(folder / "arms", tmp_path / "arms")
     found = read_claims(ROOT / "configs/claims.yaml")
+    found = found if names is None else found.only(names)
     table = run_claims(found, tmp_path, Truths(), say=lambda line: None, only_table=True)
-    assert (tmp_path / "claims.md").read_text() == (kept / "claims.md").read_text()
+    assert (tmp_path / "claims.md").read_text() == (folder / "claims.md").read_text()
     rows = [cells(table, i) for i in range(len(table.body))]
     not_held = [row["name"] for row in rows if row["verdict"] != "holds"]
     assert [name for name in not_held if not found.claims[name].tried] == []
