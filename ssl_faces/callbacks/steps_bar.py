@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
-# Seconds between drawings. A cluster's log gets a line a minute.
+# Seconds between drawings: a cluster's log gets one a minute.
 ON_A_TERMINAL, ELSEWHERE = 0.5, 60.0
 
 
@@ -21,16 +21,11 @@ class StepsBar(TQDMProgressBar):
     Lightning's own bars begin anew in each epoch, and where `max_steps` ends a run they don't know
     how long it takes. Figures are read when the bar is drawn and not in each step, as reading makes
     a GPU wait.
-
-    Args:
-        every: seconds between drawings; None: `ON_A_TERMINAL` or `ELSEWHERE`.
     """
 
-    def __init__(self, every: float | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if every is None:
-            every = ON_A_TERMINAL if sys.stdout.isatty() else ELSEWHERE
-        self.every = every
+        self.every = ON_A_TERMINAL if sys.stdout.isatty() else ELSEWHERE
         self._drawn = -math.inf
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
