@@ -47,12 +47,7 @@ class StepsBar(TQDMProgressBar):
         bar.set_description(f"epoch {trainer.current_epoch + 1}", refresh=False)
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         if self.is_enabled and time.monotonic() - self._drawn >= self.every:
             self._draw(trainer, pl_module)

@@ -39,6 +39,7 @@ def test_it_counts_the_whole_run_and_goes_on_where_that_stopped(
     text = capsys.readouterr().out
     assert {*drawn(text)} == {(2, n, 16) for n in (14, 15, 16)}
     assert re.search(r"16/16 .*loss=\d", text)
+    assert "v_num" not in text
 
 
 def test_in_a_log_it_is_drawn_at_the_start_and_the_end_of_a_short_run(

@@ -342,21 +342,26 @@ def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
     assert row(there)["seeds"] == "2"
 
 
-@pytest.mark.parametrize(
-    ("kept", "names"),
-    [("", None), ("five_seeds", ["layer_attention_helps", "categories_help"])],
-)
-def test_a_kept_table_is_what_its_records_say_and_what_does_not_hold_tells_what_was_tried(
-    kept: str, names: list[str] | None, tmp_path: Path
-) -> None:
-    folder = ROOT / "checkpoints/claims" / kept
-    shutil.copytree(folder / "arms", tmp_path / "arms")
-    found = read_claims(ROOT / "configs/claims.yaml")
-    found = found if names is None else found.only(names)
-    table = run_claims(found, tmp_path, Truths(), say=lambda line: None, only_table=True)
-    assert (tmp_path / "claims.md").read_text() == (folder / "claims.md").read_text()
-    rows = [cells(table, i) for i in range(len(table.body))]
+def told_from_the_kept(kept: str, to: Path) -> list[dict[str, str]]:
+    """Rows of a kept folder's claims, told anew in `to`."""
+    shutil.copytree(ROOT / "checkpoints" / kept / "arms", to / "arms")
+    found = read_claims(ROOT / "configs" / f"{kept.replace('/', '_')}.yaml")
+    table = run_claims(found, to, Truths(), say=lambda line: None, only_table=True)
+    return [cells(table, i) for i in range(len(table.body))]
+
+
+@pytest.mark.parametrize("kept", ["claims", "claims/tried"])
+def test_a_kept_table_is_what_its_records_say(kept: str, tmp_path: Path) -> None:
+    rows = told_from_the_kept(kept, tmp_path)
+    assert "not run" not in {row["verdict"] for row in rows}
+    told = (ROOT / "checkpoints" / kept / "claims.md").read_text()
+    assert (tmp_path / "claims.md").read_text() == told
+
+
+def test_what_does_not_hold_tells_what_was_tried(tmp_path: Path) -> None:
+    rows = told_from_the_kept("claims", tmp_path)
     not_held = [row["name"] for row in rows if row["verdict"] != "holds"]
+    found = read_claims(ROOT / "configs/claims.yaml")
     assert [name for name in not_held if not found.claims[name].tried] == []
 
 
