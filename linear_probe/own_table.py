@@ -149,7 +149,7 @@ def _face_set(path: Path, rows: Sequence[_Row], names: Mapping[str, list[str]]) 
             skipped.append(Skipped(row.picture, f"named in {path.name}, {line}; missing on disk"))
             continue
         numbers = {n: names[n].index(row.labels[n]) for n in NAMED if n in row.labels}
-        records.append(FaceRecord(row.picture, file, row.person, row.labels | numbers))
+        records.append(FaceRecord(row.picture, file, row.person, {**row.labels, **numbers}))
     if len(skipped) > MOST_MISSING * len(rows):
         raise InputError(
             f"{path}: {len(skipped):,} of its {len(rows):,} pictures are missing, such as "

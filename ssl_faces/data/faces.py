@@ -74,7 +74,7 @@ class FaceRecord:
     source: Path | bytes | np.ndarray
     """A picture file, its encoded bytes, or decoded uint8 pixels [H, W] or [H, W, 3]."""
     person: str | None = None
-    labels: dict[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
     box: tuple[int, int, int, int] | None = None
     """Where the face is, if not everywhere: left, top, right, bottom in pixels of the picture; may
     stick out."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part
+from ssl_faces.data.faces import EXPRESSIONS, Part
 from ssl_faces.data.rendered.face_set import RenderedSet, check_set, numbers_of, split_people
 from ssl_faces.data.rendered.factors import ACTION_UNITS, FACTORS, check_whole
 from ssl_faces.data.rendered.labels import labels_of
@@ -165,19 +166,23 @@ class ClipRecords(RenderedRecords):
             nuisances=self.nuisances,
         )
 
-    def _records_at(self, places: np.ndarray) -> list[FaceRecord]:
-        person, clip, expression = self.cast(places)
+    def _keys_at(self, places: np.ndarray) -> tuple[list[str], list[str]]:
+        person, clip, _ = self.cast(places)
+        people = [self._name(who) for who in person.tolist()]
+        parts = zip(people, clip.tolist(), (places % self.frames).tolist(), strict=True)
+        return [f"{who}/clip{number:03d}/{frame:04d}" for who, number, frame in parts], people
+
+    def _labels_at(self, places: np.ndarray) -> list[dict[str, Any]]:
+        expression = self.cast(places)[2]
         drawn = self.drawn(places)
+        labels = labels_of(drawn, expression, self.size)
         shown = np.where(
             drawn.intensity.numpy() < LEAST_INTENSITY, EXPRESSIONS.index("neutral"), expression
         )
-        labels = labels_of(drawn, expression, self.size)
-        keys = []
-        for i, (known, place) in enumerate(zip(labels, places.tolist(), strict=True)):
-            frame = place % self.frames
-            known |= {"expression": int(shown[i]), "clip": place // self.frames, "frame": frame}
-            keys.append(f"{self._name(int(person[i]))}/clip{int(clip[i]):03d}/{frame:04d}")
-        return self._records(keys, person, labels)
+        for known, seen, place in zip(labels, shown.tolist(), places.tolist(), strict=True):
+            clip, frame = divmod(place, self.frames)
+            known |= {"expression": seen, "clip": clip, "frame": frame}
+        return labels
 
 
 class RenderedClips(RenderedSet):
