@@ -53,7 +53,7 @@ def parser() -> Parser:
         "--data",
         metavar="DIR|rendered[:COUNT]",
         help="folder with FER-2013, FERPlus, RAF-DB, AffectNet, SFEW, CK+, Oulu-CASIA, LFW, CPLFW, "
-        "YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI, UTKFace; default: $SSL_FACES_DATA, "
+        "CFP, YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI, UTKFace; default: $SSL_FACES_DATA, "
         "else ~/.cache/ssl-faces/data if there, else rendered faces",
     )
     run.add_argument(

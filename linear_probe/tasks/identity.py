@@ -53,7 +53,7 @@ class Identity(Task):
 
     name = "identity"
     probe = "cosine similarity"
-    needs = "LFW, CPLFW or other pairs"
+    needs = "LFW, CPLFW, CFP or other pairs"
     baseline_side = 64
 
     pairs: list[FacePair]

@@ -4,6 +4,7 @@ from ssl_faces.data.across import cross_database
 from ssl_faces.data.affectnet import AffectNet
 from ssl_faces.data.aflw2000 import AFLW2000
 from ssl_faces.data.biwi import Biwi
+from ssl_faces.data.cfp import CFP, CFPFrontal
 from ssl_faces.data.ckplus import CKPlus
 from ssl_faces.data.class_folders import ClassFolders
 from ssl_faces.data.cplfw import CPLFW
@@ -34,6 +35,8 @@ from ssl_faces.data.youtube_keypoints import YouTubeKeypoints
 
 __all__ = [
     "AFLW2000",
+    "CFP",
+    "CFPFrontal",
     "CPLFW",
     "EXPRESSIONS",
     "LFW",

@@ -12,6 +12,7 @@ from ssl_faces.data import (
     affectnet,
     aflw2000,
     biwi,
+    cfp,
     ckplus,
     class_folders,
     cplfw,
@@ -24,6 +25,7 @@ from ssl_faces.data import (
 from ssl_faces.data.affectnet import AffectNet
 from ssl_faces.data.aflw2000 import AFLW2000
 from ssl_faces.data.biwi import Biwi
+from ssl_faces.data.cfp import CFP, CFPFrontal
 from ssl_faces.data.ckplus import CKPlus
 from ssl_faces.data.class_folders import ClassFolders
 from ssl_faces.data.cplfw import CPLFW
@@ -65,7 +67,7 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
     """The face sets that lie in `root`, up to two folders deep, or that `root` itself is.
 
     They are told by what a folder holds, not by its name: FER-2013, FERPlus, RAF-DB, AffectNet,
-    SFEW, CK+, Oulu-CASIA, folders of expressions; LFW, CPLFW; UTKFace; YouTube keypoints, 300W-LP,
+    SFEW, CK+, Oulu-CASIA, folders of expressions; LFW, CPLFW, CFP; UTKFace; YouTube keypoints, 300W-LP,
     AFLW2000-3D, BIWI. FERPlus shares a folder with FER-2013, whose pictures it has.
     Sets that are all test are listed for the part `train` too, empty: what they hold out counts.
     A root with none of them but with pictures is one `PictureFolder`, of part `all` since nothing
@@ -137,6 +139,8 @@ _MAKERS: dict[type[FaceSet], Callable[[Path, Part], FaceSet]] = {
     AFLW2000: AFLW2000,
     Biwi: Biwi,
     CPLFW: CPLFW,
+    CFP: CFP,
+    CFPFrontal: CFPFrontal,
     ClassFolders: ClassFolders,
 }
 
@@ -161,8 +165,9 @@ def _search(
 
 def _kinds_of(folder: Path) -> list[type[FaceSet]]:
     first = next((kind for kind, holds in _LAYOUTS if holds(folder)), None)
-    # The labels of the one lie beside the pictures of the other.
-    also = [FERPlus] if ferplus.is_layout(folder) else []
+    # Sets of the same images: other labels beside them, or other pairs of them.
+    also: list[type[FaceSet]] = [FERPlus] if ferplus.is_layout(folder) else []
+    also += [CFPFrontal] if first is CFP else []
     return [*([first] if first else []), *also]
 
 
@@ -208,6 +213,7 @@ _LAYOUTS: tuple[tuple[type[FaceSet], Callable[[Path], bool]], ...] = (
     (CKPlus, ckplus.is_layout),
     (OuluCasia, oulucasia.is_layout),
     (CPLFW, cplfw.is_layout),
+    (CFP, cfp.is_layout),
     (W300LP, w300lp.is_layout),
     (AFLW2000, aflw2000.is_layout),
     (Biwi, biwi.is_layout),

@@ -122,7 +122,8 @@ def test_tasks_without_data_are_skipped_aloud_unless_asked_for(
     assert run(*arguments) == 0
     printed = capsys.readouterr().out
     assert (
-        "identity needs LFW, CPLFW or other pairs, none of which is there: task skipped" in printed
+        "identity needs LFW, CPLFW, CFP or other pairs, none of which is there: task skipped"
+        in printed
     )
     tasks = {record.task for record in read_records(tmp_path / "out" / "records.jsonl")}
     assert tasks == {"expression", "pose"}
