@@ -53,9 +53,9 @@ class Fer2013(FaceSet):
 
     `root` is `fer2013.csv` (columns `emotion`, `pixels`, `Usage`, in any order; Kaggle calls it
     `icml_face_data.csv`), a folder with that file, or a folder with class folders by usage:
-    `Training/<class>/*.jpg` and `PublicTest/<class>/*.jpg`. Kaggle's re-distribution (`train/<class>`, `test/<class>`) is read
-    too; its `test` is the PublicTest and PrivateTest of the owner in one, so its figures are not
-    PublicTest figures.
+    `Training/<class>/*.jpg` and `PublicTest/<class>/*.jpg`. Kaggle's folders (`train/<class>`,
+    `test/<class>`) are read too. Their `test` is the owner's PublicTest and PrivateTest together,
+    so its figures are not PublicTest figures.
 
     `train` is Training, `test` is PublicTest, `all` is both. PrivateTest is in no part: it stays
     unseen, in pretraining and in every choice.
