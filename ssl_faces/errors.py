@@ -24,6 +24,11 @@ def shorten(text: object, length: int = 200) -> str:
     return line if end == len(line) else f"{line[:end]} …"
 
 
+def reason_of(error: BaseException, length: int = 200) -> str:
+    """What an error of a library says, shortened; its class where it says nothing."""
+    return shorten(error, length) or type(error).__name__
+
+
 _OUT_OF_MEMORY = re.compile(
     r"OutOfMemoryError|out of memory|can't allocate memory|not enough memory: you tried"
     r"|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|bad_alloc",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_faces.arguments import Parser
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, shorten
 from ssl_faces.run_record import RUN_FILE, read_run, state_of
 
 RECORDS_FILE = "records.jsonl"
@@ -193,7 +193,7 @@ def as_text(found: Sequence[FoundRun]) -> str:
             [
                 str(one.folder),
                 one.method or one.kind,
-                state if len(state) < 60 else f"{state[:58]}…",
+                shorten(state, 58),
                 "-" if one.step is None else f"{one.step:,}",
                 ", ".join(
                     f"{title} {one.online[name]:.1f}{unit}"

@@ -17,7 +17,7 @@ from linear_probe.feature_checks import not_finite
 from linear_probe.features import Features, KeyedSource, Pictures
 from ssl_faces import InputError
 from ssl_faces.data import FaceRecord, JoinedFaces, Skipped
-from ssl_faces.errors import shorten
+from ssl_faces.errors import reason_of
 from ssl_faces.verbs.arguments import writable
 
 MOST_MISSING = 0.2
@@ -227,7 +227,7 @@ def _read_npz(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         raise
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, OSError) as error:
         raise InputError(
-            f"{path}: not an .npz file of plain arrays ({_reason(error)}); write it with "
+            f"{path}: not an .npz file of plain arrays ({reason_of(error)}); write it with "
             "np.savez(FILE, keys=..., features=...)"
         ) from error
     keys = arrays.pop("keys", None)
@@ -259,7 +259,7 @@ def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
             table = parquet.read_table(file)
     except ArrowException as error:
         raise InputError(
-            f"{path}: not a whole Parquet file ({_reason(error)}); write it again"
+            f"{path}: not a whole Parquet file ({reason_of(error)}); write it again"
         ) from error
     names = table.column_names
     if len(set(names)) < len(names):
@@ -303,7 +303,3 @@ def _matrix(path: Path, name: str, column: Any) -> np.ndarray:
     flat = column.flatten().to_numpy(zero_copy_only=False)
     matrix: np.ndarray = flat.reshape(len(lengths), -1) if len(lengths) else flat.reshape(0, 0)
     return matrix
-
-
-def _reason(error: Exception) -> str:
-    return shorten(error) or type(error).__name__
