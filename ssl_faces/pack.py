@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssl_faces.arguments import Parser
 from ssl_faces.errors import InputError
 
 _SIZE = 64
@@ -25,7 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces pack",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,

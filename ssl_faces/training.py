@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import uuid
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -25,6 +24,7 @@ from pytorch_lightning.cli import (
 from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.strategies import DDPStrategy
 
+from ssl_faces.arguments import OneSentence
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.first_step import FirstStep, StartClock
@@ -53,17 +53,10 @@ CHECKPOINT = "checkpoints/last.ckpt"
 DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
 
 
-class _Parser(LightningArgumentParser):
-    """Says what is wrong in one sentence instead of printing the whole usage."""
+class _Parser(OneSentence, LightningArgumentParser):
+    """Reads the settings of `fit`."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-        raise InputError(f"configuration: {_shorten(' '.join(lines))}") from ex
-
-
-def _shorten(message: str) -> str:
-    message = re.sub(r"\s+", " ", message)
-    return message if len(message) < 600 else message[:600] + " …"
+    subject = "configuration: "
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -349,6 +342,7 @@ def build(
         save_config_callback=save_config,
         seed_everything_default=0,
         parser_class=_Parser,
+        parser_kwargs={"prog": "ssl-faces"},
         auto_configure_optimizers=False,
         trainer_defaults={"log_every_n_steps": 20},
         args=list(arguments),

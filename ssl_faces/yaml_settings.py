@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, reason_of
 
 PREVIOUS = "{previous}"
 """In a stage's arguments: the folder of the stage before it."""
@@ -80,8 +79,7 @@ def read_yaml(path: Path, like: str) -> dict[str, Any]:
             f"{path}: can't be read ({error.strerror}); give a file like {like}"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = re.sub(r"\s+", " ", str(error))[:200]
-        raise InputError(f"{path}: not YAML ({reason}); mend it") from error
+        raise InputError(f"{path}: not YAML ({reason_of(error)}); mend it") from error
     if not isinstance(found, dict):
         raise InputError(f"{path}: no settings in it; write it like {like}")
     return found

@@ -36,7 +36,6 @@ from ssl_faces.data.youtube_keypoints import YouTubeKeypoints
 __all__ = [
     "AFLW2000",
     "CFP",
-    "CFPFrontal",
     "CPLFW",
     "EXPRESSIONS",
     "LFW",
@@ -46,6 +45,7 @@ __all__ = [
     "AffectNet",
     "BadPicture",
     "Biwi",
+    "CFPFrontal",
     "CKPlus",
     "ClassFolders",
     "FERPlus",

@@ -30,7 +30,7 @@ from ssl_faces.data.ckplus import CKPlus
 from ssl_faces.data.class_folders import ClassFolders
 from ssl_faces.data.cplfw import CPLFW
 from ssl_faces.data.faces import FaceSet, Part
-from ssl_faces.data.fer2013 import Fer2013, expression_of
+from ssl_faces.data.fer2013 import Fer2013, csv_of, expression_of
 from ssl_faces.data.ferplus import FERPlus
 from ssl_faces.data.folder import (
     PictureFolder,
@@ -44,6 +44,7 @@ from ssl_faces.data.lfw import LFW, folder_of_people
 from ssl_faces.data.oulucasia import OuluCasia
 from ssl_faces.data.rafdb import RafDb
 from ssl_faces.data.sfew import SFEW
+from ssl_faces.data.tables import has_columns
 from ssl_faces.data.utkface import UTKFace, labels_of
 from ssl_faces.data.w300lp import W300LP
 from ssl_faces.data.youtube_keypoints import YouTubeKeypoints
@@ -67,8 +68,8 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
     """The face sets that lie in `root`, up to two folders deep, or that `root` itself is.
 
     They are told by what a folder holds, not by its name: FER-2013, FERPlus, RAF-DB, AffectNet,
-    SFEW, CK+, Oulu-CASIA, folders of expressions; LFW, CPLFW, CFP; UTKFace; YouTube keypoints, 300W-LP,
-    AFLW2000-3D, BIWI. FERPlus shares a folder with FER-2013, whose pictures it has.
+    SFEW, CK+, Oulu-CASIA, folders of expressions; LFW, CPLFW, CFP; UTKFace; YouTube keypoints,
+    300W-LP, AFLW2000-3D, BIWI. FERPlus shares a folder with FER-2013, whose pictures it has.
     Sets that are all test are listed for the part `train` too, empty: what they hold out counts.
     A root with none of them but with pictures is one `PictureFolder`, of part `all` since nothing
     scores on it; asked for `test`, it gives an empty list. Pictures beside a recognised data set
@@ -172,7 +173,7 @@ def _kinds_of(folder: Path) -> list[type[FaceSet]]:
 
 
 def _is_fer2013(folder: Path) -> bool:
-    if entry_of(folder, "fer2013.csv") is not None:
+    if csv_of(folder) is not None:
         return True
     usages = [entry_of(folder, name) for name in ("Training", "PublicTest", "train", "test")]
     return any(
@@ -186,9 +187,7 @@ def _is_youtube_keypoints(folder: Path) -> bool:
     labels = entry_of(folder, "labels.csv")
     if labels is None or entry_of(folder, "images") is None:
         return False
-    with labels.open(encoding="utf-8-sig", errors="replace") as stream:
-        header = stream.readline(4096).split(",")
-    return "yaw" in header and "x0" in header
+    return has_columns(labels, "yaw", "x0")
 
 
 def _is_utkface(folder: Path) -> bool:
