@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -211,19 +212,35 @@ class Video:
         self.rate = 0.0
 
     def __iter__(self) -> Iterator[Frame]:
-        import av
-
-        # A stream and not a name: names with colons are addresses to FFmpeg.
         try:
-            with self.path.open("rb") as stream:
-                options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
-                with av.open(stream, options=options, metadata_errors="ignore") as container:
-                    yield from self._frames(container)
+            with self._opened() as container:
+                yield from self._frames(container)
         except BadPicture:
             raise
         # As with pictures: a broken file makes a decoder raise anything.
         except Exception as error:
             raise BadPicture(f"truncated or broken ({_words(error)})") from error
+
+    def count(self) -> int:
+        """How many frames there are to decode, counted without decoding them; 0 if none can be."""
+        found = 0
+        # A broken file makes a demuxer raise anything: what comes before the break counts.
+        with suppress(Exception), self._opened() as container:
+            for packet in container.demux(container.streams.video[0]):
+                found += bool(packet.size) and not packet.is_discard
+        return found
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        import av
+
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+        # A stream and not a name: names with colons are addresses to FFmpeg.
+        with (
+            self.path.open("rb") as stream,
+            av.open(stream, options=options, metadata_errors="ignore") as container,
+        ):
+            yield container
 
     def _frames(self, container: Any) -> Iterator[Frame]:
         import av

@@ -254,6 +254,27 @@ def test_a_video_is_shown_as_its_tracks_matrix_says(
     assert means[corner] > 200
 
 
+@pytest.mark.parametrize("kind", ["whole", "cut", "gif", "broken"])
+def test_frames_are_counted_without_decoding_them(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / ("a.gif" if kind == "gif" else "a.mkv")
+    if kind == "gif":
+        first, *others = (Image.fromarray(frame) for frame in ramp(5))
+        # What its rate and length come to are not five frames.
+        first.save(path, save_all=True, append_images=others, duration=[10, 900, 40, 40, 300])
+    else:
+        write_video(path, ramp(12), codec="mjpeg")
+    if kind in ("cut", "broken"):
+        size = path.stat().st_size if kind == "cut" else 10
+        path.write_bytes(path.read_bytes()[: size // 2])
+    try:
+        decoded = len(list(Video(path, 1000)))
+    except BadPicture:
+        decoded = 0
+    assert Video(path, 1000).count() == decoded
+    assert decoded == {"whole": 12, "gif": 5, "broken": 0}.get(kind, decoded)
+    assert kind != "cut" or 0 < decoded < 12
+
+
 def huge_png(side: int) -> bytes:
     """The header of a picture of side x side, and no pixels."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
