@@ -8,7 +8,6 @@ import sys
 import uuid
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,9 @@ from ssl_faces.methods.method import Method, read_checkpoint
 from ssl_faces.passwords import refuse_passwords
 from ssl_faces.run_record import RunRecord
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
+from ssl_faces.without_effect import changed_without_effect
+
+_log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoints/last.ckpt"
 
@@ -114,6 +116,9 @@ class FaceCLI(LightningCLI):
             )
             if is_first():
                 print(self.launch)
+        if is_first():
+            for name, why in changed_without_effect(settings.as_dict()).items():
+                _log.warning("%s has no effect, since %s", name, why)
         if settings.checkpoint_every < 1:
             raise InputError(
                 f"--checkpoint_every {settings.checkpoint_every}: give at least 1 step"
@@ -306,22 +311,27 @@ def run(arguments: Sequence[str], started: float) -> None:
 
 
 class _Checked(Exception):
-    """The settings can be."""
+    """The settings can be; they are its argument."""
 
 
 class _CheckCLI(FaceCLI):
     def before_instantiate_classes(self) -> None:
-        raise _Checked
+        raise _Checked(self.config[self.config.subcommand].as_dict())
 
 
-def check(arguments: Sequence[str]) -> None:
-    """Read the arguments of `ssl-faces fit`, and do nothing.
+def check(arguments: Sequence[str]) -> dict[str, Any]:
+    """Read the arguments of `ssl-faces fit`, and do nothing; gives the settings, nested.
 
     Raises:
         InputError: a key that there isn't, a value that can't be.
     """
-    with suppress(_Checked):
+    quiet()
+    try:
         build(_CheckCLI, FaceDataModule, arguments)
+    except _Checked as checked:
+        settings: dict[str, Any] = checked.args[0]
+        return settings
+    raise AssertionError("settings that were read and not checked")
 
 
 def build(

@@ -40,6 +40,9 @@ _log = logging.getLogger(__name__)
 
 Positives = Literal["frames", "picture", "person"]
 
+FLIP_SHARE = 0.5
+"""FaceCycle's."""
+
 _WINDOW = 32  # shards: about a gigabyte
 
 
@@ -96,7 +99,7 @@ class FaceDataModule(pl.LightningDataModule):
         rendered: int = 8192,
         batch_size: int = 16,
         size: int = 64,
-        flip_share: float = 0.5,
+        flip_share: float = FLIP_SHARE,
         positives: Positives = "frames",
         augmentation: Preset | Augmentation = "frames",
         leave_out_tests: bool = True,
@@ -117,6 +120,8 @@ class FaceDataModule(pl.LightningDataModule):
             raise InputError(f"data.flip_share: {flip_share}; give a probability from 0 to 1")
         if seed < 0:
             raise InputError(f"data.seed: {seed}; give a whole number from 0")
+        if root is not None and sets is not None:
+            raise InputError("data.root and data.sets are both given; leave one out")
         if sets is not None and not sets:
             raise InputError("data.sets: no face set in it; name at least one, or leave it out")
         if window is not None and window < 1:
@@ -198,6 +203,11 @@ class FaceDataModule(pl.LightningDataModule):
         self.faces = StoredFaces(packs, [one.rows for one in chosen], self.use_people)
         if self.positives == "person":
             self._keep_paired()
+        if self.positives == "frames" and self.flip_share != FLIP_SHARE and not self.has_people:
+            _log.warning(
+                "data.flip_share has no effect, since no picture's person is known: every pair is "
+                "a picture and its mirror image"
+            )
         # Their records take a kilobyte a picture, and nothing asks for them any more.
         self._found = None
 

@@ -144,12 +144,15 @@ def translate_video(
 
     frames = open_video(video.expanduser())
     side = method.picture_size
+    total = None if quiet else frames.count() or None
+    if total is not None and most_frames is not None:
+        total = min(total, most_frames)
     nothing = np.full((side, side, 3), _EMPTY, np.uint8)
     count = without = 0
     source, result = nothing, nothing
     with (
         replacing(out, out.suffix) as path,
-        tqdm(desc="frames", unit="frames", disable=quiet) as bar,
+        tqdm(total=total, desc="frames", unit="frames", disable=quiet) as bar,
     ):
         writer: _Writer | None = None
         try:
@@ -160,7 +163,6 @@ def translate_video(
                 for frame, face in batch:
                     if writer is None:
                         writer = _Writer(path, frames.rate, frame.time)
-                        bar.total = round(frames.seconds * frames.rate) or None
                     if face is None:
                         without += 1
                     else:

@@ -134,7 +134,9 @@ def test_a_film_moves_a_person(
     out = tmp_path / "out/moved.mp4"
     words = ("translate", "--motion-of", film, "--person", person, "--with", run)
     assert go(*words, "--out", out) == 0
-    assert "9 frames" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "9 frames" in said.out
+    assert "9/9" in said.err
     found, times = frames_of(out)
     assert found.shape[1:] == (192, 3 * 192, 3)
     assert times == pytest.approx([i / 12 for i in range(9)], abs=1e-3)
