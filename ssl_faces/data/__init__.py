@@ -16,7 +16,9 @@ from ssl_faces.data.faces import (
     FaceSet,
     Part,
     Skipped,
+    distinct_pairs,
     in_test_share,
+    read_skipped,
     write_skipped,
 )
 from ssl_faces.data.fer2013 import Fer2013
@@ -62,7 +64,9 @@ __all__ = [
     "cross_database",
     "decode_picture",
     "default_data_root",
+    "distinct_pairs",
     "find_face_sets",
     "in_test_share",
+    "read_skipped",
     "write_skipped",
 ]
