@@ -165,6 +165,7 @@ def run_probes(
     pictures_of = _extract(chosen, sources, plain, cache, recorder.folder, say)
     changed = ChangedFeatures(cache, pictures_of)
     changed.fill(chosen, sources, plain, changes)
+    say(cache.about())
     add = recorder.add
 
     for job in jobs(chosen, sources, plain):

@@ -128,6 +128,7 @@ def run_video(
                 f"{len(bad)} frames and {len(listed) - len(sequences)} videos left without a face "
                 f"skipped: see {file}"
             )
+        say(cache.about())
         about = _About(sequences, _note(sequences, len(bad)), _protocol(job, sequences, features))
         _score(job, about, statistics, source, seeds, features, recorder, device, say)
     return recorder.records
