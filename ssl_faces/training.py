@@ -46,7 +46,6 @@ from ssl_faces.passwords import refuse_passwords
 from ssl_faces.run_record import CHECKPOINT, RunRecord
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
 
-
 # Of DistributedDataParallel, where nothing else is asked for: gradients live in the buckets that
 # are sent, which spares their copy. More choices: `ssl-faces bench scale`.
 DDP: dict[str, Any] = {"gradient_as_bucket_view": True}

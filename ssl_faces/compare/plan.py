@@ -13,7 +13,6 @@ from ssl_faces.compare.settings import Comparison
 from ssl_faces.encoder import read_card
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
-from ssl_faces.run_record import has_checkpoint
 from ssl_faces.yaml_settings import PREVIOUS, Arguments, first_change, flags, settled
 
 

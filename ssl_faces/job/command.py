@@ -17,7 +17,7 @@ from ssl_faces.children import Failed, Stopped
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.requeue import job_id, requeue
-from ssl_faces.run_record import LOCK_FILE, RunRecord, has_checkpoint, read_run, state_of
+from ssl_faces.run_record import LOCK_FILE, RunRecord, read_run, state_of
 
 if TYPE_CHECKING:
     from ssl_faces.job.settings import Job

@@ -282,6 +282,31 @@ def test_a_loss_that_is_not_finite_after_some_epochs(
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
 
 
+@pytest.mark.usefixtures("_few_rendered")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_it_learns(
+    number: signal.Signals,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = InceptionFER.losses
+
+    def stopping(*arguments: Any) -> dict[str, torch.Tensor]:
+        signal.raise_signal(number)
+        return losses(*arguments)
+
+    monkeypatch.setattr(InceptionFER, "losses", stopping)
+    inherited = signal.signal(number, signal.default_int_handler)  # tests may run under `nohup`
+    try:
+        assert main([*SMALL, "--out", str(tmp_path)]) == 128 + number
+    finally:
+        signal.signal(number, inherited)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "linear-probe" in line]
+    assert lines == [f"linear-probe: stopped by {number.name}"]
+    assert not (tmp_path / RECORDS_FILE).exists()
+
+
 def test_weights_decay_and_vectors_do_not() -> None:
     module = HeadModule(
         InceptionFER(Categories(3), width=0.0625, hidden=(4, 4)), HeadTraining(weight_decay=0.3), 0
