@@ -247,6 +247,18 @@ def parser() -> Parser:
     readme.add_argument(
         "--check", action="store_true", help="write nothing; fail where a page is stale"
     )
+    cache = commands.add_parser(
+        "cache", help="where the features of earlier runs are, and how large; remove them"
+    )
+    cache.add_argument(
+        "folders",
+        nargs="*",
+        metavar="DIR",
+        help="the --out of runs, or folders of runs; default: runs",
+    )
+    cache.add_argument(
+        "--clean", action="store_true", help="remove the features; records and tables stay"
+    )
     truth.add_arguments(
         commands.add_parser(
             "truth", help="neutral, frontal and swapped faces of a run beside the rendered truth"

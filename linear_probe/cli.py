@@ -5,19 +5,26 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from linear_probe.arguments import parser
 from linear_probe.truth import command as truth
 from linear_probe.verbs import VERBS
 from ssl_faces import InputError
+from ssl_faces.children import exit_code
 from ssl_faces.errors import out_of_memory
 from ssl_faces.pipes import until_the_reader_leaves
 
 
 @until_the_reader_leaves
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
+    """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence, 128 and
+    the signal's number where one stopped it."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return exit_code("linear-probe", lambda: _main(words))
+
+
+def _main(words: list[str]) -> int:
     try:
         if words and words[0] in VERBS:
             return _job(words[0], words[1:])
@@ -64,8 +71,8 @@ def _fail(message: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Late, so that `--help` needs no torch.
-    from linear_probe.commands import add_command
     from linear_probe.own_data import OwnData
+    from linear_probe.recorder import RunFolder
     from linear_probe.report import table
     from linear_probe.run import run_probes
 
@@ -96,7 +103,7 @@ def _run(arguments: argparse.Namespace) -> int:
         or_rendered=arguments.or_rendered,
         own=sets,
     )
-    add_command(arguments.out, arguments.given)
+    RunFolder(Path(arguments.out)).add_command(arguments.given)
     print(f"\n{table(records)}\n\nrecords: {arguments.out}/records.jsonl")
     return 0
 
@@ -113,8 +120,6 @@ def _job(verb: str, words: Sequence[str]) -> int:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from linear_probe.claims.run import CLAIMS_FILE, CLAIMS_PAGE, keep, run_claims
     from linear_probe.claims.settings import read_claims
     from linear_probe.reports.wandb_tables import log_table, parse_target
@@ -214,8 +219,6 @@ def _card(arguments: argparse.Namespace) -> int:
 
 
 def _keep(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from linear_probe.kept import keep
 
     records = keep(arguments.folders, Path(arguments.out))
@@ -224,8 +227,6 @@ def _keep(arguments: argparse.Namespace) -> int:
 
 
 def _readme(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from linear_probe.readme import fill
 
     stale = fill(Path(arguments.config), check=arguments.check)
@@ -262,12 +263,19 @@ def _comparison(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _cache(arguments: argparse.Namespace) -> int:
+    from linear_probe import cache_folders
+
+    return cache_folders.run(arguments)
+
+
 _COMMANDS = {
     "run": _run,
     "report": _report,
     "breakdown": _breakdown,
     "leakage": _leakage,
     "compare": _compare,
+    "cache": _cache,
     "card": _card,
     "keep": _keep,
     "threshold": _threshold,

@@ -22,6 +22,8 @@ from ssl_faces.data import Skipped
 from ssl_faces.files import replace_file, write_failure
 
 _log = logging.getLogger(__name__)
+PIECES_SUFFIX = ".pieces"
+LISTING_SUFFIX = "-listing.json"
 _BROKEN = (OSError, SafetensorError, ValueError, KeyError, TypeError)
 
 

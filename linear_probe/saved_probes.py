@@ -95,6 +95,7 @@ def make_probe(
     pictures = Pictures(asked.faces, asked.indices)
     cache = FeatureCache(Path(out) / FEATURES_FOLDER, batch_size, device)
     cache.fill([source], pictures)
+    say(cache.about())
     found = []
     for one in source.dims:
         features = cache.read(source, pictures, one)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ssl_faces import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.finite import check_weights
 from ssl_faces.hardware import fast_bfloat16
 
 BATCH = 64
@@ -82,6 +83,7 @@ def train(
                 bar.update()
                 if step % 20 == 0:
                     bar.set_postfix(epoch=f"{number + 1}/{len(epochs)}", loss=f"{loss.item():.3f}")
+            check_weights("ResNet-18", network.state_dict(), "training diverged: give another seed")
             if checkpoint:
                 _save(checkpoint, number + 1, settings, parts)
     return network.eval()

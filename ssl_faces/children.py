@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,32 @@ class Stopped(BaseException):
         super().__init__(number)
         self.number = number
 
+    def __str__(self) -> str:
+        return signal.Signals(self.number).name
+
+
+def exit_code(program: str, command: Callable[[], int]) -> int:
+    """Run a command; its exit code, or 128 and the number of the signal that stopped it.
+
+    That it was stopped is said in one line.
+    """
+    try:
+        with stoppable():
+            return command()
+    except Stopped as stopped:
+        number = stopped.number
+    except KeyboardInterrupt:  # of a handler that the command has set itself
+        number = signal.SIGINT
+    except SystemExit as error:
+        # Lightning's way to end after a second Ctrl-C.
+        if type(error) is not SystemExit or not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        number = signal.SIGINT
+    # A terminal has shown ^C on the line.
+    new_line = "\n" if sys.stderr.isatty() else ""
+    print(f"{new_line}{program}: stopped by {signal.Signals(number).name}", file=sys.stderr)
+    return 128 + number
+
 
 class Failed(Exception):
     """A command that failed; the message is what it said last.
@@ -42,12 +69,24 @@ class Failed(Exception):
 
 @contextmanager
 def stoppable(*more: signal.Signals) -> Iterator[None]:
-    """Ctrl-C, SIGTERM, a closed terminal and `more` signals raise `Stopped` within."""
+    """Ctrl-C, SIGTERM, a closed terminal and `more` signals raise `Stopped` within.
+
+    Processes that are forked within end by them at once, and say nothing.
+    """
+    process = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
+        if os.getpid() != process:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        # Called by a trainer's handler: the trainer ends at the end of its step.
+        if signal.getsignal(number) is stop:
+            raise Stopped(number)
 
     before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no other thread can set handlers, and none gets signals
+        return
     for number in (*_SIGNALS, *more):
         # What `nohup` has made deaf stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from importlib import import_module
 
+from ssl_faces.children import exit_code
 from ssl_faces.errors import InputError, bad_input, out_of_memory
 from ssl_faces.pipes import until_the_reader_leaves
 
@@ -90,13 +91,18 @@ name and gives the exit code, or None for 0."""
 
 @until_the_reader_leaves
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
+    """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence, 128 and
+    the signal's number where one stopped it."""
     started = time.perf_counter()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         # Without importing Lightning, which takes seconds.
         print(USAGE, end="")
         return 0 if arguments else 2
+    return exit_code("ssl-faces", lambda: _main(arguments, started))
+
+
+def _main(arguments: list[str], started: float) -> int:
     try:
         if arguments[0] in COMMANDS:
             module, function = COMMANDS[arguments[0]]
@@ -106,9 +112,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(arguments, started)
     except InputError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
-        print("\nssl-faces: stopped", file=sys.stderr)
-        return 130
     except OSError as error:
         from ssl_faces.files import DISK_FULL, write_failure
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.finite import check_weights
 
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.json"
@@ -112,12 +113,13 @@ def save_encoder(
         The directory.
 
     Raises:
-        InputError: the directory can't be written, or the disk is full.
+        InputError: weights are NaN or infinite, or the directory can't be written.
     """
     from safetensors.torch import save
 
     directory = Path(directory)
     state = encoder.state_dict() if state is None else state
+    check_weights(directory, state, "train again, with a lower learning rate")
     weights = {name: value.contiguous() for name, value in state.items()}
     card = {
         **card,
@@ -146,7 +148,7 @@ def load_encoder(
         seed: of those random weights.
 
     Raises:
-        InputError: no such encoder, or files that are not one.
+        InputError: no such encoder, files that are not one, or weights that are NaN or infinite.
     """
     directory = find_encoder(name_or_path)
     card = _read_card(directory / CARD_FILE)
@@ -228,6 +230,7 @@ def _load_weights(encoder: FaceEncoder, path: Path) -> None:
         raise InputError(
             f"{path}: not a whole safetensors file ({error}); copy or save it again"
         ) from error
+    check_weights(path, state, "the file is damaged, or training diverged: copy or train it again")
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ssl_faces.errors import InputError
 
@@ -62,6 +64,36 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+@contextmanager
+def locked(path: Path, wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold the lock of the file `path` while it is read, changed and replaced.
+
+    Without it, two processes that change one file at once lose what the first has written. The
+    lock's file is hidden beside `path` and stays there: a lock whose file is removed can be held
+    twice.
+
+    Args:
+        wait: called once where another process holds the lock, before waiting for it.
+
+    Raises:
+        InputError: the folder can't be written.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            wait()
+            lock.acquire()
+    except OSError as error:
+        raise InputError(f"{path}: {write_failure(error)}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_failure(error: OSError) -> str:

@@ -21,7 +21,7 @@ from ssl_faces.encoder import (
     save_encoder,
 )
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import locked, replace_file
 
 if TYPE_CHECKING:
     from ssl_faces.methods.method import Method
@@ -258,5 +258,6 @@ def update_card(directory: Path, **added: Any) -> None:
         InputError: the file can't be written.
     """
     path = directory / CARD_FILE
-    card = json.loads(path.read_text()) | added
-    replace_file(path, (json.dumps(card, indent=2) + "\n").encode())
+    with locked(path):
+        card = json.loads(path.read_text()) | added
+        replace_file(path, (json.dumps(card, indent=2) + "\n").encode())

@@ -22,6 +22,7 @@ from ssl_faces.errors import InputError, bad_input, shorten
 from ssl_faces.files import replace_file, write_failure
 
 RUN_FILE = "run.json"
+CHECKPOINT = "checkpoints/last.ckpt"
 DIFF_FILE = "uncommitted.diff"
 LOCK_FILE = "run.lock"
 
@@ -241,6 +242,11 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         return found if whole else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run in the folder can be resumed."""
+    return (folder / CHECKPOINT).exists()
 
 
 def state_of(folder: Path) -> str | None:

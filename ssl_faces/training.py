@@ -42,13 +42,11 @@ from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.methods.method import Method, read_checkpoint
 from ssl_faces.passwords import refuse_passwords
-from ssl_faces.run_record import RunRecord
+from ssl_faces.run_record import CHECKPOINT, RunRecord
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
 from ssl_faces.without_effect import changed_without_effect
 
 _log = logging.getLogger(__name__)
-
-CHECKPOINT = "checkpoints/last.ckpt"
 
 # Of DistributedDataParallel, where nothing else is asked for: gradients live in the buckets that
 # are sent, which spares their copy. More choices: `ssl-faces bench scale`.

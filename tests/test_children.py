@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ssl_faces.children import Failed, Stopped, only_one, run, stoppable
+import linear_probe.cli
+import ssl_faces.cli
+from ssl_faces.children import Failed, Stopped, exit_code, only_one, run, stoppable
 from ssl_faces.errors import InputError
 
 CHILD = """
@@ -99,6 +102,99 @@ def test_a_signal_ends_the_command_first(
     assert stopped.value.number == number
     assert talk.read_text() == "saved"
     assert signal.signal(number, inherited) is deaf_no_more
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Signals are heard, also where the tests run under `nohup`."""
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("program", "main", "words", "module", "function"),
+    [
+        ("ssl-faces", ssl_faces.cli.main, ["runs"], "ssl_faces.runs", "run"),
+        ("ssl-faces", ssl_faces.cli.main, ["fit"], "ssl_faces.training", "run"),
+        (
+            "linear-probe",
+            linear_probe.cli.main,
+            ["report", "x"],
+            "linear_probe.report",
+            "read_folders",
+        ),
+        (
+            "linear-probe",
+            linear_probe.cli.main,
+            ["video"],
+            "linear_probe.job_files",
+            "run_job",
+        ),
+    ],
+)
+def test_a_stopped_command_says_so_in_one_line(
+    program: str,
+    main: Callable[[list[str]], int],
+    words: list[str],
+    module: str,
+    function: str,
+    number: signal.Signals,
+    heard: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work(*_: object) -> None:
+        signal.raise_signal(number)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(f"{module}.{function}", work)
+    handler = signal.getsignal(number)
+    assert main(words) == 128 + number
+    assert capsys.readouterr() == ("", f"{program}: stopped by {number.name}\n")
+    assert signal.getsignal(number) is handler
+
+
+def test_other_ways_to_be_stopped(heard: None, capsys: pytest.CaptureFixture[str]) -> None:
+    def as_lightning_ends() -> int:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    def in_a_thread() -> int:
+        thread = threading.Thread(target=lambda: codes.append(exit_code("x", lambda: 7)))
+        thread.start()
+        thread.join()
+        return 0
+
+    codes: list[int] = []
+    assert exit_code("x", as_lightning_ends) == 130
+    assert exit_code("x", in_a_thread) == 0
+    assert codes == [7]
+    with pytest.raises(SystemExit):
+        exit_code("x", lambda: sys.exit(3))
+    assert capsys.readouterr().err == "x: stopped by SIGINT\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_forked_worker_ends_silently(
+    number: signal.Signals, heard: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with stoppable():
+        worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        worker.start()
+        assert worker.pid is not None
+        time.sleep(0.2)
+        os.kill(worker.pid, number)
+        worker.join(30)
+    assert worker.exitcode == -number
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_lock_is_held_until_the_last_command_ends(talk: Path, tmp_path: Path) -> None:

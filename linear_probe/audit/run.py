@@ -33,15 +33,14 @@ from linear_probe.heads.pictures import EpochBatches
 from linear_probe.heads.run import safe_name
 from linear_probe.measured import Measured, TaskFacts
 from linear_probe.own_data import OwnData
-from linear_probe.record import RECORDS_FILE, Record, read_records
+from linear_probe.record import Record
 from linear_probe.recorder import Recorder
-from linear_probe.run import FEATURES_FOLDER, SKIPPED_FILE, face_sets_by_seed
+from linear_probe.run import FEATURES_FOLDER, face_sets_by_seed
 from linear_probe.tasks import TASKS, MissingData
 from linear_probe.tasks.classification import class_figures, class_predictions
 from linear_probe.tasks.labelled import LabelTask
 from linear_probe.text_tables import as_text
 from ssl_faces import InputError
-from ssl_faces.data import write_skipped
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import hardware
 from ssl_faces.onnx_files import CALIBRATED, need_onnx, quantised
@@ -148,7 +147,7 @@ def run_audit(
     for table in tables:
         say(f"\n{as_text(table)}")
     say(f"\ntables: {out / AUDIT_FILE}\nwith plots: {out / AUDIT_PAGE}")
-    return read_records(out / RECORDS_FILE)
+    return audit.recorder.folder.records()
 
 
 def _check(job: AuditJob) -> None:
@@ -211,10 +210,9 @@ class _Audit:
     ) -> None:
         self.subject, self.job, self.out, self.say = subject, job, out, say
         self.recorder = Recorder(out, hardware("cpu"))
-        path = out / RECORDS_FILE
-        self._earlier = read_records(path) if path.exists() else []
         examples, faces = subject.examples, subject.task.faces
-        write_skipped(out / SKIPPED_FILE, [(faces.name, one) for one in examples.skipped])
+        keys = (faces.records[i].key for i in examples.records)
+        self.recorder.folder.skip(faces.name, keys, examples.skipped)
         self.records = examples.records[examples.test]
         self.groups = groups_of(faces, subject.target, self.records, job.groups, say)
         self.weights, self.sample = subject.task.bootstrap(self.records)
@@ -302,7 +300,7 @@ class _Audit:
             )
             and not r.condition
             and all(r.hyperparameters.get(key) == value for key, value in settings.items())
-            for r in self._earlier
+            for r in self.recorder.earlier
         )
 
     def _compressed(self, compression: Compression) -> bytes:
@@ -341,7 +339,13 @@ class _Audit:
         for step, batch in enumerate(order):
             torch.manual_seed(self.job.seed + 7919 * (epoch * len(order) + step + 1))
             optimizer.zero_grad()
-            self._network().losses(network, rows[batch]).backward()
+            loss = self._network().losses(network, rows[batch])
+            if not bool(loss.isfinite()):
+                raise InputError(
+                    f"tuning.learning_rate: {tuning.learning_rate}: the loss is not finite at step "
+                    f"{step + 1} of epoch {epoch + 1}; give a lower rate"
+                )
+            loss.backward()
             optimizer.step()
 
     def _logits(self, model: OnnxModel) -> Tensor:

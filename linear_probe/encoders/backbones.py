@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from linear_probe.encoders.options import split_options
 from ssl_faces import InputError
 from ssl_faces.errors import reason_of, shorten
+from ssl_faces.finite import check_weights
 
 LIBRARIES = ("timm:", "torchvision:")
 SPACE = "pooled"
@@ -267,6 +268,7 @@ def _read(name: BackboneName, file: str) -> dict[str, Tensor]:
 
 
 def _load(network: nn.Module, state: Mapping[str, Tensor], name: BackboneName) -> None:
+    check_weights(name, state, "fetch or save its weights again")
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

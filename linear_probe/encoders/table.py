@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from linear_probe.feature_checks import not_finite
 from linear_probe.features import Features, KeyedSource, Pictures
 from ssl_faces import InputError
 from ssl_faces.data import FaceRecord, JoinedFaces, Skipped
 from ssl_faces.errors import reason_of
+from ssl_faces.finite import non_finite_rows
 from ssl_faces.verbs.arguments import writable
 
 MOST_MISSING = 0.2
@@ -209,7 +209,7 @@ def _checked(path: Path, space: str, values: np.ndarray, keys: list[str]) -> tor
         )
     with np.errstate(over="ignore"):  # what float32 can't hold is found as infinite
         features = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
-    bad = not_finite(features)
+    bad = non_finite_rows(features)
     if len(bad):
         raise InputError(
             f"{path}, {space}: {len(bad):,} of {len(keys):,} rows are NaN or infinite, the first "

@@ -59,6 +59,7 @@ class HeadModule(pl.LightningModule):
     def __init__(self, head: Head, settings: HeadTraining, seed: int) -> None:
         super().__init__()
         self.head, self.settings, self.seed = head, settings, seed
+        self.name = head.name
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch

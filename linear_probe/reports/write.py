@@ -9,8 +9,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from linear_probe.commands import read_commands
 from linear_probe.record import Record
+from linear_probe.recorder import RunFolder
 from linear_probe.report import find_records, replicates_of, table
 from linear_probe.tables import distinct
 from ssl_faces import InputError
@@ -59,7 +59,7 @@ def write_report(
             replicates = replicates_of(found)
         except InputError:
             replicates = {}  # then nothing is bold
-        commands = distinct(line for folder in folders for line in read_commands(folder))
+        commands = distinct(c for folder in folders for c in RunFolder(Path(folder)).commands())
         text = table(records, markdown=True, replicates=replicates) + "\n"
         if commands:
             text += "\n### How to repeat it\n\n```sh\n" + "\n".join(commands) + "\n```\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     # Late, so that `--help` needs no torch.
-    from linear_probe.commands import add_command
+    from linear_probe.recorder import RunFolder
     from linear_probe.report import table
     from linear_probe.truth.run import PANEL_FILE, run_truth
 
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         device=arguments.device,
     )
-    add_command(arguments.out, arguments.given)
+    RunFolder(Path(arguments.out)).add_command(arguments.given)
     print(f"\n{table(records)}\n\nrecords: {arguments.out}/records.jsonl")
     print(f"pictures: {arguments.out}/{PANEL_FILE}")
     return 0

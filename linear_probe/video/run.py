@@ -25,7 +25,7 @@ from linear_probe.measured import Measured, TaskFacts
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
-from linear_probe.run import FEATURES_FOLDER, SKIPPED_FILE, device_named
+from linear_probe.run import FEATURES_FOLDER, device_named
 from linear_probe.tasks.classification import class_figures, class_predictions, how_chosen
 from linear_probe.video.data import VideoData
 from linear_probe.video.sequences import NO_FACE, VALIDATION_SHARE, Sequences
@@ -36,7 +36,6 @@ from linear_probe.video.statistics import (
     sequence_statistics,
 )
 from ssl_faces import InputError, load_encoder
-from ssl_faces.data import write_skipped
 from ssl_faces.hardware import hardware
 
 
@@ -122,12 +121,14 @@ def run_video(
         features = {space: cache.read(source, pictures, space) for space in source.dims}
         sequences = listed.readable(next(iter(features.values())).records)
         skipped = [*dict.fromkeys([*bad, *sequences.skipped])]
-        write_skipped(out / SKIPPED_FILE, [(listed.faces.name, item) for item in skipped])
+        keys = (record.key for record in listed.faces.records)
+        file = recorder.folder.skip(listed.faces.name, [*keys, *listed.keys], skipped)
         if skipped:
             say(
                 f"{len(bad)} frames and {len(listed) - len(sequences)} videos left without a face "
-                f"skipped: see {out / SKIPPED_FILE}"
+                f"skipped: see {file}"
             )
+        say(cache.about())
         about = _About(sequences, _note(sequences, len(bad)), _protocol(job, sequences, features))
         _score(job, about, statistics, source, seeds, features, recorder, device, say)
     return recorder.records

@@ -34,7 +34,8 @@ from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.pairs import PairBatch
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
-from ssl_faces.training import CHECKPOINT, FaceCLI, build, world_size
+from ssl_faces.run_record import CHECKPOINT
+from ssl_faces.training import FaceCLI, build, world_size
 
 PASSES_ON = True
 """What this bench doesn't know are settings of `ssl-faces fit`."""

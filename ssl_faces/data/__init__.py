@@ -17,7 +17,9 @@ from ssl_faces.data.faces import (
     FaceSet,
     Part,
     Skipped,
+    distinct_pairs,
     in_test_share,
+    read_skipped,
     write_skipped,
 )
 from ssl_faces.data.fer2013 import Fer2013
@@ -65,7 +67,9 @@ __all__ = [
     "cross_database",
     "decode_picture",
     "default_data_root",
+    "distinct_pairs",
     "find_face_sets",
     "in_test_share",
+    "read_skipped",
     "write_skipped",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +118,17 @@ def write_skipped(path: Path, skipped: Sequence[tuple[str, Skipped]]) -> None:
     replace_file(path, text.getvalue().encode(errors="backslashreplace"))
 
 
+def read_skipped(path: Path) -> list[tuple[str, Skipped]]:
+    """The rows of a file of `write_skipped`, as they are written there; none where it is no such
+    file."""
+    try:
+        with path.open(newline="") as stream:
+            rows = list(csv.reader(stream))
+    except (OSError, csv.Error, UnicodeDecodeError):
+        return []
+    return [(row[0], Skipped(*row[1:])) for row in rows[1:] if len(row) == 3]
+
+
 class FacePair(NamedTuple):
     """Two pictures to verify: whether they show one person."""
 
@@ -125,6 +136,26 @@ class FacePair(NamedTuple):
     second: str
     same: bool
     fold: int  # from 0; people are never shared between folds
+
+
+def distinct_pairs(pairs: Iterable[FacePair], title: str) -> list[FacePair]:
+    """Pairs without those that were listed before, in either order of the two images.
+
+    Args:
+        title: whose pairs they are, for the error.
+
+    Raises:
+        InputError: a pair is listed both as one person and as two.
+    """
+    first_of: dict[frozenset[str], FacePair] = {}
+    for pair in pairs:
+        earlier = first_of.setdefault(frozenset(pair[:2]), pair)
+        if earlier.same != pair.same:
+            raise InputError(
+                f"{title}: the pair of {pair.first} and {pair.second} is listed both as one person "
+                "and as two people; delete one of its lines, or get the official file"
+            )
+    return list(first_of.values())
 
 
 def in_test_share(name: str, share: float = TEST_SHARE) -> bool:

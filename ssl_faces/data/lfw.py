@@ -75,7 +75,7 @@ class LFW(FaceSet):
         pairs: list[FacePair] = []
         missing: list[FacePair] = []
         held_out: set[str] = set()
-        for first, second, fold in read_pairs(pairs_file) if pairs_file else []:
+        for first, second, fold, _ in read_pairs(pairs_file) if pairs_file else []:
             held_out |= {first[0], second[0]}
             keys = [
                 key_of.get(one, f"{one[0]}/{one[0]}_{one[1]:04d}.jpg") for one in (first, second)
@@ -128,8 +128,8 @@ def _number_in(stem: str, person: str) -> int | None:
 _Face = tuple[str, int]
 
 
-def read_pairs(path: Path) -> list[tuple[_Face, _Face, int]]:
-    """The two (person, number) of every pair and its fold, from 0.
+def read_pairs(path: Path) -> list[tuple[_Face, _Face, int, int]]:
+    """The two (person, number) of every pair, its fold, from 0, and its line, from 1.
 
     First line: folds and pairs of each kind in a fold, or the latter alone (one fold). Then, for
     each fold, the same-person pairs (`name n n`) and the others (`name n name n`).
@@ -166,7 +166,7 @@ def read_pairs(path: Path) -> list[tuple[_Face, _Face, int]]:
                 "mend the line or get the official pairs.txt"
             )
         first, second = int(numbers[0]), int(numbers[1])
-        pairs.append(((names[0], first), (names[-1], second), fold))
+        pairs.append(((names[0], first), (names[-1], second), fold, line_number))
     return pairs
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ssl_faces.encoder import FaceEncoder
 from ssl_faces.errors import InputError, reason_of
+from ssl_faces.finite import check_weights
 
 Edit = Callable[..., Tensor]
 
@@ -97,7 +98,8 @@ def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, An
     """A training checkpoint's contents, of this method if given; none of its code is run.
 
     Raises:
-        InputError: no such file, not a whole checkpoint, or one of another method.
+        InputError: no such file, not a whole checkpoint, one of another method, or weights that
+            are NaN or infinite.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -114,6 +116,11 @@ def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, An
         ) from error
     if method is not None:
         check_method(path, checkpoint, method)
+    check_weights(
+        f"checkpoint {path}",
+        checkpoint["state_dict"],
+        "the file is damaged, or training diverged: give another, or train again",
+    )
     return checkpoint
 
 

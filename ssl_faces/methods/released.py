@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ssl_faces.encoder import CARD_FILE, METHOD_FILE, RELEASED, load_encoder, read_card
 from ssl_faces.errors import InputError
+from ssl_faces.finite import check_weights
 from ssl_faces.methods.method import Method
 
 REBUILD = "method_rebuilt_from"
@@ -83,6 +84,7 @@ def read_state(folder: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path}: not a whole safetensors file ({error}); copy or release it again"
         ) from error
+    check_weights(path, state, "the file is damaged: copy or release it again")
     return state
 
 

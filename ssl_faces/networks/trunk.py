@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_faces.errors import InputError
+from ssl_faces.finite import check_weights
 
 Layer = Literal["relu2_1", "relu3_1", "relu4_1"]
 LAYERS: tuple[Layer, ...] = ("relu2_1", "relu3_1", "relu4_1")
@@ -148,6 +149,7 @@ class VggTrunk(nn.Module):
                 f"trunk weights {path}: not a safetensors file ({error}); save the trunk with "
                 "safetensors.torch.save_file"
             ) from error
+        check_weights(f"trunk weights {path}", state, "copy or save the file again")
         own = self.state_dict()
         fits = all(key in state and state[key].shape == own[key].shape for key in own)
         if not fits:

@@ -125,8 +125,9 @@ def test_other_settings_for_runs_that_exist_are_refused(
     both = {"motion": [stage1()], "other": [stage1(**{"model.fold_weight": 2})]}
     assert compare(write(seeds=[0], methods=both, probe={"task": "pose"}), out) == 0
     assert [words[0] for words in in_process] == ["fit", "run", "comparison"]
-    # Nor is what was never begun.
-    shutil.rmtree(out / "motion" / "seed0")
+    # Nor is what was never begun, or failed before its first checkpoint.
+    for name in ("checkpoints", "encoder"):
+        shutil.rmtree(out / "motion/seed0/stage1" / name)
     shutil.rmtree(out / "other")
     assert compare(write(seeds=[0], budget_pflop=5e-6), out) == 0
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -234,6 +235,76 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert json.loads(noted.read_text())["training"]["epochs"] == 1
     assert main([*SMALL, "--out", str(tmp_path)]) == 2
     assert "holds a run with another training; give another --out" in capsys.readouterr().err
+
+
+@pytest.fixture
+def _few_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linear_probe.run.RENDERED_COUNT", 240)
+    monkeypatch.setattr("linear_probe.run.RENDERED_PEOPLE", 60)
+
+
+@pytest.mark.usefixtures("_few_rendered")
+def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SMALL, "--training.epochs", "1", "--out", str(tmp_path)]
+    for wrong, told in (
+        (["--training.batch_size", "999"], "training.batch_size: 999; give a multiple"),
+        (
+            ["--training.peak_learning_rate", "1e30"],
+            "inception_fer is not finite; no checkpoint had been saved, so set a lower",
+        ),
+    ):
+        assert main([*words, *wrong]) == 2
+        assert told in capsys.readouterr().err
+        assert not (tmp_path / RECORDS_FILE).exists()
+    assert main(words) == 0
+    assert read_records(tmp_path / RECORDS_FILE)
+
+
+@pytest.mark.usefixtures("_few_rendered")
+def test_a_loss_that_is_not_finite_after_some_epochs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, steps = InceptionFER.losses, 0
+
+    def bad_at_last(*arguments: Any) -> dict[str, torch.Tensor]:
+        nonlocal steps
+        steps += 1
+        return {n: x * (torch.nan if steps > 3 else 1) for n, x in losses(*arguments).items()}
+
+    monkeypatch.setattr(InceptionFER, "losses", bad_at_last)
+    assert main([*SMALL, "--out", str(tmp_path)]) == 2
+    (kept,) = tmp_path.glob("heads/*/seed0/last.ckpt")
+    said = capsys.readouterr().err
+    assert f"the last good checkpoint, {kept}, is kept: set a lower training.peak_lear" in said
+    assert not (tmp_path / RECORDS_FILE).exists()
+    assert all(value.isfinite().all() for value in weights(tmp_path).values())
+
+
+@pytest.mark.usefixtures("_few_rendered")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_it_learns(
+    number: signal.Signals,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = InceptionFER.losses
+
+    def stopping(*arguments: Any) -> dict[str, torch.Tensor]:
+        signal.raise_signal(number)
+        return losses(*arguments)
+
+    monkeypatch.setattr(InceptionFER, "losses", stopping)
+    inherited = signal.signal(number, signal.default_int_handler)  # tests may run under `nohup`
+    try:
+        assert main([*SMALL, "--out", str(tmp_path)]) == 128 + number
+    finally:
+        signal.signal(number, inherited)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "linear-probe" in line]
+    assert lines == [f"linear-probe: stopped by {number.name}"]
+    assert not (tmp_path / RECORDS_FILE).exists()
 
 
 def test_weights_decay_and_vectors_do_not() -> None:

@@ -17,7 +17,7 @@ from linear_probe.heads.face_gcn.data import LandmarkClips, LandmarkData
 from linear_probe.heads.face_gcn.graph import Topology, adjacency, edges_of
 from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN
 from linear_probe.heads.face_gcn.nodes import aligned, local_shape, nearest, patches, sampled
-from linear_probe.heads.fit import Machine, same_settings, told, train, usual_precision
+from linear_probe.heads.fit import Machine, told, train, usual_precision
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.module import HeadTraining
 from linear_probe.heads.pictures import Taught
@@ -117,10 +117,10 @@ def run_landmarks(
             job.dropout,
         )
         run = out / "heads" / FaceGCN.name / f"seed{seed}"
-        same_settings(run, {**settings, "seeds": [seed]})
         machine = Machine(job.accelerator, job.devices, job.precision or usual_precision())
         # Nothing is chosen while it trains, so that nobody is kept back.
-        train(head, job.training, Taught(nodes, labels, learnt, learnt[:0]), seed, run, machine)
+        pictures = Taught(nodes, labels, learnt, learnt[:0])
+        train(*(head, job.training, pictures, seed, run, machine), {**settings, "seeds": [seed]})
         said = told(head, nodes[asked], machine.precision.startswith("bf16"))
         if not is_first():
             continue  # one process writes
