@@ -11,6 +11,7 @@ from linear_probe.arguments import parser
 from linear_probe.truth import command as truth
 from linear_probe.verbs import VERBS
 from ssl_faces import InputError
+from ssl_faces.arguments import check_files
 from ssl_faces.errors import out_of_memory
 
 
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        check_files(words)
         if words and words[0] in VERBS:
             return _job(words[0], words[1:])
         if words and words[0] == "suite":

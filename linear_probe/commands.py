@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 
 COMMANDS_FILE = "commands.txt"
 
@@ -28,7 +28,7 @@ def add_command(folder: str | Path, arguments: Sequence[str]) -> None:
 def read_commands(folder: str | Path) -> list[str]:
     """The command lines noted in a folder; none where there are none, or they can't be read."""
     try:
-        data = (Path(folder) / COMMANDS_FILE).read_bytes()
+        data = regular(Path(folder) / COMMANDS_FILE).read_bytes()
     except OSError:
         return []
     return [line for line in data.decode(errors="surrogateescape").split("\n") if line]

@@ -14,7 +14,7 @@ from linear_probe.text_tables import aligned_rows
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.data.rendered import Nuisances, RenderedFaces
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 
 CLEAR = 0.8
 """Least intensity of the expressions on a sheet."""
@@ -96,7 +96,7 @@ def agreement(answers: Path, reading: Path) -> str:
 
 def _table(path: Path) -> dict[int, str]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with regular(path).open(newline="", encoding="utf-8") as file:
             found = {int(r["number"]): r["expression"].strip() for r in csv.DictReader(file)}
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from error

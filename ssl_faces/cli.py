@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from importlib import import_module
 
+from ssl_faces.arguments import check_files
 from ssl_faces.errors import InputError, bad_input, out_of_memory
 
 USAGE = """\
@@ -96,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(USAGE, end="")
         return 0 if arguments else 2
     try:
+        check_files(arguments)
         if arguments[0] in COMMANDS:
             module, function = COMMANDS[arguments[0]]
             return getattr(import_module(module), function)(arguments[1:]) or 0

@@ -14,6 +14,7 @@ from linear_probe.feature_checks import not_finite
 from linear_probe.features import Features, KeyedSource, Pictures
 from ssl_faces import InputError
 from ssl_faces.data import Skipped
+from ssl_faces.files import regular
 
 MOST_MISSING = 0.2
 """Share of a face set's pictures that may lack a row; more stop the run."""
@@ -141,7 +142,7 @@ def _checked(path: Path, space: str, values: np.ndarray, keys: list[str]) -> tor
 def _read_npz(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     try:
         # Never unpickled: such a file could run code.
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(regular(path), allow_pickle=False) as file:
             arrays: dict[str, np.ndarray] = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise
@@ -175,7 +176,7 @@ def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
             "run `pip install pyarrow`"
         ) from error
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             table = parquet.read_table(file)
     except ArrowException as error:
         raise InputError(

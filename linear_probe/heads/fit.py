@@ -21,7 +21,7 @@ from linear_probe.heads.pictures import EpochBatches, LabelledPictures, Taught
 from ssl_faces import InputError
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.steps_bar import StepsBar
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 from ssl_faces.hardware import fast_bfloat16
 
 SETTINGS_FILE = "settings.json"
@@ -97,7 +97,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         InputError: no whole checkpoint of a head.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(regular(path), map_location="cpu", weights_only=True)
         for name in ("state_dict", "global_step", "pytorch-lightning_version"):
             found[name]
         found["lr_schedulers"][0]["total_steps"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 
 FOLDS = 10
 PAIRS_FILE = "pairs_CPLFW.txt"
@@ -81,7 +82,7 @@ def _person_of(name: str) -> str:
 
 def _read_pairs(path: Path) -> list[FacePair]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"cplfw: {path} can't be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

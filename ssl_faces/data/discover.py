@@ -179,7 +179,7 @@ def _is_fer2013(folder: Path) -> bool:
 
 def _is_youtube_keypoints(folder: Path) -> bool:
     labels = entry_of(folder, "labels.csv")
-    if labels is None or entry_of(folder, "images") is None:
+    if labels is None or not labels.is_file() or entry_of(folder, "images") is None:
         return False
     with labels.open(encoding="utf-8-sig", errors="replace") as stream:
         header = stream.readline(4096).split(",")

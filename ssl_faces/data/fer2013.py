@@ -16,6 +16,7 @@ import numpy as np
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under, subfolders
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 
 CSV_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """What the numbers of the CSV's `emotion` column mean. Not the order of EXPRESSIONS."""
@@ -144,7 +145,7 @@ def rows_of_csv(path: Path) -> Iterator[CsvRow]:
     """
     known = {usage.lower() for usages in _USAGES.values() for usage in usages} | {"privatetest"}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        with regular(path).open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
             header = [name.strip().lower() for name in next(reader, [])]
             missing = [name for name in ("emotion", "pixels", "usage") if name not in header]

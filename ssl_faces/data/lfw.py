@@ -11,6 +11,7 @@ from pathlib import Path
 from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, is_picture_name, subfolders
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 
 
 class LFW(FaceSet):
@@ -134,7 +135,7 @@ def read_pairs(path: Path) -> list[tuple[_Face, _Face, int]]:
     each fold, the same-person pairs (`name n n`) and the others (`name n name n`).
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"lfw: {path} can't be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

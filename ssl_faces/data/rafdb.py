@@ -12,6 +12,7 @@ from pathlib import Path
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 
 LABELS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 """What the owner's labels 1 to 7 mean."""
@@ -77,7 +78,7 @@ def is_layout(folder: Path) -> bool:
 def _read_list(path: Path) -> list[tuple[str, int]]:
     """Name and label, 1 to 7, of every line."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise InputError(f"rafdb: {path} can't be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 
 MEND = "mend or delete the line"
 
@@ -19,7 +20,7 @@ def header_of(path: Path) -> list[str]:
         InputError: the file can't be read, or is no text.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        with regular(path).open(newline="", encoding="utf-8-sig") as stream:
             return [name.strip() for name in next(csv.reader(stream), [])]
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}); check the path") from error
@@ -51,7 +52,7 @@ def read_table(
         raise InputError(f"{path}, line 1: column {twice[0]} comes twice; delete one of the two")
     places = {name: header.index(name) for name in (*required, *optional) if name in header}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        with regular(path).open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
             next(reader)
             for row in reader:

@@ -15,6 +15,7 @@ import torch
 from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Skipped, in_test_share
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 
 POSE_COLUMNS = ("yaw", "pitch", "roll")
 LANDMARK_COLUMNS = tuple(f"{axis}{i}" for i in range(68) for axis in "xy")
@@ -84,7 +85,7 @@ def _rows(path: Path) -> list[tuple[str, str, np.ndarray]]:
     rows = []
     line_of: dict[str, int] = {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        with regular(path).open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream)
             header = [name.strip() for name in next(reader, [])]
             missing = [name for name in COLUMNS if name not in header]

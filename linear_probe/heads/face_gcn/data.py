@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ssl_faces.data.folder import subfolders
 from ssl_faces.data.packing import square
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.rendered import Nuisances, RenderedClips
+from ssl_faces.files import regular
 
 SIZE = 64
 """Side that pictures are looked at for texture."""
@@ -83,10 +85,11 @@ class LandmarkClips:
             )
         rows = [int(row) for row in self.frames[clip]]
         found = []
-        for row, picture in zip(rows, self.faces.read_many(rows, at_least=SIZE), strict=True):
+        pictures = self.faces.read_many(rows, at_least=SIZE, shrink=partial(square, size=SIZE))
+        for row, picture in zip(rows, pictures, strict=True):
             if isinstance(picture, BadPicture):
                 raise InputError(f"{self.faces.records[row].key}: {picture}; mend or remove it")
-            found.append(square(picture, SIZE))
+            found.append(picture)
         return torch.from_numpy(np.stack(found)).float() / 255
 
 
@@ -272,7 +275,7 @@ def _read(path: Path) -> np.ndarray:
         InputError: the file can't be read; says which line.
     """
     try:
-        text = path.read_text()
+        text = regular(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read ({error}); give a text file") from error
     rows: list[list[float]] = []
