@@ -11,6 +11,7 @@ from linear_probe.arguments import parser
 from linear_probe.truth import command as truth
 from linear_probe.verbs import VERBS
 from ssl_faces import InputError
+from ssl_faces.arguments import check_files
 from ssl_faces.children import exit_code
 from ssl_faces.errors import out_of_memory
 from ssl_faces.pipes import until_the_reader_leaves
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(words: list[str]) -> int:
     try:
+        check_files(words)
         if words and words[0] in VERBS:
             return _job(words[0], words[1:])
         if words and words[0] == "suite":

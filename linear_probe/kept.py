@@ -21,7 +21,7 @@ from linear_probe.comparison_table import CSV_COLUMNS, as_csv, headings, spaces_
 from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
 from linear_probe.report import read_folders
 from ssl_faces import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 
 ENDING = ".jsonl.gz"
 
@@ -85,7 +85,7 @@ class KeptComparison:
     def __init__(self, file: Path) -> None:
         self.path = table_beside(file)
         try:
-            reader = csv.DictReader(io.StringIO(self.path.read_text()))
+            reader = csv.DictReader(io.StringIO(regular(self.path).read_text()))
             self.lines: list[Line] = list(reader)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(

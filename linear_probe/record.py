@@ -15,7 +15,7 @@ from typing import Any
 
 from ssl_faces import InputError
 from ssl_faces.errors import reason_of
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 
 RECORDS_FILE = "records.jsonl"
 
@@ -208,7 +208,7 @@ def read_records(path: Path | str) -> list[Record]:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: can't be read ({error.strerror}); give a folder that `linear-probe run` wrote"

@@ -16,7 +16,7 @@ from torchvision.models import resnet18
 from tqdm import tqdm
 
 from ssl_faces import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 from ssl_faces.finite import check_weights
 from ssl_faces.hardware import fast_bfloat16
 
@@ -133,7 +133,7 @@ def _load(path: Path, settings: Mapping[str, Any], parts: Mapping[str, Any]) -> 
     if not path.exists():
         return 0
     try:
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(regular(path), weights_only=True)
         kept = saved["settings"]
         if kept == settings:
             for name, part in parts.items():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import NoReturn
 
 from ssl_faces.errors import InputError, shorten
+from ssl_faces.files import NOT_REGULAR, is_special
 
 
 class OneSentence:
@@ -24,3 +26,14 @@ class OneSentence:
 
 class Parser(OneSentence, argparse.ArgumentParser):
     """The parser of all commands without a settings file."""
+
+
+def check_files(arguments: Sequence[str]) -> None:
+    """Raises `InputError` where an argument names a pipe, a socket or a device.
+
+    Libraries open such files too, and then wait for ever or take all memory.
+    """
+    for argument in arguments:
+        for name in (argument, argument.partition("=")[2]):
+            if is_special(name):
+                raise InputError(f"{name}: is {NOT_REGULAR}; give a regular file or a folder")

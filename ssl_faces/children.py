@@ -1,14 +1,16 @@
-"""Commands run as a user would type them, one after the other, and ended with their parent."""
+"""Commands run as a user would type them, one after the other, and pools of worker processes."""
 
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,6 +21,44 @@ from ssl_faces.files import write_failure
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 120.0  # seconds that a run has to save its checkpoint
+
+
+def worker_pool(
+    workers: int,
+    start: Callable[..., None],
+    arguments: tuple[Any, ...] = (),
+    method: str = "spawn",
+) -> ProcessPoolExecutor:
+    """A pool of processes that end when this one does, however it ends.
+
+    Args:
+        start: what each worker does first, with `arguments`.
+        method: how workers are started. Forked from a process with torch's threads, a worker may
+            hang.
+    """
+    context = multiprocessing.get_context(method)
+    return ProcessPoolExecutor(workers, context, _start_worker, (start, arguments))
+
+
+def _start_worker(start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    end_with_parent()
+    start(*arguments)
+
+
+def end_with_parent() -> None:
+    """Have a process that `multiprocessing` started end when its parent does.
+
+    A parent that is killed by SIGKILL ends no worker, and they would wait for work for ever.
+    """
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=wait, daemon=True).start()
 
 
 class Stopped(BaseException):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from importlib import import_module
 
+from ssl_faces.arguments import check_files
 from ssl_faces.children import exit_code
 from ssl_faces.errors import InputError, bad_input, out_of_memory
 from ssl_faces.pipes import until_the_reader_leaves
@@ -104,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str], started: float) -> int:
     try:
+        check_files(arguments)
         if arguments[0] in COMMANDS:
             module, function = COMMANDS[arguments[0]]
             return getattr(import_module(module), function)(arguments[1:]) or 0

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 from ssl_faces.finite import check_weights
 
 WEIGHTS_FILE = "encoder.safetensors"
@@ -188,7 +188,7 @@ def find_encoder(name_or_path: str | os.PathLike[str]) -> Path:
 
 def _read_card(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(regular(path).read_text())
         if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
             raise ValueError("no 'config'")
     except (OSError, ValueError, RecursionError) as error:
@@ -223,7 +223,7 @@ def _load_weights(encoder: FaceEncoder, path: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        state = load_file(path)
+        state = load_file(regular(path))
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing beside its card; copy it there") from error
     except (SafetensorError, OSError) as error:

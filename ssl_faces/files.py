@@ -1,9 +1,10 @@
-"""Writing files so that a reader only ever sees a whole one."""
+"""Files: only regular ones are read, and a reader of a written one only ever sees it whole."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,34 @@ from filelock import FileLock, Timeout
 
 from ssl_faces.errors import InputError
 
+NOT_REGULAR = "a pipe, a socket or a device"
+
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+
+
+def regular(path: Path) -> Path:
+    """`path`, if it is a regular file or a link to one: call it before opening any file to read.
+
+    Reading a pipe may wait for ever, and reading a device may never end.
+
+    Raises:
+        OSError: it is a folder, a pipe, a socket or a device, or there is no such file.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
+    return path
+
+
+def is_special(name: str) -> bool:
+    """Whether `name` is a pipe, a socket or a device."""
+    try:
+        mode = os.stat(name).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def replace_file(path: Path, data: bytes, durable: bool = True) -> None:

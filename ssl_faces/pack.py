@@ -89,7 +89,7 @@ def _pack(given: argparse.Namespace) -> None:
     index = out / INDEX
     size = given.size
     if size is None:
-        size = Index.parse(index.read_bytes(), str(index)).size if index.exists() else _SIZE
+        size = Index.read(index).size if index.exists() else _SIZE
     if not 8 <= size <= 1024:
         raise InputError(f"--size {size}: give a side from 8 to 1024 pixels")
     if given.workers < 1:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ssl_faces.errors import InputError, reason_of
+from ssl_faces.files import regular
 
 PREVIOUS = "{previous}"
 """In a stage's arguments: the folder of the stage before it."""
@@ -73,7 +74,7 @@ def read_yaml(path: Path, like: str) -> dict[str, Any]:
         InputError: no such file, not YAML, or nothing in it.
     """
     try:
-        found = yaml.safe_load(path.read_bytes())
+        found = yaml.safe_load(regular(path).read_bytes())
     except OSError as error:
         raise InputError(
             f"{path}: can't be read ({error.strerror}); give a file like {like}"
@@ -118,7 +119,7 @@ def settled(configs: Iterable[str], arguments: Arguments) -> dict[str, Any]:
     """All that decides a command, as JSON has it; of configs what is in them."""
     found: dict[str, Any] = dict(arguments)
     for config in configs:
-        found[config] = hashlib.sha256(Path(config).read_bytes()).hexdigest()[:16]
+        found[config] = hashlib.sha256(regular(Path(config)).read_bytes()).hexdigest()[:16]
     settings: dict[str, Any] = json.loads(json.dumps(found, default=str))
     return settings
 

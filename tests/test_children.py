@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -219,3 +220,34 @@ def test_the_lock_is_held_until_the_last_command_ends(talk: Path, tmp_path: Path
     os.kill(child, signal.SIGTERM)
     eventually(partial(is_free, out))
     assert talk.read_text() == "saved"
+
+
+def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    """One that waits for work, and one that works."""
+    (tmp_path / "work.py").write_text("import time\ndef start(): pass\ndef work(): time.sleep(600)")
+    parent = (
+        "import os, signal, work; from ssl_faces.children import worker_pool\n"
+        "if __name__ == '__main__':\n"
+        "    pool = worker_pool(2, work.start)\n"
+        "    pool.submit(work.work)\n"
+        "    pool.submit(os.getpid).result()\n"
+        "    print(*pool._processes, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    (tmp_path / "parent.py").write_text(parent)
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "parent.py")],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            # The workers hold the pipe's other end: it is read until the last of them has ended.
+            out, _ = process.communicate(timeout=30)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert len(out.split()) == 2

@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from linear_probe.record import RECORDS_FILE, Record
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 from ssl_faces.yaml_settings import PREVIOUS, Strict, read_as
 
 FIT = "{fit}"
@@ -267,7 +268,9 @@ def _content(config: str) -> str:
     """What a config says, whatever its comments; empty where it can't be read, which its verb will
     tell."""
     try:
-        return json.dumps(yaml.safe_load(Path(config).read_text()), sort_keys=True, default=str)
+        return json.dumps(
+            yaml.safe_load(regular(Path(config)).read_text()), sort_keys=True, default=str
+        )
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return ""
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from linear_probe.encoders.options import split_options
 from ssl_faces import InputError
 from ssl_faces.errors import reason_of, shorten
+from ssl_faces.files import regular
 from ssl_faces.finite import check_weights
 
 LIBRARIES = ("timm:", "torchvision:")
@@ -256,7 +257,7 @@ def _place(weights: Any) -> Path:
 
 def _read(name: BackboneName, file: str) -> dict[str, Tensor]:
     try:
-        return load_file(file)
+        return load_file(regular(Path(file)))
     except FileNotFoundError as error:
         raise InputError(
             f"{name}?weights={file}: no such file; give a .safetensors file of its weights"

@@ -17,6 +17,7 @@ from linear_probe.features import Features, KeyedSource, Pictures
 from ssl_faces import InputError
 from ssl_faces.data import FaceRecord, JoinedFaces, Skipped
 from ssl_faces.errors import reason_of
+from ssl_faces.files import regular
 from ssl_faces.finite import non_finite_rows
 from ssl_faces.verbs.arguments import writable
 
@@ -221,7 +222,7 @@ def _checked(path: Path, space: str, values: np.ndarray, keys: list[str]) -> tor
 def _read_npz(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     try:
         # Never unpickled: such a file could run code.
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(regular(path), allow_pickle=False) as file:
             arrays: dict[str, np.ndarray] = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise
@@ -255,7 +256,7 @@ def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
             "run `pip install pyarrow`"
         ) from error
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             table = parquet.read_table(file)
     except ArrowException as error:
         raise InputError(

@@ -28,7 +28,7 @@ from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.steps_bar import StepsBar
 from ssl_faces.children import Stopped
 from ssl_faces.errors import reason_of
-from ssl_faces.files import locked, replace_file
+from ssl_faces.files import locked, regular, replace_file
 from ssl_faces.finite import check_weights, non_finite_rows
 from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import is_first
@@ -151,7 +151,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         InputError: no whole checkpoint of a head, or weights that are NaN or infinite.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(regular(path), map_location="cpu", weights_only=True)
         for name in ("state_dict", "global_step", "pytorch-lightning_version"):
             found[name]
         found["lr_schedulers"][0]["total_steps"]

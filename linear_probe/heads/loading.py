@@ -17,6 +17,7 @@ from linear_probe.heads.run import HeadJob, Stage, safe_name, tasks_of
 from linear_probe.job_files import parser
 from ssl_faces import InputError, load_encoder
 from ssl_faces.errors import reason_of
+from ssl_faces.files import regular
 
 
 class TrainedHead(NamedTuple):
@@ -78,7 +79,7 @@ def load_head(
 def _job_of(folder: Path) -> tuple[HeadJob, int]:
     path = folder / SETTINGS_FILE
     try:
-        settings = json.loads(path.read_text())
+        settings = json.loads(regular(path).read_text())
         reader = parser("head")
         given = reader.parse_object({**settings, "out": str(folder)})
         ready: Any = reader.instantiate(given)

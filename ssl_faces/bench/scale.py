@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_faces.bench.result import Result, Value
+from ssl_faces.children import end_with_parent
 from ssl_faces.errors import InputError
 
 PROCESSES = 2
@@ -105,6 +106,7 @@ def _matmul(precision: str) -> Callable[[], object]:
 
 def _serve(rank: int, store: str, settings: dict[str, Any], pipe: Connection) -> None:
     """A process: it does what it is told and says how long that took."""
+    end_with_parent()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     candidates: dict[tuple[str, str, str | None], Callable[[], object]] = {}

@@ -17,6 +17,7 @@ from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under
 from ssl_faces.data.tables import has_columns, number_in, read_table, whole_number_in
 from ssl_faces.errors import InputError, shorten
+from ssl_faces.files import regular
 
 LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")
 """What the owner's labels 0 to 6 mean."""
@@ -165,7 +166,7 @@ def _rows_of_arrays(side: Path | None, skipped: list[Skipped]) -> Iterator[_Row]
 def _number_of(path: Path) -> str:
     """The one number in an .npy file, as text: some copies store it as text."""
     try:
-        values = np.load(path, allow_pickle=False)
+        values = np.load(regular(path), allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"affectnet: {path} is not an array file of one number ({error}); get it anew"

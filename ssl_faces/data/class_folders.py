@@ -10,6 +10,7 @@ from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.fer2013 import expression_of
 from ssl_faces.data.folder import existing_folder, pictures_under, subfolders
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 
 
 class ClassFolders(FaceSet):
@@ -62,7 +63,7 @@ class ClassFolders(FaceSet):
                 path = child / picture
                 if part != "all":
                     try:
-                        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                        digest = hashlib.sha256(regular(path).read_bytes()).hexdigest()
                     except OSError as error:
                         skipped.append(Skipped(key, f"can't be read ({error.strerror})"))
                         continue

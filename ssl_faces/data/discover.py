@@ -185,7 +185,7 @@ def _is_fer2013(folder: Path) -> bool:
 
 def _is_youtube_keypoints(folder: Path) -> bool:
     labels = entry_of(folder, "labels.csv")
-    if labels is None or entry_of(folder, "images") is None:
+    if labels is None or not labels.is_file() or entry_of(folder, "images") is None:
         return False
     return has_columns(labels, "yaw", "x0")
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ssl_faces.data.pictures import SHORTEST_SIDE, BadPicture, decode_picture
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """Class order of expression labels in the workbench (FER-2013's order is alphabetical too, bar
@@ -158,6 +158,14 @@ def distinct_pairs(pairs: Iterable[FacePair], title: str) -> list[FacePair]:
     return list(first_of.values())
 
 
+Shrink = Callable[[np.ndarray], np.ndarray]
+
+
+def whole(pixels: np.ndarray) -> np.ndarray:
+    """The image as it is."""
+    return pixels
+
+
 def in_test_share(name: str, share: float = TEST_SHARE) -> bool:
     """Whether `name` (a person, or a file where no person is known) falls in the test part.
 
@@ -266,19 +274,28 @@ class FaceSet:
             data = source
         else:
             try:
-                data = source.read_bytes()
+                data = regular(source).read_bytes()
             except OSError as error:
                 raise BadPicture(f"can't be read ({error.strerror})") from error
         return hashlib.sha256(data).digest()
 
     def read_many(
-        self, indices: Sequence[int], at_least: int | None = None, workers: int = 4
+        self,
+        indices: Sequence[int],
+        at_least: int | None = None,
+        workers: int = 4,
+        shrink: Shrink = whole,
     ) -> list[np.ndarray | BadPicture]:
-        """`read` of several faces at once; a bad picture is given as its error."""
+        """`read` of several faces at once; a bad picture is given as its error.
+
+        Args:
+            shrink: what to keep of each image. It is called as soon as an image is decoded, so
+                that no more than `workers` whole images are in memory.
+        """
 
         def read(index: int) -> np.ndarray | BadPicture:
             try:
-                return self.read(index, at_least)
+                return shrink(self.read(index, at_least))
             except BadPicture as error:
                 return error
 

@@ -18,6 +18,7 @@ from ssl_faces.data.augment import PRESETS, Augmentation, PairAugmentation, Pres
 from ssl_faces.data.caching import pack
 from ssl_faces.data.discover import default_data_root, find_face_sets
 from ssl_faces.data.faces import FaceSet, Skipped
+from ssl_faces.data.listing import MOST_LISTED, changes_of, dump_listing
 from ssl_faces.data.loader import PairLoader
 from ssl_faces.data.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
 from ssl_faces.data.packs import HeldOut, Pack
@@ -168,6 +169,7 @@ class FaceDataModule(pl.LightningDataModule):
         self._found: list[FaceSet] | None = None
         self._on_device: Tensor | None = None
         self._resume = (0, 0)
+        self._listing: Tensor | None = None
 
     # Faces ---------------------------------------------------------------------------------
 
@@ -392,24 +394,44 @@ class FaceDataModule(pl.LightningDataModule):
             batch = 0  # of the epoch that would come next, which `current_epoch` is already
         elif batch >= self.trainer.num_training_batches:
             epoch, batch = epoch + 1, 0
-        return {"epoch": epoch, "batch": batch, "order": self._order()}
+        if self._listing is None:
+            self._listing = self._listed()
+        return {"epoch": epoch, "batch": batch, "order": self._order(), "listing": self._listing}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        changed = [k for k, v in self._order().items() if state["order"].get(k) != v]
+        was, now = state["order"], self._order()
+        # Older checkpoints lack some, and have the names of the packs for `faces`.
+        changed = [
+            k for k in now if k not in ("faces", "pictures") and was.get(k, now[k]) != now[k]
+        ]
         if changed:
-            now = self._order()
-            was = ", ".join(f"{k} {state['order'].get(k)} (now {now[k]})" for k in changed)
+            settings = ", ".join(f"{k} {was[k]} (now {now[k]})" for k in changed)
             raise InputError(
-                f"the checkpoint can't be resumed with other data settings: it has {was}; "
+                f"the checkpoint can't be resumed with other data settings: it has {settings}; "
                 "set them back, or start a new run with another --out"
             )
+        names = " ".join(one.name for one in self.packs)
+        if was["pictures"] != now["pictures"] or was.get("faces") not in (now["faces"], names):
+            changes = changes_of(state.get("listing"), self._listed())
+            raise InputError(
+                "the checkpoint can't be resumed with other images: it was trained on "
+                f"{was['pictures']:,}, and there are {now['pictures']:,} now{changes}; give the "
+                "same images, or start a new run with another --out"
+            )
         self._resume = (state["epoch"], state["batch"])
+
+    def _listed(self) -> Tensor | None:
+        """The images that are trained on; None where there are too many, or they are streamed."""
+        if self.faces is None or self.streamed or self.faces.counts.sum() > MOST_LISTED:
+            return None
+        return dump_listing(self.trained_on())
 
     def _order(self) -> dict[str, Any]:
         """What the order of training depends on."""
         return {
-            "faces": " ".join(one.name for one in self.packs),
+            "faces": "" if self.faces is None else self.faces.identity(),
             "pictures": 0 if self.faces is None else int(self.faces.counts.sum()),
+            "size": self.size,
             "batch_size": self.batch_size,
             "devices": self.trainer.world_size if self.trainer else 1,
             "flip_share": self.flip_share,

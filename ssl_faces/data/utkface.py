@@ -14,6 +14,7 @@ from types import MappingProxyType
 from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Skipped, in_test_share
 from ssl_faces.data.folder import existing_folder, pictures_under
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 
 GENDERS = ("male", "female")
 """What the label `gender` means."""
@@ -57,7 +58,7 @@ class UTKFace(FaceSet):
             path = folder / key
             if part != "all":
                 try:
-                    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                    digest = hashlib.sha256(regular(path).read_bytes()).hexdigest()
                 except OSError as error:
                     skipped.append(Skipped(key, f"can't be read ({error.strerror})"))
                     continue

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ssl_faces.encoder import CARD_FILE, METHOD_FILE, RELEASED, load_encoder, read_card
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 from ssl_faces.finite import check_weights
 from ssl_faces.methods.method import Method
 
@@ -79,7 +80,7 @@ def read_state(folder: Path) -> dict[str, Tensor]:
 
     path = folder / METHOD_FILE
     try:
-        state: dict[str, Tensor] = load_file(path)
+        state: dict[str, Tensor] = load_file(regular(path))
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path}: not a whole safetensors file ({error}); copy or release it again"

@@ -13,7 +13,7 @@ from typing import Any
 
 from ssl_faces.arguments import Parser
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file, write_failure
+from ssl_faces.files import regular, replace_file, write_failure
 
 ABOUT = """\
 Photos and videos to a pack of faces: found, aligned, cropped, in videos linked to clips of one
@@ -199,7 +199,7 @@ def _settings(given: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
             "roots": {},
         }
     try:
-        about = json.loads(path.read_text())
+        about = json.loads(regular(path).read_text())
         stored = {name: about["settings"][name] for name in names}
         roots, name = dict(about["roots"]), str(about["name"])
         if about["format"] != _FORMAT:

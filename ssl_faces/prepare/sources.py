@@ -13,14 +13,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ssl_faces.data.pictures import MOST_PIXELS, SHORTEST_SIDE, BadPicture
+from ssl_faces.data.pictures import MOST_BYTES, MOST_PIXELS, SHORTEST_SIDE, BadPicture
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
+from ssl_faces.files import NOT_REGULAR
 
 Kind = Literal["picture", "video"]
 
 _HEAD = 4096
-
-_LARGEST_PICTURE = 1 << 30  # bytes; a picture is read whole
 
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _VIDEOS = (
@@ -138,7 +138,7 @@ def kind_of(path: Path) -> Kind:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise BadPicture("not a file (a pipe, a socket or a device)")
+            raise BadPicture(f"not a file ({NOT_REGULAR})")
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
     except OSError as error:
@@ -152,7 +152,7 @@ def kind_of(path: Path) -> Kind:
     if b"<svg" in head.lower():
         raise BadPicture("a drawing (SVG), no photograph")
     if _is_picture(head):
-        if status.st_size > _LARGEST_PICTURE:
+        if status.st_size > MOST_BYTES:
             raise BadPicture("a picture of more than 1 GiB")
         return "video" if head.startswith(b"GIF8") and _is_animated(path) else "picture"
     if _is_video(head):
@@ -237,7 +237,7 @@ class Video:
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
         # A stream and not a name: names with colons are addresses to FFmpeg.
         with (
-            self.path.open("rb") as stream,
+            regular(self.path).open("rb") as stream,
             av.open(stream, options=options, metadata_errors="ignore") as container,
         ):
             yield container

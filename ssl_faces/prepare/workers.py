@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
+from ssl_faces.children import worker_pool
 from ssl_faces.errors import InputError
 from ssl_faces.prepare.detectors import FaceDetector, open_detector
 from ssl_faces.prepare.reading import FaceRow, Settings, SourceFaces, read_source
 from ssl_faces.prepare.sources import Source
 
 _CRASHED = "brings its reader down (a broken file, or too little memory)"
-_START = "spawn"  # forked from a process with torch's threads, a worker may hang
+_START = "spawn"
 _detector: FaceDetector | None = None
 
 
@@ -54,12 +54,7 @@ def read_all(
 
 
 def _pool(settings: Settings, workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context(_START),
-        initializer=_start,
-        initargs=(settings,),
-    )
+    return worker_pool(workers, _start, (settings,), _START)
 
 
 def _by_pool(

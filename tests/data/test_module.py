@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import logging
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -471,7 +472,7 @@ def test_a_sample_is_spread_over_the_faces_and_not_augmented(root: Path, count: 
 
 
 def state_of(data: FaceDataModule, epoch: int, batch: int) -> dict[str, Any]:
-    return {"epoch": epoch, "batch": batch, "order": data._order()}
+    return {"epoch": epoch, "batch": batch, "order": data._order(), "listing": data._listed()}
 
 
 def test_a_resumed_epoch_goes_on_where_it_stopped(root: Path) -> None:
@@ -507,8 +508,7 @@ def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
         ({"seed": 1}, "seed 0 (now 1)"),
         ({"flip_share": 0.25}, "flip_share 0.5 (now 0.25)"),
         ({"positives": "picture"}, "positives frames (now picture)"),
-        ({"leave_out_tests": False}, "pictures "),
-        ({"size": 24}, "faces "),
+        ({"size": 24}, "size 16 (now 24)"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_data(
@@ -521,10 +521,70 @@ def test_a_run_is_not_resumed_with_other_data(
     assert "--out" in text
 
 
-def test_a_run_is_not_resumed_with_other_pictures(root: Path) -> None:
-    state = state_of(ready(root), 1, 2)
-    put_picture(root / "utk" / "30_0_0_2018.png", 77)
-    assert "it has faces " in message_of(ready(root).load_state_dict, state)
+def copied(root: Path, to: Path) -> Path:
+    """The same files with other times, listed by the file system in another order."""
+    for path in sorted(filter(Path.is_file, root.rglob("*")), reverse=True):
+        place = to / path.relative_to(root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())
+        os.utime(place, (1, 1))
+    return to
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_run_is_resumed_with_a_copy_of_its_pictures(
+    root: Path, tmp_path: Path, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another machine, with another cache, in a folder of another name; sets and any folder."""
+    source = root / "utk" if plain else root
+    if plain:
+        (root / "utk" / "sub").mkdir()
+        for i, path in enumerate(sorted((root / "utk").glob("*.png"))):
+            path.rename(root / "utk" / ("sub" if i % 2 else "") / f"{i}.png")
+    whole = ready(source)
+    batches = list(whole.train_dataloader())
+    state = state_of(whole, 0, 3)
+    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "others"))
+    other = ready(copied(source, tmp_path / "elsewhere"))
+    other.load_state_dict(state)
+    for one, two in zip(other.train_dataloader(), batches[3:], strict=True):
+        assert torch.equal(one["pairs"], two["pairs"])
+
+
+def test_a_checkpoint_of_before_is_resumed(root: Path) -> None:
+    data = ready(root)
+    order = {**data._order(), "faces": " ".join(pack.name for pack in data.packs)}
+    del order["size"]
+    data.load_state_dict({"epoch": 0, "batch": 2, "order": order})
+    assert data.position() == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("add", "48, and there are 49 now; added 30_0_0_2018.png; give"),
+        ("remove", "48, and there are 44 now; removed {0}, {1}, {2} and 1 more; give"),
+        ("replace", "48, and there are 48 now; changed {0}; give"),
+        ("rename", "48, and there are 48 now; added 30_0_0_2018.png, removed {0}; give"),
+        ("tests", "48, and there are 71 now; added "),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_pictures(root: Path, change: str, told: str) -> None:
+    data = ready(root)
+    state, keys = state_of(data, 1, 2), sorted(keys_of(data, "utkface"))
+    new, old = root / "utk" / "30_0_0_2018.png", root / "utk" / keys[0]
+    if change == "add":
+        put_picture(new, 77)
+    elif change == "remove":
+        for key in keys[:4]:
+            (root / "utk" / key).unlink()
+    elif change == "replace":
+        put_picture(old, 78)
+    elif change == "rename":
+        old.rename(new)
+    text = message_of(ready(root, leave_out_tests=change != "tests").load_state_dict, state)
+    assert "can't be resumed with other images: it was trained on 48, and" in text
+    assert told.format(*keys) in text
 
 
 # The real faces ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,10 +84,11 @@ class LandmarkClips:
             )
         rows = [int(row) for row in self.frames[clip]]
         found = []
-        for row, picture in zip(rows, self.faces.read_many(rows, at_least=SIZE), strict=True):
+        pictures = self.faces.read_many(rows, at_least=SIZE, shrink=partial(square, size=SIZE))
+        for row, picture in zip(rows, pictures, strict=True):
             if isinstance(picture, BadPicture):
                 raise InputError(f"{self.faces.records[row].key}: {picture}; mend or remove it")
-            found.append(square(picture, SIZE))
+            found.append(picture)
         return torch.from_numpy(np.stack(found)).float() / 255
 
 

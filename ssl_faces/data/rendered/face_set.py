@@ -18,7 +18,9 @@ from ssl_faces.data.faces import (
     FaceSample,
     FaceSet,
     Part,
+    Shrink,
     in_test_share,
+    whole,
 )
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.rendered.factors import check_size, check_whole, counterpart
@@ -50,10 +52,15 @@ class RenderedSet(FaceSet):
         return np.ascontiguousarray(self.render_batch([index])[0].permute(1, 2, 0).numpy())
 
     def read_many(
-        self, indices: Sequence[int], at_least: int | None = None, workers: int = 4
+        self,
+        indices: Sequence[int],
+        at_least: int | None = None,
+        workers: int = 4,
+        shrink: Shrink = whole,
     ) -> list[np.ndarray | BadPicture]:
         """Render the faces `indices` at once."""
-        return list(self.render_batch(indices).permute(0, 2, 3, 1).contiguous().numpy())
+        rendered = self.render_batch(indices).permute(0, 2, 3, 1).contiguous().numpy()
+        return [shrink(pixels) for pixels in rendered]
 
     def factors(self, indices: Sequence[int] | np.ndarray | Tensor) -> dict[str, Tensor]:
         """Factors of the faces `indices`, float32 [N] each, for `render_faces`.

@@ -23,7 +23,7 @@ from ssl_faces.data.rendered.factors import ACTION_UNITS
 from ssl_faces.data.rendered.labels import GROUPS
 from ssl_faces.data.rendered.records import RECIPE
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file, write_failure
+from ssl_faces.files import regular, replace_file, write_failure
 
 SETTINGS = "set.json"
 TABLES = ("labels.csv", "train.csv", "test.csv")
@@ -105,7 +105,7 @@ def _claim(folder: Path, faces: RenderedFaces) -> None:
                 f"{folder} holds something else than a rendered set; give an empty or new folder"
             )
         if file.exists():
-            found = json.loads(file.read_text())
+            found = json.loads(regular(file).read_text())
             changed = [k for k, v in settings.items() if found.get(k) != v]
             if changed:
                 was = ", ".join(f"{k} {found.get(k)} (now {settings[k]})" for k in changed)
