@@ -12,10 +12,13 @@ from linear_probe.truth import command as truth
 from linear_probe.verbs import VERBS
 from ssl_faces import InputError
 from ssl_faces.errors import out_of_memory
+from ssl_faces.safe_path import protect
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
+    if argv is None:
+        protect()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words and words[0] in VERBS:

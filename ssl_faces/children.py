@@ -6,7 +6,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from ssl_faces.errors import InputError
 from ssl_faces.files import write_failure
+from ssl_faces.safe_path import protect, python, unprotect
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 120.0  # seconds that a run has to save its checkpoint
@@ -144,7 +144,7 @@ class Command:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=(lock,),
-                    env={**os.environ, **(environment or {})},
+                    env=_environment(command, environment or {}),
                 )
             except OSError as error:
                 raise Failed(f"{command[0]}: can't be run ({error.strerror})") from error
@@ -169,6 +169,16 @@ class Command:
             self.process.wait()
 
 
+def _environment(command: Sequence[str], more: Mapping[str, str]) -> dict[str, str]:
+    found = {**os.environ, **more}
+    ours = python()
+    if list(command[: len(ours)]) == ours:
+        protect(found)
+    else:
+        unprotect(found)
+    return found
+
+
 class Child(Command):
     """`python -m module WORDS`, begun; the rest as of `Command`."""
 
@@ -180,7 +190,7 @@ class Child(Command):
         lock: int,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__([sys.executable, "-m", module, *words], log, lock, environment)
+        super().__init__(python("-m", module, *words), log, lock, environment)
 
 
 def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
@@ -190,7 +200,7 @@ def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
         Failed: it did.
         Stopped: this process was asked to end; the command has ended before.
     """
-    run_command([sys.executable, "-m", module, *words], log, lock)
+    run_command(python("-m", module, *words), log, lock)
 
 
 def run_command(

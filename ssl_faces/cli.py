@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ssl_faces.errors import InputError, bad_input, out_of_memory
+from ssl_faces.safe_path import protect
 
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
@@ -90,6 +91,8 @@ name and gives the exit code, or None for 0."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
     started = time.perf_counter()
+    if argv is None:
+        protect()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         # Without importing Lightning, which takes seconds.
