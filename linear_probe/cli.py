@@ -12,6 +12,7 @@ from linear_probe.truth import command as truth
 from linear_probe.verbs import VERBS
 from ssl_faces import InputError
 from ssl_faces.errors import out_of_memory
+from ssl_faces.passwords import hidden
 from ssl_faces.safe_path import protect
 
 
@@ -64,7 +65,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"linear-probe: error: {message}", file=sys.stderr)
+    print(f"linear-probe: error: {hidden(message)}", file=sys.stderr)
     return 2
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssl_faces.files import replace_file
+from ssl_faces.passwords import hidden
 
 COMMANDS_FILE = "commands.txt"
 
@@ -18,7 +19,7 @@ def add_command(folder: str | Path, arguments: Sequence[str]) -> None:
         InputError: the folder can't be written, or the disk is full.
     """
     path = Path(folder) / COMMANDS_FILE
-    line = shlex.join(["linear-probe", *arguments])
+    line = shlex.join(["linear-probe", *map(hidden, arguments)])
     lines = read_commands(folder)
     if line not in lines:
         text = "".join(f"{one}\n" for one in [*lines, line])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ssl_faces.errors import InputError, bad_input, out_of_memory
+from ssl_faces.passwords import hidden
 from ssl_faces.safe_path import protect
 
 USAGE = """\
@@ -138,7 +139,7 @@ def _fail(message: str, of_all: bool = True) -> int:
     from ssl_faces.launch import is_first_on_node
 
     if not of_all or is_first_on_node():
-        print(f"ssl-faces: error: {message}", file=sys.stderr)
+        print(f"ssl-faces: error: {hidden(message)}", file=sys.stderr)
     return 2
 
 

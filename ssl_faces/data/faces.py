@@ -6,7 +6,6 @@ time. Pretraining packs several of them (`packing.py`); probes read them with th
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.data.pictures import SHORTEST_SIDE, BadPicture, decode_picture
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
@@ -111,7 +111,7 @@ def write_skipped(path: Path, skipped: Sequence[tuple[str, Skipped]]) -> None:
         InputError: the file can't be written, or the disk is full.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = CsvWriter(text)
     writer.writerow(("set", "picture", "reason"))
     writer.writerows((name, item.key, item.reason) for name, item in skipped)
     # File names may hold bytes that are no text.

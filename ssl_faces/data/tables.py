@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ssl_faces.csv_files import unescaped
 from ssl_faces.errors import InputError
 
 MEND = "mend or delete the line"
@@ -62,7 +63,7 @@ def read_table(
                     raise InputError(
                         f"{where}: {len(row)} columns instead of {len(header)}; {MEND}"
                     )
-                yield where, {name: row[place].strip() for name, place in places.items()}
+                yield where, {n: unescaped(row[at].strip()) for n, at in places.items()}
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a CSV text file ({error}); get it anew") from error
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_faces.errors import InputError
 from ssl_faces.files import write_failure
+from ssl_faces.passwords import hidden
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -58,7 +59,7 @@ class Place:
             return str(self.out / STUDY_FILE)
         from sqlalchemy.engine import make_url
 
-        return make_url(self.storage).render_as_string(hide_password=True)
+        return hidden(make_url(self.storage).render_as_string(hide_password=True))
 
 
 def open_storage(place: Place) -> RDBStorage:
