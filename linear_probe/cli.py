@@ -14,13 +14,17 @@ from ssl_faces import InputError
 from ssl_faces.arguments import check_files
 from ssl_faces.children import exit_code
 from ssl_faces.errors import out_of_memory
+from ssl_faces.passwords import hidden
 from ssl_faces.pipes import until_the_reader_leaves
+from ssl_faces.safe_path import protect
 
 
 @until_the_reader_leaves
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence, 128 and
     the signal's number where one stopped it."""
+    if argv is None:
+        protect()
     words = list(sys.argv[1:] if argv is None else argv)
     return exit_code("linear-probe", lambda: _main(words))
 
@@ -67,7 +71,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"linear-probe: error: {message}", file=sys.stderr)
+    print(f"linear-probe: error: {hidden(message)}", file=sys.stderr)
     return 2
 
 

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from linear_probe.record import Record
 from linear_probe.verbs import VERBS
 from ssl_faces.arguments import OneSentence
+from ssl_faces.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
 
 
 class _Parser(OneSentence, ArgumentParser):
@@ -24,7 +25,9 @@ class _Parser(OneSentence, ArgumentParser):
 def parser(verb: str) -> ArgumentParser:
     """What reads the arguments of a verb."""
     asked = VERBS[verb]
-    found = _Parser(prog=f"linear-probe {verb}", description=f"{asked.says}.".capitalize())
+    restrict_class_paths()
+    about = f"{asked.says[:1].upper()}{asked.says[1:]}. {CONFIGS_ARE_CODE}"
+    found = _Parser(prog=f"linear-probe {verb}", description=about)
     found.add_argument("-c", "--config", action="config", help="such as one of configs/head")
     found.add_argument("--out", type=Path, required=True, help="for records.jsonl and the runs")
     found.add_class_arguments(getattr(import_module(asked.module), asked.job), as_group=False)

@@ -14,6 +14,7 @@ from linear_probe.record import RECORDS_FILE, Record, merged, read_records, writ
 from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
 from ssl_faces.data import Skipped, read_skipped, write_skipped
 from ssl_faces.files import locked, replace_file
+from ssl_faces.passwords import hidden
 
 SKIPPED_FILE = "skipped.csv"
 COMMANDS_FILE = "commands.txt"
@@ -96,7 +97,7 @@ class RunFolder:
             InputError: the folder can't be written, or the disk is full.
         """
         path = self.path / COMMANDS_FILE
-        line = shlex.join(["linear-probe", *arguments])
+        line = shlex.join(["linear-probe", *map(hidden, arguments)])
         with locked(path):
             lines = self.commands()
             if line not in lines:

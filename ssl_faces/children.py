@@ -18,6 +18,7 @@ from typing import Any
 
 from ssl_faces.errors import InputError, shorten
 from ssl_faces.files import write_failure
+from ssl_faces.safe_path import protect, python, unprotect
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 120.0  # seconds that a run has to save its checkpoint
@@ -223,7 +224,7 @@ class Command:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=(lock,),
-                    env={**os.environ, **(environment or {})},
+                    env=_environment(command, environment or {}),
                 )
             except OSError as error:
                 raise Failed(f"{command[0]}: can't be run ({error.strerror})") from error
@@ -248,6 +249,16 @@ class Command:
             self.process.wait()
 
 
+def _environment(command: Sequence[str], more: Mapping[str, str]) -> dict[str, str]:
+    found = {**os.environ, **more}
+    ours = python()
+    if list(command[: len(ours)]) == ours:
+        protect(found)
+    else:
+        unprotect(found)
+    return found
+
+
 class Child(Command):
     """`python -m module WORDS`, begun; the rest as of `Command`."""
 
@@ -259,7 +270,7 @@ class Child(Command):
         lock: int,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__([sys.executable, "-m", module, *words], log, lock, environment)
+        super().__init__(python("-m", module, *words), log, lock, environment)
 
 
 def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
@@ -269,7 +280,7 @@ def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
         Failed: it did.
         Stopped: this process was asked to end; the command has ended before.
     """
-    run_command([sys.executable, "-m", module, *words], log, lock)
+    run_command(python("-m", module, *words), log, lock)
 
 
 def run_command(

@@ -10,7 +10,9 @@ from importlib import import_module
 from ssl_faces.arguments import check_files
 from ssl_faces.children import exit_code
 from ssl_faces.errors import InputError, bad_input, out_of_memory
+from ssl_faces.passwords import hidden
 from ssl_faces.pipes import until_the_reader_leaves
+from ssl_faces.safe_path import protect
 
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
@@ -95,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence, 128 and
     the signal's number where one stopped it."""
     started = time.perf_counter()
+    if argv is None:
+        protect()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         # Without importing Lightning, which takes seconds.
@@ -142,7 +146,7 @@ def _fail(message: str, of_all: bool = True) -> int:
     from ssl_faces.launch import is_first_on_node
 
     if not of_all or is_first_on_node():
-        print(f"ssl-faces: error: {message}", file=sys.stderr)
+        print(f"ssl-faces: error: {hidden(message)}", file=sys.stderr)
     return 2
 
 

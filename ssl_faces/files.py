@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -79,12 +79,9 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=suffix, dir=path.parent
-        )
-        os.close(handle)
-        yield Path(temporary)
-        os.chmod(temporary, 0o644)
+        temporary = new_file(path.parent, f".{path.name}.", suffix)
+        yield temporary
+        keep_mode(path, temporary)
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
@@ -122,6 +119,26 @@ def locked(path: Path, wait: Callable[[], object] = lambda: None) -> Iterator[No
         yield
     finally:
         lock.release()
+
+
+def new_file(folder: Path, prefix: str, suffix: str = "") -> Path:
+    """An empty file of a name that is free, with the permissions that the umask leaves.
+
+    Files of `tempfile` are for their owner alone.
+    """
+    while True:
+        path = folder / f"{prefix}{secrets.token_hex(4)}{suffix}"
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except FileExistsError:
+            continue
+        return path
+
+
+def keep_mode(path: Path, successor: Path) -> None:
+    """Give the file that is to replace `path` its permissions, where there is such a file."""
+    with suppress(FileNotFoundError):
+        os.chmod(successor, stat.S_IMODE(path.stat().st_mode))
 
 
 def write_failure(error: OSError) -> str:

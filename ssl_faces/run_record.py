@@ -20,6 +20,7 @@ from typing import Any
 
 from ssl_faces.errors import InputError, bad_input, shorten
 from ssl_faces.files import replace_file, write_failure
+from ssl_faces.passwords import hidden
 
 RUN_FILE = "run.json"
 CHECKPOINT = "checkpoints/last.ckpt"
@@ -89,7 +90,7 @@ class RunRecord:
 
     def __init__(self, command: Sequence[str], kind: str = "run", locked: bool = False) -> None:
         self._locked = locked
-        self.command = list(command)
+        self.command = [hidden(word) for word in command]
         self.kind = kind
         self.step: int | None = None
         self._said: str | None = None
@@ -283,7 +284,7 @@ def _ended(error: BaseException | None) -> tuple[str, str]:
     if isinstance(error, SystemExit | GeneratorExit) or not isinstance(error, Exception):
         return "stopped", str(error)
     told = bad_input(error) or f"{type(error).__name__}: {error}"
-    return "failed", shorten(told, 500)
+    return "failed", shorten(hidden(told), 500)
 
 
 def _now() -> str:

@@ -34,6 +34,7 @@ from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
 from ssl_faces.callbacks.step_figures import StepFigures
 from ssl_faces.callbacks.steps_bar import StepsBar
 from ssl_faces.callbacks.stop_signals import StopSignals
+from ssl_faces.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.online import PICTURES
 from ssl_faces.errors import InputError
@@ -75,6 +76,7 @@ class FaceCLI(LightningCLI):
     """Of the run's folder, where this process is the one to write it."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.description = f"Pretrain an encoder. {CONFIGS_ARE_CODE}"
         parser.add_argument(
             "--out",
             type=Path,
@@ -343,6 +345,7 @@ def build(
     Raises:
         InputError: bad input.
     """
+    restrict_class_paths()
     return cli(
         Method,
         data,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from linear_probe.verbs import VERBS
 from ssl_faces import InputError
 from ssl_faces.encoder import read_card
 from ssl_faces.files import replace_file
+from ssl_faces.safe_path import python
 
 CLAIMS_FILE = "claims.md"
 CLAIMS_PAGE = "claims.html"
@@ -68,7 +68,7 @@ def train(fit: Fit) -> None:
             return
     except InputError:
         pass  # not yet
-    done = subprocess.run([sys.executable, "-m", "ssl_faces.cli", "fit", *fit.words], check=False)
+    done = subprocess.run(python("-m", "ssl_faces.cli", "fit", *fit.words), check=False)
     if done.returncode:
         raise InputError(f"{fit.folder}: `ssl-faces fit` ended with {done.returncode}; see above")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ssl_faces.errors import InputError
 from ssl_faces.pipes import until_the_reader_leaves
+from ssl_faces.safe_path import python
 
 _KEPT = 3000  # letters of what a process said before it failed
 
@@ -30,7 +31,7 @@ def measured_apart(module: str, words: Sequence[str], show: bool = False) -> Any
         InputError: the measurement refuses its words.
         RuntimeError: it fails.
     """
-    command = [sys.executable, "-m", module, *words]
+    command = python("-m", module, *words)
     with tempfile.TemporaryFile("w+") as printed:
         child = subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True)
         assert child.stderr is not None

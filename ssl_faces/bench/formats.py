@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -26,6 +25,7 @@ from ssl_faces.bench.timing import side_by_side
 from ssl_faces.data.packs import Pack
 from ssl_faces.data.stored_faces import StoredFaces
 from ssl_faces.errors import InputError
+from ssl_faces.safe_path import python
 
 _OURS = "shards, pread"
 _BATCH = 32
@@ -113,7 +113,7 @@ def _litdata(
     stored: StoredFaces, folder: Path
 ) -> dict[tuple[str, str], tuple[Callable[[int], object], int]]:
     program = f"from ssl_faces.bench.formats import write_litdata; write_litdata({str(folder)!r})"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(python("-c", program), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"litdata can't write:\n{done.stderr}")
     from litdata import StreamingDataset

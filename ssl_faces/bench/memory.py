@@ -23,6 +23,7 @@ from ssl_faces.data.packs import INDEX, TESTS, HeldOut, Index, dump_held_out
 from ssl_faces.data.shards import Columns, number_of, pictures_a_shard, write_shard
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.safe_path import python
 
 _EACH = 5  # pictures of a person
 
@@ -90,7 +91,7 @@ def measure(arguments: argparse.Namespace) -> Result:
 def _run(place: Path, arguments: argparse.Namespace) -> dict[str, int]:
     settings = [str(place), arguments.size, arguments.batch_size, arguments.batches]
     program = f"from ssl_faces.bench.memory import draw; draw(*{settings!r})"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(python("-c", program), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the measured process failed:\n{done.stderr}")
     found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])

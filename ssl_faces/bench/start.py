@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import resource
 import subprocess
-import sys
 import time
 from statistics import median
 
 from ssl_faces.bench.result import Result, Value
 from ssl_faces.errors import InputError
+from ssl_faces.safe_path import python
 
 COMMANDS = (
     "ssl_faces.cli --help",
@@ -39,9 +39,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     for number in range(arguments.rounds + 1):
         for command in COMMANDS:
             started, before = time.perf_counter(), _children()
-            subprocess.run(
-                [sys.executable, "-m", *command.split()], check=True, stdout=subprocess.DEVNULL
-            )
+            subprocess.run(python("-m", *command.split()), check=True, stdout=subprocess.DEVNULL)
             if number:  # the first finds no compiled modules, and files not in memory
                 cpu[command].append(_children() - before)
                 wall[command].append(time.perf_counter() - started)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_faces.csv_files import CsvWriter, unescaped
 from ssl_faces.data.pictures import SHORTEST_SIDE, BadPicture, decode_picture
 from ssl_faces.errors import InputError
 from ssl_faces.files import regular, replace_file
@@ -111,7 +112,7 @@ def write_skipped(path: Path, skipped: Sequence[tuple[str, Skipped]]) -> None:
         InputError: the file can't be written, or the disk is full.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = CsvWriter(text)
     writer.writerow(("set", "picture", "reason"))
     writer.writerows((name, item.key, item.reason) for name, item in skipped)
     # File names may hold bytes that are no text.
@@ -123,7 +124,7 @@ def read_skipped(path: Path) -> list[tuple[str, Skipped]]:
     file."""
     try:
         with path.open(newline="") as stream:
-            rows = list(csv.reader(stream))
+            rows = [[unescaped(cell) for cell in row] for row in csv.reader(stream)]
     except (OSError, csv.Error, UnicodeDecodeError):
         return []
     return [(row[0], Skipped(*row[1:])) for row in rows[1:] if len(row) == 3]

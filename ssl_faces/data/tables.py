@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from ssl_faces.csv_files import unescaped
 from ssl_faces.errors import InputError, shorten
 
 MEND = "mend or delete the line"
@@ -99,7 +100,7 @@ def read_table(
                 row.pop()
             if len(row) != len(names):
                 raise InputError(f"{where}: {len(row)} columns instead of {len(names)}; {MEND}")
-            yield where, {name: row[place].strip() for name, place in places.items()}
+            yield where, {name: unescaped(row[place].strip()) for name, place in places.items()}
 
 
 def read_lines(path: Path) -> list[str]:

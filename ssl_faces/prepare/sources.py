@@ -15,8 +15,7 @@ from PIL import Image
 
 from ssl_faces.data.pictures import MOST_BYTES, MOST_PIXELS, SHORTEST_SIDE, BadPicture
 from ssl_faces.errors import InputError
-from ssl_faces.files import regular
-from ssl_faces.files import NOT_REGULAR
+from ssl_faces.files import NOT_REGULAR, regular
 
 Kind = Literal["picture", "video"]
 

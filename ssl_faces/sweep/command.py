@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import shlex
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_faces.arguments import Parser
 from ssl_faces.children import Stopped, stoppable
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.passwords import hidden
@@ -215,7 +215,7 @@ class _Sweeping:
         judged.sort(key=lambda note: (note["state"] != "complete", sign * note["value"]))
         names = list(self.sweep.parameters)
         stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = CsvWriter(stream)
         writer.writerow(["trial", "state", self.sweep.metric.name, *names, "seconds", "error"])
         rest = [note for note in notes if note.get("value") is None]
         for note in [*judged, *rest]:

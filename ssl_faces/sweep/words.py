@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_faces.errors import InputError, bad_input
+from ssl_faces.safe_path import python
 from ssl_faces.sweep.settings import Parameter, Sweep
 from ssl_faces.without_effect import flat, plain_name, without_effect
 
@@ -126,7 +127,7 @@ def runnable(command: Sequence[str]) -> list[str]:
     PATH."""
     words = fit_words(command)
     if words is not None:
-        return [sys.executable, "-m", "ssl_faces.cli", *words]
+        return python("-m", "ssl_faces.cli", *words)
     if command[0] == "python":
         return [sys.executable, *command[1:]]
     return list(command)

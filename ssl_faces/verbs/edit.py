@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_faces.arguments import Parser
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.errors import InputError
 from ssl_faces.verbs.arguments import (
     add_detection,
@@ -142,7 +142,7 @@ def write_edits(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: a file; give a folder")
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = CsvWriter(text)
     table.writerow(
         ("source", "face", "picture", "left", "top", "right", "bottom", "score", "reason")
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.errors import InputError
 from ssl_faces.verbs.arguments import add_detection, add_encoder, parser, writable
 
@@ -110,7 +110,7 @@ def run(arguments: Sequence[str]) -> None:
     found = cosines(codes[0], codes[1], decides.mean if decides else None)
     threshold = decides.threshold if decides else None
     table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
+    writer = CsvWriter(table)
     writer.writerow(("a", "b", "similarity", "threshold", "decision"))
     for i, first in enumerate(keys[0]):
         for j, second in enumerate(keys[1]):

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,22 @@ from tests.refusals import message_of
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
 
 MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["one folder", "one database"])
+@pytest.mark.filterwarnings("ignore:Argument ``heartbeat:Warning")
+def test_several_begin_a_study_at_once(shared: bool, tmp_path: Path) -> None:
+    barrier = threading.Barrier(4)
+
+    def begin(number: int) -> None:
+        out = tmp_path / str(number if shared else 0)
+        barrier.wait()
+        storages.open_storage(
+            storages.Place(out, f"sqlite:///{tmp_path}/study.db" if shared else None, "name")
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(begin, range(4))) == [None] * 4
 
 
 @pytest.mark.parametrize(

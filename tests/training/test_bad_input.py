@@ -59,6 +59,8 @@ def test_folders_that_hold_no_faces(
         (("--data.size", "48"), "set --data.size 32"),
         (("--model.init_args.map_size", "16"), "model.map_size: 16 is below model.input_size, 32"),
         (("--model", "ssl_faces.methods.none.Nothing"), "Nothing"),
+        # Opens a browser when it is imported.
+        (("--model", "antigravity.geohash"), "Importing 'antigravity.geohash' is not allowed"),
         (("--model.init_args.rate_factors", "{'head': 1.0}"), "'head' has no parameters to train"),
         (("-c", "none.yaml"), "none.yaml"),
     ],
