@@ -69,6 +69,16 @@ class RunFolder:
             write_records(self._records, all_of_them)
         return all_of_them
 
+    def begin(self) -> None:
+        """Make the file of records, so that a folder that can't be written is refused before hours
+        of training.
+
+        Raises:
+            InputError: it can't be written.
+        """
+        if not self._records.exists():
+            self.add([])
+
     def skip(self, name: str, looked_at: Iterable[str], skipped: Sequence[Skipped]) -> Path:
         """List the skipped images of a face set; the file.
 

@@ -74,17 +74,21 @@ def train(
         InputError: a batch that is larger than the training part, or not shared out evenly; a
             checkpoint that can't be read, or of other settings; a loss that is not finite.
     """
-    labels = pictures.labels[pictures.learnt]
-    batch = training.batch_size
-    if len(labels) < batch or batch % machine.devices:
-        raise InputError(
-            f"training.batch_size: {batch}; give a multiple of the {machine.devices} device(s), "
-            f"and no more than the {len(labels):,} training pictures"
-        )
-    head.goal.count(labels)
+    check_batch(training, pictures, machine)
+    head.goal.count(pictures.labels[pictures.learnt])
     with _alone(run):
         _note_settings(run, settings)
         _fit(head, training, pictures, seed, run, machine)
+
+
+def check_batch(training: HeadTraining, pictures: Taught, machine: Machine) -> None:
+    """Raises InputError where a batch exceeds the training part or is not shared out evenly."""
+    batch, count = training.batch_size, len(pictures.learnt)
+    if count < batch or batch % machine.devices:
+        raise InputError(
+            f"training.batch_size: {batch}; give a multiple of the {machine.devices} device(s), "
+            f"and no more than the {count:,} training pictures"
+        )
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from linear_probe.conditions import condition_in_words, condition_note
 from linear_probe.cross_sets import crossed_by_seed
 from linear_probe.features import Features, Pictures
 from linear_probe.heads.cost import cost
-from linear_probe.heads.fit import Machine, told, train, usual_precision
+from linear_probe.heads.fit import Machine, check_batch, told, train, usual_precision
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask, head_task
@@ -378,6 +378,8 @@ class _Run:
     ) -> dict[str, float]:
         """Train a head; figures on the pictures that are kept back."""
         machine = Machine(self.job.accelerator, self.job.devices, self.precision)
+        check_batch(stage.training, pictures, machine)
+        self.recorder.folder.begin()
         settings = {**self.settings, "seeds": [seed]}
         train(head, stage.training, pictures, seed, run, machine, settings)
         kept = pictures.kept

@@ -22,6 +22,7 @@ from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import EpochBatches, decode
 from linear_probe.record import RECORDS_FILE, read_records
+from linear_probe.recorder import RunFolder
 from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.data.rendered import RenderedFaces
@@ -257,7 +258,7 @@ def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(
     ):
         assert main([*words, *wrong]) == 2
         assert told in capsys.readouterr().err
-        assert not (tmp_path / RECORDS_FILE).exists()
+        assert RunFolder(tmp_path).records() == []
     assert main(words) == 0
     assert read_records(tmp_path / RECORDS_FILE)
 
@@ -278,7 +279,7 @@ def test_a_loss_that_is_not_finite_after_some_epochs(
     (kept,) = tmp_path.glob("heads/*/seed0/last.ckpt")
     said = capsys.readouterr().err
     assert f"the last good checkpoint, {kept}, is kept: set a lower training.peak_lear" in said
-    assert not (tmp_path / RECORDS_FILE).exists()
+    assert read_records(tmp_path / RECORDS_FILE) == []
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
 
 
@@ -304,7 +305,7 @@ def test_stopped_while_it_learns(
         signal.signal(number, inherited)
     lines = [line for line in capsys.readouterr().err.splitlines() if "linear-probe" in line]
     assert lines == [f"linear-probe: stopped by {number.name}"]
-    assert not (tmp_path / RECORDS_FILE).exists()
+    assert read_records(tmp_path / RECORDS_FILE) == []
 
 
 def test_weights_decay_and_vectors_do_not() -> None:

@@ -17,7 +17,7 @@ from linear_probe.heads.face_gcn.data import LandmarkClips, LandmarkData
 from linear_probe.heads.face_gcn.graph import Topology, adjacency, edges_of
 from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN
 from linear_probe.heads.face_gcn.nodes import aligned, local_shape, nearest, patches, sampled
-from linear_probe.heads.fit import Machine, told, train, usual_precision
+from linear_probe.heads.fit import Machine, check_batch, told, train, usual_precision
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.module import HeadTraining
 from linear_probe.heads.pictures import Taught
@@ -120,6 +120,8 @@ def run_landmarks(
         machine = Machine(job.accelerator, job.devices, job.precision or usual_precision())
         # Nothing is chosen while it trains, so that nobody is kept back.
         pictures = Taught(nodes, labels, learnt, learnt[:0])
+        check_batch(job.training, pictures, machine)
+        recorder.folder.begin()
         train(*(head, job.training, pictures, seed, run, machine), {**settings, "seeds": [seed]})
         said = told(head, nodes[asked], machine.precision.startswith("bf16"))
         if not is_first():
