@@ -138,7 +138,7 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
 
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            return check(words)
+            settings = check(words)
     except SystemExit as ended:
         if ended.code:
             raise InputError("command: `ssl-faces fit` refuses it; try it by itself") from ended
@@ -147,6 +147,7 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
         if told is None:
             raise
         raise InputError(told) from error
+    return settings
 
 
 def _examples(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
