@@ -142,6 +142,7 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
     except SystemExit as ended:
         if ended.code:
             raise InputError("command: `ssl-faces fit` refuses it; try it by itself") from ended
+        return {}  # as of --help
     except Exception as error:
         told = bad_input(error)
         if told is None:
