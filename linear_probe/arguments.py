@@ -92,9 +92,7 @@ def parser() -> Parser:
         choices=("facecycle",),
         help="score by a paper's protocol, with nothing chosen on a validation split",
     )
-    run.add_argument(
-        "--epochs", type=int, default=300, help="of the protocol's training; default: 300"
-    )
+    run.add_argument("--epochs", type=int, help="of the training of --protocol; default: 300")
     run.add_argument("--batch-size", type=int, default=256, help="pictures at once; default: 256")
     run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
     run.add_argument(

@@ -82,6 +82,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from linear_probe.report import table
     from linear_probe.run import run_probes
 
+    if arguments.epochs is not None and arguments.protocol is None:
+        raise InputError("--epochs has no effect without --protocol; leave it out")
     own = OwnData(**{name: getattr(arguments, name) for name in OwnData.__dataclass_fields__})
     sets = own.face_sets(arguments.out)
     if sets and arguments.data is not None:
@@ -97,7 +99,7 @@ def _run(arguments: argparse.Namespace) -> int:
         label_shares=_numbers(arguments.label_shares, "--label-shares", float),
         robustness=_list(arguments.robustness, "--robustness") or (),
         protocol=arguments.protocol,
-        epochs=arguments.epochs,
+        epochs=300 if arguments.epochs is None else arguments.epochs,
         batch_size=arguments.batch_size,
         device=arguments.device,
         precision=arguments.precision,

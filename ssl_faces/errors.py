@@ -39,7 +39,7 @@ _OUT_OF_MEMORY = re.compile(
 def bad_input(error: BaseException) -> str | None:
     """The message of the InputError that `error` is, or that caused it, here or in a process that
     torch started."""
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, InputError):
             return str(cause)
         if _of_another_process(cause):
@@ -54,7 +54,7 @@ def out_of_memory(error: BaseException) -> str | None:
 
     torch's allocators raise several kinds of errors, and one of another process comes as text.
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         text = f"{type(cause).__name__}: {cause}"
         may_be = isinstance(cause, RuntimeError) or _of_another_process(cause)
         if isinstance(cause, MemoryError) or (may_be and _OUT_OF_MEMORY.search(text)):
@@ -64,7 +64,8 @@ def out_of_memory(error: BaseException) -> str | None:
     return None
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it, the last first."""
     # Under `jsonargparse` and Lightning an error may arrive as the cause of another.
     cause: BaseException | None = error
     while cause is not None:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec
 
+from ssl_faces.errors import causes
+
 P = ParamSpec("P")
 
 READER_LEFT = 141
@@ -32,9 +34,12 @@ def until_the_reader_leaves(main: Callable[P, int]) -> Callable[P, int]:
                 raise
             _flush()
             return code
-        except BrokenPipeError:
+        except BaseException as error:
+            if not any(isinstance(cause, BrokenPipeError) for cause in causes(error)):
+                raise
             left = [fd for fd in _outputs() if _reader_has_left(fd)]
-            if not left:
+            # Rich ends the program with exit code 1, and has led its output to nowhere already.
+            if not left and not isinstance(error, SystemExit):
                 raise
             # What is still buffered goes nowhere when Python ends.
             nowhere = os.open(os.devnull, os.O_WRONLY)

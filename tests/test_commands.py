@@ -79,6 +79,27 @@ def test_output_that_nobody_reads(words: list[str], code: int) -> None:
     assert not done.stderr
 
 
+def test_a_library_that_ends_the_program_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Rich does, which leads its output to nowhere first."""
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    @until_the_reader_leaves
+    def main() -> int:
+        try:
+            print("x", flush=True)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, writing)
+            os.close(nowhere)
+            raise SystemExit(1)  # noqa: B904
+        return 0
+
+    with os.fdopen(writing, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert main() == READER_LEFT
+
+
 def test_another_broken_pipe_is_no_readers_leaving() -> None:
     @until_the_reader_leaves
     def main() -> int:

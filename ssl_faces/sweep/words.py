@@ -139,15 +139,17 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
 
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            return check(words)
+            settings = check(words)
     except SystemExit as ended:
         if ended.code:
             raise InputError("command: `ssl-faces fit` refuses it; try it by itself") from ended
+        return {}  # as of --help
     except Exception as error:
         told = bad_input(error)
         if told is None:
             raise
         raise InputError(told) from error
+    return settings
 
 
 def _examples(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:

@@ -179,6 +179,7 @@ def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
         (["--encoder", "{tiny}", "--robustness", "fog"], "unknown factor 'fog'"),
         (["--encoder", "{tiny}", "--protocol", "ours"], "--protocol"),
         (["--encoder", "{tiny}", "--protocol", "facecycle", "--epochs", "0"], "--epochs"),
+        (["--encoder", "{tiny}", "--epochs", "9"], "--epochs has no effect without --protocol"),
         (
             ["--encoder", "{tiny}", "--protocol", "facecycle", "--task", "attributes"],
             "no task 'attributes'",
