@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -21,8 +20,10 @@ from linear_probe.heads.pictures import EpochBatches, LabelledPictures, Taught
 from ssl_faces import InputError
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.checkpoints import load_checkpoint
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
+from ssl_faces.log_once import CSVRows
 
 SETTINGS_FILE = "settings.json"
 CHECKPOINT_FILE = "last.ckpt"
@@ -69,7 +70,7 @@ def train(
         accelerator=machine.accelerator,
         devices=machine.devices,
         precision=machine.precision,  # type: ignore[arg-type]
-        logger=CSVLogger(run, name="csv"),
+        logger=CSVRows(run, name="csv"),
         # Of whole epochs: the order of rows begins anew in each.
         callbacks=[LastCheckpoint(checkpoint, len(labels) // batch), StepsBar()],
         default_root_dir=run,
@@ -97,7 +98,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         InputError: no whole checkpoint of a head.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = load_checkpoint(path)
         for name in ("state_dict", "global_step", "pytorch-lightning_version"):
             found[name]
         found["lr_schedulers"][0]["total_steps"]

@@ -162,7 +162,6 @@ class FaceDataModule(pl.LightningDataModule):
         self.streamed = False  # whether not all shards can be kept
         self._found: list[FaceSet] | None = None
         self._on_device: Tensor | None = None
-        self._resume = (0, 0)
 
     # Faces ---------------------------------------------------------------------------------
 
@@ -374,15 +373,8 @@ class FaceDataModule(pl.LightningDataModule):
     # Resume --------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        assert self.trainer is not None
-        epoch = self.trainer.current_epoch
-        batch = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        epochs: Any = self.trainer.fit_loop.epoch_progress.current
-        if epochs.processed == epochs.ready:
-            batch = 0  # of the epoch that would come next, which `current_epoch` is already
-        elif batch >= self.trainer.num_training_batches:
-            epoch, batch = epoch + 1, 0
-        return {"epoch": epoch, "batch": batch, "order": self._order()}
+        # How far the order is used up is in the progress of Lightning's loops.
+        return {"order": self._order()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         changed = [k for k, v in self._order().items() if state["order"].get(k) != v]
@@ -393,7 +385,6 @@ class FaceDataModule(pl.LightningDataModule):
                 f"the checkpoint can't be resumed with other data settings: it has {was}; "
                 "set them back, or start a new run with another --out"
             )
-        self._resume = (state["epoch"], state["batch"])
 
     def _order(self) -> dict[str, Any]:
         """What the order of training depends on."""
@@ -410,10 +401,11 @@ class FaceDataModule(pl.LightningDataModule):
 
     def position(self) -> tuple[int, int]:
         """The epoch that an iteration begun now is of, and its first batch not yet trained on."""
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        # Lightning asks for the first iteration after a resume before it has closed an epoch whose
-        # last batch was the checkpoint's.
-        return max(self._resume, (epoch, 0))
+        if self.trainer is None:
+            return 0, 0
+        # Of an epoch that begins now Lightning has set the second to 0.
+        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return self.trainer.current_epoch, batches.processed
 
 
 def _with_pictures(sets: list[FaceSet]) -> list[FaceSet]:

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ssl_faces.checkpoints import load_checkpoint
 from ssl_faces.encoder import FaceEncoder
 from ssl_faces.errors import InputError
 
@@ -100,7 +101,7 @@ def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, An
         InputError: no such file, not a whole checkpoint, or one of another method.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = load_checkpoint(path)
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
             raise ValueError("it holds no training state")
     except FileNotFoundError as error:

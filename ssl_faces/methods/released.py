@@ -13,7 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_faces.encoder import CARD_FILE, METHOD_FILE, RELEASED, load_encoder, read_card
+from ssl_faces.encoder import (
+    CARD_FILE,
+    METHOD_FILE,
+    RELEASED,
+    check_hash,
+    load_encoder,
+    read_card,
+)
 from ssl_faces.errors import InputError
 from ssl_faces.methods.method import Method
 
@@ -71,7 +78,7 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     """The weights in a release's `method.safetensors`.
 
     Raises:
-        InputError: the file is missing or broken.
+        InputError: the file is missing or broken, or its bytes have changed since the release.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -83,6 +90,7 @@ def read_state(folder: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path}: not a whole safetensors file ({error}); copy or release it again"
         ) from error
+    check_hash(read_card(folder), path)
     return state
 
 
