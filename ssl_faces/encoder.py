@@ -1,11 +1,12 @@
 """What an encoder promises, and how encoders are saved and loaded.
 
 A checkpoint is a folder with `encoder.safetensors` (the weights) and `card.json` (everything
-else: which encoder, how it was trained, on what). Nothing is ever unpickled.
+else: which encoder, how it was trained, on what, the weights' SHA-256). Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
@@ -25,6 +26,9 @@ from ssl_faces.finite import check_weights
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.json"
 METHOD_FILE = "method.safetensors"
+HASHES = "sha256"
+"""Key of the card: the SHA-256 of each file of weights beside it, by the file's name."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -106,7 +110,8 @@ def save_encoder(
     """Write the weights and the card to `directory`; neither is ever left half-written.
 
     Args:
-        card: plain JSON values; `encoder`, `config`, `input_size` and `feature_dims` are added.
+        card: plain JSON values; `encoder`, `config`, `input_size`, `feature_dims`, `parameters` and
+            the weights' SHA-256 are added.
         state: weights to write instead of the encoder's own, such as those of another precision.
 
     Returns:
@@ -129,9 +134,11 @@ def save_encoder(
         "feature_dims": encoder.feature_dims,
         "parameters": sum(p.numel() for p in encoder.parameters()),
     }
+    data = save(weights)
+    card[HASHES] = {**card.get(HASHES, {}), WEIGHTS_FILE: hashlib.sha256(data).hexdigest()}
     card_text = json.dumps(card, indent=2) + "\n"
     # The card goes last: a folder with a card has its weights.
-    replace_file(directory / WEIGHTS_FILE, save(weights))
+    replace_file(directory / WEIGHTS_FILE, data)
     replace_file(directory / CARD_FILE, card_text.encode())
     return directory
 
@@ -156,7 +163,26 @@ def load_encoder(
     encoder.card = card
     if not untrained:
         _load_weights(encoder, directory / WEIGHTS_FILE)
+        check_hash(card, directory / WEIGHTS_FILE)
     return encoder.eval().requires_grad_(False)
+
+
+def check_hash(card: Mapping[str, Any], path: Path) -> None:
+    """Compare a file of weights with its SHA-256 in the card beside it, where the card has one.
+
+    Raises:
+        InputError: they differ.
+    """
+    hashes = card.get(HASHES)
+    expected = hashes.get(path.name) if isinstance(hashes, dict) else None
+    if expected is None:
+        return  # the card of an older version
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+            raise InputError(
+                f"{path}: its bytes are not those that {CARD_FILE} beside it has the SHA-256 of; "
+                "copy both again from where they were saved"
+            )
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def is_special(name: str) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def replace_file(path: Path, data: bytes, durable: bool = True) -> None:
+def replace_file(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
     """Write `data` to a temporary name beside `path`, then rename it to `path`.
 
     Failed or interrupted, it leaves nothing behind.
@@ -146,3 +146,12 @@ def write_failure(error: OSError) -> str:
     if error.errno in DISK_FULL:
         return "the disk is full (or the file size limit reached); free some space and run again"
     return f"can't be written ({error.strerror}); choose another folder or mend its permissions"
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what processes that were killed while they wrote `path` left beside it.
+
+    Only where no other process writes `path` now.
+    """
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 from ssl_faces.arguments import Parser
 from ssl_faces.encoder import (
     CARD_FILE,
+    HASHES,
     METHOD_FILE,
     RELEASED,
     WEIGHTS_FILE,
@@ -111,7 +113,7 @@ def release(
     card = {
         key: value
         for key, value in whole.card.items()
-        if key not in ("encoder", "config", "input_size", "feature_dims", "parameters")
+        if key not in ("encoder", "config", "input_size", "feature_dims", "parameters", HASHES)
     }
     added: dict[str, Any] = {
         "name": name,
@@ -138,7 +140,9 @@ def release(
         added[REBUILD] = rebuilt_from(method)
         added["largest_change_of_edits_by_float16"] = _change_of_edits(method, half, networks)
         # Before the card: a folder whose card has them has them.
-        replace_file(directory / METHOD_FILE, save(networks))
+        data = save(networks)
+        added[HASHES] = {METHOD_FILE: hashlib.sha256(data).hexdigest()}
+        replace_file(directory / METHOD_FILE, data)
         told = f", and {_bytes(networks) / 1e6:.1f} MB that edit pictures (--with {name})"
     else:
         (directory / METHOD_FILE).unlink(missing_ok=True)  # of another release of that name

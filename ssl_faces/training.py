@@ -20,7 +20,7 @@ from pytorch_lightning.cli import (
     LightningCLI,
     SaveConfigCallback,
 )
-from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from ssl_faces.arguments import OneSentence
@@ -41,6 +41,7 @@ from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
+from ssl_faces.log_once import CSVRows
 from ssl_faces.methods.method import Method, read_checkpoint
 from ssl_faces.passwords import refuse_passwords
 from ssl_faces.run_record import CHECKPOINT, RunRecord
@@ -247,7 +248,7 @@ def default_loggers(out: Path) -> list[Logger]:
 
     A run that `wandb agent` started is online, and has the agent's id for it.
     """
-    loggers: list[Logger] = [CSVLogger(out, name="csv")]
+    loggers: list[Logger] = [CSVRows(out, name="csv")]
     if wandb_mode() != "disabled":
         identity = out / "wandb_id"
         # The other processes log nothing, and two that write at once would not agree.
@@ -265,7 +266,7 @@ _NOISE = (
     "does not have many workers",
     "LightningCLI's args parameter",
     "Your `IterableDataset` has `__len__` defined",
-    # Ours is: the data module's state has the place in the epoch.
+    # Ours is: the loader begins at the batch that the progress of Lightning's loops names.
     "You're resuming from a checkpoint that ended before the epoch ended",
     "Precision .* is not supported by the model summary",
     # Stage 2's frozen networks of stage 1.

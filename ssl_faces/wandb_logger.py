@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ssl_faces.errors import reason_of
+from ssl_faces.log_once import LogOnce
 
 SECONDS = 30
 """To wait for the server before the run goes on offline."""
@@ -71,7 +72,7 @@ def patient_settings(**more: Any) -> Any:
     )
 
 
-class CarefulWandbLogger(WandbLogger):
+class CarefulWandbLogger(LogOnce, WandbLogger):
     """Lightning's logger, all of whose errors are told once and end the logging, not the run.
 
     What W&B itself writes lies in `wandb/` of the run's folder also where it is online: `wandb
@@ -144,7 +145,7 @@ class CarefulWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._try(lambda: WandbLogger.log_metrics(self, metrics, step))
+        self._try(lambda: super(CarefulWandbLogger, self).log_metrics(metrics, step))
 
     @rank_zero_only
     def log_image(

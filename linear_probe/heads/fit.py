@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -26,12 +25,14 @@ from ssl_faces import InputError
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.checkpoints import load_checkpoint
 from ssl_faces.children import Stopped
 from ssl_faces.errors import reason_of
-from ssl_faces.files import locked, regular, replace_file
+from ssl_faces.files import locked, replace_file
 from ssl_faces.finite import check_weights, non_finite_rows
 from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import is_first
+from ssl_faces.log_once import CSVRows
 
 _log = logging.getLogger(__name__)
 SETTINGS_FILE = "settings.json"
@@ -116,7 +117,7 @@ def _fit(
         accelerator=machine.accelerator,
         devices=machine.devices,
         precision=machine.precision,  # type: ignore[arg-type]
-        logger=CSVLogger(run, name="csv"),
+        logger=CSVRows(run, name="csv"),
         # Of whole epochs: the order of rows begins anew in each.
         callbacks=[
             LastCheckpoint(checkpoint, len(labels) // batch),
@@ -155,7 +156,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         InputError: no whole checkpoint of a head, or weights that are NaN or infinite.
     """
     try:
-        found = torch.load(regular(path), map_location="cpu", weights_only=True)
+        found = load_checkpoint(path)
         for name in ("state_dict", "global_step", "pytorch-lightning_version"):
             found[name]
         found["lr_schedulers"][0]["total_steps"]

@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_faces.bench.result import Result
 from ssl_faces.callbacks.first_step import StartClock
+from ssl_faces.checkpoints import CheckpointFiles
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.pairs import PairBatch
 from ssl_faces.errors import InputError
@@ -202,6 +203,7 @@ class _CountCLI(FaceCLI):
             max_epochs=1,
             logger=False,
             callbacks=[counter],
+            plugins=[CheckpointFiles()],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -168,7 +168,6 @@ class FaceDataModule(pl.LightningDataModule):
         self.streamed = False  # whether not all shards can be kept
         self._found: list[FaceSet] | None = None
         self._on_device: Tensor | None = None
-        self._resume = (0, 0)
         self._listing: Tensor | None = None
 
     # Faces ---------------------------------------------------------------------------------
@@ -386,17 +385,10 @@ class FaceDataModule(pl.LightningDataModule):
     # Resume --------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        assert self.trainer is not None
-        epoch = self.trainer.current_epoch
-        batch = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        epochs: Any = self.trainer.fit_loop.epoch_progress.current
-        if epochs.processed == epochs.ready:
-            batch = 0  # of the epoch that would come next, which `current_epoch` is already
-        elif batch >= self.trainer.num_training_batches:
-            epoch, batch = epoch + 1, 0
+        # How far the order is used up is in the progress of Lightning's loops.
         if self._listing is None:
             self._listing = self._listed()
-        return {"epoch": epoch, "batch": batch, "order": self._order(), "listing": self._listing}
+        return {"order": self._order(), "listing": self._listing}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         was, now = state["order"], self._order()
@@ -418,7 +410,6 @@ class FaceDataModule(pl.LightningDataModule):
                 f"{was['pictures']:,}, and there are {now['pictures']:,} now{changes}; give the "
                 "same images, or start a new run with another --out"
             )
-        self._resume = (state["epoch"], state["batch"])
 
     def _listed(self) -> Tensor | None:
         """The images that are trained on; None where there are too many, or they are streamed."""
@@ -442,10 +433,11 @@ class FaceDataModule(pl.LightningDataModule):
 
     def position(self) -> tuple[int, int]:
         """The epoch that an iteration begun now is of, and its first batch not yet trained on."""
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        # Lightning asks for the first iteration after a resume before it has closed an epoch whose
-        # last batch was the checkpoint's.
-        return max(self._resume, (epoch, 0))
+        if self.trainer is None:
+            return 0, 0
+        # Of an epoch that begins now Lightning has set the second to 0.
+        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return self.trainer.current_epoch, batches.processed
 
 
 def _with_pictures(sets: list[FaceSet]) -> list[FaceSet]:

@@ -12,9 +12,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ssl_faces.checkpoints import load_checkpoint
 from ssl_faces.encoder import FaceEncoder
 from ssl_faces.errors import InputError, reason_of
-from ssl_faces.files import regular
 from ssl_faces.finite import check_weights
 
 Edit = Callable[..., Tensor]
@@ -103,7 +103,7 @@ def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, An
             are NaN or infinite.
     """
     try:
-        checkpoint = torch.load(regular(Path(path)), map_location="cpu", weights_only=True)
+        checkpoint = load_checkpoint(path)
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
             raise ValueError("it holds no training state")
     except FileNotFoundError as error:
