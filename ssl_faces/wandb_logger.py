@@ -101,6 +101,8 @@ class CarefulWandbLogger(WandbLogger):
             resume="allow",
             settings=patient_settings(),
         )
+        # W&B warns at every start where it is given, even as None.
+        self._wandb_init.pop("anonymous", None)
         self.off = False
 
     @property
