@@ -8,28 +8,28 @@ import sys
 import uuid
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor, ProgressBar
-from pytorch_lightning.cli import (
-    ArgsType,
-    LightningArgumentParser,
-    LightningCLI,
-    SaveConfigCallback,
-)
+import yaml
+from pytorch_lightning.callbacks import Callback, ModelSummary, ProgressBar
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ssl_faces.arguments import OneSentence
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.first_step import FirstStep, StartClock
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
+from ssl_faces.callbacks.network_summary import NetworkSummary
 from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.callbacks.panels import PanelWriter
+from ssl_faces.callbacks.run_settings import RunSettings
 from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
 from ssl_faces.callbacks.step_figures import StepFigures
 from ssl_faces.callbacks.steps_bar import StepsBar
@@ -42,9 +42,11 @@ from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.log_once import CSVRows
-from ssl_faces.methods.method import Method, read_checkpoint
+from ssl_faces.methods.method import Method
 from ssl_faces.passwords import refuse_passwords
+from ssl_faces.resume import Resumed, no_checkpoint, read_resumed
 from ssl_faces.run_record import CHECKPOINT, RunRecord
+from ssl_faces.trainer_settings import check_trainer
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
 from ssl_faces.without_effect import changed_without_effect
 
@@ -61,20 +63,14 @@ class _Parser(OneSentence, LightningArgumentParser):
     subject = "configuration: "
 
 
-class _SaveConfig(SaveConfigCallback):
-    """Keeps the settings that the run came to in its folder, as `config.yaml`."""
-
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        text = self.parser.dump(self.config, skip_none=False)
-        replace_file(Path(self.config.out) / "config.yaml", text.encode())
-
-
 class FaceCLI(LightningCLI):
     """`fit` with `--out DIR`: where checkpoints, panels, logs and the encoder go."""
 
     clock: StartClock
     record: RunRecord | None = None
     """Of the run's folder, where this process is the one to write it."""
+    resumed: Resumed | None = None
+    """The checkpoint that the run resumes from."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.description = f"Pretrain an encoder. {CONFIGS_ARE_CODE}"
@@ -101,11 +97,15 @@ class FaceCLI(LightningCLI):
         super().parse_arguments(parser, args)
         # Before anything is written.
         refuse_passwords(self.config[self.config.subcommand].as_dict())
+        self.check_trainer(self.config[self.config.subcommand].trainer)
         self.launch = find_launch()
-        # Before Lightning reads it for the settings inside.
-        path = self.config[self.config.subcommand].get("ckpt_path")
-        if path is not None and path != "last":
-            read_checkpoint(path)
+
+    def check_trainer(self, settings: Any) -> None:
+        """Refuse settings of the trainer that can't be; see `ssl_faces.trainer_settings`."""
+        check_trainer(settings)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning's would put the checkpoint's settings in the place of those given."""
 
     def before_instantiate_classes(self) -> None:
         self.clock.mark("settings")
@@ -128,25 +128,64 @@ class FaceCLI(LightningCLI):
             raise InputError(
                 f"--probe_every {settings.probe_every}: give 1 step or more, or 0: none"
             )
-        if settings.data.online_pictures is None:
-            settings.data.online_pictures = PICTURES if settings.probe_every else 0
         if "weights_only" in settings:  # of Lightning from 2.6 on
             settings.weights_only = True
-        if settings.trainer.precision is None:
-            settings.trainer.precision = "bf16-mixed" if fast_bfloat16() else "32-true"
+        self._resume(settings)
+        if self.record is not None:
+            self.record.begin(
+                settings.out, method=settings.model.class_path, seed=self.config_seed(settings)
+            )
+
+    def _resume(self, settings: Any) -> None:
+        """Find the checkpoint to resume from, and see that it goes with the settings.
+
+        Raises:
+            InputError: it doesn't, or the folder holds another run.
+        """
         checkpoint = settings.out / CHECKPOINT
         wanted = settings.get("ckpt_path")
         if wanted is None and checkpoint.exists():
             raise InputError(
-                f"{settings.out}: holds a run already; add --ckpt_path last to go on with it, or "
+                f"{settings.out}: holds a run already; add --ckpt_path last to resume it, or "
                 "choose another --out"
             )
         if wanted == "last":
             # An absent checkpoint starts from the beginning, so that one command does both.
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
-        if self.record is not None:
-            self.record.begin(
-                settings.out, method=settings.model.class_path, seed=self.config_seed(settings)
+            if settings.ckpt_path is None and is_first():
+                print(no_checkpoint(Path(CHECKPOINT), settings.out))
+        kind = _method(settings.model.class_path)
+        if settings.ckpt_path is not None:
+            path = Path(settings.ckpt_path)
+            self.resumed = read_resumed(path, kind)
+            if checkpoint.exists() and not checkpoint.samefile(path):
+                raise InputError(
+                    f"{settings.out}: holds a run already, and {path} is not its last checkpoint; "
+                    "choose another --out, or --ckpt_path last"
+                )
+        self._settle(settings)
+        # Without the checkpoint: a run that is started from these settings is a new one.
+        kept = settings.clone()
+        kept.pop("ckpt_path", None)
+        self.text = self._parser(self.config.subcommand).dump(
+            kept, skip_none=False, skip_validation=True
+        )
+        if self.resumed is not None:
+            line = self.resumed.check(yaml.safe_load(self.text), kind)
+            if line and is_first():
+                print(line)
+
+    def _settle(self, settings: Any) -> None:
+        """Put in what is left to the machine, or to the run that is resumed."""
+        earlier = self.resumed
+        if settings.data.online_pictures is None:
+            settings.data.online_pictures = PICTURES if settings.probe_every else 0
+            if earlier is not None and earlier.of("data", "online_pictures") is not None:
+                # Other pictures kept back would be other training pictures.
+                settings.data.online_pictures = earlier.of("data", "online_pictures")
+        if settings.trainer.precision is None:
+            settings.trainer.precision = (earlier and earlier.of("trainer", "precision")) or (
+                "bf16-mixed" if fast_bfloat16() else "32-true"
             )
 
     @staticmethod
@@ -157,45 +196,70 @@ class FaceCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         self.clock.mark("networks")
         settings = self.config_init[self.config_init.subcommand]
-        if settings.trainer.logger is None:
+        if settings.trainer.logger in (None, True):
             kwargs["logger"] = default_loggers(settings.out)
         kwargs["default_root_dir"] = settings.out
         # Not in `config`, which is kept: the run may go on under another launcher.
         kwargs |= devices_and_strategy(settings.trainer, self.launch)
         signals = StopSignals()
-        bar = settings.trainer.enable_progress_bar is not False and not _has_bar(settings.trainer)
+        changes = [] if self.resumed is None else self.resumed.changes
+        bar = settings.trainer.enable_progress_bar is not False and not _has(
+            settings.trainer, ProgressBar
+        )
+        summary = settings.trainer.enable_model_summary is not False and not _has(
+            settings.trainer, ModelSummary
+        )
+        if summary:
+            kwargs["enable_model_summary"] = False  # Lightning's own
         self.trainer_defaults["callbacks"] = [
             signals,
             SameCheckpoint(settings.get("ckpt_path")),
             FirstStep(self.clock),
             # Before whatever saves weights.
             FiniteLoss(settings.out / CHECKPOINT),
-            LearningRateMonitor(),
             StepFigures(),
             PanelWriter(settings.out, settings.panels_every),
             # Before the card that its figures go to.
             OnlineProbe(settings.probe_every),
+            *([NetworkSummary()] if summary else []),
             # Between who prints a line when training starts and who does when it ends.
             *([StepsBar()] if bar else []),
-            EncoderExport(settings.out),
+            EncoderExport(settings.out, changes),
+            RunSettings(settings.out, self.text, changes),
             LastCheckpoint(settings.out / CHECKPOINT, settings.checkpoint_every, signals),
         ]
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except InputError:
+            raise
+        except Exception as error:  # Lightning's are of many classes
+            raise InputError(f"--trainer: {_first_sentence(error)}; change that setting") from error
 
     def before_fit(self) -> None:
         # The layout that convolutions are fastest in.
         self.model.to(memory_format=torch.channels_last)
-        path = self.config_init[self.config_init.subcommand].get("ckpt_path")
-        if path is not None:
-            read_checkpoint(path, self.model.name)
+        if self.resumed is not None:
+            self.resumed.check_weights(self.model)
         self.clock.mark("trainer")
 
 
-def _has_bar(settings: Any) -> bool:
-    """Whether the trainer's settings ask for a progress bar of the user's choice."""
+def _method(class_path: str) -> type[Method]:
+    """The class of a method, which the parser has imported and checked."""
+    module, _, name = class_path.rpartition(".")
+    kind: type[Method] = getattr(import_module(module), name)
+    return kind
+
+
+def _first_sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return _shorten(re.split(r"(?<=[a-z`)'\"])\. (?=[A-Z])", text)[0].rstrip("."))
+
+
+def _has(settings: Any, kind: type[Callback]) -> bool:
+    """Whether the trainer's settings have a callback of this kind, of the user's choice."""
     callbacks = settings.callbacks or []
     several = callbacks if isinstance(callbacks, list) else [callbacks]
-    return any(isinstance(one, ProgressBar) for one in several)
+    return any(isinstance(one, kind) for one in several)
 
 
 def default_out() -> Path:
@@ -268,7 +332,6 @@ _NOISE = (
     "Your `IterableDataset` has `__len__` defined",
     # Ours is: the loader begins at the batch that the progress of Lightning's loops names.
     "You're resuming from a checkpoint that ended before the epoch ended",
-    "Precision .* is not supported by the model summary",
     # Stage 2's frozen networks of stage 1.
     r"Found \d+ module\(s\) in eval mode",
     "The number of training batches .* is smaller than the logging interval",
@@ -302,9 +365,11 @@ def run(arguments: Sequence[str], started: float) -> None:
         FaceCLI.record = record if is_first() else None
         code = 1
         try:
-            cli = build(FaceCLI, FaceDataModule, arguments, _SaveConfig)
+            cli = build(FaceCLI, FaceDataModule, arguments)
             record.step = cli.trainer.global_step
             code = 0
+        except MisconfigurationException as error:
+            raise InputError(f"settings: {_first_sentence(error)}; change that setting") from error
         finally:
             FaceCLI.record = None
             finish_wandb(code)
@@ -339,7 +404,6 @@ def build(
     cli: type[FaceCLI],
     data: type[FaceDataModule],
     arguments: Sequence[str],
-    save_config: type[SaveConfigCallback] | None = None,
 ) -> FaceCLI:
     """A command line of ours that has understood its arguments and done what they say.
 
@@ -351,7 +415,7 @@ def build(
         Method,
         data,
         subclass_mode_model=True,
-        save_config_callback=save_config,
+        save_config_callback=None,
         seed_everything_default=0,
         parser_class=_Parser,
         parser_kwargs={"prog": "ssl-faces"},

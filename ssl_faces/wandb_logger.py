@@ -104,6 +104,8 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
             resume="allow",
             settings=patient_settings(),
         )
+        # W&B warns at every start where it is given, even as None.
+        self._wandb_init.pop("anonymous", None)
         self.off = False
 
     @property

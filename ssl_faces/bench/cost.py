@@ -190,6 +190,9 @@ class _CountCLI(FaceCLI):
 
     cost: Cost
 
+    def check_trainer(self, settings: Any) -> None:
+        """Nothing is trained here: the settings may be those of another machine."""
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         # Nothing of a run's: no callbacks, loggers or checkpoints.
         return self._trainer(pl.Callback())

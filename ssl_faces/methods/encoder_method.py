@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, cast
 
 import torch
@@ -39,6 +39,7 @@ class EncoderMethod(Method):
     encoder: BackboneEncoder
     least_pairs = 1
     """Pairs that a batch must have to be trained on."""
+    adjustable = tuple(f"optimizer.{f.name}" for f in fields(OptimizerSettings) if f.name != "name")
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -20,7 +20,7 @@ from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.margin import MarginLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.facecycle_motion import SIZES, FaceCycleMotion
-from ssl_faces.methods.learning_rate import adam
+from ssl_faces.methods.learning_rate import ADAM_ARGUMENTS, adam
 from ssl_faces.methods.method import (
     FRONTAL,
     MEAN,
@@ -86,6 +86,8 @@ class FaceCycleIdentity(Method):
 
     name = "facecycle_identity"
     encoder: FaceCycleEncoder
+    adjustable = ADAM_ARGUMENTS
+    by_content: ClassVar[Mapping[str, str]] = {"motion_checkpoint": "motion."}
 
     def __init__(
         self,

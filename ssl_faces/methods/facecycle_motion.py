@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from ssl_faces.losses.fold import FoldLoss
 from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
-from ssl_faces.methods.learning_rate import adam
+from ssl_faces.methods.learning_rate import ADAM_ARGUMENTS, adam
 from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, Edit, Method
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator
@@ -99,6 +99,8 @@ class FaceCycleMotion(Method):
 
     name = "facecycle_motion"
     encoder: FaceCycleEncoder
+    adjustable = ADAM_ARGUMENTS
+    by_content: ClassVar[Mapping[str, str]] = {"trunk_weights": "trunk."}
 
     def __init__(
         self,

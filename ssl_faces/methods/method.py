@@ -37,6 +37,10 @@ class Method(pl.LightningModule, ABC):
 
     name: str
     encoder: FaceEncoder
+    adjustable: tuple[str, ...] = ()
+    """Arguments of the optimiser that a resumed run may change; they act from the next step on."""
+    by_content: Mapping[str, str] = {}
+    """Arguments that name files of frozen weights, with the prefix of these in `state_dict`."""
 
     @abstractmethod
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ssl_faces.errors import InputError
+from ssl_faces.methods.learning_rate import cosine_by_step
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ def cosine(
     """What `configure_optimizers` returns for the parameters of the networks `trained`."""
     from lightly.models.utils import get_weight_decay_parameters
     from lightly.utils.lars import LARS
-    from lightly.utils.scheduler import CosineWarmupScheduler
 
     decayed, others = (
         [p for p in found if p.requires_grad] for found in get_weight_decay_parameters(trained)
     )
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "name": "weights"},
+        {"params": others, "name": "biases_and_norms", "weight_decay": 0.0},
+    ]
     rate, decay = settings.peak_learning_rate, settings.weight_decay
     optimizer: torch.optim.Optimizer
     if settings.name == "adamw":
@@ -66,7 +69,5 @@ def cosine(
         )
     else:
         optimizer = LARS(groups, lr=rate, momentum=settings.momentum, weight_decay=decay)
-    steps = int(module.trainer.estimated_stepping_batches)
-    warmup = min(settings.warmup_steps, max(1, steps // 5))
-    schedule = CosineWarmupScheduler(optimizer, warmup, steps)
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    schedule = cosine_by_step(module, optimizer, settings.warmup_steps)
+    return {"optimizer": optimizer, "lr_scheduler": schedule}
