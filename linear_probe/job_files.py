@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser
 
 from linear_probe.record import Record
 from linear_probe.verbs import VERBS
-from ssl_faces import InputError
+from ssl_faces.settings_parser import OneSentence
 
 
-class _Parser(ArgumentParser):
+class _Parser(OneSentence, ArgumentParser):
     """Says what is wrong in one sentence instead of printing the whole usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-        text = re.sub(r"\s+", " ", " ".join(lines))
-        raise InputError(f"configuration: {text[:600]}") from ex
 
 
 def parser(verb: str) -> ArgumentParser:

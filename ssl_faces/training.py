@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import uuid
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -43,7 +42,9 @@ from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.methods.method import Method, read_checkpoint
 from ssl_faces.passwords import refuse_passwords
+from ssl_faces.ranges import GlobalSeed, NonNegativeInt, PositiveInt, check_value
 from ssl_faces.run_record import RunRecord
+from ssl_faces.settings_parser import OneSentence
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
 
 CHECKPOINT = "checkpoints/last.ckpt"
@@ -53,17 +54,8 @@ CHECKPOINT = "checkpoints/last.ckpt"
 DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
 
 
-class _Parser(LightningArgumentParser):
+class _Parser(OneSentence, LightningArgumentParser):
     """Says what is wrong in one sentence instead of printing the whole usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-        raise InputError(f"configuration: {_shorten(' '.join(lines))}") from ex
-
-
-def _shorten(message: str) -> str:
-    message = re.sub(r"\s+", " ", message)
-    return message if len(message) < 600 else message[:600] + " …"
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -89,20 +81,26 @@ class FaceCLI(LightningCLI):
             help="the run's folder (one a run; under `wandb agent` runs/SWEEP/RUN by default)",
         )
         parser.add_argument(
-            "--checkpoint_every", type=int, default=500, help="steps between checkpoints"
+            "--checkpoint_every", type=PositiveInt, default=500, help="steps between checkpoints"
         )
         parser.add_argument(
-            "--panels_every", type=int, default=500, help="steps between picture panels, 0: none"
+            "--panels_every",
+            type=NonNegativeInt,
+            default=500,
+            help="steps between picture panels, 0: none",
         )
         parser.add_argument(
             "--probe_every",
-            type=int,
+            type=NonNegativeInt,
             default=1000,
             help="steps between online probes of the encoder and checks for collapse, 0: none",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if not isinstance(seed, bool):
+            check_value(GlobalSeed, seed, "seed_everything")
         # Before anything is written.
         refuse_passwords(self.config[self.config.subcommand].as_dict())
         self.launch = find_launch()
@@ -121,14 +119,6 @@ class FaceCLI(LightningCLI):
             )
             if is_first():
                 print(self.launch)
-        if settings.checkpoint_every < 1:
-            raise InputError(
-                f"--checkpoint_every {settings.checkpoint_every}: give at least 1 step"
-            )
-        if settings.probe_every < 0:
-            raise InputError(
-                f"--probe_every {settings.probe_every}: give 1 step or more, or 0: none"
-            )
         if settings.data.online_pictures is None:
             settings.data.online_pictures = PICTURES if settings.probe_every else 0
         if "weights_only" in settings:  # of Lightning from 2.6 on
