@@ -1,92 +1,21 @@
-"""Numbers with a range: one check for settings, command-line arguments and YAML files."""
+"""Types of numbers with a range, for settings and YAML files, and their check."""
 
 from __future__ import annotations
 
-import argparse
-import math
-import operator
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import PlainValidator
 
+from ssl_faces.arguments import SEED, SIDE, OutOfRange, Range, number, whole
 from ssl_faces.errors import InputError
-
-LARGEST = 2**31 - 1
-
-
-class OutOfRange(argparse.ArgumentTypeError, ValueError):
-    """argparse shows the message of the first kind of error, pydantic that of the second."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """A finite number from `low` to `high`; called with a value or its text, returns the number.
-
-    Attributes:
-        kind: int or float.
-        above: `low` itself is refused.
-        below: `high` itself is refused.
-    """
-
-    kind: type[int] | type[float]
-    low: float = -math.inf
-    high: float = math.inf
-    above: bool = False
-    below: bool = False
-
-    def __call__(self, value: Any) -> Any:
-        try:
-            if isinstance(value, bool):
-                raise TypeError
-            text = isinstance(value, str)
-            number = self.kind(value) if text or self.kind is float else operator.index(value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise self._refusal(value) from error
-        enough = number > self.low if self.above else number >= self.low
-        little = number < self.high if self.below else number <= self.high
-        if not (math.isfinite(number) and enough and little):
-            raise self._refusal(value)
-        return number
-
-    def _refusal(self, value: Any) -> OutOfRange:
-        text = str(value)
-        shown = text if len(text) <= 40 else f"{text[:40]} …"
-        return OutOfRange(f"{shown or 'nothing'}; give {self}")
-
-    def __repr__(self) -> str:
-        noun = "a whole number" if self.kind is int else "a number"
-        low = f"{'above' if self.above else 'from'} {self.low:,}"
-        high = f"{'below' if self.below else 'up to'} {self.high:,}"
-        if math.isinf(self.low):
-            return noun if math.isinf(self.high) else f"{noun} {high}"
-        if math.isinf(self.high):
-            return f"{noun} {low}" if self.above else f"{noun}, {self.low:,} or more"
-        if self.above or self.below:
-            return f"{noun} {low} and {high}"
-        return f"{noun} {low} to {self.high:,}"
-
-
-def whole(low: int, high: int = LARGEST) -> Range:
-    """A whole number, both ends included."""
-    return Range(int, low, high)
-
-
-def number(
-    low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
-) -> Range:
-    """A finite number; `above` and `below` leave out the ends."""
-    return Range(float, low, high, above, below)
-
-
-SEED = whole(0, 2**63 - 1)
 
 PositiveInt = Annotated[int, PlainValidator(whole(1))]
 NonNegativeInt = Annotated[int, PlainValidator(whole(0))]
 Seed = Annotated[int, PlainValidator(SEED)]
 GlobalSeed = Annotated[int, PlainValidator(whole(0, 2**32 - 1))]  # numpy's limit
-PictureSide = Annotated[int, PlainValidator(whole(8, 1024))]
+PictureSide = Annotated[int, PlainValidator(SIDE)]
 LayerWidth = Annotated[int, PlainValidator(whole(1, 2**17))]
 LayerCount = Annotated[int, PlainValidator(whole(1, 1000))]
 WidthFactor = Annotated[float, PlainValidator(number(1 / 16, 16))]

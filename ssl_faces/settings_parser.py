@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ssl_faces.arguments import check_text, check_words
 from ssl_faces.errors import InputError, bad_input
 
 _NUMBER = re.compile(
@@ -30,17 +32,19 @@ class OneSentence:
     """Mixed into a parser of jsonargparse."""
 
     def parse_args(self, args: Any = None, **kwargs: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        check_words(words)
         try:
-            return super().parse_args(args, **kwargs)  # type: ignore[misc]
+            given = super().parse_args(args, **kwargs)  # type: ignore[misc]
         except RecursionError as error:
             raise InputError("configuration: nested too deeply; flatten it") from error
         except UnicodeDecodeError as error:
-            where = next(
-                (name for name in map(_value, args or ()) if _holds(name, error)), "a file"
-            )
+            where = next((name for name in map(_value, words) if _holds(name, error)), "a file")
             raise InputError(
                 f"configuration: {where} is not UTF-8 ({error.reason}); save it as UTF-8"
             ) from error
+        check_text(given.as_dict(), "")
+        return given
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Any:
         try:

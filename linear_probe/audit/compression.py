@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from ssl_faces import InputError
+from ssl_faces.arguments import whole
 from ssl_faces.onnx_files import Quantised
-from ssl_faces.ranges import NonNegativeInt, UnitBelow1, check_fields, whole
+from ssl_faces.ranges import NonNegativeInt, UnitBelow1, check_fields
 
 MOST_CLUSTERED = 50_000
 """Weights of a layer that k-means looks at; the others go to the nearest of its centres."""

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from pydantic import PlainValidator
 from torch import Tensor, nn
 
-from ssl_faces.ranges import PositiveFloat, UnitFloat, check_fields, check_order, number
+from ssl_faces.arguments import number
+from ssl_faces.ranges import PositiveFloat, UnitFloat, check_fields, check_order
 
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as torchvision's
 _ATTEMPTS = 10  # at a crop that lies in the picture, as torchvision's

@@ -17,12 +17,13 @@ from pydantic import PlainValidator
 from torch import Tensor
 
 from ssl_faces import InputError
+from ssl_faces.arguments import whole
 from ssl_faces.data import EXPRESSIONS, FaceSet, PictureFolder
 from ssl_faces.data.folder import subfolders
 from ssl_faces.data.packing import square
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.rendered import Nuisances, RenderedClips
-from ssl_faces.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Seed, check_ranges, whole
+from ssl_faces.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Seed, check_ranges
 
 SIZE = 64
 """Side that pictures are looked at for texture."""
