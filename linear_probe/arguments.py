@@ -30,7 +30,7 @@ def parser() -> Parser:
     of = Parser(
         prog="linear-probe",
         description="Score frozen features: linear probes of expression, head pose, identity and "
-        "attributes, with 95 %% intervals, beside raw pixels, HOG, LBP and the untrained encoder.",
+        "attributes, with 95 % intervals, beside raw pixels, HOG, LBP and the untrained encoder.",
     )
     commands = of.add_subparsers(dest="command", required=True, parser_class=Parser)
     run = commands.add_parser("run", help="score encoders and print the table")

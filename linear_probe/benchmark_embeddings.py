@@ -29,7 +29,7 @@ from linear_probe.run import run_probes
 from linear_probe.sources import ImageSource
 from linear_probe.tasks.task import in_test_part
 from ssl_faces import InputError
-from ssl_faces.arguments import whole
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.bench.apart import print_measured
 from ssl_faces.bench.timing import processor_side_by_side
 from ssl_faces.data import FaceSet, default_data_root, find_face_sets
@@ -43,8 +43,8 @@ TASKS = ("expression", "identity")
 SPACES = ("expression", "identity")
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def parser() -> Parser:
+    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--encoder", action="append", help="default: hybrid and facecycle")
     parser.add_argument("--spaces", default=",".join(SPACES), help="of these")
     parser.add_argument("--package", action="append", help="default: all that are installed")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from linear_probe.features import EncoderSource, FeatureCache, Pictures, Precision
 from ssl_faces import InputError, load_encoder
-from ssl_faces.arguments import whole
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.bench.apart import print_measured
 from ssl_faces.bench.timing import ratio, side_by_side
 from ssl_faces.data import FaceSet, default_data_root, find_face_sets
@@ -32,8 +32,8 @@ from ssl_faces.hardware import hardware
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def parser() -> Parser:
+    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--encoder", help="folder of a saved encoder; default: an untrained one")
     parser.add_argument("--data", help="folder of faces; default: as of `linear-probe run`")
     parser.add_argument("--set", help="the face set, by its name; default: the one with most files")

@@ -26,7 +26,8 @@ from linear_probe.run import run_probes
 from linear_probe.supervised import Epoch, told, train
 from linear_probe.text_tables import Table, as_text
 from ssl_faces import InputError
-from ssl_faces.arguments import SEED, SIDE, whole
+from ssl_faces.arguments import SEED, SIDE, Parser, whole
+from ssl_faces.bench.apart import run_module
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.data.faces import Part
 from ssl_faces.data.rendered import OCCLUDERS, Nuisances, RenderedFaces
@@ -36,7 +37,7 @@ _PIECE = 1000  # faces rendered at once
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=whole(1), default=60000, help="pictures, of all people")
     parser.add_argument("--people", type=whole(1), default=12000)
     parser.add_argument("--size", type=SIDE, help="64; of a sheet 128")
@@ -207,8 +208,4 @@ def breakdown(faces: RenderedFaces, targets: np.ndarray, hits: np.ndarray) -> Ta
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(run_module(main))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -12,8 +11,10 @@ from linear_probe.truth import command as truth
 from linear_probe.verbs import VERBS
 from ssl_faces import InputError
 from ssl_faces.errors import out_of_memory
+from ssl_faces.pipes import until_the_reader_leaves
 
 
+@until_the_reader_leaves
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -29,10 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except InputError as error:
         return _fail(str(error))
-    except BrokenPipeError:
-        # Who read the output has had enough of it, as `head` has: nothing went wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         from ssl_faces.files import DISK_FULL, write_failure
 

@@ -12,11 +12,11 @@ from jsonargparse import ArgumentParser
 
 from linear_probe.record import Record
 from linear_probe.verbs import VERBS
-from ssl_faces.settings_parser import OneSentence
+from ssl_faces.settings_parser import SettingsErrors
 
 
-class _Parser(OneSentence, ArgumentParser):
-    """Says what is wrong in one sentence instead of printing the whole usage."""
+class _Parser(SettingsErrors, ArgumentParser):
+    """Reads a settings file and the arguments that change it."""
 
 
 def parser(verb: str) -> ArgumentParser:

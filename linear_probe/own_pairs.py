@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ from ssl_faces import InputError
 from ssl_faces.data import PICTURE_SUFFIXES, FacePair, FaceRecord, FaceSet, Skipped
 from ssl_faces.data.folder import existing_folder
 from ssl_faces.data.lfw import read_pairs
-from ssl_faces.data.tables import MEND, header_of, read_table
+from ssl_faces.data.tables import MEND, described, file_in, header_of, read_table
+from ssl_faces.errors import shorten
 
 COLUMNS = ("first", "second", "same")
 FOLDS = 10
@@ -64,7 +66,7 @@ class PairFaces(FaceSet):
         person_of: dict[str, str | None] = {}
         for pair in listed:
             person_of |= {pair.first: pair.people[0], pair.second: pair.people[1]}
-        present = {key for key in person_of if (folder / key).is_file()}
+        present = {key for key in person_of if os.path.isfile(folder / key)}
         records = [FaceRecord(k, folder / k, person_of[k]) for k in sorted(present)]
         if not records:
             raise InputError(
@@ -131,11 +133,12 @@ class PairFaces(FaceSet):
 def _read(path: Path, images: Path) -> list[_Pair]:
     header = header_of(path)
     if set(COLUMNS[:2]) & set(header):
-        return _read_csv(path)
-    if len(header) != 1 or not "".join(header[0].split()).isdecimal():
+        return _read_csv(path, images)
+    if not all(word.isdecimal() for name in header for word in name.split()):
         raise InputError(
             f"{path}, line 1: neither LFW's format (folds and pairs of each kind in a fold, as in "
-            f"'10<TAB>300') nor CSV with the columns {', '.join(COLUMNS)} (and fold); mend the line"
+            f"'10<TAB>300') nor CSV with the columns {', '.join(COLUMNS)} (and fold), "
+            f"{described(header)}"
         )
     return [
         _Pair(
@@ -158,7 +161,7 @@ def _lfw_picture(images: Path, person: str, number: int) -> str:
     return f"{person}/{stem}.jpg"
 
 
-def _read_csv(path: Path) -> list[_Pair]:
+def _read_csv(path: Path, images: Path) -> list[_Pair]:
     pairs = []
     for where, row in read_table(path, COLUMNS, ["fold"]):
         first, second, same = (row[name] for name in COLUMNS)
@@ -166,11 +169,12 @@ def _read_csv(path: Path) -> list[_Pair]:
             if not row[name]:
                 raise InputError(f"{where}: {name} is empty; {MEND}")
         if first == second:
-            raise InputError(f"{where}: {first[:60]} is paired with itself; {MEND}")
+            raise InputError(f"{where}: {shorten(first)} is paired with itself; {MEND}")
         if same.lower() not in _SAME:
-            raise InputError(f"{where}: same is '{same[:40]}', neither 1 nor 0; {MEND}")
+            raise InputError(f"{where}: same is '{shorten(same, 40)}', neither 1 nor 0; {MEND}")
         if "fold" in row and not row["fold"]:
             raise InputError(f"{where}: fold is empty; {MEND}")
+        first, second = (file_in(picture, images)[0] for picture in (first, second))
         pairs.append(_Pair(first, second, _SAME[same.lower()], row.get("fold", ""), (None, None)))
     if not pairs:
         raise InputError(f"{path}: no pair below the header; add some")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_faces import InputError
+from ssl_faces.errors import reason_of
 from ssl_faces.files import replace_file
 
 RECORDS_FILE = "records.jsonl"
@@ -198,7 +199,7 @@ def read_records(path: Path | str) -> list[Record]:
         try:
             records.append(Record.from_json(line))
         except ValueError as error:
-            reason = " ".join(str(error).split())[:120]
+            reason = reason_of(error)
             raise InputError(
                 f"{path}, line {number}: not a record ({reason}); delete the line"
             ) from error

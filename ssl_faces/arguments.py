@@ -11,14 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, shorten
 
 
-class Parser(argparse.ArgumentParser):
-    """Raises `InputError` where arguments are wrong."""
+class OneSentence:
+    """Raises `InputError` where arguments are wrong; mixed into every kind of parser."""
 
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see `{self.prog} --help`")
+    prog: str
+    subject = ""
+    """What messages are about, in front of them."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        lines = (line.strip(" -") for line in message.splitlines())
+        text = shorten(" ".join(line for line in lines if line), 600)
+        prog = self.prog.replace(" [options]", "")  # of Lightning's subcommands
+        raise InputError(f"{self.subject}{text}; see `{prog} --help`") from ex
+
+
+class Parser(OneSentence, argparse.ArgumentParser):
+    """The parser of all commands without a settings file."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         check_words(sys.argv[1:] if args is None else args)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, shorten
 from ssl_faces.files import write_failure
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -250,4 +250,4 @@ def _last_words(log: Path, begin: int, code: int) -> str:
                 return line.removeprefix(f"{command}: error: ")
     last = lines[-1] if lines else "it said nothing"
     how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    return f"{last[:300]} ({how}; see {log})"
+    return f"{shorten(last, 300)} ({how}; see {log})"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ssl_faces.errors import InputError, bad_input, out_of_memory
+from ssl_faces.pipes import until_the_reader_leaves
 
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
@@ -87,6 +88,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 name and gives the exit code, or None for 0."""
 
 
+@until_the_reader_leaves
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
     started = time.perf_counter()

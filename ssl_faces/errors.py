@@ -10,6 +10,25 @@ class InputError(Exception):
     """Bad input. The message is one sentence that names the file or key and the mend."""
 
 
+_LONGEST_WORD = 400
+
+
+def shorten(text: object, length: int = 200) -> str:
+    """A text on one line, cut behind the word that reaches `length` characters, with ` …` there.
+
+    Words stay whole, so that no file name is cut; only one of over 400 characters is.
+    """
+    line = re.sub(r"\s*[\r\n]\s*", " ", str(text).strip())
+    space = re.compile(r"\s").search(line, length)
+    end = min(len(line) if space is None else space.start(), length + _LONGEST_WORD)
+    return line if end == len(line) else f"{line[:end]} …"
+
+
+def reason_of(error: BaseException, length: int = 200) -> str:
+    """What an error of a library says, shortened; its class where it says nothing."""
+    return shorten(error, length) or type(error).__name__
+
+
 _OUT_OF_MEMORY = re.compile(
     r"OutOfMemoryError|out of memory|can't allocate memory|not enough memory: you tried"
     r"|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|bad_alloc",

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_faces.arguments import SIDE, whole
+from ssl_faces.arguments import SIDE, Parser, whole
 from ssl_faces.errors import InputError
 
 _SIZE = 64
@@ -26,7 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces pack",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,

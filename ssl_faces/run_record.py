@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ssl_faces.errors import InputError, bad_input
+from ssl_faces.errors import InputError, bad_input, shorten
 from ssl_faces.files import replace_file, write_failure
 
 RUN_FILE = "run.json"
@@ -277,7 +277,7 @@ def _ended(error: BaseException | None) -> tuple[str, str]:
     if isinstance(error, SystemExit | GeneratorExit) or not isinstance(error, Exception):
         return "stopped", str(error)
     told = bad_input(error) or f"{type(error).__name__}: {error}"
-    return "failed", " ".join(told.split())[:500]
+    return "failed", shorten(told, 500)
 
 
 def _now() -> str:

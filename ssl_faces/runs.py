@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import math
@@ -12,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.errors import InputError
+from ssl_faces.arguments import Parser
+from ssl_faces.errors import InputError, shorten
 from ssl_faces.run_record import RUN_FILE, read_run, state_of
 
 RECORDS_FILE = "records.jsonl"
@@ -171,7 +171,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: a folder that there isn't.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces runs",
         description="List runs and jobs with their state and best figures: online ones, which are "
         "for watching a run, and those of linear-probe where there are.",
@@ -193,7 +193,7 @@ def as_text(found: Sequence[FoundRun]) -> str:
             [
                 str(one.folder),
                 one.method or one.kind,
-                state if len(state) < 60 else f"{state[:58]}…",
+                shorten(state, 58),
                 "-" if one.step is None else f"{one.step:,}",
                 ", ".join(
                     f"{title} {one.online[name]:.1f}{unit}"

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ssl_faces.arguments import check_text, check_words
-from ssl_faces.errors import InputError, bad_input
+from ssl_faces.arguments import OneSentence, check_text, check_words
+from ssl_faces.errors import InputError, bad_input, shorten
 
 _NUMBER = re.compile(
     r"Annotated\[\s*\w+,\s+PlainValidator\(func=([^=]*),\s+json_schema_input_type=[\w.]*\)\]"
@@ -28,8 +28,10 @@ _PLAIN = (
 )
 
 
-class OneSentence:
+class SettingsErrors(OneSentence):
     """Mixed into a parser of jsonargparse."""
+
+    subject = "configuration: "
 
     def parse_args(self, args: Any = None, **kwargs: Any) -> Any:
         words = list(sys.argv[1:] if args is None else args)
@@ -37,11 +39,11 @@ class OneSentence:
         try:
             given = super().parse_args(args, **kwargs)  # type: ignore[misc]
         except RecursionError as error:
-            raise InputError("configuration: nested too deeply; flatten it") from error
+            raise InputError(f"{self.subject}nested too deeply; flatten it") from error
         except UnicodeDecodeError as error:
             where = next((name for name in map(_value, words) if _holds(name, error)), "a file")
             raise InputError(
-                f"configuration: {where} is not UTF-8 ({error.reason}); save it as UTF-8"
+                f"{self.subject}{where} is not UTF-8 ({error.reason}); save it as UTF-8"
             ) from error
         check_text(given.as_dict(), "")
         return given
@@ -55,10 +57,10 @@ class OneSentence:
             known = bad_input(error)
             if known is None and not isinstance(error.__cause__, ValueError):
                 raise
-            raise InputError(known or f"configuration: {one_sentence(str(error))}") from error
+            raise InputError(known or self.subject + one_sentence(str(error))) from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise InputError(f"configuration: {one_sentence(message)}") from ex
+        raise InputError(f"{self.subject}{one_sentence(message)}") from ex
 
     def format_help(self) -> str:
         return _NUMBER.sub(r"\1", super().format_help())  # type: ignore[misc]
@@ -92,9 +94,9 @@ def one_sentence(message: str) -> str:
         given = re.match(r"Given value: (?!NestedArg|Namespace)(.+)", text)
         if given:
             value = f", not {given[1]}"
-        elif text.startswith("configuration: "):
+        elif text.startswith(SettingsErrors.subject):
             # Of the parser of a class, which has said it in one sentence.
-            return key + text.removeprefix("configuration: ")
+            return key + text.removeprefix(SettingsErrors.subject)
         elif text and not _NOISE.match(text):
             for pattern, plain in _PLAIN:
                 text = re.sub(pattern, plain, text)
@@ -103,4 +105,4 @@ def one_sentence(message: str) -> str:
     others = [reason for reason in reasons if not reason.startswith("expected ")]
     text = " ".join(others) or f"expected {' or '.join(types)}{value}"
     text = f"{key[:-1]}: {text}" if key else text
-    return text if len(text) < 600 else text[:600] + " …"
+    return shorten(text, 600)

@@ -44,7 +44,7 @@ from ssl_faces.methods.method import Method, read_checkpoint
 from ssl_faces.passwords import refuse_passwords
 from ssl_faces.ranges import GlobalSeed, NonNegativeInt, PositiveInt, check_value
 from ssl_faces.run_record import RunRecord
-from ssl_faces.settings_parser import OneSentence
+from ssl_faces.settings_parser import SettingsErrors
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
 
 CHECKPOINT = "checkpoints/last.ckpt"
@@ -54,8 +54,8 @@ CHECKPOINT = "checkpoints/last.ckpt"
 DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
 
 
-class _Parser(OneSentence, LightningArgumentParser):
-    """Says what is wrong in one sentence instead of printing the whole usage."""
+class _Parser(SettingsErrors, LightningArgumentParser):
+    """Reads the settings of `fit`."""
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -339,6 +339,7 @@ def build(
         save_config_callback=save_config,
         seed_everything_default=0,
         parser_class=_Parser,
+        parser_kwargs={"prog": "ssl-faces"},
         auto_configure_optimizers=False,
         trainer_defaults={"log_every_n_steps": 20},
         args=list(arguments),

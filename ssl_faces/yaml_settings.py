@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, PlainValidator, StringConstraints, ValidationError
 
 from ssl_faces.arguments import check_text, whole
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, reason_of
 from ssl_faces.ranges import PositiveInt
 
 PREVIOUS = "{previous}"
@@ -82,8 +81,7 @@ def read_yaml(path: Path, like: str) -> dict[str, Any]:
             f"{path}: can't be read ({error.strerror}); give a file like {like}"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = re.sub(r"\s+", " ", str(error))[:200]
-        raise InputError(f"{path}: not YAML ({reason}); mend it") from error
+        raise InputError(f"{path}: not YAML ({reason_of(error)}); mend it") from error
     if not isinstance(found, dict):
         raise InputError(f"{path}: no settings in it; write it like {like}")
     check_text(found, str(path))

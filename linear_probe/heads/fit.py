@@ -21,6 +21,7 @@ from linear_probe.heads.pictures import EpochBatches, LabelledPictures, Taught
 from ssl_faces import InputError
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.errors import reason_of
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 
@@ -105,8 +106,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is missing; train the head first") from error
     except Exception as error:  # torch's have no common class
         raise InputError(
-            f"{path}: can't be read ({' '.join(str(error).split())[:120]}); delete it, and the "
-            "head is trained anew"
+            f"{path}: can't be read ({reason_of(error)}); delete it, and the head is trained anew"
         ) from error
     return dict(found)
 

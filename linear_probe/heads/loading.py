@@ -16,6 +16,7 @@ from linear_probe.heads.head_tasks import HeadTask
 from linear_probe.heads.run import HeadJob, Stage, safe_name, tasks_of
 from linear_probe.job_files import parser
 from ssl_faces import InputError, load_encoder
+from ssl_faces.errors import reason_of
 
 
 class TrainedHead(NamedTuple):
@@ -89,7 +90,7 @@ def _job_of(folder: Path) -> tuple[HeadJob, int]:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: no settings of a head ({' '.join(str(error).split())[:120]}); train it again"
+            f"{path}: no settings of a head ({reason_of(error)}); train it again"
         ) from error
     return HeadJob(**{name: ready[name] for name in HeadJob.__dataclass_fields__}), seed
 

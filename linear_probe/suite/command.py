@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -20,7 +19,7 @@ from linear_probe.suite.memory import free_memory, peak_memory
 from linear_probe.suite.settings import Cell, cells, read
 from linear_probe.tasks import TASKS
 from ssl_faces import InputError, children
-from ssl_faces.arguments import whole
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.children import Child, Failed, Stopped
 from ssl_faces.files import replace_file, write_failure
 
@@ -45,7 +44,7 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="linear-probe suite",
         description="Score encoders on tasks by probes and heads, each combination in a cell of "
         "its own, and write one report. Stopped or killed, the same command goes on.",

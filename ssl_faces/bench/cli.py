@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+
+from ssl_faces.arguments import Parser
 
 # Each module offers `add_arguments(parser)` and `measure(arguments) -> Result`. One that has
 # PASSES_ON takes arguments that its parser doesn't know too, as `arguments.settings`.
@@ -32,9 +33,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
-        prog="ssl-faces bench", description="Measure speed and memory on this machine."
-    )
+    parser = Parser(prog="ssl-faces bench", description="Measure speed and memory on this machine.")
     verbs = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
     chosen = next((word for word in argv if word in BENCHES), None)
     for name, about in BENCHES.items():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_faces.arguments import whole
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 
@@ -17,7 +16,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces dashboard",
         description="Runs side by side: learning curves, settings, pictures and probes, on one "
         "page that needs no network, or as a workspace of a W&B project.",

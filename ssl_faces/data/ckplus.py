@@ -12,7 +12,7 @@ from pathlib import Path
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, is_picture_name, subfolders
 from ssl_faces.data.sequences import folds_by_person, neutral_and_apex
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, shorten
 
 LABELS = {1: "angry", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
 """What the owner's labels mean; 0 is neutral and never given, 2 is contempt and left out."""
@@ -139,6 +139,7 @@ def _label_of(folder: Path) -> int | None:
         text, value = "text", -1.0
     if value not in {*LABELS, CONTEMPT}:
         raise InputError(
-            f"ckplus: {files[0]} holds '{text[:40]}', no label from 1 to 7; get the file anew"
+            f"ckplus: {files[0]} holds '{shorten(text, 40)}', no label from 1 to 7; "
+            "get the file anew"
         )
     return int(value)

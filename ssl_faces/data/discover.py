@@ -28,7 +28,7 @@ from ssl_faces.data.ckplus import CKPlus
 from ssl_faces.data.class_folders import ClassFolders
 from ssl_faces.data.cplfw import CPLFW
 from ssl_faces.data.faces import FaceSet, Part
-from ssl_faces.data.fer2013 import Fer2013, expression_of
+from ssl_faces.data.fer2013 import Fer2013, csv_of, expression_of
 from ssl_faces.data.ferplus import FERPlus
 from ssl_faces.data.folder import (
     PictureFolder,
@@ -42,6 +42,7 @@ from ssl_faces.data.lfw import LFW, folder_of_people
 from ssl_faces.data.oulucasia import OuluCasia
 from ssl_faces.data.rafdb import RafDb
 from ssl_faces.data.sfew import SFEW
+from ssl_faces.data.tables import has_columns
 from ssl_faces.data.utkface import UTKFace, labels_of
 from ssl_faces.data.w300lp import W300LP
 from ssl_faces.data.youtube_keypoints import YouTubeKeypoints
@@ -167,7 +168,7 @@ def _kinds_of(folder: Path) -> list[type[FaceSet]]:
 
 
 def _is_fer2013(folder: Path) -> bool:
-    if entry_of(folder, "fer2013.csv") is not None:
+    if csv_of(folder) is not None:
         return True
     usages = [entry_of(folder, name) for name in ("Training", "PublicTest", "train", "test")]
     return any(
@@ -181,9 +182,7 @@ def _is_youtube_keypoints(folder: Path) -> bool:
     labels = entry_of(folder, "labels.csv")
     if labels is None or entry_of(folder, "images") is None:
         return False
-    with labels.open(encoding="utf-8-sig", errors="replace") as stream:
-        header = stream.readline(4096).split(",")
-    return "yaw" in header and "x0" in header
+    return has_columns(labels, "yaw", "x0")
 
 
 def _is_utkface(folder: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_faces import children
+from ssl_faces.arguments import Parser
 from ssl_faces.children import Failed, Stopped
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         InputError: bad input, or a stage that failed.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces job",
         description="Train the stages of one experiment and score its encoder. Stopped, the same "
         "command goes on.",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_faces.encoder import FaceEncoder
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, reason_of
 
 Edit = Callable[..., Tensor]
 
@@ -108,9 +108,9 @@ def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, An
             f"checkpoint {path}: no such file; give a run's checkpoints/last.ckpt"
         ) from error
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"checkpoint {path}: can't be used ({reason[:200]}); give a run's checkpoints/last.ckpt"
+            f"checkpoint {path}: can't be used ({reason_of(error)}); give a run's "
+            "checkpoints/last.ckpt"
         ) from error
     if method is not None:
         check_method(path, checkpoint, method)

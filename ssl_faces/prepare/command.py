@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.arguments import SIDE, number, whole
+from ssl_faces.arguments import SIDE, Parser, number, whole
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file, write_failure
 
@@ -56,11 +56,11 @@ def run(arguments: Sequence[str]) -> None:
         raise InputError(f"{error.filename or out}: {write_failure(error)}") from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     from ssl_faces.prepare.reading import Settings
 
     usual = Settings()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces prepare",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import os
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.arguments import SEED, whole
+from ssl_faces.arguments import SEED, Parser, whole
 from ssl_faces.children import Stopped, stoppable
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
@@ -66,8 +65,8 @@ def run(argv: Sequence[str]) -> int:
     return sweeping.summary()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="ssl-faces sweep",
         description="Try settings of a run, as a sweep file in W&B's format says. Each trial is a "
         "run in a folder of its own under --out. Stopped or killed, the same command goes on; in "

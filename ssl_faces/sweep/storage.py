@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, shorten
 from ssl_faces.files import write_failure
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _what_is_wrong(text: str, place: Place) -> str:
         )
     if "disk is full" in text or "disk I/O" in text:
         return f"the disk is full; free some space and give the same command again: {kept}"
-    reason = text.split("[SQL")[0].split("(Background")[0][:200].strip()
+    reason = shorten(text.split("[SQL")[0].split("(Background")[0])
     return f"the database can't be used ({reason}); mend it and give the same command again: {kept}"
 
 

@@ -22,8 +22,10 @@ from ssl_faces.verbs.arguments import (
 ABOUT = """\
 Codes of all faces of pictures, folders and videos, to FILE.npz or FILE.parquet: `keys` (in Parquet
 `key`), an array [N, D] for each feature space, and beside them, named with `__` in front, source,
-box, score, time and frame. `linear-probe run --encoder FILE.npz` scores it. What was skipped, and
-why, stands in FILE.skipped.csv.
+box, score, time and frame. A key is SRC's name and the path below it; faces but the largest of a
+picture have #1, #2, … behind it. `linear-probe run --encoder FILE.npz` scores the table on face
+sets, and with --train-csv and --test-csv on your own labels of these pictures. Skipped files are
+listed in FILE.skipped.csv, with the reason.
 """
 
 if TYPE_CHECKING:

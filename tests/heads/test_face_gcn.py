@@ -295,8 +295,8 @@ def test_pictures_beside_the_landmarks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("9.csv", "x,y\n1,2\n", "no column z"),
-        ("9.csv", "x,y,z\n1,2,three\n", "landmark 1 is not 3 numbers"),
+        ("9.csv", "x,y\n1,2\n", "column z is missing"),
+        ("9.csv", "x,y,z\n1,2,three\n", "line 2: z is 'three', not a number"),
         ("9.csv", "x,y,z\n", "holds no landmark"),
         ("9.csv", "x,y,z\n1,2,3\n", r"9\.csv: 1 landmarks of 3 numbers, and 8\.csv has 8"),
     ],

@@ -271,7 +271,7 @@ def test_malformed_rows_name_file_and_line(
         (["image,age", "a.png,3,4"], "line 2: 3 columns instead of 2"),
         (["image,expression", "a.png,happy"], "line 1: column age is missing, which"),
         (["picture,yaw,pitch,age", "a.png,1,2,3"], "line 1: column roll is missing, which goes"),
-        (["name,age", "a.png,3"], "line 1: no column of pictures; call it image"),
+        (["name,age", "a.png,3"], "line 1: no column of pictures; the first line must name image"),
         (["image,mood", "a.png,3"], "line 1: column age is missing, which"),
         (["image,age,age", "a.png,3,3"], "line 1: column age comes twice"),
         (["image,age"], "no row below the header"),

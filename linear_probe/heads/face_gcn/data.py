@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -23,6 +22,7 @@ from ssl_faces.data.folder import subfolders
 from ssl_faces.data.packing import square
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.rendered import Nuisances, RenderedClips
+from ssl_faces.data.tables import has_columns, number_in, read_lines, read_table
 from ssl_faces.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Seed, check_ranges
 
 SIZE = 64
@@ -271,32 +271,30 @@ def _read(path: Path) -> np.ndarray:
     Raises:
         InputError: the file can't be read; says which line.
     """
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read ({error}); give a text file") from error
-    rows: list[list[float]] = []
-    if path.suffix.lower() == ".bnd":
-        table = [line.split()[1:4] for line in text.splitlines() if line.strip()]
-        width = 3
-    else:
-        reader = csv.DictReader(text.splitlines())
-        columns = [name.strip().lower() for name in reader.fieldnames or ()]
-        wanted = ["x", "y", "z"] + (["u", "v"] if {"u", "v"} <= {*columns} else [])
-        lacking = [name for name in wanted if name not in columns]
-        if lacking:
-            raise InputError(f"{path}: no column {lacking[0]}; give x, y, z and perhaps u, v")
-        reader.fieldnames = columns
-        table = [[row[name] or "" for name in wanted] for row in reader]
-        width = len(wanted)
-    for number, values in enumerate(table, start=1):
-        try:
-            row = [float(value) for value in values]
-        except ValueError:
-            row = []
-        if len(row) != width or not np.isfinite(row).all():
-            raise InputError(f"{path}: landmark {number} is not {width} numbers; mend the file")
-        rows.append(row)
+    rows = _read_bnd(path) if path.suffix.lower() == ".bnd" else _read_csv(path)
     if not rows:
         raise InputError(f"{path}: holds no landmark; give a point in each line")
     return np.array(rows)
+
+
+def _read_csv(path: Path) -> list[list[float]]:
+    columns = ("x", "y", "z", "u", "v") if has_columns(path, "u", "v") else ("x", "y", "z")
+    return [
+        [number_in(row[name], name, where) for name in columns]
+        for where, row in read_table(path, columns)
+    ]
+
+
+def _read_bnd(path: Path) -> list[list[float]]:
+    rows: list[list[float]] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = [float(value) for value in line.split()[1:4]]
+        except ValueError:
+            row = []
+        if len(row) != 3 or not np.isfinite(row).all():
+            raise InputError(f"{path}, line {number}: not a number and x, y, z; mend the file")
+        rows.append(row)
+    return rows

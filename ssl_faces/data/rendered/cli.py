@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from ssl_faces.arguments import SEED, SIDE, whole
+from ssl_faces.arguments import SEED, SIDE, Parser, whole
 from ssl_faces.data.rendered.face_set import RenderedFaces
 from ssl_faces.data.rendered.factors import COUNTERPARTS
 from ssl_faces.data.rendered.sampling import Nuisances
@@ -24,7 +23,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces render",
         description="Write rendered faces as images/, labels.csv, train.csv and test.csv, or a "
         "sheet of them to look at. A run that was stopped goes on where it was.",
