@@ -31,11 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
-        from ssl_faces.files import DISK_FULL, write_failure
+        from ssl_faces.files import path_failure
 
-        if error.errno not in DISK_FULL:
+        told = path_failure(error)
+        if told is None:
             raise
-        return _fail(f"{error.filename or 'the output'}: {write_failure(error)}")
+        return _fail(told)
     except (MemoryError, RuntimeError) as error:
         what = out_of_memory(error)
         if what is None:

@@ -31,9 +31,9 @@ class OneSentence:
 class Parser(OneSentence, argparse.ArgumentParser):
     """The parser of all commands without a settings file."""
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         check_words(sys.argv[1:] if args is None else args)
-        return super().parse_args(args, namespace)
+        return super().parse_known_args(args, namespace)
 
 
 def check_words(words: Sequence[str]) -> None:

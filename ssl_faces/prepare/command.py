@@ -44,10 +44,18 @@ def run(arguments: Sequence[str]) -> None:
     from filelock import FileLock, Timeout
 
     out = Path(given.out).expanduser()
+    lock = out / ".prepare.lock"
     try:
+        is_new = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".prepare.lock", timeout=0):
-            _prepare(given, out)
+        try:
+            with FileLock(lock, timeout=0):
+                _prepare(given, out)
+        except InputError:
+            if is_new and [*out.iterdir()] == [lock]:
+                lock.unlink()
+                out.rmdir()
+            raise
     except Timeout as error:
         raise InputError(
             f"{out}: another process is preparing to it; wait until it is done"
