@@ -12,14 +12,12 @@ from jsonargparse import ArgumentParser
 
 from linear_probe.record import Record
 from linear_probe.verbs import VERBS
-from ssl_faces.arguments import OneSentence
 from ssl_faces.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
+from ssl_faces.settings_parser import SettingsErrors
 
 
-class _Parser(OneSentence, ArgumentParser):
+class _Parser(SettingsErrors, ArgumentParser):
     """Reads a settings file and the arguments that change it."""
-
-    subject = "configuration: "
 
 
 def parser(verb: str) -> ArgumentParser:

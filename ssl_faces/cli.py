@@ -119,11 +119,12 @@ def _main(arguments: list[str], started: float) -> int:
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
-        from ssl_faces.files import DISK_FULL, write_failure
+        from ssl_faces.files import path_failure
 
-        if error.errno not in DISK_FULL:
+        told = path_failure(error)
+        if told is None:
             raise
-        return _fail(f"{error.filename or 'the run folder'}: {write_failure(error)}")
+        return _fail(told)
     except Exception as error:
         told = bad_input(error)
         if told is not None:

@@ -17,6 +17,10 @@ from ssl_faces.errors import InputError
 NOT_REGULAR = "a pipe, a socket or a device"
 
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+BAD_PATH = {
+    *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR),
+    *(errno.EPERM, errno.EROFS),
+}
 
 
 def regular(path: Path) -> Path:
@@ -139,6 +143,15 @@ def keep_mode(path: Path, successor: Path) -> None:
     """Give the file that is to replace `path` its permissions, where there is such a file."""
     with suppress(FileNotFoundError):
         os.chmod(successor, stat.S_IMODE(path.stat().st_mode))
+
+
+def path_failure(error: OSError) -> str | None:
+    """A sentence about a path that can't be used or a full disk; None for other errors."""
+    if error.errno in DISK_FULL:
+        return f"{error.filename or 'the output'}: {write_failure(error)}"
+    if error.errno in BAD_PATH and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check the path"
+    return None
 
 
 def write_failure(error: OSError) -> str:

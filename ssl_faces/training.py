@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import uuid
 import warnings
@@ -21,7 +22,6 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from ssl_faces.arguments import OneSentence
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.first_step import FirstStep, StartClock
@@ -37,15 +37,17 @@ from ssl_faces.callbacks.stop_signals import StopSignals
 from ssl_faces.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.online import PICTURES
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, shorten
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.log_once import CSVRows
 from ssl_faces.methods.method import Method
 from ssl_faces.passwords import refuse_passwords
+from ssl_faces.ranges import GlobalSeed, NonNegativeInt, PositiveInt, check_value
 from ssl_faces.resume import Resumed, no_checkpoint, read_resumed
 from ssl_faces.run_record import CHECKPOINT, RunRecord
+from ssl_faces.settings_parser import SettingsErrors
 from ssl_faces.trainer_settings import check_trainer
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
 from ssl_faces.without_effect import changed_without_effect
@@ -57,10 +59,8 @@ _log = logging.getLogger(__name__)
 DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
 
 
-class _Parser(OneSentence, LightningArgumentParser):
+class _Parser(SettingsErrors, LightningArgumentParser):
     """Reads the settings of `fit`."""
-
-    subject = "configuration: "
 
 
 class FaceCLI(LightningCLI):
@@ -81,20 +81,26 @@ class FaceCLI(LightningCLI):
             help="the run's folder (one a run; under `wandb agent` runs/SWEEP/RUN by default)",
         )
         parser.add_argument(
-            "--checkpoint_every", type=int, default=500, help="steps between checkpoints"
+            "--checkpoint_every", type=PositiveInt, default=500, help="steps between checkpoints"
         )
         parser.add_argument(
-            "--panels_every", type=int, default=500, help="steps between picture panels, 0: none"
+            "--panels_every",
+            type=NonNegativeInt,
+            default=500,
+            help="steps between picture panels, 0: none",
         )
         parser.add_argument(
             "--probe_every",
-            type=int,
+            type=NonNegativeInt,
             default=1000,
             help="steps between online probes of the encoder and checks for collapse, 0: none",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if not isinstance(seed, bool):
+            check_value(GlobalSeed, seed, "seed_everything")
         # Before anything is written.
         refuse_passwords(self.config[self.config.subcommand].as_dict())
         self.check_trainer(self.config[self.config.subcommand].trainer)
@@ -120,14 +126,6 @@ class FaceCLI(LightningCLI):
         if is_first():
             for name, why in changed_without_effect(settings.as_dict()).items():
                 _log.warning("%s has no effect, since %s", name, why)
-        if settings.checkpoint_every < 1:
-            raise InputError(
-                f"--checkpoint_every {settings.checkpoint_every}: give at least 1 step"
-            )
-        if settings.probe_every < 0:
-            raise InputError(
-                f"--probe_every {settings.probe_every}: give 1 step or more, or 0: none"
-            )
         if "weights_only" in settings:  # of Lightning from 2.6 on
             settings.weights_only = True
         self._resume(settings)
@@ -252,7 +250,7 @@ def _method(class_path: str) -> type[Method]:
 
 def _first_sentence(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return _shorten(re.split(r"(?<=[a-z`)'\"])\. (?=[A-Z])", text)[0].rstrip("."))
+    return shorten(re.split(r"(?<=[a-z`)'\"])\. (?=[A-Z])", text)[0].rstrip("."), 600)
 
 
 def _has(settings: Any, kind: type[Callback]) -> bool:

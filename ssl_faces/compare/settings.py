@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from ssl_faces.ranges import GlobalSeed
 from ssl_faces.yaml_settings import (
     OWN_KEYS,
     PREVIOUS,
@@ -55,7 +55,7 @@ class Comparison(Strict):
     """
 
     budget_pflop: float = Field(gt=0, allow_inf_nan=False)
-    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(min_length=1)
+    seeds: list[GlobalSeed] = Field(min_length=1)
     methods: dict[Name, list[Stage]] = Field(min_length=1)
     configs: list[str] = Field(default_factory=list)
     arguments: Arguments = Field(default_factory=dict)

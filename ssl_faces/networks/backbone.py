@@ -17,6 +17,7 @@ from ssl_faces.encoder import FaceEncoder
 from ssl_faces.errors import InputError
 from ssl_faces.networks.motion_encoder import MotionEncoder
 from ssl_faces.networks.pointwise import without_small_strided
+from ssl_faces.ranges import PictureSide, WidthFactor
 
 NAMES = ("facecycle", "resnet18", "resnet50", "vit_tiny", "vit_small")
 TIMM = "timm:"
@@ -37,8 +38,8 @@ class EncoderSettings:
     """
 
     name: str = "resnet18"
-    input_size: int = 64
-    width: float = 1.0
+    input_size: PictureSide = 64
+    width: WidthFactor = 1.0
 
 
 RESNET18 = EncoderSettings()
