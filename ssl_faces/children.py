@@ -73,6 +73,17 @@ class Stopped(BaseException):
         return signal.Signals(self.number).name
 
 
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started within don't hear Ctrl-C, which a terminal sends to all: the one
+    that started them ends them. It hears it itself afterwards."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def exit_code(program: str, command: Callable[[], int]) -> int:
     """Run a command; its exit code, or 128 and the number of the signal that stopped it.
 

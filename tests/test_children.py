@@ -18,7 +18,15 @@ import pytest
 
 import linear_probe.cli
 import ssl_faces.cli
-from ssl_faces.children import Failed, Stopped, exit_code, only_one, run, stoppable
+from ssl_faces.children import (
+    Failed,
+    Stopped,
+    deaf_to_interrupts,
+    exit_code,
+    only_one,
+    run,
+    stoppable,
+)
 from ssl_faces.errors import InputError
 
 CHILD = """
@@ -196,6 +204,21 @@ def test_a_forked_worker_ends_silently(
         worker.join(30)
     assert worker.exitcode == -number
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_that_its_parent_ends_is_deaf_to_ctrl_c(heard: None) -> None:
+    heard_by_parent: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: heard_by_parent.append(number))
+    with deaf_to_interrupts():
+        worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        os.kill(os.getpid(), signal.SIGINT)
+        worker.send_signal(signal.SIGINT)
+        assert heard_by_parent == []
+    assert heard_by_parent == [signal.SIGINT]
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(1)
+    worker.terminate()
+    assert worker.wait(30) == -signal.SIGTERM
 
 
 def test_the_lock_is_held_until_the_last_command_ends(talk: Path, tmp_path: Path) -> None:

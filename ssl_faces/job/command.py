@@ -17,7 +17,7 @@ from ssl_faces.children import Failed, Stopped
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.requeue import job_id, requeue
-from ssl_faces.run_record import LOCK_FILE, RunRecord, read_run, state_of
+from ssl_faces.run_record import LOCK_FILE, RunRecord, has_checkpoint, read_run, state_of
 
 if TYPE_CHECKING:
     from ssl_faces.job.settings import Job
@@ -100,7 +100,8 @@ class _Running:
 
         earlier = (read_run(self.out) or {}).get("settings", {})
         for stage, now in self.settings.items():
-            if stage not in earlier or state_of(self.out / stage) is None:
+            # What failed before its first checkpoint binds nothing.
+            if stage not in earlier or not has_checkpoint(self.out / stage):
                 continue
             changed = first_change(earlier[stage], now, self.job.configs_of(stage))
             if changed is not None:

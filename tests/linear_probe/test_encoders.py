@@ -200,7 +200,7 @@ def test_an_encoder_whose_features_are_no_numbers(
     state = load_file(tiny / "encoder.safetensors")
     for name, value in state.items():
         if value.is_floating_point() and value.ndim == 4:
-            state[name] = value * float("nan")
+            state[name] = value * 1e30  # finite, but what they compute overflows
     save_file(state, tiny / "encoder.safetensors")
     out = tmp_path / "out"
     code, _, error = run(
