@@ -14,7 +14,7 @@ import numpy as np
 
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under, subfolders
-from ssl_faces.data.tables import read_table
+from ssl_faces.data.tables import has_columns, read_table
 from ssl_faces.errors import InputError, shorten
 
 CSV_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -22,6 +22,8 @@ CSV_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral
 
 CSV_FILES = ("fer2013.csv", "icml_face_data.csv")
 """The file with all pictures, as its owners call it and as Kaggle does."""
+
+_MOST_TABLES = 20  # looked into, of a folder's
 
 SIDE = 48
 """Width and height of every FER-2013 picture."""
@@ -139,8 +141,13 @@ class CsvRow(NamedTuple):
 
 
 def csv_of(folder: Path) -> Path | None:
-    """The file with the pictures in `folder`: its owners' name for it, else Kaggle's."""
-    return entry_of(folder, *CSV_FILES)
+    """The file with the pictures in `folder`: its owners' name for it, else Kaggle's, else any
+    with columns of emotions and pixels."""
+    named = entry_of(folder, *CSV_FILES)
+    if named is not None:
+        return named
+    tables = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".csv")[:_MOST_TABLES]
+    return next((p for p in tables if has_columns(p, "emotion", "pixels")), None)
 
 
 def rows_of_csv(path: Path) -> Iterator[CsvRow]:

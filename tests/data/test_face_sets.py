@@ -67,7 +67,7 @@ def test_fer2013_accepts_kaggles_folders_and_spellings(tmp_path: Path) -> None:
     assert keys(Fer2013(tmp_path, "test")) == ["test/angry/2.png"]
 
 
-@pytest.mark.parametrize("name", ["fer2013.csv", "icml_face_data.csv"])
+@pytest.mark.parametrize("name", ["fer2013.csv", "icml_face_data.csv", "Copy of FER.CSV"])
 @pytest.mark.parametrize("give_the_file", [True, False])
 def test_fer2013_csv(tmp_path: Path, give_the_file: bool, name: str) -> None:
     rows = [f'{i},"{pixels_text(i)}",Training' for i in range(7)]
