@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_faces.errors import InputError
-from ssl_faces.files import regular, replace_file
+from ssl_faces.files import regular, replace_file, replacing, write
 from ssl_faces.finite import check_weights
 
 WEIGHTS_FILE = "encoder.safetensors"
@@ -137,9 +137,11 @@ def save_encoder(
     data = save(weights)
     card[HASHES] = {**card.get(HASHES, {}), WEIGHTS_FILE: hashlib.sha256(data).hexdigest()}
     card_text = json.dumps(card, indent=2) + "\n"
-    # The card goes last: a folder with a card has its weights.
-    replace_file(directory / WEIGHTS_FILE, data)
-    replace_file(directory / CARD_FILE, card_text.encode())
+    # The card is renamed last: a folder with a card has its weights. It is written first: a full
+    # disk leaves both files as they were.
+    with replacing(directory / CARD_FILE) as temporary:
+        write(temporary, card_text.encode())
+        replace_file(directory / WEIGHTS_FILE, data)
     return directory
 
 
@@ -183,6 +185,15 @@ def check_hash(card: Mapping[str, Any], path: Path) -> None:
                 f"{path}: its bytes are not those that {CARD_FILE} beside it has the SHA-256 of; "
                 "copy both again from where they were saved"
             )
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether the folder holds an encoder whose weights are those of its card."""
+    try:
+        check_hash(_read_card(directory / CARD_FILE), directory / WEIGHTS_FILE)
+    except (InputError, OSError):
+        return False
+    return True
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -60,7 +60,13 @@ def replace_file(path: Path, data: bytes | memoryview, durable: bool = True) -> 
     Raises:
         InputError: the folder can't be written, or the disk is full; `path` is as it was.
     """
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary:
+        write(temporary, data, durable)
+
+
+def write(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
+    """Write `data` to `path`, such as a temporary name of `replacing`; as for `replace_file`."""
+    with path.open("wb") as file:
         file.write(data)
         if durable:
             file.flush()

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.data.faces import write_skipped
 from ssl_faces.data.module import FaceDataModule
-from ssl_faces.encoder import CARD_FILE, save_encoder
+from ssl_faces.encoder import is_whole, save_encoder
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import hardware
@@ -60,9 +60,9 @@ class EncoderExport(pl.Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        # Killed between its last checkpoint and the end, a run has nothing left to train when it is
-        # resumed, and Lightning neither starts nor ends training then.
-        if not self._since and not (self.out / "encoder" / CARD_FILE).exists():
+        # A run that was killed between its last checkpoint and the end has nothing left to train
+        # when it is resumed, and Lightning neither starts nor ends training then.
+        if not self._since and not is_whole(self.out / "encoder"):
             self.on_train_end(trainer, module)
 
     @rank_zero_only

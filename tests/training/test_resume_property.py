@@ -55,7 +55,9 @@ class Tiny(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.parameters(), 0.1)
-        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)
+        # Asked for, Lightning opens the loader before it restores how far training was.
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1 - 0.5 * n / steps)
         return [optimizer], [{"scheduler": schedule, "interval": self.interval}]
 
 

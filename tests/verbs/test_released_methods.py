@@ -14,12 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from linear_probe.cli import main as linear_probe
 from linear_probe.record import read_records
-from ssl_faces import InputError, load_encoder, load_method
+from ssl_faces import InputError, load_encoder, load_method, save_encoder
 from ssl_faces import release as module
 from ssl_faces.cli import main
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, load_motion
 from ssl_faces.methods.method import OF_TWO, Method
 from ssl_faces.methods.released import edit_state
+from ssl_faces.release import update_card
 from tests.methods.test_edits import same_weights
 from tests.verbs.conftest import a_run, rendered
 
@@ -128,10 +129,10 @@ def test_a_checkpoint_of_another_step_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = a_run("facecycle_motion", tmp_path)
-    path = run / "encoder/encoder.safetensors"
-    state = load_file(path)
+    encoder = load_encoder(run)
+    state = encoder.state_dict()
     name = min(state)
-    save_file({**state, name: state[name] + 1}, path)
+    save_encoder(encoder, run / "encoder", encoder.card, {**state, name: state[name] + 1})
     assert release(run, tmp_path / "out") == 2
     assert "its encoder/ and its checkpoint are not of one step" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -147,10 +148,17 @@ def test_broken_releases_are_told(release_of: Runs, tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-10])
     with pytest.raises(InputError, match="not a whole safetensors file"):
         load_method(cut.parent)
+    flipped = broken("flipped") / "method.safetensors"
+    data = bytearray(flipped.read_bytes())
+    data[-1] ^= 1
+    flipped.write_bytes(data)
+    with pytest.raises(InputError, match=f"^{flipped}: its bytes are not those that card.json"):
+        load_method(flipped.parent)
     other = broken("other") / "method.safetensors"
     state = load_file(other)
     del state[min(state)]
     save_file(state, other)
+    update_card(other.parent, sha256={})
     with pytest.raises(InputError, match="its weights are not those of the facecycle_motion"):
         load_method(other.parent)
     for number, (value, said) in enumerate(
