@@ -213,7 +213,7 @@ def _changes(before: Any, now: Any, name: str = "") -> Iterator[Change]:
 
 
 def _is_section(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    return isinstance(value, dict) and not any(str(key).isdigit() for key in value)
 
 
 def _applies(change: Change, method: type[Method]) -> bool:

@@ -368,6 +368,14 @@ def run(arguments: Sequence[str], started: float) -> None:
             code = 0
         except MisconfigurationException as error:
             raise InputError(f"settings: {_first_sentence(error)}; change that setting") from error
+        except (RuntimeError, ValueError) as error:
+            # Of a checkpoint that kept no settings to compare.
+            if not str(error).startswith(("Error(s) in loading state_dict", "loaded state dict")):
+                raise
+            raise InputError(
+                "--ckpt_path: the checkpoint was trained with other settings of the model; give "
+                "those, or start a new run with another --out"
+            ) from error
         finally:
             FaceCLI.record = None
             finish_wandb(code)
