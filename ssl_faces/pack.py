@@ -48,6 +48,11 @@ def run(arguments: Sequence[str]) -> None:
         help="in a folder of any pictures each subfolder holds one person",
     )
     parser.add_argument(
+        "--include-tests",
+        action="store_true",
+        help="pack test people and test pictures too; probes on these sets are then worth nothing",
+    )
+    parser.add_argument(
         "--workers", type=whole(1, 1024), default=4, help="decoding threads (default: 4)"
     )
     parser.add_argument(
@@ -80,11 +85,11 @@ def _verify(place: str) -> None:
 
 
 def _pack(given: argparse.Namespace) -> None:
-    from ssl_faces.data.discover import find_face_sets
+    from ssl_faces.data.discover import find_face_sets, recognised
     from ssl_faces.data.faces import FaceSet
     from ssl_faces.data.folder import PictureFolder
     from ssl_faces.data.packing import pack_sets
-    from ssl_faces.data.packs import INDEX, Index
+    from ssl_faces.data.packs import INDEX, Index, Pack
     from ssl_faces.data.selection import held_out_by
 
     out = Path(given.out).expanduser()
@@ -94,7 +99,7 @@ def _pack(given: argparse.Namespace) -> None:
         size = Index.read(index).size if index.exists() else _SIZE
     sets: list[FaceSet] = []
     for source in given.sources:
-        found = find_face_sets(source)
+        found = find_face_sets(source, "all" if given.include_tests else "train")
         if given.people_from_folders:
             found = [
                 PictureFolder(source, people_from_folders=True)
@@ -103,8 +108,15 @@ def _pack(given: argparse.Namespace) -> None:
                 for one in found
             ]
         sets += found
-    done = pack_sets(sets, out, size, held_out=held_out_by(sets), workers=given.workers)
+    held_out = None if given.include_tests else held_out_by(sets)
+    if given.include_tests and index.exists() and not Pack(out).held_out.is_empty:
+        raise InputError(f"--include-tests: {out} was packed without tests; give another --out")
+    done = pack_sets(sets, out, size, held_out=held_out, workers=given.workers)
+    for line in recognised(sets, Index.read(index).sets, "--include-tests packs them too"):
+        print(line)
     print(f"{out}: {done.pictures:,} pictures to train on, {done.added:,} of them new")
+    if done.repaired:
+        print(f"packed again: {done.repaired:,} shards that were missing or broken")
     if done.of_test_people or done.copies:
         print(
             f"left out: {done.of_test_people:,} pictures of test people, {done.copies:,} copies of "

@@ -171,7 +171,7 @@ def _walk(folder: Path, depth: int = 0) -> Iterator[Path]:
     if depth == DEEPEST:
         return
     try:
-        inside = sorted(Path(one.path) for one in os.scandir(folder) if one.is_dir())
+        inside = sorted(Path(one.path) for one in os.scandir(folder) if os.path.isdir(one.path))
     except OSError:
         return
     for one in inside:

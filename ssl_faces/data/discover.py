@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ssl_faces.data import (
     affectnet,
@@ -102,7 +103,8 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
             _log.warning("%s is no data set known here: its pictures are left out", place)
         sets = [_MAKERS[kind](place, part) for kind, place in found]
         names = [faces.name for faces in sets]
-        for i, faces in enumerate(sets):
+        for i, (faces, (_, place)) in enumerate(zip(sets, found, strict=True)):
+            faces.place = place
             if faces.name in names[:i]:
                 raise InputError(
                     f"{folder} holds two folders of expressions called {faces.title}; rename one"
@@ -122,6 +124,45 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
         f"{folder} holds no pictures; give a folder with pictures, or with FER-2013, LFW, UTKFace, "
         "the YouTube keypoints or another set of the README unpacked"
     )
+
+
+_KEPT_BACK = {
+    "left_out_as_pictures_of_test_people": "of test people",
+    "left_out_as_copies_of_test_pictures": "copies of test images",
+    "left_out_for_the_online_probe": "for the online probe",
+    "left_out_as_only_pictures_of_their_person": "without a second one of their person",
+}
+
+
+def recognised(
+    sets: Sequence[FaceSet], counts: Sequence[Mapping[str, Any]], take_all: str
+) -> list[str]:
+    """What each folder was recognised as, how many of its images are trained on, and why the
+    others are not; a line for each set that was found by its contents.
+
+    Args:
+        counts: of each set, as the card and a pack's index have them.
+        take_all: how to train on test images too, in words.
+    """
+    lines = []
+    by_name = {one["name"]: one for one in counts}
+    for faces in sets:
+        if faces.place is None:
+            continue
+        kind = "folders of expressions" if isinstance(faces, ClassFolders) else faces.title
+        about = by_name.get(faces.name, {})
+        line = (
+            f"{faces.place}: recognised as {kind}; {about.get('pictures', 0):,} images to train on"
+        )
+        whys = [f"{about[key]:,} {why}" for key, why in _KEPT_BACK.items() if about.get(key)]
+        test = faces.test_part() if faces.part == "train" else None
+        if test is not None and len(test):
+            split = f" ({faces.split})" if faces.split else ""
+            whys.insert(0, f"{len(test):,} as its test part{split}")
+        if whys:
+            line += f"; kept back: {', '.join(whys)}; {take_all}"
+        lines.append(line)
+    return lines
 
 
 # Each class here takes (root, part); FaceSet itself does not.

@@ -198,6 +198,7 @@ class FaceSet:
         title: how readers know the set.
         split: how the parts `train` and `test` were told apart, in words.
         class_names: by label, what its numbers mean.
+        place: the folder that was recognised as this set by its contents.
 
     Raises:
         InputError: from `__init__` of the subclasses, for folders or labels that can't be used.
@@ -206,6 +207,7 @@ class FaceSet:
 
     title: str = ""
     split: str = ""
+    place: Path | None = None
     class_names: Mapping[str, Sequence[str]] = MappingProxyType({"expression": EXPRESSIONS})
 
     def __init__(
@@ -230,6 +232,7 @@ class FaceSet:
         self.held_out_people = held_out_people
         self.skipped = skipped or []
         self._test = test
+        self._test_set: FaceSet | None = None
         self.folds = folds
         if people is None:
             people = sorted({r.person for r in records if r.person is not None})
@@ -323,7 +326,9 @@ class FaceSet:
 
     def test_part(self) -> FaceSet | None:
         """The set's part `test`; None where no probe scores on the set."""
-        return self._test() if self._test is not None else None
+        if self._test_set is None and self._test is not None:
+            self._test_set = self._test()
+        return self._test_set
 
     def __getitem__(self, index: int) -> FaceSample:
         if not -len(self) <= index < len(self):

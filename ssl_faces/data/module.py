@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import operator
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from ssl_faces.data.augment import PRESETS, Augmentation, PairAugmentation, Preset
 from ssl_faces.data.caching import pack
-from ssl_faces.data.discover import default_data_root, find_face_sets
+from ssl_faces.data.discover import default_data_root, find_face_sets, recognised
 from ssl_faces.data.faces import FaceSet, Skipped
 from ssl_faces.data.listing import MOST_LISTED, changes_of, dump_listing
 from ssl_faces.data.loader import PairLoader
@@ -36,6 +37,7 @@ from ssl_faces.data.selection import (
 from ssl_faces.data.stored_faces import StoredFaces
 from ssl_faces.errors import InputError
 from ssl_faces.hardware import free_gpu_memory
+from ssl_faces.launch import is_first
 from ssl_faces.ranges import (
     NonNegativeInt,
     PictureSide,
@@ -205,6 +207,10 @@ class FaceDataModule(pl.LightningDataModule):
                 "data.flip_share has no effect, since no picture's person is known: every pair is "
                 "a picture and its mirror image"
             )
+        if self._found is not None and is_first():
+            take_all = "--data.leave_out_tests false trains on them too"
+            for line in recognised(self._found, self.description, take_all):
+                print(line, file=sys.stderr)
         # Their records take a kilobyte a picture, and nothing asks for them any more.
         self._found = None
 
@@ -285,6 +291,8 @@ class FaceDataModule(pl.LightningDataModule):
     @property
     def leaves_tests_out(self) -> bool:
         """Whether test parts are left out, now or when the packs were made."""
+        if self.places and any(a.get("tests") for one in self.packs for a in one.index.sets):
+            return False
         return self.leave_out_tests or any(
             len(one.held_out.people) or len(one.held_out.hashes) for one in self.packs
         )

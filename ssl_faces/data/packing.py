@@ -429,6 +429,7 @@ class _Packing:
                 "name": faces.name,
                 "part": faces.part,
                 "people": bool(faces.people),
+                "tests": faces.part == "all" and faces.has_test_part and self.held_out.is_empty,
                 _COPIES: sum(p.face_set == faces.name and not p.reason for p in passed)
                 + (int(self.stored_copies[number]) if number < len(self.stored_copies) else 0),
                 _OF_PEOPLE: int(self.of_test_people[mine].sum()),

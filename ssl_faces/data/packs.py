@@ -60,8 +60,12 @@ class HeldOut:
             np.frombuffer(joined, np.uint8).reshape(-1, 32),
         )
 
+    @property
+    def is_empty(self) -> bool:
+        return not len(self.people) and not len(self.hashes)
+
     def __or__(self, other: HeldOut) -> HeldOut:
-        if not len(other.people) and not len(other.hashes):
+        if other.is_empty:
             return self
         return HeldOut(
             np.union1d(self.people, other.people),
@@ -108,8 +112,8 @@ class Index:
 
     Attributes:
         size: side of the pictures.
-        sets: for each face set a dict: `name`, `part`, `people` (whether any are known) and counts
-            of what was `left_out_as_…`.
+        sets: for each face set a dict: `name`, `part`, `people` (whether any are known), `tests`
+            (whether test pictures are among them) and counts of what was `left_out_as_…`.
         shards: in their order.
         passed: what was listed and not packed.
     """

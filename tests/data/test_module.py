@@ -177,6 +177,24 @@ def test_it_says_what_it_left_out(root: Path) -> None:
     assert about(data, "utkface")["pairs"] == "mirror images"
 
 
+def test_it_says_what_folders_were_recognised_as(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ready(root)
+    lines = [x for x in capsys.readouterr().err.splitlines() if "recognised as" in x]
+    assert len(lines) == 4
+    (line,) = [x for x in lines if "LFW" in x]
+    lfw = about(data, "lfw")
+    people = lfw["left_out_as_pictures_of_test_people"]
+    assert line == (
+        f"{root / 'lfw'}: recognised as LFW; {lfw['pictures']} images to train on; kept back: 4 as "
+        f"its test part, {people} of test people; --data.leave_out_tests false trains on them too"
+    )
+    ready(root, leave_out_tests=False)
+    text = capsys.readouterr().err
+    assert f"{root / 'utk'}: recognised as UTKFace; 40 images to train on\n" in text
+
+
 def test_byte_identical_copies_of_test_pictures_are_left_out(root: Path) -> None:
     public = root / "fer" / "PublicTest" / "angry" / "0.png"
     copies = [
