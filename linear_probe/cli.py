@@ -6,12 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from linear_probe.arguments import parser
 from linear_probe.truth import command as truth
 from linear_probe.verbs import VERBS
 from ssl_faces import InputError
 from ssl_faces.errors import out_of_memory
+from ssl_faces.outputs import check_output
 from ssl_faces.passwords import hidden
 from ssl_faces.safe_path import protect
 
@@ -120,8 +122,6 @@ def _job(verb: str, words: Sequence[str]) -> int:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from linear_probe.claims.run import CLAIMS_FILE, CLAIMS_PAGE, keep, run_claims
     from linear_probe.claims.settings import read_claims
     from linear_probe.reports.wandb_tables import log_table, parse_target
@@ -160,6 +160,7 @@ def _report(arguments: argparse.Namespace) -> int:
         raise InputError("--validation and --markdown are for the screen: leave out --out")
     if arguments.out:
         check_ending(arguments.out)
+        check_output(Path(arguments.out), arguments.overwrite, arguments.folders)
     target = parse_target(arguments.wandb) if arguments.wandb is not None else None
     records = read_folders(arguments.folders)
     if arguments.out:
@@ -221,18 +222,17 @@ def _card(arguments: argparse.Namespace) -> int:
 
 
 def _keep(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
+    from linear_probe.kept import keep, table_beside
 
-    from linear_probe.kept import keep
-
-    records = keep(arguments.folders, Path(arguments.out))
+    out = Path(arguments.out)
+    for path in (out, table_beside(out)):
+        check_output(path, arguments.overwrite, arguments.folders)
+    records = keep(arguments.folders, out)
     print(f"{len(records):,} records kept: {arguments.out}")
     return 0
 
 
 def _readme(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from linear_probe.readme import fill
 
     stale = fill(Path(arguments.config), check=arguments.check)
@@ -248,7 +248,7 @@ def _save_probe(arguments: argparse.Namespace) -> int:
 
     if arguments.seed < 0:
         raise InputError(f"--seed must be a whole number from 0, not {arguments.seed}")
-    names = ("task", "space", "data", "max_train", "seed", "batch_size", "device")
+    names = ("overwrite", "task", "space", "data", "max_train", "seed", "batch_size", "device")
     given = {name: getattr(arguments, name) for name in names}
     make_probe(arguments.encoder, arguments.out, **given)
     return 0

@@ -38,13 +38,15 @@ from ssl_faces.callbacks.stop_signals import StopSignals
 from ssl_faces.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.online import PICTURES
+from ssl_faces.encoder import CARD_FILE
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.methods.method import Method, read_checkpoint
+from ssl_faces.outputs import refuse_input
 from ssl_faces.passwords import refuse_passwords
-from ssl_faces.run_record import RunRecord
+from ssl_faces.run_record import RUN_FILE, RunRecord
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
 
 CHECKPOINT = "checkpoints/last.ckpt"
@@ -144,6 +146,8 @@ class FaceCLI(LightningCLI):
                 f"{settings.out}: holds a run already; add --ckpt_path last to go on with it, or "
                 "choose another --out"
             )
+        if wanted is None:
+            check_run_folder(settings.out, settings.get("config") or [])
         if wanted == "last":
             # An absent checkpoint starts from the beginning, so that one command does both.
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
@@ -192,6 +196,22 @@ class FaceCLI(LightningCLI):
         if path is not None:
             read_checkpoint(path, self.model.name)
         self.clock.mark("trainer")
+
+
+def check_run_folder(out: Path, configs: Sequence[Any]) -> None:
+    """Check the folder of a new run.
+
+    Raises:
+        InputError: it holds an encoder without the run's checkpoint, or `config.yaml` there is one
+            of `configs` and no run wrote it.
+    """
+    if not (out / RUN_FILE).exists():
+        refuse_input(out / "config.yaml", [str(one) for one in configs])
+    if (out / "encoder" / CARD_FILE).exists():
+        raise InputError(
+            f"{out}: holds an encoder, which would be replaced; choose another --out, or delete "
+            f"{out / 'encoder'}"
+        )
 
 
 def _has_bar(settings: Any) -> bool:
