@@ -152,7 +152,7 @@ def test_a_folder_of_faces_is_replaced_as_a_whole(
 def test_a_run_replaces_neither_its_configuration_nor_an_encoder(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("mine")
-    with pytest.raises(InputError, match="is the input .*config.yaml, which would be replaced"):
+    with pytest.raises(InputError, match=r"is the input .*config\.yaml, which would be replaced"):
         check_run_folder(tmp_path, [config])
     check_run_folder(tmp_path, [tmp_path / "other.yaml"])
     # What a run wrote there itself, it writes again.

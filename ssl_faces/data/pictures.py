@@ -43,7 +43,7 @@ neither a black nor a white frame for an encoder to latch on to."""
 
 # Pillow guesses the format from the bytes; formats that start other programs (EPS) or that are no
 # photographs (PDF, fonts, icons) are left out.
-_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
 
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of JPEG and PNG
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
@@ -108,7 +108,7 @@ def decode_picture(source: Path | bytes, at_least: int | None = None) -> np.ndar
 
 def _decode(data: bytes, at_least: int | None) -> np.ndarray:
     buffer = io.BytesIO(data)
-    picture: Image.Image = Image.open(buffer, formats=_FORMATS)
+    picture: Image.Image = Image.open(buffer, formats=FORMATS)
     width, height = picture.size
     if width * height > MOST_PIXELS:
         raise BadPicture(f"{width}x{height}: more than {MOST_PIXELS:,} pixels")
