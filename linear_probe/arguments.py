@@ -5,6 +5,7 @@ from __future__ import annotations
 from linear_probe.truth import command as truth
 from linear_probe.verbs import VERBS
 from ssl_faces.arguments import SEED, Parser, number, several, whole
+from ssl_faces.outputs import add_overwrite
 
 # Your own data: two arguments that go together, and what they are.
 _OWN = (
@@ -179,6 +180,7 @@ def parser() -> Parser:
         metavar="FILE",
         help="write it: .html (one page with plots, confusions, maps and mistakes), .md or .csv",
     )
+    add_overwrite(report)
     report.add_argument(
         "--data",
         metavar="DIR|rendered[:COUNT]",
@@ -224,6 +226,7 @@ def parser() -> Parser:
     )
     keep.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
     keep.add_argument("--out", required=True, metavar="NAME.jsonl.gz")
+    add_overwrite(keep)
     saved = commands.add_parser(
         "save-probe", help="keep a probe beside its encoder: calibrated probabilities of classes"
     )
@@ -231,6 +234,9 @@ def parser() -> Parser:
         "--encoder", required=True, metavar="NAME", help="its folder, or a released name"
     )
     saved.add_argument("--out", required=True, metavar="DIR", help="for features, kept there")
+    saved.add_argument(
+        "--overwrite", action="store_true", help="replace the probe that the encoder has"
+    )
     saved.add_argument("--task", default="expression", help="default: expression")
     saved.add_argument("--space", help="feature space; default: the best on validation pictures")
     saved.add_argument("--data", metavar="DIR|rendered[:COUNT]", help="as in `linear-probe run`")

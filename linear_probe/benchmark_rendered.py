@@ -32,6 +32,7 @@ from ssl_faces.data import EXPRESSIONS
 from ssl_faces.data.faces import Part
 from ssl_faces.data.rendered import OCCLUDERS, Nuisances, RenderedFaces
 from ssl_faces.hardware import hardware
+from ssl_faces.outputs import add_overwrite, check_output
 
 _PIECE = 1000  # faces rendered at once
 
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--read", type=Path, metavar="FILE.csv", help="only compare this with --sheet's answers"
     )
+    add_overwrite(parser, "--sheet")
     given = parser.parse_args(argv)
     if given.read and not given.sheet:
         raise InputError("--read: give the sheet that was read too, with --sheet FILE.png")
@@ -74,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(agreement(given.sheet.with_suffix(".csv"), given.read))
         return
     if given.sheet:
+        for path in (given.sheet, given.sheet.with_suffix(".csv")):
+            check_output(path, given.overwrite, option="--sheet")
         answers, n = write_reading_sheet(
             given.sheet, given.size or 128, given.seed, given.nuisances
         )

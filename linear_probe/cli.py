@@ -14,6 +14,7 @@ from ssl_faces import InputError
 from ssl_faces.arguments import check_files
 from ssl_faces.children import exit_code
 from ssl_faces.errors import out_of_memory
+from ssl_faces.outputs import check_output
 from ssl_faces.passwords import hidden
 from ssl_faces.pipes import until_the_reader_leaves
 from ssl_faces.safe_path import protect
@@ -164,6 +165,7 @@ def _report(arguments: argparse.Namespace) -> int:
         raise InputError("--validation and --markdown are for the screen: leave out --out")
     if arguments.out:
         check_ending(arguments.out)
+        check_output(Path(arguments.out), arguments.overwrite, arguments.folders)
     target = parse_target(arguments.wandb) if arguments.wandb is not None else None
     records = read_folders(arguments.folders)
     if arguments.out:
@@ -218,9 +220,12 @@ def _card(arguments: argparse.Namespace) -> int:
 
 
 def _keep(arguments: argparse.Namespace) -> int:
-    from linear_probe.kept import keep
+    from linear_probe.kept import keep, table_beside
 
-    records = keep(arguments.folders, Path(arguments.out))
+    out = Path(arguments.out)
+    for path in (out, table_beside(out)):
+        check_output(path, arguments.overwrite, arguments.folders)
+    records = keep(arguments.folders, out)
     print(f"{len(records):,} records kept: {arguments.out}")
     return 0
 
@@ -239,7 +244,7 @@ def _readme(arguments: argparse.Namespace) -> int:
 def _save_probe(arguments: argparse.Namespace) -> int:
     from linear_probe.saved_probes import make_probe
 
-    names = ("task", "space", "data", "max_train", "seed", "batch_size", "device")
+    names = ("overwrite", "task", "space", "data", "max_train", "seed", "batch_size", "device")
     given = {name: getattr(arguments, name) for name in names}
     make_probe(arguments.encoder, arguments.out, **given)
     return 0

@@ -37,16 +37,18 @@ from ssl_faces.callbacks.stop_signals import StopSignals
 from ssl_faces.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.online import PICTURES
+from ssl_faces.encoder import CARD_FILE
 from ssl_faces.errors import InputError, shorten
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.log_once import CSVRows
 from ssl_faces.methods.method import Method
+from ssl_faces.outputs import refuse_input
 from ssl_faces.passwords import refuse_passwords
 from ssl_faces.ranges import GlobalSeed, NonNegativeInt, PositiveInt, check_value
 from ssl_faces.resume import Resumed, no_checkpoint, read_resumed
-from ssl_faces.run_record import CHECKPOINT, RunRecord
+from ssl_faces.run_record import CHECKPOINT, RUN_FILE, RunRecord
 from ssl_faces.settings_parser import SettingsErrors
 from ssl_faces.trainer_settings import check_trainer
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
@@ -147,6 +149,8 @@ class FaceCLI(LightningCLI):
                 f"{settings.out}: holds a run already; add --ckpt_path last to resume it, or "
                 "choose another --out"
             )
+        if wanted is None:
+            check_run_folder(settings.out, settings.get("config") or [])
         if wanted == "last":
             # An absent checkpoint starts from the beginning, so that one command does both.
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
@@ -239,6 +243,22 @@ class FaceCLI(LightningCLI):
         if self.resumed is not None:
             self.resumed.check_weights(self.model)
         self.clock.mark("trainer")
+
+
+def check_run_folder(out: Path, configs: Sequence[Any]) -> None:
+    """Check the folder of a new run.
+
+    Raises:
+        InputError: it holds an encoder without the run's checkpoint, or `config.yaml` there is one
+            of `configs` and no run wrote it.
+    """
+    if not (out / RUN_FILE).exists():
+        refuse_input(out / "config.yaml", [str(one) for one in configs])
+    if (out / "encoder" / CARD_FILE).exists():
+        raise InputError(
+            f"{out}: holds an encoder, which would be replaced; choose another --out, or delete "
+            f"{out / 'encoder'}"
+        )
 
 
 def _method(class_path: str) -> type[Method]:

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ssl_faces.arguments import Parser
+from ssl_faces.outputs import add_overwrite, check_output
 
 # Each module offers `add_arguments(parser)` and `measure(arguments) -> Result`. One that has
 # PASSES_ON takes arguments that its parser doesn't know too, as `arguments.settings`.
@@ -39,6 +40,7 @@ def run(argv: Sequence[str]) -> None:
     for name, about in BENCHES.items():
         verb = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
         verb.add_argument("--out", type=Path, help="also write the figures here, as JSON")
+        add_overwrite(verb)
         if name == chosen:
             import_module(f"ssl_faces.bench.{name}").add_arguments(verb)
     arguments, unknown = parser.parse_known_args(argv)
@@ -47,6 +49,9 @@ def run(argv: Sequence[str]) -> None:
         arguments.settings = unknown
     elif unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    for option in ("out", "page"):
+        if (place := getattr(arguments, option, None)) is not None:
+            check_output(place, arguments.overwrite, option=f"--{option}")
     result = bench.measure(arguments)
     print(result.table())
     if arguments.out is not None:

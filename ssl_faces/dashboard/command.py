@@ -8,6 +8,7 @@ from pathlib import Path
 from ssl_faces.arguments import Parser, whole
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.outputs import add_overwrite, check_output
 
 
 def run(argv: Sequence[str]) -> None:
@@ -25,6 +26,7 @@ def run(argv: Sequence[str]) -> None:
         "runs", nargs="+", type=Path, help="folders of runs, of a comparison or of a sweep"
     )
     parser.add_argument("--out", type=Path, help="the page, such as dashboard.html")
+    add_overwrite(parser)
     parser.add_argument(
         "--wandb",
         metavar="ENTITY/PROJECT",
@@ -38,6 +40,8 @@ def run(argv: Sequence[str]) -> None:
         raise InputError("give --out FILE.html, or --wandb ENTITY/PROJECT")
     if arguments.out is not None and arguments.out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {arguments.out}: a page is written; name it .html")
+    if arguments.out is not None:
+        check_output(arguments.out, arguments.overwrite, arguments.runs)
     # Late, so that `--help` is quick.
     from ssl_faces.dashboard.gather import gather
 

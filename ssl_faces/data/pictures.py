@@ -51,7 +51,7 @@ neither a black nor a white frame for an encoder to latch on to."""
 
 # Pillow guesses the format from the bytes; formats that start other programs (EPS) or that are no
 # photographs (PDF, fonts, icons) are left out.
-_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
 
 _LARGE = 16_000_000
 """Images with more pixels or bytes than this are decoded one at a time, whatever the number of
@@ -140,7 +140,7 @@ def _decode_bytes(data: bytes, at_least: int | None) -> np.ndarray:
 
 def _decode(data: bytes, at_least: int | None) -> np.ndarray:
     buffer = io.BytesIO(data)
-    picture: Image.Image = Image.open(buffer, formats=_FORMATS)
+    picture: Image.Image = Image.open(buffer, formats=FORMATS)
     width, height = picture.size
     if width * height > MOST_PIXELS:
         raise BadPicture(f"{width}x{height}: more than {MOST_PIXELS:,} pixels")

@@ -165,7 +165,7 @@ class _Running:
             self._child("probe", "linear-probe", words, PROBE)
             replace_file(note, asked.encode())
         report = str(self.out / REPORT)
-        words = ["report", str(folder), "--out", report]
+        words = ["report", str(folder), "--out", report, "--overwrite"]
         if os.environ.get("WANDB_MODE") != "disabled":
             words += ["--wandb", f"ssl-faces/{self.out.name}"]
         self._child("probe", "linear-probe", words, PROBE)

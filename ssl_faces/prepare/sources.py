@@ -19,7 +19,8 @@ from ssl_faces.files import NOT_REGULAR, regular
 
 Kind = Literal["picture", "video"]
 
-_HEAD = 4096
+HEAD = 4096
+"""First bytes that tell what a file is."""
 
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _VIDEOS = (
@@ -139,9 +140,23 @@ def kind_of(path: Path) -> Kind:
         if not stat.S_ISREG(status.st_mode):
             raise BadPicture(f"not a file ({NOT_REGULAR})")
         with path.open("rb") as stream:
-            head = stream.read(_HEAD)
+            head = stream.read(HEAD)
     except OSError as error:
         raise BadPicture(f"can't be read ({error.strerror or error})") from error
+    kind = kind_by_head(head)
+    if kind == "picture":
+        if status.st_size > MOST_BYTES:
+            raise BadPicture("a picture of more than 1 GiB")
+        return "video" if head.startswith(b"GIF8") and _is_animated(path) else "picture"
+    return kind
+
+
+def kind_by_head(head: bytes) -> Kind:
+    """What a file is by its first `HEAD` bytes; animations are pictures by them.
+
+    Raises:
+        BadPicture: neither a picture nor a video; the reason in words.
+    """
     if not head:
         raise BadPicture("empty (0 bytes)")
     if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
@@ -151,9 +166,7 @@ def kind_of(path: Path) -> Kind:
     if b"<svg" in head.lower():
         raise BadPicture("a drawing (SVG), no photograph")
     if _is_picture(head):
-        if status.st_size > MOST_BYTES:
-            raise BadPicture("a picture of more than 1 GiB")
-        return "video" if head.startswith(b"GIF8") and _is_animated(path) else "picture"
+        return "picture"
     if _is_video(head):
         return "video"
     raise BadPicture("no picture or video of a known kind by its first bytes")

@@ -16,6 +16,7 @@ from ssl_faces.children import Stopped, stoppable
 from ssl_faces.csv_files import CsvWriter
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.outputs import refuse_input
 from ssl_faces.passwords import hidden
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ def run(argv: Sequence[str]) -> int:
     # Late, so that `--help` is quick.
     from ssl_faces.sweep.settings import read
     from ssl_faces.sweep.storage import Place
+    from ssl_faces.sweep.study import SWEEP_FILE
     from ssl_faces.sweep.words import check_command
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    refuse_input(arguments.out / SWEEP_FILE, [arguments.file])
     sweep = read(arguments.file)
     most = _most(sweep, arguments.file, arguments.trials)
     check_command(sweep, arguments.file)

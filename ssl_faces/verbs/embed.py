@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ssl_faces.errors import InputError
+from ssl_faces.outputs import add_overwrite, check_output
 from ssl_faces.verbs.arguments import (
     add_detection,
     add_encoder,
@@ -43,6 +44,7 @@ def run(arguments: Sequence[str]) -> None:
     of = parser("embed", ABOUT)
     add_sources(of, "pictures, videos, or folders of them")
     of.add_argument("--out", required=True, type=Path, metavar="FILE", help=".npz or .parquet")
+    add_overwrite(of)
     add_encoder(of)
     of.add_argument("--spaces", metavar="S,S", help="feature spaces (default: all)")
     of.add_argument("--largest", action="store_true", help="the largest face of each picture only")
@@ -53,6 +55,9 @@ def run(arguments: Sequence[str]) -> None:
         raise InputError(f"--out {given.out}: give a name that ends in .npz or .parquet")
     if given.out.suffix == ".parquet":
         _need_pyarrow(given.out)
+    listed = given.out.with_name(f"{given.out.name}.skipped.csv")
+    for path in (given.out, listed):
+        check_output(path, given.overwrite, given.sources)
     # Late: it brings torch.
     from ssl_faces.data.faces import write_skipped
     from ssl_faces.encoder import load_encoder
@@ -77,7 +82,6 @@ def run(arguments: Sequence[str]) -> None:
     codes = {s: np.concatenate([part[s].numpy() for part in parts]) for s in spaces}
     write = _npz if given.out.suffix == ".npz" else _parquet
     replace_file(given.out, write(faces, codes))
-    listed = given.out.with_name(f"{given.out.name}.skipped.csv")
     if reader.skipped:
         write_skipped(listed, [("", one) for one in reader.skipped])
     else:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ssl_faces.arguments import whole
 from ssl_faces.errors import InputError
+from ssl_faces.outputs import add_overwrite, check_output
 from ssl_faces.verbs.arguments import (
     add_detection,
     add_encoder,
@@ -50,6 +51,7 @@ def run(arguments: Sequence[str]) -> None:
     of = parser("gallery", ABOUT)
     add_sources(of, "pictures, videos, or folders of them")
     of.add_argument("--out", required=True, type=Path, metavar="FILE.html")
+    add_overwrite(of)
     add_encoder(of)
     of.add_argument("--spaces", default="expression,identity", metavar="S,S")
     of.add_argument(
@@ -60,6 +62,7 @@ def run(arguments: Sequence[str]) -> None:
     given = of.parse_args(arguments)
     if given.out.suffix not in (".html", ".htm"):
         raise InputError(f"--out {given.out}: give a name that ends in .html")
+    check_output(given.out, given.overwrite, given.sources)
     from ssl_faces.encoder import load_encoder
     from ssl_faces.files import replace_file
     from ssl_faces.verbs.embedding import codes_of

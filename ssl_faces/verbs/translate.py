@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssl_faces.errors import InputError
+from ssl_faces.outputs import add_overwrite, check_output
 from ssl_faces.verbs.arguments import add_detection, add_method, parser
 
 if TYPE_CHECKING:
@@ -61,10 +62,11 @@ def run(arguments: Sequence[str]) -> None:
     add("--motion-of", required=True, type=Path, metavar="A", help="a video, picture or folder")
     add("--person", required=True, type=Path, metavar="B", help="whose largest face is moved")
     add("--out", required=True, type=Path, metavar="FILE.mp4", help="of a video; else a folder")
+    add_overwrite(of)
     add_method(of)
     add_detection(of)
     given = of.parse_args(arguments)
-    from ssl_faces.verbs.edit import write_edits
+    from ssl_faces.verbs.edit import check_folder, write_edits
     from ssl_faces.verbs.editing import MOTION, open_method
     from ssl_faces.verbs.faces import FaceFinder, FaceReader, first_face
 
@@ -72,6 +74,11 @@ def run(arguments: Sequence[str]) -> None:
     if of_video != (given.out.suffix == ".mp4"):
         what = "a video: give FILE.mp4" if of_video else "no video: give a folder"
         raise InputError(f"--out {given.out}: {given.motion_of} is {what}")
+    inputs = (given.motion_of, given.person)
+    if of_video:
+        check_output(given.out, given.overwrite, (*inputs, given.method))
+    else:
+        check_folder(given.out, given.overwrite, inputs)
     method = open_method(given.method, MOTION)
     finder = FaceFinder(method.picture_size, given.detect, given.detector)
     person = first_face(given.person, finder)

@@ -99,4 +99,4 @@ def test_what_can_not_be_compared_is_refused_in_a_sentence(tmp_path: Path) -> No
     with pytest.raises(InputError, match="with --sheet"):
         main(["--read", str(reading)])
     with pytest.raises(InputError, match=r"ends in \.png"):
-        main(["--sheet", str(tmp_path / "s.gif")])
+        main(["--sheet", str(tmp_path / "t.gif")])

@@ -98,7 +98,8 @@ def test_the_table_is_one_that_linear_probe_reads(
         assert kept["__time"][keys.index("in/film.mp4#frame1")] == 1
         assert np.isnan(kept["__box"]).all()
     # What was skipped before is not told of a run that skipped nothing.
-    assert go("embed", paths[0], "--out", tmp_path / "a.npz", "--encoder", encoder_folder) == 0
+    again = ("--out", tmp_path / "a.npz", "--overwrite")
+    assert go("embed", paths[0], *again, "--encoder", encoder_folder) == 0
     assert not (tmp_path / "a.npz.skipped.csv").exists()
 
 
@@ -205,6 +206,7 @@ def test_the_gallery_is_one_page_with_its_pictures(
     assert MOST_FACES >= 5000
     monkeypatch.setattr("ssl_faces.verbs.gallery.MOST_FACES", 4)
     before = out.read_bytes()
+    words = (*words, "--overwrite")
     assert go(*words) == 2
     assert "more than 4 faces, too many for a page" in capsys.readouterr().err
     assert out.read_bytes() == before

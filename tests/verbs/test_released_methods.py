@@ -105,16 +105,25 @@ def test_what_is_released_otherwise(
     run = run_of("facecycle_contrast")
     assert release(run, tmp_path) == 0
     assert "that edit pictures (--with kept)" in capsys.readouterr().out
-    # Anew, without what edits pictures: no file of before stays.
-    assert release(run, tmp_path, "--encoder-only") == 0
+    # Anew, without what edits pictures: no file of before stays, but what is no release's.
+    kept = tmp_path / "kept"
+    for name in ("expression_probe.safetensors", "README.md"):
+        (kept / name).write_text("of before")
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    assert release(run, tmp_path, "--encoder-only") == 2
+    assert f"{kept}: there is a release of that name" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    assert release(run, tmp_path, "--encoder-only", "--overwrite") == 0
     assert "edit pictures" not in capsys.readouterr().out
-    assert not (tmp_path / "kept/method.safetensors").exists()
+    names = {"card.json", "encoder.safetensors", "README.md"}
+    assert {path.name for path in kept.iterdir()} == names
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     with pytest.raises(InputError, match="kept: released as an encoder alone"):
         load_method(tmp_path / "kept")
     with pytest.raises(InputError, match="hybrid: released as an encoder alone"):
         load_method("hybrid")
     # An encoder by itself has no checkpoint beside it.
-    assert release(run / "encoder", tmp_path) == 0
+    assert release(run / "encoder", tmp_path, "--overwrite") == 0
     assert not (tmp_path / "kept/method.safetensors").exists()
     limit = 3 * (tmp_path / "kept/encoder.safetensors").stat().st_size
     monkeypatch.setattr(module, "MOST_BYTES", limit // 3)

@@ -12,6 +12,7 @@ from ssl_faces.data.rendered.factors import COUNTERPARTS
 from ssl_faces.data.rendered.sampling import Nuisances
 from ssl_faces.data.rendered.writing import write_set, write_sheet
 from ssl_faces.errors import InputError
+from ssl_faces.outputs import add_overwrite, check_output
 
 _SHEET = {"count": 64, "size": 96}
 _SET = {"count": 4096, "size": 64}
@@ -30,6 +31,7 @@ def run(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write a set here")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write one picture of faces")
+    add_overwrite(parser, "--sheet")
     parser.add_argument("--count", type=whole(1), help="pictures; 4096, of a sheet 64")
     parser.add_argument(
         "--people", type=whole(1), help="a sixteenth of the pictures; of a sheet, all"
@@ -46,6 +48,8 @@ def run(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     if (arguments.out is None) == (arguments.sheet is None):
         raise InputError("render: give --out DIR for a set, or --sheet FILE for a picture of faces")
+    if arguments.sheet is not None:
+        check_output(arguments.sheet.expanduser(), arguments.overwrite, option="--sheet")
     defaults = _SET if arguments.out is not None else _SHEET
     count = defaults["count"] if arguments.count is None else arguments.count
     size = defaults["size"] if arguments.size is None else arguments.size
