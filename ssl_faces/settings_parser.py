@@ -18,6 +18,7 @@ _NOISE = re.compile(
     r"|Expected a <class 'NoneType'>)"
 )
 _PLAIN = (
+    (r".*argument after \*\* must be a mapping, not (\w+)", r"expected settings by name, not \1"),
     (r"Value error, (.*?) \[type=value_error.*", r"\1"),
     (r".* codec can't decode .*", "the file is not UTF-8; save it as UTF-8"),
     (r"Unexpected config:.*", "no settings in it; write a line KEY: VALUE for each"),
@@ -45,6 +46,10 @@ class SettingsErrors(OneSentence):
             raise InputError(
                 f"{self.subject}{where} is not UTF-8 ({error.reason}); save it as UTF-8"
             ) from error
+        except ValueError as error:
+            if "null byte" not in str(error):
+                raise
+            raise InputError(f"{self.subject}a null byte in a path; take it out") from error
         check_text(given.as_dict(), "")
         return given
 
@@ -55,7 +60,7 @@ class SettingsErrors(OneSentence):
             # What a constructor raises arrives in the text alone if its class is one of several
             # types that the value could have had.
             known = bad_input(error)
-            if known is None and not isinstance(error.__cause__, ValueError):
+            if known is None and not isinstance(error.__cause__, ValueError | TypeError):
                 raise
             raise InputError(known or self.subject + one_sentence(str(error))) from error
 

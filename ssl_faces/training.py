@@ -135,10 +135,6 @@ class FaceCLI(LightningCLI):
         if wanted == "last":
             # An absent checkpoint starts from the beginning, so that one command does both.
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
-        if self.record is not None:
-            self.record.begin(
-                settings.out, method=settings.model.class_path, seed=self.config_seed(settings)
-            )
 
     @staticmethod
     def config_seed(settings: Any) -> dict[str, Any]:
@@ -147,6 +143,12 @@ class FaceCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         self.clock.mark("networks")
+        given = self.config[self.config.subcommand]
+        if self.record is not None:
+            # Settings that a method or the data refuse leave no folder behind.
+            self.record.begin(
+                given.out, method=given.model.class_path, seed=self.config_seed(given)
+            )
         settings = self.config_init[self.config_init.subcommand]
         if settings.trainer.logger is None:
             kwargs["logger"] = default_loggers(settings.out)

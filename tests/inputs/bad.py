@@ -286,5 +286,9 @@ def outcome(case: Case, places: dict[str, str], folder: Path) -> str | None:
 def names_it(case: Case, sentence: str) -> bool:
     """Whether a refusal tells which argument is meant: by its name, or by its value."""
     said = sentence.replace("_", "-").lower()
-    names = (case.name.lstrip("-"), case.value.strip("{}"), "an argument" if case.value in ("", "a\0b") else "")
+    names = (
+        case.name.lstrip("-"),
+        case.value.strip("{}"),
+        "an argument" if case.value in ("", "a\0b") else "",
+    )
     return any(name and name.replace("_", "-").lower() in said for name in names)
