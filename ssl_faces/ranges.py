@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import PlainValidator
 
@@ -37,6 +38,13 @@ def range_of(hint: Any) -> Range | None:
     return None
 
 
+def may_be_none(hint: Any) -> bool:
+    """Whether None is a value of this type."""
+    return hint in (Any, None, NoneType) or (
+        get_origin(hint) in (Union, UnionType) and NoneType in get_args(hint)
+    )
+
+
 def check_ranges(function: Any, values: Mapping[str, Any], key: str) -> None:
     """Check the numbers among the arguments of a function, as its parser does.
 
@@ -60,7 +68,9 @@ def check_fields(settings: Any, key: str) -> None:
 
 
 def check_value(hint: Any, value: Any, key: str) -> None:
-    """Raise InputError where a number in `value` is outside the range of its type."""
+    """Raise InputError where a number is outside the range of its type, or null for one."""
+    if value is None and not may_be_none(hint):
+        raise InputError(f"{key}: null; give a value, or leave it out")
     for allowed, one in _numbers(hint, value):
         try:
             allowed(one)
@@ -69,11 +79,10 @@ def check_value(hint: Any, value: Any, key: str) -> None:
 
 
 def _numbers(hint: Any, value: Any) -> Iterator[tuple[Range, Any]]:
-    """Every number in a value that has a range; those of other types may be None."""
+    """Every number in a value that has a range."""
     allowed = range_of(hint)
     if allowed is not None:
-        if value is not None:
-            yield allowed, value
+        yield allowed, value
     elif isinstance(value, Mapping):
         inner = get_args(hint)[-1:]
         for one in value.values():
@@ -83,7 +92,7 @@ def _numbers(hint: Any, value: Any) -> Iterator[tuple[Range, Any]]:
         for of in {range_of(of): of for of in get_args(hint)}.values():
             for one in value:
                 yield from _numbers(of, one)
-    elif get_args(hint):
+    elif value is not None:
         for of in get_args(hint):
             yield from _numbers(of, value)
 

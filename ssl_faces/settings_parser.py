@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jsonargparse import ArgumentParser
+
 from ssl_faces.arguments import OneSentence, check_text, check_words
 from ssl_faces.errors import InputError, bad_input, shorten
 
@@ -18,6 +20,7 @@ _NOISE = re.compile(
     r"|Expected a <class 'NoneType'>)"
 )
 _PLAIN = (
+    (r".*argument after \*\* must be a mapping, not (\w+)", r"expected settings by name, not \1"),
     (r"Value error, (.*?) \[type=value_error.*", r"\1"),
     (r".* codec can't decode .*", "the file is not UTF-8; save it as UTF-8"),
     (r"Unexpected config:.*", "no settings in it; write a line KEY: VALUE for each"),
@@ -28,7 +31,7 @@ _PLAIN = (
 )
 
 
-class SettingsErrors(OneSentence):
+class SettingsErrors(OneSentence, ArgumentParser):
     """Mixed into a parser of jsonargparse."""
 
     subject = "configuration: "
@@ -37,7 +40,7 @@ class SettingsErrors(OneSentence):
         words = list(sys.argv[1:] if args is None else args)
         check_words(words)
         try:
-            given = super().parse_args(args, **kwargs)  # type: ignore[misc]
+            given = super().parse_args(args, **kwargs)
         except RecursionError as error:
             raise InputError(f"{self.subject}nested too deeply; flatten it") from error
         except UnicodeDecodeError as error:
@@ -45,17 +48,21 @@ class SettingsErrors(OneSentence):
             raise InputError(
                 f"{self.subject}{where} is not UTF-8 ({error.reason}); save it as UTF-8"
             ) from error
+        except ValueError as error:
+            if "null byte" not in str(error):
+                raise
+            raise InputError(f"{self.subject}a null byte in a path; take it out") from error
         check_text(given.as_dict(), "")
         return given
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().instantiate(*args, **kwargs)  # type: ignore[misc]
+            return super().instantiate(*args, **kwargs)
         except ValueError as error:
             # What a constructor raises arrives in the text alone if its class is one of several
             # types that the value could have had.
             known = bad_input(error)
-            if known is None and not isinstance(error.__cause__, ValueError):
+            if known is None and not isinstance(error.__cause__, ValueError | TypeError):
                 raise
             raise InputError(known or self.subject + one_sentence(str(error))) from error
 
@@ -63,7 +70,7 @@ class SettingsErrors(OneSentence):
         raise InputError(f"{self.subject}{one_sentence(message)}") from ex
 
     def format_help(self) -> str:
-        return _NUMBER.sub(r"\1", super().format_help())  # type: ignore[misc]
+        return _NUMBER.sub(r"\1", super().format_help())
 
 
 def _value(word: str) -> str:

@@ -131,10 +131,6 @@ class FaceCLI(LightningCLI):
         if "weights_only" in settings:  # of Lightning from 2.6 on
             settings.weights_only = True
         self._resume(settings)
-        if self.record is not None:
-            self.record.begin(
-                settings.out, method=settings.model.class_path, seed=self.config_seed(settings)
-            )
 
     def _resume(self, settings: Any) -> None:
         """Find the checkpoint to resume from, and see that it goes with the settings.
@@ -197,6 +193,12 @@ class FaceCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         self.clock.mark("networks")
+        given = self.config[self.config.subcommand]
+        if self.record is not None:
+            # Settings that a method or the data refuse leave no folder behind.
+            self.record.begin(
+                given.out, method=given.model.class_path, seed=self.config_seed(given)
+            )
         settings = self.config_init[self.config_init.subcommand]
         if settings.trainer.logger in (None, True):
             kwargs["logger"] = default_loggers(settings.out)

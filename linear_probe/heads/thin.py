@@ -73,6 +73,7 @@ class ExogenousNetwork(Head):
         augment: bool = True,
     ) -> None:
         super().__init__(goal, None)
+        check_ranges(type(self).__init__, locals(), "head")
         if encoder is not None:
             raise InputError(
                 "before: ExogenousNetwork is a network of its own; leave `encoder` out, or leave "
