@@ -36,7 +36,7 @@ class SettingsErrors(OneSentence, ArgumentParser):
 
     subject = "configuration: "
 
-    def parse_args(self, args: Any = None, **kwargs: Any) -> Any:
+    def parse_args(self, args: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         words = list(sys.argv[1:] if args is None else args)
         check_words(words)
         try:
@@ -69,8 +69,8 @@ class SettingsErrors(OneSentence, ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise InputError(f"{self.subject}{one_sentence(message)}") from ex
 
-    def format_help(self) -> str:
-        return _NUMBER.sub(r"\1", super().format_help())
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        return _NUMBER.sub(r"\1", super().format_help(*args, **kwargs))
 
 
 def _value(word: str) -> str:
