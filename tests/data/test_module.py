@@ -317,7 +317,7 @@ def test_a_plain_folder_is_trained_on_whole(tmp_path: Path) -> None:
 def test_sets_given_one_by_one(tmp_path: Path) -> None:
     album(tmp_path / "album")
     faces = PictureFolder(tmp_path / "album", people_from_folders=True, name="mine")
-    data = ready(tmp_path / "not-looked-at", sets=[faces])
+    data = ready(sets=[faces])
     assert len(keys_of(data, "mine")) == 15
     assert about(data, "mine")["pairs"] == "pictures of one person, or mirror images"
 
@@ -629,7 +629,7 @@ def test_real_faces_that_are_trained_on_are_in_no_test(
     keys: dict[str, set[str]] = {}
     for name, key, _ in rows:
         keys.setdefault(name, set()).add(key)
-    assert set(keys) == {"fer2013", "lfw", "utkface", "youtube_keypoints"}
+    assert set(keys) == {"cfp", "fer2013", "lfw", "utkface", "youtube_keypoints"}
 
     public = [p for p in (real_data / "fer2013" / "PublicTest").rglob("*") if p.is_file()]
     assert len(public) == 3_589
@@ -659,10 +659,13 @@ def test_real_faces_that_are_trained_on_are_in_no_test(
     assert not hashes & test_part
     assert all(not in_test_share(utk[key]) for key in keys["utkface"])
 
+    listed_people = (real_data / "cfp" / "train_people.txt").read_text().split()
+    assert {key.partition("/")[0] for key in keys["cfp"]} == set(listed_people)
+
 
 def test_real_faces_are_counted(real_data: Path, real: FaceDataModule) -> None:
-    """48,335 of the 59,626 pictures that are there with PublicTest left out."""
-    assert len(real.trained_on()) == 48_335
+    """50,589 of the 62,860 pictures that are there with PublicTest left out."""
+    assert len(real.trained_on()) == 50_589
     counts = {
         d["name"]: (
             d["pictures"],
@@ -673,13 +676,15 @@ def test_real_faces_are_counted(real_data: Path, real: FaceDataModule) -> None:
         for d in real.description
     }
     assert counts == {
+        "cfp": (2_254, 0, 0, 0),
         "fer2013": (28_358, 351, 0, 0),
         "lfw": (1_611, 2, 14, 0),
         "utkface": (16_617, 0, 0, 3),
         "youtube_keypoints": (1_749, 0, 1_119, 0),
     }
-    listed = {"fer2013": 28_709, "lfw": 6_688, "utkface": 20_767, "youtube_keypoints": 3_462}
-    assert sum(listed.values()) == 59_626
+    listed = {"cfp": 3_234, "fer2013": 28_709, "lfw": 6_688, "utkface": 20_767}
+    listed["youtube_keypoints"] = 3_462
+    assert sum(listed.values()) == 62_860
     in_test_parts = {
         faces.name: len(test)
         for faces in find_face_sets(real_data)
