@@ -169,7 +169,7 @@ columns of numbers together, as `features` |
             InputError: it was already found to be of another.
         """
         of, other = self._claims.setdefault(row, (faces, record))
-        if (of, other.key) == (faces, record.key) or _same_file(other.source, record.source):
+        if (of, other.key) == (faces, record.key) or _same_source(other.source, record.source):
             return
         one, two = (of, faces) if of != faces else (f"{of}/{other.key}", f"{of}/{record.key}")
         raise InputError(
@@ -190,9 +190,11 @@ def _ends(path: str) -> Iterator[str]:
         yield path
 
 
-def _same_file(one: object, other: object) -> bool:
+def _same_source(one: object, other: object) -> bool:
     try:
-        return isinstance(one, Path) and isinstance(other, Path) and one.samefile(other)
+        return one is other or (
+            isinstance(one, Path) and isinstance(other, Path) and one.samefile(other)
+        )
     except OSError:
         return False
 

@@ -5,6 +5,7 @@ Source: Goodfellow et al., "Challenges in Representation Learning", ICML 2013 wo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -146,8 +147,9 @@ def csv_of(folder: Path) -> Path | None:
     named = entry_of(folder, *CSV_FILES)
     if named is not None:
         return named
-    tables = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".csv")[:_MOST_TABLES]
-    return next((p for p in tables if has_columns(p, "emotion", "pixels")), None)
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(".csv"))
+    tables = (folder / name for name in names[:_MOST_TABLES])
+    return next((table for table in tables if has_columns(table, "emotion", "pixels")), None)
 
 
 def rows_of_csv(path: Path) -> Iterator[CsvRow]:
