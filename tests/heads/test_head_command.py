@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 
 from linear_probe.cli import main
+from linear_probe.heads.fit import _alone
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.module import HeadModule, HeadTraining
@@ -281,6 +283,27 @@ def test_a_loss_that_is_not_finite_after_some_epochs(
     assert f"the last good checkpoint, {kept}, is kept: set a lower training.peak_lear" in said
     assert read_records(tmp_path / RECORDS_FILE) == []
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
+
+
+def test_two_that_train_in_one_folder_take_turns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained = threading.Event()
+
+    def train() -> None:
+        with _alone(tmp_path):
+            trained.set()
+
+    second = threading.Thread(target=train)
+    with _alone(tmp_path):
+        second.start()
+        end = time.monotonic() + 30
+        while "another process trains this head; waiting for it" not in caplog.text:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert not trained.is_set()
+    second.join(30)
+    assert trained.is_set()
 
 
 @pytest.mark.usefixtures("_few_rendered")
