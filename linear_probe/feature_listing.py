@@ -21,7 +21,7 @@ from linear_probe.record import Record
 from ssl_faces.data import FaceSet
 from ssl_faces.data.faces import FaceRecord
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 
 _SUFFIX = "-listing.json"
 
@@ -137,7 +137,7 @@ def _stored(
 def _read(path: Path) -> dict[str, Any] | None:
     """A listing; None where there is none that can be used: it is written anew by each run."""
     try:
-        listing = json.loads(path.read_bytes())
+        listing = json.loads(regular(path).read_bytes())
         strings = [listing["faces"], listing["pictures"], *listing["keys"]]
         for source in listing["sources"]:
             strings.append(source["fingerprint"])
