@@ -20,7 +20,7 @@ from linear_probe.features import FeatureCache, Features, KeyedSource, Pictures,
 from linear_probe.record import Record
 from ssl_faces.data import FaceSet
 from ssl_faces.data.faces import FaceRecord
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 
 
 class _StoredSource:
@@ -130,7 +130,7 @@ def _stored(
 def _read(path: Path) -> dict[str, Any] | None:
     """A listing; None where there is none that can be used: it is written anew by each run."""
     try:
-        listing = json.loads(path.read_bytes())
+        listing = json.loads(regular(path).read_bytes())
         strings = [listing["faces"], listing["pictures"], *listing["keys"]]
         for source in listing["sources"]:
             strings.append(source["fingerprint"])

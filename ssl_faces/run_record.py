@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from ssl_faces.errors import InputError, bad_input, shorten
-from ssl_faces.files import replace_file, write_failure
+from ssl_faces.files import regular, replace_file, write_failure
 from ssl_faces.passwords import hidden
 
 RUN_FILE = "run.json"
@@ -237,7 +237,7 @@ def is_held(folder: Path) -> bool:
 def read_run(folder: Path) -> dict[str, Any] | None:
     """What `run.json` says; None where there is none that can be read."""
     try:
-        found = json.loads((folder / RUN_FILE).read_bytes())
+        found = json.loads(regular(folder / RUN_FILE).read_bytes())
         sessions = found["sessions"]
         whole = all(isinstance(one["state"], str) for one in sessions) and bool(sessions)
         return found if whole else None

@@ -204,7 +204,10 @@ def _has_colour(faces: FaceSet) -> bool:
     spread = np.unique(np.linspace(0, len(faces) - 1, 64).astype(int)).tolist()
     return any(
         not isinstance(colour, BadPicture) and colour.any()
-        for colour in faces.read_many(
-            spread, shrink=lambda image: np.ptp(image, axis=2).any(keepdims=True)
-        )
+        for colour in faces.read_many(spread, shrink=_colour)
     )
+
+
+def _colour(image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W]: by how much the channels differ."""
+    return np.asarray(np.ptp(image, axis=2))

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from ssl_faces.csv_files import CsvWriter, unescaped
-from ssl_faces.data.pictures import SHORTEST_SIDE, BadPicture, decode_picture
+from ssl_faces.data.pictures import SHORTEST_SIDE, BadPicture, content_hash, decode_picture
 from ssl_faces.errors import InputError
-from ssl_faces.files import regular, replace_file
+from ssl_faces.files import replace_file
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """Class order of expression labels in the workbench (FER-2013's order is alphabetical too, bar
@@ -272,15 +272,9 @@ class FaceSet:
         """SHA-256 of the stored bytes of face `index`: equal for byte-identical copies, whatever
         box of them is the face."""
         source = self.records[index].source
-        if isinstance(source, np.ndarray):
-            data = source.tobytes()
-        elif isinstance(source, bytes):
-            data = source
-        else:
-            try:
-                data = regular(source).read_bytes()
-            except OSError as error:
-                raise BadPicture(f"can't be read ({error.strerror})") from error
+        if isinstance(source, Path):
+            return content_hash(source)
+        data = source.tobytes() if isinstance(source, np.ndarray) else source
         return hashlib.sha256(data).digest()
 
     def read_many(

@@ -155,28 +155,39 @@ class _Packing:
                 raise InputError(
                     f"{out}: a pack of {self.index.size} px, not {size}; pack to another folder"
                 )
-            data = regular(out / TESTS).read_bytes() if (out / TESTS).exists() else b""
-            held_out = parse_held_out(data, str(out / TESTS)) | held_out
-        self.held_out = held_out
         names = [faces.name for faces in sets]
         before = {one["name"]: i for i, one in enumerate(self.index.sets)}
+        others = [name for name in before if name not in names]
+        if (out / INDEX).exists():
+            held_out = self._held_out_before(others) | held_out
+        self.held_out = held_out
         self.numbers = [before.setdefault(faces.name, len(before)) for faces in sets]
         # Where new shards' names go on, also behind one that is lost.
         self.next = 1 + max((_number(e.file) for e in self.index.shards), default=-1)
         whole = whole_shards(out, self.index.shards)
         lost = [entry.file for entry in self.index.shards if entry not in whole]
-        others = [name for name in before if name not in names]
         for file in lost:
-            if others:
-                raise InputError(
-                    f"{out / file}: missing or broken, and may hold pictures of "
-                    f"{', '.join(others)}; give all folders that the pack was made of, to pack it "
-                    "again"
-                )
-            _log.warning("%s: missing or broken; packing it again", out / file)
+            self._make_again(file, others)
         self.lost = {_number(file) for file in lost}
         self.done.repaired = len(lost)
         self.index.shards = whole
+
+    def _held_out_before(self, others: list[str]) -> HeldOut:
+        """What the pack has left out so far."""
+        try:
+            return parse_held_out(regular(self.out / TESTS).read_bytes(), TESTS)
+        except (OSError, InputError):
+            self._make_again(TESTS, others)
+            return HeldOut.of()
+
+    def _make_again(self, file: str, others: list[str]) -> None:
+        """Say that a file is broken; refuse where it may be of sets that are not given."""
+        if others:
+            raise InputError(
+                f"{self.out / file}: missing or broken, and may be of {', '.join(others)}; give "
+                "all folders that the pack was made of, to make it again"
+            )
+        _log.warning("%s: missing or broken; making it again", self.out / file)
 
     def run(self, cache: Path | None) -> Packed:
         for name in ("shard-*.safetensors", TESTS, INDEX):

@@ -124,7 +124,8 @@ class Index:
     passed: list[Passed] = field(default_factory=list)
 
     def dump(self) -> bytes:
-        return (json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n").encode()
+        found = {"format": FORMAT, **asdict(self)}
+        return (json.dumps({**found, "check": _check_of(found)}, indent=1) + "\n").encode()
 
     @staticmethod
     def read(path: Path) -> Index:
@@ -152,6 +153,9 @@ class Index:
                     f"{where}: a pack of format {found['format']}, where {FORMAT} is read here; "
                     "pack the pictures again to another folder"
                 )
+            # Packs of before have none.
+            if found.pop("check", None) not in (None, _check_of(found)):
+                raise ValueError("it was changed")
             index = Index(
                 int(found["size"]),
                 [dict(one) for one in found["sets"]],
@@ -168,6 +172,10 @@ class Index:
             return index
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{where}: a broken index of a pack ({error!r}); {MEND}") from error
+
+
+def _check_of(found: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def _check_counts(entry: ShardEntry, size: int) -> None:
@@ -404,7 +412,12 @@ def _missing(path: Path) -> InputError:
 def dump_held_out(held_out: HeldOut) -> bytes:
     """As the file `tests.safetensors`."""
     columns = {"people": held_out.people, "hashes": np.ascontiguousarray(held_out.hashes)}
-    return safetensors.numpy.save(columns)
+    return safetensors.numpy.save({**columns, "check": _check_of_tests(held_out)})
+
+
+def _check_of_tests(held_out: HeldOut) -> np.ndarray:
+    data = held_out.people.tobytes() + held_out.hashes.tobytes()
+    return np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
 
 
 def parse_held_out(data: bytes, where: str) -> HeldOut:
@@ -418,6 +431,9 @@ def parse_held_out(data: bytes, where: str) -> HeldOut:
         tests = HeldOut(found["people"], found["hashes"])
         if tests.people.dtype != np.int64 or tests.hashes.shape[1:] != (32,):
             raise ValueError("other columns")
+        # Packs of before have no check.
+        if "check" in found and not np.array_equal(found["check"], _check_of_tests(tests)):
+            raise ValueError("it was changed")
         return tests
     except Exception as error:
         # safetensors' own error is no ValueError.

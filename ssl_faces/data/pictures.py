@@ -6,6 +6,7 @@ packing and the probes count, list and skip.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from collections.abc import Callable
@@ -104,13 +105,29 @@ def decode_picture(source: Path | bytes, at_least: int | None = None) -> np.ndar
     if not isinstance(source, Path):
         return _decode_bytes(source, at_least)
     try:
-        size = regular(source).stat().st_size
-        if size > MOST_BYTES:
-            raise BadPicture(f"a file of more than {MOST_BYTES:,} bytes")
-        with _alone(size > _LARGE):
+        with _alone(_sized(source).stat().st_size > _LARGE):
             return _decode_bytes(source.read_bytes(), at_least)
     except OSError as error:
         raise BadPicture(f"can't be read ({error.strerror or error})") from error
+
+
+def content_hash(path: Path) -> bytes:
+    """SHA-256 of a picture file's bytes, without keeping them.
+
+    Raises:
+        BadPicture: unreadable, no regular file, or more than `MOST_BYTES` bytes.
+    """
+    try:
+        with _sized(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise BadPicture(f"can't be read ({error.strerror or error})") from error
+
+
+def _sized(path: Path) -> Path:
+    if regular(path).stat().st_size > MOST_BYTES:
+        raise BadPicture(f"a file of more than {MOST_BYTES:,} bytes")
+    return path
 
 
 def _alone(large: bool) -> AbstractContextManager[object]:

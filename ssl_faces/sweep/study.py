@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_faces.children import Held, only_one
 from ssl_faces.errors import InputError, shorten
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 from ssl_faces.sweep import storage as storages
 from ssl_faces.sweep.search import PrunerName, distribution, grid, pruner
 from ssl_faces.sweep.settings import Sweep
@@ -160,7 +160,7 @@ def read_notes(out: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((out / TRIALS).glob("*.json")):
         try:
-            note = json.loads(path.read_bytes())
+            note = json.loads(regular(path).read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(note, dict):

@@ -23,7 +23,7 @@ from ssl_faces.data import FaceSet, PictureFolder, decode_picture
 from ssl_faces.data.caching import pack
 from ssl_faces.data.faces import FaceRecord
 from ssl_faces.data.packing import Packed, pack_sets, square
-from ssl_faces.data.packs import INDEX, HeldOut, Pack, default_cache_root
+from ssl_faces.data.packs import INDEX, TESTS, HeldOut, Pack, default_cache_root
 from ssl_faces.data.selection import held_out_by
 from ssl_faces.data.shards import number_of
 from ssl_faces.errors import InputError
@@ -536,6 +536,18 @@ def test_broken_shards_are_packed_again_as_they_were(
     assert pack_sets([PictureFolder(eleven)], out, 16).repaired == 0
 
 
+def test_a_broken_list_of_tests_is_made_again(eleven: Path, root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pack"
+    tested = HeldOut.of([3], [hashlib.sha256((eleven / "01.png").read_bytes()).digest()])
+    pack_sets([PictureFolder(eleven)], out, 16, held_out=tested)
+    whole = files_of(out)
+    flip(out / TESTS, 0.999)
+    pack_sets([PictureFolder(eleven)], out, 16, held_out=tested)
+    assert files_of(out) == whole
+    flip(out / TESTS, 0.999)
+    assert "may be of eleven" in message_of(pack_sets, [PictureFolder(root)], out, 16)
+
+
 def test_a_broken_shard_of_the_cache_is_packed_again(
     eleven: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -567,7 +579,7 @@ def test_a_broken_shard_of_sets_that_are_not_given(
     pack_sets([PictureFolder(eleven), PictureFolder(root)], out, 16)
     flip(out / "shard-00000.safetensors")
     text = message_of(pack_sets, [PictureFolder(eleven)], out, 16)
-    assert "shard-00000.safetensors: missing or broken, and may hold pictures of faces" in text
+    assert "shard-00000.safetensors: missing or broken, and may be of faces" in text
     assert len(stored(Pack(out))) == 14
 
 
