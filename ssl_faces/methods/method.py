@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -37,7 +37,7 @@ class Method(pl.LightningModule, ABC):
     encoder: FaceEncoder
     adjustable: tuple[str, ...] = ()
     """Arguments of the optimiser that a resumed run may change; they act from the next step on."""
-    by_content: Mapping[str, str] = {}
+    by_content: ClassVar[Mapping[str, str]] = {}
     """Arguments that name files of frozen weights, with the prefix of these in `state_dict`."""
 
     @abstractmethod
