@@ -73,11 +73,19 @@ def hold(folder: Path, secret: str) -> list[Path]:
 
 
 def test_all_that_a_run_logs_without_an_account(
-    clean: None, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clean: None,
+    faces: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     out = tmp_path / "out"
     fit(*twins(faces, out, *QUICK))
+    # W&B warns of settings that it no longer has.
+    printed = capfd.readouterr()
+    assert "no effect" not in printed.out + printed.err + caplog.text
     import wandb
 
     assert wandb.run is None
