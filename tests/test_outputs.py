@@ -172,3 +172,15 @@ def test_a_sweep_does_not_replace_its_file(
     assert ssl_faces(["sweep", str(tmp_path / "sweep.json"), "--out", str(tmp_path)]) == 2
     assert "sweep.json, which would be replaced" in capsys.readouterr().err
     assert (tmp_path / "sweep.json").read_text() == "mine"
+
+
+def test_prepare_does_not_replace_files_of_a_folder(
+    places: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("imagehash")
+    table = tmp_path / "pack" / "manifest.csv"
+    table.parent.mkdir()
+    table.write_text("mine")
+    assert ssl_faces(["prepare", str(places["photo"]), "--out", str(table.parent)]) == 2
+    assert f"{table}: not what prepare wrote; give another --out" in capsys.readouterr().err
+    assert table.read_text() == "mine"

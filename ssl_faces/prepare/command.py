@@ -185,6 +185,7 @@ def _settings(given: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
         InputError: `out` was made with others, or otherwise.
     """
     from ssl_faces.prepare.detectors import label_of
+    from ssl_faces.prepare.manifest import NAME, SHEET
     from ssl_faces.prepare.reading import Settings
 
     path = out / _SETTINGS
@@ -193,6 +194,9 @@ def _settings(given: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
     if not path.exists():
         if (out / "index.json").exists():
             raise InputError(f"{out}: a pack that was not made by prepare; give another --out")
+        for name in (NAME, SHEET):
+            if (out / name).exists():
+                raise InputError(f"{out / name}: not what prepare wrote; give another --out")
         settings = Settings(**asked)
         known = {**settings.as_dict(), "detector": label_of(settings.detector)}
         return settings, {
