@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from linear_probe.truth import command as truth
 from linear_probe.verbs import VERBS
-from ssl_faces.arguments import Parser
+from ssl_faces.arguments import SEED, Parser, number, several, whole
 
 # Your own data: two arguments that go together, and what they are.
 _OWN = (
@@ -72,12 +72,14 @@ def parser() -> Parser:
     run.add_argument(
         "--seed",
         "--seeds",
+        type=several(SEED),
         default="0",
         metavar="S,S",
         help="one or several, such as 0,1,2: the table shows mean and spread over them; default: 0",
     )
     run.add_argument(
         "--label-shares",
+        type=several(number(0, 100, above=True)),
         metavar="P,P",
         help="score with so many percent of the training labels too, such as 1,10,100",
     )
@@ -93,9 +95,11 @@ def parser() -> Parser:
         help="score by a paper's protocol, with nothing chosen on a validation split",
     )
     run.add_argument(
-        "--epochs", type=int, default=300, help="of the protocol's training; default: 300"
+        "--epochs", type=whole(1), default=300, help="of the protocol's training; default: 300"
     )
-    run.add_argument("--batch-size", type=int, default=256, help="pictures at once; default: 256")
+    run.add_argument(
+        "--batch-size", type=whole(1), default=256, help="pictures at once; default: 256"
+    )
     run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
     run.add_argument(
         "--precision",
@@ -119,14 +123,14 @@ def parser() -> Parser:
     )
     run.add_argument(
         "--bootstrap",
-        type=int,
+        type=whole(1),
         default=1000,
         metavar="N",
         help="replicates behind the intervals; default: 1000",
     )
     run.add_argument(
         "--max-train",
-        type=int,
+        type=whole(100),
         metavar="N",
         help="train the probes of expression and of attributes on N pictures each, drawn by the "
         "seed; default: all",
@@ -153,7 +157,10 @@ def parser() -> Parser:
     )
     claims.add_argument("--only", metavar="N,N", help="some of the claims; default: all")
     claims.add_argument(
-        "--seeds", metavar="S,S", help="instead of the file's; seeds that are there count too"
+        "--seeds",
+        type=several(SEED),
+        metavar="S,S",
+        help="instead of the file's; seeds that are there count too",
     )
     claims.add_argument("--table", action="store_true", help="run nothing, tell what is there")
     claims.add_argument(
@@ -181,7 +188,7 @@ def parser() -> Parser:
     )
     report.add_argument(
         "--maps",
-        type=int,
+        type=whole(0),
         metavar="N",
         help="2-D maps of features in an .html report, seconds each; default: 6",
     )
@@ -230,10 +237,10 @@ def parser() -> Parser:
     saved.add_argument("--space", help="feature space; default: the best on validation pictures")
     saved.add_argument("--data", metavar="DIR|rendered[:COUNT]", help="as in `linear-probe run`")
     saved.add_argument(
-        "--max-train", type=int, metavar="N", help="train on N pictures; default: all"
+        "--max-train", type=whole(100), metavar="N", help="train on N pictures; default: all"
     )
-    saved.add_argument("--seed", type=int, default=0, help="of the validation split; default: 0")
-    saved.add_argument("--batch-size", type=int, default=256, help="default: 256")
+    saved.add_argument("--seed", type=SEED, default=0, help="of the validation split; default: 0")
+    saved.add_argument("--batch-size", type=whole(1), default=256, help="default: 256")
     saved.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
     threshold = commands.add_parser(
         "threshold", help="put into an encoder's card from which similarity on two faces are one"

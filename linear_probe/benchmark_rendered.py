@@ -26,7 +26,7 @@ from linear_probe.run import run_probes
 from linear_probe.supervised import Epoch, told, train
 from linear_probe.text_tables import Table, as_text
 from ssl_faces import InputError
-from ssl_faces.arguments import Parser
+from ssl_faces.arguments import SEED, SIDE, Parser, whole
 from ssl_faces.bench.apart import run_module
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.data.faces import Part
@@ -38,14 +38,14 @@ _PIECE = 1000  # faces rendered at once
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--count", type=int, default=60000, help="pictures, of all people")
-    parser.add_argument("--people", type=int, default=12000)
-    parser.add_argument("--size", type=int, help="64; of a sheet 128")
+    parser.add_argument("--count", type=whole(1), default=60000, help="pictures, of all people")
+    parser.add_argument("--people", type=whole(1), default=12000)
+    parser.add_argument("--size", type=SIDE, help="64; of a sheet 128")
     parser.add_argument("--nuisances", choices=["none", "mild", "all"], default="all")
-    parser.add_argument("--epochs", type=int, default=10, help="of the ResNet-18")
+    parser.add_argument("--epochs", type=whole(1), default=10, help="of the ResNet-18")
     parser.add_argument(
         "--warm-up",
-        type=int,
+        type=whole(0),
         default=20000,
         metavar="N",
         help="where nuisances are all, the ResNet-18 is first trained on about N pictures of the "
@@ -53,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--probe-train",
-        type=int,
+        type=whole(1),
         default=20000,
         metavar="N",
         help="most training pictures of the linear probes of expression",
     )
     parser.add_argument("--only", choices=["probes", "network"], help="leave out the other")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=SEED, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/bench_rendered"))
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE.png", help="only write faces to read, answers apart"

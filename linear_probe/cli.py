@@ -31,11 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
-        from ssl_faces.files import DISK_FULL, write_failure
+        from ssl_faces.files import path_failure
 
-        if error.errno not in DISK_FULL:
+        told = path_failure(error)
+        if told is None:
             raise
-        return _fail(f"{error.filename or 'the output'}: {write_failure(error)}")
+        return _fail(told)
     except (MemoryError, RuntimeError) as error:
         what = out_of_memory(error)
         if what is None:
@@ -80,8 +81,8 @@ def _run(arguments: argparse.Namespace) -> int:
         test_data=arguments.test_data,
         tasks=_list(arguments.task, "--task"),
         spaces=_list(arguments.features, "--features"),
-        seed=[int(seed) for seed in _numbers(arguments.seed, "--seed", int)],
-        label_shares=_numbers(arguments.label_shares, "--label-shares", float),
+        seed=arguments.seed,
+        label_shares=arguments.label_shares or (),
         robustness=_list(arguments.robustness, "--robustness") or (),
         protocol=arguments.protocol,
         epochs=arguments.epochs,
@@ -123,8 +124,7 @@ def _claims(arguments: argparse.Namespace) -> int:
     target = parse_target(arguments.wandb) if arguments.wandb is not None else None
     claims = read_claims(Path(arguments.config))
     if arguments.seeds is not None:
-        seeds = [int(seed) for seed in _numbers(arguments.seeds, "--seeds", int)]
-        claims = claims.model_copy(update={"seeds": seeds})
+        claims = claims.model_copy(update={"seeds": arguments.seeds})
     only = _list(arguments.only, "--only")
     if only is not None:
         claims = claims.only(only)
@@ -147,8 +147,6 @@ def _report(arguments: argparse.Namespace) -> int:
     for name in ("data", "maps"):
         if getattr(arguments, name) is not None and not arguments.out:
             raise InputError(f"--{name} is for an .html report: add --out report.html")
-    if arguments.maps is not None and arguments.maps < 0:
-        raise InputError(f"--maps must be a whole number from 0, not {arguments.maps}")
     if arguments.out and (arguments.validation or arguments.markdown):
         raise InputError("--validation and --markdown are for the screen: leave out --out")
     if arguments.out:
@@ -172,13 +170,6 @@ def _list(text: str | None, argument: str) -> list[str] | None:
     if not all(items):
         raise InputError(f"{argument} '{text}': an empty name; give names with commas between")
     return items
-
-
-def _numbers(text: str | None, argument: str, kind: type[int] | type[float]) -> list[float]:
-    try:
-        return [kind(item) for item in _list(text, argument) or []]
-    except ValueError as error:
-        raise InputError(f"{argument} '{text}': not numbers with commas between") from error
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -239,8 +230,6 @@ def _readme(arguments: argparse.Namespace) -> int:
 def _save_probe(arguments: argparse.Namespace) -> int:
     from linear_probe.saved_probes import make_probe
 
-    if arguments.seed < 0:
-        raise InputError(f"--seed must be a whole number from 0, not {arguments.seed}")
     names = ("task", "space", "data", "max_train", "seed", "batch_size", "device")
     given = {name: getattr(arguments, name) for name in names}
     make_probe(arguments.encoder, arguments.out, **given)

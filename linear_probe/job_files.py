@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from linear_probe.record import Record
 from linear_probe.verbs import VERBS
-from ssl_faces.arguments import OneSentence
+from ssl_faces import InputError
+from ssl_faces.settings_parser import SettingsErrors
 
 
-class _Parser(OneSentence, ArgumentParser):
+class _Parser(SettingsErrors, ArgumentParser):
     """Reads a settings file and the arguments that change it."""
-
-    subject = "configuration: "
 
 
 def parser(verb: str) -> ArgumentParser:
@@ -41,6 +41,9 @@ def read_job(verb: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any], 
     reader = parser(verb)
     given = reader.parse_args(list(arguments))
     names = kind.__dataclass_fields__
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint) and not isinstance(given[name], Namespace):
+            raise InputError(f"{name}: {given[name]}; give its settings by their names")
     whole = yaml.safe_load(reader.dump(given))
     # What is not set is not there.
     plain = {name: whole.get(name) for name in names}

@@ -110,11 +110,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nssl-faces: stopped", file=sys.stderr)
         return 130
     except OSError as error:
-        from ssl_faces.files import DISK_FULL, write_failure
+        from ssl_faces.files import path_failure
 
-        if error.errno not in DISK_FULL:
+        told = path_failure(error)
+        if told is None:
             raise
-        return _fail(f"{error.filename or 'the run folder'}: {write_failure(error)}")
+        return _fail(told)
     except Exception as error:
         told = bad_input(error)
         if told is not None:

@@ -12,6 +12,10 @@ from pathlib import Path
 from ssl_faces.errors import InputError
 
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+BAD_PATH = {
+    *(errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR),
+    *(errno.EPERM, errno.EROFS),
+}
 
 
 def replace_file(path: Path, data: bytes, durable: bool = True) -> None:
@@ -62,6 +66,15 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     finally:
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
+
+
+def path_failure(error: OSError) -> str | None:
+    """A sentence about a path that can't be used or a full disk; None for other errors."""
+    if error.errno in DISK_FULL:
+        return f"{error.filename or 'the output'}: {write_failure(error)}"
+    if error.errno in BAD_PATH and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check the path"
+    return None
 
 
 def write_failure(error: OSError) -> str:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_faces.arguments import Parser
+from ssl_faces.arguments import SIDE, Parser, whole
 from ssl_faces.errors import InputError
 
 _SIZE = 64
@@ -40,14 +40,16 @@ def run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--out", metavar="PACK", help="folder of the pack")
     parser.add_argument(
-        "--size", type=int, help=f"side of the pictures, as data.size (default: {_SIZE})"
+        "--size", type=SIDE, help=f"side of the pictures, as data.size (default: {_SIZE})"
     )
     parser.add_argument(
         "--people-from-folders",
         action="store_true",
         help="in a folder of any pictures each subfolder holds one person",
     )
-    parser.add_argument("--workers", type=int, default=4, help="decoding threads (default: 4)")
+    parser.add_argument(
+        "--workers", type=whole(1, 1024), default=4, help="decoding threads (default: 4)"
+    )
     parser.add_argument(
         "--verify", metavar="PACK", help="compare a pack with its checksums, and end"
     )
@@ -90,10 +92,6 @@ def _pack(given: argparse.Namespace) -> None:
     size = given.size
     if size is None:
         size = Index.parse(index.read_bytes(), str(index)).size if index.exists() else _SIZE
-    if not 8 <= size <= 1024:
-        raise InputError(f"--size {size}: give a side from 8 to 1024 pixels")
-    if given.workers < 1:
-        raise InputError(f"--workers {given.workers}: give at least 1 thread")
     sets: list[FaceSet] = []
     for source in given.sources:
         found = find_face_sets(source)

@@ -24,7 +24,6 @@ from pytorch_lightning.cli import (
 from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.strategies import DDPStrategy
 
-from ssl_faces.arguments import OneSentence
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.first_step import FirstStep, StartClock
@@ -43,7 +42,9 @@ from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
 from ssl_faces.methods.method import Method, read_checkpoint
 from ssl_faces.passwords import refuse_passwords
+from ssl_faces.ranges import GlobalSeed, NonNegativeInt, PositiveInt, check_value
 from ssl_faces.run_record import RunRecord
+from ssl_faces.settings_parser import SettingsErrors
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
 
 CHECKPOINT = "checkpoints/last.ckpt"
@@ -53,10 +54,8 @@ CHECKPOINT = "checkpoints/last.ckpt"
 DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
 
 
-class _Parser(OneSentence, LightningArgumentParser):
+class _Parser(SettingsErrors, LightningArgumentParser):
     """Reads the settings of `fit`."""
-
-    subject = "configuration: "
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -82,20 +81,26 @@ class FaceCLI(LightningCLI):
             help="the run's folder (one a run; under `wandb agent` runs/SWEEP/RUN by default)",
         )
         parser.add_argument(
-            "--checkpoint_every", type=int, default=500, help="steps between checkpoints"
+            "--checkpoint_every", type=PositiveInt, default=500, help="steps between checkpoints"
         )
         parser.add_argument(
-            "--panels_every", type=int, default=500, help="steps between picture panels, 0: none"
+            "--panels_every",
+            type=NonNegativeInt,
+            default=500,
+            help="steps between picture panels, 0: none",
         )
         parser.add_argument(
             "--probe_every",
-            type=int,
+            type=NonNegativeInt,
             default=1000,
             help="steps between online probes of the encoder and checks for collapse, 0: none",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if not isinstance(seed, bool):
+            check_value(GlobalSeed, seed, "seed_everything")
         # Before anything is written.
         refuse_passwords(self.config[self.config.subcommand].as_dict())
         self.launch = find_launch()
@@ -114,14 +119,6 @@ class FaceCLI(LightningCLI):
             )
             if is_first():
                 print(self.launch)
-        if settings.checkpoint_every < 1:
-            raise InputError(
-                f"--checkpoint_every {settings.checkpoint_every}: give at least 1 step"
-            )
-        if settings.probe_every < 0:
-            raise InputError(
-                f"--probe_every {settings.probe_every}: give 1 step or more, or 0: none"
-            )
         if settings.data.online_pictures is None:
             settings.data.online_pictures = PICTURES if settings.probe_every else 0
         if "weights_only" in settings:  # of Lightning from 2.6 on
@@ -138,10 +135,6 @@ class FaceCLI(LightningCLI):
         if wanted == "last":
             # An absent checkpoint starts from the beginning, so that one command does both.
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
-        if self.record is not None:
-            self.record.begin(
-                settings.out, method=settings.model.class_path, seed=self.config_seed(settings)
-            )
 
     @staticmethod
     def config_seed(settings: Any) -> dict[str, Any]:
@@ -150,6 +143,12 @@ class FaceCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         self.clock.mark("networks")
+        given = self.config[self.config.subcommand]
+        if self.record is not None:
+            # Settings that a method or the data refuse leave no folder behind.
+            self.record.begin(
+                given.out, method=given.model.class_path, seed=self.config_seed(given)
+            )
         settings = self.config_init[self.config_init.subcommand]
         if settings.trainer.logger is None:
             kwargs["logger"] = default_loggers(settings.out)

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainValidator, StringConstraints, ValidationError
 
+from ssl_faces.arguments import check_text, whole
 from ssl_faces.errors import InputError, reason_of
+from ssl_faces.ranges import PositiveInt
 
 PREVIOUS = "{previous}"
 """In a stage's arguments: the folder of the stage before it."""
@@ -33,7 +35,7 @@ Arguments = dict[str, Any]
 class Strict(BaseModel):
     """Settings of a file, in which other keys are an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Probe(Strict):
@@ -46,9 +48,9 @@ class Probe(Strict):
     baselines: bool = True
     precision: Literal["32", "bf16", "auto"] = "auto"
     device: Literal["cpu", "cuda", "auto"] = "auto"
-    batch_size: int = Field(default=256, ge=1)
-    bootstrap: int = Field(default=1000, ge=1)
-    max_train: int | None = Field(default=None, ge=100)
+    batch_size: PositiveInt = 256
+    bootstrap: PositiveInt = 1000
+    max_train: Annotated[int, PlainValidator(whole(100))] | None = None
 
     def words(self) -> list[str]:
         """As they stand on the command line."""
@@ -82,6 +84,7 @@ def read_yaml(path: Path, like: str) -> dict[str, Any]:
         raise InputError(f"{path}: not YAML ({reason_of(error)}); mend it") from error
     if not isinstance(found, dict):
         raise InputError(f"{path}: no settings in it; write it like {like}")
+    check_text(found, str(path))
     return found
 
 

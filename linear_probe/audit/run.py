@@ -45,6 +45,7 @@ from ssl_faces.data import write_skipped
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import hardware
 from ssl_faces.onnx_files import CALIBRATED, need_onnx, quantised
+from ssl_faces.ranges import PositiveFloat, PositiveInt, Seed, check_fields
 
 MODELS_FOLDER = "models"
 _AT_ONCE = 64
@@ -60,14 +61,11 @@ class Tuning:
         batch_size: pictures a step.
     """
 
-    learning_rate: float = 1e-4
-    batch_size: int = 64
+    learning_rate: PositiveFloat = 1e-4
+    batch_size: PositiveInt = 64
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise InputError(f"tuning.learning_rate: {self.learning_rate}; give a rate above 0")
-        if self.batch_size < 1:
-            raise InputError(f"tuning.batch_size: {self.batch_size}; give 1 or more")
+        check_fields(self, "tuning")
 
 
 @dataclass(frozen=True)
@@ -106,12 +104,15 @@ class AuditJob:
     data: str | None = None
     train_csv: str | None = None
     test_csv: str | None = None
-    max_train: int | None = None
+    max_train: PositiveInt | None = None
     groups: list[str] | None = None
     compressions: list[Compression] = field(default_factory=list)
     tuning: Tuning = field(default_factory=Tuning)
-    seed: int = 0
-    bootstrap: int = 1000
+    seed: Seed = 0
+    bootstrap: PositiveInt = 1000
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
 
 
 PROTOCOL = (
@@ -163,8 +164,6 @@ def _check(job: AuditJob) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"compressions: '{twice[0]}' is there twice; take one out")
-    if job.bootstrap < 1:
-        raise InputError(f"bootstrap: {job.bootstrap}; give 1 or more")
     if job.onnx and any(one.sparsity or one.clusters for one in job.compressions):
         raise InputError(
             "compressions: an ONNX file can be quantised only; to prune it or share its weights, "

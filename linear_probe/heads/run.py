@@ -44,6 +44,7 @@ from ssl_faces.data import FaceSet, write_skipped
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import hardware
 from ssl_faces.launch import is_first
+from ssl_faces.ranges import PositiveInt, Seed, check_fields
 from ssl_faces.training import quiet
 
 HEADS_FOLDER = "heads"
@@ -65,9 +66,12 @@ class Stage:
     task: str
     data: str | None = None
     training: HeadTraining = field(default_factory=HeadTraining)
-    max_train: int | None = None
+    max_train: PositiveInt | None = None
     test_data: str | None = None
     head: Callable[[Goal, FaceEncoder | None], Head] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "before")
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,17 @@ class HeadJob:
     test_data: str | None = None
     training: HeadTraining = field(default_factory=HeadTraining)
     before: list[Stage] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=lambda: [0])
-    max_train: int | None = None
+    seeds: list[Seed] = field(default_factory=lambda: [0])
+    max_train: PositiveInt | None = None
     robustness: list[str] = field(default_factory=list)
-    bootstrap: int = 1000
+    bootstrap: PositiveInt = 1000
     accelerator: str = "auto"
-    devices: int = 1
+    devices: PositiveInt = 1
     precision: str | None = None
     label: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
 
 
 def run_head(

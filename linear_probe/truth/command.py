@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ssl_faces.arguments import SEED, whole
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -15,10 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="for records.jsonl, truth.png")
     parser.add_argument(
-        "--count", type=int, default=512, metavar="N", help="faces to score on; default: 512"
+        "--count",
+        type=whole(2, 100_000),
+        default=512,
+        metavar="N",
+        help="faces to score on; default: 512",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of people, untrained weights, bootstrap; default: 0"
+        "--seed", type=SEED, default=0, help="of people, untrained weights, bootstrap; default: 0"
     )
     parser.add_argument(
         "--nuisances",
@@ -29,8 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-untrained", action="store_true", help="leave out the methods with fresh weights"
     )
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="replicates")
-    parser.add_argument("--batch-size", type=int, default=64, help="faces at once; default: 64")
+    parser.add_argument("--bootstrap", type=whole(1), default=1000, metavar="N", help="replicates")
+    parser.add_argument(
+        "--batch-size", type=whole(1), default=64, help="faces at once; default: 64"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
 
 

@@ -38,6 +38,7 @@ from linear_probe.video.statistics import (
 from ssl_faces import InputError, load_encoder
 from ssl_faces.data import write_skipped
 from ssl_faces.hardware import hardware
+from ssl_faces.ranges import PositiveInt, Seed, check_fields
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,16 @@ class VideoJob:
     untrained: bool = False
     space: str | None = None
     statistics: list[str] = field(default_factory=lambda: list(STATISTICS))
-    max_frames: int | None = None
-    seeds: list[int] = field(default_factory=lambda: [0])
-    bootstrap: int = 1000
+    max_frames: PositiveInt | None = None
+    seeds: list[Seed] = field(default_factory=lambda: [0])
+    bootstrap: PositiveInt = 1000
     features: Path | None = None
-    batch_size: int = 256
+    batch_size: PositiveInt = 256
     device: str = "auto"
     precision: Precision = "32"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
 
 
 class _About(NamedTuple):
@@ -136,14 +140,6 @@ def run_video(
 def _check(job: VideoJob) -> None:
     if not job.seeds:
         raise InputError("seeds: none given; name one or several, such as [0, 1, 2]")
-    for name, value, least in (
-        ("max_frames", 1 if job.max_frames is None else job.max_frames, 1),
-        ("bootstrap", job.bootstrap, 1),
-        ("batch_size", job.batch_size, 1),
-        ("seeds", min(job.seeds), 0),
-    ):
-        if value < least:
-            raise InputError(f"{name}: {value}; give a whole number from {least}")
 
 
 def _sources(job: VideoJob, say: Callable[[str], None]) -> list[tuple[Source, list[int]]]:

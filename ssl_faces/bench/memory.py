@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ssl_faces.arguments import SIDE, several, whole
 from ssl_faces.bench.result import Result
 from ssl_faces.data.packs import INDEX, TESTS, HeldOut, Index, dump_held_out
 from ssl_faces.data.shards import Columns, number_of, pictures_a_shard, write_shard
@@ -29,11 +30,14 @@ _EACH = 5  # pictures of a person
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--pictures", default="50000,500000", help="pictures of the packs (50000,500000)"
+        "--pictures",
+        type=several(whole(1)),
+        default="50000,500000",
+        help="pictures of the packs (50000,500000)",
     )
-    parser.add_argument("--size", type=int, default=16, help="side of the pictures (16)")
-    parser.add_argument("--batches", type=int, default=300, help="batches drawn (300)")
-    parser.add_argument("--batch-size", type=int, default=256, help="pairs a batch (256)")
+    parser.add_argument("--size", type=SIDE, default=16, help="side of the pictures (16)")
+    parser.add_argument("--batches", type=whole(1), default=300, help="batches drawn (300)")
+    parser.add_argument("--batch-size", type=whole(1), default=256, help="pairs a batch (256)")
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -42,17 +46,10 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: bad input.
     """
-    try:
-        counts = [int(word) for word in arguments.pictures.split(",")]
-    except ValueError as error:
-        raise InputError(
-            f"--pictures {arguments.pictures}: give numbers, as 50000,500000"
-        ) from error
+    counts = arguments.pictures
     least = arguments.batch_size
-    if min(counts) < least or least < 1 or arguments.batches < 1 or arguments.size < 1:
-        raise InputError(
-            f"give packs of at least one batch ({least} pictures) and positive numbers"
-        )
+    if min(counts) < least:
+        raise InputError(f"--pictures: {min(counts)}; give at least a batch of {least}")
     result = Result(
         "memory",
         {

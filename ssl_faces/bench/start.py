@@ -9,8 +9,8 @@ import sys
 import time
 from statistics import median
 
+from ssl_faces.arguments import whole
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.errors import InputError
 
 COMMANDS = (
     "ssl_faces.cli --help",
@@ -23,7 +23,7 @@ COMMANDS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=whole(1), default=5)
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -32,8 +32,6 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: a number of rounds that can't be.
     """
-    if arguments.rounds < 1:
-        raise InputError(f"--rounds {arguments.rounds}: give at least 1")
     cpu: dict[str, list[float]] = {command: [] for command in COMMANDS}
     wall: dict[str, list[float]] = {command: [] for command in COMMANDS}
     for number in range(arguments.rounds + 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_faces.arguments import Parser
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 
@@ -31,13 +31,11 @@ def run(argv: Sequence[str]) -> None:
         help="make a workspace there instead, with panels for what these runs log",
     )
     parser.add_argument(
-        "--panels", type=int, default=12, help="most pictures a run (default: 12; 0: none)"
+        "--panels", type=whole(0), default=12, help="most pictures a run (default: 12; 0: none)"
     )
     arguments = parser.parse_args(argv)
     if (arguments.out is None) == (arguments.wandb is None):
         raise InputError("give --out FILE.html, or --wandb ENTITY/PROJECT")
-    if arguments.panels < 0:
-        raise InputError(f"--panels {arguments.panels}: give 1 or more, or 0: none")
     if arguments.out is not None and arguments.out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {arguments.out}: a page is written; name it .html")
     # Late, so that `--help` is quick.

@@ -35,6 +35,15 @@ from ssl_faces.data.selection import (
 from ssl_faces.data.stored_faces import StoredFaces
 from ssl_faces.errors import InputError
 from ssl_faces.hardware import free_gpu_memory
+from ssl_faces.ranges import (
+    NonNegativeInt,
+    PictureSide,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    UnitFloat,
+    check_ranges,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -93,43 +102,30 @@ class FaceDataModule(pl.LightningDataModule):
         self,
         root: Path | None = None,
         sets: list[FaceSet] | None = None,
-        rendered: int = 8192,
-        batch_size: int = 16,
-        size: int = 64,
-        flip_share: float = 0.5,
+        rendered: PositiveInt = 8192,
+        batch_size: PositiveInt = 16,
+        size: PictureSide = 64,
+        flip_share: UnitFloat = 0.5,
         positives: Positives = "frames",
         augmentation: Preset | Augmentation = "frames",
         leave_out_tests: bool = True,
-        seed: int = 0,
-        num_workers: int = 0,
+        seed: Seed = 0,
+        num_workers: NonNegativeInt = 0,
         cache: Path | None = None,
         packs: str | list[str] | None = None,
-        cache_gb: float | None = None,
-        window: int | None = None,
+        cache_gb: PositiveFloat | None = None,
+        window: PositiveInt | None = None,
         in_memory: bool | Literal["auto"] = "auto",
-        online_pictures: int | None = None,
+        online_pictures: NonNegativeInt | None = None,
         online_root: Path | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise InputError(f"data.batch_size: {batch_size}; give at least 1 pair")
-        if not 0 <= flip_share <= 1:
-            raise InputError(f"data.flip_share: {flip_share}; give a probability from 0 to 1")
-        if seed < 0:
-            raise InputError(f"data.seed: {seed}; give a whole number from 0")
+        check_ranges(FaceDataModule.__init__, locals(), "data")
         if sets is not None and not sets:
             raise InputError("data.sets: no face set in it; name at least one, or leave it out")
-        if window is not None and window < 1:
-            raise InputError(f"data.window: {window}; give at least 1 shard")
-        if cache_gb is not None and cache_gb <= 0:
-            raise InputError(f"data.cache_gb: {cache_gb:g}; give more than 0 GB")
         if packs is not None and (root is not None or sets is not None):
             raise InputError(
                 "data.packs and data.root (or data.sets) are both given; leave one out"
-            )
-        if online_pictures is not None and online_pictures < 0:
-            raise InputError(
-                f"data.online_pictures: {online_pictures}; give at least 1, or 0: none"
             )
         if online_root is not None and packs is None:
             raise InputError("data.online_root: serves data.packs only; leave it out")

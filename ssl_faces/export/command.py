@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.arguments import Parser
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.onnx_files import CALIBRATED, OPSET, OPSETS
@@ -46,7 +46,9 @@ def run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--spaces", metavar="S,S", help="feature spaces to keep; default: all")
     parser.add_argument(
-        "--opset", type=int, help=f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default: {OPSET}"
+        "--opset",
+        type=whole(OPSETS[0], OPSETS[-1]),
+        help=f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default: {OPSET}",
     )
     parser.add_argument(
         "--int8",
@@ -61,11 +63,15 @@ def run(arguments: Sequence[str]) -> None:
         "~/.cache/ssl-faces/data, else rendered ones",
     )
     parser.add_argument(
-        "--faces", type=int, default=128, metavar="N", help="to check on; default: %(default)s"
+        "--faces",
+        type=whole(32),
+        default=128,
+        metavar="N",
+        help="to check on; default: %(default)s",
     )
     parser.add_argument(
         "--max-train",
-        type=int,
+        type=whole(100),
         default=5000,
         metavar="N",
         help="training pictures of the probe that tells what 8 bits cost; default: %(default)s",
@@ -95,14 +101,6 @@ def _check(given: argparse.Namespace) -> None:
         for option in ("opset", "int8"):
             if getattr(given, option):
                 raise InputError(f"--{option} is of ONNX: leave it out, or give --out FILE.onnx")
-    if given.opset is not None and given.opset not in OPSETS:
-        raise InputError(f"--opset {given.opset}: give one from {OPSETS[0]} to {OPSETS[-1]}")
-    for option, least in (("faces", 32), ("max_train", 100)):
-        if getattr(given, option) < least:
-            name = option.replace("_", "-")
-            raise InputError(
-                f"--{name} must be a whole number from {least}, not {getattr(given, option)}"
-            )
 
 
 def export(

@@ -14,6 +14,7 @@ from ssl_faces.errors import InputError
 from ssl_faces.methods.method import Method
 from ssl_faces.methods.optimizer import OptimizerSettings, cosine
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
+from ssl_faces.ranges import check_ranges
 
 
 class EncoderMethod(Method):
@@ -33,7 +34,7 @@ class EncoderMethod(Method):
             `codes_from` among them is the encoder's, too (see `BackboneEncoder`).
 
     Raises:
-        InputError: no such encoder.
+        InputError: no such encoder, or a setting out of range.
     """
 
     encoder: BackboneEncoder
@@ -48,6 +49,7 @@ class EncoderMethod(Method):
         **settings: Any,
     ) -> None:
         super().__init__()
+        check_ranges(type(self).__init__, settings, "model")
         # Plain values: checkpoints are read without running code.
         given = {
             "encoder": asdict(encoder),

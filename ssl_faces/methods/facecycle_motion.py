@@ -26,6 +26,7 @@ from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.trunk import LAYERS, Layer, VggTrunk, convs_upto
 from ssl_faces.networks.warp import inverse_flow, warp
+from ssl_faces.ranges import NonNegativeFloat, NonNegativeInt, PictureSide, UnitBelow1, check_ranges
 
 Size = Literal["paper", "small"]
 Maps = dict[Layer, Tensor]
@@ -103,25 +104,26 @@ class FaceCycleMotion(Method):
     def __init__(
         self,
         size: Size = "paper",
-        input_size: int = 64,
+        input_size: PictureSide = 64,
         trunk_weights: str = "imagenet",
         trunk_training: Literal["frozen", "joint"] = "frozen",
-        noise_std: float = 1.0,
-        perceptual_weight: float = 0.01,
-        ssim_weight: float = 5.0,
-        symmetry_weight: float = 1.5,
-        fold_weight: float = 0.0,
+        noise_std: NonNegativeFloat = 1.0,
+        perceptual_weight: NonNegativeFloat = 0.01,
+        ssim_weight: NonNegativeFloat = 5.0,
+        symmetry_weight: NonNegativeFloat = 1.5,
+        fold_weight: NonNegativeFloat = 0.0,
         ssim_scale: Literal["normalised", "unit"] = "normalised",
-        linear_std: float = 0.01,
-        betas: tuple[float, float] = (0.5, 0.999),
-        learning_rates: dict[int, float] | None = None,
-        peak_learning_rate: float | None = None,
-        warmup_steps: int = 100,
-        rate_factors: dict[str, float] | None = None,
+        linear_std: NonNegativeFloat = 0.01,
+        betas: tuple[UnitBelow1, UnitBelow1] = (0.5, 0.999),
+        learning_rates: dict[int, NonNegativeFloat] | None = None,
+        peak_learning_rate: NonNegativeFloat | None = None,
+        warmup_steps: NonNegativeInt = 100,
+        rate_factors: dict[str, NonNegativeFloat] | None = None,
         exchange: bool = True,
-        map_size: int | None = None,
+        map_size: PictureSide | None = None,
     ) -> None:
         super().__init__()
+        check_ranges(type(self).__init__, locals(), "model")
         if input_size < 16 or input_size % 4:
             raise InputError(
                 f"model.input_size: {input_size}; give a multiple of 4 from 16 on, such as 64"

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from ssl_faces.errors import InputError
+from ssl_faces.ranges import NonNegativeFloat, NonNegativeInt, UnitBelow1, UnitFloat, check_fields
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,14 @@ class OptimizerSettings:
     """
 
     name: Literal["adamw", "sgd", "lars"] = "adamw"
-    peak_learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    momentum: float = 0.9
-    betas: tuple[float, float] = (0.9, 0.999)
-    warmup_steps: int = 200
+    peak_learning_rate: NonNegativeFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.05
+    momentum: UnitFloat = 0.9
+    betas: tuple[UnitBelow1, UnitBelow1] = (0.9, 0.999)
+    warmup_steps: NonNegativeInt = 200
 
     def __post_init__(self) -> None:
-        for name in ("peak_learning_rate", "weight_decay", "warmup_steps"):
-            value = getattr(self, name)
-            if not value >= 0:
-                raise InputError(f"model.optimizer.{name}: {value:g}; give 0 or more")
+        check_fields(self, "model.optimizer")
 
 
 ADAMW = OptimizerSettings()
@@ -61,8 +58,9 @@ def cosine(
         betas = (settings.betas[0], settings.betas[1])
         optimizer = torch.optim.AdamW(groups, lr=rate, betas=betas, weight_decay=decay)
     elif settings.name == "sgd":
+        momentum = settings.momentum
         optimizer = torch.optim.SGD(
-            groups, lr=rate, momentum=settings.momentum, weight_decay=decay, nesterov=True
+            groups, lr=rate, momentum=momentum, weight_decay=decay, nesterov=momentum > 0
         )
     else:
         optimizer = LARS(groups, lr=rate, momentum=settings.momentum, weight_decay=decay)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.arguments import Parser
+from ssl_faces.arguments import SEED, Parser, whole
 from ssl_faces.children import Stopped, stoppable
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
@@ -36,10 +36,6 @@ def run(argv: Sequence[str]) -> int:
         InputError: bad input.
     """
     arguments = _parser().parse_args(argv)
-    if arguments.workers < 1 or (arguments.trials is not None and arguments.trials < 1):
-        raise InputError("--workers and --trials: give at least 1")
-    if arguments.seed < 0:
-        raise InputError(f"--seed {arguments.seed}: give a whole number from 0")
     try:
         import optuna
     except ImportError as error:
@@ -78,13 +74,17 @@ def _parser() -> Parser:
     )
     parser.add_argument("file", type=Path, help="such as configs/sweep/facecycle_losses.yaml")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study and all runs")
-    parser.add_argument("--workers", type=int, default=1, help="trials at once (default: 1)")
-    parser.add_argument("--trials", type=int, help="most trials, instead of the file's run_cap")
+    parser.add_argument(
+        "--workers", type=whole(1, 1024), default=1, help="trials at once (default: 1)"
+    )
+    parser.add_argument(
+        "--trials", type=whole(1), help="most trials, instead of the file's run_cap"
+    )
     parser.add_argument(
         "--storage", help="database instead of SQLite in --out, for workers on several machines"
     )
     parser.add_argument("--study", help="its name in the database (default: the file's `name`)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="of what is drawn (default: 0)")
     parser.add_argument(
         "--pruner",
         choices=("file", "hyperband", "median", "none"),

@@ -16,7 +16,6 @@ from ssl_faces.verbs.arguments import (
     add_detection,
     add_method,
     add_sources,
-    check_seed,
     parser,
 )
 
@@ -70,7 +69,6 @@ def swap_identity(arguments: Sequence[str]) -> None:
     )
     _add_rest(of)
     given = of.parse_args(arguments)
-    check_seed(given.seed)
     from ssl_faces.verbs.editing import SWAP, open_method
     from ssl_faces.verbs.faces import FaceFinder, FaceReader, first_face
 
@@ -86,7 +84,6 @@ def _of_one(verb: str, edit: str, about: str, arguments: Sequence[str]) -> None:
     add_sources(of)
     _add_rest(of)
     given = of.parse_args(arguments)
-    check_seed(given.seed)
     from ssl_faces.verbs.editing import FRONTAL, NEUTRAL, open_method
     from ssl_faces.verbs.faces import FaceFinder, FaceReader
 

@@ -15,7 +15,6 @@ from ssl_faces.verbs.arguments import (
     add_encoder,
     add_frames,
     add_sources,
-    check_frames,
     parser,
     writable,
 )
@@ -50,7 +49,6 @@ def run(arguments: Sequence[str]) -> None:
     add_frames(of)
     add_detection(of)
     given = of.parse_args(arguments)
-    check_frames(given.fps)
     if given.out.suffix not in ENDINGS:
         raise InputError(f"--out {given.out}: give a name that ends in .npz or .parquet")
     if given.out.suffix == ".parquet":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssl_faces.errors import InputError
-from ssl_faces.verbs.arguments import add_detection, add_method, check_seed, parser
+from ssl_faces.verbs.arguments import add_detection, add_method, parser
 
 if TYPE_CHECKING:
     from ssl_faces.methods.method import Method
@@ -64,7 +64,6 @@ def run(arguments: Sequence[str]) -> None:
     add_method(of)
     add_detection(of)
     given = of.parse_args(arguments)
-    check_seed(given.seed)
     from ssl_faces.verbs.edit import write_edits
     from ssl_faces.verbs.editing import MOTION, open_method
     from ssl_faces.verbs.faces import FaceFinder, FaceReader, first_face

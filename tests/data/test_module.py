@@ -340,9 +340,9 @@ def test_faces_of_the_default_root(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"batch_size": 0}, "data.batch_size: 0; give at least 1"),
+        ({"batch_size": 0}, "data.batch_size: 0; give a whole number from 1"),
         ({"batch_size": -3}, "data.batch_size: -3"),
-        ({"flip_share": 1.5}, "data.flip_share: 1.5; give a probability from 0 to 1"),
+        ({"flip_share": 1.5}, "data.flip_share: 1.5; give a number from 0 to 1"),
         ({"flip_share": -0.1}, "data.flip_share: -0.1"),
         ({"seed": -1}, "data.seed: -1"),
     ],

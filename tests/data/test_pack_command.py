@@ -81,8 +81,14 @@ def test_people_from_folders(
         (["{album}"], "give a SOURCE folder and --out PACK"),
         (["{album}", "--verify", "{out}"], "--verify takes no SOURCE"),
         (["{none}", "--out", "{out}"], "none does not exist"),
-        (["{album}", "--out", "{out}", "--size", "2"], "--size 2: give a side from 8 to 1024"),
-        (["{album}", "--out", "{out}", "--workers", "0"], "--workers 0: give at least 1"),
+        (
+            ["{album}", "--out", "{out}", "--size", "2"],
+            "--size: 2; give a whole number",
+        ),
+        (
+            ["{album}", "--out", "{out}", "--workers", "0"],
+            "--workers: 0; give a whole number",
+        ),
         (["{album}", "--out", "{album}/p0/0.png"], "can't be written"),
         (["--verify", "{none}"], "no such folder"),
         (["--verify", "s3://bucket/pack"], "give a folder on this machine"),

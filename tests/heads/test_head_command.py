@@ -209,7 +209,7 @@ def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:
             ["--task", "pose"],
             "task: 'pose'; heads learn expression, identity, attributes, affect, classes",
         ),
-        (["--training.epochs", "0"], "training.epochs: 0; give 1 or more"),
+        (["--training.epochs", "0"], "training.epochs: 0; give a whole number from 1"),
         (["--training.batch_size", "5000"], "training.batch_size: 5000; give a multiple"),
         (["--head.init_args.widht", "1"], "configuration: "),
         (["--encoder", "nowhere"], "encoder nowhere: no card.json there"),

@@ -229,7 +229,7 @@ def test_fewer_training_pictures(
     assert min(trained) > 50
     assert "scored" not in capsys.readouterr().err
     code = run("--encoder", tiny, "--data", "rendered", "--out", out, "--max-train", "5")
-    assert "--max-train must be a whole number from 100" in refused(capsys, code)
+    assert "--max-train: 5; give a whole number from 100" in refused(capsys, code)
 
 
 def test_cuda_where_there_is_none(

@@ -291,11 +291,17 @@ def test_no_face_at_all_is_one_sentence_and_no_pack(
     ("arguments", "said"),
     [
         (["{none}", "--out", "{out}"], "none: No such file or directory; check the path"),
-        (["{album}", "--out", "{out}", "--size", "2"], "--size 2: give a side from 8"),
-        (["{album}", "--out", "{out}", "--fps", "0"], "--fps 0.0: give 0.01 to 1000"),
-        (["{album}", "--out", "{out}", "--fps", "nan"], "--fps nan: give 0.01 to 1000"),
-        (["{album}", "--out", "{out}", "--workers", "0"], "--workers 0: give 1 process"),
-        (["{album}", "--out", "{out}", "--min-score", "7"], "--min-score 7.0: give a score"),
+        (["{album}", "--out", "{out}", "--size", "2"], "--size: 2; give a whole number from 8"),
+        (["{album}", "--out", "{out}", "--fps", "0"], "--fps: 0; give a number from 0.01"),
+        (["{album}", "--out", "{out}", "--fps", "nan"], "--fps: nan; give a number from 0.01"),
+        (
+            ["{album}", "--out", "{out}", "--workers", "0"],
+            "--workers: 0; give a whole number from 1",
+        ),
+        (
+            ["{album}", "--out", "{out}", "--min-score", "7"],
+            "--min-score: 7; give a number from 0 to 1",
+        ),
         (["{album}", "--out", "{out}", "--detector", "x"], "--detector x: not known; give mtcnn"),
         (["{album}", "--out", "s3://b/p"], "--out s3://b/p: give a folder on this machine"),
         (["{album}", "--out", "{album}/a.png"], "can't be written"),

@@ -54,7 +54,7 @@ def test_folders_that_hold_no_faces(
         (("--model.init_args.noise_std", "loud"), "noise_std"),
         (("--model.init_args.size", "huge"), "size"),
         (("--trainer.max_steps", "abc"), "max_steps"),
-        (("--data.batch_size", "0"), "data.batch_size: 0; give at least 1"),
+        (("--data.batch_size", "0"), "data.batch_size: 0; give a whole number from 1"),
         (("--data.batch_size", "64"), "lower data.batch_size"),
         (("--data.size", "48"), "set --data.size 32"),
         (("--model.init_args.map_size", "16"), "model.map_size: 16 is below model.input_size, 32"),

@@ -112,7 +112,10 @@ def test_embed_writes_nothing_where_there_is_no_face(
         ((tmp_path / "in", "--out", out), "in/a.svg: a drawing (SVG), no photograph"),
         ((tmp_path / "in", "--out", tmp_path / "a.txt"), "a name that ends in .npz or .parquet"),
         ((tmp_path / "none", "--out", out), "none: No such file"),
-        ((tmp_path / "in", "--out", out, "--fps", "-1"), "--fps -1: give 0 to 1000"),
+        (
+            (tmp_path / "in", "--out", out, "--fps", "-1"),
+            "--fps: -1; give a number from 0",
+        ),
         ((tmp_path / "in",), "see `ssl-faces embed --help`"),
     ):
         assert go("embed", *words, "--encoder", encoder_folder) == 2
@@ -206,7 +209,7 @@ def test_the_gallery_is_one_page_with_its_pictures(
     assert "more than 4 faces, too many for a page" in capsys.readouterr().err
     assert out.read_bytes() == before
     for more, said in (
-        (("--nearest", "0"), "--nearest 0: give 1 to 50"),
+        (("--nearest", "0"), "--nearest: 0; give a whole number from 1 to 50"),
         (("--spaces", "colour"), "no space 'colour'"),
     ):
         assert go(*words, *more) == 2

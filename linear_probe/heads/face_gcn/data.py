@@ -8,18 +8,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import PlainValidator
 from torch import Tensor
 
 from ssl_faces import InputError
+from ssl_faces.arguments import whole
 from ssl_faces.data import EXPRESSIONS, FaceSet, PictureFolder
 from ssl_faces.data.folder import subfolders
 from ssl_faces.data.packing import square
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.rendered import Nuisances, RenderedClips
 from ssl_faces.data.tables import has_columns, number_in, read_lines, read_table
+from ssl_faces.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Seed, check_ranges
 
 SIZE = 64
 """Side that pictures are looked at for texture."""
@@ -120,20 +124,16 @@ class RenderedLandmarks(LandmarkData):
 
     def __init__(
         self,
-        people: int = 100,
-        clips: int = 5,
-        frames: int = 20,
-        fps: float = 8.0,
-        noise: float = 2.0,
-        bias: float = 0.0,
+        people: PositiveInt = 100,
+        clips: Annotated[int, PlainValidator(whole(2, len(EXPRESSIONS) - 1))] = 5,
+        frames: PositiveInt = 20,
+        fps: PositiveFloat = 8.0,
+        noise: NonNegativeFloat = 2.0,
+        bias: NonNegativeFloat = 0.0,
         nuisances: Nuisances = "mild",
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
-        if not 2 <= clips < len(EXPRESSIONS):
-            raise InputError(f"data.clips: {clips}; give 2 to {len(EXPRESSIONS) - 1}")
-        for name, given in {"noise": noise, "bias": bias}.items():
-            if not given >= 0:
-                raise InputError(f"data.{name}: {given:g}; give 0 or more")
+        check_ranges(RenderedLandmarks.__init__, locals(), "data")
         self.people, self.per_person, self.frames, self.fps = people, clips, frames, fps
         self.noise, self.bias, self.nuisances, self.seed = noise, bias, nuisances, seed
 

@@ -30,6 +30,7 @@ from linear_probe.tasks.task import DRAWS_SEED, sample_of
 from ssl_faces import InputError, load_encoder
 from ssl_faces.hardware import hardware
 from ssl_faces.launch import is_first
+from ssl_faces.ranges import LayerCount, LayerWidth, PositiveInt, Seed, UnitBelow1, check_fields
 from ssl_faces.training import quiet
 
 TASK = "landmark identity"
@@ -61,16 +62,19 @@ class LandmarksJob:
     encoder: str | None = None
     frames: Literal["all", "first"] = "all"
     topology: Topology = "delaunay"
-    widths: list[int] = field(default_factory=lambda: list(WIDTHS))
-    temporal_kernel: int = 9
-    dropout: float = 0.0
+    widths: list[LayerWidth] = field(default_factory=lambda: list(WIDTHS))
+    temporal_kernel: LayerCount = 9
+    dropout: UnitBelow1 = 0.0
     training: HeadTraining = field(default_factory=HeadTraining)
-    seeds: list[int] = field(default_factory=lambda: [0])
-    bootstrap: int = 1000
+    seeds: list[Seed] = field(default_factory=lambda: [0])
+    bootstrap: PositiveInt = 1000
     accelerator: str = "auto"
-    devices: int = 1
+    devices: PositiveInt = 1
     precision: str | None = None
     label: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
 
 
 def run_landmarks(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from ssl_faces.arguments import Parser
+from ssl_faces.arguments import SEED, SIDE, Parser, whole
 from ssl_faces.data.rendered.face_set import RenderedFaces
 from ssl_faces.data.rendered.factors import COUNTERPARTS
 from ssl_faces.data.rendered.sampling import Nuisances
@@ -30,10 +30,12 @@ def run(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write a set here")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write one picture of faces")
-    parser.add_argument("--count", type=int, help="pictures; 4096, of a sheet 64")
-    parser.add_argument("--people", type=int, help="a sixteenth of the pictures; of a sheet, all")
-    parser.add_argument("--size", type=int, help="side of the pictures; 64, of a sheet 96")
-    parser.add_argument("--seed", type=int, default=0, help="another one gives other people")
+    parser.add_argument("--count", type=whole(1), help="pictures; 4096, of a sheet 64")
+    parser.add_argument(
+        "--people", type=whole(1), help="a sixteenth of the pictures; of a sheet, all"
+    )
+    parser.add_argument("--size", type=SIDE, help="side of the pictures; 64, of a sheet 96")
+    parser.add_argument("--seed", type=SEED, default=0, help="another one gives other people")
     parser.add_argument("--nuisances", default="mild", help=f"{', '.join(get_args(Nuisances))}")
     parser.add_argument(
         "--counterparts",
