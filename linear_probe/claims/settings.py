@@ -16,7 +16,7 @@ from linear_probe.record import RECORDS_FILE, Record
 from ssl_faces.arguments import whole
 from ssl_faces.errors import InputError
 from ssl_faces.files import regular
-from ssl_faces.ranges import Seed
+from ssl_faces.ranges import FiniteFloat, NonNegativeFloat, Seed
 from ssl_faces.yaml_settings import PREVIOUS, Strict, read_as
 
 FIT = "{fit}"
@@ -224,8 +224,8 @@ class Claim(Strict):
     metric: str | Annotated[list[str], Field(min_length=1)] = "accuracy"
     probe: str | None = None
     task: str | None = None
-    level: float | None = None
-    at_most_worse: float | None = Field(default=None, ge=0)
+    level: FiniteFloat | None = None
+    at_most_worse: NonNegativeFloat | None = None
     at_least_smaller: float | None = Field(default=None, gt=1)
     tried: str = ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
-from ssl_faces.ranges import GlobalSeed
+from ssl_faces.ranges import GlobalSeed, PositiveFloat, UnitAbove0
 from ssl_faces.yaml_settings import (
     OWN_KEYS,
     PREVIOUS,
@@ -31,7 +31,7 @@ class Stage(Strict):
 
     configs: list[str] = Field(min_length=1)
     arguments: Arguments = Field(default_factory=dict)
-    share: float | None = Field(default=None, gt=0, le=1)
+    share: UnitAbove0 | None = None
 
     @field_validator("arguments")
     @classmethod
@@ -54,7 +54,7 @@ class Comparison(Strict):
             validation split.
     """
 
-    budget_pflop: float = Field(gt=0, allow_inf_nan=False)
+    budget_pflop: PositiveFloat
     seeds: list[GlobalSeed] = Field(min_length=1)
     methods: dict[Name, list[Stage]] = Field(min_length=1)
     configs: list[str] = Field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import pkgutil
 import types
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -17,6 +18,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import linear_probe.heads
+import ssl_faces.methods
 from linear_probe.heads.face_gcn.data import LandmarkData
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import Head
@@ -93,6 +96,9 @@ def bare_numbers(hint: Any) -> bool:
     return any(bare_numbers(one) for one in get_args(hint))
 
 
+for package in (ssl_faces.methods, linear_probe.heads):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        import_module(module.name)
 JOBS = [getattr(import_module(verb.module), verb.job) for verb in VERBS.values()]
 CONFIGURED: list[Any] = [
     *(FaceDataModule, *classes(Method), *classes(Head), *classes(VideoData), *JOBS),
@@ -186,7 +192,7 @@ def refused(call: Callable[[], object], key: str, value: Any) -> str | None:
             key.rstrip("s"),
             key.replace("_", " "),
             "null byte",
-            "configuration: expected",
+            ": expected",
         )
         assert any(name in said for name in names), f"{key}: {value!r}: {said}"
         return said
@@ -280,16 +286,8 @@ def test_all_settings_of_heads(case: tuple[type[Head], Setting], tmp_path: Path)
 
 def check_head(one: type[Head], setting: Setting, value: Any, folder: Path) -> None:
     names = inspect.signature(one).parameters
-    usual = {
-        "picture_size": 16,
-        "width": 0.0625,
-        "dim": 8,
-        "heads": 2,
-        "hidden": [8, 8],
-        "backbone": "resnet10t",
-    }
-    if one.name == "thin":
-        usual["hidden"] = 8
+    usual: dict[str, Any] = {"picture_size": 16, "width": 0.0625, "dim": 8, "heads": 2}
+    usual |= {"hidden": 8 if one.name == "thin" else [8, 8], "backbone": "resnet10t"}
     args = {name: given for name, given in usual.items() if name in names}
     args = changed(args, setting.path, value)
     head = {"class_path": f"{one.__module__}.{one.__name__}", "init_args": args}

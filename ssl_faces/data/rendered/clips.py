@@ -23,6 +23,7 @@ from ssl_faces.data.rendered.sampling import (
     uniform,
 )
 from ssl_faces.errors import InputError
+from ssl_faces.ranges import check_ranges
 
 SHORTEST, LONGEST = 2 / 3, 4.0
 """Seconds that a felt expression lasts (Ekman & Friesen, "Felt, false, and miserable smiles",
@@ -218,6 +219,7 @@ class RenderedClips(RenderedSet):
         nuisances: Nuisances = "mild",
         counterparts: Sequence[str] = (),
     ) -> None:
+        check_ranges(RenderedClips.__init__, locals(), "rendered")
         check_set("clips", "clip", clips, people, size, seed, nuisances)
         check_whole("frames", frames, 4, _MAX_FRAMES)
         if not 0.1 <= fps <= 1000:

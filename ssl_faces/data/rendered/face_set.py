@@ -29,6 +29,7 @@ from ssl_faces.data.rendered.records import RenderedRecords, person_name
 from ssl_faces.data.rendered.render import render_faces
 from ssl_faces.data.rendered.sampling import Nuisances, check_nuisances, uniform
 from ssl_faces.errors import InputError
+from ssl_faces.ranges import check_ranges
 
 FOLDS = 5
 """Folds of `RenderedFaces.pairs`."""
@@ -197,6 +198,7 @@ class RenderedFaces(RenderedSet):
         nuisances: Nuisances = "mild",
         counterparts: Sequence[str] = (),
     ) -> None:
+        check_ranges(RenderedFaces.__init__, locals(), "rendered")
         check_set("count", "picture", count, people, size, seed, nuisances)
         self._take_counterparts(counterparts)
         self.size = size
