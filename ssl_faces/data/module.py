@@ -21,7 +21,7 @@ from ssl_faces.data.faces import FaceSet, Skipped
 from ssl_faces.data.loader import PairLoader
 from ssl_faces.data.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
 from ssl_faces.data.packs import HeldOut, Pack
-from ssl_faces.data.pairs import PairBatch, PairBatches, gather
+from ssl_faces.data.pairs import MOST_CANDIDATES, PairBatch, PairBatches, gather
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.data.selection import (
     all_fit,
@@ -63,6 +63,8 @@ class FaceDataModule(pl.LightningDataModule):
         size: side of the pictures.
         flip_share: probability that the second frame is the first one's mirror image where the
             person has other pictures.
+        candidates: of so many pictures of the person, 1 to 3, the one that differs most from the
+            first is its partner.
         positives: what a pair is: `frames`, another picture of the person where there is one, else
             the mirror image (see `flip_share`); `picture`, always the mirror image, which uses no
             identity labels; `person`, always another picture of the person, so that people of one
@@ -109,12 +111,22 @@ class FaceDataModule(pl.LightningDataModule):
         in_memory: bool | Literal["auto"] = "auto",
         online_pictures: int | None = None,
         online_root: Path | None = None,
+        candidates: int = 1,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise InputError(f"data.batch_size: {batch_size}; give at least 1 pair")
         if not 0 <= flip_share <= 1:
             raise InputError(f"data.flip_share: {flip_share}; give a probability from 0 to 1")
+        if not 1 <= candidates <= MOST_CANDIDATES:
+            raise InputError(
+                f"data.candidates: {candidates}; give a whole number from 1 to {MOST_CANDIDATES}"
+            )
+        if candidates > 1 and positives == "picture":
+            raise InputError(
+                "data.candidates: has no effect with data.positives=picture, where every partner "
+                "is the mirror image; leave one of them out"
+            )
         if seed < 0:
             raise InputError(f"data.seed: {seed}; give a whole number from 0")
         if sets is not None and not sets:
@@ -140,6 +152,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.size = size
         self.flip_share = flip_share
         self.positives = positives
+        self.candidates = candidates
         self.use_people = positives != "picture"
         self.leave_out_tests = leave_out_tests
         self.seed = seed
@@ -258,6 +271,22 @@ class FaceDataModule(pl.LightningDataModule):
         """Whether pairs may be two pictures of one person."""
         return self.use_people and any(a["people"] for p in self.packs for a in p.index.sets)
 
+    @functools.cached_property
+    def two_pictures(self) -> float | None:
+        """Share of the pairs, 0 to 1, that are two pictures of one person and no mirror images;
+        None where not all faces are here to be counted."""
+        assert self.faces is not None
+        if self.streamed:
+            return None
+        _, people = self.faces.listed(np.arange(len(self.faces.counts)))
+        _, of_each, counts = np.unique(people, return_inverse=True, return_counts=True)
+        paired = (people >= 0) & (counts[of_each] > 1)
+        return float(paired.mean()) * (1 - self._flip_share)
+
+    @property
+    def _flip_share(self) -> float:
+        return 0.0 if self.positives == "person" else self.flip_share
+
     def _face_sets(self) -> list[FaceSet]:
         if self.sets is not None:
             return self.sets
@@ -314,11 +343,12 @@ class FaceDataModule(pl.LightningDataModule):
         return PairBatches(
             self.faces,
             batch_size=self.batch_size,
-            flip_share=0.0 if self.positives == "person" else self.flip_share,
+            flip_share=self._flip_share,
             seed=self.seed,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
             window=self.window,
+            candidates=self.candidates,
         )
 
     def _load(self) -> None:
@@ -385,7 +415,9 @@ class FaceDataModule(pl.LightningDataModule):
         return {"epoch": epoch, "batch": batch, "order": self._order()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        changed = [k for k, v in self._order().items() if state["order"].get(k) != v]
+        # Checkpoints before there were candidates had one.
+        order = {"candidates": 1, **state["order"]}
+        changed = [k for k, v in self._order().items() if order.get(k) != v]
         if changed:
             now = self._order()
             was = ", ".join(f"{k} {state['order'].get(k)} (now {now[k]})" for k in changed)
@@ -404,6 +436,7 @@ class FaceDataModule(pl.LightningDataModule):
             "devices": self.trainer.world_size if self.trainer else 1,
             "flip_share": self.flip_share,
             "positives": self.positives,
+            "candidates": self.candidates,
             "seed": self.seed,
             "window": self.window,
         }
