@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from ssl_faces import InputError
 from ssl_faces.data.faces import EXPRESSIONS
 from ssl_faces.data.rendered import (
+    ACTION_UNITS,
     FACTORS,
     Nuisances,
     RenderedFaces,
@@ -23,7 +25,13 @@ from ssl_faces.data.rendered import (
 )
 
 NEUTRAL, FRONTAL, SWAP = "neutral face", "frontal face", "identity swap"
-TASKS = (NEUTRAL, FRONTAL, SWAP)
+MOTION, AGAIN = "motion transfer", "re-expression"
+TASKS = (NEUTRAL, FRONTAL, SWAP, MOTION, AGAIN)
+OF_TWO = (SWAP, MOTION, AGAIN)
+"""Tasks whose edit takes a second image."""
+
+MOVES = (*ACTION_UNITS, "gaze", "yaw", "pitch", "roll")
+"""The factors that motion transfer takes from an image."""
 
 MOST = 100_000
 _PICTURES = len(EXPRESSIONS)  # of a person at most: each expression once
@@ -45,15 +53,24 @@ class TruthBatch:
 
     Attributes:
         images: float [B, 3, S, S] in [0, 1].
-        identity_of: pictures of the people whose identity `images` are to have, as `images`.
+        second: by task of `OF_TWO`, the image that the edit takes beside `images`: the other
+            person of a swap or a motion transfer, or the same person in another expression and
+            pose. As `images`.
         truths: what is right, as `images`.
         regions: bool [B, S, S], where the true face is: the convex hull of its 68 landmarks.
     """
 
     images: Tensor
-    identity_of: Tensor
+    second: dict[str, Tensor]
     truths: dict[str, Tensor]
     regions: dict[str, Tensor]
+
+
+class TruthLabels(NamedTuple):
+    """What is true of the N sources: yaw in degrees, float [N], and expression, int [N]."""
+
+    yaw: np.ndarray
+    expression: np.ndarray
 
 
 class TruthFaces:
@@ -103,6 +120,9 @@ class TruthFaces:
         partner = (order // needed + 1) % (-(-count // needed)) * needed + (place + 1) % needed
         # The last round may be short of the next person's picture: then that person's first.
         self._partners = np.where(partner < count, partner, (place + 1) % needed)
+        # The person's next picture; a person of one picture in the last round has only that.
+        following = order + needed
+        self._following = np.where(following < count, following, place)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -111,12 +131,22 @@ class TruthFaces:
         """The pictures in these places, int [B]."""
         of = self.faces.factors(self._indices[rows])
         other = self.faces.factors(self._indices[self._partners[rows]])
+        following = self.faces.factors(self._indices[self._following[rows]])
         true = truths(of, other)
+        person = self._render(other)
         return TruthBatch(
             self._render(of),
-            self._render(other),
+            {SWAP: person, MOTION: person, AGAIN: self._render(moved(of, following))},
             {task: self._render(factors) for task, factors in true.items()},
             {task: face_region(factors, self.size) for task, factors in true.items()},
+        )
+
+    def labels(self) -> TruthLabels:
+        """The sources' true yaw and expression."""
+        records = [self.faces.records[int(i)] for i in self._indices]
+        return TruthLabels(
+            self.faces.factors(self._indices)["yaw"].numpy(),
+            np.array([record.labels["expression"] for record in records]),
         )
 
     def means(self) -> tuple[Tensor, dict[str, Tensor]]:
@@ -141,14 +171,23 @@ class TruthFaces:
 
 
 def truths(of: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """By task, the factors of the right answer for faces of factors `of`, where a swap gives them
-    the identity of faces of factors `other`; both complete."""
+    """By task, the factors of the right answer for faces of factors `of`; both complete.
+
+    A swap gives them the identity of faces of factors `other`, a motion transfer gives those the
+    motion of `of`. Re-expression is to give `of` again, from the person in another motion."""
     person = {name: other[name] for name, factor in FACTORS.items() if factor.of == "person"}
     return {
         NEUTRAL: counterpart(of, "neutral"),
         FRONTAL: counterpart(of, "neutral_frontal"),
         SWAP: {**of, **person},
+        MOTION: moved(other, of),
+        AGAIN: dict(of),
     }
+
+
+def moved(of: Mapping[str, Tensor], motion: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Factors of the faces `of` with the expression, gaze and pose of `motion`; both complete."""
+    return {**of, **{name: motion[name] for name in MOVES}}
 
 
 def face_region(factors: Mapping[str, Tensor], size: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from linear_probe.intervals import cluster_weights
 from linear_probe.tasks.task import Figure, percentage, sample_of
-from linear_probe.truth.faces import FRONTAL, NEUTRAL, SWAP, TruthFaces
+from linear_probe.truth.faces import AGAIN, FRONTAL, MOTION, NEUTRAL, SWAP, TruthFaces
 
 WINDOW = 11
 """Side of SSIM's Gaussian window (sigma 1.5), as in Wang et al., "Image quality assessment: from
@@ -25,6 +25,8 @@ _ASKED = {
     NEUTRAL: "the same person in the same pose with no action unit on",
     FRONTAL: "the same person facing the camera with no action unit on",
     SWAP: "another person with the picture's expression and pose",
+    MOTION: "another person's picture with this picture's expression and pose",
+    AGAIN: "the picture itself, from the same person in another expression and pose",
 }
 
 

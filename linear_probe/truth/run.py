@@ -21,7 +21,19 @@ from linear_probe.measured import Measured
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
 from linear_probe.run import device_named
-from linear_probe.truth.faces import FRONTAL, NEUTRAL, SWAP, TASKS, TruthFaces, check_faces
+from linear_probe.truth.faces import (
+    AGAIN,
+    FRONTAL,
+    MOTION,
+    NEUTRAL,
+    OF_TWO,
+    SWAP,
+    TASKS,
+    TruthBatch,
+    TruthFaces,
+    check_faces,
+)
+from linear_probe.truth.left import LeftProbes
 from linear_probe.truth.measures import TruthTask, errors, figures
 from ssl_faces import InputError, load_method
 from ssl_faces.callbacks.panels import panel
@@ -36,12 +48,17 @@ _LEAST_SIDE = 96  # of a face on the panel, pixels
 INPUT = "return the input"
 BLURRED = "return the input, blurred"
 OTHER = "return the other person's picture"
+OTHER_FRAME = "return the person's other picture"
+TRUTH = "the truth"
 MEAN_FACE = "the mean training face"
 MEAN_TRUTH = "the mean of training people's truths"
-_TRIVIAL = (INPUT, BLURRED, OTHER, MEAN_FACE, MEAN_TRUTH)
+_TRIVIAL = (INPUT, BLURRED, OTHER, OTHER_FRAME, MEAN_FACE, MEAN_TRUTH, TRUTH)
 
-Answer = Callable[[Tensor, Tensor], Tensor]
-"""Of pictures, and of pictures of others whose identity they are to have."""
+Answer = Callable[[TruthBatch], Tensor]
+"""What is made of a batch: float [B, 3, S, S] in [0, 1]."""
+
+_EDITS = {task: MOTION if task == AGAIN else task for task in TASKS}
+"""The edit that each task scores, by its name in `Editor.edits`."""
 
 
 class Editor(Protocol):
@@ -140,32 +157,30 @@ def score(
     answers: dict[str, dict[str, Answer]] = {}
     for task in TASKS:
         made = {
-            name: _on(method.edits()[task], task, device)
+            name: _on(method.edits()[_EDITS[task]], task, device)
             for name, method in methods.items()
-            if task in method.edits()
+            if _EDITS[task] in method.edits()
         }
         if made:
-            # What is blurred is nearer to whatever it does not match: no merit of a method.
-            trivial: dict[str, Answer] = {INPUT: lambda images, _: images, BLURRED: blurred}
-            if task == SWAP:
-                trivial[OTHER] = lambda _, identity_of: identity_of
-            trivial[MEAN_FACE] = _always(mean_face)
-            # Of a swap they are faces of all kinds, too: on average the mean face.
-            if task in mean_truths:
-                trivial[MEAN_TRUTH] = _always(mean_truths[task])
-            answers[task] = trivial | made
+            answers[task] = _trivial(task, mean_face, mean_truths) | made
+    probes = LeftProbes.fit(faces) if FRONTAL in answers else None
     values: dict[tuple[str, str, str], list[Tensor]] = defaultdict(list)
+    left: dict[str, list[Tensor]] = defaultdict(list)
     seconds: dict[tuple[str, str], float] = defaultdict(float)
     for start in range(0, len(faces), batch_size):
         batch = faces.batch(np.arange(start, min(len(faces), start + batch_size)))
         for task, of_task in answers.items():
             for name, answer in of_task.items():
                 began = time.perf_counter()
-                found = answer(batch.images, batch.identity_of)
+                found = answer(batch)
                 seconds[task, name] += time.perf_counter() - began
                 of_each = errors(found, batch.truths[task], batch.regions[task])
                 for metric, of_metric in of_each.items():
                     values[task, name, metric].append(of_metric)
+                if probes is not None and task == FRONTAL:
+                    left[name].append(probes.features(found))
+        if probes is not None:
+            left[TRUTH].append(probes.features(batch.truths[FRONTAL]))
     by_row: dict[tuple[str, str], dict[str, np.ndarray]] = defaultdict(dict)
     for (task, name, metric), parts in values.items():
         by_row[task, name][metric] = torch.cat(parts).double().numpy()
@@ -180,24 +195,44 @@ def score(
         )
         for (task, name), of_row in by_row.items()
     ]
+    if probes is not None:
+        rows += [probes.row(name, torch.cat(of), replicates) for name, of in left.items()]
     return rows, _pictures(answers, faces)
 
 
-def blurred(images: Tensor, _: Tensor) -> Tensor:
-    """Pictures after a Gaussian blur of a standard deviation of a 24th of their side."""
+def _trivial(task: str, mean_face: Tensor, mean_truths: Mapping[str, Tensor]) -> dict[str, Answer]:
+    """What is to be had without a method, by name."""
+    # What is blurred is nearer to whatever it does not match: no merit of a method.
+    made: dict[str, Answer] = {INPUT: lambda batch: batch.images, BLURRED: blurred}
+    if task in OF_TWO:
+        name = OTHER_FRAME if task == AGAIN else OTHER
+        made[name] = lambda batch: batch.second[task]
+    if task == AGAIN:
+        # The input is the truth here.
+        del made[INPUT], made[BLURRED]
+    made[MEAN_FACE] = _always(mean_face)
+    # Of a swap or a transfer they are faces of all kinds, too: on average the mean face.
+    if task in mean_truths:
+        made[MEAN_TRUTH] = _always(mean_truths[task])
+    return made
+
+
+def blurred(batch: TruthBatch) -> Tensor:
+    """The images after a Gaussian blur of a standard deviation of a 24th of their side."""
+    images = batch.images
     sigma = images.shape[-1] / 24
     reach = math.ceil(3 * sigma)
     return gaussian_blur2d(images, (2 * reach + 1, 2 * reach + 1), (sigma, sigma))
 
 
 def _always(picture: Tensor) -> Answer:
-    return lambda images, _: picture.expand_as(images)
+    return lambda batch: picture.expand_as(batch.images)
 
 
 def _on(edit: Callable[..., Tensor], task: str, device: str) -> Answer:
-    def answer(images: Tensor, identity_of: Tensor) -> Tensor:
-        given = (images, identity_of) if task == SWAP else (images,)
-        return edit(*(pictures.to(device) for pictures in given)).float().cpu()
+    def answer(batch: TruthBatch) -> Tensor:
+        inputs = (batch.images, batch.second[task]) if task in OF_TWO else (batch.images,)
+        return edit(*(images.to(device) for images in inputs)).float().cpu()
 
     return answer
 
@@ -219,7 +254,7 @@ def _pictures(answers: Mapping[str, Mapping[str, Answer]], faces: TruthFaces) ->
     found |= {f"true {task}": batch.truths[task] for task in (NEUTRAL, FRONTAL) if task in answers}
     for name in methods:
         made = {
-            task: answers[task][name](batch.images, batch.identity_of)
+            task: answers[task][name](batch)
             for task in (NEUTRAL, FRONTAL)
             if name in answers.get(task, {})
         }
@@ -227,11 +262,15 @@ def _pictures(answers: Mapping[str, Mapping[str, Answer]], faces: TruthFaces) ->
             # Shown below both truths, not twice.
             made = {f"{NEUTRAL}, {FRONTAL}": made[NEUTRAL]}
         found |= {f"{name}: {task}": pictures for task, pictures in made.items()}
-    if SWAP in answers:
-        found |= {"identity of": batch.identity_of, f"true {SWAP}": batch.truths[SWAP]}
+    for task in (SWAP, MOTION, AGAIN):
+        if task not in answers:
+            continue
+        found |= {f"second image of {task}": batch.second[task]}
+        if task != AGAIN:  # where the input is the truth
+            found |= {f"true {task}": batch.truths[task]}
         for name in methods:
-            if name in answers[SWAP]:
-                found[f"{name}: {SWAP}"] = answers[SWAP][name](batch.images, batch.identity_of)
+            if name in answers[task]:
+                found[f"{name}: {task}"] = answers[task][name](batch)
     return found
 
 

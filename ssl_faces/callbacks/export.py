@@ -52,7 +52,12 @@ class EncoderExport(pl.Callback):
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._since = time.monotonic()
-        skipped = trainer.datamodule.skipped  # type: ignore[attr-defined]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if data.two_pictures is not None:
+            share = f"{100 * data.two_pictures:.0f} % of pairs are two pictures of one person"
+            chosen = f", the one of {data.candidates} that differs most" * (data.candidates > 1)
+            print(f"{share}{chosen}, {100 - 100 * data.two_pictures:.0f} % mirror images")
+        skipped = data.skipped
         if skipped:
             path = self.out / "skipped.csv"
             write_skipped(path, skipped)
@@ -100,6 +105,8 @@ class EncoderExport(pl.Callback):
             "left_out": left_out(data),
             "uses_identity_labels": data.has_people,
             "positives": data.positives,
+            "share_of_pairs_of_two_pictures": data.two_pictures,
+            "candidates": data.candidates,
             "augmentation": str(data.augmentation.settings),
             "steps": trainer.global_step,
             "epochs": trainer.current_epoch,

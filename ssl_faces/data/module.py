@@ -23,7 +23,7 @@ from ssl_faces.data.listing import MOST_LISTED, changes_of, dump_listing
 from ssl_faces.data.loader import PairLoader
 from ssl_faces.data.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
 from ssl_faces.data.packs import HeldOut, Pack
-from ssl_faces.data.pairs import PairBatch, PairBatches, gather
+from ssl_faces.data.pairs import Candidates, PairBatch, PairBatches, gather
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.data.selection import (
     all_fit,
@@ -78,6 +78,8 @@ class FaceDataModule(pl.LightningDataModule):
         size: side of the pictures.
         flip_share: probability that the second frame is the first one's mirror image where the
             person has other pictures.
+        candidates: of so many pictures of the person, 1 to 3, the one that differs most from the
+            first is its partner.
         positives: what a pair is: `frames`, another picture of the person where there is one, else
             the mirror image (see `flip_share`); `picture`, always the mirror image, which uses no
             identity labels; `person`, always another picture of the person, so that people of one
@@ -124,11 +126,17 @@ class FaceDataModule(pl.LightningDataModule):
         in_memory: bool | Literal["auto"] = "auto",
         online_pictures: NonNegativeInt | None = None,
         online_root: Path | None = None,
+        candidates: Candidates = 1,
     ) -> None:
         super().__init__()
         check_ranges(FaceDataModule.__init__, locals(), "data")
         if root is not None and sets is not None:
             raise InputError("data.root and data.sets are both given; leave one out")
+        if candidates > 1 and positives == "picture":
+            raise InputError(
+                "data.candidates: has no effect with data.positives=picture, where every partner "
+                "is the mirror image; leave one of them out"
+            )
         if sets is not None and not sets:
             raise InputError("data.sets: no face set in it; name at least one, or leave it out")
         if packs is not None and (root is not None or sets is not None):
@@ -144,6 +152,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.size = size
         self.flip_share = flip_share
         self.positives = positives
+        self.candidates = candidates
         self.use_people = positives != "picture"
         self.leave_out_tests = leave_out_tests
         self.seed = seed
@@ -271,6 +280,22 @@ class FaceDataModule(pl.LightningDataModule):
         """Whether pairs may be two pictures of one person."""
         return self.use_people and any(a["people"] for p in self.packs for a in p.index.sets)
 
+    @functools.cached_property
+    def two_pictures(self) -> float | None:
+        """Share of the pairs, 0 to 1, that are two pictures of one person and no mirror images;
+        None where not all faces are here to be counted."""
+        assert self.faces is not None
+        if self.streamed:
+            return None
+        _, people = self.faces.listed(np.arange(len(self.faces.counts)))
+        _, of_each, counts = np.unique(people, return_inverse=True, return_counts=True)
+        paired = (people >= 0) & (counts[of_each] > 1)
+        return float(paired.mean()) * (1 - self._flip_share)
+
+    @property
+    def _flip_share(self) -> float:
+        return 0.0 if self.positives == "person" else self.flip_share
+
     def _face_sets(self) -> list[FaceSet]:
         if self.sets is not None:
             return self.sets
@@ -329,11 +354,12 @@ class FaceDataModule(pl.LightningDataModule):
         return PairBatches(
             self.faces,
             batch_size=self.batch_size,
-            flip_share=0.0 if self.positives == "person" else self.flip_share,
+            flip_share=self._flip_share,
             seed=self.seed,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
             window=self.window,
+            candidates=self.candidates,
         )
 
     def _load(self) -> None:
@@ -395,7 +421,8 @@ class FaceDataModule(pl.LightningDataModule):
         return {"order": self._order(), "listing": self._listing}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        was, now = state["order"], self._order()
+        # Checkpoints before there were candidates had one.
+        was, now = {"candidates": 1, **state["order"]}, self._order()
         # Older checkpoints lack some, and have the names of the packs for `faces`.
         changed = [
             k for k in now if k not in ("faces", "pictures") and was.get(k, now[k]) != now[k]
@@ -431,6 +458,7 @@ class FaceDataModule(pl.LightningDataModule):
             "devices": self.trainer.world_size if self.trainer else 1,
             "flip_share": self.flip_share,
             "positives": self.positives,
+            "candidates": self.candidates,
             "seed": self.seed,
             "window": self.window,
         }

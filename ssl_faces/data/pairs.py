@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypedDict
+from typing import Annotated, NamedTuple, TypedDict
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from pydantic import PlainValidator
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from ssl_faces.arguments import whole
 from ssl_faces.data.order import EpochOrder
 from ssl_faces.data.stored_faces import Faces
 from ssl_faces.errors import InputError
@@ -24,6 +27,13 @@ class PairBatch(TypedDict, total=False):
     # Instead of `pairs`, where pictures are gathered on the device that holds them all:
     numbers: Tensor  # int64 [b, 2]
     error: str  # instead of all: what a loader's process found wrong
+
+
+MOST_CANDIDATES = 3
+"""As each position of an epoch has four random numbers, and one decides on the mirror image."""
+Candidates = Annotated[int, PlainValidator(whole(1, MOST_CANDIDATES))]
+
+_COARSE = 8  # side of the images whose distance tells how much two differ
 
 
 class Draw(NamedTuple):
@@ -48,6 +58,8 @@ class PairBatches(IterableDataset[PairBatch]):
         batch_size: pairs a batch, on each rank.
         flip_share: probability of the mirror image as partner where the person has other
             pictures (FaceCycle: 0.5); always where there are none.
+        candidates: of so many images of the person, 1 to `MOST_CANDIDATES`, the one that differs
+            most is the partner: by mean absolute difference of grey images of 8x8 pixels.
         seed: see above.
         rank, world_size: of this process.
         window: shards a window of the order; partners come from the same window. None: all.
@@ -65,8 +77,10 @@ class PairBatches(IterableDataset[PairBatch]):
         world_size: int = 1,
         window: int | None = None,
         gather: bool = True,
+        candidates: int = 1,
     ) -> None:
         self.faces = faces
+        self.candidates = candidates
         self.batch_size = batch_size
         self.flip_share = flip_share
         self.seed = seed
@@ -111,8 +125,28 @@ class PairBatches(IterableDataset[PairBatch]):
         people = self.people(shards)
         step = max(1, len(people.numbers) // count)
         members = np.arange(0, step * count, step)[: len(people.numbers)]
-        uniform = np.random.default_rng(self.seed).random((len(members), 2))
-        return self._batch(0, people.draw(members, uniform, self.flip_share))
+        uniform = np.random.default_rng(self.seed).random((len(members), 1 + self.candidates))
+        return self._batch(0, self.draw(people, members, uniform))
+
+    def draw(self, people: _People, members: np.ndarray, uniform: np.ndarray) -> Draw:
+        """The pairs of places in a window, by uniform numbers [b, 1 + candidates or more]."""
+        drawn = [
+            people.draw(members, uniform[:, [0, 1 + k]], self.flip_share)
+            for k in range(self.candidates)
+        ]
+        if self.candidates == 1:
+            return drawn[0]
+        seconds = np.stack([one.second for one in drawn], 1)
+        # Mirror images have but one candidate.
+        rows = np.flatnonzero(~drawn[0].mirrored)
+        numbers = np.concatenate((drawn[0].first[rows, None], seconds[rows]), 1)
+        images = np.empty((numbers.size, 3 * self.faces.size**2), np.uint8)
+        self.faces.read(numbers.ravel(), images, np.arange(numbers.size))
+        coarse = _coarse(images, self.faces.size).reshape(*numbers.shape, -1)
+        distance = np.abs(coarse[:, 1:] - coarse[:, :1]).mean(-1)
+        second = seconds[:, 0].copy()
+        second[rows] = seconds[rows, distance.argmax(1)]
+        return drawn[0]._replace(second=second)
 
     def pictures(self, drawn: Draw) -> Tensor:
         """The pictures of a draw: uint8 [b, 2, 3, S, S]."""
@@ -135,6 +169,12 @@ class PairBatches(IterableDataset[PairBatch]):
         if self._people is None or self._people[0] != key:
             self._people = (key, _People(*self.faces.listed(shards)))
         return self._people[1]
+
+
+def _coarse(images: np.ndarray, size: int) -> np.ndarray:
+    """Grey images float32 [N, 8 * 8], or of their own size below, of images uint8 [N, 3 S S]."""
+    grey = torch.from_numpy(images).view(-1, 3, size, size).float().mean(1, keepdim=True)
+    return F.adaptive_avg_pool2d(grey, min(_COARSE, size)).flatten(1).numpy()
 
 
 def gather(pictures: Tensor, numbers: Tensor, mirrored: Tensor) -> Tensor:
@@ -229,5 +269,5 @@ class _Epoch:
             part = uniform[done : done + last - first]
             done += last - first
             members = self.within[first:last]
-            found.append(self.people.draw(members, part, self.batches.flip_share))
+            found.append(self.batches.draw(self.people, members, part))
         return Draw(*(np.concatenate(column) for column in zip(*found, strict=True)))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -36,7 +35,7 @@ from ssl_faces.methods.method import (
 from ssl_faces.methods.released import find_released, load_released, settings_from
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.renormaliser import ReNormaliser
-from ssl_faces.networks.warp import warp
+from ssl_faces.networks.standardiser import mean_over_devices
 from ssl_faces.ranges import NonNegativeFloat, NonNegativeInt, UnitBelow1, check_ranges
 
 
@@ -48,19 +47,6 @@ class IdentityCycle(NamedTuple):
     reidentified: Tensor
     r5: Tensor  # warp(re-identified, inverse flow)
     r6: Tensor  # generator(re-identified, inverse flow)
-
-
-def mean_over_devices(x: Tensor) -> Tensor:
-    """The mean of `x` [N, ...] over pictures and over all devices, [1, ...], with its gradient.
-
-    Every device must hold equally many pictures.
-    """
-    mean = x.mean(0, keepdim=True)
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        import torch.distributed.nn.functional as differentiable
-
-        mean = differentiable.all_reduce(mean) / dist.get_world_size()
-    return mean
 
 
 class FaceCycleIdentity(Method):
@@ -226,7 +212,7 @@ class FaceCycleIdentity(Method):
         # The mean face's trunk features are those of one picture, whatever the batch.
         coarse = self._coarse(mean_face).expand(len(x), -1, -1, -1)
         reidentified = self.renormaliser(coarse, code, "reidentify")
-        r5 = warp(reidentified, inverse, clamp=True)
+        r5 = self.motion.warped(reidentified, inverse)
         r6 = self.motion.generator(self.motion.maps(reidentified), inverse)
 
         pixel, ssim = F.l1_loss, self.motion.ssim_loss(torch.stack((r6.float(), r5)), x)
@@ -326,6 +312,8 @@ def build_motion(path: Path | str, settings: Any) -> FaceCycleMotion:
             map_size=settings.get("map_size"),
             trunk_weights="random",  # the checkpoint holds the trunk's weights
             trunk_training=settings["trunk_training"],
+            # Runs and releases before there was a choice have the paper's.
+            design=settings.get("design", "paper"),
             noise_std=settings["noise_std"],
             ssim_scale=settings["ssim_scale"],
             linear_std=settings["linear_std"],

@@ -24,12 +24,17 @@ from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, Edit, Method
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator
 from ssl_faces.networks.motion_decoder import MotionDecoder
-from ssl_faces.networks.trunk import LAYERS, Layer, VggTrunk, convs_upto
+from ssl_faces.networks.repair_generator import IMAGE, RepairGenerator
+from ssl_faces.networks.trunk import LAYERS, VggTrunk, convs_upto
 from ssl_faces.networks.warp import inverse_flow, warp
 from ssl_faces.ranges import NonNegativeFloat, NonNegativeInt, PictureSide, UnitBelow1, check_ranges
 
 Size = Literal["paper", "small"]
-Maps = dict[Layer, Tensor]
+Design = Literal["paper", "repair"]
+Maps = dict[str, Tensor]
+
+INVERSE_STEPS = 4
+"""Fixed-point steps of the inverse flow of the design `repair`."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class MotionCycle(NamedTuple):
     neutral: Tensor
     direct: Tensor
     r1: Tensor  # generator(neutral of the other frame, inverse flow)
-    r2: Tensor  # generator(the picture, no flow)
+    r2: Tensor | None  # generator(the picture, no flow), in the paper's design
     r3: Tensor  # warp(neutral of the other frame, inverse flow)
     r4: Tensor  # warp(direct warp of the other frame, inverse flow)
 
@@ -76,9 +81,20 @@ class FaceCycleMotion(Method):
         trunk_training: `frozen` (the paper's) or `joint`: the generator gets a trunk of its own,
             which starts from the same weights and is trained; the perceptual loss's stays frozen.
             The run's folder then has the trained one, `trunk.safetensors`.
-        noise_std: noise beside the generator's warped maps.
+        design: `paper` is the published one. `repair` learns motion within minutes: codes are
+            standardised over the batch (`BatchStandardiser`), the generator adds to the warped
+            image instead of painting it anew (`RepairGenerator`), inverse flows are iterated,
+            images continue beyond their border, and r2 is left out.
+        noise_std: noise beside the maps that the design `paper` warps.
         perceptual_weight, ssim_weight, symmetry_weight: of the loss terms; pixel L1 has 1.
         fold_weight: of the `FoldLoss` of the flows; the paper has none.
+        flow_weight: of the mean square of the flows, in grid units; the paper has none. It settles
+            what the cycle leaves open: a zoom or shift that all flows share, and motion that
+            nothing asks for.
+        consistency_weight: of the difference between the neutral faces of a pair: L1 and 2.5 times
+            the SSIM loss. The paper has none.
+        coarse_weight: of the same L1 terms at a half, a quarter and an eighth of the resolution,
+            each. The paper has none.
         ssim_scale: `normalised` compares pictures as the networks see them, as the authors do;
             `unit` in [0, 1], where SSIM's luminance term is meant to be: short runs then learn
             colours and brightness many times sooner.
@@ -109,11 +125,15 @@ class FaceCycleMotion(Method):
         input_size: PictureSide = 64,
         trunk_weights: str = "imagenet",
         trunk_training: Literal["frozen", "joint"] = "frozen",
+        design: Design = "paper",
         noise_std: NonNegativeFloat = 1.0,
         perceptual_weight: NonNegativeFloat = 0.01,
         ssim_weight: NonNegativeFloat = 5.0,
         symmetry_weight: NonNegativeFloat = 1.5,
         fold_weight: NonNegativeFloat = 0.0,
+        flow_weight: NonNegativeFloat = 0.0,
+        consistency_weight: NonNegativeFloat = 0.0,
+        coarse_weight: NonNegativeFloat = 0.0,
         ssim_scale: Literal["normalised", "unit"] = "normalised",
         linear_std: NonNegativeFloat = 0.01,
         betas: tuple[UnitBelow1, UnitBelow1] = (0.5, 0.999),
@@ -145,19 +165,29 @@ class FaceCycleMotion(Method):
             "input_size": input_size,
             "map_size": map_size,
             "trunk_training": trunk_training,
+            "design": design,
             "noise_std": noise_std,
             "ssim_scale": ssim_scale,
             "linear_std": linear_std,
         }
+        self.design: Design = design
         self.ssim_scale = ssim_scale
+        self.coarse_weight = coarse_weight
         self.exchange = exchange
         self.learning_rates = learning_rates
         widths = SIZES[size]
         self.encoder = FaceCycleEncoder(
-            widths.encoder, code_size=input_size, map_size=map_size, linear_std=linear_std
+            widths.encoder,
+            code_size=input_size,
+            map_size=map_size,
+            linear_std=linear_std,
+            code_end="tanh" if design == "paper" else "standardised",
         )
         self.decoder = MotionDecoder(widths.decoder, self.encoder.motion.code_dim)
-        self.generator = Generator(widths.generator, widths.blocks, widths.trunk, noise_std)
+        shape = (widths.generator, widths.blocks, widths.trunk)
+        self.generator: Generator | RepairGenerator = (
+            Generator(*shape, noise_std) if design == "paper" else RepairGenerator(*shape)
+        )
         self.trunk = VggTrunk(trunk_weights, widths.trunk).freeze()
         # With frozen weights one pass of the one trunk serves generator and perceptual loss.
         self.generator_trunk = self.trunk
@@ -180,7 +210,10 @@ class FaceCycleMotion(Method):
     def maps(self, x: Tensor) -> Maps:
         """The generator's maps of pictures `x`, and the perceptual loss's where they are shared."""
         layers = LAYERS if self.generator_trunk is self.trunk else GENERATOR_LAYERS
-        return self.generator_trunk(x, layers)
+        maps: Maps = dict(self.generator_trunk(x, layers))
+        if self.design == "repair":
+            maps[IMAGE] = x
+        return maps
 
     def perceptual_maps(self, x: Tensor, maps: Maps) -> Maps:
         """The perceptual loss's features of `x`, taken from `maps(x)` where they are the same."""
@@ -190,7 +223,17 @@ class FaceCycleMotion(Method):
         """Flow and inverse flow [B, 2, 16, 16] and neutral face [B, 3, S, S] of `x`."""
         _, code = self.encoder.motion(x)
         flow = self.decoder(code)
-        return flow, inverse_flow(flow), self.generator(maps, flow)
+        return flow, self.inverse(flow), self.generator(maps, flow)
+
+    def inverse(self, flow: Tensor) -> Tensor:
+        """The design's inverse of a flow [B, 2, 16, 16]."""
+        return inverse_flow(flow, INVERSE_STEPS if self.design == "repair" else None)
+
+    def warped(self, x: Tensor, flow: Tensor) -> Tensor:
+        """Pictures [B, 3, S, S] warped by a flow, as the design does it outside of them."""
+        if self.design == "repair":
+            return warp(x, flow, padding="border")
+        return warp(x, flow, clamp=True)
 
     @property
     def picture_size(self) -> int:
@@ -199,12 +242,14 @@ class FaceCycleMotion(Method):
     @contextmanager
     def editing(self, seed: int = 0) -> Iterator[None]:
         """As in `Method`; every picture has the same noise beside its warped maps."""
-        self.generator.share_noise(True)
+        if isinstance(self.generator, Generator):
+            self.generator.share_noise(True)
         try:
             with super().editing(seed):
                 yield
         finally:
-            self.generator.share_noise(False)
+            if isinstance(self.generator, Generator):
+                self.generator.share_noise(False)
 
     def neutral_face(self, images: Tensor, seed: int = 0) -> Tensor:
         """The same people without expression: float [B, 3, S, S] in [0, 1], in and out.
@@ -243,7 +288,7 @@ class FaceCycleMotion(Method):
             x, other = (
                 self.encoder.normalise(self.check_side(pictures)) for pictures in (images, people)
             )
-            inverse = inverse_flow(self.decoder(self.encoder.motion(x)[1]))
+            inverse = self.inverse(self.decoder(self.encoder.motion(x)[1]))
             _, _, neutral = self.neutralise(other, self.maps(other))
             return self.encoder.denormalise(self.generator(self.maps(neutral), inverse))
 
@@ -285,39 +330,64 @@ class FaceCycleMotion(Method):
         maps = self.maps(x)
         flow, inverse, neutral = self.neutralise(x, maps)
         neutral_maps = self.maps(neutral)
-        others_maps = {name: swap(neutral_maps[name]) for name in GENERATOR_LAYERS}
-        direct = warp(x, flow, clamp=True)
+        others_maps = {
+            name: swap(of)
+            for name, of in neutral_maps.items()
+            if name in (*GENERATOR_LAYERS, IMAGE)
+        }
+        direct = self.warped(x, flow)
         cycle = MotionCycle(
             flow,
             inverse,
             neutral,
             direct,
             r1=self.generator(others_maps, inverse),
-            r2=self.generator(maps),
-            r3=warp(swap(neutral), inverse, clamp=True),
-            r4=warp(swap(direct), inverse, clamp=True),
+            # A generator that starts from the image has nothing to learn from it.
+            r2=self.generator(maps) if self.design == "paper" else None,
+            r3=self.warped(swap(neutral), inverse),
+            r4=self.warped(swap(direct), inverse),
         )
-        warped = self.trunk(torch.cat((cycle.r3, cycle.r4, cycle.r1)))
-        neutral_features = self.perceptual_maps(neutral, neutral_maps)
-        rendered = {name: torch.cat((neutral_features[name], warped[name])) for name in LAYERS}
-        target = self.perceptual_maps(x, maps)
-        return cycle, self._losses(x, cycle, rendered, target)
+        losses = self._losses(x, cycle)
+        if self.hparams["perceptual_weight"]:
+            warped = self.trunk(torch.cat((cycle.r3, cycle.r4, cycle.r1)))
+            of_neutral = self.perceptual_maps(neutral, neutral_maps)
+            target = self.perceptual_maps(x, maps)
+            losses["perceptual"] = self.gram(
+                {name: torch.cat((of_neutral[name], warped[name])) for name in LAYERS}, target
+            )
+        return cycle, losses
 
-    def _losses(
-        self, x: Tensor, cycle: MotionCycle, rendered: Mapping[Layer, Tensor], target: Maps
-    ) -> dict[str, Tensor]:
-        l1 = F.l1_loss
-        ssim = self.ssim_loss(torch.stack((cycle.r1.float(), cycle.r2.float(), cycle.r4)), x)
-        return {
-            "pixel": l1(cycle.r1.float(), x)
-            + l1(cycle.r2.float(), x)
-            + l1(cycle.r3, x)
-            + 1.5 * l1(cycle.r4, x),
-            "perceptual": self.gram(rendered, target),
-            "ssim": ssim[0] + ssim[1] + 1.5 * ssim[2],
-            "symmetry": self.symmetry(cycle.neutral.float()) + 0.5 * self.symmetry(cycle.direct),
+    def _losses(self, x: Tensor, cycle: MotionCycle) -> dict[str, Tensor]:
+        weighted = [(1.0, cycle.r1), (1.0, cycle.r2), (1.5, cycle.r4)]
+        shown = [(weight, r.float()) for weight, r in weighted if r is not None]
+        pixel = sum(weight * self._l1(r, x) for weight, r in shown) + self._l1(cycle.r3, x)
+        ssim = self.ssim_loss(torch.stack([r for _, r in shown]), x)
+        neutral = cycle.neutral.float()
+        losses = {
+            "pixel": pixel,
+            "ssim": sum(weight * loss for (weight, _), loss in zip(shown, ssim, strict=True)),
+            "symmetry": self.symmetry(neutral) + 0.5 * self.symmetry(cycle.direct),
             "fold": self.fold(cycle.flow),
+            "flow": cycle.flow.square().mean(),
         }
+        if self.design == "repair":
+            # An iterated inverse can fold where the flow doesn't.
+            losses["fold"] = losses["fold"] + self.fold(cycle.inverse)
+        if self.hparams["consistency_weight"]:
+            first, second = neutral.chunk(2)
+            losses["consistency"] = (
+                self._l1(first, second) + 2.5 * self.ssim_loss(first[None], second)[0]
+            )
+        return losses
+
+    def _l1(self, rendered: Tensor, x: Tensor) -> Tensor:
+        """L1, and `coarse_weight` times that of the pictures shrunk by 2, 4 and 8, each."""
+        loss = F.l1_loss(rendered, x)
+        if self.coarse_weight:
+            for factor in (2, 4, 8):
+                coarse, target = (F.avg_pool2d(of, factor) for of in (rendered, x))
+                loss = loss + self.coarse_weight * F.l1_loss(coarse, target)
+        return loss
 
     def ssim_loss(self, rendered: Tensor, x: Tensor) -> Tensor:
         """SSIM losses [K] of K renderings [K, N, 3, S, S] of pictures `x` [N, 3, S, S]."""
@@ -328,13 +398,11 @@ class FaceCycleMotion(Method):
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the loss terms."""
-        return (
-            losses["pixel"]
-            + self.hparams["perceptual_weight"] * losses["perceptual"]
-            + self.hparams["ssim_weight"] * losses["ssim"]
-            + self.hparams["symmetry_weight"] * losses["symmetry"]
-            + self.hparams["fold_weight"] * losses["fold"]
-        )
+        total = losses["pixel"]
+        for name, loss in losses.items():
+            if name != "pixel":
+                total = total + self.hparams[f"{name}_weight"] * loss
+        return total
 
     def frames(self, batch: Mapping[str, Any]) -> Tensor:
         """Normalised frames [2b, 3, S, S]: first frames of the pairs, then second frames.
@@ -374,6 +442,6 @@ class FaceCycleMotion(Method):
             "direct warp": show(cycle.direct),
             "reconstruction": show(cycle.r1),
             "warped back": show(cycle.r4),
-            "auto-encoded": show(cycle.r2),
+            **({} if cycle.r2 is None else {"auto-encoded": show(cycle.r2)}),
             "flow": cycle.flow,
         }

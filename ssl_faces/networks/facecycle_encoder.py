@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_faces.encoder import FaceEncoder
-from ssl_faces.networks.motion_encoder import MotionEncoder
+from ssl_faces.networks.motion_encoder import CodeEnd, MotionEncoder
 
 
 class FaceCycleEncoder(FaceEncoder):
@@ -25,7 +25,7 @@ class FaceCycleEncoder(FaceEncoder):
         map_size: side of the pictures that the maps are of, from `code_size` on; None is
             `code_size`. The paper trains at 64 and probes the map of 100x100 pictures.
         identity: whether the identity encoder is there.
-        linear_std: of the linear layers' first weights, see `MotionEncoder`.
+        linear_std, code_end: see `MotionEncoder`.
 
     Raises:
         ValueError: `map_size` below `code_size`.
@@ -41,6 +41,7 @@ class FaceCycleEncoder(FaceEncoder):
         map_size: int | None = None,
         identity: bool = False,
         linear_std: float = 0.01,
+        code_end: CodeEnd = "tanh",
     ) -> None:
         map_size = map_size or code_size
         if map_size < code_size:
@@ -54,11 +55,13 @@ class FaceCycleEncoder(FaceEncoder):
                 "map_size": map_size,
                 "identity": identity,
                 "linear_std": linear_std,
+                "code_end": code_end,
             },
         )
         self.code_size = code_size
-        self.motion = MotionEncoder(width, code_dim, code_size, linear_std)
-        self.identity = MotionEncoder(width, code_dim, code_size, linear_std) if identity else None
+        settings = (width, code_dim, code_size, linear_std, code_end)
+        self.motion = MotionEncoder(*settings)
+        self.identity = MotionEncoder(*settings) if identity else None
         map_dim = 2 * width * math.ceil(map_size / 16) ** 2
         for name in self._encoders():
             self.feature_dims |= {name: code_dim, f"{name}_map": map_dim}

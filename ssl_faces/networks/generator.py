@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -74,7 +75,7 @@ class Generator(nn.Module):
         """Whether all pictures of a batch have the same noise beside their warped maps."""
         self.fine_noise.shared = self.coarse_noise.shared = shared
 
-    def forward(self, maps: dict[Layer, Tensor], flow: Tensor | None = None) -> Tensor:
+    def forward(self, maps: Mapping[str, Tensor], flow: Tensor | None = None) -> Tensor:
         """Render a face.
 
         Args:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from torch import Tensor, nn
 
 from ssl_faces.networks.blocks import ChannelAttention, ResidualBlock, conv, init_facecycle, leaky
+from ssl_faces.networks.standardiser import BatchStandardiser
+
+CodeEnd = Literal["tanh", "standardised"]
 
 
 class MotionEncoder(nn.Module):
@@ -19,11 +23,13 @@ class MotionEncoder(nn.Module):
 
     Args:
         width: channels of the first layers; the later ones have 2 and 4 times as many.
-        code_dim: length of the code, whose values lie in (-1, 1).
+        code_dim: length of the code.
         input_size: side of the pictures.
         linear_std: standard deviation of the linear layers' first weights. The paper's 0.01
             makes codes so small at first that short runs don't get far beyond a flow that is
             the same for all faces; long ones do.
+        code_end: `tanh` (the paper's) keeps the code's values in (-1, 1); `standardised` gives each
+            mean 0 and variance 1 over faces, see `BatchStandardiser`.
     """
 
     def __init__(
@@ -32,6 +38,7 @@ class MotionEncoder(nn.Module):
         code_dim: int = 256,
         input_size: int = 64,
         linear_std: float = 0.01,
+        code_end: CodeEnd = "tanh",
     ) -> None:
         super().__init__()
         w, w2, w4 = width, 2 * width, 4 * width
@@ -47,7 +54,10 @@ class MotionEncoder(nn.Module):
         self.map_dim = w2 * math.ceil(input_size / 16) ** 2
         self.code_dim = code_dim
         self.code = nn.Sequential(
-            nn.Linear(self.map_dim, 512), leaky(), nn.Linear(512, code_dim), nn.Tanh()
+            nn.Linear(self.map_dim, 512),
+            leaky(),
+            nn.Linear(512, code_dim),
+            nn.Tanh() if code_end == "tanh" else BatchStandardiser(code_dim),
         )
         self.apply(init_facecycle)
         for module in self.code:
@@ -55,6 +65,6 @@ class MotionEncoder(nn.Module):
                 nn.init.normal_(module.weight, 0.0, linear_std)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Conv map [B, 2·width, S/16, S/16] and code [B, code_dim] in (-1, 1)."""
+        """Conv map [B, 2·width, S/16, S/16] and code [B, code_dim]."""
         conv_map = self.convs(x)
         return conv_map, self.code(conv_map.flatten(1))

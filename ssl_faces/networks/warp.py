@@ -58,12 +58,22 @@ def warp(
         return F.grid_sample(x.float(), grid, padding_mode=padding, align_corners=True)
 
 
-def inverse_flow(flow: Tensor) -> Tensor:
-    """First-order inverse of `flow` [B, 2, h, w]: the flow warped by itself, clamped, negated.
+def inverse_flow(flow: Tensor, steps: int | None = None) -> Tensor:
+    """The inverse of `flow` [B, 2, h, w], whose warp undoes the flow's.
 
-    FaceCycle's (ICCV 2021). Exact for translations, where they stay inside the picture; it is 0
-    where the flow leaves it. Warped by a flow u of amplitude a and gradient g (largest norm of its
-    Jacobian), then by this, a point lands at most 2·a·g off (at most a·g by -u itself); the exact
-    inverse solves v(p) = -u(p + v(p)).
+    FaceCycle's (ICCV 2021) is first-order: the flow warped by itself, clamped, negated. Exact for
+    translations, where they stay inside the picture; it is 0 where the flow leaves it. Warped by a
+    flow u of amplitude a and gradient g (largest norm of its Jacobian), then by this, a point lands
+    at most 2·a·g off (at most a·g by -u itself); the exact inverse solves v(p) = -u(p + v(p)).
+
+    Args:
+        steps: if given, take this many fixed-point steps towards the exact inverse, starting from
+            -u. Outside, the flow is that of the nearest border. Each step multiplies the error by
+            g at most, so it converges where g is below 1.
     """
+    if steps is not None:
+        inverse = -flow.float()
+        for _ in range(steps):
+            inverse = -warp(flow, inverse, padding="border")
+        return inverse
     return -warp(flow, flow).clamp(-1, 1)

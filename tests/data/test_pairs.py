@@ -96,6 +96,24 @@ def assert_same(ours: list[PairBatch], theirs: list[PairBatch]) -> None:
         assert one["seed"] == other["seed"]
 
 
+def test_of_more_candidates_the_partner_differs_more() -> None:
+    """Levels of the pictures are their numbers: the furthest number differs most."""
+    people = [0] * 14 + [-1] * 2 + [1] * 8
+    drawn = [
+        pairs_of(
+            list(batches_of(24, people, flip_share=0.25, seed=3, batch_size=24, candidates=count))
+        )
+        for count in (1, 2, 3)
+    ]
+    distances = np.array([[abs(first - second) for first, second, _ in of] for of in drawn])
+    # The candidates before are among those of more.
+    assert (distances[1:] >= distances[:-1]).all()
+    assert (distances[1:] > distances[:-1]).any(1).all()
+    # Who comes first, and who is mirrored, stays; partners are of the same person.
+    assert len({tuple((first, mirrored) for first, _, mirrored in of) for of in drawn}) == 1
+    assert all(people[first] == people[second] for of in drawn for first, second, _ in of)
+
+
 # Whom each picture meets ------------------------------------------------------------------------
 
 

@@ -104,6 +104,28 @@ def test_only_face_pose_gaze_and_noise_move(clips: RenderedClips) -> None:
     assert len(base.unique()) == 12
 
 
+def test_turning_heads_go_through_independent_poses() -> None:
+    """Unlike swaying ones, whose frames stay near the pose of the clip."""
+    count = 200
+    poses = {}
+    for head in ("sway", "turn"):
+        clips = RenderedClips(count, count, 9, 4.0, "all", size=16, head=head)
+        factors = clips.factors(range(9 * count))
+        yaw = factors["yaw"].view(count, 9).numpy()
+        assert abs(yaw).max() <= 60 + 18 * (head == "sway")
+        poses[head] = np.corrcoef(yaw[:, 0], yaw[:, -1])[0, 1]
+        steady = [unit for unit in ACTION_UNITS if factors[unit].any()]
+        poses[f"{head} units"] = torch.stack([factors[unit] for unit in steady])
+    assert abs(poses["turn"]) < 0.2
+    assert poses["sway"] > 0.6
+    assert torch.equal(poses["sway units"], poses["turn units"])
+    keys = {clips.records[i].key for i in range(9)}
+    assert not keys & {RenderedClips(count, count, 9, 4.0, "all", size=16).records[0].key}
+    test = RenderedClips(40, 40, 4, head="turn").test_part()
+    assert isinstance(test, RenderedClips)
+    assert test.records.head == "turn"
+
+
 def test_frames_are_the_same_from_any_batch_and_copy(clips: RenderedClips) -> None:
     whole = clips.render_batch(range(60))
     copy = pickle.loads(pickle.dumps(clips))

@@ -16,9 +16,33 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from linear_probe.cli import main
 from linear_probe.measured import Measured, records_of
 from linear_probe.report import table
-from linear_probe.truth.faces import FRONTAL, NEUTRAL, SWAP, TASKS, TruthFaces, face_region, truths
+from linear_probe.truth.faces import (
+    AGAIN,
+    FRONTAL,
+    MOTION,
+    MOVES,
+    NEUTRAL,
+    OF_TWO,
+    SWAP,
+    TASKS,
+    TruthBatch,
+    TruthFaces,
+    face_region,
+    truths,
+)
+from linear_probe.truth.left import LEFT, pairs_of
 from linear_probe.truth.measures import errors
-from linear_probe.truth.run import BLURRED, INPUT, MEAN_FACE, MEAN_TRUTH, OTHER, score, write_panel
+from linear_probe.truth.run import (
+    BLURRED,
+    INPUT,
+    MEAN_FACE,
+    MEAN_TRUTH,
+    OTHER,
+    OTHER_FRAME,
+    TRUTH,
+    score,
+    write_panel,
+)
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS, in_test_share
 from ssl_faces.data.rendered import FACTORS, RenderedFaces, project_landmarks, render_faces
@@ -29,6 +53,11 @@ COUNT, SIZE = 24, 32
 @pytest.fixture(scope="module")
 def faces() -> TruthFaces:
     return TruthFaces(COUNT, SIZE)
+
+
+@pytest.fixture(autouse=True)
+def few_training_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linear_probe.truth.faces._TRAINING", 70)
 
 
 class Fake:
@@ -49,13 +78,15 @@ def all_knowing(faces: TruthFaces) -> Fake:
     place = {picture.numpy().tobytes(): i for i, picture in enumerate(batch.images)}
     assert len(place) == len(faces)
 
-    def right(task: str, images: Tensor, identity_of: Tensor | None = None) -> Tensor:
+    def right(task: str, images: Tensor, second: Tensor | None = None) -> Tensor:
         rows = [place[picture.numpy().tobytes()] for picture in images]
-        if identity_of is not None:
-            assert torch.equal(identity_of, batch.identity_of[rows])
+        if task == MOTION and second is not None and torch.equal(second, batch.second[AGAIN][rows]):
+            task = AGAIN
+        if second is not None:
+            assert torch.equal(second, batch.second[task][rows])
         return batch.truths[task][rows]
 
-    return Fake({task: partial(right, task) for task in TASKS})
+    return Fake({task: partial(right, task) for task in TASKS if task != AGAIN})
 
 
 def figures_of(rows: list[Measured]) -> dict[tuple[str, str], dict[str, tuple[float, ...]]]:
@@ -79,7 +110,8 @@ def test_the_truth_has_no_error_and_trivial_methods_are_the_trivial_rows(
             {
                 NEUTRAL: lambda images: images,
                 FRONTAL: lambda images: images,
-                SWAP: lambda images, identity_of: identity_of,
+                SWAP: lambda images, second: second,
+                MOTION: lambda images, second: second,
             }
         ),
         "half": Fake({NEUTRAL: lambda images: images * 0.5}),
@@ -89,7 +121,8 @@ def test_the_truth_has_no_error_and_trivial_methods_are_the_trivial_rows(
     for task in TASKS:
         for metric, values in found[task, "right"].items():
             assert set(values) == {0.0 if "L1" in metric else 100.0}
-        assert found[task, "lazy"] == found[task, OTHER if task == SWAP else INPUT]
+        trivial_of = {SWAP: OTHER, MOTION: OTHER, AGAIN: OTHER_FRAME}
+        assert found[task, "lazy"] == found[task, trivial_of.get(task, INPUT)]
     assert (FRONTAL, "half") not in found
     assert found[NEUTRAL, "half"]["L1"] > found[NEUTRAL, INPUT]["L1"]
     # All of a table on the same draws of the same faces.
@@ -97,10 +130,15 @@ def test_the_truth_has_no_error_and_trivial_methods_are_the_trivial_rows(
         of_task = [f for row in rows if row.task.name == task for f in row.figures]
         assert len({f.sample for f in of_task}) == 1
         assert {f.n for f in of_task} == {COUNT}
-    same = {task: found[task, INPUT] == found[task, BLURRED] for task in TASKS}
+    same = {t: found[t, INPUT] == found[t, BLURRED] for t in TASKS if t != AGAIN}
     assert not any(same.values())
-    trivial = {NEUTRAL: MEAN_TRUTH, FRONTAL: MEAN_TRUTH, SWAP: OTHER}
+    assert (AGAIN, INPUT) not in found  # the input is the truth there
+    trivial = {NEUTRAL: MEAN_TRUTH, FRONTAL: MEAN_TRUTH, SWAP: OTHER, MOTION: OTHER}
     assert all({INPUT, MEAN_FACE, t} <= {e for n, e in found if n == k} for k, t in trivial.items())
+    # What is left in frontal faces: rows of what is trivial, of the truth, and of the methods.
+    assert found[LEFT, "lazy"] == found[LEFT, INPUT]
+    assert found[LEFT, "right"] == found[LEFT, TRUTH] != found[LEFT, INPUT]
+    assert (LEFT, "half") not in found
     text = table([record for row in rows for record in records_of(row, "a machine")])
     assert f"{NEUTRAL}: rendered faces, test people, {SIZE} px, nuisances mild" in text
     assert "right: neutral face" in pictures
@@ -187,6 +225,8 @@ def test_truths_change_what_they_should_and_nothing_else(faces: TruthFaces) -> N
         if factor.of == "person":
             assert torch.equal(true[NEUTRAL][name], of[name])
             assert torch.equal(true[FRONTAL][name], of[name])
+        assert torch.equal(true[MOTION][name], (of if name in MOVES else other)[name])
+        assert torch.equal(true[AGAIN][name], of[name])
     assert torch.equal(true[NEUTRAL]["yaw"], of["yaw"])
     assert not true[FRONTAL]["yaw"].any()
     # A neutral picture is its own neutral truth, to the last pixel.
@@ -201,17 +241,49 @@ def test_truths_change_what_they_should_and_nothing_else(faces: TruthFaces) -> N
     assert not same.all()
 
 
+def test_motion_moves_and_the_rest_stays(faces: TruthFaces) -> None:
+    """The second image of re-expression is the same picture, but for what the face does."""
+    assert (faces.people[faces._following] == faces.people).all()
+    batch = faces.batch(np.arange(COUNT))
+    differ = (batch.second[AGAIN] - batch.images).abs().flatten(1).mean(1)
+    assert (differ[faces._following != np.arange(COUNT)] > 0).all()
+    # A truth of motion transfer and of its mover have the same pose.
+    of = faces.faces.factors(faces._indices)
+    points = project_landmarks(of, SIZE)
+    true = truths(of, faces.faces.factors(faces._indices[faces._partners]))[MOTION]
+    assert {"yaw", "pitch", "roll"} <= set(MOVES)
+    assert not torch.equal(project_landmarks(true, SIZE), points)  # another person's landmarks
+
+
+def test_pairs_are_of_one_person_and_of_two_and_folds_share_nobody() -> None:
+    people = np.array([5, 5, 5, 1, 1, 2, 2, 7, 7, 7, 9, 3, 3])
+    found = pairs_of(people)
+    assert found is not None
+    first, second, same, folds = found
+    assert ((people[first] == people[second]) == same).all()
+    assert same.sum() == (~same).sum()
+    assert (first != second).all()
+    for fold in np.unique(folds):
+        inside, outside = (
+            set(people[np.concatenate((first[rows], second[rows]))])
+            for rows in (folds == fold, folds != fold)
+        )
+        assert not inside & outside
+    assert 9 not in people[first]  # one picture
+    assert pairs_of(np.array([0, 0, 1, 1, 2])) is None
+
+
 def test_batches_are_parts_of_the_whole(faces: TruthFaces) -> None:
     whole, part = faces.batch(np.arange(COUNT)), faces.batch(np.array([3, 20]))
     assert torch.equal(part.images, whole.images[[3, 20]])
     assert torch.equal(part.truths[SWAP], whole.truths[SWAP][[3, 20]])
+    assert all(torch.equal(part.second[t], whole.second[t][[3, 20]]) for t in OF_TWO)
     assert torch.equal(part.regions[NEUTRAL], whole.regions[NEUTRAL][[3, 20]])
 
 
 def test_mean_faces_are_means_over_training_people(
     faces: TruthFaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("linear_probe.truth.faces._TRAINING", 70)
     monkeypatch.setattr("linear_probe.truth.faces._BATCH", 16)
     mean, of_truths = faces.means()
     train = RenderedFaces(70, 10, "train", SIZE)
@@ -247,7 +319,7 @@ def test_blurred_is_an_average_of_neighbours() -> None:
 
     point = torch.zeros(1, 3, 48, 48)
     point[..., 24, 24] = 1
-    found = blurred(point, point)
+    found = blurred(TruthBatch(point, {}, {}, {}))
     assert float(found[0, 0].sum()) == pytest.approx(1, abs=1e-5)
     grid = torch.arange(48.0) - 24
     spread = float((found[0, 0].sum(0) * grid**2).sum().sqrt())

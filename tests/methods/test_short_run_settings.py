@@ -97,6 +97,60 @@ def test_the_codes_first_weights_have_the_standard_deviation_asked_for(std: floa
     assert encoder.config["linear_std"] == std
 
 
+# The design that repairs, and its terms -----------------------------------------------------------
+
+
+def repair(**settings: Any) -> FaceCycleMotion:
+    torch.manual_seed(0)
+    return small(
+        input_size=16, design="repair", perceptual_weight=0.0, consistency_weight=1.0, **settings
+    )
+
+
+def test_consistency_and_coarse_terms_equal_loops() -> None:
+    method = repair(coarse_weight=0.3)
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    cycle, losses = method.cycle(x)
+
+    def l1(a: torch.Tensor, b: torch.Tensor) -> float:
+        total = 0.0
+        for factor, weight in ((1, 1.0), (2, 0.3), (4, 0.3), (8, 0.3)):
+            side, distances = 16 // factor, []
+            for row in range(side):
+                for column in range(side):
+                    cell = (
+                        ...,
+                        slice(row * factor, (row + 1) * factor),
+                        slice(column * factor, (column + 1) * factor),
+                    )
+                    difference = a[cell].mean((-2, -1)) - b[cell].mean((-2, -1))
+                    distances.append(difference.abs().mean().item())
+            total += weight * sum(distances) / len(distances)
+        return total
+
+    neutral = cycle.neutral.detach()
+    ssim = method.ssim_loss(neutral[None, :2], neutral[2:])[0].item()
+    expected = l1(neutral[:2], neutral[2:]) + 2.5 * ssim
+    assert losses["consistency"].item() == pytest.approx(expected, rel=1e-4)
+    expected = l1(cycle.r1.detach(), x) + l1(cycle.r3.detach(), x)
+    expected += 1.5 * l1(cycle.r4.detach(), x)
+    assert losses["pixel"].item() == pytest.approx(expected, rel=1e-4)
+    squares = [value**2 for value in cycle.flow.flatten().tolist()]
+    assert losses["flow"].item() == pytest.approx(sum(squares) / len(squares), rel=1e-4)
+    assert method.total(losses).item() == pytest.approx(
+        sum(method.hparams.get(f"{k}_weight", 1.0) * v.item() for k, v in losses.items()), rel=1e-5
+    )
+
+
+def test_the_repair_design_gives_every_weight_a_gradient() -> None:
+    """DDP expects one of each."""
+    method = repair(trunk_training="joint")
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    method.total(method.cycle(x)[1]).backward()
+    without = [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without
+
+
 # The trained trunk ------------------------------------------------------------------------------
 
 

@@ -149,9 +149,9 @@ def test_gradients_are_those_of_the_slope() -> None:
 # The inverse flow ------------------------------------------------------------------------------
 
 
-def error_of_inverse(flow: Tensor) -> Tensor:
+def error_of_inverse(flow: Tensor, steps: int | None = None) -> Tensor:
     """How far off the warp and then the inverse warp land: v(p) + u(p + v(p)), [B, 2, h, w]."""
-    inverse = inverse_flow(flow)
+    inverse = inverse_flow(flow, steps)
     return inverse + warp(flow, inverse)
 
 
@@ -225,6 +225,28 @@ def test_error_of_the_inverse_goes_with_the_square_of_the_flow() -> None:
     ]
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.15)
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.15)
+
+
+@settings(max_examples=30, deadline=None)
+@given(amplitude=st.floats(0.005, 0.1), wave_number=st.floats(0.5, 6), steps=st.integers(0, 4))
+def test_every_step_of_the_inverse_divides_the_error(
+    amplitude: float, wave_number: float, steps: int
+) -> None:
+    """From |v - v'| <= a·g of the start -u, each step contracts by the gradient g."""
+    flow = wave(amplitude, wave_number)
+    a, g = math.sqrt(2) * amplitude, amplitude * wave_number
+    between_samples = (steps + 1) * amplitude * wave_number**2 / 4096
+    inside = math.ceil((steps + 1) * a * 64) + 1
+    error = error_of_inverse(flow, steps)[..., inside:-inside, inside:-inside]
+    assert error.numel() == 0 or (
+        error.norm(dim=1).max().item() <= a * g ** (steps + 1) + between_samples + 1e-5
+    )
+
+
+def test_the_iterated_inverse_of_a_translation_is_exact_at_the_border_too() -> None:
+    flow = constant_flow(0.6, -0.4, 16)
+    torch.testing.assert_close(inverse_flow(flow, 1), -flow)
+    assert inverse_flow(flow).abs().min() == 0  # the paper's
 
 
 def test_inverse_warp_brings_a_picture_back() -> None:

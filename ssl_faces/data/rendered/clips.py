@@ -5,14 +5,20 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ssl_faces.data.faces import EXPRESSIONS, Part
-from ssl_faces.data.rendered.face_set import RenderedSet, check_set, numbers_of, split_people
+from ssl_faces.data.rendered.face_set import (
+    MAX_COUNT,
+    RenderedSet,
+    check_set,
+    numbers_of,
+    split_people,
+)
 from ssl_faces.data.rendered.factors import ACTION_UNITS, FACTORS, check_whole
 from ssl_faces.data.rendered.labels import labels_of
 from ssl_faces.data.rendered.records import RenderedRecords, person_name
@@ -34,6 +40,10 @@ LEAST_INTENSITY = 0.2
 
 SWAYS = {"yaw": 18.0, "pitch": 9.0, "roll": 7.0, "gaze": 0.12}
 """How far, either way, these move from the clip's own during it, in degrees (gaze: as there)."""
+
+HeadMotion = Literal["sway", "turn"]
+"""How the head moves in a clip: `sway` stays near the clip's own pose (`SWAYS`), `turn` goes
+through three independent poses of the whole range that `Nuisances` has."""
 
 _CLASSES = [i for i, name in enumerate(EXPRESSIONS) if name != "neutral"]
 _MAX_FRAMES = 10_000
@@ -92,6 +102,7 @@ def sample_clip_factors(
     frames: int,
     fps: float,
     nuisances: Nuisances = "mild",
+    head: HeadMotion = "sway",
 ) -> Drawn:
     """Draw frames of clips; person, light, background and camera stay the same within a clip.
 
@@ -102,6 +113,7 @@ def sample_clip_factors(
         frame: int [N], from 0 to `frames - 1`.
         frames, fps: of every clip, and a second.
         nuisances: see `Nuisances`.
+        head: see `HeadMotion`.
     """
     drawn = sample_factors(seed, person, clip, expression, nuisances)
     factors = dict(drawn.factors)
@@ -110,13 +122,25 @@ def sample_clip_factors(
     strength = torch.from_numpy(Timing(seed, person, clip, seconds).strength(time)).float()
     for unit in ACTION_UNITS:
         factors[unit] = factors[unit] * strength
+    half = 2 * time / seconds
+    turned: list[dict[str, Tensor]] = [{}]
+    if head == "turn":
+        # Poses of clips that no set has.
+        turned = [
+            {name: other.factors[name] for name in ("yaw", "pitch", "roll")}
+            for other in (
+                sample_factors(seed, person, clip + i * MAX_COUNT, expression, nuisances)
+                for i in (1, 2, 3)
+            )
+        ]
     for name, sway in SWAYS.items():
-        # From one place by way of another to a third.
+        # From one place by way of another to a third, as distances from the clip's own.
         places = [
             sway * (2 * uniform(seed, zlib.crc32(f"clip {name} {i}".encode()), person, clip) - 1)
             for i in range(3)
         ]
-        half = 2 * time / seconds
+        if name in turned[0]:
+            places = [(pose[name] - factors[name]).numpy() for pose in turned]
         moved = places[0] + (places[1] - places[0]) * minimum_jerk(half)
         moved += (places[2] - places[1]) * minimum_jerk(half - 1)
         factor = FACTORS[name]
@@ -140,9 +164,10 @@ class ClipRecords(RenderedRecords):
         nuisances: Nuisances,
         frames: int,
         fps: float,
+        head: HeadMotion = "sway",
     ) -> None:
         super().__init__(numbers, people, seed, size, nuisances)
-        self.frames, self.fps = frames, fps
+        self.frames, self.fps, self.head = frames, fps, head
 
     def __len__(self) -> int:
         return len(self.numbers) * self.frames
@@ -165,13 +190,16 @@ class ClipRecords(RenderedRecords):
             frames=self.frames,
             fps=self.fps,
             nuisances=self.nuisances,
+            head=self.head,
         )
 
     def _keys_at(self, places: np.ndarray) -> tuple[list[str], list[str]]:
         person, clip, _ = self.cast(places)
         people = [self._name(who) for who in person.tolist()]
         parts = zip(people, clip.tolist(), (places % self.frames).tolist(), strict=True)
-        return [f"{who}/clip{number:03d}/{frame:04d}" for who, number, frame in parts], people
+        # Other images have other keys, which their recipe has, too.
+        kind = "turnclip" if self.head == "turn" else "clip"
+        return [f"{who}/{kind}{number:03d}/{frame:04d}" for who, number, frame in parts], people
 
     def _labels_at(self, places: np.ndarray) -> list[dict[str, Any]]:
         expression = self.cast(places)[2]
@@ -199,6 +227,7 @@ class RenderedClips(RenderedSet):
         frames: of a clip, at least 4.
         fps: frames a second.
         part, size, seed, nuisances, counterparts: as in `RenderedFaces`.
+        head: see `HeadMotion`.
 
     Raises:
         InputError: an argument out of range, or a part that no person falls in.
@@ -218,12 +247,15 @@ class RenderedClips(RenderedSet):
         seed: int = 0,
         nuisances: Nuisances = "mild",
         counterparts: Sequence[str] = (),
+        head: HeadMotion = "sway",
     ) -> None:
         check_ranges(RenderedClips.__init__, locals(), "rendered")
         check_set("clips", "clip", clips, people, size, seed, nuisances)
         check_whole("frames", frames, 4, _MAX_FRAMES)
         if not 0.1 <= fps <= 1000:
             raise InputError(f"rendered: fps must be from 0.1 to 1000, not {fps!r}")
+        if head not in get_args(HeadMotion):
+            raise InputError(f"rendered: head must be sway or turn, not {head!r}")
         self._take_counterparts(counterparts)
         self.size, self.seed, self.nuisances = size, seed, nuisances
         self.frames, self.fps = frames, fps
@@ -233,8 +265,10 @@ class RenderedClips(RenderedSet):
         super().__init__(
             "rendered_clips",
             part,
-            ClipRecords(numbers, people, seed, size, nuisances, frames, fps),
+            ClipRecords(numbers, people, seed, size, nuisances, frames, fps, head),
             held_out_people=frozenset(name(person) for person in test_people),
-            test=partial(RenderedClips, clips, people, frames, fps, "test", size, seed, nuisances),
+            test=partial(
+                RenderedClips, clips, people, frames, fps, "test", size, seed, nuisances, head=head
+            ),
             people=names,
         )

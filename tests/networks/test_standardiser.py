@@ -1,0 +1,64 @@
+"""Standardised codes against a loop, and the repair generator's start."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ssl_faces.networks.motion_encoder import MotionEncoder
+from ssl_faces.networks.repair_generator import IMAGE, RepairGenerator
+from ssl_faces.networks.standardiser import BatchStandardiser
+from ssl_faces.networks.warp import warp
+
+
+def test_standardised_codes_equal_a_loop() -> None:
+    code = 3 + 5 * torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+    found = BatchStandardiser(4, eps=0.1)(code)
+    for d in range(4):
+        values = code[:, d].tolist()
+        mean = sum(values) / 7
+        variance = sum((v - mean) ** 2 for v in values) / 7
+        expected = [(v - mean) / math.sqrt(variance + 0.1) for v in values]
+        assert found[:, d].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_running_averages_serve_afterwards() -> None:
+    """As those of batch normalisation do, but for its variance, which divides by n - 1."""
+    draw = torch.Generator().manual_seed(0)
+    ours, theirs = BatchStandardiser(3), nn.BatchNorm1d(3, affine=False)
+    batches = [2 + 4 * torch.randn(500, 3, generator=draw) for _ in range(30)]
+    for batch in batches:
+        torch.testing.assert_close(ours(batch), theirs(batch), atol=1e-4, rtol=1e-4)
+    ours.eval(), theirs.eval()
+    torch.testing.assert_close(ours(batches[0]), theirs(batches[0]), atol=1e-2, rtol=1e-2)
+    one = ours(batches[0][:1])
+    torch.testing.assert_close(one, ours(batches[0])[:1])
+
+
+def test_a_standardised_code_tells_faces_apart_from_the_start() -> None:
+    torch.manual_seed(0)
+    encoder = MotionEncoder(4, 8, 32, linear_std=0.04, code_end="standardised")
+    _, code = encoder(torch.rand(16, 3, 32, 32))
+    assert code.std(0).min() > 0.5
+
+
+def test_the_repair_generator_starts_as_the_warped_image() -> None:
+    torch.manual_seed(0)
+    generator = RepairGenerator(8, 1, 4)
+    image = torch.randn(2, 3, 32, 32)
+    maps = {"relu2_1": torch.rand(2, 8, 16, 16), "relu3_1": torch.rand(2, 16, 8, 8), IMAGE: image}
+    flow = 0.2 * torch.randn(2, 2, 16, 16)
+    start = warp(image, flow, padding="border")
+    torch.testing.assert_close(generator(maps, flow), start, atol=0.05, rtol=0)
+    assert (generator(maps, flow) - start).abs().max() > 0
+    # Without a flow nothing is moved.
+    torch.testing.assert_close(generator(maps), image, atol=0.05, rtol=0)
+    # What is painted depends on flow and maps.
+    nn.init.normal_(generator.to_rgb.weight, 0.0, 1.0)
+    other = {**maps, "relu3_1": maps["relu3_1"] + 1}
+    assert (generator(other, flow) - generator(maps, flow)).abs().max() > 1e-2
+    uniform = {name: torch.ones_like(of) for name, of in maps.items()}
+    assert (generator(uniform, flow) - generator(uniform)).abs().max() > 1e-3
