@@ -125,7 +125,7 @@ def _digest(arrays: Iterable[np.ndarray], about: str = "") -> str:
     digest = hashlib.sha256(about.encode())
     for array in arrays:
         digest.update(str(array.shape).encode())
-        digest.update(array)
+        digest.update(array.data)
     return digest.hexdigest()
 
 

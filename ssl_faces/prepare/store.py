@@ -93,8 +93,8 @@ class Store:
 
 def _digest(about: dict[str, Any], crops: np.ndarray, hashes: np.ndarray) -> str:
     digest = hashlib.sha256(json.dumps(about).encode())
-    digest.update(np.ascontiguousarray(crops))
-    digest.update(np.ascontiguousarray(hashes))
+    digest.update(np.ascontiguousarray(crops).data)
+    digest.update(np.ascontiguousarray(hashes).data)
     return digest.hexdigest()
 
 
