@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import logging
@@ -36,6 +37,8 @@ from ssl_faces.log_once import CSVRows
 
 _log = logging.getLogger(__name__)
 SETTINGS_FILE = "settings.json"
+IMAGES = "images"
+"""Key of the settings file: SHA-256 of the images and labels that were learnt from."""
 CHECKPOINT_FILE = "last.ckpt"
 _T = TypeVar("_T")
 
@@ -69,7 +72,7 @@ def train(
 
     Args:
         settings: all that decides the weights, plain JSON values: noted in `run`, whose checkpoint
-            must be of the same.
+            must be of the same, and of the same images wherever they lie.
 
     Raises:
         InputError: a batch that is larger than the training part, or not shared out evenly; a
@@ -78,7 +81,7 @@ def train(
     check_batch(training, pictures, machine)
     head.goal.count(pictures.labels[pictures.learnt])
     with _alone(run):
-        _note_settings(run, settings)
+        _note_settings(run, {**settings, IMAGES: _digest(pictures)})
         _fit(head, training, pictures, seed, run, machine)
 
 
@@ -220,15 +223,36 @@ def _note_settings(run: Path, settings: dict[str, Any]) -> None:
     """
     path = run / SETTINGS_FILE
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    trained = (run / CHECKPOINT_FILE).exists() and path.exists()
-    if trained and path.read_text() != text:
+    if (run / CHECKPOINT_FILE).exists() and path.exists():
         try:
             kept = dict(json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
             raise InputError(f"{path}: no settings of a head; delete {run}") from error
-        changed = sorted(k for k in {*kept, *settings} if kept.get(k) != settings.get(k))
-        raise InputError(
-            f"{run}: holds a run with another {', '.join(changed)}; give another --out, or "
-            "delete it"
-        )
+        old, new = _without_places(kept), _without_places(settings)
+        changed = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
+        if changed:
+            raise InputError(
+                f"{run}: holds a run with another {', '.join(changed)}; give another --out, or "
+                "delete it"
+            )
     replace_file(path, text.encode())
+
+
+def _without_places(settings: Any) -> Any:
+    """Settings without the folders of the data, which may be copied elsewhere: `IMAGES` says what
+    they hold."""
+    if isinstance(settings, list):
+        return [_without_places(one) for one in settings]
+    if not isinstance(settings, dict):
+        return settings
+    kept = {k: v for k, v in settings.items() if k not in ("data", "test_data")}
+    return {name: _without_places(value) for name, value in kept.items()}
+
+
+def _digest(pictures: Taught) -> str:
+    """SHA-256 of what a head learns from."""
+    digest = hashlib.sha256()
+    for values in (pictures.images[pictures.learnt], pictures.labels[pictures.learnt]):
+        digest.update(f"{tuple(values.shape)} {values.dtype}".encode())
+        digest.update(values.contiguous().numpy().data)
+    return digest.hexdigest()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from linear_probe.heads.fit import CHECKPOINT_FILE, SETTINGS_FILE, read_checkpoint
+from linear_probe.heads.fit import CHECKPOINT_FILE, IMAGES, SETTINGS_FILE, read_checkpoint
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask
 from linear_probe.heads.run import HeadJob, Stage, safe_name, tasks_of
@@ -80,6 +80,7 @@ def _job_of(folder: Path) -> tuple[HeadJob, int]:
     path = folder / SETTINGS_FILE
     try:
         settings = json.loads(regular(path).read_text())
+        settings.pop(IMAGES, None)
         reader = parser("head")
         given = reader.parse_object({**settings, "out": str(folder)})
         ready: Any = reader.instantiate(given)

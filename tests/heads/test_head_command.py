@@ -240,6 +240,27 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert "holds a run with another training; give another --out" in capsys.readouterr().err
 
 
+def test_a_copy_of_the_data_elsewhere_is_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def folder(name: str, level: int) -> str:
+        for i in range(40):
+            for part in ("train", "test"):
+                path = tmp_path / name / part / ("happy", "sad")[i % 2] / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                seed = [level, i, part == "test"]
+                pixels = np.random.default_rng(seed).integers(0, 255, (48, 48, 3), np.uint8)
+                Image.fromarray(pixels).save(path)
+        return str(tmp_path / name)
+
+    words = [*SMALL, "--task", "expression", "--out", str(tmp_path / "out")]
+    words += ["--training.epochs", "1", "--training.batch_size", "8", "--data"]
+    assert main([*words, folder("here", 1)]) == 0
+    assert main([*words, folder("elsewhere", 1)]) == 0
+    assert main([*words, folder("others", 2)]) == 2
+    assert "holds a run with another images; give another --out" in capsys.readouterr().err
+
+
 @pytest.fixture
 def _few_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("linear_probe.run.RENDERED_COUNT", 240)
