@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 
 from ssl_faces.bench.cost import count
 from ssl_faces.compare.command import duration
@@ -132,6 +133,13 @@ def test_other_settings_for_runs_that_exist_are_refused(
     assert compare(write(seeds=[0], budget_pflop=5e-6), out) == 0
 
 
+class StopsAtOnce(pl.Callback):
+    """Ends a run after its first step."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        trainer.should_stop = True
+
+
 def test_methods_that_fail_are_told_and_the_others_go_on(
     write: Write, tmp_path: Path, in_process: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,7 +148,7 @@ def test_methods_that_fail_are_told_and_the_others_go_on(
         "unbuildable": [stage1(**{"model.input_size": 30})],
         "too_dear": [stage1(**{"data.batch_size": 8})],
         "homeless": [stage1(**{"data.cache": "/dev/null/packed"})],
-        "hasty": [stage1(**{"trainer.max_time": "00:00:00:00"})],
+        "hasty": [stage1(**{"trainer.callbacks": {"class_path": f"{__name__}.StopsAtOnce"}})],
         "motion": [stage1()],
     }
     assert compare(write(seeds=[3], methods=methods, budget_pflop=3e-6), out) == 1
