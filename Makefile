@@ -7,30 +7,31 @@ VENV   ?= .venv
 OUT    ?= runs/quickstart
 BIN    := $(VENV)/bin
 
-# Real faces from DATA or the default folder, else rendered ones. The steps take about nine minutes on
-# two CPU cores with bfloat16 (AMX) and 27 on older ones, too few for good features, and
-# maps of 48 px (the config's 96 take four times as long to extract); the README has the commands of
-# a run of an hour. The expression probe learns from MAX_TRAIN pictures. TASKS, such as
-# expression,pose: only these instead of all usual ones.
+# Rendered clips, or real faces from the folder DATA. Probes learn expressions from MAX_TRAIN real
+# images, and everything from PROBE_FACES rendered ones.
 DATA           ?=
 MOTION_STEPS   ?= 400
-IDENTITY_STEPS ?= 240
+IDENTITY_STEPS ?= 150
+PROBE_FACES    ?= 3000
 MAX_TRAIN      ?= 3000
-TASKS          ?=
-FIT_DATA       := $(if $(DATA),--data.root "$(DATA)")
-PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered)
+TASKS          ?= expression,pose,identity
+FIT_DATA       := $(if $(DATA),--data.root "$(DATA)",-c configs/data/rendered.yaml)
+PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered --max-train $(MAX_TRAIN),--data rendered:$(PROBE_FACES))
 
 .PHONY: quickstart test test-slow readme bench-probe bench-rendered check format clean
 
 quickstart: $(VENV)/installed
-	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml --out "$(OUT)/motion" \
-	    --model.map_size 48 --trainer.max_steps $(MOTION_STEPS) --ckpt_path last $(FIT_DATA)
-	$(BIN)/ssl-faces fit -c configs/method/facecycle_identity_small.yaml --out "$(OUT)/identity" \
+	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml $(FIT_DATA) \
+	    --out "$(OUT)/motion" --model.map_size 48 --probe_every 0 \
+	    --trainer.max_steps $(MOTION_STEPS) --ckpt_path last
+	$(BIN)/ssl-faces fit -c configs/method/facecycle_identity_small.yaml $(FIT_DATA) \
+	    --out "$(OUT)/identity" --probe_every 0 \
 	    --model.motion_checkpoint "$(OUT)/motion/checkpoints/last.ckpt" \
-	    --trainer.max_steps $(IDENTITY_STEPS) --ckpt_path last $(FIT_DATA)
-	$(BIN)/linear-probe run --encoder "$(OUT)/identity" --out "$(OUT)/probe" \
-	    --precision auto --max-train $(MAX_TRAIN) $(PROBE_DATA) $(if $(TASKS),--task $(TASKS))
-	@echo "Pictures to look at: $(OUT)/motion/panels and $(OUT)/identity/panels"
+	    --trainer.max_steps $(IDENTITY_STEPS) --ckpt_path last
+	$(BIN)/linear-probe run --encoder "$(OUT)/identity" --out "$(OUT)/probe" $(PROBE_DATA) \
+	    --task $(TASKS) --features expression_map,identity \
+	    --baselines pixels,HOG,untrained --precision auto --summary
+	@echo "Images to look at: $(OUT)/motion/panels and $(OUT)/identity/panels"
 	@echo "The encoder, for load_encoder and linear-probe: $(OUT)/identity/encoder"
 
 # A file of tests stays in one process, so that what its tests share is made once.

@@ -116,9 +116,14 @@ def parser() -> Parser:
     )
     run.add_argument(
         "--baselines",
-        choices=("all", "untrained", "none"),
         default="all",
-        help="untrained: of these only the untrained encoders; default: all",
+        metavar="B,B",
+        help="all, none, or some of pixels, HOG, LBP, resnet18, untrained; default: all",
+    )
+    run.add_argument(
+        "--summary",
+        action="store_true",
+        help="print one small table: a row an encoder, the main figure of each task a column",
     )
     run.add_argument(
         "--bootstrap",
@@ -175,6 +180,9 @@ def parser() -> Parser:
         help="what was reached on validation splits: choose between encoders by it, not by tests",
     )
     report.add_argument("--markdown", action="store_true", help="as Markdown tables")
+    report.add_argument(
+        "--summary", action="store_true", help="one small table, as of `linear-probe run --summary`"
+    )
     report.add_argument(
         "--out",
         metavar="FILE",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from skimage.feature import hog, local_binary_pattern
 from torch import Tensor
+
+from ssl_faces import InputError
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
@@ -111,3 +114,22 @@ class LbpSource(Baseline):
 
 BASELINES: tuple[type[Baseline], ...] = (PixelSource, HogSource, LbpSource)
 """Those that stand in every table."""
+
+RESNET18, UNTRAINED = "resnet18", "untrained"
+NAMES = (*(baseline.name for baseline in BASELINES), RESNET18, UNTRAINED)
+"""What a run can be compared with: `BASELINES`, ImageNet's ResNet-18, the untrained encoders."""
+
+
+def baselines_named(asked: bool | Sequence[str]) -> frozenset[str]:
+    """Some of `NAMES`; True is all of them.
+
+    Raises:
+        InputError: a name that is none of them.
+    """
+    if isinstance(asked, bool):
+        return frozenset(NAMES) if asked else frozenset()
+    for name in asked:
+        if name not in NAMES:
+            known = ", ".join(NAMES)
+            raise InputError(f"--baselines: '{name}'; give all, none, or some of {known}")
+    return frozenset(asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,17 +106,33 @@ def _run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         device=arguments.device,
         precision=arguments.precision,
-        baselines="untrained"
-        if arguments.baselines == "untrained"
-        else arguments.baselines == "all",
+        baselines=_baselines(arguments.baselines),
         replicates=arguments.bootstrap,
         max_train=arguments.max_train,
         or_rendered=arguments.or_rendered,
         own=sets,
+        brief=arguments.summary,
     )
     RunFolder(Path(arguments.out)).add_command(arguments.given)
-    print(f"\n{table(records)}\n\nrecords: {arguments.out}/records.jsonl")
+    shown = _summary([arguments.out]) if arguments.summary else table(records)
+    print(f"\n{shown}\n\nrecords: {arguments.out}/records.jsonl")
+    if arguments.summary:
+        print(f"all figures: linear-probe report {shlex.quote(arguments.out)}")
     return 0
+
+
+def _baselines(text: str) -> bool | list[str]:
+    if text in ("all", "none"):
+        return text == "all"
+    return _list(text, "--baselines") or []
+
+
+def _summary(folders: Sequence[str]) -> str:
+    from linear_probe.report import find_records, replicates_of
+    from linear_probe.reports.summary import summary
+
+    found = find_records(folders)
+    return summary([one.record for one in found], replicates_of(found))
 
 
 def _job(verb: str, words: Sequence[str]) -> int:
@@ -161,8 +178,10 @@ def _report(arguments: argparse.Namespace) -> int:
     for name in ("data", "maps"):
         if getattr(arguments, name) is not None and not arguments.out:
             raise InputError(f"--{name} is for an .html report: add --out report.html")
-    if arguments.out and (arguments.validation or arguments.markdown):
-        raise InputError("--validation and --markdown are for the screen: leave out --out")
+    if arguments.out and (arguments.validation or arguments.markdown or arguments.summary):
+        raise InputError("--validation, --markdown and --summary are for the screen: no --out")
+    if arguments.summary and (arguments.validation or arguments.markdown):
+        raise InputError("--summary goes with neither --validation nor --markdown")
     if arguments.out:
         check_ending(arguments.out)
         check_output(Path(arguments.out), arguments.overwrite, arguments.folders)
@@ -172,7 +191,11 @@ def _report(arguments: argparse.Namespace) -> int:
         write_report(arguments.folders, arguments.out, arguments.data, arguments.maps)
         print(f"report: {arguments.out}")
     else:
-        print(table(records, markdown=arguments.markdown, validation=arguments.validation))
+        print(
+            _summary(arguments.folders)
+            if arguments.summary
+            else table(records, markdown=arguments.markdown, validation=arguments.validation)
+        )
     if target is not None:
         print(log_to_wandb(records, *target, arguments.folders[0]))
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ class ChangedFeatures:
         self,
         tasks: dict[int, list[Task]],
         encoders: dict[int, list[Source]],
-        baselines: bool,
+        baselines: Collection[str],
         changes: Sequence[Change],
     ) -> None:
         """Make sure that `read` and `scores` find what they ask for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from linear_probe.baselines import BASELINES
@@ -25,17 +25,23 @@ class Job(NamedTuple):
 
 
 def spaces(
-    tasks: Sequence[Task], encoders: Sequence[Source], baselines: bool
+    tasks: Sequence[Task], encoders: Sequence[Source], baselines: Collection[str]
 ) -> list[tuple[Source, str]]:
-    """Every source of the tasks on one face set, the baselines first, with its spaces."""
-    sides = dict.fromkeys(task.baseline_side for task in tasks) if baselines else {}
-    sources: list[Source] = [baseline(side) for baseline in BASELINES for side in sides]
+    """Every source of the tasks on one face set, the baselines first, with its spaces.
+
+    Args:
+        baselines: names of those to score.
+    """
+    sides = dict.fromkeys(task.baseline_side for task in tasks)
+    sources: list[Source] = [
+        baseline(side) for baseline in BASELINES if baseline.name in baselines for side in sides
+    ]
     sources += encoders
     return [(source, space) for source in sources for space in source.dims]
 
 
 def jobs(
-    tasks: dict[int, list[Task]], encoders: dict[int, list[Source]], baselines: bool
+    tasks: dict[int, list[Task]], encoders: dict[int, list[Source]], baselines: Collection[str]
 ) -> Iterator[Job]:
     """All jobs in the order of the tables.
 

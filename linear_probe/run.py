@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from linear_probe.baselines import baselines_named
 from linear_probe.conditions import (
     ChangedFeatures,
     condition_in_words,
@@ -67,7 +68,7 @@ def run_probes(
     batch_size: int = 256,
     device: str = "auto",
     precision: Precision | Literal["auto"] = "32",
-    baselines: bool | Literal["untrained"] = True,
+    baselines: bool | Sequence[str] = True,
     replicates: int = 1000,
     max_train: int | None = None,
     or_rendered: bool = False,
@@ -76,6 +77,7 @@ def run_probes(
     robustness: Sequence[str] = (),
     protocol: str | None = None,
     epochs: int = 300,
+    brief: bool = False,
     say: Callable[[str], None] = _print,
 ) -> list[Record]:
     """Score frozen encoders and write the figures to `out`/records.jsonl.
@@ -101,8 +103,8 @@ def run_probes(
         device: `cpu`, `cuda` or `auto`.
         precision: of encoders: `32`, `bf16`, or `auto`, which is bf16 where the hardware has it.
             Probes are always fitted in float32.
-        baselines: score raw pixels, HOG, LBP, ImageNet's ResNet-18 (if its weights are on the
-            disk) and the untrained encoders too; `untrained`: of these only the last.
+        baselines: some of `linear_probe.baselines.NAMES`; True is all (ImageNet's ResNet-18 if its
+            weights are on the disk), False none.
         replicates: of the bootstrap.
         max_train: training pictures of expression and of attributes, drawn by the seed; None is
             all.
@@ -113,6 +115,7 @@ def run_probes(
         robustness: some of `linear_probe.robustness.DEGRADATIONS`, or `all`: score on test pictures
             so degraded too, where the task can.
         protocol: name of a paper's protocol to score by instead, of `PROTOCOLS`.
+        brief: report the first figure of each feature space while it runs, not all.
         epochs: of the protocol's training, where it trains by epochs.
         say: is told what a user should read.
 
@@ -161,7 +164,7 @@ def run_probes(
         )
 
     cache = FeatureCache(out / FEATURES_FOLDER, batch_size, device)
-    plain = baselines is True
+    plain = baselines_named(baselines)
     pictures_of = _extract(chosen, sources, plain, cache, recorder.folder, say)
     changed = ChangedFeatures(cache, pictures_of)
     changed.fill(chosen, sources, plain, changes)
@@ -187,7 +190,7 @@ def run_probes(
                 task, source.name, space, task.probe, figures, source.fingerprint, seconds, note
             )
             add(row)
-            values = ", ".join(map(_told, figures))
+            values = ", ".join(map(_told, figures[:1] if brief else figures))
             by_seed = f"seed {task.seed}: " if len(seeds) > 1 else ""
             say(f"{task.name}: {source.name}, {space}: {by_seed}{values} ({seconds:.1f} s)")
             for condition, found in chain(
@@ -213,7 +216,7 @@ def _silent(line: str) -> None:
 def _extract(
     tasks: dict[int, list[Task]],
     encoders: dict[int, list[Source]],
-    baselines: bool,
+    baselines: Collection[str],
     cache: FeatureCache,
     folder: RunFolder,
     say: Callable[[str], None],

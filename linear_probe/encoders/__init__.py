@@ -12,8 +12,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from linear_probe.baselines import RESNET18 as IMAGENET
+from linear_probe.baselines import UNTRAINED, baselines_named
 from linear_probe.encoders.backbones import LIBRARIES, Backbone, BackboneName, resnet18_weights
 from linear_probe.encoders.onnx_file import OnnxSource, is_onnx
 from linear_probe.encoders.packages import is_package, package_source
@@ -36,7 +38,7 @@ def encoder_sources(
     names: Sequence[str],
     spaces: Sequence[str] | None = None,
     precision: Precision = "32",
-    baselines: bool | Literal["untrained"] = True,
+    baselines: bool | Sequence[str] = True,
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> list[Source]:
@@ -46,29 +48,30 @@ def encoder_sources(
         names: as `--encoder` takes them; none for the baselines alone.
         spaces: which feature spaces; None is all.
         precision: of the encoders' arithmetic.
-        baselines: with the untrained encoders, and ImageNet's ResNet-18 if its weights are there;
-            `untrained`: without that.
+        baselines: some of `linear_probe.baselines.NAMES`, of which `untrained` and `resnet18`
+            count here (that if its weights are there); True is all.
         seed: of the untrained weights.
         say: is told what a user should read.
 
     Raises:
         InputError: an encoder can't be had, or no encoder has one of `spaces`.
     """
-    if not names and not baselines:
+    compared = baselines_named(baselines)
+    if not names and not compared:
         raise InputError("no encoder given; name one with --encoder")
     opened = [_open(name, precision) for name in dict.fromkeys(names)]
     known = {space: None for source, _ in opened for space in source.dims}
     for space in spaces or []:
         if space not in known:
             raise InputError(f"unknown feature space '{space}'; there are {', '.join(known)}")
-    sources: list[Source] = _resnet18(names, precision, say) if baselines is True else []
+    sources: list[Source] = _resnet18(names, precision, say) if IMAGENET in compared else []
     untrained_as: dict[str, str] = {}
     for source, untrained_of in opened:
         source.dims = {s: d for s, d in source.dims.items() if spaces is None or s in spaces}
         if not source.dims:
             say(f"{source.name}: has none of the feature spaces asked for, so it is left out")
             continue
-        if baselines and untrained_of is not None:
+        if UNTRAINED in compared and untrained_of is not None:
             name = f"{source.name}, untrained"
             untrained = EncoderSource(name, untrained_of(seed), spaces, precision)
             alike = untrained_as.setdefault(untrained.fingerprint, name)

@@ -123,10 +123,8 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
             f"OUT={out}",
             "MOTION_STEPS=2",
             "IDENTITY_STEPS=2",
-            # The fits of expression take most of the time, then the features of many faces; they
-            # have tests of their own.
+            # The fits of expression take most of the time; they have tests of their own.
             "TASKS=pose",
-            "MAX_TRAIN=300",
             SSL_FACES_CACHE=str(tmp_path / "cache"),
             WANDB_MODE="disabled",
         )
@@ -137,8 +135,9 @@ def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:
     assert list((out / "identity" / "panels").glob("*.png"))
     card = json.loads((out / "identity" / "encoder" / "card.json").read_text())
     assert card["data"][0]["pictures"] == 32
-    for row in ("pose", "pixels", "untrained"):
+    for row in ("summary", "pose: MAE yaw degrees", "pixels", "HOG", "untrained"):
         assert row in done.stdout
+    assert "LBP" not in done.stdout
     records = [json.loads(x) for x in (out / "probe" / "records.jsonl").read_text().splitlines()]
     assert {r["task"] for r in records} == {"pose"}
     assert str(out / "motion" / "panels") in done.stdout
