@@ -114,7 +114,7 @@ def test_strengths_that_can_not_be() -> None:
     for settings_, said in (
         ({"bumps": 0}, "model.local.bumps: 0; give a whole number from 1"),
         ({"shift": (0.3, 0.1)}, "model.local.shift: 0.3 to 0.1; give the smaller number first"),
-        ({"sigma": (0.0, 0.1)}, "model.local.sigma: 0 to 0.1"),
+        ({"sigma": (0.0, 0.1)}, "model.local.sigma: 0; give a number above 0"),
         ({"reach": 2.0}, "model.local.reach: 2"),
     ):
         with pytest.raises(InputError, match=said):

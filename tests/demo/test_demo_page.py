@@ -179,8 +179,8 @@ def test_wrong_arguments(
             (["--encoder", str(tmp_path / "nowhere")], "no card.json there"),
             (["--encoder", str(with_probe), "--with", str(with_probe)], "as an encoder alone"),
             (["--port", "70000"], "--port: 70000; give a whole number from 0 to 65,535"),
-            (["--max-mb", "0"], "--max-mb 0"),
-            (["--max-pixels", "1"], "--max-pixels 1"),
+            (["--max-mb", "0"], "--max-mb: 0"),
+            (["--max-pixels", "1"], "--max-pixels: 1"),
             (["--encoder", str(with_probe), "--port", port], f"--port {port}: can't be listened"),
         ):
             assert main(["demo", *arguments]) == 2

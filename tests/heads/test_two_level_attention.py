@@ -342,7 +342,7 @@ def test_64_pictures_are_learnt_by_heart() -> None:
     ("goal", "settings", "told"),
     [
         (AFFECT, {"layers": 6}, r"head\.layers: 6; this encoder has 1 to 5"),
-        (AFFECT, {"layers": 0}, r"head\.layers: 0; this"),
+        (AFFECT, {"layers": 0}, r"head\.layers: 0; give a whole number"),
         (AFFECT, {"dim": 9}, r"head\.dim: 9; give an even number"),
         (AFFECT, {"first_share": 1.0}, r"head\.first_share: 1; give a number above 0 and below 1"),
         (AFFECT, {"category_weight": -1.0}, r"head\.category_weight: -1; give a number, 0 or more"),

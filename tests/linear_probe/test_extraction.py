@@ -152,8 +152,6 @@ def test_the_bench_refuses_what_can_not_be(folder: Path, tiny: Path) -> None:
         (["--encoder", str(folder)], "card.json"),
     ):
         parser = benchmark_features.parser()
-        arguments = parser.parse_args(
-            ["--encoder", str(tiny), "--data", str(folder), "--batch-size", "7", *words]
-        )
+        usual = ["--encoder", str(tiny), "--data", str(folder), "--batch-size", "7"]
         with pytest.raises(InputError, match=said):
-            benchmark_features.measure(arguments)
+            benchmark_features.measure(parser.parse_args([*usual, *words]))

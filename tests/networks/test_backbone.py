@@ -176,7 +176,7 @@ def test_encoders_that_can_not_be(settings: EncoderSettings, said: str) -> None:
     with pytest.raises(InputError) as caught:
         new_encoder(settings)
     text = str(caught.value)
-    assert text.startswith("model.encoder: ")
+    assert text.startswith("model.encoder")
     assert said in text
     assert "\n" not in text
 
