@@ -17,7 +17,7 @@ from ssl_faces import InputError
 from ssl_faces.settings_parser import SettingsErrors
 
 
-class _Parser(SettingsErrors, ArgumentParser):
+class _Parser(SettingsErrors):
     """Reads a settings file and the arguments that change it."""
 
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jsonargparse import ArgumentParser
+
 from ssl_faces.arguments import OneSentence, check_text, check_words
 from ssl_faces.errors import InputError, bad_input, shorten
 
@@ -29,16 +31,16 @@ _PLAIN = (
 )
 
 
-class SettingsErrors(OneSentence):
-    """Mixed into a parser of jsonargparse."""
+class SettingsErrors(OneSentence, ArgumentParser):
+    """A parser of jsonargparse."""
 
     subject = "configuration: "
 
-    def parse_args(self, args: Any = None, **kwargs: Any) -> Any:
+    def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Any:
         words = list(sys.argv[1:] if args is None else args)
         check_words(words)
         try:
-            given = super().parse_args(args, **kwargs)  # type: ignore[misc]
+            given = super().parse_args(args, *more, **kwargs)
         except RecursionError as error:
             raise InputError(f"{self.subject}nested too deeply; flatten it") from error
         except UnicodeDecodeError as error:
@@ -55,7 +57,7 @@ class SettingsErrors(OneSentence):
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().instantiate(*args, **kwargs)  # type: ignore[misc]
+            return super().instantiate(*args, **kwargs)
         except ValueError as error:
             # What a constructor raises arrives in the text alone if its class is one of several
             # types that the value could have had.
@@ -67,8 +69,8 @@ class SettingsErrors(OneSentence):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise InputError(f"{self.subject}{one_sentence(message)}") from ex
 
-    def format_help(self) -> str:
-        return _NUMBER.sub(r"\1", super().format_help())  # type: ignore[misc]
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        return _NUMBER.sub(r"\1", super().format_help(*args, **kwargs))
 
 
 def _value(word: str) -> str:
