@@ -32,15 +32,15 @@ _PLAIN = (
 
 
 class SettingsErrors(OneSentence, ArgumentParser):
-    """Mixed into a parser of jsonargparse."""
+    """A parser of jsonargparse."""
 
     subject = "configuration: "
 
-    def parse_args(self, args: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+    def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Any:
         words = list(sys.argv[1:] if args is None else args)
         check_words(words)
         try:
-            given = super().parse_args(args, **kwargs)
+            given = super().parse_args(args, *more, **kwargs)
         except RecursionError as error:
             raise InputError(f"{self.subject}nested too deeply; flatten it") from error
         except UnicodeDecodeError as error:
