@@ -17,7 +17,7 @@ from torch import Tensor
 from ssl_faces.losses.gram import gram_matrix
 from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-from ssl_faces.networks.generator import GENERATOR_LAYERS, MapNoise
+from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator, MapNoise
 
 _WINDOW, _SIGMA = 11, 1.5
 
@@ -55,6 +55,7 @@ def losses(method: FaceCycleMotion, x: Tensor) -> dict[str, Tensor]:
 
 def _generate(method: FaceCycleMotion, source: Tensor, flow: Tensor | None) -> Tensor:
     generator = method.generator
+    assert isinstance(generator, Generator), "of the paper's design"
     maps = method.generator_trunk(source, GENERATOR_LAYERS)
     fine, coarse = maps["relu2_1"], maps["relu3_1"]
     if flow is not None:

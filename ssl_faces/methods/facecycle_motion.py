@@ -367,12 +367,14 @@ class FaceCycleMotion(Method):
             "ssim": sum(weight * loss for (weight, _), loss in zip(shown, ssim, strict=True)),
             "symmetry": self.symmetry(neutral) + 0.5 * self.symmetry(cycle.direct),
             "fold": self.fold(cycle.flow),
-            "flow": cycle.flow.square().mean(),
-            "centre": mean_over_devices(cycle.flow).abs().mean(),
         }
         if self.design == "repair":
             # An iterated inverse can fold where the flow doesn't.
             losses["fold"] = losses["fold"] + self.fold(cycle.inverse)
+        if self.hparams["flow_weight"]:
+            losses["flow"] = cycle.flow.square().mean()
+        if self.hparams["centre_weight"]:
+            losses["centre"] = mean_over_devices(cycle.flow).abs().mean()
         if self.hparams["consistency_weight"]:
             first, second = neutral.chunk(2)
             losses["consistency"] = (

@@ -109,7 +109,7 @@ def repair(**settings: Any) -> FaceCycleMotion:
 
 
 def test_consistency_and_coarse_terms_equal_loops() -> None:
-    method = repair(coarse_weight=0.3)
+    method = repair(coarse_weight=0.3, flow_weight=2.0, centre_weight=3.0)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     cycle, losses = method.cycle(x)
 
