@@ -55,7 +55,7 @@ def losses(method: FaceCycleMotion, x: Tensor) -> dict[str, Tensor]:
 
 def _generate(method: FaceCycleMotion, source: Tensor, flow: Tensor | None) -> Tensor:
     generator = method.generator
-    assert isinstance(generator, Generator)
+    assert isinstance(generator, Generator), "of the paper's design"
     maps = method.generator_trunk(source, GENERATOR_LAYERS)
     fine, coarse = maps["relu2_1"], maps["relu3_1"]
     if flow is not None:

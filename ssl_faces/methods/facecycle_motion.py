@@ -25,6 +25,7 @@ from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.repair_generator import IMAGE, RepairGenerator
+from ssl_faces.networks.standardiser import mean_over_devices
 from ssl_faces.networks.trunk import LAYERS, VggTrunk, convs_upto
 from ssl_faces.networks.warp import inverse_flow, warp
 from ssl_faces.ranges import NonNegativeFloat, NonNegativeInt, PictureSide, UnitBelow1, check_ranges
@@ -88,9 +89,10 @@ class FaceCycleMotion(Method):
         noise_std: noise beside the maps that the design `paper` warps.
         perceptual_weight, ssim_weight, symmetry_weight: of the loss terms; pixel L1 has 1.
         fold_weight: of the `FoldLoss` of the flows; the paper has none.
-        flow_weight: of the mean square of the flows, in grid units; the paper has none. It settles
-            what the cycle leaves open: a zoom or shift that all flows share, and motion that
-            nothing asks for.
+        flow_weight: of the mean square of the flows, in grid units, so that nothing moves without
+            need. The paper has none.
+        centre_weight: of the L1 of the batch's mean flow. The cycle leaves open a zoom or shift
+            that all flows share; this takes it out. The paper has none.
         consistency_weight: of the difference between the neutral faces of a pair: L1 and 2.5 times
             the SSIM loss. The paper has none.
         coarse_weight: of the same L1 terms at a half, a quarter and an eighth of the resolution,
@@ -132,6 +134,7 @@ class FaceCycleMotion(Method):
         symmetry_weight: NonNegativeFloat = 1.5,
         fold_weight: NonNegativeFloat = 0.0,
         flow_weight: NonNegativeFloat = 0.0,
+        centre_weight: NonNegativeFloat = 0.0,
         consistency_weight: NonNegativeFloat = 0.0,
         coarse_weight: NonNegativeFloat = 0.0,
         ssim_scale: Literal["normalised", "unit"] = "normalised",
@@ -368,11 +371,14 @@ class FaceCycleMotion(Method):
             "ssim": sum(weight * loss for (weight, _), loss in zip(shown, ssim, strict=True)),
             "symmetry": self.symmetry(neutral) + 0.5 * self.symmetry(cycle.direct),
             "fold": self.fold(cycle.flow),
-            "flow": cycle.flow.square().mean(),
         }
         if self.design == "repair":
             # An iterated inverse can fold where the flow doesn't.
             losses["fold"] = losses["fold"] + self.fold(cycle.inverse)
+        if self.hparams["flow_weight"]:
+            losses["flow"] = cycle.flow.square().mean()
+        if self.hparams["centre_weight"]:
+            losses["centre"] = mean_over_devices(cycle.flow).abs().mean()
         if self.hparams["consistency_weight"]:
             first, second = neutral.chunk(2)
             losses["consistency"] = (

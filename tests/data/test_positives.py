@@ -89,6 +89,30 @@ def test_pairs_of_people_are_two_pictures_of_one(
         assert not mirrored, "flip_share is of pairs that may be one picture"
 
 
+@pytest.mark.parametrize(
+    ("positives", "expected"), [("frames", 7 / 14 * 0.75), ("person", 1.0), ("picture", 0.0)]
+)
+def test_the_share_of_pairs_of_two_pictures(
+    sets: list[FaceSet], positives: Positives, expected: float
+) -> None:
+    """Half of the 14 pictures have a partner."""
+    found = ready(sets, positives, flip_share=0.25).two_pictures
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"candidates": 0}, "data.candidates: 0; give a whole number from 1 to 3"),
+        ({"candidates": 4}, "data.candidates: 4; give a whole number from 1 to 3"),
+        ({"candidates": 2, "positives": "picture"}, "has no effect with data.positives=picture"),
+    ],
+)
+def test_candidates_that_can_not_be(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        FaceDataModule(**settings)
+
+
 def test_the_card_counts_what_was_left_out_for_having_no_partner(sets: list[FaceSet]) -> None:
     data = ready(sets[:1] + sets[2:], "person")
     assert data.has_people

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -108,7 +109,7 @@ def repair(**settings: Any) -> FaceCycleMotion:
 
 
 def test_consistency_and_coarse_terms_equal_loops() -> None:
-    method = repair(coarse_weight=0.3)
+    method = repair(coarse_weight=0.3, flow_weight=2.0, centre_weight=3.0)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     cycle, losses = method.cycle(x)
 
@@ -137,6 +138,8 @@ def test_consistency_and_coarse_terms_equal_loops() -> None:
     assert losses["pixel"].item() == pytest.approx(expected, rel=1e-4)
     squares = [value**2 for value in cycle.flow.flatten().tolist()]
     assert losses["flow"].item() == pytest.approx(sum(squares) / len(squares), rel=1e-4)
+    means = [cycle.flow[:, c, i, j].mean().abs() for c, i, j in np.ndindex(2, 16, 16)]
+    assert losses["centre"].item() == pytest.approx(float(sum(means)) / 512, rel=1e-4)
     assert method.total(losses).item() == pytest.approx(
         sum(method.hparams.get(f"{k}_weight", 1.0) * v.item() for k, v in losses.items()), rel=1e-5
     )

@@ -13,6 +13,7 @@ from PIL import Image
 
 from linear_probe.cli import main
 from linear_probe.record import read_records
+from linear_probe.truth.left import LEFT
 from ssl_faces import load_method
 from ssl_faces.data.rendered import RenderedClips
 from tests.training.conftest import ROOT, fit, settings
@@ -62,13 +63,18 @@ def test_the_whole_command(
     printed = capsys.readouterr().out
     assert "16 rendered faces of 32 px, 3 people" in printed
     records = read_records(out / "records.jsonl")
-    assert {r.metric for r in records} == {"L1", "SSIM", "face L1", "face SSIM"}
+    errors = {"L1", "SSIM", "face L1", "face SSIM"}
+    left = {"mean |yaw|", "expression accuracy"}  # 3 people are too few to verify
+    assert {r.metric for r in records if r.task != LEFT} == errors
+    assert {r.metric for r in records if r.task == LEFT} == left
     rows = {(r.task, r.encoder) for r in records}
     assert ("identity swap", str(identity)) in rows
     assert ("identity swap", str(motion)) not in rows
     assert ("neutral face", f"{motion}, untrained") in rows
     assert ("frontal face", "return the input") in rows
-    assert all(r.n == 16 and r.low <= r.value <= r.high for r in records)
+    assert all(r.low <= r.value <= r.high for r in records)
+    assert all(r.n == 16 for r in records if r.metric != "mean |yaw|")
+    assert {("motion transfer", str(motion)), ("re-expression", str(motion))} <= rows
     # Stage 2 has stage 1's neutral face; what is trained differs from what is not.
     value = {(r.task, r.encoder, r.metric): r.value for r in records}
     assert value["neutral face", str(motion), "L1"] == pytest.approx(
