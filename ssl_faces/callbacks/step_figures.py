@@ -15,7 +15,7 @@ from torch.nn.utils import get_total_norm
 class StepFigures(pl.Callback):
     """Logs every `log_every_n_steps` batches, of all since the last time or of this one.
 
-    `lr/NAME`, the learning rate of the step, by the optimiser's groups of parameters (`lr` where
+    `lr-NAME`, the learning rate of the step, by the optimiser's groups of parameters (`lr` where
     there is only one); `throughput/pairs_per_second` of all devices together, from wall time, with
     all that a step waits for; `gradient_norm`, the L2 norm of all gradients as the optimiser gets
     them, or `gradient_norm/NUMBER` where several optimisers take turns. Between, nothing is
@@ -76,7 +76,7 @@ class StepFigures(pl.Callback):
             names = [str(number)] * several
             if len(optimizer.param_groups) > 1:
                 names.append(str(group.get("name", i)))
-            self._rates["/".join(["lr", *names])] = float(group["lr"])
+            self._rates["-".join(["lr", *names])] = float(group["lr"])
 
     @rank_zero_only
     def on_train_batch_end(

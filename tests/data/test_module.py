@@ -312,6 +312,8 @@ def test_a_plain_folder_is_trained_on_whole(tmp_path: Path) -> None:
     assert keys_of(data, "album") == {f"p{p}/{n}.png" for p in range(5) for n in range(3)}
     assert about(data, "album")["part"] == "all"
     assert about(data, "album")["pairs"] == "mirror images"
+    pairs = next(iter(ready(tmp_path / "album", candidates=3).train_dataloader()))
+    assert pairs["mirrored"].all(), "where nobody is known, there is nothing to choose from"
 
 
 def test_sets_given_one_by_one(tmp_path: Path) -> None:
