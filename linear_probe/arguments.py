@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from linear_probe.truth import command as truth
 from linear_probe.verbs import VERBS
-from ssl_faces.arguments import Parser
+from ssl_faces.arguments import SEED, Parser, number, several, whole
+from ssl_faces.outputs import add_overwrite
 
 # Your own data: two arguments that go together, and what they are.
 _OWN = (
@@ -30,7 +31,7 @@ def parser() -> Parser:
     of = Parser(
         prog="linear-probe",
         description="Score frozen features: linear probes of expression, head pose, identity and "
-        "attributes, with 95 %% intervals, beside raw pixels, HOG, LBP and the untrained encoder.",
+        "attributes, with 95 % intervals, beside raw pixels, HOG, LBP and the untrained encoder.",
     )
     commands = of.add_subparsers(dest="command", required=True, parser_class=Parser)
     run = commands.add_parser("run", help="score encoders and print the table")
@@ -53,7 +54,7 @@ def parser() -> Parser:
         "--data",
         metavar="DIR|rendered[:COUNT]",
         help="folder with FER-2013, FERPlus, RAF-DB, AffectNet, SFEW, CK+, Oulu-CASIA, LFW, CPLFW, "
-        "YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI, UTKFace; default: $SSL_FACES_DATA, "
+        "CFP, YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI, UTKFace; default: $SSL_FACES_DATA, "
         "else ~/.cache/ssl-faces/data if there, else rendered faces",
     )
     run.add_argument(
@@ -72,12 +73,14 @@ def parser() -> Parser:
     run.add_argument(
         "--seed",
         "--seeds",
+        type=several(SEED),
         default="0",
         metavar="S,S",
         help="one or several, such as 0,1,2: the table shows mean and spread over them; default: 0",
     )
     run.add_argument(
         "--label-shares",
+        type=several(number(0, 100, above=True)),
         metavar="P,P",
         help="score with so many percent of the training labels too, such as 1,10,100",
     )
@@ -92,10 +95,10 @@ def parser() -> Parser:
         choices=("facecycle",),
         help="score by a paper's protocol, with nothing chosen on a validation split",
     )
+    run.add_argument("--epochs", type=whole(1), help="of the training of --protocol; default: 300")
     run.add_argument(
-        "--epochs", type=int, default=300, help="of the protocol's training; default: 300"
+        "--batch-size", type=whole(1), default=256, help="pictures at once; default: 256"
     )
-    run.add_argument("--batch-size", type=int, default=256, help="pictures at once; default: 256")
     run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
     run.add_argument(
         "--precision",
@@ -119,14 +122,14 @@ def parser() -> Parser:
     )
     run.add_argument(
         "--bootstrap",
-        type=int,
+        type=whole(1),
         default=1000,
         metavar="N",
         help="replicates behind the intervals; default: 1000",
     )
     run.add_argument(
         "--max-train",
-        type=int,
+        type=whole(100),
         metavar="N",
         help="train the probes of expression and of attributes on N pictures each, drawn by the "
         "seed; default: all",
@@ -153,7 +156,10 @@ def parser() -> Parser:
     )
     claims.add_argument("--only", metavar="N,N", help="some of the claims; default: all")
     claims.add_argument(
-        "--seeds", metavar="S,S", help="instead of the file's; seeds that are there count too"
+        "--seeds",
+        type=several(SEED),
+        metavar="S,S",
+        help="instead of the file's; seeds that are there count too",
     )
     claims.add_argument("--table", action="store_true", help="run nothing, tell what is there")
     claims.add_argument(
@@ -174,6 +180,7 @@ def parser() -> Parser:
         metavar="FILE",
         help="write it: .html (one page with plots, confusions, maps and mistakes), .md or .csv",
     )
+    add_overwrite(report)
     report.add_argument(
         "--data",
         metavar="DIR|rendered[:COUNT]",
@@ -181,7 +188,7 @@ def parser() -> Parser:
     )
     report.add_argument(
         "--maps",
-        type=int,
+        type=whole(0),
         metavar="N",
         help="2-D maps of features in an .html report, seconds each; default: 6",
     )
@@ -219,6 +226,7 @@ def parser() -> Parser:
     )
     keep.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
     keep.add_argument("--out", required=True, metavar="NAME.jsonl.gz")
+    add_overwrite(keep)
     saved = commands.add_parser(
         "save-probe", help="keep a probe beside its encoder: calibrated probabilities of classes"
     )
@@ -226,14 +234,17 @@ def parser() -> Parser:
         "--encoder", required=True, metavar="NAME", help="its folder, or a released name"
     )
     saved.add_argument("--out", required=True, metavar="DIR", help="for features, kept there")
+    saved.add_argument(
+        "--overwrite", action="store_true", help="replace the probe that the encoder has"
+    )
     saved.add_argument("--task", default="expression", help="default: expression")
     saved.add_argument("--space", help="feature space; default: the best on validation pictures")
     saved.add_argument("--data", metavar="DIR|rendered[:COUNT]", help="as in `linear-probe run`")
     saved.add_argument(
-        "--max-train", type=int, metavar="N", help="train on N pictures; default: all"
+        "--max-train", type=whole(100), metavar="N", help="train on N pictures; default: all"
     )
-    saved.add_argument("--seed", type=int, default=0, help="of the validation split; default: 0")
-    saved.add_argument("--batch-size", type=int, default=256, help="default: 256")
+    saved.add_argument("--seed", type=SEED, default=0, help="of the validation split; default: 0")
+    saved.add_argument("--batch-size", type=whole(1), default=256, help="default: 256")
     saved.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
     threshold = commands.add_parser(
         "threshold", help="put into an encoder's card from which similarity on two faces are one"
@@ -246,6 +257,18 @@ def parser() -> Parser:
     readme.add_argument("-c", "--config", metavar="FILE", default="checkpoints/tables.yaml")
     readme.add_argument(
         "--check", action="store_true", help="write nothing; fail where a page is stale"
+    )
+    cache = commands.add_parser(
+        "cache", help="where the features of earlier runs are, and how large; remove them"
+    )
+    cache.add_argument(
+        "folders",
+        nargs="*",
+        metavar="DIR",
+        help="the --out of runs, or folders of runs; default: runs",
+    )
+    cache.add_argument(
+        "--clean", action="store_true", help="remove the features; records and tables stay"
     )
     truth.add_arguments(
         commands.add_parser(

@@ -7,7 +7,6 @@ time for the whole grid is theirs in proportion.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import sys
 import time
@@ -26,6 +25,8 @@ from linear_probe.probes.logistic import LogisticProbe
 from linear_probe.probes.standardise import Standardiser
 from linear_probe.splits import stratified_group_split
 from ssl_faces import InputError
+from ssl_faces.arguments import Parser, whole
+from ssl_faces.bench.apart import run_module
 from ssl_faces.data import default_data_root, find_face_sets
 from ssl_faces.hardware import hardware
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
@@ -99,11 +100,11 @@ def compare(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", default=str(default_data_root()), help="folder with FER-2013")
     parser.add_argument("--out", default="runs/bench_probe", help="where features are kept")
-    parser.add_argument("--splits", type=int, default=3)
-    parser.add_argument("--fits", type=int, default=5, help="of scikit-learn, on each size")
+    parser.add_argument("--splits", type=whole(1), default=3)
+    parser.add_argument("--fits", type=whole(1), default=5, help="of scikit-learn, on each size")
     parser.add_argument("--dims", default="512,2048")
     arguments = parser.parse_args(argv)
     found = [f for f in find_face_sets(arguments.data, "train") if f.name == "fer2013"]
@@ -125,4 +126,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_module(main))

@@ -29,6 +29,7 @@ from linear_probe.run import run_probes
 from linear_probe.sources import ImageSource
 from linear_probe.tasks.task import in_test_part
 from ssl_faces import InputError
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.bench.apart import print_measured
 from ssl_faces.bench.timing import processor_side_by_side
 from ssl_faces.data import FaceSet, default_data_root, find_face_sets
@@ -42,18 +43,18 @@ TASKS = ("expression", "identity")
 SPACES = ("expression", "identity")
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def parser() -> Parser:
+    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--encoder", action="append", help="default: hybrid and facecycle")
     parser.add_argument("--spaces", default=",".join(SPACES), help="of these")
     parser.add_argument("--package", action="append", help="default: all that are installed")
     parser.add_argument("--data", help="folder with FER-2013 and LFW; default: the usual one")
     parser.add_argument("--folder", help="keep features and records there, and go on from them")
-    parser.add_argument("--max-train", type=int, default=5000)
-    parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--bootstrap", type=int, default=1000)
+    parser.add_argument("--max-train", type=whole(100), default=5000)
+    parser.add_argument("--every", type=whole(1), default=1)
+    parser.add_argument("--batch-size", type=whole(1), default=8)
+    parser.add_argument("--rounds", type=whole(1), default=5)
+    parser.add_argument("--bootstrap", type=whole(1), default=1000)
     return parser
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from linear_probe.features import EncoderSource, FeatureCache, Pictures, Precision
 from ssl_faces import InputError, load_encoder
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.bench.apart import print_measured
 from ssl_faces.bench.timing import ratio, side_by_side
 from ssl_faces.data import FaceSet, default_data_root, find_face_sets
@@ -31,15 +32,15 @@ from ssl_faces.hardware import hardware
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def parser() -> Parser:
+    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--encoder", help="folder of a saved encoder; default: an untrained one")
     parser.add_argument("--data", help="folder of faces; default: as of `linear-probe run`")
     parser.add_argument("--set", help="the face set, by its name; default: the one with most files")
-    parser.add_argument("--pictures", type=int, default=1024, help="of it, spread evenly")
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--pictures", type=whole(1), default=1024, help="of it, spread evenly")
+    parser.add_argument("--batch-size", type=whole(1), default=256)
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=whole(1), default=5)
     return parser
 
 
@@ -55,8 +56,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(
             f"--batch-size {arguments.batch_size}: from 1 to the {count} pictures that there are"
         )
-    if arguments.rounds < 1:
-        raise InputError(f"--rounds {arguments.rounds}: give at least 1")
     count -= count % arguments.batch_size  # whole batches, as the bare forward pass has
     indices = np.linspace(0, len(faces) - 1, count).astype(np.int64)
     pictures = Pictures(faces, np.unique(indices))

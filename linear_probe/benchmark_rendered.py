@@ -26,24 +26,27 @@ from linear_probe.run import run_probes
 from linear_probe.supervised import Epoch, told, train
 from linear_probe.text_tables import Table, as_text
 from ssl_faces import InputError
+from ssl_faces.arguments import SEED, SIDE, Parser, whole
+from ssl_faces.bench.apart import run_module
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.data.faces import Part
 from ssl_faces.data.rendered import OCCLUDERS, Nuisances, RenderedFaces
 from ssl_faces.hardware import hardware
+from ssl_faces.outputs import add_overwrite, check_output
 
 _PIECE = 1000  # faces rendered at once
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--count", type=int, default=60000, help="pictures, of all people")
-    parser.add_argument("--people", type=int, default=12000)
-    parser.add_argument("--size", type=int, help="64; of a sheet 128")
+    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--count", type=whole(1), default=60000, help="pictures, of all people")
+    parser.add_argument("--people", type=whole(1), default=12000)
+    parser.add_argument("--size", type=SIDE, help="64; of a sheet 128")
     parser.add_argument("--nuisances", choices=["none", "mild", "all"], default="all")
-    parser.add_argument("--epochs", type=int, default=10, help="of the ResNet-18")
+    parser.add_argument("--epochs", type=whole(1), default=10, help="of the ResNet-18")
     parser.add_argument(
         "--warm-up",
-        type=int,
+        type=whole(0),
         default=20000,
         metavar="N",
         help="where nuisances are all, the ResNet-18 is first trained on about N pictures of the "
@@ -51,13 +54,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--probe-train",
-        type=int,
+        type=whole(1),
         default=20000,
         metavar="N",
         help="most training pictures of the linear probes of expression",
     )
     parser.add_argument("--only", choices=["probes", "network"], help="leave out the other")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=SEED, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/bench_rendered"))
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE.png", help="only write faces to read, answers apart"
@@ -65,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--read", type=Path, metavar="FILE.csv", help="only compare this with --sheet's answers"
     )
+    add_overwrite(parser, "--sheet")
     given = parser.parse_args(argv)
     if given.read and not given.sheet:
         raise InputError("--read: give the sheet that was read too, with --sheet FILE.png")
@@ -72,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(agreement(given.sheet.with_suffix(".csv"), given.read))
         return
     if given.sheet:
+        for path in (given.sheet, given.sheet.with_suffix(".csv")):
+            check_output(path, given.overwrite, option="--sheet")
         answers, n = write_reading_sheet(
             given.sheet, given.size or 128, given.seed, given.nuisances
         )
@@ -206,8 +212,4 @@ def breakdown(faces: RenderedFaces, targets: np.ndarray, hits: np.ndarray) -> Ta
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(run_module(main))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ssl_faces.data import BadPicture, FaceSet
+from ssl_faces.data.faces import Shrink, whole
 from ssl_faces.data.packing import square
 
 MOST_SIDE = 256
@@ -44,6 +45,10 @@ class Change:
 
     def name(self, seed: int) -> str:
         return f"{self.factor}-{self.level:g}" + (f"-seed-{seed}" if self.drawn else "")
+
+
+def _square(pixels: np.ndarray) -> np.ndarray:
+    return square(pixels, min(*pixels.shape[:2], MOST_SIDE))
 
 
 class ChangedFaces(FaceSet):
@@ -76,20 +81,24 @@ class ChangedFaces(FaceSet):
         return picture
 
     def read_many(
-        self, indices: Sequence[int], at_least: int | None = None, workers: int = 4
+        self,
+        indices: Sequence[int],
+        at_least: int | None = None,
+        workers: int = 4,
+        shrink: Shrink = whole,
     ) -> list[np.ndarray | BadPicture]:
         # Always at the same size, whatever size is asked for.
-        found = self.faces.read_many(indices, MOST_SIDE, workers)
+        found = self.faces.read_many(indices, MOST_SIDE, workers, _square)
         places: dict[int, list[int]] = {}
         for place, picture in enumerate(found):
             if not isinstance(picture, BadPicture):
-                places.setdefault(min(*picture.shape[:2], MOST_SIDE), []).append(place)
-        for side, alike in places.items():
-            pixels = np.stack([square(self._picture(found[i]), side) for i in alike])
+                places.setdefault(picture.shape[-1], []).append(place)
+        for alike in places.values():
+            pixels = np.stack([self._picture(found[i]) for i in alike])
             seeds = [self._seed_of(indices[i]) for i in alike]
             changed = _changed(self.change, torch.from_numpy(pixels), seeds)
             for place, picture in zip(alike, changed, strict=True):
-                found[place] = picture
+                found[place] = shrink(picture)
         return found
 
     @staticmethod

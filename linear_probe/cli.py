@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from linear_probe.arguments import parser
 from linear_probe.truth import command as truth
 from linear_probe.verbs import VERBS
 from ssl_faces import InputError
+from ssl_faces.arguments import check_files
+from ssl_faces.children import exit_code
 from ssl_faces.errors import out_of_memory
+from ssl_faces.outputs import check_output
+from ssl_faces.passwords import hidden
+from ssl_faces.pipes import until_the_reader_leaves
+from ssl_faces.safe_path import protect
 
 
+@until_the_reader_leaves
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
+    """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence, 128 and
+    the signal's number where one stopped it."""
+    if argv is None:
+        protect()
     words = list(sys.argv[1:] if argv is None else argv)
+    return exit_code("linear-probe", lambda: _main(words))
+
+
+def _main(words: list[str]) -> int:
     try:
+        check_files(words)
         if words and words[0] in VERBS:
             return _job(words[0], words[1:])
         if words and words[0] == "suite":
@@ -29,16 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except InputError as error:
         return _fail(str(error))
-    except BrokenPipeError:
-        # Who read the output has had enough of it, as `head` has: nothing went wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
-        from ssl_faces.files import DISK_FULL, write_failure
+        from ssl_faces.files import path_failure
 
-        if error.errno not in DISK_FULL:
+        told = path_failure(error)
+        if told is None:
             raise
-        return _fail(f"{error.filename or 'the output'}: {write_failure(error)}")
+        return _fail(told)
     except (MemoryError, RuntimeError) as error:
         what = out_of_memory(error)
         if what is None:
@@ -61,17 +73,19 @@ def run(words: Sequence[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"linear-probe: error: {message}", file=sys.stderr)
+    print(f"linear-probe: error: {hidden(message)}", file=sys.stderr)
     return 2
 
 
 def _run(arguments: argparse.Namespace) -> int:
     # Late, so that `--help` needs no torch.
-    from linear_probe.commands import add_command
     from linear_probe.own_data import OwnData
+    from linear_probe.recorder import RunFolder
     from linear_probe.report import table
     from linear_probe.run import run_probes
 
+    if arguments.epochs is not None and arguments.protocol is None:
+        raise InputError("--epochs has no effect without --protocol; leave it out")
     own = OwnData(**{name: getattr(arguments, name) for name in OwnData.__dataclass_fields__})
     sets = own.face_sets(arguments.out)
     if sets and arguments.data is not None:
@@ -83,11 +97,11 @@ def _run(arguments: argparse.Namespace) -> int:
         test_data=arguments.test_data,
         tasks=_list(arguments.task, "--task"),
         spaces=_list(arguments.features, "--features"),
-        seed=[int(seed) for seed in _numbers(arguments.seed, "--seed", int)],
-        label_shares=_numbers(arguments.label_shares, "--label-shares", float),
+        seed=arguments.seed,
+        label_shares=arguments.label_shares or (),
         robustness=_list(arguments.robustness, "--robustness") or (),
         protocol=arguments.protocol,
-        epochs=arguments.epochs,
+        epochs=300 if arguments.epochs is None else arguments.epochs,
         batch_size=arguments.batch_size,
         device=arguments.device,
         precision=arguments.precision,
@@ -99,7 +113,7 @@ def _run(arguments: argparse.Namespace) -> int:
         or_rendered=arguments.or_rendered,
         own=sets,
     )
-    add_command(arguments.out, arguments.given)
+    RunFolder(Path(arguments.out)).add_command(arguments.given)
     print(f"\n{table(records)}\n\nrecords: {arguments.out}/records.jsonl")
     return 0
 
@@ -116,8 +130,6 @@ def _job(verb: str, words: Sequence[str]) -> int:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from linear_probe.claims.run import CLAIMS_FILE, CLAIMS_PAGE, keep, run_claims
     from linear_probe.claims.settings import read_claims
     from linear_probe.reports.wandb_tables import log_table, parse_target
@@ -126,8 +138,7 @@ def _claims(arguments: argparse.Namespace) -> int:
     target = parse_target(arguments.wandb) if arguments.wandb is not None else None
     claims = read_claims(Path(arguments.config))
     if arguments.seeds is not None:
-        seeds = [int(seed) for seed in _numbers(arguments.seeds, "--seeds", int)]
-        claims = claims.model_copy(update={"seeds": seeds})
+        claims = claims.model_copy(update={"seeds": arguments.seeds})
     only = _list(arguments.only, "--only")
     if only is not None:
         claims = claims.only(only)
@@ -150,12 +161,11 @@ def _report(arguments: argparse.Namespace) -> int:
     for name in ("data", "maps"):
         if getattr(arguments, name) is not None and not arguments.out:
             raise InputError(f"--{name} is for an .html report: add --out report.html")
-    if arguments.maps is not None and arguments.maps < 0:
-        raise InputError(f"--maps must be a whole number from 0, not {arguments.maps}")
     if arguments.out and (arguments.validation or arguments.markdown):
         raise InputError("--validation and --markdown are for the screen: leave out --out")
     if arguments.out:
         check_ending(arguments.out)
+        check_output(Path(arguments.out), arguments.overwrite, arguments.folders)
     target = parse_target(arguments.wandb) if arguments.wandb is not None else None
     records = read_folders(arguments.folders)
     if arguments.out:
@@ -175,13 +185,6 @@ def _list(text: str | None, argument: str) -> list[str] | None:
     if not all(items):
         raise InputError(f"{argument} '{text}': an empty name; give names with commas between")
     return items
-
-
-def _numbers(text: str | None, argument: str, kind: type[int] | type[float]) -> list[float]:
-    try:
-        return [kind(item) for item in _list(text, argument) or []]
-    except ValueError as error:
-        raise InputError(f"{argument} '{text}': not numbers with commas between") from error
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -217,18 +220,17 @@ def _card(arguments: argparse.Namespace) -> int:
 
 
 def _keep(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
+    from linear_probe.kept import keep, table_beside
 
-    from linear_probe.kept import keep
-
-    records = keep(arguments.folders, Path(arguments.out))
+    out = Path(arguments.out)
+    for path in (out, table_beside(out)):
+        check_output(path, arguments.overwrite, arguments.folders)
+    records = keep(arguments.folders, out)
     print(f"{len(records):,} records kept: {arguments.out}")
     return 0
 
 
 def _readme(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from linear_probe.readme import fill
 
     stale = fill(Path(arguments.config), check=arguments.check)
@@ -242,9 +244,7 @@ def _readme(arguments: argparse.Namespace) -> int:
 def _save_probe(arguments: argparse.Namespace) -> int:
     from linear_probe.saved_probes import make_probe
 
-    if arguments.seed < 0:
-        raise InputError(f"--seed must be a whole number from 0, not {arguments.seed}")
-    names = ("task", "space", "data", "max_train", "seed", "batch_size", "device")
+    names = ("overwrite", "task", "space", "data", "max_train", "seed", "batch_size", "device")
     given = {name: getattr(arguments, name) for name in names}
     make_probe(arguments.encoder, arguments.out, **given)
     return 0
@@ -265,12 +265,19 @@ def _comparison(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _cache(arguments: argparse.Namespace) -> int:
+    from linear_probe import cache_folders
+
+    return cache_folders.run(arguments)
+
+
 _COMMANDS = {
     "run": _run,
     "report": _report,
     "breakdown": _breakdown,
     "leakage": _leakage,
     "compare": _compare,
+    "cache": _cache,
     "card": _card,
     "keep": _keep,
     "threshold": _threshold,

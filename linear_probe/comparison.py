@@ -20,6 +20,7 @@ from linear_probe.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.tables import tables
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
+from ssl_faces.files import regular
 
 COMPARISON_FILE = "comparison.json"
 
@@ -177,7 +178,7 @@ def read_compared(folder: Path) -> Compared:
     """
     path = folder / COMPARISON_FILE
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(regular(path).read_bytes())
         methods = [
             Trained(**{**one, "runs": [TrainedRun(**run) for run in one["runs"]]})
             for one in found["methods"]

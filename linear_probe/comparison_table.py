@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from linear_probe.comparison import APART, Column, Comparison, Row, comparison, row_seed
 from linear_probe.tables import EDGE, distinct
 from linear_probe.text_tables import Table, as_text
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.files import replace_file
 
 CSV_COLUMNS = (
@@ -64,8 +64,8 @@ def headings(columns: Sequence[Column]) -> list[str]:
 def as_csv(found: Comparison) -> str:
     """A line for each figure, and one for each method without any."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    writer = CsvWriter(stream)
+    writer.writerow(CSV_COLUMNS)
     for row in found.rows:
         about = row.about
         cost = dict(zip(("seeds", "steps", "pairs", "pflop", "minutes"), _cost(row), strict=True))
@@ -78,7 +78,7 @@ def as_csv(found: Comparison) -> str:
             "seeds": " ".join(map(str, _seeds(row))),
         }
         if not row.entries:
-            writer.writerow(common)
+            writer.writerow(common.get(name, "") for name in CSV_COLUMNS)
         for column, entry in row.entries.items():
             low, high = entry.interval
             figure = {
@@ -106,7 +106,8 @@ def as_csv(found: Comparison) -> str:
                     "p": f"{entry.gap.p:.10g}",
                     "p_corrected": f"{entry.corrected:.10g}",
                 }
-            writer.writerow({**common, **figure})
+            figure = common | figure
+            writer.writerow(figure.get(name, "") for name in CSV_COLUMNS)
     return stream.getvalue()
 
 

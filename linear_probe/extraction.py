@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -112,11 +113,12 @@ def _decode(faces: FaceSet, indices: list[int], size: int) -> _Batch:
     records: list[int] = []
     skipped: list[Skipped] = []
     decoded = []
-    for index, picture in zip(indices, faces.read_many(indices, at_least=size), strict=True):
+    pictures = faces.read_many(indices, at_least=size, shrink=partial(square, size=size))
+    for index, picture in zip(indices, pictures, strict=True):
         if isinstance(picture, BadPicture):
             skipped.append(Skipped(faces.records[index].key, str(picture)))
         else:
-            decoded.append(square(picture, size))
+            decoded.append(picture)
             records.append(index)
     return _Batch(torch.from_numpy(np.stack(decoded)) if decoded else None, records, skipped)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from pathlib import Path
 
@@ -14,12 +13,14 @@ from linear_probe.text_tables import aligned_rows
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.data.rendered import Nuisances, RenderedFaces
+from ssl_faces.data.tables import read_table, whole_number_in
 from ssl_faces.files import replace_file
 
 CLEAR = 0.8
 """Least intensity of the expressions on a sheet."""
 
 _COLUMNS = 7
+_MOST_FACES = 1_000_000
 _STRIP = 18  # height of the number above a face
 _COUNT = 40  # pictures drawn from for each face shown
 
@@ -95,16 +96,10 @@ def agreement(answers: Path, reading: Path) -> str:
 
 
 def _table(path: Path) -> dict[int, str]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            found = {int(r["number"]): r["expression"].strip() for r in csv.DictReader(file)}
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from error
-    except (ValueError, KeyError, AttributeError, TypeError, csv.Error) as error:
-        raise InputError(
-            f"{path}: must be a table with the columns number and expression"
-        ) from error
-    strange = [name for name in found.values() if name not in EXPRESSIONS]
-    if strange:
-        raise InputError(f"{path}: no expression {strange[0]!r}; use {', '.join(EXPRESSIONS)}")
+    found = {}
+    for where, row in read_table(path, ("number", "expression")):
+        name = row["expression"].lower()
+        if name not in EXPRESSIONS:
+            raise InputError(f"{where}: no expression {name!r}; use {', '.join(EXPRESSIONS)}")
+        found[whole_number_in(row["number"], "number", where, 1, _MOST_FACES)] = name
     return found

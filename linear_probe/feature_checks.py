@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from linear_probe.sources import Source
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet
+from ssl_faces.finite import non_finite_rows
 
 
 def check_shapes(source: Source, found: Mapping[str, Tensor], rows: int) -> None:
@@ -46,16 +45,10 @@ def check_finite(
     Raises:
         InputError: says which encoder and space, how many pictures, and the first one's key.
     """
-    bad = not_finite(values)
+    bad = non_finite_rows(values)
     if len(bad):
         raise InputError(
             f"{source.name}, {space}: features of {len(bad):,} of {len(values):,} pictures of "
             f"{faces.name} are NaN or infinite, the first of {faces.records[records[bad[0]]].key}; "
             "check the encoder's weights, or take --precision 32"
         )
-
-
-def not_finite(values: Tensor) -> np.ndarray:
-    """Rows of float [N, D] that hold NaN or infinity, int64 [K]; by parts, to spare memory."""
-    parts = [~part.isfinite().all(dim=1) for part in values.split(8192)]
-    return torch.cat(parts).nonzero()[:, 0].numpy()

@@ -19,9 +19,11 @@ from torch import Tensor
 
 from ssl_faces import InputError
 from ssl_faces.data import Skipped
-from ssl_faces.files import replace_file, write_failure
+from ssl_faces.files import regular, replace_file, write_failure
 
 _log = logging.getLogger(__name__)
+PIECES_SUFFIX = ".pieces"
+LISTING_SUFFIX = "-listing.json"
 _BROKEN = (OSError, SafetensorError, ValueError, KeyError, TypeError)
 
 
@@ -78,7 +80,7 @@ def read_features(path: Path) -> tuple[Tensor, Tensor]:
         InputError: the file can't be read.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             return file.get_tensor("features"), file.get_tensor("records")
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: can't be read ({error}); delete it, run again") from error
@@ -86,7 +88,7 @@ def read_features(path: Path) -> tuple[Tensor, Tensor]:
 
 def read_skipped(path: Path) -> list[Skipped]:
     """Pictures that have no row in a file that `has_features`."""
-    with safe_open(path, framework="pt") as file:
+    with safe_open(regular(path), framework="pt") as file:
         return [Skipped(*item) for item in json.loads(file.metadata()["about"])["skipped"]]
 
 
@@ -95,7 +97,7 @@ def has_features(path: Path, dim: int, count: int) -> bool:
     if not path.exists():
         return False
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             rows, columns = file.get_slice("features").get_shape()
             whole = columns == dim and [rows] == file.get_slice("records").get_shape()
             skipped = json.loads(file.metadata()["about"])["skipped"]

@@ -15,15 +15,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from linear_probe.feature_files import lock
+from linear_probe.feature_files import LISTING_SUFFIX, lock
 from linear_probe.features import FeatureCache, Features, KeyedSource, Pictures, Source
 from linear_probe.record import Record
 from ssl_faces.data import FaceSet
 from ssl_faces.data.faces import FaceRecord
-from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
-
-_SUFFIX = "-listing.json"
+from ssl_faces.files import regular, replace_file
 
 
 class _StoredSource:
@@ -60,7 +57,7 @@ def write_listing(folder: Path, pictures: Pictures, sources: Sequence[Source]) -
         InputError: the folder can't be written, or the disk is full.
     """
     short = hashlib.sha256(pictures.fingerprint.encode()).hexdigest()[:20]
-    path = folder / f"{pictures.faces.name}-{short}{_SUFFIX}"
+    path = folder / f"{pictures.faces.name}-{short}{LISTING_SUFFIX}"
     # Others may add theirs at the same time.
     with lock(path.with_suffix(".lock"), wait=True):
         _add_to(path, pictures, sources)
@@ -101,7 +98,7 @@ def find_features(folder: Path, record: Record, keys: Sequence[str]) -> np.ndarr
         InputError: the features' file can't be read.
     """
     wanted = set(keys)
-    for path in sorted(folder.glob(f"*{_SUFFIX}")):
+    for path in sorted(folder.glob(f"*{LISTING_SUFFIX}")):
         listing = _read(path)
         if listing is None or not record.fingerprint:
             continue
@@ -126,18 +123,14 @@ def _stored(
         return None
     pictures = _StoredPictures(listing["faces"], listing["pictures"], listing["keys"])
     known = _StoredSource("", source["fingerprint"], source["input_size"], source["dims"])
-    try:
-        return FeatureCache(folder).read(known, pictures, space)
-    except InputError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return None
-        raise
+    cache = FeatureCache(folder)
+    return cache.read(known, pictures, space) if cache.holds(known, pictures, space) else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     """A listing; None where there is none that can be used: it is written anew by each run."""
     try:
-        listing = json.loads(path.read_bytes())
+        listing = json.loads(regular(path).read_bytes())
         strings = [listing["faces"], listing["pictures"], *listing["keys"]]
         for source in listing["sources"]:
             strings.append(source["fingerprint"])

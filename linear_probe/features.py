@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from linear_probe.cache_folders import as_size, entries, make_room, note_use
 from linear_probe.extraction import Extracted, Piece, extract
-from linear_probe.feature_checks import check_finite, not_finite
+from linear_probe.feature_checks import check_finite
 from linear_probe.feature_files import (
+    PIECES_SUFFIX,
     Pieces,
     Span,
     has_features,
@@ -35,6 +37,7 @@ from linear_probe.sources import Encoder, ImageSource, Precision, Source
 from ssl_faces import InputError
 from ssl_faces.data import BadPicture, FaceSet, Skipped
 from ssl_faces.encoder import FaceEncoder
+from ssl_faces.finite import non_finite_rows
 
 __all__ = [
     "Encoder",
@@ -181,9 +184,9 @@ class Features:
 class FeatureCache:
     """Features of some pictures from some sources, computed where they are not in `folder` yet.
 
-    Computed are they in pieces, which are kept until all are there: a run that was stopped goes on
-    where it was. Of several processes that want the same at once, one computes it and the others
-    wait.
+    They are computed in pieces, which are kept until all are there: a run that was stopped resumes.
+    Of several processes that want the same at once, one computes it and the others wait. Features
+    that were not used for long make room for others, see `linear_probe.cache_folders`.
 
     Args:
         folder: where features are kept, one safetensors file for each source, pictures and space.
@@ -195,6 +198,7 @@ class FeatureCache:
         self.folder = folder
         self.batch_size = batch_size
         self.device = device
+        self._in_use: set[Path] = set()
 
     def fill(self, sources: Sequence[Source], pictures: Pictures) -> list[Skipped]:
         """Make sure that `read` finds the features of every source; tells what was skipped.
@@ -220,14 +224,19 @@ class FeatureCache:
                     self.folder.rmdir()  # where nothing came of it
                 raise
             lacking = [s for s in lacking if s not in done]
+        paths = [self._path(source, pictures, s) for source in computed for s in source.dims]
         # Not only of what was computed now: a second run must list them too.
-        for image_source in computed:
-            for space in image_source.dims:
-                skipped.update(read_skipped(self._path(image_source, pictures, space)))
+        for path in paths:
+            skipped.update(read_skipped(path))
+        note_use(paths)
+        self._in_use.update(paths)
+        make_room(self.folder, self._in_use)
         return [Skipped(key, reason) for key, reason in skipped.items()]
 
     def read(self, source: Source, pictures: Pictures, space: str) -> Features:
         """The features of one space, after `fill`; memory-mapped where they come from a file.
+
+        Where another process has removed them meanwhile, they are computed again.
 
         Raises:
             InputError: the file can't be read, or holds features that are not finite.
@@ -235,10 +244,24 @@ class FeatureCache:
         if isinstance(source, KeyedSource):
             return source.read(pictures, space)
         path = self._path(source, pictures, space)
+        if not path.exists():
+            self.fill([source], pictures)
         values, records = read_features(path)
-        if len(not_finite(values)):
+        if len(non_finite_rows(values)):
             raise InputError(f"{path}: holds NaN or infinite features; delete it and run again")
         return Features(values, records.numpy())
+
+    def holds(self, source: Source, pictures: Pictures, space: str) -> bool:
+        """Whether the features of one space lie in the folder."""
+        return self._path(source, pictures, space).exists()
+
+    def about(self) -> str:
+        """Where the features are and how large, for the user."""
+        size = sum(entry.size for entry in entries(self.folder))
+        return (
+            f"features: {self.folder}, {as_size(size)}, kept for other runs; "
+            "`linear-probe cache --clean` removes them"
+        )
 
     def _path(self, source: Source, pictures: Pictures, space: str) -> Path:
         return self.folder / f"{self._stem(source, pictures)}-{space_name(space)}.safetensors"
@@ -289,7 +312,7 @@ class FeatureCache:
 
     def _extract(self, sources: Sequence[ImageSource], pictures: Pictures) -> None:
         parts = {
-            id(s): Pieces(self.folder / f"{self._stem(s, pictures)}.pieces", s.dims)
+            id(s): Pieces(self.folder / f"{self._stem(s, pictures)}{PIECES_SUFFIX}", s.dims)
             for s in sources
         }
         for source in sources:

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from linear_probe.record import Record
 from linear_probe.verbs import VERBS
 from ssl_faces import InputError
+from ssl_faces.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
+from ssl_faces.settings_parser import SettingsErrors
 
 
-class _Parser(ArgumentParser):
-    """Says what is wrong in one sentence instead of printing the whole usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-        text = re.sub(r"\s+", " ", " ".join(lines))
-        raise InputError(f"configuration: {text[:600]}") from ex
+class _Parser(SettingsErrors):
+    """Reads a settings file and the arguments that change it."""
 
 
 def parser(verb: str) -> ArgumentParser:
     """What reads the arguments of a verb."""
     asked = VERBS[verb]
-    found = _Parser(prog=f"linear-probe {verb}", description=f"{asked.says}.".capitalize())
+    restrict_class_paths()
+    about = f"{asked.says[:1].upper()}{asked.says[1:]}. {CONFIGS_ARE_CODE}"
+    found = _Parser(prog=f"linear-probe {verb}", description=about)
     found.add_argument("-c", "--config", action="config", help="such as one of configs/head")
     found.add_argument("--out", type=Path, required=True, help="for records.jsonl and the runs")
     found.add_class_arguments(getattr(import_module(asked.module), asked.job), as_group=False)
@@ -45,6 +44,9 @@ def read_job(verb: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any], 
     reader = parser(verb)
     given = reader.parse_args(list(arguments))
     names = kind.__dataclass_fields__
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint) and not isinstance(given[name], Namespace):
+            raise InputError(f"{name}: {given[name]}; give its settings by their names")
     whole = yaml.safe_load(reader.dump(given))
     # What is not set is not there.
     plain = {name: whole.get(name) for name in names}

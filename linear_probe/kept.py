@@ -21,7 +21,8 @@ from linear_probe.comparison_table import CSV_COLUMNS, as_csv, headings, spaces_
 from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
 from linear_probe.report import read_folders
 from ssl_faces import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.csv_files import unescaped
+from ssl_faces.files import regular, replace_file
 
 ENDING = ".jsonl.gz"
 
@@ -85,8 +86,11 @@ class KeptComparison:
     def __init__(self, file: Path) -> None:
         self.path = table_beside(file)
         try:
-            reader = csv.DictReader(io.StringIO(self.path.read_text()))
-            self.lines: list[Line] = list(reader)
+            reader = csv.DictReader(io.StringIO(regular(self.path).read_text()))
+            self.lines: list[Line] = [
+                {str(name): unescaped(str(cell or "")) for name, cell in row.items()}
+                for row in reader
+            ]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(
                 f"{self.path}: can't be read ({error}); `linear-probe keep` writes it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssl_faces import InputError
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.data import BadPicture, FaceSet
 from ssl_faces.files import replace_file
 
@@ -89,7 +89,7 @@ def refuse_leaks(leaks: list[Leak], out: Path, what: str) -> None:
         path.unlink(missing_ok=True)
         return
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = CsvWriter(text)
     writer.writerow(Leak._fields)
     writer.writerows(leaks)
     replace_file(path, text.getvalue().encode(errors="backslashreplace"))

@@ -8,8 +8,11 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from linear_probe.record import Record
 from linear_probe.tasks import Figure
+from ssl_faces import InputError
 
 
 class Asked(Protocol):
@@ -60,7 +63,21 @@ class Measured(NamedTuple):
 
 
 def records_of(row: Measured, where: str) -> list[Record]:
-    """The records of a row that was measured on the hardware `where`."""
+    """The records of a row that was measured on the hardware `where`.
+
+    Raises:
+        InputError: a figure, or a prediction that it rests on, is NaN or infinite.
+    """
+    for figure in row.figures:
+        said = figure.predictions
+        # NaN scores still have a largest class, and so an accuracy.
+        if said is not None and not (
+            np.isfinite(said.scores).all() and np.isfinite(said.predicted).all()
+        ):
+            raise InputError(
+                f"{row.task.name}, {row.encoder}, {row.space or row.probe}: predictions are NaN or "
+                "infinite; check the weights of the encoder and of the probe"
+            )
     return [
         Record(
             task=row.task.name,

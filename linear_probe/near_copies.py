@@ -7,6 +7,8 @@ remembers pictures is rewarded for it, so that figures are also told without the
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -55,10 +57,11 @@ def _hog(faces: FaceSet, records: np.ndarray) -> tuple[Tensor, np.ndarray]:
     for start in range(0, len(records), _BATCH):
         piece = records[start : start + _BATCH].tolist()
         pictures = []
-        for place, picture in enumerate(faces.read_many(piece, at_least=SIDE), start):
+        squares = faces.read_many(piece, at_least=SIDE, shrink=partial(square, size=SIDE))
+        for place, picture in enumerate(squares, start):
             if not isinstance(picture, BadPicture):
                 places.append(place)
-                pictures.append(square(picture, SIDE))
+                pictures.append(picture)
         if pictures:
             features += source(torch.from_numpy(np.stack(pictures)).float() / 255).values()
     return torch.cat(features), np.array(places, dtype=np.int64)

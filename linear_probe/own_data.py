@@ -8,10 +8,10 @@ from pathlib import Path
 from linear_probe.leaks import find_leaks, placed, refuse_leaks
 from linear_probe.own_pairs import PairFaces
 from linear_probe.own_table import joined_tables, table_faces
-from linear_probe.run import SKIPPED_FILE
+from linear_probe.recorder import RunFolder
 from linear_probe.tasks.identity import MOST_MISSING
 from ssl_faces import InputError
-from ssl_faces.data import EXPRESSIONS, ClassFolders, FaceSet, JoinedFaces, write_skipped
+from ssl_faces.data import EXPRESSIONS, ClassFolders, FaceSet, JoinedFaces
 from ssl_faces.data.fer2013 import expression_of
 
 
@@ -77,11 +77,11 @@ def _refuse_many_missing(paired: PairFaces, out: Path) -> None:
     missing, total = len(paired.missing_pairs), len(paired.pairs) + len(paired.missing_pairs)
     if missing <= MOST_MISSING * total:
         return
-    write_skipped(out / SKIPPED_FILE, [(paired.name, item) for item in paired.skipped])
+    listed = RunFolder(out).skip(paired.name, (), paired.skipped)
     raise InputError(
         f"{paired.title}: {missing:,} of {total:,} pairs lack a picture, more than "
         f"{MOST_MISSING:.0%}: {len(paired.skipped):,} pictures are missing, listed in "
-        f"{out / SKIPPED_FILE}; add them, or check --images"
+        f"{listed}; add them, or check --images"
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +18,8 @@ from ssl_faces import InputError
 from ssl_faces.data import PICTURE_SUFFIXES, FacePair, FaceRecord, FaceSet, Skipped
 from ssl_faces.data.folder import existing_folder
 from ssl_faces.data.lfw import read_pairs
-from ssl_faces.data.tables import MEND, header_of, read_table
+from ssl_faces.data.tables import MEND, described, file_in, header_of, read_table
+from ssl_faces.errors import shorten
 
 COLUMNS = ("first", "second", "same")
 FOLDS = 10
@@ -30,6 +33,7 @@ class _Pair(NamedTuple):
     second: str
     same: bool
     fold: str
+    where: str  # FILE, line N
     people: tuple[str | None, str | None]
 
 
@@ -48,10 +52,11 @@ class PairFaces(FaceSet):
     Attributes:
         pairs: those whose two pictures exist, by key.
         missing_pairs: those of which a picture is missing; the pictures are in `skipped`.
+        doubled_pairs: how many lines list a pair again; they are left out.
 
     Raises:
-        InputError: a file or folder is missing, a line is malformed (names file and line), no pair
-            has both pictures, or the pairs can't be put in two folds.
+        InputError: a file or folder is missing, a line is malformed or contradicts others (names
+            file and line), no pair has both pictures, or the pairs can't be put in two folds.
     """
 
     pairs: list[FacePair]
@@ -64,7 +69,7 @@ class PairFaces(FaceSet):
         person_of: dict[str, str | None] = {}
         for pair in listed:
             person_of |= {pair.first: pair.people[0], pair.second: pair.people[1]}
-        present = {key for key in person_of if (folder / key).is_file()}
+        present = {key for key in person_of if os.path.isfile(folder / key)}
         records = [FaceRecord(k, folder / k, person_of[k]) for k in sorted(present)]
         if not records:
             raise InputError(
@@ -79,6 +84,9 @@ class PairFaces(FaceSet):
         self.title = str(path)
         self._content = {r.key: content_of(self, i) for i, r in enumerate(records)}
         self._person = person_of
+        count = len(listed)
+        listed = _distinct(listed, lambda key: self._content.get(key) or posixpath.normpath(key))
+        self.doubled_pairs = count - len(listed)
         folds = self._folds(path, listed)
         found = [FacePair(p.first, p.second, p.same, f) for p, f in zip(listed, folds, strict=True)]
         self.pairs = [pair for pair in found if {*pair[:2]} <= present]
@@ -128,14 +136,55 @@ class PairFaces(FaceSet):
         return folds
 
 
+def _distinct(listed: Sequence[_Pair], image_of: Callable[[str], str]) -> list[_Pair]:
+    """The pairs without those that were listed before, in either order.
+
+    Args:
+        image_of: what identifies the image of a key: copies of a file are one image.
+
+    Raises:
+        InputError: both sides are one image, or lines contradict each other.
+    """
+    first_of: dict[frozenset[str], _Pair] = {}
+    for pair in listed:
+        images = frozenset(map(image_of, pair[:2]))
+        if len(images) < 2:
+            raise InputError(f"{pair.where}: {_both(pair)} are the same image; {MEND}")
+        earlier = first_of.setdefault(images, pair)
+        if earlier.same != pair.same:
+            line = earlier.where.rpartition(", ")[2]
+            said, before = ("one person", "two") if pair.same else ("two people", "one person")
+            raise InputError(
+                f"{pair.where}: {_both(pair)} are {said} here and {before} in {line}; delete one"
+            )
+    number = {image: i for i, image in enumerate({i: None for both in first_of for i in both})}
+    ends = [tuple(number[image] for image in both) for both in first_of]
+    same = [both for both, pair in zip(ends, first_of.values(), strict=True) if pair.same]
+    edges = np.array(same).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(same)), edges), shape=(len(number), len(number)))
+    person = connected_components(graph, directed=False)[1]
+    for (one, other), pair in zip(ends, first_of.values(), strict=True):
+        if not pair.same and person[one] == person[other]:
+            raise InputError(
+                f"{pair.where}: {_both(pair)} are two people here, and one person by other lines "
+                f"together; {MEND}"
+            )
+    return list(first_of.values())
+
+
+def _both(pair: _Pair) -> str:
+    return f"{pair.first[:60]} and {pair.second[:60]}"
+
+
 def _read(path: Path, images: Path) -> list[_Pair]:
     header = header_of(path)
     if set(COLUMNS[:2]) & set(header):
-        return _read_csv(path)
-    if len(header) != 1 or not "".join(header[0].split()).isdecimal():
+        return _read_csv(path, images)
+    if not all(word.isdecimal() for name in header for word in name.split()):
         raise InputError(
             f"{path}, line 1: neither LFW's format (folds and pairs of each kind in a fold, as in "
-            f"'10<TAB>300') nor CSV with the columns {', '.join(COLUMNS)} (and fold); mend the line"
+            f"'10<TAB>300') nor CSV with the columns {', '.join(COLUMNS)} (and fold), "
+            f"{described(header)}"
         )
     return [
         _Pair(
@@ -143,9 +192,10 @@ def _read(path: Path, images: Path) -> list[_Pair]:
             _lfw_picture(images, *second),
             first[0] == second[0],
             str(fold),
+            f"{path}, line {line}",
             (first[0], second[0]),
         )
-        for first, second, fold in read_pairs(path)
+        for first, second, fold, line in read_pairs(path)
     ]
 
 
@@ -158,7 +208,7 @@ def _lfw_picture(images: Path, person: str, number: int) -> str:
     return f"{person}/{stem}.jpg"
 
 
-def _read_csv(path: Path) -> list[_Pair]:
+def _read_csv(path: Path, images: Path) -> list[_Pair]:
     pairs = []
     for where, row in read_table(path, COLUMNS, ["fold"]):
         first, second, same = (row[name] for name in COLUMNS)
@@ -166,12 +216,14 @@ def _read_csv(path: Path) -> list[_Pair]:
             if not row[name]:
                 raise InputError(f"{where}: {name} is empty; {MEND}")
         if first == second:
-            raise InputError(f"{where}: {first[:60]} is paired with itself; {MEND}")
+            raise InputError(f"{where}: {shorten(first)} is paired with itself; {MEND}")
         if same.lower() not in _SAME:
-            raise InputError(f"{where}: same is '{same[:40]}', neither 1 nor 0; {MEND}")
+            raise InputError(f"{where}: same is '{shorten(same, 40)}', neither 1 nor 0; {MEND}")
         if "fold" in row and not row["fold"]:
             raise InputError(f"{where}: fold is empty; {MEND}")
-        pairs.append(_Pair(first, second, _SAME[same.lower()], row.get("fold", ""), (None, None)))
+        first, second = (file_in(picture, images)[0] for picture in (first, second))
+        fold = row.get("fold", "")
+        pairs.append(_Pair(first, second, _SAME[same.lower()], fold, where, (None, None)))
     if not pairs:
         raise InputError(f"{path}: no pair below the header; add some")
     kinds = {pair.same for pair in pairs}

@@ -11,8 +11,9 @@ import torch
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS, FaceRecord, FaceSet, JoinedFaces, Skipped
 from ssl_faces.data.fer2013 import expression_of
-from ssl_faces.data.tables import MEND, header_of, number_in, read_table
+from ssl_faces.data.tables import MEND, described, file_in, header_of, number_in, read_table
 from ssl_faces.data.utkface import OLDEST
+from ssl_faces.errors import shorten
 
 PICTURE_COLUMNS = ("image", "picture", "path", "file")
 """Names that the column of pictures may have."""
@@ -32,6 +33,7 @@ MOST_MISSING = 0.2
 class _Row(NamedTuple):
     where: str
     picture: str
+    file: Path | None  # None where it is missing
     person: str | None
     labels: dict[str, Any]  # of NAMED as text
 
@@ -82,13 +84,14 @@ def _rows_of(path: Path, header: Sequence[str]) -> list[_Row]:
     pictures = [name for name in PICTURE_COLUMNS if name in header]
     if not pictures:
         raise InputError(
-            f"{path}, line 1: no column of pictures; call it {PICTURE_COLUMNS[0]} and give paths "
-            "from the table's folder"
+            f"{path}, line 1: no column of pictures; the first line must name {PICTURE_COLUMNS[0]} "
+            f"(paths from the table's folder), {described(header)}"
         )
     labels = [name for name in LABEL_COLUMNS if name in header]
     if not labels:
         raise InputError(
-            f"{path}, line 1: no column of labels; there must be some of {', '.join(LABEL_COLUMNS)}"
+            f"{path}, line 1: no column of labels; the first line must name some of "
+            f"{', '.join(LABEL_COLUMNS)}, {described(header)}"
         )
     for group in TOGETHER:
         lacking = [name for name in group if name not in header]
@@ -100,16 +103,16 @@ def _rows_of(path: Path, header: Sequence[str]) -> list[_Row]:
     rows: list[_Row] = []
     line_of: dict[str, str] = {}
     for where, values in read_table(path, [pictures[0], *labels], ["person"]):
-        picture = values[pictures[0]]
+        picture, file = file_in(values[pictures[0]], path.parent, path.parent / "images")
         if not picture:
             raise InputError(f"{where}: {pictures[0]} is empty; {MEND}")
         if picture in line_of:
             raise InputError(
-                f"{where}: {picture[:60]} was already given in {line_of[picture]}; delete one"
+                f"{where}: {shorten(picture)} was already given in {line_of[picture]}; delete one"
             )
         line_of[picture] = where.rpartition(", ")[2]
         person = values.get("person") or None
-        rows.append(_Row(where, picture, person, _labels(values, where)))
+        rows.append(_Row(where, picture, file, person, _labels(values, where)))
     if not rows:
         raise InputError(f"{path}: no row below the header; add pictures")
     return rows
@@ -121,7 +124,8 @@ def _labels(values: Mapping[str, str], where: str) -> dict[str, Any]:
         expression = expression_of(text)
         if expression is None:
             raise InputError(
-                f"{where}: expression is '{text[:40]}', none of {', '.join(EXPRESSIONS)}; {MEND}"
+                f"{where}: expression is '{shorten(text, 40)}', none of "
+                f"{', '.join(EXPRESSIONS)}; {MEND}"
             )
         found["expression"] = expression
     for group, low, high in ((TOGETHER[0], -180, 180), (TOGETHER[1], -1, 1)):
@@ -141,19 +145,16 @@ def _face_set(path: Path, rows: Sequence[_Row], names: Mapping[str, list[str]]) 
     records: list[FaceRecord] = []
     skipped: list[Skipped] = []
     for row in rows:
-        file = next(
-            filter(Path.is_file, (folder / row.picture, folder / "images" / row.picture)), None
-        )
-        if file is None:
+        if row.file is None:
             line = row.where.rpartition(", ")[2]
             skipped.append(Skipped(row.picture, f"named in {path.name}, {line}; missing on disk"))
             continue
         numbers = {n: names[n].index(row.labels[n]) for n in NAMED if n in row.labels}
-        records.append(FaceRecord(row.picture, file, row.person, row.labels | numbers))
+        records.append(FaceRecord(row.picture, row.file, row.person, {**row.labels, **numbers}))
     if len(skipped) > MOST_MISSING * len(rows):
         raise InputError(
             f"{path}: {len(skipped):,} of its {len(rows):,} pictures are missing, such as "
-            f"{skipped[0].key[:60]}; give paths from {folder} or from its folder images"
+            f"{shorten(skipped[0].key)}; give paths from {folder} or from its folder images"
         )
     faces = FaceSet("own_table", "all", records, skipped=skipped)
     faces.title = str(path)

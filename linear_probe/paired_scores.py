@@ -17,18 +17,19 @@ from linear_probe.record import Record
 from linear_probe.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.run import face_sets_by_seed, run_probes
 from linear_probe.tasks import TASKS
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.bench.apart import print_measured
 
 ASKED = ("expression", "identity")
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def parser() -> Parser:
+    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("before", help="as `linear-probe run --encoder` takes it")
     parser.add_argument("after", help="the changed copy, with the same feature spaces")
     parser.add_argument("--data", help="as of `linear-probe run`")
-    parser.add_argument("--max-train", type=int, help="training pictures of the probe")
-    parser.add_argument("--bootstrap", type=int, default=1000)
+    parser.add_argument("--max-train", type=whole(100), help="training pictures of the probe")
+    parser.add_argument("--bootstrap", type=whole(1), default=1000)
     return parser
 
 

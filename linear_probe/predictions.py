@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from linear_probe.record import Record
 from ssl_faces import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 
 PREDICTIONS_FOLDER = "predictions"
 
@@ -83,7 +83,7 @@ def read_predictions(path: Path) -> Predictions | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="np") as file:
+        with safe_open(regular(path), framework="np") as file:
             about = json.loads(file.metadata()["about"])
             arrays = {name: file.get_tensor(name) for name in ("targets", "predicted", "scores")}
         return Predictions(**about, **arrays)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ssl_faces import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.errors import reason_of
+from ssl_faces.files import regular, replace_file
 
 RECORDS_FILE = "records.jsonl"
 
@@ -54,6 +55,9 @@ class Record:
         seconds: time of the probe, without the extraction of the features.
         hardware: what it ran on.
         versions: of Python and of the libraries that decide the figure.
+
+    Raises:
+        InputError: a number is NaN or infinite.
     """
 
     task: str
@@ -80,6 +84,21 @@ class Record:
     seconds: float = 0.0
     hardware: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in _FLOATS:
+            if not math.isfinite(getattr(self, name)):
+                raise self._not_finite(name)
+        for name in ("hyperparameters", "condition"):
+            if not _finite(getattr(self, name)):
+                raise self._not_finite(name)
+
+    def _not_finite(self, name: str) -> InputError:
+        of = ", ".join(filter(None, (self.task, self.encoder, self.feature_space, self.metric)))
+        return InputError(
+            f"{of}: the record's '{name}' is not finite ({getattr(self, name)}); check the "
+            "weights and the labels that the figure is of"
+        )
 
     @property
     def key(self) -> tuple[str | int, ...]:
@@ -164,6 +183,18 @@ def _checked(name: str, value: Any, kind: type[Any]) -> Any:
     return value
 
 
+_FLOATS = [name for name, kind in _KINDS.items() if kind is float]
+
+
+def _finite(value: Any) -> bool:
+    """Whether all numbers within a JSON value are."""
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _refuse(text: str) -> float:
     raise ValueError(f"{text} is not a finite number")
 
@@ -177,7 +208,7 @@ def read_records(path: Path | str) -> list[Record]:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = regular(path).read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: can't be read ({error.strerror}); give a folder that `linear-probe run` wrote"
@@ -198,7 +229,7 @@ def read_records(path: Path | str) -> list[Record]:
         try:
             records.append(Record.from_json(line))
         except ValueError as error:
-            reason = " ".join(str(error).split())[:120]
+            reason = reason_of(error)
             raise InputError(
                 f"{path}, line {number}: not a record ({reason}); delete the line"
             ) from error

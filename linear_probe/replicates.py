@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from ssl_faces import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 
 REPLICATES_FILE = "replicates.safetensors"
 
@@ -24,7 +24,7 @@ def read_replicates(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
     try:
-        return dict(load_file(path))
+        return dict(load_file(regular(path)))
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path}: can't be read ({error}); delete it and run `linear-probe run` again"

@@ -30,7 +30,7 @@ from linear_probe.jobs import spaces as spaces_of
 from linear_probe.measured import Measured
 from linear_probe.protocols import PROTOCOLS
 from linear_probe.record import Record
-from linear_probe.recorder import Recorder
+from linear_probe.recorder import Recorder, RunFolder
 from linear_probe.robustness import degradations
 from linear_probe.tasks import TASKS, USUAL_TASKS, Figure, MissingData, Task
 from ssl_faces import InputError
@@ -40,7 +40,6 @@ from ssl_faces.data import (
     Skipped,
     default_data_root,
     find_face_sets,
-    write_skipped,
 )
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.hardware import fast_bfloat16, hardware
@@ -48,7 +47,6 @@ from ssl_faces.hardware import fast_bfloat16, hardware
 RENDERED = "rendered"
 RENDERED_COUNT = 1400
 RENDERED_PEOPLE = 140
-SKIPPED_FILE = "skipped.csv"
 FEATURES_FOLDER = "features"
 
 
@@ -133,7 +131,7 @@ def run_probes(
         precision = "bf16" if fast_bfloat16() else "32"
     out = Path(out)
     where = hardware(device) + ("" if precision == "32" else f", features in {precision}")
-    recorder = Recorder(out, where)  # what can't be added to is told before the work
+    recorder = Recorder(out, where)
     sources = {}
     for one in seeds:
         tell = say if one == seeds[0] else _silent
@@ -164,9 +162,10 @@ def run_probes(
 
     cache = FeatureCache(out / FEATURES_FOLDER, batch_size, device)
     plain = baselines is True
-    pictures_of = _extract(chosen, sources, plain, cache, out / SKIPPED_FILE, say)
+    pictures_of = _extract(chosen, sources, plain, cache, recorder.folder, say)
     changed = ChangedFeatures(cache, pictures_of)
     changed.fill(chosen, sources, plain, changes)
+    say(cache.about())
     add = recorder.add
 
     for job in jobs(chosen, sources, plain):
@@ -216,16 +215,17 @@ def _extract(
     encoders: dict[int, list[Source]],
     baselines: bool,
     cache: FeatureCache,
-    list_file: Path,
+    folder: RunFolder,
     say: Callable[[str], None],
 ) -> dict[int, Pictures]:
     """Fill the cache for all tasks and list what was skipped; the pictures by id of the face set.
 
     Args:
         tasks, encoders: by seed.
+        folder: gets the list.
     """
     found: dict[int, Pictures] = {}
-    skipped: list[tuple[str, Skipped]] = []
+    count, listed = 0, None
     for faces in {id(t.faces): t.faces for of_seed in tasks.values() for t in of_seed}.values():
         # Tasks on one face set share its features.
         here = {seed: [t for t in found if t.faces is faces] for seed, found in tasks.items()}
@@ -241,10 +241,11 @@ def _extract(
         for together in rounds(sources):
             passed_over.update(dict.fromkeys(cache.fill(together, pictures)))
         write_listing(cache.folder, pictures, sources)
-        skipped += [(faces.name, item) for item in passed_over]
-    write_skipped(list_file, skipped)
-    if skipped:
-        say(f"{len(skipped)} pictures skipped: see {list_file}")
+        keys = (faces.records[i].key for i in pictures.indices)
+        listed = folder.skip(faces.name, keys, [*passed_over])
+        count += len(passed_over)
+    if count:
+        say(f"{count} pictures skipped: see {listed}")
     return found
 
 

@@ -20,7 +20,8 @@ from linear_probe.tasks.classification import Classes, how_chosen
 from linear_probe.tasks.labelled import Rows
 from linear_probe.tasks.task import find
 from ssl_faces import InputError, load_encoder
-from ssl_faces.saved_probe import EXPRESSION, SavedProbe, save_probe
+from ssl_faces.encoder import find_encoder
+from ssl_faces.saved_probe import EXPRESSION, SavedProbe, probe_file, save_probe
 
 _FIRST = ("fer2013",)
 _BINS = 15
@@ -38,6 +39,7 @@ def make_probe(
     batch_size: int = 256,
     device: str = "auto",
     replicates: int = 1000,
+    overwrite: bool = True,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Fit the probe that `linear-probe run` scores, and save it into the encoder's folder.
@@ -56,6 +58,7 @@ def make_probe(
             serves.
         max_train: training pictures, drawn by the seed; None is all.
         seed: of the validation split and the bootstrap.
+        overwrite: replace the probe that the encoder has.
 
     Returns:
         The file.
@@ -72,6 +75,9 @@ def make_probe(
     if batch_size < 1:
         raise InputError(f"--batch-size must be a whole number from 1, not {batch_size}")
     device = device_named(device)
+    there = find_encoder(encoder) / probe_file(task)
+    if there.exists() and not overwrite:
+        raise InputError(f"{encoder}: has a probe of {task} already; --overwrite replaces it")
     loaded = load_encoder(encoder)
     known = list(loaded.feature_dims)
     if space is not None and space not in known:
@@ -95,6 +101,7 @@ def make_probe(
     pictures = Pictures(asked.faces, asked.indices)
     cache = FeatureCache(Path(out) / FEATURES_FOLDER, batch_size, device)
     cache.fill([source], pictures)
+    say(cache.about())
     found = []
     for one in source.dims:
         features = cache.read(source, pictures, one)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,8 @@ from torchvision.models import resnet18
 from tqdm import tqdm
 
 from ssl_faces import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.checkpoints import load_checkpoint, save_checkpoint
+from ssl_faces.finite import check_weights
 from ssl_faces.hardware import fast_bfloat16
 
 BATCH = 64
@@ -82,6 +82,7 @@ def train(
                 bar.update()
                 if step % 20 == 0:
                     bar.set_postfix(epoch=f"{number + 1}/{len(epochs)}", loss=f"{loss.item():.3f}")
+            check_weights("ResNet-18", network.state_dict(), "training diverged: give another seed")
             if checkpoint:
                 _save(checkpoint, number + 1, settings, parts)
     return network.eval()
@@ -120,10 +121,8 @@ def told(network: nn.Module, images: Tensor, device: str) -> np.ndarray:
 
 
 def _save(path: Path, done: int, settings: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
-    stream = io.BytesIO()
     states = {name: part.state_dict() for name, part in parts.items()}
-    torch.save({"done": done, "settings": dict(settings), **states}, stream)
-    replace_file(path, stream.getvalue())
+    save_checkpoint(path, {"done": done, "settings": dict(settings), **states})
 
 
 def _load(path: Path, settings: Mapping[str, Any], parts: Mapping[str, Any]) -> int:
@@ -131,7 +130,7 @@ def _load(path: Path, settings: Mapping[str, Any], parts: Mapping[str, Any]) -> 
     if not path.exists():
         return 0
     try:
-        saved = torch.load(path, weights_only=True)
+        saved = load_checkpoint(path)
         kept = saved["settings"]
         if kept == settings:
             for name, part in parts.items():

@@ -13,7 +13,7 @@ import torch
 
 from linear_probe.probes.verification import best_threshold
 from ssl_faces import InputError, load_encoder
-from ssl_faces.data import find_face_sets
+from ssl_faces.data import distinct_pairs, find_face_sets
 from ssl_faces.data.packing import square
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.encoder import find_encoder
@@ -39,7 +39,7 @@ def keep_threshold(encoder: str, data: str | Path) -> Verification:
     if SPACE not in loaded.feature_dims:
         raise InputError(f"{encoder}: has no space '{SPACE}'; give an encoder that has")
     sets = [one for one in find_face_sets(Path(data), "all") if one.name == "lfw"]
-    pairs = getattr(sets[0], "pairs", []) if sets else []
+    pairs = distinct_pairs(getattr(sets[0], "pairs", []), sets[0].title) if sets else []
     if not pairs:
         raise InputError(f"--data {data}: holds no LFW with pairs.txt; give a folder that does")
     faces = sets[0]

@@ -1,23 +1,65 @@
-"""Commands run as a user would type them, one after the other, and ended with their parent."""
+"""Commands run as a user would type them, one after the other, and pools of worker processes."""
 
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, shorten
 from ssl_faces.files import write_failure
+from ssl_faces.safe_path import protect, python, unprotect
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 120.0  # seconds that a run has to save its checkpoint
+
+
+def worker_pool(
+    workers: int,
+    start: Callable[..., None],
+    arguments: tuple[Any, ...] = (),
+    method: str = "spawn",
+) -> ProcessPoolExecutor:
+    """A pool of processes that end when this one does, however it ends.
+
+    Args:
+        start: what each worker does first, with `arguments`.
+        method: how workers are started. Forked from a process with torch's threads, a worker may
+            hang.
+    """
+    context = multiprocessing.get_context(method)
+    return ProcessPoolExecutor(workers, context, _start_worker, (start, arguments))
+
+
+def _start_worker(start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    end_with_parent()
+    start(*arguments)
+
+
+def end_with_parent() -> None:
+    """Have a process that `multiprocessing` started end when its parent does.
+
+    A parent that is killed by SIGKILL ends no worker, and they would wait for work for ever.
+    """
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=wait, daemon=True).start()
 
 
 class Stopped(BaseException):
@@ -26,6 +68,43 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+
+    def __str__(self) -> str:
+        return signal.Signals(self.number).name
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that are started within don't hear Ctrl-C, which a terminal sends to all: the one
+    that started them ends them. It hears it itself afterwards."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def exit_code(program: str, command: Callable[[], int]) -> int:
+    """Run a command; its exit code, or 128 and the number of the signal that stopped it.
+
+    That it was stopped is said in one line.
+    """
+    try:
+        with stoppable():
+            return command()
+    except Stopped as stopped:
+        number = stopped.number
+    except KeyboardInterrupt:  # of a handler that the command has set itself
+        number = signal.SIGINT
+    except SystemExit as error:
+        # Lightning's way to end after a second Ctrl-C.
+        if type(error) is not SystemExit or not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        number = signal.SIGINT
+    # A terminal has shown ^C on the line.
+    new_line = "\n" if sys.stderr.isatty() else ""
+    print(f"{new_line}{program}: stopped by {signal.Signals(number).name}", file=sys.stderr)
+    return 128 + number
 
 
 class Failed(Exception):
@@ -42,12 +121,24 @@ class Failed(Exception):
 
 @contextmanager
 def stoppable(*more: signal.Signals) -> Iterator[None]:
-    """Ctrl-C, SIGTERM, a closed terminal and `more` signals raise `Stopped` within."""
+    """Ctrl-C, SIGTERM, a closed terminal and `more` signals raise `Stopped` within.
+
+    Processes that are forked within end by them at once, and say nothing.
+    """
+    process = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
+        if os.getpid() != process:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        # Called by a trainer's handler: the trainer ends at the end of its step.
+        if signal.getsignal(number) is stop:
+            raise Stopped(number)
 
     before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no other thread can set handlers, and none gets signals
+        return
     for number in (*_SIGNALS, *more):
         # What `nohup` has made deaf stays so.
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -144,7 +235,7 @@ class Command:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=(lock,),
-                    env={**os.environ, **(environment or {})},
+                    env=_environment(command, environment or {}),
                 )
             except OSError as error:
                 raise Failed(f"{command[0]}: can't be run ({error.strerror})") from error
@@ -169,6 +260,16 @@ class Command:
             self.process.wait()
 
 
+def _environment(command: Sequence[str], more: Mapping[str, str]) -> dict[str, str]:
+    found = {**os.environ, **more}
+    ours = python()
+    if list(command[: len(ours)]) == ours:
+        protect(found)
+    else:
+        unprotect(found)
+    return found
+
+
 class Child(Command):
     """`python -m module WORDS`, begun; the rest as of `Command`."""
 
@@ -180,7 +281,7 @@ class Child(Command):
         lock: int,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__([sys.executable, "-m", module, *words], log, lock, environment)
+        super().__init__(python("-m", module, *words), log, lock, environment)
 
 
 def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
@@ -190,7 +291,7 @@ def run(module: str, words: Sequence[str], log: Path, lock: int) -> None:
         Failed: it did.
         Stopped: this process was asked to end; the command has ended before.
     """
-    run_command([sys.executable, "-m", module, *words], log, lock)
+    run_command(python("-m", module, *words), log, lock)
 
 
 def run_command(
@@ -250,4 +351,4 @@ def _last_words(log: Path, begin: int, code: int) -> str:
                 return line.removeprefix(f"{command}: error: ")
     last = lines[-1] if lines else "it said nothing"
     how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    return f"{last[:300]} ({how}; see {log})"
+    return f"{shorten(last, 300)} ({how}; see {log})"

@@ -7,7 +7,12 @@ import time
 from collections.abc import Sequence
 from importlib import import_module
 
+from ssl_faces.arguments import check_files
+from ssl_faces.children import exit_code
 from ssl_faces.errors import InputError, bad_input, out_of_memory
+from ssl_faces.passwords import hidden
+from ssl_faces.pipes import until_the_reader_leaves
+from ssl_faces.safe_path import protect
 
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
@@ -87,15 +92,24 @@ COMMANDS: dict[str, tuple[str, str]] = {
 name and gives the exit code, or None for 0."""
 
 
+@until_the_reader_leaves
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence."""
+    """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence, 128 and
+    the signal's number where one stopped it."""
     started = time.perf_counter()
+    if argv is None:
+        protect()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         # Without importing Lightning, which takes seconds.
         print(USAGE, end="")
         return 0 if arguments else 2
+    return exit_code("ssl-faces", lambda: _main(arguments, started))
+
+
+def _main(arguments: list[str], started: float) -> int:
     try:
+        check_files(arguments)
         if arguments[0] in COMMANDS:
             module, function = COMMANDS[arguments[0]]
             return getattr(import_module(module), function)(arguments[1:]) or 0
@@ -104,15 +118,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(arguments, started)
     except InputError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
-        print("\nssl-faces: stopped", file=sys.stderr)
-        return 130
     except OSError as error:
-        from ssl_faces.files import DISK_FULL, write_failure
+        from ssl_faces.files import path_failure
 
-        if error.errno not in DISK_FULL:
+        told = path_failure(error)
+        if told is None:
             raise
-        return _fail(f"{error.filename or 'the run folder'}: {write_failure(error)}")
+        return _fail(told)
     except Exception as error:
         told = bad_input(error)
         if told is not None:
@@ -135,7 +147,7 @@ def _fail(message: str, of_all: bool = True) -> int:
     from ssl_faces.launch import is_first_on_node
 
     if not of_all or is_first_on_node():
-        print(f"ssl-faces: error: {message}", file=sys.stderr)
+        print(f"ssl-faces: error: {hidden(message)}", file=sys.stderr)
     return 2
 
 

@@ -1,11 +1,12 @@
 """What an encoder promises, and how encoders are saved and loaded.
 
 A checkpoint is a folder with `encoder.safetensors` (the weights) and `card.json` (everything
-else: which encoder, how it was trained, on what). Nothing is ever unpickled.
+else: which encoder, how it was trained, on what, the weights' SHA-256). Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
@@ -19,11 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file, replacing, write
+from ssl_faces.finite import check_weights
 
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.json"
 METHOD_FILE = "method.safetensors"
+HASHES = "sha256"
+"""Key of the card: the SHA-256 of each file of weights beside it, by the file's name."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -105,19 +110,21 @@ def save_encoder(
     """Write the weights and the card to `directory`; neither is ever left half-written.
 
     Args:
-        card: plain JSON values; `encoder`, `config`, `input_size` and `feature_dims` are added.
+        card: plain JSON values; `encoder`, `config`, `input_size`, `feature_dims`, `parameters` and
+            the weights' SHA-256 are added.
         state: weights to write instead of the encoder's own, such as those of another precision.
 
     Returns:
         The directory.
 
     Raises:
-        InputError: the directory can't be written, or the disk is full.
+        InputError: weights are NaN or infinite, or the directory can't be written.
     """
     from safetensors.torch import save
 
     directory = Path(directory)
     state = encoder.state_dict() if state is None else state
+    check_weights(directory, state, "train again, with a lower learning rate")
     weights = {name: value.contiguous() for name, value in state.items()}
     card = {
         **card,
@@ -127,10 +134,14 @@ def save_encoder(
         "feature_dims": encoder.feature_dims,
         "parameters": sum(p.numel() for p in encoder.parameters()),
     }
+    data = save(weights)
+    card[HASHES] = {**card.get(HASHES, {}), WEIGHTS_FILE: hashlib.sha256(data).hexdigest()}
     card_text = json.dumps(card, indent=2) + "\n"
-    # The card goes last: a folder with a card has its weights.
-    replace_file(directory / WEIGHTS_FILE, save(weights))
-    replace_file(directory / CARD_FILE, card_text.encode())
+    # The card is renamed last: a folder with a card has its weights. It is written first: a full
+    # disk leaves both files as they were.
+    with replacing(directory / CARD_FILE) as temporary:
+        write(temporary, card_text.encode())
+        replace_file(directory / WEIGHTS_FILE, data)
     return directory
 
 
@@ -146,7 +157,7 @@ def load_encoder(
         seed: of those random weights.
 
     Raises:
-        InputError: no such encoder, or files that are not one.
+        InputError: no such encoder, files that are not one, or weights that are NaN or infinite.
     """
     directory = find_encoder(name_or_path)
     card = _read_card(directory / CARD_FILE)
@@ -154,7 +165,35 @@ def load_encoder(
     encoder.card = card
     if not untrained:
         _load_weights(encoder, directory / WEIGHTS_FILE)
+        check_hash(card, directory / WEIGHTS_FILE)
     return encoder.eval().requires_grad_(False)
+
+
+def check_hash(card: Mapping[str, Any], path: Path) -> None:
+    """Compare a file of weights with its SHA-256 in the card beside it, where the card has one.
+
+    Raises:
+        InputError: they differ.
+    """
+    hashes = card.get(HASHES)
+    expected = hashes.get(path.name) if isinstance(hashes, dict) else None
+    if expected is None:
+        return  # the card of an older version
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+            raise InputError(
+                f"{path}: its bytes are not those that {CARD_FILE} beside it has the SHA-256 of; "
+                "copy both again from where they were saved"
+            )
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether the folder holds an encoder whose weights are those of its card."""
+    try:
+        check_hash(_read_card(directory / CARD_FILE), directory / WEIGHTS_FILE)
+    except (InputError, OSError):
+        return False
+    return True
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -186,7 +225,7 @@ def find_encoder(name_or_path: str | os.PathLike[str]) -> Path:
 
 def _read_card(path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(regular(path).read_text())
         if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
             raise ValueError("no 'config'")
     except (OSError, ValueError, RecursionError) as error:
@@ -221,13 +260,14 @@ def _load_weights(encoder: FaceEncoder, path: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        state = load_file(path)
+        state = load_file(regular(path))
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing beside its card; copy it there") from error
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path}: not a whole safetensors file ({error}); copy or save it again"
         ) from error
+    check_weights(path, state, "the file is damaged, or training diverged: copy or train it again")
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:

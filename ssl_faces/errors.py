@@ -10,6 +10,25 @@ class InputError(Exception):
     """Bad input. The message is one sentence that names the file or key and the mend."""
 
 
+_LONGEST_WORD = 400
+
+
+def shorten(text: object, length: int = 200) -> str:
+    """A text on one line, cut behind the word that reaches `length` characters, with ` …` there.
+
+    Words stay whole, so that no file name is cut; only one of over 400 characters is.
+    """
+    line = re.sub(r"\s*[\r\n]\s*", " ", str(text).strip())
+    space = re.compile(r"\s").search(line, length)
+    end = min(len(line) if space is None else space.start(), length + _LONGEST_WORD)
+    return line if end == len(line) else f"{line[:end]} …"
+
+
+def reason_of(error: BaseException, length: int = 200) -> str:
+    """What an error of a library says, shortened; its class where it says nothing."""
+    return shorten(error, length) or type(error).__name__
+
+
 _OUT_OF_MEMORY = re.compile(
     r"OutOfMemoryError|out of memory|can't allocate memory|not enough memory: you tried"
     r"|CU(BLAS|DNN)_STATUS_ALLOC_FAILED|bad_alloc",
@@ -20,7 +39,7 @@ _OUT_OF_MEMORY = re.compile(
 def bad_input(error: BaseException) -> str | None:
     """The message of the InputError that `error` is, or that caused it, here or in a process that
     torch started."""
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, InputError):
             return str(cause)
         if _of_another_process(cause):
@@ -35,7 +54,7 @@ def out_of_memory(error: BaseException) -> str | None:
 
     torch's allocators raise several kinds of errors, and one of another process comes as text.
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         text = f"{type(cause).__name__}: {cause}"
         may_be = isinstance(cause, RuntimeError) or _of_another_process(cause)
         if isinstance(cause, MemoryError) or (may_be and _OUT_OF_MEMORY.search(text)):
@@ -45,7 +64,8 @@ def out_of_memory(error: BaseException) -> str | None:
     return None
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it, the last first."""
     # Under `jsonargparse` and Lightning an error may arrive as the cause of another.
     cause: BaseException | None = error
     while cause is not None:

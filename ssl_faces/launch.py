@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -91,6 +92,8 @@ def _elastic(environment: Mapping[str, str]) -> Launch:
                     f"--trainer.{name} {given} behind `fit` instead"
                 )
         accelerator = environment.get("LT_ACCELERATOR")
+        if accelerator == "auto":
+            accelerator = None
     devices, processes = int(environment["LOCAL_WORLD_SIZE"]), int(environment["WORLD_SIZE"])
     if processes % devices:
         raise InputError(
@@ -148,3 +151,17 @@ def is_first_on_node(environment: Mapping[str, str] = os.environ) -> bool:
     if "LOCAL_RANK" in environment:
         return environment["LOCAL_RANK"] == "0"
     return environment.get("SLURM_LOCALID", "0") == "0"
+
+
+def processes() -> int:
+    """How many processes a launcher starts on this machine: one for each GPU, else one."""
+    import torch  # takes seconds
+
+    gpus = torch.cuda.device_count()
+    if not gpus:
+        print("no GPU: one process on the CPU; set DEVICES=N for more", file=sys.stderr)
+    return gpus or 1
+
+
+if __name__ == "__main__":
+    print(processes())

@@ -8,6 +8,8 @@ import math
 import re
 from pathlib import Path
 
+from ssl_faces.files import regular
+
 Curve = dict[int, float]
 """Values by training step, in the order of the steps."""
 
@@ -48,7 +50,7 @@ def _files(run: Path) -> list[Path]:
 def _rows(file: Path) -> list[tuple[int, dict[str, float]]]:
     """Step and finite values of each whole line."""
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
+        text = regular(file).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
     whole = text[: text.rfind("\n") + 1]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, reason_of
 
 INPUT = "images"
 OPSET = 17
@@ -93,7 +93,7 @@ def traced(
             )
             return path.read_bytes()
     except Exception as error:  # its exceptions share no public class
-        raise RuntimeError(_reason(error)) from error
+        raise RuntimeError(reason_of(error)) from error
     finally:
         for operation in _OPERATIONS:
             torch.onnx.unregister_custom_op_symbolic(operation, opset)
@@ -195,7 +195,7 @@ def quantised(
             return done.read_bytes()
         except Exception as error:  # its exceptions share no public class
             raise InputError(
-                f"quantise: {how}: onnxruntime can't quantise this network ({_reason(error)}); "
+                f"quantise: {how}: onnxruntime can't quantise this network ({reason_of(error)}); "
                 "leave it out"
             ) from error
 
@@ -246,9 +246,5 @@ def session_of(data: bytes, threads: int = 1) -> Any:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no public class
         raise InputError(
-            f"onnxruntime can't run this network ({_reason(error)}); export it again"
+            f"onnxruntime can't run this network ({reason_of(error)}); export it again"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

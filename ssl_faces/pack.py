@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssl_faces.arguments import SIDE, Parser, whole
 from ssl_faces.errors import InputError
 
 _SIZE = 64
@@ -25,7 +26,7 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces pack",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,14 +40,21 @@ def run(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--out", metavar="PACK", help="folder of the pack")
     parser.add_argument(
-        "--size", type=int, help=f"side of the pictures, as data.size (default: {_SIZE})"
+        "--size", type=SIDE, help=f"side of the pictures, as data.size (default: {_SIZE})"
     )
     parser.add_argument(
         "--people-from-folders",
         action="store_true",
         help="in a folder of any pictures each subfolder holds one person",
     )
-    parser.add_argument("--workers", type=int, default=4, help="decoding threads (default: 4)")
+    parser.add_argument(
+        "--include-tests",
+        action="store_true",
+        help="pack test people and test pictures too; probes on these sets are then worth nothing",
+    )
+    parser.add_argument(
+        "--workers", type=whole(1, 1024), default=4, help="decoding threads (default: 4)"
+    )
     parser.add_argument(
         "--verify", metavar="PACK", help="compare a pack with its checksums, and end"
     )
@@ -77,25 +85,21 @@ def _verify(place: str) -> None:
 
 
 def _pack(given: argparse.Namespace) -> None:
-    from ssl_faces.data.discover import find_face_sets
+    from ssl_faces.data.discover import find_face_sets, recognised
     from ssl_faces.data.faces import FaceSet
     from ssl_faces.data.folder import PictureFolder
     from ssl_faces.data.packing import pack_sets
-    from ssl_faces.data.packs import INDEX, Index
+    from ssl_faces.data.packs import INDEX, Index, Pack
     from ssl_faces.data.selection import held_out_by
 
     out = Path(given.out).expanduser()
     index = out / INDEX
     size = given.size
     if size is None:
-        size = Index.parse(index.read_bytes(), str(index)).size if index.exists() else _SIZE
-    if not 8 <= size <= 1024:
-        raise InputError(f"--size {size}: give a side from 8 to 1024 pixels")
-    if given.workers < 1:
-        raise InputError(f"--workers {given.workers}: give at least 1 thread")
+        size = Index.read(index).size if index.exists() else _SIZE
     sets: list[FaceSet] = []
     for source in given.sources:
-        found = find_face_sets(source)
+        found = find_face_sets(source, "all" if given.include_tests else "train")
         if given.people_from_folders:
             found = [
                 PictureFolder(source, people_from_folders=True)
@@ -104,8 +108,15 @@ def _pack(given: argparse.Namespace) -> None:
                 for one in found
             ]
         sets += found
-    done = pack_sets(sets, out, size, held_out=held_out_by(sets), workers=given.workers)
+    held_out = None if given.include_tests else held_out_by(sets)
+    if given.include_tests and index.exists() and not Pack(out).held_out.is_empty:
+        raise InputError(f"--include-tests: {out} was packed without tests; give another --out")
+    done = pack_sets(sets, out, size, held_out=held_out, workers=given.workers)
+    for line in recognised(sets, Index.read(index).sets, "--include-tests packs them too"):
+        print(line)
     print(f"{out}: {done.pictures:,} pictures to train on, {done.added:,} of them new")
+    if done.repaired:
+        print(f"packed again: {done.repaired:,} shards that were missing or broken")
     if done.of_test_people or done.copies:
         print(
             f"left out: {done.of_test_people:,} pictures of test people, {done.copies:,} copies of "

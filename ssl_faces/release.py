@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from ssl_faces.arguments import Parser
 from ssl_faces.encoder import (
     CARD_FILE,
+    HASHES,
     METHOD_FILE,
     RELEASED,
     WEIGHTS_FILE,
     FaceEncoder,
+    find_encoder,
     load_encoder,
     save_encoder,
 )
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import locked, replace_file, write_failure
+from ssl_faces.outputs import refuse_input
+from ssl_faces.saved_probe import probe_file
 
 if TYPE_CHECKING:
     from ssl_faces.methods.method import Method
@@ -56,6 +64,9 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--out", type=Path, default=RELEASED, metavar="DIR", help="its place; default: %(default)s"
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the release of that name, with its probe"
+    )
     parser.add_argument("--command", default="", help="what made it, for the card")
     parser.add_argument("--licence", default=LICENCE, help="for the card; default: %(default)s")
     parser.add_argument(
@@ -73,6 +84,7 @@ def run(arguments: Sequence[str]) -> None:
         licence=given.licence,
         limits=(*LIMITS, *given.limit),
         encoder_only=given.encoder_only,
+        overwrite=given.overwrite,
     )
     print(told)
 
@@ -86,6 +98,7 @@ def release(
     licence: str = LICENCE,
     limits: Sequence[str] = LIMITS,
     encoder_only: bool = False,
+    overwrite: bool = False,
 ) -> str:
     """Write `out/name` with weights in half precision and the encoder's card; what was written,
     in words.
@@ -96,13 +109,17 @@ def release(
 
     Args:
         encoder_only: without these.
+        overwrite: replace a release of that name: its encoder, networks and probes.
 
     Raises:
-        InputError: no such encoder, a name that is no folder's, a weight that float16 can't hold,
-            a file larger than `MOST_BYTES`, or a checkpoint of other weights than the encoder's.
+        InputError: no such encoder, a name that is no folder's, a folder of that name that is not
+            to be replaced, a weight that float16 can't hold, a file larger than `MOST_BYTES`, or a
+            checkpoint of other weights than the encoder's.
     """
     if not name.replace("-", "_").isidentifier():
         raise InputError(f"--name: '{name}'; give letters, digits, - and _, a letter first")
+    directory = out / name
+    _check_folder(directory, encoder, overwrite)
     whole, half = load_encoder(encoder), load_encoder(encoder)
     weights = halved(half.state_dict())
     _check_size(encoder, weights, "encoder", "train a narrower one (a lower --model.encoder.width)")
@@ -111,7 +128,7 @@ def release(
     card = {
         key: value
         for key, value in whole.card.items()
-        if key not in ("encoder", "config", "input_size", "feature_dims", "parameters")
+        if key not in ("encoder", "config", "input_size", "feature_dims", "parameters", HASHES)
     }
     added: dict[str, Any] = {
         "name": name,
@@ -125,11 +142,9 @@ def release(
     settings = card.get("method_settings")
     if isinstance(settings, dict):
         card["method_settings"] = {key: _named(value) for key, value in settings.items()}
-    directory = out / name
     told = ""
+    data = b""
     if method is not None:
-        from safetensors.torch import save
-
         from ssl_faces.methods.loading import rebuilt_from
         from ssl_faces.methods.released import REBUILD, edit_state
 
@@ -137,17 +152,55 @@ def release(
         _check_size(encoder, networks, "method", "leave its networks out by --encoder-only")
         added[REBUILD] = rebuilt_from(method)
         added["largest_change_of_edits_by_float16"] = _change_of_edits(method, half, networks)
-        # Before the card: a folder whose card has them has them.
-        replace_file(directory / METHOD_FILE, save(networks))
+        data = save(networks)
+        added[HASHES] = {METHOD_FILE: hashlib.sha256(data).hexdigest()}
         told = f", and {_bytes(networks) / 1e6:.1f} MB that edit pictures (--with {name})"
-    else:
-        (directory / METHOD_FILE).unlink(missing_ok=True)  # of another release of that name
-    save_encoder(half, directory, added | card, weights)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{name}.", dir=out) as place:
+            if data:
+                replace_file(Path(place, METHOD_FILE), data)
+            save_encoder(half, place, added | card, weights)
+            _move(Path(place), directory)
+    except OSError as error:
+        raise InputError(f"{directory}: {write_failure(error)}") from error
     written = (directory / WEIGHTS_FILE).stat().st_size
     return (
         f"{directory}: {written / 1e6:.1f} MB{told}; "
         f"score it with linear-probe run --encoder {name}"
     )
+
+
+def _check_folder(directory: Path, encoder: str | Path, overwrite: bool) -> None:
+    """Raises InputError where a release must not be written to a folder."""
+    found = find_encoder(encoder)
+    # A run's checkpoint and probes are inputs, too.
+    refuse_input(directory, [encoder, found, found.parent], "--name")
+    if not os.path.lexists(directory):
+        return
+    if not (directory / CARD_FILE).is_file():
+        if directory.is_dir() and not any(directory.iterdir()):
+            return
+        raise InputError(f"{directory}: exists and is no release; give another --name or --out")
+    if not overwrite:
+        raise InputError(
+            f"{directory}: there is a release of that name; give another --name, or --overwrite to "
+            "replace it and its probe"
+        )
+
+
+def _move(place: Path, directory: Path) -> None:
+    """Move the files of a release to its folder, in place of those of another release.
+
+    A folder without a card is no release: it goes first, and comes last.
+    """
+    directory.mkdir(exist_ok=True)
+    (directory / CARD_FILE).unlink(missing_ok=True)
+    for old in (directory / METHOD_FILE, *directory.glob(probe_file("*"))):
+        old.unlink(missing_ok=True)
+    for name in (METHOD_FILE, WEIGHTS_FILE, CARD_FILE):
+        if (place / name).exists():
+            os.replace(place / name, directory / name)
 
 
 def _bytes(weights: Mapping[str, Tensor]) -> int:
@@ -258,5 +311,6 @@ def update_card(directory: Path, **added: Any) -> None:
         InputError: the file can't be written.
     """
     path = directory / CARD_FILE
-    card = json.loads(path.read_text()) | added
-    replace_file(path, (json.dumps(card, indent=2) + "\n").encode())
+    with locked(path):
+        card = json.loads(path.read_text()) | added
+        replace_file(path, (json.dumps(card, indent=2) + "\n").encode())

@@ -7,6 +7,8 @@ import re
 import subprocess
 from collections.abc import Mapping
 
+from ssl_faces.errors import shorten
+
 _SECONDS = 60
 
 
@@ -38,7 +40,7 @@ def requeue(only_if_running: bool) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         return f"not queued again: scontrol requeue {job}: {error}"
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())[:200]
+        said = shorten(done.stderr or done.stdout)
         return f"not queued again: scontrol requeue {job}: {said or f'code {done.returncode}'}"
     return f"Slurm job {job} is queued again"
 

@@ -18,10 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ssl_faces.errors import InputError, bad_input
-from ssl_faces.files import replace_file, write_failure
+from ssl_faces.errors import InputError, bad_input, shorten
+from ssl_faces.files import regular, replace_file, write_failure
+from ssl_faces.passwords import hidden
 
 RUN_FILE = "run.json"
+CHECKPOINT = "checkpoints/last.ckpt"
 DIFF_FILE = "uncommitted.diff"
 LOCK_FILE = "run.lock"
 
@@ -88,7 +90,7 @@ class RunRecord:
 
     def __init__(self, command: Sequence[str], kind: str = "run", locked: bool = False) -> None:
         self._locked = locked
-        self.command = list(command)
+        self.command = [hidden(word) for word in command]
         self.kind = kind
         self.step: int | None = None
         self._said: str | None = None
@@ -235,12 +237,17 @@ def is_held(folder: Path) -> bool:
 def read_run(folder: Path) -> dict[str, Any] | None:
     """What `run.json` says; None where there is none that can be read."""
     try:
-        found = json.loads((folder / RUN_FILE).read_bytes())
+        found = json.loads(regular(folder / RUN_FILE).read_bytes())
         sessions = found["sessions"]
         whole = all(isinstance(one["state"], str) for one in sessions) and bool(sessions)
         return found if whole else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run in the folder can be resumed."""
+    return (folder / CHECKPOINT).exists()
 
 
 def state_of(folder: Path) -> str | None:
@@ -277,7 +284,7 @@ def _ended(error: BaseException | None) -> tuple[str, str]:
     if isinstance(error, SystemExit | GeneratorExit) or not isinstance(error, Exception):
         return "stopped", str(error)
     told = bad_input(error) or f"{type(error).__name__}: {error}"
-    return "failed", " ".join(told.split())[:500]
+    return "failed", shorten(hidden(told), 500)
 
 
 def _now() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import math
@@ -12,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.errors import InputError
+from ssl_faces.arguments import Parser
+from ssl_faces.errors import InputError, shorten
+from ssl_faces.files import regular
 from ssl_faces.run_record import RUN_FILE, read_run, state_of
 
 RECORDS_FILE = "records.jsonl"
@@ -100,7 +101,7 @@ def _progress(folder: Path) -> tuple[int | None, dict[str, float]]:
     best: dict[str, float] = {}
     for path in sorted((folder / "csv").glob("version_*/metrics.csv")):
         try:
-            with path.open(newline="") as stream:
+            with regular(path).open(newline="") as stream:
                 for row in csv.DictReader(stream):
                     if row.get("step", "").isdecimal():
                         last = max(last or 0, int(row["step"]))
@@ -127,7 +128,7 @@ def _keep_best(best: dict[str, float], row: Mapping[str, str | None]) -> None:
 def _best_records(path: Path) -> list[dict[str, Any]]:
     """Of each task on each set, one record of the trained encoder; tests choose nothing."""
     try:
-        lines = path.read_text().splitlines()
+        lines = regular(path).read_text().splitlines()
         records = [json.loads(line) for line in lines if line.strip()]
         chosen: dict[tuple[str, str], dict[str, Any]] = {}
         for record in records:
@@ -171,7 +172,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: a folder that there isn't.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces runs",
         description="List runs and jobs with their state and best figures: online ones, which are "
         "for watching a run, and those of linear-probe where there are.",
@@ -193,7 +194,7 @@ def as_text(found: Sequence[FoundRun]) -> str:
             [
                 str(one.folder),
                 one.method or one.kind,
-                state if len(state) < 60 else f"{state[:58]}…",
+                shorten(state, 58),
                 "-" if one.step is None else f"{one.step:,}",
                 ", ".join(
                     f"{title} {one.online[name]:.1f}{unit}"

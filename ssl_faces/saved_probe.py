@@ -113,7 +113,7 @@ def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> Saved
     path = folder / probe_file(task)
     if not path.is_file():
         return None
-    mend = f"make it again: linear-probe save-probe --encoder {os.fsdecode(encoder)}"
+    mend = f"make it again: linear-probe save-probe --encoder {os.fsdecode(encoder)} --overwrite"
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})[_ABOUT])

@@ -9,69 +9,60 @@ import sys
 import uuid
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor, ProgressBar
-from pytorch_lightning.cli import (
-    ArgsType,
-    LightningArgumentParser,
-    LightningCLI,
-    SaveConfigCallback,
-)
-from pytorch_lightning.loggers import CSVLogger, Logger
+import yaml
+from pytorch_lightning.callbacks import Callback, ModelSummary, ProgressBar
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.first_step import FirstStep, StartClock
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
+from ssl_faces.callbacks.network_summary import NetworkSummary
 from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.callbacks.panels import PanelWriter
+from ssl_faces.callbacks.run_settings import RunSettings
 from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
 from ssl_faces.callbacks.step_figures import StepFigures
 from ssl_faces.callbacks.steps_bar import StepsBar
 from ssl_faces.callbacks.stop_signals import StopSignals
+from ssl_faces.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.online import PICTURES
-from ssl_faces.errors import InputError
+from ssl_faces.encoder import CARD_FILE
+from ssl_faces.errors import InputError, shorten
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import fast_bfloat16
 from ssl_faces.launch import Launch, count_devices, find_launch, is_first
-from ssl_faces.methods.method import Method, read_checkpoint
+from ssl_faces.log_once import CSVRows
+from ssl_faces.methods.method import Method
+from ssl_faces.outputs import refuse_input
 from ssl_faces.passwords import refuse_passwords
-from ssl_faces.run_record import RunRecord
+from ssl_faces.ranges import GlobalSeed, NonNegativeInt, PositiveInt, check_value
+from ssl_faces.resume import Resumed, no_checkpoint, read_resumed
+from ssl_faces.run_record import CHECKPOINT, RUN_FILE, RunRecord
+from ssl_faces.settings_parser import SettingsErrors
+from ssl_faces.trainer_settings import check_trainer
 from ssl_faces.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
+from ssl_faces.without_effect import changed_without_effect
 
-CHECKPOINT = "checkpoints/last.ckpt"
+_log = logging.getLogger(__name__)
 
 # Of DistributedDataParallel, where nothing else is asked for: gradients live in the buckets that
 # are sent, which spares their copy. More choices: `ssl-faces bench scale`.
 DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
 
 
-class _Parser(LightningArgumentParser):
-    """Says what is wrong in one sentence instead of printing the whole usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-        raise InputError(f"configuration: {_shorten(' '.join(lines))}") from ex
-
-
-def _shorten(message: str) -> str:
-    message = re.sub(r"\s+", " ", message)
-    return message if len(message) < 600 else message[:600] + " …"
-
-
-class _SaveConfig(SaveConfigCallback):
-    """Keeps the settings that the run came to in its folder, as `config.yaml`."""
-
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        text = self.parser.dump(self.config, skip_none=False)
-        replace_file(Path(self.config.out) / "config.yaml", text.encode())
+class _Parser(SettingsErrors, LightningArgumentParser):
+    """Reads the settings of `fit`."""
 
 
 class FaceCLI(LightningCLI):
@@ -80,8 +71,11 @@ class FaceCLI(LightningCLI):
     clock: StartClock
     record: RunRecord | None = None
     """Of the run's folder, where this process is the one to write it."""
+    resumed: Resumed | None = None
+    """The checkpoint that the run resumes from."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.description = f"Pretrain an encoder. {CONFIGS_ARE_CODE}"
         parser.add_argument(
             "--out",
             type=Path,
@@ -89,27 +83,37 @@ class FaceCLI(LightningCLI):
             help="the run's folder (one a run; under `wandb agent` runs/SWEEP/RUN by default)",
         )
         parser.add_argument(
-            "--checkpoint_every", type=int, default=500, help="steps between checkpoints"
+            "--checkpoint_every", type=PositiveInt, default=500, help="steps between checkpoints"
         )
         parser.add_argument(
-            "--panels_every", type=int, default=500, help="steps between picture panels, 0: none"
+            "--panels_every",
+            type=NonNegativeInt,
+            default=500,
+            help="steps between picture panels, 0: none",
         )
         parser.add_argument(
             "--probe_every",
-            type=int,
+            type=NonNegativeInt,
             default=1000,
             help="steps between online probes of the encoder and checks for collapse, 0: none",
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if not isinstance(seed, bool):
+            check_value(GlobalSeed, seed, "seed_everything")
         # Before anything is written.
         refuse_passwords(self.config[self.config.subcommand].as_dict())
+        self.check_trainer(self.config[self.config.subcommand].trainer)
         self.launch = find_launch()
-        # Before Lightning reads it for the settings inside.
-        path = self.config[self.config.subcommand].get("ckpt_path")
-        if path is not None and path != "last":
-            read_checkpoint(path)
+
+    def check_trainer(self, settings: Any) -> None:
+        """Refuse settings of the trainer that can't be; see `ssl_faces.trainer_settings`."""
+        check_trainer(settings)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning's would put the checkpoint's settings in the place of those given."""
 
     def before_instantiate_classes(self) -> None:
         self.clock.mark("settings")
@@ -121,33 +125,65 @@ class FaceCLI(LightningCLI):
             )
             if is_first():
                 print(self.launch)
-        if settings.checkpoint_every < 1:
-            raise InputError(
-                f"--checkpoint_every {settings.checkpoint_every}: give at least 1 step"
-            )
-        if settings.probe_every < 0:
-            raise InputError(
-                f"--probe_every {settings.probe_every}: give 1 step or more, or 0: none"
-            )
-        if settings.data.online_pictures is None:
-            settings.data.online_pictures = PICTURES if settings.probe_every else 0
+        if is_first():
+            for name, why in changed_without_effect(settings.as_dict()).items():
+                _log.warning("%s has no effect, since %s", name, why)
         if "weights_only" in settings:  # of Lightning from 2.6 on
             settings.weights_only = True
-        if settings.trainer.precision is None:
-            settings.trainer.precision = "bf16-mixed" if fast_bfloat16() else "32-true"
+        self._resume(settings)
+
+    def _resume(self, settings: Any) -> None:
+        """Find the checkpoint to resume from, and see that it goes with the settings.
+
+        Raises:
+            InputError: it doesn't, or the folder holds another run.
+        """
         checkpoint = settings.out / CHECKPOINT
         wanted = settings.get("ckpt_path")
         if wanted is None and checkpoint.exists():
             raise InputError(
-                f"{settings.out}: holds a run already; add --ckpt_path last to go on with it, or "
+                f"{settings.out}: holds a run already; add --ckpt_path last to resume it, or "
                 "choose another --out"
             )
+        if wanted is None:
+            check_run_folder(settings.out, settings.get("config") or [])
         if wanted == "last":
             # An absent checkpoint starts from the beginning, so that one command does both.
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
-        if self.record is not None:
-            self.record.begin(
-                settings.out, method=settings.model.class_path, seed=self.config_seed(settings)
+            if settings.ckpt_path is None and is_first():
+                print(no_checkpoint(Path(CHECKPOINT), settings.out))
+        kind = _method(settings.model.class_path)
+        if settings.ckpt_path is not None:
+            path = Path(settings.ckpt_path)
+            self.resumed = read_resumed(path, kind)
+            if checkpoint.exists() and not checkpoint.samefile(path):
+                raise InputError(
+                    f"{settings.out}: holds a run already, and {path} is not its last checkpoint; "
+                    "choose another --out, or --ckpt_path last"
+                )
+        self._settle(settings)
+        # Without the checkpoint: a run that is started from these settings is a new one.
+        kept = settings.clone()
+        kept.pop("ckpt_path", None)
+        self.text = self._parser(self.config.subcommand).dump(
+            kept, skip_none=False, skip_validation=True
+        )
+        if self.resumed is not None:
+            line = self.resumed.check(yaml.safe_load(self.text), kind)
+            if line and is_first():
+                print(line)
+
+    def _settle(self, settings: Any) -> None:
+        """Put in what is left to the machine, or to the run that is resumed."""
+        earlier = self.resumed
+        if settings.data.online_pictures is None:
+            settings.data.online_pictures = PICTURES if settings.probe_every else 0
+            if earlier is not None and earlier.of("data", "online_pictures") is not None:
+                # Other pictures kept back would be other training pictures.
+                settings.data.online_pictures = earlier.of("data", "online_pictures")
+        if settings.trainer.precision is None:
+            settings.trainer.precision = (earlier and earlier.of("trainer", "precision")) or (
+                "bf16-mixed" if fast_bfloat16() else "32-true"
             )
 
     @staticmethod
@@ -157,46 +193,93 @@ class FaceCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         self.clock.mark("networks")
+        given = self.config[self.config.subcommand]
+        if self.record is not None:
+            # Settings that a method or the data refuse leave no folder behind.
+            self.record.begin(
+                given.out, method=given.model.class_path, seed=self.config_seed(given)
+            )
         settings = self.config_init[self.config_init.subcommand]
-        if settings.trainer.logger is None:
+        if settings.trainer.logger in (None, True):
             kwargs["logger"] = default_loggers(settings.out)
         kwargs["default_root_dir"] = settings.out
         # Not in `config`, which is kept: the run may go on under another launcher.
         kwargs |= devices_and_strategy(settings.trainer, self.launch)
         signals = StopSignals()
-        bar = settings.trainer.enable_progress_bar is not False and not _has_bar(settings.trainer)
+        changes = [] if self.resumed is None else self.resumed.changes
+        bar = settings.trainer.enable_progress_bar is not False and not _has(
+            settings.trainer, ProgressBar
+        )
+        summary = settings.trainer.enable_model_summary is not False and not _has(
+            settings.trainer, ModelSummary
+        )
+        if summary:
+            kwargs["enable_model_summary"] = False  # Lightning's own
         self.trainer_defaults["callbacks"] = [
             signals,
             SameCheckpoint(settings.get("ckpt_path")),
             FirstStep(self.clock),
             # Before whatever saves weights.
             FiniteLoss(settings.out / CHECKPOINT),
-            LearningRateMonitor(),
             StepFigures(),
             PanelWriter(settings.out, settings.panels_every),
             # Before the card that its figures go to.
             OnlineProbe(settings.probe_every),
+            *([NetworkSummary()] if summary else []),
             # Between who prints a line when training starts and who does when it ends.
             *([StepsBar()] if bar else []),
-            EncoderExport(settings.out),
+            EncoderExport(settings.out, changes),
+            RunSettings(settings.out, self.text, changes),
             LastCheckpoint(settings.out / CHECKPOINT, settings.checkpoint_every, signals),
         ]
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except InputError:
+            raise
+        except Exception as error:  # Lightning's are of many classes
+            raise InputError(f"--trainer: {_first_sentence(error)}; change that setting") from error
 
     def before_fit(self) -> None:
         # The layout that convolutions are fastest in.
         self.model.to(memory_format=torch.channels_last)
-        path = self.config_init[self.config_init.subcommand].get("ckpt_path")
-        if path is not None:
-            read_checkpoint(path, self.model.name)
+        if self.resumed is not None:
+            self.resumed.check_weights(self.model)
         self.clock.mark("trainer")
 
 
-def _has_bar(settings: Any) -> bool:
-    """Whether the trainer's settings ask for a progress bar of the user's choice."""
+def check_run_folder(out: Path, configs: Sequence[Any]) -> None:
+    """Check the folder of a new run.
+
+    Raises:
+        InputError: it holds an encoder without the run's checkpoint, or `config.yaml` there is one
+            of `configs` and no run wrote it.
+    """
+    if not (out / RUN_FILE).exists():
+        refuse_input(out / "config.yaml", [str(one) for one in configs])
+    if (out / "encoder" / CARD_FILE).exists():
+        raise InputError(
+            f"{out}: holds an encoder, which would be replaced; choose another --out, or delete "
+            f"{out / 'encoder'}"
+        )
+
+
+def _method(class_path: str) -> type[Method]:
+    """The class of a method, which the parser has imported and checked."""
+    module, _, name = class_path.rpartition(".")
+    kind: type[Method] = getattr(import_module(module), name)
+    return kind
+
+
+def _first_sentence(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return shorten(re.split(r"(?<=[a-z`)'\"])\. (?=[A-Z])", text)[0].rstrip("."), 600)
+
+
+def _has(settings: Any, kind: type[Callback]) -> bool:
+    """Whether the trainer's settings have a callback of this kind, of the user's choice."""
     callbacks = settings.callbacks or []
     several = callbacks if isinstance(callbacks, list) else [callbacks]
-    return any(isinstance(one, ProgressBar) for one in several)
+    return any(isinstance(one, kind) for one in several)
 
 
 def default_out() -> Path:
@@ -249,7 +332,7 @@ def default_loggers(out: Path) -> list[Logger]:
 
     A run that `wandb agent` started is online, and has the agent's id for it.
     """
-    loggers: list[Logger] = [CSVLogger(out, name="csv")]
+    loggers: list[Logger] = [CSVRows(out, name="csv")]
     if wandb_mode() != "disabled":
         identity = out / "wandb_id"
         # The other processes log nothing, and two that write at once would not agree.
@@ -267,9 +350,8 @@ _NOISE = (
     "does not have many workers",
     "LightningCLI's args parameter",
     "Your `IterableDataset` has `__len__` defined",
-    # Ours is: the data module's state has the place in the epoch.
+    # Ours is: the loader begins at the batch that the progress of Lightning's loops names.
     "You're resuming from a checkpoint that ended before the epoch ended",
-    "Precision .* is not supported by the model summary",
     # Stage 2's frozen networks of stage 1.
     r"Found \d+ module\(s\) in eval mode",
     "The number of training batches .* is smaller than the logging interval",
@@ -303,9 +385,19 @@ def run(arguments: Sequence[str], started: float) -> None:
         FaceCLI.record = record if is_first() else None
         code = 1
         try:
-            cli = build(FaceCLI, FaceDataModule, arguments, _SaveConfig)
+            cli = build(FaceCLI, FaceDataModule, arguments)
             record.step = cli.trainer.global_step
             code = 0
+        except MisconfigurationException as error:
+            raise InputError(f"settings: {_first_sentence(error)}; change that setting") from error
+        except (RuntimeError, ValueError) as error:
+            # Of a checkpoint that kept no settings to compare.
+            if not str(error).startswith(("Error(s) in loading state_dict", "loaded state dict")):
+                raise
+            raise InputError(
+                "--ckpt_path: the checkpoint was trained with other settings of the model; give "
+                "those, or start a new run with another --out"
+            ) from error
         finally:
             FaceCLI.record = None
             finish_wandb(code)
@@ -313,42 +405,48 @@ def run(arguments: Sequence[str], started: float) -> None:
 
 
 class _Checked(Exception):
-    """The settings can be."""
+    """The settings can be; they are its argument."""
 
 
 class _CheckCLI(FaceCLI):
     def before_instantiate_classes(self) -> None:
-        raise _Checked
+        raise _Checked(self.config[self.config.subcommand].as_dict())
 
 
-def check(arguments: Sequence[str]) -> None:
-    """Read the arguments of `ssl-faces fit`, and do nothing.
+def check(arguments: Sequence[str]) -> dict[str, Any]:
+    """Read the arguments of `ssl-faces fit`, and do nothing; gives the settings, nested.
 
     Raises:
         InputError: a key that there isn't, a value that can't be.
     """
-    with suppress(_Checked):
+    quiet()
+    try:
         build(_CheckCLI, FaceDataModule, arguments)
+    except _Checked as checked:
+        settings: dict[str, Any] = checked.args[0]
+        return settings
+    raise AssertionError("settings that were read and not checked")
 
 
 def build(
     cli: type[FaceCLI],
     data: type[FaceDataModule],
     arguments: Sequence[str],
-    save_config: type[SaveConfigCallback] | None = None,
 ) -> FaceCLI:
     """A command line of ours that has understood its arguments and done what they say.
 
     Raises:
         InputError: bad input.
     """
+    restrict_class_paths()
     return cli(
         Method,
         data,
         subclass_mode_model=True,
-        save_config_callback=save_config,
+        save_config_callback=None,
         seed_everything_default=0,
         parser_class=_Parser,
+        parser_kwargs={"prog": "ssl-faces"},
         auto_configure_optimizers=False,
         trainer_defaults={"log_every_n_steps": 20},
         args=list(arguments),

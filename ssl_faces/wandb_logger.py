@@ -16,6 +16,9 @@ from lightning_fabric.loggers.logger import _DummyExperiment
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from ssl_faces.errors import reason_of
+from ssl_faces.log_once import LogOnce
+
 SECONDS = 30
 """To wait for the server before the run goes on offline."""
 
@@ -69,7 +72,7 @@ def patient_settings(**more: Any) -> Any:
     )
 
 
-class CarefulWandbLogger(WandbLogger):
+class CarefulWandbLogger(LogOnce, WandbLogger):
     """Lightning's logger, all of whose errors are told once and end the logging, not the run.
 
     What W&B itself writes lies in `wandb/` of the run's folder also where it is online: `wandb
@@ -101,6 +104,8 @@ class CarefulWandbLogger(WandbLogger):
             resume="allow",
             settings=patient_settings(),
         )
+        # W&B warns at every start where it is given, even as None.
+        self._wandb_init.pop("anonymous", None)
         self.off = False
 
     @property
@@ -114,7 +119,7 @@ class CarefulWandbLogger(WandbLogger):
             if self._offline:
                 self._give_up(error)
                 return _DummyExperiment()
-            print(f"W&B: not online ({_line(error)}): the run is logged offline")
+            print(f"W&B: not online ({reason_of(error)}): the run is logged offline")
             _end_service()
             self._offline = True
             self._wandb_init["mode"] = os.environ["WANDB_MODE"] = "offline"
@@ -130,7 +135,9 @@ class CarefulWandbLogger(WandbLogger):
 
     def _give_up(self, error: Exception) -> None:
         self.off = True
-        print(f"\nW&B: nothing more is logged there ({_line(error)}); the run goes on", flush=True)
+        print(
+            f"\nW&B: nothing more is logged there ({reason_of(error)}); the run goes on", flush=True
+        )
         # It asks for nothing at the process's end then, though it may be as broken as the rest.
         _end_service()
 
@@ -140,7 +147,7 @@ class CarefulWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._try(lambda: WandbLogger.log_metrics(self, metrics, step))
+        self._try(lambda: super(CarefulWandbLogger, self).log_metrics(metrics, step))
 
     @rank_zero_only
     def log_image(
@@ -186,7 +193,3 @@ def finish_wandb(exit_code: int) -> None:
     if wandb is not None and getattr(wandb, "run", None) is not None:
         with suppress(*_ITS_ENDS):
             wandb.finish(exit_code=exit_code)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainValidator, StringConstraints, ValidationError
 
-from ssl_faces.errors import InputError
+from ssl_faces.arguments import check_text, whole
+from ssl_faces.errors import InputError, reason_of
+from ssl_faces.files import regular
+from ssl_faces.ranges import PositiveInt
 
 PREVIOUS = "{previous}"
 """In a stage's arguments: the folder of the stage before it."""
@@ -34,7 +36,7 @@ Arguments = dict[str, Any]
 class Strict(BaseModel):
     """Settings of a file, in which other keys are an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Probe(Strict):
@@ -47,9 +49,9 @@ class Probe(Strict):
     baselines: bool = True
     precision: Literal["32", "bf16", "auto"] = "auto"
     device: Literal["cpu", "cuda", "auto"] = "auto"
-    batch_size: int = Field(default=256, ge=1)
-    bootstrap: int = Field(default=1000, ge=1)
-    max_train: int | None = Field(default=None, ge=100)
+    batch_size: PositiveInt = 256
+    bootstrap: PositiveInt = 1000
+    max_train: Annotated[int, PlainValidator(whole(100))] | None = None
 
     def words(self) -> list[str]:
         """As they stand on the command line."""
@@ -74,16 +76,16 @@ def read_yaml(path: Path, like: str) -> dict[str, Any]:
         InputError: no such file, not YAML, or nothing in it.
     """
     try:
-        found = yaml.safe_load(path.read_bytes())
+        found = yaml.safe_load(regular(path).read_bytes())
     except OSError as error:
         raise InputError(
             f"{path}: can't be read ({error.strerror}); give a file like {like}"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = re.sub(r"\s+", " ", str(error))[:200]
-        raise InputError(f"{path}: not YAML ({reason}); mend it") from error
+        raise InputError(f"{path}: not YAML ({reason_of(error)}); mend it") from error
     if not isinstance(found, dict):
         raise InputError(f"{path}: no settings in it; write it like {like}")
+    check_text(found, str(path))
     return found
 
 
@@ -120,7 +122,7 @@ def settled(configs: Iterable[str], arguments: Arguments) -> dict[str, Any]:
     """All that decides a command, as JSON has it; of configs what is in them."""
     found: dict[str, Any] = dict(arguments)
     for config in configs:
-        found[config] = hashlib.sha256(Path(config).read_bytes()).hexdigest()[:16]
+        found[config] = hashlib.sha256(regular(Path(config)).read_bytes()).hexdigest()[:16]
     settings: dict[str, Any] = json.loads(json.dumps(found, default=str))
     return settings
 

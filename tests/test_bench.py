@@ -88,11 +88,11 @@ def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--pictures-per-second", "0"], "--pictures-per-second 0"),
-        (["--pictures-per-second", "9", "--gpus", "8;64"], "--gpus 8;64"),
-        (["--pictures-per-second", "9", "--gpus", "0"], "--gpus 0"),
-        (["--pictures-per-second", "9", "--scaling", "0"], "--scaling 0"),
-        (["--pictures-per-second", "9", "--bytes-a-picture", "-1"], "--bytes-a-picture -1"),
+        (["--pictures-per-second", "0"], "--pictures-per-second: 0"),
+        (["--pictures-per-second", "9", "--gpus", "8;64"], "--gpus: 8;64"),
+        (["--pictures-per-second", "9", "--gpus", "0"], "--gpus: 0"),
+        (["--pictures-per-second", "9", "--scaling", "0"], "--scaling: 0"),
+        (["--pictures-per-second", "9", "--bytes-a-picture", "-1"], "--bytes-a-picture: -1"),
         (["--step", "none.json"], "none.json: not of `ssl-faces bench step"),
     ],
 )
@@ -140,4 +140,4 @@ def test_the_bench_of_scale_runs(capsys: pytest.CaptureFixture[str]) -> None:
     for name in scale.SETTINGS:
         assert f"step, DDP: {name}" in said
     assert main(["bench", "scale", "--pairs", "0"]) == 2
-    assert "--pairs 0" in capsys.readouterr().err
+    assert "--pairs: 0" in capsys.readouterr().err

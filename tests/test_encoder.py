@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import pickle
@@ -20,8 +21,19 @@ from torch import Tensor
 
 import ssl_faces
 from ssl_faces import InputError, encoder
-from ssl_faces.encoder import CARD_FILE, WEIGHTS_FILE, FaceEncoder, load_encoder, save_encoder
+from ssl_faces.encoder import (
+    CARD_FILE,
+    HASHES,
+    METHOD_FILE,
+    RELEASED,
+    WEIGHTS_FILE,
+    FaceEncoder,
+    is_whole,
+    load_encoder,
+    save_encoder,
+)
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from ssl_faces.release import update_card
 from tests.pickles import Touch
 from tests.refusals import message_of as refusal
 
@@ -144,6 +156,7 @@ def test_the_card_says_what_the_encoder_is(saved: Path) -> None:
             "identity_map": 32,
         },
         "parameters": sum(p.numel() for p in made().parameters()),
+        HASHES: {WEIGHTS_FILE: hashlib.sha256((saved / WEIGHTS_FILE).read_bytes()).hexdigest()},
     }
 
 
@@ -336,6 +349,29 @@ def test_weights_of_another_encoder(saved: Path, kind: str) -> None:
     assert "copy both from the same run" in text
 
 
+def test_changed_weights_are_noticed(saved: Path, images: Tensor) -> None:
+    path = saved / WEIGHTS_FILE
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    text = message_of(saved)
+    assert text.startswith(f"{path}: its bytes are not those that {CARD_FILE} beside it has the")
+    assert not is_whole(saved)
+    assert load_encoder(saved, untrained=True).card["steps"] == 3
+    # A card of an older version has no SHA-256.
+    update_card(saved, sha256={})
+    assert load_encoder(saved).card["steps"] == 3
+
+
+def test_the_released_encoders_have_hashes() -> None:
+    cards = sorted(RELEASED.glob(f"*/{CARD_FILE}"))
+    assert cards
+    for path in cards:
+        weights = {one.name for one in path.parent.glob("*.safetensors")}
+        assert json.loads(path.read_text())[HASHES].keys() == weights & {WEIGHTS_FILE, METHOD_FILE}
+        assert is_whole(path.parent)
+
+
 # Saving fails -----------------------------------------------------------------------------------
 
 
@@ -343,22 +379,21 @@ def test_weights_of_another_encoder(saved: Path, kind: str) -> None:
 def test_a_full_disk_leaves_every_file_whole(
     saved: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
-    """Failing at either file; the card is written last, so the weights may be the new ones."""
-    rename = os.replace
+    sync = os.fsync
 
-    def full(source: str, target: Path) -> None:
-        if Path(target).name == file:
+    def full(handle: int) -> None:
+        if f"/.{file}." in os.readlink(f"/proc/self/fd/{handle}"):
             raise OSError(errno.ENOSPC, "No space left on device")
-        rename(source, target)
+        sync(handle)
 
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match="the disk is full") as caught:
         save_encoder(made(1), saved, {"steps": 4})
     monkeypatch.undo()
     assert str(caught.value).startswith(f"{saved / file}: ")
     loaded = load_encoder(saved)
     assert loaded.card["steps"] == 3
-    assert_same(loaded(images), made(0 if file == WEIGHTS_FILE else 1)(images))
+    assert_same(loaded(images), made(0)(images))
     assert sorted(path.name for path in saved.iterdir()) == [CARD_FILE, WEIGHTS_FILE]
 
 

@@ -75,6 +75,16 @@ def test_refused(
     )
     assert "no card.json there" in refused(capsys, "release", tmp_path, "--name", "a", *here)
     assert "see `ssl-faces release --help`" in refused(capsys, "release", trained)
+    # Never over what is released, also by another name of its folder.
+    (tmp_path / "link").symlink_to(tmp_path)
+    for place in (trained.parent.parent, tmp_path / "link", trained.parent):
+        name = "encoder" if place == trained.parent else "run"
+        words = ("release", trained.parent, "--name", name, "--out", place, "--overwrite")
+        assert f"--name {place / name}: is the input" in refused(capsys, *words)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("mine")
+    words = ("release", trained, "--name", "mine", "--out", tmp_path, "--overwrite")
+    assert "mine: exists and is no release" in refused(capsys, *words)
     monkeypatch.setattr(module, "MOST_BYTES", 100_000)
     assert "MB in half precision, and a released encoder has at most 0.1; train a narrower" in (
         refused(capsys, "release", trained, "--name", "a", *here)

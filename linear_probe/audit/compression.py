@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import PlainValidator
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from ssl_faces import InputError
+from ssl_faces.arguments import whole
 from ssl_faces.onnx_files import Quantised
+from ssl_faces.ranges import NonNegativeInt, UnitBelow1, check_fields
 
 MOST_CLUSTERED = 50_000
 """Weights of a layer that k-means looks at; the others go to the nearest of its centres."""
@@ -35,18 +39,15 @@ class Compression:
             on training pictures, or `dynamic`, with each picture's own; None: 32 bits.
     """
 
-    sparsity: float = 0.0
-    epochs: int = 0
-    clusters: int | None = None
+    sparsity: UnitBelow1 = 0.0
+    epochs: NonNegativeInt = 0
+    clusters: Annotated[int, PlainValidator(whole(2, 65_536))] | None = None
     quantise: Quantised | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sparsity < 1:
-            raise InputError(f"sparsity: {self.sparsity:g}; give a share from 0, below 1")
-        if self.epochs < 0 or (self.epochs and not self.sparsity):
-            raise InputError(f"epochs: {self.epochs}; give 0 or more, and a sparsity with them")
-        if self.clusters is not None and not 2 <= self.clusters <= 65_536:
-            raise InputError(f"clusters: {self.clusters}; give a number from 2 to 65536")
+        check_fields(self, "compressions")
+        if self.epochs and not self.sparsity:
+            raise InputError(f"compressions.epochs: {self.epochs}; give a sparsity with them")
         if not (self.sparsity or self.clusters or self.quantise):
             raise InputError(
                 "compressions: one that changes nothing; the network as it is stands "

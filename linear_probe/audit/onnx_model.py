@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from linear_probe.heads.cost import one_core_milliseconds
 from ssl_faces import InputError
+from ssl_faces.errors import reason_of
 from ssl_faces.onnx_files import session_of, traced
 
 OUTPUT = "logits"
@@ -71,7 +72,7 @@ class OnnxModel:
         try:
             found = self._session.run(None, {self.input: pictures.numpy()})[0]
         except Exception as error:  # its exceptions share no public class
-            reason = " ".join(str(error).split())[:200]
+            reason = reason_of(error)
             raise InputError(
                 f"onnxruntime fails on {len(pictures)} pictures ({reason}); export the network for "
                 "any number of them"

@@ -33,18 +33,18 @@ from linear_probe.heads.pictures import EpochBatches
 from linear_probe.heads.run import safe_name
 from linear_probe.measured import Measured, TaskFacts
 from linear_probe.own_data import OwnData
-from linear_probe.record import RECORDS_FILE, Record, read_records
+from linear_probe.record import Record
 from linear_probe.recorder import Recorder
-from linear_probe.run import FEATURES_FOLDER, SKIPPED_FILE, face_sets_by_seed
+from linear_probe.run import FEATURES_FOLDER, face_sets_by_seed
 from linear_probe.tasks import TASKS, MissingData
 from linear_probe.tasks.classification import class_figures, class_predictions
 from linear_probe.tasks.labelled import LabelTask
 from linear_probe.text_tables import as_text
 from ssl_faces import InputError
-from ssl_faces.data import write_skipped
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import hardware
 from ssl_faces.onnx_files import CALIBRATED, need_onnx, quantised
+from ssl_faces.ranges import PositiveFloat, PositiveInt, Seed, check_fields
 
 MODELS_FOLDER = "models"
 _AT_ONCE = 64
@@ -60,14 +60,11 @@ class Tuning:
         batch_size: pictures a step.
     """
 
-    learning_rate: float = 1e-4
-    batch_size: int = 64
+    learning_rate: PositiveFloat = 1e-4
+    batch_size: PositiveInt = 64
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise InputError(f"tuning.learning_rate: {self.learning_rate}; give a rate above 0")
-        if self.batch_size < 1:
-            raise InputError(f"tuning.batch_size: {self.batch_size}; give 1 or more")
+        check_fields(self, "tuning")
 
 
 @dataclass(frozen=True)
@@ -106,12 +103,15 @@ class AuditJob:
     data: str | None = None
     train_csv: str | None = None
     test_csv: str | None = None
-    max_train: int | None = None
+    max_train: PositiveInt | None = None
     groups: list[str] | None = None
     compressions: list[Compression] = field(default_factory=list)
     tuning: Tuning = field(default_factory=Tuning)
-    seed: int = 0
-    bootstrap: int = 1000
+    seed: Seed = 0
+    bootstrap: PositiveInt = 1000
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
 
 
 PROTOCOL = (
@@ -148,7 +148,7 @@ def run_audit(
     for table in tables:
         say(f"\n{as_text(table)}")
     say(f"\ntables: {out / AUDIT_FILE}\nwith plots: {out / AUDIT_PAGE}")
-    return read_records(out / RECORDS_FILE)
+    return audit.recorder.folder.records()
 
 
 def _check(job: AuditJob) -> None:
@@ -163,8 +163,6 @@ def _check(job: AuditJob) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"compressions: '{twice[0]}' is there twice; take one out")
-    if job.bootstrap < 1:
-        raise InputError(f"bootstrap: {job.bootstrap}; give 1 or more")
     if job.onnx and any(one.sparsity or one.clusters for one in job.compressions):
         raise InputError(
             "compressions: an ONNX file can be quantised only; to prune it or share its weights, "
@@ -211,10 +209,9 @@ class _Audit:
     ) -> None:
         self.subject, self.job, self.out, self.say = subject, job, out, say
         self.recorder = Recorder(out, hardware("cpu"))
-        path = out / RECORDS_FILE
-        self._earlier = read_records(path) if path.exists() else []
         examples, faces = subject.examples, subject.task.faces
-        write_skipped(out / SKIPPED_FILE, [(faces.name, one) for one in examples.skipped])
+        keys = (faces.records[i].key for i in examples.records)
+        self.recorder.folder.skip(faces.name, keys, examples.skipped)
         self.records = examples.records[examples.test]
         self.groups = groups_of(faces, subject.target, self.records, job.groups, say)
         self.weights, self.sample = subject.task.bootstrap(self.records)
@@ -302,7 +299,7 @@ class _Audit:
             )
             and not r.condition
             and all(r.hyperparameters.get(key) == value for key, value in settings.items())
-            for r in self._earlier
+            for r in self.recorder.earlier
         )
 
     def _compressed(self, compression: Compression) -> bytes:
@@ -341,7 +338,13 @@ class _Audit:
         for step, batch in enumerate(order):
             torch.manual_seed(self.job.seed + 7919 * (epoch * len(order) + step + 1))
             optimizer.zero_grad()
-            self._network().losses(network, rows[batch]).backward()
+            loss = self._network().losses(network, rows[batch])
+            if not bool(loss.isfinite()):
+                raise InputError(
+                    f"tuning.learning_rate: {tuning.learning_rate}: the loss is not finite at step "
+                    f"{step + 1} of epoch {epoch + 1}; give a lower rate"
+                )
+            loss.backward()
             optimizer.step()
 
     def _logits(self, model: OnnxModel) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from linear_probe.reports.grids import Grid, GridCell, GridRow, Head
 from linear_probe.reports.page import Plot, Section, page
 from linear_probe.tables import distinct
 from linear_probe.text_tables import Table, as_text
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.files import replace_file
 
 AS_IT_IS = "as it is"
@@ -259,7 +259,7 @@ def group_tables(one: Audited) -> list[Table]:
 def as_csv(found: Sequence[Audited]) -> str:
     """A row a figure: of each compression every metric, and the accuracy of every group."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = CsvWriter(stream)
     numbers = ("compressed_bytes", "file_bytes", "parameters", "nonzero", "milliseconds")
     writer.writerow(
         [

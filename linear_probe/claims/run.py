@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import numpy as np
 from linear_probe.claims.figures import Verdict, figure, meant, seeds_there, times_smaller, verdict
 from linear_probe.claims.settings import Arm, Call, Claim, Claims, Fit
 from linear_probe.over_seeds import OverSeeds, gap
-from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
-from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
+from linear_probe.record import Record
+from linear_probe.recorder import RunFolder
 from linear_probe.reports.write import write_report
 from linear_probe.tasks import MissingData
 from linear_probe.text_tables import Table, as_text
@@ -23,6 +22,7 @@ from linear_probe.verbs import VERBS
 from ssl_faces import InputError
 from ssl_faces.encoder import read_card
 from ssl_faces.files import replace_file
+from ssl_faces.safe_path import python
 
 CLAIMS_FILE = "claims.md"
 CLAIMS_PAGE = "claims.html"
@@ -68,7 +68,7 @@ def train(fit: Fit) -> None:
             return
     except InputError:
         pass  # not yet
-    done = subprocess.run([sys.executable, "-m", "ssl_faces.cli", "fit", *fit.words], check=False)
+    done = subprocess.run(python("-m", "ssl_faces.cli", "fit", *fit.words), check=False)
     if done.returncode:
         raise InputError(f"{fit.folder}: `ssl-faces fit` ended with {done.returncode}; see above")
 
@@ -162,30 +162,21 @@ def keep(claims: Claims, out: Path, to: Path) -> int:
     Raises:
         InputError: a file can't be read or written.
     """
-    kept: dict[Path, tuple[list[Record], dict[str, np.ndarray]]] = {}
+    kept: dict[Path, dict[str, tuple[Record, np.ndarray, None]]] = {}
     for claim in claims.claims.values():
         for arm in (claim.idea, claim.without):
             for call in arm.calls_there(claims.arguments, out):
                 folder = to / call.folder.relative_to(out)
-                if folder not in kept:
-                    path = folder / RECORDS_FILE
-                    earlier = read_records(path) if path.exists() else []
-                    kept[folder] = earlier, read_replicates(folder / REPLICATES_FILE)
-                records, replicates = kept[folder]
-                of_all = read_replicates(call.folder / REPLICATES_FILE)
+                of_all = RunFolder(call.folder).replicates()
                 for metric in claim.metrics:
                     try:
                         found = meant(call, claim, metric)
                     except InputError:
                         continue  # a run that was stopped half way
-                    named = [_named_from(out, call, one) for one in found]
-                    records[:] = merged(records, named)
-                    of_found = [of_all[one.name] for one in found]
-                    replicates |= zip((one.name for one in named), of_found, strict=True)
-    for folder, (records, replicates) in kept.items():
-        write_replicates(folder / REPLICATES_FILE, replicates)
-        write_records(folder / RECORDS_FILE, records)
-    return sum(len(records) for records, _ in kept.values())
+                    for one in found:
+                        named = _named_from(out, call, one)
+                        kept.setdefault(folder, {})[named.name] = named, of_all[one.name], None
+    return sum(len(RunFolder(folder).add(found.values())) for folder, found in kept.items())
 
 
 def _named_from(out: Path, call: Call, record: Record) -> Record:

@@ -13,7 +13,10 @@ import yaml
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from linear_probe.record import RECORDS_FILE, Record
+from ssl_faces.arguments import whole
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
+from ssl_faces.ranges import FiniteFloat, NonNegativeFloat, Seed
 from ssl_faces.yaml_settings import PREVIOUS, Strict, read_as
 
 FIT = "{fit}"
@@ -38,8 +41,12 @@ class Stage(Strict):
     @field_validator("arguments")
     @classmethod
     def _has_an_end(cls, given: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(given.get("trainer.max_steps"), int):
+        if "trainer.max_steps" not in given:
             raise ValueError("trainer.max_steps is missing")
+        try:
+            whole(1)(given["trainer.max_steps"])
+        except ValueError as error:
+            raise ValueError(f"trainer.max_steps: {error}") from error
         return given
 
     @property
@@ -217,8 +224,8 @@ class Claim(Strict):
     metric: str | Annotated[list[str], Field(min_length=1)] = "accuracy"
     probe: str | None = None
     task: str | None = None
-    level: float | None = None
-    at_most_worse: float | None = Field(default=None, ge=0)
+    level: FiniteFloat | None = None
+    at_most_worse: NonNegativeFloat | None = None
     at_least_smaller: float | None = Field(default=None, gt=1)
     tried: str = ""
 
@@ -233,7 +240,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 class Claims(Strict):
     """The file: seeds and arguments of all heads, then the claims by name."""
 
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     arguments: dict[str, Any] = Field(default_factory=dict)
     claims: dict[Name, Claim] = Field(min_length=1)
 
@@ -267,7 +274,9 @@ def _content(config: str) -> str:
     """What a config says, whatever its comments; empty where it can't be read, which its verb will
     tell."""
     try:
-        return json.dumps(yaml.safe_load(Path(config).read_text()), sort_keys=True, default=str)
+        return json.dumps(
+            yaml.safe_load(regular(Path(config)).read_text()), sort_keys=True, default=str
+        )
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return ""
 

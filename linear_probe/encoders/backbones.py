@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from linear_probe.encoders.options import split_options
 from ssl_faces import InputError
+from ssl_faces.errors import reason_of, shorten
+from ssl_faces.files import regular
+from ssl_faces.finite import check_weights
 
 LIBRARIES = ("timm:", "torchvision:")
 SPACE = "pooled"
@@ -155,7 +158,7 @@ def _from_timm(name: BackboneName, random: bool) -> _Made:
     # What fails depends on how the library fetches: by urllib, requests, httpx, from a cache.
     except Exception as error:
         raise InputError(
-            f"{name}: its weights can't be had ({_reason(error)}); fetch "
+            f"{name}: its weights can't be had ({reason_of(error)}); fetch "
             f"{_timm_url(timm.get_pretrained_cfg(name.name))} and give it as "
             f"{name}?weights=FILE.safetensors"
         ) from error
@@ -238,11 +241,11 @@ def _fetched(name: BackboneName, weights: Any) -> Mapping[str, Tensor]:
     except Exception as error:
         if there:
             raise InputError(
-                f"{place}: not a whole weights file ({_reason(error)}); delete it and fetch "
+                f"{place}: not a whole weights file ({reason_of(error)}); delete it and fetch "
                 f"{weights.url} again"
             ) from error
         raise InputError(
-            f"{name}: its weights can't be had ({_reason(error)}); put {weights.url} at {place}, "
+            f"{name}: its weights can't be had ({reason_of(error)}); put {weights.url} at {place}, "
             f"or give a file of your own as {name}?weights=FILE.safetensors"
         ) from error
     return state
@@ -254,7 +257,7 @@ def _place(weights: Any) -> Path:
 
 def _read(name: BackboneName, file: str) -> dict[str, Tensor]:
     try:
-        return load_file(file)
+        return load_file(regular(Path(file)))
     except FileNotFoundError as error:
         raise InputError(
             f"{name}?weights={file}: no such file; give a .safetensors file of its weights"
@@ -266,20 +269,16 @@ def _read(name: BackboneName, file: str) -> dict[str, Tensor]:
 
 
 def _load(network: nn.Module, state: Mapping[str, Tensor], name: BackboneName) -> None:
+    check_weights(name, state, "fetch or save its weights again")
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         lines = str(error).splitlines()
-        first = lines[1].strip()[:200] if len(lines) > 1 else lines[0]
+        first = shorten(lines[1] if len(lines) > 1 else lines[0])
         raise InputError(
             f"{name}: the weights given are not this backbone's ({first}); give those of {name}, "
             "with the library's own names"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text[:200] if text else type(error).__name__
 
 
 def _unknown(name: BackboneName, known: list[str]) -> InputError:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from linear_probe.encoders.options import split_options
 from ssl_faces import InputError
+from ssl_faces.errors import reason_of
 
 _OPTIONS = ("size", "mean", "std")
 _PIXELS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -110,7 +111,7 @@ class OnnxSource:
         # Its own exceptions share no public class.
         except Exception as error:
             raise InputError(
-                f"{self.path}: not an ONNX network that onnxruntime can run ({_reason(error)}); "
+                f"{self.path}: not an ONNX network that onnxruntime can run ({reason_of(error)}); "
                 "export it again"
             ) from error
 
@@ -188,11 +189,7 @@ class OnnxSource:
             found: list[Any] = self._session.run(self._outputs, {self._input: pixels})
         except Exception as error:
             raise InputError(
-                f"{self.path}: fails on pictures {list(pixels.shape)} ({_reason(error)}); "
+                f"{self.path}: fails on pictures {list(pixels.shape)} ({reason_of(error)}); "
                 "export it again, with a batch of any size"
             ) from error
         return found
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

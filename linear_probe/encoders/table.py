@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from linear_probe.feature_checks import not_finite
 from linear_probe.features import Features, KeyedSource, Pictures
 from ssl_faces import InputError
-from ssl_faces.data import Skipped
+from ssl_faces.data import FaceRecord, JoinedFaces, Skipped
+from ssl_faces.errors import reason_of
+from ssl_faces.files import regular
+from ssl_faces.finite import non_finite_rows
+from ssl_faces.verbs.arguments import writable
 
 MOST_MISSING = 0.2
 """Share of a face set's pictures that may lack a row; more stop the run."""
@@ -28,7 +34,10 @@ def is_table(name: str) -> bool:
 
 
 class EmbeddingTable(KeyedSource):
-    """Features of pictures by their keys: `KEY` as in the face set, or `SET/KEY`.
+    """Features of pictures by their keys.
+
+    A key is `SET/KEY` or `KEY` as in the face set, or the end of the picture's path from a slash
+    on, as `ssl-faces embed` writes it. A key that ends as `KEY` does is enough where only one does.
 
     | file | keys | feature spaces |
     | --- | --- | --- |
@@ -66,7 +75,8 @@ columns of numbers together, as `features` |
             raise InputError(f"{self.path}: holds no {what}; give keys and at least one array")
         self._values = {space: _checked(self.path, space, x, keys) for space, x in spaces.items()}
         self.dims = {space: values.shape[1] for space, values in self._values.items()}
-        self._set_of: dict[str, str] = {}
+        self._keys = keys
+        self._claims: dict[int, tuple[str, FaceRecord]] = {}
 
     def missing(self, pictures: Pictures) -> list[Skipped]:
         """Pictures without a row, and those that can't be read, which no encoder would see either.
@@ -80,8 +90,9 @@ columns of numbers together, as `features` |
         if len(without) > MOST_MISSING * len(keys):
             raise InputError(
                 f"{self.path}: has no row for {len(without):,} of the {len(keys):,} pictures of "
-                f"{faces} ({len(without) / len(keys):.0%}), such as '{without[0]}'; give a row for "
-                f"each, or with --task only tasks on other data than {faces}"
+                f"{faces} ({len(without) / len(keys):.0%}), such as '{without[0]}' (the table has "
+                f"keys such as '{self._keys[0]}'); give a row for each, or with --task only tasks "
+                f"on other data than {faces}"
             )
         skipped = [Skipped(key, f"no row in {self.path}") for key in without]
         return skipped + [
@@ -97,23 +108,95 @@ columns of numbers together, as `features` |
         return Features(self._values[space][rows[usable]], pictures.indices[usable])
 
     def _rows(self, pictures: Pictures) -> np.ndarray:
-        """The row of each picture, int64 [N]; -1 where there is none."""
+        """The row of each picture, int64 [N]; -1 where there is none.
+
+        The first of the three ways in the class's description that finds any row is the way for
+        all these pictures.
+        """
         faces, keys = pictures.faces.name, _keys(pictures)
         rows = np.array([self._row_of.get(f"{faces}/{key}", -1) for key in keys], dtype=np.int64)
         if (rows >= 0).any():
             return rows
         rows = np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
-        for row, key in zip(rows, keys, strict=True):
-            if row >= 0 and self._set_of.setdefault(key, faces) != faces:
-                raise InputError(
-                    f"{self.path}: key '{key}' may be of {self._set_of[key]} or of {faces}; "
-                    "write keys as SET/KEY"
-                )
+        if not (rows >= 0).any():
+            parts = isinstance(pictures.faces, JoinedFaces)
+            records = [pictures.faces.records[i] for i in pictures.indices]
+            rows = np.array([self._row_by_path(one, parts) for one in records], dtype=np.int64)
+        for row, index in zip(rows.tolist(), pictures.indices, strict=True):
+            if row >= 0:
+                self._claim(row, faces, pictures.faces.records[index])
         return rows
+
+    def _row_by_path(self, record: FaceRecord, in_part: bool) -> int:
+        """The row whose key is the end of the picture's path, or else whose key ends as the
+        picture's own key does; -1 where there is none.
+
+        Args:
+            in_part: whether its key begins with its part, as in `JoinedFaces`.
+
+        Raises:
+            InputError: several rows may be of it.
+        """
+        if isinstance(record.source, Path):
+            # A link is followed only where it isn't known by its own name.
+            for path in (os.path.abspath(record.source), os.path.realpath(record.source)):
+                for end in _ends(writable(path)):
+                    if end in self._row_of:
+                        return self._row_of[end]
+        key = writable(record.key.partition("/")[2] if in_part else record.key)
+        rows = self._rows_by_end.get(key, [])
+        if len(rows) > 1:
+            first, second = (self._keys[row] for row in rows[:2])
+            raise InputError(
+                f"{self.path}: '{first}' and '{second}' may both be of the picture {record.key}; "
+                "write keys as SET/KEY"
+            )
+        return rows[0] if rows else -1
+
+    @cached_property
+    def _rows_by_end(self) -> dict[str, list[int]]:
+        """The rows by each end of their keys, from a slash on."""
+        found: dict[str, list[int]] = {}
+        for row, key in enumerate(self._keys):
+            for end in _ends(key):
+                found.setdefault(end, []).append(row)
+        return found
+
+    def _claim(self, row: int, faces: str, record: FaceRecord) -> None:
+        """Keep that a row is of this picture.
+
+        Raises:
+            InputError: it was already found to be of another.
+        """
+        of, other = self._claims.setdefault(row, (faces, record))
+        if (of, other.key) == (faces, record.key) or _same_source(other.source, record.source):
+            return
+        one, two = (of, faces) if of != faces else (f"{of}/{other.key}", f"{of}/{record.key}")
+        raise InputError(
+            f"{self.path}: key '{self._keys[row]}' may be of {one} or of {two}; write keys as "
+            "SET/KEY"
+        )
 
 
 def _keys(pictures: Pictures) -> list[str]:
     return [pictures.faces.records[i].key for i in pictures.indices]
+
+
+def _ends(path: str) -> Iterator[str]:
+    """A path, and what is left of it after each of its slashes: the longest first."""
+    yield path
+    while "/" in path:
+        path = path.partition("/")[2]
+        yield path
+
+
+def _same_source(one: object, other: object) -> bool:
+    try:
+        return one is other or (
+            isinstance(one, Path) and isinstance(other, Path) and one.samefile(other)
+        )
+    except OSError:
+        return False
 
 
 def _checked(path: Path, space: str, values: np.ndarray, keys: list[str]) -> torch.Tensor:
@@ -129,7 +212,7 @@ def _checked(path: Path, space: str, values: np.ndarray, keys: list[str]) -> tor
         )
     with np.errstate(over="ignore"):  # what float32 can't hold is found as infinite
         features = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
-    bad = not_finite(features)
+    bad = non_finite_rows(features)
     if len(bad):
         raise InputError(
             f"{path}, {space}: {len(bad):,} of {len(keys):,} rows are NaN or infinite, the first "
@@ -141,13 +224,13 @@ def _checked(path: Path, space: str, values: np.ndarray, keys: list[str]) -> tor
 def _read_npz(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     try:
         # Never unpickled: such a file could run code.
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(regular(path), allow_pickle=False) as file:
             arrays: dict[str, np.ndarray] = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, OSError) as error:
         raise InputError(
-            f"{path}: not an .npz file of plain arrays ({_reason(error)}); write it with "
+            f"{path}: not an .npz file of plain arrays ({reason_of(error)}); write it with "
             "np.savez(FILE, keys=..., features=...)"
         ) from error
     keys = arrays.pop("keys", None)
@@ -175,11 +258,11 @@ def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
             "run `pip install pyarrow`"
         ) from error
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             table = parquet.read_table(file)
     except ArrowException as error:
         raise InputError(
-            f"{path}: not a whole Parquet file ({_reason(error)}); write it again"
+            f"{path}: not a whole Parquet file ({reason_of(error)}); write it again"
         ) from error
     names = table.column_names
     if len(set(names)) < len(names):
@@ -223,7 +306,3 @@ def _matrix(path: Path, name: str, column: Any) -> np.ndarray:
     flat = column.flatten().to_numpy(zero_copy_only=False)
     matrix: np.ndarray = flat.reshape(len(lengths), -1) if len(lengths) else flat.reshape(0, 0)
     return matrix
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -16,6 +16,14 @@ from linear_probe.heads.head import Head, check_picture_size, overlaid
 from linear_probe.heads.lbp import lbp_maps
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
+from ssl_faces.ranges import (
+    LayerCount,
+    LayerWidth,
+    PictureSide,
+    UnitBelow1,
+    WidthFactor,
+    check_ranges,
+)
 
 Fusion = Literal["attention", "sum", "concatenation", "pictures", "patterns"]
 Aggregation = Literal["attention", "average"]
@@ -97,16 +105,17 @@ class CVT(Head):
         self,
         goal: Goal,
         encoder: FaceEncoder | None = None,
-        picture_size: int = 48,
-        width: float = 0.5,
-        dim: int = 128,
-        depth: int = 4,
-        heads: int = 8,
-        dropout: float = 0.1,
+        picture_size: PictureSide = 48,
+        width: WidthFactor = 0.5,
+        dim: LayerWidth = 128,
+        depth: LayerCount = 4,
+        heads: LayerCount = 8,
+        dropout: UnitBelow1 = 0.1,
         fusion: Fusion = "attention",
         aggregation: Aggregation = "attention",
     ) -> None:
         super().__init__(goal, encoder)
+        check_ranges(type(self).__init__, locals(), "head")
         if dim % heads:
             raise InputError(f"head.dim: {dim}; give a multiple of head.heads, {heads}")
         self.fusion, self.aggregation = fusion, aggregation

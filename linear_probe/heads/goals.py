@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -71,7 +72,7 @@ class Categories(Goal):
         return {"cross_entropy": self._cross_entropy("classes", said, labels, balanced)}
 
     def average(self, said: Tensor) -> Tensor:
-        return said.float().softmax(2).mean(0).log()
+        return _mean_probability(said.float())
 
     def count(self, labels: Tensor) -> None:
         self.counts["classes"] = labels.bincount(minlength=self.outputs)
@@ -106,7 +107,7 @@ class Several(Goal):
 
     def average(self, said: Tensor) -> Tensor:
         parts = [
-            part.mean(0) if part.shape[2] == 1 else part.softmax(2).mean(0).log()
+            part.mean(0) if part.shape[2] == 1 else _mean_probability(part)
             for part in said.float().split(list(self.sizes.values()), dim=2)
         ]
         return torch.cat(parts, 1)
@@ -116,6 +117,14 @@ class Several(Goal):
             if size > 1:
                 known = column[column >= 0].long()
                 self.counts[name] = known.bincount(minlength=size)
+
+
+def _mean_probability(logits: Tensor) -> Tensor:
+    """The logarithm of the mean probability over views, of logits [views, B, classes].
+
+    It stays finite where the probabilities themselves are too small for a float.
+    """
+    return logits.log_softmax(2).logsumexp(0) - math.log(len(logits))
 
 
 def expected_age(logits: Tensor) -> Tensor:

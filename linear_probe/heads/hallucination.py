@@ -20,6 +20,14 @@ from linear_probe.heads.goals import Categories, Goal
 from linear_probe.heads.head import Head, Measure, check_picture_size
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
+from ssl_faces.ranges import (
+    LayerCount,
+    LayerWidth,
+    NonNegativeFloat,
+    PictureSide,
+    WidthFactor,
+    check_ranges,
+)
 
 Hallucinator = Literal["joint", "separate", "bicubic"]
 SCALES = (2, 4, 8)
@@ -122,16 +130,17 @@ class Hallucination(Head):
         encoder: FaceEncoder | None = None,
         space: str = "identity",
         scale: int = 4,
-        picture_size: int = 48,
-        width: float = 0.5,
-        dim: int = 128,
-        channels: int = 48,
-        blocks: int = 4,
+        picture_size: PictureSide = 48,
+        width: WidthFactor = 0.5,
+        dim: LayerWidth = 128,
+        channels: LayerWidth = 48,
+        blocks: LayerCount = 4,
         hallucinator: Hallucinator = "joint",
-        pixel_weight: float = 300.0,
-        centre_weight: float = 0.01,
+        pixel_weight: NonNegativeFloat = 300.0,
+        centre_weight: NonNegativeFloat = 0.01,
     ) -> None:
         super().__init__(goal, encoder)
+        check_ranges(type(self).__init__, locals(), "head")
         if not isinstance(goal, Categories):
             raise InputError("task: hallucination learns classes; give identity or expression")
         if encoder is None:

@@ -17,6 +17,7 @@ from linear_probe.heads.crops import random_crops, ten_crops
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import FrozenFeatures, Head
 from ssl_faces import FaceEncoder, InputError
+from ssl_faces.ranges import LayerWidth, NonNegativeInt, UnitBelow1, WidthFactor, check_ranges
 
 
 class Inception(nn.Module):
@@ -68,8 +69,6 @@ class TenCrops(Head):
         self, goal: Goal, encoder: FaceEncoder | None, picture_size: int, margin: int
     ) -> None:
         super().__init__(goal, encoder)
-        if margin < 0:
-            raise InputError(f"head.margin: {margin}; give 0 pixels or more")
         self.picture_size, self.margin = picture_size, margin
 
     @property
@@ -104,12 +103,13 @@ class InceptionFER(TenCrops):
         goal: Goal,
         encoder: FaceEncoder | None = None,
         space: str = "pooled",
-        width: float = 1.0,
-        hidden: tuple[int, int] = (4096, 1024),
-        dropout: float = 0.5,
-        margin: int = 6,
+        width: WidthFactor = 1.0,
+        hidden: tuple[LayerWidth, LayerWidth] = (4096, 1024),
+        dropout: UnitBelow1 = 0.5,
+        margin: NonNegativeInt = 6,
     ) -> None:
         super().__init__(goal, encoder, 48, margin)
+        check_ranges(type(self).__init__, locals(), "head")
         if encoder is None:
             self.features: nn.Module = inception_trunk(width)
             length = cast(int, self.features[-1].length)
@@ -140,12 +140,13 @@ class PlainFER(TenCrops):
         self,
         goal: Goal,
         encoder: FaceEncoder | None = None,
-        width: float = 1.0,
-        hidden: tuple[int, int] = (4096, 1024),
-        dropout: float = 0.5,
-        margin: int = 6,
+        width: WidthFactor = 1.0,
+        hidden: tuple[LayerWidth, LayerWidth] = (4096, 1024),
+        dropout: UnitBelow1 = 0.5,
+        margin: NonNegativeInt = 6,
     ) -> None:
         super().__init__(goal, None, 48, margin)
+        check_ranges(type(self).__init__, locals(), "head")
         if encoder is not None:
             raise InputError("encoder: plain_fer is a network of its own; leave it out")
         sizes = [_channels(c, width) for c in (64, 96, 176, 160, 128)]
@@ -215,6 +216,4 @@ def classifier(length: int, hidden: tuple[int, int], outputs: int, dropout: floa
 
 
 def _channels(channels: int, width: float) -> int:
-    if not 0 < width <= 4:
-        raise InputError(f"head.width: {width:g}; give a factor above 0, up to 4")
     return max(1, round(channels * width))

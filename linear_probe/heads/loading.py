@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from linear_probe.heads.fit import CHECKPOINT_FILE, SETTINGS_FILE, read_checkpoint
+from linear_probe.heads.fit import CHECKPOINT_FILE, IMAGES, SETTINGS_FILE, read_checkpoint
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask
 from linear_probe.heads.run import HeadJob, Stage, safe_name, tasks_of
 from linear_probe.job_files import parser
 from ssl_faces import InputError, load_encoder
+from ssl_faces.errors import reason_of
+from ssl_faces.files import regular
 
 
 class TrainedHead(NamedTuple):
@@ -77,7 +79,8 @@ def load_head(
 def _job_of(folder: Path) -> tuple[HeadJob, int]:
     path = folder / SETTINGS_FILE
     try:
-        settings = json.loads(path.read_text())
+        settings = json.loads(regular(path).read_text())
+        settings.pop(IMAGES, None)
         reader = parser("head")
         given = reader.parse_object({**settings, "out": str(folder)})
         ready: Any = reader.instantiate(given)
@@ -89,7 +92,7 @@ def _job_of(folder: Path) -> tuple[HeadJob, int]:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: no settings of a head ({' '.join(str(error).split())[:120]}); train it again"
+            f"{path}: no settings of a head ({reason_of(error)}); train it again"
         ) from error
     return HeadJob(**{name: ready[name] for name in HeadJob.__dataclass_fields__}), seed
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from ssl_faces import FaceEncoder, InputError
+from ssl_faces.ranges import NonNegativeFloat, OpenUnit, PositiveInt, check_ranges
 
 
 class MAFER(Head):
@@ -43,20 +44,15 @@ class MAFER(Head):
         goal: Goal,
         encoder: FaceEncoder | None = None,
         head: Callable[[Goal, FaceEncoder | None], Head] | None = None,
-        teacher_share: float = 0.5,
-        least_side: int = 8,
-        most_probability: float = 0.9,
-        feature_weight: float = 1.0,
+        teacher_share: OpenUnit = 0.5,
+        least_side: PositiveInt = 8,
+        most_probability: OpenUnit = 0.9,
+        feature_weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(goal, encoder)
         if head is None:
             raise InputError("head.head: missing; give the head that is to be trained")
-        for name, value in (
-            ("teacher_share", teacher_share),
-            ("most_probability", most_probability),
-        ):
-            if not 0 < value < 1:
-                raise InputError(f"head.{name}: {value:g}; give a share above 0, below 1")
+        check_ranges(type(self).__init__, locals(), "head")
         self.head = head(goal, encoder)
         if not 2 <= least_side < self.head.picture_size:
             raise InputError(

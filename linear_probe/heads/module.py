@@ -11,7 +11,7 @@ from torch import Tensor
 
 from linear_probe.heads.head import Head
 from linear_probe.heads.sam import SAMAdamW
-from ssl_faces import InputError
+from ssl_faces.ranges import NonNegativeFloat, PositiveInt, check_fields
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,15 @@ class HeadTraining:
         balanced: weigh each class by the largest class's count over its own.
     """
 
-    epochs: int = 20
-    batch_size: int = 64
-    peak_learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    sam_radius: float = 0.0
+    epochs: PositiveInt = 20
+    batch_size: PositiveInt = 64
+    peak_learning_rate: NonNegativeFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.05
+    sam_radius: NonNegativeFloat = 0.0
     balanced: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"training.{name}: {getattr(self, name)}; give 1 or more")
-        for name in ("peak_learning_rate", "weight_decay", "sam_radius"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"training.{name}: {getattr(self, name)}; give 0 or more")
+        check_fields(self, "training")
 
 
 class HeadModule(pl.LightningModule):
@@ -59,6 +54,7 @@ class HeadModule(pl.LightningModule):
     def __init__(self, head: Head, settings: HeadTraining, seed: int) -> None:
         super().__init__()
         self.head, self.settings, self.seed = head, settings, seed
+        self.name = head.name
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch

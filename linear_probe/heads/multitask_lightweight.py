@@ -15,6 +15,7 @@ from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import FrozenFeatures, Head, check_picture_size
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import TIMM, BackboneEncoder
+from ssl_faces.ranges import NonNegativeInt, PictureSide, UnitBelow1, check_ranges
 
 
 class MultitaskLightweight(Head):
@@ -46,14 +47,13 @@ class MultitaskLightweight(Head):
         encoder: FaceEncoder | None = None,
         space: str = "pooled",
         backbone: str = "mobilenetv3_large_100",
-        picture_size: int = 48,
+        picture_size: PictureSide = 48,
         keep_size: bool = True,
-        margin: int = 6,
-        dropout: float = 0.2,
+        margin: NonNegativeInt = 6,
+        dropout: UnitBelow1 = 0.2,
     ) -> None:
         super().__init__(goal, encoder)
-        if margin < 0:
-            raise InputError(f"head.margin: {margin}; give 0 pixels or more")
+        check_ranges(type(self).__init__, locals(), "head")
         self.margin = margin
         self.backbone: _Network | FrozenFeatures
         if encoder is None:

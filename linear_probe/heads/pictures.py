@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -49,11 +50,12 @@ def decode(faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
     with tqdm(total=len(indices), desc=f"pictures of {faces.name}", unit="faces") as bar:
         for start in range(0, len(indices), _AT_ONCE):
             part = [int(index) for index in indices[start : start + _AT_ONCE]]
-            for index, picture in zip(part, faces.read_many(part, at_least=size), strict=True):
+            pictures = faces.read_many(part, at_least=size, shrink=partial(square, size=size))
+            for index, picture in zip(part, pictures, strict=True):
                 if isinstance(picture, BadPicture):
                     skipped.append(Skipped(faces.records[index].key, str(picture)))
                 else:
-                    images.append(square(picture, size))
+                    images.append(picture)
                     records.append(index)
             bar.update(len(part))
     if not images:

@@ -20,7 +20,7 @@ from linear_probe.conditions import condition_in_words, condition_note
 from linear_probe.cross_sets import crossed_by_seed
 from linear_probe.features import Features, Pictures
 from linear_probe.heads.cost import cost
-from linear_probe.heads.fit import Machine, same_settings, told, train, usual_precision
+from linear_probe.heads.fit import Machine, check_batch, told, train, usual_precision
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask, head_task
@@ -33,17 +33,18 @@ from linear_probe.measured import Measured, TaskFacts
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
 from linear_probe.robustness import degradations
-from linear_probe.run import SKIPPED_FILE, face_sets_by_seed
+from linear_probe.run import face_sets_by_seed
 from linear_probe.tasks import TASKS, MissingData
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.labelled import LabelTask
 from linear_probe.tasks.task import Figure
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.callbacks.panels import panel
-from ssl_faces.data import FaceSet, write_skipped
+from ssl_faces.data import FaceSet
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import hardware
 from ssl_faces.launch import is_first
+from ssl_faces.ranges import PositiveInt, Seed, check_fields
 from ssl_faces.training import quiet
 
 HEADS_FOLDER = "heads"
@@ -65,9 +66,12 @@ class Stage:
     task: str
     data: str | None = None
     training: HeadTraining = field(default_factory=HeadTraining)
-    max_train: int | None = None
+    max_train: PositiveInt | None = None
     test_data: str | None = None
     head: Callable[[Goal, FaceEncoder | None], Head] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "before")
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,17 @@ class HeadJob:
     test_data: str | None = None
     training: HeadTraining = field(default_factory=HeadTraining)
     before: list[Stage] = field(default_factory=list)
-    seeds: list[int] = field(default_factory=lambda: [0])
-    max_train: int | None = None
+    seeds: list[Seed] = field(default_factory=lambda: [0])
+    max_train: PositiveInt | None = None
     robustness: list[str] = field(default_factory=list)
-    bootstrap: int = 1000
+    bootstrap: PositiveInt = 1000
     accelerator: str = "auto"
-    devices: int = 1
+    devices: PositiveInt = 1
     precision: str | None = None
     label: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
 
 
 def run_head(
@@ -199,12 +206,10 @@ class _Run:
         if key not in self._decoded:
             found = decode(faces, indices, size)
             self._decoded[key] = found
-            skipped = self.recorder.out / SKIPPED_FILE
-            listed = [(faces.name, one) for one in found.skipped]
-            if listed or not skipped.exists():
-                write_skipped(skipped, listed)
-            if listed:
-                self.say(f"{len(listed)} pictures skipped: see {skipped}")
+            keys = (faces.records[i].key for i in indices)
+            listed = self.recorder.folder.skip(faces.name, keys, found.skipped)
+            if found.skipped:
+                self.say(f"{len(found.skipped)} pictures skipped: see {listed}")
         return self._decoded[key]
 
     def _train_people(self, stage: Stage, seed: int, earlier: Head | None, of: str) -> Head:
@@ -379,9 +384,11 @@ class _Run:
         run: Path,
     ) -> dict[str, float]:
         """Train a head; figures on the pictures that are kept back."""
-        same_settings(run, {**self.settings, "seeds": [seed]})
         machine = Machine(self.job.accelerator, self.job.devices, self.precision)
-        train(head, stage.training, pictures, seed, run, machine)
+        check_batch(stage.training, pictures, machine)
+        self.recorder.folder.begin()
+        settings = {**self.settings, "seeds": [seed]}
+        train(head, stage.training, pictures, seed, run, machine, settings)
         kept = pictures.kept
         return validation(self._told(head, pictures.images[kept]), pictures.labels[kept])
 

@@ -20,6 +20,14 @@ from linear_probe.heads.tree_gate import TreeGate
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
+from ssl_faces.ranges import (
+    LayerCount,
+    LayerWidth,
+    NonNegativeFloat,
+    PictureSide,
+    WidthFactor,
+    check_ranges,
+)
 
 Gate = Literal["tree", "none"]
 Dispelling = Literal["cosine", "correlation"]
@@ -60,11 +68,12 @@ class ExogenousNetwork(Head):
         self,
         goal: Goal,
         encoder: FaceEncoder | None = None,
-        picture_size: int = 48,
-        width: float = 0.5,
+        picture_size: PictureSide = 48,
+        width: WidthFactor = 0.5,
         augment: bool = True,
     ) -> None:
         super().__init__(goal, None)
+        check_ranges(type(self).__init__, locals(), "head")
         if encoder is not None:
             raise InputError(
                 "before: ExogenousNetwork is a network of its own; leave `encoder` out, or leave "
@@ -131,22 +140,18 @@ class THIN(Head):
         encoder: FaceEncoder | None = None,
         exogenous: str = "identity",
         endogenous: str = "expression",
-        picture_size: int = 48,
-        width: float = 0.5,
+        picture_size: PictureSide = 48,
+        width: WidthFactor = 0.5,
         augment: bool = True,
-        dim: int = 128,
-        depth: int = 3,
-        hidden: int = 16,
+        dim: LayerWidth = 128,
+        depth: LayerCount = 3,
+        hidden: LayerWidth = 16,
         gate: Gate = "tree",
         dispelling: Dispelling = "correlation",
-        dispelling_weight: float = 1.0,
+        dispelling_weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(goal, encoder)
-        for key, value in (("dim", dim), ("hidden", hidden)):
-            if value < 1:
-                raise InputError(f"head.{key}: {value}; give 1 or more")
-        if not dispelling_weight >= 0:
-            raise InputError(f"head.dispelling_weight: {dispelling_weight}; give 0 or more")
+        check_ranges(type(self).__init__, locals(), "head")
         self.augment, self.dispelling, self.dispelling_weight = (
             augment,
             dispelling,

@@ -21,6 +21,16 @@ from linear_probe.heads.layer_maps import layer_maps
 from linear_probe.supervised import normalised
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
+from ssl_faces.ranges import (
+    LayerCount,
+    LayerWidth,
+    NonNegativeFloat,
+    OpenUnit,
+    PictureSide,
+    UnitBelow1,
+    WidthFactor,
+    check_ranges,
+)
 
 ValueLoss = Literal["ccc", "mse"]
 
@@ -101,23 +111,25 @@ class TwoLevelAttention(Head):
         self,
         goal: Goal,
         encoder: FaceEncoder | None = None,
-        picture_size: int = 48,
-        width: float = 0.5,
-        layers: int = 4,
-        dim: int = 128,
-        dropout: float = 0.1,
+        picture_size: PictureSide = 48,
+        width: WidthFactor = 0.5,
+        layers: LayerCount = 4,
+        dim: LayerWidth = 128,
+        dropout: UnitBelow1 = 0.1,
         position_attention: bool = True,
         layer_attention: bool = True,
         two_stages: bool = True,
-        first_share: float = 0.3,
-        category_weight: float = 1.0,
+        first_share: OpenUnit = 0.3,
+        category_weight: NonNegativeFloat = 1.0,
         value_loss: ValueLoss = "ccc",
     ) -> None:
         super().__init__(goal, encoder)
         sizes = goal.sizes if isinstance(goal, Several) else {"classes": goal.outputs}
         self.values = [name for name, size in sizes.items() if size == 1]
         self.classes = {name: size for name, size in sizes.items() if size > 1}
-        _check(dim, first_share, category_weight)
+        check_ranges(type(self).__init__, locals(), "head")
+        if dim % 2:
+            raise InputError(f"head.dim: {dim}; give an even number, half for each direction")
         if self.values and two_stages and not (self.classes and category_weight):
             why = "head.category_weight is 0" if self.classes else "the data have no categories"
             raise InputError(
@@ -226,12 +238,3 @@ class TwoLevelAttention(Head):
 
 def _pool(dim: int, hidden: int, attention: bool) -> AttentionPool | MeanPool:
     return AttentionPool(dim, hidden) if attention else MeanPool()
-
-
-def _check(dim: int, first_share: float, category_weight: float) -> None:
-    if dim < 2 or dim % 2:
-        raise InputError(f"head.dim: {dim}; give an even number, half for each direction")
-    if not 0 < first_share < 1:
-        raise InputError(f"head.first_share: {first_share:g}; give a share above 0, below 1")
-    if not category_weight >= 0:
-        raise InputError(f"head.category_weight: {category_weight:g}; give 0 or more")

@@ -11,6 +11,7 @@ from linear_probe.record import Record
 from linear_probe.report import Found
 from ssl_faces import InputError, load_encoder
 from ssl_faces.encoder import read_card
+from ssl_faces.errors import shorten
 
 UNTRAINED = ", untrained"
 
@@ -92,7 +93,7 @@ def _about(card: dict[str, Any]) -> dict[str, str]:
 
 def _said(value: Any) -> str:
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    return text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + "…"
+    return shorten(text, _MOST_LETTERS)
 
 
 def _data(sets: Any) -> Any:

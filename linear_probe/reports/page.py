@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from linear_probe.commands import read_commands
 from linear_probe.feature_listing import find_features
 from linear_probe.published import published, published_notes
+from linear_probe.recorder import RunFolder
 from linear_probe.report import Found, replicates_of
 from linear_probe.reports import plots
 from linear_probe.reports.cards import compared, is_trained
@@ -166,7 +166,7 @@ def page(
         commands=distinct(
             command
             for folder in dict.fromkeys(one.folder for one in found)
-            for command in read_commands(folder)
+            for command in RunFolder(folder).commands()
         ),
         repeat=_repeat(found),
         css=base_css() + _asset("page.css"),

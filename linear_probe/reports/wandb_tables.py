@@ -11,6 +11,7 @@ from linear_probe.record import Record
 from linear_probe.tables import Cell, curves, tables
 from linear_probe.text_tables import Table
 from ssl_faces import InputError
+from ssl_faces.errors import reason_of
 from ssl_faces.wandb_logger import has_account, patient_settings, wandb_mode
 
 Content = Callable[[Any], dict[str, Any]]
@@ -57,7 +58,7 @@ def _log_carefully(content: Content, project: str, run: str | None, folder: str 
     try:
         import wandb
     except ImportError as error:
-        return f"W&B: nothing logged ({_line(error)})"
+        return f"W&B: nothing logged ({reason_of(error)})"
     mode = wandb_mode()
     if mode == "disabled":
         return "W&B: nothing logged (WANDB_MODE=disabled)"
@@ -69,7 +70,7 @@ def _log_carefully(content: Content, project: str, run: str | None, folder: str 
         try:
             return _log(wandb, content, project, run, Path(folder), attempt) + said
         except Exception as error:  # W&B's own errors are many, and none is worth a report
-            said = f" ({attempt} failed: {_line(error)})"
+            said = f" ({attempt} failed: {reason_of(error)})"
     return f"W&B: nothing logged{said}"
 
 
@@ -127,7 +128,3 @@ def _of_records(wandb: Any, records: Sequence[Record]) -> dict[str, Any]:
 
 def _numbers(cell: Cell | None) -> list[float | None]:
     return [None] * 3 if cell is None else [cell.value, cell.low, cell.high]
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

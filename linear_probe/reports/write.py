@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from linear_probe.commands import read_commands
 from linear_probe.record import Record
+from linear_probe.recorder import RunFolder
 from linear_probe.report import find_records, replicates_of, table
 from linear_probe.tables import distinct
 from ssl_faces import InputError
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.files import replace_file
 
 ENDINGS = (".html", ".htm", ".md", ".csv")
@@ -59,7 +59,7 @@ def write_report(
             replicates = replicates_of(found)
         except InputError:
             replicates = {}  # then nothing is bold
-        commands = distinct(line for folder in folders for line in read_commands(folder))
+        commands = distinct(c for folder in folders for c in RunFolder(Path(folder)).commands())
         text = table(records, markdown=True, replicates=replicates) + "\n"
         if commands:
             text += "\n### How to repeat it\n\n```sh\n" + "\n".join(commands) + "\n```\n"
@@ -75,11 +75,11 @@ def as_csv(records: Sequence[Record]) -> str:
     """One row a record with all its fields; those that hold several values are JSON."""
     stream = io.StringIO()
     names = [field.name for field in dataclasses.fields(Record)]
-    writer = csv.DictWriter(stream, names, lineterminator="\n")
-    writer.writeheader()
+    writer = CsvWriter(stream)
+    writer.writerow(names)
     for record in records:
         row = dataclasses.asdict(record)
         writer.writerow(
-            {k: json.dumps(v, sort_keys=True) if isinstance(v, dict) else v for k, v in row.items()}
+            json.dumps(v, sort_keys=True) if isinstance(v, dict) else v for v in row.values()
         )
     return stream.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -20,6 +19,7 @@ from linear_probe.suite.memory import free_memory, peak_memory
 from linear_probe.suite.settings import Cell, cells, read
 from linear_probe.tasks import TASKS
 from ssl_faces import InputError, children
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.children import Child, Failed, Stopped
 from ssl_faces.files import replace_file, write_failure
 
@@ -44,7 +44,7 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="linear-probe suite",
         description="Score encoders on tasks by probes and heads, each combination in a cell of "
         "its own, and write one report. Stopped or killed, the same command goes on.",
@@ -55,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of cells and report")
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=whole(1, 1024),
         default=max(1, (os.cpu_count() or 2) // 2),
         metavar="N",
         help="cells at once, as far as memory allows; default: half of the cores, %(default)s",
@@ -64,8 +64,6 @@ def run(argv: Sequence[str]) -> int:
         "--data", metavar="DIR|rendered[:COUNT]", help="pictures for the report's galleries"
     )
     arguments = parser.parse_args(argv)
-    if arguments.jobs < 1:
-        raise InputError(f"--jobs {arguments.jobs}: give 1 or more")
     suite = read(arguments.config)
     found = list(cells(suite, arguments.out))
     _check(arguments.config, found)

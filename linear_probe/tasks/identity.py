@@ -33,7 +33,7 @@ from linear_probe.tasks.task import (
     sample_of,
 )
 from ssl_faces import InputError
-from ssl_faces.data import FacePair, FaceSet
+from ssl_faces.data import FacePair, FaceSet, distinct_pairs
 
 OFFICIAL = (6000, 10)
 """Pairs and folds of LFW's view 2."""
@@ -53,7 +53,7 @@ class Identity(Task):
 
     name = "identity"
     probe = "cosine similarity"
-    needs = "LFW, CPLFW or other pairs"
+    needs = "LFW, CPLFW, CFP or other pairs"
     baseline_side = 64
 
     pairs: list[FacePair]
@@ -69,7 +69,9 @@ class Identity(Task):
         return super()._missing(face_sets)
 
     def _prepare(self) -> None:
-        self.pairs = list(getattr(self.faces, "pairs", []))
+        listed: list[FacePair] = getattr(self.faces, "pairs", [])
+        self.pairs = distinct_pairs(listed, self.faces.title)
+        self.doubled = len(listed) - len(self.pairs) + getattr(self.faces, "doubled_pairs", 0)
         self.missing = len(getattr(self.faces, "missing_pairs", []))
         self._refuse_many_missing(self.missing)
         folds = len({pair.fold for pair in self.pairs})
@@ -184,6 +186,8 @@ class Identity(Task):
         n = len(same)
         left_out = len(self.pairs) - n + self.missing
         note = f"{left_out} pairs left out for want of a picture"
+        if self.doubled:
+            note += f"; {self.doubled:,} pairs listed twice count once"
         if self.faces.name == "lfw" and (n, len(np.unique(folds))) != OFFICIAL:
             note += (
                 f"; {n:,} pairs in {len(np.unique(folds))} folds and not the official "

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from ssl_faces.arguments import SEED, whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,10 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="for records.jsonl, truth.png")
     parser.add_argument(
-        "--count", type=int, default=512, metavar="N", help="faces to score on; default: 512"
+        "--count",
+        type=whole(2, 100_000),
+        default=512,
+        metavar="N",
+        help="faces to score on; default: 512",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of people, untrained weights, bootstrap; default: 0"
+        "--seed", type=SEED, default=0, help="of people, untrained weights, bootstrap; default: 0"
     )
     parser.add_argument(
         "--nuisances",
@@ -29,14 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-untrained", action="store_true", help="leave out the methods with fresh weights"
     )
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="replicates")
-    parser.add_argument("--batch-size", type=int, default=64, help="faces at once; default: 64")
+    parser.add_argument("--bootstrap", type=whole(1), default=1000, metavar="N", help="replicates")
+    parser.add_argument(
+        "--batch-size", type=whole(1), default=64, help="faces at once; default: 64"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
 
 
 def run(arguments: argparse.Namespace) -> int:
     # Late, so that `--help` needs no torch.
-    from linear_probe.commands import add_command
+    from linear_probe.recorder import RunFolder
     from linear_probe.report import table
     from linear_probe.truth.run import PANEL_FILE, run_truth
 
@@ -51,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         device=arguments.device,
     )
-    add_command(arguments.out, arguments.given)
+    RunFolder(Path(arguments.out)).add_command(arguments.given)
     print(f"\n{table(records)}\n\nrecords: {arguments.out}/records.jsonl")
     print(f"pictures: {arguments.out}/{PANEL_FILE}")
     return 0

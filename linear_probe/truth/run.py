@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from linear_probe.measured import Measured, records_of
-from linear_probe.record import RECORDS_FILE, Record, merged, read_records, write_records
-from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
+from linear_probe.measured import Measured
+from linear_probe.record import Record
+from linear_probe.recorder import Recorder
 from linear_probe.run import device_named
 from linear_probe.truth.faces import (
     AGAIN,
@@ -111,7 +111,7 @@ def run_truth(
     check_faces(count, seed)
     device = device_named(device)
     out = Path(out)
-    earlier = read_records(out / RECORDS_FILE) if (out / RECORDS_FILE).exists() else []
+    recorder = Recorder(out, hardware(device))
     by_size: dict[int, dict[str, Editor]] = defaultdict(dict)
     fingerprints: dict[str, str] = {}
     for run in dict.fromkeys(runs):
@@ -129,15 +129,9 @@ def run_truth(
         rows += [row._replace(fingerprint=fingerprints.get(row.encoder, "")) for row in found]
         # The same faces in every size: once as they are.
         shown = {**pictures, **shown}
-    records = [record for row in rows for record in records_of(row, hardware(device))]
-    replicates_of = read_replicates(out / REPLICATES_FILE)
-    drawn = [figure.replicates for row in rows for figure in row.figures]
-    for record, of_record in zip(records, drawn, strict=True):
-        replicates_of[record.name] = of_record
     write_panel(out / PANEL_FILE, shown)
-    write_replicates(out / REPLICATES_FILE, replicates_of)
-    write_records(out / RECORDS_FILE, merged(earlier, records))
-    return records
+    recorder.add(*rows)
+    return recorder.records
 
 
 def score(

@@ -24,6 +24,7 @@ from ssl_faces.data import (
 )
 from ssl_faces.data.folder import subfolders
 from ssl_faces.data.rendered import Nuisances, RenderedClips
+from ssl_faces.ranges import PictureSide, PositiveFloat, PositiveInt, Seed, check_ranges
 
 _CLIP_AND_FRAME = re.compile(r"(?P<clip>.+_\d)\d\.\w+")
 
@@ -56,14 +57,15 @@ class RenderedVideos(VideoData):
 
     def __init__(
         self,
-        clips: int = 1600,
-        people: int = 400,
-        frames: int = 8,
-        fps: float = 3.0,
-        size: int = 48,
+        clips: PositiveInt = 1600,
+        people: PositiveInt = 400,
+        frames: PositiveInt = 8,
+        fps: PositiveFloat = 3.0,
+        size: PictureSide = 48,
         nuisances: Nuisances = "none",
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
+        check_ranges(RenderedVideos.__init__, locals(), "data")
         self.clips, self.people, self.frames, self.fps = clips, people, frames, fps
         self.size, self.nuisances, self.seed = size, nuisances, seed
 

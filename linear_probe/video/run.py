@@ -25,7 +25,7 @@ from linear_probe.measured import Measured, TaskFacts
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.record import Record
 from linear_probe.recorder import Recorder
-from linear_probe.run import FEATURES_FOLDER, SKIPPED_FILE, device_named
+from linear_probe.run import FEATURES_FOLDER, device_named
 from linear_probe.tasks.classification import class_figures, class_predictions, how_chosen
 from linear_probe.video.data import VideoData
 from linear_probe.video.sequences import NO_FACE, VALIDATION_SHARE, Sequences
@@ -36,8 +36,8 @@ from linear_probe.video.statistics import (
     sequence_statistics,
 )
 from ssl_faces import InputError, load_encoder
-from ssl_faces.data import write_skipped
 from ssl_faces.hardware import hardware
+from ssl_faces.ranges import PositiveInt, Seed, check_fields
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,16 @@ class VideoJob:
     untrained: bool = False
     space: str | None = None
     statistics: list[str] = field(default_factory=lambda: list(STATISTICS))
-    max_frames: int | None = None
-    seeds: list[int] = field(default_factory=lambda: [0])
-    bootstrap: int = 1000
+    max_frames: PositiveInt | None = None
+    seeds: list[Seed] = field(default_factory=lambda: [0])
+    bootstrap: PositiveInt = 1000
     features: Path | None = None
-    batch_size: int = 256
+    batch_size: PositiveInt = 256
     device: str = "auto"
     precision: Precision = "32"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
 
 
 class _About(NamedTuple):
@@ -122,12 +125,14 @@ def run_video(
         features = {space: cache.read(source, pictures, space) for space in source.dims}
         sequences = listed.readable(next(iter(features.values())).records)
         skipped = [*dict.fromkeys([*bad, *sequences.skipped])]
-        write_skipped(out / SKIPPED_FILE, [(listed.faces.name, item) for item in skipped])
+        keys = (record.key for record in listed.faces.records)
+        file = recorder.folder.skip(listed.faces.name, [*keys, *listed.keys], skipped)
         if skipped:
             say(
                 f"{len(bad)} frames and {len(listed) - len(sequences)} videos left without a face "
-                f"skipped: see {out / SKIPPED_FILE}"
+                f"skipped: see {file}"
             )
+        say(cache.about())
         about = _About(sequences, _note(sequences, len(bad)), _protocol(job, sequences, features))
         _score(job, about, statistics, source, seeds, features, recorder, device, say)
     return recorder.records
@@ -136,14 +141,6 @@ def run_video(
 def _check(job: VideoJob) -> None:
     if not job.seeds:
         raise InputError("seeds: none given; name one or several, such as [0, 1, 2]")
-    for name, value, least in (
-        ("max_frames", 1 if job.max_frames is None else job.max_frames, 1),
-        ("bootstrap", job.bootstrap, 1),
-        ("batch_size", job.batch_size, 1),
-        ("seeds", min(job.seeds), 0),
-    ):
-        if value < least:
-            raise InputError(f"{name}: {value}; give a whole number from {least}")
 
 
 def _sources(job: VideoJob, say: Callable[[str], None]) -> list[tuple[Source, list[int]]]:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ssl_faces.errors import InputError
+from ssl_faces.pipes import until_the_reader_leaves
+from ssl_faces.safe_path import python
 
 _KEPT = 3000  # letters of what a process said before it failed
 
@@ -29,7 +31,7 @@ def measured_apart(module: str, words: Sequence[str], show: bool = False) -> Any
         InputError: the measurement refuses its words.
         RuntimeError: it fails.
     """
-    command = [sys.executable, "-m", module, *words]
+    command = python("-m", module, *words)
     with tempfile.TemporaryFile("w+") as printed:
         child = subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True)
         assert child.stderr is not None
@@ -64,9 +66,15 @@ def print_measured(
     measure: Callable[[argparse.Namespace], Any],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Print what is measured; 0, or 2 for bad input, which is told in one line."""
+    """Print what is measured as JSON; gives the exit code, as `run_module` does."""
+    return run_module(lambda: print(json.dumps(measure(parser.parse_args(argv)))))
+
+
+@until_the_reader_leaves
+def run_module(call: Callable[[], object]) -> int:
+    """Run what `python -m MODULE` does; gives 0, or 2 for bad input, printed as one line."""
     try:
-        print(json.dumps(measure(parser.parse_args(argv))))
+        call()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

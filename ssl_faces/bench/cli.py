@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+
+from ssl_faces.arguments import Parser
+from ssl_faces.outputs import add_overwrite, check_output
 
 # Each module offers `add_arguments(parser)` and `measure(arguments) -> Result`. One that has
 # PASSES_ON takes arguments that its parser doesn't know too, as `arguments.settings`.
@@ -32,14 +34,13 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
-        prog="ssl-faces bench", description="Measure speed and memory on this machine."
-    )
+    parser = Parser(prog="ssl-faces bench", description="Measure speed and memory on this machine.")
     verbs = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
     chosen = next((word for word in argv if word in BENCHES), None)
     for name, about in BENCHES.items():
         verb = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
         verb.add_argument("--out", type=Path, help="also write the figures here, as JSON")
+        add_overwrite(verb)
         if name == chosen:
             import_module(f"ssl_faces.bench.{name}").add_arguments(verb)
     arguments, unknown = parser.parse_known_args(argv)
@@ -48,6 +49,9 @@ def run(argv: Sequence[str]) -> None:
         arguments.settings = unknown
     elif unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    for option in ("out", "page"):
+        if (place := getattr(arguments, option, None)) is not None:
+            check_output(place, arguments.overwrite, option=f"--{option}")
     result = bench.measure(arguments)
     print(result.table())
     if arguments.out is not None:

@@ -30,11 +30,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_faces.bench.result import Result
 from ssl_faces.callbacks.first_step import StartClock
+from ssl_faces.checkpoints import CheckpointFiles
 from ssl_faces.data.module import FaceDataModule
 from ssl_faces.data.pairs import PairBatch
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
-from ssl_faces.training import CHECKPOINT, FaceCLI, build, world_size
+from ssl_faces.run_record import CHECKPOINT
+from ssl_faces.training import FaceCLI, build, world_size
 
 PASSES_ON = True
 """What this bench doesn't know are settings of `ssl-faces fit`."""
@@ -188,6 +190,9 @@ class _CountCLI(FaceCLI):
 
     cost: Cost
 
+    def check_trainer(self, settings: Any) -> None:
+        """Nothing is trained here: the settings may be those of another machine."""
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         # Nothing of a run's: no callbacks, loggers or checkpoints.
         return self._trainer(pl.Callback())
@@ -201,6 +206,7 @@ class _CountCLI(FaceCLI):
             max_epochs=1,
             logger=False,
             callbacks=[counter],
+            plugins=[CheckpointFiles()],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ssl_faces.arguments import whole
 from ssl_faces.bench.apart import measured_apart, options
 from ssl_faces.bench.result import Result, Value
 from ssl_faces.files import replace_file
@@ -52,13 +53,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--folder", help="keep features and records there; a bench that was stopped goes on"
     )
     parser.add_argument(
-        "--max-train", type=int, default=5000, help="training pictures of the probes, for all alike"
+        "--max-train",
+        type=whole(100),
+        default=5000,
+        help="training pictures of the probes, for all alike",
     )
     parser.add_argument(
-        "--every", type=int, default=1, metavar="K", help="every Kth test picture and pair only"
+        "--every",
+        type=whole(1),
+        default=1,
+        metavar="K",
+        help="every Kth test picture and pair only",
     )
-    parser.add_argument("--batch-size", type=int, default=8, help="faces at once, for the times")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--batch-size", type=whole(1), default=8, help="faces at once, for the times"
+    )
+    parser.add_argument("--rounds", type=whole(1), default=5)
     parser.add_argument("--page", type=Path, metavar="FILE.md", help="also write the table there")
 
 

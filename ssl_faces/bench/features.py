@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ssl_faces.arguments import whole
 from ssl_faces.bench.apart import measured_apart, options
 from ssl_faces.bench.result import Result
 
@@ -16,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", help="folder of faces; default: as of `linear-probe run`")
     parser.add_argument("--set", help="the face set, by its name; default: the largest")
-    parser.add_argument("--pictures", type=int, default=1024, help="of it, spread evenly")
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--pictures", type=whole(1), default=1024, help="of it, spread evenly")
+    parser.add_argument("--batch-size", type=whole(1), default=256)
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=whole(1), default=5)
 
 
 def measure(arguments: argparse.Namespace) -> Result:

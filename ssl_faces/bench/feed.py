@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from ssl_faces.arguments import SIDE, several, whole
 from ssl_faces.bench.result import Result
 from ssl_faces.bench.timing import side_by_side
 from ssl_faces.data.augment import PairAugmentation
@@ -42,11 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, help="folder of face sets (default: data.root's, else rendered faces)"
     )
-    parser.add_argument("--size", type=int, default=64, help="side of the pictures (64)")
-    parser.add_argument("--batch-size", type=int, default=16, help="pairs a batch (16)")
-    parser.add_argument("--pictures", type=int, default=4000, help="how many are packed (4,000)")
-    parser.add_argument("--workers", default="0,1,2", help="loader processes to try (0,1,2)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each that count (5)")
+    parser.add_argument("--size", type=SIDE, default=64, help="side of the pictures (64)")
+    parser.add_argument("--batch-size", type=whole(1), default=16, help="pairs a batch (16)")
+    parser.add_argument(
+        "--pictures", type=whole(1), default=4000, help="how many are packed (4,000)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=several(whole(0, 64)),
+        default="0,1,2",
+        help="loader processes to try (0,1,2)",
+    )
+    parser.add_argument("--rounds", type=whole(1), default=5, help="turns of each that count (5)")
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -55,9 +63,6 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: bad input.
     """
-    workers = _whole_numbers(arguments.workers)
-    if min(arguments.size - 8, arguments.batch_size - 1, arguments.rounds - 1) < 0:
-        raise InputError("give --size of 8 at least, --batch-size and --rounds of 1 at least")
     with tempfile.TemporaryDirectory(prefix="ssl-faces-bench-") as folder:
         faces = _faces(arguments, Path(folder))
         if len(faces) < arguments.batch_size:
@@ -82,7 +87,7 @@ def measure(arguments: argparse.Namespace) -> Result:
                 "adds on the device it runs on; the PIL loader's processes augment each picture."
             ],
         )
-        for count in workers:
+        for count in arguments.workers:
             result.rows += _rows(faces, pack, arguments, count, result.details)
     return result
 
@@ -258,13 +263,3 @@ def _rendered(folder: Path, count: int, size: int) -> FaceSet:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(faces.read(i)).save(path, quality=95)
     return PictureFolder(folder, people_from_folders=True)
-
-
-def _whole_numbers(text: str) -> list[int]:
-    try:
-        found = [int(word) for word in text.split(",")]
-    except ValueError:
-        found = [-1]
-    if min(found) < 0:
-        raise InputError(f"--workers {text}: give whole numbers with commas between them, as 0,2")
-    return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from ssl_faces.arguments import SIDE, whole
 from ssl_faces.bench.memory import synthetic_pack
 from ssl_faces.bench.result import Result
 from ssl_faces.bench.timing import side_by_side
 from ssl_faces.data.packs import Pack
 from ssl_faces.data.stored_faces import StoredFaces
-from ssl_faces.errors import InputError
+from ssl_faces.safe_path import python
 
 _OURS = "shards, pread"
 _BATCH = 32
@@ -33,9 +33,9 @@ _SHUFFLED = 1000  # samples that webdataset shuffles among
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pictures", type=int, default=10_000, help="how many (10,000)")
-    parser.add_argument("--size", type=int, default=64, help="side of the pictures (64)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each that count (5)")
+    parser.add_argument("--pictures", type=whole(_BATCH), default=10_000, help="how many (10,000)")
+    parser.add_argument("--size", type=SIDE, default=64, help="side of the pictures (64)")
+    parser.add_argument("--rounds", type=whole(1), default=5, help="turns of each that count (5)")
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -44,8 +44,6 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: bad input.
     """
-    if arguments.pictures < _BATCH or min(arguments.size, arguments.rounds) < 1:
-        raise InputError(f"give --pictures of {_BATCH} at least, --size and --rounds of 1 at least")
     result = Result(
         "formats",
         {"pictures": arguments.pictures, "size": arguments.size, "rounds": arguments.rounds},
@@ -113,7 +111,7 @@ def _litdata(
     stored: StoredFaces, folder: Path
 ) -> dict[tuple[str, str], tuple[Callable[[int], object], int]]:
     program = f"from ssl_faces.bench.formats import write_litdata; write_litdata({str(folder)!r})"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(python("-c", program), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"litdata can't write:\n{done.stderr}")
     from litdata import StreamingDataset

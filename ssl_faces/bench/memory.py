@@ -18,22 +18,27 @@ from typing import Any
 
 import numpy as np
 
+from ssl_faces.arguments import SIDE, several, whole
 from ssl_faces.bench.result import Result
 from ssl_faces.data.packs import INDEX, TESTS, HeldOut, Index, dump_held_out
 from ssl_faces.data.shards import Columns, number_of, pictures_a_shard, write_shard
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.safe_path import python
 
 _EACH = 5  # pictures of a person
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--pictures", default="50000,500000", help="pictures of the packs (50000,500000)"
+        "--pictures",
+        type=several(whole(1)),
+        default="50000,500000",
+        help="pictures of the packs (50000,500000)",
     )
-    parser.add_argument("--size", type=int, default=16, help="side of the pictures (16)")
-    parser.add_argument("--batches", type=int, default=300, help="batches drawn (300)")
-    parser.add_argument("--batch-size", type=int, default=256, help="pairs a batch (256)")
+    parser.add_argument("--size", type=SIDE, default=16, help="side of the pictures (16)")
+    parser.add_argument("--batches", type=whole(1), default=300, help="batches drawn (300)")
+    parser.add_argument("--batch-size", type=whole(1), default=256, help="pairs a batch (256)")
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -42,17 +47,10 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: bad input.
     """
-    try:
-        counts = [int(word) for word in arguments.pictures.split(",")]
-    except ValueError as error:
-        raise InputError(
-            f"--pictures {arguments.pictures}: give numbers, as 50000,500000"
-        ) from error
+    counts = arguments.pictures
     least = arguments.batch_size
-    if min(counts) < least or least < 1 or arguments.batches < 1 or arguments.size < 1:
-        raise InputError(
-            f"give packs of at least one batch ({least} pictures) and positive numbers"
-        )
+    if min(counts) < least:
+        raise InputError(f"--pictures: {min(counts)}; give at least a batch of {least}")
     result = Result(
         "memory",
         {
@@ -90,7 +88,7 @@ def measure(arguments: argparse.Namespace) -> Result:
 def _run(place: Path, arguments: argparse.Namespace) -> dict[str, int]:
     settings = [str(place), arguments.size, arguments.batch_size, arguments.batches]
     program = f"from ssl_faces.bench.memory import draw; draw(*{settings!r})"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run(python("-c", program), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the measured process failed:\n{done.stderr}")
     found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ssl_faces.arguments import SIDE, number, several, whole
 from ssl_faces.bench.result import Result, Value
 from ssl_faces.errors import InputError
 
@@ -28,26 +29,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     speed = parser.add_mutually_exclusive_group(required=True)
     speed.add_argument("--step", type=Path, metavar="FILE", help="JSON of `bench step --out FILE`")
     speed.add_argument(
-        "--pictures-per-second", type=float, help="of one device; each pair is two pictures"
+        "--pictures-per-second",
+        type=number(0, above=True),
+        help="of one device; each pair is two pictures",
     )
-    parser.add_argument("--faces", type=int, default=100_000_000)
-    parser.add_argument("--epochs", type=float, default=1, help="each face first in a pair once")
-    parser.add_argument("--gpus", default="8,64", help="numbers of devices to plan for")
-    parser.add_argument("--gpus-a-node", type=int, default=8)
+    parser.add_argument("--faces", type=whole(1, 10**12), default=100_000_000)
+    parser.add_argument(
+        "--epochs", type=number(0, above=True), default=1, help="each face first in a pair once"
+    )
+    parser.add_argument(
+        "--gpus", type=several(whole(1)), default="8,64", help="numbers of devices to plan for"
+    )
+    parser.add_argument("--gpus-a-node", type=whole(1), default=8)
     parser.add_argument("--size", choices=("paper", "small"), default="paper", help="of stage 1")
-    parser.add_argument("--input-size", type=int, default=64, help="side of the pictures")
-    parser.add_argument("--pairs", type=int, default=16, help="a step, on each device")
+    parser.add_argument("--input-size", type=SIDE, default=64, help="side of the pictures")
+    parser.add_argument("--pairs", type=whole(1), default=16, help="a step, on each device")
     parser.add_argument("--precision", choices=("32", "bf16"), default="bf16")
     parser.add_argument(
         "--bytes-a-picture",
-        type=float,
+        type=number(0, above=True),
         help="of the packed set; default: uncompressed pixels at the side",
     )
     parser.add_argument(
-        "--scaling", type=float, default=0.9, help="share of linear scaling; assumed: 0.9"
+        "--scaling",
+        type=number(0, above=True),
+        default=0.9,
+        help="share of linear scaling; assumed: 0.9",
     )
     parser.add_argument(
-        "--price", type=float, default=3.0, help="of a GPU hour, in dollars; assumed: 3"
+        "--price",
+        type=number(0, above=True),
+        default=3.0,
+        help="of a GPU hour, in dollars; assumed: 3",
     )
 
 
@@ -70,7 +83,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: a number that can't be, or a file that is none of `bench step`'s.
     """
-    counts = _counts(arguments)
+    counts = arguments.gpus
     speed, where = _speed(arguments)
     side = arguments.input_size
     picture = arguments.bytes_a_picture or 3 * side**2
@@ -175,29 +188,9 @@ def saved_bytes(forward: Callable[[], Tensor], network: nn.Module) -> int:
     return sum(kept.values())
 
 
-def _counts(arguments: argparse.Namespace) -> list[int]:
-    for name in ("faces", "epochs", "gpus_a_node", "pairs", "price", "scaling"):
-        if getattr(arguments, name) <= 0:
-            option = name.replace("_", "-")
-            raise InputError(f"--{option} {getattr(arguments, name)}: give more than 0")
-    if arguments.bytes_a_picture is not None and arguments.bytes_a_picture <= 0:
-        raise InputError(f"--bytes-a-picture {arguments.bytes_a_picture}: give more than 0")
-    try:
-        counts = [int(word) for word in arguments.gpus.split(",")]
-    except ValueError:
-        counts = []
-    if not counts or min(counts) < 1:
-        raise InputError(f"--gpus {arguments.gpus}: give numbers from 1, with commas between")
-    return counts
-
-
 def _speed(arguments: argparse.Namespace) -> tuple[float, str]:
     """Pictures a second of one device, and where that is from."""
     if arguments.step is None:
-        if not arguments.pictures_per_second > 0:
-            raise InputError(
-                f"--pictures-per-second {arguments.pictures_per_second}: give more than 0"
-            )
         return arguments.pictures_per_second, "as given"
     try:
         found: dict[str, Any] = json.loads(arguments.step.read_text())

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from ssl_faces.arguments import SEED, whole
 from ssl_faces.bench.result import Result, Value
 from ssl_faces.data.discover import default_data_root, find_face_sets
 from ssl_faces.data.faces import FaceSet
@@ -41,9 +42,9 @@ _CLOSE = 0.25  # of the distance between the eyes: an eye that is farther off is
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder with the face sets (the default one)")
-    parser.add_argument("--faces", type=int, default=60, help="of each set (60)")
+    parser.add_argument("--faces", type=whole(_GROUP, 100_000), default=60, help="of each set (60)")
     parser.add_argument("--detector", default="mtcnn", help="mtcnn, or yunet:FILE.onnx (mtcnn)")
-    parser.add_argument("--seed", type=int, default=0, help="of which faces, and where (0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="of which faces, and where (0)")
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -55,8 +56,6 @@ def measure(arguments: argparse.Namespace) -> Result:
     from ssl_faces.prepare.reading import Settings
     from ssl_faces.prepare.workers import detector_for
 
-    if not _GROUP <= arguments.faces <= 100_000:
-        raise InputError(f"--faces {arguments.faces}: give {_GROUP} at least")
     sets = {one.name: one for one in find_face_sets(arguments.data or default_data_root(), "all")}
     for name in ("lfw", "youtube_keypoints"):
         if name not in sets:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ssl_faces.arguments import SIDE, whole
 from ssl_faces.bench.result import Result
 from ssl_faces.bench.timing import Seconds, side_by_side
 from ssl_faces.data.rendered import Nuisances, RenderedFaces
@@ -18,11 +19,13 @@ LEVELS: tuple[Nuisances, ...] = ("none", "mild", "all")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--count", type=int, default=1024, help="faces a round")
-    parser.add_argument("--size", type=int, default=64, help="side of the pictures")
-    parser.add_argument("--set-size", type=int, default=1_000_000, help="of the set held in memory")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="of the CPU; all cores by default")
+    parser.add_argument("--count", type=whole(1), default=1024, help="faces a round")
+    parser.add_argument("--size", type=SIDE, default=64, help="side of the pictures")
+    parser.add_argument(
+        "--set-size", type=whole(1), default=1_000_000, help="of the set held in memory"
+    )
+    parser.add_argument("--rounds", type=whole(1), default=5)
+    parser.add_argument("--threads", type=whole(1, 1024), help="of the CPU; all cores by default")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
 
 
@@ -33,10 +36,6 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: a number out of range, or a GPU that isn't there.
     """
-    for name in ("count", "rounds", "threads", "set_size"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')}: {value}; give at least 1")
     device = arguments.device
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: no GPU that PyTorch can use; leave it out")

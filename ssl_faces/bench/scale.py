@@ -21,8 +21,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ssl_faces.arguments import SIDE, whole
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.errors import InputError
+from ssl_faces.children import end_with_parent
 
 PROCESSES = 2
 MATRIX = 1024  # side of the products that tell the machine's own ceiling
@@ -38,12 +39,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=("paper", "small"), default="paper", help="of stage 1")
-    parser.add_argument("--input-size", type=int, default=64, help="side of the pictures")
-    parser.add_argument("--pairs", type=int, default=2, help="a step, in each process")
+    parser.add_argument("--input-size", type=SIDE, default=64, help="side of the pictures")
+    parser.add_argument("--pairs", type=whole(1), default=2, help="a step, in each process")
     parser.add_argument(
         "--precision", choices=("32", "bf16", "both"), default="both", help="of the step"
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=whole(1), default=5)
 
 
 class Step(nn.Module):
@@ -105,6 +106,7 @@ def _matmul(precision: str) -> Callable[[], object]:
 
 def _serve(rank: int, store: str, settings: dict[str, Any], pipe: Connection) -> None:
     """A process: it does what it is told and says how long that took."""
+    end_with_parent()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     candidates: dict[tuple[str, str, str | None], Callable[[], object]] = {}
@@ -184,9 +186,6 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: a number that can't be.
     """
-    for name in ("pairs", "rounds"):
-        if getattr(arguments, name) < 1:
-            raise InputError(f"--{name} {getattr(arguments, name)}: give at least 1")
     settings = {name: getattr(arguments, name) for name in ("size", "input_size", "pairs")}
     precisions = ("32", "bf16") if arguments.precision == "both" else (arguments.precision,)
     rows: list[dict[str, Value]] = []

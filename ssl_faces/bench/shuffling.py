@@ -7,17 +7,21 @@ from statistics import mean
 
 import numpy as np
 
+from ssl_faces.arguments import SIDE, several, whole
 from ssl_faces.bench.result import Result, Value
 from ssl_faces.data.order import EpochOrder, Shuffling, shuffling
 from ssl_faces.data.shards import pictures_a_shard
-from ssl_faces.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pictures", type=int, default=500_000, help="pictures stored (500,000)")
-    parser.add_argument("--size", type=int, default=64, help="side of the pictures (64)")
-    parser.add_argument("--windows", default="8,32,64", help="shards a window (8,32,64)")
-    parser.add_argument("--epochs", type=int, default=5, help="epochs averaged over (5)")
+    parser.add_argument(
+        "--pictures", type=whole(2), default=500_000, help="pictures stored (500,000)"
+    )
+    parser.add_argument("--size", type=SIDE, default=64, help="side of the pictures (64)")
+    parser.add_argument(
+        "--windows", type=several(whole(1)), default="8,32,64", help="shards a window (8,32,64)"
+    )
+    parser.add_argument("--epochs", type=whole(1), default=5, help="epochs averaged over (5)")
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -26,13 +30,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: bad input.
     """
-    each = pictures_a_shard(arguments.size) if arguments.size >= 1 else 0
-    try:
-        windows = [int(word) for word in arguments.windows.split(",")]
-    except ValueError as error:
-        raise InputError(f"--windows {arguments.windows}: give numbers, as 8,32") from error
-    if min([*windows, arguments.epochs, arguments.size]) < 1 or arguments.pictures < 2:
-        raise InputError("give positive numbers, and two pictures at least")
+    each = pictures_a_shard(arguments.size)
     counts = np.full(-(-arguments.pictures // each), each)
     counts[-1] -= int(counts.sum()) - arguments.pictures
     result = Result(
@@ -48,7 +46,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     )
     stored = shuffling(np.arange(arguments.pictures))
     result.rows.append(_row("as stored", [stored]))
-    for window in [None, *windows]:
+    for window in [None, *arguments.windows]:
         name = "one permutation (packs here)" if window is None else f"two levels, window {window}"
         found = [
             shuffling(stored_places(counts, window, epoch)) for epoch in range(arguments.epochs)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import resource
 import subprocess
-import sys
 import time
 from statistics import median
 
+from ssl_faces.arguments import whole
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.errors import InputError
+from ssl_faces.safe_path import python
 
 COMMANDS = (
     "ssl_faces.cli --help",
@@ -23,7 +23,7 @@ COMMANDS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=whole(1), default=5)
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -32,16 +32,12 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: a number of rounds that can't be.
     """
-    if arguments.rounds < 1:
-        raise InputError(f"--rounds {arguments.rounds}: give at least 1")
     cpu: dict[str, list[float]] = {command: [] for command in COMMANDS}
     wall: dict[str, list[float]] = {command: [] for command in COMMANDS}
     for number in range(arguments.rounds + 1):
         for command in COMMANDS:
             started, before = time.perf_counter(), _children()
-            subprocess.run(
-                [sys.executable, "-m", *command.split()], check=True, stdout=subprocess.DEVNULL
-            )
+            subprocess.run(python("-m", *command.split()), check=True, stdout=subprocess.DEVNULL)
             if number:  # the first finds no compiled modules, and files not in memory
                 cpu[command].append(_children() - before)
                 wall[command].append(time.perf_counter() - started)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ssl_faces.arguments import SIDE, whole
 from ssl_faces.bench import literal
 from ssl_faces.bench.result import Result
 from ssl_faces.bench.timing import Seconds, ratio, side_by_side
@@ -26,10 +27,10 @@ OURS_BF16 = "ours, bf16"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=["paper", "small"], default="paper")
-    parser.add_argument("--pairs", type=int, default=16, help="pairs a step")
-    parser.add_argument("--input-size", type=int, default=64, help="side of the pictures")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="of the CPU; all cores by default")
+    parser.add_argument("--pairs", type=whole(1), default=16, help="pairs a step")
+    parser.add_argument("--input-size", type=SIDE, default=64, help="side of the pictures")
+    parser.add_argument("--rounds", type=whole(1), default=5)
+    parser.add_argument("--threads", type=whole(1, 1024), help="of the CPU; all cores by default")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
 
 
@@ -37,11 +38,8 @@ def measure(arguments: argparse.Namespace) -> Result:
     """Time whole training steps (forward, backward, Adam) of the candidates, which take turns.
 
     Raises:
-        InputError: a number below 1, or a GPU that isn't there.
+        InputError: a GPU that isn't there.
     """
-    for name in ("pairs", "rounds"):
-        if getattr(arguments, name) < 1:
-            raise InputError(f"--{name}: {getattr(arguments, name)}; give at least 1")
     device = arguments.device
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: no GPU that PyTorch can use; leave it out")

@@ -14,7 +14,8 @@ from safetensors.torch import save
 from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.data.faces import write_skipped
 from ssl_faces.data.module import FaceDataModule
-from ssl_faces.encoder import CARD_FILE, save_encoder
+from ssl_faces.encoder import is_whole, save_encoder
+from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.hardware import hardware
 from ssl_faces.methods.method import Method
@@ -30,10 +31,12 @@ class EncoderExport(pl.Callback):
 
     Args:
         out: the run's folder.
+        changes: settings that were changed when the run was resumed, for the card.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, changes: list[dict[str, Any]] | None = None) -> None:
         self.out = Path(out)
+        self.changes = changes or []
         self.seconds = 0.0
         self._since = 0.0
 
@@ -62,14 +65,18 @@ class EncoderExport(pl.Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        # Killed between its last checkpoint and the end, a run has nothing left to train when it is
-        # resumed, and Lightning neither starts nor ends training then.
-        if not self._since and not (self.out / "encoder" / CARD_FILE).exists():
+        # A run that was killed between its last checkpoint and the end has nothing left to train
+        # when it is resumed, and Lightning neither starts nor ends training then.
+        if not self._since and not is_whole(self.out / "encoder"):
             self.on_train_end(trainer, module)
 
     @rank_zero_only
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         assert isinstance(module, Method)
+        if trainer.global_step == 0:
+            raise InputError(
+                "no step was trained, so no encoder is saved; see the trainer settings"
+            )
         card = self.card(trainer, module)
         directory = save_encoder(module.encoder, self.out / "encoder", card)
         for logger in trainer.loggers:
@@ -93,6 +100,7 @@ class EncoderExport(pl.Callback):
                 for k, v in module.hparams.items()
                 if not k.startswith("_")
             },
+            **({"changed_on_resume": self.changes} if self.changes else {}),
             "data": data.description,
             "left_out": left_out(data),
             "uses_identity_labels": data.has_people,

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ssl_faces.errors import InputError
-from ssl_faces.methods.method import Method
 
 _NEVER = torch.iinfo(torch.int64).max
 
@@ -24,12 +23,23 @@ class FiniteLoss(pl.Callback):
     all) where the run waits anyway: every `log_every_n_steps` steps, before a checkpoint is written
     and at the end. Nor is a checkpoint written whose weights are not finite though its losses were.
 
+    The module must have a `name`.
+
     Args:
         checkpoint: the run's last one.
+        resume: what to do where it exists, in words.
+        restart: what to do where there is none.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(
+        self,
+        checkpoint: Path,
+        resume: str = "--ckpt_path last goes on from it, best with a lower learning rate",
+        restart: str = "start anew with a lower learning rate, or with a lower "
+        "--checkpoint_every to have one",
+    ) -> None:
         self.checkpoint = checkpoint
+        self.resume, self.restart = resume, restart
         self._first_bad: Tensor | None = None  # int64 []: a step, or _NEVER
         self._at_once = False
 
@@ -78,34 +88,28 @@ class FiniteLoss(pl.Callback):
     def _check(
         self, trainer: pl.Trainer, module: pl.LightningModule, weights: bool = False
     ) -> None:
-        assert isinstance(module, Method)
         if self._first_bad is None:
             return
         first = self._first_bad
         if trainer.world_size > 1:
             # All of them stop, at the same place, or the rest would wait for ever.
             first = trainer.strategy.reduce(first.clone(), reduce_op="min")
-        step = int(first)
+        step, name = int(first), module.name
         if step != _NEVER:
-            raise InputError(f"step {step}: the loss of {module.name} is not finite{self._kept()}")
+            raise InputError(f"step {step}: the loss of {name} is not finite; {self._mend()}")
         if weights and not _finite(module):
             raise InputError(
-                f"step {trainer.global_step}: weights of {module.name} are not finite{self._kept()}"
+                f"step {trainer.global_step}: weights of {name} are not finite; {self._mend()}"
             )
 
-    def _kept(self) -> str:
+    def _mend(self) -> str:
         if self.checkpoint.exists():
-            return (
-                f"; the last good checkpoint, {self.checkpoint}, is kept: --ckpt_path last goes on "
-                "from it, best with a lower learning rate"
-            )
-        return (
-            "; no checkpoint had been saved, so start anew with a lower learning rate, or with a "
-            "lower --checkpoint_every to have one"
-        )
+            return f"the last good checkpoint, {self.checkpoint}, is kept: {self.resume}"
+        return f"no checkpoint had been saved, so {self.restart}"
 
 
 def _finite(module: pl.LightningModule) -> bool:
-    """Whether all parameters are; one wait for the device."""
-    found = [value.detach().isfinite().all() for value in module.parameters()]
+    """Whether all parameters and statistics are; one wait for the device."""
+    values = (value for value in module.state_dict().values() if isinstance(value, Tensor))
+    found = [value.isfinite().all() for value in values if value.is_floating_point()]
     return not found or bool(torch.stack(found).all())

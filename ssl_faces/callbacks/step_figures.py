@@ -1,4 +1,4 @@
-"""Throughput and gradient norms, logged beside the losses."""
+"""Throughput, gradient norms and learning rates, logged beside the losses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from torch.nn.utils import get_total_norm
 class StepFigures(pl.Callback):
     """Logs every `log_every_n_steps` batches, of all since the last time or of this one.
 
-    `throughput/pairs_per_second` of all devices together, from wall time, with all that a step
-    waits for; `gradient_norm`, the L2 norm of all gradients as the optimiser gets them, or
-    `gradient_norm/NUMBER` where several optimisers take turns. Between, nothing is computed, and
-    the host never waits for a GPU where logging would not make it.
+    `lr/NAME`, the learning rate of the step, by the optimiser's groups of parameters (`lr` where
+    there is only one); `throughput/pairs_per_second` of all devices together, from wall time, with
+    all that a step waits for; `gradient_norm`, the L2 norm of all gradients as the optimiser gets
+    them, or `gradient_norm/NUMBER` where several optimisers take turns. Between, nothing is
+    computed, and the host never waits for a GPU where logging would not make it.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class StepFigures(pl.Callback):
         self._pairs = 0
         self._due = False
         self._norms: dict[int, Tensor] = {}  # by the optimiser's number
+        self._rates: dict[str, float] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._restart()
@@ -42,7 +44,7 @@ class StepFigures(pl.Callback):
     ) -> None:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         self._due = bool(trainer.loggers) and (batch_idx + 1) % max(1, every) == 0
-        self._norms = {}
+        self._norms, self._rates = {}, {}
 
     def on_before_optimizer_step(
         self,
@@ -68,6 +70,13 @@ class StepFigures(pl.Callback):
         )
         if gradients:
             self._norms[number] = get_total_norm(gradients)
+        # Before the step: the schedule has gone on when the batch ends.
+        several = len(trainer.optimizers) > 1
+        for i, group in enumerate(optimizer.param_groups):
+            names = [str(number)] * several
+            if len(optimizer.param_groups) > 1:
+                names.append(str(group.get("name", i)))
+            self._rates["/".join(["lr", *names])] = float(group["lr"])
 
     @rank_zero_only
     def on_train_batch_end(
@@ -85,6 +94,7 @@ class StepFigures(pl.Callback):
             f"gradient_norm/{number}" if len(trainer.optimizers) > 1 else "gradient_norm": float(n)
             for number, n in self._norms.items()
         }
+        figures |= self._rates
         seconds = time.perf_counter() - self._since
         figures["throughput/pairs_per_second"] = self._pairs / max(seconds, 1e-9)
         step = trainer.global_step

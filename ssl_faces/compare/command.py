@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shlex
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_faces import children
+from ssl_faces.arguments import Parser
 from ssl_faces.children import Failed, Stopped
 from ssl_faces.errors import InputError, bad_input
 from ssl_faces.files import replace_file
@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces compare",
         description="Train methods on the same faces with the same arithmetic, score their "
         "encoders by linear probes, and write one table. Stopped, the same command goes on.",

@@ -13,6 +13,7 @@ from ssl_faces.compare.settings import Comparison
 from ssl_faces.encoder import read_card
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.run_record import has_checkpoint
 from ssl_faces.yaml_settings import PREVIOUS, Arguments, first_change, flags, settled
 
 
@@ -79,7 +80,9 @@ def check_unchanged(comparison: Comparison, out: Path, source: Path) -> None:
     """
     for method, stages in comparison.methods.items():
         for number in range(1, len(stages) + 1):
-            begun = sorted((out / method).glob(f"seed*/stage{number}"))
+            # What failed before its first checkpoint binds nothing.
+            stages_there = sorted((out / method).glob(f"seed*/stage{number}"))
+            begun = [folder for folder in stages_there if has_checkpoint(folder)]
             was = _noted(out, method, number)
             if not begun or was is None:
                 continue

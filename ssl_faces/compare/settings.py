@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from ssl_faces.ranges import GlobalSeed, PositiveFloat, UnitAbove0
 from ssl_faces.yaml_settings import (
     OWN_KEYS,
     PREVIOUS,
@@ -31,7 +31,7 @@ class Stage(Strict):
 
     configs: list[str] = Field(min_length=1)
     arguments: Arguments = Field(default_factory=dict)
-    share: float | None = Field(default=None, gt=0, le=1)
+    share: UnitAbove0 | None = None
 
     @field_validator("arguments")
     @classmethod
@@ -54,8 +54,8 @@ class Comparison(Strict):
             validation split.
     """
 
-    budget_pflop: float = Field(gt=0, allow_inf_nan=False)
-    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(min_length=1)
+    budget_pflop: PositiveFloat
+    seeds: list[GlobalSeed] = Field(min_length=1)
     methods: dict[Name, list[Stage]] = Field(min_length=1)
     configs: list[str] = Field(default_factory=list)
     arguments: Arguments = Field(default_factory=dict)

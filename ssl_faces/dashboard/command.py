@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.outputs import add_overwrite, check_output
 
 
 def run(argv: Sequence[str]) -> None:
@@ -16,7 +17,7 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces dashboard",
         description="Runs side by side: learning curves, settings, pictures and probes, on one "
         "page that needs no network, or as a workspace of a W&B project.",
@@ -25,21 +26,22 @@ def run(argv: Sequence[str]) -> None:
         "runs", nargs="+", type=Path, help="folders of runs, of a comparison or of a sweep"
     )
     parser.add_argument("--out", type=Path, help="the page, such as dashboard.html")
+    add_overwrite(parser)
     parser.add_argument(
         "--wandb",
         metavar="ENTITY/PROJECT",
         help="make a workspace there instead, with panels for what these runs log",
     )
     parser.add_argument(
-        "--panels", type=int, default=12, help="most pictures a run (default: 12; 0: none)"
+        "--panels", type=whole(0), default=12, help="most pictures a run (default: 12; 0: none)"
     )
     arguments = parser.parse_args(argv)
     if (arguments.out is None) == (arguments.wandb is None):
         raise InputError("give --out FILE.html, or --wandb ENTITY/PROJECT")
-    if arguments.panels < 0:
-        raise InputError(f"--panels {arguments.panels}: give 1 or more, or 0: none")
     if arguments.out is not None and arguments.out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {arguments.out}: a page is written; name it .html")
+    if arguments.out is not None:
+        check_output(arguments.out, arguments.overwrite, arguments.runs)
     # Late, so that `--help` is quick.
     from ssl_faces.dashboard.gather import gather
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 from ssl_faces.logged import Curve, read_logged
 from ssl_faces.sweep.study import SWEEP_FILE, TRIALS, read_notes
 
@@ -170,7 +171,7 @@ def _walk(folder: Path, depth: int = 0) -> Iterator[Path]:
     if depth == DEEPEST:
         return
     try:
-        inside = sorted(Path(one.path) for one in os.scandir(folder) if one.is_dir())
+        inside = sorted(Path(one.path) for one in os.scandir(folder) if os.path.isdir(one.path))
     except OSError:
         return
     for one in inside:
@@ -183,7 +184,7 @@ def _sweep(folder: Path, said: list[str]) -> SweepOf | None:
     if not path.is_file():
         return None
     try:
-        about = json.loads(path.read_bytes())
+        about = json.loads(regular(path).read_bytes())
         sweep = SweepOf(folder, about, read_notes(folder))
         _ = sweep.metric, sweep.parameters
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -211,7 +212,7 @@ def _run(folder: Path, root: Path, trial: dict[str, Any], said: list[str]) -> Ru
 def _settings(folder: Path, said: list[str]) -> dict[str, Any]:
     path = folder / "config.yaml"
     try:
-        found = yaml.safe_load(path.read_bytes())
+        found = yaml.safe_load(regular(path).read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError):
@@ -243,7 +244,7 @@ def _probes(files: Iterable[Path], runs: dict[Path, Run], said: list[str]) -> li
     found = []
     for path in files:
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")
+            lines = regular(path).read_text(encoding="utf-8").split("\n")
             records = [json.loads(line) for line in lines if line.strip()]
         except (OSError, ValueError, RecursionError):
             said.append(f"{path} can't be read: its probes are left out")

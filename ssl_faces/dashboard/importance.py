@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from ssl_faces.dashboard.gather import SweepOf
+from ssl_faces.errors import reason_of
 from ssl_faces.sweep.search import distribution
 from ssl_faces.sweep.settings import Parameter
 
@@ -45,5 +46,5 @@ def importances(sweep: SweepOf) -> tuple[dict[str, float], str]:
             evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
             found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
-        return {}, f"importances can't be had ({' '.join(str(error).split())[:120]})"
+        return {}, f"importances can't be had ({reason_of(error)})"
     return {name: float(share) for name, share in found.items()}, ""

@@ -17,6 +17,7 @@ from PIL import Image
 from ssl_faces.dashboard.gather import Gathered, Run, short, varied
 from ssl_faces.dashboard.importance import importances
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 from ssl_faces.page_style import base_css
 
 MOST_POINTS = 600
@@ -173,7 +174,7 @@ def _pictures(run: Run, most: int, said: list[str]) -> list[dict[str, Any]]:
 
 def _thumbnail(path: Path) -> str | None:
     try:
-        with Image.open(path) as picture:
+        with Image.open(regular(path)) as picture:
             picture.load()
             small = picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ssl_faces.dashboard.gather import Gathered, Run, short, varied
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
@@ -100,7 +100,7 @@ def save(found: Gathered, place: str) -> str:
     try:
         return str(built.save().url)
     except Exception as error:  # of the network, the account, the project …
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = reason_of(error)
         raise InputError(
             f"--wandb {place}: W&B did not take the workspace ({reason}); look at `wandb login` "
             "and the names"

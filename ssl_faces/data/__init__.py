@@ -4,6 +4,7 @@ from ssl_faces.data.across import cross_database
 from ssl_faces.data.affectnet import AffectNet
 from ssl_faces.data.aflw2000 import AFLW2000
 from ssl_faces.data.biwi import Biwi
+from ssl_faces.data.cfp import CFP, CFPFrontal
 from ssl_faces.data.ckplus import CKPlus
 from ssl_faces.data.class_folders import ClassFolders
 from ssl_faces.data.cplfw import CPLFW
@@ -16,7 +17,9 @@ from ssl_faces.data.faces import (
     FaceSet,
     Part,
     Skipped,
+    distinct_pairs,
     in_test_share,
+    read_skipped,
     write_skipped,
 )
 from ssl_faces.data.fer2013 import Fer2013
@@ -34,6 +37,7 @@ from ssl_faces.data.youtube_keypoints import YouTubeKeypoints
 
 __all__ = [
     "AFLW2000",
+    "CFP",
     "CPLFW",
     "EXPRESSIONS",
     "LFW",
@@ -43,6 +47,7 @@ __all__ = [
     "AffectNet",
     "BadPicture",
     "Biwi",
+    "CFPFrontal",
     "CKPlus",
     "ClassFolders",
     "FERPlus",
@@ -62,7 +67,9 @@ __all__ = [
     "cross_database",
     "decode_picture",
     "default_data_root",
+    "distinct_pairs",
     "find_face_sets",
     "in_test_share",
+    "read_skipped",
     "write_skipped",
 ]

@@ -15,8 +15,8 @@ from ssl_faces.data.faces import FaceRecord, FaceSet, Part
 from ssl_faces.data.joined import JoinedFaces, SelectedFaces
 from ssl_faces.errors import InputError
 
-_SAME_PICTURES = {"ferplus": "fer2013"}
-"""Sets that label the pictures of another."""
+_SAME_PICTURES = {"ferplus": "fer2013", "cfp_ff": "cfp"}
+"""Sets of another's images, with other labels or pairs."""
 
 
 def cross_database(train: FaceSet, test: FaceSet, label: str = "expression") -> JoinedFaces:

@@ -15,8 +15,9 @@ import numpy as np
 
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under
-from ssl_faces.data.tables import header_of, number_in, read_table, whole_number_in
-from ssl_faces.errors import InputError
+from ssl_faces.data.tables import has_columns, number_in, read_table, whole_number_in
+from ssl_faces.errors import InputError, shorten
+from ssl_faces.files import regular
 
 LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")
 """What the owner's labels 0 to 6 mean."""
@@ -111,22 +112,20 @@ def is_layout(folder: Path) -> bool:
         table, arrays = entry_of(folder, table_name), entry_of(folder, folder_name)
         if arrays is not None and entry_of(arrays, "annotations") is not None:
             return True
-        if table is not None and table.is_file():
-            with table.open(encoding="utf-8-sig", errors="replace") as stream:
-                if _CSV_COLUMNS[0] in stream.readline(4096):
-                    return True
+        if table is not None and has_columns(table, _CSV_COLUMNS[0]):
+            return True
     return False
 
 
 def _rows_of_csv(folder: Path, table: Path) -> Iterator[_Row]:
     images = entry_of(folder, "Manually_Annotated_Images") or folder
-    boxed = set(_BOX_COLUMNS) <= set(header_of(table))
+    boxed = has_columns(table, *_BOX_COLUMNS)
     for where, row in read_table(table, _CSV_COLUMNS, _BOX_COLUMNS if boxed else ()):
         key = row["subDirectory_filePath"]
         if not key or key.startswith("/") or ".." in key.split("/"):
             raise InputError(
-                f"{where}: subDirectory_filePath is '{key[:60]}', not a picture below the folder; "
-                "mend or delete the line"
+                f"{where}: subDirectory_filePath is '{shorten(key)}', not a picture below the "
+                "folder; mend or delete the line"
             )
         expression = whole_number_in(row["expression"], "expression", where, 0, max(LEFT_OUT))
         box = None
@@ -167,7 +166,7 @@ def _rows_of_arrays(side: Path | None, skipped: list[Skipped]) -> Iterator[_Row]
 def _number_of(path: Path) -> str:
     """The one number in an .npy file, as text: some copies store it as text."""
     try:
-        values = np.load(path, allow_pickle=False)
+        values = np.load(regular(path), allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"affectnet: {path} is not an array file of one number ({error}); get it anew"

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import PlainValidator
 from torch import Tensor, nn
 
-from ssl_faces.errors import InputError
+from ssl_faces.arguments import number
+from ssl_faces.ranges import PositiveFloat, UnitFloat, check_fields, check_order
 
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as torchvision's
 _ATTEMPTS = 10  # at a crop that lies in the picture, as torchvision's
@@ -38,29 +40,18 @@ class Augmentation:
             own.
     """
 
-    crop_scale: tuple[float, float] = (0.95, 1.05)
-    crop_ratio: tuple[float, float] = (0.95, 1.05)
-    jitter: float = 0.05
-    hue: float = 0.01
-    jitter_share: float = 0.8
-    grey_share: float = 0.0
-    flip_share: float = 0.5
+    crop_scale: tuple[PositiveFloat, PositiveFloat] = (0.95, 1.05)
+    crop_ratio: tuple[PositiveFloat, PositiveFloat] = (0.95, 1.05)
+    jitter: UnitFloat = 0.05
+    hue: Annotated[float, PlainValidator(number(0, 0.5))] = 0.01
+    jitter_share: UnitFloat = 0.8
+    grey_share: UnitFloat = 0.0
+    flip_share: UnitFloat = 0.5
     alike: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("crop_scale", "crop_ratio"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise InputError(
-                    f"data.augmentation.{name}: {low:g} to {high:g}; give two numbers above 0, the "
-                    "smaller first"
-                )
-        for name in ("jitter", "jitter_share", "grey_share", "flip_share"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InputError(f"data.augmentation.{name}: {value:g}; give a number from 0 to 1")
-        if not 0 <= self.hue <= 0.5:
-            raise InputError(f"data.augmentation.hue: {self.hue:g}; give a number from 0 to 0.5")
+        check_fields(self, "data.augmentation")
+        check_order(self, ("crop_scale", "crop_ratio"), "data.augmentation")
 
     def __str__(self) -> str:
         low, high = self.crop_scale

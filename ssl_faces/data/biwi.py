@@ -14,6 +14,7 @@ import torch
 from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Skipped, in_test_share
 from ssl_faces.data.folder import existing_folder, subfolders
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
 
 HEAD = 260.0
 """Side in millimetres of the square, at the head's distance, that is cut out around its centre."""
@@ -104,7 +105,7 @@ def pose_of(rotation: np.ndarray) -> np.ndarray:
 def _read_pose(path: Path) -> tuple[np.ndarray, np.ndarray] | str:
     """Rotation [3, 3] and centre [3], or the reason why they can't be had."""
     try:
-        numbers = np.array(path.read_text().split(), dtype=np.float64)
+        numbers = np.array(regular(path).read_text().split(), dtype=np.float64)
     except OSError:
         return f"{path.name} with its pose is missing"
     except ValueError:
@@ -131,7 +132,7 @@ def _camera_of(path: Path) -> _Camera | None:
     if not path.exists():
         return None
     try:
-        numbers = np.array(path.read_text().split(), dtype=np.float64)
+        numbers = np.array(regular(path).read_text().split(), dtype=np.float64)
     except (OSError, ValueError):
         numbers = np.empty(0)
     if len(numbers) < 25 or not np.isfinite(numbers).all():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.packing import pack_sets
-from ssl_faces.data.packs import INDEX, Index, Pack, default_cache_root, whole_shards
+from ssl_faces.data.packs import INDEX, Pack, default_cache_root
 from ssl_faces.errors import InputError
 
 
@@ -22,20 +22,20 @@ def pack(faces: FaceSet, size: int, cache: Path | None = None, workers: int = 4)
     """
     cache = cache or default_cache_root()
     folder = cache / f"{faces.name}-{_fingerprint(faces, size)}"
-    if not (folder / INDEX).exists() or _broken(folder):
+    if (folder / INDEX).exists():
         try:
-            pack_sets([faces], folder, size, workers=workers, wait=True, cache=cache)
-        except InputError as error:
-            if isinstance(error.__cause__, OSError):
-                raise InputError(f"{error}, or set SSL_FACES_CACHE to another folder") from error
-            raise
+            found = Pack(folder, cache)
+            found.verify()
+            return found
+        except InputError:
+            pass  # packing mends broken shards, and says what it can't mend
+    try:
+        pack_sets([faces], folder, size, workers=workers, wait=True, cache=cache)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise InputError(f"{error}, or set SSL_FACES_CACHE to another folder") from error
+        raise
     return Pack(folder, cache)
-
-
-def _broken(folder: Path) -> bool:
-    """Whether a shard of the pack has gone or has another length, so that packing mends it."""
-    index = Index.parse((folder / INDEX).read_bytes(), str(folder / INDEX))
-    return len(whole_shards(folder, index.shards)) < len(index.shards)
 
 
 def _fingerprint(faces: FaceSet, size: int) -> str:

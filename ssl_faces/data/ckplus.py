@@ -12,7 +12,8 @@ from pathlib import Path
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, is_picture_name, subfolders
 from ssl_faces.data.sequences import folds_by_person, neutral_and_apex
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, shorten
+from ssl_faces.files import regular
 
 LABELS = {1: "angry", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
 """What the owner's labels mean; 0 is neutral and never given, 2 is contempt and left out."""
@@ -131,7 +132,7 @@ def _label_of(folder: Path) -> int | None:
     if not files:
         return None
     try:
-        text = files[0].read_text(encoding="utf-8-sig").strip()
+        text = regular(files[0]).read_text(encoding="utf-8-sig").strip()
         value = float(text)
     except OSError as error:
         raise InputError(f"ckplus: {files[0]} can't be read ({error.strerror})") from error
@@ -139,6 +140,7 @@ def _label_of(folder: Path) -> int | None:
         text, value = "text", -1.0
     if value not in {*LABELS, CONTEMPT}:
         raise InputError(
-            f"ckplus: {files[0]} holds '{text[:40]}', no label from 1 to 7; get the file anew"
+            f"ckplus: {files[0]} holds '{shorten(text, 40)}', no label from 1 to 7; "
+            "get the file anew"
         )
     return int(value)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from pathlib import Path
 
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped, in_test_share
 from ssl_faces.data.fer2013 import expression_of
 from ssl_faces.data.folder import existing_folder, pictures_under, subfolders
+from ssl_faces.data.pictures import BadPicture, content_hash
 from ssl_faces.errors import InputError
 
 
@@ -62,9 +62,9 @@ class ClassFolders(FaceSet):
                 path = child / picture
                 if part != "all":
                     try:
-                        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                    except OSError as error:
-                        skipped.append(Skipped(key, f"can't be read ({error.strerror})"))
+                        digest = content_hash(path).hex()
+                    except BadPicture as error:
+                        skipped.append(Skipped(key, str(error)))
                         continue
                     if in_test_share(digest) != (part == "test"):
                         continue

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under
-from ssl_faces.errors import InputError
+from ssl_faces.data.tables import read_lines
+from ssl_faces.errors import InputError, shorten
 
 FOLDS = 10
 PAIRS_FILE = "pairs_CPLFW.txt"
@@ -80,12 +81,7 @@ def _person_of(name: str) -> str:
 
 
 def _read_pairs(path: Path) -> list[FacePair]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"cplfw: {path} can't be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"cplfw: {path} is not a text file; get the official file") from error
+    lines = read_lines(path)
     marked: list[tuple[int, str, int]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -93,7 +89,7 @@ def _read_pairs(path: Path) -> list[FacePair]:
         name, _, text = line.strip().rpartition(" ")
         if not name.strip() or not (text.isascii() and text.isdigit()):
             raise InputError(
-                f"{path}, line {number}: '{line.strip()[:60]}' is not 'picture mark' with a whole "
+                f"{path}, line {number}: '{shorten(line)}' is not 'picture mark' with a whole "
                 "number for a mark; mend the line or get the official file"
             )
         marked.append((number, name.strip(), int(text)))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ssl_faces.data import (
     affectnet,
     aflw2000,
     biwi,
+    cfp,
     ckplus,
     class_folders,
     cplfw,
@@ -24,11 +26,12 @@ from ssl_faces.data import (
 from ssl_faces.data.affectnet import AffectNet
 from ssl_faces.data.aflw2000 import AFLW2000
 from ssl_faces.data.biwi import Biwi
+from ssl_faces.data.cfp import CFP, CFPFrontal
 from ssl_faces.data.ckplus import CKPlus
 from ssl_faces.data.class_folders import ClassFolders
 from ssl_faces.data.cplfw import CPLFW
 from ssl_faces.data.faces import FaceSet, Part
-from ssl_faces.data.fer2013 import Fer2013, expression_of
+from ssl_faces.data.fer2013 import Fer2013, csv_of, expression_of
 from ssl_faces.data.ferplus import FERPlus
 from ssl_faces.data.folder import (
     PictureFolder,
@@ -42,6 +45,7 @@ from ssl_faces.data.lfw import LFW, folder_of_people
 from ssl_faces.data.oulucasia import OuluCasia
 from ssl_faces.data.rafdb import RafDb
 from ssl_faces.data.sfew import SFEW
+from ssl_faces.data.tables import has_columns
 from ssl_faces.data.utkface import UTKFace, labels_of
 from ssl_faces.data.w300lp import W300LP
 from ssl_faces.data.youtube_keypoints import YouTubeKeypoints
@@ -65,8 +69,8 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
     """The face sets that lie in `root`, up to two folders deep, or that `root` itself is.
 
     They are told by what a folder holds, not by its name: FER-2013, FERPlus, RAF-DB, AffectNet,
-    SFEW, CK+, Oulu-CASIA, folders of expressions; LFW, CPLFW; UTKFace; YouTube keypoints, 300W-LP,
-    AFLW2000-3D, BIWI. FERPlus shares a folder with FER-2013, whose pictures it has.
+    SFEW, CK+, Oulu-CASIA, folders of expressions; LFW, CPLFW, CFP; UTKFace; YouTube keypoints,
+    300W-LP, AFLW2000-3D, BIWI. FERPlus shares a folder with FER-2013, whose pictures it has.
     Sets that are all test are listed for the part `train` too, empty: what they hold out counts.
     A root with none of them but with pictures is one `PictureFolder`, of part `all` since nothing
     scores on it; asked for `test`, it gives an empty list. Pictures beside a recognised data set
@@ -99,7 +103,8 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
             _log.warning("%s is no data set known here: its pictures are left out", place)
         sets = [_MAKERS[kind](place, part) for kind, place in found]
         names = [faces.name for faces in sets]
-        for i, faces in enumerate(sets):
+        for i, (faces, (_, place)) in enumerate(zip(sets, found, strict=True)):
+            faces.place = place
             if faces.name in names[:i]:
                 raise InputError(
                     f"{folder} holds two folders of expressions called {faces.title}; rename one"
@@ -121,6 +126,45 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
     )
 
 
+_KEPT_BACK = {
+    "left_out_as_pictures_of_test_people": "of test people",
+    "left_out_as_copies_of_test_pictures": "copies of test images",
+    "left_out_for_the_online_probe": "for the online probe",
+    "left_out_as_only_pictures_of_their_person": "without a second one of their person",
+}
+
+
+def recognised(
+    sets: Sequence[FaceSet], counts: Sequence[Mapping[str, Any]], take_all: str
+) -> list[str]:
+    """What each folder was recognised as, how many of its images are trained on, and why the
+    others are not; a line for each set that was found by its contents.
+
+    Args:
+        counts: of each set, as the card and a pack's index have them.
+        take_all: how to train on test images too, in words.
+    """
+    lines = []
+    by_name = {one["name"]: one for one in counts}
+    for faces in sets:
+        if faces.place is None:
+            continue
+        kind = "folders of expressions" if isinstance(faces, ClassFolders) else faces.title
+        about = by_name.get(faces.name, {})
+        line = (
+            f"{faces.place}: recognised as {kind}; {about.get('pictures', 0):,} images to train on"
+        )
+        whys = [f"{about[key]:,} {why}" for key, why in _KEPT_BACK.items() if about.get(key)]
+        test = faces.test_part() if faces.part == "train" else None
+        if test is not None and len(test):
+            split = f" ({faces.split})" if faces.split else ""
+            whys.insert(0, f"{len(test):,} as its test part{split}")
+        if whys:
+            line += f"; kept back: {', '.join(whys)}; {take_all}"
+        lines.append(line)
+    return lines
+
+
 # Each class here takes (root, part); FaceSet itself does not.
 _MAKERS: dict[type[FaceSet], Callable[[Path, Part], FaceSet]] = {
     Fer2013: Fer2013,
@@ -137,6 +181,8 @@ _MAKERS: dict[type[FaceSet], Callable[[Path, Part], FaceSet]] = {
     AFLW2000: AFLW2000,
     Biwi: Biwi,
     CPLFW: CPLFW,
+    CFP: CFP,
+    CFPFrontal: CFPFrontal,
     ClassFolders: ClassFolders,
 }
 
@@ -161,13 +207,14 @@ def _search(
 
 def _kinds_of(folder: Path) -> list[type[FaceSet]]:
     first = next((kind for kind, holds in _LAYOUTS if holds(folder)), None)
-    # The labels of the one lie beside the pictures of the other.
-    also = [FERPlus] if ferplus.is_layout(folder) else []
+    # Sets of the same images: other labels beside them, or other pairs of them.
+    also: list[type[FaceSet]] = [FERPlus] if ferplus.is_layout(folder) else []
+    also += [CFPFrontal] if first is CFP else []
     return [*([first] if first else []), *also]
 
 
 def _is_fer2013(folder: Path) -> bool:
-    if entry_of(folder, "fer2013.csv") is not None:
+    if csv_of(folder) is not None:
         return True
     usages = [entry_of(folder, name) for name in ("Training", "PublicTest", "train", "test")]
     return any(
@@ -179,11 +226,9 @@ def _is_fer2013(folder: Path) -> bool:
 
 def _is_youtube_keypoints(folder: Path) -> bool:
     labels = entry_of(folder, "labels.csv")
-    if labels is None or entry_of(folder, "images") is None:
+    if labels is None or not labels.is_file() or entry_of(folder, "images") is None:
         return False
-    with labels.open(encoding="utf-8-sig", errors="replace") as stream:
-        header = stream.readline(4096).split(",")
-    return "yaw" in header and "x0" in header
+    return has_columns(labels, "yaw", "x0")
 
 
 def _is_utkface(folder: Path) -> bool:
@@ -208,6 +253,7 @@ _LAYOUTS: tuple[tuple[type[FaceSet], Callable[[Path], bool]], ...] = (
     (CKPlus, ckplus.is_layout),
     (OuluCasia, oulucasia.is_layout),
     (CPLFW, cplfw.is_layout),
+    (CFP, cfp.is_layout),
     (W300LP, w300lp.is_layout),
     (AFLW2000, aflw2000.is_layout),
     (Biwi, biwi.is_layout),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_faces.data.pictures import SHORTEST_SIDE, BadPicture, decode_picture
+from ssl_faces.csv_files import CsvWriter, unescaped
+from ssl_faces.data.pictures import SHORTEST_SIDE, BadPicture, content_hash, decode_picture
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 
@@ -74,7 +75,7 @@ class FaceRecord:
     source: Path | bytes | np.ndarray
     """A picture file, its encoded bytes, or decoded uint8 pixels [H, W] or [H, W, 3]."""
     person: str | None = None
-    labels: dict[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
     box: tuple[int, int, int, int] | None = None
     """Where the face is, if not everywhere: left, top, right, bottom in pixels of the picture; may
     stick out."""
@@ -111,11 +112,22 @@ def write_skipped(path: Path, skipped: Sequence[tuple[str, Skipped]]) -> None:
         InputError: the file can't be written, or the disk is full.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = CsvWriter(text)
     writer.writerow(("set", "picture", "reason"))
     writer.writerows((name, item.key, item.reason) for name, item in skipped)
     # File names may hold bytes that are no text.
     replace_file(path, text.getvalue().encode(errors="backslashreplace"))
+
+
+def read_skipped(path: Path) -> list[tuple[str, Skipped]]:
+    """The rows of a file of `write_skipped`, as they are written there; none where it is no such
+    file."""
+    try:
+        with path.open(newline="") as stream:
+            rows = [[unescaped(cell) for cell in row] for row in csv.reader(stream)]
+    except (OSError, csv.Error, UnicodeDecodeError):
+        return []
+    return [(row[0], Skipped(*row[1:])) for row in rows[1:] if len(row) == 3]
 
 
 class FacePair(NamedTuple):
@@ -125,6 +137,34 @@ class FacePair(NamedTuple):
     second: str
     same: bool
     fold: int  # from 0; people are never shared between folds
+
+
+def distinct_pairs(pairs: Iterable[FacePair], title: str) -> list[FacePair]:
+    """Pairs without those that were listed before, in either order of the two images.
+
+    Args:
+        title: whose pairs they are, for the error.
+
+    Raises:
+        InputError: a pair is listed both as one person and as two.
+    """
+    first_of: dict[frozenset[str], FacePair] = {}
+    for pair in pairs:
+        earlier = first_of.setdefault(frozenset(pair[:2]), pair)
+        if earlier.same != pair.same:
+            raise InputError(
+                f"{title}: the pair of {pair.first} and {pair.second} is listed both as one person "
+                "and as two people; delete one of its lines, or get the official file"
+            )
+    return list(first_of.values())
+
+
+Shrink = Callable[[np.ndarray], np.ndarray]
+
+
+def whole(pixels: np.ndarray) -> np.ndarray:
+    """The image as it is."""
+    return pixels
 
 
 def in_test_share(name: str, share: float = TEST_SHARE) -> bool:
@@ -158,6 +198,7 @@ class FaceSet:
         title: how readers know the set.
         split: how the parts `train` and `test` were told apart, in words.
         class_names: by label, what its numbers mean.
+        place: the folder that was recognised as this set by its contents.
 
     Raises:
         InputError: from `__init__` of the subclasses, for folders or labels that can't be used.
@@ -166,6 +207,7 @@ class FaceSet:
 
     title: str = ""
     split: str = ""
+    place: Path | None = None
     class_names: Mapping[str, Sequence[str]] = MappingProxyType({"expression": EXPRESSIONS})
 
     def __init__(
@@ -190,6 +232,7 @@ class FaceSet:
         self.held_out_people = held_out_people
         self.skipped = skipped or []
         self._test = test
+        self._test_set: FaceSet | None = None
         self.folds = folds
         if people is None:
             people = sorted({r.person for r in records if r.person is not None})
@@ -229,25 +272,28 @@ class FaceSet:
         """SHA-256 of the stored bytes of face `index`: equal for byte-identical copies, whatever
         box of them is the face."""
         source = self.records[index].source
-        if isinstance(source, np.ndarray):
-            data = source.tobytes()
-        elif isinstance(source, bytes):
-            data = source
-        else:
-            try:
-                data = source.read_bytes()
-            except OSError as error:
-                raise BadPicture(f"can't be read ({error.strerror})") from error
+        if isinstance(source, Path):
+            return content_hash(source)
+        data = source.tobytes() if isinstance(source, np.ndarray) else source
         return hashlib.sha256(data).digest()
 
     def read_many(
-        self, indices: Sequence[int], at_least: int | None = None, workers: int = 4
+        self,
+        indices: Sequence[int],
+        at_least: int | None = None,
+        workers: int = 4,
+        shrink: Shrink = whole,
     ) -> list[np.ndarray | BadPicture]:
-        """`read` of several faces at once; a bad picture is given as its error."""
+        """`read` of several faces at once; a bad picture is given as its error.
+
+        Args:
+            shrink: what to keep of each image. It is called as soon as an image is decoded, so
+                that no more than `workers` whole images are in memory.
+        """
 
         def read(index: int) -> np.ndarray | BadPicture:
             try:
-                return self.read(index, at_least)
+                return shrink(self.read(index, at_least))
             except BadPicture as error:
                 return error
 
@@ -274,7 +320,9 @@ class FaceSet:
 
     def test_part(self) -> FaceSet | None:
         """The set's part `test`; None where no probe scores on the set."""
-        return self._test() if self._test is not None else None
+        if self._test_set is None and self._test is not None:
+            self._test_set = self._test()
+        return self._test_set
 
     def __getitem__(self, index: int) -> FaceSample:
         if not -len(self) <= index < len(self):

@@ -5,7 +5,7 @@ Source: Goodfellow et al., "Challenges in Representation Learning", ICML 2013 wo
 
 from __future__ import annotations
 
-import csv
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,16 @@ import numpy as np
 
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under, subfolders
-from ssl_faces.errors import InputError
+from ssl_faces.data.tables import has_columns, read_table
+from ssl_faces.errors import InputError, shorten
 
 CSV_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """What the numbers of the CSV's `emotion` column mean. Not the order of EXPRESSIONS."""
+
+CSV_FILES = ("fer2013.csv", "icml_face_data.csv")
+"""The file with all pictures, as its owners call it and as Kaggle does."""
+
+_MOST_TABLES = 20  # looked into, of a folder's
 
 SIDE = 48
 """Width and height of every FER-2013 picture."""
@@ -48,11 +54,11 @@ def expression_of(name: str) -> int | None:
 class Fer2013(FaceSet):
     """FER-2013 with `expression` labels; no person is known.
 
-    `root` is `fer2013.csv` (columns `emotion`, `pixels`, `Usage`, in any order), a folder with
-    that file, or a folder with class folders by usage: `Training/<class>/*.jpg` and
-    `PublicTest/<class>/*.jpg`. Kaggle's re-distribution (`train/<class>`, `test/<class>`) is read
-    too; its `test` is the PublicTest and PrivateTest of the owner in one, so its figures are not
-    PublicTest figures.
+    `root` is `fer2013.csv` (columns `emotion`, `pixels`, `Usage`, in any order; Kaggle calls it
+    `icml_face_data.csv`), a folder with that file, or a folder with class folders by usage:
+    `Training/<class>/*.jpg` and `PublicTest/<class>/*.jpg`. Kaggle's folders (`train/<class>`,
+    `test/<class>`) are read too. Their `test` is the owner's PublicTest and PrivateTest together,
+    so its figures are not PublicTest figures.
 
     `train` is Training, `test` is PublicTest, `all` is both. PrivateTest is in no part: it stays
     unseen, in pretraining and in every choice.
@@ -70,7 +76,7 @@ class Fer2013(FaceSet):
             records = _records_of_csv(path, sides)
         else:
             folder = existing_folder(path, "fer2013")
-            csv_file = entry_of(folder, "fer2013.csv")
+            csv_file = csv_of(folder)
             if csv_file is not None:
                 records = _records_of_csv(csv_file, sides)
             else:
@@ -135,6 +141,17 @@ class CsvRow(NamedTuple):
     pixels: str
 
 
+def csv_of(folder: Path) -> Path | None:
+    """The file with the pictures in `folder`: its owners' name for it, else Kaggle's, else any
+    with columns of emotions and pixels."""
+    named = entry_of(folder, *CSV_FILES)
+    if named is not None:
+        return named
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(".csv"))
+    tables = (folder / name for name in names[:_MOST_TABLES])
+    return next((table for table in tables if has_columns(table, "emotion", "pixels")), None)
+
+
 def rows_of_csv(path: Path) -> Iterator[CsvRow]:
     """The rows of `fer2013.csv`, in their order.
 
@@ -143,37 +160,14 @@ def rows_of_csv(path: Path) -> Iterator[CsvRow]:
             than the header or an unknown `Usage`; names file and line.
     """
     known = {usage.lower() for usages in _USAGES.values() for usage in usages} | {"privatetest"}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
-            header = [name.strip().lower() for name in next(reader, [])]
-            missing = [name for name in ("emotion", "pixels", "usage") if name not in header]
-            if missing:
-                raise InputError(
-                    f"{path}, line 1: column {missing[0]} is missing; "
-                    "the first line must name emotion,pixels,Usage"
-                )
-            emotion_at, pixels_at, usage_at = map(header.index, ("emotion", "pixels", "usage"))
-            for row in reader:
-                if not row:
-                    continue
-                line = reader.line_num
-                if len(row) != len(header):
-                    raise InputError(
-                        f"{path}, line {line}: {len(row)} columns instead of {len(header)}; "
-                        "mend or delete the line"
-                    )
-                usage = row[usage_at].strip()
-                if usage.lower() not in known:
-                    raise InputError(
-                        f"{path}, line {line}: unknown Usage '{usage[:40]}'; "
-                        "it must be Training, PublicTest or PrivateTest"
-                    )
-                yield CsvRow(line, usage, row[emotion_at].strip(), row[pixels_at])
-    except OSError as error:
-        raise InputError(f"fer2013: {path} can't be read ({error.strerror})") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a CSV text file ({error}); get it anew") from error
+    for where, row in read_table(path, ("emotion", "pixels", "Usage")):
+        usage = row["Usage"]
+        if usage.lower() not in known:
+            raise InputError(
+                f"{where}: unknown Usage '{shorten(usage, 40)}'; "
+                "it must be Training, PublicTest or PrivateTest"
+            )
+        yield CsvRow(int(where.rpartition(" ")[2]), usage, row["emotion"], row["pixels"])
 
 
 def _records_of_csv(path: Path, sides: tuple[str, ...]) -> list[FaceRecord]:
@@ -186,7 +180,7 @@ def _records_of_csv(path: Path, sides: tuple[str, ...]) -> list[FaceRecord]:
         emotion = row.emotion
         if not (emotion.isascii() and emotion.isdigit() and int(emotion) < len(order)):
             raise InputError(
-                f"{path}, line {row.line}: emotion '{emotion[:40]}' is not a number from 0 "
+                f"{path}, line {row.line}: emotion '{shorten(emotion, 40)}' is not a number from 0 "
                 f"to {len(order) - 1}; mend or delete the line"
             )
         labels = {"expression": order[int(emotion)]}

@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped
-from ssl_faces.data.fer2013 import pixels_of, rows_of_csv
+from ssl_faces.data.fer2013 import CSV_FILES, csv_of, pixels_of, rows_of_csv
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under
 from ssl_faces.data.tables import read_table, whole_number_in
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, shorten
 
 LABEL_FILE = "fer2013new.csv"
-CSV_FILE = "fer2013.csv"
+CSV_FILE = CSV_FILES[0]
 
 CLASSES = (*EXPRESSIONS, "contempt")
 
@@ -155,7 +155,7 @@ def places_in(folder: Path) -> tuple[Path | None, Path | None, Path | None]:
     inner = (entry_of(folder, name) for name in ("data", "images"))
     homes = [folder, *(home for home in inner if home is not None and home.is_dir())]
     pictures = [home for home in homes if any(entry_of(home, name) for name in _FOLDERS.values())]
-    return entry_of(folder, LABEL_FILE), entry_of(folder, CSV_FILE), next(iter(pictures), None)
+    return entry_of(folder, LABEL_FILE), csv_of(folder), next(iter(pictures), None)
 
 
 def is_layout(folder: Path) -> bool:
@@ -213,7 +213,8 @@ def _rows_of(table: Path) -> Iterator[_Votes]:
     for where, row in read_table(table, ("Usage", _NAME, *columns)):
         if row["Usage"] not in _FOLDERS:
             raise InputError(
-                f"{where}: unknown Usage '{row['Usage'][:40]}'; it must be {', '.join(_FOLDERS)}"
+                f"{where}: unknown Usage '{shorten(row['Usage'], 40)}'; it must be "
+                f"{', '.join(_FOLDERS)}"
             )
         votes = {name: whole_number_in(row[name], name, where, 0, RATERS) for name in columns}
         yield _Votes(where, row["Usage"], row[_NAME], votes)

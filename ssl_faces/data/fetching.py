@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ from filelock import FileLock
 
 from ssl_faces.data.shards import ShardEntry
 from ssl_faces.errors import InputError
-from ssl_faces.files import write_failure
+from ssl_faces.files import new_file, write_failure
 
 _PIECE = 4 * 2**20
 _TRIES = 3
@@ -105,9 +104,9 @@ class RemoteShards:
 
     def _copy(self, url: str, entry: ShardEntry, path: Path) -> None:
         digest = hashlib.sha256()
-        handle, part = tempfile.mkstemp(prefix=".part.", dir=self.cache)
+        part = new_file(self.cache, ".part.")
         try:
-            with os.fdopen(handle, "wb") as out, _opened(url) as source:
+            with part.open("wb") as out, _opened(url) as source:
                 while piece := source.read(_PIECE):
                     digest.update(piece)
                     _write(out, piece)
@@ -117,10 +116,8 @@ class RemoteShards:
                     "where the pack was made"
                 )
             os.replace(part, path)
-            part = ""
         finally:
-            if part:
-                os.unlink(part)
+            part.unlink(missing_ok=True)
 
     def _make_room(self, needed: int) -> None:
         if self.most is None:

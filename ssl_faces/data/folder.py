@@ -37,7 +37,9 @@ def existing_folder(root: str | Path, what: str) -> Path:
 def subfolders(folder: Path) -> list[Path]:
     """The folders directly in `folder` in order of name, hidden ones left out."""
     with os.scandir(folder) as entries:
-        return sorted(folder / e.name for e in entries if not _ignored(e.name) and e.is_dir())
+        return sorted(
+            folder / e.name for e in entries if not _ignored(e.name) and os.path.isdir(e.path)
+        )
 
 
 def entry_of(folder: Path, *names: str) -> Path | None:

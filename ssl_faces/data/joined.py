@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ssl_faces.data.faces import FaceRecord, FaceSet, Part
+from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Shrink, whole
 from ssl_faces.data.pictures import BadPicture
 
 
@@ -39,9 +39,13 @@ class SelectedFaces(FaceSet):
         return self._faces.read(self._rows[index], at_least)
 
     def read_many(
-        self, indices: Sequence[int], at_least: int | None = None, workers: int = 4
+        self,
+        indices: Sequence[int],
+        at_least: int | None = None,
+        workers: int = 4,
+        shrink: Shrink = whole,
     ) -> list[np.ndarray | BadPicture]:
-        return self._faces.read_many([self._rows[i] for i in indices], at_least, workers)
+        return self._faces.read_many([self._rows[i] for i in indices], at_least, workers, shrink)
 
     def content_hash(self, index: int) -> bytes:
         return self._faces.content_hash(self._rows[index])
@@ -85,15 +89,20 @@ class JoinedFaces(FaceSet):
         return faces.read(row, at_least)
 
     def read_many(
-        self, indices: Sequence[int], at_least: int | None = None, workers: int = 4
+        self,
+        indices: Sequence[int],
+        at_least: int | None = None,
+        workers: int = 4,
+        shrink: Shrink = whole,
     ) -> list[np.ndarray | BadPicture]:
         # Of either side at once: sets that make their pictures are faster so.
         found: dict[int, np.ndarray | BadPicture] = {}
         places = [self._of(index) for index in indices]
         for faces in self._sides:
             here = {place: row for place, (of, row) in enumerate(places) if of is faces}
-            pictures = faces.read_many(list(here.values()), at_least, workers) if here else []
-            found |= zip(here, pictures, strict=True)
+            if here:
+                pictures = faces.read_many(list(here.values()), at_least, workers, shrink)
+                found |= zip(here, pictures, strict=True)
         return [found[place] for place in range(len(places))]
 
     def content_hash(self, index: int) -> bytes:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, is_picture_name, subfolders
-from ssl_faces.errors import InputError
+from ssl_faces.data.tables import read_lines
+from ssl_faces.errors import InputError, shorten
 
 
 class LFW(FaceSet):
@@ -74,7 +75,7 @@ class LFW(FaceSet):
         pairs: list[FacePair] = []
         missing: list[FacePair] = []
         held_out: set[str] = set()
-        for first, second, fold in read_pairs(pairs_file) if pairs_file else []:
+        for first, second, fold, _ in read_pairs(pairs_file) if pairs_file else []:
             held_out |= {first[0], second[0]}
             keys = [
                 key_of.get(one, f"{one[0]}/{one[0]}_{one[1]:04d}.jpg") for one in (first, second)
@@ -127,18 +128,13 @@ def _number_in(stem: str, person: str) -> int | None:
 _Face = tuple[str, int]
 
 
-def read_pairs(path: Path) -> list[tuple[_Face, _Face, int]]:
-    """The two (person, number) of every pair and its fold, from 0.
+def read_pairs(path: Path) -> list[tuple[_Face, _Face, int, int]]:
+    """The two (person, number) of every pair, its fold, from 0, and its line, from 1.
 
     First line: folds and pairs of each kind in a fold, or the latter alone (one fold). Then, for
     each fold, the same-person pairs (`name n n`) and the others (`name n name n`).
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"lfw: {path} can't be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"lfw: {path} is not a text file; get the official pairs.txt") from error
+    lines = read_lines(path)
     head = lines[0].split() if lines else []
     if len(head) not in (1, 2) or not all(_is_number(text) for text in head):
         raise InputError(
@@ -161,7 +157,7 @@ def read_pairs(path: Path) -> list[tuple[_Face, _Face, int]]:
         if len(fields) != (3 if same else 4) or not all(names) or not all(map(_is_number, numbers)):
             wanted = "name, number, number" if same else "name, number, name, number"
             raise InputError(
-                f"{path}, line {line_number}: '{line.strip()[:60]}' is not {wanted}; "
+                f"{path}, line {line_number}: '{shorten(line)}' is not {wanted}; "
                 "mend the line or get the official pairs.txt"
             )
         if not same and names[0] == names[1]:
@@ -170,7 +166,7 @@ def read_pairs(path: Path) -> list[tuple[_Face, _Face, int]]:
                 "mend the line or get the official pairs.txt"
             )
         first, second = int(numbers[0]), int(numbers[1])
-        pairs.append(((names[0], first), (names[-1], second), fold))
+        pairs.append(((names[0], first), (names[-1], second), fold, line_number))
     return pairs
 
 

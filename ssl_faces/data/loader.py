@@ -51,11 +51,11 @@ class PairLoader(DataLoader[PairBatch]):
         self.data = data
 
     def __iter__(self) -> Iterator[PairBatch]:  # type: ignore[override]
+        # All of this runs at the first batch: Lightning may open the loader before it has restored
+        # how far training was.
         assert isinstance(self.dataset, PairBatches)
         self.dataset.epoch, self.dataset.start = self.data.position()
-        return self._checked(super().__iter__())
-
-    def _checked(self, batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
+        batches = super().__iter__()
         error = None
         for batch in batches:
             error = batch.get("error")

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssl_faces.errors import InputError
+from ssl_faces.ranges import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    UnitBelow1,
+    UnitFloat,
+    check_fields,
+    check_order,
+)
 
 
 @dataclass(frozen=True)
@@ -29,23 +37,14 @@ class LocalWarps:
         sigma: smallest and largest σ.
     """
 
-    bumps: int = 4
-    reach: float = 0.6
-    shift: tuple[float, float] = (0.06, 0.16)
-    sigma: tuple[float, float] = (0.16, 0.32)
+    bumps: PositiveInt = 4
+    reach: UnitFloat = 0.6
+    shift: tuple[PositiveFloat, PositiveFloat] = (0.06, 0.16)
+    sigma: tuple[PositiveFloat, PositiveFloat] = (0.16, 0.32)
 
     def __post_init__(self) -> None:
-        if self.bumps < 1:
-            raise InputError(f"model.local.bumps: {self.bumps}; give at least 1")
-        if not 0 <= self.reach <= 1:
-            raise InputError(f"model.local.reach: {self.reach:g}; give a number from 0 to 1")
-        for name in ("shift", "sigma"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise InputError(
-                    f"model.local.{name}: {low:g} to {high:g}; give two numbers above 0, the "
-                    "smaller first"
-                )
+        check_fields(self, "model.local")
+        check_order(self, ("shift", "sigma"), "model.local")
 
     def draw(self, count: int, size: int) -> Tensor:
         """`count` random flows [count, 2, size, size], on the CPU."""
@@ -68,17 +67,13 @@ class AffineMaps:
         move: largest shift across and down, in normalised grid units.
     """
 
-    turn: float = 12.0
-    scale: float = 0.1
-    shear: float = 0.1
-    move: float = 0.1
+    turn: NonNegativeFloat = 12.0
+    scale: UnitBelow1 = 0.1
+    shear: NonNegativeFloat = 0.1
+    move: NonNegativeFloat = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("turn", "scale", "shear", "move"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"model.affine.{name}: {getattr(self, name):g}; give 0 or more")
-        if self.scale >= 1:
-            raise InputError(f"model.affine.scale: {self.scale:g}; give a share below 1")
+        check_fields(self, "model.affine")
 
     def draw(self, count: int) -> Tensor:
         """`count` random affine maps [count, 2, 3], on the CPU."""

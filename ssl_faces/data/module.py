@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import operator
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +17,13 @@ from torch.utils.data import DataLoader
 
 from ssl_faces.data.augment import PRESETS, Augmentation, PairAugmentation, Preset
 from ssl_faces.data.caching import pack
-from ssl_faces.data.discover import default_data_root, find_face_sets
+from ssl_faces.data.discover import default_data_root, find_face_sets, recognised
 from ssl_faces.data.faces import FaceSet, Skipped
+from ssl_faces.data.listing import MOST_LISTED, changes_of, dump_listing
 from ssl_faces.data.loader import PairLoader
 from ssl_faces.data.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
 from ssl_faces.data.packs import HeldOut, Pack
-from ssl_faces.data.pairs import MOST_CANDIDATES, PairBatch, PairBatches, gather
+from ssl_faces.data.pairs import Candidates, PairBatch, PairBatches, gather
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.data.selection import (
     all_fit,
@@ -35,10 +37,23 @@ from ssl_faces.data.selection import (
 from ssl_faces.data.stored_faces import StoredFaces
 from ssl_faces.errors import InputError
 from ssl_faces.hardware import free_gpu_memory
+from ssl_faces.launch import is_first
+from ssl_faces.ranges import (
+    NonNegativeInt,
+    PictureSide,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    UnitFloat,
+    check_ranges,
+)
 
 _log = logging.getLogger(__name__)
 
 Positives = Literal["frames", "picture", "person"]
+
+FLIP_SHARE = 0.5
+"""FaceCycle's."""
 
 _WINDOW = 32  # shards: about a gigabyte
 
@@ -95,53 +110,38 @@ class FaceDataModule(pl.LightningDataModule):
         self,
         root: Path | None = None,
         sets: list[FaceSet] | None = None,
-        rendered: int = 8192,
-        batch_size: int = 16,
-        size: int = 64,
-        flip_share: float = 0.5,
+        rendered: PositiveInt = 8192,
+        batch_size: PositiveInt = 16,
+        size: PictureSide = 64,
+        flip_share: UnitFloat = FLIP_SHARE,
         positives: Positives = "frames",
         augmentation: Preset | Augmentation = "frames",
         leave_out_tests: bool = True,
-        seed: int = 0,
-        num_workers: int = 0,
+        seed: Seed = 0,
+        num_workers: NonNegativeInt = 0,
         cache: Path | None = None,
         packs: str | list[str] | None = None,
-        cache_gb: float | None = None,
-        window: int | None = None,
+        cache_gb: PositiveFloat | None = None,
+        window: PositiveInt | None = None,
         in_memory: bool | Literal["auto"] = "auto",
-        online_pictures: int | None = None,
+        online_pictures: NonNegativeInt | None = None,
         online_root: Path | None = None,
-        candidates: int = 1,
+        candidates: Candidates = 1,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise InputError(f"data.batch_size: {batch_size}; give at least 1 pair")
-        if not 0 <= flip_share <= 1:
-            raise InputError(f"data.flip_share: {flip_share}; give a probability from 0 to 1")
-        if not 1 <= candidates <= MOST_CANDIDATES:
-            raise InputError(
-                f"data.candidates: {candidates}; give a whole number from 1 to {MOST_CANDIDATES}"
-            )
+        check_ranges(FaceDataModule.__init__, locals(), "data")
+        if root is not None and sets is not None:
+            raise InputError("data.root and data.sets are both given; leave one out")
         if candidates > 1 and positives == "picture":
             raise InputError(
                 "data.candidates: has no effect with data.positives=picture, where every partner "
                 "is the mirror image; leave one of them out"
             )
-        if seed < 0:
-            raise InputError(f"data.seed: {seed}; give a whole number from 0")
         if sets is not None and not sets:
             raise InputError("data.sets: no face set in it; name at least one, or leave it out")
-        if window is not None and window < 1:
-            raise InputError(f"data.window: {window}; give at least 1 shard")
-        if cache_gb is not None and cache_gb <= 0:
-            raise InputError(f"data.cache_gb: {cache_gb:g}; give more than 0 GB")
         if packs is not None and (root is not None or sets is not None):
             raise InputError(
                 "data.packs and data.root (or data.sets) are both given; leave one out"
-            )
-        if online_pictures is not None and online_pictures < 0:
-            raise InputError(
-                f"data.online_pictures: {online_pictures}; give at least 1, or 0: none"
             )
         if online_root is not None and packs is None:
             raise InputError("data.online_root: serves data.packs only; leave it out")
@@ -175,7 +175,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.streamed = False  # whether not all shards can be kept
         self._found: list[FaceSet] | None = None
         self._on_device: Tensor | None = None
-        self._resume = (0, 0)
+        self._listing: Tensor | None = None
 
     # Faces ---------------------------------------------------------------------------------
 
@@ -211,6 +211,15 @@ class FaceDataModule(pl.LightningDataModule):
         self.faces = StoredFaces(packs, [one.rows for one in chosen], self.use_people)
         if self.positives == "person":
             self._keep_paired()
+        if self.positives == "frames" and self.flip_share != FLIP_SHARE and not self.has_people:
+            _log.warning(
+                "data.flip_share has no effect, since no picture's person is known: every pair is "
+                "a picture and its mirror image"
+            )
+        if self._found is not None and is_first():
+            take_all = "--data.leave_out_tests false trains on them too"
+            for line in recognised(self._found, self.description, take_all):
+                print(line, file=sys.stderr)
         # Their records take a kilobyte a picture, and nothing asks for them any more.
         self._found = None
 
@@ -307,6 +316,8 @@ class FaceDataModule(pl.LightningDataModule):
     @property
     def leaves_tests_out(self) -> bool:
         """Whether test parts are left out, now or when the packs were made."""
+        if self.places and any(a.get("tests") for one in self.packs for a in one.index.sets):
+            return False
         return self.leave_out_tests or any(
             len(one.held_out.people) or len(one.held_out.hashes) for one in self.packs
         )
@@ -404,34 +415,45 @@ class FaceDataModule(pl.LightningDataModule):
     # Resume --------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        assert self.trainer is not None
-        epoch = self.trainer.current_epoch
-        batch = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        epochs: Any = self.trainer.fit_loop.epoch_progress.current
-        if epochs.processed == epochs.ready:
-            batch = 0  # of the epoch that would come next, which `current_epoch` is already
-        elif batch >= self.trainer.num_training_batches:
-            epoch, batch = epoch + 1, 0
-        return {"epoch": epoch, "batch": batch, "order": self._order()}
+        # How far the order is used up is in the progress of Lightning's loops.
+        if self._listing is None:
+            self._listing = self._listed()
+        return {"order": self._order(), "listing": self._listing}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         # Checkpoints before there were candidates had one.
-        order = {"candidates": 1, **state["order"]}
-        changed = [k for k, v in self._order().items() if order.get(k) != v]
+        was, now = {"candidates": 1, **state["order"]}, self._order()
+        # Older checkpoints lack some, and have the names of the packs for `faces`.
+        changed = [
+            k for k in now if k not in ("faces", "pictures") and was.get(k, now[k]) != now[k]
+        ]
         if changed:
-            now = self._order()
-            was = ", ".join(f"{k} {state['order'].get(k)} (now {now[k]})" for k in changed)
+            settings = ", ".join(f"{k} {was[k]} (now {now[k]})" for k in changed)
             raise InputError(
-                f"the checkpoint can't be resumed with other data settings: it has {was}; "
+                f"the checkpoint can't be resumed with other data settings: it has {settings}; "
                 "set them back, or start a new run with another --out"
             )
-        self._resume = (state["epoch"], state["batch"])
+        names = " ".join(one.name for one in self.packs)
+        if was["pictures"] != now["pictures"] or was.get("faces") not in (now["faces"], names):
+            changes = changes_of(state.get("listing"), self._listed())
+            raise InputError(
+                "the checkpoint can't be resumed with other images: it was trained on "
+                f"{was['pictures']:,}, and there are {now['pictures']:,} now{changes}; give the "
+                "same images, or start a new run with another --out"
+            )
+
+    def _listed(self) -> Tensor | None:
+        """The images that are trained on; None where there are too many, or they are streamed."""
+        if self.faces is None or self.streamed or self.faces.counts.sum() > MOST_LISTED:
+            return None
+        return dump_listing(self.trained_on())
 
     def _order(self) -> dict[str, Any]:
         """What the order of training depends on."""
         return {
-            "faces": " ".join(one.name for one in self.packs),
+            "faces": "" if self.faces is None else self.faces.identity(),
             "pictures": 0 if self.faces is None else int(self.faces.counts.sum()),
+            "size": self.size,
             "batch_size": self.batch_size,
             "devices": self.trainer.world_size if self.trainer else 1,
             "flip_share": self.flip_share,
@@ -443,10 +465,11 @@ class FaceDataModule(pl.LightningDataModule):
 
     def position(self) -> tuple[int, int]:
         """The epoch that an iteration begun now is of, and its first batch not yet trained on."""
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        # Lightning asks for the first iteration after a resume before it has closed an epoch whose
-        # last batch was the checkpoint's.
-        return max(self._resume, (epoch, 0))
+        if self.trainer is None:
+            return 0, 0
+        # Of an epoch that begins now Lightning has set the second to 0.
+        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return self.trainer.current_epoch, batches.processed
 
 
 def _with_pictures(sets: list[FaceSet]) -> list[FaceSet]:

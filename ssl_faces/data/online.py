@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -102,10 +103,10 @@ class Slice:
     def read(self, size: int) -> OnlineFaces:
         """Decode them, without those that can't be."""
         images, rows = [], []
-        pictures = self.faces.read_many(self.rows, at_least=size)
+        pictures = self.faces.read_many(self.rows, at_least=size, shrink=partial(square, size=size))
         for row, picture in zip(self.rows, pictures, strict=True):
             if not isinstance(picture, BadPicture):
-                images.append(square(picture, size))
+                images.append(picture)
                 rows.append(row)
         in_bank = set(self.rows[: self.bank])
         targets = {

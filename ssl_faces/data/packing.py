@@ -13,6 +13,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -46,10 +47,10 @@ from ssl_faces.data.shards import (
     write_shard,
 )
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file, write_failure
+from ssl_faces.files import regular, replace_file, write_failure
 
 _log = logging.getLogger(__name__)
-_PIECE = 256  # pictures decoded at once
+_PIECE = 256  # pictures handed to the decoding threads at once
 _COPIES = "left_out_as_copies_of_test_pictures"
 _OF_PEOPLE = "left_out_as_pictures_of_test_people"
 
@@ -76,6 +77,7 @@ class Packed:
         left_out_since: packed before and since found to be of the test parts.
         of_test_people, copies: left out of those listed.
         skipped: that can't be used.
+        repaired: shards that were missing or broken and are packed again.
     """
 
     pictures: int = 0
@@ -86,6 +88,7 @@ class Packed:
     of_test_people: int = 0
     copies: int = 0
     skipped: int = 0
+    repaired: int = 0
 
 
 def pack_sets(
@@ -102,20 +105,26 @@ def pack_sets(
 
     Non-square pictures lose their longer side's ends. Pictures that can't be decoded are skipped
     and listed. Pictures of a person lie side by side; people, and pictures of nobody, lie in an
-    order that follows from a hash of their names, so that no stretch is of one set or kind.
+    order that follows from a hash of their names, so that no stretch is of one set or kind. The
+    order doesn't depend on where the files lie or on their times.
 
     A packing that was killed goes on behind its last whole shard, and its result is that of one
     that never stopped, byte for byte. On a pack that is there, only pictures that it does not have
     are decoded, into new shards; those that have changed or gone, and those of `held_out`, are
     marked as dropped. Sets of the pack that are not given stay as they are.
 
+    All shards that are there are compared with their SHA-256 first. The pictures of those that are
+    missing or broken are decoded again; where the listing is the one that the pack was made of,
+    each shard comes back byte for byte, in its place.
+
     Args:
         held_out: people and pictures to leave out, beside those that the pack left out before.
         wait: whether to wait for another process that packs to `out`.
 
     Raises:
-        InputError: the pack has another size or is broken, two sets share a name, another process
-            packs to `out` (without `wait`), no picture can be decoded, or `out` can't be written.
+        InputError: the pack has another size, its index is broken, or a shard is that may hold
+            sets that are not given; two sets share a name, another process packs to `out` (without
+            `wait`), no picture can be decoded, or `out` can't be written.
     """
     names = [faces.name for faces in sets]
     for name in names:
@@ -141,23 +150,44 @@ class _Packing:
         self.done = Packed()
         self.index = Index(size)
         if (out / INDEX).exists():
-            self.index = Index.parse((out / INDEX).read_bytes(), str(out / INDEX))
+            self.index = Index.read(out / INDEX)
             if self.index.size != size:
                 raise InputError(
                     f"{out}: a pack of {self.index.size} px, not {size}; pack to another folder"
                 )
-            data = (out / TESTS).read_bytes() if (out / TESTS).exists() else b""
-            held_out = parse_held_out(data, str(out / TESTS)) | held_out
-        self.held_out = held_out
+        names = [faces.name for faces in sets]
         before = {one["name"]: i for i, one in enumerate(self.index.sets)}
+        others = [name for name in before if name not in names]
+        if (out / INDEX).exists():
+            held_out = self._held_out_before(others) | held_out
+        self.held_out = held_out
         self.numbers = [before.setdefault(faces.name, len(before)) for faces in sets]
         # Where new shards' names go on, also behind one that is lost.
         self.next = 1 + max((_number(e.file) for e in self.index.shards), default=-1)
         whole = whole_shards(out, self.index.shards)
-        for entry in self.index.shards:
-            if entry not in whole:
-                _log.warning("%s: missing or broken; packing it again", out / entry.file)
+        lost = [entry.file for entry in self.index.shards if entry not in whole]
+        for file in lost:
+            self._make_again(file, others)
+        self.lost = {_number(file) for file in lost}
+        self.done.repaired = len(lost)
         self.index.shards = whole
+
+    def _held_out_before(self, others: list[str]) -> HeldOut:
+        """What the pack has left out so far."""
+        try:
+            return parse_held_out(regular(self.out / TESTS).read_bytes(), TESTS)
+        except (OSError, InputError):
+            self._make_again(TESTS, others)
+            return HeldOut.of()
+
+    def _make_again(self, file: str, others: list[str]) -> None:
+        """Say that a file is broken; refuse where it may be of sets that are not given."""
+        if others:
+            raise InputError(
+                f"{self.out / file}: missing or broken, and may be of {', '.join(others)}; give "
+                "all folders that the pack was made of, to make it again"
+            )
+        _log.warning("%s: missing or broken; making it again", self.out / file)
 
     def run(self, cache: Path | None) -> Packed:
         for name in ("shard-*.safetensors", TESTS, INDEX):
@@ -167,47 +197,62 @@ class _Packing:
         self._drop()
         pieces = self._pieces()
         what = ", ".join(faces.name for faces in self.sets)
-        with tqdm(total=sum(map(len, pieces)), desc=f"packing {what}", unit="faces") as bar:
-            for number, piece in enumerate(pieces, start=self.next):
+        count = sum(len(piece) for _, piece in pieces)
+        with tqdm(total=count, desc=f"packing {what}", unit="faces") as bar:
+            for number, piece in pieces:
                 path = self.out / f"shard-{number:05d}.safetensors"
-                entry = self._made_before(path, piece)
+                entry = None if number in self.lost else self._made_before(path, piece)
                 if entry is None:
                     entry = self._shard(path, piece, bar)
                 else:
                     bar.update(len(piece))
                 if entry is not None:
                     self.index.shards.append(entry)
+        self.index.shards.sort(key=lambda entry: _number(entry.file))
         self._finish()
         Pack(self.out, cache).remember_verified()
         return self.done
 
     def _list(self) -> None:
-        """Every record as numbers: set, index in it, version, person."""
-        where, versions, people = [], [], []
+        """Every record as numbers: set, index in it, version, person, place in the order."""
+        where, versions, people, order = [], [], [], []
         for number, faces in zip(self.numbers, self.sets, strict=True):
             for i, record in enumerate(faces.records):
                 stored = faces.version(i)
                 versions.append(_version(faces.name, record.key, stored))
+                # Of files, versions change with each copy; the order of training must not.
+                is_file = isinstance(record.source, Path)
+                order.append(number_of(record.key) if is_file else versions[-1])
                 people.append(-1 if record.person is None else number_of(record.person))
                 where.append((number, i))
         self.where = np.array(where, np.int64).reshape(-1, 2)
         self.versions = np.array(versions, np.int64)
         self.people = np.array(people, np.int64)
+        self.order = np.array(order, np.int64)
         self.of_test_people = self.held_out.of_people(self.people)
         self.done.of_test_people = int(self.of_test_people.sum())
 
     def _drop(self) -> None:
         """Mark what is stored and no longer to be trained on; note what is stored."""
-        passed = self.index.passed
-        stored = [np.array([p.version for p in passed if p.version is not None], np.int64)]
-        listed_keys: set[tuple[int, str]] | None = None
+        self.stored = self._stored()
+        known = np.isin(self.versions, self.stored)
+        listed: dict[tuple[int, str], int] | None = None
         self.stored_copies = np.zeros(len(self.index.sets), np.int64)
         for k, entry in enumerate(self.index.shards):
             with Shard(self.out / entry.file) as shard:
                 versions, sets = shard.column("versions"), shard.column("sets")
-                stored.append(versions)
                 given = np.isin(sets, self.numbers)
                 stale = given & ~np.isin(versions, self.versions)
+                if stale.any():
+                    listed = listed or self._places()
+                    keys, hashes = shard.keys(), shard.column("hashes")
+                    for row in np.flatnonzero(stale).tolist():
+                        at = listed.get((int(sets[row]), keys[row]))
+                        if at is None or known[at]:
+                            continue
+                        if self._is_same(at, hashes[row].tobytes()):
+                            self.versions[at] = versions[row]
+                            stale[row], known[at] = False, True
                 of_people = self.held_out.of_people(shard.column("people"))
                 copies = self.held_out.copies(shard.column("hashes")) & ~of_people
                 drop = stale | of_people | copies
@@ -216,18 +261,10 @@ class _Packing:
                 # A picture that is as it was packed again is trained on again.
                 drop |= before & ~given
                 fresh = drop & ~before
-                if fresh.any():
-                    keys = shard.keys()
             self.index.shards[k] = replace(entry, dropped=np.flatnonzero(drop).tolist())
-            if (fresh & stale).any() and listed_keys is None:
-                listed_keys = {
-                    (number, record.key)
-                    for number, faces in zip(self.numbers, self.sets, strict=True)
-                    for record in faces.records
-                }
             for row in np.flatnonzero(fresh & stale).tolist():
-                assert listed_keys is not None
-                there = (int(sets[row]), keys[row]) in listed_keys
+                assert listed is not None
+                there = (int(sets[row]), keys[row]) in listed
                 (self.done.changed if there else self.done.gone).append(keys[row])
             self.done.left_out_since += int((fresh & ~stale).sum())
             self.stored_copies += self._by_set(sets[copies & given & ~stale])
@@ -235,12 +272,49 @@ class _Packing:
             for what, which in ((_COPIES, copies), (_OF_PEOPLE, of_people)):
                 for number in sets[which & fresh & ~given].tolist():
                     self.index.sets[number][what] += 1
-        self.stored = np.concatenate(stored)
 
-    def _pieces(self) -> list[np.ndarray]:
-        """Indices into the listing for each new shard, a person's pictures side by side."""
-        new = np.flatnonzero(~np.isin(self.versions, self.stored) & ~self.of_test_people)
-        groups = np.where(self.people < 0, self.versions, self.people)[new]
+    def _stored(self) -> np.ndarray:
+        """int64: the versions of all pictures in the shards."""
+        found = [np.zeros(0, np.int64)]
+        for entry in self.index.shards:
+            with Shard(self.out / entry.file) as shard:
+                found.append(shard.column("versions"))
+        return np.concatenate(found)
+
+    def _places(self) -> dict[tuple[int, str], int]:
+        """Where each picture stands in the listing, by the number of its set and its key."""
+        return {(int(self.where[at, 0]), self._key(at)): at for at in range(len(self.where))}
+
+    def _is_same(self, at: int, digest: bytes) -> bool:
+        """Whether a picture is the stored one, though its file's time has changed."""
+        faces, index = self._faces(at), int(self.where[at, 1])
+        if faces.records[index].box is not None:
+            return False  # its box may have changed
+        try:
+            return faces.content_hash(index) == digest
+        except BadPicture:
+            return False
+
+    def _pieces(self) -> list[tuple[int, np.ndarray]]:
+        """The number of each shard to make, and indices into the listing for it."""
+        stored = np.isin(self.versions, self.stored)
+        passed = [p.version for p in self.index.passed if p.version is not None]
+        new = ~stored & ~np.isin(self.versions, passed) & ~self.of_test_people
+        again = []
+        if self.lost:
+            # What a lost shard held if all was packed at once: it gets its place back, so that the
+            # order of training stays what it was.
+            for number, piece in enumerate(self._cut(np.flatnonzero(~self.of_test_people))):
+                if number in self.lost and not stored[piece].any():
+                    again.append((number, piece))
+                    new[piece] = False
+                    mine = set(self.versions[piece].tolist())
+                    self.index.passed = [p for p in self.index.passed if p.version not in mine]
+        return again + list(enumerate(self._cut(np.flatnonzero(new)), start=self.next))
+
+    def _cut(self, new: np.ndarray) -> list[np.ndarray]:
+        """These indices into the listing by shard, a person's pictures side by side."""
+        groups = np.where(self.people < 0, self.order, self.people)[new]
         order = np.argsort(groups, kind="stable")
         most = pictures_a_shard(self.size)
         pieces: list[np.ndarray] = []
@@ -272,7 +346,7 @@ class _Packing:
                 elif copy:
                     passed.append(self._passed(at, ""))
                 else:
-                    images.append(square(picture, self.size))
+                    images.append(picture)
                     rows.append(at)
                     hashes.append(digest)
             bar.update(len(decoded))
@@ -295,13 +369,15 @@ class _Packing:
         return entry
 
     def _decoded(self, piece: np.ndarray) -> list[tuple[int, np.ndarray | BadPicture, bytes]]:
-        """Index in the listing, picture, and SHA-256 of its bytes, of each of the piece."""
+        """Index in the listing, centre square, and SHA-256 of its bytes, of each of the piece."""
         found: list[tuple[int, np.ndarray | BadPicture, bytes]] = []
         place = {int(at): i for i, at in enumerate(piece)}
         for number, faces in zip(self.numbers, self.sets, strict=True):
             mine = piece[self.where[piece, 0] == number]
             indices = self.where[mine, 1].tolist()
-            pictures = faces.read_many(indices, at_least=self.size, workers=self.workers)
+            pictures = faces.read_many(
+                indices, self.size, self.workers, partial(square, size=self.size)
+            )
             for at, index, picture in zip(mine.tolist(), indices, pictures, strict=True):
                 digest = bytes(32)
                 try:
@@ -323,12 +399,13 @@ class _Packing:
                     return None
                 if self.held_out.copies(shard.column("hashes")).any() or shard.size != self.size:
                     return None
-                pictures = shard.pictures
+                content, pictures = shard.check(), shard.pictures
         except (FileNotFoundError, InputError, KeyError, TypeError, ValueError):
             return None
         self.index.passed += passed
         self.done.added += pictures
-        return ShardEntry(path.name, pictures, path.stat().st_size, file_hash(path))
+        size = path.stat().st_size
+        return ShardEntry(path.name, pictures, size, file_hash(path), content=content)
 
     def _passed(self, at: int, reason: str) -> Passed:
         name = self._faces(at).name
@@ -363,6 +440,7 @@ class _Packing:
                 "name": faces.name,
                 "part": faces.part,
                 "people": bool(faces.people),
+                "tests": faces.part == "all" and faces.has_test_part and self.held_out.is_empty,
                 _COPIES: sum(p.face_set == faces.name and not p.reason for p in passed)
                 + (int(self.stored_copies[number]) if number < len(self.stored_copies) else 0),
                 _OF_PEOPLE: int(self.of_test_people[mine].sum()),

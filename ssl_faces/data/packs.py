@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from ssl_faces.data.faces import Skipped
 from ssl_faces.data.fetching import RemoteShards, fetch_bytes
 from ssl_faces.data.shards import MEND, Shard, ShardEntry, file_hash
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +29,9 @@ TESTS = "tests.safetensors"
 FORMAT = 2
 """Raise it when packs of before can't be read any more, or when the same pictures would be packed
 to other pixels."""
+
+
+_LARGEST_SHARD = 2**30
 
 
 def default_cache_root() -> Path:
@@ -58,8 +60,12 @@ class HeldOut:
             np.frombuffer(joined, np.uint8).reshape(-1, 32),
         )
 
+    @property
+    def is_empty(self) -> bool:
+        return not len(self.people) and not len(self.hashes)
+
     def __or__(self, other: HeldOut) -> HeldOut:
-        if not len(other.people) and not len(other.hashes):
+        if other.is_empty:
             return self
         return HeldOut(
             np.union1d(self.people, other.people),
@@ -106,8 +112,8 @@ class Index:
 
     Attributes:
         size: side of the pictures.
-        sets: for each face set a dict: `name`, `part`, `people` (whether any are known) and counts
-            of what was `left_out_as_…`.
+        sets: for each face set a dict: `name`, `part`, `people` (whether any are known), `tests`
+            (whether test pictures are among them) and counts of what was `left_out_as_…`.
         shards: in their order.
         passed: what was listed and not packed.
     """
@@ -118,7 +124,20 @@ class Index:
     passed: list[Passed] = field(default_factory=list)
 
     def dump(self) -> bytes:
-        return (json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n").encode()
+        found = {"format": FORMAT, **asdict(self)}
+        return (json.dumps({**found, "check": _check_of(found)}, indent=1) + "\n").encode()
+
+    @staticmethod
+    def read(path: Path) -> Index:
+        """Read an index file.
+
+        Raises:
+            InputError: it can't be read, or is none that can be used.
+        """
+        try:
+            return Index.parse(regular(path).read_bytes(), str(path))
+        except OSError as error:
+            raise InputError(f"{path}: can't be read ({error.strerror}); {MEND}") from error
 
     @staticmethod
     def parse(data: bytes, where: str) -> Index:
@@ -134,6 +153,9 @@ class Index:
                     f"{where}: a pack of format {found['format']}, where {FORMAT} is read here; "
                     "pack the pictures again to another folder"
                 )
+            # Packs of before have none.
+            if found.pop("check", None) not in (None, _check_of(found)):
+                raise ValueError("it was changed")
             index = Index(
                 int(found["size"]),
                 [dict(one) for one in found["sets"]],
@@ -142,11 +164,31 @@ class Index:
             )
             for entry in index.shards:
                 # Names from outside: they must not lead out of the pack's folder.
-                if os.path.basename(entry.file) != entry.file or entry.pictures < 0:
+                if os.path.basename(entry.file) != entry.file:
                     raise ValueError(f"no name of a shard: {entry.file!r}")
+                _check_counts(entry, index.size)
+            if len({entry.file for entry in index.shards}) < len(index.shards):
+                raise ValueError("a shard is listed twice")
             return index
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{where}: a broken index of a pack ({error!r}); {MEND}") from error
+
+
+def _check_of(found: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+def _check_counts(entry: ShardEntry, size: int) -> None:
+    """Memory follows from what an index claims: raises ValueError where that can't be."""
+    rows = set(entry.dropped)
+    if (
+        size < 1
+        or not isinstance(entry.pictures, int)
+        or not 0 <= 3 * size * size * entry.pictures <= entry.bytes <= _LARGEST_SHARD
+        or len(rows) != len(entry.dropped)
+        or not rows <= set(range(entry.pictures))
+    ):
+        raise ValueError(f"{entry.file} can't have so many pictures or bytes")
 
 
 class Pack:
@@ -192,7 +234,7 @@ class Pack:
         if not self.folder.is_dir():
             raise InputError(f"{self.folder}: no such folder; give one made by `ssl-faces pack`")
         try:
-            return (self.folder / file).read_bytes()
+            return regular(self.folder / file).read_bytes()
         except OSError as error:
             raise InputError(
                 f"{self.folder / file}: can't be read ({error.strerror}), so that this is no whole "
@@ -254,13 +296,14 @@ class Pack:
             self.path(number)
 
     def verify(self, again: bool = False) -> int:
-        """Compare shards on this machine with their SHA-256; how many were read.
+        """Compare shards on this machine with the index: SHA-256, columns and counts; how many
+        were read.
 
         A shard that was found right is not read again until its time or length changes. Fetched
         shards are compared as they are fetched.
 
         Args:
-            again: compare them all.
+            again: compare them all, and the index's counts of each face set too.
 
         Raises:
             InputError: a shard is missing or is not what the index says.
@@ -269,18 +312,28 @@ class Pack:
             return 0
         known = {} if again else self._verified()
         due = [e for e in self.index.shards if known.get(e.file) != self._state(e)]
-        paths = [self.folder / entry.file for entry in due]
-        with (
-            ThreadPoolExecutor(4) as pool,
-            tqdm(total=len(due), desc="verifying", unit="shards", disable=len(due) < 20) as bar,
-        ):
-            for entry, path, found in zip(due, paths, pool.map(file_hash, paths), strict=True):
-                if found != entry.sha256:
-                    pool.shutdown(cancel_futures=True)
+        files = {entry.file for entry in due}
+        broken = files - {entry.file for entry in whole_shards(self.folder, due)}
+        for entry in due:
+            if entry.file in broken:
+                raise InputError(
+                    f"{self.folder / entry.file}: its SHA-256 is not the index's, a broken shard; "
+                    f"{MEND}"
+                )
+        pictures = np.zeros(len(self.index.sets), np.int64)
+        for number, entry in enumerate(self.index.shards):
+            if entry.file in files:
+                with self.open(number) as shard:
+                    shard.check_columns(len(pictures))
+                    sets = shard.column("sets")[self.kept(number)]
+                pictures += np.bincount(sets, minlength=len(pictures))
+        if again:
+            for one, count in zip(self.index.sets, pictures.tolist(), strict=True):
+                if one.get("pictures") != count:
                     raise InputError(
-                        f"{path}: its SHA-256 is not the index's, a broken shard; {MEND}"
+                        f"{self.place}/{INDEX}: lists {one.get('pictures')} pictures of "
+                        f"{one.get('name')}, and the shards hold {count:,}; {MEND}"
                     )
-                bar.update()
         if due:
             self.remember_verified()
         return len(due)
@@ -330,12 +383,25 @@ def check_length(folder: Path, entry: ShardEntry) -> None:
 
 
 def whole_shards(folder: Path, shards: Sequence[ShardEntry]) -> list[ShardEntry]:
-    """Those that are there, with the length that the index says."""
-    found = []
-    for entry in shards:
-        with suppress(InputError):
+    """Those that are there, with the length and the SHA-256 that the index says."""
+
+    def is_whole(entry: ShardEntry) -> bool:
+        try:
             check_length(folder, entry)
-            found.append(entry)
+            return file_hash(folder / entry.file) == entry.sha256
+        except (InputError, OSError):
+            return False
+
+    few = len(shards) < 20
+    with (
+        ThreadPoolExecutor(4) as pool,
+        tqdm(total=len(shards), desc="verifying", unit="shards", disable=few) as bar,
+    ):
+        found = []
+        for entry, whole in zip(shards, pool.map(is_whole, shards), strict=True):
+            if whole:
+                found.append(entry)
+            bar.update()
     return found
 
 
@@ -346,7 +412,12 @@ def _missing(path: Path) -> InputError:
 def dump_held_out(held_out: HeldOut) -> bytes:
     """As the file `tests.safetensors`."""
     columns = {"people": held_out.people, "hashes": np.ascontiguousarray(held_out.hashes)}
-    return safetensors.numpy.save(columns)
+    return safetensors.numpy.save({**columns, "check": _check_of_tests(held_out)})
+
+
+def _check_of_tests(held_out: HeldOut) -> np.ndarray:
+    data = held_out.people.tobytes() + held_out.hashes.tobytes()
+    return np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
 
 
 def parse_held_out(data: bytes, where: str) -> HeldOut:
@@ -360,6 +431,9 @@ def parse_held_out(data: bytes, where: str) -> HeldOut:
         tests = HeldOut(found["people"], found["hashes"])
         if tests.people.dtype != np.int64 or tests.hashes.shape[1:] != (32,):
             raise ValueError("other columns")
+        # Packs of before have no check.
+        if "check" in found and not np.array_equal(found["check"], _check_of_tests(tests)):
+            raise ValueError("it was changed")
         return tests
     except Exception as error:
         # safetensors' own error is no ValueError.

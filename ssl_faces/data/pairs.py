@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypedDict
+from typing import Annotated, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import PlainValidator
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from ssl_faces.arguments import whole
 from ssl_faces.data.order import EpochOrder
 from ssl_faces.data.stored_faces import Faces
 from ssl_faces.errors import InputError
@@ -29,6 +31,7 @@ class PairBatch(TypedDict, total=False):
 
 MOST_CANDIDATES = 3
 """As each position of an epoch has four random numbers, and one decides on the mirror image."""
+Candidates = Annotated[int, PlainValidator(whole(1, MOST_CANDIDATES))]
 
 _COARSE = 8  # side of the images whose distance tells how much two differ
 

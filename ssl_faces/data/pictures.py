@@ -6,11 +6,17 @@ packing and the probes count, list and skip.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from ssl_faces.files import regular
 
 PICTURE_SUFFIXES = frozenset(
     (
@@ -34,6 +40,9 @@ PICTURE_SUFFIXES = frozenset(
 MOST_PIXELS = 100_000_000
 """Pictures with more pixels than this are refused from their header, before any decoding."""
 
+MOST_BYTES = 1 << 30
+"""Files with more bytes than this are refused unread."""
+
 SHORTEST_SIDE = 8
 """Pictures with a side below this hold no face."""
 
@@ -43,20 +52,29 @@ neither a black nor a white frame for an encoder to latch on to."""
 
 # Pillow guesses the format from the bytes; formats that start other programs (EPS) or that are no
 # photographs (PDF, fonts, icons) are left out.
-_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM")
+
+_LARGE = 16_000_000
+"""Images with more pixels or bytes than this are decoded one at a time, whatever the number of
+threads."""
+
+_STRIP = 1_000_000
+"""About how many pixels are converted at once."""
+
+_one_large = threading.RLock()
 
 _BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # of JPEG and PNG
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
 _ORIENTATION_TAG = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda pixels: np.rot90(pixels),
 }
 
 
@@ -71,27 +89,58 @@ def decode_picture(source: Path | bytes, at_least: int | None = None) -> np.ndar
     is laid over mid grey (`BACKGROUND`); palettes, 1-bit and CMYK are converted; the EXIF
     orientation is applied; of an animation the first frame is taken.
 
+    Decoding takes up to 12 bytes a pixel beside the file. Of images with more than 16 million
+    pixels or bytes, threads decode one at a time.
+
     Args:
         at_least: allow a cheaper decode at 1/2, 1/4 or 1/8 size (JPEG only, others come whole),
             with both sides still at least this long where the picture's were.
 
     Raises:
-        BadPicture: unreadable, empty, truncated, no picture, more than `MOST_PIXELS` pixels, a
-            side below `SHORTEST_SIDE`, or a kind of pixel with no clear range (floats). Nothing
-            else is raised for any bytes.
+        BadPicture: unreadable, no regular file, empty, truncated, no picture, more than
+            `MOST_PIXELS` pixels or `MOST_BYTES` bytes, a side below `SHORTEST_SIDE`, or a kind of
+            pixel with no clear range (floats). Nothing else is raised for any
+            bytes, as long as there is memory.
     """
-    if isinstance(source, Path):
-        try:
-            data = source.read_bytes()
-        except OSError as error:
-            raise BadPicture(f"can't be read ({error.strerror or error})") from error
-    else:
-        data = source
+    if not isinstance(source, Path):
+        return _decode_bytes(source, at_least)
+    try:
+        with _alone(_sized(source).stat().st_size > _LARGE):
+            return _decode_bytes(source.read_bytes(), at_least)
+    except OSError as error:
+        raise BadPicture(f"can't be read ({error.strerror or error})") from error
+
+
+def content_hash(path: Path) -> bytes:
+    """SHA-256 of a picture file's bytes, without keeping them.
+
+    Raises:
+        BadPicture: unreadable, no regular file, or more than `MOST_BYTES` bytes.
+    """
+    try:
+        with _sized(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise BadPicture(f"can't be read ({error.strerror or error})") from error
+
+
+def _sized(path: Path) -> Path:
+    if regular(path).stat().st_size > MOST_BYTES:
+        raise BadPicture(f"a file of more than {MOST_BYTES:,} bytes")
+    return path
+
+
+def _alone(large: bool) -> AbstractContextManager[object]:
+    """Within, no other thread decodes a large image, if this one is large."""
+    return _one_large if large else nullcontext()
+
+
+def _decode_bytes(data: bytes, at_least: int | None) -> np.ndarray:
     if not data:
         raise BadPicture("empty (0 bytes)")
     try:
         return _decode(data, at_least)
-    except BadPicture:
+    except (BadPicture, MemoryError):
         raise
     except UnidentifiedImageError as error:
         # Some versions of Pillow don't know a file again that was cut in its head.
@@ -108,7 +157,7 @@ def decode_picture(source: Path | bytes, at_least: int | None = None) -> np.ndar
 
 def _decode(data: bytes, at_least: int | None) -> np.ndarray:
     buffer = io.BytesIO(data)
-    picture: Image.Image = Image.open(buffer, formats=_FORMATS)
+    picture: Image.Image = Image.open(buffer, formats=FORMATS)
     width, height = picture.size
     if width * height > MOST_PIXELS:
         raise BadPicture(f"{width}x{height}: more than {MOST_PIXELS:,} pixels")
@@ -122,13 +171,14 @@ def _decode(data: bytes, at_least: int | None) -> np.ndarray:
     if at_least is not None:
         # A square bound, so that it holds on either side of a quarter turn.
         picture.draft(None, (at_least, at_least))
-    picture.load()
-    # Only now: PNG may keep EXIF behind the pixels, and Pillow turns TIFF itself while loading.
-    turn = _TURNS.get(_orientation(picture))
-    pixels = _rgb(picture)
-    if turn is not None:
-        pixels = np.array(Image.fromarray(pixels).transpose(turn))
-    return pixels
+    # By the size of the whole image: progressive JPEG is read whole at any size.
+    with _alone(width * height > _LARGE):
+        picture.load()
+        # Only now: PNG may keep EXIF behind the pixels, and Pillow turns TIFF itself while loading.
+        turn = _TURNS.get(_orientation(picture))
+        pixels = _rgb(picture)
+        picture.close()
+        return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -142,20 +192,39 @@ def _orientation(picture: Image.Image) -> int:
 
 def _rgb(picture: Image.Image) -> np.ndarray:
     """Pixels of a loaded picture of any mode as uint8 [H, W, 3]."""
+    convert = _conversion(picture)
+    width, height = picture.size
+    rows = max(1, _STRIP // width)
+    if rows >= height:
+        return convert(picture)
+    # Strip by strip: what a conversion needs beside its result would be several times the image.
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        end = min(top + rows, height)
+        pixels[top:end] = convert(picture.crop((0, top, width, end)))
+    return pixels
+
+
+def _conversion(picture: Image.Image) -> Callable[[Image.Image], np.ndarray]:
     if picture.mode == "RGB" and "transparency" not in picture.info:
-        return np.array(picture)
+        return np.array
     if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return _rgb_from_16_bit(np.asarray(picture))
+        return _rgb_from_16_bit
     if picture.mode == "F":
         raise BadPicture("floating-point pixels, whose range is unknown: save it as 8 or 16 bit")
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA"):
-        rgba = np.asarray(picture.convert("RGBA"), dtype=np.uint16)
-        colour, alpha = rgba[..., :3], rgba[..., 3:]
-        return ((colour * alpha + BACKGROUND * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return np.array(picture.convert("RGB"))
+        return _over_background
+    return lambda strip: np.array(strip.convert("RGB"))
 
 
-def _rgb_from_16_bit(grey: np.ndarray) -> np.ndarray:
+def _over_background(picture: Image.Image) -> np.ndarray:
+    rgba = np.asarray(picture.convert("RGBA"), dtype=np.uint16)
+    colour, alpha = rgba[..., :3], rgba[..., 3:]
+    return ((colour * alpha + BACKGROUND * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _rgb_from_16_bit(picture: Image.Image) -> np.ndarray:
+    grey = np.asarray(picture)
     # Pillow reads some 16-bit kinds (PGM) as 32-bit integers.
     if grey.dtype.itemsize > 2 and (grey.min() < 0 or grey.max() > 65535):
         raise BadPicture("32-bit pixels beyond 0-65535: save it as 8 or 16 bit")

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_faces.errors import reason_of
+
 
 def pose_of_mat(path: Path) -> Tensor | str:
     """Yaw, pitch and roll in degrees, float32 [3], or the reason why they can't be had.
@@ -38,7 +40,7 @@ def pose_of_mat(path: Path) -> Tensor | str:
         return f"{path.name} holds no Pose_Para"
     # scipy's reader lets out whatever a broken file trips over.
     except Exception as error:
-        return f"{path.name} is not a MATLAB file ({' '.join(str(error).split())[:80]})"
+        return f"{path.name} is not a MATLAB file ({reason_of(error, 80)})"
     if len(angles) != 3 or not np.isfinite(angles).all():
         return f"Pose_Para in {path.name} is not three angles"
     pitch, yaw, roll = np.degrees(angles)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under
-from ssl_faces.errors import InputError
+from ssl_faces.data.tables import read_lines
+from ssl_faces.errors import InputError, shorten
 
 LABELS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 """What the owner's labels 1 to 7 mean."""
@@ -76,14 +77,7 @@ def is_layout(folder: Path) -> bool:
 
 def _read_list(path: Path) -> list[tuple[str, int]]:
     """Name and label, 1 to 7, of every line."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"rafdb: {path} can't be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"rafdb: {path} is not a text file; get the owner's {LIST_FILE}"
-        ) from error
+    lines = read_lines(path)
     found = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -92,7 +86,7 @@ def _read_list(path: Path) -> list[tuple[str, int]]:
         good = len(fields) == 2 and fields[0].startswith(("train_", "test_"))
         if not good or fields[1] not in map(str, range(1, len(LABELS) + 1)):
             raise InputError(
-                f"{path}, line {number}: '{line.strip()[:60]}' is not 'train_… or test_… label' "
+                f"{path}, line {number}: '{shorten(line)}' is not 'train_… or test_… label' "
                 f"with a label from 1 to {len(LABELS)}; mend or delete the line"
             )
         found.append((fields[0], int(fields[1])))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import safetensors.numpy
 
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.files import regular, replace_file
 
 SHARD_BYTES = 32 * 2**20
 """About how many bytes of pictures a shard holds."""
@@ -72,6 +73,8 @@ class ShardEntry:
         sha256: of the whole file, in hex.
         dropped: rows that are no longer trained on (their pictures have changed, gone, or turned
             up in a test part since).
+        content: SHA-256 of the images, their people and their files' hashes, in hex: the same
+            wherever the files lie and whatever their names and times are. None in old packs.
     """
 
     file: str
@@ -79,6 +82,7 @@ class ShardEntry:
     bytes: int
     sha256: str
     dropped: list[int] = field(default_factory=list)
+    content: str | None = None
 
 
 def write_shard(
@@ -94,26 +98,40 @@ def write_shard(
         InputError: the file can't be written, or the disk is full.
     """
     keys = [key.encode(errors="surrogateescape") for key in columns.keys]
-    data = safetensors.numpy.save(
-        {
-            "images": np.ascontiguousarray(images),
-            "versions": columns.versions.astype(np.int64),
-            "sets": columns.sets.astype(np.int32),
-            "people": columns.people.astype(np.int64),
-            "hashes": np.ascontiguousarray(columns.hashes),
-            "keys": np.frombuffer(b"".join(keys), np.uint8),
-            "key_ends": np.cumsum([len(key) for key in keys], dtype=np.int64),
-        },
-        # One entry: the order of several is not fixed, and with it the bytes.
-        {"about": json.dumps(about)},
-    )
+    arrays = {
+        "images": np.ascontiguousarray(images),
+        "versions": columns.versions.astype(np.int64),
+        "sets": columns.sets.astype(np.int32),
+        "people": columns.people.astype(np.int64),
+        "hashes": np.ascontiguousarray(columns.hashes),
+        "keys": np.frombuffer(b"".join(keys), np.uint8),
+        "key_ends": np.cumsum([len(key) for key in keys], dtype=np.int64),
+    }
+    content = _digest(arrays[name] for name in _CONTENT)
+    rest = _digest((arrays[name] for name in _REST), json.dumps(about))
+    # One entry: the order of several is not fixed, and with it the bytes.
+    checks = {"content": content, "rest": rest}
+    data = safetensors.numpy.save(arrays, {"about": json.dumps({**about, **checks})})
     replace_file(path, data)
-    return ShardEntry(path.name, len(images), len(data), hashlib.sha256(data).hexdigest())
+    sha256 = hashlib.sha256(data).hexdigest()
+    return ShardEntry(path.name, len(images), len(data), sha256, content=content)
+
+
+_CONTENT = ("images", "people", "hashes")
+_REST = ("versions", "sets", "keys", "key_ends")
+
+
+def _digest(arrays: Iterable[np.ndarray], about: str = "") -> str:
+    digest = hashlib.sha256(about.encode())
+    for array in arrays:
+        digest.update(str(array.shape).encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -135,7 +153,7 @@ class Shard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.handle = os.open(path, os.O_RDONLY)
+        self.handle = os.open(regular(path), os.O_RDONLY)
         try:
             self._header, self._data = self._read_header()
             kind, shape, (begin, _) = self._field("images")
@@ -193,6 +211,40 @@ class Shard:
         """What was kept with it by `write_shard`."""
         found: dict[str, Any] = json.loads(self._header["__metadata__"]["about"])
         return found
+
+    def check(self) -> str:
+        """Compare the shard with the hashes that it holds itself; its `content`.
+
+        Raises:
+            InputError: it is not what was written.
+            KeyError: it is of an older version, without hashes.
+        """
+        about = self.about()
+        content, rest = about.pop("content"), about.pop("rest")
+        columns = {name: self.column(name) for name in (*_CONTENT[1:], *_REST)}
+        found = _digest((self.images(), *(columns[name] for name in _CONTENT[1:])))
+        others = _digest((columns[name] for name in _REST), json.dumps(about))
+        if (found, others) != (content, rest):
+            raise InputError(f"{self.path}: a broken shard (it was changed); {MEND}")
+        return found
+
+    def check_columns(self, sets: int) -> None:
+        """Compare the columns' lengths with the number of pictures.
+
+        Args:
+            sets: how many the pack has.
+
+        Raises:
+            InputError: a column is of another length, or names a set that there isn't.
+        """
+        n = self.pictures
+        shapes = {"versions": (n,), "sets": (n,), "people": (n,), "hashes": (n, 32)}
+        columns = {name: self.column(name) for name in shapes}
+        wrong = [name for name, shape in shapes.items() if columns[name].shape != shape]
+        of_sets = columns["sets"]
+        if wrong or (n and not 0 <= of_sets.min() <= of_sets.max() < sets):
+            name = wrong[0] if wrong else "sets"
+            raise InputError(f"{self.path}: a broken shard (its {name} don't fit it); {MEND}")
 
     def images(self) -> np.ndarray:
         """All pictures, uint8 [n, 3, S, S]."""

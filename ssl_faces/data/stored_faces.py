@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -84,6 +85,16 @@ class StoredFaces:
     def nbytes(self) -> int:
         """Of all pictures."""
         return int(self.starts[-1]) * 3 * self.size * self.size
+
+    def identity(self) -> str:
+        """A hash of the images that are trained on, in their order, and of who is on them: the
+        same wherever their files lie and whatever their times are."""
+        digest = hashlib.sha256()
+        for number, (pack, index) in enumerate(self.shards):
+            entry = self.packs[pack].index.shards[index]
+            digest.update((entry.content or entry.sha256).encode())
+            digest.update(np.asarray(self.rows(number), np.int32).tobytes())
+        return digest.hexdigest()[:16]
 
     def shard(self, number: int) -> Shard:
         """A shard, open; the ones not used for longest are closed."""

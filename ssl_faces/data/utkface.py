@@ -6,13 +6,13 @@ CVPR 2017.
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Skipped, in_test_share
 from ssl_faces.data.folder import existing_folder, pictures_under
+from ssl_faces.data.pictures import BadPicture, content_hash
 from ssl_faces.errors import InputError
 
 GENDERS = ("male", "female")
@@ -57,9 +57,9 @@ class UTKFace(FaceSet):
             path = folder / key
             if part != "all":
                 try:
-                    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                except OSError as error:
-                    skipped.append(Skipped(key, f"can't be read ({error.strerror})"))
+                    digest = content_hash(path).hex()
+                except BadPicture as error:
+                    skipped.append(Skipped(key, str(error)))
                     continue
                 if in_test_share(digest) != (part == "test"):
                     continue

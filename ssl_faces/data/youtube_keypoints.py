@@ -5,7 +5,6 @@ Source: Udacity's facial-keypoints set over YouTube Faces (Wolf, Hassner and Mao
 
 from __future__ import annotations
 
-import csv
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 
 from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Skipped, in_test_share
 from ssl_faces.data.folder import entry_of, existing_folder, pictures_under
+from ssl_faces.data.tables import MEND, number_in, read_table
 from ssl_faces.errors import InputError
 
 POSE_COLUMNS = ("yaw", "pitch", "roll")
@@ -82,41 +82,17 @@ class YouTubeKeypoints(FaceSet):
 def _rows(path: Path) -> list[tuple[str, str, np.ndarray]]:
     """Image, person and the float32 [140] numbers of each row: pose, fit error, landmarks."""
     rows = []
-    line_of: dict[str, int] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
-            header = [name.strip() for name in next(reader, [])]
-            missing = [name for name in COLUMNS if name not in header]
-            if missing:
-                raise InputError(
-                    f"{path}, line 1: column {missing[0]} is missing; the first line must name "
-                    "image,person,yaw,pitch,roll,reprojection_px,x0,y0,…,x67,y67"
-                )
-            places = [header.index(name) for name in COLUMNS]
-            for row in reader:
-                if not row:
-                    continue
-                where = f"{path}, line {reader.line_num}"
-                if len(row) != len(header):
-                    raise InputError(
-                        f"{where}: {len(row)} columns instead of {len(header)}; "
-                        "mend or delete the line"
-                    )
-                image, person, *texts = (row[place].strip() for place in places)
-                if not image or not person:
-                    raise InputError(f"{where}: image or person is empty; mend or delete the line")
-                if image in line_of:
-                    raise InputError(
-                        f"{where}: {image} was already given in line {line_of[image]}; "
-                        "delete one of the two"
-                    )
-                line_of[image] = reader.line_num
-                rows.append((image, person, _numbers(texts, where)))
-    except OSError as error:
-        raise InputError(f"youtube_keypoints: {path} can't be read ({error.strerror})") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a CSV text file ({error}); get it anew") from error
+    line_of: dict[str, str] = {}
+    for where, row in read_table(path, COLUMNS):
+        image, person, *texts = row.values()
+        if not image or not person:
+            raise InputError(f"{where}: image or person is empty; {MEND}")
+        if image in line_of:
+            raise InputError(
+                f"{where}: {image} was already given in {line_of[image]}; delete one of the two"
+            )
+        line_of[image] = where.rpartition(", ")[2]
+        rows.append((image, person, _numbers(texts, where)))
     return rows
 
 
@@ -126,19 +102,7 @@ def _numbers(texts: list[str], where: str) -> np.ndarray:
     except ValueError:
         values = np.array([np.nan])
     if not np.isfinite(values).all():
-        column, text = next(
-            (column, text)
-            for column, text in zip(COLUMNS[2:], texts, strict=True)
-            if not _is_finite(text)
-        )
-        raise InputError(
-            f"{where}: {column} is '{text[:40]}', not a number; mend or delete the line"
-        )
+        # One by one: with decimal commas, or to name the one that is none.
+        named = zip(COLUMNS[2:], texts, strict=True)
+        values = np.array([number_in(text, name, where) for name, text in named], np.float32)
     return values
-
-
-def _is_finite(text: str) -> bool:
-    try:
-        return bool(np.isfinite(np.float32(text)))
-    except ValueError:
-        return False

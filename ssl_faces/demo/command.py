@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from ssl_faces.arguments import number, whole
 from ssl_faces.errors import InputError
 from ssl_faces.verbs.arguments import METHOD, add_encoder, parser
 
@@ -33,17 +34,25 @@ def run(arguments: Sequence[str]) -> None:
         f"a released name (default: the encoder's own, where it has one, else {METHOD})",
     )
     of.add_argument("--host", default="127.0.0.1", help="address (default: this machine alone)")
-    of.add_argument("--port", type=int, default=7860, help="0: any that is free (default: 7860)")
-    of.add_argument("--max-mb", type=float, default=10.0, help="of an upload (default: 10)")
     of.add_argument(
-        "--max-pixels", type=int, default=25_000_000, help="of an upload (default: 25,000,000)"
+        "--port", type=whole(0, 65_535), default=7860, help="0: any that is free (default: 7860)"
+    )
+    of.add_argument(
+        "--max-mb",
+        type=number(0, 1000, above=True),
+        default=10.0,
+        help="of an upload (default: 10)",
+    )
+    of.add_argument(
+        "--max-pixels",
+        type=whole(64),
+        default=25_000_000,
+        help="of an upload (default: 25,000,000)",
     )
     of.add_argument(
         "--detector", default="mtcnn", help="mtcnn, or yunet:FILE.onnx (default: mtcnn)"
     )
     given = of.parse_args(arguments)
-    if not 0 <= given.port < 65536:
-        raise InputError(f"--port {given.port}: give 0 to 65535")
     if find_spec("gradio") is None:
         raise InputError("the page needs Gradio; pip install 'ssl-faces[demo]'")
     from ssl_faces.demo.uploads import Limits

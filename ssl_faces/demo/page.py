@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 import jinja2
 import numpy as np
+from gradio.utils import LRUCache
 
 from ssl_faces.demo.comparison import FLOW, PANELS, TRANSLATION, Compared, FaceComparison
 from ssl_faces.demo.uploads import Limits, read_upload
@@ -22,6 +23,9 @@ from ssl_faces.verbs.sheets import enlarged, png
 TITLE = "Two faces, compared"
 SIDE = 128
 """Pixels of a face on the page."""
+
+MOST_SESSIONS = 32
+"""Visitors at once; who comes after them pushes out who has been idle the longest."""
 
 KEPT_SECONDS = 600
 """After so long an upload is removed, should nobody close the page before."""
@@ -117,6 +121,9 @@ def build_page(comparison: FaceComparison, limits: Limits) -> gr.Blocks:
         )
         page.load(None, js=_NAME_GROUPS)
     page.queue(max_size=16)
+    # Gradio keeps results until they are fetched, and states of sessions: of so many.
+    page.state_session_capacity = MOST_SESSIONS
+    page._queue.pending_messages_per_session = LRUCache(MOST_SESSIONS)
     return page
 
 

@@ -70,9 +70,11 @@ def build_app(comparison: FaceComparison, limits: Limits, host: str) -> fastapi.
         raise InputError("the page needs Gradio; pip install 'ssl-faces[demo]'") from error
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+    from ssl_faces.demo.gate import Gate
     from ssl_faces.demo.page import CSS, TITLE, build_page
 
     app = fastapi.FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Gate, limits=limits)
 
     @app.middleware("http")
     async def add_policy(
@@ -128,6 +130,7 @@ def serve(comparison: FaceComparison, limits: Limits, host: str, port: int) -> N
             port=port,
             log_level="warning",
             access_log=False,
+            limit_concurrency=64,
             timeout_graceful_shutdown=2,
         )
         try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from ssl_faces.data.pictures import MOST_PIXELS, BadPicture, decode_picture
+from ssl_faces.data.pictures import FORMATS, MOST_PIXELS, BadPicture, decode_picture
 from ssl_faces.errors import InputError
-from ssl_faces.prepare.sources import kind_of
+from ssl_faces.prepare.sources import HEAD, kind_by_head, kind_of
 
 MOST_MB = 10.0
 MOST_UPLOAD_PIXELS = 25_000_000
@@ -69,20 +70,40 @@ def read_upload(path: Path | None, name: str, limits: Limits) -> np.ndarray:
         width, height = _size(path)
         if width * height > limits.most_pixels:
             raise InputError(
-                f"{name}: {width:,} x {height:,} pixels are more than the "
-                f"{limits.most_pixels:,} that are taken; give a smaller picture"
+                f"{name}: {_too_many_pixels(width, height, limits)}; give a smaller picture"
             )
         return decode_picture(path)
     except BadPicture as error:
         raise InputError(f"{name}: {error}; give another picture, as JPEG or PNG") from error
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height by the header; 0, 0 where it can't be told, which `decode_picture` words."""
+def check_picture(file: BinaryIO, limits: Limits) -> None:
+    """Check an upload by its first bytes and its header, before it is kept; nothing is decoded.
+
+    Raises:
+        BadPicture: no picture, or of more pixels than `limits` has.
+    """
+    file.seek(0)
+    if kind_by_head(file.read(HEAD)) != "picture":
+        raise BadPicture("a video or animation, and no picture")
+    file.seek(0)
+    width, height = _size(file)
+    if not width * height:
+        raise BadPicture("truncated or broken (cut in its head)")
+    if width * height > limits.most_pixels:
+        raise BadPicture(_too_many_pixels(width, height, limits))
+
+
+def _too_many_pixels(width: int, height: int, limits: Limits) -> str:
+    return f"{width:,} x {height:,} pixels are more than the {limits.most_pixels:,} that are taken"
+
+
+def _size(file: Path | BinaryIO) -> tuple[int, int]:
+    """Width and height by the header; 0, 0 where they are unknown, which `decode_picture` words."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            with Image.open(path) as picture:
+            with Image.open(file, formats=FORMATS) as picture:
                 return picture.size
         except Image.DecompressionBombError as error:
             raise BadPicture(f"more than {MOST_PIXELS:,} pixels") from error

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.arguments import Parser
+from ssl_faces.arguments import Parser, whole
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.onnx_files import CALIBRATED, OPSET, OPSETS
+from ssl_faces.outputs import add_overwrite, check_output
 
 ENDINGS = (".onnx", ".pt2")
+BESIDE = (".md", ".json")
+"""What is added to the name of an 8-bit file for the files on what that costs."""
 
 INPUT_IN_WORDS = (
     "images: float32 [B, 3, {size}, {size}], RGB in [0, 1], any B; cropped faces; size, mean and "
@@ -44,9 +47,12 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="FILE.onnx, or FILE.pt2 for torch"
     )
+    add_overwrite(parser)
     parser.add_argument("--spaces", metavar="S,S", help="feature spaces to keep; default: all")
     parser.add_argument(
-        "--opset", type=int, help=f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default: {OPSET}"
+        "--opset",
+        type=whole(OPSETS[0], OPSETS[-1]),
+        help=f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default: {OPSET}",
     )
     parser.add_argument(
         "--int8",
@@ -61,11 +67,15 @@ def run(arguments: Sequence[str]) -> None:
         "~/.cache/ssl-faces/data, else rendered ones",
     )
     parser.add_argument(
-        "--faces", type=int, default=128, metavar="N", help="to check on; default: %(default)s"
+        "--faces",
+        type=whole(32),
+        default=128,
+        metavar="N",
+        help="to check on; default: %(default)s",
     )
     parser.add_argument(
         "--max-train",
-        type=int,
+        type=whole(100),
         default=5000,
         metavar="N",
         help="training pictures of the probe that tells what 8 bits cost; default: %(default)s",
@@ -89,20 +99,13 @@ def _check(given: argparse.Namespace) -> None:
     out: Path = given.out
     if out.suffix not in ENDINGS:
         raise InputError(f"--out {out}: its ending tells the format; give FILE.onnx or FILE.pt2")
-    if out.is_dir():
-        raise InputError(f"--out {out}: is a folder; give the name of a file")
     if out.suffix != ".onnx":
         for option in ("opset", "int8"):
             if getattr(given, option):
                 raise InputError(f"--{option} is of ONNX: leave it out, or give --out FILE.onnx")
-    if given.opset is not None and given.opset not in OPSETS:
-        raise InputError(f"--opset {given.opset}: give one from {OPSETS[0]} to {OPSETS[-1]}")
-    for option, least in (("faces", 32), ("max_train", 100)):
-        if getattr(given, option) < least:
-            name = option.replace("_", "-")
-            raise InputError(
-                f"--{name} must be a whole number from {least}, not {getattr(given, option)}"
-            )
+    beside = [out.with_name(f"{out.name}{ending}") for ending in BESIDE] if given.int8 else []
+    for path in (out, *beside):
+        check_output(path, given.overwrite, [given.encoder])
 
 
 def export(
@@ -164,8 +167,9 @@ def export(
         card["eight_bits"]["loss"] = loss
         content = small
         text = in_words(loss, out.name)
-        beside[out.with_name(f"{out.name}.md")] = text
-        beside[out.with_name(f"{out.name}.json")] = json.dumps(card["eight_bits"], indent=2) + "\n"
+        about = json.dumps(card["eight_bits"], indent=2) + "\n"
+        for ending, content_beside in zip(BESIDE, (text, about), strict=True):
+            beside[out.with_name(f"{out.name}{ending}")] = content_beside
         told.append(text.partition("\n\n")[2])
     content = with_card(content, card) if out.suffix == ".onnx" else program.data(card)
     for path, text in beside.items():

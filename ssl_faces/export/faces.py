@@ -4,6 +4,7 @@ calibrate 8 bits by."""
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -89,5 +90,5 @@ def some_faces(data: str, part: Part, size: int, count: int) -> Faces:
 def _of_set(faces: FaceSet, size: int, count: int) -> list[np.ndarray]:
     """uint8 [3, size, size] each; broken pictures are left out."""
     indices = np.unique(np.linspace(0, len(faces) - 1, min(count, len(faces))).astype(int))
-    pictures = faces.read_many(indices.tolist(), at_least=size)
-    return [square(one, size) for one in pictures if not isinstance(one, BadPicture)]
+    pictures = faces.read_many(indices.tolist(), at_least=size, shrink=partial(square, size=size))
+    return [one for one in pictures if not isinstance(one, BadPicture)]

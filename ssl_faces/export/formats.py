@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_faces.encoder import FaceEncoder
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, reason_of
 from ssl_faces.export.parity import Features
 from ssl_faces.onnx_files import INPUT, session_of, traced
 
@@ -109,7 +109,7 @@ class Program:
                     dynamic_shapes={INPUT: {0: faces}},
                 )
         except Exception as error:  # its exceptions share no public class
-            reason = " ".join(str(error).split())[:200]
+            reason = reason_of(error)
             raise InputError(
                 f"{name}: torch.export can't write it ({reason}); try --out FILE.onnx"
             ) from error

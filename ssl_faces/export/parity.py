@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_faces.encoder import FaceEncoder
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, reason_of
 
 TOLERANCE = 1e-4
 BATCHES = (1, 2, 3, 5, 16)
@@ -72,7 +72,7 @@ def parity(
         try:
             parts.append(file(batch))
         except Exception as error:  # runtimes' exceptions share no public class
-            reason = " ".join(str(error).split())[:200]
+            reason = reason_of(error)
             raise InputError(
                 f"the exported file fails on a batch of {len(batch)} ({reason}); export the "
                 "encoder to another format"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -13,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_faces import children
+from ssl_faces.arguments import Parser
 from ssl_faces.children import Failed, Stopped
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
 from ssl_faces.requeue import job_id, requeue
-from ssl_faces.run_record import LOCK_FILE, RunRecord, read_run, state_of
+from ssl_faces.run_record import LOCK_FILE, RunRecord, has_checkpoint, read_run, state_of
 
 if TYPE_CHECKING:
     from ssl_faces.job.settings import Job
@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> int:
     Raises:
         InputError: bad input, or a stage that failed.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces job",
         description="Train the stages of one experiment and score its encoder. Stopped, the same "
         "command goes on.",
@@ -100,7 +100,8 @@ class _Running:
 
         earlier = (read_run(self.out) or {}).get("settings", {})
         for stage, now in self.settings.items():
-            if stage not in earlier or state_of(self.out / stage) is None:
+            # What failed before its first checkpoint binds nothing.
+            if stage not in earlier or not has_checkpoint(self.out / stage):
                 continue
             changed = first_change(earlier[stage], now, self.job.configs_of(stage))
             if changed is not None:
@@ -164,7 +165,7 @@ class _Running:
             self._child("probe", "linear-probe", words, PROBE)
             replace_file(note, asked.encode())
         report = str(self.out / REPORT)
-        words = ["report", str(folder), "--out", report]
+        words = ["report", str(folder), "--out", report, "--overwrite"]
         if os.environ.get("WANDB_MODE") != "disabled":
             words += ["--wandb", f"ssl-faces/{self.out.name}"]
         self._child("probe", "linear-probe", words, PROBE)

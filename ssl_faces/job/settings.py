@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from ssl_faces.ranges import GlobalSeed
 from ssl_faces.yaml_settings import (
     OWN_KEYS,
     PREVIOUS,
@@ -60,7 +60,7 @@ class Job(Strict):
     """
 
     stages: dict[Name, JobStage] = Field(min_length=1)
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: GlobalSeed = 0
     configs: list[str] = Field(default_factory=list)
     arguments: Arguments = Field(default_factory=dict)
     probe: Probe | None = Probe()

@@ -14,6 +14,7 @@ from ssl_faces.losses.contrast import gathered
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+from ssl_faces.ranges import LayerWidth, NonNegativeFloat
 
 
 class BarlowTwins(JointEmbedding):
@@ -32,8 +33,8 @@ class BarlowTwins(JointEmbedding):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        projection_dim: int = 1024,
-        redundancy_weight: float = 0.005,
+        projection_dim: LayerWidth = 1024,
+        redundancy_weight: NonNegativeFloat = 0.005,
     ) -> None:
         super().__init__(
             *(encoder, optimizer),

@@ -13,6 +13,7 @@ from torch import Tensor
 from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+from ssl_faces.ranges import LayerWidth, UnitFloat
 
 
 class BYOL(JointEmbedding):
@@ -32,9 +33,9 @@ class BYOL(JointEmbedding):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        momentum: float = 0.99,
-        hidden_dim: int = 1024,
-        projection_dim: int = 256,
+        momentum: UnitFloat = 0.99,
+        hidden_dim: LayerWidth = 1024,
+        projection_dim: LayerWidth = 256,
     ) -> None:
         super().__init__(
             *(encoder, optimizer),

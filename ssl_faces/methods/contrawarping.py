@@ -15,13 +15,13 @@ from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor
 
 from ssl_faces.data.local_warps import AffineMaps, LocalWarps, then_affine
-from ssl_faces.errors import InputError
 from ssl_faces.losses.own_negatives import OwnNegativesLoss
 from ssl_faces.methods.encoder_method import plain
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.warp import warp
+from ssl_faces.ranges import LayerWidth, PositiveFloat, PositiveInt
 
 AFFINE = AffineMaps()
 LOCAL = LocalWarps()
@@ -52,15 +52,13 @@ class ContraWarping(JointEmbedding):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        temperature: float = 0.1,
-        projection_dim: int = 128,
-        negatives: int = 1,
+        temperature: PositiveFloat = 0.1,
+        projection_dim: LayerWidth = 128,
+        negatives: PositiveInt = 1,
         other_faces: bool = True,
         local: LocalWarps = LOCAL,
         affine: AffineMaps = AFFINE,
     ) -> None:
-        if negatives < 1:
-            raise InputError(f"model.negatives: {negatives}; give at least 1 warp of each view")
         super().__init__(
             *(encoder, optimizer),
             temperature=temperature,

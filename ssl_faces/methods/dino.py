@@ -17,6 +17,14 @@ from ssl_faces.errors import InputError
 from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+from ssl_faces.ranges import (
+    LayerWidth,
+    NonNegativeInt,
+    PictureSide,
+    PositiveFloat,
+    UnitAbove0,
+    UnitFloat,
+)
 
 
 class DINO(JointEmbedding):
@@ -48,17 +56,17 @@ class DINO(JointEmbedding):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        momentum: float = 0.99,
-        local_crops: int = 2,
-        local_size: int = 32,
-        local_scale: tuple[float, float] = (0.15, 0.5),
-        prototypes: int = 4096,
-        hidden_dim: int = 1024,
-        student_temperature: float = 0.1,
-        teacher_temperature: float = 0.07,
-        warmup_temperature: float = 0.04,
-        warmup_epochs: int = 30,
-        frozen_epochs: int = 1,
+        momentum: UnitFloat = 0.99,
+        local_crops: NonNegativeInt = 2,
+        local_size: PictureSide = 32,
+        local_scale: tuple[UnitAbove0, UnitAbove0] = (0.15, 0.5),
+        prototypes: LayerWidth = 4096,
+        hidden_dim: LayerWidth = 1024,
+        student_temperature: PositiveFloat = 0.1,
+        teacher_temperature: PositiveFloat = 0.07,
+        warmup_temperature: PositiveFloat = 0.04,
+        warmup_epochs: NonNegativeInt = 30,
+        frozen_epochs: NonNegativeInt = 1,
     ) -> None:
         super().__init__(
             *(encoder, optimizer),
@@ -74,13 +82,10 @@ class DINO(JointEmbedding):
             warmup_epochs=warmup_epochs,
             frozen_epochs=frozen_epochs,
         )
-        if local_crops < 0:
-            raise InputError(f"model.local_crops: {local_crops}; give 0 or more")
         low, high = local_scale
-        if not 0 < low <= high <= 1:
+        if low > high:
             raise InputError(
-                f"model.local_scale: {low:g} to {high:g}; give two shares of the area from 0 to 1, "
-                "the smaller first"
+                f"model.local_scale: {low:g} to {high:g}; give the smaller share of the area first"
             )
         side = local_size if self.encoder.takes(local_size) else self.encoder.input_size
         strengths = replace(PRESETS["views"], crop_scale=(low, high))

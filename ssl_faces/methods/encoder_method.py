@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, cast
 
 import torch
@@ -14,6 +14,7 @@ from ssl_faces.errors import InputError
 from ssl_faces.methods.method import Method
 from ssl_faces.methods.optimizer import OptimizerSettings, cosine
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
+from ssl_faces.ranges import check_ranges
 
 
 class EncoderMethod(Method):
@@ -33,12 +34,13 @@ class EncoderMethod(Method):
             `codes_from` among them is the encoder's, too (see `BackboneEncoder`).
 
     Raises:
-        InputError: no such encoder.
+        InputError: no such encoder, or a setting out of range.
     """
 
     encoder: BackboneEncoder
     least_pairs = 1
     """Pairs that a batch must have to be trained on."""
+    adjustable = tuple(f"optimizer.{f.name}" for f in fields(OptimizerSettings) if f.name != "name")
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class EncoderMethod(Method):
         **settings: Any,
     ) -> None:
         super().__init__()
+        check_ranges(type(self).__init__, settings, "model")
         # Plain values: checkpoints are read without running code.
         given = {
             "encoder": asdict(encoder),

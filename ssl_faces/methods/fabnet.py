@@ -19,6 +19,7 @@ from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.warp import warp
+from ssl_faces.ranges import LayerWidth, NonNegativeFloat
 
 
 class FAbNet(ViewsMethod):
@@ -46,9 +47,9 @@ class FAbNet(ViewsMethod):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        embedding_dim: int = 256,
-        decoder_width: int = 32,
-        fold_weight: float = 10.0,
+        embedding_dim: LayerWidth = 256,
+        decoder_width: LayerWidth = 32,
+        fold_weight: NonNegativeFloat = 10.0,
     ) -> None:
         super().__init__(
             *(encoder, optimizer),

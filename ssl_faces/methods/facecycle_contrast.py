@@ -24,7 +24,6 @@ from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor, nn
 
 from ssl_faces.data.augment import PRESETS, PairAugmentation
-from ssl_faces.errors import InputError
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.losses.fold import FoldLoss
 from ssl_faces.losses.hog import HOG
@@ -37,6 +36,7 @@ from ssl_faces.networks.backbone import RESNET18, CodesFrom, EncoderSettings
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.picture_decoder import PictureDecoder
 from ssl_faces.networks.warp import inverse_flow, warp
+from ssl_faces.ranges import LayerWidth, NonNegativeFloat, PositiveFloat, UnitAbove0
 
 
 class Faces(NamedTuple):
@@ -85,23 +85,21 @@ class FaceCycleContrast(EncoderMethod):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        code_dim: int = 256,
-        projection_dim: int = 128,
-        temperature: float = 0.1,
-        crop_low: float = 0.6,
-        cycle_share: float = 0.125,
-        cycle_weight: float = 1.0,
-        identity_weight: float = 1.5,
-        expression_weight: float = 0.3,
-        independence_weight: float = 1.0,
-        symmetry_weight: float = 0.5,
-        fold_weight: float = 10.0,
-        descriptor_weight: float = 400.0,
+        code_dim: LayerWidth = 256,
+        projection_dim: LayerWidth = 128,
+        temperature: PositiveFloat = 0.1,
+        crop_low: UnitAbove0 = 0.6,
+        cycle_share: UnitAbove0 = 0.125,
+        cycle_weight: NonNegativeFloat = 1.0,
+        identity_weight: NonNegativeFloat = 1.5,
+        expression_weight: NonNegativeFloat = 0.3,
+        independence_weight: NonNegativeFloat = 1.0,
+        symmetry_weight: NonNegativeFloat = 0.5,
+        fold_weight: NonNegativeFloat = 10.0,
+        descriptor_weight: NonNegativeFloat = 400.0,
         codes_from: CodesFrom = "map",
-        decoder_width: int = 16,
+        decoder_width: LayerWidth = 16,
     ) -> None:
-        if not 0 < cycle_share <= 1:
-            raise InputError(f"model.cycle_share: {cycle_share:g}; give a share above 0, up to 1")
         self.weights = {
             "cycle": cycle_weight,
             "identity": identity_weight,
@@ -111,9 +109,6 @@ class FaceCycleContrast(EncoderMethod):
             "fold": cycle_weight * fold_weight,
             "descriptor": descriptor_weight,
         }
-        for term, weight in self.weights.items():
-            if not weight >= 0:
-                raise InputError(f"model.{term}_weight: {weight:g}; give 0 or more")
         super().__init__(
             encoder,
             optimizer,

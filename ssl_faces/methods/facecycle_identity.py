@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.margin import MarginLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.facecycle_motion import SIZES, FaceCycleMotion
-from ssl_faces.methods.learning_rate import adam
+from ssl_faces.methods.learning_rate import ADAM_ARGUMENTS, adam
 from ssl_faces.methods.method import (
     FRONTAL,
     MEAN,
@@ -36,6 +36,7 @@ from ssl_faces.methods.released import find_released, load_released, settings_fr
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.renormaliser import ReNormaliser
 from ssl_faces.networks.standardiser import mean_over_devices
+from ssl_faces.ranges import NonNegativeFloat, NonNegativeInt, UnitBelow1, check_ranges
 
 
 class IdentityCycle(NamedTuple):
@@ -72,22 +73,25 @@ class FaceCycleIdentity(Method):
 
     name = "facecycle_identity"
     encoder: FaceCycleEncoder
+    adjustable = ADAM_ARGUMENTS
+    by_content: ClassVar[Mapping[str, str]] = {"motion_checkpoint": "motion."}
 
     def __init__(
         self,
         motion_checkpoint: Path | str,
-        perceptual_weight: float = 0.01,
-        ssim_weight: float = 5.0,
-        symmetry_weight: float = 1.5,
-        margin_weight: float = 1.0,
-        margin: float = 0.1,
-        betas: tuple[float, float] = (0.5, 0.9),
-        learning_rates: dict[int, float] | None = None,
-        peak_learning_rate: float | None = None,
-        warmup_steps: int = 100,
-        rate_factors: dict[str, float] | None = None,
+        perceptual_weight: NonNegativeFloat = 0.01,
+        ssim_weight: NonNegativeFloat = 5.0,
+        symmetry_weight: NonNegativeFloat = 1.5,
+        margin_weight: NonNegativeFloat = 1.0,
+        margin: NonNegativeFloat = 0.1,
+        betas: tuple[UnitBelow1, UnitBelow1] = (0.5, 0.9),
+        learning_rates: dict[int, NonNegativeFloat] | None = None,
+        peak_learning_rate: NonNegativeFloat | None = None,
+        warmup_steps: NonNegativeInt = 100,
+        rate_factors: dict[str, NonNegativeFloat] | None = None,
     ) -> None:
         super().__init__()
+        check_ranges(type(self).__init__, locals(), "model")
         motion_checkpoint = str(motion_checkpoint)
         learning_rates = learning_rates or {0: 5e-5, 1: 1e-4, 10: 1e-5}
         self.save_hyperparameters()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from ssl_faces.losses.fold import FoldLoss
 from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
-from ssl_faces.methods.learning_rate import adam
+from ssl_faces.methods.learning_rate import ADAM_ARGUMENTS, adam
 from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, Edit, Method
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator
@@ -28,6 +28,7 @@ from ssl_faces.networks.repair_generator import IMAGE, RepairGenerator
 from ssl_faces.networks.standardiser import mean_over_devices
 from ssl_faces.networks.trunk import LAYERS, VggTrunk, convs_upto
 from ssl_faces.networks.warp import inverse_flow, warp
+from ssl_faces.ranges import NonNegativeFloat, NonNegativeInt, PictureSide, UnitBelow1, check_ranges
 
 Size = Literal["paper", "small"]
 Design = Literal["paper", "repair"]
@@ -117,34 +118,37 @@ class FaceCycleMotion(Method):
 
     name = "facecycle_motion"
     encoder: FaceCycleEncoder
+    adjustable = ADAM_ARGUMENTS
+    by_content: ClassVar[Mapping[str, str]] = {"trunk_weights": "trunk."}
 
     def __init__(
         self,
         size: Size = "paper",
-        input_size: int = 64,
+        input_size: PictureSide = 64,
         trunk_weights: str = "imagenet",
         trunk_training: Literal["frozen", "joint"] = "frozen",
         design: Design = "paper",
-        noise_std: float = 1.0,
-        perceptual_weight: float = 0.01,
-        ssim_weight: float = 5.0,
-        symmetry_weight: float = 1.5,
-        fold_weight: float = 0.0,
-        flow_weight: float = 0.0,
-        centre_weight: float = 0.0,
-        consistency_weight: float = 0.0,
-        coarse_weight: float = 0.0,
+        noise_std: NonNegativeFloat = 1.0,
+        perceptual_weight: NonNegativeFloat = 0.01,
+        ssim_weight: NonNegativeFloat = 5.0,
+        symmetry_weight: NonNegativeFloat = 1.5,
+        fold_weight: NonNegativeFloat = 0.0,
+        flow_weight: NonNegativeFloat = 0.0,
+        centre_weight: NonNegativeFloat = 0.0,
+        consistency_weight: NonNegativeFloat = 0.0,
+        coarse_weight: NonNegativeFloat = 0.0,
         ssim_scale: Literal["normalised", "unit"] = "normalised",
-        linear_std: float = 0.01,
-        betas: tuple[float, float] = (0.5, 0.999),
-        learning_rates: dict[int, float] | None = None,
-        peak_learning_rate: float | None = None,
-        warmup_steps: int = 100,
-        rate_factors: dict[str, float] | None = None,
+        linear_std: NonNegativeFloat = 0.01,
+        betas: tuple[UnitBelow1, UnitBelow1] = (0.5, 0.999),
+        learning_rates: dict[int, NonNegativeFloat] | None = None,
+        peak_learning_rate: NonNegativeFloat | None = None,
+        warmup_steps: NonNegativeInt = 100,
+        rate_factors: dict[str, NonNegativeFloat] | None = None,
         exchange: bool = True,
-        map_size: int | None = None,
+        map_size: PictureSide | None = None,
     ) -> None:
         super().__init__()
+        check_ranges(type(self).__init__, locals(), "model")
         if input_size < 16 or input_size % 4:
             raise InputError(
                 f"model.input_size: {input_size}; give a multiple of 4 from 16 on, such as 64"

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_faces.errors import InputError
 from ssl_faces.methods.encoder_method import ViewsMethod
 from ssl_faces.methods.optimizer import OptimizerSettings
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings
@@ -74,8 +73,6 @@ class Teacher(nn.Module):
 
     def __init__(self, encoder: BackboneEncoder, projector: nn.Module, momentum: float) -> None:
         super().__init__()
-        if not 0 <= momentum <= 1:
-            raise InputError(f"model.momentum: {momentum:g}; give a number from 0 to 1")
         self.encoder = copy.deepcopy(encoder).requires_grad_(False)
         self.projector = copy.deepcopy(projector).requires_grad_(False)
         self.momentum = momentum

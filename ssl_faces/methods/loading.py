@@ -21,8 +21,7 @@ from ssl_faces.methods.released import (
     settings_from,
 )
 from ssl_faces.networks.backbone import EncoderSettings
-
-_CHECKPOINT = Path("checkpoints/last.ckpt")
+from ssl_faces.run_record import CHECKPOINT
 
 
 def load_method(run: str | os.PathLike[str], *, untrained: bool = False, seed: int = 0) -> Method:
@@ -43,7 +42,7 @@ def load_method(run: str | os.PathLike[str], *, untrained: bool = False, seed: i
     """
     path = Path(run)
     if path.is_dir():
-        path = path / _CHECKPOINT
+        path = path / CHECKPOINT
     released = None if path.exists() else find_released(run)
     if released is not None:
         kind, settings = settings_from(released)

@@ -20,6 +20,7 @@ from ssl_faces.errors import InputError
 from ssl_faces.methods.encoder_method import ViewsMethod
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import VIT_TINY, EncoderSettings
+from ssl_faces.ranges import LayerCount, LayerWidth, OpenUnit
 
 _HEAD_DIM = 32
 _EPSILON = 1e-6  # of the patches' variances
@@ -44,9 +45,9 @@ class MAE(ViewsMethod):
         self,
         encoder: EncoderSettings = VIT_TINY,
         optimizer: OptimizerSettings = ADAMW,
-        mask_share: float = 0.75,
-        decoder_dim: int = 128,
-        decoder_depth: int = 4,
+        mask_share: OpenUnit = 0.75,
+        decoder_dim: LayerWidth = 128,
+        decoder_depth: LayerCount = 4,
     ) -> None:
         super().__init__(
             *(encoder, optimizer),
@@ -59,9 +60,7 @@ class MAE(ViewsMethod):
                 f"model.encoder.name: {encoder.name}, but mae leaves patches out, which only ViTs "
                 "can; set --model.encoder.name vit_tiny, vit_small or a ViT of timm"
             )
-        if not 0 < mask_share < 1:
-            raise InputError(f"model.mask_share: {mask_share:g}; give a share between 0 and 1")
-        if decoder_dim < _HEAD_DIM or decoder_dim % _HEAD_DIM:
+        if decoder_dim % _HEAD_DIM:
             raise InputError(
                 f"model.decoder_dim: {decoder_dim}; give a multiple of {_HEAD_DIM} (a head's)"
             )

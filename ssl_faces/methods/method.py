@@ -6,14 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ssl_faces.checkpoints import load_checkpoint
 from ssl_faces.encoder import FaceEncoder
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, reason_of
+from ssl_faces.finite import check_weights
 
 Edit = Callable[..., Tensor]
 
@@ -35,6 +37,10 @@ class Method(pl.LightningModule, ABC):
 
     name: str
     encoder: FaceEncoder
+    adjustable: tuple[str, ...] = ()
+    """Arguments of the optimiser that a resumed run may change; they act from the next step on."""
+    by_content: ClassVar[Mapping[str, str]] = {}
+    """Arguments that name files of frozen weights, with the prefix of these in `state_dict`."""
 
     @abstractmethod
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -97,10 +103,11 @@ def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, An
     """A training checkpoint's contents, of this method if given; none of its code is run.
 
     Raises:
-        InputError: no such file, not a whole checkpoint, or one of another method.
+        InputError: no such file, not a whole checkpoint, one of another method, or weights that
+            are NaN or infinite.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = load_checkpoint(path)
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
             raise ValueError("it holds no training state")
     except FileNotFoundError as error:
@@ -108,12 +115,17 @@ def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, An
             f"checkpoint {path}: no such file; give a run's checkpoints/last.ckpt"
         ) from error
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"checkpoint {path}: can't be used ({reason[:200]}); give a run's checkpoints/last.ckpt"
+            f"checkpoint {path}: can't be used ({reason_of(error)}); give a run's "
+            "checkpoints/last.ckpt"
         ) from error
     if method is not None:
         check_method(path, checkpoint, method)
+    check_weights(
+        f"checkpoint {path}",
+        checkpoint["state_dict"],
+        "the file is damaged, or training diverged: give another, or train again",
+    )
     return checkpoint
 
 

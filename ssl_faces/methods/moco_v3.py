@@ -13,6 +13,7 @@ from ssl_faces.losses.contrast import info_nce
 from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+from ssl_faces.ranges import LayerWidth, PositiveFloat, UnitFloat
 
 
 class MoCoV3(JointEmbedding):
@@ -34,10 +35,10 @@ class MoCoV3(JointEmbedding):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        temperature: float = 0.2,
-        momentum: float = 0.99,
-        hidden_dim: int = 1024,
-        projection_dim: int = 256,
+        temperature: PositiveFloat = 0.2,
+        momentum: UnitFloat = 0.99,
+        hidden_dim: LayerWidth = 1024,
+        projection_dim: LayerWidth = 256,
     ) -> None:
         super().__init__(
             *(encoder, optimizer),

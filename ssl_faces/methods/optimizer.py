@@ -10,7 +10,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from ssl_faces.errors import InputError
+from ssl_faces.methods.learning_rate import cosine_by_step
+from ssl_faces.ranges import NonNegativeFloat, NonNegativeInt, UnitBelow1, UnitFloat, check_fields
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,14 @@ class OptimizerSettings:
     """
 
     name: Literal["adamw", "sgd", "lars"] = "adamw"
-    peak_learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    momentum: float = 0.9
-    betas: tuple[float, float] = (0.9, 0.999)
-    warmup_steps: int = 200
+    peak_learning_rate: NonNegativeFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.05
+    momentum: UnitFloat = 0.9
+    betas: tuple[UnitBelow1, UnitBelow1] = (0.9, 0.999)
+    warmup_steps: NonNegativeInt = 200
 
     def __post_init__(self) -> None:
-        for name in ("peak_learning_rate", "weight_decay", "warmup_steps"):
-            value = getattr(self, name)
-            if not value >= 0:
-                raise InputError(f"model.optimizer.{name}: {value:g}; give 0 or more")
+        check_fields(self, "model.optimizer")
 
 
 ADAMW = OptimizerSettings()
@@ -49,24 +47,25 @@ def cosine(
     """What `configure_optimizers` returns for the parameters of the networks `trained`."""
     from lightly.models.utils import get_weight_decay_parameters
     from lightly.utils.lars import LARS
-    from lightly.utils.scheduler import CosineWarmupScheduler
 
     decayed, others = (
         [p for p in found if p.requires_grad] for found in get_weight_decay_parameters(trained)
     )
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "name": "weights"},
+        {"params": others, "name": "biases_and_norms", "weight_decay": 0.0},
+    ]
     rate, decay = settings.peak_learning_rate, settings.weight_decay
     optimizer: torch.optim.Optimizer
     if settings.name == "adamw":
         betas = (settings.betas[0], settings.betas[1])
         optimizer = torch.optim.AdamW(groups, lr=rate, betas=betas, weight_decay=decay)
     elif settings.name == "sgd":
+        momentum = settings.momentum
         optimizer = torch.optim.SGD(
-            groups, lr=rate, momentum=settings.momentum, weight_decay=decay, nesterov=True
+            groups, lr=rate, momentum=momentum, weight_decay=decay, nesterov=momentum > 0
         )
     else:
         optimizer = LARS(groups, lr=rate, momentum=settings.momentum, weight_decay=decay)
-    steps = int(module.trainer.estimated_stepping_batches)
-    warmup = min(settings.warmup_steps, max(1, steps // 5))
-    schedule = CosineWarmupScheduler(optimizer, warmup, steps)
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    schedule = cosine_by_step(module, optimizer, settings.warmup_steps)
+    return {"optimizer": optimizer, "lr_scheduler": schedule}

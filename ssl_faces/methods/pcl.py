@@ -23,6 +23,7 @@ from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.blocks import conv, init_facecycle, leaky
 from ssl_faces.networks.picture_decoder import PictureDecoder
+from ssl_faces.ranges import LayerWidth, NonNegativeFloat, PositiveFloat, UnitFloat
 
 BRANCH = 128  # channels of the branches, as in the paper
 
@@ -76,13 +77,13 @@ class PCL(JointEmbedding):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        temperature: float = 0.07,
-        projection_dim: int = 512,
-        decoder_width: int = 32,
-        colours: float = 0.8,
-        orthogonality_weight: float = 1.0,
-        face_weight: float = 1.0,
-        pose_weight: float = 1.0,
+        temperature: PositiveFloat = 0.07,
+        projection_dim: LayerWidth = 512,
+        decoder_width: LayerWidth = 32,
+        colours: UnitFloat = 0.8,
+        orthogonality_weight: NonNegativeFloat = 1.0,
+        face_weight: NonNegativeFloat = 1.0,
+        pose_weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(
             *(encoder, optimizer),

@@ -13,8 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_faces.encoder import CARD_FILE, METHOD_FILE, RELEASED, load_encoder, read_card
+from ssl_faces.encoder import (
+    CARD_FILE,
+    METHOD_FILE,
+    RELEASED,
+    check_hash,
+    load_encoder,
+    read_card,
+)
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
+from ssl_faces.finite import check_weights
 from ssl_faces.methods.method import Method
 
 REBUILD = "method_rebuilt_from"
@@ -71,18 +80,20 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     """The weights in a release's `method.safetensors`.
 
     Raises:
-        InputError: the file is missing or broken.
+        InputError: the file is missing or broken, or its bytes have changed since the release.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = folder / METHOD_FILE
     try:
-        state: dict[str, Tensor] = load_file(path)
+        state: dict[str, Tensor] = load_file(regular(path))
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path}: not a whole safetensors file ({error}); copy or release it again"
         ) from error
+    check_hash(read_card(folder), path)
+    check_weights(path, state, "the file is damaged: copy or release it again")
     return state
 
 

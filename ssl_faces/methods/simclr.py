@@ -13,6 +13,7 @@ from torch import Tensor
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+from ssl_faces.ranges import LayerWidth, PositiveFloat
 
 
 class SimCLR(JointEmbedding):
@@ -31,8 +32,8 @@ class SimCLR(JointEmbedding):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        temperature: float = 0.1,
-        projection_dim: int = 128,
+        temperature: PositiveFloat = 0.1,
+        projection_dim: LayerWidth = 128,
     ) -> None:
         super().__init__(encoder, optimizer, temperature=temperature, projection_dim=projection_dim)
         dim = self.representation_dim

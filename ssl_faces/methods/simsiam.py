@@ -12,6 +12,7 @@ from torch import Tensor
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+from ssl_faces.ranges import LayerWidth
 
 
 class SimSiam(JointEmbedding):
@@ -30,8 +31,8 @@ class SimSiam(JointEmbedding):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        projection_dim: int = 1024,
-        hidden_dim: int = 256,
+        projection_dim: LayerWidth = 1024,
+        hidden_dim: LayerWidth = 256,
     ) -> None:
         super().__init__(encoder, optimizer, projection_dim=projection_dim, hidden_dim=hidden_dim)
         dim = self.representation_dim

@@ -19,6 +19,7 @@ from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.warp import warp
+from ssl_faces.ranges import LayerWidth, NonNegativeFloat
 
 KINDS = ("action", "pose")
 Codes = dict[str, Tensor]
@@ -71,13 +72,13 @@ class TCAE(ViewsMethod):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        code_dim: int = 256,
-        decoder_width: int = 32,
-        pixel_weight: float = 10.0,
-        cycle_weight: float = 1.0,
-        code_weight: float = 0.001,
-        action_flow_weight: float = 0.1,
-        fold_weight: float = 100.0,
+        code_dim: LayerWidth = 256,
+        decoder_width: LayerWidth = 32,
+        pixel_weight: NonNegativeFloat = 10.0,
+        cycle_weight: NonNegativeFloat = 1.0,
+        code_weight: NonNegativeFloat = 0.001,
+        action_flow_weight: NonNegativeFloat = 0.1,
+        fold_weight: NonNegativeFloat = 100.0,
     ) -> None:
         super().__init__(
             *(encoder, optimizer),

@@ -13,6 +13,7 @@ from ssl_faces.losses.contrast import gathered
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
+from ssl_faces.ranges import LayerWidth, NonNegativeFloat
 
 
 class VICReg(JointEmbedding):
@@ -31,10 +32,10 @@ class VICReg(JointEmbedding):
         self,
         encoder: EncoderSettings = RESNET18,
         optimizer: OptimizerSettings = ADAMW,
-        projection_dim: int = 1024,
-        invariance_weight: float = 25.0,
-        variance_weight: float = 25.0,
-        covariance_weight: float = 1.0,
+        projection_dim: LayerWidth = 1024,
+        invariance_weight: NonNegativeFloat = 25.0,
+        variance_weight: NonNegativeFloat = 25.0,
+        covariance_weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__(
             *(encoder, optimizer),

@@ -17,6 +17,7 @@ from ssl_faces.encoder import FaceEncoder
 from ssl_faces.errors import InputError
 from ssl_faces.networks.motion_encoder import MotionEncoder
 from ssl_faces.networks.pointwise import without_small_strided
+from ssl_faces.ranges import PictureSide, WidthFactor, check_fields
 
 NAMES = ("facecycle", "resnet18", "resnet50", "vit_tiny", "vit_small")
 TIMM = "timm:"
@@ -37,8 +38,8 @@ class EncoderSettings:
     """
 
     name: str = "resnet18"
-    input_size: int = 64
-    width: float = 1.0
+    input_size: PictureSide = 64
+    width: WidthFactor = 1.0
 
 
 RESNET18 = EncoderSettings()
@@ -228,6 +229,7 @@ def new_encoder(
     Raises:
         InputError: no such encoder, or a size or width that it can't have.
     """
+    check_fields(settings, "model.encoder")
     try:
         return BackboneEncoder(**asdict(settings), codes=codes, codes_from=codes_from)
     except (ValueError, RuntimeError, AssertionError) as error:

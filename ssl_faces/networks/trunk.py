@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ssl_faces.errors import InputError
+from ssl_faces.files import regular
+from ssl_faces.finite import check_weights
 
 Layer = Literal["relu2_1", "relu3_1", "relu4_1"]
 LAYERS: tuple[Layer, ...] = ("relu2_1", "relu3_1", "relu4_1")
@@ -112,7 +114,7 @@ class VggTrunk(nn.Module):
         positions = (0, 2, 5, 7, 10, 12, 14, 16, 19)  # of the convs in torchvision's `features`
         try:
             if place.exists():
-                state = torch.load(place, map_location="cpu", weights_only=True)
+                state = torch.load(regular(place), map_location="cpu", weights_only=True)
             else:
                 state = torch.hub.load_state_dict_from_url(
                     IMAGENET_URL, map_location="cpu", check_hash=True, weights_only=True
@@ -142,12 +144,13 @@ class VggTrunk(nn.Module):
                 "safetensors file"
             )
         try:
-            state = load_file(path)
+            state = load_file(regular(path))
         except (SafetensorError, OSError) as error:
             raise InputError(
                 f"trunk weights {path}: not a safetensors file ({error}); save the trunk with "
                 "safetensors.torch.save_file"
             ) from error
+        check_weights(f"trunk weights {path}", state, "copy or save the file again")
         own = self.state_dict()
         fits = all(key in state and state[key].shape == own[key].shape for key in own)
         if not fits:

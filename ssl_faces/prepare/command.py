@@ -11,8 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ssl_faces.arguments import SIDE, Parser, number, whole
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file, write_failure
+from ssl_faces.files import regular, replace_file, write_failure
 
 ABOUT = """\
 Photos and videos to a pack of faces: found, aligned, cropped, in videos linked to clips of one
@@ -43,10 +44,18 @@ def run(arguments: Sequence[str]) -> None:
     from filelock import FileLock, Timeout
 
     out = Path(given.out).expanduser()
+    lock = out / ".prepare.lock"
     try:
+        is_new = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / ".prepare.lock", timeout=0):
-            _prepare(given, out)
+        try:
+            with FileLock(lock, timeout=0):
+                _prepare(given, out)
+        except InputError:
+            if is_new and [*out.iterdir()] == [lock]:
+                lock.unlink()
+                out.rmdir()
+            raise
     except Timeout as error:
         raise InputError(
             f"{out}: another process is preparing to it; wait until it is done"
@@ -55,11 +64,11 @@ def run(arguments: Sequence[str]) -> None:
         raise InputError(f"{error.filename or out}: {write_failure(error)}") from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     from ssl_faces.prepare.reading import Settings
 
     usual = Settings()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces prepare",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -68,40 +77,35 @@ def _parser() -> argparse.ArgumentParser:
     add("sources", nargs="+", type=Path, metavar="SRC", help="folder of photos and videos, or one")
     add("--out", required=True, metavar="DIR", help="folder of the pack")
     # Without a default: what the folder was made with counts then.
-    add("--size", type=int, help=f"side of the crops, as data.size ({usual.size})")
+    add("--size", type=SIDE, help=f"side of the crops, as data.size ({usual.size})")
     add("--detector", help=f"{usual.detector}, or yunet:FILE.onnx ({usual.detector})")
-    add("--fps", type=float, help=f"frames a second of videos to look at ({usual.fps:g})")
-    add("--min-face", type=float, help=f"smallest faces, in pixels ({usual.min_face:g})")
-    add("--min-score", type=float, help=f"of the detector, 0 to 1 ({usual.min_score:g})")
-    add("--min-sharpness", type=float, help=f"as in the manifest ({usual.min_sharpness:g})")
+    add(
+        "--fps",
+        type=number(0.01, 1000),
+        help=f"frames a second of videos to look at ({usual.fps:g})",
+    )
+    add(
+        "--min-face",
+        type=number(12, 10_000),
+        help=f"smallest faces, in pixels ({usual.min_face:g})",
+    )
+    add("--min-score", type=number(0, 1), help=f"of the detector, 0 to 1 ({usual.min_score:g})")
+    add(
+        "--min-sharpness", type=number(0, 100), help=f"as in the manifest ({usual.min_sharpness:g})"
+    )
     add(
         "--duplicate-bits",
-        type=int,
+        type=whole(-1, 128),
         help="of 256, in which the perceptual hashes of near-duplicates may differ; -1 keeps them "
         f"({usual.duplicate_bits})",
     )
-    add("--workers", type=int, help=f"processes (one a core, {_MOST_WORKERS} at most)")
+    add("--workers", type=whole(1, 1024), help=f"processes (one a core, {_MOST_WORKERS} at most)")
     return parser
-
-
-_RANGES: dict[str, tuple[float, float, str]] = {
-    "size": (8, 1024, "a side from 8 to 1024 pixels"),
-    "fps": (0.01, 1000, "0.01 to 1000 frames a second"),
-    "min_face": (12, 10_000, "12 pixels at least"),
-    "min_score": (0, 1, "a score from 0 to 1"),
-    "min_sharpness": (0, 100, "0 at least"),
-    "duplicate_bits": (-1, 128, "-1 to 128 bits"),
-    "workers": (1, 1024, "1 process at least"),
-}
 
 
 def _check(given: argparse.Namespace) -> None:
     if "://" in given.out:
         raise InputError(f"--out {given.out}: give a folder on this machine")
-    for name, (low, high, words) in _RANGES.items():
-        value = getattr(given, name)
-        if value is not None and not low <= value <= high:
-            raise InputError(f"--{name.replace('_', '-')} {value}: give {words}")
 
 
 def _prepare(given: argparse.Namespace, out: Path) -> None:
@@ -181,6 +185,7 @@ def _settings(given: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
         InputError: `out` was made with others, or otherwise.
     """
     from ssl_faces.prepare.detectors import label_of
+    from ssl_faces.prepare.manifest import NAME, SHEET
     from ssl_faces.prepare.reading import Settings
 
     path = out / _SETTINGS
@@ -189,6 +194,9 @@ def _settings(given: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
     if not path.exists():
         if (out / "index.json").exists():
             raise InputError(f"{out}: a pack that was not made by prepare; give another --out")
+        for name in (NAME, SHEET):
+            if (out / name).exists():
+                raise InputError(f"{out / name}: not what prepare wrote; give another --out")
         settings = Settings(**asked)
         known = {**settings.as_dict(), "detector": label_of(settings.detector)}
         return settings, {
@@ -198,7 +206,7 @@ def _settings(given: argparse.Namespace, out: Path) -> tuple[Any, dict[str, Any]
             "roots": {},
         }
     try:
-        about = json.loads(path.read_text())
+        about = json.loads(regular(path).read_text())
         stored = {name: about["settings"][name] for name in names}
         roots, name = dict(about["roots"]), str(about["name"])
         if about["format"] != _FORMAT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.files import replace_file
 from ssl_faces.prepare.reading import POINTS, FaceRow, SourceFaces
 from ssl_faces.prepare.store import Store
@@ -35,7 +35,7 @@ def write_manifest(out: Path, sources: Iterable[tuple[str, SourceFaces]]) -> Non
         InputError: it can't be written, or the disk is full.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = CsvWriter(text)
     writer.writerow(COLUMNS)
     for key, found in sources:
         for row in found.rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,14 +13,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ssl_faces.data.pictures import MOST_PIXELS, SHORTEST_SIDE, BadPicture
+from ssl_faces.data.pictures import MOST_BYTES, MOST_PIXELS, SHORTEST_SIDE, BadPicture
 from ssl_faces.errors import InputError
+from ssl_faces.files import NOT_REGULAR, regular
 
 Kind = Literal["picture", "video"]
 
-_HEAD = 4096
-
-_LARGEST_PICTURE = 1 << 30  # bytes; a picture is read whole
+HEAD = 4096
+"""First bytes that tell what a file is."""
 
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _VIDEOS = (
@@ -137,11 +138,25 @@ def kind_of(path: Path) -> Kind:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise BadPicture("not a file (a pipe, a socket or a device)")
+            raise BadPicture(f"not a file ({NOT_REGULAR})")
         with path.open("rb") as stream:
-            head = stream.read(_HEAD)
+            head = stream.read(HEAD)
     except OSError as error:
         raise BadPicture(f"can't be read ({error.strerror or error})") from error
+    kind = kind_by_head(head)
+    if kind == "picture":
+        if status.st_size > MOST_BYTES:
+            raise BadPicture("a picture of more than 1 GiB")
+        return "video" if head.startswith(b"GIF8") and _is_animated(path) else "picture"
+    return kind
+
+
+def kind_by_head(head: bytes) -> Kind:
+    """What a file is by its first `HEAD` bytes; animations are pictures by them.
+
+    Raises:
+        BadPicture: neither a picture nor a video; the reason in words.
+    """
     if not head:
         raise BadPicture("empty (0 bytes)")
     if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
@@ -151,9 +166,7 @@ def kind_of(path: Path) -> Kind:
     if b"<svg" in head.lower():
         raise BadPicture("a drawing (SVG), no photograph")
     if _is_picture(head):
-        if status.st_size > _LARGEST_PICTURE:
-            raise BadPicture("a picture of more than 1 GiB")
-        return "video" if head.startswith(b"GIF8") and _is_animated(path) else "picture"
+        return "picture"
     if _is_video(head):
         return "video"
     raise BadPicture("no picture or video of a known kind by its first bytes")
@@ -211,19 +224,35 @@ class Video:
         self.rate = 0.0
 
     def __iter__(self) -> Iterator[Frame]:
-        import av
-
-        # A stream and not a name: names with colons are addresses to FFmpeg.
         try:
-            with self.path.open("rb") as stream:
-                options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
-                with av.open(stream, options=options, metadata_errors="ignore") as container:
-                    yield from self._frames(container)
+            with self._opened() as container:
+                yield from self._frames(container)
         except BadPicture:
             raise
         # As with pictures: a broken file makes a decoder raise anything.
         except Exception as error:
             raise BadPicture(f"truncated or broken ({_words(error)})") from error
+
+    def count(self) -> int:
+        """How many frames there are to decode, counted without decoding them; 0 if none can be."""
+        found = 0
+        # A broken file makes a demuxer raise anything: what comes before the break counts.
+        with suppress(Exception), self._opened() as container:
+            for packet in container.demux(container.streams.video[0]):
+                found += bool(packet.size) and not packet.is_discard
+        return found
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        import av
+
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+        # A stream and not a name: names with colons are addresses to FFmpeg.
+        with (
+            regular(self.path).open("rb") as stream,
+            av.open(stream, options=options, metadata_errors="ignore") as container,
+        ):
+            yield container
 
     def _frames(self, container: Any) -> Iterator[Frame]:
         import av
@@ -286,18 +315,37 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _pixels(frame: Any, stream: Any) -> np.ndarray:
-    """RGB as it is shown: with square pixels, and turned as the camera was held."""
+    """RGB as it is shown: with square pixels, turned and mirrored as the track's matrix says."""
     pixels: np.ndarray = frame.to_ndarray(format="rgb24")
     ratio = float(stream.sample_aspect_ratio or 1)
     if 0.25 < ratio < 4 and abs(ratio - 1) > 0.01:
         size = (max(1, round(pixels.shape[1] * ratio)), pixels.shape[0])
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-    return upright(pixels, int(getattr(frame, "rotation", 0) or 0))
+    matrix = _display_matrix(frame)
+    return pixels if matrix is None else shown(pixels, matrix)
 
 
-def upright(pixels: np.ndarray, angle: int) -> np.ndarray:
-    """[H, W, 3] turned by so many degrees, to the next quarter turn, against the clock."""
-    return np.ascontiguousarray(np.rot90(pixels, round(angle / 90) % 4))
+def _display_matrix(frame: Any) -> np.ndarray | None:
+    """The matrix of its track, int32 [3, 3] in FFmpeg's order; None where there is none."""
+    from av.sidedata.sidedata import Type
+
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
+        return None
+    values = np.frombuffer(bytes(data), np.int32)
+    return values.reshape(3, 3) if values.size == 9 else None
+
+
+def shown(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """[H, W, 3] as a display matrix shows it: turned by the nearest quarter turn, and mirrored.
+
+    Args:
+        matrix: [3, 3]; the pixel (x, y), y downwards, is shown at (x, y, 1) @ matrix.
+    """
+    (a, b), (c, d) = matrix[:2, :2].astype(float)
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, (a, d) = pixels.transpose(1, 0, 2), (c, b)
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def _words(error: Exception) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -40,6 +41,7 @@ class Store:
             "kind": found.kind,
             "rows": [asdict(row) for row in found.rows],
         }
+        about["sha256"] = _digest(about, found.crops, found.hashes)
         data = save({"crops": found.crops, "hashes": found.hashes}, {"about": json.dumps(about)})
         replace_file(self.path(key), data, durable=False)
 
@@ -50,9 +52,11 @@ class Store:
             with safe_open(self.path(key), "numpy") as file:
                 about = json.loads(file.metadata()["about"])
                 rows = [FaceRow(**row) for row in about["rows"]]
-                hashes = file.get_tensor("hashes")
-                count = file.get_slice("crops").get_shape()[0]
-            if about["key"] != key or len(hashes) != count:
+                hashes, found = file.get_tensor("hashes"), file.get_tensor("crops")
+            if about["key"] != key or len(hashes) != len(found):
+                return None
+            # Folders of before have no hash.
+            if about.pop("sha256", None) not in (None, _digest(about, found, hashes)):
                 return None
             crops = np.zeros((0, 1, 1, 3), np.uint8)
             return about["version"], SourceFaces(about["kind"], rows, crops, hashes)
@@ -85,6 +89,13 @@ class Store:
 
     def drop(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
+
+
+def _digest(about: dict[str, Any], crops: np.ndarray, hashes: np.ndarray) -> str:
+    digest = hashlib.sha256(json.dumps(about).encode())
+    digest.update(np.ascontiguousarray(crops).data)
+    digest.update(np.ascontiguousarray(hashes).data)
+    return digest.hexdigest()
 
 
 class PreparedFaces(FaceSet):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
+from ssl_faces.children import deaf_to_interrupts, worker_pool
 from ssl_faces.errors import InputError
 from ssl_faces.prepare.detectors import FaceDetector, open_detector
 from ssl_faces.prepare.reading import FaceRow, Settings, SourceFaces, read_source
 from ssl_faces.prepare.sources import Source
 
 _CRASHED = "brings its reader down (a broken file, or too little memory)"
-_START = "spawn"  # forked from a process with torch's threads, a worker may hang
+_START = "spawn"
 _detector: FaceDetector | None = None
 
 
@@ -54,12 +54,7 @@ def read_all(
 
 
 def _pool(settings: Settings, workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context(_START),
-        initializer=_start,
-        initargs=(settings,),
-    )
+    return worker_pool(workers, _start, (settings,), _START)
 
 
 def _by_pool(
@@ -71,7 +66,7 @@ def _by_pool(
             remaining = iter(sources)
             while True:
                 for source in remaining:
-                    waiting[pool.submit(_read, source, settings)] = source
+                    waiting[_submit(pool, source, settings)] = source
                     # Few at a time, so that a stopped command has little to wait for.
                     if len(waiting) >= 2 * workers:
                         break
@@ -83,6 +78,11 @@ def _by_pool(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _submit(pool: ProcessPoolExecutor, source: Source, settings: Settings) -> Future[SourceFaces]:
+    with deaf_to_interrupts():  # the first call starts the workers
+        return pool.submit(_read, source, settings)
+
+
 def _one_by_one(
     sources: Sequence[Source], settings: Settings
 ) -> Iterator[tuple[Source, SourceFaces]]:
@@ -91,7 +91,7 @@ def _one_by_one(
         with _pool(settings, 1) as pool:
             try:
                 while left:
-                    yield left[0], pool.submit(_read, left[0], settings).result()
+                    yield left[0], _submit(pool, left[0], settings).result()
                     left.pop(0)
             except BrokenProcessPool:
                 none = np.zeros((0, settings.size, settings.size, 3), np.uint8)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import csv
 import io
 import os
 import shlex
@@ -13,9 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssl_faces.arguments import SEED, Parser, whole
 from ssl_faces.children import Stopped, stoppable
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.errors import InputError
 from ssl_faces.files import replace_file
+from ssl_faces.outputs import refuse_input
 from ssl_faces.passwords import hidden
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ def run(argv: Sequence[str]) -> int:
         InputError: bad input.
     """
     arguments = _parser().parse_args(argv)
-    if arguments.workers < 1 or (arguments.trials is not None and arguments.trials < 1):
-        raise InputError("--workers and --trials: give at least 1")
-    if arguments.seed < 0:
-        raise InputError(f"--seed {arguments.seed}: give a whole number from 0")
     try:
         import optuna
     except ImportError as error:
@@ -49,10 +46,12 @@ def run(argv: Sequence[str]) -> int:
     # Late, so that `--help` is quick.
     from ssl_faces.sweep.settings import read
     from ssl_faces.sweep.storage import Place
+    from ssl_faces.sweep.study import SWEEP_FILE
     from ssl_faces.sweep.words import check_command
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    refuse_input(arguments.out / SWEEP_FILE, [arguments.file])
     sweep = read(arguments.file)
     most = _most(sweep, arguments.file, arguments.trials)
     check_command(sweep, arguments.file)
@@ -69,8 +68,8 @@ def run(argv: Sequence[str]) -> int:
     return sweeping.summary()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="ssl-faces sweep",
         description="Try settings of a run, as a sweep file in W&B's format says. Each trial is a "
         "run in a folder of its own under --out. Stopped or killed, the same command goes on; in "
@@ -78,13 +77,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("file", type=Path, help="such as configs/sweep/facecycle_losses.yaml")
     parser.add_argument("--out", type=Path, required=True, help="folder of the study and all runs")
-    parser.add_argument("--workers", type=int, default=1, help="trials at once (default: 1)")
-    parser.add_argument("--trials", type=int, help="most trials, instead of the file's run_cap")
+    parser.add_argument(
+        "--workers", type=whole(1, 1024), default=1, help="trials at once (default: 1)"
+    )
+    parser.add_argument(
+        "--trials", type=whole(1), help="most trials, instead of the file's run_cap"
+    )
     parser.add_argument(
         "--storage", help="database instead of SQLite in --out, for workers on several machines"
     )
     parser.add_argument("--study", help="its name in the database (default: the file's `name`)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: 0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="of what is drawn (default: 0)")
     parser.add_argument(
         "--pruner",
         choices=("file", "hyperband", "median", "none"),
@@ -215,7 +218,7 @@ class _Sweeping:
         judged.sort(key=lambda note: (note["state"] != "complete", sign * note["value"]))
         names = list(self.sweep.parameters)
         stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = CsvWriter(stream)
         writer.writerow(["trial", "state", self.sweep.metric.name, *names, "seconds", "error"])
         rest = [note for note in notes if note.get("value") is None]
         for note in [*judged, *rest]:

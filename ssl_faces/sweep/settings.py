@@ -18,6 +18,7 @@ from pydantic import (
 
 from ssl_faces.errors import InputError
 from ssl_faces.passwords import refuse_passwords
+from ssl_faces.ranges import PositiveInt
 from ssl_faces.yaml_settings import Strict, read_yaml, sentence
 
 LIKE = "configs/sweep/facecycle_losses.yaml"
@@ -120,9 +121,9 @@ class EarlyTerminate(Strict):
     """
 
     type: Literal["hyperband"]
-    min_iter: int | None = Field(default=None, ge=1)
-    max_iter: int | None = Field(default=None, ge=1)
-    s: int | None = Field(default=None, ge=1)
+    min_iter: PositiveInt | None = None
+    max_iter: PositiveInt | None = None
+    s: PositiveInt | None = None
     eta: int = Field(default=3, ge=2)
     strict: bool = False
 
@@ -161,7 +162,7 @@ class Sweep(Strict):
     metric: Metric
     parameters: dict[Name, Parameter] = Field(min_length=1)
     early_terminate: EarlyTerminate | None = None
-    run_cap: int | None = Field(default=None, ge=1)
+    run_cap: PositiveInt | None = None
     name: str | None = None
     description: str | None = None
     project: str | None = None

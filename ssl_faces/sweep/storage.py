@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.errors import InputError
+from ssl_faces.errors import InputError, shorten
 from ssl_faces.files import write_failure
+from ssl_faces.passwords import hidden
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -22,6 +25,9 @@ STUDY_FILE = "study.db"
 
 BUSY = 60.0
 """Seconds to wait for a database that another process writes to."""
+
+MAKING = 10.0
+"""Seconds to try again while another machine makes the tables."""
 
 HEARTBEAT, GRACE = 30, 180
 """Seconds, of workers on several machines: between signs of life, and without one until a trial is
@@ -53,7 +59,7 @@ class Place:
             return str(self.out / STUDY_FILE)
         from sqlalchemy.engine import make_url
 
-        return make_url(self.storage).render_as_string(hide_password=True)
+        return hidden(make_url(self.storage).render_as_string(hide_password=True))
 
 
 def open_storage(place: Place) -> RDBStorage:
@@ -76,8 +82,9 @@ def open_storage(place: Place) -> RDBStorage:
         more |= {"heartbeat_interval": HEARTBEAT, "grace_period": GRACE}
         more["heartbeat_stale_trial_callback"] = retry
     try:
-        with database(place):
-            return RDBStorage(place.url, **more)
+        # Two processes that make the tables at once collide.
+        with database(place), guard(place.out):
+            return _tried(lambda: RDBStorage(place.url, **more))
     except (ArgumentError, NoSuchModuleError) as error:
         raise InputError(
             "--storage: not a database address; give one such as "
@@ -88,6 +95,22 @@ def open_storage(place: Place) -> RDBStorage:
             f"--storage {place}: its driver is not installed ({error.name or error}); pip install "
             "it (psycopg2-binary for PostgreSQL, pymysql for MySQL)"
         ) from error
+
+
+def _tried(make: Callable[[], RDBStorage]) -> RDBStorage:
+    """Try again while another machine makes the tables, whose `guard` is not seen here."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    until = time.monotonic() + MAKING
+    while True:
+        try:
+            return make()
+        except SQLAlchemyError as error:
+            text = str(error).lower()
+            made = any(word in text for word in ("already exists", "unique", "duplicate"))
+            if not made or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.1, 0.5))
 
 
 @contextmanager
@@ -131,7 +154,7 @@ def _what_is_wrong(text: str, place: Place) -> str:
         )
     if "disk is full" in text or "disk I/O" in text:
         return f"the disk is full; free some space and give the same command again: {kept}"
-    reason = text.split("[SQL")[0].split("(Background")[0][:200].strip()
+    reason = shorten(text.split("[SQL")[0].split("(Background")[0])
     return f"the database can't be used ({reason}); mend it and give the same command again: {kept}"
 
 

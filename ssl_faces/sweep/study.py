@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_faces.children import Held, only_one
-from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
+from ssl_faces.errors import InputError, shorten
+from ssl_faces.files import regular, replace_file
 from ssl_faces.sweep import storage as storages
 from ssl_faces.sweep.search import PrunerName, distribution, grid, pruner
 from ssl_faces.sweep.settings import Sweep
@@ -105,8 +105,7 @@ def _may_change_metric(study: Study, about: dict[str, Any]) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 160 else text[:160] + " …"
+    return shorten(json.dumps(value), 160)
 
 
 def _wait_until_filled(study: Study, place: Place) -> None:
@@ -161,7 +160,7 @@ def read_notes(out: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((out / TRIALS).glob("*.json")):
         try:
-            note = json.loads(path.read_bytes())
+            note = json.loads(regular(path).read_bytes())
         except (OSError, ValueError):
             continue
         if isinstance(note, dict):

@@ -194,7 +194,7 @@ class RunningTrial:
         metric = worker.sweep.metric.name
         if any(t.intermediate_values for t in worker.study.get_trials(deepcopy=False)):
             return
-        names = [name for name in logged if not name.startswith("lr-")]
+        names = [name for name in logged if name.partition("/")[0] != "lr"]
         near = [name for name in names if name.partition("/")[0] == metric.partition("/")[0]]
         raise InputError(
             f"{worker.source}: metric.name: the runs log no '{metric}'; take one of "

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ssl_faces.errors import InputError, bad_input
+from ssl_faces.safe_path import python
 from ssl_faces.sweep.settings import Parameter, Sweep
+from ssl_faces.without_effect import flat, plain_name, without_effect
 
 PROGRAM = "ssl-faces"
 
@@ -72,14 +74,42 @@ def check_command(sweep: Sweep, source: Path) -> None:
         raise InputError(
             f"{source}: command: no ${{args}} in it, so that no setting would reach a trial; add it"
         )
+    found = []
     try:
         for settings in _examples(sweep.parameters):
             words = fit_words(command_of(sweep, settings))
             if words is None:
                 return
-            _parse(words)
+            found.append(flat(_parse(words)))
+        _check_effects(sweep.parameters, found)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def _check_effects(
+    parameters: Mapping[str, Parameter], examples: Sequence[Mapping[str, Any]]
+) -> None:
+    """Raises InputError where a parameter that varies changes nothing.
+
+    Args:
+        examples: the settings of trials in which each value stands.
+    """
+    idle = [without_effect(settings) for settings in examples]
+    for given, parameter in parameters.items():
+        name = plain_name(given)
+        values = [json.dumps(value) for value in _choices(parameter)]
+        if len(set(values)) < 2:
+            continue
+        if all(name in one for one in idle):
+            raise InputError(
+                f"parameters.{given}: has no effect, since {idle[0][name]}; take it out"
+            )
+        read = [one[name] for one in examples if name in one]
+        if len(read) == len(examples) and all(value == read[0] for value in read):
+            raise InputError(
+                f"parameters.{given}: is {read[0]} in every trial, whatever its value; take "
+                f"--{given} out of the command"
+            )
 
 
 def fit_words(command: Sequence[str]) -> list[str] | None:
@@ -97,46 +127,45 @@ def runnable(command: Sequence[str]) -> list[str]:
     PATH."""
     words = fit_words(command)
     if words is not None:
-        return [sys.executable, "-m", "ssl_faces.cli", *words]
+        return python("-m", "ssl_faces.cli", *words)
     if command[0] == "python":
         return [sys.executable, *command[1:]]
     return list(command)
 
 
-def _parse(words: Sequence[str]) -> None:
-    """Go through every key and type; nothing is built."""
-    from ssl_faces.training import run
+def _parse(words: Sequence[str]) -> dict[str, Any]:
+    """The settings of `fit`, every key and type checked; nothing is built."""
+    from ssl_faces.training import check
 
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            run([*words, "--print_config"], 0.0)
+            settings = check(words)
     except SystemExit as ended:
         if ended.code:
             raise InputError("command: `ssl-faces fit` refuses it; try it by itself") from ended
+        return {}  # as of --help
     except Exception as error:
         told = bad_input(error)
         if told is None:
             raise
         raise InputError(told) from error
+    return settings
 
 
 def _examples(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
     """Settings in which each named value and each end of a range stands at least once."""
-    choices = {}
-    for name, one in parameters.items():
-        if one.kind == "constant":
-            choices[name] = [one.value]
-        elif one.values is not None:
-            choices[name] = one.values
-        else:
-            assert one.min is not None
-            assert one.max is not None
-            choices[name] = (
-                [float(one.min), float(one.max)]
-                if "log" in one.kind
-                else [
-                    *(one.min, one.max),
-                ]
-            )
+    choices = {name: _choices(one) for name, one in parameters.items()}
     most = max(map(len, choices.values()))
     return [{k: values[i % len(values)] for k, values in choices.items()} for i in range(most)]
+
+
+def _choices(parameter: Parameter) -> list[Any]:
+    """Its values, or the ends of its range."""
+    if parameter.kind == "constant":
+        return [parameter.value]
+    if parameter.values is not None:
+        return parameter.values
+    assert parameter.min is not None
+    assert parameter.max is not None
+    ends = [parameter.min, parameter.max]
+    return [float(end) for end in ends] if "log" in parameter.kind else ends

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ssl_faces.arguments import Parser
-from ssl_faces.errors import InputError
+from ssl_faces.arguments import SEED, Parser, number
 
 ENCODER = "hybrid"
 METHOD = "facecycle"
@@ -56,26 +55,16 @@ def add_method(of: argparse.ArgumentParser) -> None:
         help="run of FaceCycle or the hybrid that learnt it: its folder, a checkpoint, or a "
         f"released name (default: {METHOD})",
     )
-    of.add_argument("--seed", type=int, default=0, help="of rendering noise (default: 0)")
+    of.add_argument("--seed", type=SEED, default=0, help="of rendering noise (default: 0)")
 
 
 def add_frames(of: argparse.ArgumentParser) -> None:
     of.add_argument(
         "--fps",
-        type=float,
+        type=number(0, 1000),
         default=1.0,
         help="frames a second of videos to look at; 0 skips videos (default: 1)",
     )
-
-
-def check_frames(fps: float) -> None:
-    if not 0 <= fps <= 1000:
-        raise InputError(f"--fps {fps:g}: give 0 to 1000 frames a second")
-
-
-def check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**63:
-        raise InputError(f"--seed {seed}: give a whole number from 0 on")
 
 
 def writable(key: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import os
@@ -11,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_faces.arguments import Parser
+from ssl_faces.csv_files import CsvWriter
+from ssl_faces.data.tables import read_table
 from ssl_faces.errors import InputError
+from ssl_faces.outputs import add_overwrite, check_output, refuse_input
 from ssl_faces.verbs.arguments import (
     add_detection,
     add_method,
     add_sources,
-    check_seed,
     parser,
 )
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ssl_faces.methods.method import Method
     from ssl_faces.verbs.faces import Face, FaceReader
 
-TABLE, SHEET = "faces.csv", "sheet.png"
+TABLE, SHEET, PICTURES = "faces.csv", "sheet.png", "pictures"
 
 _LONGEST = 200
 """Bytes of a file's name, of the 255 that there may be: a temporary one is longer."""
@@ -70,7 +71,7 @@ def swap_identity(arguments: Sequence[str]) -> None:
     )
     _add_rest(of)
     given = of.parse_args(arguments)
-    check_seed(given.seed)
+    check_folder(given.out, given.overwrite, [*given.sources, given.person])
     from ssl_faces.verbs.editing import SWAP, open_method
     from ssl_faces.verbs.faces import FaceFinder, FaceReader, first_face
 
@@ -86,7 +87,7 @@ def _of_one(verb: str, edit: str, about: str, arguments: Sequence[str]) -> None:
     add_sources(of)
     _add_rest(of)
     given = of.parse_args(arguments)
-    check_seed(given.seed)
+    check_folder(given.out, given.overwrite, given.sources)
     from ssl_faces.verbs.editing import FRONTAL, NEUTRAL, open_method
     from ssl_faces.verbs.faces import FaceFinder, FaceReader
 
@@ -102,7 +103,25 @@ def _of_one(verb: str, edit: str, about: str, arguments: Sequence[str]) -> None:
 def _add_rest(of: Parser) -> None:
     add_method(of)
     of.add_argument("--out", required=True, type=Path, metavar="DIR", help="for the pictures")
+    add_overwrite(of)
     add_detection(of)
+
+
+def check_folder(out: Path, overwrite: bool, inputs: Sequence[Path]) -> None:
+    """Check the folder that `write_edits` writes to.
+
+    Raises:
+        InputError: it is a file or holds an input, or it was written to before and `overwrite` is
+            False.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: a file; give a folder")
+    for place in inputs:
+        refuse_input(out, [place])
+        if place.expanduser().resolve().is_relative_to((out / PICTURES).resolve()):
+            raise InputError(f"--out {out}: holds the input {place}; give another folder")
+    for name in (TABLE, SHEET):
+        check_output(out / name, overwrite, inputs)
 
 
 def picture_name(key: str) -> str:
@@ -114,7 +133,17 @@ def picture_name(key: str) -> str:
             digest = hashlib.sha256(data).hexdigest()[:16]
             part = f"{data[:60].decode(errors='ignore')}-{digest}.png"
         parts.append(part)
-    return "/".join(("pictures", *parts))
+    return "/".join((PICTURES, *parts))
+
+
+def _written_before(out: Path) -> set[str]:
+    """The pictures that the table of an earlier command names."""
+    try:
+        names = {row["picture"] for _, row in read_table(out / TABLE, ["picture"])}
+    except InputError:
+        return set()  # there is none, or it is of another kind
+    root = (out / PICTURES).resolve()
+    return {name for name in names if name and (out / name).resolve().is_relative_to(root)}
 
 
 def write_edits(
@@ -128,6 +157,8 @@ def write_edits(
 ) -> None:
     """Edit all faces of a reader, and write pictures, sheet and table to `out`.
 
+    They replace those of an earlier command there.
+
     Args:
         person: of the edits of two, whom the faces are to become.
 
@@ -139,20 +170,22 @@ def write_edits(
     from ssl_faces.verbs.embedding import batches
     from ssl_faces.verbs.sheets import MOST, png, sheet
 
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: a file; give a folder")
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = CsvWriter(text)
     table.writerow(
         ("source", "face", "picture", "left", "top", "right", "bottom", "score", "reason")
     )
     shown: list[list[np.ndarray]] = []
     people = None if person is None else [person.pixels]
     count = 0
+    before = _written_before(out)
     for faces in batches(reader, BATCH):
+        # A folder with a table has all its pictures.
+        (out / TABLE).unlink(missing_ok=True)
         made = edited(method, edit, [face.pixels for face in faces], people, seed=seed)
         for face, picture in zip(faces, made, strict=True):
             name = picture_name(face.key)
+            before.discard(name)
             replace_file(out / name, png(picture), durable=False)
             row = (face.source, face.key, name, *(face.box or ("",) * 4), face.score, "")
             table.writerow(row)
@@ -165,7 +198,8 @@ def write_edits(
         table.writerow((one.key, *("",) * 7, one.reason))
     titles = ["source", *(["person"] if people else []), edit]
     replace_file(out / SHEET, png(sheet(titles, shown)))
-    # Last: a folder with a table has all its pictures.
+    for name in before:
+        (out / name).unlink(missing_ok=True)
     replace_file(out / TABLE, text.getvalue().encode(errors="backslashreplace"))
     print(f"{out}: {edit} of {count:,} faces of {reader.files:,} files; to look at: {out / SHEET}")
     if said := reader.summary():

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ssl_faces.errors import InputError
+from ssl_faces.outputs import add_overwrite, check_output
 from ssl_faces.verbs.arguments import (
     add_detection,
     add_encoder,
     add_frames,
     add_sources,
-    check_frames,
     parser,
     writable,
 )
@@ -23,8 +23,10 @@ from ssl_faces.verbs.arguments import (
 ABOUT = """\
 Codes of all faces of pictures, folders and videos, to FILE.npz or FILE.parquet: `keys` (in Parquet
 `key`), an array [N, D] for each feature space, and beside them, named with `__` in front, source,
-box, score, time and frame. `linear-probe run --encoder FILE.npz` scores it. What was skipped, and
-why, stands in FILE.skipped.csv.
+box, score, time and frame. A key is SRC's name and the path below it; faces but the largest of a
+picture have #1, #2, … behind it. `linear-probe run --encoder FILE.npz` scores the table on face
+sets, and with --train-csv and --test-csv on your own labels of these pictures. Skipped files are
+listed in FILE.skipped.csv, with the reason.
 """
 
 if TYPE_CHECKING:
@@ -42,17 +44,20 @@ def run(arguments: Sequence[str]) -> None:
     of = parser("embed", ABOUT)
     add_sources(of, "pictures, videos, or folders of them")
     of.add_argument("--out", required=True, type=Path, metavar="FILE", help=".npz or .parquet")
+    add_overwrite(of)
     add_encoder(of)
     of.add_argument("--spaces", metavar="S,S", help="feature spaces (default: all)")
     of.add_argument("--largest", action="store_true", help="the largest face of each picture only")
     add_frames(of)
     add_detection(of)
     given = of.parse_args(arguments)
-    check_frames(given.fps)
     if given.out.suffix not in ENDINGS:
         raise InputError(f"--out {given.out}: give a name that ends in .npz or .parquet")
     if given.out.suffix == ".parquet":
         _need_pyarrow(given.out)
+    listed = given.out.with_name(f"{given.out.name}.skipped.csv")
+    for path in (given.out, listed):
+        check_output(path, given.overwrite, given.sources)
     # Late: it brings torch.
     from ssl_faces.data.faces import write_skipped
     from ssl_faces.encoder import load_encoder
@@ -77,7 +82,6 @@ def run(arguments: Sequence[str]) -> None:
     codes = {s: np.concatenate([part[s].numpy() for part in parts]) for s in spaces}
     write = _npz if given.out.suffix == ".npz" else _parquet
     replace_file(given.out, write(faces, codes))
-    listed = given.out.with_name(f"{given.out.name}.skipped.csv")
     if reader.skipped:
         write_skipped(listed, [("", one) for one in reader.skipped])
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 from ssl_faces.data.pictures import BadPicture, decode_picture
 from ssl_faces.encoder import FaceEncoder
 from ssl_faces.errors import InputError
+from ssl_faces.finite import non_finite_rows
 from ssl_faces.prepare.sources import kind_of
 from ssl_faces.verbs.faces import Detect, FaceFinder, Found
 
@@ -107,7 +109,7 @@ def codes_of(
     """Codes of face crops uint8 [S, S, 3] in batches: float32 [B, D] by feature space.
 
     Raises:
-        InputError: the encoder has no such space.
+        InputError: the encoder has no such space, or codes are NaN or infinite.
     """
     for space in spaces or ():
         if space not in encoder.feature_dims:
@@ -118,7 +120,15 @@ def codes_of(
     for batch in batches(crops, batch_size):
         with torch.no_grad():
             found = encoder(as_images(batch).to(device), spaces)
-        yield {space: values.float().cpu() for space, values in found.items()}
+        codes = {space: values.float().cpu() for space, values in found.items()}
+        for space, values in codes.items():
+            bad = len(non_finite_rows(values))
+            if bad:
+                raise InputError(
+                    f"the encoder's {space} codes of {bad} of {len(values)} faces are NaN or "
+                    "infinite; check its weights, or take another encoder"
+                )
+        yield codes
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -139,7 +149,13 @@ def as_images(crops: Sequence[np.ndarray]) -> Tensor:
 
 
 def as_crops(images: Tensor) -> np.ndarray:
-    """Pictures float [N, 3, S, S] in [0, 1] as uint8 [N, S, S, 3]."""
+    """Pictures float [N, 3, S, S] in [0, 1] as uint8 [N, S, S, 3].
+
+    Raises:
+        InputError: pixels are NaN.
+    """
+    if bool(images.isnan().any()):
+        raise InputError("the method's images hold NaN; check its weights, or take another run")
     rounded = (images.detach().float().clamp(0, 1) * 255).round().byte()
     return rounded.permute(0, 2, 3, 1).cpu().numpy()
 
@@ -162,6 +178,8 @@ def verification_of(encoder: FaceEncoder) -> Verification | None:
         )
         if list(found.mean.shape) != [encoder.feature_dims[found.space]]:
             raise ValueError("a mean of another length")
+        if not (found.mean.isfinite().all() and math.isfinite(found.threshold)):
+            raise ValueError("numbers that are not finite")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"the encoder's card: 'verification' can't be used ({error}); make it again by "

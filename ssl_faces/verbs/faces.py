@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from ssl_faces.data.faces import Skipped
 from ssl_faces.data.packing import square
 from ssl_faces.data.pictures import BadPicture, decode_picture
 from ssl_faces.errors import InputError
+from ssl_faces.outputs import refuse_input, same_file
 from ssl_faces.prepare.alignment import aligned
 from ssl_faces.prepare.detectors import FaceDetector, faces_of, open_detector
 from ssl_faces.prepare.reading import FaceRow, Settings, refusal
@@ -148,7 +150,7 @@ class FaceReader:
         finder: finds the faces.
         largest: only the largest face of each picture and frame.
         fps: frames a second of videos to look at; 0 skips videos.
-        out: a folder or file that is left out when it lies among them.
+        out: a folder or table that is left out when it lies among them.
         quiet: without a progress bar.
 
     Attributes:
@@ -157,7 +159,8 @@ class FaceReader:
         whole: how many pictures (or videos) were taken as face crops.
 
     Raises:
-        InputError: one of `given` is missing, empty or can't be listed.
+        InputError: one of `given` is missing, empty or can't be listed, or `out` is a picture
+            among them.
     """
 
     def __init__(
@@ -174,7 +177,7 @@ class FaceReader:
         listed = list_sources(given, aside)
         self.finder, self.largest, self.fps, self.quiet = finder, largest, fps, quiet
         kept = [source for of_one in listed.values() for source in of_one]
-        self._sources = [one for one in kept if not _same_file(one.path, aside)]
+        self._sources = [one for one in kept if not _is_output(one.path, aside)]
         self.files = len(self._sources)
         self.skipped: list[Skipped] = []
         self.whole = 0
@@ -273,8 +276,15 @@ def first_face(place: Path, finder: FaceFinder) -> Face:
     return face
 
 
-def _same_file(path: Path, other: Path) -> bool:
-    try:
-        return other.exists() and path.samefile(other)
-    except OSError:
+def _is_output(path: Path, out: Path) -> bool:
+    """Whether a file that was listed is what the command has written there before.
+
+    Raises:
+        InputError: it is the output's name, but a picture or a video.
+    """
+    if not same_file(path, out):
         return False
+    with suppress(BadPicture):
+        kind_of(path)
+        refuse_input(out, [path])
+    return True

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ssl_faces.arguments import whole
 from ssl_faces.errors import InputError
+from ssl_faces.outputs import add_overwrite, check_output
 from ssl_faces.verbs.arguments import (
     add_detection,
     add_encoder,
     add_frames,
     add_sources,
-    check_frames,
     parser,
     writable,
 )
@@ -50,17 +51,18 @@ def run(arguments: Sequence[str]) -> None:
     of = parser("gallery", ABOUT)
     add_sources(of, "pictures, videos, or folders of them")
     of.add_argument("--out", required=True, type=Path, metavar="FILE.html")
+    add_overwrite(of)
     add_encoder(of)
     of.add_argument("--spaces", default="expression,identity", metavar="S,S")
-    of.add_argument("--nearest", type=int, default=8, metavar="K", help="of each (default: 8)")
+    of.add_argument(
+        "--nearest", type=whole(1, 50), default=8, metavar="K", help="of each (default: 8)"
+    )
     add_frames(of)
     add_detection(of)
     given = of.parse_args(arguments)
-    check_frames(given.fps)
     if given.out.suffix not in (".html", ".htm"):
         raise InputError(f"--out {given.out}: give a name that ends in .html")
-    if not 1 <= given.nearest <= 50:
-        raise InputError(f"--nearest {given.nearest}: give 1 to 50")
+    check_output(given.out, given.overwrite, given.sources)
     from ssl_faces.encoder import load_encoder
     from ssl_faces.files import replace_file
     from ssl_faces.verbs.embedding import codes_of

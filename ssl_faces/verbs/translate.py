@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssl_faces.errors import InputError
-from ssl_faces.verbs.arguments import add_detection, add_method, check_seed, parser
+from ssl_faces.outputs import add_overwrite, check_output
+from ssl_faces.verbs.arguments import add_detection, add_method, parser
 
 if TYPE_CHECKING:
     from ssl_faces.methods.method import Method
@@ -61,11 +62,11 @@ def run(arguments: Sequence[str]) -> None:
     add("--motion-of", required=True, type=Path, metavar="A", help="a video, picture or folder")
     add("--person", required=True, type=Path, metavar="B", help="whose largest face is moved")
     add("--out", required=True, type=Path, metavar="FILE.mp4", help="of a video; else a folder")
+    add_overwrite(of)
     add_method(of)
     add_detection(of)
     given = of.parse_args(arguments)
-    check_seed(given.seed)
-    from ssl_faces.verbs.edit import write_edits
+    from ssl_faces.verbs.edit import check_folder, write_edits
     from ssl_faces.verbs.editing import MOTION, open_method
     from ssl_faces.verbs.faces import FaceFinder, FaceReader, first_face
 
@@ -73,6 +74,11 @@ def run(arguments: Sequence[str]) -> None:
     if of_video != (given.out.suffix == ".mp4"):
         what = "a video: give FILE.mp4" if of_video else "no video: give a folder"
         raise InputError(f"--out {given.out}: {given.motion_of} is {what}")
+    inputs = (given.motion_of, given.person)
+    if of_video:
+        check_output(given.out, given.overwrite, (*inputs, given.method))
+    else:
+        check_folder(given.out, given.overwrite, inputs)
     method = open_method(given.method, MOTION)
     finder = FaceFinder(method.picture_size, given.detect, given.detector)
     person = first_face(given.person, finder)
@@ -144,12 +150,15 @@ def translate_video(
 
     frames = open_video(video.expanduser())
     side = method.picture_size
+    total = None if quiet else frames.count() or None
+    if total is not None and most_frames is not None:
+        total = min(total, most_frames)
     nothing = np.full((side, side, 3), _EMPTY, np.uint8)
     count = without = 0
     source, result = nothing, nothing
     with (
         replacing(out, out.suffix) as path,
-        tqdm(desc="frames", unit="frames", disable=quiet) as bar,
+        tqdm(total=total, desc="frames", unit="frames", disable=quiet) as bar,
     ):
         writer: _Writer | None = None
         try:
@@ -160,7 +169,6 @@ def translate_video(
                 for frame, face in batch:
                     if writer is None:
                         writer = _Writer(path, frames.rate, frame.time)
-                        bar.total = round(frames.seconds * frames.rate) or None
                     if face is None:
                         without += 1
                     else:

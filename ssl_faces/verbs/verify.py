@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.errors import InputError
+from ssl_faces.outputs import add_overwrite, check_output
 from ssl_faces.verbs.arguments import add_detection, add_encoder, parser, writable
 
 if TYPE_CHECKING:
@@ -69,9 +70,12 @@ def run(arguments: Sequence[str]) -> None:
     of.add_argument("a", type=Path, metavar="A", help="a picture, or a folder of them")
     of.add_argument("b", type=Path, metavar="B", help="another")
     of.add_argument("--out", type=Path, metavar="FILE.csv", help="the same as a table")
+    add_overwrite(of)
     add_encoder(of)
     add_detection(of)
     given = of.parse_args(arguments)
+    if given.out is not None:
+        check_output(given.out, given.overwrite, (given.a, given.b))
     from ssl_faces.encoder import load_encoder
     from ssl_faces.files import replace_file
     from ssl_faces.verbs.embedding import codes_of, cosines, verification_of
@@ -88,7 +92,7 @@ def run(arguments: Sequence[str]) -> None:
     finder = FaceFinder(encoder.input_size, given.detect, given.detector)
     sides, said = [], []
     for place in (given.a, given.b):
-        reader = FaceReader([place], finder, largest=True, quiet=not place.is_dir())
+        reader = FaceReader([place], finder, largest=True, out=given.out, quiet=not place.is_dir())
         faces = list(reader)
         if not faces:
             raise reader.nothing()
@@ -110,7 +114,7 @@ def run(arguments: Sequence[str]) -> None:
     found = cosines(codes[0], codes[1], decides.mean if decides else None)
     threshold = decides.threshold if decides else None
     table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
+    writer = CsvWriter(table)
     writer.writerow(("a", "b", "similarity", "threshold", "decision"))
     for i, first in enumerate(keys[0]):
         for j, second in enumerate(keys[1]):

@@ -15,6 +15,7 @@ from PIL import Image
 from linear_probe.audit.onnx_model import OnnxModel, exported
 from linear_probe.audit.run import _Audit
 from linear_probe.audit.subjects import HeadNetwork, HeadSubject, groups_of, target_of
+from linear_probe.audit.tables import AS_IT_IS
 from linear_probe.breakdown import by_group
 from linear_probe.cli import main
 from linear_probe.heads.cvt import CVT
@@ -267,6 +268,21 @@ def test_groupings_that_say_nothing(data: Path, tmp_path: Path) -> None:
         groups_of(task.faces, target, one, ["race"])
     assert set(groups_of(task.faces, target, one, None, told.append)) == {"age band"}
     assert any("race is 'White'" in line for line in told)
+
+
+def test_training_after_pruning_that_diverges(
+    data: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {
+        "data": str(data),
+        "encoder": str(encoder),
+        "tuning": {"learning_rate": 1.0e30, "batch_size": 32},
+    }
+    words = config(tmp_path, **settings, compressions=[{"sparsity": 0.5, "epochs": 3}])
+    assert main(words) == 2
+    assert "tuning.learning_rate: 1e+30: the loss is not finite at step" in capsys.readouterr().err
+    kept = read_records(tmp_path / "out" / RECORDS_FILE)
+    assert {record.probe for record in kept} == {AS_IT_IS}
 
 
 @pytest.mark.parametrize(

@@ -115,10 +115,10 @@ def test_large_layers_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("of", "told"),
     [
-        ({"sparsity": 1.0}, "sparsity: 1; give a share from 0, below 1"),
+        ({"sparsity": 1.0}, "sparsity: 1; give a number from 0 and below 1"),
         ({"sparsity": -0.1}, "sparsity: -0.1"),
-        ({"epochs": 2}, "epochs: 2; give 0 or more, and a sparsity"),
-        ({"clusters": 1}, "clusters: 1; give a number from 2"),
+        ({"epochs": 2}, "epochs: 2; give a sparsity"),
+        ({"clusters": 1}, "clusters: 1; give a whole number from 2 to 65,536"),
         ({}, "changes nothing"),
     ],
 )

@@ -91,4 +91,4 @@ def test_the_command_prints_a_table_and_writes_its_figures(
 
 def test_bad_numbers_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "step", "--pairs", "0"]) == 2
-    assert "--pairs: 0; give at least 1" in capsys.readouterr().err
+    assert "--pairs: 0; give a whole number from 1" in capsys.readouterr().err

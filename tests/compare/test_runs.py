@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 
 from ssl_faces.bench.cost import count
 from ssl_faces.compare.command import duration
@@ -125,10 +126,18 @@ def test_other_settings_for_runs_that_exist_are_refused(
     both = {"motion": [stage1()], "other": [stage1(**{"model.fold_weight": 2})]}
     assert compare(write(seeds=[0], methods=both, probe={"task": "pose"}), out) == 0
     assert [words[0] for words in in_process] == ["fit", "run", "comparison"]
-    # Nor is what was never begun.
-    shutil.rmtree(out / "motion" / "seed0")
+    # Nor is what was never begun, or failed before its first checkpoint.
+    for name in ("checkpoints", "encoder"):
+        shutil.rmtree(out / "motion/seed0/stage1" / name)
     shutil.rmtree(out / "other")
     assert compare(write(seeds=[0], budget_pflop=5e-6), out) == 0
+
+
+class StopsAtOnce(pl.Callback):
+    """Ends a run after its first step."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        trainer.should_stop = True
 
 
 def test_methods_that_fail_are_told_and_the_others_go_on(
@@ -139,7 +148,7 @@ def test_methods_that_fail_are_told_and_the_others_go_on(
         "unbuildable": [stage1(**{"model.input_size": 30})],
         "too_dear": [stage1(**{"data.batch_size": 8})],
         "homeless": [stage1(**{"data.cache": "/dev/null/packed"})],
-        "hasty": [stage1(**{"trainer.max_time": "00:00:00:00"})],
+        "hasty": [stage1(**{"trainer.callbacks": {"class_path": f"{__name__}.StopsAtOnce"}})],
         "motion": [stage1()],
     }
     assert compare(write(seeds=[3], methods=methods, budget_pflop=3e-6), out) == 1

@@ -45,7 +45,7 @@ def test_what_the_page_holds(comparison: Path, swept: Path, tmp_path: Path) -> N
     assert run["last"][PROBE] == 50.0
     assert [one["step"] for one in run["panels"]] == [100, 200]
     assert data["importances"][0]["shares"]["model.independence_weight"] > 0.95
-    html = made(tmp_path / "page.html", comparison, more=("--panels", "0"))
+    html = made(tmp_path / "other.html", comparison, more=("--panels", "0"))
     assert "46.00" in html
     assert 'id="step"' not in html
     assert data_of(html)["methods"] == ["hybrid", "simclr"]

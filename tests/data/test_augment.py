@@ -353,8 +353,8 @@ def test_views_say_what_they_are() -> None:
 @pytest.mark.parametrize(
     ("strength", "said"),
     [
-        ({"crop_scale": (0.5, 0.3)}, "crop_scale: 0.5 to 0.3; give two numbers above 0"),
-        ({"crop_ratio": (0.0, 1.0)}, "crop_ratio: 0 to 1; give two numbers above 0"),
+        ({"crop_scale": (0.5, 0.3)}, "crop_scale: 0.5 to 0.3; give the smaller number first"),
+        ({"crop_ratio": (0.0, 1.0)}, "crop_ratio: 0; give a number above 0"),
         ({"jitter": 1.5}, "jitter: 1.5; give a number from 0 to 1"),
         ({"jitter": math.nan}, "jitter: nan; give a number from 0 to 1"),
         ({"grey_share": -0.1}, "grey_share: -0.1; give a number from 0 to 1"),

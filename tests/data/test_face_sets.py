@@ -67,11 +67,12 @@ def test_fer2013_accepts_kaggles_folders_and_spellings(tmp_path: Path) -> None:
     assert keys(Fer2013(tmp_path, "test")) == ["test/angry/2.png"]
 
 
+@pytest.mark.parametrize("name", ["fer2013.csv", "icml_face_data.csv", "Copy of FER.CSV"])
 @pytest.mark.parametrize("give_the_file", [True, False])
-def test_fer2013_csv(tmp_path: Path, give_the_file: bool) -> None:
+def test_fer2013_csv(tmp_path: Path, give_the_file: bool, name: str) -> None:
     rows = [f'{i},"{pixels_text(i)}",Training' for i in range(7)]
     rows += [f"3,{pixels_text(50)},PublicTest", f"3,{pixels_text(60)},PrivateTest"]
-    file = fer_csv(tmp_path / "fer2013.csv", rows)
+    file = fer_csv(tmp_path / name, rows)
     root = file if give_the_file else tmp_path
     train = Fer2013(root)
     assert [EXPRESSIONS[s["expression"]] for s in train] == [n.lower() for n in OFFICIAL_EMOTIONS]
@@ -120,13 +121,13 @@ def test_fer2013_csv_bad_rows_name_file_and_line(tmp_path: Path, row: str, reaso
 
 def test_fer2013_csv_without_a_column(tmp_path: Path) -> None:
     file = fer_csv(tmp_path / "fer2013.csv", ["0,1 2 3"], "emotion,pixels")
-    assert f"{file}, line 1: column usage is missing" in message_of(Fer2013, file)
+    assert f"{file}, line 1: column Usage is missing" in message_of(Fer2013, file)
 
 
 def test_fer2013_csv_that_is_no_text(tmp_path: Path) -> None:
     file = tmp_path / "fer2013.csv"
     file.write_bytes(b"emotion,pixels,Usage\n0,\xff\xfe\x00,Training\n")
-    assert f"{file} is not a CSV text file" in message_of(Fer2013, file)
+    assert f"{file} is not a text file" in message_of(Fer2013, file)
 
 
 def test_fer2013_unknown_class_folder(tmp_path: Path) -> None:

@@ -112,14 +112,14 @@ def test_draws_follow_from_torchs_seed() -> None:
 
 def test_strengths_that_can_not_be() -> None:
     for settings_, said in (
-        ({"bumps": 0}, "model.local.bumps: 0; give at least 1"),
-        ({"shift": (0.3, 0.1)}, "model.local.shift: 0.3 to 0.1; give two numbers above 0"),
+        ({"bumps": 0}, "model.local.bumps: 0; give a whole number from 1"),
+        ({"shift": (0.3, 0.1)}, "model.local.shift: 0.3 to 0.1; give the smaller number first"),
         ({"sigma": (0.0, 0.1)}, "model.local.sigma: 0 to 0.1"),
         ({"reach": 2.0}, "model.local.reach: 2"),
     ):
         with pytest.raises(InputError, match=said):
             LocalWarps(**settings_)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"model.affine.scale: 1; give a share below 1"):
+    with pytest.raises(InputError, match=r"model.affine.scale: 1; give a number from 0"):
         AffineMaps(scale=1.0)
-    with pytest.raises(InputError, match=r"model.affine.turn: -3; give 0 or more"):
+    with pytest.raises(InputError, match=r"model.affine.turn: -3; give a number, 0 or more"):
         AffineMaps(turn=-3.0)

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import logging
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -176,6 +177,24 @@ def test_it_says_what_it_left_out(root: Path) -> None:
     assert about(data, "utkface")["pairs"] == "mirror images"
 
 
+def test_it_says_what_folders_were_recognised_as(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ready(root)
+    lines = [x for x in capsys.readouterr().err.splitlines() if "recognised as" in x]
+    assert len(lines) == 4
+    (line,) = [x for x in lines if "LFW" in x]
+    lfw = about(data, "lfw")
+    people = lfw["left_out_as_pictures_of_test_people"]
+    assert line == (
+        f"{root / 'lfw'}: recognised as LFW; {lfw['pictures']} images to train on; kept back: 4 as "
+        f"its test part, {people} of test people; --data.leave_out_tests false trains on them too"
+    )
+    ready(root, leave_out_tests=False)
+    text = capsys.readouterr().err
+    assert f"{root / 'utk'}: recognised as UTKFace; 40 images to train on\n" in text
+
+
 def test_byte_identical_copies_of_test_pictures_are_left_out(root: Path) -> None:
     public = root / "fer" / "PublicTest" / "angry" / "0.png"
     copies = [
@@ -298,7 +317,8 @@ def test_a_plain_folder_is_trained_on_whole(tmp_path: Path) -> None:
 def test_sets_given_one_by_one(tmp_path: Path) -> None:
     album(tmp_path / "album")
     faces = PictureFolder(tmp_path / "album", people_from_folders=True, name="mine")
-    data = ready(tmp_path / "not-looked-at", sets=[faces])
+    assert "data.root and data.sets" in message_of(ready, tmp_path, sets=[faces])
+    data = ready(sets=[faces])
     assert len(keys_of(data, "mine")) == 15
     assert about(data, "mine")["pairs"] == "pictures of one person, or mirror images"
 
@@ -340,9 +360,9 @@ def test_faces_of_the_default_root(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"batch_size": 0}, "data.batch_size: 0; give at least 1"),
+        ({"batch_size": 0}, "data.batch_size: 0; give a whole number from 1"),
         ({"batch_size": -3}, "data.batch_size: -3"),
-        ({"flip_share": 1.5}, "data.flip_share: 1.5; give a probability from 0 to 1"),
+        ({"flip_share": 1.5}, "data.flip_share: 1.5; give a number from 0 to 1"),
         ({"flip_share": -0.1}, "data.flip_share: -0.1"),
         ({"seed": -1}, "data.seed: -1"),
     ],
@@ -470,33 +490,37 @@ def test_a_sample_is_spread_over_the_faces_and_not_augmented(root: Path, count: 
 # Resuming ---------------------------------------------------------------------------------------
 
 
-def state_of(data: FaceDataModule, epoch: int, batch: int) -> dict[str, Any]:
-    return {"epoch": epoch, "batch": batch, "order": data._order()}
+def put_at(data: FaceDataModule, epoch: int, batch: int) -> None:
+    """Give `data` a trainer that has trained on so many epochs and batches."""
+    progress = SimpleNamespace(current=SimpleNamespace(processed=batch))
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        current_epoch=epoch,
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
+        world_size=1,
+        global_rank=0,
+        num_devices=1,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+    )
 
 
 def test_a_resumed_epoch_goes_on_where_it_stopped(root: Path) -> None:
     whole = list(ready(root).train_dataloader())
     data = ready(root)
-    data.load_state_dict(state_of(data, 0, 3))
+    put_at(data, 0, 3)
     rest = list(data.train_dataloader())
     assert [b["seed"] for b in rest] == [b["seed"] for b in whole[3:]]
     assert all(
         torch.equal(one["pairs"], other["pairs"])
         for one, other in zip(rest, whole[3:], strict=True)
     )
-    assert data.position() == (0, 3)
 
 
 def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
     data = ready(root)
-    data.load_state_dict(state_of(data, 2, 3))
     batches = len(data.train_dataloader())
+    put_at(data, 2, 3)
     assert len(list(data.train_dataloader())) == batches - 3
-    cpu = SimpleNamespace(root_device=torch.device("cpu"))
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
-        current_epoch=3, world_size=1, global_rank=0, num_devices=1, strategy=cpu
-    )
-    assert data.position() == (3, 0)
+    put_at(data, 3, 0)
     assert len(list(data.train_dataloader())) == batches
 
 
@@ -507,24 +531,83 @@ def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
         ({"seed": 1}, "seed 0 (now 1)"),
         ({"flip_share": 0.25}, "flip_share 0.5 (now 0.25)"),
         ({"positives": "picture"}, "positives frames (now picture)"),
-        ({"leave_out_tests": False}, "pictures "),
-        ({"size": 24}, "faces "),
+        ({"size": 24}, "size 16 (now 24)"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_data(
     root: Path, change: dict[str, Any], told: str
 ) -> None:
-    state, other = state_of(ready(root), 1, 2), ready(root, **change)
+    state, other = ready(root).state_dict(), ready(root, **change)
     text = message_of(other.load_state_dict, state)
     assert "can't be resumed with other data settings" in text
     assert told in text
     assert "--out" in text
 
 
-def test_a_run_is_not_resumed_with_other_pictures(root: Path) -> None:
-    state = state_of(ready(root), 1, 2)
-    put_picture(root / "utk" / "30_0_0_2018.png", 77)
-    assert "it has faces " in message_of(ready(root).load_state_dict, state)
+def copied(root: Path, to: Path) -> Path:
+    """The same files with other times, listed by the file system in another order."""
+    for path in sorted(filter(Path.is_file, root.rglob("*")), reverse=True):
+        place = to / path.relative_to(root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(path.read_bytes())
+        os.utime(place, (1, 1))
+    return to
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_run_is_resumed_with_a_copy_of_its_pictures(
+    root: Path, tmp_path: Path, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another machine, with another cache, in a folder of another name; sets and any folder."""
+    source = root / "utk" if plain else root
+    if plain:
+        (root / "utk" / "sub").mkdir()
+        for i, path in enumerate(sorted((root / "utk").glob("*.png"))):
+            path.rename(root / "utk" / ("sub" if i % 2 else "") / f"{i}.png")
+    whole = ready(source)
+    batches = list(whole.train_dataloader())
+    state = whole.state_dict()
+    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "others"))
+    other = ready(copied(source, tmp_path / "elsewhere"))
+    other.load_state_dict(state)
+    put_at(other, 0, 3)
+    for one, two in zip(other.train_dataloader(), batches[3:], strict=True):
+        assert torch.equal(one["pairs"], two["pairs"])
+
+
+def test_a_checkpoint_of_before_is_resumed(root: Path) -> None:
+    data = ready(root)
+    order = {**data._order(), "faces": " ".join(pack.name for pack in data.packs)}
+    del order["size"]
+    data.load_state_dict({"epoch": 0, "batch": 2, "order": order})
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("add", "48, and there are 49 now; added 30_0_0_2018.png; give"),
+        ("remove", "48, and there are 44 now; removed {0}, {1}, {2} and 1 more; give"),
+        ("replace", "48, and there are 48 now; changed {0}; give"),
+        ("rename", "48, and there are 48 now; added 30_0_0_2018.png, removed {0}; give"),
+        ("tests", "48, and there are 71 now; added "),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_pictures(root: Path, change: str, told: str) -> None:
+    data = ready(root)
+    state, keys = data.state_dict(), sorted(keys_of(data, "utkface"))
+    new, old = root / "utk" / "30_0_0_2018.png", root / "utk" / keys[0]
+    if change == "add":
+        put_picture(new, 77)
+    elif change == "remove":
+        for key in keys[:4]:
+            (root / "utk" / key).unlink()
+    elif change == "replace":
+        put_picture(old, 78)
+    elif change == "rename":
+        old.rename(new)
+    text = message_of(ready(root, leave_out_tests=change != "tests").load_state_dict, state)
+    assert "can't be resumed with other images: it was trained on 48, and" in text
+    assert told.format(*keys) in text
 
 
 # The real faces ---------------------------------------------------------------------------------
@@ -547,7 +630,7 @@ def test_real_faces_that_are_trained_on_are_in_no_test(
     keys: dict[str, set[str]] = {}
     for name, key, _ in rows:
         keys.setdefault(name, set()).add(key)
-    assert set(keys) == {"fer2013", "lfw", "utkface", "youtube_keypoints"}
+    assert set(keys) == {"cfp", "fer2013", "lfw", "utkface", "youtube_keypoints"}
 
     public = [p for p in (real_data / "fer2013" / "PublicTest").rglob("*") if p.is_file()]
     assert len(public) == 3_589
@@ -577,10 +660,13 @@ def test_real_faces_that_are_trained_on_are_in_no_test(
     assert not hashes & test_part
     assert all(not in_test_share(utk[key]) for key in keys["utkface"])
 
+    listed_people = (real_data / "cfp" / "train_people.txt").read_text().split()
+    assert {key.partition("/")[0] for key in keys["cfp"]} == set(listed_people)
+
 
 def test_real_faces_are_counted(real_data: Path, real: FaceDataModule) -> None:
-    """48,335 of the 59,626 pictures that are there with PublicTest left out."""
-    assert len(real.trained_on()) == 48_335
+    """50,589 of the 62,860 pictures that are there with PublicTest left out."""
+    assert len(real.trained_on()) == 50_589
     counts = {
         d["name"]: (
             d["pictures"],
@@ -591,13 +677,15 @@ def test_real_faces_are_counted(real_data: Path, real: FaceDataModule) -> None:
         for d in real.description
     }
     assert counts == {
+        "cfp": (2_254, 0, 0, 0),
         "fer2013": (28_358, 351, 0, 0),
         "lfw": (1_611, 2, 14, 0),
         "utkface": (16_617, 0, 0, 3),
         "youtube_keypoints": (1_749, 0, 1_119, 0),
     }
-    listed = {"fer2013": 28_709, "lfw": 6_688, "utkface": 20_767, "youtube_keypoints": 3_462}
-    assert sum(listed.values()) == 59_626
+    listed = {"cfp": 3_234, "fer2013": 28_709, "lfw": 6_688, "utkface": 20_767}
+    listed["youtube_keypoints"] = 3_462
+    assert sum(listed.values()) == 62_860
     in_test_parts = {
         faces.name: len(test)
         for faces in find_face_sets(real_data)

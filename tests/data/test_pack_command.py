@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ssl_faces.cli import main
+from ssl_faces.data.module import FaceDataModule
 from tests.training.conftest import settings
 
 
@@ -74,6 +76,36 @@ def test_people_from_folders(
     assert known == [False, True]
 
 
+def test_what_a_folder_was_recognised_as(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces = tmp_path / "faces"
+    draw = np.random.default_rng(0)
+    for n in range(30):
+        path = faces / ("happy", "sad")[n % 2] / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
+    text = told(capsys, faces, "--out", tmp_path / "pack", "--size", 16)
+    (line,) = [x for x in text.splitlines() if "recognised" in x]
+    found = re.fullmatch(
+        re.escape(str(faces)) + r": recognised as folders of expressions; (\d+) images to train "
+        r"on; kept back: (\d+) as its test part \(by the pictures' bytes, a fifth for the test\); "
+        r"--include-tests packs them too",
+        line,
+    )
+    assert found is not None
+    trained, kept = map(int, found.groups())
+    assert 0 < kept < trained
+    assert trained + kept == 30
+    text = told(capsys, faces, "--out", tmp_path / "all", "--size", 16, "--include-tests")
+    assert f"{faces}: recognised as folders of expressions; 30 images to train on\n" in text
+    data = FaceDataModule(packs=str(tmp_path / "all"), size=16)
+    data.setup()
+    assert not data.leaves_tests_out
+    text = told(capsys, faces, "--out", tmp_path / "pack", "--include-tests", code=2)
+    assert "was packed without tests; give another --out" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -81,8 +113,14 @@ def test_people_from_folders(
         (["{album}"], "give a SOURCE folder and --out PACK"),
         (["{album}", "--verify", "{out}"], "--verify takes no SOURCE"),
         (["{none}", "--out", "{out}"], "none does not exist"),
-        (["{album}", "--out", "{out}", "--size", "2"], "--size 2: give a side from 8 to 1024"),
-        (["{album}", "--out", "{out}", "--workers", "0"], "--workers 0: give at least 1"),
+        (
+            ["{album}", "--out", "{out}", "--size", "2"],
+            "--size: 2; give a whole number",
+        ),
+        (
+            ["{album}", "--out", "{out}", "--workers", "0"],
+            "--workers: 0; give a whole number",
+        ),
         (["{album}", "--out", "{album}/p0/0.png"], "can't be written"),
         (["--verify", "{none}"], "no such folder"),
         (["--verify", "s3://bucket/pack"], "give a folder on this machine"),

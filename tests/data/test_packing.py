@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from ssl_faces.data import FaceSet, PictureFolder, decode_picture
 from ssl_faces.data.caching import pack
 from ssl_faces.data.faces import FaceRecord
 from ssl_faces.data.packing import Packed, pack_sets, square
-from ssl_faces.data.packs import INDEX, HeldOut, Pack, default_cache_root
+from ssl_faces.data.packs import INDEX, TESTS, HeldOut, Pack, default_cache_root
 from ssl_faces.data.selection import held_out_by
 from ssl_faces.data.shards import number_of
 from ssl_faces.errors import InputError
@@ -337,6 +338,23 @@ def test_no_picture_that_decodes(tmp_path: Path, cache: Path) -> None:
     assert not list(cache.rglob("*.safetensors"))
 
 
+def test_whole_images_are_not_kept(tmp_path: Path) -> None:
+    """Of 16 images of 3 megapixels, 9 MB each, those that the threads decode are in memory."""
+    data = io.BytesIO()
+    Image.new("RGB", (2000, 1500), "teal").save(data, "PNG")
+    for i in range(16):
+        (tmp_path / "faces").mkdir(exist_ok=True)
+        (tmp_path / "faces" / f"{i}.png").write_bytes(data.getvalue())
+    tracemalloc.start()
+    try:
+        done = pack_sets([PictureFolder(tmp_path / "faces")], tmp_path / "pack", 16, workers=2)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert done.pictures == 16
+    assert peak < 60e6
+
+
 # Never half-made --------------------------------------------------------------------------------
 
 KILLED = """
@@ -488,7 +506,98 @@ def test_a_lost_shard_of_the_cache_is_packed_anew(
     assert mended.verify(again=True) == len(mended.index.shards)
 
 
+def flip(path: Path, at: float = 0.5) -> None:
+    data = bytearray(path.read_bytes())
+    data[int(at * len(data))] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["pixels", "header", "end", "missing", "short", "two"])
+def test_broken_shards_are_packed_again_as_they_were(
+    eleven: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among them pictures that can't be used, which are listed once."""
+    small_shards(monkeypatch, 3)
+    out = tmp_path / "pack"
+    pack_sets([PictureFolder(eleven)], out, 16)
+    whole = files_of(out)
+    shards = sorted(out.glob("shard-*"))
+    if kind == "missing":
+        shards[1].unlink()
+    elif kind == "short":
+        shards[1].write_bytes(shards[1].read_bytes()[:-1])
+    else:
+        flip(shards[1], {"pixels": 0.7, "header": 0.01}.get(kind, 0.99))
+    if kind == "two":
+        shards[2].unlink()
+    done = pack_sets([PictureFolder(eleven)], out, 16)
+    assert files_of(out) == whole
+    assert (done.repaired, done.pictures) == (2 if kind == "two" else 1, 10)
+    assert pack_sets([PictureFolder(eleven)], out, 16).repaired == 0
+
+
+def test_a_broken_list_of_tests_is_made_again(eleven: Path, root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pack"
+    tested = HeldOut.of([3], [hashlib.sha256((eleven / "01.png").read_bytes()).digest()])
+    pack_sets([PictureFolder(eleven)], out, 16, held_out=tested)
+    whole = files_of(out)
+    flip(out / TESTS, 0.999)
+    pack_sets([PictureFolder(eleven)], out, 16, held_out=tested)
+    assert files_of(out) == whole
+    flip(out / TESTS, 0.999)
+    assert "may be of eleven" in message_of(pack_sets, [PictureFolder(root)], out, 16)
+
+
+def test_a_broken_shard_of_the_cache_is_packed_again(
+    eleven: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_shards(monkeypatch, 3)
+    first = pack(PictureFolder(eleven), 16, cache)
+    whole = files_of(first.folder)
+    flip(first.folder / first.index.shards[2].file)
+    assert files_of(pack(PictureFolder(eleven), 16, cache).folder) == whole
+
+
+def test_a_broken_shard_of_a_killed_packing_is_not_taken(
+    eleven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No index has its SHA-256 yet."""
+    small_shards(monkeypatch, 3)
+    for out in ("whole", "cut"):
+        pack_sets([PictureFolder(eleven)], tmp_path / out, 16)
+    (tmp_path / "cut" / INDEX).unlink()
+    for shard in (tmp_path / "cut").glob("shard-*"):
+        flip(shard)
+    pack_sets([PictureFolder(eleven)], tmp_path / "cut", 16)
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+
+
+def test_a_broken_shard_of_sets_that_are_not_given(
+    eleven: Path, root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "pack"
+    pack_sets([PictureFolder(eleven), PictureFolder(root)], out, 16)
+    flip(out / "shard-00000.safetensors")
+    text = message_of(pack_sets, [PictureFolder(eleven)], out, 16)
+    assert "shard-00000.safetensors: missing or broken, and may be of faces" in text
+    assert len(stored(Pack(out))) == 14
+
+
 # Adding -----------------------------------------------------------------------------------------
+
+
+def test_files_with_other_times_are_the_same_pictures(eleven: Path, tmp_path: Path) -> None:
+    add(eleven, tmp_path / "pack")
+    before = files_of(tmp_path / "pack")
+    for path in eleven.iterdir():
+        os.utime(path, (1, 1))
+    save(noise(16, 16, 77), eleven / "03.png")
+    done = add(eleven, tmp_path / "pack")
+    assert (done.added, done.changed, done.gone) == (1, ["03.png"], [])
+    kept = before.keys() - {INDEX}
+    assert {name: files_of(tmp_path / "pack")[name] for name in kept} == {
+        name: before[name] for name in kept
+    }
 
 
 def add(folder: Path, out: Path, size: int = 16, held_out: HeldOut | None = None) -> Packed:

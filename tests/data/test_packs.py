@@ -184,7 +184,50 @@ def test_a_shard_with_a_wrong_checksum_is_told_at_first_use_only(folder: Path) -
     assert message_of(Pack(folder).verify, True) == text
 
 
-@pytest.mark.parametrize("kind", ["none", "half", "list", "format", "outside", "tests", "no tests"])
+CLAIMS = {
+    "many": {"pictures": 10**9},
+    "fewer than none": {"pictures": -1},
+    "part of a picture": {"pictures": 12.5},
+    "many bytes": {"pictures": 10**9, "bytes": 10**15},
+    "a row that there isn't": {"dropped": [12]},
+    "a row twice": {"dropped": [1, 1]},
+    "another's file": {"file": "shard-00001.safetensors"},
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_an_index_can_not_claim_what_its_shards_can_not_hold(folder: Path, claim: str) -> None:
+    """Memory follows from its numbers."""
+    index = folder / "index.json"
+    about = json.loads(index.read_text())
+    about["shards"][0] |= CLAIMS[claim]
+    del about["check"]  # as a pack of before, or one that somebody made
+    index.write_text(json.dumps(about))
+    assert "a broken index of a pack" in message_of(Pack, folder)
+
+
+@pytest.mark.parametrize("which", ["shard", "set", "sets"])
+def test_counts_of_the_index_are_verified(folder: Path, which: str) -> None:
+    index = folder / "index.json"
+    about = json.loads(index.read_text())
+    if which == "shard":
+        about["shards"][0]["pictures"] -= 1
+        said = "not the shard that the index lists"
+    elif which == "set":
+        about["sets"][0]["pictures"] = 10**9
+        said = "lists 1000000000 pictures of noise, and the shards hold 60"
+    else:
+        about["sets"] = []
+        said = "its sets don't fit it"
+    del about["check"]
+    index.write_text(json.dumps(about))
+    pack = Pack(folder)
+    assert said in message_of(pack.verify, True)
+
+
+@pytest.mark.parametrize(
+    "kind", ["none", "half", "list", "format", "outside", "changed", "tests", "no tests", "flipped"]
+)
 def test_a_broken_index(folder: Path, kind: str) -> None:
     index, tests = folder / "index.json", folder / "tests.safetensors"
     about = json.loads(index.read_text())
@@ -201,8 +244,17 @@ def test_a_broken_index(folder: Path, kind: str) -> None:
         said = "a pack of format 99"
     elif kind == "outside":
         about["shards"][0]["file"] = "../../other"
+        del about["check"]
         index.write_text(json.dumps(about))
         said = "no name of a shard"
+    elif kind == "changed":
+        about["shards"][0]["dropped"] = [1]
+        index.write_text(json.dumps(about))
+    elif kind == "flipped":
+        data = bytearray(tests.read_bytes())
+        data[-1] ^= 1
+        tests.write_bytes(data)
+        said = "a broken list of test pictures (it was changed)"
     elif kind == "tests":
         tests.write_bytes(b"short")
         said = "a broken list of test pictures"

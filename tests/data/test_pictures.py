@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
 
 from ssl_faces.data.pictures import BACKGROUND, BadPicture, decode_picture
 
@@ -303,6 +307,49 @@ def test_the_shortest_side_allowed_is_decoded() -> None:
 def test_what_is_no_picture_says_so(data: bytes, reason: str) -> None:
     with pytest.raises(BadPicture, match=reason):
         decode_picture(data)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "LA", "P", "I;16", "L", "CMYK"])
+def test_large_images_are_converted_strip_by_strip_to_the_same_pixels(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (45, 31, 4), dtype=np.uint8)
+    if kind == "I;16":
+        picture = Image.fromarray(values.view(np.uint16)[..., 0].copy())
+    else:
+        picture = Image.fromarray(values).convert("RGB" if kind == "P" else kind)
+    if kind == "P":
+        picture = picture.quantize(20)
+        picture.info["transparency"] = 3
+    data = io.BytesIO()
+    picture.save(data, "TIFF" if kind == "CMYK" else "PNG")
+    whole = decode_picture(data.getvalue())
+    monkeypatch.setattr("ssl_faces.data.pictures._STRIP", 100)
+    np.testing.assert_array_equal(decode_picture(data.getvalue()), whole)
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By several threads at once, small ones beside them."""
+    at_work, most = [0, 0], [0, 0]
+    original = BmpImageFile.load
+
+    def load(self: BmpImageFile) -> Any:
+        kind = int(self.size[0] > 32)
+        at_work[kind] += 1
+        most[kind] = max(most[kind], at_work[kind])
+        time.sleep(0.02)
+        try:
+            return original(self)
+        finally:
+            at_work[kind] -= 1
+
+    large, small = (encoded(np.zeros((side, side, 3), np.uint8), "BMP") for side in (64, 16))
+    monkeypatch.setattr("ssl_faces.data.pictures._LARGE", 1000)
+    monkeypatch.setattr(BmpImageFile, "load", load)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(decode_picture, [large, small] * 8))
+    assert most[1] == 1
+    assert most[0] > 1
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from ssl_faces.data.rendered import (
     render_faces,
     sample_factors,
 )
+from ssl_faces.data.rendered.records import RenderedRecords
 from ssl_faces.errors import InputError
 
 CALM = {"shift_x": 0.0, "shift_y": 0.0, "noise": 0.0, "gaze": 0.0}
@@ -94,6 +95,28 @@ def test_a_read_a_sample_and_a_copy_show_one_picture() -> None:
     copy = pickle.loads(pickle.dumps(faces))
     assert np.array_equal(copy.read(2), picture)
     assert copy.records[2].key == faces.records[2].key
+
+
+def test_listing_in_any_order_computes_no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    faces = RenderedFaces(count=3000, people=300, part="all", size=48)
+    in_order = [(record.key, record.person, record.source) for record in faces.records]
+    shuffled = np.random.default_rng(0).permutation(len(faces)).tolist()
+    age = faces.records[2999].labels["age"]
+    computed: list[int] = []
+    labels_at = RenderedRecords._labels_at
+
+    def counted(self: RenderedRecords, places: np.ndarray) -> list[dict[str, object]]:
+        computed.append(len(places))
+        return labels_at(self, places)
+
+    monkeypatch.setattr(RenderedRecords, "_labels_at", counted)
+    other = RenderedFaces(count=3000, people=300, part="all", size=48)
+    for at in shuffled:
+        record = other.records[at]
+        assert (record.key, record.person, record.source) == in_order[at]
+    assert not computed
+    assert other.records[2999].labels["age"] == age
+    assert sum(computed) <= 256
 
 
 def test_a_key_names_one_picture_whatever_set_it_is_listed_in() -> None:

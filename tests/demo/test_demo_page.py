@@ -127,7 +127,9 @@ def test_served_on_loopback_with_no_way_out(comparison: FaceComparison, uploads:
         assert not settings["analytics_enabled"]
         assert settings["footer_links"] == []
         assert settings.get("run_history") in (False, None)
-        large = b"0" * (LIMITS.most_bytes + 1)
+        picture = io.BytesIO()
+        Image.new("RGB", (20, 20)).save(picture, "PNG")
+        large = picture.getvalue().ljust(LIMITS.most_bytes + 1, b"0")
         refused = client.post("/gradio_api/upload", files={"files": ("a.png", large)})
         assert refused.status_code == 413
         kept = client.post("/gradio_api/upload", files={"files": ("a.png", large[:-1])})
@@ -176,7 +178,7 @@ def test_wrong_arguments(
         for arguments, said in (
             (["--encoder", str(tmp_path / "nowhere")], "no card.json there"),
             (["--encoder", str(with_probe), "--with", str(with_probe)], "as an encoder alone"),
-            (["--port", "70000"], "--port 70000: give 0 to 65535"),
+            (["--port", "70000"], "--port: 70000; give a whole number from 0 to 65,535"),
             (["--max-mb", "0"], "--max-mb 0"),
             (["--max-pixels", "1"], "--max-pixels 1"),
             (["--encoder", str(with_probe), "--port", port], f"--port {port}: can't be listened"),

@@ -236,9 +236,9 @@ def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for() -> N
     assert abs(np.corrcoef(stays[0, 0].ravel(), stays[1, 0].ravel())[0, 1]) < 0.3
     assert "and of 3 % that stays through a clip" in biased.split
     assert exact.images(0).shape == (4, 3, 64, 64)
-    with pytest.raises(InputError, match=r"data\.bias: -1; give 0 or more"):
+    with pytest.raises(InputError, match=r"data\.bias: -1; give a number, 0 or more"):
         RenderedLandmarks(bias=-1)
-    with pytest.raises(InputError, match=r"data\.clips: 1; give 2 to 6"):
+    with pytest.raises(InputError, match=r"data\.clips: 1; give a whole number from 2 to 6"):
         RenderedLandmarks(clips=1)
 
 
@@ -295,8 +295,8 @@ def test_pictures_beside_the_landmarks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("9.csv", "x,y\n1,2\n", "no column z"),
-        ("9.csv", "x,y,z\n1,2,three\n", "landmark 1 is not 3 numbers"),
+        ("9.csv", "x,y\n1,2\n", "column z is missing"),
+        ("9.csv", "x,y,z\n1,2,three\n", "line 2: z is 'three', not a number"),
         ("9.csv", "x,y,z\n", "holds no landmark"),
         ("9.csv", "x,y,z\n1,2,3\n", r"9\.csv: 1 landmarks of 3 numbers, and 8\.csv has 8"),
     ],

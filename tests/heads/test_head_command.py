@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +18,13 @@ import torch
 from PIL import Image
 
 from linear_probe.cli import main
+from linear_probe.heads.fit import _alone
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import EpochBatches, decode
 from linear_probe.record import RECORDS_FILE, read_records
+from linear_probe.recorder import RunFolder
 from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.data.rendered import RenderedFaces
@@ -209,7 +213,7 @@ def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:
             ["--task", "pose"],
             "task: 'pose'; heads learn expression, identity, attributes, affect, classes",
         ),
-        (["--training.epochs", "0"], "training.epochs: 0; give 1 or more"),
+        (["--training.epochs", "0"], "training.epochs: 0; give a whole number from 1"),
         (["--training.batch_size", "5000"], "training.batch_size: 5000; give a multiple"),
         (["--head.init_args.widht", "1"], "configuration: "),
         (["--encoder", "nowhere"], "encoder nowhere: no card.json there"),
@@ -234,6 +238,118 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert json.loads(noted.read_text())["training"]["epochs"] == 1
     assert main([*SMALL, "--out", str(tmp_path)]) == 2
     assert "holds a run with another training; give another --out" in capsys.readouterr().err
+
+
+def test_a_copy_of_the_data_elsewhere_is_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def folder(name: str, level: int) -> str:
+        for i in range(40):
+            for part in ("train", "test"):
+                path = tmp_path / name / part / ("happy", "sad")[i % 2] / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                seed = [level, i, part == "test"]
+                pixels = np.random.default_rng(seed).integers(0, 255, (48, 48, 3), np.uint8)
+                Image.fromarray(pixels).save(path)
+        return str(tmp_path / name)
+
+    words = [*SMALL, "--task", "expression", "--out", str(tmp_path / "out")]
+    words += ["--training.epochs", "1", "--training.batch_size", "8", "--data"]
+    assert main([*words, folder("here", 1)]) == 0
+    assert main([*words, folder("elsewhere", 1)]) == 0
+    assert main([*words, folder("others", 2)]) == 2
+    assert "holds a run with another images; give another --out" in capsys.readouterr().err
+
+
+@pytest.fixture
+def _few_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linear_probe.run.RENDERED_COUNT", 240)
+    monkeypatch.setattr("linear_probe.run.RENDERED_PEOPLE", 60)
+
+
+@pytest.mark.usefixtures("_few_rendered")
+def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*SMALL, "--training.epochs", "1", "--out", str(tmp_path)]
+    for wrong, told in (
+        (["--training.batch_size", "999"], "training.batch_size: 999; give a multiple"),
+        (
+            ["--training.peak_learning_rate", "1e30"],
+            "inception_fer is not finite; no checkpoint had been saved, so set a lower",
+        ),
+    ):
+        assert main([*words, *wrong]) == 2
+        assert told in capsys.readouterr().err
+        assert RunFolder(tmp_path).records() == []
+    assert main(words) == 0
+    assert read_records(tmp_path / RECORDS_FILE)
+
+
+@pytest.mark.usefixtures("_few_rendered")
+def test_a_loss_that_is_not_finite_after_some_epochs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, steps = InceptionFER.losses, 0
+
+    def bad_at_last(*arguments: Any) -> dict[str, torch.Tensor]:
+        nonlocal steps
+        steps += 1
+        return {n: x * (torch.nan if steps > 3 else 1) for n, x in losses(*arguments).items()}
+
+    monkeypatch.setattr(InceptionFER, "losses", bad_at_last)
+    assert main([*SMALL, "--out", str(tmp_path)]) == 2
+    (kept,) = tmp_path.glob("heads/*/seed0/last.ckpt")
+    said = capsys.readouterr().err
+    assert f"the last good checkpoint, {kept}, is kept: set a lower training.peak_lear" in said
+    assert read_records(tmp_path / RECORDS_FILE) == []
+    assert all(value.isfinite().all() for value in weights(tmp_path).values())
+
+
+def test_two_that_train_in_one_folder_take_turns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained = threading.Event()
+
+    def train() -> None:
+        with _alone(tmp_path):
+            trained.set()
+
+    second = threading.Thread(target=train)
+    with _alone(tmp_path):
+        second.start()
+        end = time.monotonic() + 30
+        while "another process trains this head; waiting for it" not in caplog.text:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert not trained.is_set()
+    second.join(30)
+    assert trained.is_set()
+
+
+@pytest.mark.usefixtures("_few_rendered")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_while_it_learns(
+    number: signal.Signals,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = InceptionFER.losses
+
+    def stopping(*arguments: Any) -> dict[str, torch.Tensor]:
+        signal.raise_signal(number)
+        return losses(*arguments)
+
+    monkeypatch.setattr(InceptionFER, "losses", stopping)
+    inherited = signal.signal(number, signal.default_int_handler)  # tests may run under `nohup`
+    try:
+        assert main([*SMALL, "--out", str(tmp_path)]) == 128 + number
+    finally:
+        signal.signal(number, inherited)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "linear-probe" in line]
+    assert lines == [f"linear-probe: stopped by {number.name}"]
+    assert read_records(tmp_path / RECORDS_FILE) == []
 
 
 def test_weights_decay_and_vectors_do_not() -> None:

@@ -137,8 +137,11 @@ def test_small_pictures_lose_what_is_fine() -> None:
     ("settings", "told"),
     [
         ({"least_side": 48}, r"head\.least_side: 48; give 2 at least, and less than the head's 48"),
-        ({"teacher_share": 1.0}, r"head\.teacher_share: 1; give a share"),
-        ({"most_probability": 0.0}, r"head\.most_probability: 0; give a share"),
+        ({"teacher_share": 1.0}, r"head\.teacher_share: 1; give a number above 0 and below 1"),
+        (
+            {"most_probability": 0.0},
+            r"head\.most_probability: 0; give a number above 0",
+        ),
     ],
 )
 def test_refused(settings: dict[str, float], told: str) -> None:

@@ -78,6 +78,11 @@ def test_stages_then_scores_then_nothing_anew(
         capsys.readouterr().err
     )
     assert in_process == []
+    # What failed before its first checkpoint binds nothing: the next stage is the one that does.
+    kept = (out / "motion/checkpoints/last.ckpt").rename(tmp_path / "kept")
+    assert job(write(seed=4), out) == 2
+    assert "identity was begun with other settings" in capsys.readouterr().err
+    kept.rename(out / "motion/checkpoints/last.ckpt")
     # Deleted, a stage is trained anew.
     shutil.rmtree(out / "identity")
     assert job(write(probe=None), out) == 0

@@ -89,7 +89,7 @@ def test_what_can_not_be_compared_is_refused_in_a_sentence(tmp_path: Path) -> No
     for text, message in (
         ("number,expression\n1,happy\n", "no row for face 2"),
         ("number,expression\n1,glad\n2,sad\n", "no expression 'glad'"),
-        ("face,expression\n1,happy\n", "columns number and expression"),
+        ("face,expression\n1,happy\n", "column number is missing"),
     ):
         reading.write_text(text)
         with pytest.raises(InputError, match=message):
@@ -99,4 +99,4 @@ def test_what_can_not_be_compared_is_refused_in_a_sentence(tmp_path: Path) -> No
     with pytest.raises(InputError, match="with --sheet"):
         main(["--read", str(reading)])
     with pytest.raises(InputError, match=r"ends in \.png"):
-        main(["--sheet", str(tmp_path / "s.gif")])
+        main(["--sheet", str(tmp_path / "t.gif")])

@@ -16,7 +16,7 @@ from linear_probe.encoders import encoder_sources
 from linear_probe.encoders.table import EmbeddingTable
 from linear_probe.features import FeatureCache, Pictures, Source
 from ssl_faces import InputError
-from ssl_faces.data import FaceRecord, FaceSet
+from ssl_faces.data import FaceRecord, FaceSet, JoinedFaces
 
 
 def silent(line: str) -> None:
@@ -115,6 +115,67 @@ def test_a_parquet_file_of_plain_columns(tmp_path: Path) -> None:
     source = EmbeddingTable(str(path))
     assert source.dims == {"features": 4}
     np.testing.assert_array_equal(source.read(faces_of(KEYS), "features").values, VALUES)
+
+
+def on_disk(root: Path, names: list[str]) -> list[FaceRecord]:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (len(name), 0, 0)).save(root / name)
+    return [FaceRecord(name, root / name) for name in names]
+
+
+def joined(train: list[FaceRecord], test: list[FaceRecord]) -> Pictures:
+    """As `linear-probe run --train-csv --test-csv` has them: keys `train/…` and `test/…`."""
+    sides = (FaceSet("own_table", "all", side) for side in (train, test))
+    faces = JoinedFaces(*sides, "own_table", "t", "s")
+    return Pictures(faces, np.arange(len(faces)))
+
+
+@pytest.mark.parametrize(
+    "keys", ["{0}", "train/{0}", "own_table/train/{0}", "mine/{0}", "far/on/{0}"]
+)
+def test_keys_match_where_they_are_unambiguous(keys: str, tmp_path: Path) -> None:
+    names = [f"a/{i}.png" for i in range(3)] + [f"b/{i}.png" for i in range(3)]
+    root = tmp_path / "mine"
+    records = on_disk(root, names)
+    pictures = joined(records[:4], records[4:])
+    order = [3, 1, 4, 0, 5, 2]
+    parts = ["test" if i > 3 else "train" for i in order]
+    table = [
+        keys.format(names[i]).replace("train/", f"{part}/")
+        for i, part in zip(order, parts, strict=True)
+    ]
+    source = EmbeddingTable(save_table(tmp_path / "t.npz", table, VALUES[order]))
+    assert source.missing(pictures) == []
+    np.testing.assert_array_equal(source.read(pictures, "one").values, VALUES[:6])
+
+
+def test_one_file_in_two_sets_is_one_picture(tmp_path: Path) -> None:
+    records = on_disk(tmp_path / "mine", ["0.png", "1.png"])
+    source = EmbeddingTable(
+        save_table(tmp_path / "t.npz", ["mine/0.png", "mine/1.png"], VALUES[:2])
+    )
+    for name, prefix in (("own_table", ""), ("own_pairs", "other/")):
+        again = [FaceRecord(prefix + one.key, one.source) for one in records]
+        assert source.missing(Pictures(FaceSet(name, "all", again), np.arange(2))) == []
+
+
+def test_a_key_that_may_be_of_two_pictures_is_refused(tmp_path: Path) -> None:
+    one, two = (on_disk(tmp_path / side, [f"{i}.png" for i in range(3)]) for side in "xy")
+    names = [f"{i}.png" for i in range(3)]
+    source = EmbeddingTable(save_table(tmp_path / "bare.npz", names, VALUES[:3]))
+    with pytest.raises(
+        InputError, match=r"'0.png' may be of own_table/train/0.png or of own_table/t"
+    ):
+        source.missing(joined(one, two))
+    both = [f"{side}/{name}" for side in "xy" for name in names]
+    source = EmbeddingTable(save_table(tmp_path / "named.npz", both, VALUES[:6]))
+    np.testing.assert_array_equal(source.read(joined(one, two), "one").values, VALUES[:6])
+    moved = EmbeddingTable(
+        save_table(tmp_path / "moved.npz", [f"old/{k}" for k in both], VALUES[:6])
+    )
+    with pytest.raises(InputError, match=r"'old/x/0.png' and 'old/y/0.png' may both be of the"):
+        moved.missing(joined(one, two))
 
 
 def spoilt(row: int, value: float) -> np.ndarray:

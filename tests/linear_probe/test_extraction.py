@@ -148,7 +148,7 @@ def test_the_bench_refuses_what_can_not_be(folder: Path, tiny: Path) -> None:
     for words, said in (
         (["--set", "lfw"], "--set lfw: not in"),
         (["--batch-size", "9"], "--batch-size 9: from 1 to the 7 pictures"),
-        (["--batch-size", "7", "--rounds", "0"], "--rounds 0"),
+        (["--batch-size", "7", "--rounds", "0"], "--rounds: 0"),
         (["--encoder", str(folder)], "card.json"),
     ):
         parser = benchmark_features.parser()

@@ -65,7 +65,8 @@ def a_comparison(folder: Path) -> Path:
 
 def kept(tmp_path: Path) -> Path:
     file = tmp_path / "kept/some.jsonl.gz"
-    assert main(["keep", str(a_comparison(tmp_path)), "--out", str(file)]) == 0
+    words = ["--out", str(file), "--overwrite"]
+    assert main(["keep", str(a_comparison(tmp_path)), *words]) == 0
     return file
 
 
@@ -134,7 +135,8 @@ def test_keeping_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main([*words, str(tmp_path / "kept.csv")]) == 2
     assert "kept.csv: give a file that ends in .jsonl.gz" in capsys.readouterr().err
     folder = str(a_comparison(tmp_path))
-    assert main(["keep", folder, str(tmp_path / "a"), "--out", str(file)]) == 2
+    words = ["--out", str(file), "--overwrite"]
+    assert main(["keep", folder, str(tmp_path / "a"), *words]) == 2
     assert "a comparison; keep it by itself" in capsys.readouterr().err
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(InputError, match="not a text file"):

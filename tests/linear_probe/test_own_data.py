@@ -15,9 +15,9 @@ from linear_probe.own_data import OwnData
 from linear_probe.own_pairs import PairFaces
 from linear_probe.own_table import joined_tables, table_faces
 from linear_probe.record import read_records
-from linear_probe.tasks import Affect, Attributes, Classes, Expression, Pose
+from linear_probe.tasks import Affect, Attributes, Classes, Expression, Identity, Pose
 from ssl_faces import InputError
-from ssl_faces.data import EXPRESSIONS, FaceSet
+from ssl_faces.data import EXPRESSIONS, FaceSet, find_face_sets
 from tests.linear_probe.conftest import noise, save_grey
 from tests.linear_probe.test_probe_cli import refused
 
@@ -154,6 +154,9 @@ LABELS = ["expression", "yaw", "pitch", "roll", "age", "gender", "race", "valenc
 HEADER = ["image", "person", *LABELS]
 
 
+SIDES = {"train": range(2), "test": range(2, 4)}
+
+
 def table(root: Path, side: str, people: range, change: dict[str, str] | None = None) -> str:
     """Yaw is how bright the left half is, valence the right one; four pictures a person."""
     rng = np.random.default_rng(people.start)
@@ -232,6 +235,27 @@ def test_labels_of_a_table(tmp_path: Path) -> None:
     assert train.people == ["p0", "p1"]
 
 
+def as_excel_saves(path: Path) -> Path:
+    """A copy with semicolons, in UTF-16 and with capital headers."""
+    rows = list(csv.reader(path.open()))
+    copy = path.with_name(f"copy of {path.name}")
+    text = "\r\n".join(";".join(row) for row in [[n.title() for n in rows[0]], *rows[1:]])
+    copy.write_bytes(text.encode("utf-16"))
+    return copy
+
+
+def test_tables_and_pairs_that_excel_saved(tmp_path: Path) -> None:
+    paths = [Path(table(tmp_path, side, persons)) for side, persons in SIDES.items()]
+    for faces, copies in zip(
+        table_faces(*paths), table_faces(*map(as_excel_saves, paths)), strict=True
+    ):
+        for one, other in zip(faces, copies, strict=True):
+            assert one["expression"] == other["expression"]
+            assert one["pose"].tolist() == other["pose"].tolist()
+    pairs, images = pairs_csv(tmp_path / "pairs.csv", folds=3), people(tmp_path / "pairs")
+    assert PairFaces(as_excel_saves(pairs), images).pairs == PairFaces(pairs, images).pairs
+
+
 def test_a_person_on_both_sides_stops_the_run(tmp_path: Path) -> None:
     train, test = table(tmp_path, "train", range(4)), table(tmp_path, "test", range(3, 6))
     own = OwnData(train_csv=train, test_csv=test)
@@ -271,7 +295,7 @@ def test_malformed_rows_name_file_and_line(
         (["image,age", "a.png,3,4"], "line 2: 3 columns instead of 2"),
         (["image,expression", "a.png,happy"], "line 1: column age is missing, which"),
         (["picture,yaw,pitch,age", "a.png,1,2,3"], "line 1: column roll is missing, which goes"),
-        (["name,age", "a.png,3"], "line 1: no column of pictures; call it image"),
+        (["name,age", "a.png,3"], "line 1: no column of pictures; the first line must name image"),
         (["image,mood", "a.png,3"], "line 1: column age is missing, which"),
         (["image,age,age", "a.png,3,3"], "line 1: column age comes twice"),
         (["image,age"], "no row below the header"),
@@ -364,6 +388,77 @@ def test_pairs_end_to_end(tiny: Path, tmp_path: Path) -> None:
     assert len(accuracy.hyperparameters["thresholds"]) == 3
     rows = list(csv.reader((out / "skipped.csv").open()))
     assert rows[1][1:] == ["P2/P2_0002.png", "named in mine.csv, missing on disk"]
+
+
+def test_pairs_listed_twice_count_once(tiny: Path, tmp_path: Path) -> None:
+    """In either order, under the name of a copy of the image, and with a missing image."""
+    images = people(tmp_path)
+    once = pairs_csv(tmp_path / "once.csv", folds=3)
+    (images / "P3/P3_0001.png").unlink()
+    (images / "copy.png").write_bytes((images / "P0/P0_0001.png").read_bytes())
+    header, *lines = once.read_text().splitlines()
+    first, second, rest = lines[0].split(",", 2)
+    more = [lines[0], f"{second},{first},{rest}", f"copy.png,{second},{rest}", lines[6]]
+    twice = tmp_path / "twice.csv"
+    twice.write_text("\n".join([header, *lines, *more]) + "\n")
+    faces = PairFaces(twice, images)
+    assert (faces.pairs, faces.doubled_pairs) == (PairFaces(once, images).pairs, 4)
+    assert Identity([faces], replicates=10).doubled == 4
+    for name, pairs in (("a", once), ("b", twice)):
+        assert run(tmp_path / name, tiny, "--pairs", pairs, "--images", images) == 0
+    found = [
+        [(r.metric, r.probe, r.value, r.n) for r in read_records(tmp_path / name / "records.jsonl")]
+        for name in ("a", "b")
+    ]
+    assert found[0] == found[1]
+    notes = {r.note for r in read_records(tmp_path / "b" / "records.jsonl")}
+    assert all("4 pairs listed twice count once" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("first,second,same\na,b,0\na,./a,1\n", "line 3: a and ./a are the same image"),
+        ("first,second,same\na,b,0\na,copy,1\n", "line 3: a and copy are the same image"),
+        (
+            "first,second,same\na,b,1\na,b,0\n",
+            "a and b are two people here and one person in line 2",
+        ),
+        (
+            "first,second,same\na,b,0\nb,./a,1\n",
+            "./a are one person here and two in line 2; delete",
+        ),
+        ("first,second,same\na,gone,1\ngone,a,0\n", "line 3: gone and a are two people here"),
+        (
+            "first,second,same\na,b,1\nb,c,1\nc,copy,0\n",
+            "line 4: c and copy are two people here, and one person by other lines together",
+        ),
+        ("1\t1\nAnn\t1\t1\nAnn\t1\tBen\t1\n", "line 2: Ann/Ann_0001.jpg and Ann/Ann_0001.jpg are"),
+    ],
+)
+def test_pairs_that_contradict_each_other(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "Ann").mkdir()
+    for name in ("a", "b", "c", "Ann/Ann_0001.jpg"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "copy").write_text("a")
+    path = tmp_path / "pairs.txt"
+    path.write_text(text)
+    found = refusal(lambda: PairFaces(path, tmp_path))
+    assert said in found
+    assert found.startswith(str(path))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_official_pairs_that_contradict_or_repeat(order: int, small_data: Path) -> None:
+    """In any set with pairs, whatever its file says."""
+    (faces,) = (one for one in find_face_sets(small_data, "all") if one.name == "lfw")
+    pair = faces.pairs[0]  # type: ignore[attr-defined]
+    first, second = pair[:2][::order]
+    faces.pairs.append(pair._replace(first=first, second=second))  # type: ignore[attr-defined]
+    task = Identity([faces], replicates=10)
+    assert (task.doubled, len(task.pairs)) == (1, len(faces.pairs) - 1)  # type: ignore[attr-defined]
+    faces.pairs.append(pair._replace(first=first, second=second, same=not pair.same))  # type: ignore[attr-defined]
+    assert "listed both as one person and as two" in refusal(lambda: Identity([faces]))
 
 
 def test_pairs_without_folds_share_no_picture_between_them(tmp_path: Path) -> None:

@@ -122,7 +122,8 @@ def test_tasks_without_data_are_skipped_aloud_unless_asked_for(
     assert run(*arguments) == 0
     printed = capsys.readouterr().out
     assert (
-        "identity needs LFW, CPLFW or other pairs, none of which is there: task skipped" in printed
+        "identity needs LFW, CPLFW, CFP or other pairs, none of which is there: task skipped"
+        in printed
     )
     tasks = {record.task for record in read_records(tmp_path / "out" / "records.jsonl")}
     assert tasks == {"expression", "pose"}
@@ -178,6 +179,7 @@ def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
         (["--encoder", "{tiny}", "--robustness", "fog"], "unknown factor 'fog'"),
         (["--encoder", "{tiny}", "--protocol", "ours"], "--protocol"),
         (["--encoder", "{tiny}", "--protocol", "facecycle", "--epochs", "0"], "--epochs"),
+        (["--encoder", "{tiny}", "--epochs", "9"], "--epochs has no effect without --protocol"),
         (
             ["--encoder", "{tiny}", "--protocol", "facecycle", "--task", "attributes"],
             "no task 'attributes'",
@@ -229,7 +231,7 @@ def test_fewer_training_pictures(
     assert min(trained) > 50
     assert "scored" not in capsys.readouterr().err
     code = run("--encoder", tiny, "--data", "rendered", "--out", out, "--max-train", "5")
-    assert "--max-train must be a whole number from 100" in refused(capsys, code)
+    assert "--max-train: 5; give a whole number from 100" in refused(capsys, code)
 
 
 def test_cuda_where_there_is_none(

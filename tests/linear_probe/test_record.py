@@ -114,12 +114,6 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
         read_records(tmp_path / "binary")
 
 
-def test_figures_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="JSON compliant"):
-        write_records(tmp_path / "r.jsonl", [ONE, replace(ONE, value=float("nan"))])
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_new_records_replace_those_of_the_same_key() -> None:
     newer, other = replace(ONE, value=6.0, seconds=9.0), replace(ONE, metric="MAE roll")
     assert merged([ONE, other], [newer]) == [newer, other]

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.commands import add_command, read_commands
 from linear_probe.feature_listing import find_features, write_listing
 from linear_probe.features import FeatureCache, Pictures
 from linear_probe.predictions import Predictions
 from linear_probe.record import RECORDS_FILE, Record, write_records
+from linear_probe.recorder import RunFolder
 from linear_probe.reports import plots, wandb_tables
 from linear_probe.reports.feature_map import coloured, feature_map, sampled
 from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
@@ -35,7 +35,7 @@ RECORDS = [replace(ONE, hyperparameters={"l2": 0.1}), replace(ONE, seed=1, value
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_records(tmp_path / RECORDS_FILE, RECORDS)
-    add_command(tmp_path, ["run", "--encoder", "my run"])
+    RunFolder(tmp_path).add_command(["run", "--encoder", "my run"])
     return tmp_path
 
 
@@ -67,13 +67,13 @@ def test_markdown_has_tables_curves_and_commands(folder: Path) -> None:
 
 
 def test_commands_are_noted_once(folder: Path) -> None:
-    add_command(folder, ["run", "--encoder", "b"])
-    add_command(folder, ["run", "--encoder", "my run"])
-    assert read_commands(folder) == [
+    RunFolder(folder).add_command(["run", "--encoder", "b"])
+    RunFolder(folder).add_command(["run", "--encoder", "my run"])
+    assert RunFolder(folder).commands() == [
         "linear-probe run --encoder 'my run'",
         "linear-probe run --encoder b",
     ]
-    assert read_commands(folder / "none") == []
+    assert RunFolder(folder / "none").commands() == []
 
 
 def test_wandb_offline_needs_no_account(

@@ -119,7 +119,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def written(folder: Path, *more: str) -> str:
-    assert main(["report", str(folder), "--out", str(folder / "report.html"), *more]) == 0
+    page = folder / "report.html"
+    assert main(["report", str(folder), "--out", str(page), "--overwrite", *more]) == 0
     return (folder / "report.html").read_text(encoding="utf-8")
 
 

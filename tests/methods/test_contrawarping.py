@@ -87,12 +87,12 @@ def test_panels_show_positives_and_negatives() -> None:
 
 
 def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InputError, match=r"model.negatives: 0; give at least 1 warp"):
+    with pytest.raises(InputError, match=r"model.negatives: 0; give a whole number from 1"):
         ContraWarping(SMALL, negatives=0)
     with pytest.raises(InputError, match="contrawarping compares the pairs of a batch"):
         ContraWarping(SMALL).views({"pairs": pairs(1)})
     assert main(arguments("contrawarping", tmp_path, "--model.local.bumps", "0")) == 2
-    assert "model.local.bumps: 0; give at least 1" in capsys.readouterr().err
+    assert "model.local.bumps: 0; give a whole number from 1" in capsys.readouterr().err
 
 
 def test_runs_by_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,11 @@ def test_pairs_of_people_are_said_in_the_card(cache: Path, tmp_path: Path) -> No
         (("--data.positives", "person"), 40, "no person has two pictures; set data.positives="),
         (("--model.init_args.encoder.input_size", "48"), 8, "set --data.size 48, or --model.enc"),
         (("--model.init_args.encoder.name", "resnet19"), 8, "'resnet19'; give one of facecycle"),
-        (("--model.init_args.optimizer.weight_decay", "-1"), 8, "weight_decay: -1; give 0 or more"),
+        (
+            ("--model.init_args.optimizer.weight_decay", "-1"),
+            8,
+            "weight_decay: -1; give a number",
+        ),
     ],
 )
 def test_bad_settings_are_told_in_one_sentence(
@@ -164,8 +168,11 @@ def test_bad_settings_are_told_in_one_sentence(
     ("build", "said"),
     [
         (lambda e: BYOL(e, momentum=1.5), "model.momentum: 1.5; give a number from 0 to 1"),
-        (lambda e: DINO(e, local_crops=-1), "model.local_crops: -1; give 0 or more"),
-        (lambda e: DINO(e, local_scale=(0.5, 0.2)), "model.local_scale: 0.5 to 0.2; give two"),
+        (lambda e: DINO(e, local_crops=-1), "model.local_crops: -1; give a whole number from 0"),
+        (
+            lambda e: DINO(e, local_scale=(0.5, 0.2)),
+            "model.local_scale: 0.5 to 0.2; give",
+        ),
     ],
 )
 def test_settings_of_methods_that_can_not_be(

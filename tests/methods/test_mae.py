@@ -200,7 +200,7 @@ def test_an_encoder_that_is_no_vit(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"mask_share": 1.0}, "model.mask_share: 1; give a share between 0 and 1"),
+        ({"mask_share": 1.0}, "model.mask_share: 1; give a number above 0 and below 1"),
         ({"mask_share": 0.99}, "model.mask_share: 0.99 leaves none of 16 patches; lower it"),
         ({"decoder_dim": 40}, "model.decoder_dim: 40; give a multiple of 32"),
     ],

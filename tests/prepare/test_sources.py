@@ -16,7 +16,7 @@ from PIL import Image
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.errors import InputError
 from ssl_faces.prepare import sources
-from ssl_faces.prepare.sources import Video, kind_of, list_sources, upright, version_of
+from ssl_faces.prepare.sources import Video, kind_of, list_sources, version_of
 from tests.prepare.media import write_picture, write_video
 
 GREY = np.full((48, 64, 3), 90, np.uint8)
@@ -215,32 +215,64 @@ def test_a_name_is_never_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert len(list(Video(named(Path(name), film), 10))) == 3
 
 
-def test_phones_are_turned_and_quarter_turns_go_against_the_clock() -> None:
-    pixels = np.zeros((2, 3, 3), np.uint8)
-    pixels[0, 2] = 255  # the right upper corner
-    assert upright(pixels, 0)[0, 2, 0] == 255
-    assert upright(pixels, 90).shape == (3, 2, 3)
-    assert upright(pixels, 90)[0, 0, 0] == 255  # now the left upper one
-    assert upright(pixels, -90)[2, 1, 0] == 255
-    assert upright(pixels, 180)[1, 0, 0] == 255
+ONE = 1 << 16
+"""Of the fixed point numbers of a track's matrix."""
 
 
-def test_a_turned_video_is_shown_upright(tmp_path: Path) -> None:
-    """By the matrix in its track header, which is how phones tell it."""
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [
+        ((ONE, 0, 0, ONE), "right top"),
+        ((-ONE, 0, 0, -ONE), "left bottom"),
+        ((0, ONE, -ONE, 0), "right bottom"),  # a quarter turn with the clock
+        ((0, -ONE, ONE, 0), "left top"),
+        ((-ONE, 0, 0, ONE), "left top"),  # a front camera's mirror image
+        ((ONE, 0, 0, -ONE), "right bottom"),
+        ((0, ONE, ONE, 0), "left bottom"),  # mirror image and quarter turn
+        ((0, -ONE, -ONE, 0), "right top"),
+        ((ONE, ONE // 9, -ONE // 9, ONE), "right top"),
+    ],
+)
+def test_a_video_is_shown_as_its_tracks_matrix_says(
+    matrix: tuple[int, int, int, int], corner: str, tmp_path: Path
+) -> None:
     frame = np.zeros((48, 64, 3), np.uint8)
     frame[:24, 32:] = 250  # the right upper quarter
-    data = bytearray(write_video(tmp_path / "a.mp4", [frame] * 4).read_bytes())
+    data = bytearray(write_video(tmp_path / "a.mp4", [frame] * 2).read_bytes())
     at = data.index(b"tkhd") + 4 + 40  # the matrix of a header of version 0
-    assert struct.unpack(">9i", data[at : at + 36])[0] == 1 << 16
-    one = 1 << 16
-    # A quarter turn with the clock when shown.
-    data[at : at + 36] = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
+    assert struct.unpack(">9i", data[at : at + 36])[0] == ONE
+    a, b, c, d = matrix
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     (first, *_) = Video(named(tmp_path / "turned.mp4", bytes(data)), 5)
-    assert first.pixels.shape == (64, 48, 3)
-    bright = first.pixels.mean(2) > 125
-    assert bright[40:, 30:].all()  # the right lower quarter
-    assert not bright[:24].any()
-    assert not bright[:, :18].any()
+    height, width = first.pixels.shape[:2]
+    assert (height, width) == ((48, 64) if abs(a) > abs(b) else (64, 48))
+    bright = first.pixels.mean(2)
+    halves = {"top": slice(height // 2), "bottom": slice(height // 2, None)}
+    sides = {"left": slice(width // 2), "right": slice(width // 2, None)}
+    means = {f"{x} {y}": bright[halves[y], sides[x]].mean() for x in sides for y in halves}
+    assert max(means, key=lambda name: means[name]) == corner
+    assert means[corner] > 200
+
+
+@pytest.mark.parametrize("kind", ["whole", "cut", "gif", "broken"])
+def test_frames_are_counted_without_decoding_them(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / ("a.gif" if kind == "gif" else "a.mkv")
+    if kind == "gif":
+        first, *others = (Image.fromarray(frame) for frame in ramp(5))
+        # What its rate and length come to are not five frames.
+        first.save(path, save_all=True, append_images=others, duration=[10, 900, 40, 40, 300])
+    else:
+        write_video(path, ramp(12), codec="mjpeg")
+    if kind in ("cut", "broken"):
+        size = path.stat().st_size if kind == "cut" else 10
+        path.write_bytes(path.read_bytes()[: size // 2])
+    try:
+        decoded = len(list(Video(path, 1000)))
+    except BadPicture:
+        decoded = 0
+    assert Video(path, 1000).count() == decoded
+    assert decoded == {"whole": 12, "gif": 5, "broken": 0}.get(kind, decoded)
+    assert kind != "cut" or 0 < decoded < 12
 
 
 def huge_png(side: int) -> bytes:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,29 @@ import pytest
 from ssl_faces.children import Stopped
 from ssl_faces.errors import InputError
 from ssl_faces.sweep import storage as storages
+from ssl_faces.sweep.settings import read
 from ssl_faces.sweep.study import read_notes
+from ssl_faces.sweep.words import check_command
+from tests.refusals import message_of
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
 
 MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["one folder", "one database"])
+@pytest.mark.filterwarnings("ignore:Argument ``heartbeat:Warning")
+def test_several_begin_a_study_at_once(shared: bool, tmp_path: Path) -> None:
+    barrier = threading.Barrier(4)
+
+    def begin(number: int) -> None:
+        out = tmp_path / str(number if shared else 0)
+        barrier.wait()
+        storages.open_storage(
+            storages.Place(out, f"sqlite:///{tmp_path}/study.db" if shared else None, "name")
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(begin, range(4))) == [None] * 4
 
 
 @pytest.mark.parametrize(
@@ -97,6 +118,55 @@ def test_a_setting_that_fit_does_not_know(
     path = write(command=fit, parameters=parameter)
     assert sweep(path, tmp_path / "out") == 2
     assert "no ${args} in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "parameters", "said"),
+    [
+        (
+            ["--data.positives=picture"],
+            {"data.flip_share": {"values": [0.0, 0.5]}},
+            "parameters.data.flip_share: has no effect, since data.positives is picture; take it",
+        ),
+        (
+            ["--data.positives=frames"],
+            {"data.flip_share": {"min": 0.0, "max": 0.5}, "data.positives": {"value": "person"}},
+            "parameters.data.flip_share: has no effect, since data.positives is person",
+        ),
+        (
+            [],
+            {"model.init_args.learning_rates": {"values": [{0: 1e-4}, {0: 1e-5}]}},
+            "parameters.model.init_args.learning_rates: has no effect, since model.peak_learning_r",
+        ),
+        (
+            ["${args}", "--data.batch_size=4"],
+            {"data.batch_size": {"values": [4, 8]}},
+            "parameters.data.batch_size: is 4 in every trial, whatever its value; take --data.bat",
+        ),
+        (
+            [],
+            {
+                "data.flip_share": {"values": [0.0, 0.2]},
+                "data.positives": {"values": ["frames", "picture"]},
+            },
+            "",
+        ),
+    ],
+)
+def test_a_parameter_that_changes_nothing(
+    more: list[str], parameters: dict[str, Any], said: str, write: Write
+) -> None:
+    command = ["ssl-faces", "fit", "-c", MOTION, *more]
+    path = write(
+        command=command if "${args}" in more else [*command, "${args}"],
+        parameters=parameters,
+        method="random",
+        run_cap=3,
+    )
+    if said:
+        assert f"{path}: {said}" in message_of(check_command, read(path), path)
+    else:
+        check_command(read(path), path)
 
 
 def test_a_metric_that_no_run_logs(

@@ -28,6 +28,7 @@ class Twins(Method):
     """
 
     name = "twins"
+    adjustable = ("fails_at", "rank", "signal", "signal_at", "breaks_wandb_at")
 
     def __init__(
         self,

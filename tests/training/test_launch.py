@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -277,3 +278,28 @@ def test_slurms_scripts(script: str, nodes: int, tmp_path: Path) -> None:
         *("ssl-faces", "fit", "--ckpt_path", "last"),
         *("-c", "a.yaml", "--out", "runs/with space"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("script", "starter"), [("torchrun.sh", "torchrun"), ("fabric.sh", "fabric")]
+)
+def test_scripts_on_a_machine_without_a_gpu(script: str, starter: str, tmp_path: Path) -> None:
+    """They start one process on the CPU, and say so; here a stand-in tells what is started."""
+    stand_in = tmp_path / starter
+    stand_in.write_text('#!/bin/sh\necho "$@"\n')
+    stand_in.chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(ROOT / "configs/launch" / script), "-c", "mine.yaml"],
+        env={
+            **environment(),
+            "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "CUDA_VISIBLE_DEVICES": "",
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"--(nproc-per-node|devices) 1 .* fit -c mine.yaml$", done.stdout.strip())
+    assert "gpu" not in done.stdout
+    assert "no GPU: one process on the CPU; set DEVICES=N for more" in done.stderr

@@ -121,7 +121,7 @@ def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
 
 def test_weights_are_those_of_a_run_without_it(probed: Path, cache: Path, tmp_path: Path) -> None:
     """The same pictures left out, and no probe."""
-    fit(*twins(cache, tmp_path, "--probe_every", "0"))
+    fit(*twins(cache, tmp_path, "--probe_every", "0", "--trainer.log_every_n_steps", "4"))
     assert same(weights(tmp_path), weights(probed))
     assert card(tmp_path)["online"] == {}
     assert card(tmp_path)["left_out"] == card(probed)["left_out"]

@@ -16,6 +16,7 @@ import torch
 from ssl_faces.run_record import read_run, state_of
 from tests.training.conftest import environment, fit, run
 from tests.training.test_finite_loss import twins, weights
+from tests.training.test_resume import BATCHES, assert_same_weights
 
 SLURM = {
     "SLURM_JOB_ID": "77",
@@ -111,6 +112,27 @@ def test_a_signal_saves_its_step_and_the_run_goes_on_as_if_unbroken(
         expected = weights(tmp_path / "whole")
         found = weights(out)
         assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+def test_stopped_at_the_ends_of_epochs_time_after_time(faces: Path, tmp_path: Path) -> None:
+    epochs = ("--trainer.max_steps=-1", "--trainer.max_epochs", "4", "--ckpt_path", "last")
+    signal_at = ["--model.init_args.signal", str(int(signal.SIGTERM))]
+    signal_at += ["--model.init_args.signal_at"]
+    out = tmp_path / "out"
+    for step in (BATCHES, 3 * BATCHES):
+        with pytest.raises(SystemExit):
+            run(*twins(faces, out, *epochs, *signal_at, str(step)))
+        assert step_of(out) == step
+    fit(*twins(faces, out, *epochs))
+    fit(*twins(faces, tmp_path / "whole", *epochs))
+    assert step_of(out) == 4 * BATCHES
+    found, expected = weights(out), weights(tmp_path / "whole")
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    # A finished run that is resumed saves its encoder again where it is damaged.
+    encoder = out / "encoder/encoder.safetensors"
+    encoder.write_bytes(encoder.read_bytes()[:-1] + b"x")
+    fit(*twins(faces, out, *epochs))
+    assert_same_weights(out, tmp_path / "whole")
 
 
 def test_of_several_batches_a_step_none_is_lost(faces: Path, tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ def test_bad_files_are_listed_and_a_bad_run_told(
     assert len(list(out.rglob("*.png"))) == 3
     # A second time, written into the folder that is read: no picture of before is taken for one.
     inside = tmp_path / "in/out"
-    for _ in range(2):
-        assert go("neutralise", tmp_path / "in", "--with", run, "--out", inside) == 0
+    for more in ((), ("--overwrite",)):
+        assert go("neutralise", tmp_path / "in", "--with", run, "--out", inside, *more) == 0
         assert "of 2 faces of 11 files" in capsys.readouterr().out
     picture = tmp_path / "in/gut ü 脸.png"
     empty = tmp_path / "empty"
@@ -134,7 +134,9 @@ def test_a_film_moves_a_person(
     out = tmp_path / "out/moved.mp4"
     words = ("translate", "--motion-of", film, "--person", person, "--with", run)
     assert go(*words, "--out", out) == 0
-    assert "9 frames" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "9 frames" in said.out
+    assert "9/9" in said.err
     found, times = frames_of(out)
     assert found.shape[1:] == (192, 3 * 192, 3)
     assert times == pytest.approx([i / 12 for i in range(9)], abs=1e-3)

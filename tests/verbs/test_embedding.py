@@ -98,7 +98,8 @@ def test_the_table_is_one_that_linear_probe_reads(
         assert kept["__time"][keys.index("in/film.mp4#frame1")] == 1
         assert np.isnan(kept["__box"]).all()
     # What was skipped before is not told of a run that skipped nothing.
-    assert go("embed", paths[0], "--out", tmp_path / "a.npz", "--encoder", encoder_folder) == 0
+    again = ("--out", tmp_path / "a.npz", "--overwrite")
+    assert go("embed", paths[0], *again, "--encoder", encoder_folder) == 0
     assert not (tmp_path / "a.npz.skipped.csv").exists()
 
 
@@ -112,7 +113,10 @@ def test_embed_writes_nothing_where_there_is_no_face(
         ((tmp_path / "in", "--out", out), "in/a.svg: a drawing (SVG), no photograph"),
         ((tmp_path / "in", "--out", tmp_path / "a.txt"), "a name that ends in .npz or .parquet"),
         ((tmp_path / "none", "--out", out), "none: No such file"),
-        ((tmp_path / "in", "--out", out, "--fps", "-1"), "--fps -1: give 0 to 1000"),
+        (
+            (tmp_path / "in", "--out", out, "--fps", "-1"),
+            "--fps: -1; give a number from 0",
+        ),
         ((tmp_path / "in",), "see `ssl-faces embed --help`"),
     ):
         assert go("embed", *words, "--encoder", encoder_folder) == 2
@@ -202,11 +206,12 @@ def test_the_gallery_is_one_page_with_its_pictures(
     assert MOST_FACES >= 5000
     monkeypatch.setattr("ssl_faces.verbs.gallery.MOST_FACES", 4)
     before = out.read_bytes()
+    words = (*words, "--overwrite")
     assert go(*words) == 2
     assert "more than 4 faces, too many for a page" in capsys.readouterr().err
     assert out.read_bytes() == before
     for more, said in (
-        (("--nearest", "0"), "--nearest 0: give 1 to 50"),
+        (("--nearest", "0"), "--nearest: 0; give a whole number from 1 to 50"),
         (("--spaces", "colour"), "no space 'colour'"),
     ):
         assert go(*words, *more) == 2

@@ -14,12 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from linear_probe.cli import main as linear_probe
 from linear_probe.record import read_records
-from ssl_faces import InputError, load_encoder, load_method
+from ssl_faces import InputError, load_encoder, load_method, save_encoder
 from ssl_faces import release as module
 from ssl_faces.cli import main
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, load_motion
 from ssl_faces.methods.method import OF_TWO, Method
 from ssl_faces.methods.released import edit_state
+from ssl_faces.release import update_card
 from tests.methods.test_edits import same_weights
 from tests.verbs.conftest import a_run, rendered
 
@@ -104,16 +105,25 @@ def test_what_is_released_otherwise(
     run = run_of("facecycle_contrast")
     assert release(run, tmp_path) == 0
     assert "that edit pictures (--with kept)" in capsys.readouterr().out
-    # Anew, without what edits pictures: no file of before stays.
-    assert release(run, tmp_path, "--encoder-only") == 0
+    # Anew, without what edits pictures: no file of before stays, but what is no release's.
+    kept = tmp_path / "kept"
+    for name in ("expression_probe.safetensors", "README.md"):
+        (kept / name).write_text("of before")
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    assert release(run, tmp_path, "--encoder-only") == 2
+    assert f"{kept}: there is a release of that name" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    assert release(run, tmp_path, "--encoder-only", "--overwrite") == 0
     assert "edit pictures" not in capsys.readouterr().out
-    assert not (tmp_path / "kept/method.safetensors").exists()
+    names = {"card.json", "encoder.safetensors", "README.md"}
+    assert {path.name for path in kept.iterdir()} == names
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     with pytest.raises(InputError, match="kept: released as an encoder alone"):
         load_method(tmp_path / "kept")
     with pytest.raises(InputError, match="hybrid: released as an encoder alone"):
         load_method("hybrid")
     # An encoder by itself has no checkpoint beside it.
-    assert release(run / "encoder", tmp_path) == 0
+    assert release(run / "encoder", tmp_path, "--overwrite") == 0
     assert not (tmp_path / "kept/method.safetensors").exists()
     limit = 3 * (tmp_path / "kept/encoder.safetensors").stat().st_size
     monkeypatch.setattr(module, "MOST_BYTES", limit // 3)
@@ -128,10 +138,10 @@ def test_a_checkpoint_of_another_step_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = a_run("facecycle_motion", tmp_path)
-    path = run / "encoder/encoder.safetensors"
-    state = load_file(path)
+    encoder = load_encoder(run)
+    state = encoder.state_dict()
     name = min(state)
-    save_file({**state, name: state[name] + 1}, path)
+    save_encoder(encoder, run / "encoder", encoder.card, {**state, name: state[name] + 1})
     assert release(run, tmp_path / "out") == 2
     assert "its encoder/ and its checkpoint are not of one step" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -147,10 +157,17 @@ def test_broken_releases_are_told(release_of: Runs, tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-10])
     with pytest.raises(InputError, match="not a whole safetensors file"):
         load_method(cut.parent)
+    flipped = broken("flipped") / "method.safetensors"
+    data = bytearray(flipped.read_bytes())
+    data[-1] ^= 1
+    flipped.write_bytes(data)
+    with pytest.raises(InputError, match=f"^{flipped}: its bytes are not those that card.json"):
+        load_method(flipped.parent)
     other = broken("other") / "method.safetensors"
     state = load_file(other)
     del state[min(state)]
     save_file(state, other)
+    update_card(other.parent, sha256={})
     with pytest.raises(InputError, match="its weights are not those of the facecycle_motion"):
         load_method(other.parent)
     for number, (value, said) in enumerate(

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import PlainValidator
 from torch import Tensor
 
 from ssl_faces import InputError
+from ssl_faces.arguments import whole
 from ssl_faces.data import EXPRESSIONS, FaceSet, PictureFolder
 from ssl_faces.data.folder import subfolders
 from ssl_faces.data.packing import square
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.rendered import Nuisances, RenderedClips
+from ssl_faces.data.tables import has_columns, number_in, read_lines, read_table
+from ssl_faces.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Seed, check_ranges
 
 SIZE = 64
 """Side that pictures are looked at for texture."""
@@ -83,10 +88,11 @@ class LandmarkClips:
             )
         rows = [int(row) for row in self.frames[clip]]
         found = []
-        for row, picture in zip(rows, self.faces.read_many(rows, at_least=SIZE), strict=True):
+        pictures = self.faces.read_many(rows, at_least=SIZE, shrink=partial(square, size=SIZE))
+        for row, picture in zip(rows, pictures, strict=True):
             if isinstance(picture, BadPicture):
                 raise InputError(f"{self.faces.records[row].key}: {picture}; mend or remove it")
-            found.append(square(picture, SIZE))
+            found.append(picture)
         return torch.from_numpy(np.stack(found)).float() / 255
 
 
@@ -120,20 +126,16 @@ class RenderedLandmarks(LandmarkData):
 
     def __init__(
         self,
-        people: int = 100,
-        clips: int = 5,
-        frames: int = 20,
-        fps: float = 8.0,
-        noise: float = 2.0,
-        bias: float = 0.0,
+        people: PositiveInt = 100,
+        clips: Annotated[int, PlainValidator(whole(2, len(EXPRESSIONS) - 1))] = 5,
+        frames: PositiveInt = 20,
+        fps: PositiveFloat = 8.0,
+        noise: NonNegativeFloat = 2.0,
+        bias: NonNegativeFloat = 0.0,
         nuisances: Nuisances = "mild",
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
-        if not 2 <= clips < len(EXPRESSIONS):
-            raise InputError(f"data.clips: {clips}; give 2 to {len(EXPRESSIONS) - 1}")
-        for name, given in {"noise": noise, "bias": bias}.items():
-            if not given >= 0:
-                raise InputError(f"data.{name}: {given:g}; give 0 or more")
+        check_ranges(RenderedLandmarks.__init__, locals(), "data")
         self.people, self.per_person, self.frames, self.fps = people, clips, frames, fps
         self.noise, self.bias, self.nuisances, self.seed = noise, bias, nuisances, seed
 
@@ -271,32 +273,30 @@ def _read(path: Path) -> np.ndarray:
     Raises:
         InputError: the file can't be read; says which line.
     """
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read ({error}); give a text file") from error
-    rows: list[list[float]] = []
-    if path.suffix.lower() == ".bnd":
-        table = [line.split()[1:4] for line in text.splitlines() if line.strip()]
-        width = 3
-    else:
-        reader = csv.DictReader(text.splitlines())
-        columns = [name.strip().lower() for name in reader.fieldnames or ()]
-        wanted = ["x", "y", "z"] + (["u", "v"] if {"u", "v"} <= {*columns} else [])
-        lacking = [name for name in wanted if name not in columns]
-        if lacking:
-            raise InputError(f"{path}: no column {lacking[0]}; give x, y, z and perhaps u, v")
-        reader.fieldnames = columns
-        table = [[row[name] or "" for name in wanted] for row in reader]
-        width = len(wanted)
-    for number, values in enumerate(table, start=1):
-        try:
-            row = [float(value) for value in values]
-        except ValueError:
-            row = []
-        if len(row) != width or not np.isfinite(row).all():
-            raise InputError(f"{path}: landmark {number} is not {width} numbers; mend the file")
-        rows.append(row)
+    rows = _read_bnd(path) if path.suffix.lower() == ".bnd" else _read_csv(path)
     if not rows:
         raise InputError(f"{path}: holds no landmark; give a point in each line")
     return np.array(rows)
+
+
+def _read_csv(path: Path) -> list[list[float]]:
+    columns = ("x", "y", "z", "u", "v") if has_columns(path, "u", "v") else ("x", "y", "z")
+    return [
+        [number_in(row[name], name, where) for name in columns]
+        for where, row in read_table(path, columns)
+    ]
+
+
+def _read_bnd(path: Path) -> list[list[float]]:
+    rows: list[list[float]] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = [float(value) for value in line.split()[1:4]]
+        except ValueError:
+            row = []
+        if len(row) != 3 or not np.isfinite(row).all():
+            raise InputError(f"{path}, line {number}: not a number and x, y, z; mend the file")
+        rows.append(row)
+    return rows

@@ -17,7 +17,7 @@ from linear_probe.heads.face_gcn.data import LandmarkClips, LandmarkData
 from linear_probe.heads.face_gcn.graph import Topology, adjacency, edges_of
 from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN
 from linear_probe.heads.face_gcn.nodes import aligned, local_shape, nearest, patches, sampled
-from linear_probe.heads.fit import Machine, same_settings, told, train, usual_precision
+from linear_probe.heads.fit import Machine, check_batch, told, train, usual_precision
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.module import HeadTraining
 from linear_probe.heads.pictures import Taught
@@ -30,6 +30,7 @@ from linear_probe.tasks.task import DRAWS_SEED, sample_of
 from ssl_faces import InputError, load_encoder
 from ssl_faces.hardware import hardware
 from ssl_faces.launch import is_first
+from ssl_faces.ranges import LayerCount, LayerWidth, PositiveInt, Seed, UnitBelow1, check_fields
 from ssl_faces.training import quiet
 
 TASK = "landmark identity"
@@ -61,16 +62,19 @@ class LandmarksJob:
     encoder: str | None = None
     frames: Literal["all", "first"] = "all"
     topology: Topology = "delaunay"
-    widths: list[int] = field(default_factory=lambda: list(WIDTHS))
-    temporal_kernel: int = 9
-    dropout: float = 0.0
+    widths: list[LayerWidth] = field(default_factory=lambda: list(WIDTHS))
+    temporal_kernel: LayerCount = 9
+    dropout: UnitBelow1 = 0.0
     training: HeadTraining = field(default_factory=HeadTraining)
-    seeds: list[int] = field(default_factory=lambda: [0])
-    bootstrap: int = 1000
+    seeds: list[Seed] = field(default_factory=lambda: [0])
+    bootstrap: PositiveInt = 1000
     accelerator: str = "auto"
-    devices: int = 1
+    devices: PositiveInt = 1
     precision: str | None = None
     label: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
 
 
 def run_landmarks(
@@ -117,10 +121,12 @@ def run_landmarks(
             job.dropout,
         )
         run = out / "heads" / FaceGCN.name / f"seed{seed}"
-        same_settings(run, {**settings, "seeds": [seed]})
         machine = Machine(job.accelerator, job.devices, job.precision or usual_precision())
         # Nothing is chosen while it trains, so that nobody is kept back.
-        train(head, job.training, Taught(nodes, labels, learnt, learnt[:0]), seed, run, machine)
+        pictures = Taught(nodes, labels, learnt, learnt[:0])
+        check_batch(job.training, pictures, machine)
+        recorder.folder.begin()
+        train(*(head, job.training, pictures, seed, run, machine), {**settings, "seeds": [seed]})
         said = told(head, nodes[asked], machine.precision.startswith("bf16"))
         if not is_first():
             continue  # one process writes

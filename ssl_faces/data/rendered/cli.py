@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from ssl_faces.arguments import SEED, SIDE, Parser, whole
 from ssl_faces.data.rendered.face_set import RenderedFaces
 from ssl_faces.data.rendered.factors import COUNTERPARTS
 from ssl_faces.data.rendered.sampling import Nuisances
 from ssl_faces.data.rendered.writing import write_set, write_sheet
 from ssl_faces.errors import InputError
+from ssl_faces.outputs import add_overwrite, check_output
 
 _SHEET = {"count": 64, "size": 96}
 _SET = {"count": 4096, "size": 64}
@@ -23,17 +24,20 @@ def run(argv: Sequence[str]) -> None:
     Raises:
         InputError: bad input.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssl-faces render",
         description="Write rendered faces as images/, labels.csv, train.csv and test.csv, or a "
         "sheet of them to look at. A run that was stopped goes on where it was.",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write a set here")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write one picture of faces")
-    parser.add_argument("--count", type=int, help="pictures; 4096, of a sheet 64")
-    parser.add_argument("--people", type=int, help="a sixteenth of the pictures; of a sheet, all")
-    parser.add_argument("--size", type=int, help="side of the pictures; 64, of a sheet 96")
-    parser.add_argument("--seed", type=int, default=0, help="another one gives other people")
+    add_overwrite(parser, "--sheet")
+    parser.add_argument("--count", type=whole(1), help="pictures; 4096, of a sheet 64")
+    parser.add_argument(
+        "--people", type=whole(1), help="a sixteenth of the pictures; of a sheet, all"
+    )
+    parser.add_argument("--size", type=SIDE, help="side of the pictures; 64, of a sheet 96")
+    parser.add_argument("--seed", type=SEED, default=0, help="another one gives other people")
     parser.add_argument("--nuisances", default="mild", help=f"{', '.join(get_args(Nuisances))}")
     parser.add_argument(
         "--counterparts",
@@ -44,6 +48,8 @@ def run(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     if (arguments.out is None) == (arguments.sheet is None):
         raise InputError("render: give --out DIR for a set, or --sheet FILE for a picture of faces")
+    if arguments.sheet is not None:
+        check_output(arguments.sheet.expanduser(), arguments.overwrite, option="--sheet")
     defaults = _SET if arguments.out is not None else _SHEET
     count = defaults["count"] if arguments.count is None else arguments.count
     size = defaults["size"] if arguments.size is None else arguments.size

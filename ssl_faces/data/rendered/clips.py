@@ -5,13 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part
+from ssl_faces.data.faces import EXPRESSIONS, Part
 from ssl_faces.data.rendered.face_set import (
     MAX_COUNT,
     RenderedSet,
@@ -29,6 +29,7 @@ from ssl_faces.data.rendered.sampling import (
     uniform,
 )
 from ssl_faces.errors import InputError
+from ssl_faces.ranges import check_ranges
 
 SHORTEST, LONGEST = 2 / 3, 4.0
 """Seconds that a felt expression lasts (Ekman & Friesen, "Felt, false, and miserable smiles",
@@ -192,21 +193,25 @@ class ClipRecords(RenderedRecords):
             head=self.head,
         )
 
-    def _records_at(self, places: np.ndarray) -> list[FaceRecord]:
-        person, clip, expression = self.cast(places)
+    def _keys_at(self, places: np.ndarray) -> tuple[list[str], list[str]]:
+        person, clip, _ = self.cast(places)
+        people = [self._name(who) for who in person.tolist()]
+        parts = zip(people, clip.tolist(), (places % self.frames).tolist(), strict=True)
+        # Other images have other keys, which their recipe has, too.
+        kind = "turnclip" if self.head == "turn" else "clip"
+        return [f"{who}/{kind}{number:03d}/{frame:04d}" for who, number, frame in parts], people
+
+    def _labels_at(self, places: np.ndarray) -> list[dict[str, Any]]:
+        expression = self.cast(places)[2]
         drawn = self.drawn(places)
+        labels = labels_of(drawn, expression, self.size)
         shown = np.where(
             drawn.intensity.numpy() < LEAST_INTENSITY, EXPRESSIONS.index("neutral"), expression
         )
-        labels = labels_of(drawn, expression, self.size)
-        keys = []
-        for i, (known, place) in enumerate(zip(labels, places.tolist(), strict=True)):
-            frame = place % self.frames
-            known |= {"expression": int(shown[i]), "clip": place // self.frames, "frame": frame}
-            # Other pictures have other keys, which their recipe has, too.
-            turns = "turn" if self.head == "turn" else ""
-            keys.append(f"{self._name(int(person[i]))}/{turns}clip{int(clip[i]):03d}/{frame:04d}")
-        return self._records(keys, person, labels)
+        for known, seen, place in zip(labels, shown.tolist(), places.tolist(), strict=True):
+            clip, frame = divmod(place, self.frames)
+            known |= {"expression": seen, "clip": clip, "frame": frame}
+        return labels
 
 
 class RenderedClips(RenderedSet):
@@ -244,6 +249,7 @@ class RenderedClips(RenderedSet):
         counterparts: Sequence[str] = (),
         head: HeadMotion = "sway",
     ) -> None:
+        check_ranges(RenderedClips.__init__, locals(), "rendered")
         check_set("clips", "clip", clips, people, size, seed, nuisances)
         check_whole("frames", frames, 4, _MAX_FRAMES)
         if not 0.1 <= fps <= 1000:

@@ -18,7 +18,9 @@ from ssl_faces.data.faces import (
     FaceSample,
     FaceSet,
     Part,
+    Shrink,
     in_test_share,
+    whole,
 )
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.data.rendered.factors import check_size, check_whole, counterpart
@@ -27,6 +29,7 @@ from ssl_faces.data.rendered.records import RenderedRecords, person_name
 from ssl_faces.data.rendered.render import render_faces
 from ssl_faces.data.rendered.sampling import Nuisances, check_nuisances, uniform
 from ssl_faces.errors import InputError
+from ssl_faces.ranges import check_ranges
 
 FOLDS = 5
 """Folds of `RenderedFaces.pairs`."""
@@ -50,10 +53,15 @@ class RenderedSet(FaceSet):
         return np.ascontiguousarray(self.render_batch([index])[0].permute(1, 2, 0).numpy())
 
     def read_many(
-        self, indices: Sequence[int], at_least: int | None = None, workers: int = 4
+        self,
+        indices: Sequence[int],
+        at_least: int | None = None,
+        workers: int = 4,
+        shrink: Shrink = whole,
     ) -> list[np.ndarray | BadPicture]:
         """Render the faces `indices` at once."""
-        return list(self.render_batch(indices).permute(0, 2, 3, 1).contiguous().numpy())
+        rendered = self.render_batch(indices).permute(0, 2, 3, 1).contiguous().numpy()
+        return [shrink(pixels) for pixels in rendered]
 
     def factors(self, indices: Sequence[int] | np.ndarray | Tensor) -> dict[str, Tensor]:
         """Factors of the faces `indices`, float32 [N] each, for `render_faces`.
@@ -190,6 +198,7 @@ class RenderedFaces(RenderedSet):
         nuisances: Nuisances = "mild",
         counterparts: Sequence[str] = (),
     ) -> None:
+        check_ranges(RenderedFaces.__init__, locals(), "rendered")
         check_set("count", "picture", count, people, size, seed, nuisances)
         self._take_counterparts(counterparts)
         self.size = size

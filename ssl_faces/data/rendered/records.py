@@ -1,11 +1,12 @@
-"""The listing of a rendered set: records made when they are asked for, not kept."""
+"""The listing of a rendered set: records and their labels are computed on demand, not kept."""
 
 from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from torch import Tensor
@@ -16,8 +17,58 @@ from ssl_faces.data.rendered.sampling import Drawn, Nuisances, sample_factors, u
 from ssl_faces.data.rendered.threads import each
 
 RECIPE = "rendered-3"  # part of every content hash: raise it when the pixels of a face change
-_BLOCK = 256  # records made at once
-_KEPT = 4  # blocks kept
+_Row = TypeVar("_Row")
+
+
+class _Blocks(Generic[_Row]):
+    """Rows that are computed a block at a time; the blocks used last are kept.
+
+    Args:
+        compute: the rows at these places.
+        size: rows a block.
+        kept: blocks.
+    """
+
+    def __init__(
+        self, compute: Callable[[np.ndarray], list[_Row]], size: int, kept: int, length: int
+    ) -> None:
+        self.compute, self.size, self.kept, self.length = compute, size, kept, length
+        self.blocks: OrderedDict[int, list[_Row]] = OrderedDict()
+
+    def __getitem__(self, place: int) -> _Row:
+        block, row = divmod(place, self.size)
+        rows = self.blocks.get(block)
+        if rows is None:
+            places = np.arange(block * self.size, min(self.length, (block + 1) * self.size))
+            rows = self.blocks[block] = each(self.compute, [places], 1)[0]
+            while len(self.blocks) > self.kept:
+                self.blocks.popitem(last=False)
+        else:
+            self.blocks.move_to_end(block)
+        return rows[row]
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"blocks": OrderedDict()}
+
+
+class _Labels(Mapping[str, Any]):
+    """The labels of one face, computed when a value is read: they take a hundred times as long as
+    its key, and a set is listed far more often than its labels are read."""
+
+    def __init__(self, records: RenderedRecords, place: int) -> None:
+        self._records, self._place = records, place
+
+    def __getitem__(self, name: str) -> Any:
+        return self._records.labels[self._place][name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._records.label_names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records.label_names)
+
+    def __len__(self) -> int:
+        return len(self._records.label_names)
 
 
 class RenderedRecords(Sequence[FaceRecord]):
@@ -39,7 +90,6 @@ class RenderedRecords(Sequence[FaceRecord]):
     ) -> None:
         self.numbers, self.people = numbers, people
         self.seed, self.size, self.nuisances = seed, size, nuisances
-        self._blocks: OrderedDict[int, list[FaceRecord]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -54,16 +104,21 @@ class RenderedRecords(Sequence[FaceRecord]):
         place = int(index) + len(self) * (index < 0)
         if not 0 <= place < len(self):
             raise IndexError(index)
-        block = place // _BLOCK
-        if block not in self._blocks:
-            places = np.arange(block * _BLOCK, min(len(self), (block + 1) * _BLOCK))
-            self._blocks[block] = each(self._records_at, [places], 1)[0]
-            while len(self._blocks) > _KEPT:
-                self._blocks.popitem(last=False)
-        return self._blocks[block][place % _BLOCK]
+        return self._heads[place]
 
-    def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_blocks": OrderedDict()}
+    @cached_property
+    def _heads(self) -> _Blocks[FaceRecord]:
+        return _Blocks(self._records_at, 64, 256, len(self))
+
+    @cached_property
+    def labels(self) -> _Blocks[dict[str, Any]]:
+        """The labels of each face, by its place."""
+        return _Blocks(self._labels_at, 256, 4, len(self))
+
+    @cached_property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the labels; every face has all of them."""
+        return tuple(self.labels[0])
 
     def cast(
         self, indices: Sequence[int] | np.ndarray | Tensor
@@ -97,21 +152,23 @@ class RenderedRecords(Sequence[FaceRecord]):
         return sample_factors(self.seed, *self.cast(indices), nuisances=self.nuisances)
 
     def _records_at(self, places: np.ndarray) -> list[FaceRecord]:
-        person, picture, expression = self.cast(places)
-        keys = [f"{self._name(who)}/{i:04d}" for who, i in zip(person, picture, strict=True)]
-        return self._records(keys, person, labels_of(self.drawn(places), expression, self.size))
+        made = []
+        for key, person, place in zip(*self._keys_at(places), places.tolist(), strict=True):
+            recipe = f"{RECIPE} {key} {self.seed} {self.size} {self.nuisances}".encode()
+            made.append(FaceRecord(key, recipe, person, _Labels(self, place)))
+        return made
+
+    def _keys_at(self, places: np.ndarray) -> tuple[list[str], list[str]]:
+        """Key and person of the faces at these places."""
+        person, picture, _ = self.cast(places)
+        people = [self._name(who) for who in person.tolist()]
+        return [f"{who}/{i:04d}" for who, i in zip(people, picture.tolist(), strict=True)], people
+
+    def _labels_at(self, places: np.ndarray) -> list[dict[str, Any]]:
+        return labels_of(self.drawn(places), self.cast(places)[2], self.size)
 
     def _name(self, person: int) -> str:
         return person_name(self.seed, person)
-
-    def _records(
-        self, keys: list[str], person: np.ndarray, labels: list[dict[str, Any]]
-    ) -> list[FaceRecord]:
-        made = []
-        for key, who, known in zip(keys, person.tolist(), labels, strict=True):
-            recipe = f"{RECIPE} {key} {self.seed} {self.size} {self.nuisances}".encode()
-            made.append(FaceRecord(key, recipe, self._name(who), known))
-        return made
 
 
 def person_name(seed: int, person: int) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,13 +15,14 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from ssl_faces.csv_files import CsvWriter
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, in_test_share
 from ssl_faces.data.rendered.face_set import RenderedFaces
 from ssl_faces.data.rendered.factors import ACTION_UNITS
 from ssl_faces.data.rendered.labels import GROUPS
 from ssl_faces.data.rendered.records import RECIPE
 from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file, write_failure
+from ssl_faces.files import keep_mode, new_file, regular, replace_file, write_failure
 
 SETTINGS = "set.json"
 TABLES = ("labels.csv", "train.csv", "test.csv")
@@ -105,7 +104,7 @@ def _claim(folder: Path, faces: RenderedFaces) -> None:
                 f"{folder} holds something else than a rendered set; give an empty or new folder"
             )
         if file.exists():
-            found = json.loads(file.read_text())
+            found = json.loads(regular(file).read_text())
             changed = [k for k, v in settings.items() if found.get(k) != v]
             if changed:
                 was = ", ".join(f"{k} {found.get(k)} (now {settings[k]})" for k in changed)
@@ -167,13 +166,11 @@ class _Table:
 
     def __enter__(self) -> _Table:
         try:
-            handle, self._temporary = tempfile.mkstemp(
-                prefix=f".{self.path.name}.", dir=self.path.parent
-            )
+            self._temporary = new_file(self.path.parent, f".{self.path.name}.")
+            self._file: IO[str] = self._temporary.open("w", newline="", encoding="utf-8")
         except OSError as error:
             raise InputError(f"{self.path}: {write_failure(error)}") from error
-        self._file: IO[str] = os.fdopen(handle, "w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer = CsvWriter(self._file)
         self._header: list[str] | None = None
         return self
 
@@ -188,7 +185,7 @@ class _Table:
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
-            os.chmod(self._temporary, 0o644)
+            keep_mode(self.path, self._temporary)
             if self._header is not None:  # a part may have nobody
                 os.replace(self._temporary, self.path)
         except OSError as error:
@@ -196,8 +193,7 @@ class _Table:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-        if os.path.exists(self._temporary):
-            os.unlink(self._temporary)
+        self._temporary.unlink(missing_ok=True)
 
 
 def _row(record: FaceRecord, kinds: Sequence[str]) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,39 @@
+"""Keeps a run's settings: in its folder, as `config.yaml`, and in its checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+
+from ssl_faces.files import replace_file
+from ssl_faces.resume import CHANGES_KEY, CONFIG_KEY
+
+
+class RunSettings(pl.Callback):
+    """Writes `config.yaml` when training starts, and the same text into each checkpoint.
+
+    A finished run that is resumed without more steps doesn't train, and keeps what it has.
+
+    Args:
+        out: the run's folder.
+        config: the settings as YAML.
+        changes: settings that were changed when the run was resumed.
+    """
+
+    def __init__(self, out: Path, config: str, changes: list[dict[str, Any]]) -> None:
+        self.out = out
+        self.config = config
+        self.changes = changes
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        replace_file(self.out / "config.yaml", self.config.encode())
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[CONFIG_KEY] = self.config
+        checkpoint[CHANGES_KEY] = self.changes

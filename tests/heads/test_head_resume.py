@@ -1,0 +1,89 @@
+"""A head killed anywhere, time after time, equals one that never stopped."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from linear_probe.heads.fit import Machine, train
+from linear_probe.heads.goals import Categories
+from linear_probe.heads.head import Head
+from linear_probe.heads.module import HeadModule, HeadTraining
+from linear_probe.heads.pictures import Taught
+from ssl_faces.checkpoints import load_checkpoint
+from ssl_faces.training import quiet
+from tests.training.resumes import KILLS, assert_same, kill_at, until_finished
+
+BATCH = 2
+
+
+class Means(Head):
+    """Three classes by the means of pictures."""
+
+    name = "means"
+    picture_size = 4
+
+    def __init__(self) -> None:
+        super().__init__(Categories(3))
+        torch.manual_seed(0)
+        self.classifier = nn.Linear(3, 3)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return images.mean((-2, -1))
+
+    def classify(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(features)
+        return logits
+
+    def vary(self, images: Tensor) -> Tensor:
+        return super().vary(images) + 0.1 * torch.rand(len(images), 1, 1, 1)
+
+
+def trained(
+    folder: Path, batches: int, epochs: int, radius: float, kills: list[int]
+) -> dict[str, Any]:
+    """The last checkpoint of a head that is killed at these steps."""
+    draw = torch.Generator().manual_seed(0)
+    count = BATCH * batches + 1  # the last picture fills no batch
+    images = torch.randint(256, (count, 3, 4, 4), dtype=torch.uint8, generator=draw)
+    pictures = Taught(images, torch.arange(count) % 3, torch.arange(count), torch.arange(0))
+    how = HeadTraining(epochs, BATCH, sam_radius=radius)
+    path = folder / "last.ckpt"
+
+    def run(kill: int | None) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(HeadModule, "on_train_batch_end", kill_at(kill))
+            train(Means(), how, pictures, 0, folder, Machine("cpu"))
+
+    def step() -> int:
+        return int(load_checkpoint(path)["global_step"]) if path.exists() else 0
+
+    until_finished(kills, step, run)
+    return dict(load_checkpoint(path))
+
+
+@settings(max_examples=6, derandomize=True)
+@given(
+    batches=st.integers(1, 4),
+    epochs=st.integers(1, 4),
+    radius=st.sampled_from([0.0, 0.05]),
+    kills=KILLS,
+)
+# Twice at an epoch's end, which never finished.
+@example(2, 4, 0.0, [2, 2])
+@example(1, 4, 0.05, [1, 1, 1])
+def test_killed_and_resumed_it_equals_one_that_never_stopped(
+    batches: int, epochs: int, radius: float, kills: list[int]
+) -> None:
+    quiet()
+    with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as killed:
+        expected = trained(Path(whole), batches, epochs, radius, [])
+        assert_same(trained(Path(killed), batches, epochs, radius, kills), expected)
+        assert expected["global_step"] == batches * epochs

@@ -1,0 +1,294 @@
+"""Bad values for every kind of argument, and the outcome of a command that is given one."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import math
+import os
+import pickle
+import re
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import pytest
+
+import linear_probe.cli
+import ssl_faces.cli
+from linear_probe.arguments import parser as linear_probe_parser
+from linear_probe.verbs import VERBS
+from ssl_faces.arguments import Range
+from ssl_faces.bench.cli import BENCHES
+
+SECONDS = 30
+"""After so many a command counts as hung."""
+MAIN: dict[str, Callable[[Sequence[str]], int]] = {
+    "ssl-faces": ssl_faces.cli.main,
+    "linear-probe": linear_probe.cli.main,
+}
+
+
+class Works(BaseException):
+    """The command has accepted its arguments and begins to work."""
+
+
+class Hung(BaseException):
+    """The command has taken too long."""
+
+
+class Captured(BaseException):
+    """Carries the parser of a command."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.parser = parser
+
+
+class Case(NamedTuple):
+    """A command, all its arguments, and which of them is bad.
+
+    Attributes:
+        words: of the command line; `{NAME}` stands for a place.
+        name: of the bad argument.
+        value: its bad value.
+        must_be_refused: whatever else is given.
+    """
+
+    program: str
+    words: tuple[str, ...]
+    name: str
+    value: str
+    must_be_refused: bool
+
+    def __str__(self) -> str:
+        return f"{self.program} {' '.join(self.words)}"
+
+
+# Beside each command the arguments that it needs: what is good and cheap, where it matters.
+_ENCODER = ("--encoder", "{encoder}")
+_FACES = ("{faces}", "--detect", "never")
+_OUT = ("--out", "{out}")
+COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "ssl-faces": {
+        **{f"bench {name}": () for name in BENCHES},
+        "bench plan": ("--pictures-per-second", "9"),
+        "compare": ("-c", "{none}", *_OUT),
+        "dashboard": ("{run}", "--out", "{out}.html"),
+        "demo": _ENCODER,
+        "embed": (*_FACES, *_ENCODER, "--out", "{out}.npz"),
+        "export": ("{encoder}", "--out", "{out}.onnx", "--data", "rendered"),
+        "frontalise": (*_FACES, *_OUT),
+        "gallery": (*_FACES, *_ENCODER, "--out", "{out}.html"),
+        "job": ("-c", "{none}", *_OUT),
+        "neutralise": (*_FACES, *_OUT),
+        "pack": ("{faces}", *_OUT),
+        "prepare": ("{faces}", *_OUT),
+        "release": ("{encoder}", "--name", "kept", *_OUT),
+        "render": (*_OUT, "--count", "8"),
+        "runs": ("{run}",),
+        "swap-identity": (*_FACES, "--person", "{face}", *_OUT),
+        "sweep": ("{none}", *_OUT),
+        "translate": ("--motion-of", "{faces}", "--person", "{face}", "--detect", "never", *_OUT),
+        "verify": ("{face}", "{face}", "--detect", "never", *_ENCODER, "--out", "{out}.csv"),
+    },
+    "linear-probe": {
+        "run": (*_ENCODER, *_OUT, "--data", "rendered:64", "--task", "expression"),
+        "claims": ("-c", "{none}", *_OUT),
+        "report": ("{records}",),
+        "breakdown": ("{records}",),
+        "leakage": ("{records}",),
+        "compare": ("{records}", "{row}", "{row}"),
+        "comparison": ("{none}",),
+        "card": ("{encoder}", "{records}"),
+        "keep": ("{records}", "--out", "{out}.jsonl.gz"),
+        "save-probe": (*_ENCODER, *_OUT, "--data", "rendered:64"),
+        "threshold": ("{encoder}", "--data", "{faces}"),
+        "readme": ("-c", "{none}"),
+        "truth": ("--run", "{none}", *_OUT),
+        "suite": ("-c", "{none}", *_OUT),
+    },
+}
+SETTINGS = {"ssl-faces": ("fit",), "linear-probe": tuple(VERBS)}
+"""Commands whose arguments are settings: see `test_settings`."""
+
+# What begins the work of a command, by where it is looked up.
+_WORK = (
+    "linear_probe.claims.run.run_verb",
+    "linear_probe.features.FeatureCache.fill",
+    "ssl_faces.children.Command.__init__",
+    "ssl_faces.data.rendered.cli.write_set",
+    "ssl_faces.demo.server.serve",
+    "ssl_faces.export.formats.as_onnx",
+    "ssl_faces.export.formats.Program",
+    "ssl_faces.prepare.workers.read_all",
+    *(f"ssl_faces.bench.{name}.measure" for name in BENCHES),
+)
+
+
+def stop_before_work(patch: pytest.MonkeyPatch) -> None:
+    """Make commands raise `Works` where they would begin to."""
+
+    def works(*_: Any, **__: Any) -> Any:
+        raise Works
+
+    for path in _WORK:
+        patch.setattr(path, works)
+
+
+def parser_of(program: str, command: str) -> argparse.ArgumentParser:
+    """The parser that a command makes."""
+    if program == "linear-probe" and command != "suite":
+        subparsers = next(
+            one
+            for one in linear_probe_parser()._actions
+            if isinstance(one, argparse._SubParsersAction)
+        )
+        found: argparse.ArgumentParser = subparsers.choices[command]
+        return found
+
+    def capture(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> Any:
+        raise Captured(parser)
+
+    # Not the words' check of our own parser, which comes before.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", capture)
+        try:
+            MAIN[program](command.split())
+        except Captured as caught:
+            parser = caught.parser
+    bench = next((a for a in parser._actions if isinstance(a, argparse._SubParsersAction)), None)
+    return parser if bench is None else bench.choices[command.split()[1]]
+
+
+_CONTENTS = {
+    "empty": b"",
+    "latin1": "model: été\n".encode("latin-1"),
+    "zeros": b"\x00" * 64,
+    "pickle": pickle.dumps(["never loaded"]),
+    "list": b"- 1\n- 2\n",
+    "deep": b"[" * 5000,
+    "text": b"no settings, no picture, no weights",
+}
+BAD_FILES = (*_CONTENTS, "loop", "folder", "missing", "x" * 300)
+"""Names of files that no command can use: see `write_bad_files`."""
+
+
+def write_bad_files(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name, content in _CONTENTS.items():
+        (folder / name).write_bytes(content)
+    (folder / "loop").symlink_to("loop")
+    (folder / "folder").mkdir()
+
+
+def bad_numbers(allowed: Range) -> list[str]:
+    """Texts that are no number of a range."""
+    found = ["nan", "inf", "-inf", "ten", "[1]", "true", "1e999", "", " ", "0x1"]
+    if not math.isinf(allowed.low):
+        found += [str(allowed.kind(allowed.low) - 1), "-" + "9" * 30]
+        found += [str(allowed.low)] if allowed.above else []
+    if not math.isinf(allowed.high):
+        found += [str(allowed.kind(allowed.high) + 1), "9" * 30]
+        found += [str(allowed.high)] if allowed.below else []
+    return found
+
+
+def range_in(kind: Any) -> Range | None:
+    """The range of an argument's type: of one number, or of several with commas between."""
+    if isinstance(kind, Range):
+        return kind
+    inside = [cell.cell_contents for cell in getattr(kind, "__closure__", None) or ()]
+    return next((one for one in inside if isinstance(one, Range)), None)
+
+
+def cases(program: str, command: str) -> Iterator[Case]:
+    """All of one command; every argument of its parser has some."""
+    good = COMMANDS[program][command]
+    parser = parser_of(program, command)
+    positional = [a for a in parser._actions if not a.option_strings]
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
+            continue
+        name = action.option_strings[-1] if action.option_strings else ""
+        allowed = range_in(action.type)
+        if action.nargs == 0:
+            values = ["yes", ""]
+        elif action.choices is not None:
+            values = ["bogus", "", "-1", "null"]
+        elif allowed is not None:
+            values = bad_numbers(allowed)
+        else:
+            values = ["", "a\0b", *(f"{{{name}}}" for name in BAD_FILES)]
+        for value in values:
+            words = list(good)
+            if name:
+                for option in set(action.option_strings) & {*words}:
+                    at = words.index(option)
+                    del words[at : at + 2]
+                words.append(f"{name}={value}")
+            else:
+                # Positional arguments stand first, in their order.
+                at = positional.index(action)
+                words[at : at + 1] = [value]
+            refused = allowed is not None or action.choices is not None or value in ("", "a\0b")
+            words = [*command.split(), *words]
+            yield Case(program, tuple(words), name or action.dest, value, refused)
+
+
+def outcome(case: Case, places: dict[str, str], folder: Path) -> str | None:
+    """Run a command in an empty folder; the sentence by which it was refused, or None.
+
+    Args:
+        places: what the `{NAME}` in its words stand for, beside `{out}`.
+
+    Raises:
+        AssertionError: it took too long, said more than a sentence, or left something behind.
+    """
+    known = {**places, "out": str(folder / "out")}
+    words = [re.sub(r"\{(\w+)\}", lambda found: known[found[1]], word) for word in case.words]
+
+    def hung(number: int, frame: FrameType | None) -> None:
+        raise Hung
+
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    here = Path.cwd()
+    said = io.StringIO()
+    try:
+        os.chdir(folder)
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            code = MAIN[case.program](words)
+    except Works:
+        return None
+    except SystemExit as ended:
+        raise AssertionError(f"{case}: exit {ended.code!r}: {said.getvalue()}") from ended
+    except Hung as error:
+        raise AssertionError(f"{case}: hangs") from error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        os.chdir(here)
+    if code in (0, 1):
+        return None
+    assert code == 2, f"{case}: exit {code}"
+    lines = [line for line in said.getvalue().splitlines() if ": error: " in line]
+    assert len(lines) == 1, f"{case}: {said.getvalue()}"
+    assert "usage:" not in said.getvalue(), f"{case}: {said.getvalue()}"
+    sentence = lines[0].partition(": error: ")[2]
+    left = sorted(folder.iterdir())
+    assert not left, f"{case}: refused ({sentence}), and left {left}"
+    return sentence
+
+
+def names_it(case: Case, sentence: str) -> bool:
+    """Whether a refusal tells which argument is meant: by its name, or by its value."""
+    said = sentence.replace("_", "-").lower()
+    names = (
+        case.name.lstrip("-"),
+        case.value.strip("{}"),
+        "an argument" if case.value in ("", "a\0b") else "",
+    )
+    return any(name and name.replace("_", "-").lower() in said for name in names)

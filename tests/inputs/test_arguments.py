@@ -1,0 +1,107 @@
+"""Every argument of every command is given bad values: each is used, or refused in a sentence."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from linear_probe.record import write_records
+from ssl_faces import save_encoder
+from ssl_faces.networks.backbone import BackboneEncoder
+from tests.inputs.bad import (
+    BAD_FILES,
+    COMMANDS,
+    Case,
+    cases,
+    names_it,
+    outcome,
+    parser_of,
+    range_in,
+    stop_before_work,
+    write_bad_files,
+)
+from tests.linear_probe.conftest import ONE
+
+ALL = [(program, command) for program, commands in COMMANDS.items() for command in commands]
+
+
+@cache
+def cases_of(program: str, command: str) -> list[Case]:
+    return list(cases(program, command))
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the other arguments of a command name."""
+    root = tmp_path_factory.mktemp("good")
+    torch.manual_seed(0)
+    encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 8, "identity": 6})
+    draw = np.random.default_rng(0)
+    (root / "faces").mkdir()
+    for number in range(3):
+        pixels = draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"faces/{number}.png")
+    (root / "records").mkdir()
+    write_records(root / "records/records.jsonl", [ONE])
+    return {
+        "encoder": str(save_encoder(encoder, root / "encoder", {})),
+        "faces": str(root / "faces"),
+        "face": str(root / "faces/0.png"),
+        "records": str(root / "records"),
+        "row": f"{ONE.encoder}={ONE.feature_space}",
+        "run": str(root / "encoder"),
+        "none": str(root / "none.yaml"),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    stop_before_work(monkeypatch)
+
+
+def check(case: Case, places: dict[str, str], folder: Path) -> None:
+    bad = folder / "bad"
+    here = folder / "here"
+    here.mkdir(parents=True)
+    write_bad_files(bad)
+    sentence = outcome(case, {**places, **{name: str(bad / name) for name in BAD_FILES}}, here)
+    if case.must_be_refused:
+        assert sentence is not None, f"{case}: taken"
+    if sentence is not None and places["none"] not in sentence:
+        assert names_it(case, sentence), f"{case}: {sentence}"
+
+
+@pytest.mark.parametrize(("program", "command"), ALL)
+def test_every_number_has_a_range(program: str, command: str) -> None:
+    for action in parser_of(program, command)._actions:
+        assert action.type not in (int, float), f"{program} {command}: {action.option_strings}"
+        if range_in(action.type) is not None:
+            assert any(
+                case.must_be_refused and case.name in action.option_strings
+                for case in cases_of(program, command)
+            )
+
+
+@settings(max_examples=50)
+@given(data=st.data())
+def test_some_bad_values(
+    data: st.DataObject, places: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    program, command = data.draw(st.sampled_from(ALL))
+    case = data.draw(st.sampled_from(cases_of(program, command)))
+    check(case, places, tmp_path_factory.mktemp("case"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("program", "command"), ALL)
+def test_all_bad_values(program: str, command: str, places: dict[str, str], tmp_path: Path) -> None:
+    for number, case in enumerate(cases_of(program, command)):
+        check(case, places, tmp_path / str(number))

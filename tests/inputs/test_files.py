@@ -1,0 +1,133 @@
+"""YAML files of jobs, comparisons, sweeps, suites and claims: bad values are refused by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from linear_probe.claims.settings import read_claims
+from linear_probe.suite.settings import read as read_suite
+from ssl_faces.compare.settings import read as read_comparison
+from ssl_faces.job.settings import read as read_job
+from ssl_faces.sweep.settings import read as read_sweep
+from tests.inputs.bad import BAD_FILES, write_bad_files
+from tests.refusals import message_of
+
+ROOT = Path(__file__).parents[2]
+CONFIG = str(ROOT / "configs/method/simclr.yaml")
+_ARM = {"command": "run", "arguments": {}}
+_STAGE = {"configs": [CONFIG], "arguments": {"trainer.max_steps": 2}}
+READERS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
+    "job": (
+        read_job,
+        {"stages": {"one": _STAGE}, "seed": 0, "probe": {"batch_size": 8, "max_train": 100}},
+    ),
+    "compare": (
+        read_comparison,
+        {
+            "budget_pflop": 1.5,
+            "seeds": [0],
+            "methods": {"a": [{"configs": [CONFIG], "share": 1.0}]},
+        },
+    ),
+    "sweep": (
+        read_sweep,
+        {
+            "program": "ssl-faces",
+            "method": "random",
+            "metric": {"name": "a", "goal": "minimize"},
+            "parameters": {"a": {"min": 0.5, "max": 2.5}, "b": {"values": [1, 2]}},
+            "run_cap": 3,
+            "command": ["ssl-faces", "fit", "-c", CONFIG, "${args}"],
+        },
+    ),
+    "suite": (
+        read_suite,
+        {"encoders": ["a"], "tasks": ["pose"], "probes": {"p": {"arguments": {"seed": 0}}}},
+    ),
+    "claims": (
+        read_claims,
+        {
+            "seeds": [0],
+            "claims": {
+                "a": {
+                    **{"says": "a", "paper": "b", "published": "c", "level": 0.5},
+                    **{"idea": {**_ARM, "fit": [_STAGE]}, "without": _ARM, "at_most_worse": 1.5},
+                }
+            },
+        },
+    ),
+}
+BAD_NUMBERS = (math.nan, math.inf, -math.inf, -1, -(10**30), 10**30, "ten", [1], {"a": 1}, True)
+# Numbers that may be negative, or have no largest value.
+_ALLOWED: dict[Any, tuple[float, ...]] = {
+    **dict.fromkeys(("min", "max", "level"), (-1, -(10**30), 10**30)),
+    **dict.fromkeys(("budget_pflop", "at_most_worse"), (10**30,)),
+}
+
+
+def numbers(settings: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of all numbers in a file but those of a command's arguments, which reads them."""
+    if isinstance(settings, dict):
+        inner = [(k, v) for k, v in settings.items() if k not in ("arguments", "values")]
+    elif isinstance(settings, list):
+        inner = list(enumerate(settings))
+    else:
+        return [path] if isinstance(settings, int | float) else []
+    return [found for key, value in inner for found in numbers(value, (*path, key))]
+
+
+def changed(settings: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    inner = changed(settings[path[0]], path[1:], value)
+    if isinstance(settings, dict):
+        return {**settings, path[0]: inner}
+    return [inner if i == path[0] else one for i, one in enumerate(settings)]
+
+
+def test_the_files_that_are_changed_are_good(tmp_path: Path) -> None:
+    for kind, (read, good) in READERS.items():
+        path = tmp_path / f"{kind}.yaml"
+        path.write_text(yaml.safe_dump(good))
+        assert read(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), [(k, path) for k, (_, good) in READERS.items() for path in numbers(good)]
+)
+def test_bad_numbers(kind: str, path: tuple[Any, ...], tmp_path: Path) -> None:
+    read, good = READERS[kind]
+    file = tmp_path / "file.yaml"
+    for value in BAD_NUMBERS:
+        if value is True and path[-1] in ("min", "max"):
+            continue  # YAML's own 1
+        if value is not True and value in _ALLOWED.get(path[-1], ()):
+            continue
+        file.write_text(yaml.safe_dump(changed(good, path, value)))
+        said = message_of(read, file)
+        name = [key for key in path if isinstance(key, str)][-1]
+        assert str(file) in said
+        assert name in said, f"{kind} {path} {value!r}: {said}"
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_bad_files(kind: str, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    write_bad_files(bad)
+    for name in BAD_FILES:
+        said = message_of(READERS[kind][0], bad / name)
+        assert name in said
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_null_bytes(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    read, good = READERS[kind]
+    file.write_text(yaml.safe_dump({**good, "description": "a\0b"}))
+    assert "description: a null byte" in message_of(read, file)

@@ -1,0 +1,364 @@
+"""Settings of methods, data, heads and jobs are given bad values, and every number has a range."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import pkgutil
+import types
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import linear_probe.heads
+import ssl_faces.methods
+from linear_probe.heads.face_gcn.data import LandmarkData
+from linear_probe.heads.goals import Categories
+from linear_probe.heads.head import Head
+from linear_probe.job_files import read_job
+from linear_probe.verbs import VERBS
+from linear_probe.video.data import VideoData
+from ssl_faces.arguments import Range
+from ssl_faces.callbacks.first_step import StartClock
+from ssl_faces.cli import main
+from ssl_faces.data.faces import FaceSet
+from ssl_faces.data.module import FaceDataModule
+from ssl_faces.data.rendered import RenderedClips, RenderedFaces
+from ssl_faces.errors import InputError
+from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
+from ssl_faces.methods.method import Method
+from ssl_faces.methods.simclr import SimCLR
+from ssl_faces.ranges import range_of
+from ssl_faces.training import FaceCLI, build
+
+BAD: tuple[Any, ...] = (
+    *(-1, 0, 0.5, -0.5, 1.5, 10**30, -(10**30), math.nan, math.inf, -math.inf, True, None),
+    *("", "ten", "nan", "a\0b", [], [1], [1, 2, 3], ["a"], {}, {"a": 1}, [[]]),
+)
+
+
+class Setting(NamedTuple):
+    """One that a class or a command has.
+
+    Attributes:
+        path: of its keys within the settings.
+        allowed: of its number, if it is one.
+        nullable: whether it may be None.
+    """
+
+    path: tuple[str, ...]
+    allowed: Range | None
+    nullable: bool
+
+
+def classes(base: type) -> Iterator[type]:
+    """Those that a config can name."""
+    for one in base.__subclasses__():
+        if not inspect.isabstract(one) and one.__module__.startswith(("ssl_faces", "linear_probe")):
+            yield one
+        yield from classes(one)
+
+
+def settings_of(call: Any, path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """All settings that the parser reads from a class, those of its dataclasses among them."""
+    hints = get_type_hints(
+        call if dataclasses.is_dataclass(call) else call.__init__, include_extras=True
+    )
+    for name in inspect.signature(call).parameters:
+        hint = hints[name]
+        options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+        nullable = types.NoneType in options
+        for option in options:
+            if dataclasses.is_dataclass(option):
+                yield from settings_of(option, (*path, name))
+        allowed = [range_of(o) for o in options if range_of(o) is not None]
+        yield Setting((*path, name), allowed[0] if allowed else None, nullable)
+
+
+def bare_numbers(hint: Any) -> bool:
+    """Whether a type has an int or a float without a range."""
+    if hint in (int, float):
+        return True
+    if get_origin(hint) is Annotated:
+        return range_of(hint) is None
+    if get_origin(hint) in (dict, Mapping):
+        return bare_numbers(get_args(hint)[1])
+    if get_origin(hint) is Callable or not get_args(hint):
+        return False
+    return any(bare_numbers(one) for one in get_args(hint))
+
+
+for package in (ssl_faces.methods, linear_probe.heads):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        import_module(module.name)
+JOBS = [getattr(import_module(verb.module), verb.job) for verb in VERBS.values()]
+CONFIGURED: list[Any] = [
+    *(FaceDataModule, *classes(Method), *classes(Head), *classes(VideoData), *JOBS),
+    *classes(LandmarkData),
+]
+
+
+@pytest.mark.parametrize("one", CONFIGURED, ids=lambda one: one.__name__)
+def test_every_number_has_a_range(one: Any) -> None:
+    """Of face sets each checks its own."""
+    pending, seen = [one], set()
+    while pending:
+        call = pending.pop()
+        hints = get_type_hints(
+            call if dataclasses.is_dataclass(call) else call.__init__, include_extras=True
+        )
+        for name, hint in hints.items():
+            if call.__name__ == "FaceGCN" or name == "return":
+                continue  # a job's settings, which come to it checked
+            assert not bare_numbers(hint), f"{call.__name__}.{name}: {hint}"
+            for option in (hint, *get_args(hint)):
+                if (
+                    isinstance(option, type)
+                    and dataclasses.is_dataclass(option)
+                    and option not in seen
+                ):
+                    seen.add(option)
+                    pending.append(option)
+
+
+class _Parsed(Exception):
+    pass
+
+
+class _Reader(FaceCLI):
+    """Keeps the parser, whose making takes longer than all that is done with it."""
+
+    found: Any = None
+
+    def parse_arguments(self, parser: Any, args: Any) -> None:
+        _Reader.found = parser
+        raise _Parsed
+
+
+@cache
+def reader() -> Any:
+    FaceCLI.clock = StartClock(0.0)
+    with pytest.raises(_Parsed):
+        build(_Reader, FaceDataModule, ["fit"])
+    return _Reader.found
+
+
+def changed(given: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """A copy with another value at this path."""
+    if not path:
+        return value  # type: ignore[no-any-return]
+    inner = given.get(path[0])
+    return {**given, path[0]: changed(inner if isinstance(inner, dict) else {}, path[1:], value)}
+
+
+def small(method: type[Method]) -> dict[str, Any]:
+    """Settings by which a method is made in a moment."""
+    names = inspect.signature(method).parameters
+    encoder = {"name": "vit_tiny" if method.name == "mae" else "resnet18", "input_size": 32}
+    usual = {
+        "encoder": encoder,
+        "size": "small",
+        "trunk_weights": "random",
+        "input_size": 32,
+        "projection_dim": 8,
+        "hidden_dim": 8,
+        "prototypes": 8,
+        "decoder_width": 4,
+    }
+    return {name: value for name, value in usual.items() if name in names}
+
+
+def refused(call: Callable[[], object], key: str, value: Any) -> str | None:
+    """The sentence by which a setting was refused, or None.
+
+    Raises:
+        AssertionError: the sentence is none, or doesn't say which setting is meant.
+    """
+    try:
+        call()
+    except InputError as error:
+        said = str(error)
+        assert "\n" not in said
+        names = (
+            key,
+            key.rstrip("s"),
+            key.replace("_", " "),
+            "null byte",
+            ": expected",
+        )
+        assert any(name in said for name in names), f"{key}: {value!r}: {said}"
+        return said
+    return None
+
+
+def check_number(setting: Setting, value: Any, said: str | None) -> None:
+    """What is outside a range is refused."""
+    if setting.allowed is None or said is not None or (value is None and setting.nullable):
+        return
+    setting.allowed(value)
+
+
+METHODS = [one for one in classes(Method) if one is not FaceCycleIdentity]
+OF_FIT = [
+    *((one, setting) for one in METHODS for setting in settings_of(one)),
+    *((FaceDataModule, setting) for setting in settings_of(FaceDataModule)),
+    *((one, setting) for one in (RenderedFaces, RenderedClips) for setting in settings_of(one)),
+]
+
+
+@settings(max_examples=40)
+@given(case=st.sampled_from(OF_FIT), value=st.sampled_from(BAD))
+def test_settings_of_fit(
+    case: tuple[type, Setting], value: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    check_fit(*case, value, tmp_path_factory.mktemp("fit"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", OF_FIT, ids=lambda c: f"{c[0].__name__}.{'.'.join(c[1].path)}")
+def test_all_settings_of_fit(case: tuple[type, Setting], tmp_path: Path) -> None:
+    for value in BAD:
+        check_fit(*case, value, tmp_path)
+
+
+def check_fit(one: type, setting: Setting, value: Any, folder: Path) -> None:
+    whole: dict[str, Any] = {
+        "model": {"class_path": "ssl_faces.methods.simclr.SimCLR", "init_args": small(SimCLR)},
+        "data": {"rendered": 64, "size": 32, "cache": str(folder)},
+    }
+    if issubclass(one, Method):
+        args = changed(small(one), setting.path, value)
+        whole["model"] = {"class_path": f"{one.__module__}.{one.__name__}", "init_args": args}
+    elif issubclass(one, FaceSet):
+        usual = {"people": 8, "count" if one is RenderedFaces else "clips": 8}
+        path = f"{one.__module__}.{one.__name__}"
+        args = changed(usual, setting.path, value)
+        whole["data"]["sets"] = [{"class_path": path, "init_args": args}]
+    else:
+        whole["data"] = changed(whole["data"], setting.path, value)
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(whole))
+
+    def call() -> None:
+        given = reader().parse_args(["fit", "-c", str(config), "--out", str(folder / "out")])
+        reader().instantiate(given)
+
+    check_number(setting, value, refused(call, setting.path[-1], value))
+
+
+OF_HEADS = [
+    (one, setting)
+    for one in classes(Head)
+    if one.__name__ not in ("FaceGCN", "MAFER")
+    for setting in settings_of(one)
+    if setting.path[0] not in ("goal", "encoder")
+]
+OF_JOBS = [
+    (verb, setting)
+    for verb, job in zip(VERBS, JOBS, strict=True)
+    for setting in settings_of(job)
+    if setting.path != ("head",)
+]
+
+
+@settings(max_examples=30)
+@given(case=st.sampled_from(OF_HEADS), value=st.sampled_from(BAD))
+def test_settings_of_heads(
+    case: tuple[type[Head], Setting], value: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    check_head(*case, value, tmp_path_factory.mktemp("head"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", OF_HEADS, ids=lambda c: f"{c[0].__name__}.{'.'.join(c[1].path)}")
+def test_all_settings_of_heads(case: tuple[type[Head], Setting], tmp_path: Path) -> None:
+    for value in BAD:
+        check_head(*case, value, tmp_path)
+
+
+def check_head(one: type[Head], setting: Setting, value: Any, folder: Path) -> None:
+    names = inspect.signature(one).parameters
+    usual: dict[str, Any] = {"picture_size": 16, "width": 0.0625, "dim": 8, "heads": 2}
+    usual |= {"hidden": 8 if one.name == "thin" else [8, 8], "backbone": "resnet10t"}
+    args = {name: given for name, given in usual.items() if name in names}
+    args = changed(args, setting.path, value)
+    head = {"class_path": f"{one.__module__}.{one.__name__}", "init_args": args}
+    words = [write(folder, {"head": head}), f"--out={folder / 'out'}"]
+
+    def call() -> None:
+        job, _, _ = read_job("head", ["-c", *words])
+        job.head(Categories(7), None)
+
+    check_number(setting, value, refused(call, setting.path[-1], value))
+
+
+@settings(max_examples=30)
+@given(case=st.sampled_from(OF_JOBS), value=st.sampled_from(BAD))
+def test_settings_of_jobs(
+    case: tuple[str, Setting], value: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    check_job(*case, value, tmp_path_factory.mktemp("job"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", OF_JOBS, ids=lambda c: f"{c[0]}.{'.'.join(c[1].path)}")
+def test_all_settings_of_jobs(case: tuple[str, Setting], tmp_path: Path) -> None:
+    for value in BAD:
+        check_job(*case, value, tmp_path)
+
+
+def check_job(verb: str, setting: Setting, value: Any, folder: Path) -> None:
+    usual: dict[str, Any] = {
+        "head": {"head": {"class_path": "linear_probe.heads.cvt.CVT"}},
+        "video": {"data": {"class_path": "linear_probe.video.data.RenderedVideos"}, "encoder": "a"},
+        "audit": {"compressions": [{"quantise": "static"}]},
+        "landmarks": {"data": {"class_path": "linear_probe.heads.face_gcn.data.RenderedLandmarks"}},
+    }
+    config = write(folder, changed(usual[verb], setting.path, value))
+    said = refused(
+        lambda: read_job(verb, ["-c", config, f"--out={folder / 'out'}"]), setting.path[-1], value
+    )
+    check_number(setting, value, said)
+
+
+def write(folder: Path, content: dict[str, Any]) -> str:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--seed_everything=-1",), "seed_everything: -1; give a whole number from 0 to 4,294"),
+        (("--seed_everything=1099511627776",), "seed_everything: 1099511627776; give a whole"),
+        (("--panels_every=-1",), "panels_every: -1; give a whole number from 0"),
+        (("--checkpoint_every=0",), "checkpoint_every: 0; give a whole number from 1"),
+        (("--data.size=0",), "data.size: 0; give a whole number from 8 to 1,024"),
+        (("--out=",), "--out: empty; give a value, or leave it out"),
+        (("--model.temperature=[1]",), "model.temperature: expected float, not [1]"),
+        (("-c", "{latin1}"), "latin1.yaml is not UTF-8"),
+        (("--data={latin1}",), "latin1.yaml is not UTF-8"),
+        (("--model.optimizer={latin1}",), "model: the file is not UTF-8; save it as UTF-8"),
+        (("-c", "{list}"), "no settings in it; write a line KEY: VALUE for each"),
+    ],
+)
+def test_refusals_of_fit(
+    words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {name: str(tmp_path / f"{name}.yaml") for name in ("latin1", "list")}
+    Path(places["latin1"]).write_bytes(b"model: \xe9\n")
+    Path(places["list"]).write_text("- 1\n- 2\n")
+    arguments = [word.format(**places) for word in words]
+    out = tmp_path / "out"
+    assert main(["fit", "--model=ssl_faces.methods.simclr.SimCLR", f"--out={out}", *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()

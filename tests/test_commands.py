@@ -1,0 +1,109 @@
+"""What all commands of both programs have in common: help, wrong arguments, a reader that left."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+import linear_probe.cli
+import ssl_faces.cli
+from linear_probe.arguments import parser
+from ssl_faces.bench.cli import BENCHES
+from ssl_faces.pipes import READER_LEFT, until_the_reader_leaves
+
+Main = Callable[[list[str]], int]
+
+
+def commands() -> list[tuple[str, Main, list[str]]]:
+    (verbs,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    ours = [["fit"], *([name] for name in ssl_faces.cli.COMMANDS), *(["bench", b] for b in BENCHES)]
+    theirs = [[], *([name] for name in verbs.choices)]
+    return [
+        *(("ssl-faces", ssl_faces.cli.main, words) for words in ours),
+        *(("linear-probe", linear_probe.cli.main, words) for words in theirs),
+    ]
+
+
+COMMANDS = [pytest.param(*one, id=" ".join([one[0], *one[2]])) for one in commands()]
+
+
+@pytest.mark.parametrize(("program", "main", "words"), COMMANDS)
+def test_wrong_arguments_are_one_sentence(
+    program: str, main: Main, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--data", "--no-such-option", "\n"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"{program}: error: ")
+    assert said.err.count("\n") == 1
+    # `bench cost` passes on what it doesn't know, which is then wrong otherwise.
+    assert f"see `{program} " in said.err or words == ["bench", "cost"]
+
+
+@pytest.mark.parametrize(("program", "main", "words"), COMMANDS)
+def test_help(
+    program: str, main: Main, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--help"])
+    assert not ended.value.code
+    said = capsys.readouterr()
+    usage = said.out.replace(" [options] ", " ")  # Lightning's
+    assert usage.startswith(f"usage: {' '.join([program, *words])} ")
+    assert "%%" not in said.out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["ssl_faces.cli", "--help"], READER_LEFT),
+        (["ssl_faces.cli", "runs", "--help"], 0),  # argparse passes over what it can't print
+        (["linear_probe.cli"], READER_LEFT),  # by its error
+    ],
+)
+def test_output_that_nobody_reads(words: list[str], code: int) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    errors = writing if "linear_probe.cli" in words else subprocess.PIPE
+    done = subprocess.run(
+        [sys.executable, "-m", *words], stdout=writing, stderr=errors, check=False
+    )
+    os.close(writing)
+    assert done.returncode == code
+    assert not done.stderr
+
+
+def test_a_library_that_ends_the_program_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Rich does, which leads its output to nowhere first."""
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    @until_the_reader_leaves
+    def main() -> int:
+        try:
+            print("x", flush=True)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, writing)
+            os.close(nowhere)
+            raise SystemExit(1)  # noqa: B904
+        return 0
+
+    with os.fdopen(writing, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert main() == READER_LEFT
+
+
+def test_another_broken_pipe_is_no_readers_leaving() -> None:
+    @until_the_reader_leaves
+    def main() -> int:
+        raise BrokenPipeError("of a socket")
+
+    with pytest.raises(BrokenPipeError, match="of a socket"):
+        main()

@@ -1,0 +1,65 @@
+"""Tables of file names that a spreadsheet would run, and their way back."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from linear_probe.own_table import table_faces
+from ssl_faces.csv_files import CsvWriter, unescaped
+from ssl_faces.data.faces import Skipped, write_skipped
+from ssl_faces.data.tables import read_table
+
+FORMULAS = ("=cmd|' C'!A0", "+1+x", "-x", "@SUM(A1)", "\t=1", "\r=1", "＝1", "'=1", "''@x")
+
+
+def written(*rows: tuple[object, ...]) -> str:
+    text = io.StringIO()
+    CsvWriter(text).writerows(rows)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_formula_is_text(name: str) -> None:
+    (cell,) = next(csv.reader(io.StringIO(written((name,)), newline="")))
+    assert cell == f"'{name}"
+    assert unescaped(cell) == name
+
+
+def test_numbers_stay_numbers() -> None:
+    assert written((-1.5, "-0.25", "+3", "-1e-05", None, True, "'tis")) == (
+        "-1.5,-0.25,+3,-1e-05,,True,'tis\n"
+    )
+
+
+@given(st.text())
+@example("'-5")
+def test_every_text_comes_back(text: str) -> None:
+    (cell,) = next(csv.reader(io.StringIO(written((text,)), newline="")), [""])
+    assert unescaped(cell) == text
+
+
+def test_lists_of_skipped_pictures_are_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "skipped.csv"
+    write_skipped(path, [("=set", Skipped(name, "@why")) for name in FORMULAS])
+    rows = list(csv.reader(io.StringIO(path.read_bytes().decode(), newline="")))[1:]
+    assert {cell[0] for row in rows for cell in row} == {"'"}
+    assert [row["picture"] for _, row in read_table(path, ["picture"])] == list(FORMULAS)
+
+
+def test_a_table_of_labels_finds_its_pictures(tmp_path: Path) -> None:
+    names = [f"{name}.png" for name in FORMULAS]
+    for name in names:
+        Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / name)
+    for part in ("train", "test"):
+        text = written(("image", "expression"), *((name, "happy") for name in names))
+        (tmp_path / f"{part}.csv").write_bytes(text.encode())
+    train, _ = table_faces(tmp_path / "train.csv", tmp_path / "test.csv")
+    assert [record.key for record in train.records] == names

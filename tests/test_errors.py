@@ -1,0 +1,28 @@
+"""What is said of errors: on one line, and not without end."""
+
+from __future__ import annotations
+
+import pytest
+
+from ssl_faces.errors import reason_of, shorten
+
+NAME = "/data/holiday/" + 20 * "very_" + "long.jpg"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("short", "short"),
+        (f"can't read {NAME}", f"can't read {NAME}"),
+        (f"can't read {NAME} at all", f"can't read {NAME} …"),
+        ("a  file.png\n  is \r\n broken", "a  file.png is broken"),
+        ("x" * 1000, "x" * 430 + " …"),
+    ],
+)
+def test_file_names_stay_whole(text: str, said: str) -> None:
+    assert shorten(text, 30) == said
+    assert reason_of(ValueError(text), 30) == said
+
+
+def test_an_error_that_says_nothing() -> None:
+    assert reason_of(TimeoutError()) == "TimeoutError"

@@ -1,0 +1,178 @@
+"""NaN and infinity never become a figure, a code or a picture: each way in refuses them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from linear_probe.encoders.backbones import Backbone, BackboneName
+from linear_probe.heads.fit import read_checkpoint, told
+from linear_probe.heads.goals import Categories, Several
+from linear_probe.heads.inception_fer import InceptionFER
+from linear_probe.measured import Measured, TaskFacts, records_of
+from linear_probe.tasks.classification import class_figures, class_predictions
+from ssl_faces import InputError, embed, load_encoder, load_method, save_encoder
+from ssl_faces.encoder import CARD_FILE, METHOD_FILE, WEIGHTS_FILE
+from ssl_faces.methods.released import read_state
+from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.networks.trunk import VggTrunk
+from tests.linear_probe.conftest import ONE
+from tests.methods.test_edits import motion, save
+from tests.refusals import message_of
+
+Spoil = Callable[[Path], None]
+BAD = [float("nan"), float("inf"), -float("inf")]
+
+
+def an_encoder(folder: Path) -> Path:
+    torch.manual_seed(0)
+    return save_encoder(BackboneEncoder("resnet18", 32, 0.0625), folder, {})
+
+
+def spoil_file(path: Path, value: float, name: str = "") -> None:
+    """Put a number into one tensor of a safetensors file."""
+    state = {key: tensor.clone() for key, tensor in load_file(path).items()}
+    key = next(k for k, t in sorted(state.items()) if name in k and t.is_floating_point())
+    state[key].view(-1)[-1] = value
+    save_file(state, path)
+
+
+def spoil_checkpoint(path: Path, value: float) -> None:
+    state = torch.load(path, weights_only=True)
+    key = next(k for k, v in state["state_dict"].items() if v.is_floating_point())
+    state["state_dict"][key].view(-1)[-1] = value
+    torch.save(state, path)
+
+
+# Weights ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", BAD)
+@pytest.mark.parametrize("tensor", ["conv1.weight", "running_mean"])
+def test_an_encoder(tensor: str, value: float, tmp_path: Path) -> None:
+    folder = an_encoder(tmp_path)
+    spoil_file(folder / WEIGHTS_FILE, value, tensor)
+    said = message_of(load_encoder, folder)
+    assert said.startswith(f"{folder / WEIGHTS_FILE}: 1 of its ")
+    assert tensor in said
+    load_encoder(folder, untrained=True)  # needs none of them
+
+
+def test_an_encoder_is_not_saved(tmp_path: Path) -> None:
+    encoder = BackboneEncoder("resnet18", 32, 0.0625)
+    next(encoder.parameters()).data.fill_(torch.nan)
+    assert "hold NaN or infinity" in message_of(save_encoder, encoder, tmp_path / "e", {})
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_method_and_its_release(tmp_path: Path) -> None:
+    path = save(motion(), tmp_path / "run/checkpoints/last.ckpt")
+    spoil_checkpoint(path, torch.nan)
+    assert str(path) in message_of(load_method, tmp_path / "run")
+    save_file({"generator.weight": torch.tensor([0, torch.nan])}, tmp_path / METHOD_FILE)
+    assert str(tmp_path / METHOD_FILE) in message_of(read_state, tmp_path)
+
+
+def test_a_head(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    checkpoint = {
+        "state_dict": {"head.weight": torch.zeros(3)},
+        "global_step": 1,
+        "pytorch-lightning_version": "2.5",
+        "lr_schedulers": [{"total_steps": 1}],
+    }
+    torch.save(checkpoint, path)
+    read_checkpoint(path)
+    spoil_checkpoint(path, torch.nan)
+    said = message_of(read_checkpoint, path)
+    assert said.startswith(
+        f"{path}: 1 of its 1 tensors hold NaN or infinity, such as 'head.weight'"
+    )
+
+
+def test_weights_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "trunk.safetensors"
+    save_file(VggTrunk("random", width=4).state_dict(), path)
+    spoil_file(path, torch.nan)
+    assert str(path) in message_of(VggTrunk, str(path), width=4)
+    network = Backbone.load(BackboneName.parse("timm:test_resnet?random"))
+    path = tmp_path / "backbone.safetensors"
+    save_file(network.network.state_dict(), path)
+    spoil_file(path, torch.nan)
+    name = f"timm:test_resnet?weights={path}"
+    assert "hold NaN" in message_of(Backbone.load, BackboneName.parse(name))
+
+
+# Features and outputs -----------------------------------------------------------------------------
+
+
+def test_codes_of_finite_weights_that_overflow(tmp_path: Path) -> None:
+    encoder = load_encoder(an_encoder(tmp_path))
+    for parameter in encoder.parameters():
+        parameter.data.mul_(1e20)
+    faces = list(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
+    said = message_of(embed, encoder, faces, detect="never", batch_size=2)
+    assert "codes of 2 of 2 faces are NaN or infinite" in said
+
+
+@pytest.mark.parametrize("key", ["mean", "threshold"])
+def test_a_threshold_in_a_card(key: str, tmp_path: Path) -> None:
+    from ssl_faces.verbs.embedding import verification_of
+
+    encoder = load_encoder(an_encoder(tmp_path))
+    (space, dim), *_ = encoder.feature_dims.items()
+    kept = {"space": space, "mean": [0.0] * dim, "threshold": 0.5, "told": "x"}
+    encoder.card["verification"] = kept
+    verification_of(encoder)
+    kept[key] = [torch.nan] * dim if key == "mean" else torch.nan
+    assert "numbers that are not finite" in message_of(verification_of, encoder)
+    assert (tmp_path / CARD_FILE).exists()
+
+
+def test_outputs_of_a_head() -> None:
+    head = InceptionFER(Categories(4), width=0.0625, hidden=(4, 4))
+    images = torch.zeros(5, 3, head.read_size, head.read_size, dtype=torch.uint8)
+    told(head, images)
+    list(head.parameters())[-1].data.fill_(torch.inf)
+    assert "outputs of 5 of 5 images are NaN or infinite" in message_of(told, head, images)
+
+
+@pytest.mark.parametrize("goal", [Categories(3), Several({"a": 3})])
+def test_certain_heads_are_averaged_over_crops(goal: Categories | Several) -> None:
+    """Probabilities too small for a float are no infinity."""
+    certain = torch.tensor([[[500.0, 0.0, -500.0]]]).repeat(10, 1, 1)
+    torch.testing.assert_close(goal.average(certain), torch.tensor([[0.0, -500.0, -1000.0]]))
+    views = torch.randn(10, 4, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(goal.average(views), views.softmax(2).mean(0).log())
+
+
+# Figures ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", BAD)
+@pytest.mark.parametrize("field", ["value", "low", "high", "seconds", "hyperparameters"])
+def test_a_record(field: str, value: float) -> None:
+    given = {"validation": [{"accuracy": value}]} if field == "hyperparameters" else value
+    said = message_of(replace, ONE, **{field: given})
+    assert said.startswith(f"expression, runs/a, expression_map, accuracy: the record's '{field}'")
+
+
+def test_predictions_whose_accuracy_is_finite() -> None:
+    """The largest of NaN scores is a class like others."""
+    targets, weights = np.array([0, 1, 0]), np.ones((5, 3), np.float32)
+    row = Measured(TaskFacts("expression", "set", "split", "", 0), "e", "space", "probe", [])
+    for scores in (torch.zeros(3, 2), torch.full((3, 2), torch.nan)):
+        said = class_predictions(["a", "b", "c"], targets, scores, ["x", "y"])
+        figures = class_figures({}, targets, said.predicted, weights, "s", "", predictions=said)
+        assert np.isfinite(figures[0].value)
+        if bool(scores.isfinite().all()):
+            records_of(row._replace(figures=figures), "CPU")
+            continue
+        with pytest.raises(InputError, match="expression, e, space: predictions are NaN"):
+            records_of(row._replace(figures=figures), "CPU")

@@ -1,0 +1,186 @@
+"""Outputs never replace an input, and nothing else unless that was asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from linear_probe.cli import main as linear_probe
+from ssl_faces.cli import main as ssl_faces
+from ssl_faces.errors import InputError
+from ssl_faces.outputs import check_output
+from ssl_faces.training import check_run_folder
+from tests.verbs.conftest import a_run, encoder_folder, lossless_video, rendered, write_all
+
+__all__ = ["encoder_folder"]
+
+Command = Callable[[list[str]], int]
+
+# Every command that writes one file: the command, its words, and the file's ending.
+COMMANDS: dict[str, tuple[Command, str, str]] = {
+    "embed": (ssl_faces, "embed {photo} --out", ".npz"),
+    "embed's list": (ssl_faces, "embed {photo} --out", ".npz.skipped.csv"),
+    "gallery": (ssl_faces, "gallery {photo} --out", ".html"),
+    "verify": (ssl_faces, "verify {photo} {photo} --out", ".csv"),
+    "translate": (ssl_faces, "translate --motion-of {film} --person {photo} --out", ".mp4"),
+    "export": (ssl_faces, "export {encoder} --out", ".onnx"),
+    "export's table": (ssl_faces, "export {encoder} --int8 --out", ".onnx.md"),
+    "dashboard": (ssl_faces, "dashboard {photo} --out", ".html"),
+    "bench": (ssl_faces, "bench start --out", ".json"),
+    "bench's page": (ssl_faces, "bench embed --page", ".md"),
+    "render": (ssl_faces, "render --sheet", ".png"),
+    "report": (linear_probe, "report {encoder} --out", ".md"),
+    "keep": (linear_probe, "keep {encoder} --out", ".jsonl.gz"),
+}
+
+
+@pytest.fixture
+def places(tmp_path: Path, encoder_folder: Path) -> dict[str, Path]:
+    (photo,) = write_all(tmp_path / "in", rendered(1))
+    film = lossless_video(tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
+    return {"photo": photo, "film": film, "encoder": encoder_folder}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_nothing_is_replaced_without_being_asked(
+    name: str, places: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, words, ending = COMMANDS[name]
+    there = tmp_path / f"mine{ending}"
+    there.write_text("mine")
+    *before, option = (word.format(**places) for word in words.split())
+    out = str(there).removesuffix(".skipped.csv")
+    out = out.removesuffix(".md") if name == "export's table" else out
+    assert command([*before, option, out]) == 2
+    error = capsys.readouterr().err
+    assert f"{option} {there}: exists already; give another name, or --overwrite" in error
+    assert there.read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "film.mp4", there.name}
+
+
+ALIASES: dict[str, Callable[[Path, Path], Path]] = {
+    "itself": lambda film, place: film,
+    "symbolic link": lambda film, place: _made(place / "x.mp4", lambda x: x.symlink_to(film)),
+    "hard link": lambda film, place: _made(place / "y.mp4", lambda x: x.hardlink_to(film)),
+    "way round": lambda film, place: film.parent / "in" / ".." / film.name,
+}
+
+
+def _made(path: Path, make: Callable[[Path], None]) -> Path:
+    make(path)
+    return path
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+@pytest.mark.parametrize("given", ["--motion-of", "--person"])
+def test_a_film_is_never_replaced_by_what_is_made_of_it(
+    alias: str,
+    given: str,
+    places: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = lossless_video(tmp_path / "other.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
+    film = places["film"]
+    before = film.read_bytes()
+    out = ALIASES[alias](film, tmp_path)
+    words = {"--motion-of": other, "--person": places["photo"], given: film, "--out": out}
+    flat = [str(word) for pair in words.items() for word in pair]
+    assert ssl_faces(["translate", *flat, "--overwrite"]) == 2
+    assert f"--out {out}: is the input {film}, which would be replaced" in capsys.readouterr().err
+    assert film.read_bytes() == before
+
+
+def test_a_picture_in_a_folder_is_an_input(
+    places: dict[str, Path], encoder_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = places["photo"]
+    disguised = photo.rename(photo.with_name("x.npz"))
+    write_all(photo.parent, rendered(1))
+    words = ["embed", str(photo.parent), "--encoder", str(encoder_folder)]
+    assert ssl_faces([*words, "--out", str(disguised), "--overwrite"]) == 2
+    assert f"{disguised}: is the input" in capsys.readouterr().err
+    Image.open(disguised).verify()
+    # What was written before is none.
+    table = str(photo.parent / "codes.npz")
+    assert ssl_faces([*words, "--out", table]) == 0
+    assert ssl_faces([*words, "--out", table, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_folders_links_and_devices_are_no_files(asked: bool, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder; give the name of a file"):
+        check_output(tmp_path, asked)
+    with pytest.raises(InputError, match="is no regular file"):
+        check_output(Path(os.devnull), asked)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    if asked:
+        check_output(link, asked)
+    else:
+        with pytest.raises(InputError, match="exists already"):
+            check_output(link, asked)
+
+
+def test_a_folder_of_faces_is_replaced_as_a_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = a_run("facecycle_identity", tmp_path / "run")
+    first, second = write_all(tmp_path / "in", rendered(2))
+    out, words = (
+        tmp_path / "out",
+        ["neutralise", "--with", str(run), "--out", str(tmp_path / "out")],
+    )
+    assert ssl_faces([*words, str(first)]) == 0
+    (out / "pictures" / "mine.png").write_text("mine")
+    before = sorted(path.name for path in out.rglob("*"))
+    assert ssl_faces([*words, str(second)]) == 2
+    assert f"{out / 'faces.csv'}: exists already" in capsys.readouterr().err
+    assert ssl_faces([*words, "--overwrite", str(out / "pictures" / f"{first.name}.png")]) == 2
+    assert "holds the input" in capsys.readouterr().err
+    assert sorted(path.name for path in out.rglob("*")) == before
+    assert ssl_faces([*words, "--overwrite", str(second)]) == 0
+    pictures = {path.name for path in (out / "pictures").iterdir()}
+    assert pictures == {f"{second.name}.png", "mine.png"}
+
+
+def test_a_run_replaces_neither_its_configuration_nor_an_encoder(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("mine")
+    with pytest.raises(InputError, match=r"is the input .*config\.yaml, which would be replaced"):
+        check_run_folder(tmp_path, [config])
+    check_run_folder(tmp_path, [tmp_path / "other.yaml"])
+    # What a run wrote there itself, it writes again.
+    (tmp_path / "run.json").write_text("{}")
+    check_run_folder(tmp_path, [config])
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder" / "card.json").write_text("{}")
+    with pytest.raises(InputError, match="holds an encoder, which would be replaced"):
+        check_run_folder(tmp_path, [])
+
+
+def test_a_sweep_does_not_replace_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    (tmp_path / "sweep.json").write_text("mine")
+    assert ssl_faces(["sweep", str(tmp_path / "sweep.json"), "--out", str(tmp_path)]) == 2
+    assert "sweep.json, which would be replaced" in capsys.readouterr().err
+    assert (tmp_path / "sweep.json").read_text() == "mine"
+
+
+def test_prepare_does_not_replace_files_of_a_folder(
+    places: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("imagehash")
+    table = tmp_path / "pack" / "manifest.csv"
+    table.parent.mkdir()
+    table.write_text("mine")
+    assert ssl_faces(["prepare", str(places["photo"]), "--out", str(table.parent)]) == 2
+    assert f"{table}: not what prepare wrote; give another --out" in capsys.readouterr().err
+    assert table.read_text() == "mine"

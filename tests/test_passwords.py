@@ -1,0 +1,73 @@
+"""Passwords in addresses are found whatever characters they have, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from ssl_faces.errors import InputError
+from ssl_faces.passwords import hidden, refuse_passwords
+
+SECRETS = (
+    "s3cret",
+    "s3c/ret+x",
+    "0/s3cret",
+    "s3c@ret",
+    "s3c:ret",
+    "?s3c#ret",
+    's3"cret',
+    "s3'cret<",
+)
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://AKIA:{}@bucket/x",
+        "redis://:{}@host/x",
+        "https://me:{}@host.example:8080/x@2",
+        "postgresql+psycopg2://me:{}@10.0.0.1/db",
+    ],
+)
+def test_passwords_of_users(address: str, secret: str) -> None:
+    text = address.format(secret)
+    assert hidden(f"see {text} and more@x") == f"see {_without(address)} and more@x"
+    with pytest.raises(InputError, match=r"^data\.packs: ") as refused:
+        refuse_passwords({"data": {"packs": ["a", text]}})
+    assert _without(address) in str(refused.value)
+
+
+def _without(address: str) -> str:
+    return address.replace("{}", "***").replace("***@host.example:8080/x@2", "***@2")
+
+
+@pytest.mark.parametrize("key", ["password", "PASSWD", "db_pwd", "X-Amz-Signature", "sig", "key"])
+def test_passwords_of_a_query(key: str) -> None:
+    text = f"https://host/db?user=me&{key}=s3c/ret&x=1"
+    assert hidden(text) == f"https://host/db?user=me&{key}=***&x=1"
+    with pytest.raises(InputError, match="has a password"):
+        refuse_passwords(text, "storage")
+
+
+def test_a_password_with_a_space() -> None:
+    with pytest.raises(InputError, match=r"^x: mysql://me:\*\*\*@host: "):
+        refuse_passwords({"x": "mysql://me:s3 cret@host"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://localhost:8000/faces@v2",
+        "http://host.example:8000/faces@v2",
+        "http://[::1]:8000/faces@v2",
+        "https://user@host/x",
+        "s3://bucket/a:b@c",
+        "s3://bucket/x?versionId=3",
+        "s3://me:***@bucket/x",
+        "a:b@c",
+        "/data/x:y@z",
+    ],
+)
+def test_addresses_without_a_password(text: str) -> None:
+    assert hidden(text) == text
+    refuse_passwords({"x": text})

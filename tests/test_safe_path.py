@@ -1,0 +1,87 @@
+"""Processes that are started run no code of the current folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssl_faces.children import only_one, run, run_command
+from ssl_faces.safe_path import protect, python, unprotect
+
+ROOT = Path(__file__).parents[1]
+# Modules that any process imports, also before it has read its own program.
+SHADOWS = ("argparse", "random", "signal", "struct", "torch")
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Written by the modules of the current folder, when they are imported."""
+    for name in SHADOWS:
+        (tmp_path / f"{name}.py").write_text("open('ran', 'a').write(__name__); raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path / "ran"
+
+
+def test_commands_run_no_code_of_the_current_folder(ran: Path) -> None:
+    with only_one(ran.parent / "out") as lock:
+        run("linear_probe.cli", ["--help"], ran.parent / "log", lock)
+        # What a user runs has its own folder on the path, as without us.
+        program = ran.parent / "program"
+        program.mkdir()
+        (program / "beside.py").write_text("")
+        (program / "train.py").write_text("import beside; print('trained')")
+        run_command([sys.executable, str(program / "train.py")], ran.parent / "own", lock)
+    assert "usage: linear-probe" in (ran.parent / "log").read_text()
+    assert "trained" in (ran.parent / "own").read_text()
+    assert not ran.exists()
+
+
+PARENT = """
+import multiprocessing, os, subprocess, sys
+from ssl_faces import cli, safe_path
+cli.main()
+subprocess.run([sys.executable, "-m", "colorsys"], check=True)
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
+
+def test_nor_do_the_processes_that_a_command_starts(ran: Path) -> None:
+    """Workers of `multiprocessing` and processes of processes."""
+    program = ran.parent / "bin" / "command.py"
+    program.parent.mkdir()
+    program.write_text(PARENT)
+    subprocess.run([sys.executable, str(program), "--help"], check=True)
+    assert not ran.exists()
+
+
+def test_a_checkout_that_is_not_installed_stays_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["", *(one for one in sys.path if one != str(ROOT))])
+    monkeypatch.chdir(ROOT)
+    environment = {"PYTHONPATH": "/mine"}
+    protect(environment)
+    assert environment["PYTHONSAFEPATH"] == "1"
+    assert environment["PYTHONPATH"].split(os.pathsep) == ["/mine", str(ROOT)]
+    unprotect(environment)
+    assert "PYTHONSAFEPATH" not in environment
+
+
+def test_every_process_is_started_in_safe_path_mode() -> None:
+    assert python("-m", "x")[1:] == ["-P", "-m", "x"]
+    # `sweep/words.py` runs the user's own program by it.
+    known = {"ssl_faces/safe_path.py", "ssl_faces/sweep/words.py"}
+    found = {
+        str(path.relative_to(ROOT))
+        for package in ("ssl_faces", "linear_probe")
+        for path in (ROOT / package).rglob("*.py")
+        if "sys.executable" in path.read_text(encoding="utf-8")
+    }
+    assert found == known

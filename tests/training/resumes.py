@@ -1,0 +1,61 @@
+"""Runs that are killed or stopped at any step, and what must be equal after they resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hypothesis import strategies as st
+
+from ssl_faces.callbacks.stop_signals import StopAsked
+
+# How many steps after a run begins or resumes it is killed, time after time.
+KILLS = st.lists(st.integers(1, 9), min_size=1, max_size=4)
+
+
+class Killed(BaseException):
+    """Stands for `kill -9`."""
+
+
+def kill_at(step: int | None) -> Callable[..., None]:
+    """A module's `on_train_batch_end` that kills the run in this step, right after its checkpoint
+    if it has one."""
+
+    def hook(module: pl.LightningModule, *_: Any) -> None:
+        if module.global_step == step:
+            raise Killed
+
+    return hook
+
+
+def until_finished(kills: list[int], step: Callable[[], int], run: Callable[[int | None], None]):  # type: ignore[no-untyped-def]
+    """Call `run` with the step to be killed at, for each of `kills`, and at last with None.
+
+    Args:
+        step: of the last checkpoint.
+    """
+    for steps in kills:
+        try:
+            run(step() + steps)
+        except (Killed, StopAsked):
+            continue
+    run(None)
+
+
+def assert_same(one: Any, other: Any, at: str = "checkpoint") -> None:
+    """All that two checkpoints hold is equal, bit by bit."""
+    assert type(one) is type(other), at
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), at
+        for key, value in one.items():
+            assert_same(value, other[key], f"{at}[{key!r}]")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), at
+        for i, (first, second) in enumerate(zip(one, other, strict=True)):
+            assert_same(first, second, f"{at}[{i}]")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), at
+    else:
+        assert one == other, at

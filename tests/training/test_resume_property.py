@@ -1,0 +1,191 @@
+"""A run killed or stopped anywhere, time after time, equals one that never stopped."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
+from ssl_faces.callbacks.stop_signals import StopSignals
+from ssl_faces.checkpoints import load_checkpoint
+from ssl_faces.data.module import FaceDataModule
+from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.log_once import CSVRows
+from ssl_faces.logged import read_logged
+from ssl_faces.training import quiet
+from tests.training.resumes import KILLS, assert_same, kill_at, until_finished
+
+PAIRS = 2  # a batch
+MOST = 5  # batches an epoch
+
+
+class Tiny(pl.LightningModule):
+    """Learns nothing of use from the means of pictures, with noise of its own.
+
+    Args:
+        interval: of the learning rate's schedule.
+        stop_at: the step in which it gets `signal`.
+    """
+
+    def __init__(self, interval: str, stop_at: int | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 2)
+        self.interval, self.stop_at = interval, stop_at
+
+    def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
+        if self.global_step + 1 == self.stop_at:
+            signal.raise_signal(signal.SIGTERM)
+        a, b = (self.layer(batch["pairs"][:, i].mean((-2, -1))) for i in (0, 1))
+        loss = (a - b + 0.1 * torch.randn_like(a)).square().mean()
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.parameters(), 0.1)
+        # Asked for, Lightning opens the loader before it restores how far training was.
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1 - 0.5 * n / steps)
+        return [optimizer], [{"scheduler": schedule, "interval": self.interval}]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    quiet()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@functools.cache
+def cache() -> Path:
+    return Path(tempfile.mkdtemp())
+
+
+def data() -> FaceDataModule:
+    faces = RenderedFaces(PAIRS * MOST, PAIRS * MOST, "all", size=16)
+    return FaceDataModule(
+        sets=[faces], batch_size=PAIRS, size=16, positives="picture", leave_out_tests=False,
+        cache=cache(),
+    )  # fmt: skip
+
+
+def train(
+    out: Path,
+    end: tuple[str, int],
+    every: int = 99,
+    batches: int = MOST,
+    gather: int = 1,
+    interval: str = "step",
+    kill: int | None = None,
+    stop: int | None = None,
+    resume_from: str = "last.ckpt",
+    more: tuple[pl.Callback, ...] = (),
+) -> None:
+    """Train until `end`, from the last checkpoint in `out` if there is one, as `fit` does."""
+    signals = StopSignals()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=end[1] if end[0] == "max_steps" else -1,
+        max_epochs=end[1] if end[0] == "max_epochs" else -1,
+        limit_train_batches=batches,
+        accumulate_grad_batches=gather,
+        callbacks=[signals, LastCheckpoint(out / "last.ckpt", every, signals), *more],
+        logger=CSVRows(out, name="csv"),
+        default_root_dir=out,
+        log_every_n_steps=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module = Tiny(interval, stop)
+    module.on_train_batch_end = kill_at(kill).__get__(module)  # type: ignore[method-assign]
+    path = out / resume_from
+    trainer.fit(
+        module,
+        datamodule=data(),
+        ckpt_path=str(path) if path.exists() else None,
+        weights_only=True,
+    )
+
+
+def step_of(out: Path) -> int:
+    path = out / "last.ckpt"
+    return int(load_checkpoint(path)["global_step"]) if path.exists() else 0
+
+
+@functools.cache
+def uninterrupted(*settings: Any) -> tuple[dict[str, Any], dict[str, dict[int, float]]]:
+    end, batches, gather, interval = settings
+    with tempfile.TemporaryDirectory() as folder:
+        train(Path(folder), end, batches=batches, gather=gather, interval=interval)
+        return load_checkpoint(Path(folder) / "last.ckpt"), read_logged(Path(folder))
+
+
+ENDS = st.one_of(
+    st.tuples(st.just("max_steps"), st.integers(1, 16)),
+    st.tuples(st.just("max_epochs"), st.integers(1, 5)),
+)
+
+
+@settings(max_examples=12, derandomize=True)
+@given(
+    batches=st.integers(1, MOST),
+    end=ENDS,
+    every=st.integers(1, 10),
+    gather=st.sampled_from([1, 1, 2, 3]),
+    interval=st.sampled_from(["step", "epoch"]),
+    kills=KILLS,
+    signalled=st.booleans(),
+)
+# Checkpoints at the ends of epochs: the second resume is the one that went wrong.
+@example(3, ("max_epochs", 5), 3, 1, "step", [4, 4], False)
+@example(3, ("max_steps", 14), 6, 1, "epoch", [6, 6], False)
+@example(1, ("max_epochs", 5), 1, 1, "step", [1, 1, 1], True)
+@example(2, ("max_steps", 8), 2, 1, "step", [2, 2], True)
+def test_killed_and_resumed_it_equals_a_run_that_never_stopped(
+    batches: int,
+    end: tuple[str, int],
+    every: int,
+    gather: int,
+    interval: str,
+    kills: list[int],
+    signalled: bool,
+) -> None:
+    expected, logged = uninterrupted(end, batches, gather, interval)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+
+        def run(at: int | None) -> None:
+            how = {"stop" if signalled else "kill": at}
+            train(out, end, every, batches, gather, interval, **how)  # type: ignore[arg-type]
+
+        until_finished(kills, lambda: step_of(out), run)
+        assert_same(load_checkpoint(out / "last.ckpt"), expected)
+        assert read_logged(out) == logged
+
+
+@pytest.mark.parametrize("end", [("max_steps", 12), ("max_epochs", 4)])
+def test_lightnings_own_checkpoint_of_an_epochs_end(end: tuple[str, int], tmp_path: Path) -> None:
+    expected, logged = uninterrupted(end, 3, 1, "step")
+
+    def run(kill: int | None) -> None:
+        own = ModelCheckpoint(tmp_path, "epoch", save_on_train_epoch_end=True)
+        train(tmp_path, end, batches=3, kill=kill, resume_from="epoch.ckpt", more=(own,))
+
+    until_finished([5, 8], lambda: 0, run)
+    found = load_checkpoint(tmp_path / "last.ckpt")
+    assert_same({**found, "callbacks": 0}, {**expected, "callbacks": 0})
+    assert read_logged(tmp_path) == logged
