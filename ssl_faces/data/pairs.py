@@ -134,11 +134,11 @@ class PairBatches(IterableDataset[PairBatch]):
             people.draw(members, uniform[:, [0, 1 + k]], self.flip_share)
             for k in range(self.candidates)
         ]
-        if self.candidates == 1:
-            return drawn[0]
-        seconds = np.stack([one.second for one in drawn], 1)
         # Mirror images have but one candidate.
         rows = np.flatnonzero(~drawn[0].mirrored)
+        if self.candidates == 1 or not len(rows):
+            return drawn[0]
+        seconds = np.stack([one.second for one in drawn], 1)
         numbers = np.concatenate((drawn[0].first[rows, None], seconds[rows]), 1)
         images = np.empty((numbers.size, 3 * self.faces.size**2), np.uint8)
         self.faces.read(numbers.ravel(), images, np.arange(numbers.size))
