@@ -55,8 +55,9 @@ class EncoderExport(pl.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if data.two_pictures is not None:
             share = f"{100 * data.two_pictures:.0f} % of pairs are two pictures of one person"
-            chosen = f", the one of {data.candidates} that differs most" * (data.candidates > 1)
-            print(f"{share}{chosen}, {100 - 100 * data.two_pictures:.0f} % mirror images")
+            if data.candidates > 1 and data.two_pictures:
+                share += f" (of {data.candidates} partners the one that differs most)"
+            print(f"{share}, {100 - 100 * data.two_pictures:.0f} % mirror images")
         skipped = data.skipped
         if skipped:
             path = self.out / "skipped.csv"

@@ -96,6 +96,11 @@ def assert_same(ours: list[PairBatch], theirs: list[PairBatch]) -> None:
         assert one["seed"] == other["seed"]
 
 
+def test_candidates_of_nobody_known_are_mirror_images() -> None:
+    found = pairs_of(list(batches_of(8, candidates=3)))
+    assert all(first == second and mirrored for first, second, mirrored in found)
+
+
 def test_of_more_candidates_the_partner_differs_more() -> None:
     """Levels of the pictures are their numbers: the furthest number differs most."""
     people = [0] * 14 + [-1] * 2 + [1] * 8
