@@ -67,7 +67,7 @@ class SettingsErrors(OneSentence, ArgumentParser):
             raise InputError(known or self.subject + one_sentence(str(error))) from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise InputError(f"{self.subject}{one_sentence(message)}") from ex
+        super().error(one_sentence(message), ex)
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         return _NUMBER.sub(r"\1", super().format_help(*args, **kwargs))

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TextIO
 
 from ssl_faces.csv_files import unescaped
 from ssl_faces.errors import InputError, shorten
+from ssl_faces.files import NOT_REGULAR
 
 MEND = "mend or delete the line"
 
@@ -184,7 +185,7 @@ def _encoding_of(path: Path) -> str:
     """The encoding that a text file's first bytes show; UTF-8 where they show none."""
     try:
         if path.exists() and not path.is_file():
-            what = "a folder" if path.is_dir() else "a pipe or a device"
+            what = "a folder" if path.is_dir() else NOT_REGULAR
             raise InputError(f"{path} is {what}; give a text file")
         with path.open("rb") as stream:
             head = stream.read(512)

@@ -92,8 +92,8 @@ def read_state(folder: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path}: not a whole safetensors file ({error}); copy or release it again"
         ) from error
-    check_hash(read_card(folder), path)
     check_weights(path, state, "the file is damaged: copy or release it again")
+    check_hash(read_card(folder), path)
     return state
 
 

@@ -52,7 +52,7 @@ def test_feed(album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_feed_refuses(album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "feed", "--data", str(album), "--workers", "two"]) == 2
-    assert "--workers two: give whole numbers" in capsys.readouterr().err
+    assert "--workers: two; give a whole number" in capsys.readouterr().err
     assert main(["bench", "feed", "--data", str(album), "--batch-size", "64"]) == 2
     assert "24 pictures are fewer than a batch of 64" in capsys.readouterr().err
 

@@ -38,4 +38,4 @@ def test_faces_are_found_aligned_and_told_apart(
 
 def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "prepare", "--faces", "1"]) == 2
-    assert "--faces 1: give 6 at least" in capsys.readouterr().err
+    assert "--faces: 1; give a whole number from 6" in capsys.readouterr().err

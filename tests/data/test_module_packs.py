@@ -62,8 +62,10 @@ def ready(packs: Path | str | None, rank: int = 0, world_size: int = 1, **kwargs
     data = FaceDataModule(packs=place, **{"batch_size": 4, "size": SIZE, **kwargs})
     data.prepare_data()
     data.setup()
+    progress = SimpleNamespace(current=SimpleNamespace(processed=0))
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
         current_epoch=0,
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
         world_size=world_size,
         global_rank=rank,
         num_devices=1,
@@ -221,10 +223,11 @@ def test_an_epoch_is_resumed_at_the_next_pair_with_other_workers(
 ) -> None:
     place, more = (f"file://{pack}", tight(pack)) if streamed else (str(pack), {})
     whole = batches(ready(place, num_workers=2, **more))
-    state = {"epoch": 0, "batch": 7, "order": ready(place, **more)._order()}
+    state = ready(place, **more).state_dict()
     for workers in (0, 1, 2):
         data = ready(place, num_workers=workers, **more)
         data.load_state_dict(state)
+        data.trainer.fit_loop.epoch_loop.batch_progress.current.processed = 7
         assert same(batches(data), whole[7:])
 
 

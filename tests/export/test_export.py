@@ -256,7 +256,7 @@ def test_bad_input(
     assert "no card.json there" in refused(capsys, tmp_path, "--out", here)
     assert "--int8 is of ONNX" in refused(capsys, folder, "--out", program, "--int8")
     assert "--opset is of ONNX" in refused(capsys, folder, "--out", program, "--opset", "17")
-    assert "--opset 9: give one from 13 to 20" in refused(
+    assert "--opset: 9; give a whole number from 13 to 20" in refused(
         capsys, folder, "--out", here, "--opset", "9"
     )
     assert "is a folder" in refused(capsys, folder, "--out", folder.rename(tmp_path / "e.onnx"))

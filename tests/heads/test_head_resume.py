@@ -60,7 +60,7 @@ def trained(
     def run(kill: int | None) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(HeadModule, "on_train_batch_end", kill_at(kill))
-            train(Means(), how, pictures, 0, folder, Machine("cpu"))
+            train(Means(), how, pictures, 0, folder, Machine("cpu"), {})
 
     def step() -> int:
         return int(load_checkpoint(path)["global_step"]) if path.exists() else 0

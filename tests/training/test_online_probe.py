@@ -198,7 +198,7 @@ def test_a_negative_number_of_steps(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(twins(cache, tmp_path, "--probe_every", "-1")) == 2
-    assert "--probe_every -1: give 1 step or more, or 0: none" in capsys.readouterr().err
+    assert "probe_every: -1; give a whole number from 0" in capsys.readouterr().err
 
 
 def test_modes_gradients_and_random_numbers_are_as_before() -> None:

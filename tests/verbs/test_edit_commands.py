@@ -98,7 +98,7 @@ def test_bad_files_are_listed_and_a_bad_run_told(
         (("neutralise", picture, "--with", tmp_path / "no"), "no such file"),
         (("neutralise", empty, "--with", run), "no file in it"),
         (("neutralise", tmp_path / "in/empty.png", "--with", run), "empty (0 bytes)"),
-        (("neutralise", picture, "--with", run, "--seed", "-1"), "--seed -1"),
+        (("neutralise", picture, "--with", run, "--seed", "-1"), "--seed: -1"),
     ):
         assert go(*words, "--out", nothing) == 2
         assert message in capsys.readouterr().err
