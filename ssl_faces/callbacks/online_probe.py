@@ -7,19 +7,18 @@ those of `linear-probe`. Each is logged as `online/…`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_faces.callbacks.collapse import CollapseWatch
 from ssl_faces.callbacks.quick_probes import SETTINGS, absolute_errors, class_accuracies
 from ssl_faces.data.online import Label, OnlineFaces
 from ssl_faces.encoder import FaceEncoder
-from ssl_faces.methods.method import Method
+from ssl_faces.methods.method import Method, in_eval_mode
 
 SAMPLE = 512
 """Training pictures that are measured for collapse where none are kept back."""
@@ -166,24 +165,9 @@ def _features(trainer: pl.Trainer, module: Method, images: Tensor) -> dict[str, 
     """Features float32 [N, D] by space, on the CPU, of pictures uint8 [N, 3, S, S]."""
     spaces = probed_spaces(module.encoder)
     found: dict[str, list[Tensor]] = {space: [] for space in spaces}
-    with _frozen(module.encoder, module.device), trainer.precision_plugin.forward_context():
+    with in_eval_mode(module.encoder, module.device), trainer.precision_plugin.forward_context():
         for batch in images.split(_BATCH):
             x: Any = trainer.precision_plugin.convert_input(batch.to(module.device).float() / 255)
             for space, features in module.encoder(x, spaces).items():
                 found[space].append(features.float().cpu())
     return {space: torch.cat(parts) for space, parts in found.items()}
-
-
-@contextmanager
-def _frozen(encoder: nn.Module, device: torch.device) -> Iterator[None]:
-    """In eval mode, without gradients; modes and random numbers are as they were afterwards."""
-    # Module by module: parts of it may be frozen, in eval mode for good.
-    modes = [(part, part.training) for part in encoder.modules()]
-    encoder.eval()
-    try:
-        devices = [device] if device.type == "cuda" else []
-        with torch.no_grad(), torch.random.fork_rng(devices):
-            yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.utils import flow_to_image, make_grid
 
 from ssl_faces.files import replace_file
-from ssl_faces.methods.method import Method
+from ssl_faces.methods.method import Method, in_eval_mode
 
 LABEL_WIDTH = 96
 
@@ -78,10 +78,8 @@ class PanelWriter(pl.Callback):
         assert isinstance(module, Method)
         batch = trainer.datamodule.sample(self.pairs)  # type: ignore[attr-defined]
         batch = {**batch, "pairs": batch["pairs"].to(module.device)}
-        devices = [module.device] if module.device.type == "cuda" else []
         # Every device renders, since the mean face is over all of them; the first one writes.
-        with torch.random.fork_rng(devices), trainer.precision_plugin.forward_context():
-            torch.manual_seed(0)
+        with in_eval_mode(module, module.device), trainer.precision_plugin.forward_context():
             pictures = module.panels(batch)
         self._save(trainer, pictures)
 

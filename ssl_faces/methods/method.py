@@ -27,6 +27,26 @@ OF_TWO = (SWAP, MOTION)
 """Those that take a second face: the person that is to be seen."""
 
 
+@contextmanager
+def in_eval_mode(module: nn.Module, device: torch.device, seed: int = 0) -> Iterator[None]:
+    """Without gradients and in eval mode, with random numbers that follow from the seed.
+
+    Afterwards modes and random numbers are as they were: running averages, such as those of batch
+    normalisation, don't change.
+    """
+    # Part by part: some may be frozen, in eval mode for good.
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        devices = [device] if device.type == "cuda" else []
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
 class Method(pl.LightningModule, ABC):
     """A pretraining method.
 
@@ -85,15 +105,8 @@ class Method(pl.LightningModule, ABC):
     def editing(self, seed: int = 0) -> Iterator[None]:
         """Without gradients, in eval mode, with random numbers that follow from the seed; all is
         as it was afterwards."""
-        training = self.training
-        devices = [self.device] if self.device.type == "cuda" else []
-        self.eval()
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=devices):
-                torch.manual_seed(seed)
-                yield
-        finally:
-            self.train(training)
+        with in_eval_mode(self, self.device, seed):
+            yield
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["method"] = self.name

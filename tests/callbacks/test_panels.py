@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ssl_faces.callbacks.panels import LABEL_WIDTH, PanelWriter, contact_sheet, panel
-from ssl_faces.methods.method import Method
+from ssl_faces.methods.method import Method, in_eval_mode
 
 SIDE = 16
 
@@ -232,3 +232,14 @@ def test_panels_are_written_every_so_often_and_at_the_end(
 
 def test_panels_do_not_change_what_training_draws(tmp_path: Path) -> None:
     assert fit(PanelWriter(tmp_path, 2))[0].draws == fit()[0].draws
+
+
+def test_what_is_looked_at_changes_no_running_averages() -> None:
+    frozen = nn.BatchNorm1d(3).eval()
+    module = nn.Sequential(nn.BatchNorm1d(3), frozen).train(True)
+    frozen.eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with in_eval_mode(module, torch.device("cpu")):
+        module(torch.randn(8, 3) + 5)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert [part.training for part in module.modules()] == [True, True, False]

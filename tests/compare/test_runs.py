@@ -156,7 +156,7 @@ def test_methods_that_fail_are_told_and_the_others_go_on(
     assert "failed: unbuildable: model.input_size: 30; give a multiple of 4" in printed
     assert "failed: too_dear: budget_pflop: 3 GFLOP" in printed
     assert "failed: homeless: seed 3: code 2" in printed
-    assert "failed: hasty: seed 3: it ended before its 2 steps" in printed
+    assert "failed: hasty: seed 3: it ended before its 3 steps" in printed
     about = json.loads((out / "comparison.json").read_text())
     found = {one["name"]: (len(one["runs"]), bool(one["error"])) for one in about["methods"]}
     assert found == {

@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_faces.callbacks.online_probe import OnlineProbe, _frozen
+from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.cli import main
 from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.encoder import load_encoder
+from ssl_faces.methods.method import in_eval_mode
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.training.conftest import ROOT, environment, fit
 
@@ -208,7 +209,7 @@ def test_modes_gradients_and_random_numbers_are_as_before() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    with _frozen(encoder, torch.device("cpu")):
+    with in_eval_mode(encoder, torch.device("cpu")):
         torch.rand(7)
         assert not any(part.training for part in encoder.modules())
         assert not encoder(torch.rand(2, 3, 32, 32))["identity"].requires_grad
