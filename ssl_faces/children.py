@@ -76,7 +76,7 @@ class Stopped(BaseException):
 @contextmanager
 def deaf_to_interrupts() -> Iterator[None]:
     """Processes that are started within don't hear Ctrl-C, which a terminal sends to all: the one
-    that started them ends them. It hears it itself afterwards."""
+    that started them ends them. It hears it itself, at the latest afterwards."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

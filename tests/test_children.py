@@ -213,7 +213,6 @@ def test_a_worker_that_its_parent_ends_is_deaf_to_ctrl_c(heard: None) -> None:
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         os.kill(os.getpid(), signal.SIGINT)
         worker.send_signal(signal.SIGINT)
-        assert heard_by_parent == []
     assert heard_by_parent == [signal.SIGINT]
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(1)

@@ -25,6 +25,7 @@ from ssl_faces.ranges import (
     LayerWidth,
     NonNegativeFloat,
     PictureSide,
+    PositiveInt,
     WidthFactor,
     check_ranges,
 )
@@ -129,7 +130,7 @@ class Hallucination(Head):
         goal: Goal,
         encoder: FaceEncoder | None = None,
         space: str = "identity",
-        scale: int = 4,
+        scale: PositiveInt = 4,
         picture_size: PictureSide = 48,
         width: WidthFactor = 0.5,
         dim: LayerWidth = 128,
