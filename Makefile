@@ -10,8 +10,8 @@ BIN    := $(VENV)/bin
 # Rendered clips, or real faces from the folder DATA. Probes learn expressions from MAX_TRAIN real
 # images, and everything from PROBE_FACES rendered ones.
 DATA           ?=
-MOTION_STEPS   ?= 400
-IDENTITY_STEPS ?= 150
+MOTION_STEPS   ?= 300
+IDENTITY_STEPS ?= 100
 PROBE_FACES    ?= 3000
 MAX_TRAIN      ?= 3000
 TASKS          ?= expression,pose,identity
