@@ -36,7 +36,7 @@ from ssl_faces.networks.backbone import RESNET18, CodesFrom, EncoderSettings
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.picture_decoder import PictureDecoder
 from ssl_faces.networks.warp import inverse_flow, warp
-from ssl_faces.ranges import LayerWidth, NonNegativeFloat, PositiveFloat, UnitAbove0
+from ssl_faces.ranges import LayerWidth, NonNegativeFloat, PositiveFloat, UnitAbove0, check_ranges
 
 
 class Faces(NamedTuple):
@@ -100,6 +100,7 @@ class FaceCycleContrast(EncoderMethod):
         codes_from: CodesFrom = "map",
         decoder_width: LayerWidth = 16,
     ) -> None:
+        check_ranges(type(self).__init__, locals(), "model")
         self.weights = {
             "cycle": cycle_weight,
             "identity": identity_weight,

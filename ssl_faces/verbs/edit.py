@@ -118,7 +118,7 @@ def check_folder(out: Path, overwrite: bool, inputs: Sequence[Path]) -> None:
         raise InputError(f"--out {out}: a file; give a folder")
     for place in inputs:
         refuse_input(out, [place])
-        if place.expanduser().resolve().is_relative_to((out / PICTURES).resolve()):
+        if _real(place.expanduser()).is_relative_to(_real(out / PICTURES)):
             raise InputError(f"--out {out}: holds the input {place}; give another folder")
     for name in (TABLE, SHEET):
         check_output(out / name, overwrite, inputs)
@@ -142,8 +142,8 @@ def _written_before(out: Path) -> set[str]:
         names = {row["picture"] for _, row in read_table(out / TABLE, ["picture"])}
     except InputError:
         return set()  # there is none, or it is of another kind
-    root = (out / PICTURES).resolve()
-    return {name for name in names if name and (out / name).resolve().is_relative_to(root)}
+    root = _real(out / PICTURES)
+    return {name for name in names if name and _real(out / name).is_relative_to(root)}
 
 
 def write_edits(
@@ -204,3 +204,8 @@ def write_edits(
     print(f"{out}: {edit} of {count:,} faces of {reader.files:,} files; to look at: {out / SHEET}")
     if said := reader.summary():
         print(said)
+
+
+def _real(path: Path) -> Path:
+    # `Path.resolve` raises RuntimeError for a link to itself.
+    return Path(os.path.realpath(path))
