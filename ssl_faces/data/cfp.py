@@ -52,8 +52,9 @@ class CFP(FaceSet):
             )
         pairs = _read_pairs(folder, self.protocol)
         tested = {_person_of(key) for pair in pairs for key in pair[:2]}
-        records = [r for r in _records(images) if self._lists(r, tested, part)]
-        listed = {record.key for record in _records(images)}
+        everything = _records(images)
+        records = [record for record in everything if self._lists(record, tested, part)]
+        listed = {record.key for record in everything}
         missing = sorted({key for pair in pairs for key in pair[:2]} - listed)
         source = f"the {self.protocol} pairs"
         super().__init__(
