@@ -177,6 +177,7 @@ def test_in_a_browser(comparison: Path, swept: Path, tmp_path: Path) -> None:
     assert result["axes"] == ["independence_weight", "temperature", PROBE.removeprefix("online/")]
     assert result["bars"] == ["model.temperature", "model.independence_weight"]
 
+    path = tmp_path / "broken.html"
     html = made(path, comparison)
     broken = "<script>undefined_name()</script>" + CLICKS
     path.write_text(html.replace("</body>", broken), encoding="utf-8")
