@@ -42,10 +42,10 @@ test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
 
 bench-probe: $(VENV)/installed
-	$(BIN)/python -m linear_probe.benchmark
+	$(BIN)/python -m linear_probe.bench.probe
 
 bench-rendered: $(VENV)/installed
-	$(BIN)/python -m linear_probe.benchmark_rendered
+	$(BIN)/python -m linear_probe.bench.rendered
 
 readme: $(VENV)/installed
 	$(BIN)/linear-probe readme

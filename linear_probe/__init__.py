@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from linear_probe.record import Record, read_records, write_records
-    from linear_probe.report import table
-    from linear_probe.run import run_probes
+    from linear_probe.experiments.probe import run_probes
+    from linear_probe.records.record import Record, read_records, write_records
+    from linear_probe.reports.command import table
 
 _HOMES = {
-    "Record": "record",
-    "read_records": "record",
-    "write_records": "record",
-    "run_probes": "run",
-    "table": "report",
+    "Record": "records.record",
+    "read_records": "records.record",
+    "write_records": "records.record",
+    "run_probes": "experiments.probe",
+    "table": "reports.command",
 }
 
 __all__ = ["Record", "read_records", "run_probes", "table", "write_records"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from linear_probe.truth import command as truth
-from linear_probe.verbs import VERBS
-from ssl_faces.arguments import SEED, Parser, number, several, whole
-from ssl_faces.outputs import add_overwrite
+from linear_probe.experiments.truth import command as truth
+from linear_probe.experiments.verbs import VERBS
+from ssl_faces.common.arguments import SEED, Parser, number, several, whole
+from ssl_faces.common.outputs import add_overwrite
 
 # Your own data: two arguments that go together, and what they are.
 _OWN = (
@@ -27,7 +27,7 @@ _OWN = (
 
 
 def parser() -> Parser:
-    """Of all verbs but those of `linear_probe.verbs`, which have a settings file."""
+    """Of all verbs but those of `linear_probe.experiments.verbs`, which have a settings file."""
     of = Parser(
         prog="linear-probe",
         description="Score frozen features: linear probes of expression, head pose, identity and "
@@ -147,10 +147,10 @@ def parser() -> Parser:
     for verb, asked in VERBS.items():
         commands.add_parser(
             verb, help=asked.says
-        )  # with a parser of its own: `linear_probe.job_files`
+        )  # with a parser of its own: `linear_probe.experiments.job_files`
     commands.add_parser(
         "suite", help="every task, encoder, probe and head of a file, resumed, then the report"
-    )  # likewise: `linear_probe.suite.command`
+    )  # likewise: `linear_probe.plans.suite.command`
     claims = commands.add_parser(
         "claims", help="run each paper's system with and without its idea: do the claims hold?"
     )

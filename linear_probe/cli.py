@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linear_probe.arguments import parser
-from linear_probe.truth import command as truth
-from linear_probe.verbs import VERBS
+from linear_probe.experiments.truth import command as truth
+from linear_probe.experiments.verbs import VERBS
 from ssl_faces import InputError
-from ssl_faces.arguments import check_files
-from ssl_faces.children import exit_code
-from ssl_faces.errors import out_of_memory
-from ssl_faces.outputs import check_output
-from ssl_faces.passwords import hidden
-from ssl_faces.pipes import until_the_reader_leaves
-from ssl_faces.safe_path import protect
+from ssl_faces.common.arguments import check_files
+from ssl_faces.common.children import exit_code
+from ssl_faces.common.errors import out_of_memory
+from ssl_faces.common.outputs import check_output
+from ssl_faces.common.passwords import hidden
+from ssl_faces.common.pipes import until_the_reader_leaves
+from ssl_faces.common.safe_path import protect
 
 
 @until_the_reader_leaves
@@ -37,7 +37,7 @@ def _main(words: list[str]) -> int:
         if words and words[0] in VERBS:
             return _job(words[0], words[1:])
         if words and words[0] == "suite":
-            from linear_probe.suite.command import run as run_suite
+            from linear_probe.plans.suite.command import run as run_suite
 
             return run_suite(words[1:])
         code = run(words)
@@ -46,7 +46,7 @@ def _main(words: list[str]) -> int:
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
-        from ssl_faces.files import path_failure
+        from ssl_faces.common.files import path_failure
 
         told = path_failure(error)
         if told is None:
@@ -80,10 +80,10 @@ def _fail(message: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Late, so that `--help` needs no torch.
-    from linear_probe.own_data import OwnData
-    from linear_probe.recorder import RunFolder
-    from linear_probe.report import table
-    from linear_probe.run import run_probes
+    from linear_probe.experiments.probe import run_probes
+    from linear_probe.records.recorder import RunFolder
+    from linear_probe.reports.command import table
+    from linear_probe.tasks.own_data import OwnData
 
     if arguments.epochs is not None and arguments.protocol is None:
         raise InputError("--epochs has no effect without --protocol; leave it out")
@@ -128,7 +128,7 @@ def _baselines(text: str) -> bool | list[str]:
 
 
 def _summary(folders: Sequence[str]) -> str:
-    from linear_probe.report import find_records, replicates_of
+    from linear_probe.reports.command import find_records, replicates_of
     from linear_probe.reports.summary import summary
 
     found = find_records(folders)
@@ -136,8 +136,8 @@ def _summary(folders: Sequence[str]) -> str:
 
 
 def _job(verb: str, words: Sequence[str]) -> int:
-    from linear_probe.job_files import run_job
-    from linear_probe.report import table
+    from linear_probe.experiments.job_files import run_job
+    from linear_probe.reports.command import table
 
     records = run_job(verb, words)
     if verb == "audit":
@@ -147,10 +147,10 @@ def _job(verb: str, words: Sequence[str]) -> int:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    from linear_probe.claims.run import CLAIMS_FILE, CLAIMS_PAGE, keep, run_claims
-    from linear_probe.claims.settings import read_claims
+    from linear_probe.plans.claims.run import CLAIMS_FILE, CLAIMS_PAGE, keep, run_claims
+    from linear_probe.plans.claims.settings import read_claims
+    from linear_probe.reports.text_tables import as_text
     from linear_probe.reports.wandb_tables import log_table, parse_target
-    from linear_probe.text_tables import as_text
 
     target = parse_target(arguments.wandb) if arguments.wandb is not None else None
     claims = read_claims(Path(arguments.config))
@@ -171,7 +171,7 @@ def _claims(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from linear_probe.report import read_folders, table
+    from linear_probe.reports.command import read_folders, table
     from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
     from linear_probe.reports.write import check_ending, write_report
 
@@ -211,7 +211,7 @@ def _list(text: str | None, argument: str) -> list[str] | None:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from linear_probe.compare import compare
+    from linear_probe.stats.paired import compare
 
     for found in compare(arguments.folder, arguments.one, arguments.other):
         print(found)
@@ -219,14 +219,14 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _breakdown(arguments: argparse.Namespace) -> int:
-    from linear_probe.breakdown import breakdown
+    from linear_probe.stats.breakdown import breakdown
 
     print(breakdown(arguments.folder, arguments.row, arguments.markdown))
     return 0
 
 
 def _threshold(arguments: argparse.Namespace) -> int:
-    from linear_probe.threshold import keep_threshold
+    from linear_probe.probes.threshold import keep_threshold
     from ssl_faces.data import default_data_root
 
     kept = keep_threshold(arguments.encoder, arguments.data or default_data_root())
@@ -235,7 +235,7 @@ def _threshold(arguments: argparse.Namespace) -> int:
 
 
 def _card(arguments: argparse.Namespace) -> int:
-    from linear_probe.card import add_records
+    from linear_probe.records.card import add_records
 
     records = add_records(arguments.encoder, arguments.folders)
     print(f"{arguments.encoder}: {len(records):,} records in its card")
@@ -243,7 +243,7 @@ def _card(arguments: argparse.Namespace) -> int:
 
 
 def _keep(arguments: argparse.Namespace) -> int:
-    from linear_probe.kept import keep, table_beside
+    from linear_probe.records.archive import keep, table_beside
 
     out = Path(arguments.out)
     for path in (out, table_beside(out)):
@@ -254,7 +254,7 @@ def _keep(arguments: argparse.Namespace) -> int:
 
 
 def _readme(arguments: argparse.Namespace) -> int:
-    from linear_probe.readme import fill
+    from linear_probe.reports.readme import fill
 
     stale = fill(Path(arguments.config), check=arguments.check)
     for path in stale:
@@ -265,7 +265,7 @@ def _readme(arguments: argparse.Namespace) -> int:
 
 
 def _save_probe(arguments: argparse.Namespace) -> int:
-    from linear_probe.saved_probes import make_probe
+    from linear_probe.probes.saved_probes import make_probe
 
     names = ("overwrite", "task", "space", "data", "max_train", "seed", "batch_size", "device")
     given = {name: getattr(arguments, name) for name in names}
@@ -274,22 +274,22 @@ def _save_probe(arguments: argparse.Namespace) -> int:
 
 
 def _leakage(arguments: argparse.Namespace) -> int:
-    from linear_probe.leakage import leakage
+    from linear_probe.stats.leakage import leakage
 
     print(leakage(arguments.folder, arguments.markdown))
     return 0
 
 
 def _comparison(arguments: argparse.Namespace) -> int:
-    from linear_probe.comparison_table import write_comparison
-    from linear_probe.text_tables import as_text
+    from linear_probe.reports.comparison_table import write_comparison
+    from linear_probe.reports.text_tables import as_text
 
     print(as_text(write_comparison(arguments.folder)))
     return 0
 
 
 def _cache(arguments: argparse.Namespace) -> int:
-    from linear_probe import cache_folders
+    from linear_probe.features import cache as cache_folders
 
     return cache_folders.run(arguments)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 
 if TYPE_CHECKING:
-    from ssl_faces.encoder import FaceEncoder, load_encoder, save_encoder
+    from ssl_faces.apps.embedding import embed, similarity
+    from ssl_faces.encoders.encoder import FaceEncoder, load_encoder, save_encoder
+    from ssl_faces.encoders.saved_probe import load_probe
     from ssl_faces.methods.loading import load_method
-    from ssl_faces.saved_probe import load_probe
-    from ssl_faces.verbs.embedding import embed, similarity
 
 __all__ = [
     "FaceEncoder",
@@ -32,15 +32,15 @@ def __getattr__(name: str) -> Any:
 
         return loading.load_method
     if name == "load_probe":
-        from ssl_faces import saved_probe
+        from ssl_faces.encoders import saved_probe
 
         return saved_probe.load_probe
     if name in ("embed", "similarity"):
-        from ssl_faces.verbs import embedding
+        from ssl_faces.apps import embedding
 
         return getattr(embedding, name)
     if name in __all__:
-        from ssl_faces import encoder
+        from ssl_faces.encoders import encoder
 
         return getattr(encoder, name)
     raise AttributeError(f"module 'ssl_faces' has no attribute '{name}'")

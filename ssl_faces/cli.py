@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from importlib import import_module
 
-from ssl_faces.arguments import check_files
-from ssl_faces.children import exit_code
-from ssl_faces.errors import InputError, bad_input, out_of_memory
-from ssl_faces.passwords import hidden
-from ssl_faces.pipes import until_the_reader_leaves
-from ssl_faces.safe_path import protect
+from ssl_faces.common.arguments import check_files
+from ssl_faces.common.children import exit_code
+from ssl_faces.common.errors import InputError, bad_input, out_of_memory
+from ssl_faces.common.passwords import hidden
+from ssl_faces.common.pipes import until_the_reader_leaves
+from ssl_faces.common.safe_path import protect
 
 USAGE = """\
 usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--KEY VALUE ...]
@@ -69,24 +69,24 @@ On pictures of your own, whole photos and videos too (each has --help):
 # Imported when asked for: most need torch, which takes seconds.
 COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("ssl_faces.bench.cli", "run"),
-    "compare": ("ssl_faces.compare.command", "run"),
-    "dashboard": ("ssl_faces.dashboard.command", "run"),
-    "demo": ("ssl_faces.demo.command", "run"),
-    "embed": ("ssl_faces.verbs.embed", "run"),
-    "export": ("ssl_faces.export.command", "run"),
-    "frontalise": ("ssl_faces.verbs.edit", "frontalise"),
-    "gallery": ("ssl_faces.verbs.gallery", "run"),
-    "job": ("ssl_faces.job.command", "run"),
-    "neutralise": ("ssl_faces.verbs.edit", "neutralise"),
-    "pack": ("ssl_faces.pack", "run"),
+    "compare": ("ssl_faces.plan.compare.command", "run"),
+    "dashboard": ("ssl_faces.apps.dashboard.command", "run"),
+    "demo": ("ssl_faces.apps.demo.command", "run"),
+    "embed": ("ssl_faces.apps.embed", "run"),
+    "export": ("ssl_faces.apps.export.command", "run"),
+    "frontalise": ("ssl_faces.apps.edit", "frontalise"),
+    "gallery": ("ssl_faces.apps.gallery", "run"),
+    "job": ("ssl_faces.plan.job.command", "run"),
+    "neutralise": ("ssl_faces.apps.edit", "neutralise"),
+    "pack": ("ssl_faces.data.store.command", "run"),
     "prepare": ("ssl_faces.prepare.command", "run"),
-    "release": ("ssl_faces.release", "run"),
-    "render": ("ssl_faces.data.rendered.cli", "run"),
-    "runs": ("ssl_faces.runs", "run"),
-    "swap-identity": ("ssl_faces.verbs.edit", "swap_identity"),
-    "sweep": ("ssl_faces.sweep.command", "run"),
-    "translate": ("ssl_faces.verbs.translate", "run"),
-    "verify": ("ssl_faces.verbs.verify", "run"),
+    "release": ("ssl_faces.encoders.release", "run"),
+    "render": ("ssl_faces.rendered.cli", "run"),
+    "runs": ("ssl_faces.plan.runs", "run"),
+    "swap-identity": ("ssl_faces.apps.edit", "swap_identity"),
+    "sweep": ("ssl_faces.plan.sweep.command", "run"),
+    "translate": ("ssl_faces.apps.translate", "run"),
+    "verify": ("ssl_faces.apps.verify", "run"),
 }
 """Every command but `fit`: its module and the function there, which takes the arguments behind the
 name and gives the exit code, or None for 0."""
@@ -113,13 +113,13 @@ def _main(arguments: list[str], started: float) -> int:
         if arguments[0] in COMMANDS:
             module, function = COMMANDS[arguments[0]]
             return getattr(import_module(module), function)(arguments[1:]) or 0
-        from ssl_faces.training import run
+        from ssl_faces.training.fit import run
 
         run(arguments, started)
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
-        from ssl_faces.files import path_failure
+        from ssl_faces.common.files import path_failure
 
         told = path_failure(error)
         if told is None:
@@ -144,7 +144,7 @@ def _main(arguments: list[str], started: float) -> int:
 
 def _fail(message: str, of_all: bool = True) -> int:
     """Tell it, once a machine where all processes of a run meet the same."""
-    from ssl_faces.launch import is_first_on_node
+    from ssl_faces.training.launch import is_first_on_node
 
     if not of_all or is_first_on_node():
         print(f"ssl-faces: error: {hidden(message)}", file=sys.stderr)

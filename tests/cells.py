@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linear_probe.text_tables import Table
+from linear_probe.reports.text_tables import Table
 
 
 def cells(table: Table, row: int | None = None) -> dict[str, str]:

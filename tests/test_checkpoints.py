@@ -15,11 +15,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from linear_probe.heads import fit
-from linear_probe.supervised import _load as load_supervised
+from linear_probe.sources.supervised import _load as load_supervised
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
-from ssl_faces.checkpoints import load_checkpoint, save_checkpoint
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 from ssl_faces.methods.method import read_checkpoint
+from ssl_faces.training.checkpoints import load_checkpoint, save_checkpoint
 from tests.pickles import Touch
 
 CONTENT = {"state_dict": {"weight": torch.arange(300.0)}, "global_step": 3}

@@ -18,7 +18,7 @@ import pytest
 
 import linear_probe.cli
 import ssl_faces.cli
-from ssl_faces.children import (
+from ssl_faces.common.children import (
     Failed,
     Stopped,
     deaf_to_interrupts,
@@ -27,7 +27,7 @@ from ssl_faces.children import (
     run,
     stoppable,
 )
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 
 CHILD = """
 import pathlib, signal, sys, time
@@ -129,20 +129,20 @@ def heard() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("program", "main", "words", "module", "function"),
     [
-        ("ssl-faces", ssl_faces.cli.main, ["runs"], "ssl_faces.runs", "run"),
-        ("ssl-faces", ssl_faces.cli.main, ["fit"], "ssl_faces.training", "run"),
+        ("ssl-faces", ssl_faces.cli.main, ["runs"], "ssl_faces.plan.runs", "run"),
+        ("ssl-faces", ssl_faces.cli.main, ["fit"], "ssl_faces.training.fit", "run"),
         (
             "linear-probe",
             linear_probe.cli.main,
             ["report", "x"],
-            "linear_probe.report",
+            "linear_probe.reports.command",
             "read_folders",
         ),
         (
             "linear-probe",
             linear_probe.cli.main,
             ["video"],
-            "linear_probe.job_files",
+            "linear_probe.experiments.job_files",
             "run_job",
         ),
     ],
@@ -224,7 +224,7 @@ def test_the_lock_is_held_until_the_last_command_ends(talk: Path, tmp_path: Path
     """Also where the process that started it was killed."""
     out = tmp_path / "out"
     parent = (
-        "import sys; from pathlib import Path; from ssl_faces.children import *\n"
+        "import sys; from pathlib import Path; from ssl_faces.common.children import *\n"
         f"with only_one(Path({str(out)!r})) as lock:\n"
         f"    run('talk', ['wait', {str(talk)!r}], Path({str(tmp_path / 'x.log')!r}), lock)"
     )
@@ -248,7 +248,7 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     """One that waits for work, and one that works."""
     (tmp_path / "work.py").write_text("import time\ndef start(): pass\ndef work(): time.sleep(600)")
     parent = (
-        "import os, signal, work; from ssl_faces.children import worker_pool\n"
+        "import os, signal, work; from ssl_faces.common.children import worker_pool\n"
         "if __name__ == '__main__':\n"
         "    pool = worker_pool(2, work.start)\n"
         "    pool.submit(work.work)\n"

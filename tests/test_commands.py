@@ -14,7 +14,7 @@ import linear_probe.cli
 import ssl_faces.cli
 from linear_probe.arguments import parser
 from ssl_faces.bench.cli import BENCHES
-from ssl_faces.pipes import READER_LEFT, until_the_reader_leaves
+from ssl_faces.common.pipes import READER_LEFT, until_the_reader_leaves
 
 Main = Callable[[list[str]], int]
 

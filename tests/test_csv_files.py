@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from linear_probe.own_table import table_faces
-from ssl_faces.csv_files import CsvWriter, unescaped
+from linear_probe.tasks.own_table import table_faces
+from ssl_faces.common.csv_files import CsvWriter, unescaped
 from ssl_faces.data.faces import Skipped, write_skipped
 from ssl_faces.data.tables import read_table
 

@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import ssl_faces
-from ssl_faces import InputError, encoder
-from ssl_faces.encoder import (
+from ssl_faces import InputError
+from ssl_faces.encoders import encoder
+from ssl_faces.encoders.encoder import (
     CARD_FILE,
     HASHES,
     METHOD_FILE,
@@ -32,8 +33,8 @@ from ssl_faces.encoder import (
     load_encoder,
     save_encoder,
 )
+from ssl_faces.encoders.release import update_card
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
-from ssl_faces.release import update_card
 from tests.pickles import Touch
 from tests.refusals import message_of as refusal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_faces.errors import reason_of, shorten
+from ssl_faces.common.errors import reason_of, shorten
 
 NAME = "/data/holiday/" + 20 * "very_" + "long.jpg"
 

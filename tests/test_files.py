@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file, write_failure
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import replace_file, write_failure
 
 
 def test_writes_a_new_file_in_a_new_folder(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from linear_probe.encoders.backbones import Backbone, BackboneName
 from linear_probe.heads.fit import read_checkpoint, told
 from linear_probe.heads.goals import Categories, Several
 from linear_probe.heads.inception_fer import InceptionFER
-from linear_probe.measured import Measured, TaskFacts, records_of
+from linear_probe.records.measured import Measured, TaskFacts, records_of
+from linear_probe.sources.backbones import Backbone, BackboneName
 from linear_probe.tasks.classification import class_figures, class_predictions
 from ssl_faces import InputError, embed, load_encoder, load_method, save_encoder
-from ssl_faces.encoder import CARD_FILE, METHOD_FILE, WEIGHTS_FILE
+from ssl_faces.encoders.encoder import CARD_FILE, METHOD_FILE, WEIGHTS_FILE
 from ssl_faces.methods.released import read_state
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.trunk import VggTrunk
@@ -123,7 +123,7 @@ def test_codes_of_finite_weights_that_overflow(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["mean", "threshold"])
 def test_a_threshold_in_a_card(key: str, tmp_path: Path) -> None:
-    from ssl_faces.verbs.embedding import verification_of
+    from ssl_faces.apps.embedding import verification_of
 
     encoder = load_encoder(an_encoder(tmp_path))
     (space, dim), *_ = encoder.feature_dims.items()

@@ -12,9 +12,9 @@ from PIL import Image
 
 from linear_probe.cli import main as linear_probe
 from ssl_faces.cli import main as ssl_faces
-from ssl_faces.errors import InputError
-from ssl_faces.outputs import check_output
-from ssl_faces.training import check_run_folder
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.outputs import check_output
+from ssl_faces.training.fit import check_run_folder
 from tests.verbs.conftest import a_run, encoder_folder, lossless_video, rendered, write_all
 
 __all__ = ["encoder_folder"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ssl_faces.errors import InputError
-from ssl_faces.passwords import hidden, refuse_passwords
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.passwords import hidden, refuse_passwords
 
 SECRETS = (
     "s3cret",

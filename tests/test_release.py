@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from linear_probe.cli import main as linear_probe
-from linear_probe.record import RECORDS_FILE, read_records
+from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import load_encoder, save_encoder
-from ssl_faces import release as module
 from ssl_faces.cli import main
+from ssl_faces.encoders import release as module
 from ssl_faces.networks.backbone import BackboneEncoder
 
 SETTINGS = {"method_settings": {"rate": 0.1, "motion_checkpoint": "/home/me/runs/a/last.ckpt"}}

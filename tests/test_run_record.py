@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ssl_faces import run_record
 from ssl_faces.cli import main
-from ssl_faces.errors import InputError
-from ssl_faces.run_record import RunRecord, git_state, read_run, state_of
-from ssl_faces.runs import as_text, find_runs
+from ssl_faces.common.errors import InputError
+from ssl_faces.plan.runs import as_text, find_runs
+from ssl_faces.training import run_record
+from ssl_faces.training.run_record import RunRecord, git_state, read_run, state_of
 from tests.linear_probe.conftest import ONE
 
 

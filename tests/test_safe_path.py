@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_faces.children import only_one, run, run_command
-from ssl_faces.safe_path import protect, python, unprotect
+from ssl_faces.common.children import only_one, run, run_command
+from ssl_faces.common.safe_path import protect, python, unprotect
 
 ROOT = Path(__file__).parents[1]
 # Modules that any process imports, also before it has read its own program.
@@ -77,7 +77,7 @@ def test_a_checkout_that_is_not_installed_stays_importable(monkeypatch: pytest.M
 def test_every_process_is_started_in_safe_path_mode() -> None:
     assert python("-m", "x")[1:] == ["-P", "-m", "x"]
     # `sweep/words.py` runs the user's own program by it.
-    known = {"ssl_faces/safe_path.py", "ssl_faces/sweep/words.py"}
+    known = {"ssl_faces/common/safe_path.py", "ssl_faces/plan/sweep/words.py"}
     found = {
         str(path.relative_to(ROOT))
         for package in ("ssl_faces", "linear_probe")

@@ -3,7 +3,7 @@
 # N machines, on each (I from 0 to N-1): NODES=N NODE=I MAIN=host-of-node-0 sh configs/launch/torchrun.sh ...
 export PYTHONSAFEPATH=1 # `python -m` would search the current folder for modules first
 if [ -z "${DEVICES:-}" ]; then
-    DEVICES=$(python -m ssl_faces.launch) || exit
+    DEVICES=$(python -m ssl_faces.training.launch) || exit
 fi
 exec torchrun --nproc-per-node "$DEVICES" \
     --nnodes "${NODES:-1}" --node-rank "${NODE:-0}" \

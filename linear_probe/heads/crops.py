@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from linear_probe.supervised import varied
+from linear_probe.sources.supervised import varied
 
 
 def random_crops(images: Tensor, side: int) -> Tensor:

@@ -15,8 +15,7 @@ from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head, check_picture_size, overlaid
 from linear_probe.heads.lbp import lbp_maps
 from ssl_faces import FaceEncoder, InputError
-from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
-from ssl_faces.ranges import (
+from ssl_faces.common.ranges import (
     LayerCount,
     LayerWidth,
     PictureSide,
@@ -24,6 +23,7 @@ from ssl_faces.ranges import (
     WidthFactor,
     check_ranges,
 )
+from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
 
 Fusion = Literal["attention", "sum", "concatenation", "pictures", "patterns"]
 Aggregation = Literal["attention", "average"]

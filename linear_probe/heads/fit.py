@@ -26,14 +26,14 @@ from ssl_faces import InputError
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.steps_bar import StepsBar
-from ssl_faces.checkpoints import load_checkpoint
-from ssl_faces.children import Stopped
-from ssl_faces.errors import reason_of
-from ssl_faces.files import locked, replace_file
-from ssl_faces.finite import check_weights, non_finite_rows
-from ssl_faces.hardware import fast_bfloat16
-from ssl_faces.launch import is_first
-from ssl_faces.log_once import CSVRows
+from ssl_faces.common.children import Stopped
+from ssl_faces.common.errors import reason_of
+from ssl_faces.common.files import locked, replace_file
+from ssl_faces.common.finite import check_weights, non_finite_rows
+from ssl_faces.common.hardware import fast_bfloat16
+from ssl_faces.training.checkpoints import load_checkpoint
+from ssl_faces.training.launch import is_first
+from ssl_faces.training.log_once import CSVRows
 
 _log = logging.getLogger(__name__)
 SETTINGS_FILE = "settings.json"

@@ -19,8 +19,7 @@ from torchmetrics.functional.image import (
 from linear_probe.heads.goals import Categories, Goal
 from linear_probe.heads.head import Head, Measure, check_picture_size
 from ssl_faces import FaceEncoder, InputError
-from ssl_faces.networks.backbone import EncoderSettings, new_encoder
-from ssl_faces.ranges import (
+from ssl_faces.common.ranges import (
     LayerCount,
     LayerWidth,
     NonNegativeFloat,
@@ -29,6 +28,7 @@ from ssl_faces.ranges import (
     WidthFactor,
     check_ranges,
 )
+from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 
 Hallucinator = Literal["joint", "separate", "bicubic"]
 SCALES = (2, 4, 8)

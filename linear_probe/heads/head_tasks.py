@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.regression import concordance_corrcoef
 
-from linear_probe.features import Features
+from linear_probe.features.frozen import Features
 from linear_probe.heads.goals import AGES, Categories, Goal, Several, expected_age
 from linear_probe.tasks.affect import AFFECT, Affect
 from linear_probe.tasks.attributes import CLASSES, Attributes, Said

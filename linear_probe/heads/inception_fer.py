@@ -17,7 +17,13 @@ from linear_probe.heads.crops import random_crops, ten_crops
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import FrozenFeatures, Head
 from ssl_faces import FaceEncoder, InputError
-from ssl_faces.ranges import LayerWidth, NonNegativeInt, UnitBelow1, WidthFactor, check_ranges
+from ssl_faces.common.ranges import (
+    LayerWidth,
+    NonNegativeInt,
+    UnitBelow1,
+    WidthFactor,
+    check_ranges,
+)
 
 
 class Inception(nn.Module):

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from linear_probe.experiments.job_files import parser
 from linear_probe.heads.fit import CHECKPOINT_FILE, IMAGES, SETTINGS_FILE, read_checkpoint
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask
 from linear_probe.heads.run import HeadJob, Stage, safe_name, tasks_of
-from linear_probe.job_files import parser
 from ssl_faces import InputError, load_encoder
-from ssl_faces.errors import reason_of
-from ssl_faces.files import regular
+from ssl_faces.common.errors import reason_of
+from ssl_faces.common.files import regular
 
 
 class TrainedHead(NamedTuple):

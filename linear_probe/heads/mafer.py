@@ -15,7 +15,7 @@ from torch import Tensor
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from ssl_faces import FaceEncoder, InputError
-from ssl_faces.ranges import NonNegativeFloat, OpenUnit, PositiveInt, check_ranges
+from ssl_faces.common.ranges import NonNegativeFloat, OpenUnit, PositiveInt, check_ranges
 
 
 class MAFER(Head):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from linear_probe.heads.head import Head
 from linear_probe.heads.sam import SAMAdamW
-from ssl_faces.ranges import NonNegativeFloat, PositiveInt, check_fields
+from ssl_faces.common.ranges import NonNegativeFloat, PositiveInt, check_fields
 
 
 @dataclass(frozen=True)

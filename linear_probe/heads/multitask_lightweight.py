@@ -14,8 +14,8 @@ from linear_probe.heads.crops import random_crops
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import FrozenFeatures, Head, check_picture_size
 from ssl_faces import FaceEncoder, InputError
+from ssl_faces.common.ranges import NonNegativeInt, PictureSide, UnitBelow1, check_ranges
 from ssl_faces.networks.backbone import TIMM, BackboneEncoder
-from ssl_faces.ranges import NonNegativeInt, PictureSide, UnitBelow1, check_ranges
 
 
 class MultitaskLightweight(Head):

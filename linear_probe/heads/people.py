@@ -11,8 +11,8 @@ from torch import Tensor
 
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.pictures import Decoded, Taught
-from linear_probe.splits import stratified_group_split
 from linear_probe.tasks import MissingData
+from linear_probe.tasks.splits import stratified_group_split
 from ssl_faces.data import FaceSet
 
 PEOPLE = "people"

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet, Skipped
-from ssl_faces.data.packing import square
 from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.store.packing import square
 
 _AT_ONCE = 512
 

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from torch import Tensor
 
-from linear_probe.features import Features, Pictures
+from linear_probe.features.frozen import Features, Pictures
 from linear_probe.tasks.exogenous import Exogenous
 from linear_probe.tasks.labelled import LabelTask
 from linear_probe.tasks.task import Figure

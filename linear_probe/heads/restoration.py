@@ -10,7 +10,7 @@ from torch import Tensor
 
 from linear_probe.heads.fit import in_parts
 from linear_probe.heads.head import Head
-from linear_probe.intervals import row_weights
+from linear_probe.stats.intervals import row_weights
 from linear_probe.tasks.task import DRAWS_SEED, Figure, sample_of
 
 PROBE = "against the true pictures"

@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.changed_pictures import Change, ChangedFaces
-from linear_probe.conditions import condition_in_words, condition_note
-from linear_probe.cross_sets import crossed_by_seed
-from linear_probe.features import Features, Pictures
+from linear_probe.experiments.probe import face_sets_by_seed
+from linear_probe.experiments.robustness import degradations
+from linear_probe.features.frozen import Features, Pictures
 from linear_probe.heads.cost import cost
 from linear_probe.heads.fit import Machine, check_batch, told, train, usual_precision
 from linear_probe.heads.goals import Goal
@@ -29,23 +28,24 @@ from linear_probe.heads.people import PEOPLE, People
 from linear_probe.heads.pictures import Decoded, Taught, decode
 from linear_probe.heads.readout import exogenous_readout, has_readout
 from linear_probe.heads.restoration import measure_figures
-from linear_probe.measured import Measured, TaskFacts
-from linear_probe.record import Record
-from linear_probe.recorder import Recorder
-from linear_probe.robustness import degradations
-from linear_probe.run import face_sets_by_seed
+from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.record import Record
+from linear_probe.records.recorder import Recorder
+from linear_probe.sources.changed_images import Change, ChangedFaces
+from linear_probe.stats.conditions import condition_in_words, condition_note
 from linear_probe.tasks import TASKS, MissingData
+from linear_probe.tasks.cross_sets import crossed_by_seed
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.labelled import LabelTask
 from linear_probe.tasks.task import Figure
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.callbacks.panels import panel
+from ssl_faces.common.files import replace_file
+from ssl_faces.common.hardware import hardware
+from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
 from ssl_faces.data import FaceSet
-from ssl_faces.files import replace_file
-from ssl_faces.hardware import hardware
-from ssl_faces.launch import is_first
-from ssl_faces.ranges import PositiveInt, Seed, check_fields
-from ssl_faces.training import quiet
+from ssl_faces.training.fit import quiet
+from ssl_faces.training.launch import is_first
 
 HEADS_FOLDER = "heads"
 

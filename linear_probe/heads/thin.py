@@ -18,9 +18,7 @@ from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import FrozenFeatures, Head
 from linear_probe.heads.tree_gate import TreeGate
 from ssl_faces import FaceEncoder, InputError
-from ssl_faces.losses.correlation import CrossCorrelationLoss
-from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
-from ssl_faces.ranges import (
+from ssl_faces.common.ranges import (
     LayerCount,
     LayerWidth,
     NonNegativeFloat,
@@ -28,6 +26,8 @@ from ssl_faces.ranges import (
     WidthFactor,
     check_ranges,
 )
+from ssl_faces.losses.correlation import CrossCorrelationLoss
+from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
 
 Gate = Literal["tree", "none"]
 Dispelling = Literal["cosine", "correlation"]

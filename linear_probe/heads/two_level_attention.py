@@ -18,10 +18,9 @@ from linear_probe.heads.crops import mirrored_and_moved
 from linear_probe.heads.goals import Goal, Several
 from linear_probe.heads.head import Head
 from linear_probe.heads.layer_maps import layer_maps
-from linear_probe.supervised import normalised
+from linear_probe.sources.supervised import normalised
 from ssl_faces import FaceEncoder, InputError
-from ssl_faces.networks.backbone import EncoderSettings, new_encoder
-from ssl_faces.ranges import (
+from ssl_faces.common.ranges import (
     LayerCount,
     LayerWidth,
     NonNegativeFloat,
@@ -31,6 +30,7 @@ from ssl_faces.ranges import (
     WidthFactor,
     check_ranges,
 )
+from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 
 ValueLoss = Literal["ccc", "mse"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from linear_probe.baselines import BASELINES
-from linear_probe.features import EncoderSource, Precision
-from linear_probe.record import Record
-from linear_probe.report import Found
+from linear_probe.features.frozen import EncoderSource, Precision
+from linear_probe.records.record import Record
+from linear_probe.reports.command import Found
+from linear_probe.sources.baselines import BASELINES
 from ssl_faces import InputError, load_encoder
-from ssl_faces.encoder import read_card
-from ssl_faces.errors import shorten
+from ssl_faces.common.errors import shorten
+from ssl_faces.encoders.encoder import read_card
 
 UNTRAINED = ", untrained"
 

@@ -10,10 +10,10 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
-from linear_probe.predictions import Predictions, predictions_path, read_predictions
-from linear_probe.record import Record
-from linear_probe.report import Found
-from linear_probe.tables import Row, Table
+from linear_probe.records.predictions import Predictions, predictions_path, read_predictions
+from linear_probe.records.record import Record
+from linear_probe.reports.command import Found
+from linear_probe.reports.tables import Row, Table
 from ssl_faces import InputError
 
 FEWEST = 30

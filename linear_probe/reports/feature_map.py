@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from linear_probe.predictions import Predictions
+from linear_probe.records.predictions import Predictions
 
 MOST_ROWS = 2000
 FEWEST_ROWS = 20

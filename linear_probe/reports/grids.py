@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from linear_probe.published import published
-from linear_probe.report import Replicates
+from linear_probe.records.published import published
 from linear_probe.reports.cards import is_trained
+from linear_probe.reports.command import Replicates
 from linear_probe.reports.evidence import FEWEST, Evidence, Group, confusions, gap, groups, recalls
-from linear_probe.tables import Cell, Curve, Table, best_rows
+from linear_probe.reports.tables import Cell, Curve, Table, best_rows
 
 _DARKEST = 0.5  # of a tint, so that ink stands out on it
 

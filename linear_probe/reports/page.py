@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from linear_probe.feature_listing import find_features
-from linear_probe.published import published, published_notes
-from linear_probe.recorder import RunFolder
-from linear_probe.report import Found, replicates_of
+from linear_probe.experiments.probe import FEATURES_FOLDER
+from linear_probe.features.listing import find_features
+from linear_probe.records.published import published, published_notes
+from linear_probe.records.recorder import RunFolder
 from linear_probe.reports import plots
 from linear_probe.reports.cards import compared, is_trained
+from linear_probe.reports.command import Found, replicates_of
 from linear_probe.reports.evidence import Evidence, gather, mistakes, roc
 from linear_probe.reports.feature_map import coloured, feature_map, sampled
 from linear_probe.reports.grids import (
@@ -28,11 +29,10 @@ from linear_probe.reports.grids import (
     recall_grids,
 )
 from linear_probe.reports.plots import Key
+from linear_probe.reports.tables import BEST, Curve, Table, curves, distinct, main_curves, tables
 from linear_probe.reports.thumbnails import Thumbnails
-from linear_probe.run import FEATURES_FOLDER
-from linear_probe.tables import BEST, Curve, Table, curves, distinct, main_curves, tables
 from ssl_faces import InputError
-from ssl_faces.page_style import base_css
+from ssl_faces.common.page_style import base_css
 
 TITLE = "Linear probes of frozen face features"
 FOOT = (

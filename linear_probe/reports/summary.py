@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from linear_probe.baselines import BASELINES
-from linear_probe.compare import difference
-from linear_probe.record import Record
+from linear_probe.records.record import Record
 from linear_probe.reports.cards import UNTRAINED
-from linear_probe.tables import Cell, tables
-from linear_probe.text_tables import Table, as_text
+from linear_probe.reports.tables import Cell, tables
+from linear_probe.reports.text_tables import Table, as_text
+from linear_probe.sources.baselines import BASELINES
+from linear_probe.stats.paired import difference
 
 BETTER, WORSE = "▲", "▼"
 _BASELINES = {baseline.name for baseline in BASELINES}

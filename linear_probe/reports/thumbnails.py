@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from linear_probe.run import rendered_faces
+from linear_probe.experiments.probe import rendered_faces
 from ssl_faces.data import BadPicture, FaceSet, find_face_sets
-from ssl_faces.data.packing import square
+from ssl_faces.data.store.packing import square
 
 SIDE = 72
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from linear_probe.record import Record
-from linear_probe.tables import Cell, curves, tables
-from linear_probe.text_tables import Table
+from linear_probe.records.record import Record
+from linear_probe.reports.tables import Cell, curves, tables
+from linear_probe.reports.text_tables import Table
 from ssl_faces import InputError
-from ssl_faces.errors import reason_of
-from ssl_faces.wandb_logger import has_account, patient_settings, wandb_mode
+from ssl_faces.common.errors import reason_of
+from ssl_faces.training.wandb_logger import has_account, patient_settings, wandb_mode
 
 Content = Callable[[Any], dict[str, Any]]
 """What is logged, by its name, made with the module `wandb`."""

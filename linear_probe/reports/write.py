@@ -8,13 +8,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from linear_probe.record import Record
-from linear_probe.recorder import RunFolder
-from linear_probe.report import find_records, replicates_of, table
-from linear_probe.tables import distinct
+from linear_probe.records.record import Record
+from linear_probe.records.recorder import RunFolder
+from linear_probe.reports.command import find_records, replicates_of, table
+from linear_probe.reports.tables import distinct
 from ssl_faces import InputError
-from ssl_faces.csv_files import CsvWriter
-from ssl_faces.files import replace_file
+from ssl_faces.common.csv_files import CsvWriter
+from ssl_faces.common.files import replace_file
 
 ENDINGS = (".html", ".htm", ".md", ".csv")
 

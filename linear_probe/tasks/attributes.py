@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.features import Features, Pictures
-from linear_probe.predictions import Predictions
+from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.logistic import LogisticProbe
 from linear_probe.probes.ridge import RidgeProbe
-from linear_probe.splits import stratified_group_split
+from linear_probe.records.predictions import Predictions
 from linear_probe.tasks.classification import class_figures, class_predictions, how_chosen
 from linear_probe.tasks.labelled import LabelTask, check_classes
+from linear_probe.tasks.splits import stratified_group_split
 from linear_probe.tasks.task import Figure, carries
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, recall_score
 from torch import Tensor
 
-from linear_probe.features import Features, Pictures
-from linear_probe.near_copies import SIMILAR
-from linear_probe.predictions import Predictions
+from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.knn import NEIGHBOURS, knn_classes
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
-from linear_probe.splits import stratified_group_split
+from linear_probe.records.predictions import Predictions
 from linear_probe.tasks.labelled import LabelTask, Rows, check_classes
+from linear_probe.tasks.near_copies import SIMILAR
+from linear_probe.tasks.splits import stratified_group_split
 from linear_probe.tasks.task import Figure, carries, percentage, rows_of
 from ssl_faces.data import FaceSet
 

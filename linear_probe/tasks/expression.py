@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from linear_probe.features import Features
-from linear_probe.near_copies import has_near_copy
+from linear_probe.features.frozen import Features
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.labelled import Rows
+from linear_probe.tasks.near_copies import has_near_copy
 from ssl_faces.data import FaceSet
 
 

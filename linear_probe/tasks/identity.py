@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from sklearn.metrics import accuracy_score
 
-from linear_probe.features import Features, Pictures
-from linear_probe.intervals import stratum_weights
-from linear_probe.predictions import Predictions
+from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.verification import (
     pair_distances,
     pair_similarities,
@@ -23,6 +21,8 @@ from linear_probe.probes.verification import (
     weighted_rates,
     whitened_similarities,
 )
+from linear_probe.records.predictions import Predictions
+from linear_probe.stats.intervals import stratum_weights
 from linear_probe.tasks.task import (
     DRAWS_SEED,
     Figure,

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from linear_probe.features import Features, Pictures
-from linear_probe.intervals import cluster_weights, row_weights
+from linear_probe.features.frozen import Features, Pictures
+from linear_probe.stats.intervals import cluster_weights, row_weights
 from linear_probe.tasks.task import DRAWS_SEED, Task, in_test_part, people_of, sample_of
 from ssl_faces import InputError
 

@@ -11,7 +11,7 @@ import numpy as np
 from linear_probe.tasks.regression import Metric, Regression
 from linear_probe.tasks.task import carries
 from ssl_faces.data import FaceSet
-from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.rendered import RenderedFaces
 
 POINTS = 68
 OUTER_CORNERS = (36, 45)

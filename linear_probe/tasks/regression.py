@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from sklearn.model_selection import GroupShuffleSplit
 
-from linear_probe.features import Features, Pictures
-from linear_probe.predictions import Predictions
+from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
+from linear_probe.records.predictions import Predictions
 from linear_probe.tasks.labelled import LabelTask, Rows
 from linear_probe.tasks.task import Figure, Reference
 from ssl_faces import InputError

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from linear_probe.changed_pictures import Change
-from linear_probe.features import Features, Pictures
-from linear_probe.intervals import interval
-from linear_probe.predictions import Predictions
+from linear_probe.features.frozen import Features, Pictures
+from linear_probe.records.predictions import Predictions
+from linear_probe.sources.changed_images import Change
+from linear_probe.stats.intervals import interval
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet
 
@@ -121,7 +121,7 @@ class Task(ABC):
     needs: ClassVar[str]
     """What is not there where no face set serves, in words."""
     baseline_side: ClassVar[int]
-    """Side of the grey pictures of the baselines (`linear_probe.baselines`)."""
+    """Side of the grey pictures of the baselines (`linear_probe.sources.baselines`)."""
 
     data_set: str
     split: str

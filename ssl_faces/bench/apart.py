@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ssl_faces.errors import InputError
-from ssl_faces.pipes import until_the_reader_leaves
-from ssl_faces.safe_path import python
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.pipes import until_the_reader_leaves
+from ssl_faces.common.safe_path import python
 
 _KEPT = 3000  # letters of what a process said before it failed
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from ssl_faces.arguments import Parser
-from ssl_faces.outputs import add_overwrite, check_output
+from ssl_faces.common.arguments import Parser
+from ssl_faces.common.outputs import add_overwrite, check_output
 
 # Each module offers `add_arguments(parser)` and `measure(arguments) -> Result`. One that has
 # PASSES_ON takes arguments that its parser doesn't know too, as `arguments.settings`.

@@ -30,13 +30,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_faces.bench.result import Result
 from ssl_faces.callbacks.first_step import StartClock
-from ssl_faces.checkpoints import CheckpointFiles
-from ssl_faces.data.module import FaceDataModule
-from ssl_faces.data.pairs import PairBatch
-from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
-from ssl_faces.run_record import CHECKPOINT
-from ssl_faces.training import FaceCLI, build, world_size
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import replace_file
+from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.pairing import PairBatch
+from ssl_faces.training.checkpoints import CheckpointFiles
+from ssl_faces.training.fit import FaceCLI, build, world_size
+from ssl_faces.training.run_record import CHECKPOINT
 
 PASSES_ON = True
 """What this bench doesn't know are settings of `ssl-faces fit`."""

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.arguments import whole
 from ssl_faces.bench.apart import measured_apart, options
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.files import replace_file
+from ssl_faces.common.arguments import whole
+from ssl_faces.common.files import replace_file
 
 _OPTIONS = (
     "encoder",
@@ -79,7 +79,7 @@ def measure(arguments: argparse.Namespace) -> Result:
         InputError: what the measurement refuses.
     """
     words = options(arguments, _OPTIONS)
-    result = table_of(measured_apart("linear_probe.benchmark_embeddings", words, show=True))
+    result = table_of(measured_apart("linear_probe.bench.embeddings", words, show=True))
     if arguments.page is not None:
         replace_file(arguments.page, page_of(result).encode())
     return result
@@ -106,7 +106,7 @@ def _learnt_from(encoder: str, found: dict[str, Any]) -> str:
 
 
 def table_of(found: dict[str, Any]) -> Result:
-    """The table of what `linear_probe.benchmark_embeddings` printed."""
+    """The table of what `linear_probe.bench.embeddings` printed."""
     result = Result(
         "embed",
         {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ssl_faces.arguments import whole
 from ssl_faces.bench.apart import measured_apart, options
 from ssl_faces.bench.result import Result
+from ssl_faces.common.arguments import whole
 
 _OPTIONS = ("encoder", "data", "set", "pictures", "batch_size", "device", "rounds")
 
@@ -29,7 +29,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: what the measurement refuses.
     """
-    found = measured_apart("linear_probe.benchmark_features", options(arguments, _OPTIONS))
+    found = measured_apart("linear_probe.bench.features", options(arguments, _OPTIONS))
     result = Result("features", {name: found[name] for name in ("encoder", "set", "pictures")})
     result.settings |= {name: found[name] for name in ("batch_size", "input_size", "rounds")}
     for speed in found["speeds"]:

@@ -21,19 +21,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from ssl_faces.arguments import SIDE, several, whole
 from ssl_faces.bench.result import Result
 from ssl_faces.bench.timing import side_by_side
-from ssl_faces.data.augment import PairAugmentation
-from ssl_faces.data.discover import default_data_root, find_face_sets
+from ssl_faces.common.arguments import SIDE, several, whole
+from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceRecord, FaceSet
-from ssl_faces.data.folder import PictureFolder
-from ssl_faces.data.packing import pack_sets
-from ssl_faces.data.packs import Pack
-from ssl_faces.data.pairs import PairBatches
-from ssl_faces.data.rendered import RenderedFaces
-from ssl_faces.data.stored_faces import StoredFaces
-from ssl_faces.errors import InputError
+from ssl_faces.data.pairs.augment import PairAugmentation
+from ssl_faces.data.pairs.pairing import PairBatches
+from ssl_faces.data.sets.discover import default_data_root, find_face_sets
+from ssl_faces.data.sets.folder import PictureFolder
+from ssl_faces.data.store.packing import pack_sets
+from ssl_faces.data.store.packs import Pack
+from ssl_faces.data.store.stored_faces import StoredFaces
+from ssl_faces.rendered import RenderedFaces
 
 _PIL = "PIL, a picture at a time"
 _SHORTEST = 0.5  # seconds that one turn of a candidate takes at least

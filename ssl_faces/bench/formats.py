@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from ssl_faces.arguments import SIDE, whole
 from ssl_faces.bench.memory import synthetic_pack
 from ssl_faces.bench.result import Result
 from ssl_faces.bench.timing import side_by_side
-from ssl_faces.data.packs import Pack
-from ssl_faces.data.stored_faces import StoredFaces
-from ssl_faces.safe_path import python
+from ssl_faces.common.arguments import SIDE, whole
+from ssl_faces.common.safe_path import python
+from ssl_faces.data.store.packs import Pack
+from ssl_faces.data.store.stored_faces import StoredFaces
 
 _OURS = "shards, pread"
 _BATCH = 32

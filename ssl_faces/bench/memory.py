@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ssl_faces.arguments import SIDE, several, whole
 from ssl_faces.bench.result import Result
-from ssl_faces.data.packs import INDEX, TESTS, HeldOut, Index, dump_held_out
-from ssl_faces.data.shards import Columns, number_of, pictures_a_shard, write_shard
-from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
-from ssl_faces.safe_path import python
+from ssl_faces.common.arguments import SIDE, several, whole
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import replace_file
+from ssl_faces.common.safe_path import python
+from ssl_faces.data.store.packs import INDEX, TESTS, HeldOut, Index, dump_held_out
+from ssl_faces.data.store.shards import Columns, number_of, pictures_a_shard, write_shard
 
 _EACH = 5  # pictures of a person
 
@@ -97,8 +97,8 @@ def _run(place: Path, arguments: argparse.Namespace) -> dict[str, int]:
 
 def draw(place: str, size: int, batch_size: int, batches: int) -> None:
     """In a process of its own: set up, draw, print the peaks in bytes as JSON."""
-    import ssl_faces.training  # noqa: F401  # as a run does
-    from ssl_faces.data.module import FaceDataModule
+    import ssl_faces.training.fit  # noqa: F401  # as a run does
+    from ssl_faces.data.pairs.module import FaceDataModule
 
     before = peak_memory()
     data = FaceDataModule(

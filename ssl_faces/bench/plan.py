@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssl_faces.arguments import SIDE, number, several, whole
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.errors import InputError
+from ssl_faces.common.arguments import SIDE, number, several, whole
+from ssl_faces.common.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

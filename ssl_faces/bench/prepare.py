@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ssl_faces.arguments import SEED, whole
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.data.discover import default_data_root, find_face_sets
+from ssl_faces.common.arguments import SEED, whole
+from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.errors import InputError
+from ssl_faces.data.sets.discover import default_data_root, find_face_sets
 
 if TYPE_CHECKING:
     from ssl_faces.prepare.detectors import FaceDetector

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from ssl_faces.arguments import SIDE, whole
 from ssl_faces.bench.result import Result
 from ssl_faces.bench.timing import Seconds, side_by_side
-from ssl_faces.data.rendered import Nuisances, RenderedFaces
-from ssl_faces.errors import InputError
+from ssl_faces.common.arguments import SIDE, whole
+from ssl_faces.common.errors import InputError
+from ssl_faces.rendered import Nuisances, RenderedFaces
 
 LEVELS: tuple[Nuisances, ...] = ("none", "mild", "all")
 

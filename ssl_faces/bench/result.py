@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.files import replace_file
+from ssl_faces.common.files import replace_file
 
 Value = float | int | str | None
 
@@ -72,7 +72,7 @@ def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     import torch
 
-    from ssl_faces.hardware import hardware
+    from ssl_faces.common.hardware import hardware
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     versions = {}

@@ -21,9 +21,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ssl_faces.arguments import SIDE, whole
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.children import end_with_parent
+from ssl_faces.common.arguments import SIDE, whole
+from ssl_faces.common.children import end_with_parent
 
 PROCESSES = 2
 MATRIX = 1024  # side of the products that tell the machine's own ceiling
@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bucket views, one bucket": {"gradient_as_bucket_view": True, "bucket_cap_mb": 1000},
     "bucket views, bf16 gradients": {"gradient_as_bucket_view": True, "bf16_gradients": True},
 }
-"""What is tried of DistributedDataParallel. `ssl-faces fit` takes `ssl_faces.training.DDP`."""
+"""What is tried of DistributedDataParallel. `ssl-faces fit` takes `ssl_faces.training.fit.DDP`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

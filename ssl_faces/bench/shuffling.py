@@ -7,10 +7,10 @@ from statistics import mean
 
 import numpy as np
 
-from ssl_faces.arguments import SIDE, several, whole
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.data.order import EpochOrder, Shuffling, shuffling
-from ssl_faces.data.shards import pictures_a_shard
+from ssl_faces.common.arguments import SIDE, several, whole
+from ssl_faces.data.pairs.order import EpochOrder, Shuffling, shuffling
+from ssl_faces.data.store.shards import pictures_a_shard
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

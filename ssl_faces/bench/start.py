@@ -8,9 +8,9 @@ import subprocess
 import time
 from statistics import median
 
-from ssl_faces.arguments import whole
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.safe_path import python
+from ssl_faces.common.arguments import whole
+from ssl_faces.common.safe_path import python
 
 COMMANDS = (
     "ssl_faces.cli --help",

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssl_faces.arguments import SIDE, whole
 from ssl_faces.bench import literal
 from ssl_faces.bench.result import Result
 from ssl_faces.bench.timing import Seconds, ratio, side_by_side
-from ssl_faces.errors import InputError
-from ssl_faces.hardware import fast_bfloat16
+from ssl_faces.common.arguments import SIDE, whole
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 
 LITERAL = "literal schedule, float32, NCHW"

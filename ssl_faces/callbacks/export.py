@@ -12,14 +12,14 @@ from pytorch_lightning.utilities import rank_zero_only
 from safetensors.torch import save
 
 from ssl_faces.callbacks.online_probe import OnlineProbe
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import replace_file
+from ssl_faces.common.hardware import hardware
 from ssl_faces.data.faces import write_skipped
-from ssl_faces.data.module import FaceDataModule
-from ssl_faces.encoder import is_whole, save_encoder
-from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
-from ssl_faces.hardware import hardware
+from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.encoders.encoder import is_whole, save_encoder
 from ssl_faces.methods.method import Method
-from ssl_faces.wandb_logger import CarefulWandbLogger
+from ssl_faces.training.wandb_logger import CarefulWandbLogger
 
 PACKAGES = ("ssl-faces", "torch", "pytorch-lightning", "kornia", "lightly", "numpy")
 

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 
 _NEVER = torch.iinfo(torch.int64).max
 

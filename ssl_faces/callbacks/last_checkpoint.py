@@ -10,9 +10,9 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
 
 from ssl_faces.callbacks.stop_signals import StopSignals
-from ssl_faces.checkpoints import CheckpointFiles
-from ssl_faces.errors import InputError
-from ssl_faces.files import remove_leftovers
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import remove_leftovers
+from ssl_faces.training.checkpoints import CheckpointFiles
 
 
 class LastCheckpoint(Checkpoint):

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ssl_faces.callbacks.collapse import CollapseWatch
 from ssl_faces.callbacks.quick_probes import SETTINGS, absolute_errors, class_accuracies
-from ssl_faces.data.online import Label, OnlineFaces
-from ssl_faces.encoder import FaceEncoder
+from ssl_faces.data.pairs.online import Label, OnlineFaces
+from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method, in_eval_mode
 
 SAMPLE = 512

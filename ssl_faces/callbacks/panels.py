@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torchvision.utils import flow_to_image, make_grid
 
-from ssl_faces.files import replace_file
+from ssl_faces.common.files import replace_file
 from ssl_faces.methods.method import Method, in_eval_mode
 
 LABEL_WIDTH = 96

@@ -8,8 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 
-from ssl_faces.files import replace_file
-from ssl_faces.resume import CHANGES_KEY, CONFIG_KEY
+from ssl_faces.common.files import replace_file
+from ssl_faces.training.resume import CHANGES_KEY, CONFIG_KEY
 
 
 class RunSettings(pl.Callback):

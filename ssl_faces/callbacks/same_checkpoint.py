@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytorch_lightning as pl
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 
 
 class SameCheckpoint(pl.Callback):

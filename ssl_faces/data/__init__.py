@@ -1,14 +1,5 @@
 """Faces in: face sets on their owners' layouts, decoded one at a time to face samples."""
 
-from ssl_faces.data.across import cross_database
-from ssl_faces.data.affectnet import AffectNet
-from ssl_faces.data.aflw2000 import AFLW2000
-from ssl_faces.data.biwi import Biwi
-from ssl_faces.data.cfp import CFP, CFPFrontal
-from ssl_faces.data.ckplus import CKPlus
-from ssl_faces.data.class_folders import ClassFolders
-from ssl_faces.data.cplfw import CPLFW
-from ssl_faces.data.discover import default_data_root, find_face_sets
 from ssl_faces.data.faces import (
     EXPRESSIONS,
     FacePair,
@@ -22,18 +13,27 @@ from ssl_faces.data.faces import (
     read_skipped,
     write_skipped,
 )
-from ssl_faces.data.fer2013 import Fer2013
-from ssl_faces.data.ferplus import FERPlus
-from ssl_faces.data.folder import PictureFolder
-from ssl_faces.data.joined import JoinedFaces
-from ssl_faces.data.lfw import LFW
-from ssl_faces.data.oulucasia import OuluCasia
 from ssl_faces.data.pictures import PICTURE_SUFFIXES, BadPicture, decode_picture
-from ssl_faces.data.rafdb import RafDb
-from ssl_faces.data.sfew import SFEW
-from ssl_faces.data.utkface import UTKFace
-from ssl_faces.data.w300lp import W300LP
-from ssl_faces.data.youtube_keypoints import YouTubeKeypoints
+from ssl_faces.data.sets.across import cross_database
+from ssl_faces.data.sets.affectnet import AffectNet
+from ssl_faces.data.sets.aflw2000 import AFLW2000
+from ssl_faces.data.sets.biwi import Biwi
+from ssl_faces.data.sets.cfp import CFP, CFPFrontal
+from ssl_faces.data.sets.ckplus import CKPlus
+from ssl_faces.data.sets.class_folders import ClassFolders
+from ssl_faces.data.sets.cplfw import CPLFW
+from ssl_faces.data.sets.discover import default_data_root, find_face_sets
+from ssl_faces.data.sets.fer2013 import Fer2013
+from ssl_faces.data.sets.ferplus import FERPlus
+from ssl_faces.data.sets.folder import PictureFolder
+from ssl_faces.data.sets.joined import JoinedFaces
+from ssl_faces.data.sets.lfw import LFW
+from ssl_faces.data.sets.oulucasia import OuluCasia
+from ssl_faces.data.sets.rafdb import RafDb
+from ssl_faces.data.sets.sfew import SFEW
+from ssl_faces.data.sets.utkface import UTKFace
+from ssl_faces.data.sets.w300lp import W300LP
+from ssl_faces.data.sets.youtube_keypoints import YouTubeKeypoints
 
 __all__ = [
     "AFLW2000",

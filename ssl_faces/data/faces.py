@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_faces.csv_files import CsvWriter, unescaped
+from ssl_faces.common.csv_files import CsvWriter, unescaped
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import replace_file
 from ssl_faces.data.pictures import SHORTEST_SIDE, BadPicture, content_hash, decode_picture
-from ssl_faces.errors import InputError
-from ssl_faces.files import replace_file
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """Class order of expression labels in the workbench (FER-2013's order is alphabetical too, bar

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ssl_faces.files import regular
+from ssl_faces.common.files import regular
 
 PICTURE_SUFFIXES = frozenset(
     (

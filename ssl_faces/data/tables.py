@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from ssl_faces.csv_files import unescaped
-from ssl_faces.errors import InputError, shorten
-from ssl_faces.files import NOT_REGULAR
+from ssl_faces.common.csv_files import unescaped
+from ssl_faces.common.errors import InputError, shorten
+from ssl_faces.common.files import NOT_REGULAR
 
 MEND = "mend or delete the line"
 

@@ -10,11 +10,11 @@ from lightly.loss import BarlowTwinsLoss
 from lightly.models.modules import BarlowTwinsProjectionHead
 from torch import Tensor
 
+from ssl_faces.common.ranges import LayerWidth, NonNegativeFloat
 from ssl_faces.losses.contrast import gathered
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
-from ssl_faces.ranges import LayerWidth, NonNegativeFloat
 
 
 class BarlowTwins(JointEmbedding):

@@ -10,10 +10,10 @@ from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
 from torch import Tensor
 
+from ssl_faces.common.ranges import LayerWidth, UnitFloat
 from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
-from ssl_faces.ranges import LayerWidth, UnitFloat
 
 
 class BYOL(JointEmbedding):

@@ -12,12 +12,8 @@ from lightly.loss import DINOLoss
 from lightly.models.modules import DINOProjectionHead
 from torch import Tensor
 
-from ssl_faces.data.augment import PRESETS, PairAugmentation
-from ssl_faces.errors import InputError
-from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
-from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
-from ssl_faces.networks.backbone import RESNET18, EncoderSettings
-from ssl_faces.ranges import (
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import (
     LayerWidth,
     NonNegativeInt,
     PictureSide,
@@ -25,6 +21,10 @@ from ssl_faces.ranges import (
     UnitAbove0,
     UnitFloat,
 )
+from ssl_faces.data.pairs.augment import PRESETS, PairAugmentation
+from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
+from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
+from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 
 
 class DINO(JointEmbedding):

@@ -10,11 +10,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import check_ranges
 from ssl_faces.methods.method import Method
 from ssl_faces.methods.optimizer import OptimizerSettings, cosine
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
-from ssl_faces.ranges import check_ranges
 
 
 class EncoderMethod(Method):

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import NonNegativeFloat, NonNegativeInt, UnitBelow1, check_ranges
 from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.margin import MarginLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
@@ -36,7 +37,6 @@ from ssl_faces.methods.released import find_released, load_released, settings_fr
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.renormaliser import ReNormaliser
 from ssl_faces.networks.standardiser import mean_over_devices
-from ssl_faces.ranges import NonNegativeFloat, NonNegativeInt, UnitBelow1, check_ranges
 
 
 class IdentityCycle(NamedTuple):

@@ -14,7 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PictureSide,
+    UnitBelow1,
+    check_ranges,
+)
 from ssl_faces.losses.fold import FoldLoss
 from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.ssim import SSIMLoss
@@ -28,7 +35,6 @@ from ssl_faces.networks.repair_generator import IMAGE, RepairGenerator
 from ssl_faces.networks.standardiser import mean_over_devices
 from ssl_faces.networks.trunk import LAYERS, VggTrunk, convs_upto
 from ssl_faces.networks.warp import inverse_flow, warp
-from ssl_faces.ranges import NonNegativeFloat, NonNegativeInt, PictureSide, UnitBelow1, check_ranges
 
 Size = Literal["paper", "small"]
 Design = Literal["paper", "repair"]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 
 ADAM_ARGUMENTS = (
     "betas",

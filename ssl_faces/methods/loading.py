@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, build_motion
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
@@ -21,7 +21,7 @@ from ssl_faces.methods.released import (
     settings_from,
 )
 from ssl_faces.networks.backbone import EncoderSettings
-from ssl_faces.run_record import CHECKPOINT
+from ssl_faces.training.run_record import CHECKPOINT
 
 
 def load_method(run: str | os.PathLike[str], *, untrained: bool = False, seed: int = 0) -> Method:

@@ -16,11 +16,11 @@ from lightly.models.modules.masked_vision_transformer_decoder_timm import (
 )
 from torch import Tensor, nn
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import LayerCount, LayerWidth, OpenUnit
 from ssl_faces.methods.encoder_method import ViewsMethod
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import VIT_TINY, EncoderSettings
-from ssl_faces.ranges import LayerCount, LayerWidth, OpenUnit
 
 _HEAD_DIM = 32
 _EPSILON = 1e-6  # of the patches' variances

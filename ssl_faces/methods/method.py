@@ -12,10 +12,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ssl_faces.checkpoints import load_checkpoint
-from ssl_faces.encoder import FaceEncoder
-from ssl_faces.errors import InputError, reason_of
-from ssl_faces.finite import check_weights
+from ssl_faces.common.errors import InputError, reason_of
+from ssl_faces.common.finite import check_weights
+from ssl_faces.encoders.encoder import FaceEncoder
+from ssl_faces.training.checkpoints import load_checkpoint
 
 Edit = Callable[..., Tensor]
 

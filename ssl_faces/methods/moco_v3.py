@@ -9,11 +9,11 @@ import torch
 from lightly.models.modules import MoCoProjectionHead
 from torch import Tensor
 
+from ssl_faces.common.ranges import LayerWidth, PositiveFloat, UnitFloat
 from ssl_faces.losses.contrast import info_nce
 from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
-from ssl_faces.ranges import LayerWidth, PositiveFloat, UnitFloat
 
 
 class MoCoV3(JointEmbedding):

@@ -10,8 +10,14 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from ssl_faces.common.ranges import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    UnitBelow1,
+    UnitFloat,
+    check_fields,
+)
 from ssl_faces.methods.learning_rate import cosine_by_step
-from ssl_faces.ranges import NonNegativeFloat, NonNegativeInt, UnitBelow1, UnitFloat, check_fields
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor, nn
 
-from ssl_faces.data.augment import Augmentation, PairAugmentation
+from ssl_faces.common.ranges import LayerWidth, NonNegativeFloat, PositiveFloat, UnitFloat
+from ssl_faces.data.pairs.augment import Augmentation, PairAugmentation
 from ssl_faces.losses.orthogonality import OrthogonalityLoss
 from ssl_faces.losses.own_negatives import OwnNegativesLoss
 from ssl_faces.methods.joint_embedding import JointEmbedding
@@ -23,7 +24,6 @@ from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.blocks import conv, init_facecycle, leaky
 from ssl_faces.networks.picture_decoder import PictureDecoder
-from ssl_faces.ranges import LayerWidth, NonNegativeFloat, PositiveFloat, UnitFloat
 
 BRANCH = 128  # channels of the branches, as in the paper
 

@@ -13,7 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_faces.encoder import (
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import regular
+from ssl_faces.common.finite import check_weights
+from ssl_faces.encoders.encoder import (
     CARD_FILE,
     METHOD_FILE,
     RELEASED,
@@ -21,9 +24,6 @@ from ssl_faces.encoder import (
     load_encoder,
     read_card,
 )
-from ssl_faces.errors import InputError
-from ssl_faces.files import regular
-from ssl_faces.finite import check_weights
 from ssl_faces.methods.method import Method
 
 REBUILD = "method_rebuilt_from"

@@ -10,10 +10,10 @@ from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor
 
+from ssl_faces.common.ranges import LayerWidth, PositiveFloat
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
-from ssl_faces.ranges import LayerWidth, PositiveFloat
 
 
 class SimCLR(JointEmbedding):

@@ -9,10 +9,10 @@ from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules import SimSiamPredictionHead, SimSiamProjectionHead
 from torch import Tensor
 
+from ssl_faces.common.ranges import LayerWidth
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
-from ssl_faces.ranges import LayerWidth
 
 
 class SimSiam(JointEmbedding):

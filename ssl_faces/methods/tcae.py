@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssl_faces.common.ranges import LayerWidth, NonNegativeFloat
 from ssl_faces.losses.fold import FoldLoss
 from ssl_faces.methods.encoder_method import ViewsMethod
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.warp import warp
-from ssl_faces.ranges import LayerWidth, NonNegativeFloat
 
 KINDS = ("action", "pose")
 Codes = dict[str, Tensor]

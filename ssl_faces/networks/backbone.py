@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_faces.encoder import FaceEncoder
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import PictureSide, WidthFactor, check_fields
+from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.networks.motion_encoder import MotionEncoder
 from ssl_faces.networks.pointwise import without_small_strided
-from ssl_faces.ranges import PictureSide, WidthFactor, check_fields
 
 NAMES = ("facecycle", "resnet18", "resnet50", "vit_tiny", "vit_small")
 TIMM = "timm:"

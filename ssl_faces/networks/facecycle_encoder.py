@@ -8,7 +8,7 @@ from collections.abc import Collection
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_faces.encoder import FaceEncoder
+from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.networks.motion_encoder import CodeEnd, MotionEncoder
 
 

@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_faces.errors import InputError
-from ssl_faces.files import regular
-from ssl_faces.finite import check_weights
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import regular
+from ssl_faces.common.finite import check_weights
 
 Layer = Literal["relu2_1", "relu3_1", "relu4_1"]
 LAYERS: tuple[Layer, ...] = ("relu2_1", "relu3_1", "relu4_1")

@@ -11,9 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.arguments import SIDE, Parser, number, whole
-from ssl_faces.errors import InputError
-from ssl_faces.files import regular, replace_file, write_failure
+from ssl_faces.common.arguments import SIDE, Parser, number, whole
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import regular, replace_file, write_failure
 
 ABOUT = """\
 Photos and videos to a pack of faces: found, aligned, cropped, in videos linked to clips of one
@@ -111,7 +111,7 @@ def _check(given: argparse.Namespace) -> None:
 def _prepare(given: argparse.Namespace, out: Path) -> None:
     from tqdm import tqdm
 
-    from ssl_faces.data.packing import pack_sets
+    from ssl_faces.data.store.packing import pack_sets
     from ssl_faces.prepare.manifest import NAME, SHEET, counted, write_manifest, write_sheet
     from ssl_faces.prepare.reading import drop_near_duplicates
     from ssl_faces.prepare.sources import list_sources, version_of

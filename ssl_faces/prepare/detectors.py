@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
-from ssl_faces.data.shards import file_hash
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.data.store.shards import file_hash
 
 LONGEST_SIDE = 1920
 """Faces are looked for at this many pixels along the longer side at most, so that a picture of

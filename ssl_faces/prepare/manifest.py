@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssl_faces.csv_files import CsvWriter
-from ssl_faces.files import replace_file
+from ssl_faces.common.csv_files import CsvWriter
+from ssl_faces.common.files import replace_file
 from ssl_faces.prepare.reading import POINTS, FaceRow, SourceFaces
 from ssl_faces.prepare.store import Store
 

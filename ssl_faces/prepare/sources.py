@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import NOT_REGULAR, regular
 from ssl_faces.data.pictures import MOST_BYTES, MOST_PIXELS, SHORTEST_SIDE, BadPicture
-from ssl_faces.errors import InputError
-from ssl_faces.files import NOT_REGULAR, regular
 
 Kind = Literal["picture", "video"]
 

@@ -13,9 +13,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from ssl_faces.common.files import replace_file
 from ssl_faces.data.faces import FaceRecord, FaceSet
 from ssl_faces.data.pictures import BadPicture
-from ssl_faces.files import replace_file
 from ssl_faces.prepare.reading import FaceRow, SourceFaces
 
 

@@ -8,8 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
-from ssl_faces.children import deaf_to_interrupts, worker_pool
-from ssl_faces.errors import InputError
+from ssl_faces.common.children import deaf_to_interrupts, worker_pool
+from ssl_faces.common.errors import InputError
 from ssl_faces.prepare.detectors import FaceDetector, open_detector
 from ssl_faces.prepare.reading import FaceRow, Settings, SourceFaces, read_source
 from ssl_faces.prepare.sources import Source

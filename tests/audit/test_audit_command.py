@@ -12,27 +12,27 @@ import torch
 import yaml
 from PIL import Image
 
-from linear_probe.audit.onnx_model import OnnxModel, exported
-from linear_probe.audit.run import _Audit
-from linear_probe.audit.subjects import HeadNetwork, HeadSubject, groups_of, target_of
-from linear_probe.audit.tables import AS_IT_IS
-from linear_probe.breakdown import by_group
 from linear_probe.cli import main
+from linear_probe.experiments.audit.onnx_model import OnnxModel, exported
+from linear_probe.experiments.audit.run import _Audit
+from linear_probe.experiments.audit.subjects import HeadNetwork, HeadSubject, groups_of, target_of
+from linear_probe.experiments.audit.tables import AS_IT_IS
+from linear_probe.experiments.job_files import parser
 from linear_probe.heads.cvt import CVT
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.mafer import MAFER
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
-from linear_probe.job_files import parser
-from linear_probe.predictions import predictions_path, read_predictions
-from linear_probe.record import RECORDS_FILE, read_records
-from linear_probe.replicates import REPLICATES_FILE, read_replicates
+from linear_probe.records.predictions import predictions_path, read_predictions
+from linear_probe.records.record import RECORDS_FILE, read_records
+from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
+from linear_probe.stats.breakdown import by_group
 from linear_probe.tasks import Attributes
 from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
+from ssl_faces.encoders.onnx_files import quantised
 from ssl_faces.networks.backbone import BackboneEncoder
-from ssl_faces.onnx_files import quantised
 
 ROOT = Path(__file__).parents[2]
 

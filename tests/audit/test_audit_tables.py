@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linear_probe.audit.tables import AS_IT_IS, audited, cost_table, group_tables
-from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
-from linear_probe.replicates import REPLICATES_FILE, write_replicates
+from linear_probe.experiments.audit.tables import AS_IT_IS, audited, cost_table, group_tables
+from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
+from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 
 ROOT = Path(__file__).parents[2]
 COST = {"file_bytes": 9, "parameters": 100, "milliseconds": 1.0}

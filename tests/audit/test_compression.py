@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from linear_probe.audit import compression
-from linear_probe.audit.compression import Compression, pruned, shared, weights_that_run
+from linear_probe.experiments.audit import compression
+from linear_probe.experiments.audit.compression import Compression, pruned, shared, weights_that_run
 from ssl_faces import InputError
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_recall
 
-from linear_probe.audit.fairness import (
+from linear_probe.experiments.audit.fairness import (
     UNKNOWN,
     check_grouping,
     fairness_figures,
@@ -16,8 +16,8 @@ from linear_probe.audit.fairness import (
     group_recalls,
     ranked_groups,
 )
-from linear_probe.intervals import row_weights
-from linear_probe.predictions import Predictions
+from linear_probe.records.predictions import Predictions
+from linear_probe.stats.intervals import row_weights
 from ssl_faces import InputError
 
 

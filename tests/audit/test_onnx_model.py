@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from linear_probe.audit.compression import Compression, pruned, shared
-from linear_probe.audit.onnx_model import OnnxModel, exported
+from linear_probe.experiments.audit.compression import Compression, pruned, shared
+from linear_probe.experiments.audit.onnx_model import OnnxModel, exported
 from ssl_faces import InputError
-from ssl_faces.onnx_files import Quantised, quantised
+from ssl_faces.encoders.onnx_files import Quantised, quantised
 
 
 class Net(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ssl_faces.bench.cost import count, of_batch
 from ssl_faces.cli import main
-from ssl_faces.encoder import FaceEncoder
+from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method
 
 ROOT = Path(__file__).parents[2]

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from linear_probe import benchmark_embeddings
-from linear_probe.benchmark_embeddings import measure, parser, thinned
-from linear_probe.encoders import encoder_sources, packages
+from linear_probe.bench import embeddings as benchmark_embeddings
+from linear_probe.bench.embeddings import measure, parser, thinned
+from linear_probe.sources import packages
+from linear_probe.sources.by_name import encoder_sources
 from linear_probe.tasks.task import in_test_part
 from ssl_faces import InputError, save_encoder
 from ssl_faces.bench.embed import NOT_INSIDE, table_of

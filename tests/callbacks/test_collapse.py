@@ -22,8 +22,8 @@ from ssl_faces.callbacks.collapse import (
     least_rank,
     spread,
 )
-from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from ssl_faces.rendered import RenderedFaces
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

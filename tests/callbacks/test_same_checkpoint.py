@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 
 
 class Processes:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from linear_probe.claims.settings import Claims
-from linear_probe.record import RECORDS_FILE, Record, write_records
-from linear_probe.replicates import REPLICATES_FILE, write_replicates
+from linear_probe.plans.claims.settings import Claims
+from linear_probe.records.record import RECORDS_FILE, Record, write_records
+from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 
 BASE = {
     "seeds": [0, 1, 2],

@@ -14,14 +14,14 @@ import pytest
 import yaml
 
 from linear_probe.arguments import parser as cli_parser
-from linear_probe.claims.run import keep, run_claims, train
-from linear_probe.claims.settings import Arm, Claims, Fit, read_claims
 from linear_probe.cli import main
-from linear_probe.job_files import parser
-from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
-from linear_probe.replicates import REPLICATES_FILE, write_replicates
+from linear_probe.experiments.job_files import parser
+from linear_probe.experiments.verbs import VERBS
+from linear_probe.plans.claims.run import keep, run_claims, train
+from linear_probe.plans.claims.settings import Arm, Claims, Fit, read_claims
+from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
+from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.tasks import MissingData
-from linear_probe.verbs import VERBS
 from ssl_faces import InputError
 from tests.cells import cells
 from tests.claims.stand_ins import BASE, Runs, claims
@@ -383,7 +383,7 @@ def test_what_is_trained_is_not_trained_again(
         asked.append(words)
         return subprocess.CompletedProcess(words, 1)
 
-    monkeypatch.setattr("linear_probe.claims.run.subprocess.run", ended)
+    monkeypatch.setattr("linear_probe.plans.claims.run.subprocess.run", ended)
     fit = Fit(tmp_path, ["-c", "motion.yaml"], 5)
     with pytest.raises(InputError, match="`ssl-faces fit` ended with 1"):
         train(fit)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linear_probe.claims.figures import figure
-from linear_probe.claims.run import run_claims
-from linear_probe.claims.settings import Call
-from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
-from linear_probe.replicates import REPLICATES_FILE, write_replicates
+from linear_probe.plans.claims.figures import figure
+from linear_probe.plans.claims.run import run_claims
+from linear_probe.plans.claims.settings import Call
+from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
+from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from ssl_faces import InputError
 from tests.cells import cells
 from tests.claims.stand_ins import Runs, claims

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from ssl_faces import children
 from ssl_faces.cli import main as ssl_faces
+from ssl_faces.common import children
 
 ROOT = Path(__file__).parents[2]
 MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")
@@ -44,7 +44,7 @@ def write(tmp_path: Path) -> Write:
 def few_clips(folder: Path) -> str:
     """A config of rendered clips of 16 px, in the folder."""
     clips = {"clips": 6, "people": 6, "frames": 4, "fps": 8.0, "size": 16, "nuisances": "none"}
-    data = {"class_path": "ssl_faces.data.rendered.RenderedClips", "init_args": clips}
+    data = {"class_path": "ssl_faces.rendered.RenderedClips", "init_args": clips}
     path = folder / "few.yaml"
     path.write_text(yaml.safe_dump({"data": {"sets": [data]}}))
     return str(path)

@@ -10,10 +10,10 @@ import pytest
 import pytorch_lightning as pl
 
 from ssl_faces.bench.cost import count
-from ssl_faces.compare.command import duration
-from ssl_faces.compare.plan import amount, count_stages
-from ssl_faces.compare.settings import read
-from ssl_faces.encoder import read_card
+from ssl_faces.encoders.encoder import read_card
+from ssl_faces.plan.compare.command import duration
+from ssl_faces.plan.compare.plan import amount, count_stages
+from ssl_faces.plan.compare.settings import read
 from tests.compare.conftest import Write, compare, stage1, two_stages
 
 

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
-from ssl_faces.compare.settings import read
-from ssl_faces.errors import InputError
-from ssl_faces.yaml_settings import Probe, flags
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.yaml_settings import Probe, flags
+from ssl_faces.plan.compare.settings import read
 from tests.compare.conftest import ROOT, Write, compare, stage1, two_stages
 
 

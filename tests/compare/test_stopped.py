@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ssl_faces import children
 from ssl_faces.cli import main
+from ssl_faces.common import children
 from tests.compare.conftest import Write, common_arguments, compare, stage1, two_stages
 from tests.test_children import eventually, is_free
 

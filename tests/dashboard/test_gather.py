@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ssl_faces.dashboard.gather import SweepOf, gather, varied
-from ssl_faces.dashboard.importance import importances
-from ssl_faces.errors import InputError
-from ssl_faces.logged import read_logged
+from ssl_faces.apps.dashboard.gather import SweepOf, gather, varied
+from ssl_faces.apps.dashboard.importance import importances
+from ssl_faces.common.errors import InputError
+from ssl_faces.training.logged import read_logged
 from tests.dashboard.conftest import PROBE, write_records, write_run
 
 

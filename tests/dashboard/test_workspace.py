@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from ssl_faces.apps.dashboard.gather import gather
 from ssl_faces.cli import main
-from ssl_faces.dashboard.gather import gather
 from tests.dashboard.conftest import PROBE, write_run
 
 pytest.importorskip("wandb_workspaces")
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")
 
 
 def sections(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    from ssl_faces.dashboard.workspace import workspace
+    from ssl_faces.apps.dashboard.workspace import workspace
 
     built = workspace(gather([folder]), "me", "faces")._to_model()
     sent = json.loads(built.model_dump_json(by_alias=True))

@@ -18,8 +18,8 @@ from torchvision.transforms.functional import (
     adjust_saturation,
 )
 
-from ssl_faces.data.augment import PRESETS, Augmentation, PairAugmentation, colour_maps, grids
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.data.pairs.augment import PRESETS, Augmentation, PairAugmentation, colour_maps, grids
 
 SIZE = 32
 

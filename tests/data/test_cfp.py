@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssl_faces.data import CFP, CFPFrontal, FacePair, find_face_sets
-from ssl_faces.data.across import same_pictures
+from ssl_faces.data.sets.across import same_pictures
 from tests.data.test_face_sets import message_of, put_picture
 
 

@@ -23,7 +23,7 @@ from ssl_faces.data import (
     UTKFace,
     cross_database,
 )
-from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.rendered import RenderedFaces
 from tests.data.test_expression_layouts import ferplus, oulucasia
 from tests.data.test_face_sets import fer_folders, keys, message_of, put_picture, utkface
 from tests.data.test_owners_layouts import affectnet_csv, ckplus, w300lp

@@ -19,8 +19,8 @@ from ssl_faces.data import (
     PictureFolder,
     find_face_sets,
 )
-from ssl_faces.data.ferplus import CLASSES, NO_CLASS, NO_MAJORITY, VOTES, majority
-from ssl_faces.data.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.sets.ferplus import CLASSES, NO_CLASS, NO_MAJORITY, VOTES, majority
 from tests.data.test_face_sets import (
     fer_csv,
     fer_folders,

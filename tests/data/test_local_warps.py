@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_faces.data.local_warps import AffineMaps, LocalWarps, bump_flow, then_affine
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.data.pairs.local_warps import AffineMaps, LocalWarps, bump_flow, then_affine
 from ssl_faces.networks.warp import warp
 
 

@@ -26,8 +26,8 @@ from ssl_faces.data import (
     find_face_sets,
     in_test_share,
 )
-from ssl_faces.data.module import FaceDataModule
-from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.rendered import RenderedFaces
 from tests.refusals import message_of
 
 NAMES = [f"Person_{i}" for i in range(40)]

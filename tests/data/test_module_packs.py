@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from ssl_faces.data.faces import FaceRecord, FaceSet
-from ssl_faces.data.module import FaceDataModule
-from ssl_faces.data.packing import pack_sets
-from ssl_faces.data.pairs import PairBatch
-from ssl_faces.data.selection import held_out_by
+from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.pairing import PairBatch
+from ssl_faces.data.store.packing import pack_sets
+from ssl_faces.data.store.selection import held_out_by
 from tests.refusals import message_of
 
 SIZE, COUNT, SHARD = 8, 60, 12
@@ -23,7 +23,7 @@ SIZE, COUNT, SHARD = 8, 60, 12
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("ssl_faces.data.shards.SHARD_BYTES", SHARD * 3 * SIZE * SIZE)
+    monkeypatch.setattr("ssl_faces.data.store.shards.SHARD_BYTES", SHARD * 3 * SIZE * SIZE)
 
 
 def pixels(number: int) -> np.ndarray:
@@ -143,7 +143,9 @@ def test_auto_is_a_quarter_of_a_gpus_free_memory(
     assert data.faces.memory is None, "on a CPU pictures are read from disk"
     taken = COUNT * 3 * SIZE * SIZE
     for free, kept in ((4 * taken, False), (4 * taken + 1, True)):
-        monkeypatch.setattr("ssl_faces.data.module.free_gpu_memory", lambda device, free=free: free)
+        monkeypatch.setattr(
+            "ssl_faces.data.pairs.module.free_gpu_memory", lambda device, free=free: free
+        )
         assert data._much_room(torch.device("cuda")) == kept
         assert not data._much_room(torch.device("cpu"))
 

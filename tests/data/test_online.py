@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from ssl_faces.callbacks.export import left_out
+from ssl_faces.common.errors import InputError
 from ssl_faces.data import FaceRecord, FaceSet
-from ssl_faces.data.module import FaceDataModule
-from ssl_faces.data.online import LEAST, keep_back
-from ssl_faces.data.packing import pack_sets
-from ssl_faces.data.packs import HeldOut
-from ssl_faces.data.rendered import RenderedFaces
-from ssl_faces.data.selection import held_out_by
-from ssl_faces.data.shards import number_of
-from ssl_faces.errors import InputError
+from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.online import LEAST, keep_back
+from ssl_faces.data.store.packing import pack_sets
+from ssl_faces.data.store.packs import HeldOut
+from ssl_faces.data.store.selection import held_out_by
+from ssl_faces.data.store.shards import number_of
+from ssl_faces.rendered import RenderedFaces
 
 SIZE = 16
 

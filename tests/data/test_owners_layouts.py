@@ -29,9 +29,9 @@ from ssl_faces.data import (
     find_face_sets,
     in_test_share,
 )
-from ssl_faces.data.biwi import pose_of
-from ssl_faces.data.module import FaceDataModule
-from ssl_faces.data.rendered import pose_rotation
+from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.sets.biwi import pose_of
+from ssl_faces.rendered import pose_rotation
 from tests.data.test_face_sets import keys, message_of, put_picture
 
 # RAF-DB -----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ssl_faces.cli import main
-from ssl_faces.data.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceDataModule
 from tests.training.conftest import settings
 
 

@@ -19,14 +19,14 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from ssl_faces.common.errors import InputError
 from ssl_faces.data import FaceSet, PictureFolder, decode_picture
-from ssl_faces.data.caching import pack
 from ssl_faces.data.faces import FaceRecord
-from ssl_faces.data.packing import Packed, pack_sets, square
-from ssl_faces.data.packs import INDEX, TESTS, HeldOut, Pack, default_cache_root
-from ssl_faces.data.selection import held_out_by
-from ssl_faces.data.shards import number_of
-from ssl_faces.errors import InputError
+from ssl_faces.data.store.caching import pack
+from ssl_faces.data.store.packing import Packed, pack_sets, square
+from ssl_faces.data.store.packs import INDEX, TESTS, HeldOut, Pack, default_cache_root
+from ssl_faces.data.store.selection import held_out_by
+from ssl_faces.data.store.shards import number_of
 from tests.refusals import message_of
 
 SIZES = {"a.png": (20, 20), "b.jpg": (31, 20), "c.png": (16, 16), "d.jpg": (90, 131)}
@@ -88,7 +88,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def small_shards(monkeypatch: pytest.MonkeyPatch, pictures: int, size: int = 16) -> None:
-    monkeypatch.setattr("ssl_faces.data.shards.SHARD_BYTES", pictures * 3 * size * size)
+    monkeypatch.setattr("ssl_faces.data.store.shards.SHARD_BYTES", pictures * 3 * size * size)
 
 
 # Pixels -----------------------------------------------------------------------------------------
@@ -360,9 +360,9 @@ def test_whole_images_are_not_kept(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import ssl_faces.data.shards as shards
+import ssl_faces.data.store.shards as shards
 from ssl_faces.data import PictureFolder
-from ssl_faces.data.packing import pack_sets
+from ssl_faces.data.store.packing import pack_sets
 
 source, out, allowed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 shards.SHARD_BYTES = 3 * 3 * 16 * 16

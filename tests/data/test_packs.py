@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_faces.data.faces import FaceRecord, FaceSet
-from ssl_faces.data.fetching import _WriteError
-from ssl_faces.data.packing import pack_sets
-from ssl_faces.data.packs import HeldOut, Pack
-from ssl_faces.data.shards import Columns, Shard, number_of, write_shard
-from ssl_faces.data.stored_faces import StoredFaces
+from ssl_faces.data.store.fetching import _WriteError
+from ssl_faces.data.store.packing import pack_sets
+from ssl_faces.data.store.packs import HeldOut, Pack
+from ssl_faces.data.store.shards import Columns, Shard, number_of, write_shard
+from ssl_faces.data.store.stored_faces import StoredFaces
 from tests.refusals import message_of
 
 SIZE = 8
@@ -32,7 +32,7 @@ COUNT = 60
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("ssl_faces.data.shards.SHARD_BYTES", 12 * 3 * SIZE * SIZE)
+    monkeypatch.setattr("ssl_faces.data.store.shards.SHARD_BYTES", 12 * 3 * SIZE * SIZE)
 
 
 def pixels(number: int) -> np.ndarray:
@@ -113,7 +113,7 @@ def test_a_copy_for_another_process_reads_the_same(remote: str, folder: Path) ->
 
 
 def test_more_shards_than_may_be_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssl_faces.data.stored_faces._OPEN", 2)
+    monkeypatch.setattr("ssl_faces.data.store.stored_faces._OPEN", 2)
     stored = StoredFaces([Pack(folder)])
     out = np.empty((COUNT, 3 * SIZE * SIZE), np.uint8)
     for order in (np.arange(COUNT), np.random.default_rng(0).permutation(COUNT)):
@@ -387,7 +387,7 @@ def test_remote_packs_that_can_not_be_used(remote: str, tmp_path: Path, kind: st
 def test_a_connection_that_fails_is_tried_again(
     remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssl_faces.data.fetching.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("ssl_faces.data.store.fetching.time.sleep", lambda seconds: None)
     opened = fsspec.open
     failures = [2]
 
@@ -413,7 +413,7 @@ def test_a_full_disk_while_fetching(
         raise _WriteError(OSError(errno.ENOSPC, "No space left on device"))
 
     with monkeypatch.context() as patched:
-        patched.setattr("ssl_faces.data.fetching._write", full)
+        patched.setattr("ssl_faces.data.store.fetching._write", full)
         text = message_of(pack.path, 0)
     assert "the disk is full" in text
     assert "lower data.cache_gb" in text

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from ssl_faces.common.errors import InputError
 from ssl_faces.data import LFW, UTKFace, YouTubeKeypoints
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.module import FaceDataModule, Positives
-from ssl_faces.data.selection import only_paired
-from ssl_faces.data.stored_faces import StoredFaces
-from ssl_faces.errors import InputError
+from ssl_faces.data.pairs.module import FaceDataModule, Positives
+from ssl_faces.data.store.selection import only_paired
+from ssl_faces.data.store.stored_faces import StoredFaces
 from tests.data.test_module import about, lfw, met, utkface, youtube
 
 FIRST = {"Ann": 3, "Bob": 1, "Cleo": 2, "Dan": 1}

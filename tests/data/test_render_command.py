@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from linear_probe.own_table import table_faces
+from linear_probe.tasks.own_table import table_faces
 from ssl_faces.cli import main
 from ssl_faces.data.faces import EXPRESSIONS, in_test_share
-from ssl_faces.data.rendered import GROUPS, RenderedFaces, writing
-from ssl_faces.data.youtube_keypoints import COLUMNS as YOUTUBE_COLUMNS
+from ssl_faces.data.sets.youtube_keypoints import COLUMNS as YOUTUBE_COLUMNS
+from ssl_faces.rendered import GROUPS, RenderedFaces, writing
 
 COUNT, PEOPLE, SIZE = 90, 30, 24
 SETTINGS = ["--count", str(COUNT), "--people", str(PEOPLE), "--size", str(SIZE), "--seed", "2"]

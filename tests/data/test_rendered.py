@@ -15,8 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import EXPRESSIONS, in_test_share
-from ssl_faces.data.rendered import (
+from ssl_faces.rendered import (
     ACTION_UNITS,
     EXPRESSION_UNITS,
     FACTORS,
@@ -28,8 +29,7 @@ from ssl_faces.data.rendered import (
     render_faces,
     sample_factors,
 )
-from ssl_faces.data.rendered.records import RenderedRecords
-from ssl_faces.errors import InputError
+from ssl_faces.rendered.records import RenderedRecords
 
 CALM = {"shift_x": 0.0, "shift_y": 0.0, "noise": 0.0, "gaze": 0.0}
 FRONTAL = {**CALM, "yaw": 0.0, "pitch": 0.0, "roll": 0.0}

@@ -11,14 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssl_faces.data.caching import pack
+from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import EXPRESSIONS
-from ssl_faces.data.pairs import PairBatches
-from ssl_faces.data.rendered import ACTION_UNITS, FACTORS, RenderedClips, minimum_jerk
-from ssl_faces.data.rendered.clips import LEAST_INTENSITY, LONGEST, SHORTEST, SWAYS, Timing
-from ssl_faces.data.rendered.labels import AFFECT
-from ssl_faces.data.stored_faces import StoredFaces
-from ssl_faces.errors import InputError
+from ssl_faces.data.pairs.pairing import PairBatches
+from ssl_faces.data.store.caching import pack
+from ssl_faces.data.store.stored_faces import StoredFaces
+from ssl_faces.rendered import ACTION_UNITS, FACTORS, RenderedClips, minimum_jerk
+from ssl_faces.rendered.clips import LEAST_INTENSITY, LONGEST, SHORTEST, SWAYS, Timing
+from ssl_faces.rendered.labels import AFFECT
 
 FRAMES = 25
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_faces.data.faces import EXPRESSIONS
-from ssl_faces.data.rendered import (
+from ssl_faces.rendered import (
     ACTION_UNITS,
     AFFECT,
     EXPRESSION_UNITS,

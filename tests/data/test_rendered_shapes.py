@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_faces.data.rendered import sample_factors
-from ssl_faces.data.rendered.paint import edge_, saw_, strip_, wave
-from ssl_faces.data.rendered.shapes import Frame, Grid, Rays, cast_ball, first_root, product
-from ssl_faces.data.rendered.stage import Stage
+from ssl_faces.rendered import sample_factors
+from ssl_faces.rendered.paint import edge_, saw_, strip_, wave
+from ssl_faces.rendered.shapes import Frame, Grid, Rays, cast_ball, first_root, product
+from ssl_faces.rendered.stage import Stage
 
 SIZE = 24
 

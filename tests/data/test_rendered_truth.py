@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import EXPRESSIONS
-from ssl_faces.data.rendered import (
+from ssl_faces.rendered import (
     ACTION_UNITS,
     COUNTERPARTS,
     FACTORS,
@@ -29,9 +30,8 @@ from ssl_faces.data.rendered import (
     sample_factors,
     visible_landmarks,
 )
-from ssl_faces.data.rendered.head import Head
-from ssl_faces.data.rendered.stage import Stage, Window
-from ssl_faces.errors import InputError
+from ssl_faces.rendered.head import Head
+from ssl_faces.rendered.stage import Stage, Window
 
 FRONTAL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0}
 

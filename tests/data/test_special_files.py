@@ -14,19 +14,19 @@ import pytest
 from PIL import Image
 
 from linear_probe.cli import main as linear_probe
-from linear_probe.encoders.table import EmbeddingTable
+from linear_probe.sources.table import EmbeddingTable
 from ssl_faces.cli import main
+from ssl_faces.common.yaml_settings import read_yaml
 from ssl_faces.data import PictureFolder, decode_picture, find_face_sets
-from ssl_faces.data.class_folders import ClassFolders
-from ssl_faces.data.fer2013 import Fer2013
-from ssl_faces.data.lfw import read_pairs
-from ssl_faces.data.packing import pack_sets
-from ssl_faces.data.packs import INDEX, Pack
 from ssl_faces.data.pictures import MOST_BYTES, BadPicture
+from ssl_faces.data.sets.class_folders import ClassFolders
+from ssl_faces.data.sets.fer2013 import Fer2013
+from ssl_faces.data.sets.lfw import read_pairs
+from ssl_faces.data.store.packing import pack_sets
+from ssl_faces.data.store.packs import INDEX, Pack
 from ssl_faces.data.tables import read_table
 from ssl_faces.methods.method import read_checkpoint
 from ssl_faces.methods.released import read_state
-from ssl_faces.yaml_settings import read_yaml
 from tests.refusals import message_of
 
 NOT_REGULAR = "a pipe, a socket or a device"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_faces.demo.comparison import FaceComparison
-from ssl_faces.saved_probe import SavedProbe, save_probe
+from ssl_faces.apps.demo.comparison import FaceComparison
+from ssl_faces.encoders.saved_probe import SavedProbe, save_probe
 from tests.verbs.conftest import encoder_folder, run_of, stub
 
 __all__ = ["encoder_folder", "run_of", "stub"]

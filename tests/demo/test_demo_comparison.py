@@ -12,7 +12,7 @@ import torch
 from torchvision.utils import flow_to_image
 
 from ssl_faces import InputError, embed, load_encoder, load_method
-from ssl_faces.demo.comparison import FaceComparison
+from ssl_faces.apps.demo.comparison import FaceComparison
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from tests.demo.conftest import CLASSES, a_probe

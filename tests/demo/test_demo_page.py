@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_faces.apps.demo.comparison import FaceComparison
+from ssl_faces.apps.demo.server import build_app, uploads_folder
+from ssl_faces.apps.demo.uploads import Limits
 from ssl_faces.cli import main
-from ssl_faces.demo.comparison import FaceComparison
-from ssl_faces.demo.server import build_app, uploads_folder
-from ssl_faces.demo.uploads import Limits
 from tests.verbs.conftest import rendered, write_all
 
 pytest.importorskip("gradio")
@@ -42,7 +42,7 @@ def uploads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_an_answer_holds_what_was_found(comparison: FaceComparison, tmp_path: Path) -> None:
-    from ssl_faces.demo.page import answer
+    from ssl_faces.apps.demo.page import answer
 
     pictures = rendered(2)
     paths = write_all(tmp_path, pictures)
@@ -85,7 +85,7 @@ def test_wrong_pictures_are_told_on_the_page(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from ssl_faces.demo.page import answer
+    from ssl_faces.apps.demo.page import answer
 
     (face,) = write_all(tmp_path, rendered(1))
     (tmp_path / "text").write_text("no picture")
@@ -141,7 +141,7 @@ def test_served_on_loopback_with_no_way_out(comparison: FaceComparison, uploads:
 
 
 def test_only_uploads_are_read(uploads: Path) -> None:
-    from ssl_faces.demo.page import upload
+    from ssl_faces.apps.demo.page import upload
 
     picture = upload("A")
     (uploads / "mine.png").write_bytes(b"")
@@ -193,7 +193,7 @@ def test_other_hosts_are_warned_of(
     with_probe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("ssl_faces.demo.server.serve", lambda *given: served.append(given))
+    monkeypatch.setattr("ssl_faces.apps.demo.server.serve", lambda *given: served.append(given))
     assert main(["demo", "--encoder", str(with_probe)]) == 0
     assert "warning" not in capsys.readouterr().err
     # The encoder has no networks that edit pictures: the released ones do.
@@ -207,6 +207,6 @@ def test_other_hosts_are_warned_of(
 def test_without_gradio(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ssl_faces.demo.command.find_spec", lambda name: None)
+    monkeypatch.setattr("ssl_faces.apps.demo.command.find_spec", lambda name: None)
     assert main(["demo"]) == 2
     assert "pip install 'ssl-faces[demo]'" in capsys.readouterr().err

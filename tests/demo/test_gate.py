@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_faces.demo.comparison import PANELS, Compared
-from ssl_faces.demo.server import build_app, uploads_folder
-from ssl_faces.demo.uploads import Limits
+from ssl_faces.apps.demo.comparison import PANELS, Compared
+from ssl_faces.apps.demo.server import build_app, uploads_folder
+from ssl_faces.apps.demo.uploads import Limits
 from tests.demo.test_uploads import WRONG, encoded
 
 pytest.importorskip("gradio")
@@ -38,7 +38,7 @@ def client() -> Iterator[Any]:
     from starlette.testclient import TestClient
 
     with uploads_folder() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ssl_faces.demo.page.MOST_SESSIONS", 4)
+        patch.setattr("ssl_faces.apps.demo.page.MOST_SESSIONS", 4)
         app = build_app(Comparison(), LIMITS, "127.0.0.1")  # type: ignore[arg-type]
         with TestClient(app, base_url=HOME) as client:
             client.folder = folder

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from ssl_faces import embed, load_encoder, load_method, similarity
-from ssl_faces.saved_probe import load_probe
-from ssl_faces.verbs.embedding import as_crops, as_images
+from ssl_faces.apps.embedding import as_crops, as_images
+from ssl_faces.encoders.saved_probe import load_probe
 from tests.linear_probe.test_report_page import CHROMIUM
 from tests.verbs.conftest import rendered, write_all
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ssl_faces import InputError
-from ssl_faces.demo.uploads import Limits, read_upload
+from ssl_faces.apps.demo.uploads import Limits, read_upload
 from tests.verbs.conftest import rendered
 
 

@@ -15,18 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linear_probe.encoders.onnx_file import OnnxSource
-from linear_probe.features import EncoderSource
+from linear_probe.features.frozen import EncoderSource
+from linear_probe.sources.onnx_file import OnnxSource
 from ssl_faces import load_encoder, save_encoder
+from ssl_faces.apps.export import faces as faces_module
+from ssl_faces.apps.export import formats, parity
+from ssl_faces.apps.export.faces import some_faces
+from ssl_faces.apps.export.loss import cosine_error
 from ssl_faces.cli import main
-from ssl_faces.encoder import FaceEncoder
-from ssl_faces.export import faces as faces_module
-from ssl_faces.export import formats, parity
-from ssl_faces.export.faces import some_faces
-from ssl_faces.export.loss import cosine_error
+from ssl_faces.encoders.encoder import FaceEncoder
+from ssl_faces.encoders.onnx_files import quantised, session_of, traced
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
-from ssl_faces.onnx_files import quantised, session_of, traced
 from tests.linear_probe.conftest import save_grey, write_fer2013, write_lfw
 
 CARD = {"method": "simclr", "name": "small", "licence": "none", "limits": ["a", "b"], "online": {}}
@@ -266,7 +266,7 @@ def test_bad_input(
         capsys, folder, "--out", here, "--data", tmp_path / "none"
     )
     monkeypatch.setattr(
-        "ssl_faces.encoder.load_encoder",
+        "ssl_faces.encoders.encoder.load_encoder",
         lambda name: _NotInOnnx("resnet18", 32, 0.125).eval(),
     )
     assert "can't be written as ONNX with opset 17" in refused(capsys, folder, "--out", here)

@@ -13,9 +13,9 @@ from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import overlaid
 from linear_probe.heads.lbp import lbp_maps
 from ssl_faces import InputError
-from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from ssl_faces.rendered import RenderedFaces
 from tests.by_heart import learn_by_heart
 
 

@@ -24,7 +24,7 @@ from linear_probe.heads.face_gcn.nodes import (
     sampled,
 )
 from linear_probe.heads.goals import Categories
-from linear_probe.record import RECORDS_FILE, read_records
+from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder

@@ -23,12 +23,12 @@ from linear_probe.heads.goals import Categories
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import EpochBatches, decode
-from linear_probe.record import RECORDS_FILE, read_records
-from linear_probe.recorder import RunFolder
+from linear_probe.records.record import RECORDS_FILE, read_records
+from linear_probe.records.recorder import RunFolder
 from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
-from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.rendered import RenderedFaces
 from tests.by_heart import learn_by_heart
 from tests.pickles import Touch
 
@@ -263,8 +263,8 @@ def test_a_copy_of_the_data_elsewhere_is_the_same(
 
 @pytest.fixture
 def _few_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linear_probe.run.RENDERED_COUNT", 240)
-    monkeypatch.setattr("linear_probe.run.RENDERED_PEOPLE", 60)
+    monkeypatch.setattr("linear_probe.experiments.probe.RENDERED_COUNT", 240)
+    monkeypatch.setattr("linear_probe.experiments.probe.RENDERED_PEOPLE", 60)
 
 
 @pytest.mark.usefixtures("_few_rendered")

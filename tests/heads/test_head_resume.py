@@ -17,8 +17,8 @@ from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import Head
 from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import Taught
-from ssl_faces.checkpoints import load_checkpoint
-from ssl_faces.training import quiet
+from ssl_faces.training.checkpoints import load_checkpoint
+from ssl_faces.training.fit import quiet
 from tests.training.resumes import KILLS, assert_same, kill_at, until_finished
 
 BATCH = 2

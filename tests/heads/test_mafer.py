@@ -14,9 +14,9 @@ from linear_probe.heads.goals import Categories, Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.mafer import MAFER
-from linear_probe.record import RECORDS_FILE, read_records
+from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import FaceEncoder, InputError
-from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.rendered import RenderedFaces
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,10 +14,10 @@ from linear_probe.cli import main
 from linear_probe.heads.cost import cost
 from linear_probe.heads.goals import AGES, Categories, Several
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
-from linear_probe.record import RECORDS_FILE, read_records
+from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import InputError
-from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.rendered import RenderedFaces
 from tests.by_heart import learn_by_heart
 
 ROOT = Path(__file__).parents[2]

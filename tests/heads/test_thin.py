@@ -19,13 +19,13 @@ from linear_probe.heads.readout import READOUT, exogenous_readout, has_readout
 from linear_probe.heads.thin import THIN, ExogenousNetwork, WeakPredictors
 from linear_probe.heads.thin_beds import SHAPES, RotatedDigits, ScaledShapes
 from linear_probe.heads.tree_gate import TreeGate
-from linear_probe.record import RECORDS_FILE, read_records
+from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.exogenous import Exogenous
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet
-from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.rendered import RenderedFaces
 from tests.by_heart import learn_by_heart
 
 ROOT = Path(__file__).parents[2]

@@ -15,19 +15,19 @@ from torch import Tensor
 from torchmetrics.functional.regression import concordance_corrcoef
 
 from linear_probe.cli import main
+from linear_probe.experiments.probe import rendered_faces
 from linear_probe.heads.attention_pool import AttentionPool, MeanPool
 from linear_probe.heads.concordance import ConcordanceLoss
 from linear_probe.heads.goals import Categories, Goal, Several
 from linear_probe.heads.layer_maps import layer_maps
 from linear_probe.heads.two_level_attention import TwoLevelAttention
-from linear_probe.record import RECORDS_FILE, read_records
+from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.reports.thumbnails import Thumbnails
-from linear_probe.run import rendered_faces
 from linear_probe.tasks.affect import concordance
 from ssl_faces import FaceEncoder, InputError, save_encoder
-from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from ssl_faces.rendered import RenderedFaces
 from tests.data.test_face_sets import put_picture
 
 ROOT = Path(__file__).parents[2]

@@ -20,9 +20,9 @@ import pytest
 import linear_probe.cli
 import ssl_faces.cli
 from linear_probe.arguments import parser as linear_probe_parser
-from linear_probe.verbs import VERBS
-from ssl_faces.arguments import Range
+from linear_probe.experiments.verbs import VERBS
 from ssl_faces.bench.cli import BENCHES
+from ssl_faces.common.arguments import Range
 
 SECONDS = 30
 """After so many a command counts as hung."""
@@ -116,13 +116,13 @@ SETTINGS = {"ssl-faces": ("fit",), "linear-probe": tuple(VERBS)}
 
 # What begins the work of a command, by where it is looked up.
 _WORK = (
-    "linear_probe.claims.run.run_verb",
-    "linear_probe.features.FeatureCache.fill",
-    "ssl_faces.children.Command.__init__",
-    "ssl_faces.data.rendered.cli.write_set",
-    "ssl_faces.demo.server.serve",
-    "ssl_faces.export.formats.as_onnx",
-    "ssl_faces.export.formats.Program",
+    "linear_probe.plans.claims.run.run_verb",
+    "linear_probe.features.frozen.FeatureCache.fill",
+    "ssl_faces.common.children.Command.__init__",
+    "ssl_faces.rendered.cli.write_set",
+    "ssl_faces.apps.demo.server.serve",
+    "ssl_faces.apps.export.formats.as_onnx",
+    "ssl_faces.apps.export.formats.Program",
     "ssl_faces.prepare.workers.read_all",
     *(f"ssl_faces.bench.{name}.measure" for name in BENCHES),
 )

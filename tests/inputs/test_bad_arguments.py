@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from linear_probe.record import write_records
+from linear_probe.records.record import write_records
 from ssl_faces import save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.inputs.bad import (

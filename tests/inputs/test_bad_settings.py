@@ -20,24 +20,24 @@ from hypothesis import strategies as st
 
 import linear_probe.heads
 import ssl_faces.methods
+from linear_probe.experiments.job_files import read_job
+from linear_probe.experiments.verbs import VERBS
+from linear_probe.experiments.video.data import VideoData
 from linear_probe.heads.face_gcn.data import LandmarkData
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import Head
-from linear_probe.job_files import read_job
-from linear_probe.verbs import VERBS
-from linear_probe.video.data import VideoData
-from ssl_faces.arguments import Range
 from ssl_faces.callbacks.first_step import StartClock
 from ssl_faces.cli import main
+from ssl_faces.common.arguments import Range
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import range_of
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.module import FaceDataModule
-from ssl_faces.data.rendered import RenderedClips, RenderedFaces
-from ssl_faces.errors import InputError
+from ssl_faces.data.pairs.module import FaceDataModule
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.method import Method
 from ssl_faces.methods.simclr import SimCLR
-from ssl_faces.ranges import range_of
-from ssl_faces.training import FaceCLI, build
+from ssl_faces.rendered import RenderedClips, RenderedFaces
+from ssl_faces.training.fit import FaceCLI, build
 
 BAD: tuple[Any, ...] = (
     *(-1, 0, 0.5, -0.5, 1.5, 10**30, -(10**30), math.nan, math.inf, -math.inf, True, None),
@@ -318,7 +318,10 @@ def test_all_settings_of_jobs(case: tuple[str, Setting], tmp_path: Path) -> None
 def check_job(verb: str, setting: Setting, value: Any, folder: Path) -> None:
     usual: dict[str, Any] = {
         "head": {"head": {"class_path": "linear_probe.heads.cvt.CVT"}},
-        "video": {"data": {"class_path": "linear_probe.video.data.RenderedVideos"}, "encoder": "a"},
+        "video": {
+            "data": {"class_path": "linear_probe.experiments.video.data.RenderedVideos"},
+            "encoder": "a",
+        },
         "audit": {"compressions": [{"quantise": "static"}]},
         "landmarks": {"data": {"class_path": "linear_probe.heads.face_gcn.data.RenderedLandmarks"}},
     }

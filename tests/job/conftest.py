@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ssl_faces import children
 from ssl_faces.cli import main as ssl_faces
+from ssl_faces.common import children
 from tests.compare.conftest import (
     IDENTITY,
     common_arguments,

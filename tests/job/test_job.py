@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from linear_probe.arguments import parser
-from ssl_faces import children
 from ssl_faces.cli import main
-from ssl_faces.job.settings import read
-from ssl_faces.run_record import claim, read_run, state_of
-from ssl_faces.runs import find_runs
-from ssl_faces.training import check
+from ssl_faces.common import children
+from ssl_faces.plan.job.settings import read
+from ssl_faces.plan.runs import find_runs
+from ssl_faces.training.fit import check
+from ssl_faces.training.run_record import claim, read_run, state_of
 from tests.compare.conftest import ROOT, stage1
 from tests.job.conftest import Write, job
 
@@ -227,7 +227,7 @@ def test_a_folder_that_another_has_or_nobody_may_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, path = tmp_path / "out", write()
-    monkeypatch.setattr("ssl_faces.run_record.PATIENCE", 0.0)
+    monkeypatch.setattr("ssl_faces.training.run_record.PATIENCE", 0.0)
     # A run alone, too: before it builds or writes anything.
     words = read(path).words("motion", out)
     held = claim(out)

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from linear_probe import run
-from linear_probe.features import Pictures
-from linear_probe.record import Record
+from linear_probe.experiments import probe as run
+from linear_probe.features.frozen import Pictures
+from linear_probe.records.record import Record
 from ssl_faces.data import EXPRESSIONS, FaceSet, PictureFolder, in_test_share
-from ssl_faces.data.youtube_keypoints import COLUMNS
-from ssl_faces.encoder import save_encoder
+from ssl_faces.data.sets.youtube_keypoints import COLUMNS
+from ssl_faces.encoders.encoder import save_encoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 
 ONE = Record(

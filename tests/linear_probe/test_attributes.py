@@ -9,8 +9,8 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
-from linear_probe.baselines import PixelSource
-from linear_probe.features import FeatureCache, Features, Pictures
+from linear_probe.features.frozen import FeatureCache, Features, Pictures
+from linear_probe.sources.baselines import PixelSource
 from linear_probe.tasks import Attributes, MissingData
 from ssl_faces.data import find_face_sets
 from tests.linear_probe.conftest import noise, save_grey

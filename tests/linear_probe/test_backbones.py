@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from linear_probe.cli import main
-from linear_probe.encoders import RESNET18, encoder_sources
-from linear_probe.encoders.backbones import Backbone, BackboneName, resnet18_weights
-from linear_probe.features import EncoderSource, Source
+from linear_probe.features.frozen import EncoderSource, Source
+from linear_probe.sources.backbones import Backbone, BackboneName, resnet18_weights
+from linear_probe.sources.by_name import RESNET18, encoder_sources
 from ssl_faces import InputError
 
 SMALL = "test_resnet"  # timm's own model for tests, of 160 pixels

@@ -8,7 +8,7 @@ import torch
 from skimage.feature import local_binary_pattern
 from torch import Tensor
 
-from linear_probe.baselines import BASELINES, Baseline, HogSource, LbpSource, PixelSource
+from linear_probe.sources.baselines import BASELINES, Baseline, HogSource, LbpSource, PixelSource
 
 
 def grey(levels: np.ndarray) -> Tensor:

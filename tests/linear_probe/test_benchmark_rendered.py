@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linear_probe.benchmark_rendered import breakdown, main
-from linear_probe.face_sheet import CLEAR
+from linear_probe.bench.rendered import breakdown, main
+from linear_probe.experiments.face_sheet import CLEAR
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS
-from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.rendered import RenderedFaces
 
 
 def test_the_command_prints_probes_and_network(

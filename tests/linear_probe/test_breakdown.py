@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, recall_score
 
-from linear_probe.breakdown import FEWEST, breakdown, by_group, confusion, recalls
 from linear_probe.cli import main
-from linear_probe.predictions import Predictions, predictions_path, write_predictions
-from linear_probe.record import RECORDS_FILE, write_records
+from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
+from linear_probe.records.record import RECORDS_FILE, write_records
+from linear_probe.stats.breakdown import FEWEST, breakdown, by_group, confusion, recalls
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
 

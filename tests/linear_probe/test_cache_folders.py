@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from linear_probe.cache_folders import ROOM, entries
 from linear_probe.cli import main
-from linear_probe.features import EncoderSource, FeatureCache
+from linear_probe.features.cache import ROOM, entries
+from linear_probe.features.frozen import EncoderSource, FeatureCache
 from tests.linear_probe.conftest import CountingEncoder, all_of
 
 DAY = 86_400
@@ -67,7 +67,7 @@ def test_features_of_the_run_itself_stay_and_others_come_back(
 def test_pieces_of_an_interrupted_run_make_room_unless_it_is_at_work(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from linear_probe.feature_files import lock
+    from linear_probe.features.files import lock
 
     cache = tmp_path / "features"
     filled(cache, folder, 1.0)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.compare import compare, difference
-from linear_probe.intervals import row_weights
-from linear_probe.record import RECORDS_FILE, Record, write_records
-from linear_probe.replicates import REPLICATES_FILE, read_replicates, write_replicates
+from linear_probe.records.record import RECORDS_FILE, Record, write_records
+from linear_probe.records.replicates import REPLICATES_FILE, read_replicates, write_replicates
+from linear_probe.stats.intervals import row_weights
+from linear_probe.stats.paired import compare, difference
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
 

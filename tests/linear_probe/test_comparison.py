@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.comparison import comparison
-from linear_probe.comparison_table import as_table, write_comparison
-from linear_probe.intervals import row_weights
-from linear_probe.record import RECORDS_FILE, Record, read_records, write_records
-from linear_probe.replicates import REPLICATES_FILE, write_replicates
+from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
+from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
+from linear_probe.reports.comparison import comparison
+from linear_probe.reports.comparison_table import as_table, write_comparison
+from linear_probe.stats.intervals import row_weights
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from linear_probe.cross_sets import crossed
-from linear_probe.features import Features, Pictures
-from linear_probe.record import read_records
+from linear_probe.features.frozen import Features, Pictures
+from linear_probe.records.record import read_records
 from linear_probe.tasks import Expression
+from linear_probe.tasks.cross_sets import crossed
 from ssl_faces.data import CKPlus, Fer2013, OuluCasia, RafDb, cross_database
 from tests.data.test_expression_layouts import oulucasia, sfew
 from tests.data.test_owners_layouts import ckplus, rafdb

@@ -12,9 +12,9 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
-from linear_probe.encoders import encoder_sources
-from linear_probe.encoders.table import EmbeddingTable
-from linear_probe.features import FeatureCache, Pictures, Source
+from linear_probe.features.frozen import FeatureCache, Pictures, Source
+from linear_probe.sources.by_name import encoder_sources
+from linear_probe.sources.table import EmbeddingTable
 from ssl_faces import InputError
 from ssl_faces.data import FaceRecord, FaceSet, JoinedFaces
 

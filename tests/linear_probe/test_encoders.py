@@ -14,10 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file, save_file
 
 from linear_probe.cli import main
-from linear_probe.encoders import RESNET18, encoder_sources
-from linear_probe.encoders.onnx_file import OnnxSource
-from linear_probe.features import FeatureCache, Pictures, Source
-from linear_probe.record import read_records
+from linear_probe.features.frozen import FeatureCache, Pictures, Source
+from linear_probe.records.record import read_records
+from linear_probe.sources.by_name import RESNET18, encoder_sources
+from linear_probe.sources.onnx_file import OnnxSource
 from ssl_faces import InputError, load_encoder, save_encoder
 
 SMALL = "test_resnet"  # timm's own model for tests, of 160 pixels

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from linear_probe.predictions import Predictions, predictions_path, write_predictions
-from linear_probe.record import RECORDS_FILE, Record, write_records
-from linear_probe.report import find_records
+from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
+from linear_probe.records.record import RECORDS_FILE, Record, write_records
+from linear_probe.reports.command import find_records
 from linear_probe.reports.evidence import (
     Evidence,
     confusions,
@@ -22,7 +22,7 @@ from linear_probe.reports.evidence import (
     recalls,
     roc,
 )
-from linear_probe.tables import tables
+from linear_probe.reports.tables import tables
 from tests.linear_probe.conftest import ONE
 
 CLASSES = ["angry", "happy", "sad"]

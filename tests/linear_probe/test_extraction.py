@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from linear_probe import benchmark_features
-from linear_probe.extraction import _AHEAD, Extracted, Piece, extract
-from linear_probe.feature_files import Span, spans
-from linear_probe.features import EncoderSource
+from linear_probe.bench import features as benchmark_features
+from linear_probe.features.extraction import _AHEAD, Extracted, Piece, extract
+from linear_probe.features.files import Span, spans
+from linear_probe.features.frozen import EncoderSource
+from ssl_faces.common.errors import InputError
 from ssl_faces.data import BadPicture, FaceSet
 from ssl_faces.data.faces import FaceRecord
-from ssl_faces.errors import InputError
 from tests.linear_probe.conftest import CountingEncoder
 
 

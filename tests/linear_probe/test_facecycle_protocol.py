@@ -11,24 +11,24 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from linear_probe.baselines import PixelSource
-from linear_probe.features import FeatureCache, Features, Pictures
+from linear_probe.features.frozen import FeatureCache, Features, Pictures
 from linear_probe.probes.verification import plain_similarities
-from linear_probe.protocols.facecycle import (
+from linear_probe.sources.baselines import PixelSource
+from linear_probe.tasks import Task
+from linear_probe.tasks.protocols.facecycle import (
     FaceCycleExpression,
     FaceCycleIdentity,
     FaceCyclePose,
     facecycle_tasks,
     train_linear_layer,
 )
-from linear_probe.tasks import Task
 from ssl_faces import InputError
 from ssl_faces.data import FaceRecord, FaceSet
-from ssl_faces.data.discover import find_face_sets
-from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.data.sets.discover import find_face_sets
+from ssl_faces.rendered import RenderedFaces
 
 # The package's name `facecycle` is the function.
-module = import_module("linear_probe.protocols.facecycle")
+module = import_module("linear_probe.tasks.protocols.facecycle")
 
 
 def some(n: int = 60, dim: int = 5) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from linear_probe import features as module
-from linear_probe.baselines import PixelSource
-from linear_probe.features import EncoderSource, FeatureCache
+from linear_probe.features import frozen as module
+from linear_probe.features.frozen import EncoderSource, FeatureCache
+from linear_probe.sources.baselines import PixelSource
 from tests.linear_probe.conftest import CountingEncoder, all_of
 
 
@@ -151,8 +151,8 @@ import os, sys, time
 from pathlib import Path
 import numpy as np, torch
 from linear_probe import features
-from linear_probe.feature_files import write_features
-from linear_probe.features import EncoderSource, FeatureCache, Pictures
+from linear_probe.features.files import write_features
+from linear_probe.features.frozen import EncoderSource, FeatureCache, Pictures
 from ssl_faces.data import PictureFolder
 
 class Slow:

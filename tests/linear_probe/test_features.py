@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from linear_probe.baselines import PixelSource
-from linear_probe.feature_files import write_features
-from linear_probe.features import EncoderSource, FeatureCache, Precision
+from linear_probe.features.files import write_features
+from linear_probe.features.frozen import EncoderSource, FeatureCache, Precision
+from linear_probe.sources.baselines import PixelSource
 from ssl_faces import InputError, load_encoder
-from ssl_faces.data.packing import square
+from ssl_faces.data.store.packing import square
 from tests.linear_probe.conftest import CountingEncoder, all_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from linear_probe.intervals import cluster_weights, interval, row_weights, stratum_weights
+from linear_probe.stats.intervals import cluster_weights, interval, row_weights, stratum_weights
 
 
 def test_rows_are_drawn_n_at_a_time() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.comparison import comparison
-from linear_probe.comparison_table import as_table
-from linear_probe.kept import KeptComparison, table_beside
-from linear_probe.record import read_records, write_records
+from linear_probe.records.archive import KeptComparison, table_beside
+from linear_probe.records.record import read_records, write_records
+from linear_probe.reports.comparison import comparison
+from linear_probe.reports.comparison_table import as_table
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
 from tests.linear_probe.test_comparison import (

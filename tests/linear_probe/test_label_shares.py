@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from linear_probe.conditions import constant_note, scores_by_share
-from linear_probe.features import Features, Pictures
-from linear_probe.label_shares import share_of_labels
+from linear_probe.features.frozen import Features, Pictures
+from linear_probe.stats.conditions import constant_note, scores_by_share
 from linear_probe.tasks import Expression, Identity, Pose
 from linear_probe.tasks.classification import class_predictions
+from linear_probe.tasks.label_shares import share_of_labels
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS
-from ssl_faces.data.discover import find_face_sets
+from ssl_faces.data.sets.discover import find_face_sets
 
 
 def prepared(root: Path, seed: int = 0) -> tuple[Expression, Features, Pictures]:

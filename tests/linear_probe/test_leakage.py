@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.leakage import leakage, scores
-from linear_probe.predictions import Predictions, predictions_path, write_predictions
-from linear_probe.record import RECORDS_FILE, Record, write_records
+from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
+from linear_probe.records.record import RECORDS_FILE, Record, write_records
+from linear_probe.stats.leakage import leakage, scores
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
 

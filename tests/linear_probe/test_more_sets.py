@@ -11,10 +11,10 @@ import torch
 from sklearn.metrics import recall_score, root_mean_squared_error
 from torchmetrics.regression import ConcordanceCorrCoef
 
-from linear_probe.features import Features, Pictures
-from linear_probe.intervals import cluster_weights, row_weights
+from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.logistic import LogisticProbe
 from linear_probe.probes.ridge import RidgeProbe
+from linear_probe.stats.intervals import cluster_weights, row_weights
 from linear_probe.tasks import (
     TASKS,
     Affect,
@@ -40,8 +40,8 @@ from ssl_faces.data import (
     RafDb,
     find_face_sets,
 )
-from ssl_faces.data import ckplus as ckplus_module
-from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.data.sets import ckplus as ckplus_module
+from ssl_faces.rendered import RenderedFaces
 from tests.data.test_face_sets import put_picture
 from tests.data.test_owners_layouts import (
     affectnet_csv,

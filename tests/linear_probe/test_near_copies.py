@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from linear_probe.near_copies import has_near_copy
+from linear_probe.tasks.near_copies import has_near_copy
 from ssl_faces.data import FaceSet, PictureFolder, find_face_sets
 
 

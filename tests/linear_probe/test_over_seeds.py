@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t, ttest_ind
 
-from linear_probe.over_seeds import OverSeeds, gap, holm
+from linear_probe.stats.over_seeds import OverSeeds, gap, holm
 
 
 def scored(values: list[float], noise: float = 0.0, seed: int = 0) -> OverSeeds:

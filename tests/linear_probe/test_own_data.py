@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.own_data import OwnData
-from linear_probe.own_pairs import PairFaces
-from linear_probe.own_table import joined_tables, table_faces
-from linear_probe.record import read_records
+from linear_probe.records.record import read_records
 from linear_probe.tasks import Affect, Attributes, Classes, Expression, Identity, Pose
+from linear_probe.tasks.own_data import OwnData
+from linear_probe.tasks.own_pairs import PairFaces
+from linear_probe.tasks.own_table import joined_tables, table_faces
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS, FaceSet, find_face_sets
 from tests.linear_probe.conftest import noise, save_grey
@@ -141,7 +141,7 @@ def rows_of(kind: type, faces: FaceSet) -> object:
     """The rows of a task, with features of nothing."""
     import torch
 
-    from linear_probe.features import Features, Pictures
+    from linear_probe.features.frozen import Features, Pictures
 
     task = kind([faces], replicates=5)
     features = Features(torch.zeros(len(task.indices), 2), task.indices)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linear_probe.predictions import Predictions, read_predictions, write_predictions
+from linear_probe.records.predictions import Predictions, read_predictions, write_predictions
 from ssl_faces import InputError
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from linear_probe import features
 from linear_probe.cli import main
-from linear_probe.record import read_records
+from linear_probe.features import frozen as features
+from linear_probe.records.record import read_records
 
 pytestmark = pytest.mark.usefixtures("few_rendered")
 

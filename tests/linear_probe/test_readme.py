@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from linear_probe.cli import main
-from linear_probe.readme import fill
-from linear_probe.record import write_records
+from linear_probe.records.record import write_records
+from linear_probe.reports.readme import fill
 from tests.linear_probe.conftest import ONE
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from linear_probe.run import run_probes
+from linear_probe.experiments.probe import run_probes
 from linear_probe.tasks.identity import WHITENED
 
 

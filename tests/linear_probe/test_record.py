@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linear_probe.record import Record, merged, read_records, write_records
+from linear_probe.records.record import Record, merged, read_records, write_records
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
 

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.feature_listing import find_features, write_listing
-from linear_probe.features import FeatureCache, Pictures
-from linear_probe.predictions import Predictions
-from linear_probe.record import RECORDS_FILE, Record, write_records
-from linear_probe.recorder import RunFolder
+from linear_probe.features.frozen import FeatureCache, Pictures
+from linear_probe.features.listing import find_features, write_listing
+from linear_probe.records.predictions import Predictions
+from linear_probe.records.record import RECORDS_FILE, Record, write_records
+from linear_probe.records.recorder import RunFolder
 from linear_probe.reports import plots, wandb_tables
 from linear_probe.reports.feature_map import coloured, feature_map, sampled
 from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
 from ssl_faces import InputError
-from ssl_faces.data.fer2013 import Fer2013
+from ssl_faces.data.sets.fer2013 import Fer2013
 from tests.linear_probe.conftest import ONE
 
 BLUR = [

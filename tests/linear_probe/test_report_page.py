@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.predictions import Predictions, predictions_path, write_predictions
-from linear_probe.record import RECORDS_FILE, read_records, write_records
-from linear_probe.replicates import REPLICATES_FILE, write_replicates
-from linear_probe.report import find_records
+from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
+from linear_probe.records.record import RECORDS_FILE, read_records, write_records
+from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
+from linear_probe.reports.command import find_records
 from linear_probe.reports.page import page
 from tests.linear_probe.conftest import ONE, write_fer2013
 

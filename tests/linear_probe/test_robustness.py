@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from linear_probe.baselines import PixelSource
-from linear_probe.changed_pictures import GREY, MIRRORED, MIRRORED_GREY, Change, ChangedFaces
-from linear_probe.features import FeatureCache, Features, Pictures
-from linear_probe.robustness import DEGRADATIONS, degradations
+from linear_probe.experiments.robustness import DEGRADATIONS, degradations
+from linear_probe.features.frozen import FeatureCache, Features, Pictures
+from linear_probe.sources.baselines import PixelSource
+from linear_probe.sources.changed_images import GREY, MIRRORED, MIRRORED_GREY, Change, ChangedFaces
 from linear_probe.tasks import Expression, Identity
 from linear_probe.tasks.task import rows_of
 from ssl_faces.data import FaceRecord, FaceSet
-from ssl_faces.data.discover import find_face_sets
+from ssl_faces.data.sets.discover import find_face_sets
 
 SIDE = 48
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linear_probe.record import Record
-from linear_probe.recorder import RunFolder
+from linear_probe.records.record import Record
+from linear_probe.records.recorder import RunFolder
 from ssl_faces.data import Skipped, read_skipped
-from ssl_faces.encoder import CARD_FILE
-from ssl_faces.release import update_card
+from ssl_faces.encoders.encoder import CARD_FILE
+from ssl_faces.encoders.release import update_card
 from tests.linear_probe.conftest import ONE
 
 PROCESSES, EACH = 4, 6

@@ -13,19 +13,19 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from linear_probe import saved_probes
 from linear_probe.cli import main
-from linear_probe.features import EncoderSource, FeatureCache, Pictures
-from linear_probe.record import read_records
-from linear_probe.saved_probes import best_by_card, calibration_error, fit_temperature
+from linear_probe.features.frozen import EncoderSource, FeatureCache, Pictures
+from linear_probe.probes import saved_probes
+from linear_probe.probes.saved_probes import best_by_card, calibration_error, fit_temperature
+from linear_probe.records.record import read_records
 from linear_probe.tasks import TASKS
 from linear_probe.tasks.task import rows_of
 from ssl_faces import InputError, load_encoder
 from ssl_faces.data import EXPRESSIONS
-from ssl_faces.data.rendered import RenderedFaces
-from ssl_faces.encoder import RELEASED, save_encoder
+from ssl_faces.encoders.encoder import RELEASED, save_encoder
+from ssl_faces.encoders.saved_probe import load_probe, probe_file
 from ssl_faces.networks.backbone import BackboneEncoder
-from ssl_faces.saved_probe import load_probe, probe_file
+from ssl_faces.rendered import RenderedFaces
 
 # Temperature and calibration ----------------------------------------------------------------------
 

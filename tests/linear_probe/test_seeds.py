@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from linear_probe.cli import main
-from linear_probe.features import EncoderSource, Features, Pictures
-from linear_probe.predictions import predictions_path, read_predictions
-from linear_probe.record import Record, read_records
+from linear_probe.features.frozen import EncoderSource, Features, Pictures
+from linear_probe.records.predictions import predictions_path, read_predictions
+from linear_probe.records.record import Record, read_records
 from linear_probe.tasks import Expression
-from ssl_faces.data.discover import find_face_sets
+from ssl_faces.data.sets.discover import find_face_sets
 
 
 def run(out: Path, *arguments: str | Path) -> list[Record]:

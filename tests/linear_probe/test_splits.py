@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linear_probe.splits import stratified_group_split
+from linear_probe.tasks.splits import stratified_group_split
 from ssl_faces import InputError
 
 

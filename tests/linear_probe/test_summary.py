@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from linear_probe.record import Record
+from linear_probe.records.record import Record
 from linear_probe.reports.summary import BETTER, WORSE, summary
 from tests.linear_probe.conftest import ONE
 

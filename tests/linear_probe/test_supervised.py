@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from linear_probe import supervised
-from linear_probe.supervised import SHIFT, Epoch, normalised, told, train, varied
+from linear_probe.sources import supervised
+from linear_probe.sources.supervised import SHIFT, Epoch, normalised, told, train, varied
 from ssl_faces import InputError
 
 

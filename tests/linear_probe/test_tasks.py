@@ -10,13 +10,13 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
-from linear_probe.baselines import PixelSource
-from linear_probe.features import FeatureCache, Features, Pictures
+from linear_probe.features.frozen import FeatureCache, Features, Pictures
+from linear_probe.sources.baselines import PixelSource
 from linear_probe.tasks import TASKS, Expression, Identity, MissingData, Pose, Task
 from ssl_faces import InputError
 from ssl_faces.data import in_test_share
-from ssl_faces.data.discover import find_face_sets
-from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.data.sets.discover import find_face_sets
+from ssl_faces.rendered import RenderedFaces
 
 
 def prepared(kind: type[Task], root: Path, cache: Path) -> tuple[Task, Features, Pictures]:

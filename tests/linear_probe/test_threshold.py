@@ -12,8 +12,8 @@ from PIL import Image
 
 from linear_probe.cli import main
 from ssl_faces import load_encoder, save_encoder
+from ssl_faces.apps.embedding import verification_of
 from ssl_faces.networks.backbone import BackboneEncoder
-from ssl_faces.verbs.embedding import verification_of
 from tests.linear_probe.conftest import write_lfw
 
 

@@ -14,9 +14,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from linear_probe.cli import main
-from linear_probe.measured import Measured, records_of
-from linear_probe.report import table
-from linear_probe.truth.faces import (
+from linear_probe.experiments.truth.faces import (
     AGAIN,
     FRONTAL,
     MOTION,
@@ -30,9 +28,9 @@ from linear_probe.truth.faces import (
     face_region,
     truths,
 )
-from linear_probe.truth.left import LEFT, pairs_of
-from linear_probe.truth.measures import errors
-from linear_probe.truth.run import (
+from linear_probe.experiments.truth.left import LEFT, pairs_of
+from linear_probe.experiments.truth.measures import errors
+from linear_probe.experiments.truth.run import (
     BLURRED,
     INPUT,
     MEAN_FACE,
@@ -43,9 +41,11 @@ from linear_probe.truth.run import (
     score,
     write_panel,
 )
+from linear_probe.records.measured import Measured, records_of
+from linear_probe.reports.command import table
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS, in_test_share
-from ssl_faces.data.rendered import FACTORS, RenderedFaces, project_landmarks, render_faces
+from ssl_faces.rendered import FACTORS, RenderedFaces, project_landmarks, render_faces
 
 COUNT, SIZE = 24, 32
 
@@ -57,7 +57,7 @@ def faces() -> TruthFaces:
 
 @pytest.fixture(autouse=True)
 def few_training_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linear_probe.truth.faces._TRAINING", 70)
+    monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
 
 
 class Fake:
@@ -173,7 +173,7 @@ def test_figures_are_means_of_naive_loops(faces: TruthFaces) -> None:
 
 def test_intervals_draw_people(faces: TruthFaces) -> None:
     """A metric that is the same for all pictures of a person can only take means over people."""
-    from linear_probe.truth.measures import figures
+    from linear_probe.experiments.truth.measures import figures
 
     numbers = np.unique(faces.people, return_inverse=True)[1]
     found = figures({"L1": numbers.astype(float)}, faces, 50)[0]
@@ -284,7 +284,7 @@ def test_batches_are_parts_of_the_whole(faces: TruthFaces) -> None:
 def test_mean_faces_are_means_over_training_people(
     faces: TruthFaces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("linear_probe.truth.faces._BATCH", 16)
+    monkeypatch.setattr("linear_probe.experiments.truth.faces._BATCH", 16)
     mean, of_truths = faces.means()
     train = RenderedFaces(70, 10, "train", SIZE)
     indices = np.arange(len(train))
@@ -315,7 +315,7 @@ def test_few_faces(count: int) -> None:
 
 
 def test_blurred_is_an_average_of_neighbours() -> None:
-    from linear_probe.truth.run import blurred
+    from linear_probe.experiments.truth.run import blurred
 
     point = torch.zeros(1, 3, 48, 48)
     point[..., 24, 24] = 1

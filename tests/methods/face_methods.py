@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from ssl_faces.cli import main
-from ssl_faces.data.rendered import RenderedFaces
-from ssl_faces.encoder import FaceEncoder, load_encoder
+from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
 from ssl_faces.methods.method import read_checkpoint
 from ssl_faces.networks.backbone import EncoderSettings
+from ssl_faces.rendered import RenderedFaces
 
 ROOT = Path(__file__).parents[2]
 SMALL = EncoderSettings("resnet18", 32, 0.125)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_faces.cli import main
-from ssl_faces.data.rendered import RenderedFaces
+from ssl_faces.rendered import RenderedFaces
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -24,7 +24,7 @@ def arguments(
     """Of a run of two steps of eight pairs in float32 on the CPU, from rendered faces of people."""
     faces = cache / f"faces_of_{people}.yaml"
     faces.write_text(
-        "data:\n  sets:\n    - class_path: ssl_faces.data.rendered.RenderedFaces\n"
+        "data:\n  sets:\n    - class_path: ssl_faces.rendered.RenderedFaces\n"
         f"      init_args: {{count: 40, people: {people}, size: 32}}\n"
     )
     return [

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_faces.cli import main
-from ssl_faces.data.local_warps import AffineMaps, LocalWarps
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.data.pairs.local_warps import AffineMaps, LocalWarps
 from ssl_faces.methods.contrawarping import ContraWarping
 from tests.methods.face_methods import SIZE, SMALL, arguments, check_panels, faces, pairs, trained
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_faces.encoder import load_encoder
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.methods.barlow_twins import BarlowTwins
 from ssl_faces.methods.byol import BYOL
 from ssl_faces.methods.dino import DINO

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_faces.data.local_warps import LocalWarps
+from ssl_faces.data.pairs.local_warps import LocalWarps
 from ssl_faces.methods.fabnet import FAbNet
 from ssl_faces.networks.warp import warp
 from tests.methods.face_methods import SIZE, SMALL, check_panels, faces, pairs, trained

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_faces import load_encoder
-from ssl_faces.data.rendered import RenderedFaces
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.losses.hog import HOG
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.loading import load_method
 from ssl_faces.networks.backbone import EncoderSettings
+from ssl_faces.rendered import RenderedFaces
 from tests.methods.runs import arguments, run
 
 SIZE = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 
 

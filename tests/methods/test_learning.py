@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.networks.warp import warp
+from ssl_faces.rendered import RenderedFaces
 
 
 def test_the_loss_falls_and_neutral_faces_become_symmetric() -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_faces.encoder import load_encoder
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.methods.mae import MAE
 from ssl_faces.networks.backbone import EncoderSettings
 from tests.methods.runs import arguments, rendered_pairs, run

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from lightly.loss import NTXentLoss
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 from ssl_faces.losses.orthogonality import OrthogonalityLoss
 from ssl_faces.methods.pcl import PCL
 from ssl_faces.networks.backbone import EncoderSettings

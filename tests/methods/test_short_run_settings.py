@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.networks.trunk import VggTrunk

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_faces.data.local_warps import LocalWarps
+from ssl_faces.data.pairs.local_warps import LocalWarps
 from ssl_faces.methods.tcae import KINDS, TCAE
 from ssl_faces.networks.warp import warp
 from tests.methods.face_methods import SIZE, SMALL, check_panels, faces, pairs, trained

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_faces.encoder import load_encoder, save_encoder
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.encoders.encoder import load_encoder, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
 
 # Of the name: width, then the length of each feature space, and of the last map its channels and

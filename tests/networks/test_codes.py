@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_faces.encoder import load_encoder, save_encoder
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
+from ssl_faces.encoders.encoder import load_encoder, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
 from ssl_faces.networks.picture_decoder import PictureDecoder
 

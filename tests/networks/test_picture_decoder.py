@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.networks.picture_decoder import PictureDecoder
+from ssl_faces.rendered import RenderedFaces
 
 
 @pytest.mark.parametrize("size", [16, 30, 36, 48, 64])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_faces.errors import InputError
+from ssl_faces.common.errors import InputError
 from ssl_faces.prepare.detectors import faces_of, label_of, open_detector
 from ssl_faces.prepare.mtcnn import MTCNN
 from tests.prepare.media import EYES, astronaut, head, scene

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from ssl_faces.cli import main
-from ssl_faces.data.packs import Pack
-from ssl_faces.data.stored_faces import StoredFaces
+from ssl_faces.data.store.packs import Pack
+from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.prepare import workers
 from ssl_faces.prepare.detectors import Faces
 from ssl_faces.prepare.reading import Settings

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_faces.common.errors import InputError
 from ssl_faces.data.pictures import BadPicture
-from ssl_faces.errors import InputError
 from ssl_faces.prepare import sources
 from ssl_faces.prepare.sources import Video, kind_of, list_sources, version_of
 from tests.prepare.media import write_picture, write_video

@@ -17,11 +17,11 @@ import torch
 import yaml
 
 from linear_probe.cli import main
-from linear_probe.record import read_records
-from linear_probe.suite import command, memory
-from linear_probe.suite.settings import cells, read
-from ssl_faces import children
-from ssl_faces.encoder import save_encoder
+from linear_probe.plans.suite import command, memory
+from linear_probe.plans.suite.settings import cells, read
+from linear_probe.records.record import read_records
+from ssl_faces.common import children
+from ssl_faces.encoders.encoder import save_encoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.linear_probe.conftest import ONE
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from linear_probe.suite import data
-from linear_probe.suite.data import DataPrints, places
-from linear_probe.suite.settings import Cell
+from linear_probe.plans.suite import data
+from linear_probe.plans.suite.data import DataPrints, places
+from linear_probe.plans.suite.settings import Cell
 from ssl_faces import InputError
 from tests.suite.test_suite import ROOT, Write, calls, encoders, stand_in, suite, usual_data, write
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ssl_faces.cli import main
-from ssl_faces.sweep import trial
+from ssl_faces.plan.sweep import trial
 
 ROOT = Path(__file__).parents[2]
 

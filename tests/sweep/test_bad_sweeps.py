@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from ssl_faces.children import Stopped
-from ssl_faces.errors import InputError
-from ssl_faces.sweep import storage as storages
-from ssl_faces.sweep.settings import read
-from ssl_faces.sweep.study import read_notes
-from ssl_faces.sweep.words import check_command
+from ssl_faces.common.children import Stopped
+from ssl_faces.common.errors import InputError
+from ssl_faces.plan.sweep import storage as storages
+from ssl_faces.plan.sweep.settings import read
+from ssl_faces.plan.sweep.study import read_notes
+from ssl_faces.plan.sweep.words import check_command
 from tests.refusals import message_of
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
 
@@ -312,7 +312,7 @@ def test_passwords_are_not_kept_and_not_told(
     def stop(self: object) -> None:
         raise Stopped(signal.SIGTERM)
 
-    monkeypatch.setattr("ssl_faces.sweep.command._Sweeping.run", stop)
+    monkeypatch.setattr("ssl_faces.plan.sweep.command._Sweeping.run", stop)
     address = "postgresql://me:s3cret@host/x"
     assert sweep(write(), tmp_path / "out", "--storage", address) == 128 + signal.SIGTERM
     said = capsys.readouterr().out

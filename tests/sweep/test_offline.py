@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from ssl_faces import children
-from ssl_faces.sweep import trial
-from ssl_faces.sweep.search import sampler, suggest
-from ssl_faces.sweep.settings import read
-from ssl_faces.sweep.study import read_notes
+from ssl_faces.common import children
+from ssl_faces.plan.sweep import trial
+from ssl_faces.plan.sweep.search import sampler, suggest
+from ssl_faces.plan.sweep.settings import read
+from ssl_faces.plan.sweep.study import read_notes
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
 from tests.test_children import eventually
 
@@ -102,7 +102,7 @@ def test_by_the_pruner_that_is_asked_for(
     pruner: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trials of x below 0 hang after their first figure unless they are ended for it."""
-    from ssl_faces.sweep import search
+    from ssl_faces.plan.sweep import search
 
     monkeypatch.setattr(search, "WARM_UP", 1)
     path = write(
@@ -226,7 +226,7 @@ def test_a_trial_that_another_has_taken_up_is_left_to_it(
     """As after a machine has slept: its worker's word for the trial counts no more."""
     import optuna
 
-    from ssl_faces.sweep import study as studies
+    from ssl_faces.plan.sweep import study as studies
 
     out, real = tmp_path / "out", children.run_command
     path = write(("--steps=1",), parameters={"x": {"values": [3]}})
@@ -262,8 +262,8 @@ def test_machines_share_a_database(
 
     import optuna
 
-    from ssl_faces.sweep import storage as storages
-    from ssl_faces.sweep import study as studies
+    from ssl_faces.plan.sweep import storage as storages
+    from ssl_faces.plan.sweep import study as studies
 
     monkeypatch.setattr(storages, "HEARTBEAT", 1)
     monkeypatch.setattr(storages, "GRACE", 2)
@@ -291,8 +291,8 @@ def test_machines_share_a_database(
     # What two machines begin at once beyond the last one is left out.
     extra = view.ask()
     assert extra.number == 4
-    from ssl_faces.sweep.trial import RunningTrial, Surplus
-    from ssl_faces.sweep.worker import Worker
+    from ssl_faces.plan.sweep.trial import RunningTrial, Surplus
+    from ssl_faces.plan.sweep.worker import Worker
 
     worker = Worker(sweep_of, path, there, view, 0, 3, print, threading.Event())
     with pytest.raises(Surplus):

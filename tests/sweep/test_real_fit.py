@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from ssl_faces.cli import main
-from ssl_faces.sweep.study import read_notes
+from ssl_faces.plan.sweep.study import read_notes
 from tests.sweep.conftest import METRIC, ROOT, sweep
 
 METHOD = str(ROOT / "configs/method/facecycle_contrast.yaml")
@@ -22,7 +22,7 @@ def test_a_sweep_of_training_runs(
 ) -> None:
     """The metric of our files is what the run really logs, and its settings are the trial's."""
     faces = {"count": 1200, "people": 600, "size": 32, "nuisances": "none"}
-    data = {"class_path": "ssl_faces.data.rendered.RenderedFaces", "init_args": faces}
+    data = {"class_path": "ssl_faces.rendered.RenderedFaces", "init_args": faces}
     (tmp_path / "few.yaml").write_text(yaml.safe_dump({"data": {"sets": [data]}}))
     of_ours = yaml.safe_load((ROOT / "configs/sweep/hybrid_independence.yaml").read_text())
     # fmt: off

@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ssl_faces.errors import InputError
-from ssl_faces.launch import Launch, count_devices, find_launch, is_first, is_first_on_node
-from ssl_faces.training import DDP, devices_and_strategy
+from ssl_faces.common.errors import InputError
+from ssl_faces.training.fit import DDP, devices_and_strategy
+from ssl_faces.training.launch import Launch, count_devices, find_launch, is_first, is_first_on_node
 from tests.training.conftest import ROOT, environment, fit, settings
 from tests.training.test_ddp import free_port
 

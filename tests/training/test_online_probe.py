@@ -15,14 +15,14 @@ from torch import Tensor
 
 from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.cli import main
-from ssl_faces.data.rendered import RenderedFaces
-from ssl_faces.encoder import load_encoder
+from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.methods.method import in_eval_mode
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from ssl_faces.rendered import RenderedFaces
 from tests.training.conftest import ROOT, environment, fit
 
 COUNT, PEOPLE, KEPT = 700, 70, 110
-CLASSES = "ssl_faces.data.rendered.RenderedFaces"
+CLASSES = "ssl_faces.rendered.RenderedFaces"
 NAMES = {"expression_knn", "expression_linear", "yaw_mae", "rank", "std"}
 
 
@@ -107,8 +107,8 @@ def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
     """The measures once more, by hand, from the run's encoder and the set's own pictures."""
     from ssl_faces.callbacks.collapse import CollapseWatch
     from ssl_faces.callbacks.online_probe import figures_of
-    from ssl_faces.data.online import keep_back
-    from ssl_faces.data.selection import held_out_by
+    from ssl_faces.data.pairs.online import keep_back
+    from ssl_faces.data.store.selection import held_out_by
 
     faces = RenderedFaces(count=COUNT, people=PEOPLE, size=32)
     (kept,) = keep_back([faces], held_out_by([faces]), KEPT, 32).faces

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from linear_probe.cli import main as probe
 from ssl_faces.cli import main
-from ssl_faces.encoder import save_encoder
-from ssl_faces.errors import InputError, bad_input, out_of_memory
+from ssl_faces.common.errors import InputError, bad_input, out_of_memory
+from ssl_faces.encoders.encoder import save_encoder
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.training.conftest import settings

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.stop_signals import StopSignals
-from ssl_faces.checkpoints import load_checkpoint
-from ssl_faces.data.module import FaceDataModule
-from ssl_faces.data.rendered import RenderedFaces
-from ssl_faces.log_once import CSVRows
-from ssl_faces.logged import read_logged
-from ssl_faces.training import quiet
+from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.rendered import RenderedFaces
+from ssl_faces.training.checkpoints import load_checkpoint
+from ssl_faces.training.fit import quiet
+from ssl_faces.training.log_once import CSVRows
+from ssl_faces.training.logged import read_logged
 from tests.training.resumes import KILLS, assert_same, kill_at, until_finished
 
 PAIRS = 2  # a batch

@@ -14,11 +14,11 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from ssl_faces.logged import read_logged
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.methods.learning_rate import adam, cosine_by_step
 from ssl_faces.methods.simclr import SimCLR
-from ssl_faces.resume import Resumed, no_checkpoint, read_resumed
+from ssl_faces.training.logged import read_logged
+from ssl_faces.training.resume import Resumed, no_checkpoint, read_resumed
 from tests.refusals import message_of
 from tests.training.conftest import fit, settings
 from tests.training.test_bad_input import refused

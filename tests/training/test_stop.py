@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_faces.run_record import read_run, state_of
+from ssl_faces.training.run_record import read_run, state_of
 from tests.training.conftest import environment, fit, run
 from tests.training.test_finite_loss import twins, weights
 from tests.training.test_resume import BATCHES, assert_same_weights

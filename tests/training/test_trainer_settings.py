@@ -9,7 +9,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor
 
-from ssl_faces.trainer_settings import check_trainer
+from ssl_faces.training.trainer_settings import check_trainer
 from tests.refusals import message_of
 from tests.training.conftest import fit
 from tests.training.test_bad_input import refused

@@ -12,10 +12,10 @@ import yaml
 from PIL import Image
 
 from linear_probe.cli import main
-from linear_probe.record import read_records
-from linear_probe.truth.left import LEFT
+from linear_probe.experiments.truth.left import LEFT
+from linear_probe.records.record import read_records
 from ssl_faces import load_method
-from ssl_faces.data.rendered import RenderedClips
+from ssl_faces.rendered import RenderedClips
 from tests.training.conftest import ROOT, fit, settings
 
 CONFIG = ROOT / "configs/data/rendered.yaml"
@@ -41,7 +41,7 @@ def rendered_runs(folder: Path) -> tuple[Path, Path]:
 
 def test_the_config_trains_on_frames_of_one_clip_a_person_and_on_no_test_person() -> None:
     (entry,) = yaml.safe_load(CONFIG.read_text())["data"]["sets"]
-    assert entry["class_path"] == "ssl_faces.data.rendered.RenderedClips"
+    assert entry["class_path"] == "ssl_faces.rendered.RenderedClips"
     settings_of = entry["init_args"]
     assert settings_of["clips"] == settings_of["people"]
     faces = RenderedClips(**settings_of)
@@ -52,7 +52,7 @@ def test_the_config_trains_on_frames_of_one_clip_a_person_and_on_no_test_person(
 def test_the_whole_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("linear_probe.truth.faces._TRAINING", 70)
+    monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
     motion, identity = rendered_runs(tmp_path)
     card = json.loads((motion / "encoder/card.json").read_text())
     assert [about["name"] for about in card["data"]] == ["rendered_clips"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ssl_faces import wandb_logger
-from ssl_faces.wandb_logger import CarefulWandbLogger, has_account
+from ssl_faces.training import wandb_logger
+from ssl_faces.training.wandb_logger import CarefulWandbLogger, has_account
 from tests.test_children import eventually
 from tests.training.conftest import environment, fit
 from tests.training.methods import kill_wandb
@@ -120,7 +120,7 @@ def test_no_account_and_no_server(
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("ssl_faces.wandb_logger.SECONDS", 2)
+    monkeypatch.setattr("ssl_faces.training.wandb_logger.SECONDS", 2)
     out = tmp_path / "no_server"
     fit(*twins(faces, out, *QUICK))
     said = capsys.readouterr().out

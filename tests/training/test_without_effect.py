@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ssl_faces import without_effect as module
-from ssl_faces.data.module import FaceDataModule
-from ssl_faces.training import check
-from ssl_faces.without_effect import RULES, changed_without_effect, flat, without_effect
+from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.training import without_effect as module
+from ssl_faces.training.fit import check
+from ssl_faces.training.without_effect import RULES, changed_without_effect, flat, without_effect
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "method").glob("*.yaml"))
 SIMCLR = ["fit", "-c", str(next(path for path in CONFIGS if path.stem == "simclr"))]

@@ -14,12 +14,12 @@ from PIL import Image
 
 from ssl_faces import save_encoder
 from ssl_faces.cli import main
-from ssl_faces.data.rendered import RenderedFaces
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.method import Method
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings
 from ssl_faces.prepare.detectors import Faces
+from ssl_faces.rendered import RenderedFaces
 from tests.methods.test_edits import SIDE, motion, save
 from tests.prepare.media import faces_at
 
@@ -125,7 +125,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         return faces_at(boxes)
 
-    monkeypatch.setattr("ssl_faces.verbs.faces.open_detector", lambda *_: find)
+    monkeypatch.setattr("ssl_faces.apps.faces.open_detector", lambda *_: find)
 
 
 def photo(*faces: tuple[int, int, int], width: int = 320, height: int = 240) -> np.ndarray:

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from ssl_faces import load_method
+from ssl_faces.apps.edit import picture_name
 from ssl_faces.cli import COMMANDS, main
 from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, SWAP
-from ssl_faces.verbs.edit import picture_name
 from tests.methods.test_edits import SIDE
 from tests.prepare.media import write_video
 from tests.verbs.conftest import lossless_video, photo, rendered, write_all
@@ -45,7 +45,7 @@ def written(out: Path, count: int, source: str) -> np.ndarray:
 def test_verbs_write_what_edits_give(
     verb: str, edit: str, kind: str, run_of: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssl_faces.verbs.editing.BATCH", 2)
+    monkeypatch.setattr("ssl_faces.apps.editing.BATCH", 2)
     crops = rendered(5)
     paths = write_all(tmp_path / "in", crops)
     images = as_images(crops)
@@ -180,9 +180,9 @@ def test_frames_without_a_face_keep_the_last_result(
     assert np.abs(result[0] - 128).max() < 8
     assert np.abs(result[2] - result[1]).mean() < 3
     assert np.abs(result[1] - 128).mean() > 8
+    from ssl_faces.apps.faces import FaceFinder
+    from ssl_faces.apps.translate import _followed
     from ssl_faces.prepare.sources import Video
-    from ssl_faces.verbs.faces import FaceFinder
-    from ssl_faces.verbs.translate import _followed
 
     boxes = [face and face.box for _, face in _followed(Video(film, 1000), FaceFinder(32), None)]
     assert boxes == [None, (40, 40, 130, 130), None, (44, 40, 134, 130), None]

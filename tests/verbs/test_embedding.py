@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from linear_probe.encoders.table import EmbeddingTable
+from linear_probe.sources.table import EmbeddingTable
 from ssl_faces import InputError, embed, load_encoder, similarity
+from ssl_faces.apps.gallery import MOST_FACES, nearest
 from ssl_faces.cli import main
-from ssl_faces.verbs.gallery import MOST_FACES, nearest
 from tests.methods.test_edits import SIDE
 from tests.prepare.media import write_video
 from tests.verbs.conftest import photo, rendered, write_all
@@ -204,7 +204,7 @@ def test_the_gallery_is_one_page_with_its_pictures(
             [list(pair) for pair in of] for of in nearest(codes[space], 2)
         ]
     assert MOST_FACES >= 5000
-    monkeypatch.setattr("ssl_faces.verbs.gallery.MOST_FACES", 4)
+    monkeypatch.setattr("ssl_faces.apps.gallery.MOST_FACES", 4)
     before = out.read_bytes()
     words = (*words, "--overwrite")
     assert go(*words) == 2

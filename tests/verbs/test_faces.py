@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from ssl_faces import InputError
-from ssl_faces.data.packing import square
+from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
 from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.store.packing import square
 from ssl_faces.prepare.mtcnn import MTCNN
 from ssl_faces.prepare.reading import Settings, read_source
 from ssl_faces.prepare.sources import Source
-from ssl_faces.verbs.faces import FaceFinder, FaceReader, first_face
 from tests.prepare.media import astronaut, write_picture, write_video
 from tests.verbs.conftest import lossless_video, photo, rendered
 

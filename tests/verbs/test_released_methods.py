@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from linear_probe.cli import main as linear_probe
-from linear_probe.record import read_records
+from linear_probe.records.record import read_records
 from ssl_faces import InputError, load_encoder, load_method, save_encoder
-from ssl_faces import release as module
 from ssl_faces.cli import main
+from ssl_faces.encoders import release as module
+from ssl_faces.encoders.release import update_card
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, load_motion
 from ssl_faces.methods.method import OF_TWO, Method
 from ssl_faces.methods.released import edit_state
-from ssl_faces.release import update_card
 from tests.methods.test_edits import same_weights
 from tests.verbs.conftest import a_run, rendered
 
@@ -84,7 +84,7 @@ def test_truth_takes_a_release_by_its_name(
     run_of: Runs, release_of: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, folder = (of("facecycle_contrast") for of in (run_of, release_of))
-    monkeypatch.setattr("linear_probe.truth.faces._TRAINING", 70)
+    monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
     monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
     words = ["truth", "--count", "6", "--bootstrap", "10", "--device", "cpu", "--out"]
     assert linear_probe([*words, str(tmp_path / "a"), "--run", "kept", "--run", str(run)]) == 0

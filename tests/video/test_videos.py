@@ -12,20 +12,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from linear_probe.claims.run import run_claims
-from linear_probe.claims.settings import Claims
 from linear_probe.cli import main
-from linear_probe.job_files import run_job
-from linear_probe.record import RECORDS_FILE, Record, read_records
-from linear_probe.replicates import REPLICATES_FILE, read_replicates
+from linear_probe.experiments.job_files import run_job
+from linear_probe.experiments.video.data import FolderVideos, KeypointVideos, RenderedVideos
+from linear_probe.experiments.video.sequences import Sequences
+from linear_probe.plans.claims.run import run_claims
+from linear_probe.plans.claims.settings import Claims
+from linear_probe.records.record import RECORDS_FILE, Record, read_records
+from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.tasks import MissingData
-from linear_probe.video.data import FolderVideos, KeypointVideos, RenderedVideos
-from linear_probe.video.sequences import Sequences
 from ssl_faces import InputError, save_encoder
 from ssl_faces.data import in_test_share
-from ssl_faces.data.rendered import RenderedClips
-from ssl_faces.data.youtube_keypoints import COLUMNS
+from ssl_faces.data.sets.youtube_keypoints import COLUMNS
 from ssl_faces.networks.backbone import BackboneEncoder
+from ssl_faces.rendered import RenderedClips
 from tests.cells import cells
 
 ROOT = Path(__file__).parents[2]

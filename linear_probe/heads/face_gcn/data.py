@@ -17,14 +17,14 @@ from pydantic import PlainValidator
 from torch import Tensor
 
 from ssl_faces import InputError
-from ssl_faces.arguments import whole
+from ssl_faces.common.arguments import whole
+from ssl_faces.common.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Seed, check_ranges
 from ssl_faces.data import EXPRESSIONS, FaceSet, PictureFolder
-from ssl_faces.data.folder import subfolders
-from ssl_faces.data.packing import square
 from ssl_faces.data.pictures import BadPicture
-from ssl_faces.data.rendered import Nuisances, RenderedClips
+from ssl_faces.data.sets.folder import subfolders
+from ssl_faces.data.store.packing import square
 from ssl_faces.data.tables import has_columns, number_in, read_lines, read_table
-from ssl_faces.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Seed, check_ranges
+from ssl_faces.rendered import Nuisances, RenderedClips
 
 SIZE = 64
 """Side that pictures are looked at for texture."""

@@ -21,17 +21,24 @@ from linear_probe.heads.fit import Machine, check_batch, told, train, usual_prec
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.module import HeadTraining
 from linear_probe.heads.pictures import Taught
-from linear_probe.intervals import cluster_weights
-from linear_probe.measured import Measured, TaskFacts
-from linear_probe.record import Record
-from linear_probe.recorder import Recorder
+from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.record import Record
+from linear_probe.records.recorder import Recorder
+from linear_probe.stats.intervals import cluster_weights
 from linear_probe.tasks.classification import class_figures, class_predictions
 from linear_probe.tasks.task import DRAWS_SEED, sample_of
 from ssl_faces import InputError, load_encoder
-from ssl_faces.hardware import hardware
-from ssl_faces.launch import is_first
-from ssl_faces.ranges import LayerCount, LayerWidth, PositiveInt, Seed, UnitBelow1, check_fields
-from ssl_faces.training import quiet
+from ssl_faces.common.hardware import hardware
+from ssl_faces.common.ranges import (
+    LayerCount,
+    LayerWidth,
+    PositiveInt,
+    Seed,
+    UnitBelow1,
+    check_fields,
+)
+from ssl_faces.training.fit import quiet
+from ssl_faces.training.launch import is_first
 
 TASK = "landmark identity"
 Node = Literal["coordinates", "shape", "texture"]

@@ -1,0 +1,1 @@
+"""Benchmarks of the probe, of feature extraction and of rendered faces."""

@@ -1,0 +1,229 @@
+"""`python -m linear_probe.bench.embeddings`: embedders on the same pictures, one core each.
+
+Prints JSON, which `ssl-faces bench embed` makes its table of: expression by a linear probe and by
+kNN on frozen features, pairs by cosine similarity, and faces a second of one core, the embedders in
+turns. Encoders of this workbench are timed as ONNX files, too, whose features are the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linear_probe.experiments.probe import run_probes
+from linear_probe.features.frozen import EncoderSource
+from linear_probe.records.record import Record
+from linear_probe.sources.baselines import BASELINES
+from linear_probe.sources.by_name import encoder_sources
+from linear_probe.sources.onnx_file import OnnxSource
+from linear_probe.sources.packages import PACKAGES, PREFIX
+from linear_probe.sources.source import ImageSource
+from linear_probe.tasks.task import in_test_part
+from ssl_faces import InputError
+from ssl_faces.apps.export.formats import as_onnx
+from ssl_faces.bench.apart import print_measured
+from ssl_faces.bench.timing import processor_side_by_side
+from ssl_faces.common.arguments import Parser, whole
+from ssl_faces.common.hardware import hardware
+from ssl_faces.data import FaceSet, default_data_root, find_face_sets
+from ssl_faces.data.store.packing import square
+from ssl_faces.encoders.encoder import FaceEncoder, read_card
+from ssl_faces.encoders.onnx_files import OPSET
+
+TASKS = ("expression", "identity")
+SPACES = ("expression", "identity")
+
+
+def parser() -> Parser:
+    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--encoder", action="append", help="default: hybrid and facecycle")
+    parser.add_argument("--spaces", default=",".join(SPACES), help="of these")
+    parser.add_argument("--package", action="append", help="default: all that are installed")
+    parser.add_argument("--data", help="folder with FER-2013 and LFW; default: the usual one")
+    parser.add_argument("--folder", help="keep features and records there, and go on from them")
+    parser.add_argument("--max-train", type=whole(100), default=5000)
+    parser.add_argument("--every", type=whole(1), default=1)
+    parser.add_argument("--batch-size", type=whole(1), default=8)
+    parser.add_argument("--rounds", type=whole(1), default=5)
+    parser.add_argument("--bootstrap", type=whole(1), default=1000)
+    return parser
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Records by embedder and space, and rates by embedder.
+
+    Raises:
+        InputError: an encoder, a package or the data can't be used.
+    """
+    for option, least in (("every", 1), ("batch_size", 1), ("rounds", 1)):
+        if getattr(arguments, option) < least:
+            raise InputError(f"--{option.replace('_', '-')}: give {least} at least")
+    sets = thinned(find_face_sets(arguments.data or default_data_root(), "all"), arguments.every)
+    encoders = list(arguments.encoder or ["hybrid", "facecycle"])
+    spaces = arguments.spaces.split(",")
+    packages, absent = _packages(arguments.package)
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(arguments.folder or temporary)
+        records = [
+            record
+            for names, baselines in (([], True), (encoders, False), (packages, False))
+            if names or baselines
+            for record in run_probes(
+                names,
+                out,
+                own=sets,
+                tasks=TASKS,
+                spaces=spaces if names is encoders else None,
+                device="cpu",
+                baselines=baselines,
+                replicates=arguments.bootstrap,
+                max_train=arguments.max_train,
+                say=lambda line: print(line, file=sys.stderr, flush=True),
+            )
+        ]
+        sources = _sources(encoders, spaces, packages, Path(temporary))
+        rates = _rates(sources, sets[0], arguments.batch_size, arguments.rounds)
+    return {
+        "hardware": hardware("cpu"),
+        "max_train": arguments.max_train,
+        "every": arguments.every,
+        "batch_size": arguments.batch_size,
+        "rounds": arguments.rounds,
+        "records": [_kept(record) for record in records],
+        "rates": rates,
+        "about": _about(encoders),
+        "absent": absent,
+    }
+
+
+def _about(encoders: Sequence[str]) -> dict[str, str]:
+    """What each learnt from, by its name."""
+    found = {PREFIX + name: kind.about for name, kind in PACKAGES.items()}
+    for name in encoders:
+        try:
+            card = read_card(name)
+        except InputError:
+            continue  # not one of this workbench
+        pictures = sum(part.get("pictures", 0) for part in card.get("data", []))
+        labels = "identity labels" if card.get("uses_identity_labels") else "no label"
+        found[name] = f"{pictures:,} faces, {labels}" if pictures else ""
+    return found
+
+
+def thinned(sets: Sequence[FaceSet], every: int) -> list[FaceSet]:
+    """FER-2013 with every `every`th picture of its test part, and LFW with every such pair.
+
+    Pairs are thinned fold by fold, those of one person and of two alike.
+
+    Raises:
+        InputError: one of them isn't there.
+    """
+    found: list[FaceSet] = []
+    for name, title in (("fer2013", "FER-2013"), ("lfw", "LFW")):
+        given = next((faces for faces in sets if faces.name == name), None)
+        if given is None:
+            raise InputError(f"--data holds no {title}, which embedders are compared on; add it")
+        found.append(copy.copy(given))
+    if every > 1:
+        expressions, people = found
+        tested = in_test_part(expressions)
+        rank = np.cumsum(tested) - 1
+        keep = ~tested | (rank % every == 0)
+        expressions.records = [r for r, k in zip(expressions.records, keep, strict=True) if k]
+        seen: dict[tuple[int, bool], int] = {}
+        pairs = []
+        for pair in people.pairs:  # type: ignore[attr-defined]
+            kind = pair.fold, pair.same
+            seen[kind] = seen.get(kind, -1) + 1
+            if seen[kind] % every == 0:
+                pairs.append(pair)
+        people.pairs = pairs  # type: ignore[attr-defined]
+    return found
+
+
+def _packages(asked: Sequence[str] | None) -> tuple[list[str], dict[str, str]]:
+    """Encoder names of those that are there, and why the others aren't."""
+    found, absent = [], {}
+    if list(asked or []) == ["none"]:
+        return [], {PREFIX + name: "left out of this run" for name in PACKAGES}
+    for name in asked or PACKAGES:
+        full = PREFIX + name.removeprefix(PREFIX)
+        try:
+            encoder_sources([full], baselines=False)
+        except InputError as error:
+            if full.removeprefix(PREFIX) not in PACKAGES:
+                raise
+            absent[full] = str(error)
+        else:
+            found.append(full)
+    return found, absent
+
+
+def _kept(record: Record) -> dict[str, Any]:
+    names = ("task", "data_set", "split", "encoder", "feature_space", "probe", "metric", "value")
+    return {name: getattr(record, name) for name in (*names, "low", "high", "unit", "n")}
+
+
+def _sources(
+    encoders: Sequence[str], spaces: Sequence[str], packages: Sequence[str], folder: Path
+) -> dict[str, ImageSource]:
+    """All that are timed, by the name of their row."""
+    found: dict[str, ImageSource] = {}
+    for source in encoder_sources(encoders, spaces, baselines=False):
+        found[source.name] = source  # type: ignore[assignment]
+        if isinstance(source, EncoderSource) and isinstance(source.encoder, FaceEncoder):
+            path = folder / f"{len(found)}.onnx"
+            path.write_bytes(as_onnx(source.encoder, source.name, list(source.dims), OPSET))
+            found[f"{source.name}, ONNX"] = OnnxSource(str(path))
+    # As large as they are scored at, see the records.
+    found |= {kind.name: kind(48) for kind in BASELINES}
+    for name in packages:
+        (source,) = encoder_sources([name], baselines=False)
+        found[name] = source  # type: ignore[assignment]
+    return found
+
+
+@torch.inference_mode()
+def _rates(
+    sources: dict[str, ImageSource], faces: FaceSet, batch_size: int, rounds: int
+) -> dict[str, dict[str, float]]:
+    """Of each: faces a second of one core by the processor's time, median, least and most of the
+    rounds. Pictures are in memory, of the size that each takes."""
+    read = faces.read_many(list(range(batch_size)))
+    pictures = [picture for picture in read if isinstance(picture, np.ndarray)]
+
+    def call_of(source: ImageSource) -> Callable[[], object]:
+        resized = np.stack([square(picture, source.input_size) for picture in pictures])
+        images: Tensor = torch.from_numpy(resized).float() / 255
+        return lambda: source(images)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        calls = {name: call_of(source) for name, source in sources.items()}
+        seconds = processor_side_by_side(calls, rounds)
+    finally:
+        torch.set_num_threads(threads)
+    count = len(pictures)
+    return {
+        name: {
+            "median": count / float(np.median(taken)),
+            "least": count / max(taken),
+            "most": count / min(taken),
+        }
+        for name, taken in seconds.items()
+    }
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # before the ONNX sessions, which take as many
+    sys.exit(print_measured(parser(), measure))

@@ -1,0 +1,183 @@
+"""`python -m linear_probe.bench.features`: extraction's speed beside the bare forward pass.
+
+Prints JSON, which `ssl-faces bench features` makes its table of. Extraction is `FeatureCache.fill`
+with an empty folder: decoding, resizing, the encoder, and the files; the bare forward pass is the
+encoder alone on a batch that is in memory already. Also how near bf16's features are to float32's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from linear_probe.features.frozen import EncoderSource, FeatureCache, Pictures, Precision
+from ssl_faces import InputError, load_encoder
+from ssl_faces.bench.apart import print_measured
+from ssl_faces.bench.timing import ratio, side_by_side
+from ssl_faces.common.arguments import Parser, whole
+from ssl_faces.common.hardware import hardware
+from ssl_faces.data import FaceSet, default_data_root, find_face_sets
+from ssl_faces.encoders.encoder import FaceEncoder
+from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from ssl_faces.rendered import RenderedFaces
+
+
+def parser() -> Parser:
+    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--encoder", help="folder of a saved encoder; default: an untrained one")
+    parser.add_argument("--data", help="folder of faces; default: as of `linear-probe run`")
+    parser.add_argument("--set", help="the face set, by its name; default: the one with most files")
+    parser.add_argument("--pictures", type=whole(1), default=1024, help="of it, spread evenly")
+    parser.add_argument("--batch-size", type=whole(1), default=256)
+    parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
+    parser.add_argument("--rounds", type=whole(1), default=5)
+    return parser
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Speeds by precision, and cosines by feature space.
+
+    Raises:
+        InputError: no such encoder, data or set, or fewer pictures than a batch.
+    """
+    faces = _faces(arguments.data, arguments.set)
+    count = min(arguments.pictures, len(faces))
+    if not 1 <= arguments.batch_size <= count:
+        raise InputError(
+            f"--batch-size {arguments.batch_size}: from 1 to the {count} pictures that there are"
+        )
+    count -= count % arguments.batch_size  # whole batches, as the bare forward pass has
+    indices = np.linspace(0, len(faces) - 1, count).astype(np.int64)
+    pictures = Pictures(faces, np.unique(indices))
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    encoder = _encoder(arguments.encoder)
+    return {
+        "encoder": arguments.encoder or "untrained, paper",
+        "set": faces.name,
+        "pictures": len(pictures),
+        "batch_size": arguments.batch_size,
+        "input_size": encoder.input_size,
+        "rounds": arguments.rounds,
+        "hardware": hardware(device),
+        **_compare(encoder, pictures, arguments.batch_size, device, arguments.rounds),
+    }
+
+
+def _faces(data: str | None, name: str | None) -> FaceSet:
+    if data is None and not default_data_root().is_dir():
+        return RenderedFaces(2048, size=100)
+    root = data or str(default_data_root())
+    sets = [faces for faces in find_face_sets(root, "all") if len(faces)]
+    if name is None:
+        return max(sets, key=len)
+    for faces in sets:
+        if faces.name == name:
+            return faces
+    raise InputError(f"--set {name}: not in {root}, which has {', '.join(s.name for s in sets)}")
+
+
+def _encoder(name: str | None) -> FaceEncoder:
+    if name is not None:
+        return load_encoder(name)
+    torch.manual_seed(0)
+    encoder = FaceCycleEncoder(map_size=100, identity=True)
+    return encoder.eval().requires_grad_(False)
+
+
+def _compare(
+    encoder: FaceEncoder, pictures: Pictures, batch_size: int, device: str, rounds: int
+) -> dict[str, Any]:
+    precisions: tuple[Precision, ...] = ("32", "bf16")
+    sources = {p: EncoderSource(p, encoder, None, p) for p in precisions}
+    features: dict[str, dict[str, Tensor]] = {}
+    candidates: dict[str, Callable[[], object]] = {}
+    for precision, source in sources.items():
+        source.to(device)
+        candidates[f"{precision} forward"] = _forward(source, len(pictures), batch_size, device)
+        candidates[f"{precision} extraction"] = _extraction(
+            source, pictures, batch_size, device, features
+        )
+    used: dict[str, list[float]] = {name: [] for name in candidates}
+    seconds = side_by_side(
+        {name: _counting(call, used[name]) for name, call in candidates.items()}, rounds
+    )
+    used = {name: values[-rounds:] for name, values in used.items()}  # without the warm-up
+    speeds = []
+    for precision in sources:
+        forward, extraction = f"{precision} forward", f"{precision} extraction"
+        speeds.append(
+            {
+                "precision": precision,
+                "forward": len(pictures) / float(np.median(seconds[forward])),
+                "extraction": len(pictures) / float(np.median(seconds[extraction])),
+                "share": ratio(seconds, forward, extraction),
+                # What other programs take doesn't count; a GPU's time isn't the processor's.
+                "share_by_cpu_time": ratio(used, forward, extraction) if device == "cpu" else None,
+            }
+        )
+    cosines = {}
+    for space, exact in features["32"].items():
+        found = F.cosine_similarity(exact.double(), features["bf16"][space].double())
+        cosines[space] = {"least": float(found.min()), "mean": float(found.mean())}
+    return {"speeds": speeds, "cosines": cosines, "seconds": seconds}
+
+
+def _counting(call: Callable[[], object], used: list[float]) -> Callable[[], object]:
+    """`call`, which writes down the CPU seconds of each time, all threads together."""
+
+    def counted() -> None:
+        before = time.process_time()
+        call()
+        used.append(time.process_time() - before)
+
+    return counted
+
+
+def _forward(
+    source: EncoderSource, count: int, batch_size: int, device: str
+) -> Callable[[], object]:
+    size = source.input_size
+    images = torch.rand(batch_size, 3, size, size, device=device)
+
+    def call() -> None:
+        with torch.inference_mode():
+            for _ in range(count // batch_size):
+                source(images)
+
+    return call
+
+
+def _extraction(
+    source: EncoderSource,
+    pictures: Pictures,
+    batch_size: int,
+    device: str,
+    features: dict[str, dict[str, Tensor]],
+) -> Callable[[], object]:
+    def call() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            cache = FeatureCache(Path(folder), batch_size, device)
+            cache.fill([source], pictures)
+            if source.name not in features:
+                features[source.name] = {
+                    space: cache.read(source, pictures, space).values.clone()
+                    for space in source.dims
+                }
+
+    return call
+
+
+if __name__ == "__main__":
+    sys.exit(print_measured(parser(), measure))

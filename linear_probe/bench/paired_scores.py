@@ -1,0 +1,93 @@
+"""`python -m linear_probe.bench.paired_scores`: an encoder and a changed copy, scored side by side.
+
+Prints JSON, which `ssl-faces export --int8` makes its table of: expression by a linear probe and by
+kNN, pairs by cosine similarity, and the difference of each figure by paired bootstrap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from linear_probe.experiments.probe import face_sets_by_seed, run_probes
+from linear_probe.records.record import Record
+from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
+from linear_probe.stats.paired import difference
+from linear_probe.tasks import TASKS
+from ssl_faces.bench.apart import print_measured
+from ssl_faces.common.arguments import Parser, whole
+
+ASKED = ("expression", "identity")
+
+
+def parser() -> Parser:
+    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("before", help="as `linear-probe run --encoder` takes it")
+    parser.add_argument("after", help="the changed copy, with the same feature spaces")
+    parser.add_argument("--data", help="as of `linear-probe run`")
+    parser.add_argument("--max-train", type=whole(100), help="training pictures of the probe")
+    parser.add_argument("--bootstrap", type=whole(1), default=1000)
+    return parser
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """A figure a dict: what it is of, before, after, and their difference; none where the data
+    have neither expressions nor pairs.
+
+    Raises:
+        InputError: an encoder or the data can't be used.
+    """
+    # Told once, below.
+    sets = face_sets_by_seed(arguments.data, False, [0], lambda line: None)[0]
+    tasks = [name for name in ASKED if TASKS[name].serving(sets)]
+    if not tasks:
+        return []
+    with tempfile.TemporaryDirectory() as out:
+        records = run_probes(
+            [arguments.before, arguments.after],
+            out,
+            data=arguments.data,
+            tasks=tasks,
+            device="cpu",
+            baselines=False,
+            replicates=arguments.bootstrap,
+            max_train=arguments.max_train,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+        replicates = read_replicates(Path(out) / REPLICATES_FILE)
+    before = {_what(r): r for r in records if r.encoder == arguments.before}
+    found = []
+    for record in records:
+        if record.encoder != arguments.after or _what(record) not in before:
+            continue
+        was = before[_what(record)]
+        change = difference(record, was, replicates[record.name], replicates[was.name])
+        found.append(
+            {
+                "task": record.task,
+                "data_set": record.data_set,
+                "split": record.split,
+                "feature_space": record.feature_space,
+                "probe": record.probe,
+                "metric": record.metric,
+                "unit": record.unit,
+                "higher_is_better": record.higher_is_better,
+                "n": record.n,
+                "note": record.note,
+                "before": {"value": was.value, "low": was.low, "high": was.high},
+                "after": {"value": record.value, "low": record.low, "high": record.high},
+                "difference": {"value": change.value, "low": change.low, "high": change.high},
+            }
+        )
+    return found
+
+
+def _what(record: Record) -> tuple[str, ...]:
+    return (record.task, record.data_set, record.feature_space, record.probe, record.metric)
+
+
+if __name__ == "__main__":
+    sys.exit(print_measured(parser(), measure))

@@ -1,0 +1,1 @@
+"""Experiments that turn settings into records."""

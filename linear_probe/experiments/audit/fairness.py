@@ -1,0 +1,212 @@
+"""How equally a classifier serves groups of people.
+
+Source: Xu, White, Kalkan & Gunes, "Investigating Bias and Fairness in Facial Expression
+Recognition", ECCV 2020 workshops, as Stoychev & Gunes (2022) use it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from linear_probe.records.predictions import Predictions
+from linear_probe.stats.breakdown import FEWEST
+from linear_probe.tasks.task import Figure, percentage
+from ssl_faces import InputError
+
+UNKNOWN = "not known"
+"""The group of rows that don't say theirs; never ranked."""
+
+
+def ranked_groups(names: Sequence[str]) -> list[str]:
+    """Which groups have the rows to be ranked, `FEWEST` at least, by name.
+
+    Args:
+        names: of each row's group.
+    """
+    found, counts = np.unique(np.array(names), return_counts=True)
+    return [
+        str(name) for name, n in zip(found, counts, strict=True) if n >= FEWEST and name != UNKNOWN
+    ]
+
+
+def check_grouping(grouping: str, names: Sequence[str]) -> None:
+    """That groups can be compared.
+
+    Raises:
+        InputError: every row is of one group, or fewer than two are large enough.
+    """
+    there = sorted(set(names))
+    if len(there) < 2:
+        raise InputError(
+            f"groups: {grouping} is '{there[0]}' for all {len(names):,} test pictures, which "
+            "leaves nothing to compare; name another"
+        )
+    if len(ranked_groups(names)) < 2:
+        raise InputError(
+            f"groups: {grouping} has fewer than two groups of {FEWEST} test pictures or more among "
+            f"{', '.join(there[:8])}; give more pictures, or name another"
+        )
+
+
+def common_classes(targets: np.ndarray, names: Sequence[str], which: Sequence[str]) -> np.ndarray:
+    """int [K]: the classes that each of these groups has rows of: recalls of the same classes are
+    compared."""
+    of = np.array(names)
+    found = np.unique(targets)
+    for group in which:
+        found = np.intersect1d(found, targets[of == group])
+    return found
+
+
+def group_recalls(
+    targets: np.ndarray,
+    predicted: np.ndarray,
+    names: Sequence[str],
+    which: Sequence[str],
+    weights: np.ndarray,
+) -> np.ndarray:
+    """Mean over `common_classes` of the recall of each class, in each group: float [B, G].
+
+    Args:
+        targets, predicted: int [N].
+        names: of each row's group, N.
+        which: G groups.
+        weights: [B, N], how often each row is drawn; ones for the figure itself.
+
+    Raises:
+        InputError: the groups have no class in common.
+    """
+    classes = common_classes(targets, names, which)
+    if not len(classes):
+        raise InputError(
+            f"groups {', '.join(which)} have no class in common, so that no recall can be "
+            "compared; give more pictures, or name another grouping"
+        )
+    of, right = np.array(names), predicted == targets
+    found = np.empty((len(weights), len(which)))
+    for column, group in enumerate(which):
+        recalls = []
+        for label in classes:
+            recalls.append(_share(weights, (of == group) & (targets == label), right))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a draw may miss the whole group
+            found[:, column] = np.nanmean(recalls, axis=0)
+    return found
+
+
+def group_accuracies(
+    targets: np.ndarray,
+    predicted: np.ndarray,
+    names: Sequence[str],
+    which: Sequence[str],
+    weights: np.ndarray,
+) -> np.ndarray:
+    """The accuracy in each group, 0 to 1, [B, G]; arguments as of `group_recalls`."""
+    of, right = np.array(names), predicted == targets
+    found = np.empty((len(weights), len(which)))
+    for column, group in enumerate(which):
+        found[:, column] = _share(weights, of == group, right)
+    return found
+
+
+def _share(weights: np.ndarray, rows: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of these rows those that are right, by draw, [B]; NaN in a draw that has none of them."""
+    drawn = weights[:, rows].sum(axis=1, dtype=np.float64)
+    hits = weights[:, rows & right].sum(axis=1, dtype=np.float64)
+    found: np.ndarray = np.divide(hits, drawn, np.full_like(hits, np.nan), where=drawn > 0)
+    return found
+
+
+def fairness_score(recalls: np.ndarray) -> np.ndarray:
+    """F of mean class-wise recalls [..., G]: that of the worst group by that of the best, 1 where
+    all are alike (also where nothing is right in any)."""
+    best, worst = recalls.max(axis=-1), recalls.min(axis=-1)
+    found: np.ndarray = np.divide(worst, best, np.ones_like(best), where=best != 0)
+    return found
+
+
+def fairness_figures(
+    predictions: Predictions,
+    weights: np.ndarray,
+    sample: str,
+    chosen: dict[str, Any],
+    note: str,
+    of: str = "",
+) -> list[Figure]:
+    """Of each grouping the fairness score, and the best group's accuracy less the worst's.
+
+    Only groups of `FEWEST` rows or more count. Both are of the same draws as the other figures.
+
+    Args:
+        weights: [B, N], the bootstrap's draws.
+        sample, chosen, note: fields of the figures.
+        of: what is classified, where a task has several such figures.
+
+    Raises:
+        InputError: a grouping that has nothing to compare.
+    """
+    found = []
+    targets, predicted = predictions.targets, predictions.predicted
+    n = len(targets)
+    once = np.ones((1, n), dtype=np.float32)
+    for grouping, names in predictions.groups.items():
+        check_grouping(grouping, names)
+        which = ranked_groups(names)
+        more = _left_out(predictions, grouping, which)
+        told = "; ".join(filter(None, (note, more)))
+        fair, drawn = (
+            fairness_score(group_recalls(targets, predicted, names, which, w))
+            for w in (once, weights)
+        )
+        metric = f"{of} fairness across {grouping}".strip()
+        found.append(Figure(metric, float(fair[0]), "", True, n, sample, drawn, chosen, note=told))
+        gap, gaps = (
+            np.ptp(group_accuracies(targets, predicted, names, which, w), axis=1)
+            for w in (once, weights)
+        )
+        metric = f"{of} accuracy gap across {grouping}".strip()
+        found.append(
+            percentage(metric, gap[0], gaps, n, sample, False, hyperparameters=chosen, note=told)
+        )
+    return found
+
+
+def group_figures(
+    predictions: Predictions,
+    weights: np.ndarray,
+    sample: str,
+    chosen: dict[str, Any],
+    of: str = "",
+) -> dict[tuple[str, str], Figure]:
+    """The accuracy of each group, small ones too, by grouping and group; arguments as of
+    `fairness_figures`."""
+    found = {}
+    targets, predicted = predictions.targets, predictions.predicted
+    once = np.ones((1, len(targets)), dtype=np.float32)
+    for grouping, names in predictions.groups.items():
+        which = sorted(set(names))
+        values, drawn = (
+            group_accuracies(targets, predicted, names, which, w) for w in (once, weights)
+        )
+        for i, group in enumerate(which):
+            found[grouping, group] = percentage(
+                *(f"{of} accuracy".strip(), values[0, i], drawn[:, i], names.count(group), sample),
+                hyperparameters=chosen,
+            )
+    return found
+
+
+def _left_out(predictions: Predictions, grouping: str, which: Sequence[str]) -> str:
+    names = predictions.groups[grouping]
+    small = sorted({*names} - {*which})
+    told = f"{grouping}: not ranked, as too few: {', '.join(small)}" if small else ""
+    classes = common_classes(predictions.targets, names, which)
+    absent = np.setdiff1d(np.unique(predictions.targets), classes)
+    if len(absent):
+        lacking = ", ".join(predictions.classes[i] for i in absent)
+        told += f"{'; ' if told else ''}{grouping}: without {lacking}, which some group lacks"
+    return told

@@ -1,0 +1,372 @@
+"""`linear-probe audit`: compress a trained classifier in several ways: what it costs, and whom."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from linear_probe.experiments.audit.compression import Compression, pruned, shared, weights_that_run
+from linear_probe.experiments.audit.fairness import fairness_figures, group_figures
+from linear_probe.experiments.audit.onnx_model import OnnxModel, exported
+from linear_probe.experiments.audit.subjects import (
+    FileSubject,
+    HeadSubject,
+    NetworkSubject,
+    ProbeSubject,
+    Subject,
+    groups_of,
+)
+from linear_probe.experiments.audit.tables import AS_IT_IS, AUDIT_FILE, AUDIT_PAGE, write_audit
+from linear_probe.experiments.probe import FEATURES_FOLDER, face_sets_by_seed
+from linear_probe.heads.head_tasks import head_task
+from linear_probe.heads.loading import load_head
+from linear_probe.heads.pictures import EpochBatches
+from linear_probe.heads.run import safe_name
+from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.record import Record
+from linear_probe.records.recorder import Recorder
+from linear_probe.reports.text_tables import as_text
+from linear_probe.tasks import TASKS, MissingData
+from linear_probe.tasks.classification import class_figures, class_predictions
+from linear_probe.tasks.labelled import LabelTask
+from linear_probe.tasks.own_data import OwnData
+from ssl_faces import InputError
+from ssl_faces.common.files import replace_file
+from ssl_faces.common.hardware import hardware
+from ssl_faces.common.ranges import PositiveFloat, PositiveInt, Seed, check_fields
+from ssl_faces.encoders.onnx_files import CALIBRATED, need_onnx, quantised
+
+MODELS_FOLDER = "models"
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Training after pruning: AdamW at one rate, on the training part, with the statistics of batch
+    normalisation as they were.
+
+    Attributes:
+        learning_rate: of all steps.
+        batch_size: pictures a step.
+    """
+
+    learning_rate: PositiveFloat = 1e-4
+    batch_size: PositiveInt = 64
+
+    def __post_init__(self) -> None:
+        check_fields(self, "tuning")
+
+
+@dataclass(frozen=True)
+class AuditJob:
+    """What one config of `configs/audit` says: one of `head`, `encoder` and `onnx`, and data.
+
+    Attributes:
+        head: folder of a trained head, `OUT/heads/NAME/seedN` of `linear-probe head`; it brings its
+            task and its data.
+        encoder: an encoder, as `linear-probe run --encoder` takes it: a linear probe is fitted on
+            it, and both are compressed as one network.
+        space: the encoder's feature space.
+        onnx: an ONNX file of a classifier, that can be quantised: pictures [B, 3, S, S] in [0, 1]
+            to logits in the order of the task's classes.
+        task: `expression`, `attributes` or `classes`.
+        target: of attributes, `gender` or `race`.
+        data: a folder, `rendered`, or None for the usual one; of a head None is its own.
+        train_csv, test_csv: tables of labels instead, as `linear-probe run` takes them.
+        max_train: training pictures of a probe, and those that calibration and training after
+            pruning draw from; None is all. A head has its own.
+        groups: groupings to compare; None is all there are, such as `race` and `age band`.
+        compressions: what is tried, each on the classifier as it is.
+        tuning: how a network is trained after pruning, where a compression asks for it.
+        seed: of what compressing draws: pictures of the calibration, order of the training. Splits
+            and bootstrap are those of seed 0, as heads' are, so that figures of several seeds (and
+            of heads of several seeds) into one folder are of the same draws.
+        bootstrap: replicates behind the intervals.
+    """
+
+    head: str | None = None
+    encoder: str | None = None
+    space: str | None = None
+    onnx: str | None = None
+    task: str = "expression"
+    target: str | None = None
+    data: str | None = None
+    train_csv: str | None = None
+    test_csv: str | None = None
+    max_train: PositiveInt | None = None
+    groups: list[str] | None = None
+    compressions: list[Compression] = field(default_factory=list)
+    tuning: Tuning = field(default_factory=Tuning)
+    seed: Seed = 0
+    bootstrap: PositiveInt = 1000
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+
+PROTOCOL = (
+    "the same test pictures and bootstrap draws for every compression; all figures are of ONNX "
+    "files run by onnxruntime on one core; fairness is the mean class recall of the worst group by "
+    "that of the best (Xu et al., 2020; 1 is fair), gap the accuracy of the best group less that "
+    "of the worst"
+)
+
+
+def run_audit(
+    job: AuditJob, settings: dict[str, Any], out: Path, say: Callable[[str], None] = print
+) -> list[Record]:
+    """Measure the classifier as it is and by every compression; all records of `out`.
+
+    What is measured already is not measured again. `audit.md`, `audit.csv` and `audit.html` are
+    written after each; the compressed classifiers are in `models`.
+
+    Args:
+        settings: the job as plain JSON values; each compression is kept by what it is of.
+        out: folder of all that is written.
+
+    Raises:
+        InputError: a setting, the classifier, its data or `out` can't be used, or a package is
+            missing.
+    """
+    need_onnx("audit")
+    _check(job)
+    subject = _subject(job, out, say)
+    audit = _Audit(subject, job, out, say)
+    for compression in (None, *job.compressions):
+        audit.add(compression)
+        tables = write_audit(out)
+    for table in tables:
+        say(f"\n{as_text(table)}")
+    say(f"\ntables: {out / AUDIT_FILE}\nwith plots: {out / AUDIT_PAGE}")
+    return audit.recorder.folder.records()
+
+
+def _check(job: AuditJob) -> None:
+    given = [name for name in ("head", "encoder", "onnx") if getattr(job, name) is not None]
+    if len(given) != 1:
+        raise InputError(
+            f"{' and '.join(given) or 'no classifier'} given; name one of head, encoder and onnx"
+        )
+    if not job.compressions:
+        raise InputError("compressions: none given; name some, such as [{quantise: static}]")
+    names = [one.name for one in job.compressions]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"compressions: '{twice[0]}' is there twice; take one out")
+    if job.onnx and any(one.sparsity or one.clusters for one in job.compressions):
+        raise InputError(
+            "compressions: an ONNX file can be quantised only; to prune it or share its weights, "
+            "audit the network that it was written of"
+        )
+
+
+def _subject(job: AuditJob, out: Path, say: Callable[[str], None]) -> Subject:
+    if job.head is not None:
+        if job.train_csv or job.test_csv:
+            raise InputError("train_csv: a head brings its data; give data, or leave it out")
+        return HeadSubject(load_head(job.head, job.data, say), job.target)
+    task = _task(job, out, say)
+    if job.encoder is not None:
+        features = out / FEATURES_FOLDER
+        return ProbeSubject(job.encoder, job.space, task, job.target, job.seed, features)
+    assert job.onnx is not None
+    return FileSubject(Path(job.onnx), task, job.target, job.seed)
+
+
+def _task(job: AuditJob, out: Path, say: Callable[[str], None]) -> LabelTask:
+    kind = TASKS.get(job.task)
+    if kind is None or head_task(kind) is None:
+        raise InputError(f"task: '{job.task}'; audits are of expression, classes and attributes")
+    own = OwnData(train_csv=job.train_csv, test_csv=job.test_csv).face_sets(out)
+    sets = own or face_sets_by_seed(job.data, False, [0], say)[0]
+    served = kind.serving(sets)
+    if len(served) > 1:
+        named = ", ".join(faces.name for faces in served)
+        raise InputError(f"data: {named} serve {job.task}; name the folder of one")
+    try:
+        found = kind(served or [*sets], 0, job.bootstrap, "cpu", job.max_train)
+    except MissingData as error:
+        raise MissingData(f"task {error}; add it to the data folder") from error
+    assert isinstance(found, LabelTask)
+    return found
+
+
+class _Audit:
+    """One call of `run_audit`."""
+
+    def __init__(
+        self, subject: Subject, job: AuditJob, out: Path, say: Callable[[str], None]
+    ) -> None:
+        self.subject, self.job, self.out, self.say = subject, job, out, say
+        self.recorder = Recorder(out, hardware("cpu"))
+        examples, faces = subject.examples, subject.task.faces
+        keys = (faces.records[i].key for i in examples.records)
+        self.recorder.folder.skip(faces.name, keys, examples.skipped)
+        self.records = examples.records[examples.test]
+        self.groups = groups_of(faces, subject.target, self.records, job.groups, say)
+        self.weights, self.sample = subject.task.bootstrap(self.records)
+        draw = np.random.default_rng(job.seed)
+        self.calibration = np.sort(draw.permutation(examples.learnt)[:CALIBRATED])
+        self._pruned: dict[tuple[float, int], nn.Module] = {}  # those trained, which serve several
+        self.file = subject.file()
+        self.digest = hashlib.sha256(self.file).hexdigest()[:16]
+
+    def add(self, compression: Compression | None) -> None:
+        """Measure and note one, unless it is there."""
+        name = AS_IT_IS if compression is None else compression.name
+        settings = self._settings(compression)
+        if self._is_there(name, settings):
+            self.say(f"{name}: measured already")
+            return
+        started = time.perf_counter()
+        model = OnnxModel(self.file if compression is None else self._compressed(compression))
+        path = self.out / MODELS_FOLDER / f"{_slug(self.subject)}-{_slug_of(name)}.onnx"
+        replace_file(path, model.data)
+        subject, target = self.subject, self.subject.target
+        logits = self._logits(model)
+        targets = target.numbers[self.records]
+        keys = [subject.task.faces.records[i].key for i in self.records]
+        said = class_predictions(keys, targets, logits, target.classes, self.groups)
+        learnt, nonzero = model.counts()
+        chosen = {
+            **subject.chosen,
+            **settings,
+            "cost": {
+                "file_bytes": len(model.data),
+                "compressed_bytes": model.compressed_bytes,
+                "parameters": learnt,
+                "nonzero": nonzero,
+                "milliseconds": round(
+                    model.milliseconds(subject.prepared(subject.examples.test[:1])), 4
+                ),
+            },
+            "as_it_was": self._as_it_was(model, compression),
+        }
+        trained = f"trained on {subject.examples.taught:,} pictures"
+        figures = class_figures(
+            *({"hyperparameters": chosen}, targets, said.predicted, self.weights, self.sample),
+            *(trained, target.of, said),
+        )
+        figures += fairness_figures(said, self.weights, self.sample, chosen, trained, target.of)
+        task = subject.task
+        asked = TaskFacts(
+            *(task.name, task.data_set, task.split, f"{subject.how}; {PROTOCOL}", subject.seed)
+        )
+        seconds = time.perf_counter() - started
+        row = Measured(
+            asked, subject.name, subject.space, name, figures, subject.fingerprint, seconds
+        )
+        by_group = group_figures(said, self.weights, self.sample, chosen, target.of)
+        for (grouping, group), figure in by_group.items():
+            condition = {"factor": grouping, "level": group, "unit": ""}
+            self.recorder.add(row._replace(figures=[figure], condition=condition))
+        self.recorder.add(row)  # the last: where it is, all is
+        values = ", ".join(f"{f.metric} {f.value:.2f} {f.unit}".strip() for f in figures)
+        self.say(f"{name}: {values} ({seconds:.0f} s)")
+        left = chosen["as_it_was"]
+        if left:
+            self.say(f"  left as they were: {', '.join(left)}")
+
+    def _settings(self, compression: Compression | None) -> dict[str, Any]:
+        """What decides a compression's figures, beside the sample; as JSON gives it back."""
+        found: dict[str, Any] = {"classifier": self.digest}
+        if compression is not None:
+            found["compression"] = dataclasses.asdict(compression)
+            found["drawn_by"] = self.job.seed
+            if compression.epochs:
+                found["tuning"] = dataclasses.asdict(self.job.tuning)
+        found["groups"] = sorted(self.groups)
+        whole: dict[str, Any] = json.loads(json.dumps(found))
+        return whole
+
+    def _is_there(self, name: str, settings: dict[str, Any]) -> bool:
+        subject = self.subject
+        return any(
+            (r.encoder, r.feature_space, r.probe, r.seed, r.sample, r.task, r.data_set)
+            == (
+                *(subject.name, subject.space, name, subject.seed, self.sample),
+                *(subject.task.name, subject.task.data_set),
+            )
+            and not r.condition
+            and all(r.hyperparameters.get(key) == value for key, value in settings.items())
+            for r in self.recorder.earlier
+        )
+
+    def _compressed(self, compression: Compression) -> bytes:
+        data = self.file
+        if compression.sparsity or compression.clusters:
+            network = self._network().network
+            example = self.subject.prepared(self.subject.examples.test[:2])
+            if compression.sparsity:
+                key = compression.sparsity, compression.epochs
+                if key not in self._pruned:
+                    self._pruned[key] = pruned(network, example, compression, self._train)
+                network = self._pruned[key]
+            if compression.clusters:
+                network = shared(network, example, compression.clusters, self.job.seed)
+            data = exported(network, example)
+        if compression.quantise:
+            shown = self.subject.prepared(self.calibration)
+            data = quantised(data, compression.quantise, shown)
+        return data
+
+    def _network(self) -> NetworkSubject:
+        assert isinstance(self.subject, NetworkSubject)  # files are only quantised: `_check`
+        return self.subject
+
+    def _train(self, network: nn.Module, epoch: int) -> None:
+        """One epoch, in place."""
+        tuning, rows = self.job.tuning, self.subject.examples.learnt
+        if len(rows) < tuning.batch_size:
+            raise InputError(
+                f"tuning.batch_size: {tuning.batch_size}; there are {len(rows):,} training pictures"
+            )
+        trained = [p for p in network.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, tuning.learning_rate)
+        order = EpochBatches(len(rows), tuning.batch_size, self.job.seed)
+        order.set_epoch(epoch)
+        for step, batch in enumerate(order):
+            torch.manual_seed(self.job.seed + 7919 * (epoch * len(order) + step + 1))
+            optimizer.zero_grad()
+            loss = self._network().losses(network, rows[batch])
+            if not bool(loss.isfinite()):
+                raise InputError(
+                    f"tuning.learning_rate: {tuning.learning_rate}: the loss is not finite at step "
+                    f"{step + 1} of epoch {epoch + 1}; give a lower rate"
+                )
+            loss.backward()
+            optimizer.step()
+
+    def _logits(self, model: OnnxModel) -> Tensor:
+        parts = np.array_split(
+            self.subject.examples.test, -(-len(self.subject.examples.test) // _AT_ONCE)
+        )
+        return torch.cat([model.logits(self.subject.prepared(part)) for part in parts])
+
+    def _as_it_was(self, model: OnnxModel, compression: Compression | None) -> list[str]:
+        """Layers with weights that a compression leaves as they were."""
+        if compression is None:
+            return []
+        found = []
+        if compression.sparsity or compression.clusters:
+            example = self.subject.prepared(self.subject.examples.test[:2])
+            found = weights_that_run(self._network().network, example)[1]
+        return found + (model.in_float() if compression.quantise else [])
+
+
+def _slug(subject: Subject) -> str:
+    return f"{_slug_of(f'{Path(subject.name).name} {subject.space}')}-seed{subject.seed}"
+
+
+def _slug_of(name: str) -> str:
+    return safe_name(name.replace("%", "percent").replace(".", "_"))

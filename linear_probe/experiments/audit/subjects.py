@@ -1,0 +1,400 @@
+"""What is audited: a trained classifier, with the pictures and the groups that it is audited on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from linear_probe.experiments.audit.fairness import UNKNOWN, check_grouping
+from linear_probe.experiments.audit.onnx_model import exported
+from linear_probe.features.frozen import EncoderSource, FeatureCache, Features, Pictures
+from linear_probe.heads.goals import Several
+from linear_probe.heads.head import Head
+from linear_probe.heads.loading import TrainedHead
+from linear_probe.heads.pictures import decode
+from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
+from linear_probe.sources.by_name import encoder_sources
+from linear_probe.sources.onnx_file import OnnxSource
+from linear_probe.tasks.attributes import CLASSES, Attributes, age_bands
+from linear_probe.tasks.classification import Classes, how_chosen
+from linear_probe.tasks.labelled import LabelTask, Rows
+from linear_probe.tasks.task import carries
+from ssl_faces import FaceEncoder, InputError
+from ssl_faces.data import FaceSet, Skipped
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pictures of a task.
+
+    Attributes:
+        images: uint8 [N, 3, R, R].
+        records: int64 [N], of the face set.
+        learnt: int64, rows of the training part that may be learnt from.
+        test: int64 [M], rows of the test part.
+        taught: how many pictures the classifier learnt from, or could have.
+        skipped: pictures that can't be decoded.
+    """
+
+    images: Tensor
+    records: np.ndarray
+    learnt: np.ndarray
+    test: np.ndarray
+    taught: int
+    skipped: list[Skipped]
+
+
+class Target(NamedTuple):
+    """What is classified.
+
+    Attributes:
+        of: its name, where the task has several things to say, else empty.
+        label: of the face set's labels.
+        classes: names, by number.
+        numbers: int [records] of the face set.
+    """
+
+    of: str
+    label: str
+    classes: Sequence[str]
+    numbers: np.ndarray
+
+
+def target_of(task: LabelTask, name: str | None) -> Target:
+    """The label that is audited: of attributes `gender` or `race`, of other tasks their own.
+
+    Raises:
+        InputError: it says nothing of classes, or no such label.
+    """
+    if isinstance(task, Classes):
+        if name not in (None, task.label):
+            raise InputError(f"target: '{name}'; {task.name} has {task.label} alone: leave it out")
+        return Target("", task.label, task.class_names, task.labels)
+    there = [n for n in CLASSES if isinstance(task, Attributes) and n in task.labels]
+    if not isinstance(task, Attributes) or not there:
+        raise InputError(
+            f"task: {task.name} of {task.faces.title} has no classes; audits are of expression, "
+            "classes and attributes"
+        )
+    if name not in there:
+        given = "none given" if name is None else f"'{name}'"
+        raise InputError(f"target: {given}; {task.faces.title} has {', '.join(there)}: name one")
+    return Target(name, name, task.faces.class_names[name], task.labels[name])
+
+
+def groups_of(
+    faces: FaceSet,
+    target: Target,
+    records: np.ndarray,
+    wanted: Sequence[str] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, list[str]]:
+    """The group of each of the records, by grouping: all labels with names but the target, and the
+    decade of the age where the set has no bands of its own.
+
+    Args:
+        wanted: groupings; None is all that have something to compare.
+
+    Raises:
+        InputError: there is no such grouping, or nothing in it to compare.
+    """
+    # Those of a set of its own: expressions and the like are no groups of people.
+    labels = [n for n in faces.class_names if n not in (target.label, "expression", "category")]
+    found = {name: _names(faces, name, records) for name in labels if carries(faces, name)}
+    if carries(faces, "age") and "age_band" not in found:
+        ages = [faces.records[i].labels.get("age") for i in records]
+        bands = iter(age_bands(np.array([age for age in ages if age is not None])))
+        found["age band"] = [UNKNOWN if age is None else next(bands) for age in ages]
+    for name in wanted or []:
+        if name not in found:
+            there = f"has {', '.join(found)}" if found else "has none"
+            raise InputError(f"groups: '{name}'; beside {target.label} {faces.title} {there}")
+        check_grouping(name, found[name])
+    if wanted:
+        return {name: found[name] for name in wanted}
+    kept = {}
+    for name, names in found.items():
+        try:
+            check_grouping(name, names)
+            kept[name] = names
+        except InputError as error:
+            say(f"left out: {error}")
+    if not kept:
+        raise InputError(
+            f"{faces.title}: beside {target.label} no column of groups that can be compared, such "
+            "as gender, race or age; give train_csv and test_csv with one"
+        )
+    return kept
+
+
+def _names(faces: FaceSet, label: str, records: np.ndarray) -> list[str]:
+    numbers = [faces.records[i].labels.get(label, -1) for i in records]
+    return [UNKNOWN if n < 0 else faces.class_names[label][n] for n in numbers]
+
+
+class Subject(ABC):
+    """A trained classifier and its data.
+
+    Attributes:
+        name, space, fingerprint: as `encoder`, `feature_space` and `fingerprint` of its records.
+        task: what it is scored on.
+        target: what it says.
+        seed: of its training, as of its records.
+        examples: the pictures.
+        chosen: hyper-parameters of its training.
+        how: how it was trained, in words.
+    """
+
+    name: str
+    space: str
+    fingerprint: str = ""
+    task: LabelTask
+    target: Target
+    seed: int
+    examples: Examples
+    chosen: dict[str, Any]
+    how: str
+
+    @abstractmethod
+    def prepared(self, rows: np.ndarray) -> Tensor:
+        """The pictures of these rows as the network takes them, float32 [N, 3, S, S] in [0, 1]."""
+
+    @abstractmethod
+    def file(self) -> bytes:
+        """The classifier as it is, as an ONNX file from such pictures to logits."""
+
+
+class NetworkSubject(Subject):
+    """One whose network is at hand, so that it can be pruned, shared and trained.
+
+    Attributes:
+        network: pictures as of `prepared` to logits [N, K], in evaluation mode.
+    """
+
+    network: nn.Module
+
+    @abstractmethod
+    def losses(self, network: nn.Module, rows: np.ndarray) -> Tensor:
+        """What is minimised when a copy of the network is trained on these rows."""
+
+    def file(self) -> bytes:
+        return exported(self.network, self.prepared(self.examples.test[:2]))
+
+
+class HeadNetwork(nn.Module):
+    """A head as it is scored, giving some of its outputs.
+
+    Args:
+        head: the head.
+        columns: which.
+    """
+
+    def __init__(self, head: Head, columns: slice) -> None:
+        super().__init__()
+        self.head, self.columns = head, columns
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head.predict(images)[:, self.columns]
+
+
+class HeadSubject(NetworkSubject):
+    """A head of `linear-probe head`.
+
+    Args:
+        trained: the head.
+        target: see `target_of`.
+    """
+
+    def __init__(self, trained: TrainedHead, target: str | None = None) -> None:
+        head, asked, job, self.seed = trained
+        self.task = asked.task
+        self.target = target_of(self.task, target)
+        self.name = (job.label or head.name) + (f" on {job.encoder}" if job.encoder else "")
+        self.space = head.space
+        self.examples = _examples(self.task, head.read_size)
+        self._labels = asked.labels[torch.from_numpy(self.examples.records)]
+        head.goal.count(self._labels[torch.from_numpy(self.examples.learnt)])
+        self._balanced = job.training.balanced
+        self._head = head
+        self.network = HeadNetwork(head, _columns(head, self.target)).eval()
+        self.chosen = {}
+        self.how = f"{job.label or head.name}, trained as `linear-probe head` does"
+
+    def prepared(self, rows: np.ndarray) -> Tensor:
+        return self._head.prepare(self.examples.images[torch.from_numpy(rows)]).float()
+
+    def losses(self, network: nn.Module, rows: np.ndarray) -> Tensor:
+        assert isinstance(network, HeadNetwork)
+        head, of = network.head, torch.from_numpy(rows)
+        varied = head.vary(self.examples.images[of])
+        return torch.stack([*head.losses(varied, self._labels[of], self._balanced).values()]).sum()
+
+
+def _columns(head: Head, target: Target) -> slice:
+    if not isinstance(head.goal, Several):
+        return slice(None)
+    start = 0
+    for name, size in head.goal.sizes.items():
+        if name == target.label:
+            return slice(start, start + size)
+        start += size
+    raise InputError(f"target: '{target.label}'; the head says {', '.join(head.goal.sizes)}")
+
+
+class ProbedEncoder(nn.Module):
+    """An encoder and a probe on one of its feature spaces as one network.
+
+    Args:
+        encoder: pictures float [B, 3, S, S] in [0, 1] to features by space.
+        space: which.
+        predictor: the fitted probe.
+    """
+
+    def __init__(self, encoder: nn.Module, space: str, predictor: LogisticPredictor) -> None:
+        super().__init__()
+        self.encoder, self.space = encoder, space
+        weight = predictor.weight / predictor.standardise.scale[:, None]
+        self.probe = nn.Linear(*weight.shape)
+        with torch.no_grad():
+            self.probe.weight.copy_(weight.T)
+            self.probe.bias.copy_(predictor.bias - predictor.standardise.mean @ weight)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if isinstance(self.encoder, FaceEncoder):
+            found = self.encoder(images, (self.space,))
+        else:
+            found = self.encoder(images)
+        logits: Tensor = self.probe(found[self.space])
+        return logits
+
+
+class ProbeSubject(NetworkSubject):
+    """An encoder with a linear probe, fitted as `linear-probe run` fits it.
+
+    Args:
+        encoder: as `--encoder` takes it, but for files.
+        space: its feature space; None where it has one only.
+        task: what the probe learns; it is fitted by the task's seed.
+        seed: of what compressing draws.
+        target: see `target_of`.
+        features: folder of the frozen features.
+
+    Raises:
+        InputError: no network that can be compressed, or no such space.
+    """
+
+    def __init__(
+        self,
+        encoder: str,
+        space: str | None,
+        task: LabelTask,
+        target: str | None,
+        seed: int,
+        features: Path,
+    ) -> None:
+        self.task, self.seed = task, seed
+        self.target = target_of(task, target)
+        (source,) = encoder_sources([encoder], None, "32", baselines=False)
+        if not isinstance(source, EncoderSource) or not isinstance(source.encoder, nn.Module):
+            raise InputError(
+                f"encoder: {encoder} is no network of torch, which alone can be compressed with "
+                "its probe; give a saved encoder, timm:NAME or torchvision:NAME"
+            )
+        spaces = list(source.dims)
+        space = spaces[0] if space is None and len(spaces) == 1 else space
+        if space not in spaces:
+            given = "none given" if space is None else f"'{space}'"
+            raise InputError(f"space: {given}; {encoder} has {', '.join(spaces)}: name one")
+        source.dims = {space: source.dims[space]}
+        self.name, self.space = encoder, space
+        self.fingerprint = source.fingerprint
+        pictures = Pictures(task.faces, task.indices)
+        cache = FeatureCache(features)
+        cache.fill([source], pictures)
+        values = cache.read(source, pictures, space)
+        rows = task.rows(values, pictures)
+        known = torch.from_numpy(self.target.numbers[values.records[rows.train]])
+        predictor = LogisticProbe().fit(
+            values.values[torch.from_numpy(rows.train)], known, rows.validation
+        )
+        source.encoder.to("cpu").to(memory_format=torch.contiguous_format)
+        network = ProbedEncoder(source.encoder, space, predictor)
+        self.network = network.eval().requires_grad_(True)
+        self.examples = _examples(task, source.input_size, (values, rows))
+        self.chosen = how_chosen(predictor)["hyperparameters"]
+        self.how = f"logistic regression on {space}, fitted as `linear-probe run` does"
+
+    def prepared(self, rows: np.ndarray) -> Tensor:
+        return self.examples.images[torch.from_numpy(rows)].float() / 255
+
+    def losses(self, network: nn.Module, rows: np.ndarray) -> Tensor:
+        images = self.prepared(rows)
+        mirrored = torch.rand(len(images)) < 0.5
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+        labels = self.target.numbers[self.examples.records[rows]]
+        return F.cross_entropy(network(images), torch.from_numpy(labels))
+
+
+class FileSubject(Subject):
+    """An ONNX file of a classifier: pictures [B, 3, S, S] in [0, 1] to logits [B, K], in the order
+    of the task's classes. It can be quantised, and no more.
+
+    Args:
+        path: the file.
+        task, target: what it says, see `target_of`.
+        seed: of what compressing draws.
+
+    Raises:
+        InputError: it can't be read, or is of other pictures or classes.
+    """
+
+    def __init__(self, path: Path, task: LabelTask, target: str | None, seed: int) -> None:
+        self.task, self.seed = task, seed
+        self.target = target_of(task, target)
+        source = OnnxSource(str(path))
+        (classes, *others) = source.dims.values()
+        if others or classes != len(self.target.classes):
+            raise InputError(
+                f"{path}: gives {', '.join(map(str, source.dims.values()))} numbers a picture, and "
+                f"{self.target.label} of {task.faces.title} has {len(self.target.classes)} classes "
+                f"({', '.join(self.target.classes)}); export one output with a logit for each"
+            )
+        self.name, self.space = str(path), "end to end"
+        self._data = path.read_bytes()
+        self.examples = _examples(task, source.input_size)
+        self.chosen = {}
+        self.how = "a file, as it is"
+
+    def prepared(self, rows: np.ndarray) -> Tensor:
+        return self.examples.images[torch.from_numpy(rows)].float() / 255
+
+    def file(self) -> bytes:
+        return self._data
+
+
+def _examples(task: LabelTask, side: int, seen: tuple[Features, Rows] | None = None) -> Examples:
+    """All pictures of a task at this side.
+
+    Args:
+        seen: which rows the subject learnt from, where it is known already.
+    """
+    if task.folds is not None:
+        raise InputError(
+            f"{task.faces.title} is scored in folds, each by a classifier of its own; audit one on "
+            "a set with a test part"
+        )
+    wanted = task.indices if seen is None else seen[0].records
+    found = decode(task.faces, wanted, side)
+    features = Features(torch.empty(len(found.records), 0), found.records)
+    rows = task.rows(features, Pictures(task.faces, task.indices)) if seen is None else seen[1]
+    # What a head watches while it trains is not learnt from here either.
+    learnt = rows.train[~rows.validation]
+    return Examples(found.images, found.records, learnt, rows.test, len(rows.train), found.skipped)

@@ -1,0 +1,167 @@
+"""Labelled sequences of frames, and how they are split: what a video probe learns and is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from linear_probe.stats.intervals import cluster_weights, row_weights
+from linear_probe.tasks.splits import stratified_group_split
+from linear_probe.tasks.task import DRAWS_SEED, sample_of
+from ssl_faces import InputError
+from ssl_faces.data import FaceSet, Skipped
+
+VALIDATION_SHARE = 0.2
+
+NO_FACE = "a video with no face"
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """N sequences of frames of one face set, each with a class.
+
+    Attributes:
+        name: of the task.
+        faces: where the frames are from.
+        split: as in `Record`.
+        frames: N times int64 [F], records of `faces`, in their order.
+        keys: N, how readers know each.
+        labels: int64 [N].
+        class_names: by label.
+        folds: int64 [N]: each fold from 0 is the test part once; -1 for what is only learnt from.
+        people: N; None where nobody is known.
+        skipped: videos that are left out already.
+    """
+
+    name: str
+    faces: FaceSet
+    split: str
+    frames: Sequence[np.ndarray]
+    keys: Sequence[str]
+    labels: np.ndarray
+    class_names: Sequence[str]
+    folds: np.ndarray
+    people: Sequence[str] | None = None
+    skipped: Sequence[Skipped] = ()
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def names_people(self) -> bool:
+        """Whether the classes are the people: each must then be on both sides of a split."""
+        return self.people is not None and all(
+            self.class_names[label] == person
+            for label, person in zip(self.labels.tolist(), self.people, strict=True)
+        )
+
+    def spaced(self, most: int | None) -> Sequences:
+        """With at most so many frames each, evenly spaced from first to last; None: all."""
+        if most is None:
+            return self
+        kept = [
+            rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(np.int64)]
+            for rows in self.frames
+        ]
+        return dataclasses.replace(self, frames=kept)
+
+    def readable(self, records: np.ndarray) -> Sequences:
+        """With those frames alone that are among the `records` [M]; a sequence with none left is
+        left out and listed in `skipped`, a class with no sequence left is no class any more."""
+        frames = [rows[np.isin(rows, records)] for rows in self.frames]
+        skipped = [
+            Skipped(self.keys[i], f"{NO_FACE}: none of its {len(self.frames[i])} frames is left")
+            for i, rows in enumerate(frames)
+            if not len(rows)
+        ]
+        kept = [i for i, rows in enumerate(frames) if len(rows)]
+        return dataclasses.replace(
+            self,
+            frames=[frames[i] for i in kept],
+            keys=[self.keys[i] for i in kept],
+            labels=self.labels[kept],
+            folds=self.folds[kept],
+            people=None if self.people is None else [self.people[i] for i in kept],
+            skipped=[*self.skipped, *skipped],
+        )
+
+    def turns(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What is learnt from and what is scored, int64 [n] and [m], of each fold in turn.
+
+        Raises:
+            InputError: a part is empty, there is one class only, or one has no training sequence.
+        """
+        found = []
+        lost = f" ({NO_FACE}: {len(self.skipped):,} left out)" if self.skipped else ""
+        for fold in np.unique(self.folds[self.folds >= 0]):
+            test = np.flatnonzero(self.folds == fold)
+            train = np.flatnonzero(self.folds != fold)
+            lacking = np.setdiff1d(self.labels[test], self.labels[train])
+            if len(train) and len(lacking):
+                raise InputError(
+                    f"{self.name}: no training sequence of '{self.class_names[lacking[0]]}' is "
+                    f"left{lost}, and test sequences are of it; add some, or take the class out"
+                )
+            found.append((train, test))
+        if not found or any(not len(train) for train, _ in found):
+            raise InputError(
+                f"{self.name}: {self.faces.title} has no sequence left to "
+                f"{'train' if found else 'score'} on{lost}; give more videos"
+            )
+        for train, _ in found:
+            taught = np.unique(self.labels[train])
+            if len(taught) < 2:
+                raise InputError(
+                    f"{self.name}: every training sequence{lost} is of "
+                    f"'{self.class_names[taught[0]]}', and a classifier needs two classes at "
+                    "least; add videos of others"
+                )
+        return found
+
+    def validation(self, train: np.ndarray, seed: int) -> np.ndarray:
+        """Which of the sequences `train` [n] choose hyper-parameters: bool [n], drawn by the seed.
+
+        A fifth of each class with no person on both sides; of people as classes, one sequence of
+        each who has two.
+
+        Raises:
+            InputError: too few sequences.
+        """
+        labels = self.labels[train]
+        if not self.names_people:
+            groups = self.keys if self.people is None else self.people
+            among = np.array([groups[i] for i in train])
+            try:
+                return stratified_group_split(labels, among, VALIDATION_SHARE, seed)
+            except InputError as error:
+                raise InputError(
+                    f"{self.name}: {len(train)} training sequences of {len(np.unique(among))} "
+                    "people or videos, too few to choose the L2 on a part of them; give more"
+                ) from error
+        # The last of each person in a random order, where there is one before it.
+        order = np.random.default_rng(seed).permutation(len(train))
+        last = {label: place for place, label in zip(order.tolist(), labels[order], strict=True)}
+        several = [place for label, place in last.items() if (labels == label).sum() > 1]
+        chosen = np.zeros(len(train), dtype=bool)
+        chosen[several] = True
+        if not chosen.any():
+            raise InputError(
+                f"{self.name}: no person has two training sequences, so that none is left to "
+                "choose the L2 on; give people with three sequences at least"
+            )
+        return chosen
+
+    def bootstrap(self, test: np.ndarray, replicates: int) -> tuple[np.ndarray, str]:
+        """Draws [B, m] of the sequences `test` [m], by person where known, and what names them."""
+        keys = [self.keys[i] for i in test]
+        if self.people is None:
+            return row_weights(len(test), replicates, DRAWS_SEED), sample_of(
+                keys, replicates, DRAWS_SEED
+            )
+        people = np.array([self.people[i] for i in test])
+        drawn = (f"{key} {person}" for key, person in zip(keys, people, strict=True))
+        weights = cluster_weights(people, replicates, DRAWS_SEED)
+        return weights, sample_of(drawn, replicates, DRAWS_SEED)

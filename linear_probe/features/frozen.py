@@ -1,0 +1,389 @@
+"""Frozen features: every picture through every encoder once, kept on disk from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from linear_probe.features.cache import as_size, entries, make_room, note_use
+from linear_probe.features.checks import check_finite
+from linear_probe.features.extraction import Extracted, Piece, extract
+from linear_probe.features.files import (
+    PIECES_SUFFIX,
+    Pieces,
+    Span,
+    has_features,
+    lock,
+    read_features,
+    read_skipped,
+    space_name,
+    spans,
+    write_features,
+)
+from linear_probe.sources.source import Encoder, ImageSource, Precision, Source
+from ssl_faces import InputError
+from ssl_faces.common.finite import non_finite_rows
+from ssl_faces.data import BadPicture, FaceSet, Skipped
+from ssl_faces.encoders.encoder import FaceEncoder
+
+__all__ = [
+    "Encoder",
+    "EncoderSource",
+    "FeatureCache",
+    "Features",
+    "ImageSource",
+    "KeyedSource",
+    "Pictures",
+    "Precision",
+    "Source",
+]
+
+_log = logging.getLogger(__name__)
+_FORMAT = 2  # part of the cache key: raise it when features of the same weights would change
+_PIECE = 1024  # pictures between two savings; an interrupted run loses no more than one piece
+
+
+class KeyedSource(ABC):
+    """A source whose features exist already, by the keys of pictures: nothing is computed.
+
+    Attributes: as of `Source`.
+    """
+
+    name: str
+    dims: dict[str, int]
+    fingerprint: str
+
+    @abstractmethod
+    def missing(self, pictures: Pictures) -> list[Skipped]:
+        """Pictures that it has no features of.
+
+        Raises:
+            InputError: too many.
+        """
+
+    @abstractmethod
+    def read(self, pictures: Pictures, space: str) -> Features:
+        """The features of those pictures that it has."""
+
+
+class EncoderSource:
+    """A frozen encoder as a source.
+
+    Args:
+        name: how tables call it.
+        encoder: the encoder.
+        spaces: which of its feature spaces; None is all.
+        precision: of its arithmetic; `bf16` is about twice as fast where the hardware has it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        encoder: Encoder,
+        spaces: Sequence[str] | None = None,
+        precision: Precision = "32",
+    ) -> None:
+        self.name = name
+        self.encoder = encoder
+        self.precision = precision
+        self.input_size = encoder.input_size
+        self.dims = {
+            space: dim
+            for space, dim in encoder.feature_dims.items()
+            if spaces is None or space in spaces
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(
+            json.dumps([self.encoder.encoder_name, self.encoder.config], sort_keys=True).encode()
+        )
+        for name, value in sorted(self.encoder.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            data = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+            digest.update(data.tobytes())
+        if self.precision != "32":
+            digest.update(self.precision.encode())
+        return digest.hexdigest()
+
+    def to(self, device: str) -> None:
+        if isinstance(self.encoder, torch.nn.Module):
+            self.encoder.to(device)
+            self.encoder.to(memory_format=torch.channels_last)  # convolutions are faster so
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(images.device.type, torch.bfloat16, self.precision == "bf16"):
+            if isinstance(self.encoder, FaceEncoder):
+                return self.encoder(images, list(self.dims))  # and computes no others
+            features = self.encoder(images)
+        return {space: features[space] for space in self.dims if space in features}
+
+
+class Pictures:
+    """Some pictures of a face set, and what identifies their content.
+
+    Attributes:
+        faces: the face set.
+        indices: int64 [N], which of its records.
+        hashes: SHA-256 of each picture's stored bytes; empty where they can't be read.
+    """
+
+    def __init__(self, faces: FaceSet, indices: np.ndarray) -> None:
+        self.faces = faces
+        self.indices = indices
+        self.hashes = [self._hash(int(index)) for index in indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def _hash(self, index: int) -> bytes:
+        try:
+            return self.faces.content_hash(index)
+        except BadPicture:
+            return b""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the keys and the content."""
+        digest = hashlib.sha256(self.faces.name.encode())
+        for index, content in zip(self.indices, self.hashes, strict=True):
+            key, box = self.faces.records[index].key, self.faces.records[index].box
+            digest.update(f"{len(key)} ".encode() + key.encode(errors="surrogateescape") + content)
+            if box is not None:
+                digest.update(repr(box).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Features:
+    """Frozen features of one space.
+
+    Attributes:
+        values: float32 [N, D].
+        records: int64 [N], which record of the face set each row is of; those whose picture can't
+            be decoded have no row.
+    """
+
+    values: Tensor
+    records: np.ndarray
+
+
+class FeatureCache:
+    """Features of some pictures from some sources, computed where they are not in `folder` yet.
+
+    They are computed in pieces, which are kept until all are there: a run that was stopped resumes.
+    Of several processes that want the same at once, one computes it and the others wait. Features
+    that were not used for long make room for others, see `linear_probe.features.cache`.
+
+    Args:
+        folder: where features are kept, one safetensors file for each source, pictures and space.
+        batch_size: pictures given to an encoder at once.
+        device: where encoders run.
+    """
+
+    def __init__(self, folder: Path, batch_size: int = 256, device: str = "cpu") -> None:
+        self.folder = folder
+        self.batch_size = batch_size
+        self.device = device
+        self._in_use: set[Path] = set()
+
+    def fill(self, sources: Sequence[Source], pictures: Pictures) -> list[Skipped]:
+        """Make sure that `read` finds the features of every source; tells what was skipped.
+
+        Each picture is decoded once for all sources of one input size that lack its features. A
+        failed or interrupted run leaves whole pieces and no half-written file.
+
+        Raises:
+            InputError: no picture can be decoded, features are not finite or not of the length
+                that their source says, or can't be written.
+        """
+        keyed, computed = _split(sources)
+        skipped: dict[str, str] = {}
+        # Before anything is computed: it may be the reason to stop.
+        for source in keyed:
+            skipped.update(source.missing(pictures))
+        lacking = [s for s in computed if not self._has(s, pictures)]
+        while lacking:
+            try:
+                done = self._compute_some(lacking, pictures)
+            except InputError:
+                with suppress(OSError):
+                    self.folder.rmdir()  # where nothing came of it
+                raise
+            lacking = [s for s in lacking if s not in done]
+        paths = [self._path(source, pictures, s) for source in computed for s in source.dims]
+        # Not only of what was computed now: a second run must list them too.
+        for path in paths:
+            skipped.update(read_skipped(path))
+        note_use(paths)
+        self._in_use.update(paths)
+        make_room(self.folder, self._in_use)
+        return [Skipped(key, reason) for key, reason in skipped.items()]
+
+    def read(self, source: Source, pictures: Pictures, space: str) -> Features:
+        """The features of one space, after `fill`; memory-mapped where they come from a file.
+
+        Where another process has removed them meanwhile, they are computed again.
+
+        Raises:
+            InputError: the file can't be read, or holds features that are not finite.
+        """
+        if isinstance(source, KeyedSource):
+            return source.read(pictures, space)
+        path = self._path(source, pictures, space)
+        if not path.exists():
+            self.fill([source], pictures)
+        values, records = read_features(path)
+        if len(non_finite_rows(values)):
+            raise InputError(f"{path}: holds NaN or infinite features; delete it and run again")
+        return Features(values, records.numpy())
+
+    def holds(self, source: Source, pictures: Pictures, space: str) -> bool:
+        """Whether the features of one space lie in the folder."""
+        return self._path(source, pictures, space).exists()
+
+    def about(self) -> str:
+        """Where the features are and how large, for the user."""
+        size = sum(entry.size for entry in entries(self.folder))
+        return (
+            f"features: {self.folder}, {as_size(size)}, kept for other runs; "
+            "`linear-probe cache --clean` removes them"
+        )
+
+    def _path(self, source: Source, pictures: Pictures, space: str) -> Path:
+        return self.folder / f"{self._stem(source, pictures)}-{space_name(space)}.safetensors"
+
+    def _stem(self, source: Source, pictures: Pictures) -> str:
+        """How files of a source's features are called: by what decides them, and by nothing else.
+
+        So features of older weights or other pictures are never found.
+        """
+        size = getattr(source, "input_size", "")
+        text = f"{_FORMAT} {source.fingerprint} {size} {pictures.fingerprint}"
+        return f"{pictures.faces.name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+    def _has(self, source: Source, pictures: Pictures) -> bool:
+        return all(
+            has_features(self._path(source, pictures, space), dim, len(pictures))
+            for space, dim in source.dims.items()
+        )
+
+    def _compute_some(
+        self, sources: Sequence[ImageSource], pictures: Pictures
+    ) -> list[ImageSource]:
+        """Compute those that no other process is at, or wait for one; which are there now.
+
+        What is waited for is waited for with empty hands, so that no two processes wait for each
+        other.
+        """
+        with ExitStack() as locks:
+
+            def mine(source: ImageSource, wait: bool) -> bool:
+                path = self.folder / f".{self._stem(source, pictures)}.lock"
+                return locks.enter_context(lock(path, wait))
+
+            # By file: two names of one encoder are computed once.
+            first = {self._stem(s, pictures): s for s in reversed(sources)}
+            held = [s for s in first.values() if mine(s, wait=False)]
+            if not held:
+                _log.warning(
+                    "%s, %s: another process computes these features; waiting for it",
+                    *(pictures.faces.name, sources[0].name),
+                )
+                held = [sources[0]]
+                mine(sources[0], wait=True)
+            wanted = [s for s in held if not self._has(s, pictures)]
+            if wanted:
+                self._extract(wanted, pictures)
+        return [s for s in sources if s in held or self._has(s, pictures)]
+
+    def _extract(self, sources: Sequence[ImageSource], pictures: Pictures) -> None:
+        parts = {
+            id(s): Pieces(self.folder / f"{self._stem(s, pictures)}{PIECES_SUFFIX}", s.dims)
+            for s in sources
+        }
+        for source in sources:
+            source.to(self.device)
+        # Decoded for each size by itself: large pictures come at a size near the one wanted, and
+        # a source's features must not depend on which others are computed with it.
+        sizes = sorted({source.input_size for source in sources})
+        cut = spans(len(pictures), max(_PIECE, self.batch_size))
+        pieces = [
+            Piece(span, size, lacking)
+            for span in cut
+            for size in sizes
+            if (
+                lacking := [
+                    s for s in sources if s.input_size == size and not parts[id(s)].has(span)
+                ]
+            )
+        ]
+
+        def keep(piece: Piece, found: Extracted) -> None:
+            for source, values in zip(piece.sources, found.values, strict=True):
+                parts[id(source)].write(piece.span, values, found.records, found.skipped)
+
+        with tqdm(
+            total=sum(piece.span.size for piece in pieces),
+            desc=f"features of {pictures.faces.name}",
+            unit="faces",
+            mininterval=1,
+        ) as bar:
+            extract(
+                pictures.faces,
+                pictures.indices,
+                pieces,
+                self.batch_size,
+                self.device,
+                keep,
+                lambda piece: bar.update(piece.span.size),
+            )
+        failure: InputError | None = None
+        for source in sources:
+            try:
+                self._join(source, pictures, parts[id(source)], cut)
+            except InputError as error:
+                failure = failure or error  # the others' work is not lost
+            else:
+                parts[id(source)].remove()
+        if failure is not None:
+            raise failure
+
+    def _join(
+        self, source: ImageSource, pictures: Pictures, pieces: Pieces, cut: Sequence[Span]
+    ) -> None:
+        """One file of each space, once all pieces are there."""
+        for space in source.dims:
+            values, records, skipped = pieces.join(cut, space)
+            try:
+                if not records:
+                    raise InputError(
+                        f"{pictures.faces.name}: none of its {len(pictures)} pictures can be "
+                        f"decoded ({skipped[0].key}: {skipped[0].reason}); check that they are "
+                        "whole"
+                    )
+                check_finite(source, space, values, records, pictures.faces)
+            except InputError:
+                # Another try must not find the same in the pieces.
+                pieces.remove()
+                raise
+            write_features(self._path(source, pictures, space), values, records, skipped)
+
+
+def _split(sources: Sequence[Source]) -> tuple[list[KeyedSource], list[ImageSource]]:
+    keyed = [s for s in sources if isinstance(s, KeyedSource)]
+    computed: list[Any] = [s for s in sources if not isinstance(s, KeyedSource)]
+    return keyed, computed

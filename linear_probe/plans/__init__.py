@@ -1,0 +1,1 @@
+"""Plans of `linear-probe`: the benchmark suite and the claims."""

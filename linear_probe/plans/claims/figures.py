@@ -1,0 +1,144 @@
+"""What a claim compares: figures over seeds, from the records of its two arms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import numpy as np
+
+from linear_probe.plans.claims.settings import Call, Claim
+from linear_probe.records.record import RECORDS_FILE, Record, read_records
+from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
+from linear_probe.stats.over_seeds import Gap, OverSeeds
+from ssl_faces import InputError
+
+Verdict = Literal["holds", "not seen here", "the contrary is seen", "no data", "not run"]
+_ONE_OF = (
+    ("data_set", "data set: name it in the arguments"),
+    ("probe", "probe: name it as the claim's `probe`"),
+    ("task", "task: name it as the claim's `task`"),
+)
+_ONE_OF_A_SEED = (
+    ("feature_space", "feature space: name it in the arm's `row`"),
+    ("encoder", "encoder: name it in the arm's `row`"),
+    ("split", "split: name it in the arm's `row`"),
+    ("condition", "condition: have one kind of it scored"),
+)
+
+
+def seeds_there(calls: Sequence[Call], claim: Claim) -> set[int]:
+    """Those by which an arm was trained, and that there are records of all the claim's metrics of.
+
+    Raises:
+        InputError: as `meant`.
+    """
+    of_metrics = [
+        {_seed(call, record) for call in calls for record in meant(call, claim, metric)}
+        for metric in claim.metrics
+    ]
+    return set.intersection(*of_metrics)
+
+
+def _seed(call: Call, record: Record) -> int:
+    # Encoders of several seeds have a folder each, and are all scored by one seed.
+    return int(call.folder.name.removeprefix("seed")) if call.fits else record.seed
+
+
+def figure(
+    calls: Sequence[Call], claim: Claim, seeds: Collection[int]
+) -> tuple[OverSeeds, list[Record]]:
+    """The claim's metric in the folders of an arm, over these seeds, and records of one metric.
+
+    Raises:
+        InputError: there is no such figure.
+    """
+    values, draws = [], []
+    for metric in claim.metrics:
+        records, of_records = [], []
+        for call in {one.folder: one for one in calls}.values():
+            replicates = read_replicates(call.folder / REPLICATES_FILE)
+            found = [r for r in meant(call, claim, metric) if _seed(call, r) in seeds]
+            records += found
+            for record in found:
+                if record.name not in replicates:
+                    raise InputError(
+                        f"{call.folder / REPLICATES_FILE}: has none of {record.encoder}, "
+                        f"{record.metric}; delete the folder, and run it anew"
+                    )
+                of_records.append(replicates[record.name])
+        values.append([record.value for record in records])
+        # Draws of test rows are the same for all metrics.
+        draws.append(of_records)
+    return OverSeeds(np.mean(values, axis=0), np.mean(draws, axis=0)), records
+
+
+def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
+    """The records of a folder that a claim is about, one for each seed.
+
+    Raises:
+        InputError: there are none, or more than one for a seed.
+    """
+    records = [
+        record
+        for record in read_records(call.folder / RECORDS_FILE)
+        if record.metric == metric
+        and record.condition.get("level") == claim.level
+        and claim.probe in (None, record.probe)
+        and claim.task in (None, record.task)
+        and all(_is(getattr(record, field), value) for field, value in call.row.items())
+    ]
+    if not records:
+        raise InputError(f"{call.folder}: no record of {metric} as the claim asks for it")
+    for field, mend in _ONE_OF:
+        several = {getattr(record, field) for record in records}
+        if len(several) > 1:
+            there = ", ".join(sorted(several))
+            raise InputError(f"{call.folder}: {metric} of {there}; a claim needs one {mend}")
+    by_seed: dict[int, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.seed):
+        by_seed.setdefault(record.seed, []).append(record)
+    # Each seed may have chosen its own feature space, on its training part.
+    for seed, found in by_seed.items():
+        for field, mend in _ONE_OF_A_SEED:
+            several = {str(getattr(record, field)) for record in found}
+            if len(several) > 1:
+                there = ", ".join(sorted(several))
+                raise InputError(
+                    f"{call.folder}: {metric} of {there} by seed {seed}; a claim needs one {mend}"
+                )
+    return [record for found in by_seed.values() for record in found]
+
+
+def _is(told: str, asked: str) -> bool:
+    return told == asked or told.endswith(f"/{asked}")
+
+
+def times_smaller(idea: Sequence[Record], without: Sequence[Record]) -> float:
+    """How many times smaller the compressed file of the one is, the means over seeds.
+
+    Raises:
+        InputError: records that don't tell.
+    """
+    sizes = []
+    for records in (idea, without):
+        told = [
+            record.hyperparameters.get("cost", {}).get("compressed_bytes") for record in records
+        ]
+        if None in told:
+            raise InputError(
+                f"at_least_smaller: records of {records[0].probe} don't tell a file's size; only "
+                "those of audits do"
+            )
+        sizes.append(float(np.mean(told)))
+    return sizes[1] / sizes[0]
+
+
+def verdict(found: Gap, claim: Claim, smaller: float | None = None) -> Verdict:
+    """By the 95 % interval of the gap by which `idea` is better than `without`, and by how many
+    times smaller it is, where the claim is about that too."""
+    least = 0.0 if claim.at_most_worse is None else -claim.at_most_worse
+    too_large = smaller is not None and smaller < (claim.at_least_smaller or 0)
+    if found.high < least or too_large:
+        return "the contrary is seen"
+    return "holds" if found.low > least else "not seen here"

@@ -1,0 +1,224 @@
+"""`linear-probe save-probe`: fit one linear probe and keep it beside its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from linear_probe.experiments.probe import FEATURES_FOLDER, device_named, face_sets_by_seed
+from linear_probe.features.frozen import EncoderSource, FeatureCache, Features, Pictures
+from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
+from linear_probe.tasks import TASKS, MissingData
+from linear_probe.tasks.classification import Classes, how_chosen
+from linear_probe.tasks.labelled import Rows
+from linear_probe.tasks.task import find
+from ssl_faces import InputError, load_encoder
+from ssl_faces.encoders.encoder import find_encoder
+from ssl_faces.encoders.saved_probe import EXPRESSION, SavedProbe, probe_file, save_probe
+
+_FIRST = ("fer2013",)
+_BINS = 15
+
+
+def make_probe(
+    encoder: str,
+    out: str | Path,
+    *,
+    task: str = EXPRESSION,
+    space: str | None = None,
+    data: str | Path | None = None,
+    max_train: int | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    device: str = "auto",
+    replicates: int = 1000,
+    overwrite: bool = True,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Fit the probe that `linear-probe run` scores, and save it into the encoder's folder.
+
+    L2 is chosen on a validation split of the training part. So is the temperature, for a probe that
+    was fitted on the rest; the one saved is fitted on all of the training part. The test part
+    chooses nothing; its figures go into the file.
+
+    Args:
+        encoder: folder of a saved encoder, or a released name.
+        out: folder for features; those of an earlier `linear-probe run` there are taken.
+        task: one of classes.
+        space: feature space to read; None is the one of the highest validation accuracy, as the
+            encoder's card has it, else as is found here for all of them.
+        data: as for `run_probes`; FER-2013 is taken where it is there, else the first set that
+            serves.
+        max_train: training pictures, drawn by the seed; None is all.
+        seed: of the validation split and the bootstrap.
+        overwrite: replace the probe that the encoder has.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: an argument, the encoder or the data can't be used, or nothing can be written.
+    """
+    kind = TASKS.get(task)
+    if kind is None or not issubclass(kind, Classes):
+        told = ", ".join(name for name, one in TASKS.items() if issubclass(one, Classes))
+        raise InputError(f"--task {task}: give one of classes: {told}")
+    if max_train is not None and max_train < 100:
+        raise InputError(f"--max-train must be a whole number from 100, not {max_train}")
+    if batch_size < 1:
+        raise InputError(f"--batch-size must be a whole number from 1, not {batch_size}")
+    device = device_named(device)
+    there = find_encoder(encoder) / probe_file(task)
+    if there.exists() and not overwrite:
+        raise InputError(f"{encoder}: has a probe of {task} already; --overwrite replaces it")
+    loaded = load_encoder(encoder)
+    known = list(loaded.feature_dims)
+    if space is not None and space not in known:
+        raise InputError(f"--space {space}: {encoder} has {', '.join(known)}; give one of them")
+    face_sets = face_sets_by_seed(data, False, [seed], say)[seed]
+    serving = kind.serving(face_sets)
+    first = find(serving, _FIRST)
+    try:
+        asked = kind(
+            [first] if first else serving or face_sets, seed, replicates, device, max_train
+        )
+    except MissingData as error:
+        raise InputError(f"task {error}; add it to the data folder") from error
+    if asked.folds is not None:
+        raise InputError(
+            f"{asked.data_set}: has folds and no test part; give a folder with one that has"
+        )
+    if space is None:
+        space = best_by_card(loaded.card, asked)
+    source = EncoderSource(encoder, loaded, [space] if space in known else None)
+    pictures = Pictures(asked.faces, asked.indices)
+    cache = FeatureCache(Path(out) / FEATURES_FOLDER, batch_size, device)
+    cache.fill([source], pictures)
+    say(cache.about())
+    found = []
+    for one in source.dims:
+        features = cache.read(source, pictures, one)
+        rows = asked.rows(features, pictures)
+        predictor = asked.fit(features, rows)
+        accuracy = 100 * predictor.validation_accuracy[predictor.l2]
+        say(f"{asked.name}: {encoder}, {one}: validation accuracy {accuracy:.2f} %")
+        found.append((accuracy, one, features, rows, predictor))
+    _, chosen, features, rows, predictor = max(found, key=lambda row: row[0])
+    probe = _probe(asked, chosen, features, rows, predictor)
+    path = save_probe(encoder, probe)
+    right, calibration = probe.about["accuracy"], probe.about["calibration_error"]
+    say(
+        f"{path}: {asked.data_set} {asked.split}, {chosen}: accuracy {right['value']:.2f} % "
+        f"[{right['low']:.2f}, {right['high']:.2f}], n {right['n']:,}; expected calibration error "
+        f"{calibration['value']:.2f} %, {calibration['before_temperature']:.2f} % before the "
+        f"temperature, {probe.temperature:.3f}"
+    )
+    return path
+
+
+def best_by_card(card: Mapping[str, Any], task: Classes) -> str | None:
+    """The feature space of the highest validation accuracy among a card's records of a task on its
+    data set; None where there are none."""
+    best: tuple[float, str] | None = None
+    for record in card.get("records") or []:
+        try:
+            asked = (record["task"], record["data_set"], record["metric"], record["probe"])
+            if asked != (task.name, task.data_set, "accuracy", task.probe):
+                continue
+            if record.get("condition"):
+                continue
+            accuracy = float(record["hyperparameters"]["validation"]["accuracy"])
+            space = str(record["feature_space"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        if best is None or accuracy > best[0]:
+            best = accuracy, space
+    return None if best is None else best[1]
+
+
+def fit_temperature(logits: Tensor, targets: Tensor) -> float:
+    """The number that logits [N, K] are to be divided by for the least cross-entropy with targets
+    int64 [N]; within a hundredth and a hundred.
+
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    """
+    logits = logits.double()
+
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(logits / float(np.exp(log_temperature)), targets))
+
+    bound = float(np.log(100))
+    return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))
+
+
+def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
+    """Expected calibration error in percent, in 15 bins, of probabilities [N, K]."""
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    count = probabilities.shape[1]
+    found = multiclass_calibration_error(probabilities, targets, count, n_bins=_BINS, norm="l1")
+    return 100 * float(found)
+
+
+def _probe(
+    task: Classes, space: str, features: Features, rows: Rows, predictor: LogisticPredictor
+) -> SavedProbe:
+    values, targets = features.values, torch.from_numpy(task.labels[features.records])
+    train, test = torch.from_numpy(rows.train), torch.from_numpy(rows.test)
+    held_out = torch.from_numpy(rows.validation)
+    # The split's pictures are among those that the final probe is fitted on, and would look too
+    # sure: the temperature is that of a probe that has not seen them.
+    x = predictor.standardise(values[train].to(predictor.weight))
+    y = targets[train].to(x.device)
+    weight, bias = LogisticProbe(device=task.device).solve(x[~held_out], y[~held_out], predictor.l2)
+    logits = x[held_out] @ weight + bias
+    temperature = fit_temperature(logits.cpu(), targets[train][held_out])
+    records = features.records[rows.test]
+    tested = predictor(values[test]).cpu()
+    how = how_chosen(predictor)
+    accuracy, recall = task.main_figures(records, tested, how, "")[:2]
+    of_test = targets[test]
+    about = {
+        "data_set": task.data_set,
+        "split": task.split,
+        "protocol": task.protocol,
+        "seed": task.seed,
+        "note": task.note([rows], task.labels[records]),
+        "l2": predictor.l2,
+        "validation_accuracy": how["hyperparameters"]["validation"]["accuracy"],
+        **{
+            figure.metric.replace(" ", "_"): {
+                "value": round(figure.value, 4),
+                "low": round(figure.low, 4),
+                "high": round(figure.high, 4),
+                "unit": figure.unit,
+                "n": figure.n,
+            }
+            for figure in (accuracy, recall)
+        },
+        "calibration_error": {
+            "value": round(calibration_error((tested / temperature).softmax(1), of_test), 4),
+            "before_temperature": round(calibration_error(tested.softmax(1), of_test), 4),
+            "unit": "%",
+            "bins": _BINS,
+        },
+    }
+    count = predictor.weight.shape[1]
+    return SavedProbe(
+        task=task.name,
+        space=space,
+        classes=tuple(task.class_names[:count]),
+        mean=predictor.standardise.mean,
+        scale=predictor.standardise.scale,
+        weight=predictor.weight,
+        bias=predictor.bias,
+        temperature=temperature,
+        about=about,
+    )

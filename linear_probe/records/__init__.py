@@ -1,0 +1,1 @@
+"""Records of scores, their predictions, and how a run folder stores them."""

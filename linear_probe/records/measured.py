@@ -1,0 +1,117 @@
+"""From what was measured to records: figures with all that a reader must know of them."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from linear_probe.records.record import Record
+from linear_probe.tasks import Figure
+from ssl_faces import InputError
+
+
+class Asked(Protocol):
+    """What a record says of the task, as `linear_probe.tasks.Task` has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def data_set(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a record says of a task that is no `Task`: an `Asked`."""
+
+    name: str
+    data_set: str
+    split: str
+    protocol: str
+    seed: int
+
+
+class Measured(NamedTuple):
+    """The figures of one feature space or reference.
+
+    Attributes:
+        encoder, space, probe, seconds: as in `Record`.
+        fingerprint: of the source, whole.
+        note: what readers must know of all the figures.
+        condition: as in `Record`; None is none.
+    """
+
+    task: Asked
+    encoder: str
+    space: str
+    probe: str
+    figures: list[Figure]
+    fingerprint: str = ""
+    seconds: float = 0.0
+    note: str = ""
+    condition: dict[str, Any] | None = None
+
+
+def records_of(row: Measured, where: str) -> list[Record]:
+    """The records of a row that was measured on the hardware `where`.
+
+    Raises:
+        InputError: a figure, or a prediction that it rests on, is NaN or infinite.
+    """
+    for figure in row.figures:
+        said = figure.predictions
+        # NaN scores still have a largest class, and so an accuracy.
+        if said is not None and not (
+            np.isfinite(said.scores).all() and np.isfinite(said.predicted).all()
+        ):
+            raise InputError(
+                f"{row.task.name}, {row.encoder}, {row.space or row.probe}: predictions are NaN or "
+                "infinite; check the weights of the encoder and of the probe"
+            )
+    return [
+        Record(
+            task=row.task.name,
+            data_set=row.task.data_set,
+            split=row.task.split,
+            encoder=row.encoder,
+            feature_space=row.space,
+            probe=figure.probe or row.probe,
+            seed=row.task.seed,
+            condition=row.condition or {},
+            protocol=row.task.protocol,
+            fingerprint=row.fingerprint[:16],
+            seconds=round(row.seconds, 3),
+            hardware=where,
+            versions=_versions(),
+            low=figure.low,
+            high=figure.high,
+            note="; ".join(filter(None, (figure.note, row.note))),
+            **{
+                name: value
+                for name, value in vars(figure).items()
+                if name not in ("replicates", "probe", "note", "predictions")
+            },
+        )
+        for figure in row.figures
+    ]
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("ssl-faces", "torch", "numpy", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

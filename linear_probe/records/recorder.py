@@ -1,0 +1,157 @@
+"""Writes what was measured to a run's folder: records, replicates, predictions, commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from linear_probe.records.measured import Measured, records_of
+from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
+from linear_probe.records.record import RECORDS_FILE, Record, merged, read_records, write_records
+from linear_probe.records.replicates import REPLICATES_FILE, read_replicates, write_replicates
+from ssl_faces.common.files import locked, replace_file
+from ssl_faces.common.passwords import hidden
+from ssl_faces.data import Skipped, read_skipped, write_skipped
+
+SKIPPED_FILE = "skipped.csv"
+COMMANDS_FILE = "commands.txt"
+
+
+class RunFolder:
+    """The records of a folder, to which several processes may add at the same time.
+
+    Each change takes the folder's lock, reads what is there, and replaces the files: what others
+    have added stays. A new record replaces the one of the same key.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._records = path / RECORDS_FILE
+        self._replicates = path / REPLICATES_FILE
+
+    def records(self) -> list[Record]:
+        """All records; none where there is no file.
+
+        Raises:
+            InputError: the file can't be read.
+        """
+        return read_records(self._records) if self._records.exists() else []
+
+    def replicates(self) -> dict[str, np.ndarray]:
+        """The bootstrap's replicates [B] by `Record.name`.
+
+        Raises:
+            InputError: the file can't be read.
+        """
+        return read_replicates(self._replicates)
+
+    def add(self, records: Iterable[tuple[Record, np.ndarray, Predictions | None]]) -> list[Record]:
+        """Add records, each with its replicates [B] and its predictions; all that are there now.
+
+        Raises:
+            InputError: a file can't be read or written, or the disk is full.
+        """
+        new = list(records)
+        with locked(self._records):
+            replicates = self.replicates()
+            all_of_them = merged(self.records(), [record for record, *_ in new])
+            for record, of_record, predictions in new:
+                replicates[record.name] = of_record
+                if predictions is not None:
+                    write_predictions(predictions_path(self.path, record), predictions)
+            write_replicates(self._replicates, replicates)
+            write_records(self._records, all_of_them)
+        return all_of_them
+
+    def begin(self) -> None:
+        """Make the file of records, so that a folder that can't be written is refused before hours
+        of training.
+
+        Raises:
+            InputError: it can't be written.
+        """
+        if not self._records.exists():
+            self.add([])
+
+    def skip(self, name: str, looked_at: Iterable[str], skipped: Sequence[Skipped]) -> Path:
+        """List the skipped images of a face set; the file.
+
+        Rows of other sets stay, and so do those of images that were not looked at now.
+
+        Args:
+            name: the face set's.
+            looked_at: keys of the images that were read.
+            skipped: those of them that can't be used, and those that are missing.
+
+        Raises:
+            InputError: the file can't be written, or the disk is full.
+        """
+        path = self.path / SKIPPED_FILE
+        keys = (*looked_at, *(item.key for item in skipped))
+        now = {key.encode(errors="backslashreplace").decode() for key in keys}  # as written
+        with locked(path):
+            kept = [(of, x) for of, x in read_skipped(path) if of != name or x.key not in now]
+            write_skipped(path, [*kept, *((name, item) for item in skipped)])
+        return path
+
+    def add_command(self, arguments: Sequence[str]) -> None:
+        """Note a `linear-probe` command line that filled the folder, unless it is there already.
+
+        Raises:
+            InputError: the folder can't be written, or the disk is full.
+        """
+        path = self.path / COMMANDS_FILE
+        line = shlex.join(["linear-probe", *map(hidden, arguments)])
+        with locked(path):
+            lines = self.commands()
+            if line not in lines:
+                text = "".join(f"{one}\n" for one in [*lines, line])
+                replace_file(path, text.encode(errors="surrogateescape"))
+
+    def commands(self) -> list[str]:
+        """The command lines; none where there are none, or they can't be read."""
+        try:
+            data = (self.path / COMMANDS_FILE).read_bytes()
+        except OSError:
+            return []
+        return [line for line in data.decode(errors="surrogateescape").split("\n") if line]
+
+
+class Recorder:
+    """Adds figures to a folder as they come, so that a run that is stopped keeps what it has.
+
+    Args:
+        out: the folder.
+        where: the hardware, for the records.
+
+    Attributes:
+        folder: the folder's records.
+        earlier: the records that were there before.
+        records: those added.
+
+    Raises:
+        InputError: what is there can't be read; from `add`: it can't be written.
+    """
+
+    def __init__(self, out: Path, where: str) -> None:
+        self.out, self.where = out, where
+        self.folder = RunFolder(out)
+        # Before the work: what can't be added to is refused now.
+        self.earlier = self.folder.records()
+        self.folder.replicates()
+        self.records: list[Record] = []
+
+    def add(self, *rows: Measured) -> None:
+        new = [
+            (record, figure.replicates, figure.predictions)
+            for row in rows
+            for record, figure in zip(records_of(row, self.where), row.figures, strict=True)
+        ]
+        self.folder.add(new)
+        self.records.extend(record for record, *_ in new)

@@ -1,0 +1,111 @@
+"""What the tables of the project's pages are made of, as `checkpoints/tables.yaml` says it."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from ssl_faces.common.yaml_settings import Name, Strict
+
+EXAMPLE = "checkpoints/tables.yaml"
+
+
+class Column(Strict):
+    """Which figure of a row's encoder or method.
+
+    Attributes:
+        heading: of the column.
+        metric: of the record.
+        task, data_set, probe: of it too, where there are several.
+    """
+
+    heading: str
+    metric: str
+    task: str | None = None
+    data_set: str | None = None
+    probe: str | None = None
+
+
+class Row(Strict):
+    """Whose figures.
+
+    Attributes:
+        label: in the page.
+        encoder: its name in the records.
+        feature_space: of it; None where each figure is of one space only.
+        method: of a comparison, instead of an encoder.
+        published: instead of both, a name in `linear_probe.records.published`, which needs the
+            column's data set.
+        empty: headings of the columns that it has no figure in.
+    """
+
+    label: str
+    encoder: str | None = None
+    feature_space: str | None = None
+    method: str | None = None
+    published: str | None = None
+    empty: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one(self) -> Row:
+        if [self.encoder, self.method, self.published].count(None) != 2:
+            raise ValueError("give one of encoder, method and published")
+        return self
+
+
+class TableOf(Strict):
+    """A table of figures.
+
+    Attributes:
+        records: files of records: `.jsonl`, `.jsonl.gz`, or a released encoder's `card.json`; where
+            several have the same figure the first one's counts.
+        comparison: or those of a comparison, as `linear-probe keep` leaves them.
+        first: heading of the rows' names.
+        rows: by which label which figures, in their order.
+        unkept: labels of the rows whose records were not kept, and why: they stay as the page has
+            them.
+        edges: mark by `*` what was chosen at the edge of its grid.
+    """
+
+    records: list[str] = Field(default_factory=list)
+    comparison: str | None = None
+    first: str
+    columns: list[Column] = Field(min_length=1)
+    rows: list[Row] = Field(min_length=1)
+    unkept: dict[str, str] = Field(default_factory=dict)
+    edges: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TableOf:
+        if bool(self.records) == bool(self.comparison):
+            raise ValueError("give either records or a comparison")
+        labels = [row.label for row in self.rows]
+        for label in self.unkept:
+            if label not in labels:
+                raise ValueError(f"unkept: no row is called '{label}'; mend its name")
+        headings = [column.heading for column in self.columns]
+        for row in self.rows:
+            if (row.method is not None) == bool(self.records) and row.published is None:
+                raise ValueError(f"{row.label}: of records name encoders, of a comparison methods")
+            for heading in row.empty:
+                if heading not in headings:
+                    raise ValueError(f"{row.label}: no column is called '{heading}'")
+        return self
+
+
+class Pages(Strict):
+    """The file.
+
+    Attributes:
+        pages: that have marked tables, from the project's folder.
+        tables: by name.
+        comparisons: whole tables of comparisons by name, each of a file of records.
+        reports: pages that `linear-probe report` wrote, and of which files of records: each figure
+            on them is one of these.
+        rendered: pictures of rendered faces, as `ssl-faces render --sheet` makes them.
+    """
+
+    pages: list[str] = Field(min_length=1)
+    tables: dict[Name, TableOf] = Field(default_factory=dict)
+    comparisons: dict[Name, str] = Field(default_factory=dict)
+    reports: dict[str, list[str]] = Field(default_factory=dict)
+    rendered: list[str] = Field(default_factory=list)

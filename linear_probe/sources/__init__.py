@@ -1,0 +1,1 @@
+"""Feature sources: encoders of any kind, and baselines."""

@@ -1,0 +1,289 @@
+"""Backbones of timm and torchvision, as they are pretrained there, without their classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from linear_probe.sources.options import split_options
+from ssl_faces import InputError
+from ssl_faces.common.errors import reason_of, shorten
+from ssl_faces.common.files import regular
+from ssl_faces.common.finite import check_weights
+
+LIBRARIES = ("timm:", "torchvision:")
+SPACE = "pooled"
+
+
+@dataclass(frozen=True)
+class BackboneName:
+    """`LIBRARY:NAME`, `LIBRARY:NAME?random` or `LIBRARY:NAME?weights=FILE.safetensors`.
+
+    Attributes:
+        library: `timm` or `torchvision`.
+        name: as the library calls the architecture (with timm maybe `.tag`, for the weights).
+        random: untrained.
+        weights: a safetensors file, or with torchvision a name such as `IMAGENET1K_V1`; None is
+            the library's usual weights.
+    """
+
+    library: str
+    name: str
+    random: bool = False
+    weights: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.library}:{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> BackboneName:
+        """The backbone that a name stands for.
+
+        Raises:
+            InputError: an unknown option, or options that contradict each other.
+        """
+        base, options = split_options(text, ("random", "weights"))
+        library, _, name = base.partition(":")
+        weights = options.get("weights")
+        if weights == "" or (weights is not None and "random" in options):
+            raise InputError(f"{text}: give ?random, or ?weights=FILE.safetensors, or neither")
+        return cls(library, name, "random" in options, weights)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A network whose output is its features, what it takes, and what decides them beside weights.
+
+    `mean` and `std` are of pictures in [0, 1].
+    """
+
+    network: nn.Module
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+class Backbone(nn.Module):
+    """A frozen backbone with its normalisation: an `Encoder` with one space, `pooled`.
+
+    Features are what the library's classifier would see: of most architectures the map's mean.
+    Pictures come at the library's size for them; cropped faces are not cropped again.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: BackboneName, made: _Made) -> None:
+        super().__init__()
+        self.encoder_name = name.library
+        self.input_size = made.size
+        self.network = made.network
+        self.config: dict[str, Any] = {
+            # Without the tag: weights are known by themselves.
+            "name": name.name.partition(".")[0],
+            "version": version(name.library),
+            "mean": list(made.mean),
+            "std": list(made.std),
+            **made.config,
+        }
+        self.register_buffer("mean", torch.tensor(made.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(made.std).view(3, 1, 1), persistent=False)
+        self.eval().requires_grad_(False)
+        with torch.inference_mode():
+            found = self.network(torch.zeros(2, 3, made.size, made.size))
+        if not isinstance(found, Tensor) or found.ndim != 2:
+            raise InputError(f"{name}: gives no pooled features [B, D]; choose another backbone")
+        self.feature_dims = {SPACE: found.shape[1]}
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """{"pooled": [B, D]} of RGB images float [B, 3, S, S] in [0, 1]."""
+        return {SPACE: self.network((images - self.mean) / self.std)}
+
+    @classmethod
+    def load(cls, name: BackboneName, *, untrained: bool = False, seed: int = 0) -> Backbone:
+        """The backbone with its weights, which the library fetches where it does not have them.
+
+        Args:
+            name: which, and which weights.
+            untrained: the same architecture with random weights instead.
+            seed: of random weights.
+
+        Raises:
+            InputError: the library is not installed or knows no such backbone, or the weights
+                can't be had or are not this backbone's.
+        """
+        make = {"timm": _from_timm, "torchvision": _from_torchvision}[name.library]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(name, make(name, untrained or name.random))
+
+
+def resnet18_weights() -> tuple[Path, str]:
+    """Where torchvision keeps ResNet-18's ImageNet weights, and where it has them from."""
+    from torchvision.models import ResNet18_Weights
+
+    return _place(ResNet18_Weights.DEFAULT), ResNet18_Weights.DEFAULT.url
+
+
+def _from_timm(name: BackboneName, random: bool) -> _Made:
+    try:
+        import timm
+        from timm.data import resolve_model_data_config
+    except ImportError as error:
+        raise InputError(
+            f"{name}: needs the package timm, which can't be imported ({error}); "
+            "run `pip install timm`"
+        ) from error
+    if not timm.is_model(name.name):
+        raise _unknown(name, timm.list_models())
+    state = None if name.weights is None or random else _read(name, name.weights)
+    pretrained = not random and state is None
+    classes: dict[str, Any] = {}
+    if state is not None:
+        classifier = _timm_classifier(timm.get_pretrained_cfg(name.name))
+        rows = [state[f"{c}.weight"].shape[0] for c in classifier if f"{c}.weight" in state]
+        classes = {"num_classes": rows[0] if rows else 0}
+    try:
+        network: Any = timm.create_model(name.name, pretrained=pretrained, **classes)
+    # What fails depends on how the library fetches: by urllib, requests, httpx, from a cache.
+    except Exception as error:
+        raise InputError(
+            f"{name}: its weights can't be had ({reason_of(error)}); fetch "
+            f"{_timm_url(timm.get_pretrained_cfg(name.name))} and give it as "
+            f"{name}?weights=FILE.safetensors"
+        ) from error
+    if state is not None:
+        _load(network, state, name)
+    network.reset_classifier(0)
+    config = resolve_model_data_config(network)
+    sides = config["input_size"]
+    if sides[0] != 3 or sides[1] != sides[2]:
+        raise InputError(f"{name}: takes no square RGB pictures; choose another backbone")
+    return _Made(network, sides[1], config["mean"], config["std"])
+
+
+def _timm_classifier(config: Any) -> tuple[str, ...]:
+    found = getattr(config, "classifier", None) or ()
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _timm_url(config: Any) -> str:
+    if getattr(config, "hf_hub_id", None):
+        file = config.hf_hub_filename or "model.safetensors"
+        return f"https://huggingface.co/{config.hf_hub_id}/resolve/main/{file}"
+    return getattr(config, "url", None) or "its weights"
+
+
+def _from_torchvision(name: BackboneName, random: bool) -> _Made:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name.name not in known:
+        raise _unknown(name, known)
+    there = models.get_model_weights(name.name)
+    weights, state = there["DEFAULT"], None
+    if name.weights is not None:
+        if name.weights in there.__members__:
+            weights = there[name.weights]
+        elif name.weights.endswith(".safetensors"):
+            state = _read(name, name.weights) if not random else None
+        else:
+            raise InputError(
+                f"{name}?weights={name.weights}: neither a .safetensors file nor one of "
+                f"{', '.join(there.__members__)}; give one of these"
+            )
+    network = models.get_model(name.name, weights=None)
+    preset = weights.transforms()
+    classifier = _last_linear(network)
+    if classifier is None:
+        raise InputError(f"{name}: has no linear classifier to take off; choose another backbone")
+    if state is None and not random:
+        _load(network, _fetched(name, weights), name)
+    parent, _, own = classifier.rpartition(".")
+    setattr(network.get_submodule(parent), own, nn.Identity())
+    if state is not None:
+        kept = {k: v for k, v in state.items() if not k.startswith(f"{classifier}.")}
+        _load(network, kept, name)
+    (size,) = preset.crop_size
+    return _Made(network, size, tuple(preset.mean), tuple(preset.std))
+
+
+def _last_linear(network: nn.Module) -> str | None:
+    """The classifier's name: the last linear layer; None where the last weights are of no such."""
+    weighted = [
+        (name, module)
+        for name, module in network.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    ]
+    name, module = weighted[-1]
+    return name if isinstance(module, nn.Linear) else None
+
+
+def _fetched(name: BackboneName, weights: Any) -> Mapping[str, Tensor]:
+    """The weights from torchvision's folder, or from its owner's site into that folder."""
+    place, there = _place(weights), _place(weights).exists()
+    try:
+        # Nothing is unpickled but tensors.
+        state: Mapping[str, Tensor] = weights.get_state_dict(
+            progress=True, check_hash=True, weights_only=True, map_location="cpu"
+        )
+    # Unpickling a broken file and fetching over a broken net let out whatever they trip over.
+    except Exception as error:
+        if there:
+            raise InputError(
+                f"{place}: not a whole weights file ({reason_of(error)}); delete it and fetch "
+                f"{weights.url} again"
+            ) from error
+        raise InputError(
+            f"{name}: its weights can't be had ({reason_of(error)}); put {weights.url} at {place}, "
+            f"or give a file of your own as {name}?weights=FILE.safetensors"
+        ) from error
+    return state
+
+
+def _place(weights: Any) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+
+
+def _read(name: BackboneName, file: str) -> dict[str, Tensor]:
+    try:
+        return load_file(regular(Path(file)))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{name}?weights={file}: no such file; give a .safetensors file of its weights"
+        ) from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{file}: not a whole safetensors file ({error}); copy or save it again"
+        ) from error
+
+
+def _load(network: nn.Module, state: Mapping[str, Tensor], name: BackboneName) -> None:
+    check_weights(name, state, "fetch or save its weights again")
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        first = shorten(lines[1] if len(lines) > 1 else lines[0])
+        raise InputError(
+            f"{name}: the weights given are not this backbone's ({first}); give those of {name}, "
+            "with the library's own names"
+        ) from error
+
+
+def _unknown(name: BackboneName, known: list[str]) -> InputError:
+    near = get_close_matches(name.name, known, n=5, cutoff=0.4)
+    return InputError(
+        f"{name}: {name.library} has no such backbone; "
+        + (f"near it are {', '.join(near)}" if near else f"see {name.library}'s list_models()")
+    )

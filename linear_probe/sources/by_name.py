@@ -1,0 +1,120 @@
+"""Encoders of any kind by the names that `--encoder` takes, each as a feature source.
+
+| name | encoder |
+| --- | --- |
+| a folder, or a released name | one of ours (`ssl_faces.load_encoder`) |
+| `timm:NAME`, `torchvision:NAME` | a backbone of these libraries (`backbones`) |
+| `FILE.onnx` | a network run by onnxruntime (`onnx_file`) |
+| `package:NAME` | a recogniser whose weights come inside a package (`packages`) |
+| `FILE.npz`, `FILE.parquet` | features made elsewhere, by the keys of pictures (`table`) |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from linear_probe.features.frozen import EncoderSource
+from linear_probe.sources.backbones import LIBRARIES, Backbone, BackboneName, resnet18_weights
+from linear_probe.sources.baselines import RESNET18 as IMAGENET
+from linear_probe.sources.baselines import UNTRAINED, baselines_named
+from linear_probe.sources.onnx_file import OnnxSource, is_onnx
+from linear_probe.sources.packages import is_package, package_source
+from linear_probe.sources.source import Encoder, Precision, Source
+from linear_probe.sources.table import EmbeddingTable, is_table
+from ssl_faces import InputError, load_encoder
+
+RESNET18 = "ImageNet ResNet-18"
+
+
+class _Opened(NamedTuple):
+    """A source, and what makes the same encoder untrained of a seed, where there is such a one."""
+
+    source: Source
+    untrained: Callable[[int], Encoder] | None = None
+
+
+def encoder_sources(
+    names: Sequence[str],
+    spaces: Sequence[str] | None = None,
+    precision: Precision = "32",
+    baselines: bool | Sequence[str] = True,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> list[Source]:
+    """Each encoder, and before it the same untrained, where that makes sense.
+
+    Args:
+        names: as `--encoder` takes them; none for the baselines alone.
+        spaces: which feature spaces; None is all.
+        precision: of the encoders' arithmetic.
+        baselines: some of `linear_probe.sources.baselines.NAMES`; `untrained` and `resnet18` count
+            here (the latter if its weights are there); True is all.
+        seed: of the untrained weights.
+        say: is told what a user should read.
+
+    Raises:
+        InputError: an encoder can't be had, or no encoder has one of `spaces`.
+    """
+    compared = baselines_named(baselines)
+    if not names and not compared:
+        raise InputError("no encoder given; name one with --encoder")
+    opened = [_open(name, precision) for name in dict.fromkeys(names)]
+    known = {space: None for source, _ in opened for space in source.dims}
+    for space in spaces or []:
+        if space not in known:
+            raise InputError(f"unknown feature space '{space}'; there are {', '.join(known)}")
+    sources: list[Source] = _resnet18(names, precision, say) if IMAGENET in compared else []
+    untrained_as: dict[str, str] = {}
+    for source, untrained_of in opened:
+        source.dims = {s: d for s, d in source.dims.items() if spaces is None or s in spaces}
+        if not source.dims:
+            say(f"{source.name}: has none of the feature spaces asked for, so it is left out")
+            continue
+        if UNTRAINED in compared and untrained_of is not None:
+            name = f"{source.name}, untrained"
+            untrained = EncoderSource(name, untrained_of(seed), spaces, precision)
+            alike = untrained_as.setdefault(untrained.fingerprint, name)
+            if alike == name:
+                sources.append(untrained)
+            else:
+                say(f"{name}: the same as {alike}, which is scored once")
+        sources.append(source)
+    return sources
+
+
+def _open(name: str, precision: Precision) -> _Opened:
+    if name.startswith(LIBRARIES):
+        backbone = BackboneName.parse(name)
+        source = EncoderSource(name, Backbone.load(backbone), None, precision)
+        if backbone.random:
+            return _Opened(source)
+        return _Opened(source, lambda seed: Backbone.load(backbone, untrained=True, seed=seed))
+    if is_package(name):
+        return _Opened(package_source(name))
+    if is_onnx(name):
+        return _Opened(OnnxSource(name))
+    if is_table(name):
+        return _Opened(EmbeddingTable(name))
+    return _Opened(
+        EncoderSource(name, load_encoder(name), None, precision),
+        lambda seed: load_encoder(name, untrained=True, seed=seed),
+    )
+
+
+def _resnet18(
+    names: Sequence[str], precision: Precision, say: Callable[[str], None]
+) -> list[Source]:
+    """The baseline that every table has where its weights are on the disk; it downloads nothing."""
+    if "torchvision:resnet18" in names:
+        return []
+    place, url = resnet18_weights()
+    if not place.exists():
+        say(f"{RESNET18} is left out: its weights are not there; put {url} at {place} to have it")
+        return []
+    try:
+        encoder = Backbone.load(BackboneName("torchvision", "resnet18"))
+    except InputError as error:
+        say(f"{RESNET18} is left out: {error}")
+        return []
+    return [EncoderSource(RESNET18, encoder, None, precision)]

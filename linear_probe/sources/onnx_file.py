@@ -1,0 +1,195 @@
+"""`FILE.onnx`: a network from anywhere, run by onnxruntime; each of its outputs a feature space."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linear_probe.sources.options import split_options
+from ssl_faces import InputError
+from ssl_faces.common.errors import reason_of
+
+_OPTIONS = ("size", "mean", "std")
+_PIXELS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def is_onnx(name: str) -> bool:
+    """Whether an encoder's name is that of an ONNX file."""
+    return name.partition("?")[0].endswith(".onnx")
+
+
+class OnnxSource:
+    """An ONNX network as a feature source.
+
+    It must have one input, RGB pictures [B, 3, S, S], and outputs [B, D]. It is given pictures in
+    [0, 1], or with `?mean=M&std=S` (one number each, or three with commas) less M and divided by
+    S. S is the input's, or `?size=S` where that is left open. A fixed B is heeded.
+
+    Args:
+        name: `FILE.onnx`, maybe with options; how tables call it.
+
+    Raises:
+        InputError: the file is no such network, or onnxruntime is not installed.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        base, self._options = split_options(name, _OPTIONS)
+        self.path = Path(base)
+        self._session = self._open(["CPUExecutionProvider"])
+        self._take_input()
+        self.mean, self.std = self._numbers("mean", 0.0), self._numbers("std", 1.0)
+        if not all(self.std):
+            raise InputError(f"{name}: std of 0 can't be divided by; give another")
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        probe = np.zeros((self._batch or 2, 3, self.input_size, self.input_size), self._pixels)
+        self.dims = {
+            space: self._dim(space, values, len(probe))
+            for space, values in zip(self._outputs, self._run(probe), strict=True)
+        }
+
+    @cached_property
+    def fingerprint(self) -> str:
+        data = self.path.read_bytes()
+        digest = hashlib.sha256(data)
+        # Weights may lie in files beside it, which it names.
+        for beside in sorted(self.path.parent.iterdir()):
+            if beside != self.path and beside.is_file() and beside.name.encode() in data:
+                with beside.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(f"{self.mean} {self.std}".encode())
+        return digest.hexdigest()
+
+    def to(self, device: str) -> None:
+        """Run on `cuda` from now on, where onnxruntime can; else on the CPU."""
+        import onnxruntime
+
+        if device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            self._session = self._open(["CUDAExecutionProvider", "CPUExecutionProvider"])
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Features [B, D] by output, of RGB images float [B, 3, S, S] in [0, 1]."""
+        mean, std = (images.new_tensor(x).view(-1, 1, 1) for x in (self.mean, self.std))
+        pixels = ((images - mean) / std).cpu().numpy().astype(self._pixels)
+        size = self._batch or len(pixels)
+        rows: dict[str, list[np.ndarray]] = {space: [] for space in self._outputs}
+        for start in range(0, len(pixels), size):
+            batch = pixels[start : start + size]
+            short = size - len(batch)
+            # A fixed batch must be full; the pictures that fill it are taken off again.
+            found = self._run(np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)]))
+            for space, values in zip(self._outputs, found, strict=True):
+                if values.ndim != 2 or len(values) != size:
+                    raise InputError(
+                        f"{self.name}: output '{space}' is {list(values.shape)} for {size} "
+                        "pictures; export it with one vector for each picture of a batch"
+                    )
+                rows[space].append(values[: len(batch)])
+        return {space: torch.from_numpy(np.concatenate(rows[space])) for space in self.dims}
+
+    def _open(self, providers: list[str]) -> Any:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise InputError(
+                f"{self.name}: needs the package onnxruntime, which can't be imported ({error}); "
+                "run `pip install onnxruntime`"
+            ) from error
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: no such file; give the ONNX file of an encoder")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors; warnings are of its optimiser
+        try:
+            return onnxruntime.InferenceSession(str(self.path), options, providers=providers)
+        # Its own exceptions share no public class.
+        except Exception as error:
+            raise InputError(
+                f"{self.path}: not an ONNX network that onnxruntime can run ({reason_of(error)}); "
+                "export it again"
+            ) from error
+
+    def _take_input(self) -> None:
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            names = ", ".join(given.name for given in inputs) or "none"
+            raise InputError(
+                f"{self.path}: an encoder has one input, its pictures, and this has {names}; "
+                "export it with one"
+            )
+        (given,) = inputs
+        if given.type not in _PIXELS:
+            raise InputError(
+                f"{self.path}: its input '{given.name}' takes {given.type} and not floats in "
+                "[0, 1]; export it so"
+            )
+        self._input, self._pixels = given.name, _PIXELS[given.type]
+        shape = list(given.shape)
+        if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
+            raise InputError(
+                f"{self.path}: its input '{given.name}' is {shape} and not [B, 3, S, S]; export "
+                "it for RGB pictures, channels first"
+            )
+        self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+        sides = {side for side in shape[2:] if isinstance(side, int)}
+        wanted = self._options.get("size")
+        if wanted is not None:
+            if not wanted.isascii() or not wanted.isdigit() or int(wanted) < 1:
+                raise InputError(f"{self.name}: size must be a whole number from 1, not {wanted}")
+            sides.add(int(wanted))
+        if not sides:
+            raise InputError(
+                f"{self.path}: its input leaves the pictures' size open; "
+                f"say which: {self.path}?size=112"
+            )
+        if len(sides) > 1:
+            raise InputError(
+                f"{self.name}: its input '{given.name}' is {shape}"
+                + (f", which size={wanted} does not fit" if wanted else " and not square")
+                + "; only square pictures of its own size can be given"
+            )
+        (self.input_size,) = sides
+
+    def _numbers(self, option: str, usual: float) -> tuple[float, ...]:
+        text = self._options.get(option)
+        if text is None:
+            return (usual,)
+        try:
+            found = tuple(float(part) for part in text.split(","))
+            if len(found) not in (1, 3) or not np.isfinite(found).all():
+                raise ValueError
+        except ValueError:
+            raise InputError(
+                f"{self.name}: {option} must be one number or three with commas, not '{text}'"
+            ) from None
+        return found
+
+    def _dim(self, space: str, values: Any, rows: int) -> int:
+        if not isinstance(values, np.ndarray) or values.ndim != 2 or len(values) != rows:
+            shape = list(values.shape) if isinstance(values, np.ndarray) else type(values).__name__
+            raise InputError(
+                f"{self.path}: its output '{space}' is {shape} for {rows} pictures and not "
+                f"[{rows}, D]; export it with pooled features only"
+            )
+        if values.dtype.kind != "f":
+            raise InputError(
+                f"{self.path}: its output '{space}' is of {values.dtype} and not of floats; "
+                "export it with features only"
+            )
+        return int(values.shape[1])
+
+    def _run(self, pixels: np.ndarray) -> list[Any]:
+        try:
+            found: list[Any] = self._session.run(self._outputs, {self._input: pixels})
+        except Exception as error:
+            raise InputError(
+                f"{self.path}: fails on pictures {list(pixels.shape)} ({reason_of(error)}); "
+                "export it again, with a batch of any size"
+            ) from error
+        return found

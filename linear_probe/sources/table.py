@@ -1,0 +1,308 @@
+"""`FILE.npz` or `FILE.parquet`: features made elsewhere, by the keys of pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from linear_probe.features.frozen import Features, KeyedSource, Pictures
+from ssl_faces import InputError
+from ssl_faces.apps.arguments import writable
+from ssl_faces.common.errors import reason_of
+from ssl_faces.common.files import regular
+from ssl_faces.common.finite import non_finite_rows
+from ssl_faces.data import FaceRecord, JoinedFaces, Skipped
+
+MOST_MISSING = 0.2
+"""Share of a face set's pictures that may lack a row; more stop the run."""
+
+COLUMNS = "features"
+"""The space of a Parquet file's plain numeric columns, where it has no columns of lists."""
+
+
+def is_table(name: str) -> bool:
+    """Whether an encoder's name is that of an embedding table."""
+    return name.endswith((".npz", ".parquet"))
+
+
+class EmbeddingTable(KeyedSource):
+    """Features of pictures by their keys.
+
+    A key is `SET/KEY` or `KEY` as in the face set, or the end of the picture's path from a slash
+    on, as `ssl-faces embed` writes it. A key that ends as `KEY` does is enough where only one does.
+
+    | file | keys | feature spaces |
+    | --- | --- | --- |
+    | `.npz` | array `keys`, text [N] | each other array, numbers [N, D], but `__…` |
+    | `.parquet` | column `key` | each column of lists of one length; where there is none, all \
+columns of numbers together, as `features` |
+
+    Args:
+        name: the file; how tables of figures call it.
+
+    Raises:
+        InputError: the file is no such table, a key stands twice, or features are NaN or infinite.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.path = Path(name)
+        read = _read_npz if self.path.suffix == ".npz" else _read_parquet
+        try:
+            keys, spaces = read(self.path)
+            with self.path.open("rb") as file:
+                self.fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: can't be read ({error.strerror or error}); give an embedding table"
+            ) from error
+        self._row_of = {key: row for row, key in enumerate(keys)}
+        if len(self._row_of) < len(keys):
+            twice = next(k for row, k in enumerate(keys) if self._row_of[k] != row)
+            raise InputError(
+                f"{self.path}: key '{twice}' stands twice; keep one row for each picture"
+            )
+        if not keys or not spaces:
+            what = "features" if keys else "rows"
+            raise InputError(f"{self.path}: holds no {what}; give keys and at least one array")
+        self._values = {space: _checked(self.path, space, x, keys) for space, x in spaces.items()}
+        self.dims = {space: values.shape[1] for space, values in self._values.items()}
+        self._keys = keys
+        self._claims: dict[int, tuple[str, FaceRecord]] = {}
+
+    def missing(self, pictures: Pictures) -> list[Skipped]:
+        """Pictures without a row, and those that can't be read, which no encoder would see either.
+
+        Raises:
+            InputError: more than `MOST_MISSING` lack a row, or a row may be of two pictures.
+        """
+        rows, keys = self._rows(pictures), _keys(pictures)
+        without = [key for row, key in zip(rows, keys, strict=True) if row < 0]
+        faces = pictures.faces.name
+        if len(without) > MOST_MISSING * len(keys):
+            raise InputError(
+                f"{self.path}: has no row for {len(without):,} of the {len(keys):,} pictures of "
+                f"{faces} ({len(without) / len(keys):.0%}), such as '{without[0]}' (the table has "
+                f"keys such as '{self._keys[0]}'); give a row for each, or with --task only tasks "
+                f"on other data than {faces}"
+            )
+        skipped = [Skipped(key, f"no row in {self.path}") for key in without]
+        return skipped + [
+            Skipped(key, "can't be read")
+            for row, key, content in zip(rows, keys, pictures.hashes, strict=True)
+            if row >= 0 and not content
+        ]
+
+    def read(self, pictures: Pictures, space: str) -> Features:
+        """The features of those pictures that have a row and can be read."""
+        rows = self._rows(pictures)
+        usable = (rows >= 0) & np.array([bool(content) for content in pictures.hashes])
+        return Features(self._values[space][rows[usable]], pictures.indices[usable])
+
+    def _rows(self, pictures: Pictures) -> np.ndarray:
+        """The row of each picture, int64 [N]; -1 where there is none.
+
+        The first of the three ways in the class's description that finds any row is the way for
+        all these pictures.
+        """
+        faces, keys = pictures.faces.name, _keys(pictures)
+        rows = np.array([self._row_of.get(f"{faces}/{key}", -1) for key in keys], dtype=np.int64)
+        if (rows >= 0).any():
+            return rows
+        rows = np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
+        if not (rows >= 0).any():
+            parts = isinstance(pictures.faces, JoinedFaces)
+            records = [pictures.faces.records[i] for i in pictures.indices]
+            rows = np.array([self._row_by_path(one, parts) for one in records], dtype=np.int64)
+        for row, index in zip(rows.tolist(), pictures.indices, strict=True):
+            if row >= 0:
+                self._claim(row, faces, pictures.faces.records[index])
+        return rows
+
+    def _row_by_path(self, record: FaceRecord, in_part: bool) -> int:
+        """The row whose key is the end of the picture's path, or else whose key ends as the
+        picture's own key does; -1 where there is none.
+
+        Args:
+            in_part: whether its key begins with its part, as in `JoinedFaces`.
+
+        Raises:
+            InputError: several rows may be of it.
+        """
+        if isinstance(record.source, Path):
+            # A link is followed only where it isn't known by its own name.
+            for path in (os.path.abspath(record.source), os.path.realpath(record.source)):
+                for end in _ends(writable(path)):
+                    if end in self._row_of:
+                        return self._row_of[end]
+        key = writable(record.key.partition("/")[2] if in_part else record.key)
+        rows = self._rows_by_end.get(key, [])
+        if len(rows) > 1:
+            first, second = (self._keys[row] for row in rows[:2])
+            raise InputError(
+                f"{self.path}: '{first}' and '{second}' may both be of the picture {record.key}; "
+                "write keys as SET/KEY"
+            )
+        return rows[0] if rows else -1
+
+    @cached_property
+    def _rows_by_end(self) -> dict[str, list[int]]:
+        """The rows by each end of their keys, from a slash on."""
+        found: dict[str, list[int]] = {}
+        for row, key in enumerate(self._keys):
+            for end in _ends(key):
+                found.setdefault(end, []).append(row)
+        return found
+
+    def _claim(self, row: int, faces: str, record: FaceRecord) -> None:
+        """Keep that a row is of this picture.
+
+        Raises:
+            InputError: it was already found to be of another.
+        """
+        of, other = self._claims.setdefault(row, (faces, record))
+        if (of, other.key) == (faces, record.key) or _same_source(other.source, record.source):
+            return
+        one, two = (of, faces) if of != faces else (f"{of}/{other.key}", f"{of}/{record.key}")
+        raise InputError(
+            f"{self.path}: key '{self._keys[row]}' may be of {one} or of {two}; write keys as "
+            "SET/KEY"
+        )
+
+
+def _keys(pictures: Pictures) -> list[str]:
+    return [pictures.faces.records[i].key for i in pictures.indices]
+
+
+def _ends(path: str) -> Iterator[str]:
+    """A path, and what is left of it after each of its slashes: the longest first."""
+    yield path
+    while "/" in path:
+        path = path.partition("/")[2]
+        yield path
+
+
+def _same_source(one: object, other: object) -> bool:
+    try:
+        return one is other or (
+            isinstance(one, Path) and isinstance(other, Path) and one.samefile(other)
+        )
+    except OSError:
+        return False
+
+
+def _checked(path: Path, space: str, values: np.ndarray, keys: list[str]) -> torch.Tensor:
+    if (
+        values.ndim != 2
+        or len(values) != len(keys)
+        or not values.size
+        or values.dtype.kind not in "fiu"
+    ):
+        raise InputError(
+            f"{path}: '{space}' is {values.dtype} {list(values.shape)} and not numbers "
+            f"[{len(keys)}, D], one row for each key; mend or remove it"
+        )
+    with np.errstate(over="ignore"):  # what float32 can't hold is found as infinite
+        features = torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
+    bad = non_finite_rows(features)
+    if len(bad):
+        raise InputError(
+            f"{path}, {space}: {len(bad):,} of {len(keys):,} rows are NaN or infinite, the first "
+            f"of '{keys[bad[0]]}'; make these features again, or remove the rows"
+        )
+    return features
+
+
+def _read_npz(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
+    try:
+        # Never unpickled: such a file could run code.
+        with np.load(regular(path), allow_pickle=False) as file:
+            arrays: dict[str, np.ndarray] = {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise
+    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, OSError) as error:
+        raise InputError(
+            f"{path}: not an .npz file of plain arrays ({reason_of(error)}); write it with "
+            "np.savez(FILE, keys=..., features=...)"
+        ) from error
+    keys = arrays.pop("keys", None)
+    if keys is None or keys.ndim != 1 or keys.dtype.kind not in "US":
+        found = "none" if keys is None else f"{keys.dtype} {list(keys.shape)}"
+        raise InputError(
+            f"{path}: needs an array 'keys' of text [N], and has {found}; write it with "
+            "np.savez(FILE, keys=np.array(keys, dtype=str), features=...)"
+        )
+    try:
+        texts = [k.decode() if isinstance(k, bytes) else str(k) for k in keys.tolist()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: 'keys' are no UTF-8 text; write them as text") from error
+    # What is told of the pictures beside their features, as `ssl-faces embed` writes it.
+    return texts, {name: x for name, x in arrays.items() if not name.startswith("__")}
+
+
+def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
+    try:
+        import pyarrow.parquet as parquet
+        from pyarrow import ArrowException, types
+    except ImportError as error:
+        raise InputError(
+            f"{path}: needs the package pyarrow, which can't be imported ({error}); "
+            "run `pip install pyarrow`"
+        ) from error
+    try:
+        with regular(path).open("rb") as file:
+            table = parquet.read_table(file)
+    except ArrowException as error:
+        raise InputError(
+            f"{path}: not a whole Parquet file ({reason_of(error)}); write it again"
+        ) from error
+    names = table.column_names
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: two columns are called alike; rename one")
+    columns: dict[str, Any] = {name: table.column(name).combine_chunks() for name in names}
+    keys = columns.pop("key", None)
+    if keys is None or not (types.is_string(keys.type) or types.is_large_string(keys.type)):
+        found = "none" if keys is None else str(keys.type)
+        raise InputError(f"{path}: needs a column 'key' of text, and has {found}; add it")
+    for name, column in [("key", keys), *columns.items()]:
+        if column.null_count:
+            raise InputError(
+                f"{path}: column '{name}' has {column.null_count:,} empty cells; fill them"
+            )
+    lists = {n: c for n, c in columns.items() if types.is_list(c.type) or _is_vector(types, c.type)}
+    if lists:
+        return keys.to_pylist(), {n: _matrix(path, n, c) for n, c in lists.items()}
+    numbers = [
+        c.to_numpy(zero_copy_only=False)
+        for n, c in columns.items()
+        # An index that pandas wrote beside the columns is no feature.
+        if (types.is_floating(c.type) or types.is_integer(c.type)) and not n.startswith("__")
+    ]
+    return keys.to_pylist(), {COLUMNS: np.stack(numbers, axis=1)} if numbers else {}
+
+
+def _is_vector(types: Any, kind: Any) -> bool:
+    return bool(types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _matrix(path: Path, name: str, column: Any) -> np.ndarray:
+    """A column of lists as [N, D]."""
+    import pyarrow.compute as compute
+
+    lengths = compute.list_value_length(column).to_numpy(zero_copy_only=False)
+    if len(np.unique(lengths)) > 1:
+        raise InputError(
+            f"{path}: the lists of column '{name}' are of {lengths.min()} to {lengths.max()} "
+            "numbers; give all the same length"
+        )
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    matrix: np.ndarray = flat.reshape(len(lengths), -1) if len(lengths) else flat.reshape(0, 0)
+    return matrix

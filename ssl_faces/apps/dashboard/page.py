@@ -1,0 +1,213 @@
+"""The dashboard as one HTML page that needs no network: Plotly, figures and pictures inside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from PIL import Image
+
+from ssl_faces.apps.dashboard.gather import Gathered, Run, short, varied
+from ssl_faces.apps.dashboard.importance import importances
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import regular
+from ssl_faces.common.page_style import base_css
+
+MOST_POINTS = 600
+"""Of a curve; longer ones are thinned, the last point kept."""
+
+MOST_PICTURES = 400
+"""Of all runs, as each takes some 40 kB."""
+
+WIDEST = 720  # pixels of a panel
+
+GROUPS = ("Losses", "Online probe", "Collapse", "Other")
+
+
+def page(found: Gathered, most_panels: int = 12, title: str = "Training runs") -> str:
+    """The page.
+
+    Args:
+        most_panels: pictures of a run, evenly spread over its steps.
+
+    Raises:
+        InputError: Plotly is not installed.
+    """
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise InputError(
+            'a dashboard needs Plotly, which is not installed; pip install "ssl-faces[dashboard]"'
+        ) from error
+    said = list(found.said)
+    data = _data(found, most_panels, said)
+    weighed = []
+    for sweep in found.sweeps:
+        shares, why = importances(sweep)
+        weighed.append({"sweep": sweep.name, "metric": sweep.metric, "shares": shares, "why": why})
+    data["importances"] = weighed
+    template = _template()
+    return template.render(
+        title=title,
+        lead=_lead(found),
+        css=base_css() + _file("dashboard.css"),
+        plotly=get_plotlyjs(),
+        js=_file("dashboard.js"),
+        data=_in_script(data),
+        runs=data["runs"],
+        methods=data["methods"],
+        objective=data["objective"],
+        groups=[group for group in GROUPS[:3] if data["metrics"][group]],
+        weighed=weighed,
+        tables=_probe_tables(found.probes),
+        said=said,
+        panels=any(run["panels"] for run in data["runs"]),
+    )
+
+
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.from_string(_file("page.html"))
+
+
+def _file(name: str) -> str:
+    return (files("ssl_faces.apps.dashboard") / name).read_text(encoding="utf-8")
+
+
+def _in_script(data: Any) -> str:
+    """As JSON that can't end the script it stands in."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _lead(found: Gathered) -> str:
+    trials = sum(len(sweep.notes) for sweep in found.sweeps)
+    parts = [f"{len(found.runs)} runs"]
+    if trials:
+        parts.append(f"{trials} trials of {', '.join(sweep.name for sweep in found.sweeps)}")
+    return (
+        "; ".join(parts) + ". Online figures are of faces kept back from training, never of tests."
+    )
+
+
+def _data(found: Gathered, most_panels: int, said: list[str]) -> dict[str, Any]:
+    runs = sorted(found.runs, key=lambda run: run.name)
+    settings = _settings(found, runs)
+    pictures = max(2, min(most_panels, MOST_PICTURES // max(1, len(runs)))) if most_panels else 0
+    names = sorted({name for run in runs for name in run.curves})
+    return {
+        "objective": found.objective,
+        "goal": found.sweeps[0].about["metric"].get("goal") if found.sweeps else None,
+        "methods": sorted({run.method for run in runs}),
+        "metrics": {group: [n for n in names if _group(n) == group] for group in GROUPS},
+        "settings": [{"key": key, "name": short(key)} for key in settings],
+        "runs": [
+            {
+                "name": run.name,
+                "method": run.method,
+                "state": run.trial.get("state", ""),
+                "steps": max((step for curve in run.curves.values() for step in curve), default=0),
+                "settings": {key: _plain(run.settings.get(key)) for key in settings},
+                "curves": {name: _thinned(curve) for name, curve in run.curves.items()},
+                "last": {name: list(curve.values())[-1] for name, curve in run.curves.items()},
+                "panels": _pictures(run, pictures, said),
+            }
+            for run in runs
+        ],
+    }
+
+
+def _settings(found: Gathered, runs: Sequence[Run]) -> list[str]:
+    """The axes: what the sweeps vary, else what differs between the runs."""
+    swept = {name: None for sweep in found.sweeps for name in sweep.parameters}
+    if swept and all(run.trial for run in runs):
+        return list(swept)
+    return varied(runs) if len(runs) > 1 else []
+
+
+def _group(name: str) -> str:
+    first, _, rest = name.partition("/")
+    if first == "online":
+        return "Collapse" if rest.startswith(("rank/", "std/")) else "Online probe"
+    return "Losses" if first == "loss" else "Other"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, int | float) and math.isfinite(value):
+        return value
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _thinned(curve: dict[int, float]) -> list[list[float]]:
+    """Steps and values."""
+    points = list(curve.items())
+    every = math.ceil(len(points) / MOST_POINTS)
+    kept = points[::every] if every > 1 else points
+    if kept and kept[-1] != points[-1]:
+        kept.append(points[-1])
+    return [[step for step, _ in kept], [float(f"{value:.6g}") for _, value in kept]]
+
+
+def _pictures(run: Run, most: int, said: list[str]) -> list[dict[str, Any]]:
+    """At most so many, the first and the last among them."""
+    steps = sorted(run.panels)
+    if most and len(steps) > most:
+        steps = [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
+    found = []
+    for step in dict.fromkeys(steps if most else []):
+        uri = _thumbnail(run.panels[step])
+        if uri is None:
+            said.append(f"{run.panels[step]} can't be read, and is left out")
+        else:
+            found.append({"step": step, "uri": uri})
+    return found
+
+
+def _thumbnail(path: Path) -> str | None:
+    try:
+        with Image.open(regular(path)) as picture:
+            picture.load()
+            small = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    small.thumbnail((WIDEST, 4 * WIDEST))
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _probe_tables(probes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One table a task and data set; rows of a run carry its name."""
+    tables: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in probes:
+        if record.get("condition"):
+            continue
+        key = record["task"], record["data_set"]
+        table = tables.setdefault(key, {"task": key[0], "data": key[1], "metrics": {}, "rows": {}})
+        metric = f"{record['metric']} {record['unit']}".strip()
+        table["metrics"][metric] = None
+        row = table["rows"].setdefault(
+            (record["encoder"], record["feature_space"]),
+            {
+                "run": record["run"],
+                "encoder": record["encoder"],
+                "space": record["feature_space"],
+                "n": record["n"],
+                "cells": {},
+            },
+        )
+        told = f"[{record['low']:.2f}, {record['high']:.2f}]"
+        row["cells"][metric] = {"value": f"{record['value']:.2f}", "interval": told}
+    return [
+        {**table, "metrics": list(table["metrics"]), "rows": list(table["rows"].values())}
+        for table in tables.values()
+    ]

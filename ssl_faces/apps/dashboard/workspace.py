@@ -1,0 +1,134 @@
+"""A workspace of a W&B project, with panels for what the runs really log."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from ssl_faces.apps.dashboard.gather import Gathered, Run, short, varied
+from ssl_faces.common.errors import InputError, reason_of
+
+if TYPE_CHECKING:
+    from wandb_workspaces.workspaces import Workspace
+
+STEP = "trainer/global_step"
+"""What Lightning's logger calls the training step."""
+
+PANELS = "panels"
+"""What `PanelWriter` calls its pictures."""
+
+
+def workspace(found: Gathered, entity: str, project: str) -> Workspace:
+    """The workspace; nothing is sent.
+
+    Raises:
+        InputError: wandb-workspaces is not installed, or the runs log nothing.
+    """
+    try:
+        import wandb_workspaces.reports.v2 as wr
+        import wandb_workspaces.workspaces as ws
+    except ImportError as error:
+        raise InputError(
+            "a workspace needs wandb-workspaces, which is not installed; pip install "
+            '"ssl-faces[dashboard]"'
+        ) from error
+    names = sorted({name for run in found.runs for name in run.curves})
+    if not names:
+        raise InputError("the runs have logged nothing yet; give one that has")
+    objective = found.objective
+
+    def line(name: str, **more: Any) -> Any:
+        return wr.LinePlot(title=name, x=STEP, y=[name], title_x="training step", **more)
+
+    probes = [name for name in names if _is(name, "online/") and not _collapse(name)]
+    columns = [
+        wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key), display_name=key)
+        for key in config_keys(found)
+    ]
+    figure = wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(objective))
+    sections = [
+        ("Online probe (kept back of training, never test)", [line(name) for name in probes]),
+        (
+            "Settings",
+            [
+                wr.ParallelCoordinatesPlot(title=objective, columns=[*columns, figure]),
+                wr.ParameterImportancePlot(with_respect_to=objective),
+            ],
+        ),
+        (
+            "Pictures",
+            [wr.MediaBrowser(title=PANELS, media_keys=[PANELS], gallery_axis="step")],
+        ),
+        (
+            "Methods compared",
+            [
+                *(wr.BarPlot(title=name, metrics=[name]) for name in probes),
+                wr.RunComparer(diff_only=True),
+            ],
+        ),
+        (
+            "Losses",
+            [line(n, smoothing_type="exponential") for n in names if _is(n, "loss")],
+        ),
+        ("Collapse", [line(name) for name in names if _collapse(name)]),
+    ]
+    return ws.Workspace(
+        entity=entity,
+        project=project,
+        name="Faces",
+        sections=[
+            ws.Section(name=name, panels=panels, is_open=number < 4)
+            for number, (name, panels) in enumerate(sections)
+            if panels
+        ],
+    )
+
+
+def save(found: Gathered, place: str) -> str:
+    """Make the workspace in W&B; its address.
+
+    Args:
+        place: `ENTITY/PROJECT`.
+
+    Raises:
+        InputError: no such place, or W&B can't be reached.
+    """
+    if not re.fullmatch(r"[^/\s]+/[^/\s]+", place):
+        raise InputError(f"--wandb {place}: give ENTITY/PROJECT, as in the project's address")
+    entity, project = place.split("/")
+    built = workspace(found, entity, project)
+    try:
+        return str(built.save().url)
+    except Exception as error:  # of the network, the account, the project …
+        reason = reason_of(error)
+        raise InputError(
+            f"--wandb {place}: W&B did not take the workspace ({reason}); look at `wandb login` "
+            "and the names"
+        ) from error
+
+
+def config_keys(found: Gathered) -> list[str]:
+    """Names of the settings that vary, as W&B's config of the runs has them.
+
+    That holds what the method's constructor was given; `wandb agent` adds a sweep's parameters by
+    their own names.
+    """
+    if found.sweeps:
+        names = found.sweeps[0].parameters
+    else:
+        names = varied(found.runs) if len(found.runs) > 1 else []
+    of_method = [short(name) for name in names if name.startswith("model.")]
+    logged = {key for run in found.runs for key in _hyperparameters(run)}
+    return [name for name in of_method if name in logged]
+
+
+def _hyperparameters(run: Run) -> set[str]:
+    return {short(key) for key in run.settings if key.startswith("model.")}
+
+
+def _is(name: str, start: str) -> bool:
+    return name.startswith(start)
+
+
+def _collapse(name: str) -> bool:
+    return name.startswith(("online/rank/", "online/std/"))

@@ -1,0 +1,236 @@
+"""The page in Gradio: two pictures in, one block of HTML out, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import jinja2
+import numpy as np
+from gradio.utils import LRUCache
+
+from ssl_faces.apps.demo.comparison import FLOW, PANELS, TRANSLATION, Compared, FaceComparison
+from ssl_faces.apps.demo.uploads import Limits, read_upload
+from ssl_faces.apps.sheets import enlarged, png
+from ssl_faces.common.errors import InputError, out_of_memory
+from ssl_faces.encoders.saved_probe import SavedProbe
+
+TITLE = "Two faces, compared"
+SIDE = 128
+"""Pixels of a face on the page."""
+
+MOST_SESSIONS = 32
+"""Visitors at once; who comes after them pushes out who has been idle the longest."""
+
+KEPT_SECONDS = 600
+"""After so long an upload is removed, should nobody close the page before."""
+
+_NAME_GROUPS = """() => {
+  for (const who of ["A", "B"]) {
+    const group = document.getElementById(`face-${who.toLowerCase()}`);
+    group.setAttribute("role", "group");
+    group.setAttribute("aria-label", `Face ${who}`);
+  }
+}"""
+"""Both pictures' buttons are called alike: screen readers say whose they are."""
+
+_log = logging.getLogger(__name__)
+
+CSS = """
+.gradio-container { max-width: 62rem !important; margin: auto; }
+.result h2 { font-size: 1.1rem; margin: 1rem 0 .3rem; }
+.result .said { color: #555; font-size: .9rem; }
+.result .row { display: flex; flex-wrap: wrap; gap: .8rem; margin-bottom: .6rem; }
+.result figure { margin: 0; width: 128px; }
+.result figcaption { font-size: .85rem; line-height: 1.2; }
+.result img { image-rendering: auto; display: block; border-radius: 2px; }
+.result table.plain, .result table.plain tr { border: 0 !important; }
+.result table.plain { border-collapse: collapse; width: auto; }
+.result table.plain :is(th, td) {
+  text-align: left; padding: .1rem 1.4rem .1rem 0; border: 0; font-weight: normal;
+}
+.result table.plain thead th { font-weight: 600; }
+.result table.plain td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.result meter { width: 6rem; }
+.result [role=status] { position: absolute; left: -9999px; }
+.result [role=alert] { border-left: 4px solid #b00020; padding: .4rem .8rem; }
+"""
+
+
+def upload(who: str) -> gr.Image:
+    """A picture by file or webcam, handed on as the path of what was uploaded, unopened.
+
+    Gradio would open it itself, and show whatever its decoder trips over; it also fetches addresses
+    that a request names. This takes nothing but uploads. (Not a subclass: Gradio writes a file
+    beside the source of each.)
+    """
+    picture = gr.Image(
+        label=f"Face {who}: a photograph, by file or webcam",
+        sources=["upload", "webcam"],
+        type="filepath",
+        buttons=[],
+        height=260,
+        elem_id=f"face-{who.lower()}",
+        alt_text=f"The picture given as face {who}",
+    )
+    folder = Path(picture.GRADIO_CACHE).resolve()
+
+    async def leave(place: Any) -> str | None:
+        return None if place is None else str(place)
+
+    def path_of(payload: Any) -> Path | None:
+        if payload is None or not payload.path:
+            return None
+        path = Path(payload.path).resolve()
+        # What doesn't lie there was never uploaded, or is gone: told alike, by `read_upload`.
+        return path if path.is_relative_to(folder) else folder / "none"
+
+    # Of this one picture, in place of its class's.
+    vars(picture).update(async_move_resource_to_block_cache=leave, preprocess=path_of)
+    return picture
+
+
+def build_page(comparison: FaceComparison, limits: Limits) -> gr.Blocks:
+    """The page of what compares, not served yet; uploads go to Gradio's temporary folder."""
+
+    def compare(first: Path | None, second: Path | None, whole: bool) -> str:
+        return answer(comparison, limits, first, second, whole)
+
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as page:
+        gr.HTML(_head(comparison, limits), elem_id="about")
+        with gr.Row():
+            pictures = [upload("A"), upload("B")]
+        whole = gr.Checkbox(
+            label="These are face crops already: take them whole, don't look for faces",
+            elem_id="whole",
+        )
+        button = gr.Button("Compare", variant="primary", elem_id="compare")
+        result = gr.HTML(elem_id="result", label="Result", padding=False)
+        button.click(
+            compare,
+            [*pictures, whole],
+            result,
+            api_visibility="private",
+            concurrency_limit=1,
+            show_progress="minimal",
+        )
+        page.load(None, js=_NAME_GROUPS)
+    page.queue(max_size=16)
+    # Gradio keeps results until they are fetched, and states of sessions: of so many.
+    page.state_session_capacity = MOST_SESSIONS
+    page._queue.pending_messages_per_session = LRUCache(MOST_SESSIONS)
+    return page
+
+
+def answer(
+    comparison: FaceComparison,
+    limits: Limits,
+    first: Path | None,
+    second: Path | None,
+    whole: bool = False,
+) -> str:
+    """HTML on two uploads: what was found, or one sentence on what is wrong with them."""
+    try:
+        pictures = [
+            read_upload(path, name, limits)
+            for path, name in ((first, "face A"), (second, "face B"))
+        ]
+        return shown(comparison(pictures[0], pictures[1], whole=whole), comparison.probe)
+    except InputError as error:
+        return _alert(str(error))
+    except Exception as error:
+        if out_of_memory(error) is not None:
+            return _alert("more memory than there is would be needed; give smaller pictures")
+        _log.exception("two faces could not be compared")
+        return _alert("these pictures could not be compared; the terminal says why")
+
+
+def shown(found: Compared, probe: SavedProbe | None = None) -> str:
+    """What was found as HTML."""
+    columns = [(who, _rows(found, i)) for i, who in enumerate("AB")]
+    expressions: list[tuple[str, list[float]]] = []
+    said = ""
+    if found.probabilities is not None and probe is not None:
+        shares = 100 * found.probabilities.T
+        expressions = [
+            (name, row.tolist()) for name, row in zip(probe.classes, shares, strict=True)
+        ]
+        said = probe_in_words(probe)
+    return _template().render(
+        found=found, columns=columns, expressions=expressions, probe_said=said, side=SIDE
+    )
+
+
+def probe_in_words(probe: SavedProbe) -> str:
+    """How good a probe is."""
+    about = probe.about
+    try:
+        accuracy, error = about["accuracy"], about["calibration_error"]
+        return (
+            f"Often wrong: right in {accuracy['value']:.1f} % [{accuracy['low']:.1f}, "
+            f"{accuracy['high']:.1f}] of {accuracy['n']:,} test pictures of {about['data_set']}; "
+            f"its probabilities are off by {error['value']:.1f} points on average (expected "
+            f"calibration error). A linear probe of the space '{probe.space}'. What a face shows "
+            "is not what a person feels."
+        )
+    except (KeyError, TypeError, ValueError):
+        return "Often wrong: how often is not known of this probe."
+
+
+def _rows(found: Compared, i: int) -> list[tuple[str, str, str, np.ndarray]]:
+    """Name, caption, text for screen readers and pixels of each panel of A (0) or B (1)."""
+    who, other = "AB"[i], "BA"[i]
+    captions = {
+        FLOW: f"flow of {who}",
+        TRANSLATION: f"translation: {other} moved like {who}",
+    }
+    texts = {
+        FLOW: f"Flow that makes face {who} neutral, as colours",
+        TRANSLATION: f"The person of face {other} with the expression and pose of face {who}",
+    }
+    rows = [("face", f"face {who}", f"Face {who} as it was cut out", found.faces[i])]
+    for name in PANELS:
+        if name in found.panels:
+            caption = captions.get(name, f"{name} of {who}")
+            rows.append((name, caption, texts.get(name, f"{name} of {who}"), found.panels[name][i]))
+    return rows
+
+
+def _alert(sentence: str) -> str:
+    told = escape(sentence[:1].upper() + sentence[1:])
+    return f'<div class="result"><p role="alert">{told}.</p></div>'
+
+
+def _head(comparison: FaceComparison, limits: Limits) -> str:
+    models = f"encoder {comparison.encoder_name}"
+    if comparison.method is not None:
+        models += f", pictures by {comparison.method.name}"
+    lacking = "".join(f"<li>{escape(one)}</li>" for one in comparison.lacking)
+    return (
+        f"<h1>{TITLE}</h1><p>What an encoder and a linear probe make of two faces "
+        f"({escape(models)}). Research on small sets of pictures: often wrong, and not for "
+        "deciding about people. Pictures go no further than the machine that serves this page, "
+        f"which removes them after {KEPT_SECONDS // 60} minutes, or when it ends; at most "
+        f"{limits.most_mb:g} MB and {limits.most_pixels / 1e6:g} megapixels each.</p>"
+        + (f'<ul id="lacking">{lacking}</ul>' if lacking else "")
+    )
+
+
+@lru_cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["png"] = lambda pixels: base64.b64encode(
+        png(enlarged(pixels, SIDE))
+    ).decode()
+    return environment.get_template("result.html")

@@ -1,0 +1,169 @@
+"""The page served: on loopback unless told otherwise, with no way out and nothing left behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from ssl_faces.common.errors import InputError
+
+if TYPE_CHECKING:
+    import fastapi
+
+    from ssl_faces.apps.demo.comparison import FaceComparison
+    from ssl_faces.apps.demo.uploads import Limits
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' blob:; "
+    "font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; frame-ancestors 'none'"
+)
+"""For browsers: nothing is fetched from elsewhere, whatever Gradio's page names."""
+
+_SETTINGS = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_RUN_HISTORY": "False",
+    "GRADIO_SSR_MODE": "False",
+    "GRADIO_MCP_SERVER": "False",
+    "FASTAPI_OTEL_AUTO_CONFIGURE": "false",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+@contextmanager
+def uploads_folder() -> Iterator[Path]:
+    """A temporary folder for uploads, removed at the end; where Gradio, not imported yet, puts
+    them."""
+    with tempfile.TemporaryDirectory(prefix="ssl-faces-demo-") as folder:
+        before = {name: os.environ.get(name) for name in (*_SETTINGS, "GRADIO_TEMP_DIR")}
+        os.environ.update(_SETTINGS, GRADIO_TEMP_DIR=folder)
+        try:
+            yield Path(folder)
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def build_app(comparison: FaceComparison, limits: Limits, host: str) -> fastapi.FastAPI:
+    """The page as an application; call it within `uploads_folder`.
+
+    Raises:
+        InputError: Gradio is missing.
+    """
+    try:
+        import fastapi
+        import gradio as gr
+    except ImportError as error:
+        raise InputError("the page needs Gradio; pip install 'ssl-faces[demo]'") from error
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from ssl_faces.apps.demo.gate import Gate
+    from ssl_faces.apps.demo.page import CSS, TITLE, build_page
+
+    app = fastapi.FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Gate, limits=limits)
+
+    @app.middleware("http")
+    async def add_policy(
+        request: fastapi.Request, call_next: Callable[[fastapi.Request], object]
+    ) -> fastapi.Response:
+        response: fastapi.Response = await call_next(request)  # type: ignore[misc]
+        response.headers["Content-Security-Policy"] = _POLICY
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    if host in LOOPBACK:
+        # No other site's page can reach this one by a name that it points here.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    return gr.mount_gradio_app(
+        app,
+        build_page(comparison, limits),
+        path="/",
+        app_kwargs={"openapi_url": None},
+        max_file_size=limits.most_bytes,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        show_error=False,
+        theme=gr.themes.Default(
+            font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ),
+        css=CSS,
+    )
+
+
+def serve(comparison: FaceComparison, limits: Limits, host: str, port: int) -> None:
+    """Serve the page until it is stopped.
+
+    Raises:
+        InputError: the address can't be had, or Gradio is missing.
+    """
+    with uploads_folder():
+        app = build_app(comparison, limits, host)
+        import uvicorn
+
+        class Server(uvicorn.Server):
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                # What a browser still holds open is cut off then, which is no error.
+                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+                super().handle_exit(sig, frame)
+
+        settings = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            limit_concurrency=64,
+            timeout_graceful_shutdown=2,
+        )
+        try:
+            socket = settings.bind_socket()
+        except SystemExit as error:  # uvicorn's way of saying that it can't have the address
+            raise InputError(
+                f"--host {host} --port {port}: can't be listened on; give another --port"
+            ) from error
+        try:
+            with _stopped_by_signals():
+                socket.listen()  # who comes before the server is ready waits for it
+                name = f"[{host}]" if ":" in host else host
+                print(f"http://{name}:{socket.getsockname()[1]}/  (Ctrl-C ends it)", flush=True)
+                Server(settings).run([socket])
+        finally:
+            socket.close()
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """SIGTERM, and a terminal that is closed, as Ctrl-C: uploads are removed then, too."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if number != signal.SIGTERM:
+            # The server has a handler of its own while it runs, which ends it in order.
+            signal.raise_signal(signal.SIGTERM)
+            return
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

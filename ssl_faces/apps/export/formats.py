@@ -1,0 +1,130 @@
+"""An encoder as the bytes of an ONNX file or of a `torch.export` program, with its card inside."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_faces.apps.export.parity import Features
+from ssl_faces.common.errors import InputError, reason_of
+from ssl_faces.encoders.encoder import FaceEncoder
+from ssl_faces.encoders.onnx_files import INPUT, session_of, traced
+
+CARD = "card.json"
+"""Name of the card among a program's extra files."""
+
+_EXAMPLES = 2
+
+
+class _Spaces(nn.Module):
+    """An encoder that gives some of its spaces, and no others."""
+
+    def __init__(self, encoder: FaceEncoder, spaces: Sequence[str]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.spaces = [*spaces]
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        found = self.encoder(images, self.spaces)
+        return {space: found[space] for space in self.spaces}
+
+
+class _SpacesInOrder(_Spaces):
+    """The same as a tuple, as the tracer has it."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return tuple(super().forward(images).values())
+
+
+def _example(encoder: FaceEncoder) -> Tensor:
+    size = encoder.input_size
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(_EXAMPLES, 3, size, size, generator=generator)
+
+
+def as_onnx(encoder: FaceEncoder, name: str, spaces: Sequence[str], opset: int) -> bytes:
+    """An ONNX file: float32 pictures `images` [B, 3, S, S] in [0, 1] to outputs [B, D] that are
+    called as the feature spaces.
+
+    Raises:
+        InputError: the encoder has an operation that ONNX lacks.
+    """
+    try:
+        return traced(_SpacesInOrder(encoder, spaces).eval(), _example(encoder), spaces, opset)
+    except RuntimeError as error:
+        raise InputError(
+            f"{name}: can't be written as ONNX with opset {opset} ({error}); try another --opset, "
+            "or --out FILE.pt2"
+        ) from error
+
+
+def with_card(data: bytes, card: dict[str, Any]) -> bytes:
+    """An ONNX file with a card as its metadata: a property for each key, as text or JSON."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    onnx.helper.set_model_props(
+        model, {k: v if isinstance(v, str) else json.dumps(v) for k, v in card.items()}
+    )
+    written: bytes = model.SerializeToString()
+    return written
+
+
+def onnx_features(data: bytes, spaces: Sequence[str], threads: int = 1) -> Features:
+    """What an ONNX file gives, by onnxruntime.
+
+    Raises:
+        InputError: onnxruntime can't run it.
+    """
+    session = session_of(data, threads)
+
+    def features(images: Tensor) -> dict[str, Tensor]:
+        found = session.run([*spaces], {INPUT: images.numpy()})
+        return {space: torch.from_numpy(x) for space, x in zip(spaces, found, strict=True)}
+
+    return features
+
+
+class Program:
+    """An encoder as a `torch.export` program: pictures `images` [B, 3, S, S] in [0, 1] to a dict of
+    features [B, D] by space.
+
+    Raises:
+        InputError: the encoder can't be exported.
+    """
+
+    def __init__(self, encoder: FaceEncoder, name: str, spaces: Sequence[str]) -> None:
+        faces = torch.export.Dim("faces", min=1)
+        try:
+            with torch.no_grad():
+                self._program = torch.export.export(
+                    _Spaces(encoder, spaces).eval(),
+                    (_example(encoder),),
+                    dynamic_shapes={INPUT: {0: faces}},
+                )
+        except Exception as error:  # its exceptions share no public class
+            reason = reason_of(error)
+            raise InputError(
+                f"{name}: torch.export can't write it ({reason}); try --out FILE.onnx"
+            ) from error
+
+    def data(self, card: dict[str, Any]) -> bytes:
+        """The file."""
+        file = io.BytesIO()
+        extra = {CARD: json.dumps(card, indent=2)}
+        torch.export.save(self._program, file, extra_files=extra)
+        return file.getvalue()
+
+
+def pt2_features(data: bytes) -> Features:
+    """What a program's file gives, by torch."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about its own reading
+        found: Features = torch.export.load(io.BytesIO(data)).module()
+    return found

@@ -1,0 +1,151 @@
+"""What 8 bits cost: features turned away, accuracy lost, bytes and time saved."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_faces.apps.export.faces import Faces
+from ssl_faces.apps.export.formats import onnx_features
+from ssl_faces.bench.apart import measured_apart
+from ssl_faces.bench.result import Value, markdown
+from ssl_faces.bench.timing import processor_side_by_side, ratio
+from ssl_faces.common.hardware import hardware
+
+COSINE = (
+    "1 less the cosine of a face's features in 32 and in 8 bits, both less the mean of those in 32 "
+    "over the faces"
+)
+TIMED = 32
+"""Faces at once, whose time is told."""
+
+_REPLICATES = 1000
+_SHOWN = ("accuracy", "kNN accuracy")
+
+
+def measured_loss(
+    before: bytes, after: bytes, spaces: Sequence[str], faces: Faces, data: str, max_train: int
+) -> dict[str, Any]:
+    """What it costs, as plain JSON values.
+
+    Args:
+        before, after: ONNX files in 32 and in 8 bits.
+        spaces: their outputs.
+        faces: of the test part, that features are compared on.
+        data: folder to score on, or `rendered`.
+        max_train: training pictures of the probe.
+
+    Raises:
+        InputError: a file or the data can't be used.
+    """
+    whole, small = onnx_features(before, spaces), onnx_features(after, spaces)
+    exact, near = whole(faces.images), small(faces.images)
+    batch = faces.images[:TIMED]
+    calls = {"32": lambda: whole(batch), "8": lambda: small(batch)}
+    seconds = processor_side_by_side(calls, rounds=7)
+    rates = {bits: len(batch) / median(taken) for bits, taken in seconds.items()}
+    return {
+        "cosine_error": {
+            "measure": COSINE,
+            "of": faces.of,
+            "spaces": {space: cosine_error(exact[space], near[space]) for space in spaces},
+        },
+        "bytes": {"32": len(before), "8": len(after)},
+        "faces_a_second": {
+            "how": f"onnxruntime, one core by the processor's time, {len(batch)} at once, in turns",
+            "hardware": hardware("cpu"),
+            **{bits: round(rate, 1) for bits, rate in rates.items()},
+            "ratio": round(ratio(seconds, "32", "8"), 3),
+        },
+        "max_train": max_train,
+        "scores": _scores(before, after, data, max_train),
+    }
+
+
+def cosine_error(exact: Tensor, near: Tensor) -> dict[str, Any]:
+    """`COSINE` of features [N, D]: mean with its 95 % bootstrap interval over faces, the worst."""
+    mean = exact.double().mean(0)
+    errors = 1 - F.cosine_similarity(exact.double() - mean, near.double() - mean)
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randint(len(errors), (_REPLICATES, len(errors)), generator=generator)
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    low, high = errors[draws].mean(1).quantile(ends).tolist()
+    return {
+        "mean": float(errors.mean()),
+        "low": low,
+        "high": high,
+        "worst": float(errors.max()),
+        "n": len(errors),
+    }
+
+
+def _scores(before: bytes, after: bytes, data: str, max_train: int) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, name) for name in ("before.onnx", "after.onnx")]
+        for path, content in zip(paths, (before, after), strict=True):
+            path.write_bytes(content)
+        words = [*map(str, paths), "--data", data, "--max-train", str(max_train)]
+        found: list[dict[str, Any]] = measured_apart("linear_probe.bench.paired_scores", words)
+    return found
+
+
+def in_words(loss: dict[str, Any], name: str) -> str:
+    """The loss as Markdown: what is kept beside the file."""
+    cosines: list[dict[str, Value]] = [
+        {
+            "feature space": space,
+            "cosine error, mean": f"{e['mean']:.5f} [{e['low']:.5f}, {e['high']:.5f}]",
+            "worst": f"{e['worst']:.4f}",
+            "n": e["n"],
+        }
+        for space, e in loss["cosine_error"]["spaces"].items()
+    ]
+    scores: list[dict[str, Value]] = [
+        {
+            "task": f"{s['data_set']}, {s['split']}",
+            "metric": f"{s['metric']} ({s['probe']})",
+            "feature space": s["feature_space"],
+            "n": s["n"],
+            f"32 bits, {s['unit']}": _figure(s["before"]),
+            f"8 bits, {s['unit']}": _figure(s["after"]),
+            "difference": _figure(s["difference"], sign="+"),
+        }
+        for s in loss["scores"]
+        if s["metric"] in _SHOWN
+    ]
+    size, rate = loss["bytes"], loss["faces_a_second"]
+    lines = [
+        f"# What 8 bits cost: {name}",
+        "",
+        f"{size['32'] / 1e6:.2f} MB in 32 bits, {size['8'] / 1e6:.2f} MB in 8 bits; "
+        f"{rate['32']:g} and {rate['8']:g} faces a second, {rate['ratio']:g} times "
+        f"({rate['how']}; {rate['hardware']}).",
+        "",
+        f"Cosine error: {loss['cosine_error']['measure']}; {loss['cosine_error']['of']}.",
+        "",
+        markdown(cosines),
+        "",
+    ]
+    if scores:
+        lines += [
+            "Figures with 95 % bootstrap intervals, differences by paired bootstrap; the probe "
+            f"learnt on at most {loss['max_train']:,} training pictures.",
+            "",
+            markdown(scores),
+            "",
+        ]
+    else:
+        lines += ["The data have neither expressions nor pairs to score on.", ""]
+    return "\n".join(lines)
+
+
+def _figure(of: dict[str, float], sign: str = "") -> str:
+    value, low, high = (format(of[key], f"{sign}.2f") for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"

@@ -1,0 +1,161 @@
+"""Arguments of the commands: wrong ones are refused in one sentence, numbers have a range."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import operator
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ssl_faces.common.errors import InputError, shorten
+from ssl_faces.common.files import NOT_REGULAR, is_special
+
+
+class OneSentence:
+    """Raises `InputError` where arguments are wrong; mixed into every kind of parser."""
+
+    prog: str
+    subject = ""
+    """What messages are about, in front of them."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        lines = (line.strip(" -") for line in message.splitlines())
+        text = shorten(" ".join(line for line in lines if line), 600)
+        prog = self.prog.replace(" [options]", "")  # of Lightning's subcommands
+        raise InputError(f"{self.subject}{text}; see `{prog} --help`") from ex
+
+
+class Parser(OneSentence, argparse.ArgumentParser):
+    """The parser of all commands without a settings file."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        check_words(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse empty arguments, such as those of a shell variable that is not set, and null bytes.
+
+    Raises:
+        InputError: names the option before it.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        name, equals, value = word.partition("=")
+        if not word.startswith("--"):
+            name, value = before if before.startswith("-") else "an argument", word
+        elif not equals:
+            continue
+        if not value:
+            raise InputError(f"{name}: empty; give a value, or leave it out")
+        check_text(value, name)
+
+
+def check_text(value: object, name: str) -> None:
+    """Refuse null bytes in the texts of a value or of nested values, which no file's name has.
+
+    Raises:
+        InputError: names it.
+    """
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            check_text(one, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            check_text(one, name)
+    elif isinstance(value, str | Path) and "\0" in str(value):
+        raise InputError(f"{name}: a null byte in {str(value)!r}; take it out")
+
+
+LARGEST = 2**31 - 1
+
+
+class OutOfRange(argparse.ArgumentTypeError, ValueError):
+    """argparse shows the message of the first kind of error, pydantic that of the second."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """A finite number from `low` to `high`; called with a value or its text, returns the number.
+
+    Attributes:
+        kind: int or float.
+        above: `low` itself is refused.
+        below: `high` itself is refused.
+    """
+
+    kind: type[int] | type[float]
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __call__(self, value: Any) -> Any:
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            text = isinstance(value, str)
+            number = self.kind(value) if text or self.kind is float else operator.index(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._refusal(value) from error
+        enough = number > self.low if self.above else number >= self.low
+        little = number < self.high if self.below else number <= self.high
+        if not (math.isfinite(number) and enough and little):
+            raise self._refusal(value)
+        return number
+
+    def _refusal(self, value: Any) -> OutOfRange:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        shown = text if len(text) <= 40 else f"{text[:40]} …"
+        return OutOfRange(f"{shown or 'nothing'}; give {self}")
+
+    def __repr__(self) -> str:
+        noun = "a whole number" if self.kind is int else "a number"
+        low = f"{'above' if self.above else 'from'} {self.low:,}"
+        high = f"{'below' if self.below else 'up to'} {self.high:,}"
+        if math.isinf(self.low):
+            return noun if math.isinf(self.high) else f"{noun} {high}"
+        if math.isinf(self.high):
+            return f"{noun} {low}" if self.above else f"{noun}, {self.low:,} or more"
+        if self.above or self.below:
+            return f"{noun} {low} and {high}"
+        return f"{noun} {low} to {self.high:,}"
+
+
+def whole(low: int, high: int = LARGEST) -> Range:
+    """A whole number, both ends included."""
+    return Range(int, low, high)
+
+
+def number(
+    low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> Range:
+    """A finite number; `above` and `below` leave out the ends."""
+    return Range(float, low, high, above, below)
+
+
+def several(of: Range) -> Callable[[str], list[Any]]:
+    """Numbers with commas between them, each in this range."""
+
+    def numbers(text: str) -> list[Any]:
+        return [of(word.strip()) for word in text.split(",")]
+
+    return numbers
+
+
+SEED = whole(0, 2**63 - 1)
+SIDE = whole(8, 1024)  # of pictures, in pixels
+
+
+def check_files(arguments: Sequence[str]) -> None:
+    """Raises `InputError` where an argument names a pipe, a socket or a device.
+
+    Libraries open such files too, and then wait for ever or take all memory.
+    """
+    for argument in arguments:
+        for name in (argument, argument.partition("=")[2]):
+            if is_special(name):
+                raise InputError(f"{name}: is {NOT_REGULAR}; give a regular file or a folder")

@@ -1,0 +1,70 @@
+"""What commands may write: never their input, and nothing that exists without `--overwrite`.
+
+Folders of runs and packs are not of these: the same command resumes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ssl_faces.common.errors import InputError
+
+
+def add_overwrite(parser: argparse.ArgumentParser, option: str = "--out") -> None:
+    parser.add_argument(
+        "--overwrite", action="store_true", help=f"replace what {option} names, if it exists"
+    )
+
+
+def check_output(
+    out: Path,
+    overwrite: bool = False,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+    option: str = "--out",
+) -> None:
+    """Check the name of a file before anything is read or computed.
+
+    Args:
+        out: the file to write.
+        overwrite: whether it may be replaced.
+        inputs: what the command reads, which is never replaced.
+        option: the argument that names the file.
+
+    Raises:
+        InputError: it is an input, also by another name (a link, another case), a folder or a
+            device; or it exists and `overwrite` is False.
+    """
+    refuse_input(out, inputs, option)
+    if not os.path.lexists(out):
+        return
+    if out.is_dir():
+        raise InputError(f"{option} {out}: is a folder; give the name of a file")
+    if out.exists() and not out.is_file():
+        raise InputError(f"{option} {out}: is no regular file; give the name of a file")
+    if not overwrite:
+        raise InputError(
+            f"{option} {out}: exists already; give another name, or --overwrite to replace it"
+        )
+
+
+def refuse_input(
+    out: Path, inputs: Iterable[str | os.PathLike[str]], option: str = "--out"
+) -> None:
+    """Raises InputError where `out`, a file or a folder, is one of the inputs."""
+    for place in inputs:
+        if same_file(out, Path(place).expanduser()):
+            raise InputError(
+                f"{option} {out}: is the input {os.fsdecode(place)}, which would be replaced; give "
+                "another name"
+            )
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two names are of one existing file or folder."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,115 @@
+"""What the parsers of settings files share: they say what is wrong in one sentence."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+
+from ssl_faces.common.arguments import OneSentence, check_text, check_words
+from ssl_faces.common.errors import InputError, bad_input, shorten
+
+_NUMBER = re.compile(
+    r"Annotated\[\s*\w+,\s+PlainValidator\(func=([^=]*),\s+json_schema_input_type=[\w.]*\)\]"
+)
+_NOISE = re.compile(
+    r"(Given value|Subtypes|Errors:|For further|Does not validate|1 validation|Expected a path but"
+    r"|Expected a <class 'NoneType'>)"
+)
+_PLAIN = (
+    (r".*argument after \*\* must be a mapping, not (\w+)", r"expected settings by name, not \1"),
+    (r"Value error, (.*?) \[type=value_error.*", r"\1"),
+    (r".* codec can't decode .*", "the file is not UTF-8; save it as UTF-8"),
+    (r"Unexpected config:.*", "no settings in it; write a line KEY: VALUE for each"),
+    (r"Expected a dot import path string:.*", "expected a class or a file"),
+    (r"Expected an? (?:<class '([\w.]+)'>|typing\.(\w+\[.*?\]))", r"expected \1\2"),
+    (r"\. Got value: (.+)", r", not \1"),
+    (r"\. Got value:", ", not nothing"),
+)
+
+
+class SettingsErrors(OneSentence, ArgumentParser):
+    """A parser of jsonargparse."""
+
+    subject = "configuration: "
+
+    def parse_args(self, args: Any = None, *more: Any, **kwargs: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        check_words(words)
+        try:
+            given = super().parse_args(args, *more, **kwargs)
+        except RecursionError as error:
+            raise InputError(f"{self.subject}nested too deeply; flatten it") from error
+        except UnicodeDecodeError as error:
+            where = next((name for name in map(_value, words) if _holds(name, error)), "a file")
+            raise InputError(
+                f"{self.subject}{where} is not UTF-8 ({error.reason}); save it as UTF-8"
+            ) from error
+        except ValueError as error:
+            if "null byte" not in str(error):
+                raise
+            raise InputError(f"{self.subject}a null byte in a path; take it out") from error
+        check_text(given.as_dict(), "")
+        return given
+
+    def instantiate(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().instantiate(*args, **kwargs)
+        except ValueError as error:
+            # What a constructor raises arrives in the text alone if its class is one of several
+            # types that the value could have had.
+            known = bad_input(error)
+            if known is None and not isinstance(error.__cause__, ValueError | TypeError):
+                raise
+            raise InputError(known or self.subject + one_sentence(str(error))) from error
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        super().error(one_sentence(message), ex)
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        return _NUMBER.sub(r"\1", super().format_help(*args, **kwargs))
+
+
+def _value(word: str) -> str:
+    return word.partition("=")[2] if word.startswith("-") else word
+
+
+def _holds(name: str, error: UnicodeDecodeError) -> bool:
+    """Whether the bytes that could not be decoded are those of this file."""
+    try:
+        return Path(name).read_bytes().startswith(error.object)
+    except (OSError, ValueError):
+        return False
+
+
+def one_sentence(message: str) -> str:
+    """A message of jsonargparse, which has a line for each type that a value could have had.
+
+    Returns:
+        `KEY: REASON`, such as `model.temperature: expected float, not nan`.
+    """
+    key, value = "", ""
+    reasons: dict[str, None] = {}
+    for line in message.splitlines():
+        text = line.strip().removeprefix("- ")
+        named = re.match(r'Parser key "([^"]+)":\s*', text)
+        if named:
+            key, text = f"{key}{named[1]}.", text[named.end() :]
+        given = re.match(r"Given value: (?!NestedArg|Namespace)(.+)", text)
+        if given:
+            value = f", not {given[1]}"
+        elif text.startswith(SettingsErrors.subject):
+            # Of the parser of a class, which has said it in one sentence.
+            return key + text.removeprefix(SettingsErrors.subject)
+        elif text and not _NOISE.match(text):
+            for pattern, plain in _PLAIN:
+                text = re.sub(pattern, plain, text)
+            reasons[text] = None
+    types = [reason.removeprefix("expected ") for reason in reasons if "expected " in reason]
+    others = [reason for reason in reasons if not reason.startswith("expected ")]
+    text = " ".join(others) or f"expected {' or '.join(types)}{value}"
+    text = f"{key[:-1]}: {text}" if key else text
+    return shorten(text, 600)

@@ -1,0 +1,1 @@
+"""Pairs of faces for pretraining: order, augmentation, loader, data module."""

@@ -1,0 +1,482 @@
+"""The data module of pretraining: face sets, less what probes test on, as batches of pairs."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import operator
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.hardware import free_gpu_memory
+from ssl_faces.common.ranges import (
+    NonNegativeInt,
+    PictureSide,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    UnitFloat,
+    check_ranges,
+)
+from ssl_faces.data.faces import FaceSet, Skipped
+from ssl_faces.data.pairs.augment import PRESETS, Augmentation, PairAugmentation, Preset
+from ssl_faces.data.pairs.loader import PairLoader
+from ssl_faces.data.pairs.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
+from ssl_faces.data.pairs.pairing import Candidates, PairBatch, PairBatches, gather
+from ssl_faces.data.sets.discover import default_data_root, find_face_sets, recognised
+from ssl_faces.data.store.caching import pack
+from ssl_faces.data.store.listing import MOST_LISTED, changes_of, dump_listing
+from ssl_faces.data.store.packs import HeldOut, Pack
+from ssl_faces.data.store.selection import (
+    all_fit,
+    check_left_out_alike,
+    check_two_windows,
+    held_out_by,
+    only_paired,
+    select,
+    select_unread,
+)
+from ssl_faces.data.store.stored_faces import StoredFaces
+from ssl_faces.rendered import RenderedFaces
+from ssl_faces.training.launch import is_first
+
+_log = logging.getLogger(__name__)
+
+Positives = Literal["frames", "picture", "person"]
+
+FLIP_SHARE = 0.5
+"""FaceCycle's."""
+
+_WINDOW = 32  # shards: about a gigabyte
+
+
+class FaceDataModule(pl.LightningDataModule):
+    """Unlabelled faces for pretraining, in pairs.
+
+    By default everything that a probe tests on is left out: the test parts of the sets, pictures
+    byte-identical to one of them, and every picture of a test person in whichever set (LFW and
+    the YouTube keypoints share people).
+
+    Args:
+        root: folder with face sets (FER-2013, LFW, UTKFace, YouTube keypoints, found by
+            what they hold) or with any pictures. Default: `$SSL_FACES_DATA` or
+            `~/.cache/ssl-faces/data` if there is one, else rendered faces.
+        sets: face sets given one by one instead of `root`; each as its `train` part.
+        packs: packs made by `ssl-faces pack` instead of `root`: folders or fsspec URLs
+            (`s3://bucket/pack`), several with commas between them. What was left out of them when
+            they were packed stays out.
+        rendered: how many rendered faces serve where there are no real ones.
+        batch_size: pairs a step, on each device.
+        size: side of the pictures.
+        flip_share: probability that the second frame is the first one's mirror image where the
+            person has other pictures.
+        candidates: of so many pictures of the person, 1 to 3, the one that differs most from the
+            first is its partner.
+        positives: what a pair is: `frames`, another picture of the person where there is one, else
+            the mirror image (see `flip_share`); `picture`, always the mirror image, which uses no
+            identity labels; `person`, always another picture of the person, so that people of one
+            picture are left out.
+        augmentation: `frames` is FaceCycle's mild one, alike for both of a pair; `views` a strong
+            one for each picture by itself, for contrastive methods; or strengths of your own.
+        leave_out_tests: see above; False trains on test faces too, which the card then says.
+        seed: of order, pairs and augmentation.
+        num_workers: of the loader; pictures come packed, so that 0 is mostly best.
+        cache: where packed and fetched faces are kept; default `$SSL_FACES_CACHE` or
+            `~/.cache/ssl-faces/packed`.
+        cache_gb: most GB of fetched shards to keep (10^9 bytes). Where not all fit they are fetched
+            ahead of use, and shuffled in two levels: shards, then pictures within a window of
+            shards. Default: fetch all before training begins.
+        window: shards of such a window, of which the cache must hold two; by default 32. Given, it
+            serves packs that are here too: memory then doesn't grow with the number of pictures.
+        in_memory: keep all pictures in memory: the GPU's where one is trained on (pairs are then
+            gathered there), else this machine's. `auto`: a GPU's, where they take less than a
+            quarter of what is free; packs on disk are read about as fast as from a CPU's memory,
+            which then doesn't grow with them. What is drawn doesn't depend on it.
+        online_pictures: most labelled training pictures of a set to keep back from training, with
+            their people and copies, for the online probe; 0 (and by default, but for `ssl-faces
+            fit`, where --probe_every decides): none.
+        online_root: folder with labelled face sets that they are of, where `packs` are given.
+    """
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        sets: list[FaceSet] | None = None,
+        rendered: PositiveInt = 8192,
+        batch_size: PositiveInt = 16,
+        size: PictureSide = 64,
+        flip_share: UnitFloat = FLIP_SHARE,
+        positives: Positives = "frames",
+        augmentation: Preset | Augmentation = "frames",
+        leave_out_tests: bool = True,
+        seed: Seed = 0,
+        num_workers: NonNegativeInt = 0,
+        cache: Path | None = None,
+        packs: str | list[str] | None = None,
+        cache_gb: PositiveFloat | None = None,
+        window: PositiveInt | None = None,
+        in_memory: bool | Literal["auto"] = "auto",
+        online_pictures: NonNegativeInt | None = None,
+        online_root: Path | None = None,
+        candidates: Candidates = 1,
+    ) -> None:
+        super().__init__()
+        check_ranges(FaceDataModule.__init__, locals(), "data")
+        if root is not None and sets is not None:
+            raise InputError("data.root and data.sets are both given; leave one out")
+        if candidates > 1 and positives == "picture":
+            raise InputError(
+                "data.candidates: has no effect with data.positives=picture, where every partner "
+                "is the mirror image; leave one of them out"
+            )
+        if sets is not None and not sets:
+            raise InputError("data.sets: no face set in it; name at least one, or leave it out")
+        if packs is not None and (root is not None or sets is not None):
+            raise InputError(
+                "data.packs and data.root (or data.sets) are both given; leave one out"
+            )
+        if online_root is not None and packs is None:
+            raise InputError("data.online_root: serves data.packs only; leave it out")
+        self.root = root
+        self.sets = sets
+        self.rendered = rendered
+        self.batch_size = batch_size
+        self.size = size
+        self.flip_share = flip_share
+        self.positives = positives
+        self.candidates = candidates
+        self.use_people = positives != "picture"
+        self.leave_out_tests = leave_out_tests
+        self.seed = seed
+        self.num_workers = num_workers
+        self.cache = cache
+        self.places = packs.split(",") if isinstance(packs, str) else packs
+        self.cache_gb = cache_gb
+        self.window = window
+        self.in_memory = in_memory
+        self.online_pictures = online_pictures or 0
+        self.online_root = online_root
+        self.online = Online()
+        if isinstance(augmentation, str):
+            augmentation = PRESETS[augmentation]
+        self.augmentation = PairAugmentation(size, augmentation)
+        self.description: list[dict[str, Any]] = []
+        self.skipped: list[tuple[str, Skipped]] = []
+        self.packs: list[Pack] = []
+        self.faces: StoredFaces | None = None
+        self.streamed = False  # whether not all shards can be kept
+        self._found: list[FaceSet] | None = None
+        self._on_device: Tensor | None = None
+        self._listing: Tensor | None = None
+
+    # Faces ---------------------------------------------------------------------------------
+
+    def prepare_data(self) -> None:
+        """Pack every set, or verify and fetch the packs; once a machine."""
+        packs = self._opened()
+        for one in packs:
+            one.verify()
+            if all_fit(packs, self._most):
+                one.fetch()
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.faces is not None:
+            return
+        packs = self._opened()
+        self.streamed = not all_fit(packs, self._most)
+        if self.streamed:
+            self.window = self.window or _WINDOW
+            check_two_windows(packs, self._most or 0, self.window)
+            if self.leave_out_tests:
+                check_left_out_alike(packs)
+            self._keep_back(HeldOut.of())
+            chosen = [select_unread(one, self.use_people) for one in packs]
+        else:
+            tests = self._tests(packs)
+            self._keep_back(tests)
+            online = self.online.held_out if self.online.faces else None
+            held_out = tests if self.leave_out_tests else HeldOut.of()
+            chosen = [select(one, held_out, self.use_people, online) for one in packs]
+        self.description = [about for one in chosen for about in one.description]
+        self.skipped = [item for one in packs for item in one.skipped()]
+        self.packs = packs
+        self.faces = StoredFaces(packs, [one.rows for one in chosen], self.use_people)
+        if self.positives == "person":
+            self._keep_paired()
+        if self.positives == "frames" and self.flip_share != FLIP_SHARE and not self.has_people:
+            _log.warning(
+                "data.flip_share has no effect, since no picture's person is known: every pair is "
+                "a picture and its mirror image"
+            )
+        if self._found is not None and is_first():
+            take_all = "--data.leave_out_tests false trains on them too"
+            for line in recognised(self._found, self.description, take_all):
+                print(line, file=sys.stderr)
+        # Their records take a kilobyte a picture, and nothing asks for them any more.
+        self._found = None
+
+    def _keep_paired(self) -> None:
+        assert self.faces is not None
+        if self.streamed:
+            raise InputError(
+                "data.positives: person, but not all shards fit data.cache_gb, so that nobody's "
+                "pictures can be counted; raise data.cache_gb, or set data.positives=frames"
+            )
+        found = only_paired(self.faces)
+        found.describe(self.description)
+        self.faces = StoredFaces(self.packs, found.rows)
+
+    def _opened(self) -> list[Pack]:
+        if self.places is None:
+            sets = _with_pictures(self._face_sets())
+            return [pack(faces, self.size, self.cache) for faces in sets]
+        packs = [Pack(place.strip(), self.cache, self._most) for place in self.places]
+        for one in packs:
+            if one.size != self.size:
+                raise InputError(
+                    f"{one.place}: a pack of {one.size} px, and data.size is {self.size}; set "
+                    f"data.size={one.size}, or pack the pictures again"
+                )
+        return packs
+
+    def _tests(self, packs: list[Pack]) -> HeldOut:
+        """What probes test on, as far as it matters here."""
+        if not self.leave_out_tests and not self.online_pictures:
+            return HeldOut.of()
+        if self.places is None:
+            # Of all sets: one that is all test has nothing to train on, but much to leave out.
+            return held_out_by(self._face_sets())
+        return functools.reduce(operator.or_, (one.held_out for one in packs))
+
+    def _keep_back(self, tests: HeldOut) -> None:
+        """Choose what pretraining leaves to the online probe."""
+        if not self.online_pictures:
+            return
+        if self.places is None:
+            self.online = keep_back(self._face_sets(), tests, self.online_pictures, self.size)
+        elif self.online_root is None:
+            self.online = Online(off=OF_PACKS)
+        elif self.streamed:
+            raise InputError(OF_STREAMED)
+        else:
+            self.online = keep_back_of_root(
+                self.online_root, tests, self.online_pictures, self.size
+            )
+
+    @property
+    def _most(self) -> int | None:
+        return None if self.cache_gb is None else int(self.cache_gb * 10**9)
+
+    @property
+    def has_people(self) -> bool:
+        """Whether pairs may be two pictures of one person."""
+        return self.use_people and any(a["people"] for p in self.packs for a in p.index.sets)
+
+    @functools.cached_property
+    def two_pictures(self) -> float | None:
+        """Share of the pairs, 0 to 1, that are two pictures of one person and no mirror images;
+        None where not all faces are here to be counted."""
+        assert self.faces is not None
+        if self.streamed:
+            return None
+        _, people = self.faces.listed(np.arange(len(self.faces.counts)))
+        _, of_each, counts = np.unique(people, return_inverse=True, return_counts=True)
+        paired = (people >= 0) & (counts[of_each] > 1)
+        return float(paired.mean()) * (1 - self._flip_share)
+
+    @property
+    def _flip_share(self) -> float:
+        return 0.0 if self.positives == "person" else self.flip_share
+
+    def _face_sets(self) -> list[FaceSet]:
+        if self.sets is not None:
+            return self.sets
+        if self._found is None:
+            part = "train" if self.leave_out_tests else "all"
+            if self.root is not None:
+                self._found = find_face_sets(self.root, part)  # type: ignore[arg-type]
+            elif default_data_root().is_dir():
+                self._found = find_face_sets(default_data_root(), part)  # type: ignore[arg-type]
+            else:
+                _log.warning(
+                    "no faces at %s: training on rendered ones (give --data.root FOLDER)",
+                    default_data_root(),
+                )
+                self._found = [RenderedFaces(self.rendered, size=self.size, seed=self.seed)]
+        return self._found
+
+    @property
+    def leaves_tests_out(self) -> bool:
+        """Whether test parts are left out, now or when the packs were made."""
+        if self.places and any(a.get("tests") for one in self.packs for a in one.index.sets):
+            return False
+        return self.leave_out_tests or any(
+            len(one.held_out.people) or len(one.held_out.hashes) for one in self.packs
+        )
+
+    def trained_on(self) -> list[tuple[str, str, str]]:
+        """(set, key, SHA-256 of the stored bytes) of every picture that is trained on."""
+        assert self.faces is not None
+        found = []
+        for number, (k, index) in enumerate(self.faces.shards):
+            names = [one["name"] for one in self.packs[k].index.sets]
+            with self.packs[k].open(index) as shard:
+                sets, hashes, keys = shard.column("sets"), shard.column("hashes"), shard.keys()
+            for row in self.faces.rows(number).tolist():
+                found.append((names[sets[row]], keys[row], hashes[row].tobytes().hex()))
+        return found
+
+    # Batches -------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader[PairBatch]:
+        assert self.faces is not None
+        batches = self._batches()
+        if len(batches) == 0:
+            raise InputError(
+                f"{self.faces.counts.sum()} pictures are fewer than one batch of {self.batch_size} "
+                f"pairs on {batches.world_size} device(s); lower data.batch_size or give more "
+                "pictures"
+            )
+        self._load()
+        batches.gather = self._on_device is None
+        return PairLoader(batches, self)
+
+    def _batches(self) -> PairBatches:
+        assert self.faces is not None
+        return PairBatches(
+            self.faces,
+            batch_size=self.batch_size,
+            flip_share=self._flip_share,
+            seed=self.seed,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+            window=self.window,
+            candidates=self.candidates,
+        )
+
+    def _load(self) -> None:
+        """Read all pictures to memory if they are to be there."""
+        assert self.faces is not None
+        if not self.in_memory or self._on_device is not None or self.faces.memory is not None:
+            return
+        if self.streamed:
+            if self.in_memory == "auto":
+                return
+            raise InputError(
+                f"data.in_memory: true, but not all shards fit data.cache_gb={self.cache_gb}; "
+                "raise data.cache_gb, or set data.in_memory=false"
+            )
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if self.in_memory == "auto" and not self._much_room(device):
+            return
+        try:
+            memory = self.faces.load(device)
+        except (MemoryError, RuntimeError) as error:
+            raise InputError(
+                f"{self.faces.nbytes / 1e9:.3g} GB of pictures don't fit the memory of {device}; "
+                "set data.in_memory=false"
+            ) from error
+        if device.type != "cpu":
+            self._on_device = memory
+
+    def _much_room(self, device: torch.device) -> bool:
+        assert self.faces is not None
+        return device.type != "cpu" and 4 * self.faces.nbytes < free_gpu_memory(device)
+
+    def on_after_batch_transfer(self, batch: PairBatch, dataloader_idx: int) -> PairBatch:
+        # Augmentation and the step's own noise follow from the batch's seed alone, so that a
+        # resumed run draws what the uninterrupted one would have drawn.
+        torch.manual_seed(batch["seed"])
+        pairs = batch["pairs"] if "pairs" in batch else self._gathered(batch)
+        augmented = self.augmentation(pairs)
+        return {"pairs": augmented, "mirrored": batch["mirrored"], "seed": batch["seed"]}
+
+    def _gathered(self, batch: PairBatch) -> Tensor:
+        """The pictures of a batch of numbers, from the device that holds them all."""
+        assert self._on_device is not None
+        return gather(self._on_device, batch["numbers"], batch["mirrored"])
+
+    def sample(self, count: int) -> PairBatch:
+        """`count` pairs spread over the training faces, not augmented: for pictures to look at."""
+        assert self.faces is not None
+        # Of streamed faces those of one shard: to fetch more for it would take too long.
+        shards = np.arange(1 if self.streamed else len(self.faces.counts))
+        batch = self._batches().sample(shards, count)
+        return {**batch, "pairs": batch["pairs"].float() / 255}
+
+    # Resume --------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        # How far the order is used up is in the progress of Lightning's loops.
+        if self._listing is None:
+            self._listing = self._listed()
+        return {"order": self._order(), "listing": self._listing}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        # Checkpoints before there were candidates had one.
+        was, now = {"candidates": 1, **state["order"]}, self._order()
+        # Older checkpoints lack some, and have the names of the packs for `faces`.
+        changed = [
+            k for k in now if k not in ("faces", "pictures") and was.get(k, now[k]) != now[k]
+        ]
+        if changed:
+            settings = ", ".join(f"{k} {was[k]} (now {now[k]})" for k in changed)
+            raise InputError(
+                f"the checkpoint can't be resumed with other data settings: it has {settings}; "
+                "set them back, or start a new run with another --out"
+            )
+        names = " ".join(one.name for one in self.packs)
+        if was["pictures"] != now["pictures"] or was.get("faces") not in (now["faces"], names):
+            changes = changes_of(state.get("listing"), self._listed())
+            raise InputError(
+                "the checkpoint can't be resumed with other images: it was trained on "
+                f"{was['pictures']:,}, and there are {now['pictures']:,} now{changes}; give the "
+                "same images, or start a new run with another --out"
+            )
+
+    def _listed(self) -> Tensor | None:
+        """The images that are trained on; None where there are too many, or they are streamed."""
+        if self.faces is None or self.streamed or self.faces.counts.sum() > MOST_LISTED:
+            return None
+        return dump_listing(self.trained_on())
+
+    def _order(self) -> dict[str, Any]:
+        """What the order of training depends on."""
+        return {
+            "faces": "" if self.faces is None else self.faces.identity(),
+            "pictures": 0 if self.faces is None else int(self.faces.counts.sum()),
+            "size": self.size,
+            "batch_size": self.batch_size,
+            "devices": self.trainer.world_size if self.trainer else 1,
+            "flip_share": self.flip_share,
+            "positives": self.positives,
+            "candidates": self.candidates,
+            "seed": self.seed,
+            "window": self.window,
+        }
+
+    def position(self) -> tuple[int, int]:
+        """The epoch that an iteration begun now is of, and its first batch not yet trained on."""
+        if self.trainer is None:
+            return 0, 0
+        # Of an epoch that begins now Lightning has set the second to 0.
+        batches: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        return self.trainer.current_epoch, batches.processed
+
+
+def _with_pictures(sets: list[FaceSet]) -> list[FaceSet]:
+    found = [faces for faces in sets if len(faces)]
+    if not found:
+        raise InputError(
+            f"{', '.join(faces.title for faces in sets)}: all of it is tested on by probes, which "
+            "leaves nothing to train on; give more faces, or set data.leave_out_tests=false"
+        )
+    return found

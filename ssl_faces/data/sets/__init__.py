@@ -1,0 +1,1 @@
+"""Face sets, one per file, each on its owner's layout."""

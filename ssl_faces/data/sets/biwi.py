@@ -1,0 +1,157 @@
+"""BIWI Kinect head pose: people turning their heads before a depth camera.
+
+Source: Fanelli et al., "Random Forests for Real Time 3D Face Analysis", IJCV 2013.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import regular
+from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Skipped, in_test_share
+from ssl_faces.data.sets.folder import existing_folder, subfolders
+
+HEAD = 260.0
+"""Side in millimetres of the square, at the head's distance, that is cut out around its centre."""
+
+_PICTURE, _POSE, _CALIBRATION = "_rgb.png", "_pose.txt", "rgb.cal"
+
+
+class Biwi(FaceSet):
+    """BIWI with `person` and `pose`, measured by fitting the person's own 3D head to the depth.
+
+    `root` holds a folder for each recording (`01` to `24`) with `frame_00003_rgb.png`,
+    `frame_00003_pose.txt` (a rotation matrix, then the head's centre in millimetres, in the depth
+    camera's frame) and `rgb.cal`. Where `rgb.cal` is there, faces are cut out around the projected
+    centre; else pictures are taken whole. Frames whose pose can't be read are in `skipped`.
+
+    The matrix is the head's rotation with x to the picture's right, y down and z away from the
+    camera; the colour camera's small turn against the depth camera is not heeded. It is read in
+    300W-LP's order (roll, yaw, pitch), as published errors are; yaw above 0 looks to the picture's
+    left, pitch above 0 looks down (the usual scripts have it look up), roll above 0 is clockwise.
+
+    A recording counts as a person; `test` is those of `in_test_share`, who are the
+    `held_out_people`. Four of the twenty people were recorded twice, and the layout does not say
+    who: the same face may be on both sides.
+
+    Raises:
+        InputError: folder missing, or without a single frame with its pose.
+    """
+
+    title = "BIWI"
+    split = "by recording"
+
+    def __init__(self, root: str | Path, part: Part = "train") -> None:
+        folder = existing_folder(root, "biwi")
+        records: list[FaceRecord] = []
+        skipped: list[Skipped] = []
+        people: set[str] = set()
+        for recording in subfolders(folder):
+            pictures = sorted(recording.glob(f"frame_*{_PICTURE}"))
+            if not pictures:
+                continue
+            person = f"biwi_{recording.name}"
+            people.add(person)
+            if part != "all" and in_test_share(person) != (part == "test"):
+                continue
+            camera = _camera_of(recording / _CALIBRATION)
+            for path in pictures:
+                key = f"{recording.name}/{path.name}"
+                read = _read_pose(path.with_name(path.name.removesuffix(_PICTURE) + _POSE))
+                if isinstance(read, str):
+                    skipped.append(Skipped(key, read))
+                    continue
+                rotation, centre = read
+                labels = {"pose": torch.from_numpy(pose_of(rotation).astype(np.float32))}
+                box = None if camera is None else _box(centre, *camera)
+                records.append(FaceRecord(key, path, person, labels, box))
+        if not people:
+            raise InputError(
+                f"biwi: {folder} holds no folder with frame_NNNNN{_PICTURE}; "
+                "give the folder that holds the recordings 01, 02, …"
+            )
+        super().__init__(
+            "biwi",
+            part,
+            records,
+            held_out_people=frozenset(filter(in_test_share, people)),
+            skipped=skipped,
+            test=partial(Biwi, root, "test"),
+            empty=part != "all",
+        )
+
+
+def is_layout(folder: Path) -> bool:
+    return any(
+        next(child.glob(f"frame_*{_PICTURE}"), None) is not None
+        for child in subfolders(folder)[:30]
+        if child.name.isdigit()
+    )
+
+
+def pose_of(rotation: np.ndarray) -> np.ndarray:
+    """Yaw, pitch and roll in degrees, float64 [3], of a rotation [3, 3] as the files have it."""
+    yaw = np.arctan2(rotation[0, 2], np.hypot(rotation[1, 2], rotation[2, 2]))
+    pitch = -np.arctan2(rotation[1, 2], rotation[2, 2])
+    roll = -np.arctan2(rotation[0, 1], rotation[0, 0])
+    return np.degrees([yaw, pitch, roll])
+
+
+def _read_pose(path: Path) -> tuple[np.ndarray, np.ndarray] | str:
+    """Rotation [3, 3] and centre [3], or the reason why they can't be had."""
+    try:
+        numbers = np.array(regular(path).read_text().split(), dtype=np.float64)
+    except OSError:
+        return f"{path.name} with its pose is missing"
+    except ValueError:
+        return f"{path.name} holds something else than numbers"
+    if len(numbers) != 12 or not np.isfinite(numbers).all():
+        return f"{path.name} is not a rotation of 9 numbers and a centre of 3"
+    rotation = numbers[:9].reshape(3, 3)
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01 or np.linalg.det(rotation) < 0:
+        return f"the matrix in {path.name} is no rotation"
+    return rotation, numbers[9:]
+
+
+_Camera = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _camera_of(path: Path) -> _Camera | None:
+    """Intrinsic matrix [3, 3], rotation [3, 3] and translation [3] from the depth camera's frame.
+
+    The file has the intrinsic matrix, four numbers of distortion, rotation, translation, size.
+
+    Raises:
+        InputError: it is there and can't be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        numbers = np.array(regular(path).read_text().split(), dtype=np.float64)
+    except (OSError, ValueError):
+        numbers = np.empty(0)
+    if len(numbers) < 25 or not np.isfinite(numbers).all():
+        raise InputError(
+            f"biwi: {path} is not a camera calibration (intrinsic matrix, distortion, rotation, "
+            "translation); get it anew, or delete it to take the frames whole"
+        )
+    return numbers[:9].reshape(3, 3), numbers[13:22].reshape(3, 3), numbers[22:25]
+
+
+def _box(
+    centre: np.ndarray, intrinsic: np.ndarray, rotation: np.ndarray, translation: np.ndarray
+) -> tuple[int, int, int, int] | None:
+    """The square of side `HEAD` around the projected centre; None behind the camera."""
+    x, y, z = rotation @ centre + translation
+    if z <= 0:
+        return None
+    across = intrinsic[0, 0] * x / z + intrinsic[0, 2]
+    down = intrinsic[1, 1] * y / z + intrinsic[1, 2]
+    half = intrinsic[0, 0] * HEAD / z / 2
+    left, top, right, bottom = across - half, down - half, across + half, down + half
+    return round(left), round(top), round(right), round(bottom)

@@ -1,0 +1,134 @@
+"""Any folder of pictures as a face set, and the folder look-ups that the other adapters share."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from ssl_faces.common.errors import InputError
+from ssl_faces.data.faces import FaceRecord, FaceSet, Part, in_test_share
+from ssl_faces.data.pictures import PICTURE_SUFFIXES
+
+
+def existing_folder(root: str | Path, what: str) -> Path:
+    """`root` as a path with `~` expanded.
+
+    Args:
+        what: the name of the data set, for the message.
+
+    Raises:
+        InputError: `root` is missing, no folder, or can't be listed.
+    """
+    folder = Path(root).expanduser()
+    if not folder.exists():
+        raise InputError(f"{what}: folder {folder} does not exist; check the path")
+    if not folder.is_dir():
+        raise InputError(f"{what}: {folder} is a file; give the folder that holds the pictures")
+    try:
+        with os.scandir(folder):
+            return folder
+    except OSError as error:
+        raise InputError(
+            f"{what}: folder {folder} can't be listed ({error.strerror}); check its permissions"
+        ) from error
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders directly in `folder` in order of name, hidden ones left out."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            folder / e.name for e in entries if not _ignored(e.name) and os.path.isdir(e.path)
+        )
+
+
+def entry_of(folder: Path, *names: str) -> Path | None:
+    """The first entry of `folder` with one of `names`, whatever its case; None if there is none."""
+    present = {name.lower(): name for name in sorted(os.listdir(folder), reverse=True)}
+    for name in names:
+        if name.lower() in present:
+            return folder / present[name.lower()]
+    return None
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name is listed as a picture: known ending, not hidden."""
+    return not _ignored(name) and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+
+
+def pictures_under(folder: Path, ignored: Counter[str] | None = None) -> list[str]:
+    """Pictures in `folder` and its subfolders: sorted posix paths relative to it.
+
+    Follows links to folders, each folder once. Hidden files and folders are left out.
+
+    Args:
+        ignored: counts the files that are no pictures by their ending (lower case).
+    """
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not _ignored(name))
+        prefix = Path(parent).relative_to(folder).as_posix()
+        prefix = "" if prefix == "." else prefix + "/"
+        for name in files:
+            if is_picture_name(name):
+                found.append(prefix + name)
+            elif ignored is not None and not _ignored(name):
+                ignored[os.path.splitext(name)[1].lower() or "no ending"] += 1
+    return sorted(found)
+
+
+def _ignored(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+class PictureFolder(FaceSet):
+    """Every picture in a folder and its subfolders, unlabelled.
+
+    Keys are posix paths relative to `root`, in sorted order.
+
+    Args:
+        people_from_folders: take a picture's parent folder (its path relative to `root`) for the
+            person, so that pairs of two pictures of one person can be drawn. Pictures directly in
+            `root` have no person.
+        part: `train` and `test` share the people (or the pictures, where no person is known)
+            out by `in_test_share`.
+        name: how tables and cards call the set; the folder's name by default.
+
+    Attributes:
+        ignored: how many files were passed over because their ending is no picture's, by ending.
+
+    Raises:
+        InputError: the folder is missing or holds no picture.
+    """
+
+    ignored: dict[str, int]
+
+    def __init__(
+        self,
+        root: str | Path,
+        people_from_folders: bool = False,
+        part: Part = "all",
+        name: str | None = None,
+    ) -> None:
+        folder = existing_folder(root, name or "picture folder")
+        ignored: Counter[str] = Counter()
+        keys = pictures_under(folder, ignored)
+        if not keys:
+            seen = f"; it holds files ending in {', '.join(sorted(ignored))}" if ignored else ""
+            raise InputError(
+                f"folder {folder} holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))}){seen}"
+            )
+        records = []
+        for key in keys:
+            parent = key.rpartition("/")[0]
+            person = parent if people_from_folders and parent else None
+            if part == "all" or in_test_share(person or key) == (part == "test"):
+                records.append(FaceRecord(key, folder / key, person))
+        super().__init__(name or folder.resolve().name, part, records)
+        self.ignored = dict(ignored)

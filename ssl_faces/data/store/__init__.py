@@ -1,0 +1,1 @@
+"""Packs: faces decoded once, stored in shards, fetched ahead of use."""

@@ -1,0 +1,134 @@
+"""`ssl-faces pack`: decode face sets once, to shards that training reads or streams."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssl_faces.common.arguments import SIDE, Parser, whole
+from ssl_faces.common.errors import InputError
+
+_SIZE = 64
+_SHOWN = 5
+
+ABOUT = """\
+Decode face sets once, at the size of training, to a pack: an index and shards.
+
+Test people and test pictures of the sets are left out. Killed or failed, run it again: it goes on
+behind the last whole shard. Run again after pictures were added, it packs the new ones only.
+"""
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run `ssl-faces pack` with these arguments.
+
+    Raises:
+        InputError: bad input.
+    """
+    parser = Parser(
+        prog="ssl-faces pack",
+        description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        type=Path,
+        metavar="SOURCE",
+        help="folder with face sets or with any pictures, as for data.root",
+    )
+    parser.add_argument("--out", metavar="PACK", help="folder of the pack")
+    parser.add_argument(
+        "--size", type=SIDE, help=f"side of the pictures, as data.size (default: {_SIZE})"
+    )
+    parser.add_argument(
+        "--people-from-folders",
+        action="store_true",
+        help="in a folder of any pictures each subfolder holds one person",
+    )
+    parser.add_argument(
+        "--include-tests",
+        action="store_true",
+        help="pack test people and test pictures too; probes on these sets are then worth nothing",
+    )
+    parser.add_argument(
+        "--workers", type=whole(1, 1024), default=4, help="decoding threads (default: 4)"
+    )
+    parser.add_argument(
+        "--verify", metavar="PACK", help="compare a pack with its checksums, and end"
+    )
+    given = parser.parse_args(arguments)
+    for name, place in (("--out", given.out), ("--verify", given.verify)):
+        if place is not None and "://" in place:
+            raise InputError(
+                f"{name} {place}: give a folder on this machine; copy a pack to an object store "
+                "when it is made (its shards are verified as they are fetched)"
+            )
+    if given.verify is not None:
+        if given.sources or given.out:
+            raise InputError("--verify takes no SOURCE and no --out; leave them out")
+        _verify(given.verify)
+    elif not given.sources or given.out is None:
+        raise InputError("give a SOURCE folder and --out PACK, or --verify PACK")
+    else:
+        _pack(given)
+
+
+def _verify(place: str) -> None:
+    from ssl_faces.data.store.packs import Pack
+
+    pack = Pack(place)
+    pack.verify(again=True)
+    kept = sum(entry.pictures - len(entry.dropped) for entry in pack.index.shards)
+    print(f"{place}: {len(pack.index.shards)} shards are whole, with {kept:,} pictures to train on")
+
+
+def _pack(given: argparse.Namespace) -> None:
+    from ssl_faces.data.faces import FaceSet
+    from ssl_faces.data.sets.discover import find_face_sets, recognised
+    from ssl_faces.data.sets.folder import PictureFolder
+    from ssl_faces.data.store.packing import pack_sets
+    from ssl_faces.data.store.packs import INDEX, Index, Pack
+    from ssl_faces.data.store.selection import held_out_by
+
+    out = Path(given.out).expanduser()
+    index = out / INDEX
+    size = given.size
+    if size is None:
+        size = Index.read(index).size if index.exists() else _SIZE
+    sets: list[FaceSet] = []
+    for source in given.sources:
+        found = find_face_sets(source, "all" if given.include_tests else "train")
+        if given.people_from_folders:
+            found = [
+                PictureFolder(source, people_from_folders=True)
+                if isinstance(one, PictureFolder)
+                else one
+                for one in found
+            ]
+        sets += found
+    held_out = None if given.include_tests else held_out_by(sets)
+    if given.include_tests and index.exists() and not Pack(out).held_out.is_empty:
+        raise InputError(f"--include-tests: {out} was packed without tests; give another --out")
+    done = pack_sets(sets, out, size, held_out=held_out, workers=given.workers)
+    for line in recognised(sets, Index.read(index).sets, "--include-tests packs them too"):
+        print(line)
+    print(f"{out}: {done.pictures:,} pictures to train on, {done.added:,} of them new")
+    if done.repaired:
+        print(f"packed again: {done.repaired:,} shards that were missing or broken")
+    if done.of_test_people or done.copies:
+        print(
+            f"left out: {done.of_test_people:,} pictures of test people, {done.copies:,} copies of "
+            "test pictures"
+        )
+    if done.skipped:
+        print(f"skipped {done.skipped:,} pictures that can't be used; {index} lists them")
+    for what, keys in (("changed", done.changed), ("gone", done.gone)):
+        if keys:
+            more = f" and {len(keys) - _SHOWN:,} more" if len(keys) > _SHOWN else ""
+            print(f"{what}, not trained on any more: {', '.join(keys[:_SHOWN])}{more}")
+    if done.left_out_since:
+        print(f"left out from now on: {done.left_out_since:,} pictures now known as test pictures")
+    if done.changed or done.gone or done.left_out_since:
+        print("(their pixels stay in the shards; pack to another folder to be rid of them)")

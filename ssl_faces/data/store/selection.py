@@ -1,0 +1,208 @@
+"""What of packs is trained on: all but test people and test pictures, whole or in windows."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ssl_faces.common.errors import InputError
+from ssl_faces.data.faces import FaceSet
+from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.store.packs import HeldOut, Pack
+from ssl_faces.data.store.shards import ShardEntry, number_of
+from ssl_faces.data.store.stored_faces import StoredFaces
+
+_log = logging.getLogger(__name__)
+
+
+class Selection(NamedTuple):
+    """Which pictures of a pack are trained on.
+
+    Attributes:
+        rows: of each shard, int32; None: all that the pack keeps.
+        description: a dict for each of its face sets, for the card.
+    """
+
+    rows: list[np.ndarray] | None
+    description: list[dict[str, Any]]
+
+
+def held_out_by(sets: Sequence[FaceSet]) -> HeldOut:
+    """The test people and test pictures of face sets, which no pretraining may see."""
+    people: set[str] = set()
+    hashes: list[bytes] = []
+    for faces in sets:
+        people |= faces.held_out_people
+        test = faces.test_part()
+        for i in range(0 if test is None else len(test)):
+            assert test is not None
+            # A picture that can't be read is none that a probe could test on.
+            with suppress(BadPicture):
+                hashes.append(test.content_hash(i))
+    return HeldOut.of([number_of(person) for person in people], hashes)
+
+
+def select(
+    pack: Pack, held_out: HeldOut, use_people: bool, online: HeldOut | None = None
+) -> Selection:
+    """Leave test people and test pictures out of a pack, and count what was left out, both now and
+    when it was packed.
+
+    Args:
+        online: what is kept back for the online probe, left out too and counted by itself.
+    """
+    kept_back = online or HeldOut.of()
+    if pack.held_out.covers(held_out | kept_back):
+        # It was all left out when the pack was made: no need to look into the shards.
+        return select_unread(pack, use_people)
+    rows, names = [], len(pack.index.sets)
+    pictures, copies, of_people, for_probe = (np.zeros(names, np.int64) for _ in range(4))
+    for number in range(len(pack.index.shards)):
+        with pack.open(number) as shard:
+            kept = pack.kept(number)
+            sets = shard.column("sets")[kept]
+            people, hashes = shard.column("people")[kept], shard.column("hashes")[kept]
+        test_person = held_out.of_people(people)
+        copy = held_out.copies(hashes) & ~test_person
+        keep = ~test_person & ~copy
+        probed = (kept_back.of_people(people) | kept_back.copies(hashes)) & keep
+        keep &= ~probed
+        whys = ((pictures, keep), (copies, copy), (of_people, test_person), (for_probe, probed))
+        for counts, which in whys:
+            counts += np.bincount(sets[which], minlength=names)
+        rows.append(kept[keep])
+    found = []
+    for i, one in enumerate(pack.index.sets):
+        about = _described(pack, one, use_people)
+        about["pictures"] = int(pictures[i])
+        about["left_out_as_copies_of_test_pictures"] += int(copies[i])
+        about["left_out_as_pictures_of_test_people"] += int(of_people[i])
+        if online is not None:
+            about["left_out_for_the_online_probe"] = int(for_probe[i])
+        found.append(about)
+    return Selection(rows, found)
+
+
+def select_unread(pack: Pack, use_people: bool) -> Selection:
+    """All that a pack keeps, without a look into its shards."""
+    return Selection(None, [_described(pack, one, use_people) for one in pack.index.sets])
+
+
+class Paired(NamedTuple):
+    """The pictures of people of whom there are two or more.
+
+    Attributes:
+        rows: of each pack, of each shard, int32.
+        pictures: how many.
+        alone: how many others there are.
+        alone_of: of these, how many of each face set.
+    """
+
+    rows: list[list[np.ndarray]]
+    pictures: int
+    alone: int
+    alone_of: Counter[str]
+
+    def describe(self, description: list[dict[str, Any]]) -> None:
+        """Say in the sets' descriptions what pairs are, and what is left out for it."""
+        for about in description:
+            alone = self.alone_of[about["name"]]
+            about["pairs"] = "pictures of one person"
+            about["pictures"] -= alone
+            about["left_out_as_only_pictures_of_their_person"] = alone
+
+
+def only_paired(faces: StoredFaces) -> Paired:
+    """Leave out pictures that have no other of their person among `faces`.
+
+    Raises:
+        InputError: that is all of them.
+    """
+    shards = np.arange(len(faces.counts))
+    numbers, people = faces.listed(shards)
+    _, inverse, counts = np.unique(people, return_inverse=True, return_counts=True)
+    paired = (people >= 0) & (counts[inverse] > 1)
+    rows: list[list[np.ndarray]] = [[] for _ in faces.packs]
+    alone_of: Counter[str] = Counter()
+    ends = np.cumsum(faces.counts)
+    for shard, end in enumerate(ends.tolist()):
+        k, _ = faces.shards[shard]
+        here = slice(end - int(faces.counts[shard]), end)
+        own = (numbers[here] - faces.starts[shard]).astype(np.int32)
+        rows[k].append(own[paired[here]])
+        sets = faces.shard(shard).column("sets")[own[~paired[here]]]
+        names = [one["name"] for one in faces.packs[k].index.sets]
+        alone_of.update(names[number] for number in sets.tolist())
+    found = Paired(rows, int(paired.sum()), int((~paired).sum()), alone_of)
+    if not found.pictures:
+        raise InputError(
+            "data.positives: person, but no person has two pictures; set data.positives=frames or "
+            "picture, or give faces of known people"
+        )
+    if found.alone:
+        _log.warning(
+            "data.positives: person leaves out %s pictures that are the only one known of their "
+            "person; %s are trained on",
+            f"{found.alone:,}",
+            f"{found.pictures:,}",
+        )
+    return found
+
+
+def _described(pack: Pack, one: dict[str, Any], use_people: bool) -> dict[str, Any]:
+    paired = use_people and one["people"]
+    return {
+        "name": one["name"],
+        "part": one["part"],
+        "pictures": one["pictures"],
+        "left_out_as_copies_of_test_pictures": one["left_out_as_copies_of_test_pictures"],
+        "left_out_as_pictures_of_test_people": one["left_out_as_pictures_of_test_people"],
+        "skipped": sum(name == one["name"] for name, _ in pack.skipped()),
+        "pairs": "pictures of one person, or mirror images" if paired else "mirror images",
+    }
+
+
+def all_fit(packs: Sequence[Pack], most: int | None) -> bool:
+    """Whether all remote shards fit so many bytes of cache; None: any do."""
+    return most is None or sum(entry.bytes for entry in _remote(packs)) <= most
+
+
+def check_two_windows(packs: Sequence[Pack], most: int, window: int) -> None:
+    """A window is read while the next one is fetched.
+
+    Raises:
+        InputError: two windows of so many shards are more than `most` bytes.
+    """
+    needed = 2 * window * max(entry.bytes for entry in _remote(packs))
+    if needed > most:
+        raise InputError(
+            f"data.cache_gb: {most / 1e9:g} holds fewer than two windows of {window} shards "
+            f"({needed / 1e9:.3g} GB); raise it, or lower data.window"
+        )
+
+
+def _remote(packs: Sequence[Pack]) -> list[ShardEntry]:
+    return [entry for pack in packs if pack.remote for entry in pack.index.shards]
+
+
+def check_left_out_alike(packs: Sequence[Pack]) -> None:
+    """Streamed shards aren't read before they are trained on: what is left out of one pack must
+    have been left out of all when they were packed.
+
+    Raises:
+        InputError: two packs have left out other people or pictures.
+    """
+    first = packs[0].held_out
+    for pack in packs[1:]:
+        alike = np.array_equal(first.people, pack.held_out.people)
+        if not alike or not np.array_equal(first.hashes, pack.held_out.hashes):
+            raise InputError(
+                f"{packs[0].place} and {pack.place} left out other test pictures, and are more "
+                "than data.cache_gb can keep to compare them; pack all of it to one pack, raise "
+                "data.cache_gb, or set data.leave_out_tests=false"
+            )

@@ -1,0 +1,1 @@
+"""The encoder contract, and what is kept with an encoder: cards, probes, ONNX files."""

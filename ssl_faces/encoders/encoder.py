@@ -1,0 +1,277 @@
+"""What an encoder promises, and how encoders are saved and loaded.
+
+A checkpoint is a folder with `encoder.safetensors` (the weights) and `card.json` (everything
+else: which encoder, how it was trained, on what, the weights' SHA-256). Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import regular, replace_file, replacing, write
+from ssl_faces.common.finite import check_weights
+
+WEIGHTS_FILE = "encoder.safetensors"
+CARD_FILE = "card.json"
+METHOD_FILE = "method.safetensors"
+HASHES = "sha256"
+"""Key of the card: the SHA-256 of each file of weights beside it, by the file's name."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Cards name an encoder by these names only: a card from outside can't have other code imported.
+ENCODERS = {
+    "facecycle": "ssl_faces.networks.facecycle_encoder:FaceCycleEncoder",
+    "backbone": "ssl_faces.networks.backbone:BackboneEncoder",
+}
+
+_INSTALLED = Path(__file__).parents[1] / "released"
+
+RELEASED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "checkpoints"
+"""Folder of the released encoders: beside this file once installed, else of the clone."""
+
+
+class FaceEncoder(nn.Module, ABC):
+    """Pictures to named feature vectors; size, mean and standard deviation live inside.
+
+    Attributes:
+        encoder_name: the key of this class in `ENCODERS`.
+        config: the arguments that rebuild it, plain JSON values.
+        input_size: side to which pictures are resized.
+        feature_dims: length of the vector of each feature space.
+        card: what is known of the weights (empty for a new encoder).
+    """
+
+    encoder_name: str
+
+    def __init__(self, input_size: int, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.feature_dims: dict[str, int] = {}
+        self.input_size = input_size
+        self.config = config
+        self.card: dict[str, Any] = {}
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, images: Tensor, spaces: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Feature vectors [B, feature_dims[name]] of RGB images float [B, 3, S, S] in [0, 1].
+
+        Args:
+            spaces: those wanted, so that no other need be computed; None is all.
+        """
+        wanted = self.feature_dims if spaces is None else spaces
+        found = self.features(self.normalise(self.resize(images)), wanted)
+        return {space: found[space] for space in wanted}
+
+    @abstractmethod
+    def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
+        """Feature vectors of normalised pictures [B, 3, input_size, input_size].
+
+        Args:
+            spaces: those that must be among them.
+        """
+
+    def resize(self, images: Tensor) -> Tensor:
+        size = (self.input_size, self.input_size)
+        if images.shape[-2:] == size:
+            return images
+        return F.interpolate(images, size=size, mode="bilinear", antialias=True)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """[0, 1] to ImageNet-normalised."""
+        return (images - self.mean) / self.std
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """ImageNet-normalised to [0, 1], clamped."""
+        return (x.float() * self.std + self.mean).clamp(0, 1)
+
+
+def save_encoder(
+    encoder: FaceEncoder,
+    directory: Path | str,
+    card: dict[str, Any],
+    state: Mapping[str, Tensor] | None = None,
+) -> Path:
+    """Write the weights and the card to `directory`; neither is ever left half-written.
+
+    Args:
+        card: plain JSON values; `encoder`, `config`, `input_size`, `feature_dims`, `parameters` and
+            the weights' SHA-256 are added.
+        state: weights to write instead of the encoder's own, such as those of another precision.
+
+    Returns:
+        The directory.
+
+    Raises:
+        InputError: weights are NaN or infinite, or the directory can't be written.
+    """
+    from safetensors.torch import save
+
+    directory = Path(directory)
+    state = encoder.state_dict() if state is None else state
+    check_weights(directory, state, "train again, with a lower learning rate")
+    weights = {name: value.contiguous() for name, value in state.items()}
+    card = {
+        **card,
+        "encoder": encoder.encoder_name,
+        "config": encoder.config,
+        "input_size": encoder.input_size,
+        "feature_dims": encoder.feature_dims,
+        "parameters": sum(p.numel() for p in encoder.parameters()),
+    }
+    data = save(weights)
+    card[HASHES] = {**card.get(HASHES, {}), WEIGHTS_FILE: hashlib.sha256(data).hexdigest()}
+    card_text = json.dumps(card, indent=2) + "\n"
+    # The card is renamed last: a folder with a card has its weights. It is written first: a full
+    # disk leaves both files as they were.
+    with replacing(directory / CARD_FILE) as temporary:
+        write(temporary, card_text.encode())
+        replace_file(directory / WEIGHTS_FILE, data)
+    return directory
+
+
+def load_encoder(
+    name_or_path: str | os.PathLike[str], *, untrained: bool = False, seed: int = 0
+) -> FaceEncoder:
+    """A saved encoder in eval mode, with its `card`.
+
+    Args:
+        name_or_path: folder with `encoder.safetensors` and `card.json`, a run folder that has
+            one as `encoder/`, or the name of a released encoder (a folder of `checkpoints/`).
+        untrained: the same architecture with fresh random weights instead: the baseline.
+        seed: of those random weights.
+
+    Raises:
+        InputError: no such encoder, files that are not one, or weights that are NaN or infinite.
+    """
+    directory = find_encoder(name_or_path)
+    card = _read_card(directory / CARD_FILE)
+    encoder = _build(card, directory / CARD_FILE, seed)
+    encoder.card = card
+    if not untrained:
+        _load_weights(encoder, directory / WEIGHTS_FILE)
+        check_hash(card, directory / WEIGHTS_FILE)
+    return encoder.eval().requires_grad_(False)
+
+
+def check_hash(card: Mapping[str, Any], path: Path) -> None:
+    """Compare a file of weights with its SHA-256 in the card beside it, where the card has one.
+
+    Raises:
+        InputError: they differ.
+    """
+    hashes = card.get(HASHES)
+    expected = hashes.get(path.name) if isinstance(hashes, dict) else None
+    if expected is None:
+        return  # the card of an older version
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+            raise InputError(
+                f"{path}: its bytes are not those that {CARD_FILE} beside it has the SHA-256 of; "
+                "copy both again from where they were saved"
+            )
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether the folder holds an encoder whose weights are those of its card."""
+    try:
+        check_hash(_read_card(directory / CARD_FILE), directory / WEIGHTS_FILE)
+    except (InputError, OSError):
+        return False
+    return True
+
+
+def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The card of a saved encoder, named as for `load_encoder`, without its weights.
+
+    Raises:
+        InputError: no such encoder, or a file that is no card.
+    """
+    return _read_card(find_encoder(name_or_path) / CARD_FILE)
+
+
+def find_encoder(name_or_path: str | os.PathLike[str]) -> Path:
+    """The folder of a saved encoder, named as for `load_encoder`.
+
+    Raises:
+        InputError: no such encoder.
+    """
+    path = Path(name_or_path)
+    for candidate in (path, path / "encoder", RELEASED / path):
+        if (candidate / CARD_FILE).is_file():
+            return candidate
+    released = sorted(p.parent.name for p in RELEASED.glob(f"*/{CARD_FILE}"))
+    known = f"a released name ({', '.join(released)})" if released else "a released name"
+    raise InputError(
+        f"encoder {path}: no {CARD_FILE} there; give the folder that a run saved its encoder to, "
+        f"or {known}"
+    )
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(regular(path).read_text())
+        if not isinstance(card, dict) or not isinstance(card.get("config"), dict):
+            raise ValueError("no 'config'")
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not an encoder's card ({error}); save the encoder again with save_encoder"
+        ) from error
+    return card
+
+
+def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:
+    name = card.get("encoder")
+    if not isinstance(name, str) or name not in ENCODERS:
+        raise InputError(
+            f"{path}: unknown encoder '{name}'; this version knows {', '.join(sorted(ENCODERS))}"
+        )
+    module, _, class_name = ENCODERS[name].partition(":")
+    encoder_class = getattr(import_module(module), class_name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            encoder: FaceEncoder = encoder_class(**card["config"])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{path}: its 'config' does not fit encoder '{name}' ({error}); "
+                "save the encoder again with save_encoder"
+            ) from error
+    return encoder
+
+
+def _load_weights(encoder: FaceEncoder, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(regular(path))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing beside its card; copy it there") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: not a whole safetensors file ({error}); copy or save it again"
+        ) from error
+    check_weights(path, state, "the file is damaged, or training diverged: copy or train it again")
+    try:
+        encoder.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: its weights are not those of the encoder that {CARD_FILE} describes; "
+            "copy both from the same run"
+        ) from error

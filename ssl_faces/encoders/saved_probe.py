@@ -1,0 +1,153 @@
+"""A linear probe kept beside the encoder that it reads: calibrated probabilities of classes.
+
+The file `TASK_probe.safetensors` in the encoder's folder holds mean, scale, weight, bias and
+temperature as float32, and in its metadata what is known of them as JSON. Made by `linear-probe
+save-probe`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import replace_file
+from ssl_faces.encoders.encoder import WEIGHTS_FILE, find_encoder
+
+EXPRESSION = "expression"
+_ABOUT = "probe"
+_TENSORS = ("mean", "scale", "weight", "bias", "temperature")
+
+
+@dataclass(frozen=True)
+class SavedProbe:
+    """Multinomial logistic regression on one feature space: `probe(features [N, D])` gives
+    probabilities, float32 [N, K], rows of sum 1.
+
+    Attributes:
+        task: what it tells.
+        space: the feature space that it reads.
+        classes: names of the K classes.
+        mean, scale: of the training features, [D] each.
+        weight: [D, K] on standardised features.
+        bias: [K].
+        temperature: what logits are divided by, chosen on validation pictures.
+        about: on which data it was trained and how good it is, plain JSON values.
+    """
+
+    task: str
+    space: str
+    classes: tuple[str, ...]
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+    temperature: float
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """float32 [N, K] of features [N, D], before the temperature."""
+        x = (features.to(self.weight) - self.mean) / self.scale
+        return x @ self.weight + self.bias
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return torch.softmax(self.logits(features) / self.temperature, dim=1)
+
+
+def probe_file(task: str) -> str:
+    """The name of the file of a task's probe."""
+    return f"{task}_probe.safetensors"
+
+
+def save_probe(encoder: str | os.PathLike[str], probe: SavedProbe) -> Path:
+    """Write a probe into the folder of the encoder that it reads.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: no such encoder, or the file can't be written.
+    """
+    from safetensors.torch import save
+
+    folder = find_encoder(encoder)
+    about = {
+        "task": probe.task,
+        "feature_space": probe.space,
+        "classes": list(probe.classes),
+        "encoder_sha256": _sha256(folder),
+        **probe.about,
+    }
+    tensors = {
+        "mean": probe.mean,
+        "scale": probe.scale,
+        "weight": probe.weight,
+        "bias": probe.bias,
+        "temperature": torch.tensor([probe.temperature]),
+    }
+    path = folder / probe_file(probe.task)
+    plain = {name: value.float().cpu().contiguous() for name, value in tensors.items()}
+    replace_file(path, save(plain, {_ABOUT: json.dumps(about)}))
+    return path
+
+
+def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> SavedProbe | None:
+    """The probe of a task that lies beside an encoder; None where there is none.
+
+    Args:
+        encoder: as for `load_encoder`.
+
+    Raises:
+        InputError: no such encoder, a broken file, or a probe of other weights than are there.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    folder = find_encoder(encoder)
+    path = folder / probe_file(task)
+    if not path.is_file():
+        return None
+    mend = f"make it again: linear-probe save-probe --encoder {os.fsdecode(encoder)} --overwrite"
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})[_ABOUT])
+            found = {name: file.get_tensor(name).float() for name in _TENSORS}
+        probe = SavedProbe(
+            str(about["task"]),
+            str(about["feature_space"]),
+            tuple(map(str, about["classes"])),
+            found["mean"],
+            found["scale"],
+            found["weight"],
+            found["bias"],
+            float(found["temperature"]),
+            about,
+        )
+        dim, count = probe.weight.shape
+        if probe.mean.shape != (dim,) or probe.scale.shape != (dim,):
+            raise ValueError("mean or scale of another length")
+        if probe.bias.shape != (count,) or len(probe.classes) != count:
+            raise ValueError("bias or classes of another number")
+        if not all(value.isfinite().all() for value in found.values()):
+            raise ValueError("numbers that are not finite")
+        if not probe.temperature > 0 or not bool((probe.scale > 0).all()):
+            raise ValueError("a scale or temperature that is not above 0")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: no whole probe ({error}); {mend}") from error
+    if about.get("encoder_sha256") != _sha256(folder):
+        raise InputError(f"{path}: is of other weights than {WEIGHTS_FILE} there; {mend}")
+    return probe
+
+
+def _sha256(folder: Path) -> str:
+    path = folder / WEIGHTS_FILE
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); copy it there") from error

@@ -1,0 +1,1 @@
+"""Commands that run other commands: jobs, comparisons, sweeps."""

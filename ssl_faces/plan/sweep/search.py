@@ -1,0 +1,134 @@
+"""What Optuna makes of a sweep's file: its search space, sampler and pruner."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from ssl_faces.plan.sweep.settings import Parameter, Sweep
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.distributions import BaseDistribution
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+PrunerName = Literal["file", "hyperband", "median", "none"]
+
+WARM_UP = 5
+"""Trials that the median needs before it ends others."""
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """Optuna's distribution of a parameter; values that are no scalars stand there as JSON."""
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    if parameter.kind == "constant":
+        return CategoricalDistribution([_scalar(parameter.value)])
+    if parameter.values is not None:
+        return CategoricalDistribution([_scalar(value) for value in parameter.values])
+    low, high, q = parameter.min, parameter.max, parameter.q
+    assert low is not None
+    assert high is not None
+    if parameter.kind == "log_uniform":
+        return FloatDistribution(math.exp(low), math.exp(high), log=True)
+    if parameter.kind == "int_uniform":
+        return IntDistribution(int(low), int(high))
+    if parameter.kind == "q_uniform":
+        if all(isinstance(one, int) for one in (low, high, q)):
+            return IntDistribution(int(low), int(high), step=int(q))
+        return FloatDistribution(low, high, step=q)
+    return FloatDistribution(low, high, log=parameter.kind == "log_uniform_values")
+
+
+def suggest(trial: Trial, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
+    """The trial's settings, as its command line has them."""
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    found: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        of: Any = distribution(parameter)
+        if isinstance(of, CategoricalDistribution):
+            found[name] = _from_scalar(trial.suggest_categorical(name, of.choices), parameter)
+        elif isinstance(of, IntDistribution):
+            found[name] = trial.suggest_int(name, of.low, of.high, step=of.step)
+        else:
+            found[name] = trial.suggest_float(name, of.low, of.high, step=of.step, log=of.log)
+    return found
+
+
+def grid(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
+    """Every point of the grid, as Optuna has it; the last parameter varies first."""
+    choices: list[list[Any]] = []
+    for parameter in parameters.values():
+        if parameter.kind == "constant":
+            choices.append([_scalar(parameter.value)])
+        elif parameter.values is not None:
+            # A value that is there twice is one point.
+            scalars = [_scalar(value) for value in parameter.values]
+            choices.append(list({(type(one), one): one for one in scalars}.values()))
+        else:
+            assert parameter.min is not None
+            assert parameter.max is not None
+            step = parameter.q if parameter.kind == "q_uniform" else 1
+            count = math.floor((parameter.max - parameter.min) / step + 1e-9) + 1
+            choices.append([parameter.min + i * step for i in range(count)])
+    return [dict(zip(parameters, point, strict=True)) for point in itertools.product(*choices)]
+
+
+def sampler(sweep: Sweep, seed: int, index: int) -> BaseSampler:
+    """The sampler of one trial: what it draws follows from the seed and the trial's place among
+    all, in whichever process and after however many stops (TPE's also from the trials before it).
+    """
+    import numpy as np
+    from optuna.samplers import RandomSampler, TPESampler
+
+    drawn = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+    if sweep.method == "bayes":
+        # Settings that others are trying are taken to be bad, so that workers spread.
+        return TPESampler(seed=drawn, constant_liar=True)
+    return RandomSampler(seed=drawn)
+
+
+def pruner(sweep: Sweep, name: PrunerName) -> BasePruner:
+    """The pruner that the file asks for, or another by its name.
+
+    What W&B calls hyperband compares a trial at each rung with all that came as far: one bracket of
+    Hyperband, which is successive halving. `hyperband` by name is Optuna's, of several brackets.
+    """
+    from optuna import pruners
+
+    stop = sweep.early_terminate
+    if name == "median":
+        first = stop.first if stop else 1
+        return pruners.MedianPruner(n_startup_trials=WARM_UP, n_warmup_steps=first - 1)
+    if name == "hyperband":
+        return pruners.HyperbandPruner(
+            min_resource=stop.first if stop else 1,
+            max_resource=stop.max_iter if stop and stop.max_iter else "auto",
+            reduction_factor=stop.eta if stop else 3,
+        )
+    if name == "file" and stop is not None:
+        return pruners.SuccessiveHalvingPruner(min_resource=stop.first, reduction_factor=stop.eta)
+    return pruners.NopPruner()
+
+
+def _scalar(value: Any) -> bool | int | float | str | None:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return json.dumps(value)
+
+
+def _from_scalar(value: Any, parameter: Parameter) -> Any:
+    named = [parameter.value] if parameter.kind == "constant" else parameter.values or []
+    for one in named:
+        if type(_scalar(one)) is type(value) and _scalar(one) == value:
+            return one
+    return value

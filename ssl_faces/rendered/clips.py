@@ -1,0 +1,274 @@
+"""Rendered clips: a face goes from neutral to an expression and back while the head moves."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import check_ranges
+from ssl_faces.data.faces import EXPRESSIONS, Part
+from ssl_faces.rendered.face_set import (
+    MAX_COUNT,
+    RenderedSet,
+    check_set,
+    numbers_of,
+    split_people,
+)
+from ssl_faces.rendered.factors import ACTION_UNITS, FACTORS, check_whole
+from ssl_faces.rendered.labels import labels_of
+from ssl_faces.rendered.records import RenderedRecords, person_name
+from ssl_faces.rendered.sampling import (
+    Drawn,
+    Nuisances,
+    sample_factors,
+    uniform,
+)
+
+SHORTEST, LONGEST = 2 / 3, 4.0
+"""Seconds that a felt expression lasts (Ekman & Friesen, "Felt, false, and miserable smiles",
+Journal of Nonverbal Behavior 6(4), 1982)."""
+
+LEAST_INTENSITY = 0.2
+"""Frames of a weaker expression are labelled neutral."""
+
+SWAYS = {"yaw": 18.0, "pitch": 9.0, "roll": 7.0, "gaze": 0.12}
+"""How far, either way, these move from the clip's own during it, in degrees (gaze: as there)."""
+
+HeadMotion = Literal["sway", "turn"]
+"""How the head moves in a clip: `sway` stays near the clip's own pose (`SWAYS`), `turn` goes
+through three independent poses of the whole range that `Nuisances` has."""
+
+_CLASSES = [i for i, name in enumerate(EXPRESSIONS) if name != "neutral"]
+_MAX_FRAMES = 10_000
+
+
+def minimum_jerk(at: np.ndarray) -> np.ndarray:
+    """The smoothest way from 0 to 1: with the least jerk, at rest at both ends.
+
+    Args:
+        at: share of the time, 0 to 1; beyond, the ends' values.
+
+    Source: Flash & Hogan, "The coordination of arm movements", Journal of Neuroscience 5(7), 1985.
+    """
+    at = np.clip(at, 0, 1)
+    return at**3 * (10 - 15 * at + 6 * at**2)
+
+
+class Timing:
+    """When the expressions of clips begin, peak and end, in seconds from each clip's start.
+
+    The onset takes a fifth to a third of an expression's time, the offset a third to a half (these
+    shares are chosen, not measured), and the rest between is the apex. The first and last frame of
+    a clip are neutral.
+
+    Args:
+        seed, person, clip: int, int [N], int [N]: what all is drawn from.
+        seconds: from a clip's first to its last frame.
+    """
+
+    def __init__(self, seed: int, person: np.ndarray, clip: np.ndarray, seconds: float) -> None:
+        def draw(name: str) -> np.ndarray:
+            return uniform(seed, zlib.crc32(f"clip {name}".encode()), person, clip)
+
+        longest = min(LONGEST, seconds)
+        shortest = min(SHORTEST, longest)
+        lasts = shortest + (longest - shortest) * draw("lasts")
+        self.start = (seconds - lasts) * draw("start")
+        self.apex = self.start + lasts * (1 / 5 + (1 / 3 - 1 / 5) * draw("onset"))
+        self.end = self.start + lasts
+        self.fade = self.end - lasts * (1 / 3 + (1 / 2 - 1 / 3) * draw("offset"))
+
+    def strength(self, time: np.ndarray) -> np.ndarray:
+        """Share of the full expression at times [N], 0 to 1."""
+        rising = minimum_jerk((time - self.start) / (self.apex - self.start))
+        falling = minimum_jerk((time - self.fade) / (self.end - self.fade))
+        return rising * (1 - falling)
+
+
+def sample_clip_factors(
+    seed: int,
+    person: np.ndarray,
+    clip: np.ndarray,
+    expression: np.ndarray,
+    frame: np.ndarray,
+    *,
+    frames: int,
+    fps: float,
+    nuisances: Nuisances = "mild",
+    head: HeadMotion = "sway",
+) -> Drawn:
+    """Draw frames of clips; person, light, background and camera stay the same within a clip.
+
+    Args:
+        seed: another seed gives other people.
+        person, clip: int [N], whose clip, and which of the person's.
+        expression: int [N], what the clip goes to, an index into `EXPRESSIONS`.
+        frame: int [N], from 0 to `frames - 1`.
+        frames, fps: of every clip, and a second.
+        nuisances: see `Nuisances`.
+        head: see `HeadMotion`.
+    """
+    drawn = sample_factors(seed, person, clip, expression, nuisances)
+    factors = dict(drawn.factors)
+    seconds = (frames - 1) / fps
+    time = frame / fps
+    strength = torch.from_numpy(Timing(seed, person, clip, seconds).strength(time)).float()
+    for unit in ACTION_UNITS:
+        factors[unit] = factors[unit] * strength
+    half = 2 * time / seconds
+    turned: list[dict[str, Tensor]] = [{}]
+    if head == "turn":
+        # Poses of clips that no set has.
+        turned = [
+            {name: other.factors[name] for name in ("yaw", "pitch", "roll")}
+            for other in (
+                sample_factors(seed, person, clip + i * MAX_COUNT, expression, nuisances)
+                for i in (1, 2, 3)
+            )
+        ]
+    for name, sway in SWAYS.items():
+        # From one place by way of another to a third, as distances from the clip's own.
+        places = [
+            sway * (2 * uniform(seed, zlib.crc32(f"clip {name} {i}".encode()), person, clip) - 1)
+            for i in range(3)
+        ]
+        if name in turned[0]:
+            places = [(pose[name] - factors[name]).numpy() for pose in turned]
+        moved = places[0] + (places[1] - places[0]) * minimum_jerk(half)
+        moved += (places[2] - places[1]) * minimum_jerk(half - 1)
+        factor = FACTORS[name]
+        value = factors[name] + torch.from_numpy(moved).float()
+        factors[name] = value.clamp(factor.low, factor.high)
+    # Every frame has noise of its own.
+    offset = uniform(seed, zlib.crc32(b"clip noise"), person, clip * _MAX_FRAMES + frame)
+    factors["noise_offset"] = torch.from_numpy(offset).float()
+    return Drawn(factors, drawn.intensity * strength)
+
+
+class ClipRecords(RenderedRecords):
+    """Records of frames; `numbers` are the clips, `frames` of each come one after another."""
+
+    def __init__(
+        self,
+        numbers: range | np.ndarray,
+        people: int,
+        seed: int,
+        size: int,
+        nuisances: Nuisances,
+        frames: int,
+        fps: float,
+        head: HeadMotion = "sway",
+    ) -> None:
+        super().__init__(numbers, people, seed, size, nuisances)
+        self.frames, self.fps, self.head = frames, fps, head
+
+    def __len__(self) -> int:
+        return len(self.numbers) * self.frames
+
+    def cast(
+        self, indices: Sequence[int] | np.ndarray | Tensor
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Person, number of the person's clip, and the clip's expression; see the base class."""
+        clips = self._places(indices) // self.frames
+        person, clip = self._whose(clips)
+        first = uniform(self.seed, zlib.crc32(b"clip expression"), person, 0 * person)
+        turn = (clip + (first * len(_CLASSES)).astype(np.int64)) % len(_CLASSES)
+        return person, clip, np.array(_CLASSES)[turn]
+
+    def drawn(self, indices: Sequence[int] | np.ndarray | Tensor) -> Drawn:
+        return sample_clip_factors(
+            self.seed,
+            *self.cast(indices),
+            self._places(indices) % self.frames,
+            frames=self.frames,
+            fps=self.fps,
+            nuisances=self.nuisances,
+            head=self.head,
+        )
+
+    def _keys_at(self, places: np.ndarray) -> tuple[list[str], list[str]]:
+        person, clip, _ = self.cast(places)
+        people = [self._name(who) for who in person.tolist()]
+        parts = zip(people, clip.tolist(), (places % self.frames).tolist(), strict=True)
+        # Other images have other keys, which their recipe has, too.
+        kind = "turnclip" if self.head == "turn" else "clip"
+        return [f"{who}/{kind}{number:03d}/{frame:04d}" for who, number, frame in parts], people
+
+    def _labels_at(self, places: np.ndarray) -> list[dict[str, Any]]:
+        expression = self.cast(places)[2]
+        drawn = self.drawn(places)
+        labels = labels_of(drawn, expression, self.size)
+        shown = np.where(
+            drawn.intensity.numpy() < LEAST_INTENSITY, EXPRESSIONS.index("neutral"), expression
+        )
+        for known, seen, place in zip(labels, shown.tolist(), places.tolist(), strict=True):
+            clip, frame = divmod(place, self.frames)
+            known |= {"expression": seen, "clip": clip, "frame": frame}
+        return labels
+
+
+class RenderedClips(RenderedSet):
+    """Frames of rendered clips, one clip after another: neutral, an expression, neutral again.
+
+    A clip's frames have one `person`, light, background and camera; expression, pose and gaze move
+    (`Timing`, `SWAYS`). Labels are those of `RenderedFaces` and `clip` and `frame`, numbers from 0.
+    With as many people as clips, pairs of one person are frames of one clip. Parts as in
+    `RenderedFaces`, whose people are the same.
+
+    Args:
+        clips, people: in the part `all`; clip i there shows person `i % people`.
+        frames: of a clip, at least 4.
+        fps: frames a second.
+        part, size, seed, nuisances, counterparts: as in `RenderedFaces`.
+        head: see `HeadMotion`.
+
+    Raises:
+        InputError: an argument out of range, or a part that no person falls in.
+    """
+
+    title = "rendered clips"
+    split = "by person"
+
+    def __init__(
+        self,
+        clips: int = 256,
+        people: int = 256,
+        frames: int = 32,
+        fps: float = 12.5,
+        part: Part = "train",
+        size: int = 64,
+        seed: int = 0,
+        nuisances: Nuisances = "mild",
+        counterparts: Sequence[str] = (),
+        head: HeadMotion = "sway",
+    ) -> None:
+        check_ranges(RenderedClips.__init__, locals(), "rendered")
+        check_set("clips", "clip", clips, people, size, seed, nuisances)
+        check_whole("frames", frames, 4, _MAX_FRAMES)
+        if not 0.1 <= fps <= 1000:
+            raise InputError(f"rendered: fps must be from 0.1 to 1000, not {fps!r}")
+        if head not in get_args(HeadMotion):
+            raise InputError(f"rendered: head must be sway or turn, not {head!r}")
+        self._take_counterparts(counterparts)
+        self.size, self.seed, self.nuisances = size, seed, nuisances
+        self.frames, self.fps = frames, fps
+        name = partial(person_name, seed)
+        shown, test_people, names = split_people(name, people, part)
+        numbers = numbers_of(part, clips, people, shown)
+        super().__init__(
+            "rendered_clips",
+            part,
+            ClipRecords(numbers, people, seed, size, nuisances, frames, fps, head),
+            held_out_people=frozenset(name(person) for person in test_people),
+            test=partial(
+                RenderedClips, clips, people, frames, fps, "test", size, seed, nuisances, head=head
+            ),
+            people=names,
+        )

@@ -1,0 +1,1 @@
+"""Pretraining runs: settings, launch, checkpoints, resume, loggers."""

@@ -1,0 +1,291 @@
+"""What a run's folder tells of it: commands, code, packages, how it ended; one run at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ssl_faces.common.errors import InputError, bad_input, shorten
+from ssl_faces.common.files import regular, replace_file, write_failure
+from ssl_faces.common.passwords import hidden
+
+RUN_FILE = "run.json"
+CHECKPOINT = "checkpoints/last.ckpt"
+DIFF_FILE = "uncommitted.diff"
+LOCK_FILE = "run.lock"
+
+PATIENCE = 10.0
+"""Seconds to wait for the lock: loader processes of a run that was killed hold it for some."""
+
+_CODE = ("ssl_faces", "linear_probe", "configs", "pyproject.toml")
+_MOST_DIFF = 1_000_000
+_UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+def package_versions() -> dict[str, str]:
+    """Of everything that is installed, by name."""
+    found = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def git_state() -> tuple[dict[str, Any] | None, bytes]:
+    """The commit of this code, and whether it differs from it; then what differs, as a patch.
+
+    None where the code is no part of a git checkout, as when it was installed from a package.
+    """
+    here = Path(__file__)
+    root = _git(here.parent, "rev-parse", "--show-toplevel")
+    if root is None or _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
+        return None, b""
+    top = Path(os.fsdecode(root.strip()))
+    commit = _git(top, "rev-parse", "HEAD") or b""
+    changed = _git(top, "status", "--porcelain", "--", *_CODE) or b""
+    state = {
+        "commit": commit.decode().strip(),
+        "dirty": bool(changed.strip()),
+        "changed": changed.decode(errors="replace").splitlines()[:100],
+    }
+    patch = (_git(top, "diff", "HEAD", "--", *_CODE) or b"") if changed.strip() else b""
+    return state, patch
+
+
+def _git(folder: Path, *words: str) -> bytes | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, check=True, timeout=20
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout
+
+
+class RunRecord:
+    """Keeps `run.json` of one folder, from `begin` to the end of the `with` block.
+
+    Each call of the command is a session in it: what was called, when, with which code, and how it
+    ended: `finished`, `stopped` or `failed` (one that was killed stays `running`, but nobody holds
+    the folder's lock any more). Variables of the environment, which may be secrets, are not noted.
+
+    Args:
+        command: as it was typed.
+        kind: `run` or `job`.
+        locked: whether the folder's lock is held already, by other means.
+
+    Attributes:
+        step: the last one, where that is known; the one who trains sets it.
+    """
+
+    def __init__(self, command: Sequence[str], kind: str = "run", locked: bool = False) -> None:
+        self._locked = locked
+        self.command = [hidden(word) for word in command]
+        self.kind = kind
+        self.step: int | None = None
+        self._said: str | None = None
+        self.lock: int | None = None
+        self._folder: Path | None = None
+        self._content: dict[str, Any] = {}
+
+    def claim(self, folder: Path) -> None:
+        """Take the folder for this process alone.
+
+        Raises:
+            InputError: another has it, or it can't be written.
+        """
+        if self.lock is None and not self._locked:
+            self.lock = claim(folder)
+
+    def begin(self, folder: Path, **about: Any) -> None:
+        """Note that the run begins, or goes on.
+
+        Args:
+            about: further entries, plain JSON values.
+
+        Raises:
+            InputError: as of `claim`.
+        """
+        self.claim(folder)
+        self._folder = folder
+        earlier = read_run(folder) or {}
+        git, patch = git_state()
+        session: dict[str, Any] = {
+            "command": self.command,
+            "folder": os.getcwd(),
+            "host": socket.gethostname(),
+            "began": _now(),
+            "state": "running",
+            "git": git,
+        }
+        packages = package_versions()
+        before = earlier.get("packages", packages)
+        if packages != before:
+            session["packages"] = {k: v for k, v in packages.items() if before.get(k) != v}
+        if patch:
+            session["uncommitted"] = _write_patch(folder, patch, earlier)
+        self._content = {
+            **about,
+            "kind": self.kind,
+            "python": sys.version.split()[0],
+            "platform": platform.platform(),
+            "packages": before,
+            "sessions": [*earlier.get("sessions", []), session],
+        }
+        self._write()
+
+    def stopped(self, said: str) -> None:
+        """Note that the run was asked to end, where no error says so."""
+        self._said = said
+
+    def __enter__(self) -> RunRecord:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._folder is not None:
+                state, said = _ended(error)
+                if error is None and self._said is not None:
+                    state, said = "stopped", self._said
+                self._content["sessions"][-1] |= {"ended": _now(), "state": state}
+                if said:
+                    self._content["sessions"][-1]["said"] = said
+                self.step = getattr(error, "step", self.step)
+                if self.step is not None:
+                    self._content["sessions"][-1]["step"] = self.step
+                try:
+                    self._write()
+                except InputError:
+                    if error is None:
+                        raise  # else what went wrong first is told
+        finally:
+            self._folder = None
+            if self.lock is not None:
+                # Not only closed: loader processes may have copies.
+                fcntl.flock(self.lock, fcntl.LOCK_UN)
+                os.close(self.lock)
+                self.lock = None
+
+    def _write(self) -> None:
+        assert self._folder is not None
+        text = json.dumps(self._content, indent=2) + "\n"
+        replace_file(self._folder / RUN_FILE, text.encode())
+
+
+def claim(folder: Path) -> int:
+    """The lock of a run's folder, as a file descriptor to close.
+
+    Raises:
+        InputError: another process holds it, or the folder can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(f"{folder}: {write_failure(error)}") from error
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if error.errno in _UNLOCKABLE:
+                return handle  # this file system has no locks
+            if time.monotonic() > until:
+                who = os.pread(handle, 100, 0).decode(errors="replace").strip()
+                os.close(handle)
+                raise InputError(
+                    f"{folder}: another run is at work in it ({who}); wait for it, or give another "
+                    "--out"
+                ) from error
+            time.sleep(0.1)
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    return handle
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a run is at work in a folder."""
+    try:
+        handle = os.open(folder / LOCK_FILE, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _UNLOCKABLE
+    finally:
+        os.close(handle)
+    return False
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """What `run.json` says; None where there is none that can be read."""
+    try:
+        found = json.loads(regular(folder / RUN_FILE).read_bytes())
+        sessions = found["sessions"]
+        whole = all(isinstance(one["state"], str) for one in sessions) and bool(sessions)
+        return found if whole else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run in the folder can be resumed."""
+    return (folder / CHECKPOINT).exists()
+
+
+def state_of(folder: Path) -> str | None:
+    """`running`, `finished`, `stopped` or `failed`; None of a folder without a run."""
+    found = read_run(folder)
+    if found is None:
+        return None
+    if is_held(folder):
+        return "running"
+    state: str = found["sessions"][-1]["state"]
+    # Killed, it could not say so.
+    return "stopped" if state == "running" else state
+
+
+def _write_patch(folder: Path, patch: bytes, earlier: dict[str, Any]) -> str:
+    """Keep what differs from the commit, one file a session; its name."""
+    if len(patch) > _MOST_DIFF:
+        return f"not kept: {len(patch):,} bytes"
+    number = len(earlier.get("sessions", []))
+    name = DIFF_FILE if number == 0 else f"{number}_{DIFF_FILE}"
+    replace_file(folder / name, patch)
+    return name
+
+
+def _ended(error: BaseException | None) -> tuple[str, str]:
+    """How a session ended, and what is to be told of it."""
+    if error is None:
+        return "finished", ""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return "stopped", "SIGINT"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, SystemExit | GeneratorExit) or not isinstance(error, Exception):
+        return "stopped", str(error)
+    told = bad_input(error) or f"{type(error).__name__}: {error}"
+    return "failed", shorten(hidden(told), 500)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,157 @@
+"""Settings of `ssl-faces fit` that change nothing beside other settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+
+class Rule(NamedTuple):
+    """When settings have no effect.
+
+    Attributes:
+        settings: those that have none.
+        causes: the settings that decide it.
+        holds: whether they do, by their values.
+        method: class of the only method that this is so for; empty: all that have the settings.
+    """
+
+    settings: tuple[str, ...]
+    causes: tuple[str, ...]
+    holds: Callable[..., bool]
+    method: str = ""
+
+
+def _zero(*values: float) -> bool:
+    return not any(values)
+
+
+def _given(value: object) -> bool:
+    return value is not None
+
+
+def _missing(value: object) -> bool:
+    return value is None
+
+
+RULES = (
+    Rule(("data.flip_share",), ("data.positives",), lambda kind: kind in ("picture", "person")),
+    Rule(("data.rendered",), ("data.root",), _given),
+    Rule(("data.rendered",), ("data.packs",), _given),
+    Rule(("data.cache_gb",), ("data.packs",), _missing),
+    Rule(("data.online_root",), ("probe_every",), _zero),
+    Rule(
+        ("data.augmentation.jitter_share",),
+        ("data.augmentation.jitter", "data.augmentation.hue"),
+        _zero,
+    ),
+    Rule(("model.optimizer.momentum",), ("model.optimizer.name",), lambda name: name == "adamw"),
+    Rule(("model.optimizer.betas",), ("model.optimizer.name",), lambda name: name != "adamw"),
+    Rule(("model.learning_rates",), ("model.peak_learning_rate",), _given),
+    Rule(("model.warmup_steps",), ("model.peak_learning_rate",), _missing),
+    Rule(("model.local_size", "model.local_scale"), ("model.local_crops",), _zero, "DINO"),
+    Rule(("model.warmup_temperature",), ("model.warmup_epochs",), _zero, "DINO"),
+    Rule(("model.ssim_scale",), ("model.ssim_weight",), _zero, "FaceCycleMotion"),
+    Rule(("model.margin",), ("model.margin_weight",), _zero, "FaceCycleIdentity"),
+    Rule(
+        ("model.cycle_share", "model.symmetry_weight", "model.fold_weight"),
+        ("model.cycle_weight",),
+        _zero,
+        "FaceCycleContrast",
+    ),
+    Rule(
+        ("model.temperature", "model.projection_dim"),
+        ("model.identity_weight", "model.expression_weight"),
+        _zero,
+        "FaceCycleContrast",
+    ),
+)
+
+
+def without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Which settings have no effect, and why.
+
+    Args:
+        settings: of `fit`, by their names as in `flat`.
+
+    Returns:
+        Clauses such as `data.positives is picture`, by setting.
+    """
+    found: dict[str, str] = {}
+    for rule in RULES:
+        values = [settings.get(name) for name in rule.causes]
+        if not set(rule.causes) <= set(settings) or rule.method not in ("", settings.get("model")):
+            continue
+        if rule.holds(*values):
+            named = zip(rule.causes, values, strict=True)
+            why = " and ".join(f"{n} is {'not set' if v is None else v}" for n, v in named)
+            found |= {name: why for name in rule.settings if name in settings and name not in found}
+    return found
+
+
+def changed_without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
+    """As `without_effect`, of those settings alone that differ from their defaults.
+
+    Args:
+        settings: of `fit` as its parser gives them, nested.
+    """
+    defaults = _defaults(settings)
+    now = flat(settings)
+    return {
+        name: why
+        for name, why in without_effect(now).items()
+        if name in defaults and _plain(now[name]) != _plain(defaults[name])
+    }
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings by their names on the command line, such as `model.optimizer.name`; `model`
+    itself is the name of the method's class."""
+    return dict(_flat("", settings))
+
+
+def plain_name(name: str) -> str:
+    """A setting's name as `flat` has it."""
+    return ".".join(part for part in name.split(".") if part != "init_args")
+
+
+def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if key == "class_path":
+            yield prefix.removesuffix("."), str(value).rpartition(".")[2]
+        elif key == "init_args":
+            yield from _flat(prefix, value or {})
+        elif isinstance(value, Mapping):
+            # Whole, too, for settings whose value is a mapping.
+            yield name, value
+            yield from _flat(f"{name}.", {str(k): v for k, v in value.items()})
+        else:
+            yield name, value
+
+
+def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    from ssl_faces.data.pairs.module import FaceDataModule
+
+    model = settings["model"]
+    module, _, name = model["class_path"].rpartition(".")
+    method = getattr(import_module(module), name)
+    return flat({"data": _of_signature(FaceDataModule), "model": _of_signature(method)})
+
+
+def _of_signature(kind: type) -> dict[str, Any]:
+    parameters = inspect.signature(kind).parameters.values()
+    return {one.name: _nested(one.default) for one in parameters}
+
+
+def _nested(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
