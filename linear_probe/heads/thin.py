@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linear_probe.heads.crops import mirrored_and_moved
-from linear_probe.heads.dispelling import CosineDispelling
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import FrozenFeatures, Head
-from linear_probe.heads.tree_gate import TreeGate
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import (
     LayerCount,
@@ -31,6 +30,57 @@ from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_en
 
 Gate = Literal["tree", "none"]
 Dispelling = Literal["cosine", "correlation"]
+MAX_DEPTH = 8
+
+
+class CosineDispelling(nn.Module):
+    """Mean |cosine| between what an exogenous network's last layers make of its own features and
+    what they make of the endogenous features of the same pictures.
+
+    0 where those layers read nothing of the exogenous embedding in the endogenous features, 1 where
+    they read just it. The layers don't learn. The paper's loss as its authors' public network has
+    it (`facial_expression_recognition/model/thin.py` of github.com/estephe-arnaud/ademfa).
+    """
+
+    def forward(self, exogenous: Tensor, endogenous: Tensor) -> Tensor:
+        """A scalar, float32, of embeddings [B, D] and [B, D]."""
+        return F.cosine_similarity(exogenous.float(), endogenous.float()).abs().mean()
+
+
+class TreeGate(nn.Module):
+    """Leaf probabilities of a complete binary tree whose inner nodes go left with a sigmoid's
+    probability of what they are given.
+
+    A leaf's probability is the product of the choices on the way to it, so that those of all leaves
+    sum to 1 (Arnaud, Dapogny, Bailly: THIN, 2020). Nodes are numbered level by level from the root,
+    0, leaves from left to right; node n has the children 2n + 1 and 2n + 2.
+
+    Args:
+        inputs: length of what is routed by.
+        depth: choices on the way to a leaf, 1 to `MAX_DEPTH`; there are 2^depth leaves.
+
+    Raises:
+        InputError: another depth.
+    """
+
+    def __init__(self, inputs: int, depth: int) -> None:
+        super().__init__()
+        if not 1 <= depth <= MAX_DEPTH:
+            raise InputError(f"head.depth: {depth}; give 1 to {MAX_DEPTH}")
+        self.depth, self.leaves = depth, 2**depth
+        # Normalised as the authors' are: no choice starts out certain, or the same for all.
+        self.nodes = nn.Sequential(
+            nn.Linear(inputs, self.leaves - 1), nn.BatchNorm1d(self.leaves - 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, leaves], float32, of [B, inputs]."""
+        left = torch.sigmoid(self.nodes(x).float())
+        found = left.new_ones(len(x), 1)
+        for level in range(self.depth):
+            here = left[:, 2**level - 1 : 2 ** (level + 1) - 1]
+            found = torch.stack((found * here, found * (1 - here)), 2).flatten(1)
+        return found
 
 
 class Trunk(nn.Module):

@@ -8,10 +8,9 @@ import torch
 from skimage.color import rgb2gray
 from skimage.feature import local_binary_pattern
 
-from linear_probe.heads.cvt import CVT, AttentionalFusion, Fusion
+from linear_probe.heads.cvt import CVT, AttentionalFusion, Fusion, lbp_maps
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import overlaid
-from linear_probe.heads.lbp import lbp_maps
 from ssl_faces import InputError
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder

@@ -11,14 +11,18 @@ import torch
 import yaml
 
 from linear_probe.cli import main
-from linear_probe.heads.dispelling import CosineDispelling
 from linear_probe.heads.goals import AGES, Categories, Several
 from linear_probe.heads.head import Head
 from linear_probe.heads.inception_fer import PlainFER
 from linear_probe.heads.readout import READOUT, exogenous_readout, has_readout
-from linear_probe.heads.thin import THIN, ExogenousNetwork, WeakPredictors
+from linear_probe.heads.thin import (
+    THIN,
+    CosineDispelling,
+    ExogenousNetwork,
+    TreeGate,
+    WeakPredictors,
+)
 from linear_probe.heads.thin_beds import SHAPES, RotatedDigits, ScaledShapes
-from linear_probe.heads.tree_gate import TreeGate
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.exogenous import Exogenous

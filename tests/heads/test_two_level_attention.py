@@ -16,11 +16,14 @@ from torchmetrics.functional.regression import concordance_corrcoef
 
 from linear_probe.cli import main
 from linear_probe.experiments.probe import rendered_faces
-from linear_probe.heads.attention_pool import AttentionPool, MeanPool
-from linear_probe.heads.concordance import ConcordanceLoss
 from linear_probe.heads.goals import Categories, Goal, Several
 from linear_probe.heads.layer_maps import layer_maps
-from linear_probe.heads.two_level_attention import TwoLevelAttention
+from linear_probe.heads.two_level_attention import (
+    AttentionPool,
+    ConcordanceLoss,
+    MeanPool,
+    TwoLevelAttention,
+)
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.reports.thumbnails import Thumbnails
 from linear_probe.tasks.affect import concordance
@@ -218,7 +221,7 @@ def test_concordance_is_of_the_batch_of_all_devices(monkeypatch: pytest.MonkeyPa
     whole = ConcordanceLoss()(said, true)
     others = torch.stack((said[6:], true[6:]), 1)
     monkeypatch.setattr(
-        "linear_probe.heads.concordance.gathered", lambda rows: torch.cat((rows, others))
+        "linear_probe.heads.two_level_attention.gathered", lambda rows: torch.cat((rows, others))
     )
     torch.testing.assert_close(ConcordanceLoss()(said[:6], true[:6]), whole)
 
