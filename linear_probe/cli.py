@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from linear_probe.arguments import parser
-from linear_probe.experiments.truth import command as truth
+from linear_probe.experiments.runner import Experiment, run_experiment
+from linear_probe.experiments.settings import (
+    ProbeSettings,
+    SavedProbeSettings,
+    TruthSettings,
+    names_in,
+    settings_of,
+    summary_of,
+)
 from linear_probe.experiments.verbs import VERBS
 from ssl_faces import InputError
 from ssl_faces.common.arguments import check_files
@@ -23,8 +30,8 @@ from ssl_faces.common.safe_path import protect
 
 @until_the_reader_leaves
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence, 128 and
-    the signal's number where one stopped it."""
+    """Run a command; the exit code: 0 for success, 2 for bad input, which is reported in one
+    sentence, 128 and the signal's number if one stopped it."""
     if argv is None:
         protect()
     words = list(sys.argv[1:] if argv is None else argv)
@@ -35,7 +42,10 @@ def _main(words: list[str]) -> int:
     try:
         check_files(words)
         if words and words[0] in VERBS:
-            return _job(words[0], words[1:])
+            from linear_probe.experiments.job_files import run_job
+
+            run_job(words[0], words[1:], show=True)
+            return 0
         if words and words[0] == "suite":
             from linear_probe.plans.suite.command import run as run_suite
 
@@ -48,17 +58,17 @@ def _main(words: list[str]) -> int:
     except OSError as error:
         from ssl_faces.common.files import path_failure
 
-        told = path_failure(error)
-        if told is None:
+        message = path_failure(error)
+        if message is None:
             raise
-        return _fail(told)
+        return _fail(message)
     except (MemoryError, RuntimeError) as error:
         what = out_of_memory(error)
         if what is None:
             raise
         return _fail(
             f"{what}; lower --batch-size, or --max-train, or take fewer --features; what was "
-            "computed is kept, and the same command goes on"
+            "computed is kept, and the same command resumes"
         )
 
 
@@ -80,69 +90,24 @@ def _fail(message: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     # Late, so that `--help` needs no torch.
-    from linear_probe.experiments.probe import run_probes
-    from linear_probe.records.recorder import RunFolder
-    from linear_probe.reports.command import table
     from linear_probe.tasks.own_data import OwnData
 
-    if arguments.epochs is not None and arguments.protocol is None:
-        raise InputError("--epochs has no effect without --protocol; leave it out")
     own = OwnData(**{name: getattr(arguments, name) for name in OwnData.__dataclass_fields__})
-    sets = own.face_sets(arguments.out)
-    if sets and arguments.data is not None:
-        raise InputError("--data and data of your own in one run; score them one after the other")
-    records = run_probes(
-        arguments.encoder,
-        arguments.out,
-        data=arguments.data,
-        test_data=arguments.test_data,
-        tasks=_list(arguments.task, "--task"),
-        spaces=_list(arguments.features, "--features"),
-        seed=arguments.seed,
-        label_shares=arguments.label_shares or (),
-        robustness=_list(arguments.robustness, "--robustness") or (),
-        protocol=arguments.protocol,
-        epochs=300 if arguments.epochs is None else arguments.epochs,
-        batch_size=arguments.batch_size,
-        device=arguments.device,
-        precision=arguments.precision,
-        baselines=_baselines(arguments.baselines),
-        replicates=arguments.bootstrap,
-        max_train=arguments.max_train,
-        or_rendered=arguments.or_rendered,
-        own=sets,
-        brief=arguments.summary,
-    )
-    RunFolder(Path(arguments.out)).add_command(arguments.given)
-    shown = _summary([arguments.out]) if arguments.summary else table(records)
-    print(f"\n{shown}\n\nrecords: {arguments.out}/records.jsonl")
-    if arguments.summary:
-        print(f"all figures: linear-probe report {shlex.quote(arguments.out)}")
-    return 0
+    settings = settings_of(ProbeSettings, arguments, own=own.face_sets(arguments.out))
+    return _experiment(settings, arguments, brief=settings.brief)
 
 
-def _baselines(text: str) -> bool | list[str]:
-    if text in ("all", "none"):
-        return text == "all"
-    return _list(text, "--baselines") or []
+def _truth(arguments: argparse.Namespace) -> int:
+    return _experiment(settings_of(TruthSettings, arguments), arguments)
 
 
-def _summary(folders: Sequence[str]) -> str:
-    from linear_probe.reports.command import find_records, replicates_of
-    from linear_probe.reports.summary import summary
+def _experiment(experiment: Experiment, arguments: argparse.Namespace, brief: bool = False) -> int:
+    from linear_probe.records.recorder import RunFolder
 
-    found = find_records(folders)
-    return summary([one.record for one in found], replicates_of(found))
-
-
-def _job(verb: str, words: Sequence[str]) -> int:
-    from linear_probe.experiments.job_files import run_job
-    from linear_probe.reports.command import table
-
-    records = run_job(verb, words)
-    if verb == "audit":
-        return 0  # it has told of each compression, and where the tables are
-    print(f"\n{table(records)}")
+    out = Path(arguments.out)
+    records = run_experiment(experiment, out, brief=brief)
+    RunFolder(out).add_command(arguments.given)
+    print(experiment.summary(arguments.out, records))
     return 0
 
 
@@ -156,9 +121,8 @@ def _claims(arguments: argparse.Namespace) -> int:
     claims = read_claims(Path(arguments.config))
     if arguments.seeds is not None:
         claims = claims.model_copy(update={"seeds": arguments.seeds})
-    only = _list(arguments.only, "--only")
-    if only is not None:
-        claims = claims.only(only)
+    if arguments.only is not None:
+        claims = claims.only(names_in(arguments.only, "--only"))
     table = run_claims(claims, Path(arguments.out), only_table=arguments.table)
     print(f"\n{as_text(table)}\n\ntable: {arguments.out}/{CLAIMS_FILE}")
     print(f"all, with plots: {arguments.out}/{CLAIMS_PAGE}")
@@ -192,22 +156,13 @@ def _report(arguments: argparse.Namespace) -> int:
         print(f"report: {arguments.out}")
     else:
         print(
-            _summary(arguments.folders)
+            summary_of(arguments.folders)
             if arguments.summary
             else table(records, markdown=arguments.markdown, validation=arguments.validation)
         )
     if target is not None:
         print(log_to_wandb(records, *target, arguments.folders[0]))
     return 0
-
-
-def _list(text: str | None, argument: str) -> list[str] | None:
-    if text is None:
-        return None
-    items = [item.strip() for item in text.split(",")]
-    if not all(items):
-        raise InputError(f"{argument} '{text}': an empty name; give names with commas between")
-    return items
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -267,9 +222,7 @@ def _readme(arguments: argparse.Namespace) -> int:
 def _save_probe(arguments: argparse.Namespace) -> int:
     from linear_probe.probes.saved_probes import make_probe
 
-    names = ("overwrite", "task", "space", "data", "max_train", "seed", "batch_size", "device")
-    given = {name: getattr(arguments, name) for name in names}
-    make_probe(arguments.encoder, arguments.out, **given)
+    make_probe(settings_of(SavedProbeSettings, arguments))
     return 0
 
 
@@ -308,7 +261,7 @@ _COMMANDS = {
     "save-probe": _save_probe,
     "claims": _claims,
     "comparison": _comparison,
-    "truth": truth.run,
+    "truth": _truth,
 }
 
 

@@ -1,9 +1,9 @@
-"""Pictures through encoders without waiting: batches are decoded ahead, pieces written behind."""
+"""Runs images through encoders: batches are decoded ahead, finished chunks written behind."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.features.checks import check_shapes
 from linear_probe.features.files import Span
 from linear_probe.sources.source import ImageSource
+from ssl_faces import InputError
 from ssl_faces.data import BadPicture, FaceSet, Skipped
 from ssl_faces.data.store.packing import square
 
@@ -136,7 +136,7 @@ def _features(piece: Piece, batches: Iterator[_Batch], device: str) -> Extracted
         images = batch.images.to(device).float().div_(255)
         for source, of in zip(piece.sources, found, strict=True):
             features = source(images)
-            check_shapes(source, features, len(images))
+            _check_shapes(source, features, len(images))
             for space, rows in of.items():
                 # Fetched from a GPU only when the piece is through, so that it need not wait.
                 rows.append(features[space])
@@ -149,3 +149,28 @@ def _features(piece: Piece, batches: Iterator[_Batch], device: str) -> Extracted
 
 def _joined(rows: list[Tensor], dim: int) -> Tensor:
     return torch.cat(rows).float().cpu() if rows else torch.zeros(0, dim)
+
+
+def _check_shapes(source: ImageSource, found: Mapping[str, Tensor], rows: int) -> None:
+    """Check that a source's features of `rows` images have the spaces and lengths it declares.
+
+    Raises:
+        InputError: a space is missing, not [rows, D], or of another length; says which.
+    """
+    for space, dim in source.dims.items():
+        if space not in found:
+            raise InputError(
+                f"{source.name}: gave no features '{space}', though it says it has them; give an "
+                "encoder whose feature_dims are those of its output"
+            )
+        shape = tuple(found[space].shape)
+        if len(shape) != 2 or shape[0] != rows:
+            raise InputError(
+                f"{source.name}, {space}: gave features of shape {list(shape)} for {rows} "
+                f"pictures, not [{rows}, {dim}]; give an encoder with one vector for each picture"
+            )
+        if shape[1] != dim:
+            raise InputError(
+                f"{source.name}, {space}: gave features of length {shape[1]}, though it says "
+                f"{dim}; give an encoder whose feature_dims are those of its output"
+            )

@@ -19,7 +19,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from linear_probe.features.cache import as_size, entries, make_room, note_use
-from linear_probe.features.checks import check_finite
 from linear_probe.features.extraction import Extracted, Piece, extract
 from linear_probe.features.files import (
     PIECES_SUFFIX,
@@ -251,10 +250,6 @@ class FeatureCache:
             raise InputError(f"{path}: holds NaN or infinite features; delete it and run again")
         return Features(values, records.numpy())
 
-    def holds(self, source: Source, pictures: Pictures, space: str) -> bool:
-        """Whether the features of one space lie in the folder."""
-        return self._path(source, pictures, space).exists()
-
     def about(self) -> str:
         """Where the features are and how large, for the user."""
         size = sum(entry.size for entry in entries(self.folder))
@@ -267,13 +262,8 @@ class FeatureCache:
         return self.folder / f"{self._stem(source, pictures)}-{space_name(space)}.safetensors"
 
     def _stem(self, source: Source, pictures: Pictures) -> str:
-        """How files of a source's features are called: by what decides them, and by nothing else.
-
-        So features of older weights or other pictures are never found.
-        """
         size = getattr(source, "input_size", "")
-        text = f"{_FORMAT} {source.fingerprint} {size} {pictures.fingerprint}"
-        return f"{pictures.faces.name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+        return stem_of(pictures.faces.name, source.fingerprint, size, pictures.fingerprint)
 
     def _has(self, source: Source, pictures: Pictures) -> bool:
         return all(
@@ -375,7 +365,7 @@ class FeatureCache:
                         f"decoded ({skipped[0].key}: {skipped[0].reason}); check that they are "
                         "whole"
                     )
-                check_finite(source, space, values, records, pictures.faces)
+                _check_finite(source, space, values, records, pictures.faces)
             except InputError:
                 # Another try must not find the same in the pieces.
                 pieces.remove()
@@ -383,7 +373,37 @@ class FeatureCache:
             write_features(self._path(source, pictures, space), values, records, skipped)
 
 
+def stem_of(faces: str, source: str, size: int | str, pictures: str) -> str:
+    """The start of the names of a source's feature files: a hash of all that decides the features,
+    so that features of older weights or other images are never found.
+
+    Args:
+        faces: name of the face set.
+        source, pictures: fingerprints.
+        size: the side that the source takes images at; empty where it takes none.
+    """
+    text = f"{_FORMAT} {source} {size} {pictures}"
+    return f"{faces}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+
 def _split(sources: Sequence[Source]) -> tuple[list[KeyedSource], list[ImageSource]]:
     keyed = [s for s in sources if isinstance(s, KeyedSource)]
     computed: list[Any] = [s for s in sources if not isinstance(s, KeyedSource)]
     return keyed, computed
+
+
+def _check_finite(
+    source: Source, space: str, values: Tensor, records: Sequence[int], faces: FaceSet
+) -> None:
+    """Check that features float [N, D] of these N records are finite.
+
+    Raises:
+        InputError: names the encoder, the space, the number of images and the first one's key.
+    """
+    bad = non_finite_rows(values)
+    if len(bad):
+        raise InputError(
+            f"{source.name}, {space}: features of {len(bad):,} of {len(values):,} pictures of "
+            f"{faces.name} are NaN or infinite, the first of {faces.records[records[bad[0]]].key}; "
+            "check the encoder's weights, or take --precision 32"
+        )

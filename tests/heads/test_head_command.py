@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from linear_probe.cli import main
-from linear_probe.heads.fit import _alone
+from linear_probe.heads.fit import _exclusive
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.module import HeadModule, HeadTraining
@@ -312,11 +312,11 @@ def test_two_that_train_in_one_folder_take_turns(
     trained = threading.Event()
 
     def train() -> None:
-        with _alone(tmp_path):
+        with _exclusive(tmp_path):
             trained.set()
 
     second = threading.Thread(target=train)
-    with _alone(tmp_path):
+    with _exclusive(tmp_path):
         second.start()
         end = time.monotonic() + 30
         while "another process trains this head; waiting for it" not in caplog.text:

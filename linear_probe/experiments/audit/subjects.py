@@ -393,8 +393,7 @@ def _examples(task: LabelTask, side: int, seen: tuple[Features, Rows] | None = N
         )
     wanted = task.indices if seen is None else seen[0].records
     found = decode(task.faces, wanted, side)
-    features = Features(torch.empty(len(found.records), 0), found.records)
-    rows = task.rows(features, Pictures(task.faces, task.indices)) if seen is None else seen[1]
+    rows = task.rows(found.rows, Pictures(task.faces, task.indices)) if seen is None else seen[1]
     # What a head watches while it trains is not learnt from here either.
     learnt = rows.train[~rows.validation]
     return Examples(found.images, found.records, learnt, rows.test, len(rows.train), found.skipped)
