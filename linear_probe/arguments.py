@@ -43,7 +43,7 @@ def parser() -> Parser:
     commands = whole_parser.add_subparsers(dest="command", required=True, parser_class=Parser)
 
     def command(name: str, says: str) -> Parser:
-        return commands.add_parser(name, help=says)  # type: ignore[no-any-return]
+        return commands.add_parser(name, help=says)
 
     run = command("run", "score encoders and print the table")
     add_settings(run, ProbeSettings)

@@ -266,8 +266,7 @@ def names_in(text: str, argument: str) -> list[str]:
 
 
 def _flags(one: Field[Any]) -> tuple[str, ...]:
-    flags: tuple[str, ...] = one.metadata.get("flags", (f"--{one.name.replace('_', '-')}",))
-    return flags
+    return one.metadata.get("flags", (f"--{one.name.replace('_', '-')}",))
 
 
 def _default(one: Field[Any]) -> Any:

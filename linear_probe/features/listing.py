@@ -87,8 +87,7 @@ def find_features(folder: Path, record: Record, keys: Sequence[str]) -> np.ndarr
             row_of = {index: row for row, index in enumerate(records.tolist())}
             rows = [row_of.get(number[key], -1) for key in keys]
             if min(rows) >= 0:
-                features: np.ndarray = values[rows].float().numpy()
-                return features
+                return values[rows].float().numpy()
     return None
 
 

@@ -206,17 +206,11 @@ class CVT(Head):
             fused = torch.cat(maps, 1)
         else:
             fused = torch.stack(maps).sum(0)
-        found: Tensor = self.project(fused.flatten(2).transpose(1, 2))
-        return found
+        return self.project(fused.flatten(2).transpose(1, 2))
 
     def embed(self, images: Tensor) -> Tensor:
         x, _ = self._attended(images)
-        found: Tensor = self.norm(x)
-        return found
-
-    def classify(self, features: Tensor) -> Tensor:
-        found: Tensor = self.classifier(features)
-        return found
+        return self.norm(x)
 
     def attention(self, images: Tensor) -> Tensor:
         """How much the class token attends to each place in the last layer: [B, h, w]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +54,7 @@ class Head(nn.Module, ABC):
     def __init__(self, goal: Goal, encoder: FaceEncoder | None = None) -> None:
         super().__init__()
         self.goal = goal
+        self.classifier: Any
         self.space = END_TO_END
         self.encoder = None if encoder is None else encoder.eval().requires_grad_(False)
 
@@ -61,9 +62,9 @@ class Head(nn.Module, ABC):
     def embed(self, images: Tensor) -> Tensor:
         """What the classifier sees, [B, D], of RGB pictures float [B, 3, S, S] in [0, 1]."""
 
-    @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
-        """Outputs [B, outputs], of classes their logits, of what `embed` gives."""
+        """Outputs [B, outputs], of classes their logits, of the result of `embed`."""
+        return self.classifier(features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs [B, outputs] of pictures as for `embed`."""
@@ -92,8 +93,7 @@ class Head(nn.Module, ABC):
 
     def predict(self, images: Tensor) -> Tensor:
         """Outputs [B, outputs] of pictures to be scored; log-probabilities will do for logits."""
-        found: Tensor = self(images)
-        return found
+        return self(images)
 
     def panels(self, images: Tensor) -> dict[str, Tensor]:
         """Rows of pictures to look at, [N, 3, S, S] in [0, 1], of pictures as for `forward`."""
@@ -179,5 +179,4 @@ class FrozenFeatures(nn.Module):
         """[B, dim] of RGB pictures float [B, 3, S, S] in [0, 1]."""
         with torch.no_grad():
             features = self._encoder[0](images, (self.space,))[self.space]
-        found: Tensor = self.standardise(features.float())
-        return found
+        return self.standardise(features.float())

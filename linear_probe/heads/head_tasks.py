@@ -158,8 +158,7 @@ HEAD_TASKS: tuple[type[HeadTask[Any]], ...] = (HeadClasses, HeadAttributes, Head
 
 
 def _tested(features: Features, turns: Sequence[Rows]) -> np.ndarray:
-    found: np.ndarray = np.concatenate([features.records[turn.test] for turn in turns])
-    return found
+    return np.concatenate([features.records[turn.test] for turn in turns])
 
 
 def head_task(kind: type[Task]) -> type[HeadTask[Any]] | None:

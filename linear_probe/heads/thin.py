@@ -100,8 +100,7 @@ class Trunk(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, dim] of RGB pictures float [B, 3, S, S] in [0, 1]."""
-        found: Tensor = self.network(images, ("pooled",))["pooled"]
-        return found
+        return self.network(images, ("pooled",))["pooled"]
 
 
 class ExogenousNetwork(Head):
@@ -138,12 +137,7 @@ class ExogenousNetwork(Head):
         return mirrored_and_moved(images) if self.augment else super().vary(images)
 
     def embed(self, images: Tensor) -> Tensor:
-        found: Tensor = self.top(self.trunk(images))
-        return found
-
-    def classify(self, features: Tensor) -> Tensor:
-        found: Tensor = self.classifier(features)
-        return found
+        return self.top(self.trunk(images))
 
 
 class THIN(Head):
@@ -339,8 +333,7 @@ class THIN(Head):
     def _shares(self, exogenous: Tensor) -> Tensor:
         if self.gate is None:
             return exogenous.new_full((len(exogenous), self.leaves), 1 / self.leaves)
-        found: Tensor = self.gate(exogenous)
-        return found
+        return self.gate(exogenous)
 
 
 class WeakPredictors(nn.Module):

@@ -82,8 +82,7 @@ class AttentionPool(nn.Module):
 
     def weights(self, x: Tensor) -> Tensor:
         """[B, n], each row adds up to 1."""
-        found: Tensor = self.query(torch.tanh(self.hidden(x)))[:, :, 0].softmax(1)
-        return found
+        return self.query(torch.tanh(self.hidden(x)))[:, :, 0].softmax(1)
 
 
 class MeanPool(nn.Module):
@@ -115,16 +114,14 @@ class LayerVector(nn.Module):
         self.project = nn.Sequential(nn.Linear(channels, dim), nn.LayerNorm(dim), nn.ReLU())
 
     def forward(self, found: Tensor) -> Tensor:
-        vector: Tensor = self.project(self.pool(self._places(found)))
-        return vector
+        return self.project(self.pool(self._places(found)))
 
     def weights(self, found: Tensor) -> Tensor:
         """Of each place [B, h, w]; those of a picture add up to 1."""
         return self.pool.weights(self._places(found)).unflatten(1, found.shape[2:])
 
     def _places(self, found: Tensor) -> Tensor:
-        places: Tensor = self.standardise(found).flatten(2).transpose(1, 2)
-        return places
+        return self.standardise(found).flatten(2).transpose(1, 2)
 
 
 class TwoLevelAttention(Head):
@@ -240,8 +237,7 @@ class TwoLevelAttention(Head):
     def states(self, maps: list[Tensor]) -> Tensor:
         """The GRU's states [B, layers, dim], both directions side by side."""
         vectors = [one(found) for one, found in zip(self.layer_vectors, maps, strict=True)]
-        states: Tensor = self.recurrent(torch.stack(vectors, 1))[0]
-        return states
+        return self.recurrent(torch.stack(vectors, 1))[0]
 
     def attention(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Weights of the places of each layer's map, [B, h, w] each, and of the layers

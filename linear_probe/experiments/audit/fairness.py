@@ -117,16 +117,14 @@ def _share(weights: np.ndarray, rows: np.ndarray, right: np.ndarray) -> np.ndarr
     """Of these rows those that are right, by draw, [B]; NaN in a draw that has none of them."""
     drawn = weights[:, rows].sum(axis=1, dtype=np.float64)
     hits = weights[:, rows & right].sum(axis=1, dtype=np.float64)
-    found: np.ndarray = np.divide(hits, drawn, np.full_like(hits, np.nan), where=drawn > 0)
-    return found
+    return np.divide(hits, drawn, np.full_like(hits, np.nan), where=drawn > 0)
 
 
 def fairness_score(recalls: np.ndarray) -> np.ndarray:
     """F of mean class-wise recalls [..., G]: that of the worst group by that of the best, 1 where
     all are alike (also where nothing is right in any)."""
     best, worst = recalls.max(axis=-1), recalls.min(axis=-1)
-    found: np.ndarray = np.divide(worst, best, np.ones_like(best), where=best != 0)
-    return found
+    return np.divide(worst, best, np.ones_like(best), where=best != 0)
 
 
 def fairness_figures(

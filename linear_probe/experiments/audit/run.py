@@ -271,8 +271,7 @@ class _Audit:
             if compression.epochs:
                 found["tuning"] = dataclasses.asdict(self.job.tuning)
         found["groups"] = sorted(self.groups)
-        whole: dict[str, Any] = json.loads(json.dumps(found))
-        return whole
+        return json.loads(json.dumps(found))
 
     def _is_there(self, name: str, settings: dict[str, Any]) -> bool:
         subject = self.subject

@@ -272,8 +272,7 @@ class ProbedEncoder(nn.Module):
             found = self.encoder(images, (self.space,))
         else:
             found = self.encoder(images)
-        logits: Tensor = self.probe(found[self.space])
-        return logits
+        return self.probe(found[self.space])
 
 
 class ProbeSubject(NetworkSubject):
