@@ -140,7 +140,7 @@ def test_outputs_of_a_head() -> None:
     images = torch.zeros(5, 3, head.read_size, head.read_size, dtype=torch.uint8)
     head_outputs(head, images)
     list(head.parameters())[-1].data.fill_(torch.inf)
-    assert "outputs of 5 of 5 images are NaN or infinite" in message_of(told, head, images)
+    assert "outputs of 5 of 5 images are NaN or infinite" in message_of(head_outputs, head, images)
 
 
 @pytest.mark.parametrize("goal", [Categories(3), Several({"a": 3})])
