@@ -149,8 +149,8 @@ def run(arguments: argparse.Namespace) -> int:
         size = sum(entry.size for entry in found)
         total += size
         day = time.strftime("%Y-%m-%d", time.localtime(max((e.used for e in found), default=0)))
-        said = "removed" if arguments.clean else f"last used {day}"
-        print(f"{place}: {as_size(size)}, {said}")
+        state = "removed" if arguments.clean else f"last used {day}"
+        print(f"{place}: {as_size(size)}, {state}")
     where = ", ".join(map(str, given)) or "runs"
     if arguments.clean:
         print(

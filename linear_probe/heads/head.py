@@ -1,4 +1,4 @@
-"""What every head promises: pictures to logits, its loss, and what it starts from."""
+"""The contract of heads: images to logits, the loss, and the initial weights."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Measure(NamedTuple):
 
 
 class Head(nn.Module, ABC):
-    """Tells something of faces: a network of its own, or one on top of a frozen encoder.
+    """Predicts a label of faces: a complete network, or one on top of a frozen encoder.
 
     A subclass's constructor takes `goal` and `encoder` first, then its settings with defaults.
 
     Args:
-        goal: what it has to say, and by which loss that is learnt.
+        goal: the meaning of its outputs, and their loss.
         encoder: a trained encoder to rest on, frozen, instead of the paper's own network.
 
     Attributes:
@@ -100,7 +100,7 @@ class Head(nn.Module, ABC):
         return {}
 
     def measures(self, images: Tensor) -> dict[str, Measure]:
-        """What else is to be told of test pictures, as for `forward`, by its metric's name."""
+        """Other measures of test images, as for `forward`, by the metric's name."""
         return {}
 
     def vary(self, images: Tensor) -> Tensor:

@@ -118,6 +118,6 @@ def _state_of(path: Path) -> dict[str, torch.Tensor]:
     if steps < whole:
         raise InputError(
             f"{path}: of step {steps:,} of {whole:,}; run the same `linear-probe head` again, and "
-            "it goes on"
+            "it resumes"
         )
     return {name.removeprefix("head."): value for name, value in found["state_dict"].items()}

@@ -225,7 +225,7 @@ class THIN(Head):
                 nn.Linear(self.endogenous.dim, dim), nn.BatchNorm1d(dim), nn.ReLU()
             )
         self.dim = dim
-        # Whether the exogenous part knows its variable: a run that goes on must know it, too.
+        # Whether the exogenous part was trained; a buffer, so that a resumed run knows it.
         self.informed: Tensor
         self.register_buffer("informed", torch.tensor(encoder is not None))
         tree = TreeGate(self.exogenous.dim, depth)
@@ -293,8 +293,8 @@ class THIN(Head):
 
     def classify(self, features: Tensor) -> Tensor:
         endogenous, shares = features.split((self.dim, self.leaves), 1)
-        said = self.classifier(endogenous)
-        return (shares[:, :, None] * said).sum(1)
+        outputs = self.classifier(endogenous)
+        return (shares[:, :, None] * outputs).sum(1)
 
     def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
         if not self.informed:
@@ -303,8 +303,8 @@ class THIN(Head):
                 "ExogenousNetwork, or an encoder"
             )
         exogenous, endogenous = self.both(images)
-        said = self.classify(torch.cat((endogenous, self._shares(exogenous)), 1))
-        terms = self.goal.losses(said, labels, balanced)
+        outputs = self.classify(torch.cat((endogenous, self._shares(exogenous)), 1))
+        terms = self.goal.losses(outputs, labels, balanced)
         if self.dispelling_weight:
             if self.dispelling == "cosine":
                 exogenous, endogenous = self.top(exogenous), self.top(endogenous)

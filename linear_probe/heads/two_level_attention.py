@@ -48,14 +48,14 @@ class ConcordanceLoss(nn.Module):
         super().__init__()
         self.eps = eps
 
-    def forward(self, said: Tensor, true: Tensor) -> Tensor:
+    def forward(self, values: Tensor, true: Tensor) -> Tensor:
         """A scalar of float [n] and [n]."""
-        both = gathered(torch.stack((said.float(), true.float()), 1))
-        mean_said, mean_true = both.mean(0)
+        both = gathered(torch.stack((values.float(), true.float()), 1))
+        mean, mean_true = both.mean(0)
         centred = both - both.mean(0)
         covariance = centred.prod(1).mean()
         variances = centred.square().mean(0).sum()
-        return 1 - 2 * covariance / (variances + (mean_said - mean_true) ** 2 + self.eps)
+        return 1 - 2 * covariance / (variances + (mean - mean_true) ** 2 + self.eps)
 
 
 class AttentionPool(nn.Module):
@@ -129,8 +129,8 @@ class TwoLevelAttention(Head):
 
     Maps of several layers of a CNN become a vector each (first level), a bi-directional GRU reads
     these from the shallow layer to the deep one, and its states become one vector by attention over
-    them (second level). Of that, one branch makes a category representation, which tells the
-    classes, and another a dimensional one, which tells the values.
+    them (second level). Of that, one branch makes a category representation, which predicts the
+    classes, and another a dimensional one, which predicts the values.
 
     With two stages, the first trains the classes alone; in the second the values are learnt
     beside them, and the dimensional branch sees the category representation too. Without, both are
@@ -261,18 +261,18 @@ class TwoLevelAttention(Head):
 
     def classify(self, features: Tensor) -> Tensor:
         parts = self.dropout(features).chunk(len(self.classifier), 1)
-        told: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         for (branch, last), part in zip(self.classifier.items(), parts, strict=True):
             of = self.classes if branch == "category" else dict.fromkeys(self.values, 1)
-            told |= zip(of, last(part).split([*of.values()], 1), strict=True)
-        return torch.cat([told[name] for name in self._sizes], 1)
+            outputs |= zip(of, last(part).split([*of.values()], 1), strict=True)
+        return torch.cat([outputs[name] for name in self._sizes], 1)
 
     def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
-        said = self(images)
-        found = self.goal.losses(said, labels, balanced)
+        outputs = self(images)
+        found = self.goal.losses(outputs, labels, balanced)
         if not isinstance(self.goal, Several):
             return found
-        parts = self.goal.parts(said)
+        parts = self.goal.parts(outputs)
         for (name, part), wanted in zip(parts.items(), labels.unbind(1), strict=True):
             if name in self.classes:
                 weight = self.category_weight if self.values else 1.0

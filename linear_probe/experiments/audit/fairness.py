@@ -155,20 +155,20 @@ def fairness_figures(
         check_grouping(grouping, names)
         which = ranked_groups(names)
         more = _left_out(predictions, grouping, which)
-        told = "; ".join(filter(None, (note, more)))
+        notes = "; ".join(filter(None, (note, more)))
         fair, drawn = (
             fairness_score(group_recalls(targets, predicted, names, which, w))
             for w in (once, weights)
         )
         metric = f"{of} fairness across {grouping}".strip()
-        found.append(Figure(metric, float(fair[0]), "", True, n, sample, drawn, chosen, note=told))
+        found.append(Figure(metric, float(fair[0]), "", True, n, sample, drawn, chosen, note=notes))
         gap, gaps = (
             np.ptp(group_accuracies(targets, predicted, names, which, w), axis=1)
             for w in (once, weights)
         )
         metric = f"{of} accuracy gap across {grouping}".strip()
         found.append(
-            percentage(metric, gap[0], gaps, n, sample, False, hyperparameters=chosen, note=told)
+            percentage(metric, gap[0], gaps, n, sample, False, hyperparameters=chosen, note=notes)
         )
     return found
 
@@ -201,10 +201,10 @@ def group_figures(
 def _left_out(predictions: Predictions, grouping: str, which: Sequence[str]) -> str:
     names = predictions.groups[grouping]
     small = sorted({*names} - {*which})
-    told = f"{grouping}: not ranked, as too few: {', '.join(small)}" if small else ""
+    notes = f"{grouping}: not ranked, as too few: {', '.join(small)}" if small else ""
     classes = common_classes(predictions.targets, names, which)
     absent = np.setdiff1d(np.unique(predictions.targets), classes)
     if len(absent):
         lacking = ", ".join(predictions.classes[i] for i in absent)
-        told += f"{'; ' if told else ''}{grouping}: without {lacking}, which some group lacks"
-    return told
+        notes += f"{'; ' if notes else ''}{grouping}: without {lacking}, which some group lacks"
+    return notes

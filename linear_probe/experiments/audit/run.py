@@ -224,7 +224,7 @@ class _Audit:
         logits = self._logits(model)
         targets = target.numbers[self.records]
         keys = [subject.task.faces.records[i].key for i in self.records]
-        said = class_predictions(keys, targets, logits, target.classes, self.groups)
+        predictions = class_predictions(keys, targets, logits, target.classes, self.groups)
         learnt, nonzero = model.counts()
         chosen = {
             **subject.chosen,
@@ -242,10 +242,18 @@ class _Audit:
         }
         trained = f"trained on {subject.examples.taught:,} pictures"
         figures = class_figures(
-            *({"hyperparameters": chosen}, targets, said.predicted, self.weights, self.sample),
-            *(trained, target.of, said),
+            *(
+                {"hyperparameters": chosen},
+                targets,
+                predictions.predicted,
+                self.weights,
+                self.sample,
+            ),
+            *(trained, target.of, predictions),
         )
-        figures += fairness_figures(said, self.weights, self.sample, chosen, trained, target.of)
+        figures += fairness_figures(
+            predictions, self.weights, self.sample, chosen, trained, target.of
+        )
         task = subject.task
         asked = TaskFacts(
             *(task.name, task.data_set, task.split, f"{subject.how}; {PROTOCOL}", subject.seed)
@@ -256,7 +264,7 @@ class _Audit:
         )
         if chosen["as_it_was"]:
             self.run.say(f"{name}: left as they were: {', '.join(chosen['as_it_was'])}")
-        by_group = group_figures(said, self.weights, self.sample, chosen, target.of)
+        by_group = group_figures(predictions, self.weights, self.sample, chosen, target.of)
         for (grouping, group), figure in by_group.items():
             condition = {"factor": grouping, "level": group, "unit": ""}
             yield row._replace(figures=[figure], condition=condition)

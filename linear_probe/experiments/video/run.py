@@ -216,13 +216,13 @@ def _protocol(job: VideoJob, sequences: Sequences, spaces: Iterable[str]) -> str
         alone = "" if sequences.people is None else ", a person's sequences together"
         validation = f"{VALIDATION_SHARE:.0%} of the training part (stratified{alone})"
     chosen = "L2" if job.space is not None else f"L2 and feature space (of {', '.join(spaces)})"
-    told = (
+    text = (
         "statistics of the frames' frozen features, L2-normalised as one vector; multinomial "
         f"logistic regression on them, standardised; {chosen} chosen by accuracy on {validation}, "
         "then fitted on all of it; seeds differ in that choice alone"
     )
     if job.untrained:
-        told += " and in the weights"
+        text += " and in the weights"
     if job.max_frames is not None:
-        told += f"; at most {job.max_frames} frames a sequence, evenly spaced"
-    return told if sequences.people is None else told + "; intervals by bootstrap over people"
+        text += f"; at most {job.max_frames} frames a sequence, evenly spaced"
+    return text if sequences.people is None else text + "; intervals by bootstrap over people"

@@ -195,8 +195,8 @@ def _texture(clips: LandmarkClips, rows: list[np.ndarray], encoder: str | None) 
         images = clips.images(number)[torch.from_numpy(row)]
         assert clips.places is not None  # where there are pictures
         where = torch.from_numpy(clips.places[number][row]).float() * images.shape[-1]
-        told = patches(images, where) if loaded is None else sampled(loaded, images, where)
-        found.append(told.float().numpy())
+        features = patches(images, where) if loaded is None else sampled(loaded, images, where)
+        found.append(features.float().numpy())
     return np.stack(found)
 
 
