@@ -1,159 +1,174 @@
-"""Arguments of `linear-probe`."""
+"""Arguments of `linear-probe`: made of the functions and settings that they are for.
+
+A parameter's type is the check of its argument, its part of the docstring the help. Parameters of
+a function without a `*` before them are positional; all others, and the fields of a dataclass, are
+options. Nothing here needs torch, so that `--help` is fast.
+"""
 
 from __future__ import annotations
 
-from linear_probe.experiments.settings import (
-    ProbeSettings,
-    SavedProbeSettings,
-    TruthSettings,
-    add_settings,
-)
-from linear_probe.experiments.verbs import VERBS
-from ssl_faces.common.arguments import SEED, Parser, several, whole
-from ssl_faces.common.outputs import add_overwrite
+import argparse
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-# Your own data: two arguments that go together, and their help.
-_OWN = (
-    (
-        *("--train", "--test", "DIR"),
-        "your own images, a folder for each class; with --test",
-    ),
-    (
-        *("--train-csv", "--test-csv", "FILE"),
-        "your own labels: a column image and some of expression, yaw, pitch, roll, age, gender, "
-        "race, valence, arousal, person; with --test-csv",
-    ),
-    (
-        *("--pairs", "--images", "FILE"),
-        "your own pairs: LFW's pairs.txt format, or CSV with first, second, same and perhaps "
-        "fold; with --images",
-    ),
-)
-_RUN, _RUNS = "the --out of an earlier run", "the --out of earlier runs"
+from docstring_parser import parse as parse_docstring
+
+from ssl_faces.common.arguments import Parser, several
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import may_be_none, range_of
+
+
+class Option:
+    """Marks a parameter whose option differs from its name.
+
+    Args:
+        flags: the option's names; none: it has no option.
+        repeated: the option takes one value each time, instead of names with commas between them.
+    """
+
+    def __init__(self, *flags: str, repeated: bool = False) -> None:
+        self.flags, self.repeated = flags, repeated
+
+
+class _Argument(NamedTuple):
+    """A parameter as argparse reads it."""
+
+    name: str
+    flags: tuple[str, ...]
+    how: dict[str, Any]
+    names: bool  # a list of names with commas between them
+
+    @property
+    def dest(self) -> str:
+        return self.flags[0].lstrip("-").replace("-", "_")
 
 
 def parser() -> Parser:
-    """The parser of all commands but those of `linear_probe.experiments.verbs` and `suite`, which
-    have a settings file and parsers of their own."""
-    whole_parser = Parser(
+    """The parser of all commands; those with a settings file are read by
+    `linear_probe.experiments.job_files`, `suite` by its own."""
+    from linear_probe.commands import COMMANDS
+    from linear_probe.experiments.runner import Experiment
+    from linear_probe.experiments.verbs import VERBS
+
+    reader = Parser(
         prog="linear-probe",
         description="Score frozen features: linear probes of expression, head pose, identity and "
         "attributes, with 95 % intervals, beside raw pixels, HOG, LBP and the untrained encoder.",
     )
-    commands = whole_parser.add_subparsers(dest="command", required=True, parser_class=Parser)
-
-    def command(name: str, says: str) -> Parser:
-        return commands.add_parser(name, help=says)
-
-    run = command("run", "score encoders and print the table")
-    add_settings(run, ProbeSettings)
-    for one, other, metavar, says in _OWN:
-        run.add_argument(one, metavar=metavar, help=says)
-        run.add_argument(other, metavar="DIR" if other == "--images" else metavar)
-    run.add_argument(
-        "--no-baselines",
-        dest="baselines",
-        action="store_const",
-        const="none",
-        help="the same as --baselines none",
-    )
-    run.add_argument(
-        "--out", required=True, metavar="DIR", help="for records.jsonl, features, skipped.csv"
-    )
+    commands = reader.add_subparsers(dest="command", required=True, parser_class=Parser)
     for verb, experiment in VERBS.items():
-        command(verb, experiment.says)
-    command("suite", "every task, encoder, probe and head of a file, resumed, then the report")
-    claims = command("claims", "run each paper's system with and without its idea")
-    claims.add_argument("-c", "--config", metavar="FILE", default="configs/claims.yaml")
-    claims.add_argument("--out", required=True, metavar="DIR", help="for runs, claims.md and .html")
-    claims.add_argument(
-        "--wandb", metavar="PROJECT[/RUN]", help="log the table to W&B (offline, see WANDB_MODE)"
+        commands.add_parser(verb, help=experiment.says)
+    commands.add_parser(
+        "suite", help="every task, encoder, probe and head of a file, resumed, then the report"
     )
-    claims.add_argument("--only", metavar="N,N", help="some of the claims; default: all")
-    claims.add_argument(
-        "--seeds",
-        type=several(SEED),
-        metavar="S,S",
-        help="instead of the file's; seeds that are there count too",
-    )
-    claims.add_argument("--table", action="store_true", help="run nothing, show what is there")
-    claims.add_argument(
-        "--keep", metavar="DIR", help="copy there the records of both sides of the claims, no more"
-    )
-    report = command("report", "print the table of earlier runs, or write a page about them")
-    report.add_argument("folders", nargs="+", metavar="DIR", help=_RUNS)
-    report.add_argument(
-        "--validation",
-        action="store_true",
-        help="validation figures: choose between encoders by them, not by test figures",
-    )
-    report.add_argument("--markdown", action="store_true", help="as Markdown tables")
-    report.add_argument(
-        "--summary", action="store_true", help="one small table, as of `linear-probe run --summary`"
-    )
-    report.add_argument(
-        "--out",
-        metavar="FILE",
-        help="write it: .html (one page with plots, confusions, maps and mistakes), .md or .csv",
-    )
-    add_overwrite(report)
-    report.add_argument(
-        "--data",
-        metavar="DIR|rendered[:COUNT]",
-        help="pictures for the galleries of an .html report; default: keys only",
-    )
-    report.add_argument(
-        "--maps",
-        type=whole(0),
-        metavar="N",
-        help="2-D maps of features in an .html report, seconds each; default: 6",
-    )
-    report.add_argument(
-        "--wandb", metavar="PROJECT[/RUN]", help="log it to W&B too (offline, see WANDB_MODE)"
-    )
-    breakdown = command("breakdown", "confusions, and figures by class and by group of people")
-    breakdown.add_argument("folder", metavar="DIR", help=_RUN)
-    breakdown.add_argument(
-        "row", nargs="?", metavar="ENCODER[=SPACE]", help="a row of the table; default: all"
-    )
-    breakdown.add_argument("--markdown", action="store_true", help="as Markdown tables")
-    leakage = command("leakage", "what each feature space predicts of expression, pose, identity")
-    leakage.add_argument("folder", metavar="DIR", help=_RUN)
-    leakage.add_argument("--markdown", action="store_true", help="as Markdown tables")
-    compare = command("compare", "is one row of the table better than another? paired bootstrap")
-    compare.add_argument("folder", metavar="DIR", help=_RUN)
-    compare.add_argument("one", metavar="ENCODER[=SPACE]", help="a row of the table")
-    compare.add_argument("other", metavar="ENCODER[=SPACE]", help="another")
-    comparison = command("comparison", "the table of `ssl-faces compare`: comparison.md and .csv")
-    comparison.add_argument("folder", metavar="DIR", help="the --out of `ssl-faces compare`")
-    card = command("card", "put an encoder's figures into its card")
-    card.add_argument("encoder", metavar="ENCODER", help="its folder, or a released name")
-    card.add_argument("folders", nargs="+", metavar="DIR", help=_RUNS)
-    keep = command("keep", "archive records of runs, or of a comparison, for the documentation")
-    keep.add_argument("folders", nargs="+", metavar="DIR", help=_RUNS)
-    keep.add_argument("--out", required=True, metavar="NAME.jsonl.gz")
-    add_overwrite(keep)
-    saved = command("save-probe", "save a probe with calibrated probabilities beside its encoder")
-    add_settings(saved, SavedProbeSettings)
-    threshold = command("threshold", "put a threshold for `ssl-faces verify` into a card")
-    threshold.add_argument("encoder", metavar="ENCODER", help="its folder, or a released name")
-    threshold.add_argument("--data", metavar="DIR", help="folder with LFW; default: as for run")
-    readme = command("readme", "fill the tables of the project's pages from archived records")
-    readme.add_argument("-c", "--config", metavar="FILE", default="checkpoints/tables.yaml")
-    readme.add_argument(
-        "--check", action="store_true", help="write nothing; fail where a page is stale"
-    )
-    cache = command("cache", "where the features of earlier runs are, and their size; remove them")
-    cache.add_argument(
-        "folders",
-        nargs="*",
-        metavar="DIR",
-        help="the --out of runs, or folders of runs; default: runs",
-    )
-    cache.add_argument(
-        "--clean", action="store_true", help="remove the features; records and tables stay"
-    )
-    truth = command("truth", "neutral, frontal and swapped faces of a run beside rendered truth")
-    add_settings(truth, TruthSettings)
-    truth.add_argument("--out", required=True, metavar="DIR", help="for records.jsonl, truth.png")
-    return whole_parser
+    for name, target in COMMANDS.items():
+        says = parse_docstring(target.__doc__ or "").short_description or ""
+        command = commands.add_parser(name, help=says.rstrip("."), description=says)
+        add_arguments(command, target)
+        if isinstance(target, type) and issubclass(target, Experiment):
+            command.add_argument("--out", required=True, metavar="DIR", help=target.writes)
+        if name == "run":
+            command.add_argument(
+                "--no-baselines",
+                dest="baselines",
+                action="store_const",
+                const="none",
+                help="the same as --baselines none",
+            )
+    return reader
+
+
+def add_arguments(parser: argparse.ArgumentParser, target: Callable[..., Any]) -> None:
+    """Add an argument for each parameter of a function or field of a dataclass."""
+    docs = {
+        part.arg_name: part.description for part in parse_docstring(target.__doc__ or "").params
+    }
+    for one in _arguments(target):
+        text = " ".join((docs[one.name] or "").split())
+        usual = one.how.get("default")
+        if usual is not None and usual is not False and usual != []:
+            text += f"; default: {','.join(map(str, usual)) if isinstance(usual, list) else usual}"
+        parser.add_argument(*one.flags, help=text.replace("%", "%%"), **one.how)
+
+
+def call(target: Callable[..., Any], given: argparse.Namespace) -> Any:
+    """Call a function, or make a dataclass, with parsed arguments.
+
+    Raises:
+        InputError: a value that can't be used.
+    """
+    positional, named = [], {}
+    for one in _arguments(target):
+        value = getattr(given, one.dest)
+        if one.names and isinstance(value, str):
+            value = names_in(value, one.flags[0])
+        if one.flags[0].startswith("-"):
+            named[one.name] = value
+        else:
+            positional.append(value)
+    return target(*positional, **named)
+
+
+def names_in(text: str, argument: str) -> list[str]:
+    """Names with commas between them.
+
+    Raises:
+        InputError: an empty name.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise InputError(f"{argument} '{text}': an empty name; give names with commas between")
+    return names
+
+
+def _arguments(target: Callable[..., Any]) -> Iterator[_Argument]:
+    made = {}
+    if is_dataclass(target):
+        made = {f.name: f.default_factory for f in fields(target) if f.default_factory != MISSING}
+    hints = get_type_hints(target, include_extras=True)
+    for name, parameter in inspect.signature(target).parameters.items():
+        kind, option = _kind(hints[name])
+        if option is not None and not option.flags:
+            continue
+        usual = made[name]() if name in made else parameter.default
+        keyword = is_dataclass(target) or parameter.kind is parameter.KEYWORD_ONLY
+        flags = option.flags if option else (f"--{name.replace('_', '-')}",) if keyword else (name,)
+        repeated = option is not None and option.repeated
+        how = {} if keyword else {"metavar": name.upper().removesuffix("S")}
+        how |= _reading(kind, keyword, usual is inspect.Parameter.empty, repeated)
+        if usual is not inspect.Parameter.empty and kind is not bool:
+            how["default"] = usual
+        yield _Argument(name, flags, how, keyword and get_origin(kind) is list and not repeated)
+
+
+def _kind(hint: Any) -> tuple[Any, Option | None]:
+    """A type without None and without its `Option`, and that."""
+    if may_be_none(hint):
+        hint = next(kind for kind in get_args(hint) if kind is not type(None))
+    option = None
+    if get_origin(hint) is Annotated:
+        option = next((one for one in hint.__metadata__ if isinstance(one, Option)), None)
+    if option is not None and range_of(hint) is None:
+        hint = hint.__origin__
+    return hint, option
+
+
+def _reading(kind: Any, keyword: bool, required: bool, repeated: bool) -> dict[str, Any]:
+    if kind is bool:
+        return {"action": "store_true"}
+    listed = get_origin(kind) is list
+    if not keyword:
+        nargs = ("+" if required else "*") if listed else (None if required else "?")
+        return {"nargs": nargs}
+    how: dict[str, Any] = {"required": True} if required else {}
+    if repeated:
+        return {"action": "append", "metavar": "NAME", **how}
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind), **how}
+    allowed = range_of(get_args(kind)[0] if listed else kind)
+    if allowed is None:
+        return {"metavar": "A,B", **how} if listed else how
+    many: Any = several(allowed) if listed else allowed
+    return {"type": many, "metavar": "N,N" if listed else "N", **how}

@@ -32,6 +32,7 @@ from linear_probe.stats.conditions import (
 )
 from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
 from linear_probe.tasks.cross_sets import crossed_by_seed
+from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.protocols import PROTOCOLS
 from ssl_faces import InputError
 from ssl_faces.common.hardware import fast_bfloat16
@@ -113,7 +114,7 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
         )
         for seed in seeds
     }
-    names, face_sets = _data(settings, kinds, seeds, run.say)
+    names, face_sets = _data(settings, kinds, seeds, run)
     chosen = {
         seed: _tasks(settings, kinds, names, face_sets[seed], seed, run.device, say[seed])
         for seed in seeds
@@ -161,10 +162,13 @@ def _data(
     settings: ProbeSettings,
     kinds: Mapping[str, type[Task]],
     seeds: Sequence[int],
-    say: Say,
+    run: Run,
 ) -> tuple[Sequence[str] | None, Mapping[int, Sequence[FaceSet]]]:
     """The tasks to score, None for the usual ones, and the face sets by seed."""
-    names, own = settings.tasks, settings.own
+    names = settings.tasks
+    own = settings.own or OwnData(
+        **{name: getattr(settings, name) for name in OwnData.__dataclass_fields__}
+    ).face_sets(run.out)
     if own:
         if settings.data is not None or settings.test_data is not None:
             raise InputError(
@@ -174,11 +178,11 @@ def _data(
         if names is None:
             names = [name for name, kind in kinds.items() if kind.serving(own)]
         return names, dict.fromkeys(seeds, own)
-    face_sets = face_sets_by_seed(settings.data, settings.or_rendered, seeds, say)
+    face_sets = face_sets_by_seed(settings.data, settings.or_rendered, seeds, run.say)
     if settings.test_data is None:
         return names, face_sets
     names = list(names or ["expression"])
-    tested = face_sets_by_seed(settings.test_data, False, seeds, say)
+    tested = face_sets_by_seed(settings.test_data, False, seeds, run.say)
     by_task = [crossed_by_seed(face_sets, tested, kinds.get(name, TASKS[name])) for name in names]
     return names, {seed: [f for sets in by_task for f in sets[seed]] for seed in seeds}
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:  # imported late, so that `--help` needs no torch
     from linear_probe.records.measured import Measured
@@ -57,6 +57,8 @@ class Run:
 
 class Experiment(ABC):
     """A dataclass: its fields are the settings, documented under `Attributes`."""
+
+    writes: ClassVar[str] = "folder for records.jsonl"
 
     @abstractmethod
     def measurements(self, run: Run) -> Iterator[Measured]:

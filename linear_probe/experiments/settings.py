@@ -1,52 +1,29 @@
-"""Settings of the experiments that are given by arguments, and how arguments are made of them.
-
-Nothing here needs torch, so that `--help` is fast.
-"""
+"""Settings of the experiments that are given by arguments; nothing here needs torch."""
 
 from __future__ import annotations
 
-import argparse
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    TypeVar,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from docstring_parser import parse as parse_docstring
 from pydantic import PlainValidator
 
+from linear_probe.arguments import Option
 from linear_probe.experiments.runner import Experiment, Run
-from ssl_faces.common.arguments import number, several, whole
+from ssl_faces.common.arguments import number, whole
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.ranges import PositiveInt, Seed, check_fields, may_be_none, range_of
+from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
 
 if TYPE_CHECKING:
     from linear_probe.records.measured import Measured
     from linear_probe.records.record import Record
 
-T = TypeVar("T")
 TrainCount = Annotated[int, PlainValidator(whole(100))]
 Percent = Annotated[float, PlainValidator(number(0, 100, above=True))]
 FaceCount = Annotated[int, PlainValidator(whole(2, 100_000))]
 Device = Literal["cpu", "cuda", "auto"]
-
-
-def option(*flags: str, repeated: bool = False) -> dict[str, Any]:
-    """Metadata of a field whose option has these names; none: it has no option.
-
-    Args:
-        repeated: the option takes one name each time.
-    """
-    return {"flags": flags, "repeated": repeated}
 
 
 @dataclass(frozen=True)
@@ -84,33 +61,49 @@ class ProbeSettings(Experiment):
         max_train: train the probes of expression and of attributes on N images each, drawn by the
             seed; default: all
         or_rendered: score on rendered faces where --data has images but no labels
+        train: your own images, a folder with a folder for each class; with --test
+        test: as --train, to test on
+        train_csv: your own labels: a column image and some of expression, yaw, pitch, roll, age,
+            gender, race, valence, arousal, person; with --test-csv
+        test_csv: as --train-csv, to test on
+        pairs: your own pairs: LFW's pairs.txt format, or CSV with first, second, same and perhaps
+            fold; with --images
+        images: folder of the images of --pairs
         own: face sets to score on instead of `data`, with every task that they serve
     """
 
-    encoders: list[str] = field(metadata=option("--encoder", repeated=True))
-    tasks: list[str] | None = field(default=None, metadata=option("--task"))
+    encoders: Annotated[list[str], Option("--encoder", repeated=True)]
+    tasks: Annotated[list[str], Option("--task")] | None = None
     data: str | None = None
     test_data: str | None = None
-    spaces: list[str] | None = field(default=None, metadata=option("--features"))
-    seeds: list[Seed] = field(default_factory=lambda: [0], metadata=option("--seed", "--seeds"))
-    label_shares: list[Percent] = field(default_factory=list, metadata=option("--label-shares"))
-    robustness: list[str] = field(default_factory=list, metadata=option("--robustness"))
+    spaces: Annotated[list[str], Option("--features")] | None = None
+    seeds: Annotated[list[Seed], Option("--seed", "--seeds")] = field(default_factory=lambda: [0])
+    label_shares: list[Percent] = field(default_factory=list)
+    robustness: list[str] = field(default_factory=list)
     protocol: Literal["facecycle"] | None = None
     epochs: PositiveInt | None = None
     batch_size: PositiveInt = 256
     device: Device = "auto"
     precision: Literal["32", "bf16", "auto"] = "32"
-    baselines: list[str] = field(default_factory=lambda: ["all"], metadata=option("--baselines"))
-    brief: bool = field(default=False, metadata=option("--summary"))
-    replicates: PositiveInt = field(default=1000, metadata=option("--bootstrap"))
+    baselines: list[str] = field(default_factory=lambda: ["all"])
+    brief: Annotated[bool, Option("--summary")] = False
+    replicates: Annotated[PositiveInt, Option("--bootstrap")] = 1000
     max_train: TrainCount | None = None
     or_rendered: bool = False
-    own: Sequence[Any] = field(default=(), metadata=option())
+    train: str | None = None
+    test: str | None = None
+    train_csv: str | None = None
+    test_csv: str | None = None
+    pairs: str | None = None
+    images: str | None = None
+    own: Annotated[Sequence[Any], Option()] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, "")
         if self.epochs is not None and self.protocol is None:
             raise InputError("--epochs has no effect without --protocol; leave it out")
+
+    writes: ClassVar[str] = "folder for records.jsonl, features, skipped.csv"
 
     @property
     def hardware_note(self) -> str:
@@ -146,7 +139,7 @@ class TruthSettings(Experiment):
         device: where methods run
     """
 
-    run: list[str] = field(metadata=option("--run", repeated=True))
+    run: Annotated[list[str], Option("--run", repeated=True)]
     count: FaceCount = 512
     seed: Seed = 0
     nuisances: Literal["none", "mild", "all"] = "mild"
@@ -154,6 +147,8 @@ class TruthSettings(Experiment):
     bootstrap: PositiveInt = 1000
     batch_size: PositiveInt = 64
     device: Device = "auto"
+
+    writes: ClassVar[str] = "folder for records.jsonl, truth.png"
 
     def __post_init__(self) -> None:
         check_fields(self, "")
@@ -196,10 +191,16 @@ class SavedProbeSettings:
     batch_size: PositiveInt = 256
     device: Device = "auto"
     overwrite: bool = False
-    replicates: PositiveInt = field(default=1000, metadata=option())
+    replicates: Annotated[PositiveInt, Option()] = 1000
 
     def __post_init__(self) -> None:
         check_fields(self, "")
+
+    def run(self) -> int:
+        from linear_probe.probes.saved_probes import make_probe
+
+        make_probe(self)
+        return 0
 
 
 def summary_of(folders: Sequence[str | Path]) -> str:
@@ -213,84 +214,3 @@ def summary_of(folders: Sequence[str | Path]) -> str:
 
     records = find_records(folders)
     return summary([one.record for one in records], replicates_of(records))
-
-
-def add_settings(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
-    """Add an option for each field of a dataclass: its type is the check, its docs the help."""
-    docs = {part.arg_name: part.description or "" for part in parse_docstring(kind.__doc__).params}
-    hints = get_type_hints(kind, include_extras=True)
-    for one in fields(kind):
-        flags = _flags(one)
-        if flags:
-            usual = _default(one)
-            text = " ".join(docs[one.name].split())
-            if usual is not MISSING and usual is not None and usual is not False and usual != []:
-                shown = ",".join(map(str, usual)) if isinstance(usual, list) else usual
-                text += f"; default: {shown}"
-            parser.add_argument(
-                *flags, help=text.replace("%", "%%"), **_reading(one, hints[one.name], usual)
-            )
-
-
-def settings_of(kind: type[T], given: argparse.Namespace, **more: Any) -> T:
-    """The settings that parsed arguments give.
-
-    Args:
-        more: fields by name, instead of their arguments.
-
-    Raises:
-        InputError: a value that can't be used.
-    """
-    hints = get_type_hints(kind, include_extras=True)
-    values = {}
-    for one in fields(kind):  # type: ignore[arg-type]
-        flags = _flags(one)
-        if flags:
-            value = getattr(given, flags[0].lstrip("-").replace("-", "_"))
-            if isinstance(value, str) and get_origin(_inner(hints[one.name])) is list:
-                value = names_in(value, flags[0])
-            values[one.name] = value
-    return kind(**{**values, **more})
-
-
-def names_in(text: str, argument: str) -> list[str]:
-    """Names with commas between them.
-
-    Raises:
-        InputError: an empty name.
-    """
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise InputError(f"{argument} '{text}': an empty name; give names with commas between")
-    return names
-
-
-def _flags(one: Field[Any]) -> tuple[str, ...]:
-    return one.metadata.get("flags", (f"--{one.name.replace('_', '-')}",))
-
-
-def _default(one: Field[Any]) -> Any:
-    return one.default if one.default_factory is MISSING else one.default_factory()
-
-
-def _inner(hint: Any) -> Any:
-    """A type without None."""
-    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-    return kinds[0] if may_be_none(hint) and kinds else hint
-
-
-def _reading(one: Field[Any], hint: Any, usual: Any) -> dict[str, Any]:
-    """How argparse reads a field's option."""
-    if hint is bool:
-        return {"action": "store_true"}
-    kind = _inner(hint)
-    how: dict[str, Any] = {"required": True} if usual is MISSING else {"default": usual}
-    if one.metadata.get("repeated"):
-        return {"action": "append", "metavar": "NAME", **how}
-    if get_origin(kind) is Literal:
-        return {"choices": get_args(kind), **how}
-    if get_origin(kind) is list:
-        allowed = range_of(get_args(kind)[0])
-        return {"metavar": "A,B", **how, **({} if allowed is None else {"type": several(allowed)})}
-    allowed = range_of(kind)
-    return how if allowed is None else {"type": allowed, "metavar": "N", **how}
