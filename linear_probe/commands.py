@@ -233,7 +233,7 @@ def readme(*, config: Config = "checkpoints/tables.yaml", check: bool = False) -
     return 1 if stale and check else 0
 
 
-def cache(folders: list[str] = [], *, clean: bool = False) -> int:  # noqa: B006
+def cache(folders: list[str] | None = None, *, clean: bool = False) -> int:
     """Where the features of earlier runs are, and their size; remove them.
 
     Args:
@@ -242,7 +242,7 @@ def cache(folders: list[str] = [], *, clean: bool = False) -> int:  # noqa: B006
     """
     from linear_probe.features.cache import report_caches
 
-    for line in report_caches([Path(folder) for folder in folders], clean):
+    for line in report_caches([Path(folder) for folder in folders or []], clean):
         print(line)
     return 0
 

@@ -208,11 +208,12 @@ class FeatureCache:
             InputError: no image can be decoded, features are not finite or not of the length
                 that their source declares, or can't be written.
         """
-        keyed, computed = _split(sources)
+        computed: list[Any] = [s for s in sources if not isinstance(s, KeyedSource)]
         skipped: dict[str, str] = {}
         # Before anything is computed: it may be the reason to stop.
-        for source in keyed:
-            skipped.update(source.missing(pictures))
+        for source in sources:
+            if isinstance(source, KeyedSource):
+                skipped.update(source.missing(pictures))
         lacking = [s for s in computed if not self._has(s, pictures)]
         while lacking:
             try:
@@ -287,10 +288,8 @@ class FeatureCache:
             first = {self._stem(s, pictures): s for s in reversed(sources)}
             held = [s for s in first.values() if mine(s, wait=False)]
             if not held:
-                _log.warning(
-                    "%s, %s: another process computes these features; waiting for it",
-                    *(pictures.faces.name, sources[0].name),
-                )
+                of = f"{pictures.faces.name}, {sources[0].name}"
+                _log.warning("%s: another process computes these features; waiting for it", of)
                 held = [sources[0]]
                 mine(sources[0], wait=True)
             wanted = [s for s in held if not self._has(s, pictures)]
@@ -381,12 +380,6 @@ def stem_of(faces: str, source: str, size: int | str, pictures: str) -> str:
     """
     text = f"{_FORMAT} {source} {size} {pictures}"
     return f"{faces}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
-
-
-def _split(sources: Sequence[Source]) -> tuple[list[KeyedSource], list[ImageSource]]:
-    keyed = [s for s in sources if isinstance(s, KeyedSource)]
-    computed: list[Any] = [s for s in sources if not isinstance(s, KeyedSource)]
-    return keyed, computed
 
 
 def _check_finite(

@@ -87,15 +87,13 @@ def group_recalls(
             "compared; give more pictures, or name another grouping"
         )
     of, right = np.array(names), predicted == targets
-    found = np.empty((len(weights), len(which)))
-    for column, group in enumerate(which):
-        recalls = []
-        for label in classes:
-            recalls.append(_share(weights, (of == group) & (targets == label), right))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a draw may miss the whole group
-            found[:, column] = np.nanmean(recalls, axis=0)
-    return found
+    recalls = [
+        [_share(weights, (of == group) & (targets == label), right) for group in which]
+        for label in classes
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a draw may miss the whole group
+        return np.nanmean(recalls, axis=0).T
 
 
 def group_accuracies(
@@ -107,10 +105,7 @@ def group_accuracies(
 ) -> np.ndarray:
     """The accuracy in each group, 0 to 1, [B, G]; arguments as of `group_recalls`."""
     of, right = np.array(names), predicted == targets
-    found = np.empty((len(weights), len(which)))
-    for column, group in enumerate(which):
-        found[:, column] = _share(weights, of == group, right)
-    return found
+    return np.stack([_share(weights, of == group, right) for group in which], axis=1)
 
 
 def _share(weights: np.ndarray, rows: np.ndarray, right: np.ndarray) -> np.ndarray:
