@@ -18,7 +18,7 @@ TASKS          ?= expression,pose,identity
 FIT_DATA       := $(if $(DATA),--data.root "$(DATA)",-c configs/data/rendered.yaml)
 PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered --max-train $(MAX_TRAIN),--data rendered:$(PROBE_FACES))
 
-.PHONY: quickstart test test-slow readme bench-probe bench-rendered check format clean
+.PHONY: quickstart test test-slow readme check format clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml $(FIT_DATA) \
@@ -40,12 +40,6 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
-
-bench-probe: $(VENV)/installed
-	$(BIN)/python -m linear_probe.bench.probe
-
-bench-rendered: $(VENV)/installed
-	$(BIN)/python -m linear_probe.bench.rendered
 
 readme: $(VENV)/installed
 	$(BIN)/linear-probe readme

@@ -1,286 +1,174 @@
-"""Arguments of `linear-probe`."""
+"""Arguments of `linear-probe`: made of the functions and settings that they are for.
+
+A parameter's type is the check of its argument, its part of the docstring the help. Parameters of
+a function without a `*` before them are positional; all others, and the fields of a dataclass, are
+options. Nothing here needs torch, so that `--help` is fast.
+"""
 
 from __future__ import annotations
 
-from linear_probe.experiments.truth import command as truth
-from linear_probe.experiments.verbs import VERBS
-from ssl_faces.common.arguments import SEED, Parser, number, several, whole
-from ssl_faces.common.outputs import add_overwrite
+import argparse
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-# Your own data: two arguments that go together, and what they are.
-_OWN = (
-    (
-        *("--train", "--test", "DIR"),
-        "your own pictures, a folder for each class; with --test",
-    ),
-    (
-        *("--train-csv", "--test-csv", "FILE"),
-        "your own labels: a column image and some of expression, yaw, pitch, roll, age, gender, "
-        "race, valence, arousal, person; with --test-csv",
-    ),
-    (
-        *("--pairs", "--images", "FILE"),
-        "your own pairs: LFW's pairs.txt format, or CSV with first, second, same and perhaps "
-        "fold; with --images",
-    ),
-)
+from docstring_parser import parse as parse_docstring
+
+from ssl_faces.common.arguments import Parser, several
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import may_be_none, range_of
+
+
+class Option:
+    """Marks a parameter whose option differs from its name.
+
+    Args:
+        flags: the option's names; none: it has no option.
+        repeated: the option takes one value each time, instead of names with commas between them.
+    """
+
+    def __init__(self, *flags: str, repeated: bool = False) -> None:
+        self.flags, self.repeated = flags, repeated
+
+
+class _Argument(NamedTuple):
+    """A parameter as argparse reads it."""
+
+    name: str
+    flags: tuple[str, ...]
+    how: dict[str, Any]
+    names: bool  # a list of names with commas between them
+
+    @property
+    def dest(self) -> str:
+        return self.flags[0].lstrip("-").replace("-", "_")
 
 
 def parser() -> Parser:
-    """Of all verbs but those of `linear_probe.experiments.verbs`, which have a settings file."""
-    of = Parser(
+    """The parser of all commands; those with a settings file are read by
+    `linear_probe.experiments.job_files`, `suite` by its own."""
+    from linear_probe.commands import COMMANDS
+    from linear_probe.experiments.runner import Experiment
+    from linear_probe.experiments.verbs import VERBS
+
+    reader = Parser(
         prog="linear-probe",
         description="Score frozen features: linear probes of expression, head pose, identity and "
         "attributes, with 95 % intervals, beside raw pixels, HOG, LBP and the untrained encoder.",
     )
-    commands = of.add_subparsers(dest="command", required=True, parser_class=Parser)
-    run = commands.add_parser("run", help="score encoders and print the table")
-    run.add_argument(
-        "--encoder",
-        action="append",
-        required=True,
-        metavar="NAME",
-        help="folder of a saved encoder, or a released name; timm:NAME or torchvision:NAME, with "
-        "?random or ?weights=FILE.safetensors; package:dlib; FILE.onnx; FILE.npz or FILE.parquet "
-        "with keys and features; may be given several times",
-    )
-    run.add_argument(
-        "--task",
-        metavar="T,T",
-        help="some of expression, pose, identity, attributes, affect, landmarks, light, "
-        "classes; default: all that the data serve, but attributes, landmarks and light",
-    )
-    run.add_argument(
-        "--data",
-        metavar="DIR|rendered[:COUNT]",
-        help="folder with FER-2013, FERPlus, RAF-DB, AffectNet, SFEW, CK+, Oulu-CASIA, LFW, CPLFW, "
-        "CFP, YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI, UTKFace; default: $SSL_FACES_DATA, "
-        "else ~/.cache/ssl-faces/data if there, else rendered faces",
-    )
-    run.add_argument(
-        "--test-data",
-        metavar="DIR|rendered",
-        help="score on the sets of this folder what is learnt on those of --data, each on all of "
-        "its pictures, over the classes that both have (expression, classes)",
-    )
-    for one, other, metavar, what in _OWN:
-        run.add_argument(one, metavar=metavar, help=what)
-        run.add_argument(other, metavar="DIR" if other == "--images" else metavar)
-    run.add_argument(
-        "--out", required=True, metavar="DIR", help="for records.jsonl, features, skipped.csv"
-    )
-    run.add_argument("--features", metavar="F,F", help="feature spaces; default: all")
-    run.add_argument(
-        "--seed",
-        "--seeds",
-        type=several(SEED),
-        default="0",
-        metavar="S,S",
-        help="one or several, such as 0,1,2: the table shows mean and spread over them; default: 0",
-    )
-    run.add_argument(
-        "--label-shares",
-        type=several(number(0, 100, above=True)),
-        metavar="P,P",
-        help="score with so many percent of the training labels too, such as 1,10,100",
-    )
-    run.add_argument(
-        "--robustness",
-        metavar="F,F",
-        help="score on degraded test pictures too: all, or some of resolution, blur, noise, "
-        "occlusion, darkness, JPEG (expression and identity)",
-    )
-    run.add_argument(
-        "--protocol",
-        choices=("facecycle",),
-        help="score by a paper's protocol, with nothing chosen on a validation split",
-    )
-    run.add_argument("--epochs", type=whole(1), help="of the training of --protocol; default: 300")
-    run.add_argument(
-        "--batch-size", type=whole(1), default=256, help="pictures at once; default: 256"
-    )
-    run.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
-    run.add_argument(
-        "--precision",
-        choices=("32", "bf16", "auto"),
-        default="32",
-        help="of encoders' arithmetic; auto: bf16 where the hardware has it; default: 32",
-    )
-    run.add_argument(
-        "--no-baselines",
-        dest="baselines",
-        action="store_const",
-        const="none",
-        default="all",
-        help="leave out pixels, HOG, LBP, ImageNet's ResNet-18 and untrained encoders",
-    )
-    run.add_argument(
-        "--baselines",
-        default="all",
-        metavar="B,B",
-        help="all, none, or some of pixels, HOG, LBP, resnet18, untrained; default: all",
-    )
-    run.add_argument(
-        "--summary",
-        action="store_true",
-        help="print one small table: a row an encoder, the main figure of each task a column",
-    )
-    run.add_argument(
-        "--bootstrap",
-        type=whole(1),
-        default=1000,
-        metavar="N",
-        help="replicates behind the intervals; default: 1000",
-    )
-    run.add_argument(
-        "--max-train",
-        type=whole(100),
-        metavar="N",
-        help="train the probes of expression and of attributes on N pictures each, drawn by the "
-        "seed; default: all",
-    )
-    run.add_argument(
-        "--or-rendered",
-        action="store_true",
-        help="score on rendered faces where --data has pictures but no labels",
-    )
-    for verb, asked in VERBS.items():
-        commands.add_parser(
-            verb, help=asked.says
-        )  # with a parser of its own: `linear_probe.experiments.job_files`
+    commands = reader.add_subparsers(dest="command", required=True, parser_class=Parser)
+    for verb, experiment in VERBS.items():
+        commands.add_parser(verb, help=experiment.says)
     commands.add_parser(
         "suite", help="every task, encoder, probe and head of a file, resumed, then the report"
-    )  # likewise: `linear_probe.plans.suite.command`
-    claims = commands.add_parser(
-        "claims", help="run each paper's system with and without its idea: do the claims hold?"
     )
-    claims.add_argument("-c", "--config", metavar="FILE", default="configs/claims.yaml")
-    claims.add_argument("--out", required=True, metavar="DIR", help="for runs, claims.md and .html")
-    claims.add_argument(
-        "--wandb", metavar="PROJECT[/RUN]", help="log the table to W&B (offline, see WANDB_MODE)"
-    )
-    claims.add_argument("--only", metavar="N,N", help="some of the claims; default: all")
-    claims.add_argument(
-        "--seeds",
-        type=several(SEED),
-        metavar="S,S",
-        help="instead of the file's; seeds that are there count too",
-    )
-    claims.add_argument("--table", action="store_true", help="run nothing, tell what is there")
-    claims.add_argument(
-        "--keep", metavar="DIR", help="copy there the records of both sides of the claims, no more"
-    )
-    report = commands.add_parser(
-        "report", help="print the table of earlier runs, or write a page about them"
-    )
-    report.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
-    report.add_argument(
-        "--validation",
-        action="store_true",
-        help="what was reached on validation splits: choose between encoders by it, not by tests",
-    )
-    report.add_argument("--markdown", action="store_true", help="as Markdown tables")
-    report.add_argument(
-        "--summary", action="store_true", help="one small table, as of `linear-probe run --summary`"
-    )
-    report.add_argument(
-        "--out",
-        metavar="FILE",
-        help="write it: .html (one page with plots, confusions, maps and mistakes), .md or .csv",
-    )
-    add_overwrite(report)
-    report.add_argument(
-        "--data",
-        metavar="DIR|rendered[:COUNT]",
-        help="pictures for the galleries of an .html report; default: keys only",
-    )
-    report.add_argument(
-        "--maps",
-        type=whole(0),
-        metavar="N",
-        help="2-D maps of features in an .html report, seconds each; default: 6",
-    )
-    report.add_argument(
-        "--wandb", metavar="PROJECT[/RUN]", help="log it to W&B too (offline, see WANDB_MODE)"
-    )
-    breakdown = commands.add_parser(
-        "breakdown", help="confusions, and the figures of each class and each group of people"
-    )
-    breakdown.add_argument("folder", metavar="DIR", help="the --out of an earlier run")
-    breakdown.add_argument(
-        "row", nargs="?", metavar="ENCODER[=SPACE]", help="a row of the table; default: all"
-    )
-    breakdown.add_argument("--markdown", action="store_true", help="as Markdown tables")
-    leakage = commands.add_parser(
-        "leakage", help="how well each feature space tells expression, pose, identity, attributes"
-    )
-    leakage.add_argument("folder", metavar="DIR", help="the --out of an earlier run")
-    leakage.add_argument("--markdown", action="store_true", help="as Markdown tables")
-    compare = commands.add_parser(
-        "compare", help="whether one row of the table is better than another: paired bootstrap"
-    )
-    compare.add_argument("folder", metavar="DIR", help="the --out of an earlier run")
-    compare.add_argument("one", metavar="ENCODER[=SPACE]", help="a row of the table")
-    compare.add_argument("other", metavar="ENCODER[=SPACE]", help="another")
-    comparison = commands.add_parser(
-        "comparison", help="the table of what `ssl-faces compare` trained: comparison.md and .csv"
-    )
-    comparison.add_argument("folder", metavar="DIR", help="the --out of `ssl-faces compare`")
-    card = commands.add_parser("card", help="put an encoder's figures into its card")
-    card.add_argument("encoder", metavar="ENCODER", help="its folder, or a released name")
-    card.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
-    keep = commands.add_parser(
-        "keep", help="keep the records of runs, or of a comparison, in a file for the pages' tables"
-    )
-    keep.add_argument("folders", nargs="+", metavar="DIR", help="the --out of earlier runs")
-    keep.add_argument("--out", required=True, metavar="NAME.jsonl.gz")
-    add_overwrite(keep)
-    saved = commands.add_parser(
-        "save-probe", help="keep a probe beside its encoder: calibrated probabilities of classes"
-    )
-    saved.add_argument(
-        "--encoder", required=True, metavar="NAME", help="its folder, or a released name"
-    )
-    saved.add_argument("--out", required=True, metavar="DIR", help="for features, kept there")
-    saved.add_argument(
-        "--overwrite", action="store_true", help="replace the probe that the encoder has"
-    )
-    saved.add_argument("--task", default="expression", help="default: expression")
-    saved.add_argument("--space", help="feature space; default: the best on validation pictures")
-    saved.add_argument("--data", metavar="DIR|rendered[:COUNT]", help="as in `linear-probe run`")
-    saved.add_argument(
-        "--max-train", type=whole(100), metavar="N", help="train on N pictures; default: all"
-    )
-    saved.add_argument("--seed", type=SEED, default=0, help="of the validation split; default: 0")
-    saved.add_argument("--batch-size", type=whole(1), default=256, help="default: 256")
-    saved.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
-    threshold = commands.add_parser(
-        "threshold", help="put into an encoder's card from which similarity on two faces are one"
-    )
-    threshold.add_argument("encoder", metavar="ENCODER", help="its folder, or a released name")
-    threshold.add_argument("--data", metavar="DIR", help="folder with LFW; default: as for run")
-    readme = commands.add_parser(
-        "readme", help="fill the tables and pictures of the project's pages from kept records"
-    )
-    readme.add_argument("-c", "--config", metavar="FILE", default="checkpoints/tables.yaml")
-    readme.add_argument(
-        "--check", action="store_true", help="write nothing; fail where a page is stale"
-    )
-    cache = commands.add_parser(
-        "cache", help="where the features of earlier runs are, and how large; remove them"
-    )
-    cache.add_argument(
-        "folders",
-        nargs="*",
-        metavar="DIR",
-        help="the --out of runs, or folders of runs; default: runs",
-    )
-    cache.add_argument(
-        "--clean", action="store_true", help="remove the features; records and tables stay"
-    )
-    truth.add_arguments(
-        commands.add_parser(
-            "truth", help="neutral, frontal and swapped faces of a run beside the rendered truth"
-        )
-    )
-    return of
+    for name, target in COMMANDS.items():
+        says = parse_docstring(target.__doc__ or "").short_description or ""
+        command = commands.add_parser(name, help=says.rstrip("."), description=says)
+        add_arguments(command, target)
+        if isinstance(target, type) and issubclass(target, Experiment):
+            command.add_argument("--out", required=True, metavar="DIR", help=target.writes)
+        if name == "run":
+            command.add_argument(
+                "--no-baselines",
+                dest="baselines",
+                action="store_const",
+                const="none",
+                help="the same as --baselines none",
+            )
+    return reader
+
+
+def add_arguments(parser: argparse.ArgumentParser, target: Callable[..., Any]) -> None:
+    """Add an argument for each parameter of a function or field of a dataclass."""
+    docs = {
+        part.arg_name: part.description for part in parse_docstring(target.__doc__ or "").params
+    }
+    for one in _arguments(target):
+        text = " ".join((docs[one.name] or "").split())
+        usual = one.how.get("default")
+        if usual is not None and usual is not False and usual != []:
+            text += f"; default: {','.join(map(str, usual)) if isinstance(usual, list) else usual}"
+        parser.add_argument(*one.flags, help=text.replace("%", "%%"), **one.how)
+
+
+def call(target: Callable[..., Any], given: argparse.Namespace) -> Any:
+    """Call a function, or make a dataclass, with parsed arguments.
+
+    Raises:
+        InputError: a value that can't be used.
+    """
+    positional, named = [], {}
+    for one in _arguments(target):
+        value = getattr(given, one.dest)
+        if one.names and isinstance(value, str):
+            value = names_in(value, one.flags[0])
+        if one.flags[0].startswith("-"):
+            named[one.name] = value
+        else:
+            positional.append(value)
+    return target(*positional, **named)
+
+
+def names_in(text: str, argument: str) -> list[str]:
+    """Names with commas between them.
+
+    Raises:
+        InputError: an empty name.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise InputError(f"{argument} '{text}': an empty name; give names with commas between")
+    return names
+
+
+def _arguments(target: Callable[..., Any]) -> Iterator[_Argument]:
+    made = {}
+    if is_dataclass(target):
+        made = {f.name: f.default_factory for f in fields(target) if f.default_factory != MISSING}
+    hints = get_type_hints(target, include_extras=True)
+    for name, parameter in inspect.signature(target).parameters.items():
+        kind, option = _kind(hints[name])
+        if option is not None and not option.flags:
+            continue
+        usual = made[name]() if name in made else parameter.default
+        keyword = is_dataclass(target) or parameter.kind is parameter.KEYWORD_ONLY
+        flags = option.flags if option else (f"--{name.replace('_', '-')}",) if keyword else (name,)
+        repeated = option is not None and option.repeated
+        how = {} if keyword else {"metavar": name.upper().removesuffix("S")}
+        how |= _reading(kind, keyword, usual is inspect.Parameter.empty, repeated)
+        if usual is not inspect.Parameter.empty and kind is not bool:
+            how["default"] = usual
+        yield _Argument(name, flags, how, keyword and get_origin(kind) is list and not repeated)
+
+
+def _kind(hint: Any) -> tuple[Any, Option | None]:
+    """A type without None and without its `Option`, and that."""
+    if may_be_none(hint):
+        hint = next(kind for kind in get_args(hint) if kind is not type(None))
+    option = None
+    if get_origin(hint) is Annotated:
+        option = next((one for one in hint.__metadata__ if isinstance(one, Option)), None)
+    if option is not None and range_of(hint) is None:
+        hint = hint.__origin__
+    return hint, option
+
+
+def _reading(kind: Any, keyword: bool, required: bool, repeated: bool) -> dict[str, Any]:
+    if kind is bool:
+        return {"action": "store_true"}
+    listed = get_origin(kind) is list
+    if not keyword:
+        nargs = ("+" if required else "*") if listed else (None if required else "?")
+        return {"nargs": nargs}
+    how: dict[str, Any] = {"required": True} if required else {}
+    if repeated:
+        return {"action": "append", "metavar": "NAME", **how}
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind), **how}
+    allowed = range_of(get_args(kind)[0] if listed else kind)
+    if allowed is None:
+        return {"metavar": "A,B", **how} if listed else how
+    many: Any = several(allowed) if listed else allowed
+    return {"type": many, "metavar": "N,N" if listed else "N", **how}

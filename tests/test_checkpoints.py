@@ -15,7 +15,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from linear_probe.heads import fit
-from linear_probe.sources.supervised import _load as load_supervised
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.common.errors import InputError
 from ssl_faces.methods.method import read_checkpoint
@@ -64,9 +63,8 @@ def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
     [
         (read_checkpoint, "checkpoint PATH: can't be used (its bytes have changed"),
         (fit.read_checkpoint, "PATH: can't be read (its bytes have changed"),
-        (lambda path: load_supervised(path, {}, {}), "PATH is broken"),
     ],
-    ids=["of a run", "of a head", "of the supervised network"],
+    ids=["of a run", "of a head"],
 )
 def test_a_damaged_checkpoint_is_refused_in_a_sentence(
     read: Any, told: str, tmp_path: Path

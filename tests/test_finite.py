@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from linear_probe.heads.fit import read_checkpoint, told
+from linear_probe.heads.fit import head_outputs, read_checkpoint
 from linear_probe.heads.goals import Categories, Several
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.records.measured import Measured, TaskFacts, records_of
@@ -138,9 +138,9 @@ def test_a_threshold_in_a_card(key: str, tmp_path: Path) -> None:
 def test_outputs_of_a_head() -> None:
     head = InceptionFER(Categories(4), width=0.0625, hidden=(4, 4))
     images = torch.zeros(5, 3, head.read_size, head.read_size, dtype=torch.uint8)
-    told(head, images)
+    head_outputs(head, images)
     list(head.parameters())[-1].data.fill_(torch.inf)
-    assert "outputs of 5 of 5 images are NaN or infinite" in message_of(told, head, images)
+    assert "outputs of 5 of 5 images are NaN or infinite" in message_of(head_outputs, head, images)
 
 
 @pytest.mark.parametrize("goal", [Categories(3), Several({"a": 3})])

@@ -1,1 +1,1 @@
-"""Benchmarks of the probe, of feature extraction and of rendered faces."""
+"""Benchmarks that `ssl-faces bench` and `ssl-faces export` run in a process of their own."""

@@ -31,6 +31,7 @@ from linear_probe.tasks.task import in_test_part
 from ssl_faces import InputError
 from ssl_faces.apps.export.formats import as_onnx
 from ssl_faces.bench.apart import print_measured
+from ssl_faces.bench.embed import add_arguments
 from ssl_faces.bench.timing import processor_side_by_side
 from ssl_faces.common.arguments import Parser, whole
 from ssl_faces.common.hardware import hardware
@@ -40,22 +41,14 @@ from ssl_faces.encoders.encoder import FaceEncoder, read_card
 from ssl_faces.encoders.onnx_files import OPSET
 
 TASKS = ("expression", "identity")
-SPACES = ("expression", "identity")
+SPACES = "expression,identity"
 
 
 def parser() -> Parser:
-    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--encoder", action="append", help="default: hybrid and facecycle")
-    parser.add_argument("--spaces", default=",".join(SPACES), help="of these")
-    parser.add_argument("--package", action="append", help="default: all that are installed")
-    parser.add_argument("--data", help="folder with FER-2013 and LFW; default: the usual one")
-    parser.add_argument("--folder", help="keep features and records there, and go on from them")
-    parser.add_argument("--max-train", type=whole(100), default=5000)
-    parser.add_argument("--every", type=whole(1), default=1)
-    parser.add_argument("--batch-size", type=whole(1), default=8)
-    parser.add_argument("--rounds", type=whole(1), default=5)
-    parser.add_argument("--bootstrap", type=whole(1), default=1000)
-    return parser
+    reader = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
+    add_arguments(reader)
+    reader.add_argument("--bootstrap", type=whole(1), default=1000)
+    return reader
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -64,12 +57,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: an encoder, a package or the data can't be used.
     """
-    for option, least in (("every", 1), ("batch_size", 1), ("rounds", 1)):
-        if getattr(arguments, option) < least:
-            raise InputError(f"--{option.replace('_', '-')}: give {least} at least")
     sets = thinned(find_face_sets(arguments.data or default_data_root(), "all"), arguments.every)
     encoders = list(arguments.encoder or ["hybrid", "facecycle"])
-    spaces = arguments.spaces.split(",")
+    spaces = (arguments.spaces or SPACES).split(",")
     packages, absent = _packages(arguments.package)
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(arguments.folder or temporary)

@@ -20,11 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from linear_probe.experiments.runner import device_named
 from linear_probe.features.frozen import EncoderSource, FeatureCache, Pictures, Precision
 from ssl_faces import InputError, load_encoder
 from ssl_faces.bench.apart import print_measured
+from ssl_faces.bench.features import add_arguments
 from ssl_faces.bench.timing import ratio, side_by_side
-from ssl_faces.common.arguments import Parser, whole
+from ssl_faces.common.arguments import Parser
 from ssl_faces.common.hardware import hardware
 from ssl_faces.data import FaceSet, default_data_root, find_face_sets
 from ssl_faces.encoders.encoder import FaceEncoder
@@ -33,15 +35,9 @@ from ssl_faces.rendered import RenderedFaces
 
 
 def parser() -> Parser:
-    parser = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--encoder", help="folder of a saved encoder; default: an untrained one")
-    parser.add_argument("--data", help="folder of faces; default: as of `linear-probe run`")
-    parser.add_argument("--set", help="the face set, by its name; default: the one with most files")
-    parser.add_argument("--pictures", type=whole(1), default=1024, help="of it, spread evenly")
-    parser.add_argument("--batch-size", type=whole(1), default=256)
-    parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto")
-    parser.add_argument("--rounds", type=whole(1), default=5)
-    return parser
+    reader = Parser(description=__doc__.splitlines()[0] if __doc__ else None)
+    add_arguments(reader)
+    return reader
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -59,9 +55,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     count -= count % arguments.batch_size  # whole batches, as the bare forward pass has
     indices = np.linspace(0, len(faces) - 1, count).astype(np.int64)
     pictures = Pictures(faces, np.unique(indices))
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_named(arguments.device)
     encoder = _encoder(arguments.encoder)
     return {
         "encoder": arguments.encoder or "untrained, paper",

@@ -1,6 +1,6 @@
-"""Robustness: how figures fall when test pictures are degraded and the probe is not told.
+"""Robustness: how figures fall when test images are degraded.
 
-The probe is fitted on the training pictures as they are. Degradations are kornia's.
+The probe is fitted on clean training images. Degradations are kornia's.
 """
 
 from __future__ import annotations

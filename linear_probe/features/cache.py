@@ -7,7 +7,6 @@ Features that were not used for the longest time are removed where a folder woul
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import re
@@ -135,33 +134,31 @@ def as_size(size: float) -> str:
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run `linear-probe cache`."""
+def report_caches(folders: list[Path], clean: bool) -> Iterator[str]:
+    """Lines on the features within these folders (of none: `runs`), which `clean` removes.
+
+    Raises:
+        InputError: there is no such folder, or features can't be removed.
+    """
     most = as_size(room_in_bytes())
-    given = [Path(folder) for folder in arguments.folders]
-    if not given:
-        given = [folder for folder in (Path("runs"),) if folder.is_dir()]
+    folders = folders or [folder for folder in (Path("runs"),) if folder.is_dir()]
     total = 0
-    for place, found in find_caches(given):
-        if arguments.clean:
-            found = [entry for entry in found if _removed(entry)]
+    for place, features in find_caches(folders):
+        removed = [entry for entry in features if clean and _removed(entry)]
+        if clean:
             _remove_listings(place)
-        size = sum(entry.size for entry in found)
+        size = sum(entry.size for entry in (removed if clean else features))
         total += size
-        day = time.strftime("%Y-%m-%d", time.localtime(max((e.used for e in found), default=0)))
-        said = "removed" if arguments.clean else f"last used {day}"
-        print(f"{place}: {as_size(size)}, {said}")
-    where = ", ".join(map(str, given)) or "runs"
-    if arguments.clean:
-        print(
-            f"{as_size(total)} removed in {where}; runs that need the features compute them again"
-        )
+        day = time.strftime("%Y-%m-%d", time.localtime(max(e.used for e in features)))
+        yield f"{place}: {as_size(size)}, {'removed' if clean else f'last used {day}'}"
+    where = ", ".join(map(str, folders)) or "runs"
+    if clean:
+        yield f"{as_size(total)} removed in {where}; runs that need the features compute them again"
     else:
-        print(
+        yield (
             f"{as_size(total)} in {where}; a folder keeps at most {most} ({ROOM}), what was used "
             "last; --clean removes all"
         )
-    return 0
 
 
 def _removed(entry: Entry) -> bool:

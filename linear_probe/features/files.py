@@ -1,4 +1,4 @@
-"""Features on disk: whole ones, memory-mapped, and the finished pieces of those being computed."""
+"""Features on disk: complete ones, memory-mapped, and finished chunks of those being computed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from filelock import FileLock, Timeout
@@ -25,22 +24,6 @@ _log = logging.getLogger(__name__)
 PIECES_SUFFIX = ".pieces"
 LISTING_SUFFIX = "-listing.json"
 _BROKEN = (OSError, SafetensorError, ValueError, KeyError, TypeError)
-
-
-class Span(NamedTuple):
-    """A run of pictures, from `start` up to and without `stop`."""
-
-    start: int
-    stop: int
-
-    @property
-    def size(self) -> int:
-        return self.stop - self.start
-
-
-def spans(count: int, size: int) -> list[Span]:
-    """`count` pictures cut into runs of `size`, the last maybe shorter."""
-    return [Span(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def space_name(space: str) -> str:
@@ -60,7 +43,7 @@ def write_features(
     Args:
         values: float32 [N, D].
         records: N, which record of the face set each row is of.
-        skipped: pictures without a row.
+        skipped: images without a row.
 
     Raises:
         InputError: the folder can't be written, or the disk is full.
@@ -71,10 +54,7 @@ def write_features(
 
 
 def read_features(path: Path) -> tuple[Tensor, Tensor]:
-    """Features float32 [N, D] and records int64 [N].
-
-    Both are memory-mapped: they are fetched from the disk as they are used, and take no memory
-    that the system can't have back.
+    """Features float32 [N, D] and records int64 [N], memory-mapped: the system can reclaim them.
 
     Raises:
         InputError: the file can't be read.
@@ -87,13 +67,13 @@ def read_features(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def read_skipped(path: Path) -> list[Skipped]:
-    """Pictures that have no row in a file that `has_features`."""
+    """Images that have no row in a file that `has_features`."""
     with safe_open(regular(path), framework="pt") as file:
         return [Skipped(*item) for item in json.loads(file.metadata()["about"])["skipped"]]
 
 
 def has_features(path: Path, dim: int, count: int) -> bool:
-    """Whether `path` is a whole file of features of length `dim`, of `count` pictures."""
+    """Whether `path` is a whole file of features of length `dim`, of `count` images."""
     if not path.exists():
         return False
     try:
@@ -109,11 +89,11 @@ def has_features(path: Path, dim: int, count: int) -> bool:
     return whole
 
 
-class Pieces:
-    """What an extraction has finished so far: one file for each piece and space.
+class Chunks:
+    """The finished chunks of an extraction: one file for each chunk and space.
 
     Args:
-        folder: for them; one for each source and set of pictures, named by their content.
+        folder: for them; one for each source and set of images, named by their content.
         dims: length of the features of each space.
     """
 
@@ -121,53 +101,33 @@ class Pieces:
         self.folder = folder
         self.dims = dims
 
-    def has(self, span: Span) -> bool:
-        """Whether every space of this piece is there and whole."""
-        return all(has_features(self._path(span, s), d, span.size) for s, d in self.dims.items())
+    def has(self, images: range) -> bool:
+        """Whether every space of this chunk is there and whole."""
+        return all(has_features(self.path(images, s), d, len(images)) for s, d in self.dims.items())
 
-    def write(
-        self,
-        span: Span,
-        values: Mapping[str, Tensor],
-        records: Sequence[int],
-        skipped: Sequence[Skipped],
-    ) -> None:
-        """Keep a piece; `values` are float32 [N, D] by space.
-
-        Raises:
-            InputError: the folder can't be written, or the disk is full.
-        """
-        for space in self.dims:
-            write_features(self._path(span, space), values[space], records, skipped)
-
-    def join(self, pieces: Sequence[Span], space: str) -> tuple[Tensor, list[int], list[Skipped]]:
-        """All pieces of a space: features float32 [N, D], N records and what was skipped."""
-        paths = [self._path(span, space) for span in pieces]
-        parts = [read_features(path) for path in paths]
-        records = torch.cat([part[1] for part in parts]).tolist()
-        return (
-            torch.cat([part[0] for part in parts]),
-            records,
-            [item for path in paths for item in read_skipped(path)],
-        )
+    def join(self, chunks: Sequence[range], space: str) -> tuple[Tensor, list[int], list[Skipped]]:
+        """All chunks of a space: features float32 [N, D], N records and the skipped images."""
+        paths = [self.path(images, space) for images in chunks]
+        values, records = zip(*(read_features(path) for path in paths), strict=True)
+        skipped = [item for path in paths for item in read_skipped(path)]
+        return torch.cat(values), torch.cat(records).tolist(), skipped
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _path(self, span: Span, space: str) -> Path:
-        return self.folder / f"{span.start}-{span.stop}-{space_name(space)}.safetensors"
+    def path(self, images: range, space: str) -> Path:
+        return self.folder / f"{images.start}-{images.stop}-{space_name(space)}.safetensors"
 
 
 @contextmanager
 def lock(path: Path, wait: bool) -> Iterator[bool]:
-    """Keep other processes from computing the same; whether it was got.
+    """Keep other processes from computing the same; whether the lock was acquired.
 
-    It is the system's lock on an open file, which ends with the process that holds it, however
-    that ends: a dead one blocks nobody.
+    It is the system's lock on an open file, which ends with its process: a dead one blocks nobody.
 
     Args:
-        path: the lock's file, made where it is missing and removed afterwards.
-        wait: until the one who has it is done; else an occupied lock is not got.
+        path: the lock's file, created if missing and removed afterwards.
+        wait: until another process releases it; else an occupied lock is not acquired.
 
     Raises:
         InputError: the folder can't be written.
@@ -184,8 +144,8 @@ def lock(path: Path, wait: bool) -> Iterator[bool]:
     try:
         yield True
     finally:
-        # While it is held. Who waits for it gets the lock of a file without a name and may then
-        # share the work with a third, which costs time and nothing else: files are replaced whole.
+        # While it is held. A waiting process acquires a file without a name and may then share the
+        # work with a third, which only costs time: files are replaced whole.
         with suppress(OSError):
             path.unlink()
         held.release()

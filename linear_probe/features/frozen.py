@@ -1,4 +1,4 @@
-"""Frozen features: every picture through every encoder once, kept on disk from then on."""
+"""Frozen features: each image goes through each encoder once; the results are kept on disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,18 +20,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from linear_probe.features.cache import as_size, entries, make_room, note_use
-from linear_probe.features.checks import check_finite
-from linear_probe.features.extraction import Extracted, Piece, extract
+from linear_probe.features.extraction import Chunk, Extracted, cut, extract
 from linear_probe.features.files import (
     PIECES_SUFFIX,
-    Pieces,
-    Span,
+    Chunks,
     has_features,
     lock,
     read_features,
     read_skipped,
     space_name,
-    spans,
     write_features,
 )
 from linear_probe.sources.source import Encoder, ImageSource, Precision, Source
@@ -53,11 +51,11 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 _FORMAT = 2  # part of the cache key: raise it when features of the same weights would change
-_PIECE = 1024  # pictures between two savings; an interrupted run loses no more than one piece
+_PIECE = 1024  # images of a chunk; an interrupted run loses no more than one
 
 
 class KeyedSource(ABC):
-    """A source whose features exist already, by the keys of pictures: nothing is computed.
+    """A source whose features exist already, by the keys of images: nothing is computed.
 
     Attributes: as of `Source`.
     """
@@ -68,7 +66,7 @@ class KeyedSource(ABC):
 
     @abstractmethod
     def missing(self, pictures: Pictures) -> list[Skipped]:
-        """Pictures that it has no features of.
+        """Images that it has no features of.
 
         Raises:
             InputError: too many.
@@ -76,14 +74,14 @@ class KeyedSource(ABC):
 
     @abstractmethod
     def read(self, pictures: Pictures, space: str) -> Features:
-        """The features of those pictures that it has."""
+        """The features of those images that it has."""
 
 
 class EncoderSource:
     """A frozen encoder as a source.
 
     Args:
-        name: how tables call it.
+        name: its name in tables.
         encoder: the encoder.
         spaces: which of its feature spaces; None is all.
         precision: of its arithmetic; `bf16` is about twice as fast where the hardware has it.
@@ -133,12 +131,12 @@ class EncoderSource:
 
 
 class Pictures:
-    """Some pictures of a face set, and what identifies their content.
+    """Some images of a face set, and the hashes that identify their content.
 
     Attributes:
         faces: the face set.
         indices: int64 [N], which of its records.
-        hashes: SHA-256 of each picture's stored bytes; empty where they can't be read.
+        hashes: SHA-256 of each image's stored bytes; empty where they can't be read.
     """
 
     def __init__(self, faces: FaceSet, indices: np.ndarray) -> None:
@@ -173,7 +171,7 @@ class Features:
 
     Attributes:
         values: float32 [N, D].
-        records: int64 [N], which record of the face set each row is of; those whose picture can't
+        records: int64 [N], which record of the face set each row is of; those whose image can't
             be decoded have no row.
     """
 
@@ -182,15 +180,15 @@ class Features:
 
 
 class FeatureCache:
-    """Features of some pictures from some sources, computed where they are not in `folder` yet.
+    """Features of images from sources, computed if they are not in `folder` yet.
 
-    They are computed in pieces, which are kept until all are there: a run that was stopped resumes.
-    Of several processes that want the same at once, one computes it and the others wait. Features
-    that were not used for long make room for others, see `linear_probe.features.cache`.
+    They are computed in chunks, which are kept until all are finished: an interrupted run resumes.
+    If several processes want the same, one computes it and the others wait. Features that were not
+    used for long make room for others, see `linear_probe.features.cache`.
 
     Args:
-        folder: where features are kept, one safetensors file for each source, pictures and space.
-        batch_size: pictures given to an encoder at once.
+        folder: where features are kept, one safetensors file for each source, images and space.
+        batch_size: images given to an encoder at once.
         device: where encoders run.
     """
 
@@ -201,31 +199,32 @@ class FeatureCache:
         self._in_use: set[Path] = set()
 
     def fill(self, sources: Sequence[Source], pictures: Pictures) -> list[Skipped]:
-        """Make sure that `read` finds the features of every source; tells what was skipped.
+        """Make sure that `read` finds the features of every source; the skipped images.
 
-        Each picture is decoded once for all sources of one input size that lack its features. A
-        failed or interrupted run leaves whole pieces and no half-written file.
+        Each image is decoded once for all sources of one input size that lack its features. A
+        failed or interrupted run leaves whole chunks and no half-written file.
 
         Raises:
-            InputError: no picture can be decoded, features are not finite or not of the length
-                that their source says, or can't be written.
+            InputError: no image can be decoded, features are not finite or not of the length
+                that their source declares, or can't be written.
         """
-        keyed, computed = _split(sources)
+        computed: list[Any] = [s for s in sources if not isinstance(s, KeyedSource)]
         skipped: dict[str, str] = {}
         # Before anything is computed: it may be the reason to stop.
-        for source in keyed:
-            skipped.update(source.missing(pictures))
+        for source in sources:
+            if isinstance(source, KeyedSource):
+                skipped.update(source.missing(pictures))
         lacking = [s for s in computed if not self._has(s, pictures)]
         while lacking:
             try:
                 done = self._compute_some(lacking, pictures)
             except InputError:
                 with suppress(OSError):
-                    self.folder.rmdir()  # where nothing came of it
+                    self.folder.rmdir()  # if it is empty
                 raise
             lacking = [s for s in lacking if s not in done]
         paths = [self._path(source, pictures, s) for source in computed for s in source.dims]
-        # Not only of what was computed now: a second run must list them too.
+        # Also of features that existed before: a second run lists them too.
         for path in paths:
             skipped.update(read_skipped(path))
         note_use(paths)
@@ -234,9 +233,9 @@ class FeatureCache:
         return [Skipped(key, reason) for key, reason in skipped.items()]
 
     def read(self, source: Source, pictures: Pictures, space: str) -> Features:
-        """The features of one space, after `fill`; memory-mapped where they come from a file.
+        """The features of one space, after `fill`; memory-mapped if they come from a file.
 
-        Where another process has removed them meanwhile, they are computed again.
+        If another process has removed them meanwhile, they are computed again.
 
         Raises:
             InputError: the file can't be read, or holds features that are not finite.
@@ -251,12 +250,8 @@ class FeatureCache:
             raise InputError(f"{path}: holds NaN or infinite features; delete it and run again")
         return Features(values, records.numpy())
 
-    def holds(self, source: Source, pictures: Pictures, space: str) -> bool:
-        """Whether the features of one space lie in the folder."""
-        return self._path(source, pictures, space).exists()
-
     def about(self) -> str:
-        """Where the features are and how large, for the user."""
+        """Where the features are, and their size, in words."""
         size = sum(entry.size for entry in entries(self.folder))
         return (
             f"features: {self.folder}, {as_size(size)}, kept for other runs; "
@@ -267,13 +262,8 @@ class FeatureCache:
         return self.folder / f"{self._stem(source, pictures)}-{space_name(space)}.safetensors"
 
     def _stem(self, source: Source, pictures: Pictures) -> str:
-        """How files of a source's features are called: by what decides them, and by nothing else.
-
-        So features of older weights or other pictures are never found.
-        """
         size = getattr(source, "input_size", "")
-        text = f"{_FORMAT} {source.fingerprint} {size} {pictures.fingerprint}"
-        return f"{pictures.faces.name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+        return stem_of(pictures.faces.name, source.fingerprint, size, pictures.fingerprint)
 
     def _has(self, source: Source, pictures: Pictures) -> bool:
         return all(
@@ -284,10 +274,9 @@ class FeatureCache:
     def _compute_some(
         self, sources: Sequence[ImageSource], pictures: Pictures
     ) -> list[ImageSource]:
-        """Compute those that no other process is at, or wait for one; which are there now.
+        """Compute those that no other process computes, or wait for one; those that exist now.
 
-        What is waited for is waited for with empty hands, so that no two processes wait for each
-        other.
+        No lock is held while waiting, so that no two processes wait for each other.
         """
         with ExitStack() as locks:
 
@@ -299,10 +288,8 @@ class FeatureCache:
             first = {self._stem(s, pictures): s for s in reversed(sources)}
             held = [s for s in first.values() if mine(s, wait=False)]
             if not held:
-                _log.warning(
-                    "%s, %s: another process computes these features; waiting for it",
-                    *(pictures.faces.name, sources[0].name),
-                )
+                of = f"{pictures.faces.name}, {sources[0].name}"
+                _log.warning("%s: another process computes these features; waiting for it", of)
                 held = [sources[0]]
                 mine(sources[0], wait=True)
             wanted = [s for s in held if not self._has(s, pictures)]
@@ -311,63 +298,63 @@ class FeatureCache:
         return [s for s in sources if s in held or self._has(s, pictures)]
 
     def _extract(self, sources: Sequence[ImageSource], pictures: Pictures) -> None:
-        parts = {
-            id(s): Pieces(self.folder / f"{self._stem(s, pictures)}{PIECES_SUFFIX}", s.dims)
+        finished = {
+            id(s): Chunks(self.folder / f"{self._stem(s, pictures)}{PIECES_SUFFIX}", s.dims)
             for s in sources
         }
         for source in sources:
             source.to(self.device)
-        # Decoded for each size by itself: large pictures come at a size near the one wanted, and
-        # a source's features must not depend on which others are computed with it.
+        # Decoded for each size by itself: large images are decoded at a size near the one wanted,
+        # and a source's features must not depend on which others are computed with it.
         sizes = sorted({source.input_size for source in sources})
-        cut = spans(len(pictures), max(_PIECE, self.batch_size))
-        pieces = [
-            Piece(span, size, lacking)
-            for span in cut
-            for size in sizes
-            if (
-                lacking := [
-                    s for s in sources if s.input_size == size and not parts[id(s)].has(span)
+        every = cut(range(len(pictures)), max(_PIECE, self.batch_size))
+        chunks = []
+        for images in every:
+            for size in sizes:
+                lacking = [
+                    s for s in sources if s.input_size == size and not finished[id(s)].has(images)
                 ]
-            )
-        ]
+                if lacking:
+                    chunks.append(Chunk(images, size, lacking))
 
-        def keep(piece: Piece, found: Extracted) -> None:
-            for source, values in zip(piece.sources, found.values, strict=True):
-                parts[id(source)].write(piece.span, values, found.records, found.skipped)
+        def write(chunk: Chunk, found: Extracted) -> None:
+            for source, values in zip(chunk.sources, found.values, strict=True):
+                for space in source.dims:
+                    path = finished[id(source)].path(chunk.images, space)
+                    write_features(path, values[space], found.records, found.skipped)
 
-        with tqdm(
-            total=sum(piece.span.size for piece in pieces),
-            desc=f"features of {pictures.faces.name}",
-            unit="faces",
-            mininterval=1,
-        ) as bar:
-            extract(
-                pictures.faces,
-                pictures.indices,
-                pieces,
-                self.batch_size,
-                self.device,
-                keep,
-                lambda piece: bar.update(piece.span.size),
-            )
+        total = sum(len(chunk.images) for chunk in chunks)
+        found = extract(pictures.faces, pictures.indices, chunks, self.batch_size, self.device)
+        with (
+            tqdm(total=total, desc=f"features of {pictures.faces.name}", unit="faces") as bar,
+            closing(found),
+            ThreadPoolExecutor(1, "writing") as writer,  # behind; at its end all is written
+        ):
+            writing: Future[None] | None = None
+            for chunk, features in found:
+                if writing is not None:
+                    writing.result()  # an error of writing stops the run
+                writing = writer.submit(write, chunk, features)
+                bar.update(len(chunk.images))
+            if writing is not None:
+                writing.result()
         failure: InputError | None = None
         for source in sources:
             try:
-                self._join(source, pictures, parts[id(source)], cut)
+                self._join(source, pictures, finished[id(source)], every)
             except InputError as error:
                 failure = failure or error  # the others' work is not lost
             else:
-                parts[id(source)].remove()
+                finished[id(source)].remove()
         if failure is not None:
             raise failure
 
     def _join(
-        self, source: ImageSource, pictures: Pictures, pieces: Pieces, cut: Sequence[Span]
+        self, source: ImageSource, pictures: Pictures, chunks: Chunks, every: Sequence[range]
     ) -> None:
-        """One file of each space, once all pieces are there."""
+        """One file of each space, once all chunks are there."""
         for space in source.dims:
-            values, records, skipped = pieces.join(cut, space)
+            values, records, skipped = chunks.join(every, space)
             try:
                 if not records:
                     raise InputError(
@@ -375,15 +362,38 @@ class FeatureCache:
                         f"decoded ({skipped[0].key}: {skipped[0].reason}); check that they are "
                         "whole"
                     )
-                check_finite(source, space, values, records, pictures.faces)
+                _check_finite(source, space, values, records, pictures.faces)
             except InputError:
-                # Another try must not find the same in the pieces.
-                pieces.remove()
+                chunks.remove()  # the next run must not find the same
                 raise
             write_features(self._path(source, pictures, space), values, records, skipped)
 
 
-def _split(sources: Sequence[Source]) -> tuple[list[KeyedSource], list[ImageSource]]:
-    keyed = [s for s in sources if isinstance(s, KeyedSource)]
-    computed: list[Any] = [s for s in sources if not isinstance(s, KeyedSource)]
-    return keyed, computed
+def stem_of(faces: str, source: str, size: int | str, pictures: str) -> str:
+    """The start of the names of a source's feature files: a hash of all that decides the features,
+    so that features of older weights or other images are never found.
+
+    Args:
+        faces: name of the face set.
+        source, pictures: fingerprints.
+        size: the side that the source takes images at; empty where it takes none.
+    """
+    text = f"{_FORMAT} {source} {size} {pictures}"
+    return f"{faces}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+
+def _check_finite(
+    source: Source, space: str, values: Tensor, records: Sequence[int], faces: FaceSet
+) -> None:
+    """Check that features float [N, D] of these N records are finite.
+
+    Raises:
+        InputError: names the encoder, the space, the number of images and the first one's key.
+    """
+    bad = non_finite_rows(values)
+    if len(bad):
+        raise InputError(
+            f"{source.name}, {space}: features of {len(bad):,} of {len(values):,} pictures of "
+            f"{faces.name} are NaN or infinite, the first of {faces.records[records[bad[0]]].key}; "
+            "check the encoder's weights, or take --precision 32"
+        )

@@ -1,7 +1,7 @@
-"""Which pictures and sources a run's features are of, so that a report finds them without the data.
+"""Lists the images and sources of a run's features, so that a report finds them without the data.
 
-The feature cache looks its files up by the hashes of weights and pictures; a listing keeps those
-hashes and the pictures' keys beside the features.
+The feature cache names its files by hashes of weights and images; a listing keeps those hashes and
+the images' keys beside the features.
 """
 
 from __future__ import annotations
@@ -13,45 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from linear_probe.features.files import LISTING_SUFFIX, lock
-from linear_probe.features.frozen import FeatureCache, Features, KeyedSource, Pictures, Source
+from linear_probe.features.files import LISTING_SUFFIX, lock, read_features, space_name
+from linear_probe.features.frozen import KeyedSource, Pictures, Source, stem_of
 from linear_probe.records.record import Record
 from ssl_faces.common.files import regular, replace_file
-from ssl_faces.data import FaceSet
-from ssl_faces.data.faces import FaceRecord
-
-
-class _StoredSource:
-    """What `FeatureCache.read` must know of a source."""
-
-    def __init__(self, name: str, fingerprint: str, input_size: int, dims: dict[str, int]) -> None:
-        self.name = name
-        self.fingerprint = fingerprint
-        self.input_size = input_size
-        self.dims = dims
-
-    def to(self, device: str) -> None:
-        del device
-
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        raise TypeError("only what is in the cache can be read")
-
-
-class _StoredPictures(Pictures):
-    """What `FeatureCache.read` must know of pictures, without the pictures."""
-
-    def __init__(self, name: str, fingerprint: str, keys: list[str]) -> None:
-        records = [FaceRecord(key, b"") for key in keys]
-        self.faces = FaceSet(name, "all", records)
-        self.indices = np.arange(len(keys))
-        self.hashes = [b""] * len(keys)
-        self.__dict__["fingerprint"] = fingerprint  # in the place of the cached property
 
 
 def write_listing(folder: Path, pictures: Pictures, sources: Sequence[Source]) -> None:
-    """Note in the features' `folder` that it has those of these pictures from these sources.
+    """List in the features' `folder` that it has those of these images from these sources.
 
     Raises:
         InputError: the folder can't be written, or the disk is full.
@@ -86,13 +56,13 @@ def _add_to(path: Path, pictures: Pictures, sources: Sequence[Source]) -> None:
 
 
 def find_features(folder: Path, record: Record, keys: Sequence[str]) -> np.ndarray | None:
-    """Features float32 [N, D] that a record's probe saw of the pictures with these keys.
+    """Features float32 [N, D] that a record's probe was given of the images with these keys.
 
     Args:
         folder: the run's folder of features.
 
     Returns:
-        None where they aren't all there.
+        None where some are missing.
 
     Raises:
         InputError: the features' file can't be read.
@@ -104,27 +74,21 @@ def find_features(folder: Path, record: Record, keys: Sequence[str]) -> np.ndarr
             continue
         number = dict(zip(listing["keys"], listing["indices"], strict=True))
         for source in listing["sources"]:
-            if source["fingerprint"].startswith(record.fingerprint) and wanted <= number.keys():
-                features = _stored(folder, listing, source, record.feature_space)
-                if features is None:
-                    continue
-                row_of = {index: row for row, index in enumerate(features.records.tolist())}
-                rows = [row_of.get(number[key], -1) for key in keys]
-                if min(rows) >= 0:
-                    values: np.ndarray = features.values[rows].float().numpy()
-                    return values
+            if not source["fingerprint"].startswith(record.fingerprint):
+                continue
+            stem = stem_of(
+                *(listing["faces"], source["fingerprint"], source["input_size"]),
+                listing["pictures"],
+            )
+            file = folder / f"{stem}-{space_name(record.feature_space)}.safetensors"
+            if not wanted <= number.keys() or not file.exists():
+                continue
+            values, records = read_features(file)
+            row_of = {index: row for row, index in enumerate(records.tolist())}
+            rows = [row_of.get(number[key], -1) for key in keys]
+            if min(rows) >= 0:
+                return values[rows].float().numpy()
     return None
-
-
-def _stored(
-    folder: Path, listing: dict[str, Any], source: dict[str, Any], space: str
-) -> Features | None:
-    if space not in source["dims"]:
-        return None
-    pictures = _StoredPictures(listing["faces"], listing["pictures"], listing["keys"])
-    known = _StoredSource("", source["fingerprint"], source["input_size"], source["dims"])
-    cache = FeatureCache(folder)
-    return cache.read(known, pictures, space) if cache.holds(known, pictures, space) else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

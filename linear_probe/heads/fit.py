@@ -1,4 +1,4 @@
-"""Trains a head on labelled pictures, stopped or not; asks a trained one what it says."""
+"""Trains a head on labelled images, resumes an interrupted training, and predicts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from linear_probe.heads.head import Head
 from linear_probe.heads.module import HeadModule, HeadTraining
-from linear_probe.heads.pictures import EpochBatches, LabelledPictures, Taught
+from linear_probe.heads.pictures import EpochBatches, LabelledPictures, LabelledSplit
 from ssl_faces import InputError
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
@@ -38,7 +38,7 @@ from ssl_faces.training.log_once import CSVRows
 _log = logging.getLogger(__name__)
 SETTINGS_FILE = "settings.json"
 IMAGES = "images"
-"""Key of the settings file: SHA-256 of the images and labels that were learnt from."""
+"""Key of the settings file: SHA-256 of the training images and labels."""
 CHECKPOINT_FILE = "last.ckpt"
 _T = TypeVar("_T")
 
@@ -60,34 +60,34 @@ def usual_precision() -> str:
 def train(
     head: Head,
     training: HeadTraining,
-    pictures: Taught,
+    split: LabelledSplit,
     seed: int,
     run: Path,
     machine: Machine,
     settings: dict[str, Any],
 ) -> None:
-    """Train `head` on the rows to be learnt from, from its last checkpoint in `run` if any.
+    """Train `head` on the split's training rows, from its last checkpoint in `run` if any.
 
-    Of several processes that train in one folder at once, one trains and the others wait.
+    If several processes train in one folder at once, one trains and the others wait.
 
     Args:
-        settings: all that decides the weights, plain JSON values: noted in `run`, whose checkpoint
-            must be of the same, and of the same images wherever they lie.
+        settings: all that decides the weights, as plain JSON values: written to `run`. A checkpoint
+            there must have the same settings and images, wherever the images lie.
 
     Raises:
-        InputError: a batch that is larger than the training part, or not shared out evenly; a
-            checkpoint that can't be read, or of other settings; a loss that is not finite.
+        InputError: a batch larger than the training part or not a multiple of the devices; a
+            checkpoint that can't be read or has other settings; a loss that is not finite.
     """
-    check_batch(training, pictures, machine)
-    head.goal.count(pictures.labels[pictures.learnt])
-    with _alone(run):
-        _note_settings(run, {**settings, IMAGES: _digest(pictures)})
-        _fit(head, training, pictures, seed, run, machine)
+    check_batch(training, split, machine)
+    head.goal.count(split.labels[split.train])
+    with _exclusive(run):
+        _note_settings(run, {**settings, IMAGES: _digest(split)})
+        _fit(head, training, split, seed, run, machine)
 
 
-def check_batch(training: HeadTraining, pictures: Taught, machine: Machine) -> None:
-    """Raises InputError where a batch exceeds the training part or is not shared out evenly."""
-    batch, count = training.batch_size, len(pictures.learnt)
+def check_batch(training: HeadTraining, split: LabelledSplit, machine: Machine) -> None:
+    """Raises InputError if a batch exceeds the training part or is no multiple of the devices."""
+    batch, count = training.batch_size, len(split.train)
     if count < batch or batch % machine.devices:
         raise InputError(
             f"training.batch_size: {batch}; give a multiple of the {machine.devices} device(s), "
@@ -96,8 +96,8 @@ def check_batch(training: HeadTraining, pictures: Taught, machine: Machine) -> N
 
 
 @contextmanager
-def _alone(run: Path) -> Iterator[None]:
-    """No other process trains in the folder meanwhile, but those of this run."""
+def _exclusive(run: Path) -> Iterator[None]:
+    """Keep other processes, but those of this run, from training in the folder."""
     if not is_first():
         yield
         return
@@ -107,13 +107,13 @@ def _alone(run: Path) -> Iterator[None]:
 
 
 def _fit(
-    head: Head, training: HeadTraining, pictures: Taught, seed: int, run: Path, machine: Machine
+    head: Head, training: HeadTraining, split: LabelledSplit, seed: int, run: Path, machine: Machine
 ) -> None:
-    labels = pictures.labels[pictures.learnt]
+    labels = split.labels[split.train]
     batch = training.batch_size
     checkpoint = run / CHECKPOINT_FILE
-    goes_on = checkpoint.exists()
-    if goes_on:
+    resumes = checkpoint.exists()
+    if resumes:
         read_checkpoint(checkpoint)  # before Lightning does, which says less of what is wrong
     trainer = pl.Trainer(
         max_epochs=training.epochs,
@@ -137,7 +137,7 @@ def _fit(
         log_every_n_steps=20,
     )
     order = EpochBatches(len(labels), batch, seed, trainer.global_rank, trainer.world_size)
-    rows = LabelledPictures(pictures.images[pictures.learnt], labels)
+    rows = LabelledPictures(split.images[split.train], labels)
     more: dict[str, Any] = {}
     if "weights_only" in inspect.signature(trainer.fit).parameters:  # of Lightning from 2.6 on
         more["weights_only"] = True
@@ -145,7 +145,7 @@ def _fit(
         trainer.fit(
             HeadModule(head, training, seed),
             DataLoader(rows, sampler=order, batch_size=None),
-            ckpt_path=str(checkpoint) if goes_on else None,
+            ckpt_path=str(checkpoint) if resumes else None,
             **more,
         )
     if trainer.received_sigterm:
@@ -153,7 +153,7 @@ def _fit(
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a head's training has saved; no code in it is run.
+    """The checkpoint of a head's training; no code in it is run.
 
     Raises:
         InputError: no whole checkpoint of a head, or weights that are NaN or infinite.
@@ -173,32 +173,33 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def told(head: Head, images: Tensor, bfloat16: bool = False, features: bool = False) -> Tensor:
-    """What a trained head says of pictures uint8 [N, 3, R, R]: float32 [N, outputs].
+def head_outputs(
+    head: Head, images: Tensor, bfloat16: bool = False, features: bool = False
+) -> Tensor:
+    """A trained head's outputs of images uint8 [N, 3, R, R]: float32 [N, outputs].
 
     Args:
         bfloat16: convolutions and matrices in bfloat16.
-        features: its representation, [N, D], instead.
+        features: return its representation, [N, D], instead.
 
     Raises:
         InputError: outputs are NaN or infinite.
     """
-    said = head.representation if features else head.predict
-    found = torch.cat(in_parts(head, images, lambda x: said(x).float().cpu(), bfloat16))
-    bad = len(non_finite_rows(found))
+    call = head.representation if features else head.predict
+    outputs = torch.cat(in_batches(head, images, lambda x: call(x).float().cpu(), bfloat16))
+    bad = len(non_finite_rows(outputs))
     if bad:
         raise InputError(
-            f"{head.name}: outputs of {bad:,} of {len(found):,} images are NaN or infinite; train "
-            "it again with a lower training.peak_learning_rate, or with precision 32-true"
+            f"{head.name}: outputs of {bad:,} of {len(outputs):,} images are NaN or infinite; "
+            "train it again with a lower training.peak_learning_rate, or with precision 32-true"
         )
-    return found
+    return outputs
 
 
-def in_parts(
+def in_batches(
     head: Head, images: Tensor, of: Callable[[Tensor], _T], bfloat16: bool = False
 ) -> list[_T]:
-    """What `of` makes of test pictures uint8 [N, 3, R, R] that the head has prepared, some at a
-    time.
+    """`of` applied to batches of test images uint8 [N, 3, R, R] that the head has prepared.
 
     Args:
         bfloat16: convolutions and matrices in bfloat16.
@@ -214,9 +215,7 @@ def in_parts(
 
 
 def _note_settings(run: Path, settings: dict[str, Any]) -> None:
-    """Note the settings of a run in its folder.
-
-    Those of a run that failed before its first checkpoint are replaced: they bind nothing.
+    """Write the settings of a run to its folder; those of a run without a checkpoint are replaced.
 
     Raises:
         InputError: the folder's checkpoint was trained with others.
@@ -239,8 +238,7 @@ def _note_settings(run: Path, settings: dict[str, Any]) -> None:
 
 
 def _without_places(settings: Any) -> Any:
-    """Settings without the folders of the data, which may be copied elsewhere: `IMAGES` says what
-    they hold."""
+    """Settings without the data's folders, which may lie elsewhere: `IMAGES` identifies them."""
     if isinstance(settings, list):
         return [_without_places(one) for one in settings]
     if not isinstance(settings, dict):
@@ -249,10 +247,10 @@ def _without_places(settings: Any) -> Any:
     return {name: _without_places(value) for name, value in kept.items()}
 
 
-def _digest(pictures: Taught) -> str:
-    """SHA-256 of what a head learns from."""
+def _digest(split: LabelledSplit) -> str:
+    """SHA-256 of the training images and labels."""
     digest = hashlib.sha256()
-    for values in (pictures.images[pictures.learnt], pictures.labels[pictures.learnt]):
+    for values in (split.images[split.train], split.labels[split.train]):
         digest.update(f"{tuple(values.shape)} {values.dtype}".encode())
         digest.update(values.contiguous().numpy().data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What a head's outputs mean, and the loss that they are trained with."""
+"""The meaning of a head's outputs, and the loss that they are trained with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ssl_faces import InputError
 
 AGES = 101
-"""Age is told as one of the classes 0, 1 … 100 years; who is older is put to the last."""
+"""Age is one of the classes 0, 1 … 100 years; older people are in the last."""
 
 
 class Goal(ABC):
@@ -30,29 +30,29 @@ class Goal(ABC):
         self.counts: dict[str, Tensor] = {}
 
     @abstractmethod
-    def losses(self, said: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
+    def losses(self, outputs: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
         """Terms whose sum is minimised.
 
         Args:
-            said: [B, outputs].
+            outputs: [B, outputs].
             labels: as the goal has them.
             balanced: weigh each class by the largest class's count over its own (Savchenko 2021).
         """
 
     @abstractmethod
-    def average(self, said: Tensor) -> Tensor:
+    def average(self, outputs: Tensor) -> Tensor:
         """Of outputs [views, B, outputs] for several views of each picture, [B, outputs]: values
-        are averaged, of classes the probabilities, whose logarithm is told."""
+        are averaged, of classes the probabilities, of which the logarithm is returned."""
 
     @abstractmethod
     def count(self, labels: Tensor) -> None:
         """Set `counts` from the labels of the training part."""
 
-    def _cross_entropy(self, name: str, said: Tensor, labels: Tensor, balanced: bool) -> Tensor:
+    def _cross_entropy(self, name: str, outputs: Tensor, labels: Tensor, balanced: bool) -> Tensor:
         if not balanced:
-            return F.cross_entropy(said, labels, ignore_index=-1)
-        counts = self.counts[name].to(said.device).clamp(min=1)
-        return F.cross_entropy(said, labels, counts.max() / counts, ignore_index=-1)
+            return F.cross_entropy(outputs, labels, ignore_index=-1)
+        counts = self.counts[name].to(outputs.device).clamp(min=1)
+        return F.cross_entropy(outputs, labels, counts.max() / counts, ignore_index=-1)
 
 
 class Categories(Goal):
@@ -68,11 +68,11 @@ class Categories(Goal):
             raise InputError(f"{count} class to learn; give data with two at least")
         self.outputs = count
 
-    def losses(self, said: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
-        return {"cross_entropy": self._cross_entropy("classes", said, labels, balanced)}
+    def losses(self, outputs: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
+        return {"cross_entropy": self._cross_entropy("classes", outputs, labels, balanced)}
 
-    def average(self, said: Tensor) -> Tensor:
-        return _mean_probability(said.float())
+    def average(self, outputs: Tensor) -> Tensor:
+        return _mean_probability(outputs.float())
 
     def count(self, labels: Tensor) -> None:
         self.counts["classes"] = labels.bincount(minlength=self.outputs)
@@ -92,23 +92,23 @@ class Several(Goal):
         self.sizes = dict(sizes)
         self.outputs = sum(self.sizes.values())
 
-    def parts(self, said: Tensor) -> dict[str, Tensor]:
+    def parts(self, outputs: Tensor) -> dict[str, Tensor]:
         """Of [B, outputs] what belongs to each thing, [B, its size]."""
-        return dict(zip(self.sizes, said.split(list(self.sizes.values()), dim=1), strict=True))
+        return dict(zip(self.sizes, outputs.split(list(self.sizes.values()), dim=1), strict=True))
 
-    def losses(self, said: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
+    def losses(self, outputs: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
         found = {}
-        for (name, part), wanted in zip(self.parts(said).items(), labels.unbind(1), strict=True):
+        for (name, part), wanted in zip(self.parts(outputs).items(), labels.unbind(1), strict=True):
             if self.sizes[name] == 1:
                 found[name] = F.mse_loss(part[:, 0].float(), wanted.float())
             elif (wanted >= 0).any():
                 found[name] = self._cross_entropy(name, part, wanted.long(), balanced)
         return found
 
-    def average(self, said: Tensor) -> Tensor:
+    def average(self, outputs: Tensor) -> Tensor:
         parts = [
             part.mean(0) if part.shape[2] == 1 else _mean_probability(part)
-            for part in said.float().split(list(self.sizes.values()), dim=2)
+            for part in outputs.float().split(list(self.sizes.values()), dim=2)
         ]
         return torch.cat(parts, 1)
 

@@ -87,8 +87,7 @@ class CentredClassifier(nn.Module):
         self.centres = nn.Parameter(torch.zeros(classes, dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        found: Tensor = self.linear(features)
-        return found
+        return self.linear(features)
 
     def distance(self, features: Tensor, labels: Tensor) -> Tensor:
         """Half the squared distance of features [B, dim] to the centres of their classes [B], the
@@ -183,21 +182,15 @@ class Hallucination(Head):
         small = self.made_small(images)
         if self.hallucinator == "bicubic":
             return enlarged(small, self.scale)
-        found: Tensor = self.enlarge(small)
-        return found
+        return self.enlarge(small)
 
     def recognised(self, images: Tensor) -> Tensor:
         """Features [B, D] of large pictures."""
         encoder = self.encoder or self.recogniser
-        found: Tensor = encoder(images, (self._space,))[self._space]
-        return found
+        return encoder(images, (self._space,))[self._space]
 
     def embed(self, images: Tensor) -> Tensor:
         return self.recognised(self.hallucinated(images))
-
-    def classify(self, features: Tensor) -> Tensor:
-        found: Tensor = self.classifier(features)
-        return found
 
     def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
         made = self.hallucinated(images)

@@ -1,9 +1,9 @@
-"""What every head promises: pictures to logits, its loss, and what it starts from."""
+"""The contract of heads: images to logits, the loss, and the initial weights."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -31,12 +31,12 @@ class Measure(NamedTuple):
 
 
 class Head(nn.Module, ABC):
-    """Tells something of faces: a network of its own, or one on top of a frozen encoder.
+    """Predicts a label of faces: a complete network, or one on top of a frozen encoder.
 
     A subclass's constructor takes `goal` and `encoder` first, then its settings with defaults.
 
     Args:
-        goal: what it has to say, and by which loss that is learnt.
+        goal: the meaning of its outputs, and their loss.
         encoder: a trained encoder to rest on, frozen, instead of the paper's own network.
 
     Attributes:
@@ -54,6 +54,7 @@ class Head(nn.Module, ABC):
     def __init__(self, goal: Goal, encoder: FaceEncoder | None = None) -> None:
         super().__init__()
         self.goal = goal
+        self.classifier: Any
         self.space = END_TO_END
         self.encoder = None if encoder is None else encoder.eval().requires_grad_(False)
 
@@ -61,9 +62,9 @@ class Head(nn.Module, ABC):
     def embed(self, images: Tensor) -> Tensor:
         """What the classifier sees, [B, D], of RGB pictures float [B, 3, S, S] in [0, 1]."""
 
-    @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
-        """Outputs [B, outputs], of classes their logits, of what `embed` gives."""
+        """Outputs [B, outputs], of classes their logits, of the result of `embed`."""
+        return self.classifier(features)
 
     def forward(self, images: Tensor) -> Tensor:
         """Outputs [B, outputs] of pictures as for `embed`."""
@@ -92,15 +93,14 @@ class Head(nn.Module, ABC):
 
     def predict(self, images: Tensor) -> Tensor:
         """Outputs [B, outputs] of pictures to be scored; log-probabilities will do for logits."""
-        found: Tensor = self(images)
-        return found
+        return self(images)
 
     def panels(self, images: Tensor) -> dict[str, Tensor]:
         """Rows of pictures to look at, [N, 3, S, S] in [0, 1], of pictures as for `forward`."""
         return {}
 
     def measures(self, images: Tensor) -> dict[str, Measure]:
-        """What else is to be told of test pictures, as for `forward`, by its metric's name."""
+        """Other measures of test images, as for `forward`, by the metric's name."""
         return {}
 
     def vary(self, images: Tensor) -> Tensor:
@@ -179,5 +179,4 @@ class FrozenFeatures(nn.Module):
         """[B, dim] of RGB pictures float [B, 3, S, S] in [0, 1]."""
         with torch.no_grad():
             features = self._encoder[0](images, (self.space,))[self.space]
-        found: Tensor = self.standardise(features.float())
-        return found
+        return self.standardise(features.float())

@@ -1,4 +1,4 @@
-"""Tasks as heads learn them: labels to learn from, and the figures of what a head says."""
+"""Tasks as heads learn them: labels, and the figures of a head's outputs."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ class HeadTask(ABC, Generic[T]):
 
     @abstractmethod
     def goal(self) -> Goal:
-        """What a head has to say."""
+        """The goal of a head."""
 
     @abstractmethod
-    def validation(self, said: Tensor, labels: Tensor) -> dict[str, float]:
+    def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         """Figures of outputs [N, outputs] on pictures that nothing was learnt from."""
 
     @abstractmethod
     def figures(
-        self, features: Features, turns: list[Rows], said: Tensor, chosen: dict[str, Any], more: str
+        self, rows: Features, splits: list[Rows], outputs: Tensor, chosen: dict[str, Any], more: str
     ) -> list[Figure]:
-        """Of the outputs [M, outputs] for the test rows of these turns.
+        """Of the outputs [M, outputs] for the test rows of these splits.
 
         Args:
-            features: of which the rows are; only their records matter.
+            rows: of the splits; only their records matter.
             chosen: hyper-parameters, for the records.
             more: to be added to their note.
         """
@@ -72,19 +72,19 @@ class HeadClasses(HeadTask[Classes]):
     def goal(self) -> Goal:
         return Categories(len(self.task.class_names))
 
-    def validation(self, said: Tensor, labels: Tensor) -> dict[str, float]:
-        return {"accuracy": 100 * float((said.argmax(1) == labels).double().mean())}
+    def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
+        return {"accuracy": 100 * float((outputs.argmax(1) == labels).double().mean())}
 
     def figures(
-        self, features: Features, turns: list[Rows], said: Tensor, chosen: dict[str, Any], more: str
+        self, rows: Features, splits: list[Rows], outputs: Tensor, chosen: dict[str, Any], more: str
     ) -> list[Figure]:
-        records = _tested(features, turns)
-        note = self.task.note(turns, self.task.labels[records]) + more
-        return self.task.main_figures(records, said, {"hyperparameters": chosen}, note)
+        records = _tested(rows, splits)
+        note = self.task.note(splits, self.task.labels[records]) + more
+        return self.task.main_figures(records, outputs, {"hyperparameters": chosen}, note)
 
 
 class HeadAttributes(HeadTask[Attributes]):
-    """Age, as one of `AGES` classes whose mean is told; gender; race."""
+    """Age, as the mean of `AGES` classes; gender; race."""
 
     of = Attributes
 
@@ -100,26 +100,29 @@ class HeadAttributes(HeadTask[Attributes]):
         names = self.task.faces.class_names
         return Several({n: AGES if n == "age" else len(names[n]) for n in self.task.labels})
 
-    def _told(self, said: Tensor) -> dict[str, Tensor]:
-        parts = self.goal().parts(said)
+    def _predicted(self, outputs: Tensor) -> dict[str, Tensor]:
+        parts = self.goal().parts(outputs)
         return {n: expected_age(part) if n == "age" else part for n, part in parts.items()}
 
-    def validation(self, said: Tensor, labels: Tensor) -> dict[str, float]:
+    def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         found = {}
-        for (name, told), column in zip(self._told(said).items(), labels.unbind(1), strict=True):
+        columns = zip(self._predicted(outputs).items(), labels.unbind(1), strict=True)
+        for (name, predicted), column in columns:
             if name in CLASSES:
-                right = (told.argmax(1) == column).double()
+                right = (predicted.argmax(1) == column).double()
                 found[f"{name} accuracy"] = 100 * float(right.mean())
             else:
-                found[f"MAE {name}"] = float((told - column).abs().mean())
+                found[f"MAE {name}"] = float((predicted - column).abs().mean())
         return found
 
     def figures(
-        self, features: Features, turns: list[Rows], said: Tensor, chosen: dict[str, Any], more: str
+        self, rows: Features, splits: list[Rows], outputs: Tensor, chosen: dict[str, Any], more: str
     ) -> list[Figure]:
-        told = {n: Said(t, {"hyperparameters": chosen}) for n, t in self._told(said).items()}
-        note = f"trained on {len(turns[0].train):,} pictures{more}"
-        return self.task.figures(_tested(features, turns), told, note)
+        predicted = {
+            n: Said(t, {"hyperparameters": chosen}) for n, t in self._predicted(outputs).items()
+        }
+        note = f"trained on {len(splits[0].train):,} pictures{more}"
+        return self.task.figures(_tested(rows, splits), predicted, note)
 
 
 class HeadAffect(HeadTask[Affect]):
@@ -142,24 +145,23 @@ class HeadAffect(HeadTask[Affect]):
         sizes = {"expression": self.expressions} if self.expressions else {}
         return Several(sizes | dict.fromkeys(AFFECT, 1))
 
-    def validation(self, said: Tensor, labels: Tensor) -> dict[str, float]:
-        agreement = concordance_corrcoef(said[:, -2:].float(), labels[:, -2:])
+    def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
+        agreement = concordance_corrcoef(outputs[:, -2:].float(), labels[:, -2:])
         return {f"CCC {n}": float(v) for n, v in zip(AFFECT, agreement, strict=True)}
 
     def figures(
-        self, features: Features, turns: list[Rows], said: Tensor, chosen: dict[str, Any], more: str
+        self, rows: Features, splits: list[Rows], outputs: Tensor, chosen: dict[str, Any], more: str
     ) -> list[Figure]:
-        predicted = said[:, -2:].numpy()
-        found = self.task.figures(features, turns, predicted, chosen)
+        predicted = outputs[:, -2:].numpy()
+        found = self.task.figures(rows, splits, predicted, chosen)
         return [f if not more else replace(f, note=f.note + more) for f in found]
 
 
 HEAD_TASKS: tuple[type[HeadTask[Any]], ...] = (HeadClasses, HeadAttributes, HeadAffect)
 
 
-def _tested(features: Features, turns: Sequence[Rows]) -> np.ndarray:
-    found: np.ndarray = np.concatenate([features.records[turn.test] for turn in turns])
-    return found
+def _tested(features: Features, splits: Sequence[Rows]) -> np.ndarray:
+    return np.concatenate([features.records[turn.test] for turn in splits])
 
 
 def head_task(kind: type[Task]) -> type[HeadTask[Any]] | None:

@@ -125,12 +125,7 @@ class InceptionFER(TenCrops):
         self.classifier = classifier(length, hidden, goal.outputs, dropout)
 
     def embed(self, images: Tensor) -> Tensor:
-        found: Tensor = self.features(images)
-        return found
-
-    def classify(self, features: Tensor) -> Tensor:
-        found: Tensor = self.classifier(features)
-        return found
+        return self.features(images)
 
 
 class PlainFER(TenCrops):
@@ -170,12 +165,7 @@ class PlainFER(TenCrops):
         self.classifier = classifier(sizes[-1], hidden, goal.outputs, dropout)
 
     def embed(self, images: Tensor) -> Tensor:
-        found: Tensor = self.features(2 * images - 1)
-        return found
-
-    def classify(self, features: Tensor) -> Tensor:
-        found: Tensor = self.classifier(features)
-        return found
+        return self.features(2 * images - 1)
 
 
 class _Pooled(nn.Module):

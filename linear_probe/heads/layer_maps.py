@@ -42,8 +42,7 @@ def layer_maps(encoder: FaceEncoder, x: Tensor, count: int) -> list[Tensor]:
             "encoders of `ssl-faces fit` by name"
         )
     taken = _layers([layer["reduction"] for layer in network.feature_info], count)
-    found: list[Tensor] = network.forward_intermediates(x, taken, intermediates_only=True)
-    return found
+    return network.forward_intermediates(x, taken, intermediates_only=True)
 
 
 def _stages(network: MotionEncoder, x: Tensor) -> list[Tensor]:

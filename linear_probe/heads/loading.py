@@ -14,7 +14,8 @@ from linear_probe.experiments.job_files import parser
 from linear_probe.heads.fit import CHECKPOINT_FILE, IMAGES, SETTINGS_FILE, read_checkpoint
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask
-from linear_probe.heads.run import HeadJob, Stage, safe_name, tasks_of
+from linear_probe.heads.job import HeadJob
+from linear_probe.heads.run import safe_name, tasks_of
 from ssl_faces import InputError, load_encoder
 from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import regular
@@ -55,8 +56,7 @@ def load_head(
     job, seed = _job_of(folder)
     if data is not None:
         job = dataclasses.replace(job, data=data)
-    last = Stage(job.task, job.data, job.training, job.max_train, job.test_data)
-    task = _task_in(folder, tasks_of(last, job.bootstrap, say))
+    task = _task_in(folder, tasks_of(job.last_stage, job.bootstrap, say))
     if task.task.folds is not None:
         raise InputError(
             f"{folder}: {task.task.faces.title} is scored in folds, each by a head of its own; "
@@ -118,6 +118,6 @@ def _state_of(path: Path) -> dict[str, torch.Tensor]:
     if steps < whole:
         raise InputError(
             f"{path}: of step {steps:,} of {whole:,}; run the same `linear-probe head` again, and "
-            "it goes on"
+            "it resumes"
         )
     return {name.removeprefix("head."): value for name, value in found["state_dict"].items()}

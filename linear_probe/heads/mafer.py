@@ -20,7 +20,7 @@ from ssl_faces.common.ranges import NonNegativeFloat, OpenUnit, PositiveInt, che
 
 class MAFER(Head):
     """Two steps in one run. First the inner head learns pictures as they are. What it then is
-    becomes the teacher; the head goes on with pictures of which more and more are made small, to a
+    becomes the teacher; the head continues with images of which more and more are made small, to a
     side drawn at random, and large again: its features must match the teacher's of the picture as
     it was, beside the cross-entropy.
 

@@ -43,7 +43,7 @@ class HeadModule(pl.LightningModule):
     """Trains a head on batches of (uint8 [B, 3, R, R], labels [B] or [B, things]).
 
     What is drawn for a batch follows from the seed and the step, so that a run that was stopped
-    goes on as if it had not been.
+    equals an uninterrupted one.
 
     Args:
         head: the head.

@@ -77,12 +77,7 @@ class MultitaskLightweight(Head):
         return transforms.center_crop(images, [self.picture_size] * 2).float() / 255
 
     def embed(self, images: Tensor) -> Tensor:
-        found: Tensor = self.backbone(images)
-        return found
-
-    def classify(self, features: Tensor) -> Tensor:
-        found: Tensor = self.classifier(features)
-        return found
+        return self.backbone(images)
 
 
 class _Network(nn.Module):
@@ -105,5 +100,4 @@ class _Network(nn.Module):
         encoder.train()
 
     def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.encoder.network(self.encoder.normalise(images))
-        return found
+        return self.encoder.network(self.encoder.normalise(images))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from linear_probe.heads.goals import Categories
-from linear_probe.heads.pictures import Decoded, Taught
+from linear_probe.heads.pictures import Decoded, LabelledSplit
 from linear_probe.tasks import MissingData
 from linear_probe.tasks.splits import stratified_group_split
 from ssl_faces.data import FaceSet
@@ -73,21 +73,25 @@ class People:
     def goal(self) -> Categories:
         return Categories(self.count)
 
-    def pictures(self, decode: Callable[[FaceSet, np.ndarray], Decoded], seed: int) -> Taught:
-        """All that can be decoded; of each person with ten or more pictures some are kept back."""
+    def pictures(
+        self, decode: Callable[[FaceSet, np.ndarray], Decoded], seed: int
+    ) -> LabelledSplit:
+        """All images that can be decoded; some of each person with ten or more are validated on."""
         images: list[Tensor] = []
         labels: list[int] = []
         for of in sorted({row[0] for row in self._rows}):
             class_of = {record: number for s, record, number in self._rows if s == of}
-            found = decode(self._sets[of], np.array(sorted(class_of)))
-            images.append(found.images)
-            labels += [class_of[record] for record in found.records.tolist()]
+            decoded = decode(self._sets[of], np.array(sorted(class_of)))
+            images.append(decoded.images)
+            labels += [class_of[record] for record in decoded.records.tolist()]
         numbers = np.array(labels)
-        kept = stratified_group_split(numbers, np.arange(len(numbers)).astype(str), KEPT, seed)
+        groups = np.arange(len(numbers)).astype(str)
+        chosen = torch.from_numpy(stratified_group_split(numbers, groups, KEPT, seed))
         rows = torch.arange(len(numbers))
-        mask = torch.from_numpy(kept)
-        return Taught(torch.cat(images), torch.from_numpy(numbers), rows[~mask], rows[mask])
+        return LabelledSplit(
+            torch.cat(images), torch.from_numpy(numbers), rows[~chosen], rows[chosen]
+        )
 
     @staticmethod
-    def validation(said: Tensor, labels: Tensor) -> dict[str, float]:
-        return {"accuracy": 100 * float((said.argmax(1) == labels).double().mean())}
+    def validation(outputs: Tensor, labels: Tensor) -> dict[str, float]:
+        return {"accuracy": 100 * float((outputs.argmax(1) == labels).double().mean())}

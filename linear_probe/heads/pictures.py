@@ -1,4 +1,4 @@
-"""Labelled pictures in memory, and the order in which a head sees them."""
+"""Labelled images in memory, and the order in which a head sees them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
+from linear_probe.features.frozen import Features
+from linear_probe.tasks.labelled import Rows
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet, Skipped
 from ssl_faces.data.pictures import BadPicture
@@ -22,26 +24,26 @@ _AT_ONCE = 512
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pictures of a face set, as far as they can be decoded.
+    """The images of a face set that can be decoded.
 
     Attributes:
         images: uint8 [N, 3, R, R].
         records: int64 [N], of the face set.
-        skipped: pictures that can't be decoded.
+        skipped: images that can't be decoded.
     """
 
     images: Tensor
     records: np.ndarray
     skipped: list[Skipped]
 
-    def rows_of(self, records: np.ndarray) -> np.ndarray:
-        """The row of each of these records."""
-        row_of = {record: row for row, record in enumerate(self.records.tolist())}
-        return np.array([row_of[record] for record in records.tolist()], dtype=np.int64)
+    @property
+    def rows(self) -> Features:
+        """Rows without features, for splits."""
+        return Features(torch.empty(len(self.records), 0), self.records)
 
 
 def decode(faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
-    """The pictures of these records at side `size`.
+    """The images of these records at side `size`.
 
     Raises:
         InputError: none of them can be decoded.
@@ -64,27 +66,33 @@ def decode(faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
 
 
 @dataclass(frozen=True)
-class Taught:
-    """What a head is trained on.
+class LabelledSplit:
+    """What a head is trained and validated on.
 
     Attributes:
         images: uint8 [N, 3, R, R].
-        labels: [N] or [N, things].
-        learnt, kept: int64, rows to learn from, and rows that are kept back to watch.
+        labels: [N] or [N, outputs].
+        train, validation: int64, rows of either part.
     """
 
     images: Tensor
     labels: Tensor
-    learnt: Tensor
-    kept: Tensor
+    train: Tensor
+    validation: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor, rows: Rows) -> LabelledSplit:
+        """With the rows of a task's split."""
+        train = torch.from_numpy(rows.train[~rows.validation])
+        return cls(images, labels, train, torch.from_numpy(rows.train[rows.validation]))
 
 
 class LabelledPictures(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches by their rows, so that nothing is collated picture by picture.
+    """Whole batches by their rows, so that nothing is collated image by image.
 
     Args:
         images: uint8 [N, 3, R, R].
-        labels: [N] or [N, things].
+        labels: [N] or [N, outputs].
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
@@ -99,13 +107,13 @@ class LabelledPictures(Dataset[tuple[Tensor, Tensor]]):
 
 class EpochBatches(Sampler[list[int]]):
     """Rows of each batch of an epoch, by the seed and the epoch's number alone; the last rows that
-    don't fill a batch on every process are left out of this epoch.
+    don't fill a batch are left out of this epoch.
 
     Args:
         count: rows.
         batch_size: of all processes together.
         seed: of the order.
-        rank, world: this process, of how many; each has an equal part of every batch.
+        rank, world: this process and their number; each has an equal part of every batch.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Figures of what heads measure on each test picture beside their answers."""
+"""Figures of a head's own measures of each test image, such as how well it is restored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.heads.fit import in_parts
+from linear_probe.heads.fit import in_batches
 from linear_probe.heads.head import Head
 from linear_probe.stats.intervals import row_weights
 from linear_probe.tasks.task import DRAWS_SEED, Figure, sample_of
@@ -29,12 +29,12 @@ def measure_figures(
         images: uint8 [N, 3, R, R], of the test.
         keys: of the pictures, N.
         replicates: of the bootstrap, whose draws are those of seed 0.
-        bfloat16: see `told`.
+        bfloat16: see `head_outputs`.
     """
 
     if type(head).measures is Head.measures:
         return []
-    parts = in_parts(head, images, head.measures, bfloat16)
+    parts = in_batches(head, images, head.measures, bfloat16)
     weights = row_weights(len(images), replicates, DRAWS_SEED)
     sample = sample_of(keys, replicates, DRAWS_SEED)
     figures = []

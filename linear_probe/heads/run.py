@@ -6,43 +6,40 @@ import dataclasses
 import io
 import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.probe import face_sets_by_seed
+from linear_probe.experiments.probe import face_sets_by_seed, serving_tasks
 from linear_probe.experiments.robustness import degradations
+from linear_probe.experiments.runner import Run, Say
 from linear_probe.features.frozen import Features, Pictures
-from linear_probe.heads.cost import cost
-from linear_probe.heads.fit import Machine, check_batch, told, train, usual_precision
+from linear_probe.heads.cost import Cost, cost
+from linear_probe.heads.fit import Machine, check_batch, head_outputs, train, usual_precision
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask, head_task
-from linear_probe.heads.module import HeadTraining
+from linear_probe.heads.job import HeadJob, Stage
 from linear_probe.heads.people import PEOPLE, People
-from linear_probe.heads.pictures import Decoded, Taught, decode
+from linear_probe.heads.pictures import Decoded, LabelledSplit, decode
 from linear_probe.heads.readout import exogenous_readout, has_readout
 from linear_probe.heads.restoration import measure_figures
 from linear_probe.records.measured import Measured, TaskFacts
-from linear_probe.records.record import Record
-from linear_probe.records.recorder import Recorder
 from linear_probe.sources.changed_images import Change, ChangedFaces
-from linear_probe.stats.conditions import condition_in_words, condition_note
-from linear_probe.tasks import TASKS, MissingData
+from linear_probe.stats.conditions import condition_note
+from linear_probe.tasks import TASKS, Task
 from linear_probe.tasks.cross_sets import crossed_by_seed
 from linear_probe.tasks.identity import Identity
-from linear_probe.tasks.labelled import LabelTask
-from linear_probe.tasks.task import Figure
-from ssl_faces import FaceEncoder, InputError, load_encoder
+from linear_probe.tasks.labelled import LabelTask, Rows
+from linear_probe.tasks.task import Figure, rows_of
+from ssl_faces import InputError, load_encoder
 from ssl_faces.callbacks.panels import panel
 from ssl_faces.common.files import replace_file
-from ssl_faces.common.hardware import hardware
-from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
 from ssl_faces.data import FaceSet
 from ssl_faces.training.fit import quiet
 from ssl_faces.training.launch import is_first
@@ -50,137 +47,216 @@ from ssl_faces.training.launch import is_first
 HEADS_FOLDER = "heads"
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What a head learns before what it is scored on; all weights but its classifier's go on.
+def measurements(job: HeadJob, run: Run) -> Iterator[Measured]:
+    """Train and score a head for each seed and each face set that serves.
 
-    Attributes:
-        task: `people` (whose picture is it?) or a task that heads learn.
-        data: see `HeadJob`.
-        training: how.
-        max_train: training pictures; None is all.
-        test_data: see `HeadJob`.
-        head: another head than the job's, whose `take_over` then knows what to make of it.
-    """
-
-    task: str
-    data: str | None = None
-    training: HeadTraining = field(default_factory=HeadTraining)
-    max_train: PositiveInt | None = None
-    test_data: str | None = None
-    head: Callable[[Goal, FaceEncoder | None], Head] | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self, "before")
-
-
-@dataclass(frozen=True)
-class HeadJob:
-    """What one config of `configs/head` says.
-
-    Attributes:
-        head: the head: `class_path` and `init_args`.
-        encoder: a trained encoder that it rests on, frozen; None: its own network, end to end.
-        task: what it learns and is scored on: a task of `linear-probe run` that heads learn.
-        data, test_data: as there: a folder, `rendered`, `rendered:COUNT`, a test bed (`digits`,
-            `shapes`, see `linear_probe.heads.thin_beds`), or None for the usual one; `test_data`
-            for what is learnt on one set to be scored on another.
-        training: how it is trained.
-        before: what it learns first, one after the other.
-        seeds: of weights, order and what is drawn; the split and the bootstrap are those of seed 0
-            of `linear-probe run`, so that figures of all seeds are of the same draws.
-        max_train: training pictures; None is all.
-        robustness: score on degraded test pictures too, as `linear-probe run --robustness` does:
-            such as `[resolution]`.
-        bootstrap: replicates behind the intervals.
-        accelerator, devices, precision: of Lightning's trainer; None: bf16 where it is fast.
-        label: how tables call it; None: the head's name.
-    """
-
-    head: Callable[[Goal, FaceEncoder | None], Head]
-    encoder: str | None = None
-    task: str = "expression"
-    data: str | None = None
-    test_data: str | None = None
-    training: HeadTraining = field(default_factory=HeadTraining)
-    before: list[Stage] = field(default_factory=list)
-    seeds: list[Seed] = field(default_factory=lambda: [0])
-    max_train: PositiveInt | None = None
-    robustness: list[str] = field(default_factory=list)
-    bootstrap: PositiveInt = 1000
-    accelerator: str = "auto"
-    devices: PositiveInt = 1
-    precision: str | None = None
-    label: str | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self, "")
-
-
-def run_head(
-    job: HeadJob, settings: dict[str, Any], out: Path, say: Callable[[str], None] = print
-) -> list[Record]:
-    """Train and score a head for each seed and each face set that serves; its records.
-
-    A run that was stopped goes on from its last checkpoint; one that is finished is only scored.
-
-    Args:
-        settings: the job as plain JSON values: the folder of a run with others is refused.
-        out: folder of records, as of `linear-probe run`; the runs are in its `heads`.
+    An interrupted training resumes from its last checkpoint; a finished one is only scored.
 
     Raises:
-        InputError: heads don't learn the task, or an encoder, the data or `out` can't be used.
+        InputError: heads don't learn the task, or an encoder, the data or the output folder can't
+            be used.
     """
-    known = [name for name, one in TASKS.items() if one is Identity or head_task(one) is not None]
+    known = [n for n, kind in TASKS.items() if kind is Identity or head_task(kind) is not None]
     for task in (job.task, *(stage.task for stage in job.before if stage.task != PEOPLE)):
         if task not in known:
             raise InputError(f"task: '{task}'; heads learn {', '.join(known)}")
     quiet()
-    run = _Run(job, settings, Recorder(out, hardware(_device(job.accelerator))), say)
-    last = Stage(job.task, job.data, job.training, job.max_train, job.test_data)
+    heads = _Heads(job, run)
     for seed in job.seeds:
-        earlier: Head | None = None
+        head: Head | None = None
         for number, stage in enumerate(job.before, start=1):
-            earlier = run.stage(stage, seed, earlier, f"before {number} {stage.task}")
-        run.stage(last, seed, earlier)
-    return run.recorder.records
+            head = yield from heads.stage(stage, seed, head, f"before {number} {stage.task}")
+        yield from heads.stage(job.last_stage, seed, head)
 
 
-class _Run:
-    """One call of `run_head`; what is read from disk serves all its seeds.
+class _Heads:
+    """Trains and scores the stages of one job; what is read from disk serves all of them."""
 
-    Args: as of `run_head`.
-    """
-
-    def __init__(
-        self,
-        job: HeadJob,
-        settings: dict[str, Any],
-        recorder: Recorder,
-        say: Callable[[str], None],
-    ) -> None:
-        self.job, self.settings, self.recorder, self.say = job, settings, recorder, say
+    def __init__(self, job: HeadJob, run: Run) -> None:
+        self.job, self.run = job, run
+        self.machine = Machine(job.accelerator, job.devices, job.precision or usual_precision())
+        self.bfloat16 = self.machine.precision.startswith("bf16")
         self._tasks: dict[tuple[str | int | None, ...], list[HeadTask[Any]]] = {}
         self._people: dict[tuple[str | None, int | None], People] = {}
         self._decoded: dict[tuple[str, int, bytes, Change | None], Decoded] = {}
-        self.precision = job.precision or usual_precision()
 
-    def stage(self, stage: Stage, seed: int, earlier: Head | None, of: str = "") -> Head:
-        """Train on what a stage says, from `earlier` if any, and score where that has figures.
+    def stage(
+        self, stage: Stage, seed: int, earlier: Head | None, name: str = ""
+    ) -> Generator[Measured, None, Head]:
+        """Train on a stage's data, from `earlier` if any, and measure; the trained head.
 
         Args:
-            of: what its folder is called for; empty is the last stage.
+            name: of the stage's folder; empty is the last stage.
         """
-        if stage.task == PEOPLE:
-            return self._train_people(stage, seed, earlier, of)
-        if stage.task == Identity.name:
-            return self._train_identity(stage, seed, earlier, of)
-        tasks = self._tasks_of(stage)
-        if of and len(tasks) > 1:
+        if stage.task in (PEOPLE, Identity.name):
+            return (yield from self._people_stage(stage, seed, earlier, name))
+        key = (stage.task, stage.data, stage.test_data, stage.max_train)
+        if key not in self._tasks:
+            self._tasks[key] = tasks_of(stage, self.job.bootstrap, self.run.say)
+        tasks = self._tasks[key]
+        if name and len(tasks) > 1:
             sets = ", ".join(one.task.faces.name for one in tasks)
-            raise InputError(f"{of}: {sets} have its labels; name the folder of one as its `data`")
-        heads = [self._train_task(task, stage, seed, earlier, of) for task in tasks]
-        return heads[-1]
+            raise InputError(
+                f"{name}: {sets} have its labels; name the folder of one as its `data`"
+            )
+        for task in tasks:
+            head = yield from self._task_stage(task, stage, seed, earlier, name)
+        return head
+
+    def _people_stage(
+        self, stage: Stage, seed: int, earlier: Head | None, name: str
+    ) -> Generator[Measured, None, Head]:
+        """Train on people; where the task is identity, verify pairs of others by the features."""
+        started = time.perf_counter()
+        tasks: list[Identity] = []
+        sets = _face_sets(stage, self.run.say)
+        if stage.task == Identity.name:
+            tasks = serving_tasks(Identity, sets, 0, self.job.bootstrap, "cpu")
+        key = stage.data, stage.max_train
+        if key not in self._people:
+            self._people[key] = People(sets, stage.max_train)
+        people = self._people[key]
+        fitted = self._fit(
+            *(stage, seed, earlier, name or Identity.name, people),
+            lambda size: [people.pictures(lambda f, i: self._decode(f, i, size), seed)],
+        )
+        head = fitted.head
+        values = ", ".join(f"{name} {value:.2f} %" for name, value in fitted.validation.items())
+        self.run.say(f"{people.title}: seed {seed}: validation {values}")
+        decoded = [self._decode(task.faces, task.indices, head.read_size) for task in tasks]
+        features = [Features(self._outputs(head, one.images, True), one.records) for one in decoded]
+        if not tasks or not is_first():  # one process writes
+            return head
+        self._draw(fitted, decoded[0].images)
+        measured = [
+            self._measures(head, task.faces, one.images, one.records)
+            for task, one in zip(tasks, decoded, strict=True)
+        ]
+        used = self._cost(head)
+        more = {"training": dataclasses.asdict(stage.training)}
+        for task, of_task, extra in zip(tasks, features, measured, strict=True):
+            scored = task.score(of_task, Pictures(task.faces, task.indices))
+            figures = [
+                replace(
+                    figure,
+                    hyperparameters=figure.hyperparameters | more,
+                    note="; ".join(filter(None, (figure.note, used.size))),
+                )
+                for figure in [*scored, *extra]
+            ]
+            how = f"{_training(self.job, stage, head)}, to tell {people.title}; {task.protocol}"
+            row = self._row(head, task, how, seed, figures, started)
+            if self.job.encoder is not None:
+                row = row._replace(space=f"{row.probe} on {row.space}")
+            yield row._replace(probe=task.probe)
+        return head
+
+    def _task_stage(
+        self, asked: HeadTask[Any], stage: Stage, seed: int, earlier: Head | None, name: str
+    ) -> Generator[Measured, None, Head]:
+        """Train and score a task with labels of single images."""
+        started = time.perf_counter()
+        task: LabelTask = asked.task
+        faces = task.faces
+        changes = degradations(self.job.robustness)
+        outputs: list[list[Tensor]] = [[] for _ in (None, *changes)]
+        decoded: list[Decoded] = []
+        splits: list[Rows] = []
+
+        def folds(size: int) -> list[LabelledSplit]:
+            decoded.append(self._decode(faces, task.indices, size))
+            splits.extend(task.turns(decoded[0].rows, Pictures(faces, task.indices)))
+            tested = np.concatenate([decoded[0].records[split.test] for split in splits])
+            decoded.extend(self._decode(faces, tested, size, change) for change in changes)
+            labels = asked.labels[torch.from_numpy(decoded[0].records)]
+            return [LabelledSplit.of(decoded[0].images, labels, split) for split in splits]
+
+        def after(head: Head, fold: int) -> None:
+            records = decoded[0].records[splits[fold].test]
+            for images, parts in zip(decoded, outputs, strict=True):
+                rows = torch.from_numpy(rows_of(images.rows, records))
+                parts.append(self._outputs(head, images.images[rows]))
+
+        fitted = self._fit(
+            stage, seed, earlier, f"{name} {faces.name}".strip(), asked, folds, after
+        )
+        head, whole = fitted.head, decoded[0]
+        if not is_first():  # one process writes
+            return head
+        test = splits[-1].test
+        shown = whole.images[torch.from_numpy(test)]
+        self._draw(fitted, shown)
+        represented = self._outputs(head, whole.images, True) if has_readout(task) else None
+        measured: list[Figure] = []
+        if len(splits) == 1:  # else each test image has another head
+            measured = self._measures(head, faces, shown, whole.records[test])
+        used = self._cost(head)
+        chosen = {
+            **dataclasses.asdict(stage.training),
+            "validation": fitted.validation,
+            "cost": dataclasses.asdict(used),
+        }
+        figures = [
+            *asked.figures(whole.rows, splits, torch.cat(outputs[0]), chosen, f"; {used.size}"),
+            *(
+                replace(one, hyperparameters=chosen, note=f"{one.note}; {used.size}")
+                for one in measured
+            ),
+        ]
+        if represented is not None:
+            figures.append(exogenous_readout(task, whole.records, represented))
+        how = (
+            f"{_training(self.job, stage, head)}, on all of the training part but "
+            f"{task.validation_share:.0%} (stratified, copies of a picture and pictures of a "
+            "person together), which chooses nothing in a run; the last weights are scored"
+        )
+        row = self._row(head, task, how, seed, figures, started)
+        yield row
+        for change, parts in zip(changes, outputs[1:], strict=True):
+            condition = {"factor": change.factor, "level": change.level, "unit": change.unit}
+            note = f"; {used.size}; {condition_note(condition)}"
+            worse = asked.figures(whole.rows, splits, torch.cat(parts), chosen, note)
+            yield row._replace(figures=worse, condition=condition)
+        return head
+
+    def _fit(
+        self,
+        stage: Stage,
+        seed: int,
+        earlier: Head | None,
+        name: str,
+        lesson: HeadTask[Any] | People,
+        folds: Callable[[int], list[LabelledSplit]],
+        after: Callable[[Head, int], None] = lambda head, fold: None,
+    ) -> _Fitted:
+        """Train a head, or one for each fold.
+
+        Args:
+            name: of the folder.
+            lesson: gives the goal and the validation figures.
+            folds: the data, at the side that the head reads images at.
+            after: called with each trained head and its fold.
+        """
+        head = self._new(stage, lesson.goal(), seed, earlier)
+        named = safe_name(f"{self.job.label or head.name} {self.job.encoder or ''} {name}")
+        folder = self.run.out / HEADS_FOLDER / named / f"seed{seed}"
+        splits = folds(head.read_size)
+        settings = {**self.run.settings, "seeds": [seed]}
+        figures = []
+        for fold, split in enumerate(splits):
+            if fold:
+                head = self._new(stage, lesson.goal(), seed, earlier)
+            run = folder / f"fold{fold}" if len(splits) > 1 else folder
+            check_batch(stage.training, split, self.machine)
+            self.run.folder.begin()
+            train(head, stage.training, split, seed, run, self.machine, settings)
+            kept = split.validation
+            figures.append(
+                lesson.validation(self._outputs(head, split.images[kept]), split.labels[kept])
+            )
+            after(head, fold)
+        means = {k: round(float(np.mean([one[k] for one in figures])), 4) for k in figures[0]}
+        return _Fitted(head, means, folder)
 
     def _new(self, stage: Stage, goal: Goal, seed: int, earlier: Head | None) -> Head:
         encoder = None if self.job.encoder is None else load_encoder(self.job.encoder)
@@ -190,148 +266,56 @@ class _Run:
             head.take_over(earlier)
         return head.to(memory_format=torch.channels_last)
 
-    def _tasks_of(self, stage: Stage) -> list[HeadTask[Any]]:
-        key = (stage.task, stage.data, stage.test_data, stage.max_train)
-        if key not in self._tasks:
-            self._tasks[key] = tasks_of(stage, self.job.bootstrap, self.say)
-        return self._tasks[key]
-
     def _decode(
         self, faces: FaceSet, indices: np.ndarray, size: int, change: Change | None = None
     ) -> Decoded:
-        """These records' pictures, changed if so; of undecodable ones the user is told once."""
+        """The images of these records, perhaps degraded; undecodable ones are listed once."""
         key = (faces.name, size, indices.tobytes(), change)
-        if key not in self._decoded and change is not None:
-            self._decoded[key] = decode(ChangedFaces(faces, change, 0), indices, size)
         if key not in self._decoded:
-            found = decode(faces, indices, size)
-            self._decoded[key] = found
-            keys = (faces.records[i].key for i in indices)
-            listed = self.recorder.folder.skip(faces.name, keys, found.skipped)
-            if found.skipped:
-                self.say(f"{len(found.skipped)} pictures skipped: see {listed}")
+            source = faces if change is None else ChangedFaces(faces, change, 0)
+            self._decoded[key] = decode(source, indices, size)
+            if change is None:
+                self.run.skip(faces, indices, self._decoded[key].skipped)
         return self._decoded[key]
 
-    def _train_people(self, stage: Stage, seed: int, earlier: Head | None, of: str) -> Head:
-        key = stage.data, stage.max_train
-        if key not in self._people:
-            self._people[key] = People(_face_sets(stage, self.say), stage.max_train)
-        people = self._people[key]
-        head = self._new(stage, people.goal(), seed, earlier)
-        pictures = people.pictures(lambda f, i: self._decode(f, i, head.read_size), seed)
-        said = self._fit(
-            head, stage, seed, pictures, people.validation, self._folder(head, of, seed)
-        )
-        told = ", ".join(f"{name} {value:.2f} %" for name, value in said.items())
-        self.say(f"{of}: {people.title}: seed {seed}: {told} of those kept back")
-        return head
+    def _outputs(self, head: Head, images: Tensor, features: bool = False) -> Tensor:
+        return head_outputs(head, images, self.bfloat16, features)
 
-    def _train_identity(self, stage: Stage, seed: int, earlier: Head | None, of: str) -> Head:
-        """Train on people, and verify the pairs of others by the head's features."""
-        started = time.perf_counter()
-        sets = _face_sets(stage, self.say)
-        serving = [[one] for one in Identity.serving(sets)] or [[*sets]]
-        try:
-            tasks = [Identity(given, 0, self.job.bootstrap, "cpu") for given in serving]
-        except MissingData as error:
-            raise MissingData(f"task {error}; add it to the data folder") from error
-        head = self._train_people(stage, seed, earlier, of or Identity.name)
-        seen = [self._decode(task.faces, task.indices, head.read_size) for task in tasks]
-        features = [Features(self._told(head, one.images, True), one.records) for one in seen]
-        if not is_first():
-            return head
-        self._draw(
-            head, seen[0].images[: head.looked_at], self._folder(head, of or Identity.name, seed)
-        )
-        restored = [
-            self._restored(head, task.faces, one.images, one.records)
-            for task, one in zip(tasks, seen, strict=True)
-        ]
-        used = cost(head)  # moves it to the CPU
-        name = self.job.label or head.name
-        for task, found, measured in zip(tasks, features, restored, strict=True):
-            pictures = Pictures(task.faces, task.indices)
-            figures = [
-                replace(
-                    figure,
-                    hyperparameters=figure.hyperparameters
-                    | {"training": dataclasses.asdict(stage.training)},
-                    note="; ".join(filter(None, (figure.note, used.size))),
-                )
-                for figure in [*task.score(found, pictures), *measured]
-            ]
-            people = self._people[stage.data, stage.max_train]
-            protocol = (
-                f"{_training(self.job, stage, head)}, to tell {people.title}; {task.protocol}"
-            )
-            row = Measured(
-                TaskFacts(task.name, task.data_set, task.split, protocol, seed),
-                name if self.job.encoder is None else self.job.encoder,
-                head.space if self.job.encoder is None else f"{name} on {head.space}",
-                task.probe,
-                figures,
-                seconds=time.perf_counter() - started,
-            )
-            self.recorder.add(row)
-            values = ", ".join(f"{f.metric} {f.value:.2f} {f.unit}" for f in figures[:4])
-            self.say(f"{task.name}: {name}, {task.faces.name}: seed {seed}: {values}\n  {used}")
-        return head
+    def _measures(
+        self, head: Head, faces: FaceSet, images: Tensor, records: np.ndarray
+    ) -> list[Figure]:
+        keys = [faces.records[i].key for i in records]
+        return measure_figures(head, images, keys, self.job.bootstrap, self.bfloat16)
 
-    def _train_task(
-        self, asked: HeadTask[Any], stage: Stage, seed: int, earlier: Head | None, of: str
-    ) -> Head:
-        started = time.perf_counter()
-        task: LabelTask = asked.task
-        head = self._new(stage, asked.goal(), seed, earlier)
-        name = self.job.label or head.name
-        decoded = self._decode(task.faces, task.indices, head.read_size)
-        rows = Features(torch.empty(len(decoded.records), 0), decoded.records)
-        turns = task.turns(rows, Pictures(task.faces, task.indices))
-        folder = self._folder(head, f"{of} {task.faces.name}".strip(), seed)
-        changes = degradations(self.job.robustness)
-        tested = np.concatenate([decoded.records[turn.test] for turn in turns])
-        changed = [self._decode(task.faces, tested, head.read_size, change) for change in changes]
-        labels = asked.labels[torch.from_numpy(decoded.records)]
-        outputs, validation = [], []
-        degraded: list[list[Tensor]] = [[] for _ in changes]
-        for number, turn in enumerate(turns):
-            if number:
-                head = self._new(stage, asked.goal(), seed, earlier)
-            learnt, kept = (
-                torch.from_numpy(turn.train[x]) for x in (~turn.validation, turn.validation)
-            )
-            pictures = Taught(decoded.images, labels, learnt, kept)
-            run = folder / f"fold{number}" if len(turns) > 1 else folder
-            validation.append(self._fit(head, stage, seed, pictures, asked.validation, run))
-            outputs.append(self._told(head, decoded.images[torch.from_numpy(turn.test)]))
-            asked_for = decoded.records[turn.test]
-            for one, parts in zip(changed, degraded, strict=True):
-                parts.append(self._told(head, one.images[torch.from_numpy(one.rows_of(asked_for))]))
-        if not is_first():
-            return head  # one process writes
-        self._draw(head, decoded.images[torch.from_numpy(turns[-1].test[: head.looked_at])], folder)
-        means = {k: round(float(np.mean([v[k] for v in validation])), 4) for k in validation[0]}
-        represented = self._told(head, decoded.images, True) if has_readout(task) else None
-        restored: list[Figure] = []
-        if len(turns) == 1:  # else each test picture has a head of its own
-            test = turns[0].test
-            shown = decoded.images[torch.from_numpy(test)]
-            restored = self._restored(head, task.faces, shown, decoded.records[test])
+    def _cost(self, head: Head) -> Cost:
         used = cost(head)  # moves it to the CPU
-        chosen = {
-            **dataclasses.asdict(stage.training),
-            "validation": means,
-            "cost": dataclasses.asdict(used),
-        }
-        figures = asked.figures(rows, turns, torch.cat(outputs), chosen, f"; {used.size}")
-        figures += [
-            replace(one, hyperparameters=chosen, note=f"{one.note}; {used.size}")
-            for one in restored
-        ]
-        if represented is not None:
-            figures.append(exogenous_readout(task, decoded.records, represented))
-        protocol = _protocol(self.job, stage, asked, head)
-        row = Measured(
+        self.run.say(f"{head.name}: {used}")
+        return used
+
+    def _draw(self, fitted: _Fitted, images: Tensor) -> None:
+        """Write the head's panels of test images uint8 [N, 3, R, R]."""
+        head = fitted.head.eval()
+        shown = images[: head.looked_at].to(next(head.parameters()).device)
+        with torch.inference_mode():
+            panels = head.panels(head.prepare(shown))
+        if panels:
+            stream = io.BytesIO()
+            panel(panels).save(stream, "PNG")
+            path = fitted.folder / "panel.png"
+            replace_file(path, stream.getvalue())
+            self.run.say(f"pictures to look at: {path}")
+
+    def _row(
+        self,
+        head: Head,
+        task: Task,
+        protocol: str,
+        seed: int,
+        figures: list[Figure],
+        started: float,
+    ) -> Measured:
+        name = self.job.label or head.name
+        return Measured(
             TaskFacts(task.name, task.data_set, task.split, protocol, seed),
             name if self.job.encoder is None else self.job.encoder,
             head.space,
@@ -339,97 +323,35 @@ class _Run:
             figures,
             seconds=time.perf_counter() - started,
         )
-        self.recorder.add(row)
-        values = ", ".join(f"{f.metric} {f.value:.2f} {f.unit}".strip() for f in figures)
-        self.say(
-            f"{task.name}: {name}, {task.faces.name}: seed {seed}: {values} ({row.seconds:.0f} s)\n"
-            f"  {used}"
-        )
-        for change, parts in zip(changes, degraded, strict=True):
-            condition = {"factor": change.factor, "level": change.level, "unit": change.unit}
-            note = f"; {used.size}; {condition_note(condition)}"
-            worse = asked.figures(rows, turns, torch.cat(parts), chosen, note)
-            self.recorder.add(row._replace(figures=worse, condition=condition))
-            first = worse[0]
-            self.say(
-                f"  {condition_in_words(condition)}: {first.metric} {first.value:.2f} {first.unit}"
-            )
-        return head
-
-    def _draw(self, head: Head, images: Tensor, folder: Path) -> None:
-        """Write what the head gives to look at, of test pictures uint8 [N, 3, R, R]."""
-        device = next(head.parameters()).device
-        head.eval()
-        with torch.inference_mode():
-            pictures = head.panels(head.prepare(images.to(device)))
-        if not pictures:
-            return
-        stream = io.BytesIO()
-        panel(pictures).save(stream, "PNG")
-        path = folder / "panel.png"
-        replace_file(path, stream.getvalue())
-        self.say(f"pictures to look at: {path}")
-
-    def _folder(self, head: Head, of: str, seed: int) -> Path:
-        name = safe_name(f"{self.job.label or head.name} {self.job.encoder or ''} {of}")
-        return self.recorder.out / HEADS_FOLDER / name / f"seed{seed}"
-
-    def _fit(
-        self,
-        head: Head,
-        stage: Stage,
-        seed: int,
-        pictures: Taught,
-        validation: Callable[[Tensor, Tensor], dict[str, float]],
-        run: Path,
-    ) -> dict[str, float]:
-        """Train a head; figures on the pictures that are kept back."""
-        machine = Machine(self.job.accelerator, self.job.devices, self.precision)
-        check_batch(stage.training, pictures, machine)
-        self.recorder.folder.begin()
-        settings = {**self.settings, "seeds": [seed]}
-        train(head, stage.training, pictures, seed, run, machine, settings)
-        kept = pictures.kept
-        return validation(self._told(head, pictures.images[kept]), pictures.labels[kept])
-
-    def _restored(
-        self, head: Head, faces: FaceSet, images: Tensor, records: np.ndarray
-    ) -> list[Figure]:
-        keys = [faces.records[i].key for i in records]
-        half = self.precision.startswith("bf16")
-        return measure_figures(head, images, keys, self.job.bootstrap, half)
-
-    def _told(self, head: Head, images: Tensor, features: bool = False) -> Tensor:
-        return told(head, images, self.precision.startswith("bf16"), features)
 
 
-def tasks_of(
-    stage: Stage, bootstrap: int, say: Callable[[str], None] = print
-) -> list[HeadTask[Any]]:
-    """What a stage learns, on each face set that serves, with the split and the draws of seed 0.
+class _Fitted(NamedTuple):
+    """A trained head (of folds the last), mean validation figures, and the folder of the run."""
+
+    head: Head
+    validation: dict[str, float]
+    folder: Path
+
+
+def tasks_of(stage: Stage, bootstrap: int, say: Say = print) -> list[HeadTask[Any]]:
+    """The stage's task on each face set that serves, with the split and the draws of seed 0.
 
     Raises:
         MissingData: none serves.
         InputError: the data can't be used.
     """
     kind = TASKS[stage.task]
-    learnt = head_task(kind)
-    assert learnt is not None
+    as_head = head_task(kind)
+    assert as_head is not None
     sets = _face_sets(stage, say)
     if stage.test_data is not None:
-        asked = {0: face_sets_by_seed(stage.test_data, False, [0], say)[0]}
-        sets = crossed_by_seed({0: sets}, asked, kind)[0]
-    try:
-        # None serves: the task tells what it needs.
-        return [
-            learnt(kind(given, 0, bootstrap, "cpu", stage.max_train))
-            for given in [[one] for one in kind.serving(sets)] or [[*sets]]
-        ]
-    except MissingData as error:
-        raise MissingData(f"task {error}; add it to the data folder") from error
+        tested = {0: face_sets_by_seed(stage.test_data, False, [0], say)[0]}
+        sets = crossed_by_seed({0: sets}, tested, kind)[0]
+    tasks = serving_tasks(kind, sets, 0, bootstrap, "cpu", stage.max_train)
+    return [as_head(task) for task in tasks]
 
 
-def _face_sets(stage: Stage, say: Callable[[str], None]) -> Sequence[FaceSet]:
+def _face_sets(stage: Stage, say: Say) -> Sequence[FaceSet]:
     return face_sets_by_seed(stage.data, False, [0], say)[0]
 
 
@@ -446,18 +368,6 @@ def _training(job: HeadJob, stage: Stage, head: Head) -> str:
         f"{stage.training.epochs} epochs of AdamW with one cycle of the learning rate"
         f"{' and sharpness-aware minimisation' if stage.training.sam_radius else ''}"
     )
-
-
-def _protocol(job: HeadJob, stage: Stage, asked: HeadTask[Any], head: Head) -> str:
-    return (
-        f"{_training(job, stage, head)}, on all of the training part but "
-        f"{asked.task.validation_share:.0%} (stratified, copies of a picture and pictures of a "
-        "person together), which chooses nothing in a run; the last weights are scored"
-    )
-
-
-def _device(accelerator: str) -> str:
-    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def safe_name(name: str) -> str:

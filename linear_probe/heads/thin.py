@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linear_probe.heads.crops import mirrored_and_moved
-from linear_probe.heads.dispelling import CosineDispelling
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import FrozenFeatures, Head
-from linear_probe.heads.tree_gate import TreeGate
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import (
     LayerCount,
@@ -31,6 +30,57 @@ from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_en
 
 Gate = Literal["tree", "none"]
 Dispelling = Literal["cosine", "correlation"]
+MAX_DEPTH = 8
+
+
+class CosineDispelling(nn.Module):
+    """Mean |cosine| between what an exogenous network's last layers make of its own features and
+    what they make of the endogenous features of the same pictures.
+
+    0 where those layers read nothing of the exogenous embedding in the endogenous features, 1 where
+    they read just it. The layers don't learn. The paper's loss as its authors' public network has
+    it (`facial_expression_recognition/model/thin.py` of github.com/estephe-arnaud/ademfa).
+    """
+
+    def forward(self, exogenous: Tensor, endogenous: Tensor) -> Tensor:
+        """A scalar, float32, of embeddings [B, D] and [B, D]."""
+        return F.cosine_similarity(exogenous.float(), endogenous.float()).abs().mean()
+
+
+class TreeGate(nn.Module):
+    """Leaf probabilities of a complete binary tree whose inner nodes go left with a sigmoid's
+    probability of what they are given.
+
+    A leaf's probability is the product of the choices on the way to it, so that those of all leaves
+    sum to 1 (Arnaud, Dapogny, Bailly: THIN, 2020). Nodes are numbered level by level from the root,
+    0, leaves from left to right; node n has the children 2n + 1 and 2n + 2.
+
+    Args:
+        inputs: length of what is routed by.
+        depth: choices on the way to a leaf, 1 to `MAX_DEPTH`; there are 2^depth leaves.
+
+    Raises:
+        InputError: another depth.
+    """
+
+    def __init__(self, inputs: int, depth: int) -> None:
+        super().__init__()
+        if not 1 <= depth <= MAX_DEPTH:
+            raise InputError(f"head.depth: {depth}; give 1 to {MAX_DEPTH}")
+        self.depth, self.leaves = depth, 2**depth
+        # Normalised as the authors' are: no choice starts out certain, or the same for all.
+        self.nodes = nn.Sequential(
+            nn.Linear(inputs, self.leaves - 1), nn.BatchNorm1d(self.leaves - 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, leaves], float32, of [B, inputs]."""
+        left = torch.sigmoid(self.nodes(x).float())
+        found = left.new_ones(len(x), 1)
+        for level in range(self.depth):
+            here = left[:, 2**level - 1 : 2 ** (level + 1) - 1]
+            found = torch.stack((found * here, found * (1 - here)), 2).flatten(1)
+        return found
 
 
 class Trunk(nn.Module):
@@ -50,8 +100,7 @@ class Trunk(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, dim] of RGB pictures float [B, 3, S, S] in [0, 1]."""
-        found: Tensor = self.network(images, ("pooled",))["pooled"]
-        return found
+        return self.network(images, ("pooled",))["pooled"]
 
 
 class ExogenousNetwork(Head):
@@ -88,12 +137,7 @@ class ExogenousNetwork(Head):
         return mirrored_and_moved(images) if self.augment else super().vary(images)
 
     def embed(self, images: Tensor) -> Tensor:
-        found: Tensor = self.top(self.trunk(images))
-        return found
-
-    def classify(self, features: Tensor) -> Tensor:
-        found: Tensor = self.classifier(features)
-        return found
+        return self.top(self.trunk(images))
 
 
 class THIN(Head):
@@ -181,7 +225,7 @@ class THIN(Head):
                 nn.Linear(self.endogenous.dim, dim), nn.BatchNorm1d(dim), nn.ReLU()
             )
         self.dim = dim
-        # Whether the exogenous part knows its variable: a run that goes on must know it, too.
+        # Whether the exogenous part was trained; a buffer, so that a resumed run knows it.
         self.informed: Tensor
         self.register_buffer("informed", torch.tensor(encoder is not None))
         tree = TreeGate(self.exogenous.dim, depth)
@@ -249,8 +293,8 @@ class THIN(Head):
 
     def classify(self, features: Tensor) -> Tensor:
         endogenous, shares = features.split((self.dim, self.leaves), 1)
-        said = self.classifier(endogenous)
-        return (shares[:, :, None] * said).sum(1)
+        outputs = self.classifier(endogenous)
+        return (shares[:, :, None] * outputs).sum(1)
 
     def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
         if not self.informed:
@@ -259,8 +303,8 @@ class THIN(Head):
                 "ExogenousNetwork, or an encoder"
             )
         exogenous, endogenous = self.both(images)
-        said = self.classify(torch.cat((endogenous, self._shares(exogenous)), 1))
-        terms = self.goal.losses(said, labels, balanced)
+        outputs = self.classify(torch.cat((endogenous, self._shares(exogenous)), 1))
+        terms = self.goal.losses(outputs, labels, balanced)
         if self.dispelling_weight:
             if self.dispelling == "cosine":
                 exogenous, endogenous = self.top(exogenous), self.top(endogenous)
@@ -289,8 +333,7 @@ class THIN(Head):
     def _shares(self, exogenous: Tensor) -> Tensor:
         if self.gate is None:
             return exogenous.new_full((len(exogenous), self.leaves), 1 / self.leaves)
-        found: Tensor = self.gate(exogenous)
-        return found
+        return self.gate(exogenous)
 
 
 class WeakPredictors(nn.Module):

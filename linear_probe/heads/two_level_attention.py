@@ -12,13 +12,10 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from linear_probe.heads.attention_pool import AttentionPool, MeanPool
-from linear_probe.heads.concordance import ConcordanceLoss
-from linear_probe.heads.crops import mirrored_and_moved
+from linear_probe.heads.crops import mirrored_and_moved, standardised
 from linear_probe.heads.goals import Goal, Several
 from linear_probe.heads.head import Head
 from linear_probe.heads.layer_maps import layer_maps
-from linear_probe.sources.supervised import normalised
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import (
     LayerCount,
@@ -30,9 +27,74 @@ from ssl_faces.common.ranges import (
     WidthFactor,
     check_ranges,
 )
+from ssl_faces.losses.contrast import gathered
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 
 ValueLoss = Literal["ccc", "mse"]
+
+
+class ConcordanceLoss(nn.Module):
+    """1 - CCC of values over the batch of all devices: 0 where all are as they should be, 1 where
+    they have nothing to do with it, at most 2.
+
+    CCC is 2 cov / (var + var + (difference of means)²), Lin, Biometrics 45(1), 1989, with moments
+    over n. torchmetrics' has a slope too, but is NaN of values that are all the same.
+
+    Args:
+        eps: added to the denominator, so that values that are all one have a CCC of 0.
+    """
+
+    def __init__(self, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, values: Tensor, true: Tensor) -> Tensor:
+        """A scalar of float [n] and [n]."""
+        both = gathered(torch.stack((values.float(), true.float()), 1))
+        mean, mean_true = both.mean(0)
+        centred = both - both.mean(0)
+        covariance = centred.prod(1).mean()
+        variances = centred.square().mean(0).sum()
+        return 1 - 2 * covariance / (variances + (mean - mean_true) ** 2 + self.eps)
+
+
+class AttentionPool(nn.Module):
+    """Σ w_i x_i of vectors [B, n, D], with weights w = softmax(v · tanh(W x_i + b)) over i.
+
+    Additive attention with a learnt query v (Yang et al., NAACL 2016, equations 5 to 7; Lin et al.,
+    ICLR 2017, equations 5 and 6, with one row). Weights are equal at first, so that what learns
+    before they do is the plain mean.
+
+    Args:
+        dim: D.
+        hidden: length of v.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(dim, hidden)
+        self.query = nn.Linear(hidden, 1, bias=False)
+        nn.init.zeros_(self.query.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, D]."""
+        return (self.weights(x)[:, :, None] * x).sum(1)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """[B, n], each row adds up to 1."""
+        return self.query(torch.tanh(self.hidden(x)))[:, :, 0].softmax(1)
+
+
+class MeanPool(nn.Module):
+    """The mean of vectors [B, n, D]: all weights equal."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, D]."""
+        return x.mean(1)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """[B, n], each 1 / n."""
+        return x.new_full(x.shape[:2], 1 / x.shape[1])
 
 
 class LayerVector(nn.Module):
@@ -52,16 +114,14 @@ class LayerVector(nn.Module):
         self.project = nn.Sequential(nn.Linear(channels, dim), nn.LayerNorm(dim), nn.ReLU())
 
     def forward(self, found: Tensor) -> Tensor:
-        vector: Tensor = self.project(self.pool(self._places(found)))
-        return vector
+        return self.project(self.pool(self._places(found)))
 
     def weights(self, found: Tensor) -> Tensor:
         """Of each place [B, h, w]; those of a picture add up to 1."""
         return self.pool.weights(self._places(found)).unflatten(1, found.shape[2:])
 
     def _places(self, found: Tensor) -> Tensor:
-        places: Tensor = self.standardise(found).flatten(2).transpose(1, 2)
-        return places
+        return self.standardise(found).flatten(2).transpose(1, 2)
 
 
 class TwoLevelAttention(Head):
@@ -69,8 +129,8 @@ class TwoLevelAttention(Head):
 
     Maps of several layers of a CNN become a vector each (first level), a bi-directional GRU reads
     these from the shallow layer to the deep one, and its states become one vector by attention over
-    them (second level). Of that, one branch makes a category representation, which tells the
-    classes, and another a dimensional one, which tells the values.
+    them (second level). Of that, one branch makes a category representation, which predicts the
+    classes, and another a dimensional one, which predicts the values.
 
     With two stages, the first trains the classes alone; in the second the values are learnt
     beside them, and the dimensional branch sees the category representation too. Without, both are
@@ -171,14 +231,13 @@ class TwoLevelAttention(Head):
     def maps(self, images: Tensor) -> list[Tensor]:
         """The map [B, C, h, w] of each layer, shallow ones first, of pictures in [0, 1]."""
         if self.encoder is None:
-            return layer_maps(self.trunk, normalised(255 * images), self.layers)
+            return layer_maps(self.trunk, standardised(255 * images), self.layers)
         return layer_maps(self.encoder, self.encoder.normalise(images), self.layers)
 
     def states(self, maps: list[Tensor]) -> Tensor:
         """The GRU's states [B, layers, dim], both directions side by side."""
         vectors = [one(found) for one, found in zip(self.layer_vectors, maps, strict=True)]
-        states: Tensor = self.recurrent(torch.stack(vectors, 1))[0]
-        return states
+        return self.recurrent(torch.stack(vectors, 1))[0]
 
     def attention(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Weights of the places of each layer's map, [B, h, w] each, and of the layers
@@ -202,18 +261,18 @@ class TwoLevelAttention(Head):
 
     def classify(self, features: Tensor) -> Tensor:
         parts = self.dropout(features).chunk(len(self.classifier), 1)
-        told: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         for (branch, last), part in zip(self.classifier.items(), parts, strict=True):
             of = self.classes if branch == "category" else dict.fromkeys(self.values, 1)
-            told |= zip(of, last(part).split([*of.values()], 1), strict=True)
-        return torch.cat([told[name] for name in self._sizes], 1)
+            outputs |= zip(of, last(part).split([*of.values()], 1), strict=True)
+        return torch.cat([outputs[name] for name in self._sizes], 1)
 
     def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
-        said = self(images)
-        found = self.goal.losses(said, labels, balanced)
+        outputs = self(images)
+        found = self.goal.losses(outputs, labels, balanced)
         if not isinstance(self.goal, Several):
             return found
-        parts = self.goal.parts(said)
+        parts = self.goal.parts(outputs)
         for (name, part), wanted in zip(parts.items(), labels.unbind(1), strict=True):
             if name in self.classes:
                 weight = self.category_weight if self.values else 1.0

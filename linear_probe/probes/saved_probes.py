@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,110 +12,82 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from linear_probe.experiments.probe import FEATURES_FOLDER, device_named, face_sets_by_seed
+from linear_probe.experiments.probe import FEATURES_FOLDER, face_sets_by_seed, serving_tasks
+from linear_probe.experiments.runner import Say, device_named
+from linear_probe.experiments.settings import SavedProbeSettings
 from linear_probe.features.frozen import EncoderSource, FeatureCache, Features, Pictures
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
-from linear_probe.tasks import TASKS, MissingData
+from linear_probe.tasks import TASKS
 from linear_probe.tasks.classification import Classes, how_chosen
 from linear_probe.tasks.labelled import Rows
 from linear_probe.tasks.task import find
 from ssl_faces import InputError, load_encoder
 from ssl_faces.encoders.encoder import find_encoder
-from ssl_faces.encoders.saved_probe import EXPRESSION, SavedProbe, probe_file, save_probe
+from ssl_faces.encoders.saved_probe import SavedProbe, probe_file, save_probe
 
 _FIRST = ("fer2013",)
 _BINS = 15
 
 
-def make_probe(
-    encoder: str,
-    out: str | Path,
-    *,
-    task: str = EXPRESSION,
-    space: str | None = None,
-    data: str | Path | None = None,
-    max_train: int | None = None,
-    seed: int = 0,
-    batch_size: int = 256,
-    device: str = "auto",
-    replicates: int = 1000,
-    overwrite: bool = True,
-    say: Callable[[str], None] = print,
-) -> Path:
+def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
     """Fit the probe that `linear-probe run` scores, and save it into the encoder's folder.
 
     L2 is chosen on a validation split of the training part. So is the temperature, for a probe that
-    was fitted on the rest; the one saved is fitted on all of the training part. The test part
+    was fitted on the rest; the saved one is fitted on all of the training part. The test part
     chooses nothing; its figures go into the file.
-
-    Args:
-        encoder: folder of a saved encoder, or a released name.
-        out: folder for features; those of an earlier `linear-probe run` there are taken.
-        task: one of classes.
-        space: feature space to read; None is the one of the highest validation accuracy, as the
-            encoder's card has it, else as is found here for all of them.
-        data: as for `run_probes`; FER-2013 is taken where it is there, else the first set that
-            serves.
-        max_train: training pictures, drawn by the seed; None is all.
-        seed: of the validation split and the bootstrap.
-        overwrite: replace the probe that the encoder has.
 
     Returns:
         The file.
 
     Raises:
-        InputError: an argument, the encoder or the data can't be used, or nothing can be written.
+        InputError: a setting, the encoder or the data can't be used, or nothing can be written.
     """
-    kind = TASKS.get(task)
+    encoder, space = settings.encoder, settings.space
+    kind = TASKS.get(settings.task)
     if kind is None or not issubclass(kind, Classes):
-        told = ", ".join(name for name, one in TASKS.items() if issubclass(one, Classes))
-        raise InputError(f"--task {task}: give one of classes: {told}")
-    if max_train is not None and max_train < 100:
-        raise InputError(f"--max-train must be a whole number from 100, not {max_train}")
-    if batch_size < 1:
-        raise InputError(f"--batch-size must be a whole number from 1, not {batch_size}")
-    device = device_named(device)
-    there = find_encoder(encoder) / probe_file(task)
-    if there.exists() and not overwrite:
-        raise InputError(f"{encoder}: has a probe of {task} already; --overwrite replaces it")
-    loaded = load_encoder(encoder)
-    known = list(loaded.feature_dims)
-    if space is not None and space not in known:
-        raise InputError(f"--space {space}: {encoder} has {', '.join(known)}; give one of them")
-    face_sets = face_sets_by_seed(data, False, [seed], say)[seed]
-    serving = kind.serving(face_sets)
-    first = find(serving, _FIRST)
-    try:
-        asked = kind(
-            [first] if first else serving or face_sets, seed, replicates, device, max_train
-        )
-    except MissingData as error:
-        raise InputError(f"task {error}; add it to the data folder") from error
-    if asked.folds is not None:
+        known = ", ".join(name for name, one in TASKS.items() if issubclass(one, Classes))
+        raise InputError(f"--task {settings.task}: give one of classes: {known}")
+    device = device_named(settings.device)
+    path = find_encoder(encoder) / probe_file(settings.task)
+    if path.exists() and not settings.overwrite:
         raise InputError(
-            f"{asked.data_set}: has folds and no test part; give a folder with one that has"
+            f"{encoder}: has a probe of {settings.task} already; --overwrite replaces it"
+        )
+    loaded = load_encoder(encoder)
+    spaces = list(loaded.feature_dims)
+    if space is not None and space not in spaces:
+        raise InputError(f"--space {space}: {encoder} has {', '.join(spaces)}; give one of them")
+    face_sets = face_sets_by_seed(settings.data, False, [settings.seed], say)[settings.seed]
+    first = find(kind.serving(face_sets), _FIRST)
+    (task, *_) = serving_tasks(
+        *(kind, [first] if first else face_sets, settings.seed, settings.replicates, device),
+        settings.max_train,
+    )
+    if task.folds is not None:
+        raise InputError(
+            f"{task.data_set}: has folds and no test part; give a folder with one that has"
         )
     if space is None:
-        space = best_by_card(loaded.card, asked)
-    source = EncoderSource(encoder, loaded, [space] if space in known else None)
-    pictures = Pictures(asked.faces, asked.indices)
-    cache = FeatureCache(Path(out) / FEATURES_FOLDER, batch_size, device)
+        space = best_by_card(loaded.card, task)
+    source = EncoderSource(encoder, loaded, [space] if space in spaces else None)
+    pictures = Pictures(task.faces, task.indices)
+    cache = FeatureCache(Path(settings.out) / FEATURES_FOLDER, settings.batch_size, device)
     cache.fill([source], pictures)
     say(cache.about())
-    found = []
-    for one in source.dims:
-        features = cache.read(source, pictures, one)
-        rows = asked.rows(features, pictures)
-        predictor = asked.fit(features, rows)
+    fitted = []
+    for name in source.dims:
+        features = cache.read(source, pictures, name)
+        rows = task.rows(features, pictures)
+        predictor = task.fit(features, rows)
         accuracy = 100 * predictor.validation_accuracy[predictor.l2]
-        say(f"{asked.name}: {encoder}, {one}: validation accuracy {accuracy:.2f} %")
-        found.append((accuracy, one, features, rows, predictor))
-    _, chosen, features, rows, predictor = max(found, key=lambda row: row[0])
-    probe = _probe(asked, chosen, features, rows, predictor)
+        say(f"{task.name}: {encoder}, {name}: validation accuracy {accuracy:.2f} %")
+        fitted.append((accuracy, name, features, rows, predictor))
+    _, chosen, features, rows, predictor = max(fitted, key=lambda row: row[0])
+    probe = _probe(task, chosen, features, rows, predictor)
     path = save_probe(encoder, probe)
     right, calibration = probe.about["accuracy"], probe.about["calibration_error"]
     say(
-        f"{path}: {asked.data_set} {asked.split}, {chosen}: accuracy {right['value']:.2f} % "
+        f"{path}: {task.data_set} {task.split}, {chosen}: accuracy {right['value']:.2f} % "
         f"[{right['low']:.2f}, {right['high']:.2f}], n {right['n']:,}; expected calibration error "
         f"{calibration['value']:.2f} %, {calibration['before_temperature']:.2f} % before the "
         f"temperature, {probe.temperature:.3f}"

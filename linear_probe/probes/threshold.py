@@ -1,6 +1,6 @@
 """`linear-probe threshold`: from which similarity on two faces count as one person's, in a card.
 
-`ssl-faces verify` decides by it. How often that is right is told by the card's records, whose
+`ssl-faces verify` decides by it. The card's records show its accuracy; their
 pairs were each decided by a threshold of other pairs; the one kept here is of all of them.
 """
 
@@ -66,17 +66,17 @@ def keep_threshold(encoder: str, data: str | Path) -> Verification:
         [cosines(a[None], b[None], mean)[0] for a, b in zip(first, second, strict=True)]
     ).numpy()
     threshold = best_threshold(similarities, same)
-    told = (
+    note = (
         f"mean of {len(crops):,} pictures and the most accurate threshold on {len(whole):,} pairs "
         f"of {faces.title}, all folds"
     )
-    kept = Verification(SPACE, mean, round(threshold, 6), told)
+    kept = Verification(SPACE, mean, round(threshold, 6), note)
     update_card(
         directory,
         verification={
             "space": kept.space,
             "threshold": kept.threshold,
-            "told": told,
+            "told": note,
             "mean": [round(float(x), 5) for x in mean],
         },
     )

@@ -20,7 +20,7 @@ CELL = 8
 """Side of HOG's and LBP's cells in pixels."""
 
 LBP_PATTERNS = 59
-"""Patterns of 8 neighbours that LBP tells apart: the 58 uniform ones, and all others together."""
+"""Patterns of 8 neighbours in LBP: the 58 uniform ones, and one for all others."""
 
 
 class Baseline(ABC):

@@ -51,7 +51,7 @@ def encoder_sources(
         baselines: some of `linear_probe.sources.baselines.NAMES`; `untrained` and `resnet18` count
             here (the latter if its weights are there); True is all.
         seed: of the untrained weights.
-        say: is told what a user should read.
+        say: prints a line for the user.
 
     Raises:
         InputError: an encoder can't be had, or no encoder has one of `spaces`.

@@ -89,8 +89,7 @@ class DlibSource:
         height, width = picture.shape[:2]
         whole = self._dlib.rectangle(0, 0, width - 1, height - 1)
         marks = self._landmarks(picture, whole)
-        chip: np.ndarray = self._dlib.get_face_chip(picture, marks, self.input_size, 0.25)
-        return chip
+        return self._dlib.get_face_chip(picture, marks, self.input_size, 0.25)
 
 
 PACKAGES: dict[str, type[DlibSource]] = {"dlib": DlibSource}

@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from ssl_faces.data import FaceRecord, JoinedFaces, Skipped
 MOST_MISSING = 0.2
 """Share of a face set's pictures that may lack a row; more stop the run."""
 
+_TEXT = ("string", "empty")
 COLUMNS = "features"
 """The space of a Parquet file's plain numeric columns, where it has no columns of lists."""
 
@@ -244,14 +244,15 @@ def _read_npz(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         texts = [k.decode() if isinstance(k, bytes) else str(k) for k in keys.tolist()]
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: 'keys' are no UTF-8 text; write them as text") from error
-    # What is told of the pictures beside their features, as `ssl-faces embed` writes it.
+    # `ssl-faces embed` writes more about the images under names with `__`.
     return texts, {name: x for name, x in arrays.items() if not name.startswith("__")}
 
 
 def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
+    import pandas as pd
+
     try:
-        import pyarrow.parquet as parquet
-        from pyarrow import ArrowException, types
+        import pyarrow
     except ImportError as error:
         raise InputError(
             f"{path}: needs the package pyarrow, which can't be imported ({error}); "
@@ -259,50 +260,35 @@ def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         ) from error
     try:
         with regular(path).open("rb") as file:
-            table = parquet.read_table(file)
-    except ArrowException as error:
+            table = pd.read_parquet(file)
+    except (pyarrow.ArrowException, ValueError) as error:
         raise InputError(
             f"{path}: not a whole Parquet file ({reason_of(error)}); write it again"
         ) from error
-    names = table.column_names
-    if len(set(names)) < len(names):
-        raise InputError(f"{path}: two columns are called alike; rename one")
-    columns: dict[str, Any] = {name: table.column(name).combine_chunks() for name in names}
-    keys = columns.pop("key", None)
-    if keys is None or not (types.is_string(keys.type) or types.is_large_string(keys.type)):
-        found = "none" if keys is None else str(keys.type)
-        raise InputError(f"{path}: needs a column 'key' of text, and has {found}; add it")
-    for name, column in [("key", keys), *columns.items()]:
-        if column.null_count:
-            raise InputError(
-                f"{path}: column '{name}' has {column.null_count:,} empty cells; fill them"
-            )
-    lists = {n: c for n, c in columns.items() if types.is_list(c.type) or _is_vector(types, c.type)}
+    if not table.columns.is_unique:
+        raise InputError(f"{path}: two columns have the same name; rename one")
+    if "key" not in table or pd.api.types.infer_dtype(table["key"], skipna=True) not in _TEXT:
+        kind = table["key"].dtype if "key" in table else "none"
+        raise InputError(f"{path}: needs a column 'key' of text, and has {kind}; add it")
+    for name, empty in table.isna().sum().items():
+        if empty:
+            raise InputError(f"{path}: column '{name}' has {empty:,} empty cells; fill them")
+    keys = table.pop("key").tolist()
+    lists = {n: c for n, c in table.items() if len(c) and isinstance(c.iloc[0], np.ndarray)}
     if lists:
-        return keys.to_pylist(), {n: _matrix(path, n, c) for n, c in lists.items()}
-    numbers = [
-        c.to_numpy(zero_copy_only=False)
-        for n, c in columns.items()
-        # An index that pandas wrote beside the columns is no feature.
-        if (types.is_floating(c.type) or types.is_integer(c.type)) and not n.startswith("__")
-    ]
-    return keys.to_pylist(), {COLUMNS: np.stack(numbers, axis=1)} if numbers else {}
+        return keys, {str(n): _matrix(path, str(n), c.tolist()) for n, c in lists.items()}
+    numbers = table.select_dtypes("number")
+    # An index that pandas wrote beside the columns is no feature.
+    numbers = numbers[[name for name in numbers if not str(name).startswith("__")]]
+    return keys, {COLUMNS: numbers.to_numpy()} if len(numbers.columns) else {}
 
 
-def _is_vector(types: Any, kind: Any) -> bool:
-    return bool(types.is_large_list(kind) or types.is_fixed_size_list(kind))
-
-
-def _matrix(path: Path, name: str, column: Any) -> np.ndarray:
+def _matrix(path: Path, name: str, rows: list[np.ndarray]) -> np.ndarray:
     """A column of lists as [N, D]."""
-    import pyarrow.compute as compute
-
-    lengths = compute.list_value_length(column).to_numpy(zero_copy_only=False)
-    if len(np.unique(lengths)) > 1:
+    lengths = [len(row) for row in rows]
+    if min(lengths) < max(lengths):
         raise InputError(
-            f"{path}: the lists of column '{name}' are of {lengths.min()} to {lengths.max()} "
+            f"{path}: the lists of column '{name}' are of {min(lengths)} to {max(lengths)} "
             "numbers; give all the same length"
         )
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    matrix: np.ndarray = flat.reshape(len(lengths), -1) if len(lengths) else flat.reshape(0, 0)
-    return matrix
+    return np.stack(rows)

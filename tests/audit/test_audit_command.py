@@ -33,16 +33,12 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.encoders.onnx_files import quantised
 from ssl_faces.networks.backbone import BackboneEncoder
+from tests.support.threads import one_thread
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> object:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+_one_thread = pytest.fixture(autouse=True)(one_thread)
 
 
 def write_utkface(root: Path, count: int = 420, races: int = 3) -> Path:

@@ -1,10 +1,16 @@
-"""Crops against slices."""
+"""Crops, mirror images and shifts against slices."""
 
 from __future__ import annotations
 
 import torch
 
-from linear_probe.heads.crops import random_crops, ten_crops
+from linear_probe.heads.crops import (
+    SHIFT,
+    mirrored_and_moved,
+    random_crops,
+    standardised,
+    ten_crops,
+)
 
 
 def test_ten_crops_are_corners_middle_and_their_mirror_images() -> None:
@@ -38,3 +44,31 @@ def test_without_room_only_mirroring_is_left() -> None:
     images = torch.rand(8, 3, 5, 5)
     for crop, image in zip(random_crops(images, 5), images, strict=True):
         assert torch.equal(crop, image) or torch.equal(crop, image.flip(-1))
+
+
+def test_moved_images_are_the_originals_mirrored_or_shifted() -> None:
+    size = 12
+    images = torch.randint(0, 256, (40, 3, size, size), dtype=torch.uint8)
+    torch.manual_seed(1)
+    moved = (mirrored_and_moved(images) * 255).round().byte()
+    padded = torch.nn.functional.pad(images.float(), (SHIFT,) * 4, mode="replicate").byte()
+    ways = set()
+    for image, wide in zip(moved, padded, strict=True):
+        fits = [
+            (down, right, mirrored)
+            for down in range(2 * SHIFT + 1)
+            for right in range(2 * SHIFT + 1)
+            for mirrored in (False, True)
+            if torch.equal(cut := wide[:, down : down + size, right : right + size], image)
+            or (mirrored and torch.equal(cut.flip(-1), image))
+        ]
+        assert fits
+        ways.add(fits[0])
+    assert {way[2] for way in ways} == {False, True}
+    assert len({way[:2] for way in ways}) > 10
+
+
+def test_standardised_images_hardly_depend_on_exposure_and_contrast() -> None:
+    image = torch.randint(60, 180, (1, 3, 16, 16), dtype=torch.uint8)
+    assert (standardised(image) - standardised(image // 2)).abs().max() < 0.3
+    assert standardised(image).mean().abs() < 1e-4

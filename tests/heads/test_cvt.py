@@ -8,15 +8,11 @@ import torch
 from skimage.color import rgb2gray
 from skimage.feature import local_binary_pattern
 
-from linear_probe.heads.cvt import CVT, AttentionalFusion, Fusion
+from linear_probe.heads.cvt import CVT, AttentionalFusion, Fusion, lbp_maps
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import overlaid
-from linear_probe.heads.lbp import lbp_maps
 from ssl_faces import InputError
-from ssl_faces.networks.backbone import BackboneEncoder
-from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.by_heart import learn_by_heart
 
 
 def small(**settings: object) -> CVT:
@@ -95,19 +91,6 @@ def test_without_attention_places_are_exchangeable() -> None:
         assert torch.allclose(head(words), head(turned), atol=1e-6) == same
 
 
-def test_on_an_encoder_it_takes_its_map_and_leaves_it_alone() -> None:
-    torch.manual_seed(0)
-    encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 8})
-    head = CVT(Categories(7), encoder, dim=16, depth=1, heads=4)
-    assert (head.picture_size, head.space) == (32, "map")
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    head.train().losses(torch.rand(4, 3, 32, 32), torch.arange(4))["cross_entropy"].backward()
-    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
-    assert all(p.grad is None for p in encoder.parameters())
-    with pytest.raises(InputError, match="a facecycle has none"):
-        CVT(Categories(7), FaceCycleEncoder(width=4, code_dim=16, code_size=32, linear_std=0.04))
-
-
 def test_the_papers_shapes() -> None:
     """Two ResNet-18 trunks of 512 channels, a class token, eight heads."""
     head = CVT(Categories(7), width=1.0, dim=512, depth=4)
@@ -116,28 +99,6 @@ def test_the_papers_shapes() -> None:
     assert {block.attention.num_heads for block in head.blocks} == {8}
     trunk = sum(p.numel() for p in head.trunks["pictures"].parameters())
     assert trunk == pytest.approx(11.17e6, rel=0.01)
-
-
-def test_64_pictures_are_learnt_by_heart() -> None:
-    faces = RenderedFaces(64, 64, "all", size=32)
-    images = faces.render_batch(range(64)).float() / 255
-    labels = torch.tensor([r.labels["expression"] for r in faces.records])
-    torch.manual_seed(0)
-    head = CVT(Categories(7), None, 32, width=0.125, dim=32, depth=2, heads=4, dropout=0.0).train()
-    # Still in training mode: running statistics lag behind after so few steps.
-    learn_by_heart(
-        head,
-        lambda: head.losses(images, labels),
-        lambda: bool((head(images).argmax(1) == labels).all()),
-        learning_rate=1e-3,
-    )
-
-
-def test_refused() -> None:
-    with pytest.raises(InputError, match=r"head\.picture_size: 8; .* 16 px at least"):
-        CVT(Categories(7), picture_size=8)
-    with pytest.raises(InputError, match=r"head\.dim: 30; give a multiple of head\.heads, 8"):
-        CVT(Categories(7), dim=30)
 
 
 def test_where_it_attends_to_is_drawn_over_the_picture() -> None:

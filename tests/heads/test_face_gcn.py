@@ -28,10 +28,9 @@ from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
-from tests.by_heart import learn_by_heart
+from tests.heads.conftest import SQUARE
 
 ROOT = Path(__file__).parents[2]
-SQUARE = np.array([[0.0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0], [1, 1, 0]])
 
 
 def face(seed: int = 0) -> np.ndarray:
@@ -101,21 +100,6 @@ def test_the_papers_stack() -> None:
         x = torch.rand(1, 3, 20, 68)
         assert head.eval().units(x).shape == (1, 256, 5, 68)
         assert head(x).shape == (1, 9)
-    with pytest.raises(InputError, match="give an odd number"):
-        FaceGCN(Categories(9), 3, torch.ones(1, 2, 2), temporal_kernel=4)
-
-
-def test_64_clips_are_learnt_by_heart() -> None:
-    torch.manual_seed(0)
-    clips, labels = torch.randn(64, 3, 12, 5), torch.randint(7, (64,))
-    matrices = adjacency(edges_of("delaunay", SQUARE), SQUARE)
-    head = FaceGCN(Categories(7), 3, matrices, widths=(16, 16, 32), temporal_kernel=3)
-    learn_by_heart(
-        head,
-        lambda: head.train().losses(clips, labels),
-        lambda: bool((head.eval()(clips).argmax(1) == labels).all()),
-        learning_rate=1e-2,
-    )
 
 
 def test_faces_are_turned_onto_the_reference_and_not_mirrored() -> None:

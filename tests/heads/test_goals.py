@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from linear_probe.heads.goals import AGES, Categories, Several, expected_age
-from ssl_faces import InputError
 
 
 def cross_entropy(logits: torch.Tensor, label: int) -> float:
@@ -66,8 +65,3 @@ def test_the_expected_age_is_the_mean_under_the_probabilities() -> None:
     logits[0, 30] = 0
     logits[1, [20, 40]] = torch.log(torch.tensor([0.75, 0.25]))
     assert expected_age(logits).tolist() == pytest.approx([30.0, 25.0], abs=1e-3)
-
-
-def test_one_class_is_nothing_to_learn() -> None:
-    with pytest.raises(InputError, match="1 class to learn"):
-        Categories(1)

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from linear_probe.cli import main
-from linear_probe.heads.fit import _alone
+from linear_probe.heads.fit import _exclusive
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.module import HeadModule, HeadTraining
@@ -29,7 +29,6 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.by_heart import learn_by_heart
 from tests.pickles import Touch
 
 ROOT = Path(__file__).parents[2]
@@ -39,14 +38,6 @@ SMALL = [
     *("--training.epochs", "3", "--bootstrap", "20", "--accelerator", "cpu", "--max_train", "300"),
     *("--precision", "32-true"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> object:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -88,25 +79,6 @@ def test_it_is_scored_beside_the_probes_and_a_second_time_only_scored(tmp_path: 
     state = torch.load(path, weights_only=True)["state_dict"]
     assert all(torch.equal(value, kept[name]) for name, value in state.items())
     assert time.perf_counter() - started < 60
-
-
-def test_killed_it_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "linear_probe.cli", *SMALL, "--out", str(tmp_path / "killed")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    end = time.monotonic() + 120
-    while not list((tmp_path / "killed").glob("heads/*/seed0/last.ckpt")):
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert main(words[3:]) == 0
-    assert main([*SMALL, "--out", str(tmp_path / "whole")]) == 0
-    found, expected = weights(tmp_path / "killed"), weights(tmp_path / "whole")
-    assert all(torch.equal(value, expected[name]) for name, value in found.items())
 
 
 def test_a_checkpoint_that_it_can_not_go_on_from(
@@ -175,20 +147,6 @@ def test_across_databases(tmp_path: Path) -> None:
     whole = RenderedFaces(1400, 140, "all").records
     wanted = {faces.class_names["expression"].index(kind) for kind in ("happy", "sad")}
     assert one.n == sum(r.labels["expression"] in wanted for r in whole)
-
-
-def test_64_pictures_are_learnt_by_heart() -> None:
-    torch.manual_seed(0)
-    faces = RenderedFaces(64, 64, "all", size=48)
-    images = faces.render_batch(range(64))
-    labels = torch.tensor([r.labels["expression"] for r in faces.records])
-    head = InceptionFER(Categories(7), width=0.25, hidden=(64, 32), dropout=0.0, margin=0)
-    learn_by_heart(
-        head,
-        lambda: head.train().losses(head.vary(images), labels),
-        lambda: bool((head.eval().predict(head.prepare(images)).argmax(1) == labels).all()),
-        learning_rate=3e-3,
-    )
 
 
 def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:
@@ -312,11 +270,11 @@ def test_two_that_train_in_one_folder_take_turns(
     trained = threading.Event()
 
     def train() -> None:
-        with _alone(tmp_path):
+        with _exclusive(tmp_path):
             trained.set()
 
     second = threading.Thread(target=train)
-    with _alone(tmp_path):
+    with _exclusive(tmp_path):
         second.start()
         end = time.monotonic() + 30
         while "another process trains this head; waiting for it" not in caplog.text:

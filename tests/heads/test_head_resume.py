@@ -16,7 +16,7 @@ from linear_probe.heads.fit import Machine, train
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import Head
 from linear_probe.heads.module import HeadModule, HeadTraining
-from linear_probe.heads.pictures import Taught
+from linear_probe.heads.pictures import LabelledSplit
 from ssl_faces.training.checkpoints import load_checkpoint
 from ssl_faces.training.fit import quiet
 from tests.training.resumes import KILLS, assert_same, kill_at, until_finished
@@ -53,7 +53,7 @@ def trained(
     draw = torch.Generator().manual_seed(0)
     count = BATCH * batches + 1  # the last picture fills no batch
     images = torch.randint(256, (count, 3, 4, 4), dtype=torch.uint8, generator=draw)
-    pictures = Taught(images, torch.arange(count) % 3, torch.arange(count), torch.arange(0))
+    pictures = LabelledSplit(images, torch.arange(count) % 3, torch.arange(count), torch.arange(0))
     how = HeadTraining(epochs, BATCH, sam_radius=radius)
     path = folder / "last.ckpt"
 

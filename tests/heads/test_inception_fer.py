@@ -9,8 +9,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import Head
 from linear_probe.heads.inception_fer import Inception, InceptionFER, PlainFER
-from ssl_faces import InputError
-from ssl_faces.networks.backbone import BackboneEncoder
 
 
 def flop(head: Head) -> int:
@@ -50,29 +48,3 @@ def test_what_is_said_is_the_mean_over_ten_crops() -> None:
         for y, x in ((0, 0), (0, 6), (6, 0), (6, 6), (3, 3)):
             total += torch.softmax(head(mirrored[..., y : y + 48, x : x + 48]), 1)
     torch.testing.assert_close(head.predict(images).exp(), total / 10)
-
-
-def test_on_an_encoder_only_the_classifier_learns() -> None:
-    torch.manual_seed(0)
-    encoder = BackboneEncoder("resnet18", 32, 0.0625)
-    head = InceptionFER(Categories(4), encoder, space="map_2x2", hidden=(16, 8)).train()
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    optimizer = torch.optim.SGD([p for p in head.parameters() if p.requires_grad], 0.1)
-    sum(head.losses(torch.rand(4, 3, 48, 48), torch.arange(4)).values()).backward()
-    optimizer.step()
-    for name, value in encoder.state_dict().items():
-        assert torch.equal(value, before[name]), name
-    trained = {n.split(".")[0] for n, p in head.named_parameters() if p.grad is not None}
-    assert trained == {"classifier"}
-
-
-def test_refused() -> None:
-    encoder = BackboneEncoder("resnet18", 32, 0.0625)
-    with pytest.raises(InputError, match=r"head\.space: 'map'; the encoder has pooled, map_2x2"):
-        InceptionFER(Categories(7), encoder, space="map")
-    with pytest.raises(InputError, match="plain_fer is a network of its own"):
-        PlainFER(Categories(7), encoder)
-    with pytest.raises(InputError, match=r"head\.width: 0"):
-        InceptionFER(Categories(7), width=0)
-    with pytest.raises(InputError, match=r"head\.margin: -1"):
-        InceptionFER(Categories(7), margin=-1)

@@ -15,7 +15,7 @@ from linear_probe.heads.head import Head
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.mafer import MAFER
 from linear_probe.records.record import RECORDS_FILE, read_records
-from ssl_faces import FaceEncoder, InputError
+from ssl_faces import FaceEncoder
 from ssl_faces.rendered import RenderedFaces
 
 ROOT = Path(__file__).parents[2]
@@ -131,27 +131,6 @@ def test_small_pictures_lose_what_is_fine() -> None:
     assert (small < 0.3).float().mean() > 0.3  # sides up to about half
     flat = torch.full((8, 3, 48, 48), 0.3)
     torch.testing.assert_close(head.made_small(flat), flat)
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"least_side": 48}, r"head\.least_side: 48; give 2 at least, and less than the head's 48"),
-        ({"teacher_share": 1.0}, r"head\.teacher_share: 1; give a number above 0 and below 1"),
-        (
-            {"most_probability": 0.0},
-            r"head\.most_probability: 0; give a number above 0",
-        ),
-    ],
-)
-def test_refused(settings: dict[str, float], told: str) -> None:
-    with pytest.raises(InputError, match=told):
-        made(**settings)
-
-
-def test_without_a_head_it_is_nothing() -> None:
-    with pytest.raises(InputError, match=r"head\.head: missing"):
-        MAFER(Categories(5))
 
 
 def test_it_runs_around_a_head_and_is_scored_at_each_side(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from linear_probe.cli import main
@@ -15,10 +14,6 @@ from linear_probe.heads.cost import cost
 from linear_probe.heads.goals import AGES, Categories, Several
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
 from linear_probe.records.record import RECORDS_FILE, read_records
-from ssl_faces import InputError
-from ssl_faces.networks.backbone import BackboneEncoder
-from ssl_faces.rendered import RenderedFaces
-from tests.by_heart import learn_by_heart
 
 ROOT = Path(__file__).parents[2]
 SMALLEST = "mobilenetv3_small_050"
@@ -61,42 +56,6 @@ def test_what_goes_on_to_the_next_stage_is_all_but_the_classifier() -> None:
         assert torch.equal(value, expected), name
 
 
-def test_64_pictures_are_learnt_by_heart() -> None:
-    torch.manual_seed(0)
-    faces = RenderedFaces(64, 64, "all", size=48)
-    images = F.interpolate(faces.render_batch(range(64)), 32)
-    labels = torch.tensor(
-        [[round(r.labels["age"]), r.labels["gender"]] for r in faces.records], dtype=torch.float32
-    )
-    head = MultitaskLightweight(
-        Several({"age": AGES, "gender": 2}),
-        backbone=SMALLEST,
-        picture_size=32,
-        margin=0,
-        dropout=0.0,
-    )
-
-    def learnt() -> bool:
-        # Still in training mode: running statistics lag behind after so few steps.
-        parts = head.goal.parts(head(head.prepare(images)))  # type: ignore[attr-defined]
-        said = torch.stack([parts["age"].argmax(1), parts["gender"].argmax(1)], 1)
-        return bool((said == labels).all())
-
-    learn_by_heart(head, lambda: head.losses(images.float() / 255, labels), learnt, 3e-3)
-
-
-def test_a_frozen_encoder_keeps_its_weights() -> None:
-    torch.manual_seed(0)
-    encoder = BackboneEncoder("resnet18", 32, 0.0625)
-    head = MultitaskLightweight(Categories(4), encoder, space="map_2x2").train()
-    assert (head.picture_size, head.read_size, head.space) == (32, 38, "map_2x2")
-    assert {n.split(".")[0] for n, p in head.named_parameters() if p.requires_grad} == {
-        "classifier"
-    }
-    head.losses(torch.rand(4, 3, 32, 32), torch.arange(4))["cross_entropy"].backward()
-    assert all(p.grad is None for p in encoder.parameters())
-
-
 def test_cost_counts_what_is_scored() -> None:
     head = MultitaskLightweight(Categories(7), backbone=SMALLEST)
     found = cost(head)
@@ -107,15 +66,6 @@ def test_cost_counts_what_is_scored() -> None:
     # The first layer alone, by hand: 16 channels of 3x3x3 on 48x48 places.
     first = next(m for m in head.backbone.modules() if isinstance(m, torch.nn.Conv2d))
     assert found.macs > first.out_channels * 27 * 48 * 48
-
-
-def test_refused() -> None:
-    with pytest.raises(InputError, match=r"head\.picture_size: 8; .* 16 px at least"):
-        MultitaskLightweight(Categories(7), backbone=SMALLEST, picture_size=8)
-    with pytest.raises(InputError, match=r"head\.backbone: .*timm has no 'mobilenetv9'"):
-        MultitaskLightweight(Categories(7), backbone="mobilenetv9")
-    with pytest.raises(InputError, match=r"head\.margin: -1"):
-        MultitaskLightweight(Categories(7), backbone=SMALLEST, margin=-1)
 
 
 def faces_of_all_kinds(root: Path) -> Path:

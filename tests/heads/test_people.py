@@ -34,8 +34,8 @@ def test_classes_are_people_of_a_set_with_two_pictures_or_more() -> None:
     assert len(taught.images) == 32
     of_class = {k: taught.images[taught.labels == k, 0, 0, 0].tolist() for k in range(3)}
     assert of_class == {0: list(range(20)), 1: list(range(23, 33)), 2: [0, 1]}
-    assert sorted([*taught.learnt.tolist(), *taught.kept.tolist()]) == list(range(32))
-    counts = taught.labels[taught.kept].bincount(minlength=3).tolist()
+    assert sorted([*taught.train.tolist(), *taught.validation.tolist()]) == list(range(32))
+    counts = taught.labels[taught.validation].bincount(minlength=3).tolist()
     assert counts == [2, 1, 0]
 
 

@@ -11,41 +11,26 @@ import torch
 import yaml
 
 from linear_probe.cli import main
-from linear_probe.heads.dispelling import CosineDispelling
 from linear_probe.heads.goals import AGES, Categories, Several
-from linear_probe.heads.head import Head
-from linear_probe.heads.inception_fer import PlainFER
 from linear_probe.heads.readout import READOUT, exogenous_readout, has_readout
-from linear_probe.heads.thin import THIN, ExogenousNetwork, WeakPredictors
+from linear_probe.heads.thin import (
+    THIN,
+    CosineDispelling,
+    ExogenousNetwork,
+    TreeGate,
+    WeakPredictors,
+)
 from linear_probe.heads.thin_beds import SHAPES, RotatedDigits, ScaledShapes
-from linear_probe.heads.tree_gate import TreeGate
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.exogenous import Exogenous
-from ssl_faces import InputError
 from ssl_faces.data import FaceSet
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.by_heart import learn_by_heart
+from tests.heads.conftest import SMALL_THIN
+from tests.heads.conftest import thin_on_digits as own
 
 ROOT = Path(__file__).parents[2]
-SIZES = {"picture_size": 16, "width": 0.0625, "augment": False}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> object:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def own(**settings: object) -> THIN:
-    """With networks of its own, of which the exogenous one is taken over."""
-    torch.manual_seed(0)
-    head = THIN(Categories(10), **{**SIZES, "depth": 2, "hidden": 4, **settings})  # type: ignore[arg-type]
-    head.take_over(ExogenousNetwork(Categories(6), **SIZES))  # type: ignore[arg-type]
-    return head
 
 
 def on_codes(**settings: object) -> THIN:
@@ -129,7 +114,11 @@ def test_the_cosine_loss_is_that_of_a_loop() -> None:
 
 def test_losses_are_named_and_weighed() -> None:
     images, labels = torch.rand(8, 3, 16, 16), torch.arange(8) % 7
-    for make, kind in ((own, "cosine"), (own, "correlation"), (on_codes, "correlation")):
+    for make, kind in (
+        (own, "cosine"),
+        (own, "correlation"),
+        (on_codes, "correlation"),
+    ):
         once, thrice = (
             make(dispelling=kind, dispelling_weight=w).losses(images, labels) for w in (1.0, 3.0)
         )
@@ -143,7 +132,11 @@ def test_losses_are_named_and_weighed() -> None:
 
 
 def test_the_endogenous_representation_is_what_dispelling_changes() -> None:
-    for head in (own(dispelling="cosine"), own(dispelling="correlation"), on_codes()):
+    for head in (
+        own(dispelling="cosine"),
+        own(dispelling="correlation"),
+        on_codes(),
+    ):
         head.train()
         head.losses(torch.rand(8, 3, 16, 16), torch.arange(8) % 7)["dispelling"].backward()
         moved = {n.split(".")[0] for n, p in head.named_parameters() if p.grad is not None}
@@ -176,13 +169,13 @@ def test_what_is_frozen_does_not_move(head: THIN, frozen: tuple[str, ...]) -> No
 
 def test_both_networks_start_from_the_exogenous_one() -> None:
     torch.manual_seed(0)
-    earlier = ExogenousNetwork(Categories(6), **SIZES)  # type: ignore[arg-type]
-    head = THIN(Categories(10), **SIZES)  # type: ignore[arg-type]
+    earlier = ExogenousNetwork(Categories(6), **SMALL_THIN)  # type: ignore[arg-type]
+    head = THIN(Categories(10), **SMALL_THIN)  # type: ignore[arg-type]
     head.take_over(earlier)
     for name, value in earlier.trunk.state_dict().items():
         assert torch.equal(head.exogenous.state_dict()[name], value)
         assert torch.equal(head.endogenous.state_dict()[name], value)
-    again = THIN(Categories(3), **SIZES)  # type: ignore[arg-type]
+    again = THIN(Categories(3), **SMALL_THIN)  # type: ignore[arg-type]
     again.take_over(head)
     assert again.informed
     assert torch.equal(again.exogenous.state_dict()[name], value)
@@ -191,24 +184,10 @@ def test_both_networks_start_from_the_exogenous_one() -> None:
 
 def test_it_says_several_things_too() -> None:
     torch.manual_seed(0)
-    head = THIN(Several({"age": AGES, "valence": 1}), **SIZES)  # type: ignore[arg-type]
-    head.take_over(ExogenousNetwork(Categories(6), **SIZES))  # type: ignore[arg-type]
+    head = THIN(Several({"age": AGES, "valence": 1}), **SMALL_THIN)  # type: ignore[arg-type]
+    head.take_over(ExogenousNetwork(Categories(6), **SMALL_THIN))  # type: ignore[arg-type]
     labels = torch.tensor([[30.0, 0.5], [40.0, -0.5]])
     assert set(head.losses(torch.rand(2, 3, 16, 16), labels)) == {"age", "valence", "dispelling"}
-
-
-def test_64_pictures_are_learnt_by_heart() -> None:
-    faces = RotatedDigits("train")
-    images = torch.stack([faces[i]["image"] for i in range(64)])[:, :, ::2, ::2]
-    labels = torch.tensor([record.labels["category"] for record in faces.records[:64]])
-    head = own(width=0.0625, dispelling_weight=0.1).train()
-    # Still in training mode: running statistics lag behind after so few steps.
-    learn_by_heart(
-        head,
-        lambda: head.losses(head.vary(images), labels),
-        lambda: bool((head(head.prepare(images)).argmax(1) == labels).all()),
-        learning_rate=5e-3,
-    )
 
 
 def test_of_each_leaf_the_pictures_are_shown_that_are_most_in_it() -> None:
@@ -347,20 +326,6 @@ def test_what_cannot_be(
     assert main([*TINY, *more, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert told in error[-1]
-
-
-def test_refused() -> None:
-    with pytest.raises(InputError, match=r"head\.dispelling: cosine needs the last layers"):
-        on_codes(dispelling="cosine")
-    with pytest.raises(InputError, match=r"head\.dispelling_weight: -1"):
-        on_codes(dispelling_weight=-1.0)
-    with pytest.raises(InputError, match=r"head\.hidden: 0"):
-        own(hidden=0)
-    with pytest.raises(InputError, match=r"head\.space: 'pose'; the encoder has"):
-        on_codes(exogenous="pose")
-    other: Head = PlainFER(Categories(7), width=0.0625, hidden=(4, 4))
-    with pytest.raises(InputError, match="THIN can't go on from a plain_fer"):
-        own().take_over(other)
 
 
 @pytest.mark.parametrize("name", ["thin", "thin_own", "thin_digits", "thin_shapes"])

@@ -16,31 +16,25 @@ from torchmetrics.functional.regression import concordance_corrcoef
 
 from linear_probe.cli import main
 from linear_probe.experiments.probe import rendered_faces
-from linear_probe.heads.attention_pool import AttentionPool, MeanPool
-from linear_probe.heads.concordance import ConcordanceLoss
 from linear_probe.heads.goals import Categories, Goal, Several
 from linear_probe.heads.layer_maps import layer_maps
-from linear_probe.heads.two_level_attention import TwoLevelAttention
+from linear_probe.heads.two_level_attention import (
+    AttentionPool,
+    ConcordanceLoss,
+    MeanPool,
+    TwoLevelAttention,
+)
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.reports.thumbnails import Thumbnails
 from linear_probe.tasks.affect import concordance
 from ssl_faces import FaceEncoder, InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
-from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
 from tests.data.test_face_sets import put_picture
 
 ROOT = Path(__file__).parents[2]
 AFFECT = Several({"expression": 7, "valence": 1, "arousal": 1})
 SMALL: dict[str, Any] = {"picture_size": 32, "width": 0.0625, "dim": 8}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> object:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small(goal: Goal = AFFECT, encoder: Any = None, **settings: Any) -> TwoLevelAttention:
@@ -174,25 +168,6 @@ def test_blocks_of_vits_lie_evenly_apart() -> None:
         torch.testing.assert_close(m, block[:, 1:].transpose(1, 2).unflatten(2, (4, 4)))
 
 
-@pytest.mark.parametrize("kind", ["resnet18", "facecycle"])
-def test_on_an_encoder_it_takes_its_maps_and_leaves_it_alone(kind: str) -> None:
-    torch.manual_seed(0)
-    encoder = (
-        BackboneEncoder("resnet18", 32, 0.0625)
-        if kind == "resnet18"
-        else FaceCycleEncoder(width=4, code_dim=16, code_size=32, linear_std=0.04)
-    )
-    head = small(encoder=encoder, picture_size=64, layers=3).train()
-    assert (head.picture_size, head.space) == (32, "maps of 3 layers")
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    labels = torch.tensor([[1, 0.1, 0.2], [2, 0.3, -0.2], [3, -0.5, 0.4]])
-    head.begin_step(0.9)
-    torch.stack([*head.losses(torch.rand(3, 3, 32, 32), labels).values()]).sum().backward()
-    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
-    assert all(p.grad is None for p in encoder.parameters())
-    assert all(p.grad is not None for p in head.parameters() if p.requires_grad)
-
-
 # The loss and the stages ------------------------------------------------------------------------
 
 
@@ -218,7 +193,7 @@ def test_concordance_is_of_the_batch_of_all_devices(monkeypatch: pytest.MonkeyPa
     whole = ConcordanceLoss()(said, true)
     others = torch.stack((said[6:], true[6:]), 1)
     monkeypatch.setattr(
-        "linear_probe.heads.concordance.gathered", lambda rows: torch.cat((rows, others))
+        "linear_probe.heads.two_level_attention.gathered", lambda rows: torch.cat((rows, others))
     )
     torch.testing.assert_close(ConcordanceLoss()(said[:6], true[:6]), whole)
 
@@ -336,23 +311,6 @@ def test_64_pictures_are_learnt_by_heart() -> None:
     said = head.eval()(head.prepare(images)).detach()
     assert (said[:, :7].argmax(1) == labels[:, 0]).all()
     assert (said[:, 7:] - labels[:, 1:]).square().mean().sqrt() < 0.05
-
-
-@pytest.mark.parametrize(
-    ("goal", "settings", "told"),
-    [
-        (AFFECT, {"layers": 6}, r"head\.layers: 6; this encoder has 1 to 5"),
-        (AFFECT, {"layers": 0}, r"head\.layers: 0; give a whole number"),
-        (AFFECT, {"dim": 9}, r"head\.dim: 9; give an even number"),
-        (AFFECT, {"first_share": 1.0}, r"head\.first_share: 1; give a number above 0 and below 1"),
-        (AFFECT, {"category_weight": -1.0}, r"head\.category_weight: -1; give a number, 0 or more"),
-        (AFFECT, {"category_weight": 0.0}, r"head\.two_stages: true, but head\.category_weight"),
-        (Several({"valence": 1, "arousal": 1}), {}, r"true, but the data have no categories"),
-    ],
-)
-def test_refused(goal: Goal, settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=told):
-        small(goal, **settings)
 
 
 def test_an_encoder_without_maps_is_refused() -> None:

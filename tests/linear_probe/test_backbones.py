@@ -15,30 +15,11 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from linear_probe.cli import main
-from linear_probe.features.frozen import EncoderSource, Source
+from linear_probe.features.frozen import EncoderSource
 from linear_probe.sources.backbones import Backbone, BackboneName, resnet18_weights
 from linear_probe.sources.by_name import RESNET18, encoder_sources
 from ssl_faces import InputError
-
-SMALL = "test_resnet"  # timm's own model for tests, of 160 pixels
-
-
-def silent(line: str) -> None:
-    del line
-
-
-def only(name: str, **more: Any) -> Source:
-    """The one source of an encoder, without baselines."""
-    (source,) = encoder_sources([name], baselines=False, say=silent, **more)
-    return source
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    usual = ["--bootstrap", "20", "--device", "cpu"]
-    code = main(["run", *usual, *map(str, arguments)])
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
+from tests.support.probing import SMALL_TIMM, only_source, run_probe
 
 
 @pytest.mark.parametrize("library", ["timm", "torchvision"])
@@ -46,12 +27,12 @@ def test_pooled_features_of_pictures_normalised_as_the_library_says(library: str
     """Against the library's own network with its classifier taken off by hand."""
     torch.manual_seed(0)
     if library == "timm":
-        theirs = timm.create_model(SMALL).eval()
+        theirs = timm.create_model(SMALL_TIMM).eval()
         mean, std = (torch.tensor(theirs.pretrained_cfg[x]).view(3, 1, 1) for x in ("mean", "std"))
         images = torch.rand(2, 3, 160, 160)
         with torch.no_grad():
             expected = theirs.forward_features((images - mean) / std).mean(dim=(2, 3))
-        source = only(f"timm:{SMALL}?random")
+        source = only_source(f"timm:{SMALL_TIMM}?random")
     else:
         theirs = torchvision.models.shufflenet_v2_x0_5(weights=None).eval()
         theirs.fc = nn.Identity()
@@ -60,7 +41,7 @@ def test_pooled_features_of_pictures_normalised_as_the_library_says(library: str
         images = torch.rand(2, 3, 224, 224)
         with torch.no_grad():
             expected = theirs((images - mean) / std)
-        source = only("torchvision:shufflenet_v2_x0_5?random")
+        source = only_source("torchvision:shufflenet_v2_x0_5?random")
     assert isinstance(source, EncoderSource)
     assert source.input_size == images.shape[-1]
     with torch.inference_mode():
@@ -82,9 +63,9 @@ def test_pooled_features_of_pictures_normalised_as_the_library_says(library: str
 def test_other_architectures(name: str, dim: int | None, size: int | None) -> None:
     if dim is None:
         with pytest.raises(InputError, match="no linear classifier to take off"):
-            only(f"{name}?random")
+            only_source(f"{name}?random")
         return
-    source = only(f"{name}?random")
+    source = only_source(f"{name}?random")
     assert isinstance(source, EncoderSource)
     assert (source.dims, source.input_size) == ({"pooled": dim}, size)
 
@@ -94,7 +75,7 @@ def test_other_architectures(name: str, dim: int | None, size: int | None) -> No
 def test_weights_of_a_local_file(library: str, with_classifier: bool, tmp_path: Path) -> None:
     torch.manual_seed(5)
     if library == "timm":
-        name, whole = SMALL, timm.create_model(SMALL, num_classes=7)
+        name, whole = SMALL_TIMM, timm.create_model(SMALL_TIMM, num_classes=7)
     else:
         name = "shufflenet_v2_x0_5"
         whole = torchvision.models.shufflenet_v2_x0_5(num_classes=7)
@@ -112,25 +93,25 @@ def test_weights_of_a_local_file(library: str, with_classifier: bool, tmp_path: 
     torch.testing.assert_close(found(images)["pooled"], expected, rtol=1e-4, atol=1e-5)
 
     # Other weights, other features, never the earlier ones.
-    before = only(f"{library}:{name}?weights={file}").fingerprint
+    before = only_source(f"{library}:{name}?weights={file}").fingerprint
     first = next(key for key, value in state.items() if value.is_floating_point())
     save_file(state | {first: state[first] + 1e-3}, file)
-    assert only(f"{library}:{name}?weights={file}").fingerprint != before
+    assert only_source(f"{library}:{name}?weights={file}").fingerprint != before
 
     del state[first]
     save_file(state, file)
     with pytest.raises(InputError, match="not this backbone's .*Missing key.*" + first):
-        only(f"{library}:{name}?weights={file}")
+        only_source(f"{library}:{name}?weights={file}")
 
 
 def test_the_untrained_twin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "own.safetensors"
     torch.manual_seed(5)
-    save_file(timm.create_model(SMALL).state_dict(), file)
-    name = f"timm:{SMALL}?weights={file}"
+    save_file(timm.create_model(SMALL_TIMM).state_dict(), file)
+    name = f"timm:{SMALL_TIMM}?weights={file}"
     said: list[str] = []
-    sources = encoder_sources([name, f"timm:{SMALL}?random"], seed=3, say=said.append)
-    assert [s.name for s in sources] == [f"{name}, untrained", name, f"timm:{SMALL}?random"]
+    sources = encoder_sources([name, f"timm:{SMALL_TIMM}?random"], seed=3, say=said.append)
+    assert [s.name for s in sources] == [f"{name}, untrained", name, f"timm:{SMALL_TIMM}?random"]
     assert len({s.fingerprint for s in sources}) == 3
     again = encoder_sources([name], seed=3, say=said.append)
     assert again[0].fingerprint == sources[0].fingerprint
@@ -194,7 +175,9 @@ def test_weights_that_cant_be_had(
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     monkeypatch.setattr("torch.hub.urlopen", no_network)
     monkeypatch.setattr("timm.models._hub.hf_hub_download", no_network)
-    code, _, error = run(capsys, "--encoder", f"{library}:resnet18", "--out", tmp_path / "out")
+    code, _, error = run_probe(
+        capsys, "--encoder", f"{library}:resnet18", "--out", tmp_path / "out"
+    )
     assert code == 2
     assert "Traceback" not in error
     assert "no network" in error

@@ -47,7 +47,8 @@ def test_what_was_not_used_for_long_makes_room(
     monkeypatch.setenv(ROOM, str(2.2 * size / 1e9))
     last = filled(cache, folder, 4.0)
     held = {
-        gain: last.holds(source(gain), all_of(folder), "colour") for gain in (1.0, 2.0, 3.0, 4.0)
+        gain: last._path(source(gain), all_of(folder), "colour").exists()
+        for gain in (1.0, 2.0, 3.0, 4.0)
     }
     assert held == {1.0: True, 2.0: False, 3.0: False, 4.0: True}
 
@@ -60,7 +61,7 @@ def test_features_of_the_run_itself_stay_and_others_come_back(
     first, one, pictures = filled(cache, folder, 1.0), source(1.0), all_of(folder)
     expected = first.read(one, pictures, "colour").values.clone()
     filled(cache, folder, 2.0)  # of another process, which has room for its own alone
-    assert not first.holds(one, pictures, "colour")
+    assert not first._path(one, pictures, "colour").exists()
     assert torch.equal(first.read(one, pictures, "colour").values, expected)
 
 

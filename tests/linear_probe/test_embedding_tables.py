@@ -12,21 +12,11 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
-from linear_probe.features.frozen import FeatureCache, Pictures, Source
-from linear_probe.sources.by_name import encoder_sources
+from linear_probe.features.frozen import FeatureCache, Pictures
 from linear_probe.sources.table import EmbeddingTable
 from ssl_faces import InputError
 from ssl_faces.data import FaceRecord, FaceSet, JoinedFaces
-
-
-def silent(line: str) -> None:
-    del line
-
-
-def only(name: str, **more: Any) -> Source:
-    """The one source of an encoder, without baselines."""
-    (source,) = encoder_sources([name], baselines=False, say=silent, **more)
-    return source
+from tests.support.probing import only_source
 
 
 def faces_of(keys: list[str], name: str = "lfw") -> Pictures:
@@ -62,7 +52,7 @@ def table_path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_a_tables_rows_are_found_by_key(prefix: str, table_path: Path, tmp_path: Path) -> None:
     order = np.random.default_rng(2).permutation(10)
     path = save_table(table_path, [prefix + KEYS[i] for i in order], VALUES[order])
-    source = only(path)
+    source = only_source(path)
     assert source.dims == {"one": 4, "other": 2}
     pictures, cache = faces_of(KEYS), FeatureCache(tmp_path / "features")
     assert cache.fill([source], pictures) == []
@@ -76,14 +66,14 @@ def test_a_tables_rows_are_found_by_key(prefix: str, table_path: Path, tmp_path:
 
 
 def test_pictures_without_a_row(table_path: Path, tmp_path: Path) -> None:
-    source = only(save_table(table_path, KEYS[2:], VALUES[2:]))
+    source = only_source(save_table(table_path, KEYS[2:], VALUES[2:]))
     pictures, cache = faces_of(KEYS), FeatureCache(tmp_path / "features")
     assert cache.fill([source], pictures) == [(k, f"no row in {table_path}") for k in KEYS[:2]]
     found = cache.read(source, pictures, "one")
     np.testing.assert_array_equal(found.values, VALUES[2:])
     np.testing.assert_array_equal(found.records, np.arange(2, 10))
 
-    source = only(save_table(table_path, KEYS[3:], VALUES[3:]))
+    source = only_source(save_table(table_path, KEYS[3:], VALUES[3:]))
     said = r"no row for 3 of the 10 pictures of lfw \(30%\), such as 'person/0.png'"
     with pytest.raises(InputError, match=said):
         cache.fill([source], pictures)
@@ -186,13 +176,13 @@ def spoilt(row: int, value: float) -> np.ndarray:
 
 def test_wrong_rows(table_path: Path) -> None:
     with pytest.raises(InputError, match=r"key 'person/0.png' stands twice"):
-        only(save_table(table_path, [*KEYS[:-1], KEYS[0]]))
+        only_source(save_table(table_path, [*KEYS[:-1], KEYS[0]]))
     for bad in (np.nan, np.inf):
         said = r"(one|other): 2 of 10 rows are NaN or infinite, the first of 'person/8.png'"
         with pytest.raises(InputError, match=said):
-            only(save_table(table_path, values=spoilt(8, bad)))
+            only_source(save_table(table_path, values=spoilt(8, bad)))
     with pytest.raises(InputError, match="holds no rows"):
-        only(save_table(table_path, [], VALUES[:0]))
+        only_source(save_table(table_path, [], VALUES[:0]))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +202,7 @@ def test_wrong_rows(table_path: Path) -> None:
 def test_wrong_npz(arrays: dict[str, np.ndarray], said: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=said):
-        only(str(tmp_path / "t.npz"))
+        only_source(str(tmp_path / "t.npz"))
 
 
 @pytest.mark.parametrize(
@@ -231,18 +221,18 @@ def test_wrong_npz(arrays: dict[str, np.ndarray], said: str, tmp_path: Path) -> 
 def test_wrong_parquet(columns: dict[str, list[Any]], said: str, tmp_path: Path) -> None:
     parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=said):
-        only(str(tmp_path / "t.parquet"))
+        only_source(str(tmp_path / "t.parquet"))
 
 
 def test_broken_tables(table_path: Path) -> None:
     with pytest.raises(InputError, match="can't be read"):
-        only(str(table_path))
+        only_source(str(table_path))
     save_table(table_path)
     whole = table_path.read_bytes()
     for data in (b"", b"no table", whole[: len(whole) // 2]):
         table_path.write_bytes(data)
         with pytest.raises(InputError, match=str(table_path)):
-            only(str(table_path))
+            only_source(str(table_path))
 
 
 def test_a_pickle_in_a_table_is_never_run(tmp_path: Path) -> None:
@@ -253,5 +243,5 @@ def test_a_pickle_in_a_table_is_never_run(tmp_path: Path) -> None:
     evil = np.array([Evil()] * 10, dtype=object)
     np.savez(tmp_path / "t.npz", keys=np.array(KEYS), features=evil)
     with pytest.raises(InputError, match=r"not an \.npz file of plain arrays"):
-        only(str(tmp_path / "t.npz"))
+        only_source(str(tmp_path / "t.npz"))
     assert not (tmp_path / "run").exists()

@@ -13,31 +13,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file, save_file
 
-from linear_probe.cli import main
-from linear_probe.features.frozen import FeatureCache, Pictures, Source
+from linear_probe.features.frozen import FeatureCache, Pictures
 from linear_probe.records.record import read_records
-from linear_probe.sources.by_name import RESNET18, encoder_sources
+from linear_probe.sources.by_name import RESNET18
 from linear_probe.sources.onnx_file import OnnxSource
 from ssl_faces import InputError, load_encoder, save_encoder
-
-SMALL = "test_resnet"  # timm's own model for tests, of 160 pixels
-
-
-def silent(line: str) -> None:
-    del line
-
-
-def only(name: str, **more: Any) -> Source:
-    """The one source of an encoder, without baselines."""
-    (source,) = encoder_sources([name], baselines=False, say=silent, **more)
-    return source
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    usual = ["--bootstrap", "20", "--device", "cpu"]
-    code = main(["run", *usual, *map(str, arguments)])
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
+from tests.support.probing import SMALL_TIMM, only_source, run_probe
 
 
 def save_onnx(
@@ -70,7 +51,7 @@ def test_onnx_outputs_are_feature_spaces(
     batch: int | str | None, kind: int, tmp_path: Path
 ) -> None:
     path = save_onnx(tmp_path / "e.onnx", [batch, 3, 16, 16], kind=kind)
-    source = only(str(path))
+    source = only_source(str(path))
     assert isinstance(source, OnnxSource)
     assert source.input_size == 16
     assert source.dims == {"mean": 3, "twice": 3}
@@ -83,7 +64,7 @@ def test_onnx_outputs_are_feature_spaces(
 
 def test_onnx_options(tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "e.onnx", ["B", 3, "H", "W"])
-    source = only(f"{path}?size=8&mean=0.5,0.25,0&std=0.5", spaces=["mean"])
+    source = only_source(f"{path}?size=8&mean=0.5,0.25,0&std=0.5", spaces=["mean"])
     assert isinstance(source, OnnxSource)
     assert source.input_size == 8
     images = torch.rand(2, 3, 8, 8)
@@ -91,7 +72,7 @@ def test_onnx_options(tmp_path: Path) -> None:
     found = source(images)
     assert list(found) == ["mean"]
     torch.testing.assert_close(found["mean"], expected, rtol=1e-4, atol=1e-5)
-    assert source.fingerprint != only(f"{path}?size=8").fingerprint
+    assert source.fingerprint != only_source(f"{path}?size=8").fingerprint
 
 
 def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path: Path) -> None:
@@ -142,16 +123,16 @@ def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path: Path
 def test_wrong_onnx(make: dict[str, Any], options: str, said: str, tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "e.onnx", **make)
     with pytest.raises(InputError, match=said):
-        only(f"{path}{options}")
+        only_source(f"{path}{options}")
 
 
 def test_broken_onnx(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        only(str(tmp_path / "none.onnx"))
+        only_source(str(tmp_path / "none.onnx"))
     path = save_onnx(tmp_path / "e.onnx")
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(InputError, match="not an ONNX network that onnxruntime can run"):
-        only(str(path))
+        only_source(str(path))
 
 
 # The command
@@ -163,7 +144,7 @@ def test_all_kinds_in_one_table(
     """A table of the ONNX network's own features must score as the network does."""
     network = save_onnx(tmp_path / "e.onnx", ["B", 3, 32, 32], ("mean",))
     common = ("--data", small_data, "--task", "pose", "--out", tmp_path / "out")
-    code, printed, error = run(capsys, "--encoder", network, "--no-baselines", *common)
+    code, printed, error = run_probe(capsys, "--encoder", network, "--no-baselines", *common)
     assert code == 0, error
     from ssl_faces.data import find_face_sets
 
@@ -175,9 +156,9 @@ def test_all_kinds_in_one_table(
     np.savez(table, keys=np.array([r.key for r in faces.records]), mean=features)
 
     file = tmp_path / "own.safetensors"
-    save_file(timm.create_model(SMALL).state_dict(), file)
-    backbone = f"timm:{SMALL}?weights={file}"
-    code, printed, error = run(capsys, "--encoder", table, "--encoder", backbone, *common)
+    save_file(timm.create_model(SMALL_TIMM).state_dict(), file)
+    backbone = f"timm:{SMALL_TIMM}?weights={file}"
+    code, printed, error = run_probe(capsys, "--encoder", table, "--encoder", backbone, *common)
     assert code == 0, error
     assert f"{RESNET18} is left out" in printed
     rows: dict[str, list[float]] = {}
@@ -188,7 +169,7 @@ def test_all_kinds_in_one_table(
     assert rows[str(table)] == rows[str(network)]
 
     np.savez(table, keys=np.array([r.key for r in faces.records])[:30], mean=features[:30])
-    code, _, error = run(capsys, "--encoder", table, *common)
+    code, _, error = run_probe(capsys, "--encoder", table, *common)
     assert code == 2
     assert "no row for 42 of the 72 pictures of youtube_keypoints" in error
     assert error.count("\n") == 1
@@ -203,7 +184,7 @@ def test_an_encoder_whose_features_are_no_numbers(
             state[name] = value * 1e30  # finite, but what they compute overflows
     save_encoder(load_encoder(tiny), tiny, {}, state)
     out = tmp_path / "out"
-    code, _, error = run(
+    code, _, error = run_probe(
         capsys, "--encoder", tiny, "--data", small_data, "--task", "pose", "--out", out
     )
     assert code == 2

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from linear_probe.bench import features as benchmark_features
-from linear_probe.features.extraction import _AHEAD, Extracted, Piece, extract
-from linear_probe.features.files import Span, spans
+from linear_probe.features import frozen
+from linear_probe.features.extraction import _AHEAD, Chunk, cut, extract
+from linear_probe.features.files import write_features
 from linear_probe.features.frozen import EncoderSource
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import BadPicture, FaceSet
 from ssl_faces.data.faces import FaceRecord
-from tests.linear_probe.conftest import CountingEncoder
+from tests.linear_probe.conftest import CountingEncoder, all_of
 
 
 class Grey(FaceSet):
@@ -37,8 +38,8 @@ class Grey(FaceSet):
         return np.full((16, 16, 3), index, dtype=np.uint8)
 
 
-def no_report(piece: Piece) -> None:
-    pass
+def chunks_of(source: EncoderSource, count: int, size: int) -> list[Chunk]:
+    return [Chunk(images, 16, [source]) for images in cut(range(count), size)]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
@@ -55,18 +56,8 @@ def test_each_picture_once_in_order(
     order = np.arange(count)
     draw.shuffle(order)  # type: ignore[attr-defined]
     source = EncoderSource("counting", CountingEncoder(), ["colour"])
-    pieces = [Piece(span, 16, [source]) for span in spans(count, piece)]
-    kept: list[tuple[Span, Extracted]] = []
-    extract(
-        Grey(count, bad),
-        order,
-        pieces,
-        batch,
-        "cpu",
-        lambda piece, found: kept.append((piece.span, found)),
-        no_report,
-    )
-    assert [span for span, _ in kept] == spans(count, piece)
+    kept = list(extract(Grey(count, bad), order, chunks_of(source, count, piece), batch, "cpu"))
+    assert [chunk.images for chunk, _ in kept] == cut(range(count), piece)
     records = [record for _, found in kept for record in found.records]
     assert records == [i for i in order.tolist() if i not in bad]
     skipped = [item.key for _, found in kept for item in found.skipped]
@@ -85,8 +76,7 @@ def test_no_more_is_decoded_ahead_than_memory_is_for() -> None:
             return super().__call__(images)
 
     source = EncoderSource("watching", Watching())
-    pieces = [Piece(span, 16, [source]) for span in spans(40, 4)]
-    extract(faces, np.arange(40), pieces, 2, "cpu", lambda p, f: None, no_report)
+    list(extract(faces, np.arange(40), chunks_of(source, 40, 4), 2, "cpu"))
     assert max(most) <= 2 * (1 + _AHEAD)
 
 
@@ -106,25 +96,24 @@ def test_the_next_batches_are_decoded_while_the_encoder_works() -> None:
             return super().__call__(images)
 
     source = EncoderSource("waiting", Waiting())
-    pieces = [Piece(span, 16, [source]) for span in spans(4, 2)]
-    extract(Telling(4), np.arange(4), pieces, 2, "cpu", lambda p, f: None, no_report)
+    list(extract(Telling(4), np.arange(4), chunks_of(source, 4, 2), 2, "cpu"))
 
 
-def test_what_keeping_raises_is_raised_and_what_was_kept_stays() -> None:
-    source = EncoderSource("counting", CountingEncoder())
-    kept: list[Span] = []
-
-    def keep(piece: Piece, found: Extracted) -> None:
-        if piece.span.start == 4:
+def test_an_error_of_writing_stops_the_run_and_keeps_the_finished_chunks(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *arguments: object) -> None:
+        if path.name.startswith("4-"):
             raise InputError("the disk is full")
-        kept.append(piece.span)
+        write_features(path, *arguments)  # type: ignore[arg-type]
 
-    pieces = [Piece(span, 16, [source]) for span in spans(20, 2)]
+    monkeypatch.setattr(frozen, "_PIECE", 2)
+    monkeypatch.setattr(frozen, "write_features", full)
+    source, features = EncoderSource("counting", CountingEncoder(), ["colour"]), tmp_path / "f"
     with pytest.raises(InputError, match="the disk is full"):
-        extract(Grey(20), np.arange(20), pieces, 2, "cpu", keep, no_report)
-    assert kept[:2] == [Span(0, 2), Span(2, 4)]
-    assert isinstance(source.encoder, CountingEncoder)
-    assert source.encoder.calls < 10
+        frozen.FeatureCache(features, 2).fill([source], all_of(folder))
+    names = {path.name for path in features.glob("*.pieces/*")}
+    assert names == {"0-2-colour.safetensors", "2-4-colour.safetensors"}
 
 
 def test_the_bench_tells_speeds_and_cosines(

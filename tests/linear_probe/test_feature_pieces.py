@@ -1,9 +1,10 @@
-"""Features are computed in pieces: what a stop, a crash and a second process make of them."""
+"""Features are computed in chunks: interrupted, damaged, and by two processes at once."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -150,8 +151,7 @@ OTHER_PROCESS = """
 import os, sys, time
 from pathlib import Path
 import numpy as np, torch
-from linear_probe import features
-from linear_probe.features.files import write_features
+from linear_probe.features import frozen
 from linear_probe.features.frozen import EncoderSource, FeatureCache, Pictures
 from ssl_faces.data import PictureFolder
 
@@ -164,21 +164,26 @@ class Slow:
     def __call__(self, images):
         self.calls += 1
         Path(sys.argv[3], f"call {self.calls}").touch()
-        time.sleep(float(sys.argv[4]) if self.calls == 2 else 0)
+        end = time.monotonic() + 60
+        while self.calls == 2 and not Path(sys.argv[3], "go on").exists():
+            if time.monotonic() > end:
+                break
+            time.sleep(0.02)
         return {"colour": images.mean(dim=(2, 3)), "corner": images[:, :, 0, 0]}
 
-features._PIECE = 2
+frozen._PIECE = 2
 faces = PictureFolder(sys.argv[1])
 cache = FeatureCache(Path(sys.argv[2]), batch_size=2)
 cache.fill([EncoderSource("x", Slow())], Pictures(faces, np.arange(len(faces))))
 """
 
 
-def start_another(folder: Path, tmp_path: Path, seconds: float) -> subprocess.Popen[bytes]:
-    """Another process that fills the cache and rests `seconds` in its second of four pieces."""
+def start_another(folder: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
+    """Another process that fills the cache and rests in its second of four chunks until there is a
+    file `told/go on`."""
     told = tmp_path / "told"
     told.mkdir()
-    arguments = [folder, tmp_path / "features", told, seconds]
+    arguments = [folder, tmp_path / "features", told]
     process = subprocess.Popen(
         [sys.executable, "-c", OTHER_PROCESS, *map(str, arguments)], cwd=Path(__file__).parents[2]
     )
@@ -197,15 +202,21 @@ def test_the_second_of_two_processes_waits_and_takes_the_firsts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(module, "_PIECE", 2)
-    process = start_another(folder, tmp_path, seconds=1.5)
+    process = start_another(folder, tmp_path)
     encoder = CountingEncoder()
     source = EncoderSource("y", encoder)
     cache = FeatureCache(tmp_path / "features", batch_size=2)
+
+    def release() -> None:
+        while "another process" not in caplog.text:
+            time.sleep(0.02)
+        (tmp_path / "told" / "go on").touch()
+
+    threading.Thread(target=release, daemon=True).start()
     cache.fill([source], all_of(folder))
     assert process.wait() == 0
     assert encoder.calls == 0
-    assert len(list((tmp_path / "told").iterdir())) == 4
-    assert "another process" in caplog.text
+    assert len(list((tmp_path / "told").glob("call *"))) == 4
     assert cache.read(source, all_of(folder), "colour").records.tolist() == list(range(7))
 
 
@@ -213,19 +224,19 @@ def test_what_no_other_process_is_at_is_computed_before_waiting(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PIECE", 2)
-    process = start_another(folder, tmp_path, seconds=1.5)
-    while_it_rests: list[bool] = []
+    process = start_another(folder, tmp_path)
 
     class Other(CountingEncoder):
         def __call__(self, images: Tensor) -> dict[str, Tensor]:
-            while_it_rests.append(not (tmp_path / "told" / "call 3").exists())
+            if self.calls == 3:  # the last chunk: all is computed while the other process rests
+                assert not (tmp_path / "told" / "call 3").exists()
+                (tmp_path / "told" / "go on").touch()
             return super().__call__(images)
 
     same = CountingEncoder()
     sources = [EncoderSource("same", same), EncoderSource("other", Other(gain=0.5))]
     FeatureCache(tmp_path / "features", batch_size=2).fill(sources, all_of(folder))
     assert process.wait() == 0
-    assert while_it_rests == [True] * 4
     assert same.calls == 0
 
 
@@ -233,7 +244,7 @@ def test_a_killed_process_blocks_nobody_and_its_pieces_serve(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PIECE", 2)
-    process = start_another(folder, tmp_path, seconds=60)
+    process = start_another(folder, tmp_path)
     process.kill()
     process.wait()
     assert list((tmp_path / "features").glob(".*.lock"))

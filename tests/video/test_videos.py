@@ -27,17 +27,13 @@ from ssl_faces.data.sets.youtube_keypoints import COLUMNS
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedClips
 from tests.cells import cells
+from tests.support.threads import one_thread
 
 ROOT = Path(__file__).parents[2]
 VIDEO = ["video", "-c", str(ROOT / "configs/head/video_statistics.yaml"), "--bootstrap", "50"]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> object:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+_one_thread = pytest.fixture(autouse=True)(one_thread)
 
 
 @pytest.fixture

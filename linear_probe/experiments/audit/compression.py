@@ -174,10 +174,8 @@ def _centres(values: np.ndarray, count: int, seed: int) -> np.ndarray:
     so large weights, which matter most, are not rounded to the many small ones."""
     start = np.linspace(values.min(), values.max(), count)[:, None]
     means = KMeans(count, init=start, n_init=1, random_state=seed).fit(values[:, None])
-    centres: np.ndarray = np.sort(means.cluster_centers_[:, 0].astype(np.float32))
-    return centres
+    return np.sort(means.cluster_centers_[:, 0].astype(np.float32))
 
 
 def _nearest(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
-    found: np.ndarray = centres[np.searchsorted((centres[1:] + centres[:-1]) / 2, values)]
-    return found
+    return centres[np.searchsorted((centres[1:] + centres[:-1]) / 2, values)]

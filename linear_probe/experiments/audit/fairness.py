@@ -87,15 +87,13 @@ def group_recalls(
             "compared; give more pictures, or name another grouping"
         )
     of, right = np.array(names), predicted == targets
-    found = np.empty((len(weights), len(which)))
-    for column, group in enumerate(which):
-        recalls = []
-        for label in classes:
-            recalls.append(_share(weights, (of == group) & (targets == label), right))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a draw may miss the whole group
-            found[:, column] = np.nanmean(recalls, axis=0)
-    return found
+    recalls = [
+        [_share(weights, (of == group) & (targets == label), right) for group in which]
+        for label in classes
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a draw may miss the whole group
+        return np.nanmean(recalls, axis=0).T
 
 
 def group_accuracies(
@@ -107,26 +105,21 @@ def group_accuracies(
 ) -> np.ndarray:
     """The accuracy in each group, 0 to 1, [B, G]; arguments as of `group_recalls`."""
     of, right = np.array(names), predicted == targets
-    found = np.empty((len(weights), len(which)))
-    for column, group in enumerate(which):
-        found[:, column] = _share(weights, of == group, right)
-    return found
+    return np.stack([_share(weights, of == group, right) for group in which], axis=1)
 
 
 def _share(weights: np.ndarray, rows: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Of these rows those that are right, by draw, [B]; NaN in a draw that has none of them."""
     drawn = weights[:, rows].sum(axis=1, dtype=np.float64)
     hits = weights[:, rows & right].sum(axis=1, dtype=np.float64)
-    found: np.ndarray = np.divide(hits, drawn, np.full_like(hits, np.nan), where=drawn > 0)
-    return found
+    return np.divide(hits, drawn, np.full_like(hits, np.nan), where=drawn > 0)
 
 
 def fairness_score(recalls: np.ndarray) -> np.ndarray:
     """F of mean class-wise recalls [..., G]: that of the worst group by that of the best, 1 where
     all are alike (also where nothing is right in any)."""
     best, worst = recalls.max(axis=-1), recalls.min(axis=-1)
-    found: np.ndarray = np.divide(worst, best, np.ones_like(best), where=best != 0)
-    return found
+    return np.divide(worst, best, np.ones_like(best), where=best != 0)
 
 
 def fairness_figures(
@@ -157,20 +150,20 @@ def fairness_figures(
         check_grouping(grouping, names)
         which = ranked_groups(names)
         more = _left_out(predictions, grouping, which)
-        told = "; ".join(filter(None, (note, more)))
+        notes = "; ".join(filter(None, (note, more)))
         fair, drawn = (
             fairness_score(group_recalls(targets, predicted, names, which, w))
             for w in (once, weights)
         )
         metric = f"{of} fairness across {grouping}".strip()
-        found.append(Figure(metric, float(fair[0]), "", True, n, sample, drawn, chosen, note=told))
+        found.append(Figure(metric, float(fair[0]), "", True, n, sample, drawn, chosen, note=notes))
         gap, gaps = (
             np.ptp(group_accuracies(targets, predicted, names, which, w), axis=1)
             for w in (once, weights)
         )
         metric = f"{of} accuracy gap across {grouping}".strip()
         found.append(
-            percentage(metric, gap[0], gaps, n, sample, False, hyperparameters=chosen, note=told)
+            percentage(metric, gap[0], gaps, n, sample, False, hyperparameters=chosen, note=notes)
         )
     return found
 
@@ -203,10 +196,10 @@ def group_figures(
 def _left_out(predictions: Predictions, grouping: str, which: Sequence[str]) -> str:
     names = predictions.groups[grouping]
     small = sorted({*names} - {*which})
-    told = f"{grouping}: not ranked, as too few: {', '.join(small)}" if small else ""
+    notes = f"{grouping}: not ranked, as too few: {', '.join(small)}" if small else ""
     classes = common_classes(predictions.targets, names, which)
     absent = np.setdiff1d(np.unique(predictions.targets), classes)
     if len(absent):
         lacking = ", ".join(predictions.classes[i] for i in absent)
-        told += f"{'; ' if told else ''}{grouping}: without {lacking}, which some group lacks"
-    return told
+        notes += f"{'; ' if notes else ''}{grouping}: without {lacking}, which some group lacks"
+    return notes

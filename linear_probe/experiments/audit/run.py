@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,22 +27,21 @@ from linear_probe.experiments.audit.subjects import (
     groups_of,
 )
 from linear_probe.experiments.audit.tables import AS_IT_IS, AUDIT_FILE, AUDIT_PAGE, write_audit
-from linear_probe.experiments.probe import FEATURES_FOLDER, face_sets_by_seed
+from linear_probe.experiments.probe import FEATURES_FOLDER, face_sets_by_seed, serving_tasks
+from linear_probe.experiments.runner import Experiment, Run
 from linear_probe.heads.head_tasks import head_task
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.pictures import EpochBatches
 from linear_probe.heads.run import safe_name
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.records.record import Record
-from linear_probe.records.recorder import Recorder
 from linear_probe.reports.text_tables import as_text
-from linear_probe.tasks import TASKS, MissingData
+from linear_probe.tasks import TASKS
 from linear_probe.tasks.classification import class_figures, class_predictions
 from linear_probe.tasks.labelled import LabelTask
 from linear_probe.tasks.own_data import OwnData
 from ssl_faces import InputError
 from ssl_faces.common.files import replace_file
-from ssl_faces.common.hardware import hardware
 from ssl_faces.common.ranges import PositiveFloat, PositiveInt, Seed, check_fields
 from ssl_faces.encoders.onnx_files import CALIBRATED, need_onnx, quantised
 
@@ -68,8 +67,8 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class AuditJob:
-    """What one config of `configs/audit` says: one of `head`, `encoder` and `onnx`, and data.
+class AuditJob(Experiment):
+    """Settings of one config in `configs/audit`: one of `head`, `encoder` and `onnx`, and data.
 
     Attributes:
         head: folder of a trained head, `OUT/heads/NAME/seedN` of `linear-probe head`; it brings its
@@ -113,6 +112,13 @@ class AuditJob:
     def __post_init__(self) -> None:
         check_fields(self, "")
 
+    def measurements(self, run: Run) -> Iterator[Measured]:
+        return measurements(self, run)
+
+    def summary(self, out: Path, records: list[Record]) -> str:
+        shown = "".join(f"\n{as_text(table)}\n" for table in write_audit(out))
+        return f"{shown}\ntables: {out / AUDIT_FILE}\nwith plots: {out / AUDIT_PAGE}"
+
 
 PROTOCOL = (
     "the same test pictures and bootstrap draws for every compression; all figures are of ONNX "
@@ -122,33 +128,22 @@ PROTOCOL = (
 )
 
 
-def run_audit(
-    job: AuditJob, settings: dict[str, Any], out: Path, say: Callable[[str], None] = print
-) -> list[Record]:
-    """Measure the classifier as it is and by every compression; all records of `out`.
+def measurements(job: AuditJob, run: Run) -> Iterator[Measured]:
+    """Measure the classifier as it is and with every compression.
 
     What is measured already is not measured again. `audit.md`, `audit.csv` and `audit.html` are
-    written after each; the compressed classifiers are in `models`.
-
-    Args:
-        settings: the job as plain JSON values; each compression is kept by what it is of.
-        out: folder of all that is written.
+    written after each compression; the compressed classifiers are in `models`.
 
     Raises:
-        InputError: a setting, the classifier, its data or `out` can't be used, or a package is
-            missing.
+        InputError: a setting, the classifier, its data or the output folder can't be used, or a
+            package is missing.
     """
     need_onnx("audit")
     _check(job)
-    subject = _subject(job, out, say)
-    audit = _Audit(subject, job, out, say)
+    audit = _Audit(_subject(job, run), job, run)
     for compression in (None, *job.compressions):
-        audit.add(compression)
-        tables = write_audit(out)
-    for table in tables:
-        say(f"\n{as_text(table)}")
-    say(f"\ntables: {out / AUDIT_FILE}\nwith plots: {out / AUDIT_PAGE}")
-    return audit.recorder.folder.records()
+        yield from audit.measured(compression)
+        write_audit(run.out)
 
 
 def _check(job: AuditJob) -> None:
@@ -170,73 +165,66 @@ def _check(job: AuditJob) -> None:
         )
 
 
-def _subject(job: AuditJob, out: Path, say: Callable[[str], None]) -> Subject:
+def _subject(job: AuditJob, run: Run) -> Subject:
     if job.head is not None:
         if job.train_csv or job.test_csv:
             raise InputError("train_csv: a head brings its data; give data, or leave it out")
-        return HeadSubject(load_head(job.head, job.data, say), job.target)
-    task = _task(job, out, say)
+        return HeadSubject(load_head(job.head, job.data, run.say), job.target)
+    task = _task(job, run)
     if job.encoder is not None:
-        features = out / FEATURES_FOLDER
+        features = run.out / FEATURES_FOLDER
         return ProbeSubject(job.encoder, job.space, task, job.target, job.seed, features)
     assert job.onnx is not None
     return FileSubject(Path(job.onnx), task, job.target, job.seed)
 
 
-def _task(job: AuditJob, out: Path, say: Callable[[str], None]) -> LabelTask:
+def _task(job: AuditJob, run: Run) -> LabelTask:
     kind = TASKS.get(job.task)
     if kind is None or head_task(kind) is None:
         raise InputError(f"task: '{job.task}'; audits are of expression, classes and attributes")
-    own = OwnData(train_csv=job.train_csv, test_csv=job.test_csv).face_sets(out)
-    sets = own or face_sets_by_seed(job.data, False, [0], say)[0]
-    served = kind.serving(sets)
-    if len(served) > 1:
-        named = ", ".join(faces.name for faces in served)
+    own = OwnData(train_csv=job.train_csv, test_csv=job.test_csv).face_sets(run.out)
+    sets = own or face_sets_by_seed(job.data, False, [0], run.say)[0]
+    tasks = serving_tasks(kind, sets, 0, job.bootstrap, "cpu", job.max_train)
+    if len(tasks) > 1:
+        named = ", ".join(task.faces.name for task in tasks)
         raise InputError(f"data: {named} serve {job.task}; name the folder of one")
-    try:
-        found = kind(served or [*sets], 0, job.bootstrap, "cpu", job.max_train)
-    except MissingData as error:
-        raise MissingData(f"task {error}; add it to the data folder") from error
-    assert isinstance(found, LabelTask)
-    return found
+    assert isinstance(tasks[0], LabelTask)
+    return tasks[0]
 
 
 class _Audit:
-    """One call of `run_audit`."""
+    """One classifier, measured with several compressions."""
 
-    def __init__(
-        self, subject: Subject, job: AuditJob, out: Path, say: Callable[[str], None]
-    ) -> None:
-        self.subject, self.job, self.out, self.say = subject, job, out, say
-        self.recorder = Recorder(out, hardware("cpu"))
+    def __init__(self, subject: Subject, job: AuditJob, run: Run) -> None:
+        self.subject, self.job, self.run = subject, job, run
         examples, faces = subject.examples, subject.task.faces
         keys = (faces.records[i].key for i in examples.records)
-        self.recorder.folder.skip(faces.name, keys, examples.skipped)
+        run.folder.skip(faces.name, keys, examples.skipped)
         self.records = examples.records[examples.test]
-        self.groups = groups_of(faces, subject.target, self.records, job.groups, say)
+        self.groups = groups_of(faces, subject.target, self.records, job.groups, run.say)
         self.weights, self.sample = subject.task.bootstrap(self.records)
         draw = np.random.default_rng(job.seed)
         self.calibration = np.sort(draw.permutation(examples.learnt)[:CALIBRATED])
-        self._pruned: dict[tuple[float, int], nn.Module] = {}  # those trained, which serve several
+        self._pruned: dict[tuple[float, int], nn.Module] = {}  # trained once for several
         self.file = subject.file()
         self.digest = hashlib.sha256(self.file).hexdigest()[:16]
 
-    def add(self, compression: Compression | None) -> None:
-        """Measure and note one, unless it is there."""
+    def measured(self, compression: Compression | None) -> Iterator[Measured]:
+        """Measure a compression, unless its records exist."""
         name = AS_IT_IS if compression is None else compression.name
         settings = self._settings(compression)
         if self._is_there(name, settings):
-            self.say(f"{name}: measured already")
+            self.run.say(f"{name}: measured already")
             return
         started = time.perf_counter()
         model = OnnxModel(self.file if compression is None else self._compressed(compression))
-        path = self.out / MODELS_FOLDER / f"{_slug(self.subject)}-{_slug_of(name)}.onnx"
+        path = self.run.out / MODELS_FOLDER / f"{_slug(self.subject)}-{_slug_of(name)}.onnx"
         replace_file(path, model.data)
         subject, target = self.subject, self.subject.target
         logits = self._logits(model)
         targets = target.numbers[self.records]
         keys = [subject.task.faces.records[i].key for i in self.records]
-        said = class_predictions(keys, targets, logits, target.classes, self.groups)
+        predictions = class_predictions(keys, targets, logits, target.classes, self.groups)
         learnt, nonzero = model.counts()
         chosen = {
             **subject.chosen,
@@ -254,10 +242,18 @@ class _Audit:
         }
         trained = f"trained on {subject.examples.taught:,} pictures"
         figures = class_figures(
-            *({"hyperparameters": chosen}, targets, said.predicted, self.weights, self.sample),
-            *(trained, target.of, said),
+            *(
+                {"hyperparameters": chosen},
+                targets,
+                predictions.predicted,
+                self.weights,
+                self.sample,
+            ),
+            *(trained, target.of, predictions),
         )
-        figures += fairness_figures(said, self.weights, self.sample, chosen, trained, target.of)
+        figures += fairness_figures(
+            predictions, self.weights, self.sample, chosen, trained, target.of
+        )
         task = subject.task
         asked = TaskFacts(
             *(task.name, task.data_set, task.split, f"{subject.how}; {PROTOCOL}", subject.seed)
@@ -266,16 +262,13 @@ class _Audit:
         row = Measured(
             asked, subject.name, subject.space, name, figures, subject.fingerprint, seconds
         )
-        by_group = group_figures(said, self.weights, self.sample, chosen, target.of)
+        if chosen["as_it_was"]:
+            self.run.say(f"{name}: left as they were: {', '.join(chosen['as_it_was'])}")
+        by_group = group_figures(predictions, self.weights, self.sample, chosen, target.of)
         for (grouping, group), figure in by_group.items():
             condition = {"factor": grouping, "level": group, "unit": ""}
-            self.recorder.add(row._replace(figures=[figure], condition=condition))
-        self.recorder.add(row)  # the last: where it is, all is
-        values = ", ".join(f"{f.metric} {f.value:.2f} {f.unit}".strip() for f in figures)
-        self.say(f"{name}: {values} ({seconds:.0f} s)")
-        left = chosen["as_it_was"]
-        if left:
-            self.say(f"  left as they were: {', '.join(left)}")
+            yield row._replace(figures=[figure], condition=condition)
+        yield row  # the last: where it is recorded, all is
 
     def _settings(self, compression: Compression | None) -> dict[str, Any]:
         """What decides a compression's figures, beside the sample; as JSON gives it back."""
@@ -286,8 +279,7 @@ class _Audit:
             if compression.epochs:
                 found["tuning"] = dataclasses.asdict(self.job.tuning)
         found["groups"] = sorted(self.groups)
-        whole: dict[str, Any] = json.loads(json.dumps(found))
-        return whole
+        return json.loads(json.dumps(found))
 
     def _is_there(self, name: str, settings: dict[str, Any]) -> bool:
         subject = self.subject
@@ -299,7 +291,7 @@ class _Audit:
             )
             and not r.condition
             and all(r.hyperparameters.get(key) == value for key, value in settings.items())
-            for r in self.recorder.earlier
+            for r in self.run.recorder.earlier
         )
 
     def _compressed(self, compression: Compression) -> bytes:

@@ -1,4 +1,4 @@
-"""What is audited: a trained classifier, with the pictures and the groups that it is audited on."""
+"""The subject of an audit: a trained classifier, with its images and the groups of people."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from ssl_faces.data import FaceSet, Skipped
 
 @dataclass(frozen=True)
 class Examples:
-    """Pictures of a task.
+    """Images of a task.
 
     Attributes:
         images: uint8 [N, 3, R, R].
         records: int64 [N], of the face set.
-        learnt: int64, rows of the training part that may be learnt from.
+        learnt: int64, rows of the training part without its validation rows.
         test: int64 [M], rows of the test part.
-        taught: how many pictures the classifier learnt from, or could have.
-        skipped: pictures that can't be decoded.
+        taught: number of training images of the classifier, its validation images among them.
+        skipped: images that can't be decoded.
     """
 
     images: Tensor
@@ -120,19 +120,18 @@ def groups_of(
         check_grouping(name, found[name])
     if wanted:
         return {name: found[name] for name in wanted}
-    kept = {}
-    for name, names in found.items():
+    for name in [*found]:
         try:
-            check_grouping(name, names)
-            kept[name] = names
+            check_grouping(name, found[name])
         except InputError as error:
             say(f"left out: {error}")
-    if not kept:
+            del found[name]
+    if not found:
         raise InputError(
             f"{faces.title}: beside {target.label} no column of groups that can be compared, such "
             "as gender, race or age; give train_csv and test_csv with one"
         )
-    return kept
+    return found
 
 
 def _names(faces: FaceSet, label: str, records: np.ndarray) -> list[str]:
@@ -163,9 +162,9 @@ class Subject(ABC):
     chosen: dict[str, Any]
     how: str
 
-    @abstractmethod
     def prepared(self, rows: np.ndarray) -> Tensor:
-        """The pictures of these rows as the network takes them, float32 [N, 3, S, S] in [0, 1]."""
+        """The images of these rows as the network takes them, float32 [N, 3, S, S] in [0, 1]."""
+        return self.examples.images[torch.from_numpy(rows)].float() / 255
 
     @abstractmethod
     def file(self) -> bytes:
@@ -268,12 +267,8 @@ class ProbedEncoder(nn.Module):
             self.probe.bias.copy_(predictor.bias - predictor.standardise.mean @ weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        if isinstance(self.encoder, FaceEncoder):
-            found = self.encoder(images, (self.space,))
-        else:
-            found = self.encoder(images)
-        logits: Tensor = self.probe(found[self.space])
-        return logits
+        more = ((self.space,),) if isinstance(self.encoder, FaceEncoder) else ()
+        return self.probe(self.encoder(images, *more)[self.space])
 
 
 class ProbeSubject(NetworkSubject):
@@ -332,9 +327,6 @@ class ProbeSubject(NetworkSubject):
         self.chosen = how_chosen(predictor)["hyperparameters"]
         self.how = f"logistic regression on {space}, fitted as `linear-probe run` does"
 
-    def prepared(self, rows: np.ndarray) -> Tensor:
-        return self.examples.images[torch.from_numpy(rows)].float() / 255
-
     def losses(self, network: nn.Module, rows: np.ndarray) -> Tensor:
         images = self.prepared(rows)
         mirrored = torch.rand(len(images)) < 0.5
@@ -373,9 +365,6 @@ class FileSubject(Subject):
         self.chosen = {}
         self.how = "a file, as it is"
 
-    def prepared(self, rows: np.ndarray) -> Tensor:
-        return self.examples.images[torch.from_numpy(rows)].float() / 255
-
     def file(self) -> bytes:
         return self._data
 
@@ -393,8 +382,7 @@ def _examples(task: LabelTask, side: int, seen: tuple[Features, Rows] | None = N
         )
     wanted = task.indices if seen is None else seen[0].records
     found = decode(task.faces, wanted, side)
-    features = Features(torch.empty(len(found.records), 0), found.records)
-    rows = task.rows(features, Pictures(task.faces, task.indices)) if seen is None else seen[1]
+    rows = task.rows(found.rows, Pictures(task.faces, task.indices)) if seen is None else seen[1]
     # What a head watches while it trains is not learnt from here either.
     learnt = rows.train[~rows.validation]
     return Examples(found.images, found.records, learnt, rows.test, len(rows.train), found.skipped)

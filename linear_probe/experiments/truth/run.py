@@ -7,7 +7,7 @@ import io
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from linear_probe.experiments.probe import device_named
+from linear_probe.experiments.runner import Run
+from linear_probe.experiments.settings import TruthSettings
 from linear_probe.experiments.truth.faces import (
     AGAIN,
     FRONTAL,
@@ -33,13 +34,9 @@ from linear_probe.experiments.truth.faces import (
 from linear_probe.experiments.truth.left import LeftProbes
 from linear_probe.experiments.truth.measures import TruthTask, errors, figures
 from linear_probe.records.measured import Measured
-from linear_probe.records.record import Record
-from linear_probe.records.recorder import Recorder
-from ssl_faces import InputError, load_method
+from ssl_faces import load_method
 from ssl_faces.callbacks.panels import panel
 from ssl_faces.common.files import replace_file
-from ssl_faces.common.hardware import hardware
-from ssl_faces.rendered import Nuisances
 
 PANEL_FILE = "truth.png"
 _SHOWN = 8  # faces of the panel
@@ -72,66 +69,35 @@ class Editor(Protocol):
         ...
 
 
-def run_truth(
-    runs: Sequence[str],
-    out: str | Path,
-    *,
-    count: int = 512,
-    seed: int = 0,
-    nuisances: Nuisances = "mild",
-    untrained: bool = True,
-    replicates: int = 1000,
-    batch_size: int = 64,
-    device: str = "auto",
-    say: Callable[[str], None] = print,
-) -> list[Record]:
-    """Score what the methods of runs make of rendered faces, and write figures and a panel.
-
-    Records of an earlier run into the same folder stay, but for those of the same key.
-
-    Args:
-        runs: folders of `ssl-faces fit`, or checkpoints.
-        out: folder for `records.jsonl` and the panel, `truth.png`.
-        count, seed, nuisances: of the faces, see `TruthFaces`.
-        untrained: score the same methods with fresh weights too.
-        replicates: of the bootstrap.
-        batch_size: faces at once.
-        device: `cpu`, `cuda` or `auto`.
-        say: is told what a user should read.
-
-    Returns:
-        The records of this run.
+def measurements(settings: TruthSettings, run: Run) -> Iterator[Measured]:
+    """Score what the methods of runs make of rendered faces, and write the panel `truth.png`.
 
     Raises:
-        InputError: an argument or a run can't be used, or `out` can't be written.
+        InputError: a setting or a run can't be used, or the folder can't be written.
     """
-    for name, value in (("bootstrap", replicates), ("batch-size", batch_size)):
-        if value < 1:
-            raise InputError(f"--{name} must be a whole number from 1, not {value}")
-    check_faces(count, seed)
-    device = device_named(device)
-    out = Path(out)
-    recorder = Recorder(out, hardware(device))
+    check_faces(settings.count, settings.seed)
     by_size: dict[int, dict[str, Editor]] = defaultdict(dict)
     fingerprints: dict[str, str] = {}
-    for run in dict.fromkeys(runs):
-        kinds = {f"{run}, untrained": True, run: False} if untrained else {run: False}
-        for name, fresh in kinds.items():
-            method = load_method(run, untrained=fresh, seed=seed).to(device)
-            by_size[method.picture_size][name] = method
-            fingerprints[name] = _fingerprint(method)
+    for name in dict.fromkeys(settings.run):
+        for untrained in (False,) if settings.no_untrained else (True, False):
+            shown_as = f"{name}, untrained" if untrained else name
+            method = load_method(name, untrained=untrained, seed=settings.seed).to(run.device)
+            by_size[method.picture_size][shown_as] = method
+            fingerprints[shown_as] = _fingerprint(method)
     rows: list[Measured] = []
     shown: dict[str, Tensor] = {}
     for size in sorted(by_size, reverse=True):
-        faces = TruthFaces(count, size, seed, nuisances)
-        say(f"{len(faces)} rendered faces of {size} px, {len(np.unique(faces.people))} people")
-        found, pictures = score(by_size[size], faces, replicates, batch_size, device)
+        faces = TruthFaces(settings.count, size, settings.seed, settings.nuisances)
+        people = len(np.unique(faces.people))
+        run.say(f"{len(faces)} rendered faces of {size} px, {people} people")
+        found, pictures = score(
+            by_size[size], faces, settings.bootstrap, settings.batch_size, run.device
+        )
         rows += [row._replace(fingerprint=fingerprints.get(row.encoder, "")) for row in found]
         # The same faces in every size: once as they are.
         shown = {**pictures, **shown}
-    write_panel(out / PANEL_FILE, shown)
-    recorder.add(*rows)
-    return recorder.records
+    write_panel(run.out / PANEL_FILE, shown)
+    yield from rows
 
 
 def score(

@@ -78,14 +78,14 @@ class RenderedVideos(VideoData):
         firsts = [faces.records[first] for first in rows[:, 0].tolist()]
         # No clip is neutral: all go from there to another expression.
         names = [name for name in EXPRESSIONS if name != "neutral"]
-        told = faces.records.cast(rows[:, 0])[2].tolist()
+        expressions = faces.records.cast(rows[:, 0])[2].tolist()
         return Sequences(
             "video expression",
             faces,
             faces.split,
             list(rows),
             [first.key.rpartition("/")[0] for first in firsts],
-            np.array([names.index(EXPRESSIONS[expression]) for expression in told]),
+            np.array([names.index(EXPRESSIONS[expression]) for expression in expressions]),
             names,
             np.where(in_test_part(faces)[rows[:, 0]], 0, -1),
             [first.person or "" for first in firsts],
@@ -96,7 +96,7 @@ class KeypointVideos(VideoData):
     """Who is in each clip of the YouTube keypoints (closed-set identification).
 
     A file is `Person_<clip><frame>.jpg`, two digits; a clip has three frames. Each of a person's
-    clips is told in its turn by what the others teach; people with one clip only are left out.
+    clips is tested once, by a probe of the others; people with one clip only are left out.
 
     Args:
         root: the set's folder, or one that holds it; None: the usual one.
@@ -120,7 +120,7 @@ class KeypointVideos(VideoData):
             if named is None or record.person is None:
                 raise InputError(
                     f"{faces.name}: {record.key} is not called Person_<clip><frame>.jpg with a "
-                    "digit for each, which tells the clips apart; rename it, or take it out"
+                    "digit for each, which identifies the clip; rename it, or take it out"
                 )
             by_clip[record.person, named["clip"]].append(i)
         by_person: dict[str, list[str]] = defaultdict(list)

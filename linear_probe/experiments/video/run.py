@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.probe import FEATURES_FOLDER, device_named
+from linear_probe.experiments.probe import FEATURES_FOLDER
+from linear_probe.experiments.runner import Experiment, Run, Say
 from linear_probe.experiments.video.data import VideoData
 from linear_probe.experiments.video.sequences import NO_FACE, VALIDATION_SHARE, Sequences
 from linear_probe.experiments.video.statistics import (
@@ -31,24 +32,22 @@ from linear_probe.features.frozen import (
 )
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.records.measured import Measured, TaskFacts
-from linear_probe.records.record import Record
-from linear_probe.records.recorder import Recorder
 from linear_probe.sources.by_name import encoder_sources
 from linear_probe.tasks.classification import class_figures, class_predictions, how_chosen
 from ssl_faces import InputError, load_encoder
-from ssl_faces.common.hardware import hardware
 from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
 
 
 @dataclass(frozen=True)
-class VideoJob:
-    """What `configs/head/video_statistics.yaml` says.
+class VideoJob(Experiment):
+    """Settings of `configs/head/video_statistics.yaml`.
 
     Attributes:
         data: the videos: `class_path` and `init_args` of a class of
             `linear_probe.experiments.video.data`.
         encoder: as `linear-probe run --encoder` takes it.
-        untrained: the same encoder with weights drawn by the seed instead; only of ours.
+        untrained: the same encoder with weights drawn by the seed instead; only encoders of this
+            package.
         space: its feature space; None: the one that is best on the validation split, by seed.
         statistics: of the frames: some of `STATISTICS`.
         max_frames: of a sequence, evenly spaced; None is all.
@@ -78,128 +77,94 @@ class VideoJob:
     def __post_init__(self) -> None:
         check_fields(self, "")
 
+    @property
+    def hardware_note(self) -> str:
+        return "" if self.precision == "32" else f", features in {self.precision}"
 
-class _About(NamedTuple):
-    """The sequences, and what records say of them."""
-
-    sequences: Sequences
-    note: str
-    protocol: str
+    def measurements(self, run: Run) -> Iterator[Measured]:
+        return measurements(self, run)
 
 
 class _Fitted(NamedTuple):
-    """A probe of one seed on one space: the predictors of all turns, and what they say."""
+    """A probe of one seed on one space: the predictors of all folds, and their outputs."""
 
     predictors: list[LogisticPredictor]
-    logits: Tensor  # [M, K], the test sequences of all turns
+    logits: Tensor  # [M, K], the test sequences of all folds
 
     @property
     def validation(self) -> float:
         return float(np.mean([p.validation_accuracy[p.l2] for p in self.predictors]))
 
 
-def run_video(
-    job: VideoJob, settings: dict[str, Any], out: Path, say: Callable[[str], None] = print
-) -> list[Record]:
-    """Fit and score the probe of each seed; its records, in `out` as of `linear-probe run`.
-
-    Args:
-        settings: the job as plain JSON values; nothing is kept that they would have to agree with.
-        out: folder of the records, the frozen features and the list of what was skipped.
+def measurements(job: VideoJob, run: Run) -> Iterator[Measured]:
+    """Fit and score the probe of each seed.
 
     Raises:
-        InputError: a setting, the encoder, the videos or `out` can't be used.
+        InputError: a setting, the encoder, the videos or the output folder can't be used.
     """
     statistics = known_statistics(job.statistics)
-    _check(job)
-    device = device_named(job.device)
-    where = hardware(device) + ("" if job.precision == "32" else f", features in {job.precision}")
-    recorder = Recorder(out, where)
-    sources = _sources(job, say)
-    listed = job.data.sequences(out).spaced(job.max_frames)
+    if not job.seeds:
+        raise InputError("seeds: none given; name one or several, such as [0, 1, 2]")
+    sources = _sources(job, run.say)
+    listed = job.data.sequences(run.out).spaced(job.max_frames)
     if not len(listed):
         raise InputError(f"{listed.name}: {listed.faces.title} holds no video; check the path")
     pictures = Pictures(listed.faces, np.unique(np.concatenate(listed.frames)))
-    cache = FeatureCache(job.features or out / FEATURES_FOLDER, job.batch_size, device)
+    cache = FeatureCache(job.features or run.out / FEATURES_FOLDER, job.batch_size, run.device)
     for source, seeds in sources:
         bad = cache.fill([source], pictures)
         features = {space: cache.read(source, pictures, space) for space in source.dims}
         sequences = listed.readable(next(iter(features.values())).records)
         skipped = [*dict.fromkeys([*bad, *sequences.skipped])]
         keys = (record.key for record in listed.faces.records)
-        file = recorder.folder.skip(listed.faces.name, [*keys, *listed.keys], skipped)
+        file = run.folder.skip(listed.faces.name, [*keys, *listed.keys], skipped)
         if skipped:
-            say(
+            run.say(
                 f"{len(bad)} frames and {len(listed) - len(sequences)} videos left without a face "
                 f"skipped: see {file}"
             )
-        say(cache.about())
-        about = _About(sequences, _note(sequences, len(bad)), _protocol(job, sequences, features))
-        _score(job, about, statistics, source, seeds, features, recorder, device, say)
-    return recorder.records
+        run.say(cache.about())
+        started = time.perf_counter()
+        splits = sequences.turns()
+        fitted = {
+            space: _fit(_vectors(sequences, one, statistics), sequences, splits, seeds, run.device)
+            for space, one in features.items()
+        }
+        seconds = (time.perf_counter() - started) / len(seeds)
+        test = np.concatenate([rows for _, rows in splits])
+        targets = sequences.labels[test]
+        # Of seed 0 whatever the seed: figures of all seeds rest on the same draws.
+        weights, sample = sequences.bootstrap(test, job.bootstrap)
+        keys = [sequences.keys[i] for i in test]
+        note, how = _note(sequences, len(bad)), _protocol(job, sequences, features)
+        probe = f"logistic regression on {', '.join(statistics)}"
+        for place, seed in enumerate(seeds):
+            # Of equals the first, in the encoder's order.
+            space = max(fitted, key=lambda name, place=place: fitted[name][place].validation)  # type: ignore[misc]
+            predictors, logits = fitted[space][place]
+            predictions = class_predictions(keys, targets, logits, sequences.class_names)
+            figures = class_figures(
+                *(how_chosen(*predictors), targets, predictions.predicted, weights, sample, note),
+                predictions=predictions,
+            )
+            title = sequences.faces.title
+            task = TaskFacts(sequences.name, title, sequences.split, how, seed)
+            yield Measured(task, source.name, space, probe, figures, source.fingerprint, seconds)
 
 
-def _check(job: VideoJob) -> None:
-    if not job.seeds:
-        raise InputError("seeds: none given; name one or several, such as [0, 1, 2]")
-
-
-def _sources(job: VideoJob, say: Callable[[str], None]) -> list[tuple[Source, list[int]]]:
-    """Each source and its seeds: untrained weights are of one."""
+def _sources(job: VideoJob, say: Say) -> list[tuple[Source, list[int]]]:
+    """Each source and its seeds: untrained weights have one."""
     seeds = list(dict.fromkeys(job.seeds))
     spaces = None if job.space is None else [job.space]
     (trained,) = encoder_sources([job.encoder], spaces, job.precision, baselines=False, say=say)
     if not job.untrained:
         return [(trained, seeds)]
     name = f"{job.encoder}, untrained"
-    found: list[tuple[Source, list[int]]] = []
-    for seed in seeds:
-        encoder = load_encoder(job.encoder, untrained=True, seed=seed)
-        found.append((EncoderSource(name, encoder, spaces, job.precision), [seed]))
-    return found
-
-
-def _score(
-    job: VideoJob,
-    about: _About,
-    statistics: tuple[Statistic, ...],
-    source: Source,
-    seeds: Sequence[int],
-    features: dict[str, Features],
-    recorder: Recorder,
-    device: str,
-    say: Callable[[str], None],
-) -> None:
-    """Records of one source for all its seeds, which are fitted as one problem."""
-    started = time.perf_counter()
-    sequences = about.sequences
-    turns = sequences.turns()
-    fitted = {
-        space: _fit(_vectors(sequences, found, statistics), sequences, turns, seeds, device)
-        for space, found in features.items()
-    }
-    seconds = (time.perf_counter() - started) / len(seeds)
-    test = np.concatenate([asked for _, asked in turns])
-    targets = sequences.labels[test]
-    # Of seed 0 whatever the seed: figures of all seeds are of the same draws.
-    weights, sample = sequences.bootstrap(test, job.bootstrap)
-    keys = [sequences.keys[i] for i in test]
-    probe = f"logistic regression on {', '.join(statistics)}"
-    for place, seed in enumerate(seeds):
-        # Of equals the first, as the encoder names them.
-        space = max(fitted, key=lambda name, place=place: fitted[name][place].validation)  # type: ignore[misc]
-        predictors, logits = fitted[space][place]
-        said = class_predictions(keys, targets, logits, sequences.class_names)
-        figures = class_figures(
-            *(how_chosen(*predictors), targets, said.predicted, weights, sample, about.note),
-            predictions=said,
-        )
-        title = sequences.faces.title
-        asked = TaskFacts(sequences.name, title, sequences.split, about.protocol, seed)
-        row = Measured(asked, source.name, space, probe, figures, source.fingerprint, seconds)
-        recorder.add(row)
-        values = ", ".join(f"{figure.metric} {figure.value:.2f} %" for figure in figures)
-        say(f"{asked.name}: {source.name}, {space}, {probe}: seed {seed}: {values}")
+    encoders = {seed: load_encoder(job.encoder, untrained=True, seed=seed) for seed in seeds}
+    return [
+        (EncoderSource(name, encoder, spaces, job.precision), [seed])
+        for seed, encoder in encoders.items()
+    ]
 
 
 def _vectors(sequences: Sequences, features: Features, statistics: tuple[Statistic, ...]) -> Tensor:
@@ -212,30 +177,29 @@ def _vectors(sequences: Sequences, features: Features, statistics: tuple[Statist
 def _fit(
     vectors: Tensor,
     sequences: Sequences,
-    turns: Sequence[tuple[np.ndarray, np.ndarray]],
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
     seeds: Sequence[int],
     device: str,
 ) -> list[_Fitted]:
     """For each seed."""
     labels = torch.from_numpy(sequences.labels)
     probe = LogisticProbe(device=device)
-    by_turn = []
+    by_split = []
     logits: list[list[Tensor]] = [[] for _ in seeds]
-    for train, test in turns:
+    for train, test in splits:
         learnt = torch.from_numpy(train)
         validations = np.stack([sequences.validation(train, seed) for seed in seeds])
-        by_turn.append(probe.fit_splits(vectors[learnt], labels[learnt], validations))
-        for of_seed, predictor in zip(logits, by_turn[-1], strict=True):
+        by_split.append(probe.fit_splits(vectors[learnt], labels[learnt], validations))
+        for of_seed, predictor in zip(logits, by_split[-1], strict=True):
             of_seed.append(predictor(vectors[torch.from_numpy(test)]).cpu())
     return [
-        _Fitted([predictors[i] for predictors in by_turn], torch.cat(of_seed))
+        _Fitted([predictors[i] for predictors in by_split], torch.cat(of_seed))
         for i, of_seed in enumerate(logits)
     ]
 
 
 def _note(sequences: Sequences, undecoded: int) -> str:
-    turns = sequences.turns()
-    train = "–".join(f"{n:,}" for n in sorted({len(train) for train, _ in turns}))
+    train = "–".join(f"{n:,}" for n in sorted({len(train) for train, _ in sequences.turns()}))
     lengths = np.array([len(rows) for rows in sequences.frames])
     note = f"trained on {train} sequences; {np.median(lengths):.0f} frames a sequence (median)"
     if undecoded:
@@ -252,13 +216,13 @@ def _protocol(job: VideoJob, sequences: Sequences, spaces: Iterable[str]) -> str
         alone = "" if sequences.people is None else ", a person's sequences together"
         validation = f"{VALIDATION_SHARE:.0%} of the training part (stratified{alone})"
     chosen = "L2" if job.space is not None else f"L2 and feature space (of {', '.join(spaces)})"
-    told = (
+    text = (
         "statistics of the frames' frozen features, L2-normalised as one vector; multinomial "
         f"logistic regression on them, standardised; {chosen} chosen by accuracy on {validation}, "
         "then fitted on all of it; seeds differ in that choice alone"
     )
     if job.untrained:
-        told += " and in the weights"
+        text += " and in the weights"
     if job.max_frames is not None:
-        told += f"; at most {job.max_frames} frames a sequence, evenly spaced"
-    return told if sequences.people is None else told + "; intervals by bootstrap over people"
+        text += f"; at most {job.max_frames} frames a sequence, evenly spaced"
+    return text if sequences.people is None else text + "; intervals by bootstrap over people"

@@ -115,7 +115,7 @@ class RenderedLandmarks(LandmarkData):
         people: how many.
         clips: of each person, each with an expression of its own: 2 to 6.
         frames, fps: of a clip, and a second.
-        noise: standard deviation of the error that each frame's landmarks are told with, in
+        noise: standard deviation of the error of each frame's landmarks, in
             hundredths of the face's height: exact ones would give everybody away. 2 is what
             detectors reach.
         bias: standard deviation of an error of each landmark that stays through a clip, as

@@ -127,12 +127,7 @@ class FaceGCN(Head):
         batch, _, frames, nodes = images.shape
         x = images.permute(0, 3, 1, 2).reshape(batch, -1, frames)
         x = self.norm(x).view(batch, nodes, -1, frames).permute(0, 2, 3, 1)
-        found: Tensor = self.units(x).mean((2, 3))
-        return found
-
-    def classify(self, features: Tensor) -> Tensor:
-        found: Tensor = self.classifier(features)
-        return found
+        return self.units(x).mean((2, 3))
 
     def vary(self, images: Tensor) -> Tensor:
         return images

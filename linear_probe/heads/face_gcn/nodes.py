@@ -50,8 +50,8 @@ def local_shape(points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     normal = vectors[..., 0]
     normal = normal * np.where(normal[..., 2:] < 0, -1, 1)
     distance = np.linalg.norm(around - points[:, :, None], axis=-1).mean(axis=2)
-    told = np.stack([(high - mid) / high, (mid - low) / high, low / high, distance], axis=-1)
-    return np.concatenate([told, normal], axis=-1).astype(np.float32)
+    ratios = np.stack([(high - mid) / high, (mid - low) / high, low / high, distance], axis=-1)
+    return np.concatenate([ratios, normal], axis=-1).astype(np.float32)
 
 
 def nearest(reference: np.ndarray, count: int = NEIGHBOURS) -> np.ndarray:
@@ -91,8 +91,8 @@ def patches(images: Tensor, places: Tensor) -> Tensor:
     found = found.view(count * nodes, 1, PATCH, PATCH)
     describe = SIFTDescriptor(PATCH, BINS, CELLS, rootsift=True)
     with torch.no_grad():
-        told: Tensor = describe(found)
-    return told.view(count, nodes, -1)
+        described: Tensor = describe(found)
+    return described.view(count, nodes, -1)
 
 
 @torch.no_grad()

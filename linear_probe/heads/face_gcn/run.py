@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from linear_probe.experiments.runner import Experiment, Run
 from linear_probe.heads.face_gcn.data import LandmarkClips, LandmarkData
 from linear_probe.heads.face_gcn.graph import Topology, adjacency, edges_of
 from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN
 from linear_probe.heads.face_gcn.nodes import aligned, local_shape, nearest, patches, sampled
-from linear_probe.heads.fit import Machine, check_batch, told, train, usual_precision
+from linear_probe.heads.fit import Machine, check_batch, head_outputs, usual_precision
+from linear_probe.heads.fit import train as train_head
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.module import HeadTraining
-from linear_probe.heads.pictures import Taught
+from linear_probe.heads.pictures import LabelledSplit
 from linear_probe.records.measured import Measured, TaskFacts
-from linear_probe.records.record import Record
-from linear_probe.records.recorder import Recorder
 from linear_probe.stats.intervals import cluster_weights
 from linear_probe.tasks.classification import class_figures, class_predictions
 from linear_probe.tasks.task import DRAWS_SEED, sample_of
 from ssl_faces import InputError, load_encoder
-from ssl_faces.common.hardware import hardware
 from ssl_faces.common.ranges import (
     LayerCount,
     LayerWidth,
@@ -46,12 +44,12 @@ NODES: tuple[Node, ...] = ("coordinates", "shape", "texture")
 
 
 @dataclass(frozen=True)
-class LandmarksJob:
-    """What `configs/head/face_gcn.yaml` says.
+class LandmarksJob(Experiment):
+    """Settings of `configs/head/face_gcn.yaml`.
 
     Attributes:
         data: the clips: `class_path` and `init_args` of one of `linear_probe.heads.face_gcn.data`.
-        nodes: what a node knows, some of `NODES`.
+        nodes: features of a node, some of `NODES`.
         encoder: texture is what this frozen encoder's last map has at the landmark; None: gradient
             histograms of the patch around it.
         frames: of each clip: `all`, or `first`, one neutral frame.
@@ -61,7 +59,7 @@ class LandmarksJob:
         seeds: of weights and order; clips and bootstrap are the same for all.
         bootstrap: replicates behind the intervals.
         accelerator, devices, precision: see `HeadJob`.
-        label: how tables call it.
+        label: its name in tables.
     """
 
     data: LandmarkData
@@ -83,18 +81,19 @@ class LandmarksJob:
     def __post_init__(self) -> None:
         check_fields(self, "")
 
+    @property
+    def computes_on(self) -> str:
+        return "cpu" if self.accelerator == "cpu" else "auto"
 
-def run_landmarks(
-    job: LandmarksJob, settings: dict[str, Any], out: Path, say: Callable[[str], None] = print
-) -> list[Record]:
-    """Train and score by each seed; the records, in `out` as of `linear-probe run`.
+    def measurements(self, run: Run) -> Iterator[Measured]:
+        return measurements(self, run)
 
-    Args:
-        settings: the job as plain JSON values: the folder of a run with others is refused.
-        out: folder of records; the runs are in its `heads`.
+
+def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
+    """Train and score by each seed; the runs are in the folder's `heads`.
 
     Raises:
-        InputError: a setting, the data, the encoder or `out` can't be used.
+        InputError: a setting, the data, the encoder or the output folder can't be used.
     """
     unknown = sorted({*job.nodes} - {*NODES})
     if unknown or not job.nodes:
@@ -102,50 +101,43 @@ def run_landmarks(
             f"nodes: {unknown[0] if unknown else 'none'}; give some of {', '.join(NODES)}"
         )
     quiet()
-    device = "cuda" if job.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    recorder = Recorder(out, hardware(device))
     clips = job.data.clips()
     nodes, reference = graphs(clips, job)
     matrices = adjacency(edges_of(job.topology, reference), reference)
     people = sorted(set(clips.people))
     labels = torch.tensor([people.index(person) for person in clips.people])
-    asked = torch.from_numpy(np.flatnonzero(clips.tested))
-    learnt = torch.from_numpy(np.flatnonzero(~clips.tested))
+    train, test = (torch.from_numpy(np.flatnonzero(x)) for x in (~clips.tested, clips.tested))
     name = job.label or f"{FaceGCN.name}, {' + '.join(job.nodes)}"
-    weights = cluster_weights(labels[asked].numpy(), job.bootstrap, DRAWS_SEED)
-    keys = [clips.keys[i] for i in asked.tolist()]
-    drawn = (f"{key} {clips.people[i]}" for key, i in zip(keys, asked.tolist(), strict=True))
+    targets = labels[test].numpy()
+    weights = cluster_weights(targets, job.bootstrap, DRAWS_SEED)
+    keys = [clips.keys[i] for i in test.tolist()]
+    drawn = (f"{key} {clips.people[i]}" for key, i in zip(keys, test.tolist(), strict=True))
     sample = sample_of(drawn, job.bootstrap, DRAWS_SEED)
+    machine = Machine(job.accelerator, job.devices, job.precision or usual_precision())
+    # Nothing is chosen during training, so that nothing is validated on.
+    split = LabelledSplit(nodes, labels, train, train[:0])
+    note = f"trained on {len(train):,} clips of {len(people)} people, {nodes.shape[2]} frames"
     for seed in dict.fromkeys(job.seeds):
         started = time.perf_counter()
         torch.manual_seed(seed)
-        head = FaceGCN(
-            Categories(len(people)),
-            nodes.shape[1],
-            matrices,
-            job.widths,
-            job.temporal_kernel,
-            job.dropout,
-        )
-        run = out / "heads" / FaceGCN.name / f"seed{seed}"
-        machine = Machine(job.accelerator, job.devices, job.precision or usual_precision())
-        # Nothing is chosen while it trains, so that nobody is kept back.
-        pictures = Taught(nodes, labels, learnt, learnt[:0])
-        check_batch(job.training, pictures, machine)
-        recorder.folder.begin()
-        train(*(head, job.training, pictures, seed, run, machine), {**settings, "seeds": [seed]})
-        said = told(head, nodes[asked], machine.precision.startswith("bf16"))
+        goal = Categories(len(people))
+        how = (job.widths, job.temporal_kernel, job.dropout)
+        head = FaceGCN(goal, nodes.shape[1], matrices, *how)
+        check_batch(job.training, split, machine)
+        run.folder.begin()
+        folder = run.out / "heads" / FaceGCN.name / f"seed{seed}"
+        settings = {**run.settings, "seeds": [seed]}
+        train_head(head, job.training, split, seed, folder, machine, settings)
+        logits = head_outputs(head, nodes[test], machine.precision.startswith("bf16"))
         if not is_first():
             continue  # one process writes
-        targets = labels[asked].numpy()
-        predictions = class_predictions(keys, targets, said, people)
+        predictions = class_predictions(keys, targets, logits, people)
         chosen = {"hyperparameters": dataclasses.asdict(job.training)}
-        note = f"trained on {len(learnt):,} clips of {len(people)} people, {nodes.shape[2]} frames"
         figures = class_figures(
             *(chosen, targets, predictions.predicted, weights, sample, note),
             predictions=predictions,
         )
-        row = Measured(
+        yield Measured(
             TaskFacts(TASK, clips.title, clips.split, _protocol(job, head), seed),
             name if job.encoder is None else job.encoder,
             "end to end" if job.encoder is None else f"{name} on map",
@@ -153,10 +145,6 @@ def run_landmarks(
             figures,
             seconds=time.perf_counter() - started,
         )
-        recorder.add(row)
-        values = ", ".join(f"{figure.metric} {figure.value:.2f} %" for figure in figures)
-        say(f"{TASK}: {name}, {clips.name}: seed {seed}: {values} ({row.seconds:.0f} s)")
-    return recorder.records
 
 
 def graphs(clips: LandmarkClips, job: LandmarksJob) -> tuple[Tensor, np.ndarray]:
@@ -207,8 +195,8 @@ def _texture(clips: LandmarkClips, rows: list[np.ndarray], encoder: str | None) 
         images = clips.images(number)[torch.from_numpy(row)]
         assert clips.places is not None  # where there are pictures
         where = torch.from_numpy(clips.places[number][row]).float() * images.shape[-1]
-        told = patches(images, where) if loaded is None else sampled(loaded, images, where)
-        found.append(told.float().numpy())
+        features = patches(images, where) if loaded is None else sampled(loaded, images, where)
+        found.append(features.float().numpy())
     return np.stack(found)
 
 

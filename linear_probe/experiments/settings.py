@@ -1,0 +1,216 @@
+"""Settings of the experiments that are given by arguments; nothing here needs torch."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import PlainValidator
+
+from linear_probe.arguments import Option
+from linear_probe.experiments.runner import Experiment, Run
+from ssl_faces.common.arguments import number, whole
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
+
+if TYPE_CHECKING:
+    from linear_probe.records.measured import Measured
+    from linear_probe.records.record import Record
+
+TrainCount = Annotated[int, PlainValidator(whole(100))]
+Percent = Annotated[float, PlainValidator(number(0, 100, above=True))]
+FaceCount = Annotated[int, PlainValidator(whole(2, 100_000))]
+Device = Literal["cpu", "cuda", "auto"]
+
+
+@dataclass(frozen=True)
+class ProbeSettings(Experiment):
+    """Score encoders and print the table.
+
+    Attributes:
+        encoders: folder of a saved encoder, or a released name; timm:NAME or torchvision:NAME,
+            with ?random or ?weights=FILE.safetensors; package:dlib; FILE.onnx; FILE.npz or
+            FILE.parquet with keys and features; may be repeated
+        tasks: some of expression, pose, identity, attributes, affect, landmarks, light, classes;
+            default: those of expression, pose, identity, affect and classes that the data serve
+        data: folder with FER-2013, FERPlus, RAF-DB, AffectNet, SFEW, CK+, Oulu-CASIA, LFW, CPLFW,
+            CFP, YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI, UTKFace; or rendered, or
+            rendered:COUNT; default: $SSL_FACES_DATA, else ~/.cache/ssl-faces/data if it exists,
+            else rendered faces
+        test_data: cross-dataset: train probes on --data, test on all images of the sets of this
+            folder (or rendered), over the classes that both have (expression, classes)
+        spaces: feature spaces; default: all
+        seeds: one or several, such as 0,1,2, of splits, untrained weights and rendered faces; the
+            table shows mean and spread over them
+        label_shares: also evaluate with P % of the training labels, such as 1,10,100
+        robustness: also evaluate on degraded test images: all, or some of resolution, blur, noise,
+            occlusion, darkness, JPEG (expression and identity)
+        protocol: follow a paper's protocol, which chooses nothing on a validation split
+        epochs: of the training of --protocol; default: 300
+        batch_size: images at once
+        device: where encoders and probes run
+        precision: of encoders' arithmetic; auto: bf16 where the hardware has it; probes are always
+            fitted in float32
+        baselines: all, none, or some of pixels, HOG, LBP, resnet18 (ImageNet's, if its weights are
+            on the disk), untrained
+        brief: print one small table: a row for each encoder, a column for each task
+        replicates: of the bootstrap, behind the intervals
+        max_train: train the probes of expression and of attributes on N images each, drawn by the
+            seed; default: all
+        or_rendered: score on rendered faces where --data has images but no labels
+        train: your own images, a folder with a folder for each class; with --test
+        test: as --train, to test on
+        train_csv: your own labels: a column image and some of expression, yaw, pitch, roll, age,
+            gender, race, valence, arousal, person; with --test-csv
+        test_csv: as --train-csv, to test on
+        pairs: your own pairs: LFW's pairs.txt format, or CSV with first, second, same and perhaps
+            fold; with --images
+        images: folder of the images of --pairs
+        own: face sets to score on instead of `data`, with every task that they serve
+    """
+
+    encoders: Annotated[list[str], Option("--encoder", repeated=True)]
+    tasks: Annotated[list[str], Option("--task")] | None = None
+    data: str | None = None
+    test_data: str | None = None
+    spaces: Annotated[list[str], Option("--features")] | None = None
+    seeds: Annotated[list[Seed], Option("--seed", "--seeds")] = field(default_factory=lambda: [0])
+    label_shares: list[Percent] = field(default_factory=list)
+    robustness: list[str] = field(default_factory=list)
+    protocol: Literal["facecycle"] | None = None
+    epochs: PositiveInt | None = None
+    batch_size: PositiveInt = 256
+    device: Device = "auto"
+    precision: Literal["32", "bf16", "auto"] = "32"
+    baselines: list[str] = field(default_factory=lambda: ["all"])
+    brief: Annotated[bool, Option("--summary")] = False
+    replicates: Annotated[PositiveInt, Option("--bootstrap")] = 1000
+    max_train: TrainCount | None = None
+    or_rendered: bool = False
+    train: str | None = None
+    test: str | None = None
+    train_csv: str | None = None
+    test_csv: str | None = None
+    pairs: str | None = None
+    images: str | None = None
+    own: Annotated[Sequence[Any], Option()] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+        if self.epochs is not None and self.protocol is None:
+            raise InputError("--epochs has no effect without --protocol; leave it out")
+
+    writes: ClassVar[str] = "folder for records.jsonl, features, skipped.csv"
+
+    @property
+    def hardware_note(self) -> str:
+        from linear_probe.experiments.probe import precision_named
+
+        precision = precision_named(self.precision)
+        return "" if precision == "32" else f", features in {precision}"
+
+    def measurements(self, run: Run) -> Iterator[Measured]:
+        from linear_probe.experiments.probe import measurements
+
+        return measurements(self, run)
+
+    def summary(self, out: Path, records: list[Record]) -> str:
+        if not self.brief:
+            return f"{super().summary(out, records)}\n\nrecords: {out}/records.jsonl"
+        more = f"all figures: linear-probe report {shlex.quote(str(out))}"
+        return f"\n{summary_of([out])}\n\nrecords: {out}/records.jsonl\n{more}"
+
+
+@dataclass(frozen=True)
+class TruthSettings(Experiment):
+    """Neutral, frontal and swapped faces of a run beside the rendered truth.
+
+    Attributes:
+        run: folder of `ssl-faces fit`, or a checkpoint; may be repeated
+        count: faces to score on
+        seed: of people and untrained weights
+        nuisances: how much light, place, camera and occluders vary
+        no_untrained: leave out the methods with fresh weights
+        bootstrap: replicates behind the intervals
+        batch_size: faces at once
+        device: where methods run
+    """
+
+    run: Annotated[list[str], Option("--run", repeated=True)]
+    count: FaceCount = 512
+    seed: Seed = 0
+    nuisances: Literal["none", "mild", "all"] = "mild"
+    no_untrained: bool = False
+    bootstrap: PositiveInt = 1000
+    batch_size: PositiveInt = 64
+    device: Device = "auto"
+
+    writes: ClassVar[str] = "folder for records.jsonl, truth.png"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+    def measurements(self, run: Run) -> Iterator[Measured]:
+        from linear_probe.experiments.truth.run import measurements
+
+        return measurements(self, run)
+
+    def summary(self, out: Path, records: list[Record]) -> str:
+        table = super().summary(out, records)
+        return f"{table}\n\nrecords: {out}/records.jsonl\npictures: {out}/truth.png"
+
+
+@dataclass(frozen=True)
+class SavedProbeSettings:
+    """Keep a probe beside its encoder: calibrated probabilities of classes.
+
+    Attributes:
+        encoder: its folder, or a released name
+        out: for features, kept there; those of an earlier `linear-probe run` there are reused
+        task: one of classes
+        space: feature space; default: the best on validation images
+        data: as in `linear-probe run`; FER-2013 if it is there, else the first set that serves
+        max_train: train on N images, drawn by the seed; default: all
+        seed: of the validation split
+        batch_size: images at once
+        device: where encoder and probe run
+        overwrite: replace the probe that the encoder has
+        replicates: of the bootstrap
+    """
+
+    encoder: str
+    out: str
+    task: str = "expression"
+    space: str | None = None
+    data: str | None = None
+    max_train: TrainCount | None = None
+    seed: Seed = 0
+    batch_size: PositiveInt = 256
+    device: Device = "auto"
+    overwrite: bool = False
+    replicates: Annotated[PositiveInt, Option()] = 1000
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+    def run(self) -> int:
+        from linear_probe.probes.saved_probes import make_probe
+
+        make_probe(self)
+        return 0
+
+
+def summary_of(folders: Sequence[str | Path]) -> str:
+    """The small table of all records in these folders.
+
+    Raises:
+        InputError: a folder without records.
+    """
+    from linear_probe.reports.command import find_records, replicates_of
+    from linear_probe.reports.summary import summary
+
+    records = find_records(folders)
+    return summary([one.record for one in records], replicates_of(records))

@@ -1,0 +1,99 @@
+"""Settings of `linear-probe head`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from linear_probe.experiments.runner import Experiment, Run
+from linear_probe.heads.goals import Goal
+from linear_probe.heads.head import Head
+from linear_probe.heads.module import HeadTraining
+from ssl_faces import FaceEncoder
+from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
+
+if TYPE_CHECKING:
+    from linear_probe.records.measured import Measured
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a head learns before the task that it is scored on; all weights but the classifier's
+    are passed on.
+
+    Attributes:
+        task: `people` (who is in the image?) or a task that heads learn.
+        data: see `HeadJob`.
+        training: how it is trained.
+        max_train: training images; None is all.
+        test_data: see `HeadJob`.
+        head: another head than the job's, which the job's head takes over in `take_over`.
+    """
+
+    task: str
+    data: str | None = None
+    training: HeadTraining = field(default_factory=HeadTraining)
+    max_train: PositiveInt | None = None
+    test_data: str | None = None
+    head: Callable[[Goal, FaceEncoder | None], Head] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "before")
+
+
+@dataclass(frozen=True)
+class HeadJob(Experiment):
+    """Settings of one config in `configs/head`.
+
+    Attributes:
+        head: the head: `class_path` and `init_args`.
+        encoder: a trained encoder that it rests on, frozen; None: its own network, end to end.
+        task: what it learns and is scored on: a task of `linear-probe run` that heads learn.
+        data, test_data: as there: a folder, `rendered`, `rendered:COUNT`, a test bed (`digits`,
+            `shapes`, see `linear_probe.heads.thin_beds`), or None for the usual one; `test_data`
+            to train on one data set and test on another.
+        training: how it is trained.
+        before: stages that it learns first, one after the other.
+        seeds: of weights, order and random draws; the split and the bootstrap are those of seed 0
+            of `linear-probe run`, so that figures of all seeds rest on the same draws.
+        max_train: training images; None is all.
+        robustness: also evaluate on degraded test images, as `linear-probe run --robustness` does:
+            such as `[resolution]`.
+        bootstrap: replicates behind the intervals.
+        accelerator, devices, precision: of Lightning's trainer; None: bf16 where it is fast.
+        label: its name in tables; None: the head's name.
+    """
+
+    head: Callable[[Goal, FaceEncoder | None], Head]
+    encoder: str | None = None
+    task: str = "expression"
+    data: str | None = None
+    test_data: str | None = None
+    training: HeadTraining = field(default_factory=HeadTraining)
+    before: list[Stage] = field(default_factory=list)
+    seeds: list[Seed] = field(default_factory=lambda: [0])
+    max_train: PositiveInt | None = None
+    robustness: list[str] = field(default_factory=list)
+    bootstrap: PositiveInt = 1000
+    accelerator: str = "auto"
+    devices: PositiveInt = 1
+    precision: str | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+    @property
+    def computes_on(self) -> str:
+        return "cpu" if self.accelerator == "cpu" else "auto"
+
+    @property
+    def last_stage(self) -> Stage:
+        """The stage that is scored."""
+        return Stage(self.task, self.data, self.training, self.max_train, self.test_data)
+
+    def measurements(self, run: Run) -> Iterator[Measured]:
+        from linear_probe.heads.run import measurements
+
+        return measurements(self, run)
