@@ -28,7 +28,7 @@ from ssl_faces import FaceEncoder, InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.data.test_face_sets import put_picture
+from tests.support.layouts import put_picture
 
 ROOT = Path(__file__).parents[2]
 AFFECT = Several({"expression": 7, "valence": 1, "arousal": 1})

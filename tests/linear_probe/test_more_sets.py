@@ -40,19 +40,19 @@ from ssl_faces.data import (
     RafDb,
     find_face_sets,
 )
-from ssl_faces.data.sets import ckplus as ckplus_module
 from ssl_faces.rendered import RenderedFaces
-from tests.data.test_face_sets import put_picture
-from tests.data.test_owners_layouts import (
+from tests.linear_probe.conftest import write_fer2013, write_keypoints, write_lfw
+from tests.support.layouts import (
     affectnet_csv,
     aflw2000,
     biwi,
     ckplus,
+    class_folders,
     cplfw,
+    put_picture,
     rafdb,
     w300lp,
 )
-from tests.linear_probe.conftest import write_fer2013, write_keypoints, write_lfw
 
 
 def made_up(task: Task, signal: np.ndarray, noise: float = 1.0, seed: int = 0) -> Features:
@@ -82,15 +82,13 @@ def test_a_task_is_scored_on_each_set_that_serves(tmp_path: Path) -> None:
     write_keypoints(tmp_path)
     write_lfw(tmp_path)
     rafdb(tmp_path / "raf")
-    affectnet_csv(tmp_path / "affect" if (tmp_path / "affect").mkdir() is None else tmp_path)
+    affectnet_csv(tmp_path / "affect")
     ckplus(tmp_path / "ck")
     w300lp(tmp_path / "lp")
     aflw2000(tmp_path / "aflw")
     biwi(tmp_path / "biwi")
     cplfw(tmp_path / "cplfw")
-    for i, name in enumerate(("happy", "sad")):
-        for k in range(20):
-            put_picture(tmp_path / "mine" / name / f"{k}.png", 100 * i + k)
+    class_folders(tmp_path / "mine")
     sets = find_face_sets(tmp_path, "all")
     assert sorted(titles(Expression, sets)) == [
         ("AffectNet", "training -> validation"),
@@ -168,7 +166,7 @@ def test_landmarks_of_rendered_faces() -> None:
 @pytest.fixture
 def two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer fits."""
-    monkeypatch.setattr(ckplus_module, "FOLDS", 2)
+    monkeypatch.setattr(CKPlus, "fold_count", 2)
 
 
 @pytest.mark.usefixtures("two_folds")
