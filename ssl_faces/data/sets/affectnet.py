@@ -56,9 +56,6 @@ class AffectNet(RecognisedSet):
 
     The validation part is `test`: the owner's test labels were never published. Seven classes;
     contempt, no expression, uncertain and non-faces are left out and listed in `skipped`.
-
-    Raises:
-        InputError: folder missing, without either layout, or a label that can't be read.
     """
 
     name = "affectnet"

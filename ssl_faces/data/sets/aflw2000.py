@@ -20,9 +20,6 @@ class AFLW2000(PoseParaSet):
     `root` holds `image00002.jpg` and `image00002.mat` and so on. Images with an angle above
     99 degrees, or whose `.mat` can't be used, are in `skipped`. No person is known. Its part
     `train` is empty: the whole set is `test`.
-
-    Raises:
-        InputError: folder missing, or without a single image with its pose.
     """
 
     name = "aflw2000"

@@ -39,9 +39,6 @@ class Biwi(RecognisedSet):
     A recording counts as a person; `test` is those of `in_test_share`, who are the
     `held_out_people`. Four of the twenty people were recorded twice, and the layout does not say
     who: the same face may be on both sides.
-
-    Raises:
-        InputError: folder missing, or without a single frame with its pose.
     """
 
     name = "biwi"

@@ -28,9 +28,6 @@ class CFP(VerificationSet):
 
     `test` is the images of people in a pair, who are the `held_out_people`. `train` is everyone
     else: nobody, where all ten official folds are there.
-
-    Raises:
-        InputError: folder, images or pairs missing, or a line that can't be read.
     """
 
     name = "cfp"

@@ -35,9 +35,6 @@ class CKPlus(RecognisedSet):
     The `folds` are the usual ten: people in order of their number, every tenth together. Everyone
     is tested in one of them, so that `test` is all labelled images, and `train` (what
     pretraining may see) is people none of whose sequences has a label; it may be empty.
-
-    Raises:
-        InputError: a folder is missing, or a label can't be read.
     """
 
     name = "ckplus"

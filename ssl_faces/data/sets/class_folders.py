@@ -29,10 +29,6 @@ class ClassFolders(RecognisedSet):
     Attributes:
         categories: names of the classes; EXPRESSIONS where they are expressions.
         folders: names of the class folders.
-
-    Raises:
-        InputError: folder missing, without a class folder or an image in one, or with two folders
-            of one expression.
     """
 
     name = "class_folders"

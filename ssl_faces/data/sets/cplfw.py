@@ -28,9 +28,6 @@ class CPLFW(VerificationSet):
 
     People are spelt as in LFW, whose people they are. `test` is the images of people in a pair,
     who are the `held_out_people`; `train` is the rest, and may be empty.
-
-    Raises:
-        InputError: folder, pairs or images missing, or a line that can't be read.
     """
 
     name = "cplfw"

@@ -47,9 +47,6 @@ class Fer2013(RecognisedSet):
 
     `train` is Training, `test` is PublicTest, `all` is both. PrivateTest is in no part: it stays
     unseen, in pretraining and in every choice.
-
-    Raises:
-        InputError: folder missing, unknown class folder, or a CSV row that can't be read.
     """
 
     name = "fer2013"

@@ -78,10 +78,6 @@ class FERPlus(RecognisedSet):
     choose, is in no part, as it is the test part of FER-2013. `train` is Training, but empty beside
     `fer2013.csv`, so that pretraining on the folder, which takes the same images from FER-2013,
     doesn't see them twice; `all` has them.
-
-    Raises:
-        InputError: a file or folder is missing, a row can't be read, or the two tables don't go
-            together.
     """
 
     name = "ferplus"

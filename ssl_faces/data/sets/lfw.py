@@ -28,10 +28,6 @@ class LFW(VerificationSet):
     `test` is the images of the people named in `pairs.txt`, who are the `held_out_people`;
     `train` is everyone else. There are no pairs where `pairs.txt` is missing. A missing image has
     the key that it would have as a JPEG.
-
-    Raises:
-        InputError: folder missing or without people's folders; `pairs.txt` missing (except for the
-            part `all`, which needs no split) or malformed.
     """
 
     name = "lfw"

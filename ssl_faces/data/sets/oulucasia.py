@@ -34,9 +34,6 @@ class OuluCasia(RecognisedSet):
 
     The `folds` are ten: people in order of their number, every tenth together. Everyone is tested
     in one of them, so that `test` is all images and `train`, what pretraining may see, is empty.
-
-    Raises:
-        InputError: the folders are missing, or one of a sequence is not named as an expression.
     """
 
     name = "oulucasia"

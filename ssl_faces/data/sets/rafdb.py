@@ -28,9 +28,6 @@ class RafDb(RecognisedSet):
     (`train_00001_aligned.jpg`), each directly or where the owner's archive has it (`EmoLabel/`,
     `Image/aligned/`). The prefix `train_` or `test_` is the owner's split. Images that are listed
     and missing are in `skipped`.
-
-    Raises:
-        InputError: folder, list or images missing, or a line that can't be read.
     """
 
     name = "rafdb"

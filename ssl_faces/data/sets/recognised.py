@@ -44,6 +44,10 @@ class RecognisedSet(FaceSet):
         may_be_empty: the parts that may have no image.
         tested: whether probes score on its part `test`.
         fold_count: for cross-validation over people; 0 where the parts are fixed.
+
+    Raises:
+        InputError: the folder is missing, has another layout, or a file in it can't be read;
+            names the folder or file and line.
     """
 
     rank: ClassVar[int] = 5

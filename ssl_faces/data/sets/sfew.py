@@ -32,9 +32,6 @@ class SFEW(RecognisedSet):
     that the owner cut out; also in `Train/` and `Val/`), or whole frames: `Train/Angry/*.png` … and
     `Val/Angry/*.png` …. `test` is the validation part: the labels of the owner's test part were
     never published.
-
-    Raises:
-        InputError: folder missing, or a class folder that is not named as an expression.
     """
 
     name = "sfew"

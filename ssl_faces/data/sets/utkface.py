@@ -36,9 +36,6 @@ class UTKFace(RecognisedSet):
     (`in_test_share`), not of its name: the set holds some hundred images twice or thrice under
     different names (ages, even), and this keeps byte-identical copies on one side. It costs
     reading every file once, so the part `all` does without.
-
-    Raises:
-        InputError: folder missing, or without a single image so named.
     """
 
     name = "utkface"

@@ -25,9 +25,6 @@ class W300LP(PoseParaSet):
     `.mat`: some minutes for the whole set.
 
     No probe scores on it; its part `test` is empty.
-
-    Raises:
-        InputError: folder missing, or without a single image with its pose.
     """
 
     name = "300w_lp"

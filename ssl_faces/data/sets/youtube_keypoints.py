@@ -35,9 +35,6 @@ class YouTubeKeypoints(RecognisedSet):
 
     `test` is the people of `in_test_share`, never split between parts, and they are the
     `held_out_people`. Their names are spelled as in LFW, with which the set shares people.
-
-    Raises:
-        InputError: folder or `labels.csv` missing, or a row that can't be read.
     """
 
     name = "youtube_keypoints"
