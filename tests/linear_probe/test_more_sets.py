@@ -37,7 +37,6 @@ from ssl_faces.data import (
     CKPlus,
     FaceRecord,
     FaceSet,
-    RafDb,
     find_face_sets,
 )
 from ssl_faces.rendered import RenderedFaces
@@ -213,20 +212,6 @@ def test_ckplus_folds_never_see_the_person_they_score(tmp_path: Path) -> None:
     after = task.fit(features, task.rows(features, pictures, 1))
     assert (after.l2, after.validation_accuracy) == (before.l2, before.validation_accuracy)
     torch.testing.assert_close(after.weight, before.weight, rtol=0, atol=0)
-
-
-def test_exact_copies_in_rafdb_are_left_out_of_training(tmp_path: Path) -> None:
-    aligned = rafdb(tmp_path) / "aligned"
-    copy = aligned / "train_00007_aligned.jpg"  # class 1, which train_00000 is of too
-    copy.write_bytes((aligned / "test_00012_aligned.jpg").read_bytes())
-    task = Expression([RafDb(tmp_path, "all")], replicates=5)
-    features, pictures = made_up(task, one_hot(task.labels)), pictures_of(task)
-    rows = task.rows(features, pictures)
-    assert rows.copies == 1
-    assert len(rows.train) == 9
-    keys = {task.faces.records[i].key for i in features.records[rows.train]}
-    assert "train_00007.jpg" not in keys
-    assert "1 training pictures left out" in task.score(features, pictures)[0].note
 
 
 def test_pose_learns_on_one_set_and_is_scored_on_the_other(tmp_path: Path) -> None:
