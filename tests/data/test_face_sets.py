@@ -111,110 +111,75 @@ class Layout:
     skipped: int = 0
 
 
-def oulu_in(place: str) -> Callable[[Path], Path]:
-    return partial(made.oulucasia, place=place)
-
-
-FER = "Training -> PublicTest"
+FER, PRIVATE = "Training -> PublicTest", "Training -> PrivateTest"
 BYTES = "by the pictures' bytes, a fifth for the test"
-OULU = Layout(
-    OuluCasia, oulu_in("VL/Strong"), (0, 288, 288), "10 folds by person", shows=oulu_truth
-)
-WHOLE = "10 folds by person, whole frames"
-SFEW_SHOWS = spelt(made.SFEW_CLASSES, -2)
+FOLDS, WHOLE = "10 folds by person", "10 folds by person, whole frames"
+ALIGNED, ALIGNED_VAL = "Train_Aligned_Faces", "Val_Aligned_Faces"
+AFFECT = {"expression", "valence", "arousal"}
+in_usage, in_side = spelt(EXPRESSIONS, 1), spelt(made.SFEW_CLASSES, -2)
+kaggle = partial(made.fer_folders, usages=("train", "test", "val"))
+plus = made.ferplus_folders
+lfw_pairs_of_two = partial(made.lfw, pairs=made.TWO_FOLDS)
 
-LAYOUTS = {
-    "fer2013": Layout(Fer2013, made.fer_folders, (7, 7, 14), FER, shows=spelt(EXPRESSIONS, 1)),
-    "fer2013 of Kaggle": Layout(
-        Fer2013,
-        partial(made.fer_folders, usages=("train", "test", "val")),
-        *((7, 7, 14), "train -> test"),
-        shows=spelt(EXPRESSIONS, 1),
-    ),
-    **{
-        f"ferplus, {name}": Layout(
-            FERPlus, make, (train, 2, 11), "Training -> PrivateTest", shows=ferplus_truth, skipped=4
-        )
-        for name, make, train in (
-            ("csv", made.ferplus, 0),
-            ("folders", made.ferplus_folders, 9),
-            ("data", partial(made.ferplus_folders, home="data"), 9),
-            ("images", partial(made.ferplus_folders, home="images"), 9),
-        )
-    },
-    **{
-        f"rafdb, {nested}": Layout(
-            RafDb,
-            partial(made.rafdb, nested=nested),
-            *((10, 4, 14), "train -> test"),
-            shows=lambda record: made.RAF_CLASSES[digits(record) % 7],
-        )
-        for nested in (True, False)
-    },
-    **{
-        f"affectnet, {make.__name__}": Layout(
-            AffectNet,
-            make,
-            *((14, 7, 21), "training -> validation", {"expression", "valence", "arousal"}),
-            lambda record: made.AFFECT_CLASSES[digits(record) % 11],
-            *(affect, 12),
-        )
+
+def raf(record: FaceRecord) -> str:
+    return made.RAF_CLASSES[digits(record) % 7]
+
+
+def affectnet(record: FaceRecord) -> str:
+    return made.AFFECT_CLASSES[digits(record) % 11]
+
+
+def oulu(place: str, split: str) -> Layout:
+    make = partial(made.oulucasia, place=f"{place}/Strong", people=4)
+    return Layout(OuluCasia, make, (0, 96, 96), split, shows=oulu_truth)
+
+
+def sfew(train: str, val: str, split: str) -> Layout:
+    return Layout(SFEW, partial(made.sfew, train=train, val=val), (21, 7, 28), split, shows=in_side)
+
+
+LAYOUTS = [
+    Layout(Fer2013, made.fer_folders, (7, 7, 14), FER, shows=in_usage),
+    Layout(Fer2013, kaggle, (7, 7, 14), "train -> test", shows=in_usage),
+    Layout(FERPlus, made.ferplus, (0, 2, 11), PRIVATE, shows=ferplus_truth, skipped=4),
+    Layout(FERPlus, plus, (9, 2, 11), PRIVATE, shows=ferplus_truth, skipped=4),
+    Layout(FERPlus, partial(plus, home="data"), (9, 2, 11), PRIVATE, skipped=4),
+    Layout(FERPlus, partial(plus, home="images"), (9, 2, 11), PRIVATE, skipped=4),
+    Layout(RafDb, made.rafdb, (10, 4, 14), "train -> test", shows=raf),
+    Layout(RafDb, partial(made.rafdb, nested=True), (10, 4, 14), "train -> test", shows=raf),
+    *(
+        Layout(AffectNet, make, (14, 7, 21), split, AFFECT, affectnet, affect, skipped=12)
         for make in (made.affectnet_csv, made.affectnet_arrays)
-    },
-    **{
-        f"sfew, {places[0]}": Layout(
-            SFEW,
-            lambda root, p=places: made.sfew(root, *p),
-            (21, 7, 28),
-            split,
-            shows=SFEW_SHOWS,  # type: ignore[misc]
-        )
-        for places, split in (
-            (("Train", "Val"), "Train -> Val, whole frames"),
-            (("Train_Aligned_Faces", "Val_Aligned_Faces"), "Train -> Val"),
-            (("Train_Aligned_Faces", "Val_Aligned_Faces_new"), "Train -> Val"),
-            (("Train/Train_Aligned_Faces", "Val/Val_Aligned_Faces"), "Train -> Val"),
-        )
-    },
-    "ckplus": Layout(
-        CKPlus, made.ckplus, (24, 76, 100), "10 folds by person", shows=ckplus_truth, skipped=1
+        for split in ("training -> validation",)
     ),
-    **{
-        f"oulucasia, {place}": Layout(
-            OuluCasia, oulu_in(f"{place}/Strong"), (0, 288, 288), split, shows=oulu_truth
-        )
-        for place, split in (
-            ("OriginalImg/VL", WHOLE),
-            ("B_OriginalImg/VL", WHOLE),
-            ("B_OriginalImg/B_OriginalImg/OriginalImg/VL", WHOLE),
-            ("VL", WHOLE),
-            ("PreProcess Img/VL_Acropped", "10 folds by person"),
-            ("PreProcess_Img/VL_Acropped", "10 folds by person"),
-        )
-    },
-    "lfw": Layout(LFW, partial(made.lfw, pairs=made.TWO_FOLDS), (4, 6, 10), "", set(), skipped=2),
-    "cplfw": Layout(CPLFW, made.cplfw, (1, 40, 41), "", set()),
-    "cfp": Layout(CFP, made.cfp, (0, 20, 20), "", set()),
-    "cfp, tables": Layout(CFP, made.cfp_tables, (10, 10, 20), "", set()),
-    "cfp_ff": Layout(CFPFrontal, made.cfp_tables, (0, 6, 6), "", set()),
-    "utkface": Layout(
-        UTKFace, made.utkface, (51, 9, 60), BYTES, {"age", "gender", "race"}, numbers=utk
-    ),
-    "youtube": Layout(
-        YouTubeKeypoints, made.youtube, (46, 14, 60), "by person", {"pose", "landmarks"}
-    ),
-    "300w_lp": Layout(W300LP, made.w300lp, (24, 0, 24), "", {"pose"}),
-    "aflw2000": Layout(AFLW2000, made.aflw2000, (0, 5, 5), "", {"pose"}),
-    "biwi": Layout(Biwi, made.biwi, (22, 6, 28), "by recording", {"pose"}),
-    "class folders": Layout(
-        ClassFolders, made.class_folders, (34, 6, 40), BYTES, shows=spelt(("happy", "Sad"), 0)
-    ),
-}
+    sfew("Train", "Val", "Train -> Val, whole frames"),
+    sfew(ALIGNED, ALIGNED_VAL, "Train -> Val"),
+    sfew(ALIGNED, f"{ALIGNED_VAL}_new", "Train -> Val"),
+    sfew(f"Train/{ALIGNED}", f"Val/{ALIGNED_VAL}", "Train -> Val"),
+    Layout(CKPlus, made.ckplus, (24, 76, 100), FOLDS, shows=ckplus_truth, skipped=1),
+    oulu("OriginalImg/VL", WHOLE),
+    oulu("B_OriginalImg/VL", WHOLE),
+    oulu("B_OriginalImg/B_OriginalImg/OriginalImg/VL", WHOLE),
+    oulu("VL", WHOLE),
+    oulu("PreProcess Img/VL_Acropped", FOLDS),
+    oulu("PreProcess_Img/VL_Acropped", FOLDS),
+    Layout(LFW, lfw_pairs_of_two, (4, 6, 10), "", set(), skipped=2),
+    Layout(CPLFW, made.cplfw, (1, 40, 41), "", set()),
+    Layout(CFP, made.cfp, (0, 20, 20), "", set()),
+    Layout(CFP, made.cfp_tables, (10, 10, 20), "", set()),
+    Layout(CFPFrontal, made.cfp_tables, (0, 6, 6), "", set()),
+    Layout(UTKFace, made.utkface, (51, 9, 60), BYTES, {"age", "gender", "race"}, numbers=utk),
+    Layout(YouTubeKeypoints, made.youtube, (46, 14, 60), "by person", {"pose", "landmarks"}),
+    Layout(W300LP, made.w300lp, (24, 0, 24), "", {"pose"}),
+    Layout(AFLW2000, made.aflw2000, (0, 5, 5), "", {"pose"}),
+    Layout(Biwi, made.biwi, (22, 6, 28), "by recording", {"pose"}),
+    Layout(ClassFolders, made.class_folders, (34, 6, 40), BYTES, shows=spelt(("happy", "Sad"), 0)),
+]
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_a_layout_is_recognised_listed_and_split(name: str, tmp_path: Path) -> None:
-    layout = LAYOUTS[name]
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.kind.__name__)
+def test_a_layout_is_recognised_listed_and_split(layout: Layout, tmp_path: Path) -> None:
     root = tmp_path / "data" / "set"
     layout.make(root)
     (train,) = [f for f in find_face_sets(root.parent) if type(f) is layout.kind]
@@ -262,7 +227,7 @@ def test_a_layout_is_recognised_listed_and_split(name: str, tmp_path: Path) -> N
 
 
 def test_every_registered_set_has_a_layout_here() -> None:
-    assert {layout.kind for layout in LAYOUTS.values()} == {
+    assert {layout.kind for layout in LAYOUTS} == {
         kind for kind in REGISTRY.values() if kind.__module__.startswith("ssl_faces.")
     }
 
