@@ -11,22 +11,13 @@ from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.landmarks import Landmarks
 from linear_probe.tasks.light import Light
 from linear_probe.tasks.pose import Pose
-from linear_probe.tasks.task import Figure, MissingData, Task
+from linear_probe.tasks.task import Figure, MissingData, Task, Tasks
 
-TASKS: dict[str, type[Task]] = {
-    "expression": Expression,
-    "pose": Pose,
-    "identity": Identity,
-    "attributes": Attributes,
-    "affect": Affect,
-    "landmarks": Landmarks,
-    "light": Light,
-    "classes": Classes,
-    "exogenous": Exogenous,
-}
+TASKS = Tasks()
+"""By name; each file of this folder may add one."""
 
 USUAL_TASKS = ("expression", "pose", "identity")
-"""Those that a run scores unless it is told which, and names where it can't."""
+"""Those that a run scores by default, and names where it can't."""
 
 __all__ = [
     "TASKS",

@@ -7,11 +7,12 @@ Biometrics 45(1), 1989.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from linear_probe.tasks.regression import Metric, Regression
-from linear_probe.tasks.task import carries
-from ssl_faces.data import FaceSet
 
 AFFECT = ("valence", "arousal")
 
@@ -20,22 +21,18 @@ class Affect(Regression):
     """Concordance correlation and root mean squared error of valence and of arousal."""
 
     name = "affect"
-    needs = "AffectNet"
+    order = 5
+    required_labels = AFFECT
     names = AFFECT
     main = "CCC"
     baseline_side = 48
     validation_share = 0.1
 
-    @classmethod
-    def serves(cls, faces: FaceSet) -> bool:
-        return carries(faces, *AFFECT)
+    def _target(self, labels: Mapping[str, Any]) -> np.ndarray:
+        return np.array([labels[name] for name in AFFECT])
 
     def _prepare(self) -> None:
-        self._split(AFFECT)
-        self.targets = np.array(
-            [[r.labels.get(name, np.nan) for name in AFFECT] for r in self.faces.records],
-            dtype=np.float32,
-        )
+        super()._prepare()
         self._draw(np.zeros(len(self.faces), dtype=np.int64))
         self.protocol = (
             "valence and arousal, -1 to 1; ridge regression on frozen features, standardised; L2 "
@@ -45,20 +42,20 @@ class Affect(Regression):
 
     def _check(self, train: np.ndarray, test: np.ndarray) -> None:
         super()._check(train, test)
-        # Nothing agrees with a constant: its concordance is 0, or undefined.
+        # The concordance with a constant is 0, or undefined.
         self._check_varied(test, "test")
 
     def _metrics(
         self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
     ) -> list[Metric]:
-        found = []
+        metrics = []
         for i, name in enumerate(AFFECT):
             agreement = concordance(targets[:, i], predicted[:, i], weights)
             squared = (predicted[:, i] - targets[:, i]).astype(np.float64) ** 2
             error = np.sqrt(weights @ squared / weights.sum(axis=1))
-            found.append(Metric(f"CCC {name}", "", True, agreement))
-            found.append(Metric(f"RMSE {name}", "", False, error))
-        return found
+            metrics.append(Metric(f"CCC {name}", "", True, agreement))
+            metrics.append(Metric(f"RMSE {name}", "", False, error))
+        return metrics
 
 
 def concordance(targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -68,7 +65,7 @@ def concordance(targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray)
 
     Args:
         targets, predicted: [M].
-        weights: [B, M], how often each row counts; NaN is given where all rows that count are one.
+        weights: [B, M], how often each row counts; NaN where only one row counts.
     """
     n = weights.sum(axis=1, dtype=np.float64)
     # Around the mean of all, or squares would cancel.

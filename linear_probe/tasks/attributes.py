@@ -1,6 +1,6 @@
-"""Attributes: age, gender and race by linear probes, in the words of who labelled them.
+"""Attributes: age, gender and race by linear probes, in the data set's own terms.
 
-The labels are what people or a program saw in a picture, not what the person says of themselves.
+The labels are what people or a program saw in an image, not the person's own statement.
 Source of UTKFace: Zhang, Song and Qi, "Age Progression/Regression by Conditional Adversarial
 Autoencoder", CVPR 2017.
 """
@@ -28,11 +28,11 @@ from ssl_faces.data import FaceSet
 
 CLASSES = ("gender", "race")
 AGE_BANDS = (0, 10, 20, 30, 40, 50, 60, 70)
-"""Youngest age, in years, of each band that figures are told by."""
+"""Youngest age, in years, of each band that figures are given for."""
 
 
 class Said(NamedTuple):
-    """Of one attribute of M test pictures.
+    """The predictions of one attribute of M test images.
 
     Attributes:
         told: logits [M, classes], or years [M].
@@ -53,8 +53,9 @@ class Attributes(LabelTask):
     """
 
     name = "attributes"
+    order = 4
+    required_labels = ("age",)
     probe = "logistic regression"
-    needs = "UTKFace"
     baseline_side = 48
     validation_share = 0.1
 
@@ -100,24 +101,24 @@ class Attributes(LabelTask):
 
     def _groups(self, records: np.ndarray) -> dict[str, list[str]]:
         """The gender, race and age band of each of the `records`, for figures by group."""
-        found = {}
+        groups = {}
         for name, values in self.labels.items():
             if name in CLASSES:
-                found[name] = [self.faces.class_names[name][i] for i in values[records]]
+                groups[name] = [self.faces.class_names[name][i] for i in values[records]]
             else:
-                found["age band"] = age_bands(values[records])
-        return found
+                groups["age band"] = age_bands(values[records])
+        return groups
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         rows = self.rows(features, pictures)
         values = features.values[torch.from_numpy(rows.train)]
-        asked = features.values[torch.from_numpy(rows.test)]
-        said: dict[str, Said] = {}
+        tested = features.values[torch.from_numpy(rows.test)]
+        predicted: dict[str, Said] = {}
         for name, labels in self.labels.items():
             known = torch.from_numpy(labels[features.records[rows.train]])
             if name in CLASSES:
                 predictor = LogisticProbe(device=self.device).fit(values, known, rows.validation)
-                said[name] = Said(predictor(asked), how_chosen(predictor))
+                predicted[name] = Said(predictor(tested), how_chosen(predictor))
                 continue
             ridge = RidgeProbe(device=self.device).fit(values, known[:, None], rows.validation)
             error = {"MAE": round(ridge.validation_error[ridge.l2], 4)}
@@ -126,30 +127,30 @@ class Attributes(LabelTask):
                 "at_grid_edge": ridge.at_grid_edge,
                 "probe": "ridge regression",
             }
-            said[name] = Said(ridge(asked)[:, 0], how)
+            predicted[name] = Said(ridge(tested)[:, 0], how)
         note = f"trained on {len(rows.train):,} pictures"
-        return self.figures(features.records[rows.test], said, note)
+        return self.figures(features.records[rows.test], predicted, note)
 
     def figures(self, records: np.ndarray, said: Mapping[str, Said], note: str) -> list[Figure]:
-        """What was said of the attributes of test records comes to."""
+        """The figures of predictions of attributes of test records."""
         weights, sample = self.bootstrap(records)
         keys = [self.faces.records[i].key for i in records]
         groups = self._groups(records)
-        found: list[Figure] = []
+        figures: list[Figure] = []
         for name, (told, chosen) in said.items():
             targets = self.labels[name][records]
             if name in CLASSES:
                 predictions = class_predictions(
                     keys, targets, told, self.faces.class_names[name], groups
                 )
-                found += class_figures(
+                figures += class_figures(
                     *(chosen, targets, predictions.predicted, weights, sample, note),
                     *(name, predictions),
                 )
                 continue
             guessed = told.cpu().numpy()
             errors = np.abs(guessed - targets)
-            found.append(
+            figures.append(
                 Figure(
                     *(f"MAE {name}", float(errors.mean()), "years", False, len(targets), sample),
                     weights @ errors.astype(np.float32) / weights.sum(axis=1),
@@ -161,7 +162,7 @@ class Attributes(LabelTask):
                     ),
                 )
             )
-        return found
+        return figures
 
 
 def age_bands(years: np.ndarray) -> list[str]:

@@ -19,29 +19,31 @@ from linear_probe.records.predictions import Predictions
 from linear_probe.tasks.labelled import LabelTask, Rows, check_classes
 from linear_probe.tasks.near_copies import SIMILAR
 from linear_probe.tasks.splits import stratified_group_split
-from linear_probe.tasks.task import Figure, carries, percentage, rows_of
-from ssl_faces.data import FaceSet
+from linear_probe.tasks.task import Figure, percentage, rows_of
 
 
 class Classes(LabelTask):
     """Accuracy and mean class recall of multinomial logistic regression, and kNN's accuracy.
 
-    The classes are those of a user's own folders; see `Expression` for expressions.
+    The classes are those of a user's own folders; see `Expression` for expressions. The label is
+    the one that is required.
     """
 
     name = "classes"
+    order = 8
+    required_labels = ("category",)
     probe = "logistic regression"
     needs = "pictures in a folder for each class"
     baseline_side = 48
     validation_share = 0.1
     label: ClassVar[str] = "category"
 
-    @classmethod
-    def serves(cls, faces: FaceSet) -> bool:
-        return carries(faces, cls.label)
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        (cls.label,) = cls.required_labels
 
     def _prepare(self) -> None:
-        self._split([self.label])
+        self._split(self.required_labels)
         self.class_names = self.faces.class_names[self.label]
         self.labels = np.array([record.labels.get(self.label, -1) for record in self.faces.records])
         self._draw(self.labels)
@@ -111,17 +113,18 @@ class Classes(LabelTask):
         predictors = [self.fit(features, rows) for rows in turns]
         records = np.concatenate([features.records[rows.test] for rows in turns])
         note = self.note(turns, self.labels[records])
-        for asked in degraded:
+        for changed in degraded:
             logits = [
                 self._logits(
-                    predictor, asked.values[torch.from_numpy(rows_of(asked, features.records[r]))]
+                    predictor,
+                    changed.values[torch.from_numpy(rows_of(changed, features.records[rows.test]))],
                 )
-                for predictor, r in zip(predictors, (rows.test for rows in turns), strict=True)
+                for predictor, rows in zip(predictors, turns, strict=True)
             ]
             yield self.main_figures(records, torch.cat(logits), how_chosen(*predictors), note)
 
     def _logits(self, predictor: LogisticPredictor, values: Tensor) -> Tensor:
-        """[M, all classes]; -inf for those after the last that the probe knows of."""
+        """[M, all classes]; -inf for those after the last that the probe knows."""
         logits = predictor(values)
         return F.pad(logits, (0, len(self.class_names) - logits.shape[1]), value=-torch.inf)
 
@@ -135,10 +138,11 @@ class Classes(LabelTask):
         """
         targets = self.labels[records]
         keys = [self.faces.records[i].key for i in records]
-        said = class_predictions(keys, targets, logits, self.class_names)
+        predictions = class_predictions(keys, targets, logits, self.class_names)
         weights, sample = self.bootstrap(records)
         return class_figures(
-            chosen, targets, said.predicted, weights, sample, note, predictions=said
+            *(chosen, targets, predictions.predicted, weights, sample, note),
+            predictions=predictions,
         )
 
     def _figures(
@@ -184,7 +188,7 @@ class Classes(LabelTask):
         return [*figures, unseen, knn]
 
     def note(self, turns: list[Rows], targets: np.ndarray) -> str:
-        """What readers must know of figures of these turns and int [M] targets of test rows."""
+        """The note for figures of these splits and int [M] targets of test rows."""
         copies = sum(rows.copies for rows in turns)
         if self.folds is None:
             note = f"trained on {len(turns[0].train):,} pictures"
@@ -214,16 +218,16 @@ def class_predictions(
     classes: Sequence[str],
     groups: dict[str, list[str]] | None = None,
 ) -> Predictions:
-    """What a classifier said of N test rows, from its logits [N, K].
+    """The predictions of a classifier for N test rows, from its logits [N, K].
 
     Args:
         keys: of the pictures, N.
         targets: int [N].
-        classes: names of all classes, by number; the probe may know of fewer.
+        classes: names of all classes, by number; the probe may know fewer.
         groups: as in `Predictions`.
     """
     scores = torch.softmax(logits.double(), dim=1).cpu().numpy()
-    # Classes that no training picture has come after those known: never predicted.
+    # Classes without a training image come after the known ones: never predicted.
     scores = np.pad(scores, ((0, 0), (0, len(classes) - scores.shape[1])))
     predicted = logits.argmax(dim=1).cpu().numpy()
     return Predictions(
@@ -252,8 +256,8 @@ def class_figures(
         weights: [B, N], the bootstrap's draws.
         sample: as in `Record`.
         note: as in `Record`.
-        of: what is classified, where a task has several such figures.
-        predictions: what the probe said of each test row, kept with the accuracy.
+        of: the label, where a task has several such figures.
+        predictions: those of each test row, kept with the accuracy.
     """
     correct = (predicted == targets).astype(np.float32)
     present = np.unique(targets)
@@ -280,7 +284,7 @@ def class_figures(
 
 
 def how_chosen(*predictors: LogisticPredictor) -> dict[str, Any]:
-    """Fields of a figure that say which L2 was chosen, and by what; of all folds, if several."""
+    """Fields of a figure: the chosen L2 and its validation accuracy; of all folds, if several."""
     on_validation = [100 * p.validation_accuracy[p.l2] for p in predictors]
     values = [p.l2 for p in predictors]
     return {

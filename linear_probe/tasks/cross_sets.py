@@ -1,11 +1,11 @@
-"""Across databases: what is learnt on the sets of one folder, tested on those of another."""
+"""Cross-database evaluation: train on the sets of one folder, test on those of another."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from linear_probe.tasks import Task
 from linear_probe.tasks.classification import Classes
+from linear_probe.tasks.task import Task
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet, cross_database
 from ssl_faces.data.sets.across import same_pictures

@@ -1,9 +1,8 @@
-"""Expression: seven classes or eight, a linear classifier, on every set of expressions there is.
+"""Expression: a linear classifier of seven or eight classes, on every data set with expressions.
 
-FER-2013 `Training` to `PublicTest` (Goodfellow et al., "Challenges in Representation Learning",
-ICML 2013 workshop), FERPlus, RAF-DB, AffectNet and SFEW by their owners' splits, CK+ and Oulu-CASIA
-by folds of people, folders of expressions, rendered faces by person; across sets, see
-`ssl_faces.data.cross_database`.
+Data sets with a fixed split are scored on it (FER-2013 on `PublicTest`: Goodfellow et al.,
+"Challenges in Representation Learning", ICML 2013 workshop), CK+ and Oulu-CASIA in folds of people.
+For pairs of data sets see `ssl_faces.data.cross_database`.
 """
 
 from __future__ import annotations
@@ -24,21 +23,22 @@ class Expression(Classes):
     """Accuracy and mean class recall of multinomial logistic regression, and kNN's accuracy."""
 
     name = "expression"
-    needs = "FER-2013, FERPlus, RAF-DB, AffectNet, SFEW, CK+, Oulu-CASIA or folders of expressions"
-    label = "expression"
+    order = 1
+    required_labels = ("expression",)
+    needs = ""  # of the registered data sets
 
-    _found: ClassVar[WeakKeyDictionary[FaceSet, dict[tuple[bytes, bytes], np.ndarray]]] = (
+    _known: ClassVar[WeakKeyDictionary[FaceSet, dict[tuple[bytes, bytes], np.ndarray]]] = (
         WeakKeyDictionary()
     )
 
     def _near_copies(self, features: Features, rows: Rows) -> np.ndarray:
         train, test = (features.records[part] for part in (rows.train, rows.test))
-        if self.faces.name not in ("fer2013", "ferplus"):
-            # Only there copies are known of; rendered faces are all alike to HOG.
+        if not self.faces.near_copies:
+            # Rendered faces, for one, are all alike to HOG.
             return np.zeros(len(test), dtype=bool)
-        # The same for every encoder and seed: looked for once.
-        found = self._found.setdefault(self.faces, {})
-        known = (train.tobytes(), test.tobytes())
-        if known not in found:
-            found[known] = has_near_copy(self.faces, train, test)
-        return found[known]
+        # The same for every encoder and seed: computed once.
+        known = self._known.setdefault(self.faces, {})
+        key = (train.tobytes(), test.tobytes())
+        if key not in known:
+            known[key] = has_near_copy(self.faces, train, test)
+        return known[key]

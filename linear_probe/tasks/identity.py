@@ -1,7 +1,7 @@
-"""Identity: are two pictures of one person? Pairs of LFW, CPLFW or others, by similarity.
+"""Identity: do two images show one person? Pairs of LFW, CPLFW or others, by similarity.
 
 Source of the protocol: Huang et al., "Labeled Faces in the Wild", Univ. of Massachusetts TR 07-49,
-2007 (view 2): folds of pairs that share no person; each fold is decided by what the others teach.
+2007 (view 2): folds of pairs that share no person; a fold's threshold is chosen on the others.
 """
 
 from __future__ import annotations
@@ -27,22 +27,19 @@ from linear_probe.tasks.task import (
     DRAWS_SEED,
     Figure,
     Task,
-    find,
     percentage,
     rows_of,
     sample_of,
 )
 from ssl_faces import InputError
 from ssl_faces.data import FacePair, FaceSet, distinct_pairs
-
-OFFICIAL = (6000, 10)
-"""Pairs and folds of LFW's view 2."""
+from ssl_faces.data.sets.recognised import VerificationSet
 
 MOST_MISSING = 0.2
-"""Share of pairs without both pictures from which no figure is told."""
+"""Share of pairs without both pictures from which there is no figure."""
 
 FALSE_ACCEPT = 0.01
-"""Rate of different pairs taken for the same at which true accepts are told."""
+"""Rate of different pairs taken for the same at which true accepts are given."""
 
 EUCLIDEAN = "Euclidean distance"
 WHITENED = "cosine similarity, whitened"
@@ -52,6 +49,7 @@ class Identity(Task):
     """Accuracy, area under the ROC curve, equal error rate and true-accept rate of verification."""
 
     name = "identity"
+    order = 3
     probe = "cosine similarity"
     needs = "LFW, CPLFW, CFP or other pairs"
     baseline_side = 64
@@ -64,8 +62,10 @@ class Identity(Task):
 
     @classmethod
     def _missing(cls, face_sets: Sequence[FaceSet]) -> str:
-        if find(face_sets, ["lfw"]) is not None:
-            return "identity needs pairs of LFW pictures, and LFW's pairs.txt is not there"
+        for faces in face_sets:
+            if isinstance(faces, VerificationSet):
+                source = f"{faces.title}'s {faces.pairs_source}"
+                return f"identity needs pairs of {faces.title} pictures, and {source} is not there"
         return super()._missing(face_sets)
 
     def _prepare(self) -> None:
@@ -134,11 +134,11 @@ class Identity(Task):
     ) -> Iterator[list[Figure]]:
         pairs = self._whole(features)
         clean = pair_similarities(features.values, pairs.first, pairs.second, pairs.folds)
-        for asked in degraded:
-            rows = torch.from_numpy(rows_of(asked, features.records[pairs.pictures]))
+        for changed in degraded:
+            rows = torch.from_numpy(rows_of(changed, features.records[pairs.pictures]))
             # Rows of the pictures in pairs alone, as `features` holds them.
             values = torch.zeros_like(features.values)
-            values[torch.from_numpy(pairs.pictures)] = asked.values[rows]
+            values[torch.from_numpy(pairs.pictures)] = changed.values[rows]
             similarities = pair_similarities(
                 features.values, pairs.first, pairs.second, pairs.folds, values
             )
@@ -188,10 +188,11 @@ class Identity(Task):
         note = f"{left_out} pairs left out for want of a picture"
         if self.doubled:
             note += f"; {self.doubled:,} pairs listed twice count once"
-        if self.faces.name == "lfw" and (n, len(np.unique(folds))) != OFFICIAL:
+        official, found = self.faces.official_pairs, (n, len(np.unique(folds)))
+        if official is not None and found != official:
             note += (
-                f"; {n:,} pairs in {len(np.unique(folds))} folds and not the official "
-                f"{OFFICIAL[0]:,} in {OFFICIAL[1]}: near the published protocol, not equal to it"
+                f"; {n:,} pairs in {found[1]} folds and not the official "
+                f"{official[0]:,} in {official[1]}: near the published protocol, not equal to it"
             )
         # Of each fold what its threshold reached where it was chosen: what a choice between
         # feature spaces for that fold may rest on.

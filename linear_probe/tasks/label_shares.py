@@ -1,4 +1,4 @@
-"""Label efficiency: what a task's figures are where only a share of its labels is there.
+"""Label efficiency: a task's figures with a share of its training labels.
 
 The pictures without a label are left out altogether; L2 is chosen on a part of the share.
 """
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from linear_probe.features.frozen import Features
-from linear_probe.tasks import Task
+from linear_probe.tasks.task import Task
 
 
 def share_of_labels(task: Task, features: Features, percent: float) -> Features | None:

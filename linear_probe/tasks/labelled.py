@@ -1,4 +1,4 @@
-"""What tasks share that learn a label of single pictures: splits, copies, bootstrap draws."""
+"""The base of tasks that learn a label of single images: splits, copies, bootstrap draws."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Rows:
 class LabelTask(Task):
     """A task on the pictures of its face set that have its labels.
 
-    The set's part `test` is scored, or, where it has folds, each fold by what the others teach.
+    The set's part `test` is scored, or, if it has folds, each fold by a probe fitted on the
+    others.
 
     Attributes:
         is_test: bool [records], whether each is in the part `test`; all False with folds.
@@ -72,7 +73,7 @@ class LabelTask(Task):
             )
 
     def _draw(self, kinds: np.ndarray) -> None:
-        """Heed `max_train`.
+        """Apply `max_train`.
 
         Args:
             kinds: int [records], classes of which each is to keep a training picture.
@@ -83,7 +84,7 @@ class LabelTask(Task):
         order = np.random.default_rng(self.seed).permutation(training)
         drawn, rest = order[: self.max_train].copy(), order[self.max_train :]
         for kind in np.setdiff1d(kinds[rest], kinds[drawn]):
-            # A class that nothing is learnt of would score 0, whatever the features.
+            # A class without a training image would score 0, whatever the features.
             counts = np.bincount(kinds[drawn])
             drawn[np.flatnonzero(kinds[drawn] == counts.argmax())[-1]] = rest[kinds[rest] == kind][
                 0
@@ -114,7 +115,7 @@ class LabelTask(Task):
         tested = self.is_test if fold is None or self.folds is None else self.folds == fold
         is_test = tested[features.records]
         copy = ~is_test & np.isin(hashes, hashes[is_test])
-        # Other tasks may have had features of more pictures made than this one wants.
+        # There may be features of more images than this task uses.
         wanted = np.isin(features.records, self.indices)
         train = np.flatnonzero(wanted & ~is_test & ~copy)
         test = np.flatnonzero(wanted & is_test)
@@ -154,7 +155,7 @@ class LabelTask(Task):
 def check_classes(
     task: str, what: str, names: Sequence[str], known: np.ndarray, asked: np.ndarray
 ) -> None:
-    """That a classifier can be learnt and every test picture be right.
+    """Check that a classifier can be learnt and every test image can be right.
 
     Args:
         what: the label, in words.

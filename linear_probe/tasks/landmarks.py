@@ -6,10 +6,12 @@ mean distance over the points, by the distance between the outer corners of the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from linear_probe.tasks.regression import Metric, Regression
-from linear_probe.tasks.task import carries
 from ssl_faces.data import FaceSet
 from ssl_faces.rendered import RenderedFaces
 
@@ -22,25 +24,24 @@ class Landmarks(Regression):
     """Normalised mean error of the points, in percent of the distance between the eyes' corners."""
 
     name = "landmarks"
+    order = 6
+    required_labels = ("landmarks",)
     needs = "rendered faces"
     names = tuple(f"{axis}{i}" for i in range(POINTS) for axis in "xy")
 
     @classmethod
     def serves(cls, faces: FaceSet) -> bool:
-        # Elsewhere pictures are not square, and what is cut off would have to be known.
-        return isinstance(faces, RenderedFaces) and carries(faces, "landmarks")
+        # Images of other sets are not square: what is cut off would have to be known.
+        return isinstance(faces, RenderedFaces) and super().serves(faces)
+
+    def _target(self, labels: Mapping[str, Any]) -> np.ndarray:
+        assert isinstance(self.faces, RenderedFaces)
+        return (np.asarray(labels["landmarks"]) / self.faces.size).reshape(-1)
 
     def _prepare(self) -> None:
-        self._split(["landmarks"])
-        assert isinstance(self.faces, RenderedFaces)
-        points = np.stack([np.asarray(r.labels["landmarks"]) for r in self.faces.records])
-        self.targets = (points / self.faces.size).reshape(len(points), -1).astype(np.float32)
-        self.protocol = (
-            "exact landmarks; ridge regression on frozen features, standardised; L2 chosen by mean "
-            f"absolute error on {self.validation_share:.0%} of the training people, then fitted on "
-            "all of them; mean distance of 68 points by the distance between the outer corners of "
-            "the eyes; intervals by bootstrap over people"
-        )
+        super()._prepare()
+        metric = "mean distance of 68 points by the distance between the outer corners of the eyes"
+        self.protocol = self._ridge("exact landmarks", more=f"; {metric}")
 
     def _metrics(
         self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray

@@ -1,15 +1,16 @@
 """Light: where it comes from, by ridge regression, on faces whose light is known exactly.
 
-A code of expression or identity should say little of it.
+A code of expression or identity should hold little information about it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from linear_probe.tasks.regression import Metric, Regression, angle_errors
-from linear_probe.tasks.task import carries
-from ssl_faces.data import FaceSet
 
 ANGLES = ("azimuth", "elevation")
 
@@ -18,28 +19,21 @@ class Light(Regression):
     """Mean absolute error of the light's azimuth and elevation, in degrees, of ridge regression."""
 
     name = "light"
+    order = 7
+    required_labels = ("light",)
     needs = "rendered faces"
     names = ANGLES
 
-    @classmethod
-    def serves(cls, faces: FaceSet) -> bool:
-        return carries(faces, "light")
+    def _target(self, labels: Mapping[str, Any]) -> np.ndarray:
+        # The third number is the ambient share.
+        return np.asarray(labels["light"])[:2]
 
     def _prepare(self) -> None:
-        self._split(["light"])
-        # The third number is the share of light from everywhere.
-        nothing = np.full(3, np.nan, dtype=np.float32)
-        labels = [np.asarray(r.labels.get("light", nothing)) for r in self.faces.records]
-        self.targets = np.stack(labels)[:, :2].astype(np.float32)
-        self.protocol = (
-            "exact azimuth and elevation of the light; ridge regression on frozen features, "
-            "standardised; L2 chosen by mean absolute error on "
-            f"{self.validation_share:.0%} of the training people, then fitted on all of them; "
-            "intervals by bootstrap over people"
-        )
+        super()._prepare()
+        self.protocol = self._ridge("exact azimuth and elevation of the light")
 
     def _metrics(
         self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
     ) -> list[Metric]:
-        # Drawn lights stay before the face, from -110 to 110 degrees: no angle is beyond the turn.
+        # Drawn lights are in front of the face, from -110 to 110 degrees: no angle wraps around.
         return angle_errors(ANGLES, targets, predicted, weights)

@@ -1,8 +1,9 @@
-"""Numbers of single pictures by ridge regression: what head pose, valence and arousal share."""
+"""Numbers of single pictures by ridge regression: the base of head pose, valence and arousal."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -57,6 +58,31 @@ class Regression(LabelTask):
     targets: np.ndarray
 
     @abstractmethod
+    def _target(self, labels: Mapping[str, Any]) -> np.ndarray:
+        """The targets [T] of a record with these labels."""
+
+    def _prepare(self) -> None:
+        self._split(self.required_labels)
+        self.targets = np.full((len(self.faces), len(self.names)), np.nan, dtype=np.float32)
+        for i, record in enumerate(self.faces.records):
+            if all(name in record.labels for name in self.required_labels):
+                self.targets[i] = self._target(record.labels)
+
+    def _ridge(self, truth: str, over: str = "people", more: str = "") -> str:
+        """The protocol of a task that is split by person.
+
+        Args:
+            truth: what the labels are.
+            over: what the bootstrap draws.
+            more: about the metric.
+        """
+        return (
+            f"{truth}; ridge regression on frozen features, standardised; L2 chosen by mean "
+            f"absolute error on {self.validation_share:.0%} of the training people, then fitted on "
+            f"all of them{more}; intervals by bootstrap over {over}"
+        )
+
+    @abstractmethod
     def _metrics(
         self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
     ) -> list[Metric]:
@@ -99,14 +125,12 @@ class Regression(LabelTask):
         return probe.fit(features.values[torch.from_numpy(rows.train)], targets, rows.validation)
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
-        turns = self.turns(features, pictures)
-        predictors = [self.fit(features, rows) for rows in turns]
-        predicted = np.concatenate(
-            [
-                predictor(features.values[torch.from_numpy(rows.test)]).cpu().numpy()
-                for predictor, rows in zip(predictors, turns, strict=True)
-            ]
-        )
+        splits = self.turns(features, pictures)
+        predictors = [self.fit(features, rows) for rows in splits]
+        predicted = [
+            predictor(features.values[torch.from_numpy(rows.test)]).cpu().numpy()
+            for predictor, rows in zip(predictors, splits, strict=True)
+        ]
         values = [predictor.l2 for predictor in predictors]
         errors = [predictor.validation_error[predictor.l2] for predictor in predictors]
         chosen: dict[str, Any] = {
@@ -114,19 +138,19 @@ class Regression(LabelTask):
             "validation": {"MAE": round(float(np.mean(errors)), 4)},
         }
         edge = any(predictor.at_grid_edge for predictor in predictors)
-        return self.figures(features, turns, predicted, chosen, edge)
+        return self.figures(features, splits, np.concatenate(predicted), chosen, edge)
 
     def strata(self) -> np.ndarray | None:
         return None if self.folds is not None else np.where(self.is_test, -1, 0)
 
     def references(self, features: Features, pictures: Pictures) -> list[Reference]:
-        """What predicting the training part's mean for every picture comes to."""
-        turns = self.turns(features, pictures)
+        """The figures of predicting the training part's mean for every image."""
+        splits = self.turns(features, pictures)
         predicted = []
-        for rows in turns:
+        for rows in splits:
             mean = self.targets[features.records[rows.train]].mean(axis=0)
             predicted.append(np.broadcast_to(mean, (len(rows.test), len(self.names))))
-        figures = self.figures(features, turns, np.concatenate(predicted), {})
+        figures = self.figures(features, splits, np.concatenate(predicted), {})
         return [Reference("predict the mean", "none", figures)]
 
     def figures(
@@ -137,7 +161,7 @@ class Regression(LabelTask):
         hyperparameters: dict[str, Any],
         at_grid_edge: bool = False,
     ) -> list[Figure]:
-        """What float [M, T], predicted of the test rows of these turns, comes to."""
+        """The figures of predictions float [M, T] for the test rows of these splits."""
         records = np.concatenate([features.records[rows.test] for rows in turns])
         weights, sample = self.bootstrap(records)
         once = np.ones((1, len(records)), dtype=weights.dtype)
@@ -173,7 +197,7 @@ class Regression(LabelTask):
     def _predictions(
         self, metric: str, records: np.ndarray, predicted: np.ndarray
     ) -> Predictions | None:
-        """What was said of each test record, with the first metric of each target."""
+        """The predictions of each test record, with the first metric of each target."""
         named = [i for i, name in enumerate(self.names) if metric == f"{self.main} {name}"]
         if not named:
             return None

@@ -1,11 +1,14 @@
-"""What a task promises, and what tasks share."""
+"""The interface of a task, the registry of tasks, and what tasks share."""
 
 from __future__ import annotations
 
 import hashlib
+import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,11 +18,12 @@ from linear_probe.records.predictions import Predictions
 from linear_probe.sources.changed_images import Change
 from linear_probe.stats.intervals import interval
 from ssl_faces import InputError
-from ssl_faces.data import FaceSet
+from ssl_faces.data import FaceSet, JoinedFaces
+from ssl_faces.data.sets.recognised import titles_with
 
 
 class MissingData(InputError):
-    """The data given hold no data set of this task."""
+    """The given data hold no data set of this task."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,9 @@ class Figure:
     """One metric of one feature space, before it is a `Record`; fields as there.
 
     Attributes:
-        replicates: float [B], the bootstrap's; what `low` and `high` are taken from.
-        probe: where it is another than the task's.
-        predictions: what was said of each test row, with the main figure of each probe.
+        replicates: float [B], the bootstrap's, which `low` and `high` are taken from.
+        probe: if it is not the task's.
+        predictions: of each test row, with the main figure of each probe.
     """
 
     metric: str
@@ -69,15 +73,15 @@ def percentage(
 
 
 DRAWS_SEED = 0
-"""Of the bootstrap's draws of test rows: one for all seeds of a run, as a mean over seeds is no
-surer of which rows there are than one seed is."""
+"""Of the bootstrap's draws of test rows: the same for all seeds of a run, as a mean over seeds is
+as uncertain about the test rows as one seed is."""
 
 
 def sample_of(drawn: Iterable[str], replicates: int, seed: int) -> str:
-    """What names a test sample and the bootstrap's draws from it, as in `Record.sample`.
+    """The name of a test sample and of the bootstrap's draws from it, as in `Record.sample`.
 
     Args:
-        drawn: what each test row is, with what decides how it is drawn (its person or fold).
+        drawn: each test row, with what decides how it is drawn (its person or fold).
     """
     digest = hashlib.sha256(f"{replicates} {seed}".encode())
     for text in drawn:
@@ -87,23 +91,29 @@ def sample_of(drawn: Iterable[str], replicates: int, seed: int) -> str:
 
 @dataclass(frozen=True)
 class Reference:
-    """A row of the table that rests on no features."""
+    """A row of the table that uses no features."""
 
     name: str
     probe: str
     figures: list[Figure]
 
 
+REGISTRY: dict[str, type[Task]] = {}
+"""By name."""
+
+
 class Task(ABC):
     """A data set, its split, the target, the probe and the metrics.
 
+    A subclass with a `name` of its own, in a file of this folder, is registered.
+
     Args:
-        face_sets: what the data hold, each in its part `all`.
+        face_sets: those of the data, each in its part `all`.
         seed: of the validation split and the bootstrap.
         replicates: of the bootstrap.
         device: where probes are fitted.
-        max_train: train on no more than so many pictures, drawn by the seed; None is all. Only
-            tasks with many training pictures heed it, and say so in `split`.
+        max_train: train on no more than so many images, drawn by the seed; None is all. Only
+            tasks with many training images use it, and state it in `split`.
 
     Attributes:
         faces: the face set it chose.
@@ -113,21 +123,30 @@ class Task(ABC):
 
     Raises:
         MissingData: from `__init__`: none of `face_sets` serves.
-        InputError: from `__init__`: the labels don't serve; from `score`: too few pictures left.
+        InputError: from `__init__`: the labels don't serve; from `score`: too few images left.
     """
 
     name: ClassVar[str]
+    order: ClassVar[int] = 100
+    """Tasks of a smaller one come first in lists."""
+    required_labels: ClassVar[tuple[str, ...]] = ()
+    """The labels that records must have."""
+    needs: ClassVar[str] = ""
+    """The data it needs, for messages; by default the data sets with the first required label."""
     probe: ClassVar[str]
-    needs: ClassVar[str]
-    """What is not there where no face set serves, in words."""
     baseline_side: ClassVar[int]
-    """Side of the grey pictures of the baselines (`linear_probe.sources.baselines`)."""
+    """Side of the grey images of the baselines (`linear_probe.sources.baselines`)."""
 
     data_set: str
     split: str
     protocol: str
     faces: FaceSet
     indices: np.ndarray
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" in cls.__dict__:
+            REGISTRY[cls.name] = cls
 
     def __init__(
         self,
@@ -151,18 +170,30 @@ class Task(ABC):
 
     @classmethod
     def serving(cls, face_sets: Sequence[FaceSet]) -> list[FaceSet]:
-        """The face sets that the task can be scored on, each by itself."""
-        return [faces for faces in face_sets if cls.serves(faces)]
+        """The face sets that the task can be scored on, each by itself.
+
+        Those that are all test come last, each joined with the set to train on, if it is there.
+        """
+        sets = [faces for faces in face_sets if cls.serves(faces)]
+        joined = []
+        for test in sets:
+            train = find(face_sets, [test.learns_from])
+            if train is not None:
+                split = f"{train.title} -> {test.title}"
+                name = f"{train.name}-{test.name}"
+                joined.append(JoinedFaces(train, test, name, test.title, split))
+        return [faces for faces in sets if not faces.learns_from] + joined
 
     @classmethod
-    @abstractmethod
     def serves(cls, faces: FaceSet) -> bool:
         """Whether the set has the labels, and a part to score on."""
+        return carries(faces, *cls.required_labels)
 
     @classmethod
     def _missing(cls, face_sets: Sequence[FaceSet]) -> str:
-        several = "none of which is there" if " or " in cls.needs else "which is not there"
-        return f"{cls.name} needs {cls.needs}, {several}"
+        needs = cls.needs or titles_with(cls.required_labels[0])
+        missing = "none of which is there" if " or " in needs else "which is not there"
+        return f"{cls.name} needs {needs}, {missing}"
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -173,48 +204,49 @@ class Task(ABC):
         """The metrics of features of `faces`.
 
         Args:
-            features: rows of at least those `indices` whose pictures can be decoded.
-            pictures: the pictures that the features are of.
+            features: rows of at least those `indices` whose images can be decoded.
+            pictures: the images that the features are of.
         """
 
     @classmethod
     def score_together(
         cls, tasks: Sequence[Self], features: Features, pictures: Pictures
     ) -> list[list[Figure]]:
-        """`score` of each of several tasks of this kind that differ in nothing but the seed."""
+        """`score` of each of several tasks of this kind that differ in the seed alone."""
         return [task.score(features, pictures) for task in tasks]
 
     def views(self) -> list[Change]:
-        """Other versions of the pictures of `indices` whose features `score` finds in `seen`."""
+        """Other versions of the images of `indices` whose features `score` finds in `seen`."""
         return []
 
     def strata(self) -> np.ndarray | None:
-        """What shares of the training labels are stratified by: int [records of `faces`].
+        """Strata for shares of the training labels: int [records of `faces`].
 
         -1 for records of the test part; None where the task learns from no labels, or where every
-        record is tested in its turn.
+        record is tested in some fold.
         """
         return None
 
     def tested(self) -> np.ndarray | None:
-        """int64, the records whose pictures `score_degraded` wants; None where it can't be done."""
+        """int64, the records whose images `score_degraded` needs; None if the task has no such
+        figures."""
         return None
 
     def score_degraded(
         self, features: Features, pictures: Pictures, degraded: Iterable[Features]
     ) -> Iterator[list[Figure]]:
-        """The main figures on degraded test pictures, of a probe fitted on pictures as they are.
+        """The main figures on degraded test images, of a probe fitted on images as they are.
 
-        Asked only of tasks that name `tested` records.
+        Only for tasks with `tested` records.
 
         Args:
             features, pictures: as in `score`.
-            degraded: features of the `tested` pictures, degraded in one way after the other.
+            degraded: features of the `tested` images, degraded in one way after the other.
         """
-        raise TypeError(f"{self.name} can't be scored on degraded pictures")
+        raise TypeError(f"{self.name} can't be scored on degraded images")
 
     def references(self, features: Features, pictures: Pictures) -> list[Reference]:
-        """Rows that need no features, on the same pictures as `features`."""
+        """Rows that need no features, on the same images as `features`."""
         return []
 
 
@@ -234,7 +266,7 @@ def rows_of(features: Features, records: np.ndarray) -> np.ndarray:
 
 
 def carries(faces: FaceSet, *labels: str) -> bool:
-    """Whether probes score on the set, and some of its pictures have all of these labels."""
+    """Whether probes score on the set, and some of its images have all of these labels."""
     return faces.has_test_part and any(
         all(label in record.labels for label in labels) for record in faces.records
     )
@@ -263,7 +295,30 @@ def in_test_part(faces: FaceSet) -> np.ndarray:
 
 
 def people_of(faces: FaceSet, records: np.ndarray) -> np.ndarray:
-    """The person of each of the `records`, as numbers; each unnamed picture is its own person."""
+    """The person of each of the `records`, as numbers; each unnamed image is its own person."""
     names = [faces.records[i].person or f"\0{i}" for i in records]
     numbers: np.ndarray = np.unique(names, return_inverse=True)[1]
     return numbers
+
+
+class Tasks(Mapping[str, type[Task]]):
+    """All tasks by name, in their order; the modules of this folder are imported at first use."""
+
+    def __getitem__(self, name: str) -> type[Task]:
+        _import_all()
+        return REGISTRY[name]
+
+    def __iter__(self) -> Iterator[str]:
+        _import_all()
+        kinds = sorted(REGISTRY.values(), key=lambda kind: (kind.order, kind.name))
+        return iter([kind.name for kind in kinds])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@cache
+def _import_all() -> None:
+    package = import_module("linear_probe.tasks")
+    for module in pkgutil.iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{module.name}")

@@ -1,75 +1,38 @@
 """Faces in: face sets on their owners' layouts, decoded one at a time to face samples."""
 
-from ssl_faces.data.faces import (
-    EXPRESSIONS,
-    FacePair,
-    FaceRecord,
-    FaceSample,
-    FaceSet,
-    Part,
-    Skipped,
-    distinct_pairs,
-    in_test_share,
-    read_skipped,
-    write_skipped,
-)
-from ssl_faces.data.pictures import PICTURE_SUFFIXES, BadPicture, decode_picture
-from ssl_faces.data.sets.across import cross_database
-from ssl_faces.data.sets.affectnet import AffectNet
-from ssl_faces.data.sets.aflw2000 import AFLW2000
-from ssl_faces.data.sets.biwi import Biwi
-from ssl_faces.data.sets.cfp import CFP, CFPFrontal
-from ssl_faces.data.sets.ckplus import CKPlus
-from ssl_faces.data.sets.class_folders import ClassFolders
-from ssl_faces.data.sets.cplfw import CPLFW
-from ssl_faces.data.sets.discover import default_data_root, find_face_sets
-from ssl_faces.data.sets.fer2013 import Fer2013
-from ssl_faces.data.sets.ferplus import FERPlus
-from ssl_faces.data.sets.folder import PictureFolder
-from ssl_faces.data.sets.joined import JoinedFaces
-from ssl_faces.data.sets.lfw import LFW
-from ssl_faces.data.sets.oulucasia import OuluCasia
-from ssl_faces.data.sets.rafdb import RafDb
-from ssl_faces.data.sets.sfew import SFEW
-from ssl_faces.data.sets.utkface import UTKFace
-from ssl_faces.data.sets.w300lp import W300LP
-from ssl_faces.data.sets.youtube_keypoints import YouTubeKeypoints
-
-__all__ = [
-    "AFLW2000",
-    "CFP",
-    "CPLFW",
-    "EXPRESSIONS",
-    "LFW",
-    "PICTURE_SUFFIXES",
-    "SFEW",
-    "W300LP",
-    "AffectNet",
-    "BadPicture",
-    "Biwi",
-    "CFPFrontal",
-    "CKPlus",
-    "ClassFolders",
-    "FERPlus",
-    "FacePair",
-    "FaceRecord",
-    "FaceSample",
-    "FaceSet",
-    "Fer2013",
-    "JoinedFaces",
-    "OuluCasia",
-    "Part",
-    "PictureFolder",
-    "RafDb",
-    "Skipped",
-    "UTKFace",
-    "YouTubeKeypoints",
-    "cross_database",
-    "decode_picture",
-    "default_data_root",
-    "distinct_pairs",
-    "find_face_sets",
-    "in_test_share",
-    "read_skipped",
-    "write_skipped",
-]
+from ssl_faces.data.faces import EXPRESSIONS as EXPRESSIONS
+from ssl_faces.data.faces import FacePair as FacePair
+from ssl_faces.data.faces import FaceRecord as FaceRecord
+from ssl_faces.data.faces import FaceSample as FaceSample
+from ssl_faces.data.faces import FaceSet as FaceSet
+from ssl_faces.data.faces import Part as Part
+from ssl_faces.data.faces import Skipped as Skipped
+from ssl_faces.data.faces import distinct_pairs as distinct_pairs
+from ssl_faces.data.faces import in_test_share as in_test_share
+from ssl_faces.data.faces import read_skipped as read_skipped
+from ssl_faces.data.faces import write_skipped as write_skipped
+from ssl_faces.data.pictures import PICTURE_SUFFIXES as PICTURE_SUFFIXES
+from ssl_faces.data.pictures import BadPicture as BadPicture
+from ssl_faces.data.pictures import decode_picture as decode_picture
+from ssl_faces.data.sets.across import cross_database as cross_database
+from ssl_faces.data.sets.affectnet import AffectNet as AffectNet
+from ssl_faces.data.sets.aflw2000 import AFLW2000 as AFLW2000
+from ssl_faces.data.sets.biwi import Biwi as Biwi
+from ssl_faces.data.sets.cfp import CFP as CFP
+from ssl_faces.data.sets.cfp import CFPFrontal as CFPFrontal
+from ssl_faces.data.sets.ckplus import CKPlus as CKPlus
+from ssl_faces.data.sets.class_folders import ClassFolders as ClassFolders
+from ssl_faces.data.sets.cplfw import CPLFW as CPLFW
+from ssl_faces.data.sets.discover import default_data_root as default_data_root
+from ssl_faces.data.sets.discover import find_face_sets as find_face_sets
+from ssl_faces.data.sets.fer2013 import Fer2013 as Fer2013
+from ssl_faces.data.sets.ferplus import FERPlus as FERPlus
+from ssl_faces.data.sets.folder import PictureFolder as PictureFolder
+from ssl_faces.data.sets.joined import JoinedFaces as JoinedFaces
+from ssl_faces.data.sets.lfw import LFW as LFW
+from ssl_faces.data.sets.oulucasia import OuluCasia as OuluCasia
+from ssl_faces.data.sets.rafdb import RafDb as RafDb
+from ssl_faces.data.sets.sfew import SFEW as SFEW
+from ssl_faces.data.sets.utkface import UTKFace as UTKFace
+from ssl_faces.data.sets.w300lp import W300LP as W300LP
+from ssl_faces.data.sets.youtube_keypoints import YouTubeKeypoints as YouTubeKeypoints

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypedDict, cast
+from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
@@ -199,15 +199,26 @@ class FaceSet:
         split: how the parts `train` and `test` were told apart, in words.
         class_names: by label, what its numbers mean.
         place: the folder that was recognised as this set by its contents.
+        pose_truth: what the label `pose` rests on, in words.
+        same_images_as: the name of the set whose images it has, with other labels or pairs.
+        learns_from: the name of the set to train on, for a set that is all test.
+        near_copies: whether its training part is known to have near-copies of test images.
+        official_pairs: how many pairs and folds the official protocol has, if any is known.
 
     Raises:
         InputError: from `__init__` of the subclasses, for folders or labels that can't be used.
         BadPicture: from `read` and `__getitem__`, for a picture that can't be decoded.
     """
 
+    name: str = ""
     title: str = ""
     split: str = ""
     place: Path | None = None
+    pose_truth: str = "pose as given"
+    same_images_as: ClassVar[str] = ""
+    learns_from: ClassVar[str] = ""
+    near_copies: ClassVar[bool] = False
+    official_pairs: ClassVar[tuple[int, int] | None] = None
     class_names: Mapping[str, Sequence[str]] = MappingProxyType({"expression": EXPRESSIONS})
 
     def __init__(

@@ -18,23 +18,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ssl_faces.common.files import regular
 
-PICTURE_SUFFIXES = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".png",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-    )
-)
+_JPEG = ("jpg", "jpeg", "jpe")
+_OTHERS = ("png", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "pbm", "pnm")
+PICTURE_SUFFIXES = frozenset(f".{ending}" for ending in (*_JPEG, *_OTHERS))
 """File name endings (lower case) that the face sets list as pictures."""
 
 MOST_PIXELS = 100_000_000

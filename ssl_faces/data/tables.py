@@ -114,6 +114,17 @@ def read_lines(path: Path) -> list[str]:
         return stream.read().splitlines()
 
 
+def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Where each line with text is (`FILE, line N`), and the line without spaces around it.
+
+    Raises:
+        InputError: as of `read_lines`.
+    """
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line.strip()
+
+
 def described(names: Sequence[str]) -> str:
     """What the first line of a table names, for a message that ends here."""
     if len(names) > 1:

@@ -187,6 +187,7 @@ class RenderedFaces(RenderedSet):
 
     title = "rendered faces"
     split = "by person"
+    pose_truth = "exact pose"
 
     def __init__(
         self,

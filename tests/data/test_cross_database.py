@@ -24,9 +24,18 @@ from ssl_faces.data import (
     cross_database,
 )
 from ssl_faces.rendered import RenderedFaces
-from tests.data.test_expression_layouts import ferplus, oulucasia
-from tests.data.test_face_sets import fer_folders, keys, message_of, put_picture, utkface
-from tests.data.test_owners_layouts import affectnet_csv, ckplus, w300lp
+from tests.refusals import message_of
+from tests.support.layouts import (
+    affectnet_csv,
+    ckplus,
+    fer_folders,
+    ferplus,
+    keys,
+    oulucasia,
+    put_picture,
+    utkface,
+    w300lp,
+)
 
 
 def labels(faces: FaceSet, side: str) -> dict[str, str]:
@@ -83,7 +92,7 @@ def test_a_set_in_folds_is_learnt_from_whole(tmp_path: Path) -> None:
 
 def test_classes_are_matched_by_name_and_others_left_out(tmp_path: Path) -> None:
     plus = FERPlus(ferplus(tmp_path / "fer"), "all")
-    affect = AffectNet(affectnet_csv(tmp_path / "affect" if _made(tmp_path) else tmp_path), "all")
+    affect = AffectNet(affectnet_csv(tmp_path / "affect"), "all")
     for names in (("sad", "happy", "fear"), ("bored", "happy", "sad")):
         for i, name in enumerate(names):
             put_picture(tmp_path / f"{names[0]}-first" / name / "1.png", 30 * i)
@@ -104,11 +113,6 @@ def test_classes_are_matched_by_name_and_others_left_out(tmp_path: Path) -> None
     assert all(set(r.labels) == {"expression"} for r in wide.records), "no other label"
     boxed = cross_database(affect, plus).records
     assert [r.box for r in boxed[:3]] == [r.box for r in affect.records[:3]]
-
-
-def _made(folder: Path) -> bool:
-    (folder / "affect").mkdir()
-    return True
 
 
 def test_people_of_one_name_in_two_sets_are_two(tmp_path: Path) -> None:

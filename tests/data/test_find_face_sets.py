@@ -1,4 +1,4 @@
-"""Which sets a folder has, by what is in it."""
+"""Which sets a folder has, by its contents."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ from ssl_faces.data import (
     default_data_root,
     find_face_sets,
 )
-from tests.data.set_files import (
+from tests.refusals import message_of
+from tests.support.layouts import (
     TWO_FOLDS,
     album,
+    ckplus,
     fer_csv,
     fer_folders,
+    ferplus,
+    ferplus_labels,
     keys,
     lfw,
+    oulucasia,
     pixels_text,
     put_picture,
+    sfew,
     utkface,
     youtube,
 )
-from tests.refusals import message_of
 
 
 def four_sets(root: Path) -> Path:
@@ -40,7 +45,7 @@ def four_sets(root: Path) -> Path:
     return root
 
 
-def test_find_face_sets_goes_by_content(tmp_path: Path) -> None:
+def test_goes_by_content(tmp_path: Path) -> None:
     four_sets(tmp_path)
     found = find_face_sets(tmp_path)
     assert {type(faces) for faces in found} == {Fer2013, LFW, UTKFace, YouTubeKeypoints}
@@ -55,22 +60,11 @@ def test_find_face_sets_goes_by_content(tmp_path: Path) -> None:
         assert not set(train.people) & test.held_out_people
 
 
-@pytest.mark.parametrize(
-    ("make", "kind"),
-    [
-        (fer_folders, Fer2013),
-        (lambda root: lfw(root, TWO_FOLDS), LFW),
-        (utkface, UTKFace),
-        (youtube, YouTubeKeypoints),
-    ],
-)
-def test_find_face_sets_takes_a_data_set_itself(tmp_path: Path, make, kind: type) -> None:  # type: ignore[no-untyped-def]
-    make(tmp_path)
-    assert [type(faces) for faces in find_face_sets(tmp_path)] == [kind]
-    assert [type(faces) for faces in find_face_sets(tmp_path.parent / tmp_path.name)] == [kind]
+def test_a_data_set_itself_may_be_given(tmp_path: Path) -> None:
+    assert [type(faces) for faces in find_face_sets(fer_folders(tmp_path / "x"))] == [Fer2013]
 
 
-def test_find_face_sets_finds_the_csv_and_pairs_beside(tmp_path: Path) -> None:
+def test_finds_the_csv_and_pairs_beside(tmp_path: Path) -> None:
     fer_csv(tmp_path / "fer2013.csv", [f"0,{pixels_text(0)},Training"])
     assert [type(faces) for faces in find_face_sets(tmp_path)] == [Fer2013]
     (tmp_path / "fer2013.csv").rename(tmp_path / "old.txt")
@@ -80,7 +74,7 @@ def test_find_face_sets_finds_the_csv_and_pairs_beside(tmp_path: Path) -> None:
     assert keys(found) == [f"Dora/Dora_000{i}.jpg" for i in range(1, 5)]
 
 
-def test_find_face_sets_plain_pictures_are_one_unlabelled_set(tmp_path: Path) -> None:
+def test_plain_pictures_are_one_unlabelled_set(tmp_path: Path) -> None:
     album(tmp_path)
     (found,) = find_face_sets(tmp_path)
     assert type(found) is PictureFolder
@@ -89,15 +83,13 @@ def test_find_face_sets_plain_pictures_are_one_unlabelled_set(tmp_path: Path) ->
     assert find_face_sets(tmp_path, "test") == []
 
 
-def test_find_face_sets_finds_pictures_however_deep(tmp_path: Path) -> None:
+def test_finds_pictures_however_deep(tmp_path: Path) -> None:
     put_picture(tmp_path / "a" / "b" / "c" / "d" / "1.jpg")
     (found,) = find_face_sets(tmp_path)
     assert keys(found) == ["a/b/c/d/1.jpg"]
 
 
-def test_find_face_sets_warns_of_what_it_leaves_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_warns_of_what_it_leaves_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     utkface(tmp_path / "utk")
     put_picture(tmp_path / "mine" / "1.jpg")
     with caplog.at_level(logging.WARNING):
@@ -105,14 +97,14 @@ def test_find_face_sets_warns_of_what_it_leaves_out(
     assert f"{tmp_path / 'mine'} is no data set known here" in caplog.text
 
 
-def test_find_face_sets_refuses_two_copies(tmp_path: Path) -> None:
+def test_refuses_two_copies(tmp_path: Path) -> None:
     utkface(tmp_path / "one")
     utkface(tmp_path / "two")
     text = message_of(find_face_sets, tmp_path)
     assert f"UTKFace twice, in {tmp_path / 'one'} and {tmp_path / 'two'}" in text
 
 
-def test_find_face_sets_says_how_to_unpack(tmp_path: Path) -> None:
+def test_says_how_to_unpack(tmp_path: Path) -> None:
     (tmp_path / "README.md").touch()
     (tmp_path / "fer2013.zip").touch()
     (tmp_path / "utkface.zip").touch()
@@ -121,12 +113,32 @@ def test_find_face_sets_says_how_to_unpack(tmp_path: Path) -> None:
     assert f"python -m zipfile -e {tmp_path / 'fer2013.zip'} " in text
 
 
-def test_find_face_sets_empty_or_missing(tmp_path: Path) -> None:
+def test_votes_of_ferplus_beside_images_of_other_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FER-2013 as class folders: nothing gives the row of `Training_69523426.jpg`."""
+    table = fer_folders(tmp_path) / "fer2013new.csv"
+    table.write_text("\n".join(["Usage,Image name", *ferplus_labels()]) + "\n")
+    with caplog.at_level(logging.WARNING):
+        assert [type(faces) for faces in find_face_sets(tmp_path)] == [Fer2013]
+    assert f"{table} is left out: its rows can't be matched to the images beside" in caplog.text
+
+
+def test_expression_sets_side_by_side(tmp_path: Path) -> None:
+    ferplus(tmp_path / "fer")
+    oulucasia(tmp_path / "oulu", people=2)
+    sfew(tmp_path / "sfew")
+    ckplus(tmp_path / "ck")
+    names = {faces.name for faces in find_face_sets(tmp_path, "all")}
+    assert names == {"fer2013", "ferplus", "oulucasia", "sfew", "ckplus"}
+
+
+def test_empty_or_missing(tmp_path: Path) -> None:
     assert re.search(f"{tmp_path} holds no pictures; give a", message_of(find_face_sets, tmp_path))
     assert f"{tmp_path / 'gone'} does not exist" in message_of(find_face_sets, tmp_path / "gone")
 
 
-def test_find_face_sets_passes_on_what_is_wrong_in_a_set(tmp_path: Path) -> None:
+def test_passes_on_what_is_wrong_in_a_set(tmp_path: Path) -> None:
     four_sets(tmp_path)
     pairs = tmp_path / "lfw" / "pairs.txt"
     pairs.write_text("1\t1\nAnn\tx\ty\nAnn\t1\tBen\t1\n")

@@ -114,11 +114,6 @@ def test_pixels_are_those_of_the_resized_centre_square(root: Path, cache: Path, 
         np.testing.assert_array_equal(image, np.asarray(expected).transpose(2, 0, 1))
 
 
-def test_pixels_of_a_picture_of_the_right_size_are_its_own(root: Path, cache: Path) -> None:
-    found = stored(pack(PictureFolder(root), 16, cache))
-    np.testing.assert_array_equal(found["c.png"].image, noise(16, 16, 2).transpose(2, 0, 1))
-
-
 @pytest.mark.parametrize(("width", "height"), [(30, 10), (10, 30), (11, 10), (10, 13)])
 def test_square_takes_the_middle(width: int, height: int) -> None:
     pixels = noise(width, height, 0)
@@ -240,14 +235,10 @@ def test_a_changed_picture_is_packed_again(root: Path, cache: Path) -> None:
         np.testing.assert_array_equal(one[key].image, two[key].image)
     assert two["c.png"].sha256 == hashlib.sha256((root / "c.png").read_bytes()).hexdigest()
     assert two["c.png"].sha256 != one["c.png"].sha256
-
-
-def test_a_picture_changed_in_place_is_packed_again(root: Path, cache: Path) -> None:
-    """The same number of bytes at another time."""
-    before = pack(PictureFolder(root), 16, cache)
+    # The same number of bytes at another time.
     status = (root / "c.png").stat()
     os.utime(root / "c.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert pack(PictureFolder(root), 16, cache).folder != before.folder
+    assert pack(PictureFolder(root), 16, cache).folder != after.folder
 
 
 def test_what_is_packed_names_the_pack(root: Path, cache: Path) -> None:
@@ -280,19 +271,13 @@ def test_the_same_names_sizes_and_times_in_another_folder_are_another_pack(
     assert not np.array_equal(*(stored(packed)["a.bmp"].image for packed in packs))
 
 
-def test_default_cache_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_cache_root(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SSL_FACES_CACHE", raising=False)
     assert default_cache_root() == tmp_path / ".cache" / "ssl-faces" / "packed"
     monkeypatch.setenv("SSL_FACES_CACHE", "~/packs")
     assert default_cache_root() == tmp_path / "packs"
-
-
-def test_packs_go_to_the_default_cache(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "elsewhere"))
-    assert pack(PictureFolder(root), 16).folder.parent == tmp_path / "elsewhere"
+    assert pack(PictureFolder(root), 16).folder.parent == tmp_path / "packs"
 
 
 # Bad pictures -----------------------------------------------------------------------------------
@@ -316,16 +301,6 @@ def test_bad_pictures_are_skipped_and_listed(root: Path, cache: Path) -> None:
         assert picture.sha256 == hashlib.sha256((root / key).read_bytes()).hexdigest()
     again = pack(PictureFolder(root), 16, cache)
     assert (again.folder, again.index) == (packed.folder, packed.index)
-
-
-def test_a_mended_picture_is_packed(root: Path, cache: Path) -> None:
-    whole = (root / "b.jpg").read_bytes()
-    (root / "b.jpg").write_bytes(whole[:200])
-    assert len(pack(PictureFolder(root), 16, cache).skipped()) == 1
-    (root / "b.jpg").write_bytes(whole)
-    packed = pack(PictureFolder(root), 16, cache)
-    assert packed.skipped() == []
-    assert len(stored(packed)) == 4
 
 
 def test_no_picture_that_decodes(tmp_path: Path, cache: Path) -> None:
@@ -430,20 +405,6 @@ def test_shards_of_a_killed_packing_of_other_pictures_are_not_taken(
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
-def test_an_interrupted_packing_leaves_no_index(
-    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(*args: object, **kwargs: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(FaceSet, "read_many", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            pack(PictureFolder(root), 16, cache)
-    assert not list(cache.rglob(INDEX))
-    assert len(stored(pack(PictureFolder(root), 16, cache))) == 4
-
-
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_full_disk_leaves_nothing_half_made(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, step: str
@@ -460,50 +421,11 @@ def test_a_full_disk_leaves_nothing_half_made(
     assert len(stored(pack(PictureFolder(root), 16, cache))) == 4, "it goes on"
 
 
-def test_a_disk_that_is_full_half_way_keeps_the_shards_before(
-    eleven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_shards(monkeypatch, 3)
-    rename, calls = os.replace, []
-
-    def full(temporary: str, path: Path) -> None:
-        calls.append(path)
-        if len(calls) == 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        rename(temporary, path)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", full)
-        with pytest.raises(InputError, match="the disk is full"):
-            pack_sets([PictureFolder(eleven)], tmp_path / "cut", 16)
-    assert len(list((tmp_path / "cut").glob("shard-*"))) == 2
-    for out in ("cut", "whole"):
-        pack_sets([PictureFolder(eleven)], tmp_path / out, 16)
-    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
-
-
 def test_a_cache_that_cannot_be_made(root: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     text = message_of(pack, PictureFolder(root), 16, tmp_path / "taken")
     assert str(tmp_path / "taken") in text
     assert "SSL_FACES_CACHE" in text
-
-
-@pytest.mark.parametrize("kind", ["missing", "short"])
-def test_a_lost_shard_of_the_cache_is_packed_anew(
-    eleven: Path, cache: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_shards(monkeypatch, 3)
-    first = pack(PictureFolder(eleven), 16, cache)
-    expected = {key: picture.sha256 for key, picture in stored(first).items()}
-    path = first.folder / first.index.shards[1].file
-    if kind == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:-1])
-    mended = pack(PictureFolder(eleven), 16, cache)
-    assert {key: picture.sha256 for key, picture in stored(mended).items()} == expected
-    assert mended.verify(again=True) == len(mended.index.shards)
 
 
 def flip(path: Path, at: float = 0.5) -> None:
@@ -514,12 +436,15 @@ def flip(path: Path, at: float = 0.5) -> None:
 
 @pytest.mark.parametrize("kind", ["pixels", "header", "end", "missing", "short", "two"])
 def test_broken_shards_are_packed_again_as_they_were(
-    eleven: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    eleven: Path, tmp_path: Path, cache: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Among them pictures that can't be used, which are listed once."""
+    """Among them pictures that can't be used, which are listed once; also in the cache."""
     small_shards(monkeypatch, 3)
     out = tmp_path / "pack"
-    pack_sets([PictureFolder(eleven)], out, 16)
+    if kind in ("pixels", "missing", "short"):
+        out = pack(PictureFolder(eleven), 16, cache).folder
+    else:
+        pack_sets([PictureFolder(eleven)], out, 16)
     whole = files_of(out)
     shards = sorted(out.glob("shard-*"))
     if kind == "missing":
@@ -530,9 +455,12 @@ def test_broken_shards_are_packed_again_as_they_were(
         flip(shards[1], {"pixels": 0.7, "header": 0.01}.get(kind, 0.99))
     if kind == "two":
         shards[2].unlink()
-    done = pack_sets([PictureFolder(eleven)], out, 16)
+    if out.is_relative_to(cache):
+        assert pack(PictureFolder(eleven), 16, cache).folder == out
+    else:
+        done = pack_sets([PictureFolder(eleven)], out, 16)
+        assert (done.repaired, done.pictures) == (2 if kind == "two" else 1, 10)
     assert files_of(out) == whole
-    assert (done.repaired, done.pictures) == (2 if kind == "two" else 1, 10)
     assert pack_sets([PictureFolder(eleven)], out, 16).repaired == 0
 
 
@@ -546,16 +474,6 @@ def test_a_broken_list_of_tests_is_made_again(eleven: Path, root: Path, tmp_path
     assert files_of(out) == whole
     flip(out / TESTS, 0.999)
     assert "may be of eleven" in message_of(pack_sets, [PictureFolder(root)], out, 16)
-
-
-def test_a_broken_shard_of_the_cache_is_packed_again(
-    eleven: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_shards(monkeypatch, 3)
-    first = pack(PictureFolder(eleven), 16, cache)
-    whole = files_of(first.folder)
-    flip(first.folder / first.index.shards[2].file)
-    assert files_of(pack(PictureFolder(eleven), 16, cache).folder) == whole
 
 
 def test_a_broken_shard_of_a_killed_packing_is_not_taken(

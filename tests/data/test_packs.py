@@ -156,19 +156,16 @@ def first(folder: Path) -> Path:
     return folder / Pack(folder).index.shards[0].file
 
 
-def test_a_missing_shard(folder: Path) -> None:
+@pytest.mark.parametrize("cut", [None, -100])
+def test_a_missing_or_truncated_shard(folder: Path, cut: int | None) -> None:
     path = first(folder)
+    data = path.read_bytes()
     path.unlink()
+    if cut is not None:
+        path.write_bytes(data[:cut])
     text = message_of(Pack, folder)
-    assert text.startswith(f"{path}: this shard of the pack is missing; ")
-    assert "copy it again" in text
-
-
-def test_a_truncated_shard(folder: Path) -> None:
-    path = first(folder)
-    path.write_bytes(path.read_bytes()[:-100])
-    text = message_of(Pack, folder)
-    assert text.startswith(f"{path}: has {path.stat().st_size:,} bytes, and ")
+    length = f"has {len(data) - 100:,} bytes, and "
+    assert text.startswith(f"{path}: {length if cut else 'this shard of the pack is missing; '}")
     assert "copy it again" in text
 
 

@@ -30,7 +30,7 @@ from linear_probe.tasks.affect import concordance
 from ssl_faces import FaceEncoder, InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.data.test_face_sets import put_picture
+from tests.support.layouts import put_picture
 
 ROOT = Path(__file__).parents[2]
 AFFECT = Several({"expression": 7, "valence": 1, "arousal": 1})

@@ -37,22 +37,21 @@ from ssl_faces.data import (
     CKPlus,
     FaceRecord,
     FaceSet,
-    RafDb,
     find_face_sets,
 )
-from ssl_faces.data.sets import ckplus as ckplus_module
 from ssl_faces.rendered import RenderedFaces
-from tests.data.test_face_sets import put_picture
-from tests.data.test_owners_layouts import (
+from tests.linear_probe.conftest import write_fer2013, write_keypoints, write_lfw
+from tests.support.layouts import (
     affectnet_csv,
     aflw2000,
     biwi,
     ckplus,
+    class_folders,
     cplfw,
+    put_picture,
     rafdb,
     w300lp,
 )
-from tests.linear_probe.conftest import write_fer2013, write_keypoints, write_lfw
 
 
 def made_up(task: Task, signal: np.ndarray, noise: float = 1.0, seed: int = 0) -> Features:
@@ -82,15 +81,13 @@ def test_a_task_is_scored_on_each_set_that_serves(tmp_path: Path) -> None:
     write_keypoints(tmp_path)
     write_lfw(tmp_path)
     rafdb(tmp_path / "raf")
-    affectnet_csv(tmp_path / "affect" if (tmp_path / "affect").mkdir() is None else tmp_path)
+    affectnet_csv(tmp_path / "affect")
     ckplus(tmp_path / "ck")
     w300lp(tmp_path / "lp")
     aflw2000(tmp_path / "aflw")
     biwi(tmp_path / "biwi")
     cplfw(tmp_path / "cplfw")
-    for i, name in enumerate(("happy", "sad")):
-        for k in range(20):
-            put_picture(tmp_path / "mine" / name / f"{k}.png", 100 * i + k)
+    class_folders(tmp_path / "mine")
     sets = find_face_sets(tmp_path, "all")
     assert sorted(titles(Expression, sets)) == [
         ("AffectNet", "training -> validation"),
@@ -168,7 +165,7 @@ def test_landmarks_of_rendered_faces() -> None:
 @pytest.fixture
 def two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer fits."""
-    monkeypatch.setattr(ckplus_module, "FOLDS", 2)
+    monkeypatch.setattr(CKPlus, "fold_count", 2)
 
 
 @pytest.mark.usefixtures("two_folds")
@@ -215,20 +212,6 @@ def test_ckplus_folds_never_see_the_person_they_score(tmp_path: Path) -> None:
     after = task.fit(features, task.rows(features, pictures, 1))
     assert (after.l2, after.validation_accuracy) == (before.l2, before.validation_accuracy)
     torch.testing.assert_close(after.weight, before.weight, rtol=0, atol=0)
-
-
-def test_exact_copies_in_rafdb_are_left_out_of_training(tmp_path: Path) -> None:
-    aligned = rafdb(tmp_path) / "aligned"
-    copy = aligned / "train_00007_aligned.jpg"  # class 1, which train_00000 is of too
-    copy.write_bytes((aligned / "test_00012_aligned.jpg").read_bytes())
-    task = Expression([RafDb(tmp_path, "all")], replicates=5)
-    features, pictures = made_up(task, one_hot(task.labels)), pictures_of(task)
-    rows = task.rows(features, pictures)
-    assert rows.copies == 1
-    assert len(rows.train) == 9
-    keys = {task.faces.records[i].key for i in features.records[rows.train]}
-    assert "train_00007.jpg" not in keys
-    assert "1 training pictures left out" in task.score(features, pictures)[0].note
 
 
 def test_pose_learns_on_one_set_and_is_scored_on_the_other(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Two face sets as one across databases: learn on the one, be scored on all of the other.
+"""Cross-database evaluation: two face sets as one, to train on the first and test on the second.
 
 As in Mollahosseini, Chan and Mahoor, "Going Deeper in Facial Expression Recognition using Deep
 Neural Networks", WACV 2016, but of one set at a time.
@@ -14,9 +14,6 @@ import numpy as np
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceRecord, FaceSet, Part
 from ssl_faces.data.sets.joined import JoinedFaces, SelectedFaces
-
-_SAME_PICTURES = {"ferplus": "fer2013", "cfp_ff": "cfp"}
-"""Sets of another's images, with other labels or pairs."""
 
 
 def cross_database(train: FaceSet, test: FaceSet, label: str = "expression") -> JoinedFaces:
@@ -76,8 +73,8 @@ def cross_database(train: FaceSet, test: FaceSet, label: str = "expression") -> 
 
 
 def same_pictures(one: FaceSet, other: FaceSet) -> bool:
-    """Whether two sets are one, or label the same pictures; told by their names."""
-    first, second = (_SAME_PICTURES.get(faces.name, faces.name) for faces in (one, other))
+    """Whether two sets are one, or have the same images; by their names."""
+    first, second = (faces.same_images_as or faces.name for faces in (one, other))
     return first == second
 
 

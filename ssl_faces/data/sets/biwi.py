@@ -5,7 +5,7 @@ Source: Fanelli et al., "Random Forests for Real Time 3D Face Analysis", IJCV 20
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ import torch
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular
-from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Skipped, in_test_share
-from ssl_faces.data.sets.folder import existing_folder, subfolders
+from ssl_faces.data.faces import FaceRecord, Part, Skipped
+from ssl_faces.data.sets.folder import subfolders
+from ssl_faces.data.sets.recognised import Entry, RecognisedSet
 
 HEAD = 260.0
 """Side in millimetres of the square, at the head's distance, that is cut out around its centre."""
@@ -22,76 +23,63 @@ HEAD = 260.0
 _PICTURE, _POSE, _CALIBRATION = "_rgb.png", "_pose.txt", "rgb.cal"
 
 
-class Biwi(FaceSet):
+class Biwi(RecognisedSet):
     """BIWI with `person` and `pose`, measured by fitting the person's own 3D head to the depth.
 
     `root` holds a folder for each recording (`01` to `24`) with `frame_00003_rgb.png`,
     `frame_00003_pose.txt` (a rotation matrix, then the head's centre in millimetres, in the depth
     camera's frame) and `rgb.cal`. Where `rgb.cal` is there, faces are cut out around the projected
-    centre; else pictures are taken whole. Frames whose pose can't be read are in `skipped`.
+    centre; else images are taken whole. Frames whose pose can't be read are in `skipped`.
 
-    The matrix is the head's rotation with x to the picture's right, y down and z away from the
+    The matrix is the head's rotation with x to the image's right, y down and z away from the
     camera; the colour camera's small turn against the depth camera is not heeded. It is read in
-    300W-LP's order (roll, yaw, pitch), as published errors are; yaw above 0 looks to the picture's
+    300W-LP's order (roll, yaw, pitch), as published errors are; yaw above 0 looks to the image's
     left, pitch above 0 looks down (the usual scripts have it look up), roll above 0 is clockwise.
 
     A recording counts as a person; `test` is those of `in_test_share`, who are the
     `held_out_people`. Four of the twenty people were recorded twice, and the layout does not say
     who: the same face may be on both sides.
-
-    Raises:
-        InputError: folder missing, or without a single frame with its pose.
     """
 
+    name = "biwi"
     title = "BIWI"
     split = "by recording"
+    labels = ("person", "pose")
+    pose_truth = "pose measured by depth, pitch above 0 looks down"
+    may_be_empty = ("train", "test")
 
-    def __init__(self, root: str | Path, part: Part = "train") -> None:
-        folder = existing_folder(root, "biwi")
-        records: list[FaceRecord] = []
-        skipped: list[Skipped] = []
-        people: set[str] = set()
-        for recording in subfolders(folder):
-            pictures = sorted(recording.glob(f"frame_*{_PICTURE}"))
-            if not pictures:
-                continue
-            person = f"biwi_{recording.name}"
-            people.add(person)
-            if part != "all" and in_test_share(person) != (part == "test"):
-                continue
-            camera = _camera_of(recording / _CALIBRATION)
-            for path in pictures:
-                key = f"{recording.name}/{path.name}"
-                read = _read_pose(path.with_name(path.name.removesuffix(_PICTURE) + _POSE))
-                if isinstance(read, str):
-                    skipped.append(Skipped(key, read))
-                    continue
-                rotation, centre = read
-                labels = {"pose": torch.from_numpy(pose_of(rotation).astype(np.float32))}
-                box = None if camera is None else _box(centre, *camera)
-                records.append(FaceRecord(key, path, person, labels, box))
-        if not people:
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        return any(
+            next(child.glob(f"frame_*{_PICTURE}"), None) is not None
+            for child in subfolders(folder)[:30]
+            if child.name.isdigit()
+        )
+
+    def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
+        recordings = {
+            place: sorted(place.glob(f"frame_*{_PICTURE}")) for place in subfolders(folder)
+        }
+        if not any(recordings.values()):
             raise InputError(
                 f"biwi: {folder} holds no folder with frame_NNNNN{_PICTURE}; "
                 "give the folder that holds the recordings 01, 02, …"
             )
-        super().__init__(
-            "biwi",
-            part,
-            records,
-            held_out_people=frozenset(filter(in_test_share, people)),
-            skipped=skipped,
-            test=partial(Biwi, root, "test"),
-            empty=part != "all",
-        )
-
-
-def is_layout(folder: Path) -> bool:
-    return any(
-        next(child.glob(f"frame_*{_PICTURE}"), None) is not None
-        for child in subfolders(folder)[:30]
-        if child.name.isdigit()
-    )
+        for recording, images in recordings.items():
+            person = f"{self.name}_{recording.name}"
+            if not images or not self.in_part(person, part):
+                continue
+            camera = _camera_of(recording / _CALIBRATION)
+            for path in images:
+                key = f"{recording.name}/{path.name}"
+                pose = _read_pose(path.with_name(path.name.removesuffix(_PICTURE) + _POSE))
+                if isinstance(pose, str):
+                    yield Skipped(key, pose)
+                    continue
+                rotation, centre = pose
+                labels = {"pose": torch.from_numpy(pose_of(rotation).astype(np.float32))}
+                box = None if camera is None else _box(centre, *camera)
+                yield FaceRecord(key, path, person, labels, box)
 
 
 def pose_of(rotation: np.ndarray) -> np.ndarray:

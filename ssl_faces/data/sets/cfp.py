@@ -5,18 +5,20 @@ Source: Sengupta et al., "Frontal to Profile Face Verification in the Wild", WAC
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part, Skipped
-from ssl_faces.data.sets.folder import entry_of, existing_folder, is_picture_name, subfolders
-from ssl_faces.data.tables import read_lines, read_table
+from ssl_faces.data.faces import FacePair, FaceRecord, Part
+from ssl_faces.data.sets.expressions import frames_in
+from ssl_faces.data.sets.folder import entry_of, subfolders
+from ssl_faces.data.sets.recognised import VerificationSet
+from ssl_faces.data.tables import numbered_lines, read_table
 
 VIEWS = ("frontal", "profile")
 
 
-class CFP(FaceSet):
+class CFP(VerificationSet):
     """CFP with `person` labels and its frontal-profile pairs.
 
     `root` is the owner's folder, with `Data/Images/001/frontal/01.jpg`, `profile/01.jpg` and so
@@ -26,52 +28,37 @@ class CFP(FaceSet):
 
     `test` is the images of people in a pair, who are the `held_out_people`. `train` is everyone
     else: nobody, where all ten official folds are there.
-
-    Attributes:
-        pairs: those whose two images exist, by key; the same in every part.
-        missing_pairs: those of which an image is missing; the images are in `skipped`.
-
-    Raises:
-        InputError: folder, images or pairs missing, or a line that can't be read.
     """
 
+    name = "cfp"
     title = "CFP frontal-profile"
     protocol = "FP"
+    pairs_source = "the FP pairs"
+    may_be_empty = ("train",)
 
-    pairs: list[FacePair]
-    missing_pairs: list[FacePair]
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        return _images_in(folder) is not None
 
-    def __init__(self, root: str | Path, part: Part = "train") -> None:
-        name = "cfp" if self.protocol == "FP" else f"cfp_{self.protocol.lower()}"
-        folder = existing_folder(root, name)
+    def listed(self, folder: Path) -> tuple[list[FaceRecord], list[FacePair]]:
         images = _images_in(folder)
         if images is None:
             raise InputError(
-                f"{name}: {folder} holds no 001/frontal/01.jpg; give the folder that holds "
+                f"{self.name}: {folder} holds no 001/frontal/01.jpg; give the folder that holds "
                 "Data/Images and Protocol, or the people's folders"
             )
-        pairs = _read_pairs(folder, self.protocol)
-        tested = {_person_of(key) for pair in pairs for key in pair[:2]}
-        everything = _records(images)
-        records = [record for record in everything if self._lists(record, tested, part)]
-        listed = {record.key for record in everything}
-        missing = sorted({key for pair in pairs for key in pair[:2]} - listed)
-        source = f"the {self.protocol} pairs"
-        super().__init__(
-            name,
-            part,
-            records,
-            held_out_people=frozenset(tested),
-            skipped=[Skipped(key, f"named in {source}, missing on disk") for key in missing],
-            test=partial(type(self), root, "test"),
-            empty=part == "train",
-        )
-        self.pairs = [pair for pair in pairs if {*pair[:2]} <= listed]
-        self.missing_pairs = [pair for pair in pairs if not {*pair[:2]} <= listed]
+        return list(self._records(images)), _read_pairs(folder, self.protocol)
 
-    def _lists(self, record: FaceRecord, tested: set[str], part: Part) -> bool:
-        """Whether a record belongs to the part."""
-        return part == "all" or (record.person in tested) == (part == "test")
+    def person_of(self, key: str) -> str:
+        """CFP numbers its people: the set's name keeps them apart from other sets' numbers."""
+        return f"cfp_{super().person_of(key)}"
+
+    def _records(self, images: Path) -> Iterator[FaceRecord]:
+        for person in subfolders(images):
+            for view in filter(None, (entry_of(person, name) for name in VIEWS)):
+                for path in frames_in(view):
+                    key = f"{person.name}/{view.name.lower()}/{path.name}"
+                    yield FaceRecord(key, path, self.person_of(key))
 
 
 class CFPFrontal(CFP):
@@ -80,56 +67,31 @@ class CFPFrontal(CFP):
     It is empty as `train`, where `CFP` beside it lists the same images.
     """
 
+    name = "cfp_ff"
     title = "CFP frontal-frontal"
     protocol = "FF"
+    pairs_source = "the FF pairs"
+    same_images_as = "cfp"
 
-    def _lists(self, record: FaceRecord, tested: set[str], part: Part) -> bool:
-        return part != "train" and record.person in tested and "/frontal/" in record.key
-
-
-def is_layout(folder: Path) -> bool:
-    return _images_in(folder) is not None
+    def is_listed(self, record: FaceRecord, part: Part) -> bool:
+        return part != "train" and record.person in self._held_out and "/frontal/" in record.key
 
 
 def _images_in(folder: Path) -> Path | None:
     """The folder that holds the people's folders: `folder`, or `Data/Images` or `Images` in it."""
-    data = entry_of(folder, "Data")
-    for parent in (folder, *([data] if data is not None and data.is_dir() else [])):
-        images = entry_of(parent, "Images")
-        for candidate in (parent, images):
-            if candidate is None or not candidate.is_dir():
-                continue
-            people = subfolders(candidate)[:20]
-            if any(entry_of(person, *VIEWS) is not None for person in people):
-                return candidate
+    for place in (folder, *(entry_of(folder, p) for p in ("Images", "Data", "Data/Images"))):
+        if place is None or not place.is_dir():
+            continue
+        if any(entry_of(person, *VIEWS) is not None for person in subfolders(place)[:20]):
+            return place
     return None
-
-
-def _records(images: Path) -> list[FaceRecord]:
-    found = []
-    for person in subfolders(images):
-        for view in filter(None, (entry_of(person, name) for name in VIEWS)):
-            key = f"{person.name}/{view.name.lower()}"
-            found += [
-                FaceRecord(f"{key}/{path.name}", path, _person_of(key))
-                for path in sorted(view.iterdir())
-                if is_picture_name(path.name)
-            ]
-    return found
-
-
-def _person_of(key: str) -> str:
-    """CFP numbers its people: the set's name keeps them apart from other sets' numbers."""
-    return f"cfp_{key.partition('/')[0]}"
 
 
 def _read_pairs(folder: Path, protocol: str) -> list[FacePair]:
     table = entry_of(folder, f"pairs_{protocol}.csv")
     if table is not None:
         return _pairs_of_table(table)
-    official = entry_of(folder, "Protocol")
-    splits = entry_of(official, "Split") if official is not None else None
-    split = entry_of(splits, protocol) if splits is not None else None
+    official, split = entry_of(folder, "Protocol"), entry_of(folder, f"Protocol/Split/{protocol}")
     if official is None or split is None:
         raise InputError(
             f"cfp: {folder} has neither pairs_{protocol}.csv nor Protocol/Split/{protocol}; "
@@ -139,7 +101,7 @@ def _read_pairs(folder: Path, protocol: str) -> list[FacePair]:
     pairs = []
     for number, fold in enumerate(subfolders(split)):
         for name, same in (("same.txt", True), ("diff.txt", False)):
-            for where, line in _numbered(fold / name):
+            for where, line in numbered_lines(fold / name):
                 numbers = [text.strip() for text in line.split(",")]
                 keys = [of.get(n) for of, n in zip(lists, numbers, strict=False)]
                 if len(numbers) != 2 or None in keys:
@@ -166,16 +128,10 @@ def _pairs_of_table(path: Path) -> list[FacePair]:
 def _pair_list(path: Path) -> dict[str, str]:
     """Keys of images by their number: lines of `12 ../Data/Images/002/frontal/02.jpg`."""
     found = {}
-    for where, line in _numbered(path):
+    for where, line in numbered_lines(path):
         number, _, file = line.partition(" ")
         parts = file.strip().replace("\\", "/").split("/")
         if not number.isdecimal() or len(parts) < 3:
             raise InputError(f"{where}: '{line[:60]}' is not 'number path'; get the official file")
         found[number] = "/".join(parts[-3:])
     return found
-
-
-def _numbered(path: Path) -> list[tuple[str, str]]:
-    """Lines that hold text, each with where it is."""
-    lines = enumerate(read_lines(path), start=1)
-    return [(f"{path}, line {n}", line.strip()) for n, line in lines if line.strip()]

@@ -6,124 +6,91 @@ Source: Lucey et al., "The Extended Cohn-Kanade Dataset (CK+)", CVPR 2010 worksh
 from __future__ import annotations
 
 import re
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.files import regular
-from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped
-from ssl_faces.data.sets.folder import entry_of, existing_folder, is_picture_name, subfolders
-from ssl_faces.data.sets.sequences import folds_by_person, neutral_and_apex
+from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part, Skipped
+from ssl_faces.data.sets.expressions import frames_in, sequence_records
+from ssl_faces.data.sets.folder import entry_of, subfolders
+from ssl_faces.data.sets.recognised import Entry, RecognisedSet
 
 LABELS = {1: "angry", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}
 """What the owner's labels mean; 0 is neutral and never given, 2 is contempt and left out."""
 
 CONTEMPT = 2
-FOLDS = 10
 
 _PERSON = re.compile(r"S\d{3}")
 
 
-class CKPlus(FaceSet):
+class CKPlus(RecognisedSet):
     """CK+ with `person` and `expression` labels, scored by cross-validation over people.
 
     `root` holds `cohn-kanade-images/S005/001/S005_001_00000001.png` and
     `Emotion/S005/001/S005_001_00000011_emotion.txt`. Of a sequence with a label the last
     `APEX_FRAMES` frames are taken for it and the first one for neutral. Sequences of contempt are
-    left out, listed in `skipped` and counted in `left_out`.
+    left out and listed in `skipped`.
 
     The `folds` are the usual ten: people in order of their number, every tenth together. Everyone
-    is tested in one of them, so that `test` is all labelled pictures, and `train` (what
+    is tested in one of them, so that `test` is all labelled images, and `train` (what
     pretraining may see) is people none of whose sequences has a label; it may be empty.
-
-    Attributes:
-        left_out: how many sequences of contempt.
-
-    Raises:
-        InputError: a folder is missing, or a label can't be read.
     """
 
+    name = "ckplus"
     title = "CK+"
-    split = f"{FOLDS} folds by person"
+    labels = ("person", "expression")
+    fold_count = 10
+    split = f"{fold_count} folds by person"
+    may_be_empty = ("train",)
 
-    left_out: dict[str, int]
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        images, emotions = _images_in(folder), _emotions_in(folder)
+        if images is None or emotions is None or not images.is_dir():
+            return False
+        return any(_PERSON.fullmatch(place.name) for place in subfolders(images))
 
-    def __init__(self, root: str | Path, part: Part = "train") -> None:
-        folder = existing_folder(root, "ckplus")
-        images, emotions = places_in(folder)
+    def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
+        images, emotions = _images_in(folder), _emotions_in(folder)
         if images is None or emotions is None:
             missing = "cohn-kanade-images/" if images is None else "Emotion/"
-            raise InputError(
-                f"ckplus: {folder} has no {missing}; "
-                "give the folder that holds cohn-kanade-images/ and Emotion/"
-            )
+            raise self.lacks(folder, missing, "cohn-kanade-images/ and Emotion/")
         labelled: list[FaceRecord] = []
         unlabelled: list[FaceRecord] = []
-        skipped: list[Skipped] = []
-        contempt = 0
-        tested: set[str] = set()
-        for person_folder in filter(_is_person, subfolders(images)):
-            person = f"ckplus_{person_folder.name}"
-            for sequence in subfolders(person_folder):
-                place = f"{person_folder.name}/{sequence.name}"
-                frames = sorted(p for p in sequence.iterdir() if is_picture_name(p.name))
-                label = _label_of(emotions / place)
-                of: list[tuple[Path, int | None]] = [(frame, None) for frame in frames]
+        for place in subfolders(images):
+            if not _PERSON.fullmatch(place.name):
+                continue
+            person = f"ckplus_{place.name}"
+            for sequence in subfolders(place):
+                key = f"{place.name}/{sequence.name}"
+                frames = frames_in(sequence)
+                label = _label_of(emotions / key)
                 if label == CONTEMPT:
-                    contempt += 1
-                    tested.add(person)
-                    skipped.append(Skipped(place, "contempt: none of the seven expressions"))
-                    continue
-                if label is not None and frames:
-                    tested.add(person)
-                    of = [*neutral_and_apex(frames, EXPRESSIONS.index(LABELS[label]))]
-                for frame, expression in of:
-                    key = f"{place}/{frame.name}"
-                    if expression is None:
-                        unlabelled.append(FaceRecord(key, frame, person))
-                    else:
-                        labels = {"expression": expression}
-                        labelled.append(FaceRecord(key, frame, person, labels))
-        never = [record for record in unlabelled if record.person not in tested]
-        records = {"test": labelled, "train": never, "all": [*labelled, *never]}[part]
-        super().__init__(
-            "ckplus",
-            part,
-            records,
-            held_out_people=frozenset(tested),
-            skipped=skipped,
-            test=partial(CKPlus, root, "test"),
-            folds=folds_by_person(records, labelled, FOLDS),
-            empty=part == "train",
-        )
-        self.left_out = {"contempt": contempt}
+                    self._held_out.add(person)
+                    yield Skipped(key, "contempt: none of the seven expressions")
+                elif label is not None and frames:
+                    self._held_out.add(person)
+                    expression = EXPRESSIONS.index(LABELS[label])
+                    labelled += sequence_records(frames, key, person, expression)
+                else:
+                    unlabelled += [FaceRecord(f"{key}/{f.name}", f, person) for f in frames]
+        if part != "train":
+            yield from labelled
+        if part != "test":
+            yield from (record for record in unlabelled if record.person not in self._held_out)
 
 
-def places_in(folder: Path) -> tuple[Path | None, Path | None]:
-    """The folders of pictures and of labels, each None where it isn't there."""
-    images = entry_of(folder, "cohn-kanade-images", "extended-cohn-kanade-images")
-    emotions = entry_of(folder, "Emotion", "Emotion_labels")
+def _images_in(folder: Path) -> Path | None:
     # The owner's archives hold a folder of the same kind of name.
-    for _ in range(2):
-        if images is not None:
-            images = entry_of(images, "cohn-kanade-images") or images
-        if emotions is not None:
-            emotions = entry_of(emotions, "Emotion") or emotions
-    return images, emotions
+    inner = "/cohn-kanade-images"
+    names = ("cohn-kanade-images", "extended-cohn-kanade-images")
+    return entry_of(folder, *(name + depth * inner for name in names for depth in (2, 1, 0)))
 
 
-def is_layout(folder: Path) -> bool:
-    images, emotions = places_in(folder)
-    return (
-        images is not None
-        and emotions is not None
-        and images.is_dir()
-        and any(map(_is_person, subfolders(images)))
-    )
-
-
-def _is_person(folder: Path) -> bool:
-    return _PERSON.fullmatch(folder.name) is not None
+def _emotions_in(folder: Path) -> Path | None:
+    names = ("Emotion", "Emotion_labels")
+    return entry_of(folder, *(name + depth * "/Emotion" for name in names for depth in (2, 1, 0)))
 
 
 def _label_of(folder: Path) -> int | None:

@@ -7,51 +7,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ssl_faces.common.errors import InputError, shorten
-from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part
-from ssl_faces.data.sets.folder import entry_of, existing_folder, pictures_under, subfolders
-from ssl_faces.data.tables import has_columns, read_table
+from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part
+from ssl_faces.data.sets.expressions import count_expressions, expression_of, records_of_classes
+from ssl_faces.data.sets.folder import entry_of
+from ssl_faces.data.sets.recognised import Entry, RecognisedSet
+from ssl_faces.data.tables import MEND, has_columns, read_table
+
+__all__ = ["CSV_FILES", "Fer2013", "csv_of", "expression_of", "pixels_of", "rows_of_csv"]
 
 CSV_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """What the numbers of the CSV's `emotion` column mean. Not the order of EXPRESSIONS."""
 
 CSV_FILES = ("fer2013.csv", "icml_face_data.csv")
-"""The file with all pictures, as its owners call it and as Kaggle does."""
+"""The file with all images, as its owners call it and as Kaggle does."""
 
 _MOST_TABLES = 20  # looked into, of a folder's
 
 SIDE = 48
-"""Width and height of every FER-2013 picture."""
-
-_SPELLINGS = {
-    "anger": "angry",
-    "disgusted": "disgust",
-    "fearful": "fear",
-    "happiness": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
-} | {name: name for name in EXPRESSIONS}
+"""Width and height of every FER-2013 image."""
 
 # Folder names, and values of the CSV's `Usage`, of either part. `PrivateTest` is in none.
-_USAGES: dict[str, tuple[str, ...]] = {
-    "train": ("Training", "train"),
-    "test": ("PublicTest", "test"),
-}
+_USAGES = {"train": ("Training", "train"), "test": ("PublicTest", "test")}
 
 
-def expression_of(name: str) -> int | None:
-    """Index into EXPRESSIONS of a class folder's name (`Angry`, `anger`, …); None if unknown."""
-    spelling = _SPELLINGS.get(name.lower())
-    return None if spelling is None else EXPRESSIONS.index(spelling)
-
-
-class Fer2013(FaceSet):
+class Fer2013(RecognisedSet):
     """FER-2013 with `expression` labels; no person is known.
 
     `root` is `fer2013.csv` (columns `emotion`, `pixels`, `Usage`, in any order; Kaggle calls it
@@ -62,78 +47,54 @@ class Fer2013(FaceSet):
 
     `train` is Training, `test` is PublicTest, `all` is both. PrivateTest is in no part: it stays
     unseen, in pretraining and in every choice.
-
-    Raises:
-        InputError: folder missing, unknown class folder, or a CSV row that can't be read.
     """
 
+    name = "fer2013"
     title = "FER-2013"
+    labels = ("expression",)
+    near_copies = True
+    rank = 2
 
     def __init__(self, root: str | Path, part: Part = "train") -> None:
-        path = Path(root).expanduser()
-        sides = ("train", "test") if part == "all" else (part,)
-        if path.is_file():
-            records = _records_of_csv(path, sides)
-        else:
-            folder = existing_folder(path, "fer2013")
-            csv_file = csv_of(folder)
-            if csv_file is not None:
-                records = _records_of_csv(csv_file, sides)
-            else:
-                records = _records_of_folders(folder, sides, part)
-        super().__init__("fer2013", part, records, test=partial(Fer2013, root, "test"))
+        super().__init__(root, part)
         # By the names that this copy has: Kaggle's `test` is not the owner's PublicTest.
-        usages = sorted({record.key.partition("/")[0] for record in records})
+        usages = sorted({record.key.partition("/")[0] for record in self.records})
         train, test = (
-            "+".join(u for u in usages if u.lower() in {name.lower() for name in _USAGES[side]})
-            for side in ("train", "test")
+            "+".join(u for u in usages if u.lower() in {name.lower() for name in names})
+            for names in _USAGES.values()
         )
         self.split = f"{train} -> {test}"
 
-
-def _records_of_folders(root: Path, sides: tuple[str, ...], part: Part) -> list[FaceRecord]:
-    usage_folders = [entry_of(root, *_USAGES[side]) for side in sides]
-    if all(folder is None for folder in usage_folders):
-        wanted = " or ".join(f"'{_USAGES[side][0]}'" for side in sides)
-        raise InputError(
-            f"fer2013: {root} has no folder {wanted} and no fer2013.csv, so no part '{part}'; "
-            "give the folder that holds them"
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        names = [name for names in _USAGES.values() for name in names]
+        return csv_of(folder) is not None or any(
+            count_expressions(entry_of(folder, name)) >= 2 for name in names
         )
-    records = []
-    for usage_folder in usage_folders:
-        if usage_folder is None:
-            continue
-        records += records_of_classes(usage_folder, root, "fer2013")
-    return records
 
+    def open_root(self, root: str | Path) -> Path:
+        path = Path(root).expanduser()
+        return path if path.is_file() else super().open_root(path)
 
-def records_of_classes(side: Path, root: Path, what: str) -> list[FaceRecord]:
-    """The pictures of the class folders in `side`, with the label `expression`.
-
-    Args:
-        root: what keys are relative to.
-        what: the name of the data set, for the message.
-
-    Raises:
-        InputError: a folder is not named as an expression is.
-    """
-    records = []
-    for class_folder in subfolders(side):
-        expression = expression_of(class_folder.name)
-        if expression is None:
+    def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
+        sides = ("train", "test") if part == "all" else (part,)
+        table = folder if folder.is_file() else csv_of(folder)
+        if table is not None:
+            yield from _records_of_csv(table, {u.lower() for side in sides for u in _USAGES[side]})
+            return
+        places = [entry_of(folder, *_USAGES[side]) for side in sides]
+        if not any(places):
+            names = " or ".join(f"'{_USAGES[side][0]}'" for side in sides)
             raise InputError(
-                f"{what}: unknown class folder {class_folder}; "
-                f"rename it to one of {', '.join(EXPRESSIONS)}, or move it away"
+                f"{self.name}: {folder} has no folder {names} and no {CSV_FILES[0]}, so no part "
+                f"'{part}'; give the folder that holds them"
             )
-        for name in pictures_under(class_folder):
-            path = class_folder / name
-            key = path.relative_to(root).as_posix()
-            records.append(FaceRecord(key, path, labels={"expression": expression}))
-    return records
+        for place in filter(None, places):
+            yield from records_of_classes(place, folder, self.name)
 
 
 class CsvRow(NamedTuple):
-    """A row of `fer2013.csv`, its values not looked into yet but for `usage`."""
+    """A row of `fer2013.csv`; of its values only `usage` is checked."""
 
     line: int
     usage: str
@@ -142,8 +103,8 @@ class CsvRow(NamedTuple):
 
 
 def csv_of(folder: Path) -> Path | None:
-    """The file with the pictures in `folder`: its owners' name for it, else Kaggle's, else any
-    with columns of emotions and pixels."""
+    """The file with the images in `folder`: its owners' name for it, else Kaggle's, else any with
+    columns of emotions and pixels."""
     named = entry_of(folder, *CSV_FILES)
     if named is not None:
         return named
@@ -170,27 +131,23 @@ def rows_of_csv(path: Path) -> Iterator[CsvRow]:
         yield CsvRow(int(where.rpartition(" ")[2]), usage, row["emotion"], row["pixels"])
 
 
-def _records_of_csv(path: Path, sides: tuple[str, ...]) -> list[FaceRecord]:
-    wanted = {usage.lower() for side in sides for usage in _USAGES[side]}
-    order = [EXPRESSIONS.index(name) for name in CSV_EMOTIONS]
-    records = []
+def _records_of_csv(path: Path, usages: set[str]) -> Iterator[FaceRecord]:
     for row in rows_of_csv(path):
-        if row.usage.lower() not in wanted:
+        if row.usage.lower() not in usages:
             continue
         emotion = row.emotion
-        if not (emotion.isascii() and emotion.isdigit() and int(emotion) < len(order)):
+        last = len(CSV_EMOTIONS) - 1
+        if not (emotion.isascii() and emotion.isdigit() and int(emotion) <= last):
             raise InputError(
                 f"{path}, line {row.line}: emotion '{shorten(emotion, 40)}' is not a number from 0 "
-                f"to {len(order) - 1}; mend or delete the line"
+                f"to {last}; {MEND}"
             )
-        labels = {"expression": order[int(emotion)]}
-        pixels = pixels_of(row, path)
-        records.append(FaceRecord(f"{row.usage}/{row.line:05d}", pixels, labels=labels))
-    return records
+        labels = {"expression": EXPRESSIONS.index(CSV_EMOTIONS[int(emotion)])}
+        yield FaceRecord(f"{row.usage}/{row.line:05d}", pixels_of(row, path), labels=labels)
 
 
 def pixels_of(row: CsvRow, path: Path) -> np.ndarray:
-    """The picture of a row of `path`, uint8 [48, 48]; raises InputError where it is none."""
+    """The image of a row of `path`, uint8 [48, 48]; raises InputError where it is none."""
     try:
         values = np.fromstring(row.pixels, dtype=np.int64, sep=" ")
     except ValueError:
@@ -198,6 +155,6 @@ def pixels_of(row: CsvRow, path: Path) -> np.ndarray:
     if values.size != SIDE * SIDE or values.min() < 0 or values.max() > 255:
         raise InputError(
             f"{path}, line {row.line}: pixels must be {SIDE * SIDE} numbers from 0 to 255 with "
-            "spaces between; mend or delete the line"
+            f"spaces between; {MEND}"
         )
     return values.astype(np.uint8).reshape(SIDE, SIDE)

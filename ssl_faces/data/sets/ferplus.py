@@ -1,4 +1,4 @@
-"""FERPlus: the pictures of FER-2013, labelled anew by ten people each; contempt is an eighth class.
+"""FERPlus: the images of FER-2013, labelled again by ten people each; contempt is an eighth class.
 
 Source: Barsoum et al., "Training Deep Networks for Facial Expression Recognition with Crowd-Sourced
 Label Distribution", ICMI 2016, and its authors' code.
@@ -7,7 +7,6 @@ Label Distribution", ICMI 2016, and its authors' code.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ssl_faces.common.errors import InputError, shorten
-from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part, Skipped
+from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part, Skipped
 from ssl_faces.data.sets.fer2013 import CSV_FILES, csv_of, pixels_of, rows_of_csv
-from ssl_faces.data.sets.folder import entry_of, existing_folder, pictures_under
+from ssl_faces.data.sets.folder import entry_of, pictures_under
+from ssl_faces.data.sets.recognised import Entry, RecognisedSet
 from ssl_faces.data.tables import read_table, whole_number_in
 
 LABEL_FILE = "fer2013new.csv"
@@ -39,14 +39,14 @@ VOTES = {
 """What the owner's columns of votes mean."""
 
 NO_CLASS = {"unknown": "unknown", "NF": "no face"}
-"""Columns of votes for none of the classes, and why pictures are left out for them."""
+"""Columns of votes for no class, and the reason to leave the image out."""
 
 NO_MAJORITY = "without a majority"
 
 RATERS = 10
 
-_NAME = "Image name"  # empty where the owner took the picture out, as it shows no face
-# Folders that the owner's script writes the pictures to, by part.
+_NAME = "Image name"  # empty where the owner took the image out, as it shows no face
+# Folders that the owner's script writes the images to, by part.
 _FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
 _USAGES: dict[Part, tuple[str, ...]] = {
     "train": ("Training",),
@@ -62,78 +62,77 @@ class _Votes(NamedTuple):
     votes: dict[str, int]
 
 
-class FERPlus(FaceSet):
+class FERPlus(RecognisedSet):
     """FERPlus with `expression` labels of eight classes, `CLASSES`; no person is known.
 
-    `root` holds the owner's `fer2013new.csv` and, beside it, either `fer2013.csv` (row by row the
-    same pictures) or the folders `FER2013Train`, `FER2013Valid` and `FER2013Test` that the owner's
+    `root` holds the owner's `fer2013new.csv` and, beside it, either `fer2013.csv` (the same images
+    row by row) or the folders `FER2013Train`, `FER2013Valid` and `FER2013Test` that the owner's
     script writes (`fer0000000.png`, also in a folder `data` or `images`). FER-2013 as class folders
-    doesn't serve: the names of its pictures don't tell their rows.
+    does not do: the names of its images don't give their rows.
 
     The label is the majority's, as in the owner's code: single votes are dropped, and a class must
     have more than half of the votes that are left, those for unknown and for no face (NF) among
-    them. Pictures without such a class are left out (so are ties), listed in `skipped` and counted
-    in `left_out`.
+    them. Images without such a class are left out (so are ties) and listed in `skipped`.
 
     `test` is PrivateTest, which the paper and those after it score on; PublicTest, on which they
     choose, is in no part, as it is the test part of FER-2013. `train` is Training, but empty beside
-    `fer2013.csv`, so that pretraining on the folder, which takes the same pictures from FER-2013,
+    `fer2013.csv`, so that pretraining on the folder, which takes the same images from FER-2013,
     doesn't see them twice; `all` has them.
-
-    Attributes:
-        left_out: how many pictures of the part's usages have no class, by why.
-
-    Raises:
-        InputError: a file or folder is missing, a row can't be read, or the two tables don't go
-            together.
     """
 
+    name = "ferplus"
     title = "FERPlus"
     split = "Training -> PrivateTest"
     class_names = MappingProxyType({"expression": CLASSES})
+    labels = ("expression",)
+    same_images_as = "fer2013"
+    near_copies = True
+    may_be_empty = ("train",)
 
-    left_out: dict[str, int]
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        home = _images_in(folder)
+        return entry_of(folder, LABEL_FILE) is not None and (
+            csv_of(folder) is not None or (home is not None and any(_present(home).values()))
+        )
 
-    def __init__(self, root: str | Path, part: Part = "train") -> None:
-        folder = existing_folder(root, "ferplus")
-        table, pixels, pictures = places_in(folder)
-        if table is None or (pixels is None and pictures is None):
+    @classmethod
+    def incomplete(cls, folder: Path) -> str:
+        if entry_of(folder, LABEL_FILE) is None or cls.recognises(folder):
+            return ""
+        return (
+            f"{folder / LABEL_FILE} is left out: its rows can't be matched to the images beside "
+            f"it; add {CSV_FILE}"
+        )
+
+    def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
+        table, pixels, home = entry_of(folder, LABEL_FILE), csv_of(folder), _images_in(folder)
+        if table is None:
             raise InputError(
                 f"ferplus: {folder} has no {LABEL_FILE}; get it from the owner of FERPlus"
-                if table is None
-                else f"ferplus: {folder} has no {CSV_FILE} and no {_FOLDERS['Training']}/ beside "
-                f"{LABEL_FILE}, whose rows can't be told of pictures with other names; add "
+            )
+        if pixels is None and home is None:
+            raise InputError(
+                f"ferplus: {folder} has no {CSV_FILE} and no {_FOLDERS['Training']}/ beside "
+                f"{LABEL_FILE}, whose rows can't be matched to images with other names; add "
                 f"{CSV_FILE}"
             )
-        records: list[FaceRecord] = []
-        skipped: list[Skipped] = []
-        left_out: dict[str, int] = {}
-        if not (pixels is not None and part == "train"):
-            rows = (
-                _of_csv(table, pixels, _USAGES[part])
-                if pixels is not None
-                else _of_folders(table, pictures or folder, _USAGES[part])
-            )
-            for row, picture in rows:
-                key = f"{row.usage}/{row.name or row.where.rpartition(', ')[2]}"
-                found = majority(row.votes) if row.name else NO_CLASS["NF"]
-                if found not in CLASSES:
-                    left_out[found] = left_out.get(found, 0) + 1
-                    skipped.append(Skipped(key, f"{found}: none of the classes"))
-                elif picture is None:
-                    skipped.append(Skipped(key, f"named in {table.name}, missing on disk"))
-                else:
-                    labels = {"expression": CLASSES.index(found)}
-                    records.append(FaceRecord(key, picture, labels=labels))
-        super().__init__(
-            "ferplus",
-            part,
-            records,
-            skipped=skipped,
-            test=partial(FERPlus, root, "test"),
-            empty=pixels is not None and part == "train",
+        if pixels is not None and part == "train":
+            return
+        rows = (
+            _of_folders(table, home or folder, _USAGES[part])
+            if pixels is None
+            else _of_csv(table, pixels, _USAGES[part])
         )
-        self.left_out = left_out
+        for row, image in rows:
+            key = f"{row.usage}/{row.name or row.where.rpartition(', ')[2]}"
+            name = majority(row.votes) if row.name else NO_CLASS["NF"]
+            if name not in CLASSES:
+                yield Skipped(key, f"{name}: none of the classes")
+            elif image is None:
+                yield Skipped(key, f"named in {table.name}, missing on disk")
+            else:
+                yield FaceRecord(key, image, labels={"expression": CLASSES.index(name)})
 
 
 def majority(votes: Mapping[str, int]) -> str:
@@ -149,54 +148,37 @@ def majority(votes: Mapping[str, int]) -> str:
     return (VOTES | NO_CLASS)[first]
 
 
-def places_in(folder: Path) -> tuple[Path | None, Path | None, Path | None]:
-    """The table of votes, `fer2013.csv`, and what holds the folders of pictures; each None where
-    it isn't there."""
-    inner = (entry_of(folder, name) for name in ("data", "images"))
-    homes = [folder, *(home for home in inner if home is not None and home.is_dir())]
-    pictures = [home for home in homes if any(entry_of(home, name) for name in _FOLDERS.values())]
-    return entry_of(folder, LABEL_FILE), csv_of(folder), next(iter(pictures), None)
-
-
-def is_layout(folder: Path) -> bool:
-    """Whether it holds the votes, and pictures that can be told by them."""
-    table, pixels, pictures = places_in(folder)
-    return table is not None and (
-        pixels is not None or (pictures is not None and any(_present(pictures).values()))
-    )
-
-
-def has_votes_only(folder: Path) -> bool:
-    """Whether it holds the votes, and no pictures that can be told by them."""
-    return entry_of(folder, LABEL_FILE) is not None and not is_layout(folder)
+def _images_in(folder: Path) -> Path | None:
+    """What holds the folders of images, `folder` or a folder in it."""
+    homes = (folder, entry_of(folder, "data"), entry_of(folder, "images"))
+    return next((h for h in homes if h is not None and entry_of(h, *_FOLDERS.values())), None)
 
 
 def _present(home: Path) -> dict[str, dict[str, Path]]:
-    """The pictures there are, by usage and name."""
-    found: dict[str, dict[str, Path]] = {usage: {} for usage in _FOLDERS}
-    for usage, name in _FOLDERS.items():
-        place = entry_of(home, name)
-        if place is not None:
-            found[usage] = {picture: place / picture for picture in pictures_under(place)}
-    return found
+    """The images there are, by usage and name."""
+    places = {usage: entry_of(home, name) for usage, name in _FOLDERS.items()}
+    return {
+        usage: {} if place is None else {name: place / name for name in pictures_under(place)}
+        for usage, place in places.items()
+    }
 
 
 def _of_csv(
     table: Path, pixels: Path, usages: Sequence[str]
 ) -> Iterator[tuple[_Votes, np.ndarray | None]]:
-    for row, picture in zip_longest(_rows_of(table), rows_of_csv(pixels)):
-        if row is None or picture is None:
+    for row, image in zip_longest(_rows_of(table), rows_of_csv(pixels)):
+        if row is None or image is None:
             raise InputError(
                 f"{table} has {'fewer' if row is None else 'more'} rows than {pixels}, and both "
-                "must list the same pictures; get both anew"
+                "must list the same images; get both anew"
             )
-        if row.usage.lower() != picture.usage.lower():
+        if row.usage.lower() != image.usage.lower():
             raise InputError(
-                f"{row.where}: Usage is {row.usage}, but {picture.usage} in {pixels}, line "
-                f"{picture.line}, and both must list the same pictures; get both anew"
+                f"{row.where}: Usage is {row.usage}, but {image.usage} in {pixels}, line "
+                f"{image.line}, and both must list the same images; get both anew"
             )
         if row.usage in usages:
-            yield row, pixels_of(picture, pixels)
+            yield row, pixels_of(image, pixels)
 
 
 def _of_folders(

@@ -42,13 +42,21 @@ def subfolders(folder: Path) -> list[Path]:
         )
 
 
-def entry_of(folder: Path, *names: str) -> Path | None:
-    """The first entry of `folder` with one of `names`, whatever its case; None if there is none."""
-    present = {name.lower(): name for name in sorted(os.listdir(folder), reverse=True)}
-    for name in names:
-        if name.lower() in present:
-            return folder / present[name.lower()]
+def entry_of(folder: Path, *paths: str) -> Path | None:
+    """The first of the relative posix `paths` that exists in `folder`, whatever its case."""
+    for path in paths:
+        place: Path | None = folder
+        for name in path.split("/"):
+            place = None if place is None else _entry(place, name)
+        if place is not None:
+            return place
     return None
+
+
+def _entry(folder: Path, name: str) -> Path | None:
+    if not folder.is_dir():
+        return None
+    return next((folder / n for n in sorted(os.listdir(folder)) if n.lower() == name.lower()), None)
 
 
 def is_picture_name(name: str) -> bool:

@@ -5,106 +5,83 @@ Source: Huang et al., "Labeled Faces in the Wild", Univ. of Massachusetts TR 07-
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 from ssl_faces.common.errors import InputError, shorten
-from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part, Skipped
-from ssl_faces.data.sets.folder import entry_of, existing_folder, is_picture_name, subfolders
+from ssl_faces.data.faces import FacePair, FaceRecord, Part
+from ssl_faces.data.sets.expressions import frames_in
+from ssl_faces.data.sets.folder import entry_of, is_picture_name, subfolders
+from ssl_faces.data.sets.recognised import Entry, VerificationSet
 from ssl_faces.data.tables import read_lines
 
+PAIRS_FILE = "pairs.txt"
 
-class LFW(FaceSet):
+
+class LFW(VerificationSet):
     """LFW with `person` labels and the pairs of `pairs.txt`.
 
     `root` holds `<Person>/<Person>_NNNN.jpg`, or one folder `lfw…` (`lfw`, `lfw_funneled`,
     `lfw-deepfunneled`) that does. `pairs.txt`, in the official format, is in `root`, beside
     the people's folders or beside the folder that holds them.
 
-    `test` is the pictures of the people named in `pairs.txt`, who are the `held_out_people`;
-    `train` is everyone else.
-
-    Attributes:
-        pairs: the verification pairs whose two pictures exist, by key; the same in every part
-            (their pictures are records of `test` and `all`). Empty where `pairs.txt` is missing.
-        missing_pairs: pairs of `pairs.txt` of which a picture is missing, by the key it would
-            have as a JPEG; the pictures are in `skipped`, but for the part `train`. Report their
-            number beside every verification figure.
-
-    Raises:
-        InputError: folder missing or without people's folders; `pairs.txt` missing (but for the
-            part `all`, which needs no split) or malformed.
+    `test` is the images of the people named in `pairs.txt`, who are the `held_out_people`;
+    `train` is everyone else. There are no pairs where `pairs.txt` is missing. A missing image has
+    the key that it would have as a JPEG.
     """
 
+    name = "lfw"
     title = "LFW"
+    pairs_source = PAIRS_FILE
+    official_pairs = (6000, 10)  # view 2
+    rank = 8
 
-    pairs: list[FacePair]
-    missing_pairs: list[FacePair]
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        return folder_of_people(folder) == folder
 
-    def __init__(self, root: str | Path, part: Part = "train") -> None:
-        folder = existing_folder(root, "lfw")
-        people_folder = folder_of_people(folder)
-        if people_folder is None:
+    def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
+        if part != "all" and folder_of_people(folder) and _pairs_file_in(folder) is None:
+            raise InputError(
+                f"lfw: {folder} has no {PAIRS_FILE}, which says whom to keep for the test; "
+                "put the official file there, or take the part 'all'"
+            )
+        yield from super().entries(folder, part)
+
+    def listed(self, folder: Path) -> tuple[list[FaceRecord], list[FacePair]]:
+        people = folder_of_people(folder)
+        if people is None:
             raise InputError(
                 f"lfw: {folder} holds no <Person>/<Person>_NNNN.jpg; "
                 "give the folder that holds the people's folders"
             )
-        pairs_file = next(
-            filter(
-                None,
-                (entry_of(f, "pairs.txt") for f in (folder, people_folder, people_folder.parent)),
-            ),
-            None,
-        )
-        if pairs_file is None and part != "all":
-            raise InputError(
-                f"lfw: {folder} has no pairs.txt, which says whom to keep for the test; "
-                "put the official file there, or take the part 'all'"
-            )
         records: list[FaceRecord] = []
-        key_of: dict[tuple[str, int], str] = {}
-        for person_folder in subfolders(people_folder):
-            person = person_folder.name
-            for path in sorted(p for p in person_folder.iterdir() if is_picture_name(p.name)):
-                key = f"{person}/{path.name}"
-                number = _number_in(path.stem, person)
+        key_of: dict[_Face, str] = {}
+        for place in subfolders(people):
+            for path in frames_in(place):
+                key = f"{place.name}/{path.name}"
+                number = _number_in(path.stem, place.name)
                 if number is not None:
-                    key_of.setdefault((person, number), key)
-                records.append(FaceRecord(key, path, person))
-
-        pairs: list[FacePair] = []
-        missing: list[FacePair] = []
-        held_out: set[str] = set()
-        for first, second, fold, _ in read_pairs(pairs_file) if pairs_file else []:
-            held_out |= {first[0], second[0]}
-            keys = [
-                key_of.get(one, f"{one[0]}/{one[0]}_{one[1]:04d}.jpg") for one in (first, second)
-            ]
-            pair = FacePair(keys[0], keys[1], same=first[0] == second[0], fold=fold)
-            (pairs if first in key_of and second in key_of else missing).append(pair)
-        if part != "all":
-            records = [r for r in records if (r.person in held_out) == (part == "test")]
-        super().__init__(
-            "lfw",
-            part,
-            records,
-            held_out_people=frozenset(held_out),
-            skipped=[] if part == "train" else _missing_pictures(missing, {r.key for r in records}),
-            test=partial(LFW, root, "test"),
-        )
-        self.pairs = pairs
-        self.missing_pairs = missing
+                    key_of.setdefault((place.name, number), key)
+                records.append(FaceRecord(key, path, place.name))
+        pairs_file = _pairs_file_in(folder)
+        pairs = []
+        for *faces, fold, _ in read_pairs(pairs_file) if pairs_file else []:
+            first, second = (key_of.get(f, f"{f[0]}/{f[0]}_{f[1]:04d}.jpg") for f in faces)
+            pairs.append(FacePair(first, second, faces[0][0] == faces[1][0], fold))
+        return records, pairs
 
 
-def _missing_pictures(pairs: list[FacePair], present: set[str]) -> list[Skipped]:
-    keys = sorted({key for pair in pairs for key in (pair.first, pair.second)} - present)
-    return [Skipped(key, "named in pairs.txt, missing on disk") for key in keys]
+def _pairs_file_in(folder: Path) -> Path | None:
+    people = folder_of_people(folder) or folder
+    places = (entry_of(place, PAIRS_FILE) for place in (folder, people, people.parent))
+    return next(filter(None, places), None)
 
 
 def folder_of_people(folder: Path) -> Path | None:
     """`folder`, or the folder `lfw…` in it, that holds `<Person>/<Person>_NNNN.<ending>`.
 
-    Told from at most 20 of its subfolders; None where neither does.
+    At most 20 of its subfolders are looked into; None where neither does.
     """
     children = subfolders(folder)
     for candidate in (folder, *(c for c in children if c.name.lower().startswith("lfw"))):

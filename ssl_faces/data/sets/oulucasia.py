@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-from ssl_faces.common.errors import InputError
-from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, FaceSet, Part
-from ssl_faces.data.sets.fer2013 import expression_of
-from ssl_faces.data.sets.folder import entry_of, existing_folder, is_picture_name, subfolders
-from ssl_faces.data.sets.sequences import folds_by_person, neutral_and_apex
-
-FOLDS = 10
+from ssl_faces.data.faces import Part
+from ssl_faces.data.sets.expressions import expression_folder, frames_in, sequence_records
+from ssl_faces.data.sets.folder import entry_of, subfolders
+from ssl_faces.data.sets.recognised import Entry, RecognisedSet
 
 # The owner's archives, faces cut out and whole frames, and the light in them.
 _CROPPED = ("PreProcess Img", "PreProcess_Img", "PreProcessImg", "PreProcess")
@@ -28,12 +23,7 @@ _LIGHT = ("VL_Acropped", "VL")
 _PERSON = re.compile(r"P\d{3}")
 
 
-class _Place(NamedTuple):
-    people: Path  # holds P001, P002, …
-    cropped: bool
-
-
-class OuluCasia(FaceSet):
+class OuluCasia(RecognisedSet):
     """Oulu-CASIA in visible light, strong illumination, with `person` and `expression` labels,
     scored by cross-validation over people.
 
@@ -43,74 +33,56 @@ class OuluCasia(FaceSet):
     expression, as is usual, and the first one for neutral.
 
     The `folds` are ten: people in order of their number, every tenth together. Everyone is tested
-    in one of them, so that `test` is all pictures and `train`, what pretraining may see, is empty.
-
-    Raises:
-        InputError: the folders are missing, or one of a sequence is not named as an expression is.
+    in one of them, so that `test` is all images and `train`, what pretraining may see, is empty.
     """
 
+    name = "oulucasia"
     title = "Oulu-CASIA"
+    labels = ("person", "expression")
+    fold_count = 10
+    may_be_empty = ("train",)
 
-    def __init__(self, root: str | Path, part: Part = "train") -> None:
-        folder = existing_folder(root, "oulucasia")
-        place = _place_in(folder)
-        if place is None:
-            raise InputError(
-                f"oulucasia: {folder} has no OriginalImg/VL/Strong/ and no PreProcess Img/"
-                "VL_Acropped/Strong/; give the folder that holds OriginalImg or PreProcess Img"
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        return _people_in(folder) is not None
+
+    def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
+        people = _people_in(folder)
+        if people is None:
+            raise self.lacks(
+                folder,
+                "OriginalImg/VL/Strong/ and no PreProcess Img/VL_Acropped/Strong/",
+                "OriginalImg or PreProcess Img",
             )
-        labelled: list[FaceRecord] = []
-        for person_folder in filter(_is_person, subfolders(place.people)):
-            for sequence in subfolders(person_folder):
-                expression = expression_of(sequence.name)
-                if expression is None:
-                    raise InputError(
-                        f"oulucasia: unknown expression folder {sequence}; rename it to one of "
-                        f"{', '.join(EXPRESSIONS)}, or move it away"
-                    )
-                frames = sorted(p for p in sequence.iterdir() if is_picture_name(p.name))
-                for frame, shown in neutral_and_apex(frames, expression) if frames else ():
-                    key = f"{person_folder.name}/{sequence.name}/{frame.name}"
-                    person = f"oulucasia_{person_folder.name}"
-                    labelled.append(FaceRecord(key, frame, person, {"expression": shown}))
-        records = [] if part == "train" else labelled
-        super().__init__(
-            "oulucasia",
-            part,
-            records,
-            held_out_people=frozenset(record.person or "" for record in labelled),
-            test=partial(OuluCasia, root, "test"),
-            folds=folds_by_person(records, labelled, FOLDS),
-            empty=part == "train",
-        )
-        self.split = f"{FOLDS} folds by person{'' if place.cropped else ', whole frames'}"
+        light = people.parent
+        cropped = light.name.lower() == _LIGHT[0].lower() or light.parent.name in _CROPPED
+        self.split = f"{self.fold_count} folds by person{'' if cropped else ', whole frames'}"
+        for place in subfolders(people):
+            if not _PERSON.fullmatch(place.name):
+                continue
+            person = f"{self.name}_{place.name}"
+            for sequence in subfolders(place):
+                expression = expression_folder(sequence, self.name, "expression")
+                frames = frames_in(sequence)
+                if frames:
+                    self._held_out.add(person)
+                if part != "train":
+                    key = f"{place.name}/{sequence.name}"
+                    yield from sequence_records(frames, key, person, expression)
 
 
-def is_layout(folder: Path) -> bool:
-    return _place_in(folder) is not None
-
-
-def _place_in(folder: Path) -> _Place | None:
+def _people_in(folder: Path) -> Path | None:
+    """The folder that holds P001, P002, …; of cropped faces where there are any."""
     for names in (_CROPPED, _WHOLE):
-        for home in _homes(folder, names):
+        # The owner's archives hold another folder of the kind.
+        home: Path | None = folder
+        for _ in range(4):
+            if home is None:
+                break
             light = entry_of(home, *_LIGHT)
-            people = entry_of(light, "Strong") if light is not None and light.is_dir() else None
-            if people is not None and people.is_dir() and any(map(_is_person, subfolders(people))):
-                cropped = people.parent.name.lower() == _LIGHT[0].lower() or home.name in _CROPPED
-                return _Place(people, cropped)
+            people = None if light is None else entry_of(light, "Strong")
+            children = subfolders(people) if people is not None and people.is_dir() else []
+            if any(_PERSON.fullmatch(place.name) for place in children):
+                return people
+            home = entry_of(home, *names)
     return None
-
-
-def _homes(folder: Path, names: tuple[str, ...]) -> Iterator[Path]:
-    """`folder` and the folders of these names in it, of which the owner's archives hold another of
-    the kind."""
-    home: Path | None = folder
-    for _ in range(4):
-        if home is None or not home.is_dir():
-            return
-        yield home
-        home = entry_of(home, *names)
-
-
-def _is_person(folder: Path) -> bool:
-    return _PERSON.fullmatch(folder.name) is not None

@@ -6,14 +6,16 @@ CVPR 2017.
 
 from __future__ import annotations
 
-from functools import partial
+import os
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Skipped, in_test_share
-from ssl_faces.data.pictures import BadPicture, content_hash
-from ssl_faces.data.sets.folder import existing_folder, pictures_under
+from ssl_faces.data.faces import FaceRecord, Part, Skipped
+from ssl_faces.data.sets.folder import is_picture_name, pictures_under
+from ssl_faces.data.sets.recognised import Entry, RecognisedSet, split_by_content
 
 GENDERS = ("male", "female")
 """What the label `gender` means."""
@@ -24,54 +26,46 @@ RACES = ("White", "Black", "Asian", "Indian", "Others")
 OLDEST = 130
 
 
-class UTKFace(FaceSet):
+class UTKFace(RecognisedSet):
     """UTKFace with `age` (years), `gender` and `race` labels; no person is known.
 
     `root` holds `<age>_<gender>_<race>_<date>.jpg.chip.jpg`, in subfolders too. Files whose name
     lacks a field or has one out of range are in `skipped`.
 
-    The owner fixed no split. Here a picture is in `test` by the SHA-256 of its bytes
-    (`in_test_share`), not of its name: the set holds some hundred pictures twice or thrice under
+    The owner fixed no split. Here an image is in `test` by the SHA-256 of its bytes
+    (`in_test_share`), not of its name: the set holds some hundred images twice or thrice under
     different names (ages, even), and this keeps byte-identical copies on one side. It costs
     reading every file once, so the part `all` does without.
-
-    Raises:
-        InputError: folder missing, or without a single picture so named.
     """
 
+    name = "utkface"
     title = "UTKFace"
     class_names = MappingProxyType({"gender": GENDERS, "race": RACES})
+    labels = ("age", "gender", "race")
     split = "by the pictures' bytes, a fifth for the test"
+    rank = 7
 
-    def __init__(self, root: str | Path, part: Part = "train") -> None:
-        folder = existing_folder(root, "utkface")
-        records: list[FaceRecord] = []
-        skipped: list[Skipped] = []
-        labelled = 0
-        for key in pictures_under(folder):
-            labels = labels_of(key.rpartition("/")[2])
-            if isinstance(labels, str):
-                skipped.append(Skipped(key, labels))
-                continue
-            labelled += 1
-            path = folder / key
-            if part != "all":
-                try:
-                    digest = content_hash(path).hex()
-                except BadPicture as error:
-                    skipped.append(Skipped(key, str(error)))
-                    continue
-                if in_test_share(digest) != (part == "test"):
-                    continue
-            records.append(FaceRecord(key, path, labels=dict(labels)))
-        if not labelled:
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Whether most of the first images directly in `folder` are named as UTKFace names them."""
+        with os.scandir(folder) as entries:
+            names = list(islice((e.name for e in entries if is_picture_name(e.name)), 20))
+        labelled = sum(not isinstance(labels_of(name), str) for name in names)
+        return 2 * labelled > len(names)
+
+    def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
+        keys = pictures_under(folder)
+        labels = {key: labels_of(key.rpartition("/")[2]) for key in keys}
+        if all(isinstance(label, str) for label in labels.values()):
             raise InputError(
                 f"utkface: {folder} holds no picture named <age>_<gender>_<race>_<date>.jpg; "
                 "give the folder that holds them"
             )
-        super().__init__(
-            "utkface", part, records, skipped=skipped, test=partial(UTKFace, root, "test")
-        )
+        for key, label in labels.items():
+            if isinstance(label, str):
+                yield Skipped(key, label)
+            else:
+                yield from split_by_content([FaceRecord(key, folder / key, labels=label)], part)
 
 
 def labels_of(file_name: str) -> dict[str, float | int] | str:
