@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ssl_faces.apps.export.faces import Faces
 from ssl_faces.apps.export.formats import onnx_features
-from ssl_faces.bench.apart import measured_apart
+from ssl_faces.bench.apart import run_in_subprocess
 from ssl_faces.bench.result import Value, markdown
 from ssl_faces.bench.timing import processor_side_by_side, ratio
 from ssl_faces.common.hardware import hardware
@@ -92,7 +92,7 @@ def _scores(before: bytes, after: bytes, data: str, max_train: int) -> list[dict
         for path, content in zip(paths, (before, after), strict=True):
             path.write_bytes(content)
         words = [*map(str, paths), "--data", data, "--max-train", str(max_train)]
-        found: list[dict[str, Any]] = measured_apart("linear_probe.bench.paired_scores", words)
+        found: list[dict[str, Any]] = run_in_subprocess("linear_probe.bench.paired_scores", words)
     return found
 
 
