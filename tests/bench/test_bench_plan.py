@@ -13,7 +13,7 @@ from torch import nn
 from ssl_faces.bench.options import stage1
 from ssl_faces.bench.plan import GIB, WORKSPACE, Memory, memory_of, plan, saved_bytes
 from tests.support.benches import run_bench
-from tests.support.refusals import refusal
+from tests.support.commands import refusal
 
 SETTINGS = argparse.Namespace(
     faces=9_000_000, epochs=2.0, pairs=16, scaling=0.5, price=4.0, gpus_a_node=8
@@ -96,4 +96,4 @@ def test_steps_that_can_not_be_used(
     step = tmp_path / "step.json"
     if changed is not None:
         step.write_text(json.dumps(STEP | changed))
-    assert message in refusal(["bench", "plan", *SIZE, "--step", str(step)], capsys)
+    assert message in refusal(capsys, "bench", "plan", *SIZE, "--step", step)

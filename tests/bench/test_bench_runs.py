@@ -12,7 +12,7 @@ from ssl_faces.bench import prepare, scale
 from ssl_faces.bench.feed import PicturePairs
 from ssl_faces.data import PictureFolder
 from tests.support.benches import run_bench
-from tests.support.refusals import refusal
+from tests.support.commands import refusal
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_feed(
     assert pil["times PIL"] == 1
     assert packed["times PIL"] == pytest.approx(packed["pairs/s"] / pil["pairs/s"])
     argv = ["bench", "feed", "--data", str(album), "--batch-size", "64"]
-    assert "24 pictures are fewer than a batch of 64" in refusal(argv, capsys)
+    assert "24 pictures are fewer than a batch of 64" in refusal(capsys, *argv)
 
 
 def test_the_pil_loaders_pairs_are_of_one_person(album: Path) -> None:

@@ -17,7 +17,7 @@ from ssl_faces.bench.cost import count, of_batch
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method
 from tests.support.benches import run_bench
-from tests.support.refusals import refusal
+from tests.support.commands import refusal
 
 ROOT = Path(__file__).parents[2]
 MOTION = ["-c", str(ROOT / "configs/method/facecycle_motion_small.yaml")]
@@ -148,4 +148,4 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ],
 )
 def test_refusals(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert message in refusal(["bench", *argv], capsys)
+    assert message in refusal(capsys, "bench", *argv)

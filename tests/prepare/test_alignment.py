@@ -14,7 +14,7 @@ from ssl_faces.prepare.quality import (
     perceptual_hash,
     sharpness,
 )
-from tests.prepare.media import EYES, astronaut
+from tests.support.images import EYES, astronaut
 
 FACE = np.array([*EYES, [225, 129], [201.5, 139.5], [245.5, 141]])
 

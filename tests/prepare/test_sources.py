@@ -17,7 +17,7 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.prepare import sources
 from ssl_faces.prepare.sources import Video, kind_of, list_sources, version_of
-from tests.prepare.media import write_picture, write_video
+from tests.support.images import write_picture, write_video
 
 GREY = np.full((48, 64, 3), 90, np.uint8)
 
