@@ -1,4 +1,4 @@
-"""Tracking, on boxes that move as told."""
+"""Tracking, on boxes that move."""
 
 from __future__ import annotations
 
