@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
     "export": (ssl_faces, "export {encoder} --out", ".onnx"),
     "export's table": (ssl_faces, "export {encoder} --int8 --out", ".onnx.md"),
     "dashboard": (ssl_faces, "dashboard {photo} --out", ".html"),
-    "bench": (ssl_faces, "bench start --out", ".json"),
+    "bench": (ssl_faces, "bench cost --out", ".json"),
     "bench's page": (ssl_faces, "bench embed --page", ".md"),
     "render": (ssl_faces, "render --sheet", ".png"),
     "report": (linear_probe, "report {encoder} --out", ".md"),

@@ -1,1 +1,1 @@
-"""What was learnt, put to use on anybody's pictures and videos: the verbs of `ssl-faces`."""
+"""Commands that apply encoders and methods to the user's own images and videos."""

@@ -1,4 +1,4 @@
-"""Arguments that the verbs share."""
+"""Arguments that the commands on the user's own images share."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ ENCODER = "hybrid"
 METHOD = "facecycle"
 
 
-def parser(verb: str, about: str) -> Parser:
-    """A parser for `ssl-faces VERB`."""
+def parser(command: str, about: str) -> Parser:
+    """A parser for `ssl-faces COMMAND`; line breaks of `about` are kept."""
     return Parser(
-        prog=f"ssl-faces {verb}",
+        prog=f"ssl-faces {command}",
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_detector(of: argparse.ArgumentParser) -> None:
+    of.add_argument(
+        "--detector", default="mtcnn", help="mtcnn, or yunet:FILE.onnx (default: mtcnn)"
     )
 
 
@@ -25,12 +31,10 @@ def add_detection(of: argparse.ArgumentParser) -> None:
         "--detect",
         choices=("auto", "always", "never"),
         default="auto",
-        help="always: find faces and crop them as `prepare` does; never: the pictures are face "
-        "crops; auto: they are where they have at most 128 pixels a side (default)",
+        help="always: detect faces and crop them like `prepare`; never: images are face crops; "
+        "auto: images of at most 128 pixels a side are face crops (default)",
     )
-    of.add_argument(
-        "--detector", default="mtcnn", help="mtcnn, or yunet:FILE.onnx (default: mtcnn)"
-    )
+    add_detector(of)
 
 
 def add_sources(of: argparse.ArgumentParser, what: str = "pictures, or folders of them") -> None:
@@ -52,8 +56,8 @@ def add_method(of: argparse.ArgumentParser) -> None:
         dest="method",
         default=METHOD,
         metavar="RUN",
-        help="run of FaceCycle or the hybrid that learnt it: its folder, a checkpoint, or a "
-        f"released name (default: {METHOD})",
+        help="run of FaceCycle or the hybrid: its folder, a checkpoint, or a released name "
+        f"(default: {METHOD})",
     )
     of.add_argument("--seed", type=SEED, default=0, help="of rendering noise (default: 0)")
 
@@ -63,10 +67,10 @@ def add_frames(of: argparse.ArgumentParser) -> None:
         "--fps",
         type=number(0, 1000),
         default=1.0,
-        help="frames a second of videos to look at; 0 skips videos (default: 1)",
+        help="frames per second of videos to read; 0 skips videos (default: 1)",
     )
 
 
 def writable(key: str) -> str:
-    """A key as text that any file can hold, where the name is no UTF-8."""
+    """A key as UTF-8 text; bytes of the file name that are not UTF-8 are escaped."""
     return key.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""`ssl-faces neutralise`, `frontalise` and `swap-identity`: faces as a method makes them."""
+"""`ssl-faces neutralise`, `frontalise` and `swap-identity`: apply a method's edit to faces."""
 
 from __future__ import annotations
 
@@ -6,113 +6,66 @@ import hashlib
 import io
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssl_faces.apps.arguments import (
-    add_detection,
-    add_method,
-    add_sources,
-    parser,
-)
-from ssl_faces.common.arguments import Parser
+from ssl_faces.apps.arguments import add_detection, add_method, add_sources, parser
 from ssl_faces.common.csv_files import CsvWriter
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output, refuse_input
 from ssl_faces.data.tables import read_table
 
 if TYPE_CHECKING:
-    import numpy as np
+    import argparse
 
-    from ssl_faces.apps.faces import Face, FaceReader
-    from ssl_faces.methods.method import Method
+    import numpy as np
 
 TABLE, SHEET, PICTURES = "faces.csv", "sheet.png", "pictures"
 
 _LONGEST = 200
-"""Bytes of a file's name, of the 255 that there may be: a temporary one is longer."""
+"""Bytes of a file's name. The limit is 255, and temporary names are longer."""
 
 _WRITES = f"""\
-DIR/pictures gets a PNG for each face, at the size that the method renders, DIR {SHEET} (what
-went in and what came out, the first 64) and {TABLE}: each face with its box, and each file that
-gave none, and why.
+Writes a PNG of each face to DIR/pictures, at the size that the method renders, and to DIR
+{SHEET} (input and output of the first 64 faces) and {TABLE}: each face with its box, and each
+skipped file with the reason.
 """
 
 
-def neutralise(arguments: Sequence[str]) -> None:
-    """Run `ssl-faces neutralise` with these arguments.
-
-    Raises:
-        InputError: bad input, or no face in all of it.
-    """
-    _of_one("neutralise", "neutral face", "The same faces without expression.", arguments)
-
-
-def frontalise(arguments: Sequence[str]) -> None:
-    """Run `ssl-faces frontalise` with these arguments.
-
-    Raises:
-        InputError: bad input, or no face in all of it.
-    """
-    _of_one("frontalise", "frontal face", "The same faces, facing the camera.", arguments)
-
-
-def swap_identity(arguments: Sequence[str]) -> None:
-    """Run `ssl-faces swap-identity` with these arguments.
-
-    Raises:
-        InputError: bad input, or no face in all of it.
-    """
-    about = "The same expression and pose, as another person."
-    of = parser("swap-identity", f"{about}\n\n{_WRITES}")
+def _run(command: str, edit: str, about: str, arguments: Sequence[str]) -> None:
+    """Run one of the commands; bad input and no detected face raise InputError."""
+    from_two = command == "swap-identity"
+    of = parser(command, f"{about}\n\n{_WRITES}")
     add_sources(of)
-    of.add_argument(
-        "--person", required=True, type=Path, metavar="PICTURE", help="whose largest face"
-    )
-    _add_rest(of)
-    given = of.parse_args(arguments)
-    check_folder(given.out, given.overwrite, [*given.sources, given.person])
-    from ssl_faces.apps.editing import SWAP, open_method
-    from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
-
-    method = open_method(given.method, SWAP)
-    finder = FaceFinder(method.picture_size, given.detect, given.detector)
-    person = first_face(given.person, finder)
-    reader = FaceReader(given.sources, finder, out=given.out)
-    write_edits(method, SWAP, reader, given.out, person=person, seed=given.seed)
-
-
-def _of_one(verb: str, edit: str, about: str, arguments: Sequence[str]) -> None:
-    of = parser(verb, f"{about}\n\n{_WRITES}")
-    add_sources(of)
-    _add_rest(of)
-    given = of.parse_args(arguments)
-    check_folder(given.out, given.overwrite, given.sources)
-    from ssl_faces.apps.editing import FRONTAL, NEUTRAL, open_method
-    from ssl_faces.apps.faces import FaceFinder, FaceReader
-
-    method = open_method(given.method, edit)
-    finder = FaceFinder(method.picture_size, given.detect, given.detector)
-    write_edits(
-        method, edit, FaceReader(given.sources, finder, out=given.out), given.out, seed=given.seed
-    )
-    if method.edits()[NEUTRAL] == method.edits().get(FRONTAL):
-        print(f"{method.name} has one picture for a neutral face and for a frontal one: this")
-
-
-def _add_rest(of: Parser) -> None:
+    if from_two:
+        help_ = "its largest face is the new identity"
+        of.add_argument("--person", required=True, type=Path, metavar="PICTURE", help=help_)
     add_method(of)
     of.add_argument("--out", required=True, type=Path, metavar="DIR", help="for the pictures")
     add_overwrite(of)
     add_detection(of)
+    options = of.parse_args(arguments)
+    person = options.person if from_two else None
+    check_folder(options.out, options.overwrite, [*options.sources, *([person] if person else [])])
+    write_edits(edit, options.sources, person, options)
+
+
+neutralise = partial(
+    _run, "neutralise", "neutral face", "Remove the expression; identity and place stay."
+)
+frontalise = partial(_run, "frontalise", "frontal face", "Turn the faces to the camera.")
+swap_identity = partial(
+    _run, "swap-identity", "identity swap", "Keep expression and pose, change the person."
+)
 
 
 def check_folder(out: Path, overwrite: bool, inputs: Sequence[Path]) -> None:
     """Check the folder that `write_edits` writes to.
 
     Raises:
-        InputError: it is a file or holds an input, or it was written to before and `overwrite` is
-            False.
+        InputError: it is a file, holds an input, or holds results that `overwrite` does not allow
+            to replace.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: a file; give a folder")
@@ -125,7 +78,7 @@ def check_folder(out: Path, overwrite: bool, inputs: Sequence[Path]) -> None:
 
 
 def picture_name(key: str) -> str:
-    """Where a face's picture goes, below the folder of all: names too long for a file are cut."""
+    """Path of a face's image below the output folder; names too long for a file are cut."""
     parts = []
     for part in f"{key}.png".split("/"):
         data = os.fsencode(part)
@@ -136,74 +89,76 @@ def picture_name(key: str) -> str:
     return "/".join((PICTURES, *parts))
 
 
-def _written_before(out: Path) -> set[str]:
-    """The pictures that the table of an earlier command names."""
+def _earlier_pictures(out: Path) -> set[str]:
+    """The images in the table of an earlier command."""
     try:
         names = {row["picture"] for _, row in read_table(out / TABLE, ["picture"])}
     except InputError:
-        return set()  # there is none, or it is of another kind
+        return set()  # there is no table, or one of another kind
     root = _real(out / PICTURES)
     return {name for name in names if name and _real(out / name).is_relative_to(root)}
 
 
 def write_edits(
-    method: Method,
-    edit: str,
-    reader: FaceReader,
-    out: Path,
-    *,
-    person: Face | None = None,
-    seed: int = 0,
+    edit: str, sources: Sequence[Path], person: Path | None, options: argparse.Namespace
 ) -> None:
-    """Edit all faces of a reader, and write pictures, sheet and table to `out`.
+    """Edit all faces of the sources; write images, sheet and table to a folder.
 
     They replace those of an earlier command there.
 
     Args:
-        person: of the edits of two, whom the faces are to become.
+        edit: name of the method's edit.
+        person: for edits of two faces, an image of the target identity.
+        options: `method`, `detect`, `detector`, `out` and `seed` of the command line.
 
     Raises:
-        InputError: no face in all of it, or `out` can't be written.
+        InputError: bad input, no detected face, or `out` can't be written.
     """
-    from ssl_faces.apps.editing import BATCH, edited
+    from ssl_faces.apps.editing import BATCH, apply_edit, open_method
     from ssl_faces.apps.embedding import batches
+    from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
     from ssl_faces.apps.sheets import MOST, png, sheet
     from ssl_faces.common.files import replace_file
+    from ssl_faces.methods.method import FRONTAL, NEUTRAL
 
+    out = options.out
+    method = open_method(options.method, edit)
+    finder = FaceFinder(method.picture_size, options.detect, options.detector)
+    people = None if person is None else [first_face(person, finder).pixels]
+    reader = FaceReader(sources, finder, out=out)
     text = io.StringIO()
     table = CsvWriter(text)
     table.writerow(
         ("source", "face", "picture", "left", "top", "right", "bottom", "score", "reason")
     )
     shown: list[list[np.ndarray]] = []
-    people = None if person is None else [person.pixels]
     count = 0
-    before = _written_before(out)
+    earlier = _earlier_pictures(out)
     for faces in batches(reader, BATCH):
-        # A folder with a table has all its pictures.
+        # A folder with a table has all its images.
         (out / TABLE).unlink(missing_ok=True)
-        made = edited(method, edit, [face.pixels for face in faces], people, seed=seed)
-        for face, picture in zip(faces, made, strict=True):
+        results = apply_edit(method, edit, [face.pixels for face in faces], people, options.seed)
+        for face, result in zip(faces, results, strict=True):
             name = picture_name(face.key)
-            before.discard(name)
-            replace_file(out / name, png(picture), durable=False)
-            row = (face.source, face.key, name, *(face.box or ("",) * 4), face.score, "")
-            table.writerow(row)
+            earlier.discard(name)
+            replace_file(out / name, png(result), durable=False)
+            table.writerow((face.source, face.key, name, *(face.box or ("",) * 4), face.score, ""))
             if len(shown) < MOST:
-                shown.append([face.pixels, *(people or ()), picture])
+                shown.append([face.pixels, *(people or ()), result])
         count += len(faces)
     if not count:
         raise reader.nothing()
-    for one in reader.skipped:
-        table.writerow((one.key, *("",) * 7, one.reason))
+    for skipped in reader.skipped:
+        table.writerow((skipped.key, *("",) * 7, skipped.reason))
     titles = ["source", *(["person"] if people else []), edit]
     replace_file(out / SHEET, png(sheet(titles, shown)))
-    for name in before:
+    for name in earlier:
         (out / name).unlink(missing_ok=True)
     replace_file(out / TABLE, text.getvalue().encode(errors="backslashreplace"))
-    print(f"{out}: {edit} of {count:,} faces of {reader.files:,} files; to look at: {out / SHEET}")
-    if said := reader.summary():
-        print(said)
+    print(f"{out}: {edit} of {count:,} faces of {reader.files:,} files; sheet: {out / SHEET}")
+    reader.print_summary()
+    if person is None and method.edits()[NEUTRAL] == method.edits().get(FRONTAL):
+        print(f"{method.name} has one picture for a neutral face and for a frontal one: this")
 
 
 def _real(path: Path) -> Path:

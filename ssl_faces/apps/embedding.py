@@ -1,27 +1,28 @@
-"""Codes of anybody's pictures, and how alike they are."""
+"""Codes of the user's own images, and their similarity."""
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_faces.apps.faces import Detect, FaceFinder, Found
+from ssl_faces.apps.faces import Detect, Face, FaceCrop, FaceFinder, FaceReader
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.finite import non_finite_rows
 from ssl_faces.data.pictures import BadPicture, decode_picture
-from ssl_faces.encoders.encoder import FaceEncoder
+from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
 from ssl_faces.prepare.sources import kind_of
 
 Picture = str | os.PathLike[str] | np.ndarray
-"""A file, or uint8 RGB [H, W, 3]."""
+"""A file name, or uint8 RGB [H, W, 3]."""
 
 Item = TypeVar("Item")
 
@@ -29,13 +30,13 @@ BATCH = 64
 
 
 class Verification(NamedTuple):
-    """How pairs of an encoder's codes are called one person's: as its card has it.
+    """How an encoder verifies people, as in its card.
 
     Attributes:
         space: the feature space.
-        mean: of the codes, float64 [D], which is taken off before they are compared.
-        threshold: the cosine similarity from which a pair counts as one person's.
-        told: of which pairs mean and threshold are, in words.
+        mean: of the codes, float64 [D], subtracted before comparison.
+        threshold: least cosine similarity of a pair of one person.
+        told: the pairs that mean and threshold were chosen on, in words.
     """
 
     space: str
@@ -52,19 +53,19 @@ def embed(
     spaces: Collection[str] | None = None,
     batch_size: int = BATCH,
 ) -> dict[str, Tensor]:
-    """Codes of the largest face of each picture, float32 [N, D] by feature space.
+    """Codes of the largest face of each image, float32 [N, D] by feature space.
 
-    Faces are found and cropped as `ssl-faces prepare` crops, as training faces are.
+    Faces are detected and cropped as by `ssl-faces prepare`, like training faces.
 
     Args:
-        encoder: of `load_encoder`.
-        pictures: files, or uint8 RGB [H, W, 3] each.
-        detect: see `FaceFinder`; `auto` takes pictures of up to 128 pixels a side as face crops.
-        spaces: those wanted; None is all.
-        batch_size: faces at once.
+        encoder: from `load_encoder`.
+        pictures: file names, or uint8 RGB [H, W, 3] each.
+        detect: see `FaceFinder`; `auto` takes images of up to 128 pixels a side as face crops.
+        spaces: feature spaces; None is all.
+        batch_size: faces per batch.
 
     Raises:
-        InputError: a picture can't be used or has no face; which one, and why.
+        InputError: an image can't be used or has no face; which one, and why.
     """
     finder = FaceFinder(encoder.input_size, detect)
     crops = (face_of(picture, finder, f"picture {i}").pixels for i, picture in enumerate(pictures))
@@ -74,11 +75,8 @@ def embed(
     return {space: torch.cat([part[space] for part in parts]) for space in parts[0]}
 
 
-def face_of(picture: Picture, finder: FaceFinder, name: str = "the picture") -> Found:
-    """The largest face of a picture.
-
-    Args:
-        name: how an error calls pixels.
+def face_of(picture: Picture, finder: FaceFinder, name: str = "the picture") -> FaceCrop:
+    """The largest face of an image; `name` is its name in errors if it is an array.
 
     Raises:
         InputError: it can't be used or has no face.
@@ -91,13 +89,49 @@ def face_of(picture: Picture, finder: FaceFinder, name: str = "the picture") -> 
                 raise BadPicture("a video or animation; give a picture")
             return finder(decode_picture(path))[0]
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            found = f"{picture.dtype} {list(picture.shape)}"
-            raise InputError(f"{name}: {found}; give uint8 RGB [H, W, 3], or the file's name")
+            kind = f"{picture.dtype} {list(picture.shape)}"
+            raise InputError(f"{name}: {kind}; give uint8 RGB [H, W, 3], or the file's name")
         if not picture.size:
             raise BadPicture("it has no pixels")
         return finder(picture)[0]
     except BadPicture as error:
         raise InputError(f"{name}: {error}") from error
+
+
+def open_reader(options: argparse.Namespace, **settings: Any) -> tuple[FaceEncoder, FaceReader]:
+    """The encoder of a command line, and a reader of its sources at the encoder's input size."""
+    encoder = load_encoder(options.encoder)
+    finder = FaceFinder(encoder.input_size, options.detect, options.detector)
+    reader = FaceReader(options.sources, finder, fps=options.fps, out=options.out, **settings)
+    return encoder, reader
+
+
+def read_codes(
+    encoder: FaceEncoder,
+    reader: FaceReader,
+    spaces: Collection[str] | None,
+    see: Callable[[Face], object] = lambda face: None,
+) -> tuple[list[Face], dict[str, Tensor]]:
+    """The faces of a reader, without pixels, and their codes, float32 [N, D] by feature space.
+
+    Args:
+        see: called with each face while it has its pixels.
+
+    Raises:
+        InputError: no face, or as `codes_of`.
+    """
+    faces: list[Face] = []
+
+    def crops() -> Iterator[np.ndarray]:
+        for face in reader:
+            see(face)
+            faces.append(face.without_pixels())
+            yield face.pixels
+
+    parts = list(codes_of(encoder, crops(), spaces))
+    if not parts:
+        raise reader.nothing()
+    return faces, {space: torch.cat([part[space] for part in parts]) for space in parts[0]}
 
 
 def codes_of(
@@ -119,14 +153,14 @@ def codes_of(
     device = encoder.mean.device
     for batch in batches(crops, batch_size):
         with torch.no_grad():
-            found = encoder(as_images(batch).to(device), spaces)
-        codes = {space: values.float().cpu() for space, values in found.items()}
+            outputs = encoder(as_images(batch).to(device), spaces)
+        codes = {space: values.float().cpu() for space, values in outputs.items()}
         for space, values in codes.items():
             bad = len(non_finite_rows(values))
             if bad:
                 raise InputError(
                     f"the encoder's {space} codes of {bad} of {len(values)} faces are NaN or "
-                    "infinite; check its weights, or take another encoder"
+                    "infinite; check its weights, or give another encoder"
                 )
         yield codes
 
@@ -144,70 +178,67 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def as_images(crops: Sequence[np.ndarray]) -> Tensor:
-    """Crops uint8 [S, S, 3] as what encoders and methods take: float [N, 3, S, S] in [0, 1]."""
+    """Crops uint8 [S, S, 3] as the input of encoders and methods: float [N, 3, S, S] in [0, 1]."""
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
 
 
 def as_crops(images: Tensor) -> np.ndarray:
-    """Pictures float [N, 3, S, S] in [0, 1] as uint8 [N, S, S, 3].
-
-    Raises:
-        InputError: pixels are NaN.
-    """
+    """Images float [N, 3, S, S] in [0, 1] as uint8 [N, S, S, 3]; NaN raises InputError."""
     if bool(images.isnan().any()):
-        raise InputError("the method's images hold NaN; check its weights, or take another run")
+        raise InputError("the method's images hold NaN; check its weights, or give another run")
     rounded = (images.detach().float().clamp(0, 1) * 255).round().byte()
     return rounded.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def verification_of(encoder: FaceEncoder) -> Verification | None:
-    """What an encoder's card has of deciding pairs; None where it has nothing.
+def verification_of(encoder: FaceEncoder, space: str | None = None) -> Verification | None:
+    """How an encoder verifies people, from its card; None if the card has nothing.
+
+    Args:
+        space: only if it is by this feature space.
 
     Raises:
-        InputError: it has something broken.
+        InputError: the entry is broken.
     """
-    kept = encoder.card.get("verification")
-    if kept is None:
+    entry = encoder.card.get("verification")
+    if entry is None:
         return None
     try:
-        found = Verification(
-            str(kept["space"]),
-            torch.tensor(kept["mean"], dtype=torch.float64),
-            float(kept["threshold"]),
-            str(kept["told"]),
+        verification = Verification(
+            str(entry["space"]),
+            torch.tensor(entry["mean"], dtype=torch.float64),
+            float(entry["threshold"]),
+            str(entry["told"]),
         )
-        if list(found.mean.shape) != [encoder.feature_dims[found.space]]:
+        if list(verification.mean.shape) != [encoder.feature_dims[verification.space]]:
             raise ValueError("a mean of another length")
-        if not (found.mean.isfinite().all() and math.isfinite(found.threshold)):
+        if not (verification.mean.isfinite().all() and math.isfinite(verification.threshold)):
             raise ValueError("numbers that are not finite")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"the encoder's card: 'verification' can't be used ({error}); make it again by "
+            f"the encoder's card: 'verification' can't be used ({error}); make it again with "
             "linear-probe threshold"
         ) from error
-    return found
+    return verification if space in (None, verification.space) else None
 
 
 def similarity(encoder: FaceEncoder, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The cosine similarity of each face to each, float64 [N, N] by feature space, -1 to 1.
+    """Cosine similarities between all faces, float64 [N, N] in [-1, 1] by feature space.
 
-    Of the space that the encoder's card has a mean of (where it verifies people) the mean is taken
-    off first, as it was where the card's threshold was chosen.
+    The mean in the encoder's card is subtracted first in the space that verifies people, as it was
+    when the card's threshold was chosen.
 
     Args:
-        codes: of `embed`.
+        codes: from `embed`.
     """
-    kept = verification_of(encoder)
-    found = {}
-    for space, values in codes.items():
-        mean = kept.mean if kept is not None and kept.space == space else None
-        found[space] = cosines(values, values, mean)
-    return found
+    means = {}
+    if (verification := verification_of(encoder)) is not None:
+        means[verification.space] = verification.mean
+    return {space: cosines(values, values, means.get(space)) for space, values in codes.items()}
 
 
 def cosines(first: Tensor, second: Tensor, mean: Tensor | None = None) -> Tensor:
-    """Cosine similarities float64 [N, M] of codes [N, D] and [M, D], less a mean [D] if given."""
-    one, other = first.double(), second.double()
+    """Cosine similarities float64 [N, M] of codes [N, D] and [M, D], minus a mean [D] if given."""
+    a, b = first.double(), second.double()
     if mean is not None:
-        one, other = one - mean, other - mean
-    return F.normalize(one, dim=1) @ F.normalize(other, dim=1).T
+        a, b = a - mean, b - mean
+    return F.normalize(a, dim=1) @ F.normalize(b, dim=1).T

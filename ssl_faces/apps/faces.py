@@ -1,4 +1,4 @@
-"""The faces of pictures and videos: found and cropped as `prepare` does, or taken as they are."""
+"""Faces of images and videos: detected and cropped like `prepare`, or taken whole."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from ssl_faces.prepare.sources import Frame, Source, Video, kind_of, list_source
 Detect = Literal["auto", "always", "never"]
 
 CROP_SIDE = 128
-"""With `auto`, pictures and videos of at most this many pixels a side are face crops already."""
+"""With `auto`, images and videos of at most this many pixels a side are face crops."""
 
 EVERY_FRAME = 1000.0
-"""Frames a second to ask of a `Video` for all that it has."""
+"""Frames per second of a `Video` that give all frames."""
 
-_KEPT = Settings(min_sharpness=0.0)  # who gives a blurred picture wants that one
+_KEPT = Settings(min_sharpness=0.0)  # blurred images that the user gives are wanted
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
-class Found(NamedTuple):
-    """A face of a picture.
+class FaceCrop(NamedTuple):
+    """A face of an image.
 
     Attributes:
-        pixels: its crop, uint8 RGB [S, S, 3].
-        box: left, top, right, bottom in pixels of the picture; None where it was taken whole.
-        score: of the detector, 0 to 1; 1 where it was taken whole.
+        pixels: uint8 RGB [S, S, 3].
+        box: left, top, right, bottom in pixels of the image; None if it was taken whole.
+        score: of the detector, 0 to 1; 1 if it was taken whole.
     """
 
     pixels: np.ndarray
@@ -48,17 +48,16 @@ class Found(NamedTuple):
 
 
 class FaceFinder:
-    """Pictures to face crops of one size.
+    """Finds the faces of images and crops them to one size.
 
     Args:
         size: side of the crops.
-        detect: `always` looks for faces; `never` takes the centre square of every picture as one;
-            `auto` does so with pictures of at most 128 pixels a side, and looks for faces in all
-            others.
+        detect: `always` detects faces; `never` takes the centre square of every image as a face;
+            `auto` does so with images of at most 128 pixels a side.
         detector: see `open_detector`.
 
     Raises:
-        InputError: no such way to detect.
+        InputError: no such `detect`.
     """
 
     def __init__(self, size: int, detect: Detect = "auto", detector: str = "mtcnn") -> None:
@@ -68,25 +67,24 @@ class FaceFinder:
         self._open: FaceDetector | None = None
 
     def takes_whole(self, picture: np.ndarray) -> bool:
-        """Whether a picture counts as a face crop."""
+        """Whether an image counts as a face crop."""
         if self.detect == "auto":
             return max(picture.shape[:2]) <= CROP_SIDE
         return self.detect == "never"
 
-    def __call__(self, picture: np.ndarray) -> list[Found]:
-        """The faces of a picture, uint8 RGB [H, W, 3], the largest first.
+    def __call__(self, picture: np.ndarray) -> list[FaceCrop]:
+        """The faces of an image, uint8 RGB [H, W, 3], the largest first.
 
         Raises:
-            BadPicture: it has none that can be used; why, in words.
-            InputError: the detector can't be had.
+            BadPicture: it has no usable face; the reason.
+            InputError: the detector can't be loaded.
         """
         if self.takes_whole(picture):
-            return [Found(square(picture, self.size).transpose(1, 2, 0), None, 1.0)]
+            return [FaceCrop(square(picture, self.size).transpose(1, 2, 0), None, 1.0)]
         if self._open is None:
             self._open = open_detector(self.detector, 0.8 * _KEPT.min_face)
-        found = faces_of(self._open, picture)
         kept, reasons = [], []
-        for box, score, points in zip(found.boxes, found.scores, found.landmarks, strict=True):
+        for box, score, points in zip(*faces_of(self._open, picture), strict=True):
             pixels, inside = aligned(picture, points, self.size)
             left, top, right, bottom = (round(float(x), 1) for x in box)
             row = FaceRow(box=[left, top, right, bottom], score=float(score))
@@ -94,7 +92,7 @@ class FaceFinder:
             if reason:
                 reasons.append(reason)
             else:
-                kept.append(Found(pixels, (left, top, right, bottom), round(float(score), 4)))
+                kept.append(FaceCrop(pixels, (left, top, right, bottom), round(float(score), 4)))
         if not kept:
             raise BadPicture(
                 f"no face that can be used ({reasons[0]})"
@@ -104,7 +102,7 @@ class FaceFinder:
         return sorted(kept, key=_area, reverse=True)
 
 
-def _area(face: Found) -> float:
+def _area(face: FaceCrop) -> float:
     left, top, right, bottom = face.box or (0.0, 0.0, 0.0, 0.0)
     return (right - left) * (bottom - top)
 
@@ -114,11 +112,11 @@ class Face:
     """A face of a file.
 
     Attributes:
-        key: unique among those read at once: the file's key; of all but the largest face of a
-            picture with `#1`, `#2`, …; of a video's frame with `#frame12` in between.
-        source: the key of the file: the name of what was given, and the path below it.
-        pixels, box, score: as in `Found`.
-        time: seconds in the video, -1 in a picture.
+        key: unique: the file's key, `#frame12` for a video's frame, and `#1`, `#2`, … for faces
+            other than the largest of the image.
+        source: the file's key: the name of the given file or folder, and the path below it.
+        pixels, box, score: as in `FaceCrop`.
+        time: seconds in the video, -1 in an image.
         frame: of the video, from 0.
     """
 
@@ -135,37 +133,35 @@ class Face:
         return self.time >= 0
 
     def without_pixels(self) -> Face:
-        """For who keeps many."""
+        """A copy that takes little memory."""
         return replace(self, pixels=_NO_PIXELS)
 
 
 class FaceReader:
     """The faces of files and folders, in the order of their keys, with a progress bar.
 
-    Iterated once, it gives `Face`s; what can't be used is in `skipped` afterwards, and nothing is
-    raised for any file.
+    Iterate over it for `Face`s. Files that can't be used raise nothing and are listed in `skipped`.
 
     Args:
-        given: pictures, videos, and folders of them.
+        sources: images, videos, and folders of them.
         finder: finds the faces.
-        largest: only the largest face of each picture and frame.
-        fps: frames a second of videos to look at; 0 skips videos.
-        out: a folder or table that is left out when it lies among them.
+        largest: only the largest face of each image and frame.
+        fps: frames per second of videos to read; 0 skips videos.
+        out: a folder or table of the command, skipped if it lies among the sources.
         quiet: without a progress bar.
 
     Attributes:
-        skipped: files without a face that can be used, and why.
-        files: how many there are.
-        whole: how many pictures (or videos) were taken as face crops.
+        skipped: files without a usable face, and the reasons.
+        files: number of files.
+        whole: number of images (or videos) taken as face crops.
 
     Raises:
-        InputError: one of `given` is missing, empty or can't be listed, or `out` is a picture
-            among them.
+        InputError: a source is missing, empty or can't be listed, or `out` is an image among them.
     """
 
     def __init__(
         self,
-        given: Sequence[Path],
+        sources: Sequence[Path],
         finder: FaceFinder,
         *,
         largest: bool = False,
@@ -173,11 +169,14 @@ class FaceReader:
         out: Path | None = None,
         quiet: bool = False,
     ) -> None:
-        aside = Path("-") if out is None else out.expanduser()
-        listed = list_sources(given, aside)
+        output = Path("-") if out is None else out.expanduser()
         self.finder, self.largest, self.fps, self.quiet = finder, largest, fps, quiet
-        kept = [source for of_one in listed.values() for source in of_one]
-        self._sources = [one for one in kept if not _is_output(one.path, aside)]
+        self._sources = [
+            source
+            for listed in list_sources(sources, output).values()
+            for source in listed
+            if not _is_output(source.path, output)
+        ]
         self.files = len(self._sources)
         self.skipped: list[Skipped] = []
         self.whole = 0
@@ -198,9 +197,9 @@ class FaceReader:
 
     def _read(self, source: Source) -> Iterator[Face]:
         if kind_of(source.path) == "picture":
-            found = self.finder(decode_picture(source.path))
-            self.whole += found[0].box is None
-            yield from self._faces(source.key, source.key, found)
+            crops = self.finder(decode_picture(source.path))
+            self.whole += crops[0].box is None
+            yield from self._faces(source.key, source.key, crops)
             return
         if not self.fps:
             raise BadPicture("a video or animation; give a picture")
@@ -208,64 +207,65 @@ class FaceReader:
         for frame in open_video(source.path, self.fps):
             frames += 1
             try:
-                found = self.finder(frame.pixels)
+                crops = self.finder(frame.pixels)
             except BadPicture:
                 continue
             faces += 1
-            self.whole += faces == 1 and found[0].box is None
+            self.whole += faces == 1 and crops[0].box is None
             key = f"{source.key}#frame{frame.number}"
-            yield from self._faces(key, source.key, found, frame)
+            yield from self._faces(key, source.key, crops, frame)
         if not faces:
-            raise BadPicture(f"no face found in {frames:,} frames that were looked at")
+            raise BadPicture(f"no face found in {frames:,} frames")
 
     def _faces(
-        self, key: str, source: str, found: list[Found], frame: Frame | None = None
+        self, key: str, source: str, crops: list[FaceCrop], frame: Frame | None = None
     ) -> Iterator[Face]:
         time, number = (-1.0, 0) if frame is None else (round(frame.time, 3), frame.number)
-        for i, one in enumerate(found[:1] if self.largest else found):
+        for i, crop in enumerate(crops[:1] if self.largest else crops):
             name = f"{key}#{i}" if i else key
-            while name in self._keys:  # a file that is called as another one's face
+            while name in self._keys:  # a file whose name equals the key of another's face
                 name += "'"
             self._keys.add(name)
-            yield Face(name, source, *one, time=time, frame=number)
+            yield Face(name, source, *crop, time=time, frame=number)
 
     def summary(self) -> str:
-        """What was passed over, or taken whole, in words; empty where there is nothing to say."""
+        """How many files were skipped or taken whole; empty if none."""
         from ssl_faces.prepare.manifest import counted
 
-        said = []
+        lines = []
         if self.whole:
-            said.append(f"taken as face crops, without looking for faces: {self.whole:,}")
+            lines.append(f"taken as face crops, without detection: {self.whole:,}")
         if self.skipped:
-            reasons = counted(one.reason for one in self.skipped)
-            told = ", ".join(f"{reason} {count:,}" for reason, count in reasons)
-            said.append(f"skipped {len(self.skipped):,} of {self.files:,} files: {told}")
-        return "\n".join(said)
+            counts = counted(skipped.reason for skipped in self.skipped)
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
+            lines.append(f"skipped {len(self.skipped):,} of {self.files:,} files: {reasons}")
+        return "\n".join(lines)
+
+    def print_summary(self, of_skipped: str = "") -> None:
+        """Print the summary if there is one, with a remark if files were skipped."""
+        if summary := self.summary():
+            print(summary + (of_skipped if self.skipped else ""))
 
     def nothing(self) -> InputError:
-        """What to raise where no face was found at all."""
+        """The error to raise if there was no face at all."""
         if len(self.skipped) == 1:
             return InputError(f"{self.skipped[0].key}: {self.skipped[0].reason}")
-        told = "; ".join(f"{one.key}: {one.reason}" for one in self.skipped[:3])
-        return InputError(f"no face in {self.files:,} files ({told}); give photos with faces")
+        first = "; ".join(f"{skipped.key}: {skipped.reason}" for skipped in self.skipped[:3])
+        return InputError(f"no face in {self.files:,} files ({first}); give photos with faces")
 
 
 def open_video(path: Path, fps: float = EVERY_FRAME) -> Video:
-    """The frames of a video.
-
-    Raises:
-        InputError: PyAV is missing.
-    """
+    """The frames of a video; InputError without PyAV."""
     if find_spec("av") is None:
         raise InputError(f"{path}: videos need PyAV; pip install 'ssl-faces[prepare]'")
     return Video(path, fps)
 
 
 def first_face(place: Path, finder: FaceFinder) -> Face:
-    """The largest face of a picture, or of the first frame of a video that has one.
+    """The largest face of an image, or of the first frame with a face of a video.
 
     Raises:
-        InputError: no such file, or one without a face that can be used.
+        InputError: no such file, or no usable face.
     """
     if place.expanduser().is_dir():
         raise InputError(f"{place}: a folder; give one picture")
@@ -277,10 +277,10 @@ def first_face(place: Path, finder: FaceFinder) -> Face:
 
 
 def _is_output(path: Path, out: Path) -> bool:
-    """Whether a file that was listed is what the command has written there before.
+    """Whether a listed file is the command's earlier output.
 
     Raises:
-        InputError: it is the output's name, but a picture or a video.
+        InputError: it has the output's name, but is an image or a video.
     """
     if not same_file(path, out):
         return False

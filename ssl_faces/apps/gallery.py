@@ -1,11 +1,11 @@
-"""`ssl-faces gallery`: each face's nearest by expression code and by identity code, as a page."""
+"""`ssl-faces gallery`: a page with each face's nearest neighbours by expression and identity."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,24 +30,20 @@ if TYPE_CHECKING:
     from ssl_faces.apps.faces import Face
 
 ABOUT = """\
-A page on which each face stands with those nearest to it by expression code and by identity code.
-It is one file, holds its pictures and needs no network. Frames of one video are not each other's
+A page that shows each face with its nearest neighbours by expression code and by identity code. It
+is one file that holds its pictures and needs no network. Frames of one video are not each other's
 neighbours.
 """
 
 MOST_FACES = 5000
-"""On a page: about a kilobyte and a half each."""
+"""Faces on a page, about 1.5 kB each."""
 
 THUMBNAIL = 64
-_ROWS = 1024  # similarities of so many faces to all others at once
+_ROWS = 1024  # faces whose similarities to all others are computed at once
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run `ssl-faces gallery` with these arguments.
-
-    Raises:
-        InputError: bad input, or fewer than two faces.
-    """
+    """Run `ssl-faces gallery`; bad input and fewer than two faces raise InputError."""
     of = parser("gallery", ABOUT)
     add_sources(of, "pictures, videos, or folders of them")
     of.add_argument("--out", required=True, type=Path, metavar="FILE.html")
@@ -59,96 +55,80 @@ def run(arguments: Sequence[str]) -> None:
     )
     add_frames(of)
     add_detection(of)
-    given = of.parse_args(arguments)
-    if given.out.suffix not in (".html", ".htm"):
-        raise InputError(f"--out {given.out}: give a name that ends in .html")
-    check_output(given.out, given.overwrite, given.sources)
-    from ssl_faces.apps.embedding import codes_of
-    from ssl_faces.apps.faces import FaceFinder, FaceReader
+    options = of.parse_args(arguments)
+    out: Path = options.out
+    if out.suffix not in (".html", ".htm"):
+        raise InputError(f"--out {out}: give a name that ends in .html")
+    check_output(out, options.overwrite, options.sources)
+    from ssl_faces.apps.embedding import open_reader, read_codes
     from ssl_faces.common.files import replace_file
-    from ssl_faces.encoders.encoder import load_encoder
 
-    encoder = load_encoder(given.encoder)
-    spaces = [space for space in given.spaces.split(",") if space]
-    finder = FaceFinder(encoder.input_size, given.detect, given.detector)
-    reader = FaceReader(given.sources, finder, fps=given.fps, out=given.out)
-    faces: list[Face] = []
     thumbnails: list[str] = []
 
-    def crops() -> Iterator[np.ndarray]:
-        for face in reader:
-            if len(faces) == MOST_FACES:
-                raise InputError(
-                    f"more than {MOST_FACES:,} faces, too many for a page; give fewer pictures, or "
-                    "a lower --fps"
-                )
-            faces.append(face.without_pixels())
-            thumbnails.append(thumbnail(face.pixels))
-            yield face.pixels
+    def see(face: Face) -> None:
+        if len(thumbnails) == MOST_FACES:
+            raise InputError(
+                f"more than {MOST_FACES:,} faces, too many for a page; give fewer pictures, or "
+                "a lower --fps"
+            )
+        thumbnails.append(thumbnail(face.pixels))
 
-    import torch
-
-    parts = list(codes_of(encoder, crops(), spaces))
+    encoder, reader = open_reader(options)
+    spaces = [space for space in options.spaces.split(",") if space]
+    faces, codes = read_codes(encoder, reader, spaces, see)
     if len(faces) < 2:
-        raise reader.nothing() if not faces else InputError("one face has no neighbours; give more")
+        raise InputError("one face has no neighbours; give more")
     films = [face.source if face.of_video else None for face in faces]
-    found = {
-        space: nearest(torch.cat([part[space] for part in parts]), given.nearest, films)
-        for space in spaces
-    }
-    replace_file(given.out, page(faces, thumbnails, found, str(given.encoder)).encode())
-    print(f"{given.out}: {len(faces):,} faces of {reader.files:,} files")
-    if said := reader.summary():
-        print(said)
+    neighbours = {space: nearest(values, options.nearest, films) for space, values in codes.items()}
+    replace_file(out, page(faces, thumbnails, neighbours, str(options.encoder)).encode())
+    print(f"{out}: {len(faces):,} faces of {reader.files:,} files")
+    reader.print_summary()
 
 
 def thumbnail(pixels: np.ndarray) -> str:
     """A face as a JPEG in base64."""
     from PIL import Image
 
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
     data = io.BytesIO()
-    picture.save(data, "JPEG", quality=85)
+    image.save(data, "JPEG", quality=85)
     return base64.b64encode(data.getvalue()).decode()
 
 
 def nearest(
     codes: torch.Tensor, count: int, films: Sequence[str | None] | None = None
 ) -> list[list[tuple[int, float]]]:
-    """Of each face the others nearest to it, and their cosine similarity, the most alike first.
+    """For each face its nearest neighbours and their cosine similarity, most similar first.
 
     Args:
-        codes: [N, D]; their mean is taken off first, which all faces share.
-        count: how many, if there are so many.
-        films: of each the video that it is a frame of, None in a picture: frames of one video are
-            not compared.
+        codes: [N, D]; their mean is subtracted first.
+        count: neighbours per face, at most.
+        films: the video of each face, None for images: frames of one video are not compared.
     """
     import torch
 
     values = codes.double() - codes.double().mean(0)
     values = torch.nn.functional.normalize(values, dim=1)
-    numbers = {film: n for n, film in enumerate(dict.fromkeys(films or ()))}
-    film = torch.tensor(
-        [-1 if one is None else numbers[one] for one in films or [None] * len(codes)]
-    )
-    found: list[list[tuple[int, float]]] = []
-    for start in range(0, len(codes), _ROWS):
-        rows = torch.arange(start, min(len(codes), start + _ROWS))
-        alike = values[rows] @ values.T
-        alike[torch.arange(len(rows)), rows] = -torch.inf
-        alike[(film[rows, None] == film) & (film[rows, None] >= 0)] = -torch.inf
-        best, places = alike.topk(min(count, len(codes)), dim=1)
-        for similarities, of_row in zip(best.tolist(), places.tolist(), strict=True):
-            pairs = zip(of_row, similarities, strict=True)
-            found.append([(i, round(s, 3)) for i, s in pairs if s > -2])
-    return found
+    names = list(films or [None] * len(codes))
+    numbers = {None: -1} | {name: i for i, name in enumerate(set(names) - {None})}
+    film = torch.tensor([numbers[name] for name in names])
+    neighbours: list[list[tuple[int, float]]] = []
+    for rows in torch.arange(len(codes)).split(_ROWS):
+        cosines = values[rows] @ values.T
+        cosines[torch.arange(len(rows)), rows] = -torch.inf
+        cosines[(film[rows, None] == film) & (film[rows, None] >= 0)] = -torch.inf
+        best, places = cosines.topk(min(count, len(codes)), dim=1)
+        for pairs in zip(places.tolist(), best.tolist(), strict=True):
+            of_face = zip(*pairs, strict=True)
+            neighbours.append([(i, round(value, 3)) for i, value in of_face if value > -2])
+    return neighbours
 
 
 def page(
     faces: Sequence[Face],
     thumbnails: Sequence[str],
-    found: dict[str, list[list[tuple[int, float]]]],
+    neighbours: dict[str, list[list[tuple[int, float]]]],
     encoder: str,
 ) -> str:
     """The page, HTML."""
@@ -160,14 +140,14 @@ def page(
         {
             "names": [writable(face.key) for face in faces],
             "faces": list(thumbnails),
-            "spaces": found,
+            "spaces": neighbours,
         },
         separators=(",", ":"),
     )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     text = (files("ssl_faces.apps") / "gallery.html").read_text(encoding="utf-8")
-    # As JSON that can't end the script it stands in.
+    # Escaped, so that it can't end its script element.
     safe = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return environment.from_string(text).render(
-        css=base_css(), data=safe, count=len(faces), encoder=encoder, spaces=list(found)
+        css=base_css(), data=safe, count=len(faces), encoder=encoder, spaces=list(neighbours)
     )

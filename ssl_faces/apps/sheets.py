@@ -8,16 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-SIDE = 96  # pixels of a face on a sheet, smaller crops are enlarged
+SIDE = 96  # pixels of a face on a sheet; smaller crops are enlarged
 MOST = 64
 _COLUMNS = 8
 
 
 def sheet(titles: Sequence[str], groups: Sequence[Sequence[np.ndarray]]) -> Image.Image:
-    """Groups of faces that belong together, each below the other, eight groups side by side.
+    """Groups of faces, each as a column, eight columns per row.
 
     Args:
-        titles: what each face of a group is.
+        titles: of the faces of every group.
         groups: uint8 [S, S, 3] each.
     """
     from ssl_faces.apps.embedding import as_images
@@ -26,31 +26,31 @@ def sheet(titles: Sequence[str], groups: Sequence[Sequence[np.ndarray]]) -> Imag
     side = max([SIDE, *(face.shape[0] for group in groups[:1] for face in group)])
     panels = []
     for start in range(0, len(groups), _COLUMNS):
-        some = [
-            [np.asarray(enlarged(face, side)) for face in group]
-            for group in groups[start : start + _COLUMNS]
-        ]
-        kinds = zip(titles, zip(*some, strict=True), strict=True)
-        panels.append(panel({title: as_images(faces) for title, faces in kinds}))
-    widths, heights = zip(*(one.size for one in panels), strict=True)
-    picture = Image.new("RGB", (max(widths), sum(heights)), "white")
-    for one, top in zip(panels, np.cumsum([0, *heights[:-1]]).tolist(), strict=True):
-        picture.paste(one, (0, top))
-    return picture
+        rows = zip(*groups[start : start + _COLUMNS], strict=True)
+        faces = [as_images([np.asarray(enlarged(face, side)) for face in row]) for row in rows]
+        panels.append(panel(dict(zip(titles, faces, strict=True))))
+    image = Image.new(
+        "RGB", (max(part.width for part in panels), sum(part.height for part in panels)), "white"
+    )
+    top = 0
+    for part in panels:
+        image.paste(part, (0, top))
+        top += part.height
+    return image
 
 
 def enlarged(face: np.ndarray, side: int) -> Image.Image:
     """A face at this many pixels a side."""
-    picture = Image.fromarray(np.ascontiguousarray(face))
-    if picture.size != (side, side):
-        picture = picture.resize((side, side), Image.Resampling.BICUBIC)
-    return picture
+    image = Image.fromarray(np.ascontiguousarray(face))
+    if image.size == (side, side):
+        return image
+    return image.resize((side, side), Image.Resampling.BICUBIC)
 
 
-def png(picture: Image.Image | np.ndarray) -> bytes:
-    """A picture as a PNG file."""
+def png(image: Image.Image | np.ndarray) -> bytes:
+    """An image as a PNG file."""
     data = io.BytesIO()
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(np.ascontiguousarray(picture))
-    picture.save(data, "PNG")
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(np.ascontiguousarray(image))
+    image.save(data, "PNG")
     return data.getvalue()

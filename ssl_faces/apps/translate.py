@@ -1,9 +1,8 @@
-"""`ssl-faces translate`: one person's expression and pose on another's face, in videos too."""
+"""`ssl-faces translate`: one person's expression and pose on another's face, also in videos."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,92 +14,60 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
 
 if TYPE_CHECKING:
-    from ssl_faces.apps.faces import FaceFinder, Found
-    from ssl_faces.methods.method import Method
+    import argparse
+
+    from ssl_faces.apps.faces import FaceCrop, FaceFinder
     from ssl_faces.prepare.sources import Frame
 
 ABOUT = """\
 One person's expression and pose on another's face.
 
-A picture or folder as A gives pictures in the folder --out, as swap-identity does. A video (or
-animation) gives the video --out FILE.mp4: A's face, B's face and the result side by side, a frame
-for each of A's, without sound. Where A has no face in a frame the last result stays. In frames of
-several faces the largest is followed.
+If A is a picture or folder, --out is a folder of pictures, as for swap-identity. If A is a video
+(or animation), --out FILE.mp4 is a video with A's face, B's face and the result side by side, one
+frame for each of A's, without sound. Frames of A without a face repeat the last result. If A has
+several faces, the largest is followed.
 """
 
 SIDE = 192  # pixels of a face in a video, even
 _TICKS = 60_000
-"""Of a second, for times: 24, 25, 30, 50, 60 and 30000/1001 frames a second are whole ones."""
+"""Per second: whole numbers for 24, 25, 30, 50, 60 and 30000/1001 frames per second."""
 
 _CODECS = ("libx264", "mpeg4")
-_EMPTY = 128  # grey level of a place where nothing was found yet
-
-
-@dataclass(frozen=True)
-class Translated:
-    """A video that was written.
-
-    Attributes:
-        frames: how many.
-        without_face: of them, those where the last result stays.
-        note: what is wrong with the video that moves it; empty where nothing is.
-    """
-
-    frames: int
-    without_face: int
-    note: str
+_EMPTY = 128  # grey level before the first face
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run `ssl-faces translate` with these arguments.
-
-    Raises:
-        InputError: bad input, or no face in all of it.
-    """
+    """Run `ssl-faces translate`; bad input and no detected face raise InputError."""
     of = parser("translate", ABOUT)
     add = of.add_argument
     add("--motion-of", required=True, type=Path, metavar="A", help="a video, picture or folder")
-    add("--person", required=True, type=Path, metavar="B", help="whose largest face is moved")
-    add("--out", required=True, type=Path, metavar="FILE.mp4", help="of a video; else a folder")
+    add("--person", required=True, type=Path, metavar="B", help="its largest face is moved")
+    add("--out", required=True, type=Path, metavar="FILE.mp4", help="for a video; else a folder")
     add_overwrite(of)
     add_method(of)
     add_detection(of)
-    given = of.parse_args(arguments)
+    options = of.parse_args(arguments)
     from ssl_faces.apps.edit import check_folder, write_edits
-    from ssl_faces.apps.editing import MOTION, open_method
-    from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
+    from ssl_faces.methods.method import MOTION
 
-    of_video = is_video(given.motion_of)
-    if of_video != (given.out.suffix == ".mp4"):
+    source, person, out = options.motion_of, options.person, options.out
+    of_video = is_video(source)
+    if of_video != (out.suffix == ".mp4"):
         what = "a video: give FILE.mp4" if of_video else "no video: give a folder"
-        raise InputError(f"--out {given.out}: {given.motion_of} is {what}")
-    inputs = (given.motion_of, given.person)
+        raise InputError(f"--out {out}: {source} is {what}")
     if of_video:
-        check_output(given.out, given.overwrite, (*inputs, given.method))
+        check_output(out, options.overwrite, (source, person, options.method))
+        _translate_video(options)
     else:
-        check_folder(given.out, given.overwrite, inputs)
-    method = open_method(given.method, MOTION)
-    finder = FaceFinder(method.picture_size, given.detect, given.detector)
-    person = first_face(given.person, finder)
-    if not of_video:
-        reader = FaceReader([given.motion_of], finder, out=given.out)
-        write_edits(method, MOTION, reader, given.out, person=person, seed=given.seed)
-        return
-    done = translate_video(
-        method, given.motion_of, person.pixels, finder, given.out, seed=given.seed
-    )
-    print(f"{given.out}: {done.frames:,} frames: A, B, B with the motion of A")
-    if done.without_face:
-        print(f"no face in {done.without_face:,} of them: the last result stays")
-    if done.note:
-        print(f"{given.motion_of}: {done.note}")
+        check_folder(out, options.overwrite, (source, person))
+        write_edits(MOTION, [source], person, options)
 
 
 def is_video(place: Path) -> bool:
     """Whether a file is a video or animation, by its first bytes.
 
     Raises:
-        InputError: it is neither that nor a picture nor a folder.
+        InputError: it is neither a video nor an image nor a folder.
     """
     from ssl_faces.data.pictures import BadPicture
     from ssl_faces.prepare.sources import kind_of
@@ -114,65 +81,45 @@ def is_video(place: Path) -> bool:
         raise InputError(f"{place}: {error}") from error
 
 
-def translate_video(
-    method: Method,
-    video: Path,
-    person: np.ndarray,
-    finder: FaceFinder,
-    out: Path,
-    *,
-    seed: int = 0,
-    most_frames: int | None = None,
-    quiet: bool = False,
-) -> Translated:
-    """Write `out`, an MP4 of three faces side by side: of the video, the person, the result.
-
-    Args:
-        method: of `open_method`, with `MOTION` among its edits.
-        video: whose largest face moves.
-        person: face crop of who is moved, uint8 [S, S, 3] of side `method.picture_size`.
-        finder: of faces of that side.
-        out: never half-written.
-        seed: of rendering noise.
-        most_frames: end after so many.
-        quiet: without a progress bar.
+def _translate_video(options: argparse.Namespace) -> None:
+    """Write an MP4 of three faces side by side: of the video, the person, the result.
 
     Raises:
-        InputError: the video can't be used or has no face, or `out` can't be written.
+        InputError: bad input, a video without a face, or `--out` can't be written.
     """
     from tqdm import tqdm
 
-    from ssl_faces.apps.editing import BATCH, MOTION, edited
+    from ssl_faces.apps.editing import BATCH, apply_edit, open_method
     from ssl_faces.apps.embedding import batches
-    from ssl_faces.apps.faces import open_video
+    from ssl_faces.apps.faces import FaceFinder, first_face, open_video
     from ssl_faces.common.files import replacing
     from ssl_faces.data.pictures import BadPicture
+    from ssl_faces.methods.method import MOTION
 
-    frames = open_video(video.expanduser())
+    video, out = options.motion_of, options.out
+    method = open_method(options.method, MOTION)
     side = method.picture_size
-    total = None if quiet else frames.count() or None
-    if total is not None and most_frames is not None:
-        total = min(total, most_frames)
-    nothing = np.full((side, side, 3), _EMPTY, np.uint8)
+    finder = FaceFinder(side, options.detect, options.detector)
+    person = first_face(options.person, finder).pixels
+    frames = open_video(video.expanduser())
+    source = result = np.full((side, side, 3), _EMPTY, np.uint8)
     count = without = 0
-    source, result = nothing, nothing
     with (
         replacing(out, out.suffix) as path,
-        tqdm(total=total, desc="frames", unit="frames", disable=quiet) as bar,
+        tqdm(total=frames.count() or None, desc="frames", unit="frames") as bar,
     ):
         writer: _Writer | None = None
         try:
-            followed = _followed(frames, finder, most_frames)
-            for batch in batches(followed, BATCH):
+            for batch in batches(_followed(frames, finder), BATCH):
                 crops = [face.pixels for _, face in batch if face is not None]
-                made = iter(edited(method, MOTION, crops, [person], seed=seed))
+                results = iter(apply_edit(method, MOTION, crops, [person], options.seed))
                 for frame, face in batch:
                     if writer is None:
                         writer = _Writer(path, frames.rate, frame.time)
                     if face is None:
                         without += 1
                     else:
-                        source, result = face.pixels, next(made)
+                        source, result = face.pixels, next(results)
                     writer.write(frame.time, (source, person, result))
                     count += 1
                 bar.update(len(batch))
@@ -185,30 +132,30 @@ def translate_video(
             raise InputError(
                 f"{video}: no face found in {count:,} frames; give a video with a face"
             )
-    return Translated(count, without, frames.note)
+    print(f"{out}: {count:,} frames: A, B, B with the motion of A")
+    if without:
+        print(f"{without:,} of them have no face and repeat the last result")
+    if frames.note:
+        print(f"{video}: {frames.note}")
 
 
-def _followed(
-    frames: Any, finder: FaceFinder, most: int | None
-) -> Iterator[tuple[Frame, Found | None]]:
-    """Each frame with the face that is followed: the one that overlaps the last one's box most,
-    where none does the largest."""
+def _followed(frames: Any, finder: FaceFinder) -> Iterator[tuple[Frame, FaceCrop | None]]:
+    """Each frame with the followed face: the one that overlaps the last box most, or the largest
+    if none does."""
     from ssl_faces.data.pictures import BadPicture
     from ssl_faces.prepare.tracks import overlap
 
     last: np.ndarray | None = None
-    for number, frame in enumerate(frames):
-        if most is not None and number >= most:
-            return
+    for frame in frames:
         try:
-            found = finder(frame.pixels)
+            faces = finder(frame.pixels)
         except BadPicture:
             yield frame, None
             continue
-        face = found[0]
+        face = faces[0]
         if last is not None and face.box is not None:
-            shared = [overlap(last, np.array(one.box)) for one in found]
-            face = found[int(np.argmax(shared))]  # of equals the largest
+            shared = [overlap(last, np.array(other.box)) for other in faces]
+            face = faces[int(np.argmax(shared))]  # the largest of equals
         last = None if face.box is None else np.array(face.box)
         yield frame, face
 
@@ -236,7 +183,7 @@ class _Writer:
 
         row = np.concatenate([np.asarray(enlarged(face, SIDE)) for face in faces], axis=1)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(row), format="rgb24")
-        # Times of broken videos may go back: a frame comes behind the one before it all the same.
+        # Times of broken videos may decrease; times of written frames always increase.
         self._last = max(round((time - self._start) * _TICKS), self._last + 1)
         frame.pts, frame.time_base = self._last, Fraction(1, _TICKS)
         self._container.mux(self._stream.encode(frame))

@@ -1,4 +1,4 @@
-"""`ssl-faces verify`: are two pictures of one person? A similarity, and how often that is right."""
+"""`ssl-faces verify`: compare the faces of two images, with the accuracy of such decisions."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 ABOUT = """\
 Compare the largest face of each picture of A with that of each of B: cosine similarity of their
-identity codes, and which side of the encoder's threshold it lies on. Often wrong (the last line
-says how often): not for deciding about people.
+identity codes, and the decision by the encoder's threshold. Often wrong (the last line says how
+often): do not use it to decide about people.
 """
 
 MOST_PAIRS = 100_000
 SPACE = "identity"
-_WARNING = "on pictures of another kind less often; not for deciding about people"
+_WARNING = "less often for other kinds of pictures; not for deciding about people"
 
 
 class Reliability(NamedTuple):
-    """How often pairs are told rightly, in percent, with its 95 % interval, of n pairs."""
+    """Accuracy of decisions in percent, with its 95 % interval, on n pairs."""
 
     value: float
     low: float
@@ -38,21 +38,20 @@ class Reliability(NamedTuple):
     def __str__(self) -> str:
         return (
             f"right in {self.value:.1f} % [{self.low:.1f}, {self.high:.1f}] of {self.n:,} pairs of "
-            f"{self.data_set}, where guessing has 50 %"
+            f"{self.data_set} (chance: 50 %)"
         )
 
 
 def reliability(encoder: FaceEncoder, space: str = SPACE) -> Reliability | None:
-    """What an encoder's card has of its accuracy in verifying people; None where it has none.
+    """Accuracy of an encoder in verifying people, from its card; None if the card has none.
 
-    Each pair of the test was decided by a threshold of other pairs.
+    Each pair of the test was decided by a threshold chosen on other pairs.
     """
+    wanted = ("identity", "accuracy", "cosine similarity", space)
     for record in encoder.card.get("records") or []:
         try:
-            if (record["task"], record["metric"], record["probe"], record["feature_space"]) == (
-                *("identity", "accuracy", "cosine similarity"),
-                space,
-            ) and not record.get("condition"):
+            keys = (record[key] for key in ("task", "metric", "probe", "feature_space"))
+            if tuple(keys) == wanted and not record.get("condition"):
                 value, low, high = (float(record[key]) for key in ("value", "low", "high"))
                 return Reliability(value, low, high, int(record["n"]), str(record["data_set"]))
         except (KeyError, TypeError, ValueError):
@@ -61,74 +60,61 @@ def reliability(encoder: FaceEncoder, space: str = SPACE) -> Reliability | None:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run `ssl-faces verify` with these arguments.
-
-    Raises:
-        InputError: bad input, or a side without any face.
-    """
+    """Run `ssl-faces verify`; bad input and a side without any face raise InputError."""
     of = parser("verify", ABOUT)
     of.add_argument("a", type=Path, metavar="A", help="a picture, or a folder of them")
     of.add_argument("b", type=Path, metavar="B", help="another")
-    of.add_argument("--out", type=Path, metavar="FILE.csv", help="the same as a table")
+    of.add_argument("--out", type=Path, metavar="FILE.csv", help="also write a table")
     add_overwrite(of)
     add_encoder(of)
     add_detection(of)
-    given = of.parse_args(arguments)
-    if given.out is not None:
-        check_output(given.out, given.overwrite, (given.a, given.b))
-    from ssl_faces.apps.embedding import codes_of, cosines, verification_of
+    options = of.parse_args(arguments)
+    if options.out is not None:
+        check_output(options.out, options.overwrite, (options.a, options.b))
+    from ssl_faces.apps.embedding import cosines, read_codes, verification_of
     from ssl_faces.apps.faces import FaceFinder, FaceReader
     from ssl_faces.common.files import replace_file
     from ssl_faces.encoders.encoder import load_encoder
 
-    encoder = load_encoder(given.encoder)
+    encoder = load_encoder(options.encoder)
     if SPACE not in encoder.feature_dims:
         raise InputError(
-            f"--encoder {given.encoder}: has no space '{SPACE}', it has "
+            f"--encoder {options.encoder}: has no space '{SPACE}', it has "
             f"{', '.join(encoder.feature_dims)}; give one that has"
         )
-    import torch
-
-    finder = FaceFinder(encoder.input_size, given.detect, given.detector)
-    sides, said = [], []
-    for place in (given.a, given.b):
-        reader = FaceReader([place], finder, largest=True, out=given.out, quiet=not place.is_dir())
-        faces = list(reader)
-        if not faces:
-            raise reader.nothing()
-        sides.append(faces)
+    finder = FaceFinder(encoder.input_size, options.detect, options.detector)
+    keys, codes, remarks = [], [], []
+    for place in (options.a, options.b):
+        quiet = not place.is_dir()
+        reader = FaceReader([place], finder, largest=True, out=options.out, quiet=quiet)
+        faces, by_space = read_codes(encoder, reader, [SPACE])
+        keys.append([writable(face.key) for face in faces])
+        codes.append(by_space[SPACE])
         if reader.skipped:
-            said.append(f"{place}: {reader.summary()}")
-    if len(sides[0]) * len(sides[1]) > MOST_PAIRS:
+            remarks.append(f"{place}: {reader.summary()}")
+    if len(codes[0]) * len(codes[1]) > MOST_PAIRS:
         raise InputError(
-            f"{len(sides[0]):,} times {len(sides[1]):,} pairs are more than {MOST_PAIRS:,}; give "
+            f"{len(codes[0]):,} times {len(codes[1]):,} pairs are more than {MOST_PAIRS:,}; give "
             "smaller folders"
         )
-    keys = [[face.key for face in faces] for faces in sides]
-    codes = [
-        torch.cat([part[SPACE] for part in codes_of(encoder, (f.pixels for f in faces), [SPACE])])
-        for faces in sides
-    ]
-    kept = verification_of(encoder)
-    decides = kept if kept is not None and kept.space == SPACE else None
-    found = cosines(codes[0], codes[1], decides.mean if decides else None)
-    threshold = decides.threshold if decides else None
+    verification = verification_of(encoder, SPACE)
+    values = cosines(*codes, None if verification is None else verification.mean).tolist()
     table = io.StringIO()
     writer = CsvWriter(table)
     writer.writerow(("a", "b", "similarity", "threshold", "decision"))
-    for i, first in enumerate(keys[0]):
-        for j, second in enumerate(keys[1]):
-            value = float(found[i, j])
-            decision = "" if threshold is None else "same" if value >= threshold else "different"
-            at = "" if threshold is None else f"{threshold:.4f}"
-            writer.writerow((writable(first), writable(second), f"{value:.4f}", at, decision))
-            told = f": {decision} (threshold {threshold:.3f})" if threshold is not None else ""
-            print(f"{writable(first)}  {writable(second)}  similarity {value:.3f}{told}")
-    if given.out is not None:
-        replace_file(given.out, table.getvalue().encode())
-    for line in said:
-        print(line)
-    if threshold is None:
-        print(f"no threshold: {given.encoder} has none in its card; see linear-probe threshold")
-    sure = reliability(encoder)
-    print(f"{sure or 'how often this encoder is right is not known'}; {_WARNING}")
+    for first, row in zip(keys[0], values, strict=True):
+        for second, value in zip(keys[1], row, strict=True):
+            threshold = decision = verdict = ""
+            if verification is not None:
+                threshold = f"{verification.threshold:.4f}"
+                decision = "same" if value >= verification.threshold else "different"
+                verdict = f": {decision} (threshold {verification.threshold:.3f})"
+            writer.writerow((first, second, f"{value:.4f}", threshold, decision))
+            print(f"{first}  {second}  similarity {value:.3f}{verdict}")
+    if options.out is not None:
+        replace_file(options.out, table.getvalue().encode())
+    for remark in remarks:
+        print(remark)
+    if verification is None:
+        print(f"no threshold: {options.encoder} has none in its card; see linear-probe threshold")
+    print(f"{reliability(encoder) or 'the accuracy of this encoder is not known'}; {_WARNING}")

@@ -1,6 +1,6 @@
-"""A measurement in a process of its own, which prints what it found as JSON.
+"""Measurements in another Python process, which prints its result as JSON.
 
-Scoring is the probes' part of the workbench, which pretraining doesn't import.
+`linear_probe` scores features, and `ssl_faces` does not import it: it runs it.
 """
 
 from __future__ import annotations
@@ -17,48 +17,49 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.pipes import until_the_reader_leaves
 from ssl_faces.common.safe_path import python
 
-_KEPT = 3000  # letters of what a process said before it failed
+_MOST_STDERR = 3000  # characters, for the error message
 
 
-def measured_apart(module: str, words: Sequence[str], show: bool = False) -> Any:
-    """What `python -m MODULE WORDS` prints: plain JSON values.
+def run_in_subprocess(module: str, argv: Sequence[str], show: bool = False) -> Any:
+    """Run `python -m MODULE ARGV` and return what it prints, parsed from JSON.
 
     Args:
-        module: one whose `main` is `print_measured`.
-        show: pass on what it says meanwhile; for what takes minutes to hours.
+        module: a module that calls `print_measured`.
+        show: pass on its stderr while it runs, for measurements of minutes to hours.
 
     Raises:
-        InputError: the measurement refuses its words.
-        RuntimeError: it fails.
+        InputError: the measurement refuses its arguments.
+        RuntimeError: the measurement fails.
     """
-    command = python("-m", module, *words)
-    with tempfile.TemporaryFile("w+") as printed:
-        child = subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True)
+    command = python("-m", module, *argv)
+    with tempfile.TemporaryFile("w+") as stdout:
+        child = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
         assert child.stderr is not None
-        told = ""
+        stderr = ""
         for line in child.stderr:
-            told = (told + line)[-_KEPT:]
+            stderr = (stderr + line)[-_MOST_STDERR:]
             if show and "error: " not in line:
                 print(line, end="", file=sys.stderr, flush=True)
         code = child.wait()
         if code == 2:
-            last = told.strip().rpartition("\n")[2]
+            last = stderr.strip().rpartition("\n")[2]
             raise InputError(last.partition("error: ")[2] or last)
         if code:
-            raise RuntimeError(f"{' '.join(command)} failed:\n{told}")
-        printed.seek(0)
-        return json.load(printed)
+            raise RuntimeError(f"{' '.join(command)} failed:\n{stderr}")
+        stdout.seek(0)
+        return json.load(stdout)
 
 
-def options(arguments: argparse.Namespace, names: Sequence[str]) -> list[str]:
-    """`--NAME VALUE` of those that are given, again and again where they are lists."""
-    found = []
-    for name in names:
-        value = getattr(arguments, name)
-        for one in value if isinstance(value, list) else [value]:
-            if one is not None:
-                found += [f"--{name.replace('_', '-')}", str(one)]
-    return found
+def as_argv(arguments: argparse.Namespace) -> list[str]:
+    """A bench's own arguments as `--NAME VALUE`, repeated for lists; unset ones are left out."""
+    argv = []
+    for name, values in vars(arguments).items():
+        if name in ("bench", "out", "overwrite", "page"):
+            continue
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None:
+                argv += [f"--{name.replace('_', '-')}", str(value)]
+    return argv
 
 
 def print_measured(
@@ -66,13 +67,13 @@ def print_measured(
     measure: Callable[[argparse.Namespace], Any],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Print what is measured as JSON; gives the exit code, as `run_module` does."""
+    """Print a measurement as JSON; returns the exit code."""
     return run_module(lambda: print(json.dumps(measure(parser.parse_args(argv)))))
 
 
 @until_the_reader_leaves
 def run_module(call: Callable[[], object]) -> int:
-    """Run what `python -m MODULE` does; gives 0, or 2 for bad input, printed as one line."""
+    """Run the body of `python -m MODULE`; returns 0, or 2 for bad input, printed as one line."""
     try:
         call()
     except InputError as error:

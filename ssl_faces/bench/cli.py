@@ -1,4 +1,4 @@
-"""The benches by name: `ssl-faces bench NAME`, each a module with `add_arguments` and `measure`."""
+"""The benches by name: `ssl-faces bench NAME`."""
 
 from __future__ import annotations
 
@@ -9,37 +9,29 @@ from pathlib import Path
 from ssl_faces.common.arguments import Parser
 from ssl_faces.common.outputs import add_overwrite, check_output
 
-# Each module offers `add_arguments(parser)` and `measure(arguments) -> Result`. One that has
-# PASSES_ON takes arguments that its parser doesn't know too, as `arguments.settings`.
 BENCHES = {
-    "cost": "arithmetic of one training step of any method, counted: GFLOP a step and a picture",
-    "embed": "released encoders beside HOG, LBP and installed recognisers: accuracy and speed",
-    "features": "feature extraction beside the encoder's bare forward pass",
-    "plan": "time, memory, disk, network and cost of a large run, worked out from measured figures",
-    "scale": "two processes of one thread each beside one",
-    "start": "what `--help` costs",
-    "step": "a training step beside the authors' schedule of network calls",
-    "feed": "pairs a second of packed faces beside a loader that decodes every picture",
-    "formats": "pictures a second of shards beside litdata, webdataset and a memory map",
-    "memory": "peak memory of a run's data, with packs of 50,000 and of 500,000 pictures",
-    "shuffling": "how well the orders of an epoch are shuffled",
-    "prepare": "faces found in photos and videos, errors of their eyes, faces a second",
-    "render": "faces rendered a second, and memory by the size of the set",
+    "cost": "count the arithmetic of one training step of any method: GFLOP per step and image",
+    "embed": "released encoders, HOG, LBP and installed recognisers: accuracy and speed",
+    "features": "feature extraction compared with the encoder's bare forward pass",
+    "plan": "estimate time, memory, disk, network and cost of a large run from measured speed",
+    "scale": "two processes of one thread each compared with one",
+    "step": "a training step compared with the authors' schedule of network calls",
+    "feed": "pairs per second of packed faces compared with a loader that decodes every image",
+    "prepare": "faces detected in photos and videos, errors of their eyes, faces per second",
+    "render": "faces rendered per second",
 }
+"""Each is a module with `add_arguments(parser)` and `measure(arguments) -> Result`. If it has
+`PASSES_ON`, it also takes arguments that its parser does not know, as `arguments.settings`."""
 
 
 def run(argv: Sequence[str]) -> None:
-    """Run `ssl-faces bench` with these arguments: print the table, write the JSON.
-
-    Raises:
-        InputError: bad input.
-    """
-    parser = Parser(prog="ssl-faces bench", description="Measure speed and memory on this machine.")
+    """Run `ssl-faces bench`: print the table, write the JSON. Bad input raises InputError."""
+    parser = Parser(prog="ssl-faces bench", description="Measure speed on this machine.")
     verbs = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
     chosen = next((word for word in argv if word in BENCHES), None)
     for name, about in BENCHES.items():
         verb = verbs.add_parser(name, help=about, description=about, allow_abbrev=False)
-        verb.add_argument("--out", type=Path, help="also write the figures here, as JSON")
+        verb.add_argument("--out", type=Path, help="also write the figures to this file, as JSON")
         add_overwrite(verb)
         if name == chosen:
             import_module(f"ssl_faces.bench.{name}").add_arguments(verb)
@@ -50,8 +42,8 @@ def run(argv: Sequence[str]) -> None:
     elif unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     for option in ("out", "page"):
-        if (place := getattr(arguments, option, None)) is not None:
-            check_output(place, arguments.overwrite, option=f"--{option}")
+        if (path := getattr(arguments, option, None)) is not None:
+            check_output(path, arguments.overwrite, option=f"--{option}")
     result = bench.measure(arguments)
     print(result.table())
     if arguments.out is not None:

@@ -1,9 +1,9 @@
-"""`ssl-faces bench cost`: the arithmetic of one training step of any method, counted, not timed.
+"""`ssl-faces bench cost`: count the arithmetic of one training step of any method.
 
-What is counted are the multiplications and additions of convolutions and matrix products, forward
-and backward, as the step runs them: passes without gradients count once, frozen weights have no
-gradients to compute. Of networks these are nearly all; normalisations, activations, warps, the
-optimiser and the augmentation of the batch are left out.
+Counts multiplications and additions of convolutions and matrix products, forward and backward, as
+the step runs them: frozen weights and passes without gradients have no backward pass. These are
+nearly all of a network's arithmetic. Normalisation, activations, warps, optimiser and augmentation
+are not counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssl_faces.bench.result import Result
+from ssl_faces.bench.result import Result, Value
 from ssl_faces.callbacks.first_step import StartClock
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
@@ -39,23 +39,23 @@ from ssl_faces.training.fit import FaceCLI, build, world_size
 from ssl_faces.training.run_record import CHECKPOINT
 
 PASSES_ON = True
-"""What this bench doesn't know are settings of `ssl-faces fit`."""
+"""All other arguments are settings of `ssl-faces fit`."""
 
 _FEW = (2, 4, 6, 8)
-"""Pairs of the batches that larger batches are worked out from."""
+"""Batch sizes, in pairs, from which the cost of larger batches is extrapolated."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one training step takes, on each device.
+    """The cost of one training step per device.
 
     Attributes:
-        method: its name.
+        method: name of the method.
         flop: multiplications and additions.
-        pairs: that it trains on, of two pictures each.
-        devices: on how many at once the run's settings train.
+        pairs: pairs of images in the step.
+        devices: number of devices in the run's settings.
         parameters: of all networks of the method.
-        trained: of these, those that are trained.
+        trained: number of trained parameters.
     """
 
     method: str
@@ -68,62 +68,58 @@ class Cost:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "ssl-faces bench cost [--out FILE.json] -c CONFIG [-c CONFIG ...] [--KEY VALUE]"
-    parser.epilog = "All else is as for `ssl-faces fit`; no faces are read, and nothing is trained."
+    parser.epilog = "Other arguments are as for `ssl-faces fit`. No faces are read or trained on."
 
 
 def measure(arguments: argparse.Namespace) -> Result:
-    """Count one step of the method that the settings come to.
+    """Count one step of the method in the settings.
 
     Raises:
-        InputError: bad settings, as `ssl-faces fit` tells them.
+        InputError: bad settings, as in `ssl-faces fit`.
     """
     if not arguments.settings:
         raise InputError("bench cost: nothing to count; give a method's config with -c")
     cost = count(arguments.settings)
-    gflop, pictures = cost.flop / 1e9, 2 * cost.pairs
-    result = Result("cost", {"settings": " ".join(arguments.settings)})
-    result.rows = [
-        {
-            "method": cost.method,
-            "GFLOP a step": gflop,
-            "GFLOP a picture": gflop / pictures,
-            "pictures a step": pictures,
-            "devices": cost.devices,
-            "parameters": cost.parameters,
-            "trained parameters": cost.trained,
-        }
-    ]
-    result.notes = [
-        "",
+    gflop, images = cost.flop / 1e9, 2 * cost.pairs
+    row: dict[str, Value] = {
+        "method": cost.method,
+        "GFLOP a step": gflop,
+        "GFLOP a picture": gflop / images,
+        "pictures a step": images,
+        "devices": cost.devices,
+        "parameters": cost.parameters,
+        "trained parameters": cost.trained,
+    }
+    note = (
         "Multiplications and additions of convolutions and matrix products, forward and backward, "
-        "of one step on one device.",
-    ]
-    result.details = asdict(cost)
-    return result
+        "of one step on one device."
+    )
+    settings = {"settings": " ".join(arguments.settings)}
+    return Result("cost", settings, [row], ["", note], asdict(cost))
 
 
 def count(settings: Sequence[str], keep: Path | None = None, precision: str = "32-true") -> Cost:
-    """The cost of one step of the run that `ssl-faces fit` would make of these arguments.
+    """The cost of one step of the run that `ssl-faces fit` starts with these arguments.
 
-    It is counted on the CPU, on made-up pictures. Of a large batch it is worked out from the costs
-    of four small ones, where these lie on one polynomial of degree two, as sums over pictures and
-    over pairs of them do: then it is exact.
+    Counted on the CPU, on noise images. The cost of a large batch is extrapolated from four small
+    ones if these lie on a polynomial of degree two, as sums over images and over pairs of images
+    do. Then it is exact.
 
     Args:
         settings: `-c CONFIG`, `--KEY VALUE`.
-        keep: a folder for what a later stage of the method builds on: the checkpoint of the
-            method, all but untrained, and its networks beside the encoder.
-        precision: of the arithmetic; what is counted doesn't depend on it.
+        keep: folder for the inputs of a later stage: the checkpoint of the nearly untrained method
+            and its networks beside the encoder.
+        precision: of the arithmetic; the count does not depend on it.
 
     Raises:
         InputError: bad settings.
     """
-    with tempfile.TemporaryDirectory() as nowhere, _without_a_word():
+    with tempfile.TemporaryDirectory() as nowhere, _quiet():
         _CountCLI.clock = StartClock(time.perf_counter())
         arguments = [*settings, "--out", nowhere, "--trainer.logger", "false"]
         cli = build(
             _CountCLI,
-            _MadeUpFaces,
+            _NoiseFaces,
             ["fit", *arguments, "--trainer.precision", precision, "--ckpt_path", "null"],
         )
         assert isinstance(cli, _CountCLI)
@@ -139,8 +135,8 @@ def _keep(cli: FaceCLI, folder: Path) -> None:
         replace_file(folder / f"{name}.safetensors", save(weights), durable=False)
 
 
-class _MadeUpFaces(FaceDataModule):
-    """Pictures of noise, in batches of the sizes asked for; no face set is looked for."""
+class _NoiseFaces(FaceDataModule):
+    """Noise images in batches of `sizes`; no face set is read."""
 
     sizes: tuple[int, ...] = ()
 
@@ -158,12 +154,12 @@ class _MadeUpFaces(FaceDataModule):
 
     def _batch(self, pairs: int, draw: torch.Generator) -> PairBatch:
         shape = (pairs, 2, 3, self.size, self.size)
-        pictures = torch.randint(256, shape, dtype=torch.uint8, generator=draw)
-        return {"pairs": pictures, "mirrored": torch.ones(pairs, dtype=torch.bool), "seed": 0}
+        images = torch.randint(256, shape, dtype=torch.uint8, generator=draw)
+        return {"pairs": images, "mirrored": torch.ones(pairs, dtype=torch.bool), "seed": 0}
 
 
 class _StepCounter(pl.Callback):
-    """Counts each training step, from the batch as the method is given it to its end."""
+    """Counts each training step."""
 
     def __init__(self) -> None:
         self.flop: list[int] = []
@@ -179,22 +175,22 @@ class _StepCounter(pl.Callback):
         self.end()
 
     def end(self) -> None:
-        """Count no more; after a step that failed, too."""
+        """Stop counting, also after a step that failed."""
         if self._mode is not None:
             self._mode.__exit__(None, None, None)
             self._mode = None
 
 
 class _CountCLI(FaceCLI):
-    """`fit` that trains a few steps on made-up pictures, and counts them."""
+    """`fit` that counts a few training steps on noise images."""
 
     cost: Cost
 
     def check_trainer(self, settings: Any) -> None:
-        """Nothing is trained here: the settings may be those of another machine."""
+        """Accept settings of any machine, since nothing is trained."""
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        # Nothing of a run's: no callbacks, loggers or checkpoints.
+        # Without the callbacks, loggers and checkpoints of a run.
         return self._trainer(pl.Callback())
 
     def _trainer(self, counter: pl.Callback) -> pl.Trainer:
@@ -213,7 +209,7 @@ class _CountCLI(FaceCLI):
         )
 
     def fit(self, model: Any, datamodule: Any, **_: Any) -> None:
-        """In the place of the trainer's."""
+        """Count instead of training."""
         settings = self.config_init[self.config_init.subcommand].trainer
 
         def counted(sizes: tuple[int, ...]) -> list[int]:
@@ -221,7 +217,7 @@ class _CountCLI(FaceCLI):
             counter = _StepCounter()
             self.trainer = self._trainer(counter)
             try:
-                # Fused attention on a CPU is not known to the counter; as plain products it is.
+                # The counter does not know fused attention on a CPU, but plain products.
                 with sdpa_kernel(SDPBackend.MATH):
                     self.trainer.fit(model, datamodule=datamodule)
             finally:
@@ -240,10 +236,10 @@ class _CountCLI(FaceCLI):
 
 
 def of_batch(pairs: int, counted: Callable[[tuple[int, ...]], list[int]]) -> int:
-    """What a batch costs, counted or worked out from small ones.
+    """The cost of a batch, counted or extrapolated from small ones.
 
     Args:
-        counted: the costs of batches of so many pairs.
+        counted: gives the costs of batches of these sizes.
     """
     if pairs > max(_FEW):
         differences = [counted(_FEW)]
@@ -259,17 +255,13 @@ def of_batch(pairs: int, counted: Callable[[tuple[int, ...]], list[int]]) -> int
 
 
 @contextmanager
-def _without_a_word() -> Iterator[None]:
-    """Without Lightning's lines about a trainer that trains nothing."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.fabric")]
-    loggers += [logging.getLogger("lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+def _quiet() -> Iterator[None]:
+    """Without Lightning's messages about a trainer that trains nothing."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)

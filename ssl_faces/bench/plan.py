@@ -1,8 +1,8 @@
-"""`ssl-faces bench plan`: time, memory, disk, network and cost of a large run, from measured speed.
+"""`ssl-faces bench plan`: estimate time, memory, disk, network and cost of a large run.
 
-The speed is measured (`ssl-faces bench step --out FILE.json`, on one device of the kind that is
-planned for); parameters and activations are counted on stage 1's own networks; the rest is
-arithmetic, and what it assumes stands under the table.
+Speed is measured by `ssl-faces bench step --out FILE.json`, on one device of the planned kind.
+Parameters and activations are counted on stage 1's networks. The rest is arithmetic, with its
+assumptions under the table.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ssl_faces.bench.options import add_step, stage1
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.common.arguments import SIDE, number, several, whole
+from ssl_faces.common.arguments import number, several, whole
 from ssl_faces.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,46 +23,24 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 FLOAT = 4  # bytes of a float32
-WORKSPACE = 2 * GIB  # of the GPU's runtime and of convolutions; assumed
+WORKSPACE = 2 * GIB  # of the GPU runtime and of convolutions; assumed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    positive = number(0, above=True)
     speed = parser.add_mutually_exclusive_group(required=True)
     speed.add_argument("--step", type=Path, metavar="FILE", help="JSON of `bench step --out FILE`")
-    speed.add_argument(
-        "--pictures-per-second",
-        type=number(0, above=True),
-        help="of one device; each pair is two pictures",
-    )
-    parser.add_argument("--faces", type=whole(1, 10**12), default=100_000_000)
-    parser.add_argument(
-        "--epochs", type=number(0, above=True), default=1, help="each face first in a pair once"
-    )
-    parser.add_argument(
-        "--gpus", type=several(whole(1)), default="8,64", help="numbers of devices to plan for"
-    )
-    parser.add_argument("--gpus-a-node", type=whole(1), default=8)
-    parser.add_argument("--size", choices=("paper", "small"), default="paper", help="of stage 1")
-    parser.add_argument("--input-size", type=SIDE, default=64, help="side of the pictures")
-    parser.add_argument("--pairs", type=whole(1), default=16, help="a step, on each device")
-    parser.add_argument("--precision", choices=("32", "bf16"), default="bf16")
-    parser.add_argument(
-        "--bytes-a-picture",
-        type=number(0, above=True),
-        help="of the packed set; default: uncompressed pixels at the side",
-    )
-    parser.add_argument(
-        "--scaling",
-        type=number(0, above=True),
-        default=0.9,
-        help="share of linear scaling; assumed: 0.9",
-    )
-    parser.add_argument(
-        "--price",
-        type=number(0, above=True),
-        default=3.0,
-        help="of a GPU hour, in dollars; assumed: 3",
-    )
+    speed.add_argument("--pictures-per-second", type=positive, help="of one device")
+    add = parser.add_argument
+    add("--faces", type=whole(1, 10**12), default=100_000_000)
+    add("--epochs", type=positive, default=1, help="in one, each face is first in a pair once")
+    add("--gpus", type=several(whole(1)), default="8,64", help="numbers of devices to plan for")
+    add("--gpus-a-node", type=whole(1), default=8)
+    add_step(parser, pairs=16)
+    add("--precision", choices=("32", "bf16"), default="bf16")
+    add("--bytes-a-picture", type=positive, help="when packed; default: uncompressed pixels")
+    add("--scaling", type=positive, default=0.9, help="share of linear scaling; assumed: 0.9")
+    add("--price", type=positive, default=3.0, help="of a GPU hour, in dollars; assumed: 3")
 
 
 class Memory(NamedTuple):
@@ -81,27 +60,26 @@ def measure(arguments: argparse.Namespace) -> Result:
     """The plan for each number of GPUs.
 
     Raises:
-        InputError: a number that can't be, or a file that is none of `bench step`'s.
+        InputError: a file that `bench step` did not write.
     """
-    counts = arguments.gpus
-    speed, where = _speed(arguments)
+    speed, source = _speed(arguments)
     side = arguments.input_size
     picture = arguments.bytes_a_picture or 3 * side**2
     memory = memory_of(arguments.size, side, arguments.pairs, arguments.precision)
-    rows = [plan(n, arguments, speed, picture, memory) for n in counts]
+    rows = [plan(count, arguments, speed, picture, memory) for count in arguments.gpus]
     mib = {name: value / 2**20 for name, value in memory._asdict().items()}
     notes = [
         "",
-        f"Speed of one device: {speed:,.4g} pictures a second, {where}. An epoch of "
-        f"{arguments.faces:,} faces is as many pairs, two pictures each.",
-        f"Assumed: {arguments.scaling:g} of linear scaling; {arguments.price:g} dollars a GPU "
-        f"hour; {WORKSPACE / GIB:g} GiB a GPU for the runtime and the convolutions' workspace.",
-        f"Counted, MiB a GPU: weights {mib['weights']:,.0f}, gradients {mib['gradients']:,.0f}, "
-        f"Adam {mib['adam']:,.0f}, kept for the backward pass of {arguments.pairs} pairs "
+        f"Speed of one device: {speed:,.4g} pictures a second, {source}. An epoch of "
+        f"{arguments.faces:,} faces is as many pairs of two pictures.",
+        f"Assumed: {arguments.scaling:g} of linear scaling; {arguments.price:g} dollars per GPU "
+        f"hour; {WORKSPACE / GIB:g} GiB per GPU for the runtime and convolution workspace.",
+        f"Counted, MiB per GPU: weights {mib['weights']:,.0f}, gradients {mib['gradients']:,.0f}, "
+        f"Adam {mib['adam']:,.0f}, activations of {arguments.pairs} pairs "
         f"{mib['activations']:,.0f}.",
-        f"Disk: {picture:,.0f} bytes a picture, and one checkpoint. Network: what a ring "
-        "all-reduce of float32 gradients sends a GPU and step, and the rate at which that takes "
-        "no longer than the step itself, in which it can be hidden.",
+        f"Disk: {picture:,.0f} bytes per picture, and one checkpoint. Network: what a ring "
+        "all-reduce of float32 gradients sends per GPU and step, and the rate that hides it "
+        "behind the step.",
     ]
     settings = {
         name: getattr(arguments, name)
@@ -113,15 +91,11 @@ def measure(arguments: argparse.Namespace) -> Result:
 def plan(
     gpus: int, arguments: argparse.Namespace, speed: float, picture: float, memory: Memory
 ) -> dict[str, Value]:
-    """One row: a run on so many GPUs.
-
-    Args:
-        speed: pictures a second of one device.
-        picture: bytes of a packed picture.
-    """
+    """One row: a run on this many GPUs, with `speed` images per second of one device and
+    `picture` bytes per packed image."""
     rate = speed * gpus * (arguments.scaling if gpus > 1 else 1.0)
     hours = 2 * arguments.faces * arguments.epochs / rate / 3600
-    # In a ring each device sends all but its own part twice: sums around, then results.
+    # In a ring, each device sends all but its own part twice: partial sums, then results.
     sent = 2 * (gpus - 1) / gpus * memory.gradients
     step = 2 * arguments.pairs * gpus / rate
     node = rate * min(gpus, arguments.gpus_a_node) / gpus
@@ -140,18 +114,10 @@ def plan(
 
 
 def memory_of(size: str, side: int, pairs: int, precision: str) -> Memory:
-    """What a training step of stage 1 holds, by counting a forward pass of one pair and of two."""
+    """Memory of a training step of stage 1, from forward passes of one and of two pairs."""
     import torch
 
-    from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-
-    torch.manual_seed(0)
-    method = FaceCycleMotion(
-        size,  # type: ignore[arg-type]
-        side,
-        trunk_weights="random",
-        trunk_training="frozen" if size == "paper" else "joint",
-    )
+    method = stage1(size, side, trunk_training="frozen" if size == "paper" else "joint")
     parameters = list(method.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
 
@@ -170,7 +136,7 @@ def memory_of(size: str, side: int, pairs: int, precision: str) -> Memory:
 
 
 def saved_bytes(forward: Callable[[], Tensor], network: nn.Module) -> int:
-    """Bytes that `forward` keeps for its backward pass, beside the network's own weights."""
+    """Bytes that `forward` saves for its backward pass, without the network's own weights."""
     import torch
 
     own = {p.untyped_storage().data_ptr() for p in (*network.parameters(), *network.buffers())}
@@ -183,30 +149,30 @@ def saved_bytes(forward: Callable[[], Tensor], network: nn.Module) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = forward()  # named: while it lives, so does all that it keeps
+        loss = forward()  # what it saves lives as long as this variable
     del loss
     return sum(kept.values())
 
 
 def _speed(arguments: argparse.Namespace) -> tuple[float, str]:
-    """Pictures a second of one device, and where that is from."""
+    """Images per second of one device, and the source of that figure."""
     if arguments.step is None:
         return arguments.pictures_per_second, "as given"
     try:
-        found: dict[str, Any] = json.loads(arguments.step.read_text())
-        speeds = [float(row["pictures/s"]) for row in found["rows"]]
-        if found["bench"] != "step" or not max(speeds) > 0:
-            raise ValueError("it is of another bench")
-        settings = found["settings"]
-        hardware = found["machine"]["hardware"]
+        measured: dict[str, Any] = json.loads(arguments.step.read_text())
+        speed = max(float(row["pictures/s"]) for row in measured["rows"])
+        if measured["bench"] != "step" or not speed > 0:
+            raise ValueError("written by another bench")
+        size = measured["settings"].get("size")
+        hardware = measured["machine"]["hardware"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"--step {arguments.step}: not of `ssl-faces bench step --out FILE` ({error}); "
             "measure it again"
         ) from error
-    if settings.get("size") != arguments.size:
+    if size != arguments.size:
         raise InputError(
-            f"--step {arguments.step}: measured at size {settings.get('size')}, not "
-            f"{arguments.size}; give --size {settings.get('size')}"
+            f"--step {arguments.step}: measured at size {size}, not {arguments.size}; "
+            f"give --size {size}"
         )
-    return max(speeds), f"measured on {hardware} ({arguments.step})"
+    return speed, f"measured on {hardware} ({arguments.step})"

@@ -1,7 +1,7 @@
-"""`ssl-faces bench prepare`: how many faces are found, how well they are aligned, and how fast.
+"""`ssl-faces bench prepare`: detection rate, alignment error and speed of `ssl-faces prepare`.
 
-Faces of real sets are pasted on canvases of noise, so that where each is, and where its eyes are,
-is known; a video is encoded from them. Reads LFW's crops and the YouTube keypoints.
+Faces of real sets are pasted on canvases of noise and encoded to a video, so that the place of
+each face and of its eyes is known. Reads LFW's crops and the YouTube keypoints.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -33,22 +33,22 @@ Row = dict[str, Value]
 _EYES = (slice(36, 42), slice(42, 48))  # of 68 landmarks, iBUG order
 _GROUP = 6
 _CANVAS = (640, 960)
-_FRAMES = 15  # of each shot of the video
+_FRAMES = 15  # per shot of the video
 _RATE = 5
 _SHOTS = 6
-_ASTRONAUT = np.array([[203.5, 100.9], [247.2, 103.4]])  # her pupils, read off an enlargement
-_CLOSE = 0.25  # of the distance between the eyes: an eye that is farther off is another's
+_ASTRONAUT = np.array([[203.5, 100.9], [247.2, 103.4]])  # pupils, read off an enlargement
+_CLOSE = 0.25  # of the distance between the eyes, within which a detected face is this one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder with the face sets (the default one)")
     parser.add_argument("--faces", type=whole(_GROUP, 100_000), default=60, help="of each set (60)")
     parser.add_argument("--detector", default="mtcnn", help="mtcnn, or yunet:FILE.onnx (mtcnn)")
-    parser.add_argument("--seed", type=SEED, default=0, help="of which faces, and where (0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="of the faces and their places (0)")
 
 
 def measure(arguments: argparse.Namespace) -> Result:
-    """Detection rates, errors of the eyes, faces a second, and clips of a video.
+    """Detection rates, errors of the eyes, faces per second, and clips of a video.
 
     Raises:
         InputError: bad input, or the folder lacks the sets.
@@ -56,75 +56,77 @@ def measure(arguments: argparse.Namespace) -> Result:
     from ssl_faces.prepare.reading import Settings
     from ssl_faces.prepare.workers import detector_for
 
-    sets = {one.name: one for one in find_face_sets(arguments.data or default_data_root(), "all")}
+    root = arguments.data or default_data_root()
+    sets = {faces.name: faces for faces in find_face_sets(root, "all")}
     for name in ("lfw", "youtube_keypoints"):
         if name not in sets:
-            raise InputError(f"bench prepare reads {name}; give --data FOLDER, where it lies")
+            raise InputError(f"bench prepare reads {name}; give the folder that holds it as --data")
     settings = replace(Settings(), detector=arguments.detector)
     detector = detector_for(settings)
     draw = np.random.default_rng(arguments.seed)
-    result = Result(
+
+    def chosen(faces: FaceSet) -> list[int]:
+        count = min(arguments.faces, len(faces))
+        rows: list[int] = draw.choice(len(faces), count, replace=False).tolist()
+        return rows
+
+    people, crops = sets["youtube_keypoints"], sets["lfw"]
+    rows, lfw = chosen(people), chosen(crops)
+    return Result(
         "prepare",
         {"detector": arguments.detector, "faces": arguments.faces, "seed": arguments.seed},
-        notes=[
-            "Eyes: mean distance from the labelled eyes (means of 6 landmarks each), in distances "
-            "between the eyes, of the faces found. The film's shots are of one person's three "
-            "pictures each, before one wall: harder than any film, whose frames resemble each "
-            "other more and whose cuts change the room.",
+        [
+            _alone(detector, people, rows, draw),
+            _groups("groups of YouTube's frames", detector, people, rows, draw),
+            _groups("groups of LFW's crops", detector, crops, lfw, draw),
+            _astronaut(detector),
+            _nobody(detector, draw, arguments.faces // _GROUP),
+            _film(detector, settings, people, draw),
+        ],
+        [
+            "Eyes: mean distance of detected eyes from the labelled ones (means of 6 landmarks "
+            "each), as a share of the distance between the eyes. Each shot of the film shows three "
+            "images of a person before the same wall, which is harder than a real film."
         ],
     )
-    people = sets["youtube_keypoints"]
-    rows = draw.choice(len(people), min(arguments.faces, len(people)), replace=False).tolist()
-    crops = sets["lfw"]
-    lfw = draw.choice(len(crops), min(arguments.faces, len(crops)), replace=False).tolist()
-    result.rows += [
-        _alone(detector, people, rows, draw),
-        _groups("groups of YouTube's frames", detector, people, rows, draw),
-        _groups("groups of LFW's crops", detector, crops, lfw, draw),
-        _astronaut(detector),
-        _nobody(detector, draw, arguments.faces // _GROUP),
-        _film(detector, settings, people, draw),
-    ]
-    return result
 
 
-def _eyes(faces: FaceSet, row: int) -> np.ndarray | None:
-    """[2, 2], pixels; None where nobody has labelled them."""
-    points = faces.records[row].labels.get("landmarks")
-    return None if points is None else np.stack([np.asarray(points)[e].mean(0) for e in _EYES])
+class _Pasted(NamedTuple):
+    """A face on a canvas; `eyes` [2, 2] in its pixels, None without labels."""
+
+    eyes: np.ndarray | None
+    left: int
+    top: int
+    side: int
 
 
 def _noise(draw: np.random.Generator, shape: tuple[int, int] = _CANVAS) -> np.ndarray:
-    """Coarse grains and fine ones, on which nothing is a face."""
+    """Coarse and fine grains without a face."""
     small = draw.integers(60, 200, (shape[0] // 16, shape[1] // 16, 3), dtype=np.uint8)
     grains = np.asarray(Image.fromarray(small).resize(shape[::-1], Image.Resampling.BICUBIC))
     return np.clip(grains + draw.normal(0, 6, grains.shape), 0, 255).astype(np.uint8)
 
 
-def _paste(canvas: np.ndarray, face: np.ndarray, left: int, top: int, side: int) -> float:
-    """Paste a square face; returns by what its pixels were scaled."""
+def _paste(canvas: np.ndarray, faces: FaceSet, row: int, left: int, top: int, side: int) -> _Pasted:
+    """Paste a square face on a canvas."""
+    face = faces.read(row)
     resized = Image.fromarray(face).resize((side, side), Image.Resampling.LANCZOS)
     canvas[top : top + side, left : left + side] = np.asarray(resized)
-    return side / face.shape[0]
-
-
-def _match(found: np.ndarray, eyes: np.ndarray) -> float | None:
-    """The error of the found eyes [F, 2, 2] that are nearest to these, if they are theirs."""
-    if not len(found):
-        return None
-    apart = float(np.linalg.norm(eyes[0] - eyes[1]))
-    errors = np.linalg.norm(found - eyes, axis=2).mean(1) / apart
-    return float(errors.min()) if errors.min() < _CLOSE else None
+    points = faces.records[row].labels.get("landmarks")
+    if points is None:
+        return _Pasted(None, left, top, side)
+    eyes = np.stack([np.asarray(points)[eye].mean(0) for eye in _EYES])
+    return _Pasted(eyes * (side / face.shape[0]) + (left, top), left, top, side)
 
 
 def _row(
-    what: str, faces: int, errors: Sequence[float], found: int, others: int, seconds: float
+    what: str, faces: int, errors: Sequence[float], found: int, false: int, seconds: float
 ) -> Row:
     return {
         "what": what,
         "faces": faces,
         "found %": 100 * found / faces if faces else None,
-        "not faces": others,
+        "not faces": false,
         "eyes, mean": float(np.mean(errors)) if errors else None,
         "eyes, 95th percentile": float(np.percentile(errors, 95)) if errors else None,
         "faces/s of a core": found / seconds if faces else None,
@@ -132,25 +134,51 @@ def _row(
     }
 
 
+class _Score:
+    """Detections of one kind of image, compared with the faces that were pasted."""
+
+    def __init__(self, what: str, detector: FaceDetector) -> None:
+        self.what, self.detector = what, detector
+        self.faces = self.hits = self.false = 0
+        self.seconds = 0.0
+        self.errors: list[float] = []
+
+    def add(self, image: np.ndarray, pasted: Sequence[_Pasted]) -> None:
+        """Detect the faces of an image."""
+        eyes, seconds = _detect(self.detector, image)
+        self.seconds += seconds
+        hits = sum(self._is_hit(eyes, face) for face in pasted)
+        self.faces += len(pasted)
+        self.hits += hits
+        self.false += len(eyes) - hits
+
+    def _is_hit(self, eyes: np.ndarray, face: _Pasted) -> bool:
+        if face.eyes is None:  # the middle of the eyes lies in the upper part of the face
+            middle = eyes.mean(1) - (face.left, face.top)
+            return bool(((middle > 0) & (middle < (face.side, 0.6 * face.side))).all(1).any())
+        if not len(eyes):
+            return False
+        apart = float(np.linalg.norm(face.eyes[0] - face.eyes[1]))
+        error = float((np.linalg.norm(eyes - face.eyes, axis=2).mean(1) / apart).min())
+        if error < _CLOSE:
+            self.errors.append(error)
+        return error < _CLOSE
+
+    def row(self) -> Row:
+        return _row(self.what, self.faces, self.errors, self.hits, self.false, self.seconds)
+
+
 def _alone(
     detector: FaceDetector, faces: FaceSet, rows: Sequence[int], draw: np.random.Generator
 ) -> Row:
-    """One labelled face a picture, of 60 to 200 px."""
-    errors, others, seconds = [], 0, 0.0
+    """One face per image, of 120 to 300 px."""
+    score = _Score("one of YouTube's frames", detector)
     for row in rows:
-        picture = faces.read(row)
         side = int(draw.integers(120, 300))
         canvas = _noise(draw, (320, 480))
         left, top = int(draw.integers(0, 480 - side)), int(draw.integers(0, 320 - side))
-        scale = _paste(canvas, picture, left, top, side)
-        labelled = _eyes(faces, row)
-        assert labelled is not None
-        found, took = _found(detector, canvas)
-        seconds += took
-        error = _match(found, labelled * scale + (left, top))
-        errors += [] if error is None else [error]
-        others += len(found) - (error is not None)
-    return _row("one of YouTube's frames", len(rows), errors, len(errors), others, seconds)
+        score.add(canvas, [_paste(canvas, faces, row, left, top, side)])
+    return score.row()
 
 
 def _groups(
@@ -160,69 +188,50 @@ def _groups(
     rows: Sequence[int],
     draw: np.random.Generator,
 ) -> Row:
-    """Six faces a picture, two rows of three. Unlabelled ones are found where the middle of a
-    face's eyes lies in the pasted picture's upper half."""
-    errors, hits, others, seconds, count = [], 0, 0, 0.0, 0
+    """Six faces per image, two rows of three."""
+    score = _Score(what, detector)
     for start in range(0, len(rows) - _GROUP + 1, _GROUP):
         canvas = _noise(draw)
-        places = []
+        pasted = []
         for i, row in enumerate(rows[start : start + _GROUP]):
             side = int(draw.integers(140, 300))
             left = i % 3 * 320 + int(draw.integers(0, 320 - side))
             top = i // 3 * 320 + int(draw.integers(0, 320 - side))
-            scale = _paste(canvas, faces.read(row), left, top, side)
-            places.append((row, left, top, side, scale))
-        found, took = _found(detector, canvas)
-        seconds += took
-        before = hits
-        for row, left, top, side, scale in places:
-            labelled = _eyes(faces, row)
-            if labelled is not None:
-                error = _match(found, labelled * scale + (left, top))
-                errors += [] if error is None else [error]
-                hits += error is not None
-                continue
-            middle = found.mean(1) - (left, top)
-            hits += bool(((middle > 0) & (middle < (side, 0.6 * side))).all(1).any())
-        count += len(places)
-        others += len(found) - (hits - before)
-    return _row(what, count, errors, hits, others, seconds)
+            pasted.append(_paste(canvas, faces, row, left, top, side))
+        score.add(canvas, pasted)
+    return score.row()
 
 
 def _astronaut(detector: FaceDetector) -> Row:
     import skimage.data
 
-    found, took = _found(detector, skimage.data.astronaut())
-    error = _match(found, _ASTRONAUT)
-    errors = [] if error is None else [error]
-    return _row("scikit-image's astronaut", 1, errors, len(errors), len(found) - len(errors), took)
+    score = _Score("scikit-image's astronaut", detector)
+    score.add(skimage.data.astronaut(), [_Pasted(_ASTRONAUT, 0, 0, 0)])
+    return score.row()
 
 
-def _nobody(detector: FaceDetector, draw: np.random.Generator, pictures: int) -> Row:
-    others, seconds = 0, 0.0
-    for _ in range(pictures):
-        found, took = _found(detector, _noise(draw))
-        others += len(found)
-        seconds += took
-    row = _row("nobody", 0, [], 0, others, seconds)
-    return {**row, "pictures/s of a core": pictures / seconds}
+def _nobody(detector: FaceDetector, draw: np.random.Generator, images: int) -> Row:
+    score = _Score("nobody", detector)
+    for _ in range(images):
+        score.add(_noise(draw), [])
+    return {**score.row(), "pictures/s of a core": images / score.seconds}
 
 
-def _found(detector: FaceDetector, picture: np.ndarray) -> tuple[np.ndarray, float]:
-    """The eyes [F, 2, 2] of the faces that score as prepare asks, and the seconds of a core."""
+def _detect(detector: FaceDetector, image: np.ndarray) -> tuple[np.ndarray, float]:
+    """The eyes [F, 2, 2] of faces above `prepare`'s least score, and the CPU seconds."""
     from ssl_faces.prepare.detectors import faces_of
     from ssl_faces.prepare.reading import Settings
 
     began = time.process_time()
-    found = faces_of(detector, picture)
-    took = time.process_time() - began
-    return found.landmarks[found.scores >= Settings().min_score, :2], took
+    found = faces_of(detector, image)
+    seconds = time.process_time() - began
+    return found.landmarks[found.scores >= Settings().min_score, :2], seconds
 
 
 def _film(
     detector: FaceDetector, settings: Settings, faces: FaceSet, draw: np.random.Generator
 ) -> Row:
-    """A video of shots of two people who drift about, each shot a cut: are clips of one person?"""
+    """A video whose shots show two drifting people: does each clip show one person?"""
     from ssl_faces.prepare.reading import read_source
     from ssl_faces.prepare.sources import Source
 
@@ -234,21 +243,20 @@ def _film(
     chosen = draw.choice(len(people), 2 * _SHOTS, replace=False).tolist()
     with tempfile.TemporaryDirectory(prefix="ssl-faces-bench-") as name:
         path = Path(name) / "film.mp4"
-        _write_film(path, [people[one] for one in chosen], faces, draw)
+        _write_film(path, [people[i] for i in chosen], faces, draw)
         began = time.process_time()
-        kept = replace(settings, duplicate_bits=-1)
-        found = read_source(Source("film.mp4", path), kept, detector)
+        settings = replace(settings, duplicate_bits=-1)
+        found = read_source(Source("film.mp4", path), settings, detector)
         seconds = time.process_time() - began
-    # Left half and right half of a shot are one person each.
+    # Each half of a shot shows one person.
     clips: dict[str, set[tuple[int, bool]]] = {}
     usable = [row for row in found.rows if row.box is not None and not row.reason]
     for row in usable:
         assert row.box is not None
         who = (row.frame // _FRAMES, row.box[0] + row.box[2] > _CANVAS[1])
         clips.setdefault(row.clip, set()).add(who)
-    shown = 2 * _SHOTS * _FRAMES
     return {
-        **_row("a film of pairs", shown, [], len(usable), 0, seconds),
+        **_row("a film of pairs", 2 * _SHOTS * _FRAMES, [], len(usable), 0, seconds),
         "not faces": None,
         "clips": len(clips),
         "clips of one person %": 100 * float(np.mean([len(who) == 1 for who in clips.values()])),
@@ -265,16 +273,15 @@ def _write_film(
         stream = container.add_stream("mpeg4", rate=_RATE)
         stream.height, stream.width = _CANVAS
         stream.pix_fmt, stream.bit_rate = "yuv420p", 8_000_000
-        wall = _noise(draw)  # the same behind all: cuts are told by the faces
+        wall = _noise(draw)  # the same in all shots: cuts are detected by the faces
         for shot in range(0, len(people), 2):
-            ways = [draw.normal(0, 4, (_FRAMES, 2)).cumsum(0) for _ in range(2)]
+            paths = [draw.normal(0, 4, (_FRAMES, 2)).cumsum(0) for _ in range(2)]
             for frame in range(_FRAMES):
                 canvas = wall.copy()
-                for side, (rows, way) in enumerate(zip(people[shot : shot + 2], ways, strict=True)):
-                    # A person's pictures, each for a third of the shot.
-                    row = rows[frame * 3 // _FRAMES]
-                    at = np.clip(way[frame] + (110 + 480 * side, 190), 0, None).round().astype(int)
-                    left = min(int(at[0]), 480 * (side + 1) - 260)
-                    _paste(canvas, faces.read(row), left, min(int(at[1]), 380), 260)
+                for side, rows in enumerate(people[shot : shot + 2]):
+                    row = rows[frame * 3 // _FRAMES]  # each image for a third of the shot
+                    corner = paths[side][frame] + (110 + 480 * side, 190)
+                    left, top = np.clip(corner, 0, (480 * side + 220, 380)).round().astype(int)
+                    _paste(canvas, faces, row, int(left), int(top), 260)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(canvas, format="rgb24")))
         container.mux(stream.encode())

@@ -1,4 +1,4 @@
-"""What a bench found: a table to read and a JSON file to keep."""
+"""The result of a bench: a table to read and a JSON file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,14 +19,14 @@ Value = float | int | str | None
 
 @dataclass
 class Result:
-    """One bench's figures.
+    """Figures of one bench.
 
     Attributes:
         bench: its name on the command line.
         settings: what was measured, and how: sizes, rounds, threads …
-        rows: one dict a row of the table, column to value; rows may lack columns. Names of columns
-            end in their unit (`ms`, `pictures/s`, `GiB`).
-        notes: sentences under the table: what limits a figure, what was left out.
+        rows: one dict per row of the table, column to value; rows may lack columns. Names of
+            columns end in their unit (`ms`, `pictures/s`, `GiB`).
+        notes: sentences under the table.
         details: figures that are only in the JSON.
     """
 
@@ -42,39 +42,26 @@ class Result:
         return "\n".join([f"bench {self.bench}: {about}", "", markdown(self.rows), *self.notes])
 
     def write(self, path: Path) -> None:
-        """As JSON, with the machine and the versions that the figures are of.
-
-        Raises:
-            InputError: the file can't be written.
-        """
-        content = {
-            "bench": self.bench,
-            "made": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": machine(),
-            "settings": self.settings,
-            "rows": self.rows,
-            "notes": self.notes,
-            "details": self.details,
-        }
+        """Write JSON with the figures, the machine and the versions; InputError if it can't."""
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        content = {"bench": self.bench, "made": made, "machine": machine()} | asdict(self)
         replace_file(path, (json.dumps(content, indent=2, default=str) + "\n").encode())
 
 
 def markdown(rows: Sequence[Mapping[str, Value]]) -> str:
-    """Rows as a Markdown table; its columns are those of the rows in order of appearance."""
+    """Rows as a Markdown table; columns in order of their first appearance."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join("---" for _ in columns) + " |"]
-    for row in rows:
-        lines.append("| " + " | ".join(_text(row.get(column)) for column in columns) + " |")
-    return "\n".join(lines)
+    cells = [columns, ["---"] * len(columns)]
+    cells += [[_text(row.get(column)) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Hardware and versions that the figures were measured with."""
     import torch
 
     from ssl_faces.common.hardware import hardware
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     versions = {}
     for package in ("torch", "pytorch-lightning", "kornia", "numpy"):
         try:
@@ -82,7 +69,7 @@ def machine() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        "hardware": hardware(device),
+        "hardware": hardware("cuda" if torch.cuda.is_available() else "cpu"),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "versions": versions,

@@ -1,22 +1,21 @@
-"""`ssl-faces bench step`: FaceCycle's first stage beside its authors' schedule of network calls."""
+"""`ssl-faces bench step`: FaceCycle's stage 1 compared with its authors' call schedule."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_faces.bench import literal
-from ssl_faces.bench.result import Result
+from ssl_faces.bench.options import add_compute, add_rounds, add_step, stage1, use_compute
+from ssl_faces.bench.result import Result, Value
 from ssl_faces.bench.timing import Seconds, ratio, side_by_side
-from ssl_faces.common.arguments import SIDE, whole
-from ssl_faces.common.errors import InputError
 from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 
@@ -26,35 +25,36 @@ OURS_BF16 = "ours, bf16"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--size", choices=["paper", "small"], default="paper")
-    parser.add_argument("--pairs", type=whole(1), default=16, help="pairs a step")
-    parser.add_argument("--input-size", type=SIDE, default=64, help="side of the pictures")
-    parser.add_argument("--rounds", type=whole(1), default=5)
-    parser.add_argument("--threads", type=whole(1, 1024), help="of the CPU; all cores by default")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add_step(parser, pairs=16)
+    add_rounds(parser)
+    add_compute(parser)
 
 
 def measure(arguments: argparse.Namespace) -> Result:
-    """Time whole training steps (forward, backward, Adam) of the candidates, which take turns.
+    """Time whole training steps (forward, backward, Adam) of the candidates, in turns.
 
     Raises:
         InputError: a GPU that isn't there.
     """
-    device = arguments.device
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: no GPU that PyTorch can use; leave it out")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    device = use_compute(arguments)
     torch.backends.cudnn.benchmark = True
-
     candidates = _candidates(arguments, device)
     seconds = side_by_side(
         {c.name: c.step for c in candidates}, arguments.rounds, warmup=3 if device == "cuda" else 1
     )
     rates = _conv_rates(device, arguments.rounds)
-    result = Result(
+    loss_error, gradient_error = difference(candidates[1].method, _frames(arguments, device)[:4])
+    notes = [
+        "",
+        f"With the same images and noise, losses differ by {loss_error:.1e} and gradients by "
+        f"{gradient_error:.1e} (relative, float32, ours and the literal schedule).",
+        "A 3x3 convolution of 256 channels, forward and backward, reaches "
+        f"{rates['float32']:,.0f} GFLOP/s in float32 and {rates['bf16']:,.0f} in bf16: "
+        f"{rates['bf16'] / rates['float32']:.2f} times, which bounds the gain by bf16.",
+    ]
+    if device == "cuda":
+        notes.append(f"bf16 matrix products reach {_matmul_rate(device):,.0f} GFLOP/s.")
+    return Result(
         "step",
         {
             "method": "FaceCycle stage 1",
@@ -65,22 +65,10 @@ def measure(arguments: argparse.Namespace) -> Result:
             "device": device,
             "threads": torch.get_num_threads(),
         },
+        [_row(c, seconds, rates, 2 * arguments.pairs) for c in candidates],
+        notes,
+        {"seconds": seconds, "conv_gflops": rates},
     )
-    result.rows = [_row(c, seconds, rates, 2 * arguments.pairs) for c in candidates]
-    worst, gradients = difference(candidates[1].method, _frames(arguments, device)[:4])
-    limit = rates["bf16"] / rates["float32"]
-    result.notes = [
-        "",
-        f"The same pictures and noise give losses {worst:.1e} and gradients {gradients:.1e} apart "
-        "(relative, float32, ours against the literal schedule).",
-        f"Rate of a 3x3 convolution of 256 channels, forward and backward, measured here: "
-        f"{rates['float32']:,.0f} GFLOP/s in float32, {rates['bf16']:,.0f} in bf16: {limit:.2f} "
-        "times, which bounds what bf16 can gain.",
-    ]
-    if device == "cuda":
-        result.notes.append(f"Rate of bf16 matrix products: {_matmul_rate(device):,.0f} GFLOP/s.")
-    result.details = {"seconds": seconds, "conv_gflops": rates}
-    return result
 
 
 @dataclass
@@ -88,42 +76,37 @@ class _Candidate:
     name: str
     method: FaceCycleMotion
     step: Callable[[], object]
-    gflop: float  # of one step
+    gflop: float  # per step
     precision: str
 
 
 def _candidates(arguments: argparse.Namespace, device: str) -> list[_Candidate]:
     x = _frames(arguments, device)
 
-    def method() -> FaceCycleMotion:
-        torch.manual_seed(0)
-        made = FaceCycleMotion(arguments.size, arguments.input_size, "random")
-        return made.to(device)
-
-    def candidate(
-        name: str, method: FaceCycleMotion, losses: Callable[[], dict[str, Tensor]], precision: str
-    ) -> _Candidate:
-        optimizer = _adam(method)
+    def candidate(name: str, precision: str, layout: torch.memory_format) -> _Candidate:
+        method = stage1(arguments.size, arguments.input_size).to(device, memory_format=layout)
+        parameters = [p for p in method.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(parameters, lr=1e-5, betas=(0.5, 0.999))
 
         def step() -> None:
             optimizer.zero_grad()
             with torch.autocast(device, torch.bfloat16, precision == "bf16"):
-                total = method.total(losses())
+                terms = literal.losses(method, x) if name == LITERAL else method.cycle(x)[1]
+                total = method.total(terms)
             total.backward()
             optimizer.step()
 
-        counter = FlopCounterMode(display=False)
-        with counter:
+        with FlopCounterMode(display=False) as counter:
             step()
         return _Candidate(name, method, step, counter.get_total_flops() / 1e9, precision)
 
-    plain = method()
-    found = [candidate(LITERAL, plain, lambda: literal.losses(plain, x), "float32")]
-    precisions = {OURS: "float32"} | ({OURS_BF16: "bf16"} if fast_bfloat16() else {})
-    for name, precision in precisions.items():
-        own = method().to(memory_format=torch.channels_last)
-        found.append(candidate(name, own, lambda own=own: own.cycle(x)[1], precision))  # type: ignore[misc]
-    return found
+    candidates = [
+        candidate(LITERAL, "float32", torch.contiguous_format),
+        candidate(OURS, "float32", torch.channels_last),
+    ]
+    if fast_bfloat16():
+        candidates.append(candidate(OURS_BF16, "bf16", torch.channels_last))
+    return candidates
 
 
 def _frames(arguments: argparse.Namespace, device: str) -> Tensor:
@@ -132,33 +115,28 @@ def _frames(arguments: argparse.Namespace, device: str) -> Tensor:
     return torch.randn(2 * arguments.pairs, 3, side, side, generator=draw).to(device)
 
 
-def _adam(method: nn.Module) -> torch.optim.Optimizer:
-    trained = [p for p in method.parameters() if p.requires_grad]
-    return torch.optim.Adam(trained, lr=1e-5, betas=(0.5, 0.999))
-
-
 def _row(
-    candidate: _Candidate, seconds: Seconds, rates: dict[str, float], pictures: int
-) -> dict[str, Any]:
+    candidate: _Candidate, seconds: Seconds, rates: dict[str, float], images: int
+) -> dict[str, Value]:
     step = median(seconds[candidate.name])
     gflops = candidate.gflop / step
     return {
         "step": candidate.name,
         "ms": 1000 * step,
-        "pictures/s": pictures / step,
+        "pictures/s": images / step,
         "times literal": ratio(seconds, LITERAL, candidate.name),
-        "GFLOP a picture": candidate.gflop / pictures,
+        "GFLOP a picture": candidate.gflop / images,
         "GFLOP/s": gflops,
         "% of convolution rate": 100 * gflops / rates[candidate.precision],
     }
 
 
 def difference(method: FaceCycleMotion, x: Tensor, seed: int = 1) -> tuple[float, float]:
-    """How far `FaceCycleMotion.cycle` is from the literal schedule on frames `x` [2b, 3, S, S].
+    """Difference of `FaceCycleMotion.cycle` from the literal schedule on frames `x` [2b, 3, S, S].
 
     Returns:
         The largest relative difference of a loss term, and the relative difference (norms) of
-        the gradients of the whole loss by all parameters.
+        the gradients of the total loss by all parameters.
     """
 
     def run(losses: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -169,44 +147,34 @@ def difference(method: FaceCycleMotion, x: Tensor, seed: int = 1) -> tuple[float
         gradients = {n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
         return {name: term.item() for name, term in terms.items()}, gradients
 
-    own, own_gradients = run(lambda: method.cycle(x)[1])
-    expected, gradients = run(lambda: literal.losses(method, x))
+    losses, gradients = run(lambda: method.cycle(x)[1])
+    expected, expected_gradients = run(lambda: literal.losses(method, x))
     method.zero_grad()
-    if own_gradients.keys() != gradients.keys():
+    if gradients.keys() != expected_gradients.keys():
         return float("inf"), float("inf")
-    worst = max(abs(own[k] - v) / max(abs(v), 1e-6) for k, v in expected.items())
-    square = sum(float((own_gradients[k] - g).square().sum()) for k, g in gradients.items())
-    norm = sum(float(g.square().sum()) for g in gradients.values())
+    worst = max(abs(losses[k] - v) / max(abs(v), 1e-6) for k, v in expected.items())
+    square = sum(float((gradients[k] - g).square().sum()) for k, g in expected_gradients.items())
+    norm = sum(float(g.square().sum()) for g in expected_gradients.values())
     return worst, (square / norm) ** 0.5
 
 
 def _conv_rates(device: str, rounds: int) -> dict[str, float]:
-    """GFLOP/s of the generator's commonest convolution, forward and backward, by precision."""
-    images = torch.randn(32, 256, 16, 16, device=device)
-    layers = {
-        name: (
-            nn.Conv2d(256, 256, 3, padding=1, device=device, dtype=dtype).to(
-                memory_format=torch.channels_last
-            ),
-            images.to(dtype=dtype, memory_format=torch.channels_last).requires_grad_(),
-        )
-        for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16))
-    }
+    """GFLOP/s of the generator's most frequent convolution, forward and backward, by precision."""
     repeats = 100 if device == "cuda" else 1
 
-    def work(name: str) -> Callable[[], None]:
-        conv, x = layers[name]
+    def convolve(conv: nn.Module, x: Tensor) -> None:
+        for _ in range(repeats):
+            y = conv(x)
+            y.backward(y.detach())
 
-        def run() -> None:
-            for _ in range(repeats):
-                y = conv(x)
-                y.backward(y.detach())
-
-        return run
-
-    seconds = side_by_side({name: work(name) for name in layers}, rounds)
+    calls = {}
+    for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        conv = nn.Conv2d(256, 256, 3, padding=1, device=device, dtype=dtype)
+        x = torch.randn(32, 256, 16, 16, device=device, dtype=dtype)
+        x = x.to(memory_format=torch.channels_last).requires_grad_()
+        calls[name] = partial(convolve, conv.to(memory_format=torch.channels_last), x)
     gflop = repeats * 3 * 2 * 32 * 16 * 16 * 9 * 256 * 256 / 1e9
-    return {name: gflop / min(taken) for name, taken in seconds.items()}
+    return {name: gflop / min(seconds) for name, seconds in side_by_side(calls, rounds).items()}
 
 
 def _matmul_rate(device: str) -> float:

@@ -1,4 +1,4 @@
-"""Timing side by side: machines are noisy and drift, so that candidates take turns."""
+"""Timing of candidates in turns, since machines are noisy and drift."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Seconds = dict[str, list[float]]
 def side_by_side(
     candidates: Mapping[str, Callable[[], object]], rounds: int = 5, warmup: int = 1
 ) -> Seconds:
-    """Seconds of each call of each candidate, `rounds` of them after `warmup` that don't count.
+    """Seconds of each call of each candidate, for `rounds` rounds after `warmup` unmeasured ones.
 
-    In every round each candidate is called once, in turn, so that what else happens on the machine
-    falls on all of them alike. On a GPU a call's time ends when its work has.
+    Every round calls each candidate once, so that other load on the machine affects all alike. On
+    a GPU a call ends when its kernels have finished.
     """
     for _ in range(warmup):
         for call in candidates.values():
@@ -36,8 +36,7 @@ def side_by_side(
 def processor_side_by_side(
     candidates: Mapping[str, Callable[[], object]], rounds: int = 5, warmup: int = 1
 ) -> Seconds:
-    """As `side_by_side`, in the processor's seconds, all threads together: what other programs
-    take, and waiting for them, doesn't count."""
+    """As `side_by_side`, but CPU seconds of all threads: other programs' time is not counted."""
     used: Seconds = {name: [] for name in candidates}
 
     def counting(name: str, call: Callable[[], object]) -> Callable[[], object]:
@@ -49,11 +48,11 @@ def processor_side_by_side(
         return counted
 
     side_by_side({name: counting(name, call) for name, call in candidates.items()}, rounds, warmup)
-    return {name: taken[warmup:] for name, taken in used.items()}
+    return {name: values[warmup:] for name, values in used.items()}
 
 
 def ratio(seconds: Seconds, slow: str, fast: str) -> float:
-    """How many times faster `fast` is than `slow`: the median over rounds of their ratio."""
+    """Speed-up of `fast` over `slow`: the median over rounds of the ratio of seconds."""
     return median(a / b for a, b in zip(seconds[slow], seconds[fast], strict=True))
 
 

@@ -1,1 +1,1 @@
-"""`ssl-faces prepare`: from anybody's photos and videos to packed faces, aligned, and in clips."""
+"""`ssl-faces prepare`: photos and videos to packed faces, aligned and linked to clips."""

@@ -1,4 +1,4 @@
-"""Alignment: a face moved, turned and scaled so that its landmarks come to rest on a template."""
+"""Alignment: transform a face so that its landmarks match a template."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import numpy as np
 from PIL import Image
 
 TEMPLATE = np.array([[0.32, 0.40], [0.68, 0.40], [0.50, 0.60], [0.345, 0.79], [0.655, 0.79]])
-"""Where eyes, nose and the mouth's corners come to lie, as shares of the crop's side: as they lie
-on average in the crops of LFW and FER-2013 that the workbench trains on, made symmetric (measured
-with MTCNN; either set is within 0.01 of it)."""
+"""Eyes, nose and mouth corners as shares of the crop's side: their mean in the crops of LFW and
+FER-2013 that the workbench trains on, made symmetric (by MTCNN; each set is within 0.01)."""
 
 
 def similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """The similarity transform (turn, scale, shift; no mirroring) that brings points nearest to
-    targets by least squares: [2, 3], for [P, 2] both.
+    """Least-squares similarity transform (without mirroring) of points to targets, [P, 2] both:
+    [2, 3].
 
-    In complex numbers it is w = a z + b, so that the fit is linear.
+    In complex numbers it is w = a z + b, so the fit is linear.
     """
-    z, w = (one[:, 0] + 1j * one[:, 1] for one in (points.astype(float), targets.astype(float)))
+    z, w = (p[:, 0] + 1j * p[:, 1] for p in (points.astype(float), targets.astype(float)))
     around = z - z.mean()
     spread = float(np.sum(np.abs(around) ** 2))
     a = np.sum(around.conj() * (w - w.mean())) / spread if spread else 0j
@@ -28,9 +27,7 @@ def similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def aligned(picture: np.ndarray, landmarks: np.ndarray, size: int) -> tuple[np.ndarray, float]:
-    """The face of a picture, upright and cut out, antialiased where it is shrunk.
-
-    Beyond the picture's edge its outermost pixels go on.
+    """An upright, antialiased crop of a face. Edge pixels are repeated beyond the image.
 
     Args:
         picture: uint8 RGB [H, W, 3].
@@ -38,7 +35,7 @@ def aligned(picture: np.ndarray, landmarks: np.ndarray, size: int) -> tuple[np.n
         size: side of the crop.
 
     Returns:
-        uint8 RGB [size, size, 3], and the share of it that lies within the picture.
+        uint8 RGB [size, size, 3], and the share of it that lies within the image.
     """
     height, width = picture.shape[:2]
     empty = np.zeros((size, size, 3), np.uint8)
@@ -52,7 +49,7 @@ def aligned(picture: np.ndarray, landmarks: np.ndarray, size: int) -> tuple[np.n
     corners = np.array([[0, 0], [size, 0], [size, size], [0, size]], float)
     corners = corners @ back[:, :2].T + back[:, 2]
     inside = _inside(back, size, width, height)
-    # A few pixels more than the crop, so that resampling at its edge has something to take.
+    # A margin for resampling at the edge of the crop.
     reach = 2 + math.ceil(2 / zoom)
     left, top = np.floor(corners.min(0)).astype(int) - reach
     right, bottom = np.ceil(corners.max(0)).astype(int) + reach
@@ -61,7 +58,7 @@ def aligned(picture: np.ndarray, landmarks: np.ndarray, size: int) -> tuple[np.n
     rows = np.clip(np.arange(top, bottom), 0, height - 1)
     columns = np.clip(np.arange(left, right), 0, width - 1)
     part = Image.fromarray(picture[rows[:, None], columns])
-    # Pillow's transform takes single pixels: what is shrunk is averaged first.
+    # Pillow's transform does not antialias, so average first when shrinking.
     shrink = max(1, int(1 / zoom))
     if shrink > 1:
         part = part.reduce(shrink)
@@ -79,7 +76,7 @@ def aligned(picture: np.ndarray, landmarks: np.ndarray, size: int) -> tuple[np.n
 
 
 def _inside(back: np.ndarray, size: int, width: int, height: int) -> float:
-    """Which share of a crop's pixels come from within a picture."""
+    """The share of a crop's pixels that come from within an image."""
     at = (np.arange(16) + 0.5) * size / 16
     grid = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2) @ back[:, :2].T + back[:, 2]
     return float(np.mean(((grid >= 0) & (grid < (width, height))).all(1)))

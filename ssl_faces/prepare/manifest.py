@@ -1,4 +1,4 @@
-"""The manifest: a row for each face that was found, and for each source that gave none."""
+"""The manifest: one row for each detected face and each source without a face."""
 
 from __future__ import annotations
 
@@ -29,11 +29,7 @@ _SIDE = 12  # faces along a side of the contact sheet
 
 
 def write_manifest(out: Path, sources: Iterable[tuple[str, SourceFaces]]) -> None:
-    """Write the manifest as CSV with `COLUMNS`.
-
-    Raises:
-        InputError: it can't be written, or the disk is full.
-    """
+    """Write the manifest as CSV with `COLUMNS`."""
     text = io.StringIO()
     writer = CsvWriter(text)
     writer.writerow(COLUMNS)
@@ -53,18 +49,14 @@ def _cells(key: str, kind: str, row: FaceRow) -> list[object]:
 
 
 def counted(reasons: Iterable[str]) -> list[tuple[str, int]]:
-    """Reasons without what is of one face or file alone, with their counts, the most frequent
+    """Kinds of reasons, without details of a face or file, with their counts, most frequent
     first."""
     counts = Counter(re.split(r":|,| of | \(", reason, maxsplit=1)[0] for reason in reasons)
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def write_sheet(out: Path, store: Store, faces: Sequence[tuple[str, FaceRow]], size: int) -> None:
-    """Write up to 144 faces, spread evenly over all, as one PNG; frames of a clip lie together.
-
-    Raises:
-        InputError: it can't be written, or the disk is full.
-    """
+    """Write up to 144 faces, spread evenly over all, as one PNG."""
     step = max(1.0, len(faces) / _SIDE**2)
     chosen = [faces[int(i * step)] for i in range(min(len(faces), _SIDE**2))]
     columns = min(_SIDE, len(chosen))

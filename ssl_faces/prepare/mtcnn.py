@@ -1,9 +1,9 @@
 """MTCNN (Zhang et al. 2016) in torch.
 
 `mtcnn.safetensors` has the weights of the PyPI package `mtcnn` 1.0.0 (MIT licence, Copyright (c)
-2019-2024 Iván de Paz Centeno), whose own code runs on TensorFlow alone and reads pickles. The
-cascade is the paper's: a small network on a pyramid of the picture proposes boxes, two larger ones
-refine them, and the last also finds five landmarks.
+2019-2024 Iván de Paz Centeno), whose code needs TensorFlow and reads pickles. The cascade is the
+paper's: a small network on an image pyramid proposes boxes, two larger networks refine them, and
+the last one also predicts five landmarks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
 
-from ssl_faces.prepare.detectors import Faces
+from ssl_faces.prepare.faces import Faces
 
 _WEIGHTS = Path(__file__).with_name("mtcnn.safetensors")
 _CELL = 12  # side that the first network sees
@@ -29,11 +29,7 @@ _BATCH = 256
 
 
 class MTCNN:
-    """See the module.
-
-    Args:
-        smallest: side of the smallest faces to look for, in pixels.
-    """
+    """The cascade, for faces of at least `smallest` pixels a side."""
 
     def __init__(self, smallest: float) -> None:
         self.smallest = max(float(smallest), _CELL)
@@ -43,8 +39,9 @@ class MTCNN:
         weights = load_file(_WEIGHTS)
         for name in ("propose", "refine", "output"):
             network: nn.Module = getattr(self, f"_{name}")
-            of_it = {k.partition(".")[2]: v for k, v in weights.items() if k.startswith(name)}
-            network.load_state_dict(of_it)
+            network.load_state_dict(
+                {k.partition(".")[2]: v for k, v in weights.items() if k.startswith(name)}
+            )
             network.eval()
 
     @torch.inference_mode()
@@ -61,34 +58,34 @@ class MTCNN:
         return Faces(boxes[kept].numpy(), scores[kept].numpy(), points[kept].numpy())
 
     def _proposals(self, picture: Image.Image) -> Tensor:
-        """Boxes [N, 4] of the whole pyramid."""
+        """Boxes [N, 4] of all levels of the pyramid."""
         width, height = picture.size
         scale = _CELL / self.smallest
         boxes, scores = [torch.zeros(0, 4)], [torch.zeros(0)]
         while min(height, width) * scale >= _CELL:
             size = (int(width * scale + 1), int(height * scale + 1))
-            # Each pixel the mean of its area, as in the paper's training; by Pillow it takes a
-            # fraction of torch's time.
+            # Area averaging, as in the paper's training; Pillow is much faster than torch.
             level = picture.resize(size, Image.Resampling.BOX)
-            offsets, found = self._propose(_normalised(np.asarray(level)))
-            row, column = torch.nonzero(found[0, 1] > _THRESHOLDS[0], as_tuple=True)
-            score = found[0, 1, row, column]
+            offsets, probabilities = self._propose(_normalised(np.asarray(level)))
+            faces = probabilities[0, 1]
+            row, column = torch.nonzero(faces > _THRESHOLDS[0], as_tuple=True)
+            score = faces[row, column]
             corner = torch.stack((column, row), 1) * _STRIDE
             cell = torch.cat((corner, corner + _CELL), 1).float()
             kept = nms(cell, score, 0.5)
             boxes.append((cell + _CELL * offsets[0, :, row, column].T)[kept] / scale)
             scores.append(score[kept])
             scale *= _STEP
-        every = torch.cat(boxes)
-        return _square(every[nms(every, torch.cat(scores), 0.7)])
+        merged = torch.cat(boxes)
+        return _square(merged[nms(merged, torch.cat(scores), 0.7)])
 
     def _refined(
         self, network: nn.Module, pixels: Tensor, boxes: Tensor, side: int, threshold: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the boxes [N, 4] those that pass: [K, 4], scores [K], and landmarks [K, 5, 2]."""
+        """Refine boxes [N, 4]; those that pass as [K, 4], scores [K], and landmarks [K, 5, 2]."""
         outputs = []
         for piece in boxes.split(_BATCH):
-            # Outside the picture there are zeros: mid grey.
+            # Outside the image, patches are 0: mid grey.
             patches = roi_align(pixels, [piece], side, aligned=True)
             outputs.append(network(patches))
         if not outputs:
@@ -106,10 +103,9 @@ class MTCNN:
 
 
 class Proposer(nn.Module):
-    """The first network (P-Net), on pictures [B, 3, H, W] in [-1, 1].
+    """The first network (P-Net), on images [B, 3, H, W] in [-1, 1].
 
-    `forward` gives offsets [B, 4, h, w] in sides of a cell, and the probabilities [B, 2, h, w] of
-    no face and a face.
+    Returns offsets [B, 4, h, w] in cell sides, and probabilities [B, 2, h, w] of no face and face.
     """
 
     def __init__(self) -> None:
@@ -133,10 +129,10 @@ class Proposer(nn.Module):
 class Refiner(nn.Module):
     """The second and the third network (R-Net, O-Net), on patches [B, 3, S, S] in [-1, 1].
 
-    `forward` gives what the heads say, the last as probabilities of no face and a face.
+    Returns the outputs of the heads, the last one as probabilities of no face and face.
 
     Args:
-        widths, kernels: of the convolutions; between them lie poolings, the last one's aside.
+        widths, kernels: of the convolutions, with pooling between them.
         hidden: width of the dense layer.
         heads: numbers of outputs.
     """
@@ -159,10 +155,10 @@ class Refiner(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(hidden, count) for count in heads)
 
     def forward(self, patches: Tensor) -> tuple[Tensor, ...]:
-        # The weights are of [B, W, H, C], as Matlab had it.
+        # The weights are for [B, W, H, C], the order of Matlab.
         flat = self.layers(patches).permute(0, 3, 2, 1).flatten(1)
-        *said, scores = (head(self.dense(flat)) for head in self.heads)
-        return (*said, scores.softmax(1))
+        *outputs, scores = (head(self.dense(flat)) for head in self.heads)
+        return (*outputs, scores.softmax(1))
 
 
 def _normalised(picture: np.ndarray) -> Tensor:
@@ -172,14 +168,14 @@ def _normalised(picture: np.ndarray) -> Tensor:
 
 
 def _square(boxes: Tensor) -> Tensor:
-    """Boxes made square about their centre, by their longer side."""
+    """Squares with the centres and longer sides of boxes."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True) / 2
     return torch.cat((centre - half, centre + half), 1)
 
 
 def _nms_of_smaller(boxes: Tensor, scores: Tensor, most: float) -> list[int]:
-    """Rows kept, best first, where none covers more than `most` of the smaller of two boxes."""
+    """Non-maximum suppression by overlap divided by the smaller area; kept rows, best first."""
     kept: list[int] = []
     area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
     for row in scores.argsort(descending=True, stable=True).tolist():

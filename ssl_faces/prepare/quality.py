@@ -1,4 +1,4 @@
-"""Whether a crop is worth training on: how sharp it is, and whether it is a near-duplicate."""
+"""Sharpness of crops, and near-duplicates by perceptual hash."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ HASH_BITS = 256
 
 
 def sharpness(crop: np.ndarray) -> float:
-    """Power of the Laplacian beside that of the picture: 0 without detail, about 20 for noise.
+    """Variance of the Laplacian divided by that of the image: 0 without detail, 20 for noise.
 
-    Of a crop at the size of training, uint8 RGB [S, S, 3], so that it tells what training sees, and
-    a ratio, so that contrast and light don't count.
+    Computed on a crop at training size, uint8 RGB [S, S, 3], so that it measures what training
+    sees. The ratio is independent of contrast and brightness.
     """
     grey = crop.astype(np.float64).mean(2)
     middle = grey[1:-1, 1:-1]
@@ -22,7 +22,7 @@ def sharpness(crop: np.ndarray) -> float:
 
 
 def perceptual_hash(crop: np.ndarray) -> np.ndarray:
-    """bool [256] of a crop's low frequencies (pHash), alike for alike pictures."""
+    """bool [256] of a crop's low frequencies (pHash); similar images have similar hashes."""
     import imagehash
 
     bits: np.ndarray = imagehash.phash(Image.fromarray(crop), hash_size=16).hash
@@ -30,9 +30,7 @@ def perceptual_hash(crop: np.ndarray) -> np.ndarray:
 
 
 class NearDuplicates:
-    """The hashes kept so far, to be asked for a near-duplicate.
-
-    Every one is compared: of 100,000 hashes that takes about half a millisecond.
+    """The hashes so far. All are compared: 100,000 hashes take about half a millisecond.
 
     Args:
         most: bits in which near-duplicates may differ.
@@ -44,7 +42,7 @@ class NearDuplicates:
         self._words = np.zeros((1024, HASH_BITS // 64), np.uint64)
 
     def add(self, bits: np.ndarray, key: str) -> str | None:
-        """The first key whose hash `bits`, bool [256], nearly equals; else `bits` are kept."""
+        """The first key whose hash nearly equals `bits`, bool [256]; if there is none, add them."""
         words = np.packbits(bits).view(np.uint64)
         count = len(self._keys)
         differ = np.bitwise_count(self._words[:count] ^ words).sum(1, dtype=np.int64)
@@ -59,5 +57,5 @@ class NearDuplicates:
 
 
 def differing_bits(first: np.ndarray, second: np.ndarray) -> int:
-    """In how many bits two hashes, bool [256], differ."""
+    """Number of bits in which two hashes, bool [256], differ."""
     return int((first != second).sum())

@@ -1,9 +1,9 @@
-"""One source read: its faces found, aligned, judged, and in a video linked to clips."""
+"""Reading a source: detect, align and judge its faces, and link those of videos to clips."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,12 @@ POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 NEAR = "near-duplicate of "
 _LEAST_INSIDE = 0.8
 _GAP = 2.5
-"""How many frames that are looked at may lack a face until its clip is over (two, then)."""
+"""A clip ends when more frames than this lack its face (two or more)."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides which faces come out; the same for a whole folder.
+    """Settings that decide which faces are kept; the same for a whole folder.
 
     Attributes:
         detector: see `open_detector`.
@@ -33,7 +33,7 @@ class Settings:
         min_score: of the detector.
         min_sharpness: see `sharpness`.
         duplicate_bits: of 256, in which the hashes of near-duplicates may differ.
-        fps: frames a second of a video that are looked at.
+        fps: frames per second of videos to read.
     """
 
     detector: str = "mtcnn"
@@ -44,22 +44,19 @@ class Settings:
     duplicate_bits: int = 32
     fps: float = 5.0
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass
 class FaceRow:
-    """A face that was found, kept or not, or (without box) something told of the whole source.
+    """A detected face, kept or not; or, without a box, a remark on the whole source.
 
     Attributes:
-        key: of the face, unique; empty without a box.
-        at: its number among the source's crops, -1 where it has none.
-        time: seconds in the video, -1 in a picture.
-        box: left, top, right, bottom in pixels of the picture or frame.
+        reason: why it is left out; empty if it is kept.
+        key: unique key of the face; empty without a box.
+        at: its number among the source's crops, -1 without one.
+        time: seconds in the video, -1 in an image.
+        box: left, top, right, bottom in pixels of the image or frame.
         landmarks: x and y of `POINTS`.
         clip: of a video's face, `SOURCE#clipN`.
-        reason: why it is left out; empty where it is kept.
     """
 
     reason: str = ""
@@ -76,17 +73,17 @@ class FaceRow:
 
 @dataclass
 class SourceFaces:
-    """What one source gave: rows of its faces, and of those that may be kept the crops."""
+    """The faces of a source, and the crops of those that may be kept."""
 
-    kind: str  # picture, video or none of them
+    kind: str  # picture, video or empty
     rows: list[FaceRow]
     crops: np.ndarray  # uint8 [N, S, S, 3]
     hashes: np.ndarray  # uint8 [N, 32]: perceptual hashes, packed
 
 
 def read_source(source: Source, settings: Settings, detector: FaceDetector) -> SourceFaces:
-    """Find the faces of a picture or video. What can't be used is told in a row: nothing is raised
-    for any file."""
+    """Detect the faces of an image or video. A file that can't be used gives a row with the
+    reason, and no error."""
     reader = _Reader(source, settings, detector)
     kind = ""
     try:
@@ -160,11 +157,8 @@ class _Reader:
 
 
 def refusal(row: FaceRow, inside: float, settings: Settings) -> str:
-    """Why a face with a box is not kept; empty where it is.
-
-    Args:
-        inside: the share of its crop that lies within the picture.
-    """
+    """Why a face with a box is not kept, or an empty text; `inside` is the share of its crop that
+    lies within the image."""
     assert row.box is not None
     side = min(row.box[2] - row.box[0], row.box[3] - row.box[1])
     if row.score < settings.min_score:
@@ -186,8 +180,7 @@ def _rounded(values: np.ndarray) -> list[Any]:
 def drop_near_duplicates(
     sources: Iterator[tuple[str, SourceFaces]], bits: int
 ) -> Iterator[tuple[str, SourceFaces]]:
-    """Over sources, each given with its key in a fixed order: a face that an earlier source has is
-    told as its near-duplicate."""
+    """Mark faces that nearly equal one of an earlier source; sources come in a fixed order."""
     seen = NearDuplicates(bits)
     for key, found in sources:
         for row in found.rows:

@@ -1,4 +1,4 @@
-"""Sources: which files are looked at, what each is by its first bytes, and the frames of videos."""
+"""Sources: listing of files, their kinds by their first bytes, and the frames of videos."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssl_faces.data.pictures import MOST_BYTES, MOST_PIXELS, SHORTEST_SIDE, BadP
 Kind = Literal["picture", "video"]
 
 HEAD = 4096
-"""First bytes that tell what a file is."""
+"""Number of first bytes that decide the kind of a file."""
 
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _VIDEOS = (
@@ -35,44 +35,42 @@ _ARCHIVES = (b"PK\3\4", b"PK\5\6", b"\x1f\x8b", b"7z\xbc\xaf", b"Rar!", b"BZh", 
 _PICTURE_BRANDS = (b"heic", b"heix", b"heif", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
 _QUICKTIME = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
-# Kinds of container that hold their frames themselves. Playlists, which name other files and
-# addresses, are none of them.
+# Containers that hold their frames. Playlists, which name other files and addresses, are excluded.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,ogg,asf,mpeg,mpegvideo,mpegts,gif"
 
 _SHORT_OF = 0.9
-"""A video that ends before this share of the length that it gives itself is told as cut short."""
+"""A video that ends before this share of its stated length is cut short."""
 
-_MOST_BROKEN = 100  # packets on end
+_MOST_BROKEN = 100  # successive packets
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to look at: its key (its SRC's name and the path below it, posix) and its path."""
+    """A file: its key (its SRC's name and the posix path below it) and its path."""
 
     key: str
     path: Path
 
 
 class Frame(NamedTuple):
-    """One frame that was looked at."""
+    """One frame of a video, or an image."""
 
     number: int  # in the video, from 0
     time: float  # seconds
     pixels: np.ndarray  # uint8 RGB [H, W, 3], upright
 
 
-def list_sources(given: Sequence[Path], out: Path) -> dict[str, list[Source]]:
+def list_sources(places: Sequence[Path], out: Path) -> dict[str, list[Source]]:
     """Every file below each SRC in order of key, by the SRC's name.
 
-    Links to folders are followed, each folder once; hidden files and folders and `out` are left
-    out.
+    Links to folders are followed, each folder once. Hidden files and folders and `out` are skipped.
 
     Raises:
         InputError: a SRC is missing, can't be listed or is empty, or two share a name.
     """
-    found: dict[str, list[Source]] = {}
-    places: dict[str, Path] = {}
-    for place in given:
+    listed: dict[str, list[Source]] = {}
+    named: dict[str, Path] = {}
+    for place in places:
         root = place.expanduser()
         try:
             status = root.stat()
@@ -81,16 +79,16 @@ def list_sources(given: Sequence[Path], out: Path) -> dict[str, list[Source]]:
             raise InputError(f"{place}: {error.strerror or error}; check the path") from error
         except RuntimeError as error:
             raise InputError(f"{place}: a link to itself; check the path") from error
-        if name in found:
-            raise InputError(f"{places[name]} and {place} are both called {name}; rename one")
+        if name in listed:
+            raise InputError(f"{named[name]} and {place} are both called {name}; rename one")
         if stat.S_ISDIR(status.st_mode):
-            found[name] = _below(root, name, out)
-            if not found[name]:
+            listed[name] = _below(root, name, out)
+            if not listed[name]:
                 raise InputError(f"{place}: no file in it; give a folder of photos or videos")
         else:
-            found[name] = [Source(name, root)]
-        places[name] = place
-    return found
+            listed[name] = [Source(name, root)]
+        named[name] = place
+    return listed
 
 
 def _below(root: Path, name: str, out: Path) -> list[Source]:
@@ -98,21 +96,21 @@ def _below(root: Path, name: str, out: Path) -> list[Source]:
         if Path(error.filename or "") == root:
             raise InputError(f"{root}: can't be listed ({error.strerror}); check its permissions")
 
-    seen: set[tuple[int, int]] = set()
-    with_out = {(s.st_dev, s.st_ino) for s in [out.stat()]} if out.exists() else set()
+    def identity(path: str | Path) -> tuple[int, int]:
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+
+    seen = {identity(out)} if out.exists() else set()
     sources = []
     for parent, folders, files in os.walk(root, followlinks=True, onerror=refuse):
-        status = os.stat(parent)
-        place = (status.st_dev, status.st_ino)
-        if place in seen or place in with_out:
+        place = identity(parent)
+        if place in seen:
             folders.clear()
             continue
         seen.add(place)
-        folders[:] = sorted(one for one in folders if not _hidden(one))
-        for file in files:
-            if not _hidden(file):
-                path = Path(parent, file)
-                sources.append(Source(f"{name}/{path.relative_to(root).as_posix()}", path))
+        folders[:] = sorted(folder for folder in folders if not _hidden(folder))
+        paths = [Path(parent, file) for file in files if not _hidden(file)]
+        sources += [Source(f"{name}/{p.relative_to(root).as_posix()}", p) for p in paths]
     return sorted(sources, key=lambda source: source.key)
 
 
@@ -121,7 +119,7 @@ def _hidden(name: str) -> bool:
 
 
 def version_of(source: Source) -> str:
-    """Something that changes when the file does, without reading it."""
+    """A text that changes when the file does, without reading it."""
     try:
         status = source.path.stat()
     except OSError:
@@ -130,10 +128,10 @@ def version_of(source: Source) -> str:
 
 
 def kind_of(path: Path) -> Kind:
-    """What a file is by its first bytes, whatever its ending says. Animations are videos.
+    """The kind of a file by its first bytes, whatever its ending. Animations are videos.
 
     Raises:
-        BadPicture: neither a picture nor a video, or it can't be read; the reason in words.
+        BadPicture: neither an image nor a video, or unreadable; the reason.
     """
     try:
         status = path.stat()
@@ -152,10 +150,10 @@ def kind_of(path: Path) -> Kind:
 
 
 def kind_by_head(head: bytes) -> Kind:
-    """What a file is by its first `HEAD` bytes; animations are pictures by them.
+    """The kind of a file by its first `HEAD` bytes, by which animations are images.
 
     Raises:
-        BadPicture: neither a picture nor a video; the reason in words.
+        BadPicture: neither an image nor a video; the reason.
     """
     if not head:
         raise BadPicture("empty (0 bytes)")
@@ -183,7 +181,7 @@ def _is_video(head: bytes) -> bool:
         return True
     if head[4:8] in _QUICKTIME:
         return True
-    # Transport streams: a mark every 188 bytes, or every 192 behind a time stamp.
+    # Transport streams: a mark every 188 bytes, or every 192 after a time stamp.
     return any(
         len(head) > start + 3 * step and all(head[start + i * step] == 0x47 for i in range(4))
         for start, step in ((0, 188), (4, 192))
@@ -196,32 +194,27 @@ def _is_animated(path: Path) -> bool:
             width, height = picture.size
             return width * height <= MOST_PIXELS and bool(getattr(picture, "is_animated", False))
     except Exception:
-        return False  # of a broken one reading it tells what is wrong
+        return False  # decoding it later gives the reason
 
 
 class Video:
-    """The frames of a video, some a second.
+    """The frames of a video in order, at most `fps` per second.
 
-    Iterated, it gives them in order; what is behind a break is lost, and `note` says so then.
-
-    Args:
-        fps: how many frames a second are looked at, at most.
+    Frames after a break are lost, and `note` says so.
 
     Attributes:
-        note: what is wrong with the file, once it was iterated; empty where nothing is.
-        seconds: its length as it says itself, 0 where it doesn't.
-        rate: its frames a second on average, once it is iterated.
+        note: what is wrong with the file, after iteration; empty if nothing is.
+        seconds: its stated length, 0 without one.
+        rate: its average frames per second, once iteration has begun.
 
     Raises:
-        BadPicture: from iterating, where not one frame can be had.
+        BadPicture: while iterating, if no frame can be decoded.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
-        self.path = path
-        self.fps = fps
+        self.path, self.fps = path, fps
         self.note = ""
-        self.seconds = 0.0
-        self.rate = 0.0
+        self.seconds = self.rate = 0.0
 
     def __iter__(self) -> Iterator[Frame]:
         try:
@@ -229,25 +222,25 @@ class Video:
                 yield from self._frames(container)
         except BadPicture:
             raise
-        # As with pictures: a broken file makes a decoder raise anything.
+        # Decoders of broken files raise anything.
         except Exception as error:
             raise BadPicture(f"truncated or broken ({_words(error)})") from error
 
     def count(self) -> int:
-        """How many frames there are to decode, counted without decoding them; 0 if none can be."""
-        found = 0
-        # A broken file makes a demuxer raise anything: what comes before the break counts.
+        """The number of frames, counted without decoding them; 0 if there are none."""
+        count = 0
+        # Demuxers of broken files raise anything; frames before the break count.
         with suppress(Exception), self._opened() as container:
             for packet in container.demux(container.streams.video[0]):
-                found += bool(packet.size) and not packet.is_discard
-        return found
+                count += bool(packet.size) and not packet.is_discard
+        return count
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
         import av
 
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
-        # A stream and not a name: names with colons are addresses to FFmpeg.
+        # A stream and not a name: FFmpeg takes names with colons for addresses.
         with (
             regular(self.path).open("rb") as stream,
             av.open(stream, options=options, metadata_errors="ignore") as container,
@@ -264,7 +257,7 @@ class Video:
             raise BadPicture("truncated or broken (no track in it can be decoded)")
         self.seconds = _seconds(stream, container)
         rate = self.rate = float(stream.average_rate or 25)
-        number, slot, last, broken, on_end = 0, -1, 0.0, 0, 0
+        number, slot, last, broken, successive = 0, -1, 0.0, 0, 0
         packets = container.demux(stream)
         why = ""
         while True:
@@ -278,10 +271,10 @@ class Video:
                 break
             try:
                 decoded = packet.decode()
-                on_end = 0
+                successive = 0
             except av.error.FFmpegError:
-                broken, on_end = broken + 1, on_end + 1
-                if on_end > _MOST_BROKEN:
+                broken, successive = broken + 1, successive + 1
+                if successive > _MOST_BROKEN:
                     break
                 continue
             for frame in decoded:
@@ -315,7 +308,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _pixels(frame: Any, stream: Any) -> np.ndarray:
-    """RGB as it is shown: with square pixels, turned and mirrored as the track's matrix says."""
+    """RGB as displayed: with square pixels, turned and mirrored by the track's matrix."""
     pixels: np.ndarray = frame.to_ndarray(format="rgb24")
     ratio = float(stream.sample_aspect_ratio or 1)
     if 0.25 < ratio < 4 and abs(ratio - 1) > 0.01:
@@ -326,7 +319,7 @@ def _pixels(frame: Any, stream: Any) -> np.ndarray:
 
 
 def _display_matrix(frame: Any) -> np.ndarray | None:
-    """The matrix of its track, int32 [3, 3] in FFmpeg's order; None where there is none."""
+    """The matrix of the track, int32 [3, 3] in FFmpeg's order, or None."""
     from av.sidedata.sidedata import Type
 
     data = frame.side_data.get(Type.DISPLAYMATRIX)
@@ -337,10 +330,10 @@ def _display_matrix(frame: Any) -> np.ndarray | None:
 
 
 def shown(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """[H, W, 3] as a display matrix shows it: turned by the nearest quarter turn, and mirrored.
+    """[H, W, 3] transformed by a display matrix: by the nearest quarter turn, and mirrored.
 
     Args:
-        matrix: [3, 3]; the pixel (x, y), y downwards, is shown at (x, y, 1) @ matrix.
+        matrix: [3, 3]; the pixel (x, y), y down, is displayed at (x, y, 1) @ matrix.
     """
     (a, b), (c, d) = matrix[:2, :2].astype(float)
     if abs(b) + abs(c) > abs(a) + abs(d):

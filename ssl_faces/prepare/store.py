@@ -1,4 +1,4 @@
-"""What was read of each source, kept in a file of its own, so that no source is read twice."""
+"""One file per source with what was read, so that no source is read twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssl_faces.prepare.reading import FaceRow, SourceFaces
 
 
 class Store:
-    """A folder with a file for each source that was read."""
+    """A folder with one file for each source."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -30,45 +30,32 @@ class Store:
         return self.folder / f"{digest}.safetensors"
 
     def write(self, key: str, version: str, found: SourceFaces) -> None:
-        """Keep what was found in a source.
-
-        Raises:
-            InputError: the folder can't be written, or the disk is full.
-        """
-        about = {
-            "key": key,
-            "version": version,
-            "kind": found.kind,
-            "rows": [asdict(row) for row in found.rows],
-        }
+        """Write the faces of a source; InputError if the folder can't be written."""
+        rows = [asdict(row) for row in found.rows]
+        about = {"key": key, "version": version, "kind": found.kind, "rows": rows}
         about["sha256"] = _digest(about, found.crops, found.hashes)
         data = save({"crops": found.crops, "hashes": found.hashes}, {"about": json.dumps(about)})
         replace_file(self.path(key), data, durable=False)
 
     def read(self, key: str) -> tuple[str, SourceFaces] | None:
-        """The version of a source that was read, and what was found, the crops aside (empty);
-        None where it wasn't, or its file is broken."""
+        """The version of a source and its faces without crops; None if it was not read, or its file
+        is broken."""
         try:
             with safe_open(self.path(key), "numpy") as file:
                 about = json.loads(file.metadata()["about"])
                 rows = [FaceRow(**row) for row in about["rows"]]
-                hashes, found = file.get_tensor("hashes"), file.get_tensor("crops")
-            if about["key"] != key or len(hashes) != len(found):
+                hashes, crops = file.get_tensor("hashes"), file.get_tensor("crops")
+            if about["key"] != key or len(hashes) != len(crops):
                 return None
-            # Folders of before have no hash.
-            if about.pop("sha256", None) not in (None, _digest(about, found, hashes)):
+            # Folders of earlier versions have no hash.
+            if about.pop("sha256", None) not in (None, _digest(about, crops, hashes)):
                 return None
-            crops = np.zeros((0, 1, 1, 3), np.uint8)
-            return about["version"], SourceFaces(about["kind"], rows, crops, hashes)
+            return about["version"], SourceFaces(about["kind"], rows, crops[:0], hashes)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
 
     def crop(self, key: str, at: int) -> np.ndarray:
-        """One crop of a source, uint8 [S, S, 3].
-
-        Raises:
-            BadPicture: the file is missing or broken.
-        """
+        """One crop of a source, uint8 [S, S, 3]; BadPicture if the file is missing or broken."""
         try:
             with safe_open(self.path(key), "numpy") as file:
                 crop: np.ndarray = file.get_slice("crops")[at]
@@ -77,15 +64,15 @@ class Store:
             raise BadPicture(f"{self.path(key)} is missing or broken ({error})") from error
 
     def sources(self) -> list[str]:
-        """The sources that were read, sorted."""
-        found = []
+        """The keys of all sources, sorted."""
+        keys = []
         for path in self.folder.glob("*.safetensors"):
             try:
                 with safe_open(path, "numpy") as file:
-                    found.append(str(json.loads(file.metadata()["about"])["key"]))
+                    keys.append(str(json.loads(file.metadata()["about"])["key"]))
             except (OSError, SafetensorError, KeyError, TypeError, ValueError):
                 continue
-        return sorted(found)
+        return sorted(keys)
 
     def drop(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
@@ -99,11 +86,7 @@ def _digest(about: dict[str, Any], crops: np.ndarray, hashes: np.ndarray) -> str
 
 
 class PreparedFaces(FaceSet):
-    """The crops that are kept, as a face set. A video's clip counts as a person.
-
-    Args:
-        faces: of each its source's key, its row.
-    """
+    """The kept crops as a face set, from (key of the source, row). Clips count as people."""
 
     def __init__(self, name: str, store: Store, faces: Sequence[tuple[str, FaceRow]]) -> None:
         self._store = store

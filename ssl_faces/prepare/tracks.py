@@ -1,4 +1,4 @@
-"""Tracking: faces of successive frames linked to clips, each of one person."""
+"""Tracking: link the faces of successive frames to clips of one person each."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from PIL import Image
 from ssl_faces.prepare.quality import differing_bits
 
 _OVERLAP = 0.3
-"""Intersection over union from which two boxes may be one face's."""
+"""Least intersection over union of two boxes of one face."""
 
 _SHIFT = 0.5
-"""How far landmarks may move from a frame to the next, in sides of the box."""
+"""Largest motion of landmarks between frames, in sides of the box."""
 
 _CHANGED = 76
-"""Bits of 256 in which the hashes of a person's aligned faces may differ. Of 780 pairs of different
-people in YouTube's frames none differed in fewer than 90 (mean 120, deviation 9). Frames of a
-person that lie far apart differ in 83, by the median: what is linked are frames that follow."""
+"""Bits of 256 in which the hashes of a person's aligned faces may differ. 780 pairs of different
+people in YouTube's frames differed in at least 90 (mean 120, deviation 9). Distant frames of one
+person differ in 83 (median), but only successive frames are linked."""
 
 _CUT = 0.12
-"""Mean change of a thumbnail, of the range from black to white, that ends a shot."""
+"""Mean change of a thumbnail, as a share of the range, that ends a shot."""
 
 _THUMBNAIL = (32, 18)
 
@@ -38,13 +38,10 @@ class _Clip:
 class Tracker:
     """Links faces over the frames of one video.
 
-    A face goes on with a clip where its box overlaps, its landmarks have hardly moved and it looks
-    alike. Where that holds for more than one face or more than one clip, nobody can tell who is
-    who, and new clips begin. A cut, or `gap` seconds without the face, ends a clip. So a person may
-    have several clips; that a clip has several people is what is guarded against.
-
-    Args:
-        gap: seconds.
+    A face continues a clip if its box overlaps, its landmarks have hardly moved and its hash is
+    similar. If that is true of several faces or several clips, new clips begin. A cut, or `gap`
+    seconds without the face, ends a clip. A person may thus have several clips, but a clip should
+    not have several people.
     """
 
     def __init__(self, gap: float) -> None:
@@ -77,18 +74,18 @@ class Tracker:
             for column, clip in enumerate(self._open):
                 may[row, column] = _one_face(clip, box, points, bits)
         clips = []
-        went_on = set()
+        continued = set()
         for row in range(len(boxes)):
             columns = np.flatnonzero(may[row])
             if len(columns) == 1 and may[:, columns[0]].sum() == 1:
-                went_on.add(int(columns[0]))
+                continued.add(int(columns[0]))
                 clips.append(self._open[columns[0]].number)
             else:
                 clips.append(self._next)
                 self._next += 1
-        # A clip that a face could not be told of is over, else it would go on with anybody.
-        unclear = set(np.flatnonzero(may.any(0)).tolist()) - went_on
-        waiting = [c for i, c in enumerate(self._open) if i not in went_on | unclear]
+        # A clip with several candidates ends; otherwise anybody could continue it.
+        unclear = set(np.flatnonzero(may.any(0)).tolist()) - continued
+        waiting = [c for i, c in enumerate(self._open) if i not in continued | unclear]
         self._open = waiting + [
             _Clip(number, time, box, points, bits)
             for number, box, points, bits in zip(clips, boxes, landmarks, hashes, strict=True)

@@ -1,4 +1,4 @@
-"""Sources read by several processes; one that a file brings down is started again without it."""
+"""Read sources in several processes; a file that crashes its process is skipped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _detector: FaceDetector | None = None
 
 
 def detector_for(settings: Settings) -> FaceDetector:
-    """The detector of these settings; faces just below the smallest kept are found, to be told."""
+    """The detector of these settings; it also detects faces just below the smallest kept size."""
     return open_detector(settings.detector, 0.8 * settings.min_face)
 
 
@@ -45,7 +45,7 @@ def read_all(
                 done.add(source)
                 yield source, found
         except BrokenProcessPool:
-            # Which file it was nobody tells: those that were being read go one by one.
+            # Any of the files that were being read may be the cause: read these one by one.
             left = [source for source in left if source not in done]
             yield from _one_by_one(left[: 2 * workers], settings)
             left = left[2 * workers :]
@@ -67,7 +67,7 @@ def _by_pool(
             while True:
                 for source in remaining:
                     waiting[_submit(pool, source, settings)] = source
-                    # Few at a time, so that a stopped command has little to wait for.
+                    # Few at a time, so that a stopped command ends soon.
                     if len(waiting) >= 2 * workers:
                         break
                 if not waiting:
@@ -107,7 +107,7 @@ def _start(settings: Settings) -> None:
     try:
         _detector = detector_for(settings)
     except InputError:
-        _detector = None  # told by the first read
+        _detector = None  # the first read raises it again
 
 
 def _read(source: Source, settings: Settings) -> SourceFaces:

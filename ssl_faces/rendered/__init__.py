@@ -1,12 +1,11 @@
 """Rendered faces: a procedural 3D head with exact labels, the face set that needs no download.
 
-A face is a row of named factors (`FACTORS`): who it is, which facial action units are on, the
-pose, the light, the camera, what is in between. `render_faces` casts one ray a pixel against a
-tapered ellipsoid (the head), with ellipsoids for nose, muzzle, ears and hair; eyes, brows and mouth
-are curves in the head's frontal plane, laid on that surface. `camera` is the camera of it all, and
-`project_landmarks` sends points of the same curves and surfaces through it; `counterpart` changes a
-face in one respect. `RenderedFaces` lists such faces as a face set, `RenderedClips` frames of
-expressions that come and go.
+A face is a row of named factors (`FACTORS`): the person, facial action units, pose, light, camera,
+occluders. `render_faces` casts one ray per pixel against a tapered ellipsoid (the head), with
+ellipsoids for nose, muzzle, ears and hair. Eyes, brows and mouth are curves in the head's frontal
+plane, projected on that surface. `camera` is the exact camera, `project_landmarks` projects points
+of the same curves and surfaces, and `counterpart` changes a face in one respect. `RenderedFaces` is
+a face set of such faces, `RenderedClips` of frames of expressions that rise and fall.
 """
 
 from ssl_faces.rendered.camera import Camera, camera, pose_angles, pose_rotation

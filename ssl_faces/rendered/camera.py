@@ -1,7 +1,7 @@
-"""The camera: where it stands, and how a head is turned before it.
+"""The camera, and the rotation of the head in front of it.
 
-Head and camera frames have x to the picture's right, y up, z towards the camera; the unit is half
-a head's height. OpenCV's camera frame, which `Camera` speaks, has y down and z away from it.
+Head and camera frames have x to the image's right, y up, z towards the camera; the unit is half a
+head's height. `Camera` uses OpenCV's frame, with y down and z away from the camera.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ssl_faces.rendered.factors import check_size, complete_factors
 
 
 class Camera(NamedTuple):
-    """A pinhole camera in OpenCV's terms; exact, float64.
+    """A pinhole camera in OpenCV's convention; exact, float64.
 
-    A point `p` of the head's frame falls on the pixel (x / z, y / z) of
+    A point `p` of the head's frame is at the pixel (x / z, y / z) of
     `(x, y, z) = intrinsics @ (rotation @ p + translation)`; the top left pixel's centre is (0, 0).
     """
 
@@ -35,11 +35,7 @@ class Camera(NamedTuple):
 
 
 def camera(factors: Mapping[str, Tensor], size: int = 64) -> Camera:
-    """The camera that renders faces of these factors at this picture side.
-
-    Raises:
-        InputError: as `render_faces` does.
-    """
+    """The camera of faces with these factors at an image side; errors as in `render_faces`."""
     check_size(size)
     f = {name: value.double() for name, value in complete_factors(factors).items()}
     distance = f["camera_distance"]
@@ -71,7 +67,7 @@ def pose_rotation(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
     turn = matrix(cy, zero, -sy, zero, one, zero, sy, zero, cy)
     nod = matrix(one, zero, zero, zero, cp, -sp, zero, sp, cp)
     lean = matrix(cr, sr, zero, -sr, cr, zero, zero, zero, one)
-    # Written-out sums: a library's product may round by the number of faces.
+    # Written-out sums: a library's product may round differently by batch size.
     return product(product(lean, turn), nod).to(yaw.dtype)
 
 
@@ -85,7 +81,7 @@ def pose_angles(rotation: Tensor) -> Tensor:
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """Matrix product of [N, I, 3] and [N, 3, J] as a written-out sum: the same in any batch."""
+    """Matrix product of [N, I, 3] and [N, 3, J] as a written-out sum: equal in any batch."""
     return (
         a[..., 0, None] * b[..., None, 0, :]
         + a[..., 1, None] * b[..., None, 1, :]

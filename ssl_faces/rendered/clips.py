@@ -1,35 +1,26 @@
-"""Rendered clips: a face goes from neutral to an expression and back while the head moves."""
+"""Rendered clips: from neutral to an expression and back, with a moving head."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
+from pydantic import PlainValidator
 from torch import Tensor
 
+from ssl_faces.common.arguments import number, whole
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.ranges import check_ranges
+from ssl_faces.common.ranges import PictureSide, Seed, check_ranges
 from ssl_faces.data.faces import EXPRESSIONS, Part
-from ssl_faces.rendered.face_set import (
-    MAX_COUNT,
-    RenderedSet,
-    check_set,
-    numbers_of,
-    split_people,
-)
-from ssl_faces.rendered.factors import ACTION_UNITS, FACTORS, check_whole
+from ssl_faces.rendered.face_set import MAX_COUNT, Count, Indices, RenderedSet
+from ssl_faces.rendered.factors import ACTION_UNITS, FACTORS
 from ssl_faces.rendered.labels import labels_of
 from ssl_faces.rendered.records import RenderedRecords, person_name
-from ssl_faces.rendered.sampling import (
-    Drawn,
-    Nuisances,
-    sample_factors,
-    uniform,
-)
+from ssl_faces.rendered.sampling import Drawn, Nuisances, sample_factors, uniform
 
 SHORTEST, LONGEST = 2 / 3, 4.0
 """Seconds that a felt expression lasts (Ekman & Friesen, "Felt, false, and miserable smiles",
@@ -39,21 +30,23 @@ LEAST_INTENSITY = 0.2
 """Frames of a weaker expression are labelled neutral."""
 
 SWAYS = {"yaw": 18.0, "pitch": 9.0, "roll": 7.0, "gaze": 0.12}
-"""How far, either way, these move from the clip's own during it, in degrees (gaze: as there)."""
+"""Largest deviation from the clip's own value, in degrees (gaze: its own unit)."""
 
 HeadMotion = Literal["sway", "turn"]
-"""How the head moves in a clip: `sway` stays near the clip's own pose (`SWAYS`), `turn` goes
-through three independent poses of the whole range that `Nuisances` has."""
+"""Head motion in a clip: `sway` stays near the clip's pose (`SWAYS`), `turn` goes through three
+independent poses of the whole range of `Nuisances`."""
 
 _CLASSES = [i for i, name in enumerate(EXPRESSIONS) if name != "neutral"]
 _MAX_FRAMES = 10_000
+Frames = Annotated[int, PlainValidator(whole(4, _MAX_FRAMES))]
+FrameRate = Annotated[float, PlainValidator(number(0.1, 1000))]
 
 
 def minimum_jerk(at: np.ndarray) -> np.ndarray:
-    """The smoothest way from 0 to 1: with the least jerk, at rest at both ends.
+    """The path from 0 to 1 with the least jerk, at rest at both ends.
 
     Args:
-        at: share of the time, 0 to 1; beyond, the ends' values.
+        at: share of the time; clipped to 0 to 1.
 
     Source: Flash & Hogan, "The coordination of arm movements", Journal of Neuroscience 5(7), 1985.
     """
@@ -62,14 +55,13 @@ def minimum_jerk(at: np.ndarray) -> np.ndarray:
 
 
 class Timing:
-    """When the expressions of clips begin, peak and end, in seconds from each clip's start.
+    """Begin, peak and end of the expressions of clips, in seconds from each clip's start.
 
-    The onset takes a fifth to a third of an expression's time, the offset a third to a half (these
-    shares are chosen, not measured), and the rest between is the apex. The first and last frame of
-    a clip are neutral.
+    The onset takes a fifth to a third of an expression, the offset a third to a half (chosen, not
+    measured), and the apex the rest. The first and last frame of a clip are neutral.
 
     Args:
-        seed, person, clip: int, int [N], int [N]: what all is drawn from.
+        seed, person, clip: int, int [N], int [N]: the source of randomness.
         seconds: from a clip's first to its last frame.
     """
 
@@ -104,16 +96,15 @@ def sample_clip_factors(
     nuisances: Nuisances = "mild",
     head: HeadMotion = "sway",
 ) -> Drawn:
-    """Draw frames of clips; person, light, background and camera stay the same within a clip.
+    """Sample frames of clips; person, light, background and camera are constant within a clip.
 
     Args:
         seed: another seed gives other people.
-        person, clip: int [N], whose clip, and which of the person's.
-        expression: int [N], what the clip goes to, an index into `EXPRESSIONS`.
+        person, clip: int [N], the person, and the number of the person's clip.
+        expression: int [N], an index into `EXPRESSIONS`, shown at the apex.
         frame: int [N], from 0 to `frames - 1`.
-        frames, fps: of every clip, and a second.
-        nuisances: see `Nuisances`.
-        head: see `HeadMotion`.
+        frames, fps: per clip, and per second.
+        nuisances, head: see `Nuisances` and `HeadMotion`.
     """
     drawn = sample_factors(seed, person, clip, expression, nuisances)
     factors = dict(drawn.factors)
@@ -125,7 +116,7 @@ def sample_clip_factors(
     half = 2 * time / seconds
     turned: list[dict[str, Tensor]] = [{}]
     if head == "turn":
-        # Poses of clips that no set has.
+        # Poses of clip numbers beyond those of any set.
         turned = [
             {name: other.factors[name] for name in ("yaw", "pitch", "roll")}
             for other in (
@@ -134,7 +125,7 @@ def sample_clip_factors(
             )
         ]
     for name, sway in SWAYS.items():
-        # From one place by way of another to a third, as distances from the clip's own.
+        # From one place through a second to a third, as deviations from the clip's own.
         places = [
             sway * (2 * uniform(seed, zlib.crc32(f"clip {name} {i}".encode()), person, clip) - 1)
             for i in range(3)
@@ -146,14 +137,14 @@ def sample_clip_factors(
         factor = FACTORS[name]
         value = factors[name] + torch.from_numpy(moved).float()
         factors[name] = value.clamp(factor.low, factor.high)
-    # Every frame has noise of its own.
+    # Noise differs between frames.
     offset = uniform(seed, zlib.crc32(b"clip noise"), person, clip * _MAX_FRAMES + frame)
     factors["noise_offset"] = torch.from_numpy(offset).float()
     return Drawn(factors, drawn.intensity * strength)
 
 
 class ClipRecords(RenderedRecords):
-    """Records of frames; `numbers` are the clips, `frames` of each come one after another."""
+    """Records of frames; `numbers` are the clips, each with `frames` successive records."""
 
     def __init__(
         self,
@@ -172,9 +163,7 @@ class ClipRecords(RenderedRecords):
     def __len__(self) -> int:
         return len(self.numbers) * self.frames
 
-    def cast(
-        self, indices: Sequence[int] | np.ndarray | Tensor
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def cast(self, indices: Indices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Person, number of the person's clip, and the clip's expression; see the base class."""
         clips = self._places(indices) // self.frames
         person, clip = self._whose(clips)
@@ -182,7 +171,7 @@ class ClipRecords(RenderedRecords):
         turn = (clip + (first * len(_CLASSES)).astype(np.int64)) % len(_CLASSES)
         return person, clip, np.array(_CLASSES)[turn]
 
-    def drawn(self, indices: Sequence[int] | np.ndarray | Tensor) -> Drawn:
+    def drawn(self, indices: Indices) -> Drawn:
         return sample_clip_factors(
             self.seed,
             *self.cast(indices),
@@ -195,9 +184,9 @@ class ClipRecords(RenderedRecords):
 
     def _keys_at(self, places: np.ndarray) -> tuple[list[str], list[str]]:
         person, clip, _ = self.cast(places)
-        people = [self._name(who) for who in person.tolist()]
+        people = [person_name(self.seed, who) for who in person.tolist()]
         parts = zip(people, clip.tolist(), (places % self.frames).tolist(), strict=True)
-        # Other images have other keys, which their recipe has, too.
+        # The key is part of the recipe, so other images need other keys.
         kind = "turnclip" if self.head == "turn" else "clip"
         return [f"{who}/{kind}{number:03d}/{frame:04d}" for who, number, frame in parts], people
 
@@ -217,20 +206,19 @@ class ClipRecords(RenderedRecords):
 class RenderedClips(RenderedSet):
     """Frames of rendered clips, one clip after another: neutral, an expression, neutral again.
 
-    A clip's frames have one `person`, light, background and camera; expression, pose and gaze move
-    (`Timing`, `SWAYS`). Labels are those of `RenderedFaces` and `clip` and `frame`, numbers from 0.
-    With as many people as clips, pairs of one person are frames of one clip. Parts as in
-    `RenderedFaces`, whose people are the same.
+    Within a clip, only expression, pose, gaze and noise change (`Timing`, `SWAYS`). Labels are
+    those of `RenderedFaces`, and `clip` and `frame`, numbers from 0. With as many people as clips,
+    pairs of one person are frames of one clip. People and parts are those of `RenderedFaces`.
 
     Args:
         clips, people: in the part `all`; clip i there shows person `i % people`.
-        frames: of a clip, at least 4.
-        fps: frames a second.
+        frames: per clip, at least 4.
+        fps: frames per second.
         part, size, seed, nuisances, counterparts: as in `RenderedFaces`.
         head: see `HeadMotion`.
 
     Raises:
-        InputError: an argument out of range, or a part that no person falls in.
+        InputError: an argument out of range, or a part without people.
     """
 
     title = "rendered clips"
@@ -238,35 +226,28 @@ class RenderedClips(RenderedSet):
 
     def __init__(
         self,
-        clips: int = 256,
-        people: int = 256,
-        frames: int = 32,
-        fps: float = 12.5,
+        clips: Count = 256,
+        people: Count = 256,
+        frames: Frames = 32,
+        fps: FrameRate = 12.5,
         part: Part = "train",
-        size: int = 64,
-        seed: int = 0,
+        size: PictureSide = 64,
+        seed: Seed = 0,
         nuisances: Nuisances = "mild",
         counterparts: Sequence[str] = (),
         head: HeadMotion = "sway",
     ) -> None:
         check_ranges(RenderedClips.__init__, locals(), "rendered")
-        check_set("clips", "clip", clips, people, size, seed, nuisances)
-        check_whole("frames", frames, 4, _MAX_FRAMES)
-        if not 0.1 <= fps <= 1000:
-            raise InputError(f"rendered: fps must be from 0.1 to 1000, not {fps!r}")
         if head not in get_args(HeadMotion):
             raise InputError(f"rendered: head must be sway or turn, not {head!r}")
-        self._take_counterparts(counterparts)
-        self.size, self.seed, self.nuisances = size, seed, nuisances
         self.frames, self.fps = frames, fps
-        name = partial(person_name, seed)
-        shown, test_people, names = split_people(name, people, part)
-        numbers = numbers_of(part, clips, people, shown)
+        shared = (people, part, size, seed, nuisances, counterparts)
+        numbers, held_out, names = self._set_up("clip", clips, *shared)
         super().__init__(
             "rendered_clips",
             part,
             ClipRecords(numbers, people, seed, size, nuisances, frames, fps, head),
-            held_out_people=frozenset(name(person) for person in test_people),
+            held_out_people=held_out,
             test=partial(
                 RenderedClips, clips, people, frames, fps, "test", size, seed, nuisances, head=head
             ),

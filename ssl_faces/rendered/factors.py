@@ -1,4 +1,4 @@
-"""The named factors of a rendered face: who it is, what it does, light, camera, background.
+"""The named factors of a rendered face: person, expression, pose, light, camera, background.
 
 Expressions are sets of FACS action units, close to the prototypes of Friesen & Ekman ("EMFACS-7",
 1983) and Du et al. ("Compound facial expressions of emotion", PNAS 111(15), 2014, table 1).
@@ -10,17 +10,15 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ssl_faces.common.errors import InputError
-
-MAX_SIZE = 1024
+from ssl_faces.common.ranges import PictureSide, check_value
 
 
 class Factor(NamedTuple):
-    """What values a factor may have, its value when not given, and whose it is."""
+    """A factor's range, its default, and whether it belongs to the person or the picture."""
 
     low: float
     high: float
@@ -94,7 +92,7 @@ EXPRESSION_UNITS: dict[str, dict[str, float]] = {
 """Action units of each class at full intensity."""
 
 FACTORS: dict[str, Factor] = {
-    # The person. Defaults are the population's mean, or the commoner of having and lacking.
+    # The person. Defaults are the population's mean, or the more frequent of having and lacking.
     "age": _person(18.0, 80.0, 42.8),
     "masculinity": _person(0.0, 1.0),  # of the face's shape
     "head_width": _person(0.68, 0.82),
@@ -169,17 +167,17 @@ FACTORS: dict[str, Factor] = {
     "jpeg_quality": _picture(0.0, 100.0, 0.0),
 }
 """Every factor of a rendered face. `age` is in years, angles in degrees, lengths in half head
-heights, `zoom`, shifts and the occluder's place in half picture sides, `resolution` (of what the
-picture was enlarged from) and `blur` (its standard deviation) in picture sides, `noise` in the
-pixels' range, `jpeg_quality` as in JPEG, 0 for none; the rest has no unit."""
+heights; `zoom`, shifts and the occluder's place in half image sides; `resolution` (before
+enlarging) and `blur` (standard deviation) in image sides; `noise` in the pixels' range;
+`jpeg_quality` as in JPEG, 0 for none; the rest has no unit."""
 
 OCCLUDERS = ("none", "hand", "mask", "strands", "bar")
-"""Names of the factor `occluder`'s whole numbers."""
+"""Names of the values of the factor `occluder`."""
 
 COUNTERPARTS = ("neutral", "frontal", "neutral_frontal", "mean_face", "low_resolution")
 
 LOW_RESOLUTION = 0.25
-"""`resolution` of the counterpart of low resolution."""
+"""`resolution` of the counterpart `low_resolution`."""
 
 _POSE = ("yaw", "pitch", "roll")
 _MIRRORED = (
@@ -197,22 +195,21 @@ _MIRRORED = (
 
 
 def mirrored(factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Factors of the mirrored picture: rendering them flips it left to right, but for noise and
-    JPEG's blocks."""
+    """Factors of the mirrored image, which is flipped left to right except for noise and JPEG."""
     return {name: -value if name in _MIRRORED else value for name, value in factors.items()}
 
 
 def counterpart(factors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """The same faces, changed in one respect and otherwise kept.
+    """The same faces, changed in one respect.
 
     Args:
         factors: any of `FACTORS`, float [N] each.
-        kind: one of `COUNTERPARTS`: `neutral` (no action unit on), `frontal` (yaw, pitch and roll
-            0), `neutral_frontal` (both), `mean_face` (the person's factors at the population's
-            mean) or `low_resolution` (a quarter of the pixels a side, enlarged).
+        kind: one of `COUNTERPARTS`: `neutral` (all action units 0), `frontal` (yaw, pitch and roll
+            0), `neutral_frontal` (both), `mean_face` (the population's mean person) or
+            `low_resolution` (a quarter of the pixels per side, enlarged).
 
     Raises:
-        InputError: another kind, or factors as `complete_factors` refuses them.
+        InputError: another kind, or bad factors as in `complete_factors`.
     """
     if kind not in COUNTERPARTS:
         raise InputError(f"counterpart: no kind {kind!r}; choose one of {', '.join(COUNTERPARTS)}")
@@ -234,7 +231,7 @@ def counterpart(factors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
 
 
 def complete_factors(factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`factors` checked, as float32 [N], with the defaults of those not given.
+    """All factors as float32 [N], checked, with defaults for missing ones.
 
     Raises:
         InputError: unknown factor, unequal lengths, a value not finite or out of range.
@@ -274,15 +271,6 @@ def _check_ranges(given: Mapping[str, Tensor]) -> None:
         )
 
 
-def check_whole(name: str, value: object, low: int, high: int) -> None:
-    """Raises InputError where `value` is no whole number from `low` to `high`."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not (whole and low <= int(value) <= high):  # type: ignore[call-overload]
-        raise InputError(
-            f"rendered: {name} must be a whole number from {low} to {high}, not {value!r}"
-        )
-
-
 def check_size(size: int) -> None:
-    """Raises InputError where a picture can't have this side."""
-    check_whole("size", size, 8, MAX_SIZE)
+    """Raises InputError unless an image can have this side."""
+    check_value(PictureSide, size, "rendered.size")

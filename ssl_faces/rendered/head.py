@@ -9,7 +9,7 @@ from ssl_faces.rendered.camera import pose_rotation
 from ssl_faces.rendered.shapes import Frame, Rays, cast_ball, cast_egg, frame
 
 FAR = 9.0
-"""How much further than any skin a depth is where there is none, in half head heights."""
+"""Depth added where there is no skin, in half head heights."""
 
 
 class Head:
@@ -76,13 +76,13 @@ class Head:
         local = (y - self.egg_y) / self.half_height
         return self.half_depth * ((1 - local * local) / (1 - self.taper * local)).sqrt()
 
-    # The shapes that rays meet.
+    # Shapes.
 
     def egg(self) -> Frame:
         return frame((0.0, self.egg_y, 0.0), (self.half_width, self.half_height, self.half_depth))
 
     def muzzle(self) -> list[Frame]:
-        """Mounds on the egg: lips and chin, whose profile stands out."""
+        """Mounds of lips and chin on the egg."""
         lips_y = self.mouth_y - 0.5 * self.gap_low
         lips = frame(
             (0.0, lips_y, self.skin_z(lips_y) - 0.13 + 0.4 * self.lip_low),
@@ -114,7 +114,7 @@ class Head:
         ]
 
     def hair(self) -> Frame:
-        """The shell that the hair is cut from: close to the skull where the hair is short."""
+        """The shell of the hair, close to the skull for short hair."""
         volume, length = self.factors["hair_volume"], self.factors["hair_length"]
         body = volume * (0.35 + 0.65 * length.clamp(max=0.6))
         radius_y = 1.0 + 0.12 * volume + 0.26 * length
@@ -128,15 +128,15 @@ class Head:
         )
 
     def skin(self, rays: Rays) -> Tensor:
-        """Depth t of the skin along rays, `FAR` more where they miss the head: the egg, which each
-        mound of `muzzle` raises by what it stands out, smoothly."""
+        """Depth t of the skin along rays (`FAR` more where they miss): the egg, smoothly raised by
+        the mounds of `muzzle`."""
         t, lowest = cast_egg(*self.egg().rays(rays), self.taper)
         t = t + FAR * (lowest >= 0)
         for mound in self.muzzle():
             t = raised(t, *cast_ball(*mound.rays(rays)))[0]
         return t
 
-    # The curves of the face, as heights over the head's frontal plane.
+    # Curves of the face in the frontal plane.
 
     def lids(self, e: Tensor) -> tuple[Tensor, Tensor]:
         """Upper and lower lid at e, from -1 at an eye's inner corner to 1 at the outer one."""
@@ -164,8 +164,8 @@ class Head:
 
 
 def raised(t: Tensor, mound: Tensor, closest: Tensor) -> tuple[Tensor, Tensor]:
-    """Depth of a skin at `t` with a mound on it, which rays of squared distance `closest` from its
-    centre meet at `mound`; and the mound's share of the surface, 0 to 1."""
+    """Depth of a skin at `t` with a mound at `mound`, for rays of squared distance `closest` from
+    its centre; and the mound's share of the surface, 0 to 1."""
     out = (t - mound).clamp_(min=0).mul_(torch.lt(closest, 1, out=torch.empty_like(t)))
     share = out / (out + 0.05)
     return torch.addcmul(t, out, share, value=-1), share

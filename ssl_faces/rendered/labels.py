@@ -1,4 +1,4 @@
-"""What is true of rendered faces, as labels."""
+"""Labels of rendered faces."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "age_band": ("18 to 34", "35 to 54", "55 to 80"),
     "glasses": ("without", "with"),
 }
-"""Names of the groups that a face is in: how it is drawn, not what anyone is."""
+"""Names of the groups of faces: how they are rendered, not what people are."""
 
 
 def affect(expression: np.ndarray | Tensor, intensity: Tensor) -> tuple[Tensor, Tensor]:
-    """Valence and arousal [N] of expressions (int [N]) at intensities [N] from 0 to 1: on the
-    straight line from neutral to the full expression (`AFFECT`)."""
+    """Valence and arousal [N] of expressions (int [N]) at intensities [N] in [0, 1], linear from
+    neutral to the full expression (`AFFECT`)."""
     table = torch.tensor([AFFECT[name] for name in EXPRESSIONS], device=intensity.device)
     full = table[torch.as_tensor(expression, device=intensity.device)]
     return full[:, 0] * intensity, full[:, 1] * intensity
 
 
 def groups(factors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The groups of `GROUPS` that faces of complete factors are in: int64 [N] each."""
+    """The groups (`GROUPS`) of faces of complete factors: int64 [N] each."""
     edges = torch.tensor([35.0, 55.0], device=factors["age"].device)
     tones = torch.tensor([1 / 3, 2 / 3], device=factors["age"].device)
     return {
@@ -83,5 +83,5 @@ def labels_of(drawn: Drawn, expression: np.ndarray, size: int) -> list[dict[str,
 
 
 def _rows(values: Tensor) -> list[Tensor]:
-    # Each with storage of its own: a view would keep all of them in memory.
+    # Copies, since a view would keep all rows in memory.
     return [row.clone() for row in values.unbind()]

@@ -1,4 +1,4 @@
-"""The 68 landmarks of rendered faces: in 3D, in pixels, and whether they can be seen."""
+"""The 68 landmarks of rendered faces: in 3D, in pixels, and their visibility."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from ssl_faces.rendered.head import Head
 from ssl_faces.rendered.shapes import Rays, cast_ball, cast_egg
 
 HIDDEN_BY = 0.03
-"""How far before a point something must be to hide it, in half head heights."""
+"""A surface hides a point if it is nearer by this much, in half head heights."""
 
 
 def landmarks_3d(factors: Mapping[str, Tensor]) -> Tensor:
     """The 68 landmarks in iBUG order, in the head's frame (not posed): float32 [N, 68, 3].
 
-    Jaw points lie on the head's outline seen from the front, moved forward from the ears to the
-    chin; they stay on the same skin whatever the pose. Raises InputError as `render_faces` does.
+    Jaw points lie on the frontal outline of the head, moved forward from the ears to the chin; they
+    do not depend on the pose. Errors as in `render_faces`.
     """
     with torch.no_grad():
         return _points(Head(complete_factors(factors)))
 
 
 def project_landmarks(factors: Mapping[str, Tensor], size: int = 64) -> Tensor:
-    """The 68 landmarks in pixels of the picture: float32 [N, 68, 2], x then y.
+    """The 68 landmarks in pixels: float32 [N, 68, 2], x then y; hidden points are included.
 
-    The centre of the top left pixel is (0, 0). Points on the far side of the head are included.
-    Raises InputError as `render_faces` does.
+    The centre of the top left pixel is (0, 0). Errors as in `render_faces`.
     """
     check_size(size)
     complete = complete_factors(factors)
@@ -39,11 +38,8 @@ def project_landmarks(factors: Mapping[str, Tensor], size: int = 64) -> Tensor:
 
 
 def visible_landmarks(factors: Mapping[str, Tensor]) -> Tensor:
-    """Which of the 68 landmarks lie within the picture and are not hidden by the head itself (its
-    skin or nose): bool [N, 68].
-
-    Hair, glasses and occluders don't count. Raises InputError as `render_faces` does.
-    """
+    """Whether each landmark lies within the image and is not hidden by the head's skin or nose:
+    bool [N, 68]. Hair, glasses and occluders are ignored. Errors as in `render_faces`."""
     complete = complete_factors(factors)
     with torch.no_grad():
         head = Head(complete)

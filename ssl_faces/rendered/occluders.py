@@ -1,4 +1,4 @@
-"""What may be before a face: a hand, a mask, strands of hair, a bar."""
+"""Occluders: a hand, a mask, strands of hair, a bar."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ssl_faces.rendered.paint import HUES, edge_, over_, palette, wave
 from ssl_faces.rendered.shapes import frame
 from ssl_faces.rendered.stage import Stage
 
-# Fingers: where each begins across the palm, how long it is and how far it leans out.
+# Fingers: start across the palm, length, and lean.
 _FINGERS = ((-0.19, 0.42, -0.10), (-0.065, 0.50, -0.03), (0.065, 0.47, 0.04), (0.19, 0.36, 0.12))
 
 
 def lay_occluder(stage: Stage, picture: Tensor, skin: Tensor, hair: Tensor, depth: Tensor) -> None:
-    """Lay each face's occluder, if it has one, over its picture [N, 3, S, S], in place."""
+    """Draw each face's occluder, if it has one, over its image [N, 3, S, S], in place."""
     kinds = stage.factors["occluder"].round()
-    # In the order of OCCLUDERS, whose first is none.
+    # In the order of OCCLUDERS, which begins with none.
     for number, lay in enumerate((_hand, _mask, _strands, _bar), 1):
         chosen = kinds == number
         if not bool(chosen.any()):
@@ -28,11 +28,11 @@ def lay_occluder(stage: Stage, picture: Tensor, skin: Tensor, hair: Tensor, dept
 
 
 def _local(stage: Stage) -> tuple[Tensor, Tensor, Tensor]:
-    """Coordinates of the occluder's own frame in half head heights, and `steep` there."""
+    """Coordinates in the occluder's frame in half head heights, and `steep` there."""
     f = stage.head.factors
     radians = stage.factors["occluder_angle"].double() * (math.pi / 180)
     c, s = radians.cos().float()[:, None, None], radians.sin().float()[:, None, None]
-    # Held before the face, so that it stands a little nearer.
+    # In front of the face, so a little nearer.
     scale = 1 / (f["zoom"] * f["occluder_size"])
     x = (stage.grid[None, None, :] - f["shift_x"] - f["occluder_x"]) * scale
     y = (-stage.grid[None, :, None] - f["shift_y"] - f["occluder_y"]) * scale
@@ -62,7 +62,7 @@ def _hand(stage: Stage, skin: Tensor, hair: Tensor, depth: Tensor) -> tuple[Tens
 
 
 def _mask(stage: Stage, skin: Tensor, hair: Tensor, depth: Tensor) -> tuple[Tensor, ...]:
-    """A mask or scarf over nose and chin, worn: it moves with the head."""
+    """A mask or scarf over nose and chin, which moves with the head."""
     head = stage.head
     middle = head.mouth_y - 0.05
     shell = frame(

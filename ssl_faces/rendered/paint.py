@@ -1,4 +1,4 @@
-"""Colours, covers, and laying one over another."""
+"""Colours, coverage and compositing."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ DARK = (0.09, 0.05, 0.05)
 
 
 def over_(picture: Tensor, colour: Tensor, alpha: Tensor, shade: Tensor | None = None) -> Tensor:
-    """Lay `colour` [N, 3, 1, 1] times `shade` [N, H, W] over `picture` [N, 3, H, W], in place,
-    where `alpha` [N, H, W] says."""
+    """Composite `colour` [N, 3, 1, 1] times `shade` [N, H, W] over `picture` [N, 3, H, W] by
+    `alpha` [N, H, W], in place."""
     if shade is None:
         return picture.lerp_(colour, alpha[:, None])
     return picture.mul_((1 - alpha)[:, None]).addcmul_(colour, (shade * alpha)[:, None])
 
 
 def edge_(distance: Tensor, steep: Tensor) -> Tensor:
-    """Cover 1 inside (negative distance) to 0 outside, over a pixel's width, in place; `steep` as
-    in `Stage`."""
+    """Coverage from 1 inside (negative distance) to 0 outside, over one pixel, in place; `steep`
+    as in `Stage`."""
     return distance.mul_(steep).add_(0.5).clamp_(0, 1)
 
 
 def strip_(distance: Tensor, half: Tensor | float, steep: Tensor) -> Tensor:
-    """Cover of a strip whose middle is at `distance`, in place; also right where it is thinner than
-    a pixel. `steep` as in `Stage`."""
+    """Coverage of a strip with its middle at `distance`, in place; also correct below one pixel.
+    `steep` as in `Stage`."""
     half = half * steep
     cover = distance.abs_().mul_(steep).add_(0.5 - half)
     return torch.minimum(cover, (half * -2).clamp_(max=1), out=cover).clamp_(min=0)
@@ -54,8 +54,7 @@ def strip_(distance: Tensor, half: Tensor | float, steep: Tensor) -> Tensor:
 
 def bump(squared: Tensor) -> Tensor:
     """1 where `squared` is 0, falling smoothly to 0 where it is 1."""
-    found = (1 - squared).clamp_(min=0)
-    return found.square_()
+    return (1 - squared).clamp_(min=0).square_()
 
 
 def wave(at: Tensor) -> Tensor:
@@ -64,7 +63,7 @@ def wave(at: Tensor) -> Tensor:
 
 
 def saw_(at: Tensor) -> Tensor:
-    """What numbers are above (below: negative) the nearest whole one, in place."""
+    """The difference of numbers from the nearest whole number, in place."""
     return at.sub_(at.round())
 
 

@@ -1,4 +1,4 @@
-"""The listing of a rendered set: records and their labels are computed on demand, not kept."""
+"""Records of a rendered set and their labels, computed on demand."""
 
 from __future__ import annotations
 
@@ -21,13 +21,7 @@ _Row = TypeVar("_Row")
 
 
 class _Blocks(Generic[_Row]):
-    """Rows that are computed a block at a time; the blocks used last are kept.
-
-    Args:
-        compute: the rows at these places.
-        size: rows a block.
-        kept: blocks.
-    """
+    """Rows computed by blocks of `size`; the last `kept` used blocks stay in memory."""
 
     def __init__(
         self, compute: Callable[[np.ndarray], list[_Row]], size: int, kept: int, length: int
@@ -52,8 +46,8 @@ class _Blocks(Generic[_Row]):
 
 
 class _Labels(Mapping[str, Any]):
-    """The labels of one face, computed when a value is read: they take a hundred times as long as
-    its key, and a set is listed far more often than its labels are read."""
+    """The labels of one face, computed when a value is read. They take a hundred times as long as
+    the key, and sets are listed far more often than their labels are read."""
 
     def __init__(self, records: RenderedRecords, place: int) -> None:
         self._records, self._place = records, place
@@ -75,18 +69,13 @@ class RenderedRecords(Sequence[FaceRecord]):
     """Records of rendered faces; picture number i of the whole set shows person `i % people`.
 
     Args:
-        numbers: of the faces that are listed, in the whole set; a range is all from 0.
-        people: how many in the whole set.
+        numbers: of the listed faces in the whole set; a range is all of them.
+        people: number of people in the whole set.
         seed, size, nuisances: as in `RenderedFaces`.
     """
 
     def __init__(
-        self,
-        numbers: range | np.ndarray,
-        people: int,
-        seed: int,
-        size: int,
-        nuisances: Nuisances,
+        self, numbers: range | np.ndarray, people: int, seed: int, size: int, nuisances: Nuisances
     ) -> None:
         self.numbers, self.people = numbers, people
         self.seed, self.size, self.nuisances = seed, size, nuisances
@@ -123,20 +112,17 @@ class RenderedRecords(Sequence[FaceRecord]):
     def cast(
         self, indices: Sequence[int] | np.ndarray | Tensor
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Person, number of the person's picture, and expression of the faces `indices`: int64.
-
-        Raises:
-            IndexError: an index is not below the set's length.
-        """
+        """Person, number of the person's picture, and expression of faces: int64; IndexError for
+        an index beyond the set."""
         chosen = self._places(indices)
         person, picture = self._whose(chosen)
-        # Each person goes through the expressions in turn, from a place of their own.
+        # Each person shows the expressions in turn, starting at a random one.
         first = uniform(self.seed, zlib.crc32(b"expression"), person, 0 * person)
         expression = (picture + (first * len(EXPRESSIONS)).astype(np.int64)) % len(EXPRESSIONS)
         return person, picture, expression
 
     def _whose(self, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Person and number among the person's, of what is listed at these places."""
+        """Person and number among the person's pictures at these places of the list."""
         numbers = listed if isinstance(self.numbers, range) else self.numbers[listed]
         numbers = numbers.astype(np.int64)
         return numbers % self.people, numbers // self.people
@@ -148,7 +134,7 @@ class RenderedRecords(Sequence[FaceRecord]):
         return np.where(chosen < 0, chosen + len(self), chosen)
 
     def drawn(self, indices: Sequence[int] | np.ndarray | Tensor) -> Drawn:
-        """The faces `indices`; raises IndexError as `cast` does."""
+        """Sampled factors of faces; errors as in `cast`."""
         return sample_factors(self.seed, *self.cast(indices), nuisances=self.nuisances)
 
     def _records_at(self, places: np.ndarray) -> list[FaceRecord]:
@@ -161,16 +147,13 @@ class RenderedRecords(Sequence[FaceRecord]):
     def _keys_at(self, places: np.ndarray) -> tuple[list[str], list[str]]:
         """Key and person of the faces at these places."""
         person, picture, _ = self.cast(places)
-        people = [self._name(who) for who in person.tolist()]
+        people = [person_name(self.seed, who) for who in person.tolist()]
         return [f"{who}/{i:04d}" for who, i in zip(people, picture.tolist(), strict=True)], people
 
     def _labels_at(self, places: np.ndarray) -> list[dict[str, Any]]:
         return labels_of(self.drawn(places), self.cast(places)[2], self.size)
 
-    def _name(self, person: int) -> str:
-        return person_name(self.seed, person)
-
 
 def person_name(seed: int, person: int) -> str:
-    """What a person of a seed is called."""
+    """The name of a person of a seed."""
     return f"rendered_{person:05d}" if seed == 0 else f"rendered{seed}_{person:05d}"

@@ -1,4 +1,4 @@
-"""Rendering: one ray a pixel against the head, the face laid on its surface."""
+"""Rendering: one ray per pixel against the head, with the face on its surface."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ssl_faces.rendered.stage import Stage
 from ssl_faces.rendered.threads import each
 
 _PIXELS = {"cpu": 3 << 17, "cuda": 1 << 24}
-"""Rendered at once: more take memory and gain nothing, fewer pay more for each call."""
+"""Pixels rendered at once: more take memory without gain, fewer have more overhead."""
 
 _WORTH = 1 << 17
-"""Pixels that are worth a thread of their own: threads wait for each other between calls."""
+"""Least pixels per thread: threads wait for each other between calls."""
 
 
 def render_faces(factors: Mapping[str, Tensor], size: int = 64) -> Tensor:
     """Render faces from their factors.
 
-    A face's pixels depend on its own factors and `size` alone, not on the batch it is in.
+    A face's pixels depend only on its factors and `size`, not on the batch.
 
     Args:
         factors: any of `FACTORS`, float [N] each, all on one device; the rest take their default.
@@ -57,7 +57,7 @@ def render_faces(factors: Mapping[str, Tensor], size: int = 64) -> Tensor:
         sensor.compress_(found, part["jpeg_quality"])
         pictures.index_copy_(0, order[start : start + chunk], found)
 
-    starts = range(0, count, chunk)[::-1]  # those with most parts first: all workers end together
+    starts = range(0, count, chunk)[::-1]  # complex faces first, so that all workers end together
     if on_cpu:
         _keep_freed_memory()
         each(render, starts, workers)
@@ -68,9 +68,8 @@ def render_faces(factors: Mapping[str, Tensor], size: int = 64) -> Tensor:
 
 
 def _alike(factors: dict[str, Tensor]) -> Tensor:
-    """An order in which faces with the same parts are next to each other, and among them those of
-    one size: what a chunk has none of is skipped, and a chunk's windows are as large as its largest
-    face's."""
+    """An order that groups faces by their parts, then by size: a chunk skips parts that none of
+    its faces has, and its windows are as large as its largest face's."""
     whiskers = (factors["beard"] > 0) | (factors["moustache"] > 0)
     key = factors["occluder"].round().long() * 2 + (factors["clutter"] > 0)
     for has in (factors["glasses"] > 0, whiskers, factors["hair_cover"] > 0):
@@ -81,24 +80,23 @@ def _alike(factors: dict[str, Tensor]) -> Tensor:
 
 @cache
 def _keep_freed_memory() -> None:
-    """Have glibc keep what maps leave free for the next ones.
+    """Make glibc keep freed memory, which otherwise takes a third of the time.
 
-    It gives freed memory back to the system, and a third of the time goes into getting it anew,
-    but keeps up to twice the largest block (of at most 32 MiB) that it has seen freed.
+    glibc keeps up to twice the largest block (of at most 32 MiB) that was freed.
     """
     torch.empty(31 << 20, dtype=torch.uint8)
 
 
 @torch.no_grad()
 def _render(factors: dict[str, Tensor], size: int) -> Tensor:
-    """Pictures uint8 [N, 3, S, S] of complete factors, not yet compressed."""
+    """Images uint8 [N, 3, S, S] of complete factors, before JPEG."""
     stage = Stage(factors, size)
     skin = palette(SKIN, factors["melanin"])
     red = torch.tensor([0.0, 0.05, 0.04], device=skin.device)
     skin = skin - (factors["redness"][:, None] * red)[..., None, None]
     hair_colour = palette(HAIR, factors["hair_tone"])
 
-    # Far things first.
+    # From far to near.
     picture = scene.background(stage)
     scene.lay_body(stage, picture, skin)
     head = stage.head

@@ -1,4 +1,4 @@
-"""Drawing people and pictures: every factor from (seed, person, picture) alone."""
+"""Sampling of people and pictures: each factor depends only on (seed, person, picture)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ssl_faces.data.faces import EXPRESSIONS
 from ssl_faces.rendered.factors import ACTION_UNITS, EXPRESSION_UNITS, FACTORS, OCCLUDERS
 
 Nuisances = Literal["none", "mild", "all"]
-"""How much there is beside person, expression and pose: `none` is a studio (even light, a plain
-background, a perfect camera), `mild` changes light, place and background a little and adds some
-noise, `all` adds profiles, hard light, clutter, near and far cameras, occluders, blur, few pixels
-and JPEG."""
+"""Variation other than person, expression and pose: `none` is a studio (even light, plain
+background, perfect camera); `mild` varies light, place and background a little and adds some noise;
+`all` adds profiles, hard light, clutter, near and far cameras, occluders, blur, low resolution and
+JPEG."""
 
-# Ranges drawn from, where they are not the factor's own.
+# Sampling ranges that differ from the factor's range.
 _POSE = {"yaw": (-60.0, 60.0), "pitch": (-25.0, 25.0), "roll": (-25.0, 25.0)}
 _STUDIO = {
     "light_azimuth": (-15.0, 15.0),
@@ -41,8 +41,8 @@ _MILD = {
     "background_value": (0.15, 0.9),
     "noise": (-0.008, 0.022),
 }
-# What confuses pixels but not an eye (place, roll, light, exposure) varies a lot; what takes the
-# expression itself away (occluders, few pixels, blur, noise, JPEG, profiles) is there, but rarer.
+# What changes pixels but not the impression (place, roll, light, exposure) varies a lot; what hides
+# the expression (occluders, low resolution, blur, noise, JPEG, profiles) is rarer.
 _ALL = {
     "yaw": (-90.0, 90.0),
     "pitch": (-30.0, 30.0),
@@ -66,9 +66,9 @@ _ALL = {
     "jpeg_quality": (-60.0, 95.0),
 }
 _PROFILE = 1.6
-"""With all nuisances |yaw| is 90° times a triangular draw to this power: profiles are rarer."""
+"""With all nuisances, |yaw| is 90° times a triangular sample to this power: profiles are rarer."""
 _LEAST_INTENSITY = 0.6
-"""Of pictures that aren't neutral: fainter expressions can't be told from people's own faces."""
+"""Of pictures that are not neutral: fainter expressions are confused with people's features."""
 _OFF = ("exposure", "camera_distance", "occluder", "resolution", "blur", "noise", "jpeg_quality")
 _RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "none": _POSE | {name: (FACTORS[name].default,) * 2 for name in (*_OFF, "clutter")} | _STUDIO,
@@ -76,20 +76,20 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "all": _ALL,
 }
 _OCCLUDED = 0.08
-"""Share of pictures with an occluder, all kinds alike, with all nuisances."""
+"""Share of pictures with an occluder of any kind, with all nuisances."""
 _LEAST = {"noise": 0.006, "blur": 0.002, "jpeg_quality": 25.0, "clutter": 0.0}
-"""Below these a nuisance is off."""
+"""A nuisance below this value is off."""
 
 
 class Drawn(NamedTuple):
-    """Some faces drawn."""
+    """Sampled faces."""
 
     factors: dict[str, Tensor]  # every factor of FACTORS, float32 [N]
     intensity: Tensor  # of the expression, 0 to 1, float32 [N]; 0 where neutral
 
 
 def check_nuisances(nuisances: str) -> None:
-    """Raises InputError where there is no such level."""
+    """Raises InputError if there is no such level."""
     if nuisances not in get_args(Nuisances):
         levels = ", ".join(get_args(Nuisances))
         raise InputError(f"rendered: no nuisances {nuisances!r}; choose one of {levels}")
@@ -102,7 +102,7 @@ def sample_factors(
     expression: np.ndarray,
     nuisances: Nuisances = "mild",
 ) -> Drawn:
-    """Draw the factors of some faces, each from (seed, person, picture) alone.
+    """Sample the factors of faces, each from (seed, person, picture) only.
 
     Args:
         seed: another seed gives other people.
@@ -169,7 +169,7 @@ def expression_units(expression: np.ndarray, intensity: np.ndarray) -> dict[str,
 
 
 def _people(factors: dict[str, np.ndarray], shares: Mapping[str, np.ndarray]) -> None:
-    """What people have or lack, how much of it where they have it, and what comes with age."""
+    """Features that people have or lack, their amounts, and the effects of age."""
     masculine = shares["masculinity"] > 0.5
     # Two groups rather than a continuum.
     factors["masculinity"] = 0.9 * shares["masculinity"] + 0.1 * masculine
@@ -197,10 +197,8 @@ def _people(factors: dict[str, np.ndarray], shares: Mapping[str, np.ndarray]) ->
 def uniform(
     seed: int, stream: int | np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
-    """Numbers in [0, 1), float64, each a hash of (seed, stream, first, second) (SplitMix64).
-
-    Broadcasts its arguments, whole numbers from 0.
-    """
+    """Numbers in [0, 1), float64: hashes (SplitMix64) of (seed, stream, first, second), whole
+    numbers from 0 that are broadcast."""
     with np.errstate(over="ignore"):
         state = np.zeros(1, np.uint64)
         for word in (seed, stream, first, second):

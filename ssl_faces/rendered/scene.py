@@ -1,4 +1,4 @@
-"""What is around the face: background, clothes, neck, ears, hair, glasses."""
+"""Background, clothes, neck, ears, hair, glasses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssl_faces.rendered.stage import Stage
 
 
 def background(stage: Stage) -> Tensor:
-    """Pictures [N, 3, S, S] of what is behind."""
+    """Images [N, 3, S, S] of the background."""
     f, grid = stage.factors, stage.grid
     wide = stage.head.factors
     colour = (0.55 + 0.45 * palette(HUES, f["background_hue"])) * wide["background_value"][:, None]
@@ -33,7 +33,7 @@ def background(stage: Stage) -> Tensor:
 def lay_body(stage: Stage, picture: Tensor, skin: Tensor) -> None:
     """Clothes, and a neck that leans halfway to where the chin is."""
     head, f = stage.head, stage.head.factors
-    # Rows above all clothes and necks are left alone.
+    # Skip rows above all clothes and necks.
     first = int((stage.down > -0.3).sum(1).min())
     first = max(0, first - 1)
     if first >= stage.size:
@@ -57,8 +57,7 @@ def lay_body(stage: Stage, picture: Tensor, skin: Tensor) -> None:
 
 
 class Hair:
-    """The shell that hair is cut from, met by rays: its back is behind the head, its front before
-    it."""
+    """Intersections of rays with the hair's shell, whose back is behind the head."""
 
     def __init__(self, stage: Stage, solid: Solid, frame: Frame, colour: Tensor) -> None:
         self.stage, self.solid, self.frame, self.colour = stage, solid, frame, colour
@@ -80,7 +79,7 @@ class Hair:
         return y.mul_(self.frame.radii[1]).add_(self.frame.centre[1])
 
     def _below_cut(self, height: Tensor, z: Tensor) -> Tensor:
-        """How far below where the hair is cut off, at z of the shell's frame."""
+        """Distance below the cut of the hair, at z of the shell's frame."""
         back = (z * self.frame.radii[2]).add_(0.03).clamp_(max=0)
         return back.mul_(self.slope).add_(self.cut).sub_(height)
 
@@ -90,7 +89,7 @@ class Hair:
         over_(picture, self.colour * 0.55, alpha)
 
     def lay_front(self, picture: Tensor) -> None:
-        """All but the opening before the face, and what is cut off."""
+        """Draw the front, without the opening for the face and below the cut."""
         stage, f = self.stage, self.stage.head.factors
         height, z = self.height, self.z
         (x,) = self.solid.places(self.grid, slice(0, 1), self.t)
@@ -112,7 +111,7 @@ class Hair:
 
 
 def lay_ears(stage: Stage, picture: Tensor, skin: Tensor, depth: Tensor, ears: list[Solid]) -> None:
-    """The ears: `ears`, before a head at `depth` [N, S, S] along the rays."""
+    """Draw the ears in front of a head at `depth` [N, S, S] along the rays."""
     size = stage.head.factors["ear_size"]
     for frame, ear in zip(stage.head.ears(), ears, strict=True):
         window = stage.window(*frame.centre, size)
@@ -126,8 +125,7 @@ def lay_ears(stage: Stage, picture: Tensor, skin: Tensor, depth: Tensor, ears: l
 
 
 def lay_nose(stage: Stage, picture: Tensor, skin: Tensor, depth: Tensor, nose: list[Solid]) -> None:
-    """The bridge and the tip: `nose`, where it stands out of the face, blending in where it leaves
-    the skin at `depth`."""
+    """Draw the bridge and the tip of the nose, blended with the skin at `depth`."""
     head = stage.head
     for number, (frame, part) in enumerate(zip(head.nose(), nose, strict=True)):
         reach = torch.maximum(frame.radii[1], torch.maximum(frame.radii[0], frame.radii[2]))
@@ -146,7 +144,7 @@ def lay_nose(stage: Stage, picture: Tensor, skin: Tensor, depth: Tensor, nose: l
 
 
 def lay_glasses(stage: Stage, picture: Tensor, depth: Tensor) -> None:
-    """Rims, a bridge and the arms' fronts, in a plane before the eyes."""
+    """Draw rims, bridge and fronts of the arms, in a plane in front of the eyes."""
     head, f = stage.head, stage.head.factors
     if not bool((f["glasses"] > 0).any()):
         return

@@ -1,4 +1,4 @@
-"""What the camera makes of a picture: few pixels, blur, noise, JPEG."""
+"""The camera's sensor: resolution, blur, noise, JPEG."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def blur_(picture: Tensor, blur: Tensor) -> None:
 
 
 def add_noise_(picture: Tensor, factors: dict[str, Tensor]) -> None:
-    """Add each face's noise, a stretch of one pool from its own offset, in place."""
+    """Add noise to each face, from its own offset in a shared pool, in place."""
     if not bool((factors["noise"] > 0).any()):
         return
     size = picture.shape[-1]
@@ -68,7 +68,7 @@ def add_noise_(picture: Tensor, factors: dict[str, Tensor]) -> None:
 
 
 def compress_(pictures: Tensor, quality: Tensor) -> None:
-    """Send uint8 pictures [N, 3, S, S] of `quality` [N] above 0 through JPEG, in place."""
+    """Compress uint8 images [N, 3, S, S] of `quality` [N] above 0 by JPEG, in place."""
     for face in (quality >= 1).nonzero()[:, 0].tolist():
         stream = encode_jpeg(pictures[face].cpu(), round(float(quality[face])))
         pictures[face] = decode_jpeg(stream, ImageReadMode.RGB).to(pictures.device)
@@ -76,7 +76,7 @@ def compress_(pictures: Tensor, quality: Tensor) -> None:
 
 @lru_cache(maxsize=4)
 def _noise_pool(length: int, device: torch.device) -> Tensor:
-    """Nearly normal numbers, mean 0 and variance 1."""
+    """Approximately normal numbers, mean 0 and variance 1."""
     parts = np.stack([uniform(0, stream, np.arange(length), np.zeros(1)) for stream in range(4)])
     pool = (parts.sum(axis=0) - 2) * math.sqrt(3)
     return torch.from_numpy(pool.astype(np.float32)).to(device)

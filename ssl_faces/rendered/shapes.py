@@ -1,9 +1,9 @@
-"""Round shapes and the rays that meet them.
+"""Round shapes and their intersections with rays.
 
-Per-pixel arithmetic is +, -, ×, ÷, √, rounding, comparison and a × b + c, each an operation of its
-own on every pixel alone, so that a pixel is the same whatever is computed beside it. It is bound by
-memory: what is linear or quadratic in a pixel's place is written as its few coefficients (`Grid`),
-and none uses `where`, booleans or `remainder`, which cost several times the rest.
+Per-pixel arithmetic uses +, -, ×, ÷, √, rounding, comparison and a × b + c, each applied to every
+pixel separately, so that a pixel does not depend on others. It is bound by memory: functions that
+are linear or quadratic in a pixel's place are stored as coefficients (`Grid`), and `where`,
+booleans and `remainder` are avoided, since they cost several times the rest.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Grid(NamedTuple):
         return (row[:, :, None] + column[..., None]).unbind()
 
     def forms(self, terms: Tensor) -> tuple[Tensor, ...]:
-        """Maps [N, H, W] of the quadratic forms `product` gave, K of them, [K, N, 6]."""
+        """Maps [N, H, W] of K quadratic forms [K, N, 6] of `product`."""
         aa, ab, bb, a, b, c = terms[..., None].unbind(2)
         row = (aa * self.across).add_(a).mul_(self.across)
         column = (bb * self.down).add_(b).mul_(self.down).add_(c)
@@ -54,11 +54,11 @@ def product(one: Tensor, other: Tensor) -> Tensor:
 
 
 class Hit(NamedTuple):
-    """Where rays meet an ellipsoid."""
+    """Intersections of rays with an ellipsoid."""
 
     t: Tensor
-    closest: Tensor  # squared distance of the ray from the centre: below 1 where it hits
-    middle: Tensor  # of the ray's way through it, in t
+    closest: Tensor  # squared distance of the ray from the centre: below 1 for hits
+    middle: Tensor  # t of the middle between entry and exit
 
 
 class Frame(NamedTuple):
@@ -96,8 +96,8 @@ def frame(
 
 
 class Solid(NamedTuple):
-    """An ellipsoid before a camera and a light: terms for `Grid`, of its own frame, where it is
-    the unit sphere."""
+    """An ellipsoid seen by a camera and a light: terms for `Grid` in the frame in which it is the
+    unit sphere."""
 
     start: Tensor  # planes [3, N, 3] of the rays
     step: Tensor
@@ -183,8 +183,8 @@ def solids(
 
 
 def cast_egg(start: Axes, step: Axes, taper: Tensor) -> tuple[Tensor, Tensor]:
-    """First hit t of the rays start + t step on (x² + z²)(1 - taper y) + y² = 1, and the function's
-    least value along the ray, as `first_root` gives them."""
+    """First hit t of the rays start + t step on (x² + z²)(1 - taper y) + y² = 1, and the least
+    value along the ray, as in `first_root`."""
     (x, y, z), (dx, dy, dz) = start, step
     r2, r1, r0 = dx * dx + dz * dz, (x * dx + z * dz) * 2, x * x + z * z
     g1, g0 = -taper * dy, 1 - taper * y
@@ -193,10 +193,10 @@ def cast_egg(start: Axes, step: Axes, taper: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def first_root(c3: Tensor, c2: Tensor, c1: Tensor, c0: Tensor) -> tuple[Tensor, Tensor]:
-    """First t at which the cubic c3 t³ + c2 t² + c1 t + c0 of an egg along a ray is 0, and its
-    least value, which says whether the ray hits: where it is not negative, t is its place.
+    """First root t of the cubic c3 t³ + c2 t² + c1 t + c0 of an egg along a ray, and its minimum.
 
-    The root before that starts from the parabola there and is polished by two Newton steps.
+    The ray hits if the minimum is negative; otherwise t is the place of the minimum. The root
+    starts from the parabola at the minimum and is refined by two Newton steps.
     """
     root = (c2 * c2).addcmul_(c3, c1, value=-3).clamp_(min=0).sqrt_()
     middle = (c1 / (c2 + root)).neg_()

@@ -1,4 +1,4 @@
-"""The face on the head's skin: relief, mouth, eyes, brows and beard in the frontal plane."""
+"""The face on the skin: relief, mouth, eyes, brows and beard in the frontal plane."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ssl_faces.rendered.stage import Stage, Window, nearest
 
 
 class Skin:
-    """The head's skin, met by rays.
+    """Intersections of rays with the head's skin.
 
     Attributes:
-        maps: [N, 3, S, S]: depth along the rays, `FAR` more where they miss the head; the share of
-            each pixel that is head; and its brightness.
+        maps: [N, 3, S, S]: depth along the rays (`FAR` more where they miss the head), coverage of
+            each pixel by the head, and brightness.
     """
 
     def __init__(self, stage: Stage, solids: list[Solid], skin: Tensor, hair: Tensor) -> None:
@@ -96,7 +96,7 @@ class Skin:
         window.put(self.maps, maps)
 
     def lay(self, picture: Tensor) -> None:
-        """The skin and all that is on it."""
+        """Draw the skin and the face."""
         _, cover, shade = self.maps.unbind(1)
         over_(picture, self.skin, cover, shade)
         self._lay_beard(picture)
@@ -106,8 +106,8 @@ class Skin:
         self._lay_mouth(picture)
 
     def _place(self, window: Window) -> tuple[Tensor, ...]:
-        """Place (u, v) of the skin in the head's frontal plane, its depth z before the ears, cover
-        and shade; v is far off behind the ears."""
+        """Places (u, v) in the head's frontal plane, depth z in front of the ears, cover and shade;
+        v is far away behind the ears."""
         depth, cover, shade = window.take(self.maps).unbind(1)
         u, v, z = self.stage.places(self.stage.pixels(window), nearest(depth))
         behind = torch.le(z, 0, out=depth)
@@ -148,7 +148,7 @@ class Skin:
         window.put(picture, window.take(picture).mul_((1 - tone)[:, None]))
 
     def _lay_eye(self, picture: Tensor, side: int) -> None:
-        """The eye on one side (-1: the picture's left, of a frontal face), its brow and folds."""
+        """Draw the eye, brow and folds of a side (-1: the image's left, of a frontal face)."""
         stage, head, f = self.stage, self.stage.head, self.stage.head.factors
         steep, aged = stage.steep, head.aged
         window = stage.window(side * head.eye_x, head.eye_y + 0.11, 0.8 * head.half_depth, 0.42)
@@ -212,7 +212,7 @@ class Skin:
         window.put(picture, over_(part, self.hair, brow, shade.mul_(0.75)))
 
     def _lay_mouth(self, picture: Tensor) -> None:
-        """The mouth, the folds beside it and the hollow below."""
+        """Draw the mouth, its folds and the hollow below."""
         stage, head, f = self.stage, self.stage.head, self.stage.head.factors
         steep, aged = stage.steep, head.aged
         reach = (head.mouth_w * 1.2).clamp(min=0.36) + 0.12 + 0.6 * head.gap_low

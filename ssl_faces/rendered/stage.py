@@ -1,7 +1,7 @@
-"""What all parts of a picture share: pixels, solids, light, and windows of the picture.
+"""State shared by all parts of an image: pixels, solids, light, and windows.
 
-Most parts of a face are small: each is computed in a square window around it. A window covers all
-that its part can touch, so that no pixel depends on the window's place or side.
+Most parts of a face are small and are computed in a square window. A window covers all pixels that
+its part can touch, so no pixel depends on the window's place or side.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ssl_faces.rendered.shapes import Frame, Grid, Solid, solids
 
 @dataclass(frozen=True)
 class Window:
-    """A square of each of N pictures."""
+    """A square of each of N images."""
 
     top: Tensor  # int64 [N]
     left: Tensor
@@ -35,7 +35,7 @@ class Window:
         return lines.index_select(0, self._lines(maps)).view(*maps.shape[:-2], self.side, self.side)
 
     def put(self, maps: Tensor, values: Tensor) -> None:
-        """Write what `take` gave back."""
+        """Write the values of a window back."""
         if self.side == maps.shape[-1]:
             maps.copy_(values)
             return
@@ -43,22 +43,22 @@ class Window:
         lines.index_copy_(0, self._lines(maps), values.reshape(-1, self.side))
 
     def _lines(self, maps: Tensor) -> Tensor:
-        """Where each line of the window begins in the flat maps."""
+        """The start of each line of the window in the flat maps."""
         size = maps.shape[-1]
         planes = maps.numel() // (len(maps) * size * size)
-        if planes not in self._found:
+        if planes not in self._starts:
             first = torch.arange(0, maps.numel(), size * size, device=maps.device)
             first = first.view(len(maps), planes) + (self.top * size + self.left)[:, None]
-            self._found[planes] = (first[..., None] + self._places * size).view(-1)
-        return self._found[planes]
+            self._starts[planes] = (first[..., None] + self._places * size).view(-1)
+        return self._starts[planes]
 
     @cached_property
     def _places(self) -> Tensor:
         return torch.arange(self.side, device=self.top.device)
 
     @cached_property
-    def _found(self) -> dict[int, Tensor]:
-        """Lines by the number of planes: maps of one stage have one size."""
+    def _starts(self) -> dict[int, Tensor]:
+        """Starts of lines by the number of planes; all maps of a stage have one size."""
         return {}
 
     def of(self, places: Tensor, begin: Tensor) -> Tensor:
@@ -69,14 +69,14 @@ class Window:
 
 
 class Stage:
-    """N faces before their cameras.
+    """N faces in front of their cameras.
 
     Attributes:
         grid: [S], the pixels' centres from -1 to 1.
         across, down: [N, S], the same in the head's plane (y up), in half head heights.
-        steep: [N, 1, 1], pixels in half a head's height, negative: how fast a cover falls.
-        light: [N, 3], the way to the light in the head's frame, as long as it adds brightness.
-        fill: [N, 1, 1], brightness without it.
+        steep: [N, 1, 1], minus the pixels of half a head's height: the slope of coverage.
+        light: [N, 3], direction to the light in the head's frame, scaled by its brightness.
+        fill: [N, 1, 1], brightness without the light.
     """
 
     def __init__(self, factors: dict[str, Tensor], size: int) -> None:
@@ -114,7 +114,7 @@ class Stage:
         self._middle = (shift + 1) * (size / 2)
 
     def solids(self, *frames: Frame) -> list[Solid]:
-        """Ellipsoids before the cameras and the light."""
+        """Ellipsoids in the frame of cameras and light."""
         return solids(frames, self.head.rotation, self.head.distance, self.light)
 
     def pixels(self, window: Window | None = None) -> Grid:
@@ -124,14 +124,14 @@ class Stage:
         return Grid(window.of(self.across, window.left), window.of(self.down, window.top))
 
     def places(self, grid: Grid, depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(x, y, z) in the head's frame of what pixels show at `depth`."""
+        """Points (x, y, z) in the head's frame at `depth` along the rays of pixels."""
         x, y, z, dx, dy, dz = grid.planes(self._space)
         return x.addcmul_(dx, depth), y.addcmul_(dy, depth), z.addcmul_(dz, depth)
 
     def plane(self, grid: Grid, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where rays meet the head's frame at depth z [N, 1, 1]: (x, y), and t along them."""
+        """Intersections of rays with the plane at z [N, 1, 1] of the head's frame: x, y, and t."""
         x, y, near, dx, dy, dz = grid.planes(self._space)
-        # Rays nearly in the plane don't meet it.
+        # Rays nearly parallel to the plane don't intersect it.
         beside = torch.lt(dz.abs(), 0.02, out=torch.empty_like(dz))
         t = (z - near).div_(dz.sub_(dz * beside).sub_(beside, alpha=0.02))
         return x.addcmul_(dx, t), y.addcmul_(dy, t), t
@@ -139,7 +139,7 @@ class Stage:
     def window(
         self, x: Tensor | float, y: Tensor | float, z: Tensor | float, reach: Tensor | float
     ) -> Window:
-        """The window of all within `reach` of the point (x, y, z) of the head's frame."""
+        """The window of points within `reach` of (x, y, z) in the head's frame."""
         x, y, z, reach = (v.view(-1) if isinstance(v, Tensor) else v for v in (x, y, z, reach))
         at = self._turn[0] * x + self._turn[1] * y + self._turn[2] * z
         ahead = self._distance - at[2]
@@ -154,17 +154,16 @@ class Stage:
         return self.brightness(solid.facing(grid, t))
 
     def brightness(self, facing: Tensor) -> Tensor:
-        """Brightness by the cosine between normal and light, times the light's length; in
-        place."""
+        """Brightness from the scaled cosine between normal and light, in place."""
         return torch.maximum(facing.add_(self.fill), self.ambient, out=facing)
 
     def cover(self, closest: Tensor, radius: Tensor | float) -> Tensor:
-        """Share of a pixel covered by a round shape, from a ray's squared distance; in place."""
+        """Coverage of a pixel by a round shape, from a ray's squared distance, in place."""
         slope = self.steep * (0.5 * radius)
         return closest.mul_(slope).add_(0.5 - slope).clamp_(0, 1)
 
 
 def nearest(depth: Tensor) -> Tensor:
-    """Depth of the skin; that of its nearest point for rays that pass it."""
+    """Depth of the skin, or of its nearest point for rays that miss it."""
     passed = torch.gt(depth, 0.5 * FAR, out=torch.empty_like(depth))
     return torch.sub(depth, passed, alpha=FAR)

@@ -1,4 +1,4 @@
-"""Work side by side on a CPU, each piece in one thread."""
+"""Parallel work on a CPU, each item in one thread."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import TypeVar
 import torch
 
 _Item = TypeVar("_Item")
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
-def each(function: Callable[[_Item], _Found], items: Iterable[_Item], workers: int) -> list[_Found]:
-    """`function` of every item, in up to `workers` threads, in which torch uses no more of its own.
+def each(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
+) -> list[_Result]:
+    """`function` of every item, in up to `workers` threads, each with one torch thread.
 
-    Sharing each of thousands of small operations out among torch's threads makes them wait for
-    each other every time, and crawls where cores are busy.
+    With several torch threads, thousands of small operations wait for each other, and are very slow
+    on busy cores.
     """
     threads = torch.get_num_threads()
     if threads == 1:
@@ -25,4 +27,4 @@ def each(function: Callable[[_Item], _Found], items: Iterable[_Item], workers: i
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(function, items))
     finally:
-        torch.set_num_threads(threads)  # the pool's threads have changed it for threads to come
+        torch.set_num_threads(threads)  # the pool has changed the default of new threads

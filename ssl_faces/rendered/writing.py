@@ -1,4 +1,4 @@
-"""Rendered sets as files: pictures, tables of labels, counterparts, and contact sheets."""
+"""Rendered sets as files: images, tables of labels, counterparts, and sheets."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ssl_faces.common.csv_files import CsvWriter
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import keep_mode, new_file, regular, replace_file, write_failure
+from ssl_faces.common.files import regular, replace_file, replacing
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, in_test_share
 from ssl_faces.rendered.face_set import RenderedFaces
 from ssl_faces.rendered.factors import ACTION_UNITS
@@ -25,52 +25,66 @@ from ssl_faces.rendered.labels import GROUPS
 from ssl_faces.rendered.records import RECIPE
 
 SETTINGS = "set.json"
-TABLES = ("labels.csv", "train.csv", "test.csv")
-_PIECE = 256  # faces rendered at once
+_CHUNK = 256  # faces rendered at once
 
 
 def write_set(out: str | Path, faces: RenderedFaces, bar: bool = False) -> int:
-    """Write a rendered set to a folder, or what is missing of it.
+    """Write a rendered set to a folder, or its missing files.
 
     The folder holds `images/PERSON/NUMBER.png`, `counterparts/KIND/PERSON/NUMBER.png` for the
-    set's kinds, `labels.csv` and its rows by part, `train.csv` and `test.csv` (tables as
-    `linear-probe --train-csv` and `--test-csv` read them), and `set.json`, what the set was made
-    of. Every file appears whole; tables come last. What is there is kept, so that an interrupted
-    run goes on.
+    set's kinds, `labels.csv` and its rows by part, `train.csv` and `test.csv` (tables for
+    `linear-probe --train-csv` and `--test-csv`), and `set.json`, the settings. Every file appears
+    whole, and tables last. Existing files are kept, so that an interrupted run resumes.
 
     Returns:
-        How many pictures were written now.
+        The number of images written now.
 
     Raises:
         InputError: the folder holds something else, or can't be written.
     """
     folder = Path(out).expanduser()
     _claim(folder, faces)
+    kinds = faces.counterpart_kinds
+    columns = [name for name, _ in _row(faces.records[0], kinds)]
     written = 0
     with ExitStack() as stack:
-        tables = {name: stack.enter_context(_Table(folder / name, faces)) for name in TABLES}
+        names = {"labels.csv", *map(_part, faces.people)}
+        tables = {name: stack.enter_context(_table(folder / name, columns)) for name in names}
         progress = stack.enter_context(
             tqdm(total=len(faces), desc="rendering", unit="faces", disable=not bar)
         )
-        for start in range(0, len(faces), _PIECE):
-            piece = range(start, min(start + _PIECE, len(faces)))
-            records = faces.records[start : piece.stop]
-            written += _write_pictures(folder, faces, piece, records)
+        for start in range(0, len(faces), _CHUNK):
+            chunk = range(start, min(start + _CHUNK, len(faces)))
+            records = faces.records[start : chunk.stop]
+            written += _write_pictures(folder, faces, chunk, records)
             for record in records:
-                part = "test.csv" if in_test_share(str(record.person)) else "train.csv"
-                for name in ("labels.csv", part):
-                    tables[name].add(record)
-            progress.update(len(piece))
-        for table in tables.values():
-            table.finish()
+                row = [value for _, value in _row(record, kinds)]
+                for name in ("labels.csv", _part(str(record.person))):
+                    tables[name].writerow(row)
+            progress.update(len(chunk))
     return written
 
 
+def _part(person: str) -> str:
+    return "test.csv" if in_test_share(person) else "train.csv"
+
+
+@contextmanager
+def _table(path: Path, columns: Sequence[str]) -> Iterator[CsvWriter]:
+    """A CSV table that appears whole at the end."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = CsvWriter(file)
+        writer.writerow(columns)
+        yield writer
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_sheet(path: str | Path, faces: RenderedFaces, columns: int = 8) -> None:
-    """Write the set's faces, row by row, as one picture; the name's ending says which kind.
+    """Write the set's faces, row by row, as one image; the file's ending sets the format.
 
     Raises:
-        InputError: an ending of no known kind, or the file can't be written.
+        InputError: an unknown ending, or the file can't be written.
     """
     file = Path(path).expanduser()
     kind = Image.registered_extensions().get(file.suffix.lower())
@@ -87,7 +101,7 @@ def write_sheet(path: str | Path, faces: RenderedFaces, columns: int = 8) -> Non
 
 
 def _claim(folder: Path, faces: RenderedFaces) -> None:
-    """Say in the folder what it is for, or check that it is for this set."""
+    """Write the set's settings to the folder, or check that it has the same."""
     settings = {
         "recipe": RECIPE,
         "count": len(faces),
@@ -104,12 +118,12 @@ def _claim(folder: Path, faces: RenderedFaces) -> None:
                 f"{folder} holds something else than a rendered set; give an empty or new folder"
             )
         if file.exists():
-            found = json.loads(regular(file).read_text())
-            changed = [k for k, v in settings.items() if found.get(k) != v]
+            known = json.loads(regular(file).read_text())
+            changed = [k for k, v in settings.items() if known.get(k) != v]
             if changed:
-                was = ", ".join(f"{k} {found.get(k)} (now {settings[k]})" for k in changed)
+                changes = ", ".join(f"{k} {known.get(k)} (now {settings[k]})" for k in changed)
                 raise InputError(
-                    f"{folder} holds a set of other settings: {was}; set them back, or give "
+                    f"{folder} holds a set of other settings: {changes}; set them back, or give "
                     "another folder"
                 )
             return
@@ -123,14 +137,14 @@ def _claim(folder: Path, faces: RenderedFaces) -> None:
 
 
 def _write_pictures(
-    folder: Path, faces: RenderedFaces, piece: range, records: Sequence[FaceRecord]
+    folder: Path, faces: RenderedFaces, chunk: range, records: Sequence[FaceRecord]
 ) -> int:
-    """Write the pictures of a piece that aren't there."""
+    """Write the missing images of a chunk; returns their number."""
     written = 0
     for kind in ("", *faces.counterpart_kinds):
         missing = [
             i
-            for i, record in zip(piece, records, strict=True)
+            for i, record in zip(chunk, records, strict=True)
             if not (folder / _picture(record, kind)).exists()
         ]
         if not missing:
@@ -140,14 +154,14 @@ def _write_pictures(
         else:
             pictures = faces.render_batch(missing)
         for i, picture in zip(missing, pictures, strict=True):
-            file = folder / _picture(records[i - piece.start], kind)
+            file = folder / _picture(records[i - chunk.start], kind)
             replace_file(file, _encoded(picture, "PNG"), durable=False)
         written += len(missing)
     return written
 
 
 def _picture(record: FaceRecord, kind: str = "") -> str:
-    """Where a picture or its counterpart is, from the set's folder."""
+    """Path of an image or its counterpart in the set's folder."""
     return f"counterparts/{kind}/{record.key}.png" if kind else f"images/{record.key}.png"
 
 
@@ -158,46 +172,8 @@ def _encoded(picture: Tensor, kind: str) -> bytes:
     return stream.getvalue()
 
 
-class _Table:
-    """A table of labels on its way: rows go to a temporary file, which `finish` renames."""
-
-    def __init__(self, path: Path, faces: RenderedFaces) -> None:
-        self.path, self.faces = path, faces
-
-    def __enter__(self) -> _Table:
-        try:
-            self._temporary = new_file(self.path.parent, f".{self.path.name}.")
-            self._file: IO[str] = self._temporary.open("w", newline="", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{self.path}: {write_failure(error)}") from error
-        self._writer = CsvWriter(self._file)
-        self._header: list[str] | None = None
-        return self
-
-    def add(self, record: FaceRecord) -> None:
-        row = dict(_row(record, self.faces.counterpart_kinds))
-        if self._header is None:
-            self._header = list(row)
-            self._writer.writerow(self._header)
-        self._writer.writerow(row.values())
-
-    def finish(self) -> None:
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            keep_mode(self.path, self._temporary)
-            if self._header is not None:  # a part may have nobody
-                os.replace(self._temporary, self.path)
-        except OSError as error:
-            raise InputError(f"{self.path}: {write_failure(error)}") from error
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
-
-
 def _row(record: FaceRecord, kinds: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """The columns of a table and their values for one face."""
+    """Columns of the table and their values for one face."""
     known = record.labels
     yield "image", _picture(record)
     yield "person", record.person

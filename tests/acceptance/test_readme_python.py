@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.prepare.media import astronaut
+from tests.support.images import astronaut
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 

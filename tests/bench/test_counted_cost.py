@@ -1,8 +1,7 @@
-"""Counted arithmetic: against closed forms, whatever the batch, the precision or the stage."""
+"""Counted arithmetic equals closed forms for any batch, precision and stage."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ssl_faces.bench.cost import count, of_batch
-from ssl_faces.cli import main
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method
+from tests.support.benches import run_bench
+from tests.support.commands import refusal
 
 ROOT = Path(__file__).parents[2]
 MOTION = ["-c", str(ROOT / "configs/method/facecycle_motion_small.yaml")]
@@ -100,18 +100,18 @@ def test_batches_that_make_one_step() -> None:
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.integers(1, 5000))
-def test_a_large_batch_is_worked_out_from_small_ones(a: int, b: int, c: int, pairs: int) -> None:
-    asked: list[int] = []
+def test_a_large_batch_is_extrapolated_from_small_ones(a: int, b: int, c: int, pairs: int) -> None:
+    counted: list[int] = []
 
     def quadratic(sizes: tuple[int, ...]) -> list[int]:
-        asked.extend(sizes)
+        counted.extend(sizes)
         return [a + b * n + c * n * n for n in sizes]
 
     assert of_batch(pairs, quadratic) == a + b * pairs + c * pairs**2
-    assert max(asked) <= 8
+    assert max(counted) <= 8
 
 
-def test_what_is_no_sum_over_pairs_is_counted_whole() -> None:
+def test_a_cost_that_is_no_polynomial_is_counted() -> None:
     assert of_batch(100, lambda sizes: [2**n for n in sizes]) == 2**100
 
 
@@ -132,18 +132,20 @@ def test_facecycle_in_both_precisions_and_its_second_stage(tmp_path: Path) -> No
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "cost.json"
-    assert main(["bench", "cost", *MOTION, *SMALL, "--out", str(out)]) == 0
-    (row,) = json.loads(out.read_text())["rows"]
+    (row,) = run_bench(tmp_path, "cost", *MOTION, *SMALL)["rows"]
     assert row["pictures a step"] == 32
     assert row["GFLOP a step"] == pytest.approx(32 * row["GFLOP a picture"])
     assert f"{row['GFLOP a step']:,.4g}" in capsys.readouterr().out
-    for words, said in (
-        ([*MOTION, "--model.sizes", "1"], "sizes"),
-        ([*MOTION, "--model.input_size", "30"], "model.input_size: 30"),
-        ([], "give a method's config"),
-    ):
-        assert main(["bench", "cost", *words]) == 2
-        assert said in capsys.readouterr().err
-    assert main(["bench", "start", "--no-such", "1"]) == 2
-    assert "--no-such" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["cost", *MOTION, "--model.sizes", "1"], "sizes"),
+        (["cost", *MOTION, "--model.input_size", "30"], "model.input_size: 30"),
+        (["cost"], "give a method's config"),
+        (["plan", "--pictures-per-second", "9", "--no-such", "1"], "--no-such"),
+    ],
+)
+def test_refusals(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in refusal(capsys, "bench", *argv)

@@ -1,4 +1,4 @@
-"""`ssl-faces bench embed`: the same pictures for all, thinned alike; a row for each; the table."""
+"""`ssl-faces bench embed`: the same thinned images for all, and one row for each embedder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _data(tmp_path: Path) -> Path:
 
 @pytest.fixture(name="dlib")
 def _dlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Packages in place of dlib and its weights; what the network was given."""
+    """Packages in place of dlib and its weights; the images that the network gets."""
     seen: list[Any] = []
 
     class Network:
@@ -59,7 +59,7 @@ def _dlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setitem(sys.modules, "dlib", fake)
     models = tmp_path / "site" / "face_recognition_models" / "models"
     models.mkdir(parents=True)
-    # It can't be imported without an old setuptools; it need not be.
+    # The real one can't be imported without an old setuptools; only its path is used.
     (models.parent / "__init__.py").write_text("import pkg_resources_of_old")
     for name in (packages.DlibSource._NETWORK, packages.DlibSource._LANDMARKS):
         (models / name).write_bytes(b"weights")
@@ -67,7 +67,7 @@ def _dlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def test_a_packages_recogniser_is_given_faces_of_its_own_size(dlib: list[Any]) -> None:
+def test_a_packages_recogniser_gets_faces_of_its_size(dlib: list[Any]) -> None:
     (source,) = encoder_sources(["package:dlib"], baselines=False)
     assert source.dims == {"descriptor": 128}
     images = torch.rand(3, 3, 150, 150)
@@ -83,7 +83,7 @@ def test_a_packages_recogniser_is_given_faces_of_its_own_size(dlib: list[Any]) -
     assert again.fingerprint != before
 
 
-def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_that_are_missing_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dlib", None)
     with pytest.raises(InputError, match="pip install dlib-bin face_recognition_models"):
         encoder_sources(["package:dlib"], baselines=False)
@@ -150,9 +150,9 @@ def test_one_table_of_accuracy_and_speed(
     assert set(NOT_INSIDE) <= set(rows)
     assert "FER-2013 14" in result.table()
 
-    # Without the package: told in its row, and nothing else is lost.
+    # Without the package: its row says so, and nothing else is lost.
     monkeypatch.setitem(sys.modules, "dlib", None)
-    monkeypatch.setattr(benchmark_embeddings, "_rates", lambda *given: {})
+    monkeypatch.setattr(benchmark_embeddings, "_rates", lambda *_: {})
     found = measure(parser().parse_args([*words, "--spaces", "identity", "--every", "2"]))
     rows = {row["embedder"]: row for row in table_of(found).rows}
     assert "pip install dlib-bin" in str(rows["package:dlib"]["learnt from"])

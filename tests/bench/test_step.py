@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 
 import pytest
@@ -11,13 +9,14 @@ import torch
 from torch import Tensor
 
 from ssl_faces.bench import literal
-from ssl_faces.bench.step import LITERAL, difference, measure
-from ssl_faces.cli import main
+from ssl_faces.bench.options import stage1
+from ssl_faces.bench.step import LITERAL, OURS, difference
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
+from tests.support.benches import run_bench
 
 
 def frames() -> Tensor:
-    """Smooth pictures, as faces are; frames of a pair alike."""
+    """Smooth images, like faces; frames of a pair are similar."""
     draw = torch.Generator().manual_seed(0)
     coarse = torch.rand(2, 3, 6, 6, generator=draw)
     coarse = torch.cat((coarse, coarse + 0.2 * torch.rand(2, 3, 6, 6, generator=draw)))
@@ -26,16 +25,14 @@ def frames() -> Tensor:
 
 
 def method(training: str = "frozen", scale: str = "normalised") -> FaceCycleMotion:
-    torch.manual_seed(0)
-    return FaceCycleMotion(
-        "small",
-        48,
-        "random",
-        training,  # type: ignore[arg-type]
+    made: FaceCycleMotion = stage1(
+        *("small", 48),
+        trunk_training=training,
         fold_weight=1.0,
-        ssim_scale=scale,  # type: ignore[arg-type]
+        ssim_scale=scale,
         linear_std=0.04,
     )
+    return made
 
 
 @pytest.mark.parametrize("training", ["frozen", "joint"])
@@ -47,48 +44,29 @@ def test_ours_is_the_literal_schedule(training: str, scale: str) -> None:
     assert gradients < 1e-4
 
 
-def test_a_schedule_that_computes_something_else_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schedule_that_differs_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = literal.losses
 
-    def other(method: FaceCycleMotion, x: Tensor) -> dict[str, Tensor]:
+    def changed(method: FaceCycleMotion, x: Tensor) -> dict[str, Tensor]:
         terms = plain(method, x)
         return {**terms, "ssim": 1.001 * terms["ssim"]}
 
-    monkeypatch.setattr(literal, "losses", other)
+    monkeypatch.setattr(literal, "losses", changed)
     losses, gradients = difference(method(), frames())
     assert losses > 5e-4
     assert gradients > 1e-5
 
 
-def test_the_literal_schedule_does_more_arithmetic() -> None:
-    result = measure(
-        argparse.Namespace(
-            size="small", pairs=1, input_size=48, rounds=1, threads=None, device="cpu"
-        )
-    )
-    cost = {row["step"]: row["GFLOP a picture"] for row in result.rows}
-    own = cost["ours, float32"]
-    assert isinstance(own, float)
-    # Three trunk passes more for the target, two more for the generator's sources.
-    assert 1.02 * own < cost[LITERAL] < 1.3 * own  # type: ignore[operator]
-
-
-def test_the_command_prints_a_table_and_writes_its_figures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "step.json"
-    size = ("--size", "small", "--input-size", "32", "--pairs", "1", "--rounds", "2")
-    assert main(["bench", "step", *size, "--device", "cpu", "--out", str(out)]) == 0
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    size = ("--size", "small", "--input-size", 48, "--pairs", 1, "--rounds", 2)
+    measured = run_bench(tmp_path, "step", *size, "--device", "cpu")
     printed = capsys.readouterr().out
-    figures = json.loads(out.read_text())
-    for row in figures["rows"]:
+    for row in measured["rows"]:
         assert f"| {row['step']} |" in printed
         assert row["pictures/s"] == pytest.approx(2000 / row["ms"])
-    assert figures["rows"][0]["times literal"] == 1
-    assert len(figures["details"]["seconds"][LITERAL]) == 2
-    assert torch.__version__.startswith(figures["machine"]["versions"]["torch"])
-
-
-def test_bad_numbers_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "step", "--pairs", "0"]) == 2
-    assert "--pairs: 0; give a whole number from 1" in capsys.readouterr().err
+    assert measured["rows"][0]["times literal"] == 1
+    assert len(measured["details"]["seconds"][LITERAL]) == 2
+    assert torch.__version__.startswith(measured["machine"]["versions"]["torch"])
+    # The literal schedule has three more trunk passes for the target, two for the sources.
+    cost = {row["step"]: row["GFLOP a picture"] for row in measured["rows"]}
+    assert 1.02 * cost[OURS] < cost[LITERAL] < 1.3 * cost[OURS]

@@ -61,7 +61,6 @@ def test_only_the_first_process_says_it(capsys: pytest.CaptureFixture[str]) -> N
         "ssl_faces.cli --help",
         "ssl_faces.cli bench --help",
         "ssl_faces.cli bench plan --help",
-        "ssl_faces.cli bench start --help",
         "linear_probe.cli --help",
         "linear_probe.cli run --help",
         "linear_probe.cli report --help",

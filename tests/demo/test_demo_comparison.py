@@ -1,4 +1,4 @@
-"""What the page shows of two faces is what encoder, probe and method say of them."""
+"""The comparison of two faces equals the output of encoder, probe and method."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ from ssl_faces import InputError, embed, load_encoder, load_method
 from ssl_faces.apps.demo.comparison import FaceComparison
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
-from tests.demo.conftest import CLASSES, a_probe
-from tests.verbs.conftest import photo, rendered
+from tests.support.demo import CLASSES, a_probe
+from tests.support.images import as_images, photo, rendered
 
 
-def images(pictures: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-
-
-def assert_shown(found: np.ndarray, expected: torch.Tensor) -> None:
+def assert_shown(panel: tuple[np.ndarray, np.ndarray], expected: torch.Tensor) -> None:
     values = expected.permute(0, 2, 3, 1).numpy() * 255
-    assert np.abs(np.stack(found).astype(float) - values).max() <= 0.51
+    assert np.abs(np.stack(panel).astype(float) - values).max() <= 0.51
 
 
 def test_similarity_and_probabilities(comparison: FaceComparison, with_probe: Path) -> None:
     pictures = rendered(2)
     found = comparison(pictures[0], pictures[1])
-    codes = {k: v.double().numpy() for k, v in load_encoder(with_probe)(images(pictures)).items()}
+    codes = {
+        k: v.double().numpy() for k, v in load_encoder(with_probe)(as_images(pictures)).items()
+    }
     one, other = codes["identity"] - [0.1, -0.2, 0.3, 0.0, 0.05, -0.4]
     cosine = one @ other / np.sqrt((one @ one) * (other @ other))
     assert found.similarity is not None
@@ -55,7 +53,7 @@ def test_stage_2_shows_every_panel(
     panels = comparison(pictures[0], pictures[1]).panels
     method = load_method(run_of("facecycle_identity"))
     assert isinstance(method, FaceCycleIdentity)
-    x = images(pictures)
+    x = as_images(pictures)
     assert list(panels) == ["neutral face", "mean face", "flow", "translation"]
     assert_shown(panels["neutral face"], method.neutral_face(x))
     # B's person moved like A under A, and A's like B under B.
@@ -78,7 +76,7 @@ def test_the_hybrid_shows_what_it_has(with_probe: Path, run_of: Callable[[str], 
     panels = comparison(pictures[0], pictures[1]).panels
     method = load_method(run)
     assert isinstance(method, FaceCycleContrast)
-    x = images(pictures)
+    x = as_images(pictures)
     assert list(panels) == ["neutral face", "flow", "translation"]
     assert_shown(panels["neutral face"], method.neutral_face(x))
     assert_shown(panels["translation"], method.identity_swap(x, x.flip(0)))
@@ -90,7 +88,7 @@ def test_the_hybrid_shows_what_it_has(with_probe: Path, run_of: Callable[[str], 
     assert "--with" in lack
 
 
-def test_what_is_left_without_a_method_or_probe(
+def test_a_comparison_without_a_method_or_probe(
     encoder_folder: Path, run_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
     pictures = rendered(2)
@@ -121,7 +119,7 @@ def test_what_is_left_without_a_method_or_probe(
 
 
 @pytest.mark.usefixtures("stub")
-def test_faces_are_found_as_the_verbs_find_them(comparison: FaceComparison) -> None:
+def test_faces_are_detected_as_by_embed(comparison: FaceComparison) -> None:
     pictures = [photo((40, 30, 90), (200, 100, 60)), photo((100, 50, 120))]
     found = comparison(*pictures)
     codes = embed(comparison.encoder, pictures, spaces=["identity"])["identity"].double()
@@ -134,14 +132,14 @@ def test_faces_are_found_as_the_verbs_find_them(comparison: FaceComparison) -> N
 
 
 @pytest.mark.usefixtures("stub")
-def test_a_picture_without_a_face_is_told_and_taken_whole_if_asked(
+def test_a_picture_without_a_face_is_refused_unless_it_is_a_crop(
     comparison: FaceComparison,
 ) -> None:
     face = photo((40, 30, 90))
     for pictures, name in (((photo(), face), "A"), ((face, photo()), "B")):
-        with pytest.raises(InputError) as told:
+        with pytest.raises(InputError) as caught:
             comparison(*pictures)
-        assert str(told.value) == (
+        assert str(caught.value) == (
             f"face {name}: no face found; give a photograph with a face, or tick that it is a face "
             "crop"
         )

@@ -1,4 +1,4 @@
-"""The page without a browser: what it answers, what it refuses, and what it leaves behind."""
+"""The page without a browser: answers, refusals, and no remaining files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from PIL import Image
 from ssl_faces.apps.demo.comparison import FaceComparison
 from ssl_faces.apps.demo.server import build_app, uploads_folder
 from ssl_faces.apps.demo.uploads import Limits
-from ssl_faces.cli import main
-from tests.verbs.conftest import rendered, write_all
+from tests.support.commands import refusal, run
+from tests.support.images import encoded, rendered, write_all
 
 pytest.importorskip("gradio")
 LIMITS = Limits(0.1, 1_000_000)
@@ -41,7 +41,7 @@ def uploads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield folder
 
 
-def test_an_answer_holds_what_was_found(comparison: FaceComparison, tmp_path: Path) -> None:
+def test_an_answer_shows_the_comparison(comparison: FaceComparison, tmp_path: Path) -> None:
     from ssl_faces.apps.demo.page import answer
 
     pictures = rendered(2)
@@ -50,13 +50,13 @@ def test_an_answer_holds_what_was_found(comparison: FaceComparison, tmp_path: Pa
     text = answer(comparison, LIMITS, paths[0], paths[1])
     assert found.similarity is not None
     assert f'<strong id="similarity">{found.similarity.value:.3f}</strong>' in text
-    assert "from 0.250 on" in text
+    assert "one person's from 0.250 on" in text
     decided = "same person" if found.similarity.value >= 0.25 else "different people"
     assert f'<strong id="decision">{decided}</strong>' in text
     assert "Often wrong: right in 61.2 % [58.0, 64.5] of 900 pairs of LFW" in text
     assert "right in 48.1 % [46.0, 50.0] of 3,589 test pictures of FER-2013" in text
     assert "off by 2.5 points" in text
-    # Names are no code.
+    # Names are escaped.
     assert "<b>glad" not in text
     assert found.probabilities is not None
     for name, shares in zip(
@@ -64,8 +64,8 @@ def test_an_answer_holds_what_was_found(comparison: FaceComparison, tmp_path: Pa
     ):
         row = re.search(f'<th scope="row">{re.escape(name)}</th>(.*?)</tr>', text)
         assert row
-        said = [float(share) for share in re.findall(r"</meter> ([\d.]+) %", row[1])]
-        assert said == pytest.approx(100 * shares, abs=0.051)
+        shown = [float(share) for share in re.findall(r"</meter> ([\d.]+) %", row[1])]
+        assert shown == pytest.approx(100 * shares, abs=0.051)
     panels = re.findall(
         r'data-panel="([^"]+)"><img src="data:image/png;base64,([^"]+)" alt="([^"]+)"', text
     )
@@ -79,7 +79,7 @@ def test_an_answer_holds_what_was_found(comparison: FaceComparison, tmp_path: Pa
         assert np.array_equal(shown, np.asarray(large)), name
 
 
-def test_wrong_pictures_are_told_on_the_page(
+def test_wrong_pictures_get_one_sentence_on_the_page(
     comparison: FaceComparison,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -89,14 +89,13 @@ def test_wrong_pictures_are_told_on_the_page(
 
     (face,) = write_all(tmp_path, rendered(1))
     (tmp_path / "text").write_text("no picture")
-    for second, said in (
+    for second, message in (
         (None, "Face B: no picture yet"),
-        (tmp_path / "gone", "Face B: is no longer kept here"),
         (tmp_path / "text", "Face B: no picture or video of a known kind"),
     ):
         text = answer(comparison, LIMITS, face, second)
         assert text.count("<p ") == 1
-        assert f'<p role="alert">{said}' in text
+        assert f'<p role="alert">{message}' in text
         assert "Traceback" not in text
     capsys.readouterr()
 
@@ -127,9 +126,8 @@ def test_served_on_loopback_with_no_way_out(comparison: FaceComparison, uploads:
         assert not settings["analytics_enabled"]
         assert settings["footer_links"] == []
         assert settings.get("run_history") in (False, None)
-        picture = io.BytesIO()
-        Image.new("RGB", (20, 20)).save(picture, "PNG")
-        large = picture.getvalue().ljust(LIMITS.most_bytes + 1, b"0")
+        picture = encoded(np.zeros((20, 20, 3), np.uint8))
+        large = picture.ljust(LIMITS.most_bytes + 1, b"0")
         refused = client.post("/gradio_api/upload", files={"files": ("a.png", large)})
         assert refused.status_code == 413
         kept = client.post("/gradio_api/upload", files={"files": ("a.png", large[:-1])})
@@ -137,7 +135,7 @@ def test_served_on_loopback_with_no_way_out(comparison: FaceComparison, uploads:
         assert Path(path).is_relative_to(uploads)
         assert client.get(f"/gradio_api/file={Path(__file__)}").status_code == 403
     # Nothing was written beside the sources.
-    assert not list((Path(__file__).parents[2] / "ssl_faces/demo").glob("*.pyi"))
+    assert not list((Path(__file__).parents[2] / "ssl_faces/apps/demo").glob("*.pyi"))
 
 
 def test_only_uploads_are_read(uploads: Path) -> None:
@@ -168,45 +166,39 @@ def test_uploads_are_removed_at_the_end() -> None:
     assert not folder.exists()
 
 
-def test_wrong_arguments(
-    with_probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_refusals(with_probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = str(taken.getsockname()[1])
-        for arguments, said in (
-            (["--encoder", str(tmp_path / "nowhere")], "no card.json there"),
-            (["--encoder", str(with_probe), "--with", str(with_probe)], "as an encoder alone"),
-            (["--port", "70000"], "--port: 70000; give a whole number from 0 to 65,535"),
-            (["--max-mb", "0"], "--max-mb: 0"),
-            (["--max-pixels", "1"], "--max-pixels: 1"),
-            (["--encoder", str(with_probe), "--port", port], f"--port {port}: can't be listened"),
+        port = taken.getsockname()[1]
+        for argv, message in (
+            (["--encoder", tmp_path / "nowhere"], "no card.json there"),
+            (["--encoder", with_probe, "--with", with_probe], "as an encoder alone"),
+            (["--max-pixels", 100_000_001], "--max-pixels: 100000001"),
+            (["--encoder", with_probe, "--port", port], f"--port {port}: can't be listened"),
         ):
-            assert main(["demo", *arguments]) == 2
-            error = capsys.readouterr().err
-            assert said in error.splitlines()[-1]
-            assert "Traceback" not in error
+            assert message in refusal(capsys, "demo", *argv)
 
 
-def test_other_hosts_are_warned_of(
+def test_a_public_host_gives_a_warning(
     with_probe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("ssl_faces.apps.demo.server.serve", lambda *given: served.append(given))
-    assert main(["demo", "--encoder", str(with_probe)]) == 0
+    monkeypatch.setattr("ssl_faces.apps.demo.server.serve", lambda *args: served.append(args))
+    assert run("demo", "--encoder", with_probe) == 0
     assert "warning" not in capsys.readouterr().err
-    # The encoder has no networks that edit pictures: the released ones do.
+    # The encoder has no networks that edit faces; the released method has.
     assert served[0][0].method.name == "facecycle_identity"
-    assert main(["demo", "--encoder", str(with_probe), "--host", "0.0.0.0"]) == 0
+    assert run("demo", "--encoder", with_probe, "--host", "0.0.0.0") == 0
     assert "warning: --host 0.0.0.0: whoever can reach this machine" in capsys.readouterr().err
-    assert [given[2:] for given in served] == [("127.0.0.1", 7860), ("0.0.0.0", 7860)]
-    assert served[0][1] == Limits()
+    assert [args[1:] for args in served] == [
+        (Limits(), "127.0.0.1", 7860),
+        (Limits(), "0.0.0.0", 7860),
+    ]
 
 
 def test_without_gradio(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("ssl_faces.apps.demo.command.find_spec", lambda name: None)
-    assert main(["demo"]) == 2
-    assert "pip install 'ssl-faces[demo]'" in capsys.readouterr().err
+    assert "pip install 'ssl-faces[demo]'" in refusal(capsys, "demo")

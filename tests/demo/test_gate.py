@@ -1,20 +1,19 @@
-"""What the page's server lets in: its own page's requests, of bounded size, and pictures alone."""
+"""The server accepts requests of its own page, of bounded size, and only images as uploads."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from ssl_faces.apps.demo.comparison import PANELS, Compared
 from ssl_faces.apps.demo.server import build_app, uploads_folder
 from ssl_faces.apps.demo.uploads import Limits
-from tests.demo.test_uploads import WRONG, encoded
+from tests.support.demo import NOT_PICTURES, black
+from tests.support.images import encoded
 
 pytest.importorskip("gradio")
 pytest.importorskip("starlette")
@@ -24,7 +23,7 @@ HOME = "http://127.0.0.1:7860"
 
 
 class Comparison:
-    """Takes no time, and gives results of some hundred kilobytes."""
+    """Fast, with results of some hundred kilobytes."""
 
     encoder_name, method, lacking, probe = "none", None, (), None
 
@@ -73,7 +72,7 @@ def test_requests_of_other_sites_are_refused(
     client: Any, headers: dict[str, str], status: int
 ) -> None:
     before = kept(client)
-    picture = encoded((20, len(before) + 20))
+    picture = encoded(black(20, len(before) + 20))
     assert give(client, picture, **headers).status_code == status
     assert len(kept(client) - before) == (status == 200)
 
@@ -84,27 +83,27 @@ def test_a_link_from_elsewhere_leads_to_the_page(client: Any) -> None:
     assert client.get("/config", headers=elsewhere).status_code == 403
 
 
-@pytest.mark.parametrize("kind", [*(kind for kind in WRONG if kind not in ("animation", "cut"))])
-def test_what_is_no_picture_is_not_kept(client: Any, kind: str) -> None:
+@pytest.mark.parametrize("name", set(NOT_PICTURES) - {"many bytes.jpg"})
+def test_other_files_are_not_kept(client: Any, name: str) -> None:
     before = kept(client)
-    refused = give(client, WRONG[kind][0]())
-    assert refused.status_code == 415 or kind == "one pixel"
-    assert kind == "one pixel" or kept(client) == before
+    refused = give(client, NOT_PICTURES[name][0])
+    assert refused.status_code == 415
+    assert kept(client) == before
     assert len(refused.text) < 200
 
 
 def test_uploads_of_another_form(client: Any) -> None:
     before = kept(client)
-    picture = ("a.png", encoded((20, 20)))
-    large = ("a.png", encoded((20, 20)) + bytes(LIMITS.most_bytes))
-    for given, status in (
+    picture = ("a.png", encoded(black(20, 20)))
+    large = ("a.png", encoded(black(20, 20)) + bytes(LIMITS.most_bytes))
+    for request, status in (
         ({"files": [("files", picture)] * 2}, 400),
         ({"content": b"no form"}, 400),
         ({"data": {"files": "text"}}, 400),
         ({"files": {"files": large}}, 413),
-        ({"content": iter([bytes(1000)] * 1000)}, 413),  # of a length that isn't told
+        ({"content": iter([bytes(1000)] * 1000)}, 413),  # without a length
     ):
-        assert client.post("/gradio_api/upload", **given).status_code == status
+        assert client.post("/gradio_api/upload", **request).status_code == status
     assert kept(client) == before
 
 
@@ -124,9 +123,9 @@ def test_other_requests_are_small_and_few(
     client: Any, method: str, path: str, size: int, status: int
 ) -> None:
     json = {"content-type": "application/json"}
-    told = client.request(method, path, content=b'"' + b"a" * size + b'"', headers=json)
-    assert told.status_code == status
-    assert len(told.text) < 200
+    response = client.request(method, path, content=b'"' + b"a" * size + b'"', headers=json)
+    assert response.status_code == status
+    assert len(response.text) < 200
 
 
 def _resident() -> int:
@@ -141,12 +140,11 @@ def test_memory_and_terminal_stay_as_they_are(
 ) -> None:
     """Over 200 requests: large bodies, and comparisons whose results nobody fetches."""
     noise = np.random.default_rng(1).integers(0, 255, (100, 100, 3), dtype=np.uint8)
-    data = io.BytesIO()
-    Image.fromarray(noise).save(data, "PNG")
+    data = encoded(noise)
     large = b'{"data":["' + bytes(4 << 20) + b'"]}'
 
     def ask(number: int) -> None:
-        (path,) = give(client, data.getvalue()).json()
+        (path,) = give(client, data).json()
         picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
         body = {"data": [picture, picture, True], "fn_index": 0, "session_hash": f"s{number}"}
         joined = client.post("/gradio_api/queue/join", json=body)
@@ -161,5 +159,5 @@ def test_memory_and_terminal_stay_as_they_are(
     for number in range(10, 30):
         ask(number)
     assert _resident() - before < 6 << 20
-    said = capfd.readouterr()
-    assert len(said.out) + len(said.err) < 10_000
+    printed = capfd.readouterr()
+    assert len(printed.out) + len(printed.err) < 10_000

@@ -6,6 +6,7 @@ import base64
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +21,10 @@ from PIL import Image
 from ssl_faces import embed, load_encoder, load_method, similarity
 from ssl_faces.apps.embedding import as_crops, as_images
 from ssl_faces.encoders.saved_probe import load_probe
-from tests.linear_probe.test_report_page import CHROMIUM
-from tests.verbs.conftest import rendered, write_all
+from tests.support.images import rendered, write_all
 
 pytest.importorskip("gradio")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here (Debian's package is `chromium`)"
@@ -49,24 +50,18 @@ watched("getaddrinfo", lambda given: given[0])
 
 
 class Served:
-    """The command, while it serves.
-
-    Attributes:
-        url: of the page.
-        said: the lines that it printed.
-        process: it.
-    """
+    """The serving command: its process, the URL of the page, and the lines that it printed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process, self.url = process, ""
-        self.said: list[str] = []
+        self.lines: list[str] = []
         assert process.stdout is not None
         for line in process.stdout:
-            self.said.append(line.strip())
+            self.lines.append(line.strip())
             if line.startswith("http"):
                 self.url = line.split()[0]
                 return
-        raise AssertionError(f"it ended: {self.said}")
+        raise AssertionError(f"it ended: {self.lines}")
 
 
 @pytest.fixture
@@ -155,7 +150,7 @@ def test_two_faces_are_uploaded_and_compared(
             "decision": result.locator("#decision").inner_text(),
             "panels": result.locator("figcaption").all_inner_texts(),
             "rows": result.locator("#expressions tbody tr").all_inner_texts(),
-            "sentences": result.locator(".said").all_inner_texts(),
+            "sentences": result.locator(".note").all_inner_texts(),
             "neutral": result.locator("[data-panel='neutral face'] img").first.get_attribute("src"),
             "widths": result.locator("img").evaluate_all("all => all.map(one => one.naturalWidth)"),
         }

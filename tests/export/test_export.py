@@ -1,8 +1,9 @@
-"""Exported files: the same features as torch's, any batch; cards inside; 8 bits and their cost."""
+"""Exported files: torch's features for any batch, a card inside, 8 bits and their loss."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,20 @@ from ssl_faces.apps.export import faces as faces_module
 from ssl_faces.apps.export import formats, parity
 from ssl_faces.apps.export.faces import some_faces
 from ssl_faces.apps.export.loss import cosine_error
-from ssl_faces.cli import main
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.encoders.onnx_files import quantised, session_of, traced
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.linear_probe.conftest import save_grey, write_fer2013, write_lfw
+from tests.support.commands import refusal, run
 
 CARD = {"method": "simclr", "name": "small", "licence": "none", "limits": ["a", "b"], "online": {}}
 
-# 48 px end as a map of 3x3, which is averaged to 2x2: no operation of ONNX's own.
+# 48 px end as a map of 3x3, averaged to 2x2, for which ONNX has no operation.
 MAKERS: dict[str, Callable[[], FaceEncoder]] = {
     "resnet": lambda: BackboneEncoder("resnet18", 48, 0.125, {"identity": 16}, "map"),
     "vit": lambda: BackboneEncoder("vit_tiny", 32),
-    # Codes are of smaller pictures than maps: resized inside, with antialiasing.
+    # Codes take smaller images than maps: resized inside, with antialiasing.
     "facecycle": lambda: FaceCycleEncoder(4, 8, 32, 80, identity=True, linear_std=0.1),
 }
 
@@ -45,33 +46,23 @@ def saved(folder: Path, kind: str) -> Path:
     encoder = MAKERS[kind]()
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm2d):
-            # As after training: else folding them would change nothing.
+            # As after training; otherwise folding changes nothing.
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 2)
             nn.init.uniform_(module.weight, 0.5, 2)
     return save_encoder(encoder, folder / kind, CARD)
 
 
-def export(*words: str | Path) -> int:
-    usual = ["--data", "rendered", "--faces", "40"]
-    return main(["export", *map(str, words), *([] if "--data" in words else usual)])
+def export(*argv: str | Path) -> tuple[str | Path, ...]:
+    usual = ("--data", "rendered", "--faces", "40")
+    return ("export", *argv, *(() if "--data" in argv else usual))
 
 
-def check_same(found: Tensor | np.ndarray, expected: Tensor) -> None:
+def check_same(features: Tensor | np.ndarray, expected: Tensor) -> None:
     """To 1e-4 of the features' scale."""
-    difference = (torch.as_tensor(found) - expected).abs().max()
-    assert found.shape == expected.shape
+    difference = (torch.as_tensor(features) - expected).abs().max()
+    assert features.shape == expected.shape
     assert difference < 1e-4 * (expected - expected.mean()).square().mean().sqrt()
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
-    capsys.readouterr()
-    assert export(*words) == 2
-    said = capsys.readouterr()
-    assert said.err.count("\n") == 1
-    assert "Traceback" not in said.err
-    assert "graph(" not in said.out
-    return said.err
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -79,33 +70,33 @@ def test_an_onnx_file_gives_torchs_features_for_any_batch(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out = saved(tmp_path, kind), tmp_path / "out" / "e.onnx"
-    assert export(folder, "--out", out) == 0
-    said = capsys.readouterr().out
-    assert "parity with torch, 40 rendered faces, part test, in batches of 1, 2, 3, 5, 16, 13" in (
-        said
+    assert run(*export(folder, "--out", out)) == 0
+    parity_line = (
+        "parity with torch, 40 rendered faces, part test, in batches of 1, 2, 3, 5, 16, 13"
     )
+    assert parity_line in capsys.readouterr().out
     encoder = load_encoder(folder)
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    assert given.name == "images"
-    assert given.shape == ["faces", 3, encoder.input_size, encoder.input_size]
+    (images,) = session.get_inputs()
+    assert images.name == "images"
+    assert images.shape == ["faces", 3, encoder.input_size, encoder.input_size]
     assert [o.name for o in session.get_outputs()] == list(encoder.feature_dims)
     for count in (1, 4, 11):
         x = torch.rand(count, 3, encoder.input_size, encoder.input_size)
-        found = session.run(None, {"images": x.numpy()})
-        for features, (space, expected) in zip(found, encoder(x).items(), strict=True):
-            assert features.shape == (count, encoder.feature_dims[space])
+        for features, expected in zip(
+            session.run(None, {"images": x.numpy()}), encoder(x).values(), strict=True
+        ):
             check_same(features, expected)
-    told = session.get_modelmeta().custom_metadata_map
-    assert told["name"] == "small"
-    assert told["licence"] == "none"
-    assert json.loads(told["limits"]) == ["a", "b"]
-    assert json.loads(told["feature_dims"]) == encoder.feature_dims
-    assert "RGB in [0, 1]" in told["input"]
-    assert "online" not in told
-    assert json.loads(told["opset"]) == 17
+    card = session.get_modelmeta().custom_metadata_map
+    assert card["name"] == "small"
+    assert card["licence"] == "none"
+    assert json.loads(card["limits"]) == ["a", "b"]
+    assert json.loads(card["feature_dims"]) == encoder.feature_dims
+    assert "RGB in [0, 1]" in card["input"]
+    assert "online" not in card
+    assert json.loads(card["opset"]) == 17
     assert onnx.load(out).opset_import[0].version == 17
-    measured = json.loads(told["parity"])
+    measured = json.loads(card["parity"])
     assert set(measured["spaces"]) == set(encoder.feature_dims)
     assert all(0 < one["relative"] < 1e-4 for one in measured["spaces"].values())
     assert [path.name for path in out.parent.iterdir()] == ["e.onnx"]
@@ -113,7 +104,10 @@ def test_an_onnx_file_gives_torchs_features_for_any_batch(
 
 def test_a_linear_probe_reads_the_file_back(tmp_path: Path) -> None:
     folder, out = saved(tmp_path, "facecycle"), tmp_path / "e.onnx"
-    assert export(folder, "--out", out, "--spaces", "identity,expression_map", "--opset", "13") == 0
+    assert (
+        run(*export(folder, "--out", out, "--spaces", "identity,expression_map", "--opset", "13"))
+        == 0
+    )
     source, own = OnnxSource(str(out)), EncoderSource("own", load_encoder(folder))
     assert list(source.dims) == ["identity", "expression_map"]
     assert all(source.dims[space] == own.dims[space] for space in source.dims)
@@ -127,7 +121,7 @@ def test_a_linear_probe_reads_the_file_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["resnet", "facecycle"])
 def test_a_program_gives_torchs_features_for_any_batch(tmp_path: Path, kind: str) -> None:
     folder, out = saved(tmp_path, kind), tmp_path / "e.pt2"
-    assert export(folder, "--out", out, "--spaces", "identity") == 0
+    assert run(*export(folder, "--out", out, "--spaces", "identity")) == 0
     extra = {"card.json": ""}
     program = torch.export.load(out, extra_files=extra).module()
     card = json.loads(extra["card.json"])
@@ -136,9 +130,8 @@ def test_a_program_gives_torchs_features_for_any_batch(tmp_path: Path, kind: str
     encoder = load_encoder(folder)
     for count in (1, 2, 9):
         x = torch.rand(count, 3, encoder.input_size, encoder.input_size)
-        found = program(x)
-        assert list(found) == ["identity"]
-        check_same(found["identity"], encoder(x)["identity"])
+        (features,) = program(x).values()
+        check_same(features, encoder(x)["identity"])
 
 
 def test_wrong_features_are_not_written(
@@ -159,25 +152,25 @@ def test_wrong_features_are_not_written(
         return shifted
 
     monkeypatch.setattr(formats, "onnx_features", wrong)
-    said = refused(capsys, folder, "--out", out)
-    assert "the exported file's 'pooled' differs from torch's by up to" in said
-    assert "0.0001 is allowed" in said
+    message = refusal(capsys, *export(folder, "--out", out))
+    assert "the exported file's 'pooled' differs from torch's by up to" in message
+    assert "0.0001 is allowed" in message
     assert not out.parent.exists()
 
 
-def test_a_distance_is_of_the_features_scale() -> None:
-    exact = torch.tensor([[11.0, 20.0], [9.0, 20.0]])  # less their mean: RMS sqrt(1/2)
-    near = exact + torch.tensor([[0.0, 0.0], [0.0, 0.003]])
-    found = parity.distance(exact, near)
-    assert found.absolute == pytest.approx(0.003, rel=1e-3)
-    assert found.relative == pytest.approx(0.003 * 2**0.5, rel=1e-3)
+def test_the_distance_is_relative_to_the_features_scale() -> None:
+    exact = torch.tensor([[11.0, 20.0], [9.0, 20.0]])  # minus their mean: RMS sqrt(1/2)
+    rounded = exact + torch.tensor([[0.0, 0.0], [0.0, 0.003]])
+    assert parity.distance(exact, rounded) == pytest.approx(
+        {"absolute": 0.003, "relative": 0.003 * 2**0.5}, rel=1e-3
+    )
     for bad in (exact[:1], exact * float("nan")):
-        assert parity.distance(exact, bad).relative == float("inf")
-    assert parity.distance(exact[:1], exact[:1]).relative == 0
+        assert parity.distance(exact, bad)["relative"] == float("inf")
+    assert parity.distance(exact[:1], exact[:1])["relative"] == 0
     assert [sum(parity.batch_sizes(n)) for n in (1, 3, 27, 28, 500)] == [1, 3, 27, 28, 500]
 
 
-def test_cosine_errors_are_of_features_less_their_mean() -> None:
+def test_cosine_errors_are_of_centred_features() -> None:
     exact = torch.tensor([[3.0, 7.0], [1.0, 7.0], [2.0, 8.0], [2.0, 6.0]])
     turned = torch.tensor([[2.0, 8.0], [1.0, 7.0], [2.0, 8.0], [2.0, 6.0]])  # the first by 90 °
     found = cosine_error(exact, turned)
@@ -203,7 +196,7 @@ def test_resizing_and_pooling_are_torchs(opset: int) -> None:
 
 
 class _Resized(nn.Module):
-    """As a network that looks at smaller pictures than it is given."""
+    """A network that resizes its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,44 +234,51 @@ class _NotInOnnx(BackboneEncoder):
         return {k: torch.linalg.qr(v)[0] for k, v in super().features(x, spaces).items()}
 
 
-def test_bad_input(
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["{e}", "--out", "{out}.tflite"],
+            "its ending sets the format; give FILE.onnx or FILE.pt2",
+        ),
+        (
+            ["{e}", "--out", "{out}.onnx", "--spaces", "pooled,smile"],
+            "has no feature space 'smile'",
+        ),
+        (["{tmp}", "--out", "{out}.onnx"], "no card.json there"),
+        (["{e}", "--out", "{out}.pt2", "--int8"], "--int8 is only valid for .onnx output"),
+        (["{e}", "--out", "{out}.pt2", "--opset", "17"], "--opset is only valid for .onnx output"),
+        (["{e}", "--out", "{tmp}/folder.onnx"], "is a folder"),
+        (["{e}"], "see `ssl-faces export --help`"),
+        (["{e}", "--out", "{out}.onnx", "--data", "{tmp}/none"], "{tmp}/none"),
+    ],
+)
+def test_refusals(
+    argv: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    places = {"e": saved(tmp_path, "resnet"), "tmp": tmp_path, "out": tmp_path / "out" / "e"}
+    words = [word.format(**places) for word in argv]
+    assert message.format(**places) in refusal(capsys, *export(*words))
+    assert not (tmp_path / "out").exists()
+
+
+def test_encoders_that_onnx_can_not_write(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = saved(tmp_path, "resnet")
-    here = tmp_path / "out" / "e.onnx"
-    program = here.with_suffix(".pt2")
-    assert "its ending tells the format; give FILE.onnx or FILE.pt2" in refused(
-        capsys, folder, "--out", tmp_path / "e.tflite"
-    )
-    assert "has no feature space 'smile'; it has pooled, map_2x2, identity" in refused(
-        capsys, folder, "--out", here, "--spaces", "pooled,smile"
-    )
-    assert "no card.json there" in refused(capsys, tmp_path, "--out", here)
-    assert "--int8 is of ONNX" in refused(capsys, folder, "--out", program, "--int8")
-    assert "--opset is of ONNX" in refused(capsys, folder, "--out", program, "--opset", "17")
-    assert "--opset: 9; give a whole number from 13 to 20" in refused(
-        capsys, folder, "--out", here, "--opset", "9"
-    )
-    assert "is a folder" in refused(capsys, folder, "--out", folder.rename(tmp_path / "e.onnx"))
-    folder = tmp_path / "e.onnx"
-    assert "see `ssl-faces export --help`" in refused(capsys, folder)
-    assert f"{tmp_path / 'none'}" in refused(
-        capsys, folder, "--out", here, "--data", tmp_path / "none"
-    )
-    monkeypatch.setattr(
-        "ssl_faces.encoders.encoder.load_encoder",
-        lambda name: _NotInOnnx("resnet18", 32, 0.125).eval(),
-    )
-    assert "can't be written as ONNX with opset 17" in refused(capsys, folder, "--out", here)
-    monkeypatch.undo()
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    assert "needs onnx and onnxruntime, which can't be imported" in refused(
-        capsys, folder, "--out", here
-    )
-    assert not here.parent.exists()
+    argv = export(saved(tmp_path, "resnet"), "--out", tmp_path / "out" / "e.onnx")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "ssl_faces.encoders.encoder.load_encoder",
+            lambda name: _NotInOnnx("resnet18", 32, 0.125).eval(),
+        )
+        assert "can't be written as ONNX with opset 17" in refusal(capsys, *argv)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "needs onnx and onnxruntime, which can't be imported" in refusal(capsys, *argv)
+    assert not (tmp_path / "out").exists()
 
 
-def test_faces_are_of_the_part_asked_for_and_spread_over_all_sets(
+def test_faces_are_of_the_requested_part_of_all_sets(
     real_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SSL_FACES_DATA", str(real_data / "fer2013"))
@@ -293,7 +293,7 @@ def test_faces_are_of_the_part_asked_for_and_spread_over_all_sets(
     assert faces_module.data_named(None) == "rendered"
 
 
-def test_8_bits_and_what_they_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_8_bits_and_their_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = saved(tmp_path, "resnet"), tmp_path / "out" / "e.onnx"
     data = tmp_path / "data"
     write_fer2013(data)
@@ -302,20 +302,20 @@ def test_8_bits_and_what_they_cost(tmp_path: Path, capsys: pytest.CaptureFixture
         path = lfw / f"Other_{number}" / f"Other_{number}_0001.png"
         save_grey(path, np.full((48, 48), 20 * number + 40))
     words = ("--int8", "--spaces", "identity", "--data", data, "--faces", "40")
-    assert export(folder, "--out", out, *words) == 0
-    said = capsys.readouterr().out
+    assert run(*export(folder, "--out", out, *words)) == 0
+    printed = capsys.readouterr().out
     names = {"e.onnx", "e.onnx.md", "e.onnx.json"}
     assert {path.name for path in out.parent.iterdir()} == names
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
     encoder = load_encoder(folder)
     shown = some_faces(str(data), "test", 48, 40)
-    (near,) = session.run(None, {"images": shown.images.numpy()})
-    told = json.loads(session.get_modelmeta().custom_metadata_map["eight_bits"])
-    assert json.loads((out.parent / "e.onnx.json").read_text()) == told
-    assert "part train" in told["calibrated_on"]
-    loss = told["loss"]
-    # Measured of this very file, beside the encoder.
-    again = cosine_error(encoder(shown.images, ["identity"])["identity"], torch.from_numpy(near))
+    (rounded,) = session.run(None, {"images": shown.images.numpy()})
+    card = json.loads(session.get_modelmeta().custom_metadata_map["eight_bits"])
+    assert json.loads((out.parent / "e.onnx.json").read_text()) == card
+    assert "part train" in card["calibrated_on"]
+    loss = card["loss"]
+    # Measured on this file and the encoder.
+    again = cosine_error(encoder(shown.images, ["identity"])["identity"], torch.from_numpy(rounded))
     measured = loss["cosine_error"]["spaces"]["identity"]
     assert measured["mean"] == pytest.approx(again["mean"], rel=0.05)
     assert 0 < measured["low"] <= measured["mean"] <= measured["high"] < 0.1
@@ -328,4 +328,4 @@ def test_8_bits_and_what_they_cost(tmp_path: Path, capsys: pytest.CaptureFixture
         assert one["n"] > 10
     page = (out.parent / "e.onnx.md").read_text()
     assert "accuracy (logistic regression)" in page
-    assert page.partition("\n\n")[2].strip() in said
+    assert page.partition("\n\n")[2].strip() in printed

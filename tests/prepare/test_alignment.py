@@ -14,7 +14,7 @@ from ssl_faces.prepare.quality import (
     perceptual_hash,
     sharpness,
 )
-from tests.prepare.media import EYES, astronaut
+from tests.support.images import EYES, astronaut
 
 FACE = np.array([*EYES, [225, 129], [201.5, 139.5], [245.5, 141]])
 
@@ -68,14 +68,14 @@ def test_shrinking_averages() -> None:
     assert abs(crop.astype(int) - 127).max() < 12
 
 
-def test_a_face_at_the_edge_is_filled_and_told() -> None:
+def test_a_face_at_the_edge_is_filled() -> None:
     crop, inside = aligned(astronaut(), FACE, 64)
     assert inside == 1
     part = np.ascontiguousarray(astronaut()[:, 226:])
     cut, inside = aligned(part, FACE - (226, 0), 64)
     assert 0.3 < inside < 0.7
     assert np.abs(cut[:, 40:60].astype(int) - crop[:, 40:60]).max() < 5
-    # The outermost pixels go on, along rows that are nearly those of the crop.
+    # The outermost pixels are repeated, along rows that are nearly those of the crop.
     assert np.abs(cut[:, 0].astype(int) - cut[:, 8]).mean() < 15
     assert np.abs(crop[:, 0].astype(int) - crop[:, 8]).mean() > 30
 
@@ -99,7 +99,7 @@ def test_sharpness_falls_with_blur_and_not_with_contrast() -> None:
     assert sharpness(np.full((64, 64, 3), 7, np.uint8)) == 0
 
 
-def test_near_duplicates_are_told_of_other_faces() -> None:
+def test_near_duplicates_of_other_faces() -> None:
     crop, _ = aligned(astronaut(), FACE, 64)
     again = np.asarray(Image.fromarray(crop).resize((45, 45)).resize((64, 64)))
     other = np.ascontiguousarray(crop[:, ::-1])

@@ -11,7 +11,7 @@ from PIL import Image
 from ssl_faces.common.errors import InputError
 from ssl_faces.prepare.detectors import faces_of, label_of, open_detector
 from ssl_faces.prepare.mtcnn import MTCNN
-from tests.prepare.media import EYES, astronaut, head, scene
+from tests.support.images import EYES, astronaut, head, scene
 
 APART = float(np.linalg.norm(EYES[1] - EYES[0]))
 

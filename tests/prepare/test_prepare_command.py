@@ -1,4 +1,4 @@
-"""`ssl-faces prepare` from photos and videos to a pack that trains, and with bad input."""
+"""`ssl-faces prepare`: from photos and videos to a pack that trains; and bad input."""
 
 from __future__ import annotations
 
@@ -14,12 +14,21 @@ from ssl_faces.cli import main
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.prepare import workers
-from ssl_faces.prepare.detectors import Faces
+from ssl_faces.prepare.faces import Faces
 from ssl_faces.prepare.reading import Settings
 from ssl_faces.prepare.sources import Source
 from tests.prepare.dying import no_detector, read_or_die
-from tests.prepare.media import astronaut, faces_at, head, scene, write_picture, write_video
-from tests.prepare.test_sources import huge_png
+from tests.support.commands import refusal, run
+from tests.support.images import (
+    BAD_FILES,
+    astronaut,
+    faces_at,
+    head,
+    scene,
+    write_gif,
+    write_picture,
+    write_video,
+)
 from tests.training.conftest import settings
 
 
@@ -29,14 +38,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
-    """What the command printed; of a refused one the error, in one line."""
-    assert main(["prepare", *map(str, arguments)]) == code
-    out, err = capsys.readouterr()
-    if code:
-        (line,) = [x for x in err.splitlines() if x.startswith("ssl-faces: error:")]
-        return line
-    return out
+def prepare(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
+    """The output of the command."""
+    capsys.readouterr()
+    assert run("prepare", *argv) == 0
+    return capsys.readouterr().out
 
 
 def manifest(out: Path) -> list[dict[str, str]]:
@@ -49,10 +55,7 @@ def reasons(out: Path) -> dict[str, str]:
 
 
 class Blobs:
-    """Finds bright squares of 60 px on a dark ground, cut off the picture itself.
-
-    Its faces look as the noise in them does, so that each is another person.
-    """
+    """Detects bright squares of 60 px on black. Their noise makes each another person."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -83,7 +86,7 @@ def on_grid(*people: int | None) -> np.ndarray:
 @pytest.fixture
 def blobs(monkeypatch: pytest.MonkeyPatch) -> Blobs:
     detector = Blobs()
-    monkeypatch.setattr(workers, "open_detector", lambda given, smallest: detector)
+    monkeypatch.setattr(workers, "open_detector", lambda name, smallest: detector)
     return detector
 
 
@@ -107,7 +110,7 @@ def test_photos_and_videos_become_a_pack_with_clips(
     film = changing(3, 4, frames=6) + changing(5, 4, frames=6)
     write_video(album / "film.mp4", film, fps=5)
     out = tmp_path / "out"
-    text = told(capsys, album, "--out", out, "--size", 32, "--workers", 1, "--duplicate-bits", 8)
+    text = prepare(capsys, album, "--out", out, "--size", 32, "--workers", 1, "--duplicate-bits", 8)
     rows = manifest(out)
     kept = [row for row in rows if row["kept"] == "yes"]
     assert f"{out}: {len(kept)} faces to train on" in text
@@ -147,29 +150,29 @@ def test_a_second_run_reads_nothing_and_changes_nothing(
         write_picture(album / f"{i}.png", on_grid(i))
     out = tmp_path / "out"
     arguments = (album, "--out", out, "--size", 32, "--workers", 1)
-    told(capsys, *arguments)
+    prepare(capsys, *arguments)
     before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
     calls = blobs.calls
-    text = told(capsys, album, "--out", out)  # with the settings of before
+    text = prepare(capsys, album, "--out", out)  # with the settings of before
     assert "4 faces to train on, 0 of them new" in text
     assert blobs.calls == calls
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
     write_picture(album / "2.png", on_grid(20))
     write_picture(album / "new.png", on_grid(21))
     (album / "3.png").unlink()
-    text = told(capsys, *arguments)
+    text = prepare(capsys, *arguments)
     assert blobs.calls == calls + 2
     assert "4 faces to train on, 2 of them new" in text
     # From nowhere it is the same, but for the pack's older shard.
-    told(capsys, album, "--out", tmp_path / "anew", "--size", 32, "--workers", 1)
+    prepare(capsys, album, "--out", tmp_path / "anew", "--size", 32, "--workers", 1)
     assert (tmp_path / "anew/manifest.csv").read_bytes() == (out / "manifest.csv").read_bytes()
     # Another folder comes to what is there.
     write_picture(tmp_path / "more" / "a.png", on_grid(30))
-    text = told(capsys, tmp_path / "more", "--out", out)
+    text = prepare(capsys, tmp_path / "more", "--out", out)
     assert "5 faces to train on, 1 of them new" in text
 
 
-def test_killed_it_goes_on_and_comes_to_the_same(
+def test_resuming_equals_an_uninterrupted_run(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     blobs: Blobs,
@@ -178,7 +181,7 @@ def test_killed_it_goes_on_and_comes_to_the_same(
     album = tmp_path / "album"
     for i in range(5):
         write_picture(album / f"{i}.png", on_grid(i))
-    told(capsys, album, "--out", tmp_path / "whole", "--size", 32, "--workers", 1)
+    prepare(capsys, album, "--out", tmp_path / "whole", "--size", 32, "--workers", 1)
     real = workers.read_source
 
     def dies(source, *others):  # type: ignore[no-untyped-def]
@@ -212,7 +215,7 @@ def test_small_blurred_and_double_faces_are_left_out_and_counted(
     blurred = np.asarray(Image.fromarray(head(200)).resize((25, 25)).resize((200, 200)))
     write_picture(album / "soft.png", scene([(blurred, 20, 20)]))
     out = tmp_path / "out"
-    text = told(capsys, album, "--out", out, "--workers", 1, "--min-score", 0.8)
+    text = prepare(capsys, album, "--out", out, "--workers", 1, "--min-score", 0.8)
     assert "1 faces to train on" in text
     found = [(row["source"], row["reason"]) for row in manifest(out)]
     assert ("album/a.png", "") in found
@@ -221,25 +224,23 @@ def test_small_blurred_and_double_faces_are_left_out_and_counted(
     assert any(s == "album/soft.png" and r.startswith("blurred: sharpness 0.0") for s, r in found)
     assert "near-duplicate 2" in text
     assert "blurred 1" in text
-    text = told(
+    text = prepare(
         *(capsys, album, "--out", tmp_path / "all", "--workers", 1, "--min-score", 0.8),
         *("--duplicate-bits", -1, "--min-sharpness", 0),
     )
     assert "4 faces to train on" in text
-    told(capsys, album, "--out", tmp_path / "few", "--workers", 1, "--min-face", 80, "--fps", 1)
+    prepare(capsys, album, "--out", tmp_path / "few", "--workers", 1, "--min-face", 80, "--fps", 1)
     assert reasons(tmp_path / "few")["album/b.jpg"].startswith("too small: ")
 
 
-def test_bad_files_are_rows_and_never_an_end(
+def test_bad_files_are_rows_of_the_manifest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], blobs: Blobs
 ) -> None:
     album = tmp_path / "album"
     write_picture(album / "good one é.png", on_grid(1))
-    write_picture(album / "one.png", np.zeros((1, 1, 3), np.uint8))
-    (album / "huge.png").write_bytes(huge_png(10_001))
-    (album / "drawing.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    (album / "bomb.zip").write_bytes(b"PK\3\4" + bytes(100))
-    (album / "words.jpg").write_text("no picture")
+    skipped = ("one.png", "huge.png", "drawing.svg", "bomb.zip", "not what it says.jpg")
+    for name in skipped:
+        (album / name).write_bytes(BAD_FILES[name][0])
     (album / "loop").symlink_to(album)
     (album / "lost.jpg").symlink_to(album / "lost.jpg")
     good = (album / "good one é.png").read_bytes()
@@ -247,18 +248,11 @@ def test_bad_files_are_rows_and_never_an_end(
     (album / "named.mp4").write_bytes(write_picture(tmp_path / "x.png", on_grid(2)).read_bytes())
     film = write_video(album / "nobody.mp4", [on_grid(None)] * 4).read_bytes()
     (album / "cut.mp4").write_bytes(film[: len(film) // 2])
-    frames = [Image.fromarray(on_grid(7 + i)) for i in range(3)]
-    frames[0].save(album / "a.gif", save_all=True, append_images=frames[1:], duration=300)
+    write_gif(album / "a.gif", [on_grid(7 + i) for i in range(3)], 300)
     out = tmp_path / "out"
-    told(capsys, album, "--out", out, "--size", 32, "--workers", 1)
-    found = reasons(out)
-    said = {
+    prepare(capsys, album, "--out", out, "--size", 32, "--workers", 1)
+    expected = {name: BAD_FILES[name][1] for name in skipped} | {
         "good one é.png": "",
-        "one.png": "1x1: a side below 8 pixels",
-        "huge.png": "10001x10001: more than 100,000,000 pixels",
-        "drawing.svg": "a drawing (SVG), no photograph",
-        "bomb.zip": "an archive: it is not opened; unpack it and give the folder",
-        "words.jpg": "no picture or video of a known kind by its first bytes",
         "lost.jpg": "can't be read (Too many levels of symbolic links)",
         "cut.png": "truncated (no end mark)",
         "named.mp4": "",
@@ -266,8 +260,11 @@ def test_bad_files_are_rows_and_never_an_end(
         "cut.mp4": "truncated or broken",
         "a.gif": "",
     }
-    found["album/cut.mp4"] = found["album/cut.mp4"].partition(" (")[0]  # FFmpeg's words follow
-    assert found == {f"album/{name}": reason for name, reason in said.items()}
+    actual = {key.removeprefix("album/"): reason for key, reason in reasons(out).items()}
+    assert actual.keys() == expected.keys()
+    for name, reason in expected.items():
+        assert actual[name].startswith(reason), name
+        assert bool(actual[name]) == bool(reason), name
     kept = [row for row in manifest(out) if row["kept"] == "yes"]
     assert len([row for row in kept if row["source"] == "album/a.gif"]) == 3
     assert {row["kind"] for row in kept if "a.gif" in row["source"]} == {"video"}
@@ -279,7 +276,9 @@ def test_no_face_at_all_is_one_sentence_and_no_pack(
     write_picture(tmp_path / "album" / "a.png", on_grid(None))
     (tmp_path / "album" / "b.jpg").write_text("words")
     out = tmp_path / "out"
-    text = told(capsys, tmp_path / "album", "--out", out, "--size", 32, "--workers", 1, code=2)
+    text = refusal(
+        capsys, "prepare", tmp_path / "album", "--out", out, "--size", 32, "--workers", 1
+    )
     assert "no face to train on in 2 files (no face found 1, no picture or video" in text
     assert str(out / "manifest.csv") in text
     assert len(manifest(out)) == 2
@@ -288,31 +287,20 @@ def test_no_face_at_all_is_one_sentence_and_no_pack(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("argv", "message"),
     [
         (["{none}", "--out", "{out}"], "none: No such file or directory; check the path"),
-        (["{album}", "--out", "{out}", "--size", "2"], "--size: 2; give a whole number from 8"),
-        (["{album}", "--out", "{out}", "--fps", "0"], "--fps: 0; give a number from 0.01"),
-        (["{album}", "--out", "{out}", "--fps", "nan"], "--fps: nan; give a number from 0.01"),
-        (
-            ["{album}", "--out", "{out}", "--workers", "0"],
-            "--workers: 0; give a whole number from 1",
-        ),
-        (
-            ["{album}", "--out", "{out}", "--min-score", "7"],
-            "--min-score: 7; give a number from 0 to 1",
-        ),
         (["{album}", "--out", "{out}", "--detector", "x"], "--detector x: not known; give mtcnn"),
         (["{album}", "--out", "s3://b/p"], "--out s3://b/p: give a folder on this machine"),
         (["{album}", "--out", "{album}/a.png"], "can't be written"),
     ],
 )
-def test_bad_arguments(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_refusals(
+    argv: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_picture(tmp_path / "album" / "a.png", on_grid(1))
-    places = {"album": tmp_path / "album", "out": tmp_path / "out", "none": tmp_path / "none"}
-    assert said in told(capsys, *(one.format(**places) for one in arguments), code=2)
+    words = [x.format(**{k: tmp_path / k for k in ("album", "out", "none")}) for x in argv]
+    assert message in refusal(capsys, "prepare", *words)
     assert not (tmp_path / "out" / "prepare.json").exists()
 
 
@@ -321,16 +309,16 @@ def test_folders_made_with_other_settings_are_left_alone(
 ) -> None:
     album, out = tmp_path / "album", tmp_path / "out"
     write_picture(album / "a.png", on_grid(1))
-    told(capsys, album, "--out", out, "--size", 32, "--workers", 1)
-    text = told(capsys, album, "--out", out, "--size", 64, code=2)
+    prepare(capsys, album, "--out", out, "--size", 32, "--workers", 1)
+    text = refusal(capsys, "prepare", album, "--out", out, "--size", 64)
     assert "was made with --size 32, not 64; give that, or another --out" in text
     write_picture(tmp_path / "other" / "album" / "a.png", on_grid(1))
-    text = told(capsys, tmp_path / "other" / "album", "--out", out, code=2)
-    assert "which is called the same, was prepared to this folder; rename one" in text
+    text = refusal(capsys, "prepare", tmp_path / "other" / "album", "--out", out)
+    assert "which has the same name, was prepared to this folder; rename one" in text
     (out / "prepare.json").write_text("{}")
-    assert "not what prepare wrote" in told(capsys, album, "--out", out, code=2)
+    assert "not written by prepare" in refusal(capsys, "prepare", album, "--out", out)
     (out / "prepare.json").unlink()
-    assert "a pack that was not made by prepare" in told(capsys, album, "--out", out, code=2)
+    assert "a pack that was not made by prepare" in refusal(capsys, "prepare", album, "--out", out)
 
 
 @pytest.mark.parametrize("kind", ["cut", "flipped"])
@@ -340,13 +328,13 @@ def test_a_broken_store_is_read_anew(
     album, out = tmp_path / "album", tmp_path / "out"
     for i in range(2):
         write_picture(album / f"{i}.png", on_grid(i))
-    told(capsys, album, "--out", out, "--size", 32, "--workers", 1)
+    prepare(capsys, album, "--out", out, "--size", 32, "--workers", 1)
     calls = blobs.calls
     for path in (out / "sources").iterdir():
         data = bytearray(path.read_bytes())
         data[-1000] ^= 1  # in its crops
         path.write_bytes(data[:50] if kind == "cut" else data)
-    text = told(capsys, album, "--out", out, "--workers", 1)
+    text = prepare(capsys, album, "--out", out, "--workers", 1)
     assert blobs.calls == calls + 2
     assert "2 faces to train on, 0 of them new" in text
 
@@ -358,11 +346,11 @@ def test_two_workers_find_what_one_does(tmp_path: Path, capsys: pytest.CaptureFi
     write_picture(album / "b.png", np.ascontiguousarray(astronaut()[:, ::-1]))
     for workers_ in (1, 2):
         out = tmp_path / str(workers_)
-        assert "2 faces to train on" in told(capsys, album, "--out", out, "--workers", workers_)
+        assert "2 faces to train on" in prepare(capsys, album, "--out", out, "--workers", workers_)
     assert (tmp_path / "1/manifest.csv").read_bytes() == (tmp_path / "2/manifest.csv").read_bytes()
 
 
-def test_a_file_that_kills_its_reader_is_told_and_the_others_are_read(
+def test_a_file_that_crashes_its_reader_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_read", read_or_die)
@@ -384,7 +372,7 @@ def test_a_run_from_what_was_prepared(
     for i in range(10):
         write_picture(album / f"{i}.png", on_grid(i))
     write_video(album / "film.mp4", changing(11, 12, frames=6), fps=5)
-    told(capsys, album, "--out", out, "--size", 32, "--workers", 1, "--duplicate-bits", 4)
+    prepare(capsys, album, "--out", out, "--size", 32, "--workers", 1, "--duplicate-bits", 4)
     stored = StoredFaces([Pack(out, tmp_path / "cache")])
     _, people = stored.listed(np.arange(len(stored.counts)))
     assert 2 < (people >= 0).sum() < len(people)

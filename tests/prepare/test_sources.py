@@ -1,23 +1,19 @@
-"""What files are, whatever their names say, and the frames of videos, whole and broken."""
+"""Kinds of files, whatever their names, and the frames of whole and broken videos."""
 
 from __future__ import annotations
 
-import io
 import os
 import struct
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.pictures import BadPicture
 from ssl_faces.prepare import sources
 from ssl_faces.prepare.sources import Video, kind_of, list_sources, version_of
-from tests.prepare.media import write_picture, write_video
+from tests.support.images import write_gif, write_picture, write_video, zip_bomb
 
 GREY = np.full((48, 64, 3), 90, np.uint8)
 
@@ -32,7 +28,7 @@ def named(place: Path, data: bytes) -> Path:
     return place
 
 
-def test_a_file_is_what_its_bytes_say(tmp_path: Path) -> None:
+def test_the_first_bytes_decide(tmp_path: Path) -> None:
     jpeg = write_picture(tmp_path / "a.jpg", GREY).read_bytes()
     film = write_video(tmp_path / "a.mp4", ramp(3)).read_bytes()
     assert kind_of(named(tmp_path / "film.jpg", film)) == "video"
@@ -49,18 +45,11 @@ def test_a_file_is_what_its_bytes_say(tmp_path: Path) -> None:
         assert kind_of(write_video(tmp_path / f"a.{ending}", ramp(3), codec=codec)) == "video"
 
 
-def _zip() -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("zeros.jpg", bytes(10_000_000))
-    return packed.getvalue()
-
-
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", r"empty \(0 bytes\)"),
-        (_zip(), "an archive: it is not opened"),
+        (zip_bomb(), "an archive: it is not opened"),
         (b"\x1f\x8b" + bytes(50), "an archive"),
         (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "a drawing"),
         (b"\0\0\0\x18ftypheic" + bytes(50), "HEIC or AVIF picture"),
@@ -69,7 +58,7 @@ def _zip() -> bytes:
         (bytes(5000), "no picture or video of a known kind"),
     ],
 )
-def test_what_is_neither_is_told(data: bytes, reason: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(data: bytes, reason: str, tmp_path: Path) -> None:
     with pytest.raises(BadPicture, match=reason):
         kind_of(named(tmp_path / "x.jpg", data))
 
@@ -86,7 +75,7 @@ def test_pipes_loops_and_missing_files_are_not_opened(tmp_path: Path) -> None:
 
 
 def test_listing(tmp_path: Path) -> None:
-    """Links that go in circles end; hidden files and the folder of the result are left out."""
+    """Circular links end; hidden files and the output folder are skipped."""
     album = tmp_path / "älbum one"
     for name in ("b.jpg", "sub/a b.jpg", "sub/ü.txt", ".hidden.jpg", "out/x.png", "__MACOSX/y.jpg"):
         (album / name).parent.mkdir(parents=True, exist_ok=True)
@@ -128,8 +117,8 @@ def test_folders_that_can_not_be_listed(tmp_path: Path) -> None:
     ("name", "codec"), [("a.mp4", "mpeg4"), ("a.mkv", "mjpeg"), ("a.ts", "mpeg2video")]
 )
 def test_frames_are_those_at_their_times(name: str, codec: str, tmp_path: Path) -> None:
-    path = write_video(tmp_path / name, ramp(20), fps=25 if name == "a.ts" else 10, codec=codec)
     rate = 25 if name == "a.ts" else 10
+    path = write_video(tmp_path / name, ramp(20), fps=rate, codec=codec)
     video = Video(path, rate / 2)
     frames = list(video)
     assert video.note == ""
@@ -145,17 +134,15 @@ def test_frames_are_those_at_their_times(name: str, codec: str, tmp_path: Path) 
 
 
 def test_an_animated_gif_is_a_video_and_a_still_one_a_picture(tmp_path: Path) -> None:
-    pictures = [Image.fromarray(frame) for frame in ramp(6)]
-    path = tmp_path / "a.gif"
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=200)
+    path = write_gif(tmp_path / "a.gif", ramp(6), 200)
     assert kind_of(path) == "video"
     frames = list(Video(path, 5))
     assert [round(float(frame.pixels.mean()), -1) for frame in frames] == [0, 10, 20, 30, 40, 50]
-    pictures[3].save(path)
+    write_picture(path, GREY)
     assert kind_of(path) == "picture"
 
 
-def test_a_video_that_was_cut_gives_what_is_whole_and_says_so(tmp_path: Path) -> None:
+def test_a_cut_video_gives_its_whole_frames_and_a_note(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "a.mkv", ramp(25), fps=5, codec="mjpeg").read_bytes()
     video = Video(named(tmp_path / "cut.mkv", whole[: len(whole) // 2]), 5)
     frames = list(video)
@@ -175,7 +162,7 @@ def test_videos_without_one_frame(tmp_path: Path) -> None:
         list(Video(tmp_path / "none.mp4", 5))
 
 
-def test_frames_that_were_overwritten_don_t_stop_the_rest(tmp_path: Path) -> None:
+def test_broken_frames_do_not_stop_the_rest(tmp_path: Path) -> None:
     data = bytearray(write_video(tmp_path / "a.mkv", ramp(25), fps=5, codec="mjpeg").read_bytes())
     middle = len(data) // 2
     data[middle - 600 : middle] = bytes(600)
@@ -258,9 +245,8 @@ def test_a_video_is_shown_as_its_tracks_matrix_says(
 def test_frames_are_counted_without_decoding_them(kind: str, tmp_path: Path) -> None:
     path = tmp_path / ("a.gif" if kind == "gif" else "a.mkv")
     if kind == "gif":
-        first, *others = (Image.fromarray(frame) for frame in ramp(5))
-        # What its rate and length come to are not five frames.
-        first.save(path, save_all=True, append_images=others, duration=[10, 900, 40, 40, 300])
+        # Its rate times its length is not five frames.
+        write_gif(path, ramp(5), [10, 900, 40, 40, 300])
     else:
         write_video(path, ramp(12), codec="mjpeg")
     if kind in ("cut", "broken"):
@@ -273,14 +259,3 @@ def test_frames_are_counted_without_decoding_them(kind: str, tmp_path: Path) -> 
     assert Video(path, 1000).count() == decoded
     assert decoded == {"whole": 12, "gif": 5, "broken": 0}.get(kind, decoded)
     assert kind != "cut" or 0 < decoded < 12
-
-
-def huge_png(side: int) -> bytes:
-    """The header of a picture of side x side, and no pixels."""
-    chunk = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n\0\0\0\r"
-        + chunk
-        + struct.pack(">I", zlib.crc32(chunk))
-        + b"\0\0\0\0IEND\xaeB`\x82"
-    )

@@ -1,11 +1,11 @@
-"""Tracking, on boxes that move as told."""
+"""Tracking, on boxes that move."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ssl_faces.prepare.tracks import Tracker, overlap
-from tests.prepare.media import faces_at
+from tests.support.images import faces_at
 
 GREY = np.full((36, 64, 3), 90, np.uint8)
 DRAW = np.random.default_rng(0)

@@ -1,10 +1,9 @@
-"""Releases that edit pictures: half the bytes, nearly the same pictures, loaded by their names."""
+"""Releases of methods: half the bytes, nearly the same images, loaded by their names."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +14,25 @@ from safetensors.torch import load_file, save_file
 from linear_probe.cli import main as linear_probe
 from linear_probe.records.record import read_records
 from ssl_faces import InputError, load_encoder, load_method, save_encoder
-from ssl_faces.cli import main
 from ssl_faces.encoders import release as module
 from ssl_faces.encoders.release import update_card
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, load_motion
 from ssl_faces.methods.method import OF_TWO, Method
 from ssl_faces.methods.released import edit_state
-from tests.methods.test_edits import same_weights
-from tests.verbs.conftest import a_run, rendered
+from tests.support.apps import Runs, a_run
+from tests.support.commands import refusal, run
+from tests.support.facecycle import same_weights
+from tests.support.images import as_images, rendered
 
 KINDS = ("facecycle_motion", "facecycle_identity", "facecycle_contrast")
-Runs = Callable[[str], Path]
 
 
-def release(run: Path, out: Path, *more: str) -> int:
-    return main(["release", str(run), "--name", "kept", "--out", str(out), *more])
+def release(source: Path, out: Path, *more: str) -> tuple[object, ...]:
+    return ("release", source, "--name", "kept", "--out", out, *more)
 
 
 def pictures(method: Method) -> dict[str, torch.Tensor]:
-    images = torch.from_numpy(rendered(3)).permute(0, 3, 1, 2).float() / 255
+    images = as_images(rendered(3))
     return {
         name: edit(images, images.flip(0)) if name in OF_TWO else edit(images)
         for name, edit in method.edits().items()
@@ -44,9 +43,9 @@ def pictures(method: Method) -> dict[str, torch.Tensor]:
 def test_a_release_makes_nearly_the_same_pictures(
     kind: str, run_of: Runs, release_of: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, folder = run_of(kind), release_of(kind)
+    folder = release_of(kind)
     monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
-    whole, half = load_method(run), load_method("kept")
+    whole, half = load_method(run_of(kind)), load_method("kept")
     assert type(half) is type(whole)
     assert not half.training
     assert not any(parameter.requires_grad for parameter in half.parameters())
@@ -83,71 +82,69 @@ def test_stage_2_starts_from_a_released_stage_1(release_of: Runs) -> None:
 def test_truth_takes_a_release_by_its_name(
     run_of: Runs, release_of: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, folder = (of("facecycle_contrast") for of in (run_of, release_of))
+    source, folder = (of("facecycle_contrast") for of in (run_of, release_of))
     monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
     monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
     words = ["truth", "--count", "6", "--bootstrap", "10", "--device", "cpu", "--out"]
-    assert linear_probe([*words, str(tmp_path / "a"), "--run", "kept", "--run", str(run)]) == 0
+    assert linear_probe([*words, str(tmp_path / "a"), "--run", "kept", "--run", str(source)]) == 0
     records = read_records(tmp_path / "a/records.jsonl")
     value = {(r.task, r.encoder, r.metric): r.value for r in records}
     for task in ("neutral face", "frontal face", "identity swap"):
-        of_both = [value[task, name, "L1"] for name in ("kept", str(run))]
+        of_both = [value[task, name, "L1"] for name in ("kept", str(source))]
         assert np.ptp(of_both) < 0.2
         assert abs(value[task, "kept, untrained", "L1"] - of_both[0]) > 0.2
 
 
-def test_what_is_released_otherwise(
+def test_other_releases(
     run_of: Runs,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = run_of("facecycle_contrast")
-    assert release(run, tmp_path) == 0
+    source = run_of("facecycle_contrast")
+    assert run(*release(source, tmp_path)) == 0
     assert "that edit pictures (--with kept)" in capsys.readouterr().out
-    # Anew, without what edits pictures: no file of before stays, but what is no release's.
+    # Again, without networks that edit: other files of the release are removed, foreign ones stay.
     kept = tmp_path / "kept"
     for name in ("expression_probe.safetensors", "README.md"):
         (kept / name).write_text("of before")
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
-    assert release(run, tmp_path, "--encoder-only") == 2
-    assert f"{kept}: there is a release of that name" in capsys.readouterr().err
+    message = refusal(capsys, *release(source, tmp_path, "--encoder-only"))
+    assert f"{kept}: there is a release of that name" in message
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
-    assert release(run, tmp_path, "--encoder-only", "--overwrite") == 0
+    assert run(*release(source, tmp_path, "--encoder-only", "--overwrite")) == 0
     assert "edit pictures" not in capsys.readouterr().out
     names = {"card.json", "encoder.safetensors", "README.md"}
     assert {path.name for path in kept.iterdir()} == names
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
-    with pytest.raises(InputError, match="kept: released as an encoder alone"):
-        load_method(tmp_path / "kept")
-    with pytest.raises(InputError, match="hybrid: released as an encoder alone"):
-        load_method("hybrid")
-    # An encoder by itself has no checkpoint beside it.
-    assert release(run / "encoder", tmp_path, "--overwrite") == 0
-    assert not (tmp_path / "kept/method.safetensors").exists()
-    limit = 3 * (tmp_path / "kept/encoder.safetensors").stat().st_size
-    monkeypatch.setattr(module, "MOST_BYTES", limit // 3)
+    for name in (kept, "hybrid"):
+        with pytest.raises(InputError, match="released as an encoder alone"):
+            load_method(name)
+    # A saved encoder has no checkpoint.
+    assert run(*release(source / "encoder", tmp_path, "--overwrite")) == 0
+    assert not (kept / "method.safetensors").exists()
+    monkeypatch.setattr(module, "MOST_BYTES", (kept / "encoder.safetensors").stat().st_size)
     motion = run_of("facecycle_motion")
     monkeypatch.setattr(module, "_method_of", lambda *_: load_method(motion))
-    assert release(run, tmp_path / "large") == 2
-    assert "leave its networks out by --encoder-only" in capsys.readouterr().err
+    message = refusal(capsys, *release(source, tmp_path / "large"))
+    assert "leave its networks out by --encoder-only" in message
     assert not (tmp_path / "large").exists()
 
 
 def test_a_checkpoint_of_another_step_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = a_run("facecycle_motion", tmp_path)
-    encoder = load_encoder(run)
+    source = a_run("facecycle_motion", tmp_path)
+    encoder = load_encoder(source)
     state = encoder.state_dict()
     name = min(state)
-    save_encoder(encoder, run / "encoder", encoder.card, {**state, name: state[name] + 1})
-    assert release(run, tmp_path / "out") == 2
-    assert "its encoder/ and its checkpoint are not of one step" in capsys.readouterr().err
+    save_encoder(encoder, source / "encoder", encoder.card, {**state, name: state[name] + 1})
+    message = refusal(capsys, *release(source, tmp_path / "out"))
+    assert "its encoder/ and its checkpoint are not of one step" in message
     assert not (tmp_path / "out").exists()
 
 
-def test_broken_releases_are_told(release_of: Runs, tmp_path: Path) -> None:
+def test_broken_releases_are_refused(release_of: Runs, tmp_path: Path) -> None:
     whole = release_of("facecycle_motion")
 
     def broken(name: str) -> Path:

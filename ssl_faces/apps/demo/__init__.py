@@ -1,1 +1,1 @@
-"""`ssl-faces demo`: a page that compares two faces by what was learnt."""
+"""`ssl-faces demo`: a local page that compares two faces."""

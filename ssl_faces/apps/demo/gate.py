@@ -1,4 +1,4 @@
-"""What the page's server lets in: requests of its own page, of bounded size, and pictures alone."""
+"""The server's filter: requests of its own page, of bounded size, and only images as uploads."""
 
 from __future__ import annotations
 
@@ -21,33 +21,25 @@ if TYPE_CHECKING:
 _API = "/gradio_api"
 _UPLOAD = f"{_API}/upload"
 _POSTS = {_UPLOAD, *(f"{_API}/{name}" for name in ("queue/join", "cancel", "reset"))}
-"""What the page posts to. Gradio has more, such as calls whose results it keeps until somebody asks
-for them."""
+"""Paths that the page posts to. Gradio has more, such as calls whose results it keeps until they
+are fetched."""
 
 MOST_BODY = 1 << 14
-"""Bytes of a request other than an upload; the page's have some hundred."""
+"""Bytes of a request that is no upload; the page's have some hundred."""
 
-_AROUND = 1 << 14  # bytes of an upload's request beside the file
+_AROUND = 1 << 14  # bytes of an upload's request in addition to the file
 
 
 class Refused(Exception):
-    """A request that is not let in.
+    """A refused request, with its HTTP status."""
 
-    Attributes:
-        status: HTTP's.
-    """
-
-    def __init__(self, status: int, said: str) -> None:
-        super().__init__(said)
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
         self.status = status
 
 
 class Gate:
-    """Middleware (ASGI) in front of Gradio.
-
-    Args:
-        limits: of uploads.
-    """
+    """ASGI middleware in front of Gradio, with limits of uploads."""
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app, self.limits = app, limits
@@ -62,8 +54,8 @@ class Gate:
         try:
             body = await self._checked(scope, receive)
         except Refused as refused:
-            told = PlainTextResponse(f"{refused}\n", refused.status, {"Connection": "close"})
-            await told(scope, receive, send)
+            response = PlainTextResponse(f"{refused}\n", refused.status, {"Connection": "close"})
+            await response(scope, receive, send)
             return
         sent = False
 
@@ -77,11 +69,7 @@ class Gate:
         await self.app(scope, replay, send)
 
     async def _checked(self, scope: Scope, receive: Receive) -> bytes:
-        """The body of a request that is let in.
-
-        Raises:
-            Refused: it isn't.
-        """
+        """The body of an accepted request; others raise Refused."""
         headers = Headers(scope=scope)
         if not _is_own(headers, scope["method"]):
             raise Refused(403, "this page takes no requests of another site's page")
@@ -111,19 +99,17 @@ class Gate:
             for _, file in form.multi_items():
                 assert not isinstance(file, str)
                 if (file.size or 0) > self.limits.most_bytes:
-                    raise Refused(413, self._too_large())
+                    most = f"{self.limits.most_mb:g} MB"
+                    raise Refused(413, f"exceeds the maximum allowed size of {most}")
                 await run_in_threadpool(check_picture, file.file, self.limits)
         except BadPicture as error:
             raise Refused(415, f"{error}; give another picture, as JPEG or PNG") from error
         finally:
             await form.close()
 
-    def _too_large(self) -> str:
-        return f"exceeds the maximum allowed size of {self.limits.most_mb:g} MB"
-
 
 def _is_own(headers: Headers, method: str) -> bool:
-    """Whether a request comes from the page itself, or from what is no page (such as curl)."""
+    """Whether a request comes from the page itself, or from no page (such as curl)."""
     origin = headers.get("origin")
     if origin is not None:
         return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
@@ -133,11 +119,7 @@ def _is_own(headers: Headers, method: str) -> bool:
 
 
 async def _body(headers: Headers, receive: Receive, most: int) -> bytes:
-    """All of a request's body.
-
-    Raises:
-        Refused: it is larger than `most` bytes, or its sender is gone.
-    """
+    """The body of a request; Refused if it has more than `most` bytes or is cut short."""
     too_large = Refused(413, f"exceeds the maximum allowed size of {most:,} bytes")
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > most:

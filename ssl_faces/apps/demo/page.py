@@ -1,4 +1,4 @@
-"""The page in Gradio: two pictures in, one block of HTML out, and nothing else."""
+"""The Gradio page: two images in, one block of HTML out."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ SIDE = 128
 """Pixels of a face on the page."""
 
 MOST_SESSIONS = 32
-"""Visitors at once; who comes after them pushes out who has been idle the longest."""
+"""Sessions at once; a new one replaces the one that was idle the longest."""
 
 KEPT_SECONDS = 600
-"""After so long an upload is removed, should nobody close the page before."""
+"""Uploads are removed after this time, or earlier when the page is closed."""
 
 _NAME_GROUPS = """() => {
   for (const who of ["A", "B"]) {
@@ -37,14 +37,14 @@ _NAME_GROUPS = """() => {
     group.setAttribute("aria-label", `Face ${who}`);
   }
 }"""
-"""Both pictures' buttons are called alike: screen readers say whose they are."""
+"""Labels both groups of equally named buttons for screen readers."""
 
 _log = logging.getLogger(__name__)
 
 CSS = """
 .gradio-container { max-width: 62rem !important; margin: auto; }
 .result h2 { font-size: 1.1rem; margin: 1rem 0 .3rem; }
-.result .said { color: #555; font-size: .9rem; }
+.result .note { color: #555; font-size: .9rem; }
 .result .row { display: flex; flex-wrap: wrap; gap: .8rem; margin-bottom: .6rem; }
 .result figure { margin: 0; width: 128px; }
 .result figcaption { font-size: .85rem; line-height: 1.2; }
@@ -63,13 +63,12 @@ CSS = """
 
 
 def upload(who: str) -> gr.Image:
-    """A picture by file or webcam, handed on as the path of what was uploaded, unopened.
+    """An image by file or webcam, passed on as the path of the upload, unopened.
 
-    Gradio would open it itself, and show whatever its decoder trips over; it also fetches addresses
-    that a request names. This takes nothing but uploads. (Not a subclass: Gradio writes a file
-    beside the source of each.)
+    Gradio would decode it, show errors of its decoder, and fetch addresses in a request. This takes
+    only uploads. (Not a subclass, since Gradio writes a file beside the source of each.)
     """
-    picture = gr.Image(
+    image = gr.Image(
         label=f"Face {who}: a photograph, by file or webcam",
         sources=["upload", "webcam"],
         type="filepath",
@@ -78,7 +77,7 @@ def upload(who: str) -> gr.Image:
         elem_id=f"face-{who.lower()}",
         alt_text=f"The picture given as face {who}",
     )
-    folder = Path(picture.GRADIO_CACHE).resolve()
+    folder = Path(image.GRADIO_CACHE).resolve()
 
     async def leave(place: Any) -> str | None:
         return None if place is None else str(place)
@@ -87,16 +86,16 @@ def upload(who: str) -> gr.Image:
         if payload is None or not payload.path:
             return None
         path = Path(payload.path).resolve()
-        # What doesn't lie there was never uploaded, or is gone: told alike, by `read_upload`.
+        # Other files were never uploaded, or are gone: `read_upload` refuses both.
         return path if path.is_relative_to(folder) else folder / "none"
 
-    # Of this one picture, in place of its class's.
-    vars(picture).update(async_move_resource_to_block_cache=leave, preprocess=path_of)
-    return picture
+    # Override two methods of this instance.
+    vars(image).update(async_move_resource_to_block_cache=leave, preprocess=path_of)
+    return image
 
 
 def build_page(comparison: FaceComparison, limits: Limits) -> gr.Blocks:
-    """The page of what compares, not served yet; uploads go to Gradio's temporary folder."""
+    """The page of a comparison; uploads go to Gradio's temporary folder."""
 
     def compare(first: Path | None, second: Path | None, whole: bool) -> str:
         return answer(comparison, limits, first, second, whole)
@@ -121,7 +120,7 @@ def build_page(comparison: FaceComparison, limits: Limits) -> gr.Blocks:
         )
         page.load(None, js=_NAME_GROUPS)
     page.queue(max_size=16)
-    # Gradio keeps results until they are fetched, and states of sessions: of so many.
+    # Gradio keeps results until they are fetched, and states of sessions.
     page.state_session_capacity = MOST_SESSIONS
     page._queue.pending_messages_per_session = LRUCache(MOST_SESSIONS)
     return page
@@ -134,40 +133,37 @@ def answer(
     second: Path | None,
     whole: bool = False,
 ) -> str:
-    """HTML on two uploads: what was found, or one sentence on what is wrong with them."""
+    """HTML of the comparison of two uploads, or of one sentence on what is wrong with them."""
     try:
-        pictures = [
-            read_upload(path, name, limits)
-            for path, name in ((first, "face A"), (second, "face B"))
-        ]
-        return shown(comparison(pictures[0], pictures[1], whole=whole), comparison.probe)
+        named = ((first, "face A"), (second, "face B"))
+        images = [read_upload(path, name, limits) for path, name in named]
+        return shown(comparison(images[0], images[1], whole=whole), comparison.probe)
     except InputError as error:
         return _alert(str(error))
     except Exception as error:
         if out_of_memory(error) is not None:
-            return _alert("more memory than there is would be needed; give smaller pictures")
+            return _alert("there is not enough memory; give smaller pictures")
         _log.exception("two faces could not be compared")
-        return _alert("these pictures could not be compared; the terminal says why")
+        return _alert("these pictures could not be compared; see the terminal for the reason")
 
 
-def shown(found: Compared, probe: SavedProbe | None = None) -> str:
-    """What was found as HTML."""
-    columns = [(who, _rows(found, i)) for i, who in enumerate("AB")]
+def shown(result: Compared, probe: SavedProbe | None = None) -> str:
+    """A comparison as HTML."""
     expressions: list[tuple[str, list[float]]] = []
-    said = ""
-    if found.probabilities is not None and probe is not None:
-        shares = 100 * found.probabilities.T
-        expressions = [
-            (name, row.tolist()) for name, row in zip(probe.classes, shares, strict=True)
-        ]
-        said = probe_in_words(probe)
+    if result.probabilities is not None and probe is not None:
+        shares = (100 * result.probabilities.T).tolist()
+        expressions = list(zip(probe.classes, shares, strict=True))
     return _template().render(
-        found=found, columns=columns, expressions=expressions, probe_said=said, side=SIDE
+        result=result,
+        columns=[(who, _rows(result, i)) for i, who in enumerate("AB")],
+        expressions=expressions,
+        about_probe="" if probe is None else probe_in_words(probe),
+        side=SIDE,
     )
 
 
 def probe_in_words(probe: SavedProbe) -> str:
-    """How good a probe is."""
+    """The accuracy and calibration of a probe."""
     about = probe.about
     try:
         accuracy, error = about["accuracy"], about["calibration_error"]
@@ -175,14 +171,14 @@ def probe_in_words(probe: SavedProbe) -> str:
             f"Often wrong: right in {accuracy['value']:.1f} % [{accuracy['low']:.1f}, "
             f"{accuracy['high']:.1f}] of {accuracy['n']:,} test pictures of {about['data_set']}; "
             f"its probabilities are off by {error['value']:.1f} points on average (expected "
-            f"calibration error). A linear probe of the space '{probe.space}'. What a face shows "
-            "is not what a person feels."
+            f"calibration error). A linear probe of the space '{probe.space}'. A facial expression "
+            "does not show what a person feels."
         )
     except (KeyError, TypeError, ValueError):
-        return "Often wrong: how often is not known of this probe."
+        return "Often wrong; the accuracy of this probe is not known."
 
 
-def _rows(found: Compared, i: int) -> list[tuple[str, str, str, np.ndarray]]:
+def _rows(result: Compared, i: int) -> list[tuple[str, str, str, np.ndarray]]:
     """Name, caption, text for screen readers and pixels of each panel of A (0) or B (1)."""
     who, other = "AB"[i], "BA"[i]
     captions = {
@@ -193,30 +189,30 @@ def _rows(found: Compared, i: int) -> list[tuple[str, str, str, np.ndarray]]:
         FLOW: f"Flow that makes face {who} neutral, as colours",
         TRANSLATION: f"The person of face {other} with the expression and pose of face {who}",
     }
-    rows = [("face", f"face {who}", f"Face {who} as it was cut out", found.faces[i])]
+    rows = [("face", f"face {who}", f"The crop of face {who}", result.faces[i])]
     for name in PANELS:
-        if name in found.panels:
+        if name in result.panels:
             caption = captions.get(name, f"{name} of {who}")
-            rows.append((name, caption, texts.get(name, f"{name} of {who}"), found.panels[name][i]))
+            rows.append((name, caption, texts.get(name, caption), result.panels[name][i]))
     return rows
 
 
 def _alert(sentence: str) -> str:
-    told = escape(sentence[:1].upper() + sentence[1:])
-    return f'<div class="result"><p role="alert">{told}.</p></div>'
+    text = escape(sentence[:1].upper() + sentence[1:])
+    return f'<div class="result"><p role="alert">{text}.</p></div>'
 
 
 def _head(comparison: FaceComparison, limits: Limits) -> str:
     models = f"encoder {comparison.encoder_name}"
     if comparison.method is not None:
         models += f", pictures by {comparison.method.name}"
-    lacking = "".join(f"<li>{escape(one)}</li>" for one in comparison.lacking)
+    lacking = "".join(f"<li>{escape(sentence)}</li>" for sentence in comparison.lacking)
     return (
-        f"<h1>{TITLE}</h1><p>What an encoder and a linear probe make of two faces "
+        f"<h1>{TITLE}</h1><p>Two faces, compared by an encoder and a linear probe "
         f"({escape(models)}). Research on small sets of pictures: often wrong, and not for "
-        "deciding about people. Pictures go no further than the machine that serves this page, "
-        f"which removes them after {KEPT_SECONDS // 60} minutes, or when it ends; at most "
-        f"{limits.most_mb:g} MB and {limits.most_pixels / 1e6:g} megapixels each.</p>"
+        "deciding about people. Pictures stay on the machine that serves this page. It removes "
+        f"them after {KEPT_SECONDS // 60} minutes, or when it ends. At most {limits.most_mb:g} MB "
+        f"and {limits.most_pixels / 1e6:g} megapixels each.</p>"
         + (f'<ul id="lacking">{lacking}</ul>' if lacking else "")
     )
 

@@ -1,4 +1,4 @@
-"""The page served: on loopback unless told otherwise, with no way out and nothing left behind."""
+"""The server of the page: on loopback by default, without outgoing requests or remaining files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _POLICY = (
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' blob:; "
     "font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; frame-ancestors 'none'"
 )
-"""For browsers: nothing is fetched from elsewhere, whatever Gradio's page names."""
+"""Browsers fetch nothing from other hosts, whatever Gradio's page names."""
 
 _SETTINGS = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -42,32 +42,24 @@ _SETTINGS = {
 
 @contextmanager
 def uploads_folder() -> Iterator[Path]:
-    """A temporary folder for uploads, removed at the end; where Gradio, not imported yet, puts
-    them."""
+    """A temporary folder for Gradio's uploads, removed at the end. Import Gradio within it."""
     with tempfile.TemporaryDirectory(prefix="ssl-faces-demo-") as folder:
-        before = {name: os.environ.get(name) for name in (*_SETTINGS, "GRADIO_TEMP_DIR")}
-        os.environ.update(_SETTINGS, GRADIO_TEMP_DIR=folder)
+        settings = {**_SETTINGS, "GRADIO_TEMP_DIR": folder}
+        before = {name: os.environ.get(name) for name in settings}
+        os.environ.update(settings)
         try:
             yield Path(folder)
         finally:
             for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
+                os.environ.pop(name, None)
+                if value is not None:
                     os.environ[name] = value
 
 
 def build_app(comparison: FaceComparison, limits: Limits, host: str) -> fastapi.FastAPI:
-    """The page as an application; call it within `uploads_folder`.
-
-    Raises:
-        InputError: Gradio is missing.
-    """
-    try:
-        import fastapi
-        import gradio as gr
-    except ImportError as error:
-        raise InputError("the page needs Gradio; pip install 'ssl-faces[demo]'") from error
+    """The page as an application; call it within `uploads_folder`."""
+    import fastapi
+    import gradio as gr
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from ssl_faces.apps.demo.gate import Gate
@@ -87,7 +79,7 @@ def build_app(comparison: FaceComparison, limits: Limits, host: str) -> fastapi.
         return response
 
     if host in LOOPBACK:
-        # No other site's page can reach this one by a name that it points here.
+        # Other sites' pages can't reach this one by a host name that points here.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     return gr.mount_gradio_app(
         app,
@@ -109,18 +101,14 @@ def build_app(comparison: FaceComparison, limits: Limits, host: str) -> fastapi.
 
 
 def serve(comparison: FaceComparison, limits: Limits, host: str, port: int) -> None:
-    """Serve the page until it is stopped.
-
-    Raises:
-        InputError: the address can't be had, or Gradio is missing.
-    """
+    """Serve the page until it is stopped; an unavailable address raises InputError."""
     with uploads_folder():
         app = build_app(comparison, limits, host)
         import uvicorn
 
         class Server(uvicorn.Server):
             def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                # What a browser still holds open is cut off then, which is no error.
+                # Connections that a browser still holds are closed, which is no error.
                 logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
                 super().handle_exit(sig, frame)
 
@@ -135,13 +123,13 @@ def serve(comparison: FaceComparison, limits: Limits, host: str, port: int) -> N
         )
         try:
             socket = settings.bind_socket()
-        except SystemExit as error:  # uvicorn's way of saying that it can't have the address
+        except SystemExit as error:  # uvicorn's reaction to an unavailable address
             raise InputError(
                 f"--host {host} --port {port}: can't be listened on; give another --port"
             ) from error
         try:
             with _stopped_by_signals():
-                socket.listen()  # who comes before the server is ready waits for it
+                socket.listen()  # early requests wait for the server
                 name = f"[{host}]" if ":" in host else host
                 print(f"http://{name}:{socket.getsockname()[1]}/  (Ctrl-C ends it)", flush=True)
                 Server(settings).run([socket])
@@ -151,11 +139,11 @@ def serve(comparison: FaceComparison, limits: Limits, host: str, port: int) -> N
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """SIGTERM, and a terminal that is closed, as Ctrl-C: uploads are removed then, too."""
+    """Handle SIGTERM and a closed terminal like Ctrl-C, so that uploads are removed."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if number != signal.SIGTERM:
-            # The server has a handler of its own while it runs, which ends it in order.
+            # While the server runs, its own handler of SIGTERM ends it.
             signal.raise_signal(signal.SIGTERM)
             return
         raise KeyboardInterrupt

@@ -1,10 +1,11 @@
-"""`ssl-faces export`: write an encoder to an ONNX file or a torch program, checked on faces."""
+"""`ssl-faces export`: write an encoder as an ONNX file or a torch program, checked on faces."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,12 @@ from ssl_faces.common.files import replace_file
 from ssl_faces.common.outputs import add_overwrite, check_output
 from ssl_faces.encoders.onnx_files import CALIBRATED, OPSET, OPSETS
 
-ENDINGS = (".onnx", ".pt2")
 BESIDE = (".md", ".json")
-"""What is added to the name of an 8-bit file for the files on what that costs."""
+"""Endings of the files beside an 8-bit file that report its loss."""
 
-INPUT_IN_WORDS = (
-    "images: float32 [B, 3, {size}, {size}], RGB in [0, 1], any B; cropped faces; size, mean and "
-    "standard deviation are dealt with inside"
+INPUT = (
+    "images: float32 [B, 3, {size}, {size}], RGB in [0, 1], any B; cropped faces; resizing and "
+    "normalisation happen inside"
 )
 
 KEPT = (
@@ -28,110 +28,77 @@ KEPT = (
     *("commit", "steps", "pairs_seen", "seed", "precision", "weights", "encoder", "config"),
     "parameters",
 )
-"""Keys of the encoder's card that go into the file; its figures are too long for it."""
+"""Keys of the encoder's card that are copied to the file."""
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="ssl-faces export",
+        description="Write an encoder to one file that runs without this workbench, and check on "
+        "faces that its features equal torch's to 1e-4 of their scale.",
+    )
+    add = parser.add_argument
+    add("encoder", metavar="ENCODER", help="a released name, or folder of a run")
+    out = "FILE.onnx, or FILE.pt2 for torch"
+    add("--out", type=Path, required=True, metavar="FILE", help=out)
+    add_overwrite(parser)
+    add("--spaces", metavar="S,S", help="feature spaces to keep; default: all")
+    opset = f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default: {OPSET}"
+    add("--opset", type=whole(OPSETS[0], OPSETS[-1]), help=opset)
+    add(
+        "--int8",
+        action="store_true",
+        help=f"8 bits, calibrated on {CALIBRATED} training images; the loss is measured and "
+        "written to FILE.onnx.md and FILE.onnx.json",
+    )
+    add(
+        "--data",
+        metavar="DIR|rendered",
+        help="faces for check, calibration and scores; default: $SSL_FACES_DATA, else "
+        "~/.cache/ssl-faces/data, else rendered ones",
+    )
+    faces = "for the check; default: %(default)s"
+    add("--faces", type=whole(32), default=128, metavar="N", help=faces)
+    train = "training images of the probe that measures the loss by 8 bits; default: %(default)s"
+    add("--max-train", type=whole(100), default=5000, metavar="N", help=train)
+    return parser
 
 
 def run(arguments: Sequence[str]) -> None:
-    """The command.
+    """Run `ssl-faces export`.
 
     Raises:
         InputError: wrong arguments, no such encoder, one that can't be exported, or a file whose
-            features are not torch's; nothing is written.
+            features differ from torch's; nothing is written.
     """
-    parser = Parser(
-        prog="ssl-faces export",
-        description="Write an encoder to one file that runs without this workbench, and check it "
-        "on faces: its features must be torch's to 1e-4 of their scale.",
-    )
-    parser.add_argument("encoder", metavar="ENCODER", help="a released name, or folder of a run")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="FILE.onnx, or FILE.pt2 for torch"
-    )
-    add_overwrite(parser)
-    parser.add_argument("--spaces", metavar="S,S", help="feature spaces to keep; default: all")
-    parser.add_argument(
-        "--opset",
-        type=whole(OPSETS[0], OPSETS[-1]),
-        help=f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default: {OPSET}",
-    )
-    parser.add_argument(
-        "--int8",
-        action="store_true",
-        help=f"8 bits, calibrated on {CALIBRATED} training pictures; what that costs is measured, "
-        "and written beside the file as FILE.onnx.md and .json",
-    )
-    parser.add_argument(
-        "--data",
-        metavar="DIR|rendered",
-        help="faces to check on, calibrate and score by; default: $SSL_FACES_DATA, else "
-        "~/.cache/ssl-faces/data, else rendered ones",
-    )
-    parser.add_argument(
-        "--faces",
-        type=whole(32),
-        default=128,
-        metavar="N",
-        help="to check on; default: %(default)s",
-    )
-    parser.add_argument(
-        "--max-train",
-        type=whole(100),
-        default=5000,
-        metavar="N",
-        help="training pictures of the probe that tells what 8 bits cost; default: %(default)s",
-    )
-    given = parser.parse_args(arguments)
-    _check(given)
-    for line in export(
-        given.encoder,
-        given.out,
-        spaces=None if given.spaces is None else given.spaces.split(","),
-        opset=OPSET if given.opset is None else given.opset,
-        int8=given.int8,
-        data=given.data,
-        faces=given.faces,
-        max_train=given.max_train,
-    ):
+    options = _parser().parse_args(arguments)
+    _check(options)
+    for line in _export(options):
         print(line)
 
 
-def _check(given: argparse.Namespace) -> None:
-    out: Path = given.out
-    if out.suffix not in ENDINGS:
-        raise InputError(f"--out {out}: its ending tells the format; give FILE.onnx or FILE.pt2")
+def _check(options: argparse.Namespace) -> None:
+    out: Path = options.out
+    if out.suffix not in (".onnx", ".pt2"):
+        raise InputError(f"--out {out}: its ending sets the format; give FILE.onnx or FILE.pt2")
     if out.suffix != ".onnx":
         for option in ("opset", "int8"):
-            if getattr(given, option):
-                raise InputError(f"--{option} is of ONNX: leave it out, or give --out FILE.onnx")
-    beside = [out.with_name(f"{out.name}{ending}") for ending in BESIDE] if given.int8 else []
-    for path in (out, *beside):
-        check_output(path, given.overwrite, [given.encoder])
+            if getattr(options, option):
+                raise InputError(
+                    f"--{option} is only valid for .onnx output: leave it out, or give "
+                    "--out FILE.onnx"
+                )
+    for path in (out, *(_beside(out) if options.int8 else ())):
+        check_output(path, options.overwrite, [options.encoder])
 
 
-def export(
-    encoder: str,
-    out: Path,
-    *,
-    spaces: Sequence[str] | None = None,
-    opset: int = OPSET,
-    int8: bool = False,
-    data: str | None = None,
-    faces: int = 128,
-    max_train: int = 5000,
-) -> list[str]:
-    """Write the encoder to `out`, whose ending tells the format; what was done, line by line.
+def _beside(out: Path) -> list[Path]:
+    return [out.with_name(f"{out.name}{ending}") for ending in BESIDE]
 
-    Args:
-        spaces: feature spaces to keep; None is all.
-        int8: in 8 bits; what that costs is measured and written beside it.
-        data: folder of faces, or `rendered`; None is the usual folder.
-        faces: how many the file is checked on.
-        max_train: training pictures of the probe that tells what 8 bits cost.
 
-    Raises:
-        InputError: see `run`.
-    """
-    # Late, so that `--help` needs no torch.
+def _export(options: argparse.Namespace) -> list[str]:
+    """Write the encoder; returns the report, line by line."""
+    # Imported late, so that `--help` needs no torch.
     from ssl_faces.apps.export.faces import data_named, some_faces
     from ssl_faces.apps.export.formats import (
         Program,
@@ -141,102 +108,96 @@ def export(
         with_card,
     )
     from ssl_faces.apps.export.loss import in_words, measured_loss
-    from ssl_faces.apps.export.parity import parity
+    from ssl_faces.apps.export.parity import check_parity
     from ssl_faces.encoders.encoder import load_encoder
     from ssl_faces.encoders.onnx_files import need_onnx, quantised
 
-    if out.suffix == ".onnx":
+    out, name = options.out, options.encoder
+    opset = options.opset or OPSET
+    is_onnx = out.suffix == ".onnx"
+    if is_onnx:
         need_onnx(f"--out {out}")
-    network = load_encoder(encoder)
-    kept = _spaces(encoder, network.feature_dims, spaces)
-    root = data_named(data)
-    shown = some_faces(root, "test", network.input_size, faces)
-    card = card_of(encoder, network, kept)
-    beside: dict[Path, str] = {}
-    if out.suffix == ".onnx":
-        content = as_onnx(network, encoder, kept, opset)
+    encoder = load_encoder(name)
+    spaces = _spaces(name, encoder.feature_dims, options.spaces)
+    root = data_named(options.data)
+    faces = some_faces(root, "test", encoder.input_size, options.faces)
+    card = card_of(name, encoder, spaces)
+    if is_onnx:
+        content = as_onnx(encoder, name, spaces, opset)
         card["opset"] = opset
-        found = parity(network, kept, onnx_features(content, kept), *shown)
+        features = onnx_features(content, spaces)
     else:
-        program = Program(network, encoder, kept)
-        found = parity(network, kept, pt2_features(program.data(card)), *shown)
-    card["parity"] = found.card()
-    told = [_parity_in_words(found.card(), "in 32 bits, " if int8 else "")]
-    if int8:
-        learnt = some_faces(root, "train", network.input_size, CALIBRATED)
-        small = quantised(content, "static", learnt.images, pixels_in_float=True)
+        program = Program(encoder, name, spaces)
+        features = pt2_features(program.data(card))
+    card["parity"] = check_parity(encoder, spaces, features, *faces)
+    lines = _parity_in_words(card["parity"], "in 32 bits, " if options.int8 else "")
+    beside: dict[Path, str] = {}
+    if options.int8:
+        train = some_faces(root, "train", encoder.input_size, CALIBRATED)
+        small = quantised(content, "static", train.images, pixels_in_float=True)
+        loss = measured_loss(content, small, spaces, faces, root, options.max_train)
         card["eight_bits"] = {
             "how": "weights signed, by channel; activations unsigned, by layer (onnxruntime, QDQ)",
-            "calibrated_on": learnt.of,
+            "calibrated_on": train.of,
+            "loss": loss,
         }
-        loss = measured_loss(content, small, kept, shown, root, max_train)
-        card["eight_bits"]["loss"] = loss
         content = small
-        text = in_words(loss, out.name)
-        about = json.dumps(card["eight_bits"], indent=2) + "\n"
-        for ending, content_beside in zip(BESIDE, (text, about), strict=True):
-            beside[out.with_name(f"{out.name}{ending}")] = content_beside
-        told.append(text.partition("\n\n")[2])
-    content = with_card(content, card) if out.suffix == ".onnx" else program.data(card)
+        page = in_words(loss, out.name)
+        texts = (page, json.dumps(card["eight_bits"], indent=2) + "\n")
+        beside = dict(zip(_beside(out), texts, strict=True))
+        lines.append(page.partition("\n\n")[2])
+    content = with_card(content, card) if is_onnx else program.data(card)
     for path, text in beside.items():
         replace_file(path, text.encode())
     replace_file(out, content)
-    outputs = ", ".join(f"{space} [B, {network.feature_dims[space]}]" for space in kept)
-    kind = f"ONNX, opset {opset}" if out.suffix == ".onnx" else "torch.export"
-    told.append(f"{out}: {len(content) / 1e6:.2f} MB, {kind}; {card['input']} -> {outputs}")
-    if out.suffix == ".onnx":
-        told.append(f"score it with linear-probe run --encoder {out}")
-    return told
+    outputs = ", ".join(f"{space} [B, {encoder.feature_dims[space]}]" for space in spaces)
+    kind = f"ONNX, opset {opset}" if is_onnx else "torch.export"
+    lines.append(f"{out}: {len(content) / 1e6:.2f} MB, {kind}; {card['input']} -> {outputs}")
+    if is_onnx:
+        lines.append(f"score it with linear-probe run --encoder {out}")
+    return lines
 
 
-def _spaces(encoder: str, known: dict[str, int], wanted: Sequence[str] | None) -> list[str]:
-    for space in wanted or []:
+def _spaces(encoder: str, known: dict[str, int], names: str | None) -> list[str]:
+    spaces = list(dict.fromkeys(known if names is None else names.split(",")))
+    for space in spaces:
         if space not in known:
             raise InputError(
                 f"--spaces: {encoder} has no feature space '{space}'; it has {', '.join(known)}"
             )
-    return list(dict.fromkeys(wanted or known))
+    return spaces
 
 
 def card_of(encoder: str, network: Any, spaces: Sequence[str]) -> dict[str, Any]:
-    """What the file says of itself: of the encoder's card what matters to its users."""
-    from importlib.metadata import version
-
+    """The card inside the file: the keys of the encoder's card that its users need."""
     import torch
 
     from ssl_faces.training.run_record import git_state
 
+    try:
+        own = version("ssl-faces")
+    except PackageNotFoundError:
+        own = "not installed"
+    by = {"ssl-faces": own, "torch": torch.__version__}
     state, _ = git_state()
-    by = {"ssl-faces": _version("ssl-faces", version), "torch": torch.__version__}
     if state is not None:
         by["commit"] = state["commit"] + (" and changes" if state["dirty"] else "")
-    name = network.card.get("name") or Path(encoder).resolve().name
     return {
-        "name": name,
-        "input": INPUT_IN_WORDS.format(size=network.input_size),
+        "name": network.card.get("name") or Path(encoder).resolve().name,
+        "input": INPUT.format(size=network.input_size),
         "feature_dims": {space: network.feature_dims[space] for space in spaces},
         **{key: network.card[key] for key in KEPT if key in network.card},
         "exported_by": by,
     }
 
 
-def _version(package: str, version: Any) -> str:
-    from importlib.metadata import PackageNotFoundError
-
-    try:
-        return str(version(package))
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _parity_in_words(card: dict[str, Any], what: str) -> str:
-    rows = [
-        f"  {space}: {one['absolute']:.2e}, {one['relative']:.2e}"
-        for space, one in card["spaces"].items()
+def _parity_in_words(parity: dict[str, Any], what: str) -> list[str]:
+    batches = ", ".join(map(str, parity["batches"]))
+    return [
+        f"parity with torch, {what}{parity['of']}, in batches of {batches} "
+        f"({parity['measure']}; {parity['tolerance']:g} allowed):",
+        *(
+            f"  {space}: {error['absolute']:.2e}, {error['relative']:.2e}"
+            for space, error in parity["spaces"].items()
+        ),
     ]
-    batches = ", ".join(map(str, card["batches"]))
-    head = (
-        f"parity with torch, {what}{card['of']}, in batches of {batches} "
-        f"({card['measure']}; {card['tolerance']:g} allowed):"
-    )
-    return "\n".join([head, *rows])

@@ -1,5 +1,4 @@
-"""Faces that an exported file is checked on: of the test parts, and of the training parts to
-calibrate 8 bits by."""
+"""Faces to check an exported file on, and to calibrate 8 bits by."""
 
 from __future__ import annotations
 
@@ -12,14 +11,7 @@ import torch
 from torch import Tensor
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data import (
-    BadPicture,
-    FaceSet,
-    Part,
-    PictureFolder,
-    default_data_root,
-    find_face_sets,
-)
+from ssl_faces.data import BadPicture, Part, PictureFolder, default_data_root, find_face_sets
 from ssl_faces.data.store.packing import square
 from ssl_faces.rendered import RenderedFaces
 
@@ -27,24 +19,14 @@ RENDERED = "rendered"
 
 
 class Faces(NamedTuple):
-    """Some faces.
-
-    Attributes:
-        images: float32 [N, 3, S, S] in [0, 1].
-        of: what they are, in words.
-    """
+    """Faces: `images` float32 [N, 3, S, S] in [0, 1], and `of`, their description."""
 
     images: Tensor
     of: str
 
 
 def data_named(data: str | None) -> str:
-    """The folder to take faces from, or `rendered`: what is given, else the usual folder where it
-    holds anything.
-
-    Raises:
-        InputError: what is given is no such folder.
-    """
+    """The given folder or `rendered`; by default the usual folder if it holds anything."""
     if data is not None:
         return data
     root = default_data_root()
@@ -53,42 +35,39 @@ def data_named(data: str | None) -> str:
 
 
 def some_faces(data: str, part: Part, size: int, count: int) -> Faces:
-    """`count` faces of a part, or those that there are: as many of each set, spread evenly.
+    """Up to `count` faces of a part: as many of each set, spread evenly.
 
     A folder of pictures without a test part gives any of its pictures.
 
     Args:
-        data: as `data_named` gives it.
+        data: from `data_named`.
         part: `train` or `test`.
         size: side to which they are resized.
 
     Raises:
-        InputError: the folder can't be used, or none of its pictures can be decoded.
+        InputError: the folder can't be used, or none of its images can be decoded.
     """
     if data == RENDERED:
-        drawn = RenderedFaces(8 * count, max(16, count), part, size=size)
-        images = drawn.render_batch(range(min(count, len(drawn)))).float() / 255
+        rendered = RenderedFaces(8 * count, max(16, count), part, size=size)
+        images = rendered.render_batch(range(min(count, len(rendered)))).float() / 255
         return Faces(images, f"{len(images)} rendered faces, part {part}")
     sets = [faces for faces in find_face_sets(data, part) if len(faces)]
     if not sets:
         sets = [f for f in find_face_sets(data, "train") if isinstance(f, PictureFolder)]
     if not sets:
         raise InputError(f"{data} holds no face of the part '{part}'; give another --data")
-    found, told = [], []
+    crops: list[np.ndarray] = []
+    counts = []
     for i, faces in enumerate(sets):
         share = count * (i + 1) // len(sets) - count * i // len(sets)
-        here = _of_set(faces, size, share)
-        if here:
-            found += here
-            told.append(f"{faces.title} {len(here)}")
-    if not found:
+        indices = np.linspace(0, len(faces) - 1, min(share, len(faces))).astype(int)
+        shrink = partial(square, size=size)
+        read = faces.read_many(np.unique(indices).tolist(), at_least=size, shrink=shrink)
+        good = [crop for crop in read if not isinstance(crop, BadPicture)]
+        crops += good
+        if good:
+            counts.append(f"{faces.title} {len(good)}")
+    if not crops:
         raise InputError(f"{data}: none of its pictures can be decoded; check that they are whole")
-    images = torch.from_numpy(np.stack(found)).float().div_(255)
-    return Faces(images, f"{len(images)} faces, part {part}: {', '.join(told)}")
-
-
-def _of_set(faces: FaceSet, size: int, count: int) -> list[np.ndarray]:
-    """uint8 [3, size, size] each; broken pictures are left out."""
-    indices = np.unique(np.linspace(0, len(faces) - 1, min(count, len(faces))).astype(int))
-    pictures = faces.read_many(indices.tolist(), at_least=size, shrink=partial(square, size=size))
-    return [one for one in pictures if not isinstance(one, BadPicture)]
+    images = torch.from_numpy(np.stack(crops)).float().div_(255)
+    return Faces(images, f"{len(images)} faces, part {part}: {', '.join(counts)}")

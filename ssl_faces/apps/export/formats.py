@@ -23,7 +23,7 @@ _EXAMPLES = 2
 
 
 class _Spaces(nn.Module):
-    """An encoder that gives some of its spaces, and no others."""
+    """An encoder that gives only some of its spaces."""
 
     def __init__(self, encoder: FaceEncoder, spaces: Sequence[str]) -> None:
         super().__init__()
@@ -31,12 +31,12 @@ class _Spaces(nn.Module):
         self.spaces = [*spaces]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        found = self.encoder(images, self.spaces)
-        return {space: found[space] for space in self.spaces}
+        features = self.encoder(images, self.spaces)
+        return {space: features[space] for space in self.spaces}
 
 
 class _SpacesInOrder(_Spaces):
-    """The same as a tuple, as the tracer has it."""
+    """The same as a tuple, for the tracer."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         return tuple(super().forward(images).values())
@@ -49,8 +49,8 @@ def _example(encoder: FaceEncoder) -> Tensor:
 
 
 def as_onnx(encoder: FaceEncoder, name: str, spaces: Sequence[str], opset: int) -> bytes:
-    """An ONNX file: float32 pictures `images` [B, 3, S, S] in [0, 1] to outputs [B, D] that are
-    called as the feature spaces.
+    """An ONNX file: float32 `images` [B, 3, S, S] in [0, 1] to outputs [B, D] named like the
+    feature spaces.
 
     Raises:
         InputError: the encoder has an operation that ONNX lacks.
@@ -65,7 +65,7 @@ def as_onnx(encoder: FaceEncoder, name: str, spaces: Sequence[str], opset: int) 
 
 
 def with_card(data: bytes, card: dict[str, Any]) -> bytes:
-    """An ONNX file with a card as its metadata: a property for each key, as text or JSON."""
+    """An ONNX file with a card as its metadata: one property per key, as text or JSON."""
     import onnx
 
     model = onnx.load_from_string(data)
@@ -77,23 +77,19 @@ def with_card(data: bytes, card: dict[str, Any]) -> bytes:
 
 
 def onnx_features(data: bytes, spaces: Sequence[str], threads: int = 1) -> Features:
-    """What an ONNX file gives, by onnxruntime.
-
-    Raises:
-        InputError: onnxruntime can't run it.
-    """
+    """The features of an ONNX file by onnxruntime; InputError if it can't run the file."""
     session = session_of(data, threads)
 
     def features(images: Tensor) -> dict[str, Tensor]:
-        found = session.run([*spaces], {INPUT: images.numpy()})
-        return {space: torch.from_numpy(x) for space, x in zip(spaces, found, strict=True)}
+        outputs = session.run([*spaces], {INPUT: images.numpy()})
+        return {space: torch.from_numpy(x) for space, x in zip(spaces, outputs, strict=True)}
 
     return features
 
 
 class Program:
-    """An encoder as a `torch.export` program: pictures `images` [B, 3, S, S] in [0, 1] to a dict of
-    features [B, D] by space.
+    """An encoder as a `torch.export` program: `images` [B, 3, S, S] in [0, 1] to a dict of features
+    [B, D] by space.
 
     Raises:
         InputError: the encoder can't be exported.
@@ -109,9 +105,8 @@ class Program:
                     dynamic_shapes={INPUT: {0: faces}},
                 )
         except Exception as error:  # its exceptions share no public class
-            reason = reason_of(error)
             raise InputError(
-                f"{name}: torch.export can't write it ({reason}); try --out FILE.onnx"
+                f"{name}: torch.export can't write it ({reason_of(error)}); try --out FILE.onnx"
             ) from error
 
     def data(self, card: dict[str, Any]) -> bytes:
@@ -123,8 +118,8 @@ class Program:
 
 
 def pt2_features(data: bytes) -> Features:
-    """What a program's file gives, by torch."""
+    """The features of a program's file by torch."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch, about its own reading
-        found: Features = torch.export.load(io.BytesIO(data)).module()
-    return found
+        warnings.simplefilter("ignore")  # torch warns about its own reader
+        module: Features = torch.export.load(io.BytesIO(data)).module()
+    return module

@@ -1,4 +1,4 @@
-"""What 8 bits cost: features turned away, accuracy lost, bytes and time saved."""
+"""The cost of 8 bits: rotation of features and loss of accuracy; and the bytes and time saved."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor
 
 from ssl_faces.apps.export.faces import Faces
 from ssl_faces.apps.export.formats import onnx_features
-from ssl_faces.bench.apart import measured_apart
+from ssl_faces.bench.apart import run_in_subprocess
 from ssl_faces.bench.result import Value, markdown
 from ssl_faces.bench.timing import processor_side_by_side, ratio
 from ssl_faces.common.hardware import hardware
 
 COSINE = (
-    "1 less the cosine of a face's features in 32 and in 8 bits, both less the mean of those in 32 "
-    "over the faces"
+    "1 minus the cosine between a face's features in 32 and in 8 bits, after subtracting the mean "
+    "of the 32-bit features over the faces"
 )
 TIMED = 32
-"""Faces at once, whose time is told."""
+"""Faces per batch, for the time."""
 
 _REPLICATES = 1000
 _SHOWN = ("accuracy", "kNN accuracy")
@@ -33,33 +33,33 @@ _SHOWN = ("accuracy", "kNN accuracy")
 def measured_loss(
     before: bytes, after: bytes, spaces: Sequence[str], faces: Faces, data: str, max_train: int
 ) -> dict[str, Any]:
-    """What it costs, as plain JSON values.
+    """The loss by 8 bits, as plain JSON values.
 
     Args:
         before, after: ONNX files in 32 and in 8 bits.
         spaces: their outputs.
-        faces: of the test part, that features are compared on.
+        faces: of the test part, to compare features on.
         data: folder to score on, or `rendered`.
-        max_train: training pictures of the probe.
+        max_train: training images of the probe.
 
     Raises:
         InputError: a file or the data can't be used.
     """
-    whole, small = onnx_features(before, spaces), onnx_features(after, spaces)
-    exact, near = whole(faces.images), small(faces.images)
+    full, small = onnx_features(before, spaces), onnx_features(after, spaces)
+    exact, rounded = full(faces.images), small(faces.images)
     batch = faces.images[:TIMED]
-    calls = {"32": lambda: whole(batch), "8": lambda: small(batch)}
+    calls = {"32": lambda: full(batch), "8": lambda: small(batch)}
     seconds = processor_side_by_side(calls, rounds=7)
-    rates = {bits: len(batch) / median(taken) for bits, taken in seconds.items()}
+    rates = {bits: len(batch) / median(values) for bits, values in seconds.items()}
     return {
         "cosine_error": {
             "measure": COSINE,
             "of": faces.of,
-            "spaces": {space: cosine_error(exact[space], near[space]) for space in spaces},
+            "spaces": {space: cosine_error(exact[space], rounded[space]) for space in spaces},
         },
         "bytes": {"32": len(before), "8": len(after)},
         "faces_a_second": {
-            "how": f"onnxruntime, one core by the processor's time, {len(batch)} at once, in turns",
+            "how": f"onnxruntime, CPU time of one core, batches of {len(batch)}, in turns",
             "hardware": hardware("cpu"),
             **{bits: round(rate, 1) for bits, rate in rates.items()},
             "ratio": round(ratio(seconds, "32", "8"), 3),
@@ -69,10 +69,10 @@ def measured_loss(
     }
 
 
-def cosine_error(exact: Tensor, near: Tensor) -> dict[str, Any]:
-    """`COSINE` of features [N, D]: mean with its 95 % bootstrap interval over faces, the worst."""
+def cosine_error(exact: Tensor, rounded: Tensor) -> dict[str, Any]:
+    """`COSINE` of features [N, D]: mean with 95 % bootstrap interval over faces, and maximum."""
     mean = exact.double().mean(0)
-    errors = 1 - F.cosine_similarity(exact.double() - mean, near.double() - mean)
+    errors = 1 - F.cosine_similarity(exact.double() - mean, rounded.double() - mean)
     generator = torch.Generator().manual_seed(0)
     draws = torch.randint(len(errors), (_REPLICATES, len(errors)), generator=generator)
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
@@ -91,13 +91,13 @@ def _scores(before: bytes, after: bytes, data: str, max_train: int) -> list[dict
         paths = [Path(folder, name) for name in ("before.onnx", "after.onnx")]
         for path, content in zip(paths, (before, after), strict=True):
             path.write_bytes(content)
-        words = [*map(str, paths), "--data", data, "--max-train", str(max_train)]
-        found: list[dict[str, Any]] = measured_apart("linear_probe.bench.paired_scores", words)
-    return found
+        argv = [*map(str, paths), "--data", data, "--max-train", str(max_train)]
+        scores: list[dict[str, Any]] = run_in_subprocess("linear_probe.bench.paired_scores", argv)
+    return scores
 
 
 def in_words(loss: dict[str, Any], name: str) -> str:
-    """The loss as Markdown: what is kept beside the file."""
+    """The loss as a Markdown page."""
     cosines: list[dict[str, Value]] = [
         {
             "feature space": space,
@@ -122,10 +122,10 @@ def in_words(loss: dict[str, Any], name: str) -> str:
     ]
     size, rate = loss["bytes"], loss["faces_a_second"]
     lines = [
-        f"# What 8 bits cost: {name}",
+        f"# Loss by 8 bits: {name}",
         "",
         f"{size['32'] / 1e6:.2f} MB in 32 bits, {size['8'] / 1e6:.2f} MB in 8 bits; "
-        f"{rate['32']:g} and {rate['8']:g} faces a second, {rate['ratio']:g} times "
+        f"{rate['32']:g} and {rate['8']:g} faces per second, {rate['ratio']:g} times "
         f"({rate['how']}; {rate['hardware']}).",
         "",
         f"Cosine error: {loss['cosine_error']['measure']}; {loss['cosine_error']['of']}.",
@@ -136,7 +136,7 @@ def in_words(loss: dict[str, Any], name: str) -> str:
     if scores:
         lines += [
             "Figures with 95 % bootstrap intervals, differences by paired bootstrap; the probe "
-            f"learnt on at most {loss['max_train']:,} training pictures.",
+            f"was trained on at most {loss['max_train']:,} images.",
             "",
             markdown(scores),
             "",

@@ -1,9 +1,8 @@
-"""Whether an exported file gives the features that torch gives, for batches of any size."""
+"""Whether an exported file gives torch's features, for batches of any size."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -14,54 +13,26 @@ from ssl_faces.encoders.encoder import FaceEncoder
 
 TOLERANCE = 1e-4
 BATCHES = (1, 2, 3, 5, 16)
-"""Sizes of the first batches, as far as there are faces; all others come in one."""
+"""Sizes of the first batches, if there are enough faces; all others form one batch."""
 
 MEASURE = (
-    "largest absolute difference from torch over all faces and numbers of a feature space, and "
-    "that divided by the root mean square of torch's features less their mean face's"
+    "largest absolute difference from torch over all faces and features of a space, and the same "
+    "divided by the root mean square of torch's features after subtracting their mean"
 )
 
 Features = Callable[[Tensor], dict[str, Tensor]]
 """Features [B, D] by space of images float [B, 3, S, S] in [0, 1]."""
 
 
-@dataclass(frozen=True)
-class Distance:
-    """Of one feature space: see `MEASURE`.
-
-    Attributes:
-        absolute: the largest difference.
-        relative: that by the features' scale.
-    """
-
-    absolute: float
-    relative: float
-
-
-@dataclass(frozen=True)
-class Parity:
-    """What was found.
-
-    Attributes:
-        spaces: the distance by feature space.
-        batches: sizes of the batches that the file was given.
-        of: the faces, in words.
-    """
-
-    spaces: dict[str, Distance]
-    batches: list[int]
-    of: str
-
-    def card(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {"measure": MEASURE, "tolerance": TOLERANCE, **asdict(self)}
-
-
 @torch.no_grad()
-def parity(
+def check_parity(
     encoder: FaceEncoder, spaces: Sequence[str], file: Features, images: Tensor, of: str
-) -> Parity:
-    """The file's features beside the encoder's.
+) -> dict[str, Any]:
+    """Compare a file's features with the encoder's.
+
+    Returns:
+        Plain JSON values: `measure`, `tolerance`, `spaces` (`absolute` and `relative` difference
+        of each), `batches` (their sizes) and `of`, the description of the images.
 
     Raises:
         InputError: they differ by more than `TOLERANCE` of their scale, or the file fails.
@@ -72,33 +43,33 @@ def parity(
         try:
             parts.append(file(batch))
         except Exception as error:  # runtimes' exceptions share no public class
-            reason = reason_of(error)
             raise InputError(
-                f"the exported file fails on a batch of {len(batch)} ({reason}); export the "
-                "encoder to another format"
+                f"the exported file fails on a batch of {len(batch)} ({reason_of(error)}); export "
+                "the encoder to another format"
             ) from error
-    expected: dict[str, list[Tensor]] = {space: [] for space in spaces}
-    for batch in images.split(64):
-        of_batch = encoder(batch, spaces)
-        for space in spaces:
-            expected[space].append(of_batch[space])
-    found = {
-        space: distance(torch.cat(rows), torch.cat([part[space] for part in parts]))
-        for space, rows in expected.items()
+    expected = [encoder(batch, spaces) for batch in images.split(64)]
+    errors = {
+        space: distance(*(torch.cat([part[space] for part in side]) for side in (expected, parts)))
+        for space in spaces
     }
-    worst = max(found, key=lambda space: found[space].relative)
-    # Not `>`: NaN is no parity either.
-    if not all(one.relative <= TOLERANCE for one in found.values()):
+    worst = max(errors, key=lambda space: errors[space]["relative"])
+    if not errors[worst]["relative"] <= TOLERANCE:
         raise InputError(
             f"the exported file's '{worst}' differs from torch's by up to "
-            f"{found[worst].relative:.2g} of its scale, and {TOLERANCE:g} is allowed; try another "
-            "--opset or format, or leave the space out by --spaces"
+            f"{errors[worst]['relative']:.2g} of its scale, and {TOLERANCE:g} is allowed; try "
+            "another --opset or format, or leave the space out by --spaces"
         )
-    return Parity(found, sizes, of)
+    return {
+        "measure": MEASURE,
+        "tolerance": TOLERANCE,
+        "spaces": errors,
+        "batches": sizes,
+        "of": of,
+    }
 
 
 def batch_sizes(count: int) -> list[int]:
-    """Sizes of batches, `BATCHES` first, that come to `count` faces."""
+    """Sizes of batches, `BATCHES` first, whose sum is `count` faces."""
     sizes: list[int] = []
     for size in BATCHES:
         if sum(sizes) + size <= count:
@@ -107,11 +78,12 @@ def batch_sizes(count: int) -> list[int]:
     return [*sizes, rest] if rest else sizes
 
 
-def distance(expected: Tensor, found: Tensor) -> Distance:
-    """`MEASURE` of features float [N, D]; infinite where they aren't finite or of another shape."""
-    if expected.shape != found.shape or not found.isfinite().all():
-        return Distance(float("inf"), float("inf"))
+def distance(expected: Tensor, actual: Tensor) -> dict[str, float]:
+    """`MEASURE` of features float [N, D]; infinite if not finite or of another shape."""
+    if expected.shape != actual.shape or not actual.isfinite().all():
+        return {"absolute": float("inf"), "relative": float("inf")}
     exact = expected.double()
-    absolute = float((exact - found.double()).abs().max())
+    absolute = float((exact - actual.double()).abs().max())
     scale = float((exact - exact.mean(0)).square().mean().sqrt())
-    return Distance(absolute, absolute / scale if scale else float("inf") if absolute else 0.0)
+    relative = absolute / scale if scale else float("inf") if absolute else 0.0
+    return {"absolute": absolute, "relative": relative}

@@ -1,7 +1,7 @@
 """Augmentation of pairs, on the batch: one resampling and one linear map of colours.
 
-kornia's crop, jitter and flip of the same pairs take several times as long (`ssl-faces bench feed`
-shows both), most of it for the way to HSV and back: at the strengths used here every part of the
+kornia's crop, jitter and flip of the same pairs take several times as long, most of it for the
+conversion to HSV and back: at the strengths used here every part of the
 jitter is a linear map of the colours, and the maps of a picture multiply to one.
 """
 

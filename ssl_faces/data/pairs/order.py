@@ -3,7 +3,7 @@
 It follows from (seed, epoch) and what is stored alone. Packs on this machine are one window, so
 that their order is a full permutation. Where shards are fetched and not all can be kept, an epoch
 goes through windows of so many shards, drawn at random; within a window the order is a permutation
-again. `ssl-faces bench shuffling` measures both.
+again.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Packing: face sets decoded once, at the size of training, to the shards of a pack.
 
-Container, by measurement (`ssl-faces bench formats`: 10,000 pictures of 64 px on one core): by
-number, which partners and resuming need, plain shards read by `pread` gave 190,000 pictures a
-second and litdata 400 (60,000 in its own order); webdataset can't be asked by number and gave
-12,000 in its own order. A memory map was twice as fast as `pread`, but every page it touches counts
-as the run's memory.
+The container was chosen by measurement (10,000 pictures of 64 px on one core). Partners and
+resuming need pictures by number: plain shards read by `pread` gave 190,000 pictures a second,
+litdata 400 (60,000 in its own order); webdataset has no access by number and gave 12,000 in its own
+order. A memory map was twice as fast as `pread`, but every page it touches counts as the run's
+memory. With shards, 500,000 pictures take 2.8 % more peak memory than 50,000.
 """
 
 from __future__ import annotations
