@@ -1,4 +1,4 @@
-"""Which `trainer.*` settings a run can have: those it can't are refused before anything starts."""
+"""Checks of the `trainer.*` settings before a run starts."""
 
 from __future__ import annotations
 
@@ -106,22 +106,22 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "not supported; give auto, cpu or gpu",
     ),
 )
-"""Name, what its value must meet, and the mend. None, which is no value, always passes."""
+"""Name, check and advice of each setting; None (not set) is always valid."""
 
 
 def check_trainer(settings: Any) -> None:
-    """Refuse `trainer.*` settings that a run can't have, before anything is written.
+    """Refuse unsupported `trainer.*` settings.
 
     Args:
         settings: of the trainer, as parsed.
 
     Raises:
-        InputError: the first one that can't be; names it and the mend.
+        InputError: names the first such setting.
     """
-    for name, valid, mend in _RULES:
+    for name, valid, advice in _RULES:
         value = settings.get(name)
         if value is not None and not valid(value):
-            raise InputError(f"--trainer.{name} {value}: {mend}")
+            raise InputError(f"--trainer.{name} {value}: {advice}")
     gpu = torch.cuda.is_available()
     accelerator = settings.accelerator
     if (accelerator == "cuda" and not gpu) or (

@@ -12,8 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from ssl_faces.callbacks.first_step import FirstStep, StartClock
-from ssl_faces.cli import main
-from tests.training.conftest import faces, settings  # noqa: F401
+from tests.support.fits import fit, settings
 
 HEAVY = ("torch", "pytorch_lightning", "lightning_fabric", "kornia", "wandb", "torchvision")
 
@@ -30,13 +29,9 @@ def test_the_parts_are_all_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_says_it_once(
-    faces: Path,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert main([*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3"]) == 0
+    fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3")
     said = re.findall(r"^first step after .*$", capsys.readouterr().out, re.MULTILINE)
     assert len(said) == 1
     whole, *parts = (float(number) for number in re.findall(r"\d+\.\d", said[0]))

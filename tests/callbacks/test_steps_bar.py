@@ -6,11 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
 from ssl_faces.callbacks.steps_bar import StepsBar
-from ssl_faces.cli import main
-from tests.training.conftest import faces, fit, settings  # noqa: F401
+from tests.support.fits import fit, settings
 
 
 def drawn(text: str) -> list[tuple[int, int, int]]:
@@ -26,7 +24,7 @@ def _drawn_always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_drawn_always")
 def test_it_counts_the_whole_run_and_goes_on_where_that_stopped(
-    faces: Path,  # noqa: F811
+    faces: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -43,7 +41,7 @@ def test_it_counts_the_whole_run_and_goes_on_where_that_stopped(
 
 
 def test_in_a_log_it_is_drawn_at_the_start_and_the_end_of_a_short_run(
-    faces: Path,  # noqa: F811
+    faces: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -61,17 +59,11 @@ def test_in_a_log_it_is_drawn_at_the_start_and_the_end_of_a_short_run(
 )
 def test_none_or_another_if_the_user_says_so(
     words: list[str],
-    faces: Path,  # noqa: F811
+    faces: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        run = settings("motion", faces, tmp_path / "run")
-        assert main([*run, "--trainer.max_steps", "3", *words]) == 0
-    finally:
-        torch.set_num_threads(threads)
+    fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3", *words)
     out = capsys.readouterr().out
     assert not drawn(out)
     assert ("Epoch 0:" in out) == ("callbacks" in words[0])
@@ -79,7 +71,7 @@ def test_none_or_another_if_the_user_says_so(
 
 def test_figures_are_read_when_it_is_drawn_and_not_in_each_step(
     monkeypatch: pytest.MonkeyPatch,
-    faces: Path,  # noqa: F811
+    faces: Path,
     tmp_path: Path,
 ) -> None:
     reads: list[int] = []

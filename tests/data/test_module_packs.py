@@ -15,7 +15,7 @@ from ssl_faces.data.pairs.module import FaceDataModule
 from ssl_faces.data.pairs.pairing import PairBatch
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.selection import held_out_by
-from tests.refusals import message_of
+from tests.support.refusals import message_of
 
 SIZE, COUNT, SHARD = 8, 60, 12
 

@@ -16,7 +16,7 @@ from ssl_faces.plan.compare.settings import read as read_comparison
 from ssl_faces.plan.job.settings import read as read_job
 from ssl_faces.plan.sweep.settings import read as read_sweep
 from tests.inputs.bad import BAD_FILES, write_bad_files
-from tests.refusals import message_of
+from tests.support.refusals import message_of
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs/method/simclr.yaml")

@@ -18,7 +18,7 @@ from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.loading import load_method
 from ssl_faces.networks.backbone import EncoderSettings
 from ssl_faces.rendered import RenderedFaces
-from tests.methods.runs import arguments, run
+from tests.support.fits import fit, method_run
 
 SIZE = 32
 SMALL = EncoderSettings("facecycle", SIZE, 0.25)  # without batch normalisation
@@ -186,46 +186,9 @@ def test_edits_take_and_give_pictures() -> None:
     torch.testing.assert_close(edits["neutral face"](x)[:1], edits["neutral face"](x[:1]))
 
 
-def test_looking_changes_nothing() -> None:
-    """Panels are drawn in mid-run: batch statistics and the mode stay as they are without."""
-    torch.manual_seed(0)
-    one = FaceCycleContrast(EncoderSettings("resnet18", SIZE, 0.0625), code_dim=16, decoder_width=4)
-    before = {name: value.clone() for name, value in one.state_dict().items()}
-    panels = one.train().panels(batch(2))
-    assert {tuple(v.shape) for k, v in panels.items() if k != "flow"} == {(4, 3, SIZE, SIZE)}
-    assert one.training
-    for name, value in one.state_dict().items():
-        assert torch.equal(value, before[name]), name
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"cycle_share": 0.0}, "model.cycle_share: 0"),
-        ({"cycle_share": 1.5}, "model.cycle_share: 1.5"),
-        ({"fold_weight": -1.0}, "model.fold_weight: -1"),
-        ({"independence_weight": float("nan")}, "model.independence_weight: nan"),
-    ],
-)
-def test_settings_out_of_range(settings: dict[str, float], told: str) -> None:
-    with pytest.raises(InputError, match=told):
-        method(**settings)
-
-
-def test_a_run_saves_an_encoder_with_both_codes(tmp_path: Path) -> None:
-    given = arguments("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run")
-    codes = ("--model.code_dim", "16", "--model.decoder_width", "4", "--panels_every", "2")
-    assert run([*given, *codes]) == 0
-    found = load_encoder(tmp_path / "run")(torch.rand(2, 3, 40, 40))
-    assert found["expression"].shape == (2, 16)
-    assert found["identity"].shape == (2, 16)
-    assert list((tmp_path / "run" / "panels").glob("*.png"))
-
-
 def test_it_comes_back_from_its_run(tmp_path: Path) -> None:
-    given = arguments("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run")
     codes = ("--model.code_dim", "16", "--model.decoder_width", "4")
-    assert run([*given, *codes]) == 0
+    fit(*method_run("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run", *codes))
     found, x = load_method(tmp_path / "run"), torch.rand(2, 3, 32, 32)
     saved = load_encoder(tmp_path / "run")(x)
     for code, expected in zip(

@@ -23,8 +23,8 @@ from ssl_faces.networks.trunk import (
     VggTrunk,
     convs_upto,
 )
-from tests.pickles import Touch
-from tests.refusals import message_of
+from tests.support.pickles import Touch
+from tests.support.refusals import message_of
 
 # Where torchvision's `features` ends for each layer: behind the ReLU of the convolution.
 ENDS: dict[Layer, int] = {"relu2_1": 7, "relu3_1": 12, "relu4_1": 21}

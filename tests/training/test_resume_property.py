@@ -25,7 +25,7 @@ from ssl_faces.training.checkpoints import load_checkpoint
 from ssl_faces.training.fit import quiet
 from ssl_faces.training.log_once import CSVRows
 from ssl_faces.training.logged import read_logged
-from tests.training.resumes import KILLS, assert_same, kill_at, until_finished
+from tests.support.resumes import KILLS, assert_same, kill_at, until_finished
 
 PAIRS = 2  # a batch
 MOST = 5  # batches an epoch

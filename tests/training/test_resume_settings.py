@@ -1,4 +1,4 @@
-"""Settings of a resumed run are applied or refused by name, and what is recorded was used."""
+"""Changed settings of a resumed run are applied and recorded, or refused by name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from ssl_faces.methods.learning_rate import adam, cosine_by_step
 from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.training.logged import read_logged
 from ssl_faces.training.resume import Resumed, no_checkpoint, read_resumed
-from tests.refusals import message_of
-from tests.training.conftest import fit, settings
-from tests.training.test_bad_input import refused
-from tests.training.test_finite_loss import twins
+from tests.support.fits import checkpoint, fit, refused, settings, step_of, twins
+from tests.support.refusals import message_of
 
 Command = Callable[..., list[str]]
 LAST = ("--ckpt_path", "last")
@@ -52,9 +50,7 @@ def simclr(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
 def whole(simclr: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of six steps."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "disabled")
-        fit(*simclr(out, "--trainer.max_steps", "6"))
+    fit(*simclr(out, "--trainer.max_steps", "6"))
     return out
 
 
@@ -62,11 +58,6 @@ def whole(simclr: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copied(whole: Path, tmp_path: Path) -> Path:
     """A finished run to resume."""
     return Path(shutil.copytree(whole, tmp_path / "run"))
-
-
-def checkpoint(run: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
-    return loaded
 
 
 def config(run: Path) -> dict[str, Any]:
@@ -142,7 +133,7 @@ def test_a_refused_run_and_its_record_stay_as_they_were(
     before = (whole / "config.yaml").read_bytes()
     resume = ("--ckpt_path", path if path == "last" else str(whole / path))
     more = ("--trainer.max_steps", "8", "--model.init_args.temperature", "0.5")
-    said = refused(capsys, simclr(whole, *more, *resume))
+    said = refused(capsys, *simclr(whole, *more, *resume))
     assert "can't resume with other settings: --model.init_args.temperature 0.5 (was 0.1)" in said
     assert (whole / "config.yaml").read_bytes() == before
 
@@ -156,16 +147,16 @@ def test_the_path_of_a_runs_own_checkpoint_is_as_good_as_last(
 ) -> None:
     path = ("--ckpt_path", str(copied / "checkpoints/last.ckpt"))
     fit(*simclr(copied, "--trainer.max_steps", "8", *path))
-    assert checkpoint(copied)["global_step"] == 8
+    assert step_of(copied) == 8
     # But one run doesn't go on in another's folder.
-    text = refused(capsys, simclr(whole, "--trainer.max_steps", "9", *path))
+    text = refused(capsys, *simclr(whole, "--trainer.max_steps", "9", *path))
     assert "holds a run already, and" in text
     # Its settings start a new run.
     assert "ckpt_path" not in (copied / "config.yaml").read_text()
     new = tmp_path / "new"
     words = ("--trainer.max_steps", "2", "--seed_everything", "7", "--out", str(new))
     fit("fit", "-c", str(copied / "config.yaml"), *words)
-    assert checkpoint(new)["global_step"] == 2
+    assert step_of(new) == 2
 
 
 def test_more_steps_stretch_a_cosine_without_warnings(
@@ -265,16 +256,12 @@ def test_a_checkpoint_without_settings(
     old = checkpoint(copied)
     del old["config"], old["changed_on_resume"]
     torch.save(old, copied / "checkpoints/last.ckpt")
-    text = refused(
-        capsys,
-        simclr(
-            copied, "--trainer.max_steps", "7", *LAST, "--model.init_args.encoder.width", "0.125"
-        ),
-    )
+    wider = ("--model.init_args.encoder.width", "0.125")
+    text = refused(capsys, *simclr(copied, "--trainer.max_steps", "7", *LAST, *wider))
     assert "other settings" in text
     fit(*simclr(copied, "--trainer.max_steps", "7", *LAST))
     assert "settings; they can't be compared" in capsys.readouterr().out
-    assert checkpoint(copied)["global_step"] == 7
+    assert step_of(copied) == 7
 
 
 def test_no_checkpoint_to_resume_is_said(

@@ -1,4 +1,4 @@
-"""Runs that are asked to end: by Ctrl-C, by SIGTERM, by Slurm; they go on as if they never had."""
+"""Runs stopped by Ctrl-C, SIGTERM or Slurm resume as if they had not been stopped."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from ssl_faces.training.run_record import read_run, state_of
-from tests.training.conftest import environment, fit, run
-from tests.training.test_finite_loss import twins, weights
-from tests.training.test_resume import BATCHES, assert_same_weights
+from tests.support.fits import (
+    BATCHES,
+    assert_close,
+    assert_same_weights,
+    environment,
+    fit,
+    run,
+    step_of,
+    twins,
+    weights,
+)
 
 SLURM = {
     "SLURM_JOB_ID": "77",
@@ -78,12 +85,6 @@ def stopped(faces: Path, out: Path, number: signal.Signals, *more: str) -> int:
     return ended.value.code
 
 
-def step_of(folder: Path) -> int:
-    found = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"]
-    assert isinstance(found, int)
-    return found
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_its_step_and_the_run_goes_on_as_if_unbroken(
     number: signal.Signals, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -109,9 +110,7 @@ def test_a_signal_saves_its_step_and_the_run_goes_on_as_if_unbroken(
     assert [one["state"] for one in about["sessions"]] == ["stopped", "finished"]
     if number == signal.SIGINT:
         fit(*twins(faces, tmp_path / "whole"))
-        expected = weights(tmp_path / "whole")
-        found = weights(out)
-        assert all(torch.equal(value, expected[name]) for name, value in found.items())
+        assert_close(weights(out), weights(tmp_path / "whole"), atol=0)
 
 
 def test_stopped_at_the_ends_of_epochs_time_after_time(faces: Path, tmp_path: Path) -> None:
@@ -126,8 +125,7 @@ def test_stopped_at_the_ends_of_epochs_time_after_time(faces: Path, tmp_path: Pa
     fit(*twins(faces, out, *epochs))
     fit(*twins(faces, tmp_path / "whole", *epochs))
     assert step_of(out) == 4 * BATCHES
-    found, expected = weights(out), weights(tmp_path / "whole")
-    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    assert_close(weights(out), weights(tmp_path / "whole"), atol=0)
     # A finished run that is resumed saves its encoder again where it is damaged.
     encoder = out / "encoder/encoder.safetensors"
     encoder.write_bytes(encoder.read_bytes()[:-1] + b"x")
@@ -143,8 +141,7 @@ def test_of_several_batches_a_step_none_is_lost(faces: Path, tmp_path: Path) -> 
     assert step_of(out) == 7
     fit(*twins(faces, out, *gather, *few, "--ckpt_path", "last"))
     fit(*twins(faces, tmp_path / "whole", *gather, *few))
-    found, expected = weights(out), weights(tmp_path / "whole")
-    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    assert_close(weights(out), weights(tmp_path / "whole"), atol=0)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +186,7 @@ def test_a_warned_run_that_is_not_queued_again_uses_its_time(
     sent = ["--model.init_args.signal", str(int(signal.SIGUSR1)), "--model.init_args.signal_at"]
     fit(*twins(faces, tmp_path / "out", *sent, "7", "--trainer.max_steps", "9"))
     said = capsys.readouterr().out
-    assert "step 7 is saved, the run goes on; not queued again: scontrol requeue 77: " in said
+    assert "step 7 is saved, the run continues; not queued again: scontrol requeue 77: " in said
     assert "Requeue disabled" in said
     assert state_of(tmp_path / "out") == "finished"
 
@@ -225,6 +222,4 @@ def test_a_real_process_pre_empted_and_started_again(
     fit(*twins(faces, out, "--trainer.max_steps", str(step + 3), "--ckpt_path", "last"))
     assert step_of(out) == step + 3
     fit(*twins(faces, tmp_path / "whole", "--trainer.max_steps", str(step + 3)))
-    found, expected = weights(out), weights(tmp_path / "whole")
-    for name, value in found.items():
-        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6, msg=name)
+    assert_close(weights(out), weights(tmp_path / "whole"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from linear_probe.experiments.truth.left import LEFT
 from linear_probe.records.record import read_records
 from ssl_faces import load_method
 from ssl_faces.rendered import RenderedClips
-from tests.training.conftest import ROOT, fit, settings
+from tests.support.fits import ROOT, fit, settings
 
 CONFIG = ROOT / "configs/data/rendered.yaml"
 
@@ -27,7 +26,6 @@ def rendered_runs(folder: Path) -> tuple[Path, Path]:
     config["data"]["sets"][0]["init_args"] |= {"clips": 8, "people": 8, "frames": 4}
     few = folder / "few.yaml"
     few.write_text(yaml.safe_dump(config))
-    os.environ["WANDB_MODE"] = "disabled"
     motion, identity = folder / "motion", folder / "identity"
     for stage, out in (("motion", motion), ("identity", identity)):
         more = ["-c", str(few), "--trainer.max_steps", "3"]

@@ -1,11 +1,8 @@
-"""W&B: what is logged, and that nothing about it can hold up a run, end it, or tell a secret."""
+"""W&B: logged data, and that it never blocks or ends a run or leaks a secret."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +11,10 @@ import pytest
 
 from ssl_faces.training import wandb_logger
 from ssl_faces.training.wandb_logger import CarefulWandbLogger, has_account
-from tests.test_children import eventually
-from tests.training.conftest import environment, fit
-from tests.training.methods import kill_wandb
-from tests.training.test_finite_loss import twins
-from tests.training.wandb_server import Server
+from tests.support.fits import completed, fit, twins
+from tests.support.processes import eventually
+from tests.support.twins import kill_wandb
+from tests.support.wandb_server import Server
 
 SECRET = "5e47e1" * 6 + "beef"  # 40 letters, as W&B's keys have
 QUICK = ("--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--probe_every", "2")
@@ -150,13 +146,7 @@ def test_an_account_is_found_without_asking(
 def test_its_service_is_killed_in_mid_run(faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     kill = ("--model.init_args.breaks_wandb_at", "2")
-    done = subprocess.run(
-        [sys.executable, "-m", "ssl_faces.cli", *twins(faces, out, *QUICK, *kill)],
-        env={**environment(), "WANDB_MODE": "offline", "HOME": os.environ["HOME"]},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    done = completed(*twins(faces, out, *QUICK, *kill), WANDB_MODE="offline")
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("W&B: nothing more is logged there (") == 1
     assert "Traceback" not in done.stderr

@@ -23,8 +23,8 @@ from ssl_faces.methods.released import read_state
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.trunk import VggTrunk
 from tests.linear_probe.conftest import ONE
-from tests.methods.test_edits import motion, save
-from tests.refusals import message_of
+from tests.support.facecycle import motion, save
+from tests.support.refusals import message_of
 
 Spoil = Callable[[Path], None]
 BAD = [float("nan"), float("inf"), -float("inf")]

@@ -35,8 +35,8 @@ from ssl_faces.encoders.encoder import (
 )
 from ssl_faces.encoders.release import update_card
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
-from tests.pickles import Touch
-from tests.refusals import message_of as refusal
+from tests.support.pickles import Touch
+from tests.support.refusals import message_of as refusal
 
 CARD = {"method": "facecycle_motion", "steps": 3, "loss": {"pixel": 0.5}}
 

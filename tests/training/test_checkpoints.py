@@ -20,7 +20,7 @@ from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.common.errors import InputError
 from ssl_faces.methods.method import read_checkpoint
 from ssl_faces.training.checkpoints import load_checkpoint, save_checkpoint
-from tests.pickles import Touch
+from tests.support.pickles import Touch
 
 CONTENT = {"state_dict": {"weight": torch.arange(300.0)}, "global_step": 3}
 

@@ -12,7 +12,7 @@ import pytest
 from ssl_faces.common.children import only_one, run, run_command
 from ssl_faces.common.safe_path import protect, python, unprotect
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Modules that any process imports, also before it has read its own program.
 SHADOWS = ("argparse", "random", "signal", "struct", "torch")
 
@@ -43,7 +43,7 @@ def test_commands_run_no_code_of_the_current_folder(ran: Path) -> None:
 
 PARENT = """
 import multiprocessing, os, subprocess, sys
-from ssl_faces import cli, safe_path
+from ssl_faces import cli
 cli.main()
 subprocess.run([sys.executable, "-m", "colorsys"], check=True)
 if __name__ == "__main__":
