@@ -1,4 +1,4 @@
-"""What all commands of both programs have in common: help, wrong arguments, a reader that left."""
+"""All commands of both programs: help, wrong arguments, and closed output pipes."""
 
 from __future__ import annotations
 

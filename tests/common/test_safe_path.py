@@ -1,4 +1,4 @@
-"""Processes that are started run no code of the current folder."""
+"""Child processes run no code of the current folder."""
 
 from __future__ import annotations
 

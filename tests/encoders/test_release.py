@@ -1,4 +1,4 @@
-"""Released encoders: small, in half precision, with their figures in their cards."""
+"""Released encoders: small, in half precision, with their metrics in their cards."""
 
 from __future__ import annotations
 

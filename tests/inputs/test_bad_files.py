@@ -1,4 +1,4 @@
-"""YAML files of jobs, comparisons, sweeps, suites and claims: bad values are refused by name."""
+"""Bad values in YAML files of jobs, comparisons, sweeps, suites and claims are refused by name."""
 
 from __future__ import annotations
 
