@@ -42,18 +42,18 @@ class FiniteLoss(pl.Callback):
         self._first_bad: Tensor | None = None  # int64 []: a step, or _NEVER
         self._at_once = False
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         device = trainer.strategy.root_device
         self._at_once = device.type == "cpu" and trainer.world_size == 1
         self._first_bad = torch.full((), _NEVER, dtype=torch.int64, device=device)
 
     def on_before_backward(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
+        self, trainer: pl.Trainer, module: pl.LightningModule, loss: Tensor
     ) -> None:
         assert self._first_bad is not None
         self.note(loss, trainer.global_step + 1)
         if self._at_once:
-            self._check(trainer, pl_module)
+            self._check(trainer, module)
 
     def note(self, loss: Tensor, step: int) -> None:
         """Record the first step with a bad loss, without waiting for the device."""
@@ -62,27 +62,22 @@ class FiniteLoss(pl.Callback):
         self._first_bad.masked_fill_(bad & (self._first_bad == _NEVER), step)
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         # Count batches: all processes have the same number, also with accumulated gradients.
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if (batch_idx + 1) % max(1, every) == 0:
-            self._check(trainer, pl_module)
+        if (index + 1) % max(1, every) == 0:
+            self._check(trainer, module)
 
     def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         # Called in every process, before anything is written.
-        self._check(trainer, pl_module, weights=True)
+        self._check(trainer, module, weights=True)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # Before the encoder is saved.
-        self._check(trainer, pl_module, weights=True)
+        self._check(trainer, module, weights=True)
 
     def _check(
         self, trainer: pl.Trainer, module: pl.LightningModule, weights: bool = False

@@ -38,31 +38,26 @@ class FirstStep(pl.Callback):
         self.clock = clock
         self._done = False
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         # Includes opening or building packs, W&B, and waiting for other processes.
         self.clock.mark("faces and logs")
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.clock.mark("optimiser")
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int
     ) -> None:
         if not self._done:
             self.clock.mark("first batch")
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         if self._done:
             return
         self._done = True
-        if pl_module.device.type == "cuda":
+        if module.device.type == "cuda":
             import torch
 
             torch.cuda.synchronize()

@@ -36,14 +36,14 @@ class LastCheckpoint(Checkpoint):
         self._saved = 0  # step
         self._step = 0  # after the batch before
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = CheckpointFiles()
         if trainer.is_global_zero:
             remove_leftovers(self.path)
 
     def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+        self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         try:
             after_batch(checkpoint["loops"]["fit_loop"])
@@ -53,21 +53,16 @@ class LastCheckpoint(Checkpoint):
                 "give a run's checkpoints/last.ckpt"
             ) from error
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._saved = self._step = trainer.global_step
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         step = trainer.global_step
         # With accumulated gradients several batches are one step; checkpoints don't hold gradients.
         stepped, self._step = step != self._step, step
-        stop = self.signals is not None and self.signals.agreed(trainer, batch_idx)
+        stop = self.signals is not None and self.signals.agreed(trainer, index)
         if stepped and step != self._saved and (stop or not step % self.every or _ends(trainer)):
             self._saved = step
             # Lightning logs a step after this hook. If the run ends here or is killed now, the step

@@ -27,10 +27,10 @@ class StepFigures(pl.Callback):
         self._norms: dict[int, Tensor] = {}  # by number of the optimiser
         self._rates: dict[str, float] = {}
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._restart()
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # The start of an epoch, such as opening shards, doesn't count.
         self._restart()
 
@@ -38,17 +38,14 @@ class StepFigures(pl.Callback):
         self._since, self._pairs = time.perf_counter(), 0
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int
     ) -> None:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        self._due = bool(trainer.loggers) and (batch_idx + 1) % max(1, every) == 0
+        self._due = bool(trainer.loggers) and (index + 1) % max(1, every) == 0
         self._norms, self._rates = {}, {}
 
     def on_before_optimizer_step(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        optimizer: torch.optim.Optimizer,
+        self, trainer: pl.Trainer, module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         if not self._due or not trainer.is_global_zero:
             return
@@ -67,12 +64,7 @@ class StepFigures(pl.Callback):
 
     @rank_zero_only
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
         self._pairs += len(batch["pairs"]) * trainer.world_size
         if not self._due:

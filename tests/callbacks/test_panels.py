@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ssl_faces.callbacks.panels import LABEL_WIDTH, PanelWriter, contact_sheet, panel
-from ssl_faces.methods.method import Method
+from ssl_faces.methods.method import Method, in_eval_mode
 
 SIDE = 16
 
@@ -188,3 +188,16 @@ def test_panels_are_written_every_so_often_and_at_the_end(
 
 def test_panels_do_not_change_what_training_draws(tmp_path: Path) -> None:
     assert fit(PanelWriter(tmp_path, 2))[0].draws == fit()[0].draws
+
+
+def test_eval_mode_restores_modes_and_random_numbers() -> None:
+    frozen = nn.BatchNorm1d(3)
+    module = nn.Sequential(nn.BatchNorm1d(3), frozen).train()
+    frozen.eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    state = torch.random.get_rng_state()
+    with in_eval_mode(module, torch.device("cpu")):
+        assert not module(torch.randn(8, 3) + 5).requires_grad
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert [part.training for part in module.modules()] == [True, True, False]

@@ -1,4 +1,4 @@
-"""Runs that a launcher starts: `configs/launch/` on two processes, and what can't be."""
+"""Runs started by launchers: `configs/launch/` with two processes, and contradictions."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ STEPS = 10  # an epoch has six: 24 pictures in pairs of two on two processes
 
 
 def arguments(faces: Path, out: Path) -> list[str]:
-    """A run's, but for the number of devices."""
+    """Arguments of a run without the number of devices."""
     found = settings("motion", faces, out, "--trainer.max_steps", str(STEPS))
     at = found.index("--trainer.devices")
     return [*found[:at], *found[at + 2 :], "--trainer.log_every_n_steps", "1"]
 
 
 def launch(script: str, words: list[str]) -> subprocess.Popen[str]:
-    """`configs/launch/SCRIPT`, given these words behind `fit`, on two processes of the CPU."""
+    """Run `configs/launch/SCRIPT` with these arguments of `fit` in two processes on the CPU."""
     return subprocess.Popen(
         ["sh", str(ROOT / "configs/launch" / script), *words],
         env={
@@ -58,7 +58,7 @@ def launch(script: str, words: list[str]) -> subprocess.Popen[str]:
 
 
 def stop_after_first_checkpoint(process: subprocess.Popen[str], run: Path) -> int:
-    """Terminate a launch once its run has saved a checkpoint; the checkpoint's step."""
+    """Terminate a launch after its first checkpoint; returns the checkpoint's step."""
     saved = run / "checkpoints/last.ckpt"
     deadline = time.monotonic() + 300
     while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -78,7 +78,7 @@ def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(
     fit(*arguments(faces, whole), "--trainer.devices", "2", "--trainer.strategy", "ddp_spawn")
     words = [*arguments(faces, run)[1:], "--checkpoint_every", "4"]
     step = stop_after_first_checkpoint(launch("torchrun.sh", words), run)
-    # Told to stop it saves where it is, at the checkpoint's step or after.
+    # On SIGTERM it saves its current step.
     assert 4 <= step < STEPS
     identity = (run / "wandb_id").read_text()
     resumed = launch("fabric.sh", [*words, "--ckpt_path", "last"])
@@ -95,7 +95,7 @@ def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(
     card = json.loads((run / "encoder/card.json").read_text())
     assert card["pairs_seen"] == STEPS * 2 * 2
 
-    # All of it written by one process, once.
+    # Written once, by one process.
     assert (run / "wandb_id").read_text() == identity
     offline = list((run / "wandb").glob("offline-run-*"))
     assert {p.name.rpartition("-")[2] for p in offline} == {identity}
@@ -192,7 +192,7 @@ def test_settings_that_contradict_the_launcher(setting: dict[str, object], said:
     assert said in message_of(check, **{**usual, **setting})
 
 
-def test_a_launchers_contradiction_is_told_by_the_command(
+def test_fit_refuses_a_contradiction(
     faces: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -211,7 +211,7 @@ class Settings:
         self.num_nodes = 1
 
 
-def test_many_devices_get_the_strategy_that_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_devices_use_the_measured_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert devices_and_strategy(Settings("auto"), None) == {}
     assert devices_and_strategy(Settings(1), None) == {}
     assert devices_and_strategy(Settings(2, strategy="ddp_spawn"), None) == {}
@@ -220,7 +220,7 @@ def test_many_devices_get_the_strategy_that_was_measured(monkeypatch: pytest.Mon
     found = devices_and_strategy(Settings("auto"), Launch("torchrun", 4, 2))
     assert (found["devices"], found["num_nodes"]) == (4, 2)
     assert found["strategy"]._ddp_kwargs == DDP
-    # All of the machine's GPUs, where it has several.
+    # All GPUs of the machine.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert "strategy" in devices_and_strategy(Settings("auto", "auto"), None)
     assert devices_and_strategy(Settings(1, "auto"), None) == {}
@@ -232,7 +232,7 @@ def test_many_devices_get_the_strategy_that_was_measured(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(("script", "nodes"), [("slurm.sbatch", 1), ("slurm_nodes.sbatch", 8)])
 def test_slurms_scripts(script: str, nodes: int, tmp_path: Path) -> None:
-    """One task for each GPU, and `srun` gets the run's command with the words that were given."""
+    """One task for each GPU; `srun` gets the command with all arguments."""
     path = ROOT / "configs/launch" / script
     asked = dict(
         line.removeprefix("#SBATCH --").split("=")
@@ -267,7 +267,7 @@ def test_slurms_scripts(script: str, nodes: int, tmp_path: Path) -> None:
     ("script", "starter"), [("torchrun.sh", "torchrun"), ("fabric.sh", "fabric")]
 )
 def test_scripts_on_a_machine_without_a_gpu(script: str, starter: str, tmp_path: Path) -> None:
-    """They start one process on the CPU, and say so; here a stand-in tells what is started."""
+    """They start one process on the CPU and print that; a fake launcher prints its arguments."""
     stand_in = tmp_path / starter
     stand_in.write_text('#!/bin/sh\necho "$@"\n')
     stand_in.chmod(0o755)

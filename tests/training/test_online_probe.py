@@ -12,8 +12,6 @@ import torch
 
 from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.encoders.encoder import load_encoder
-from ssl_faces.methods.method import in_eval_mode
-from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
 from tests.support.fits import assert_close, completed, fit, step_of, weights
 
@@ -48,7 +46,7 @@ def card(run: Path) -> dict[str, Any]:
 
 
 def logged(run: Path, version: int = 0) -> dict[int, dict[str, float]]:
-    """The online figures in the CSV log, by step."""
+    """The online metrics in the CSV log, by step."""
     with (run / f"csv/version_{version}/metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     found = {}
@@ -84,7 +82,7 @@ def test_figures_go_to_the_log_and_the_card(probed: Path) -> None:
 
 
 def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
-    """The measures once more, by hand, from the run's encoder and the set's own pictures."""
+    """The metrics again, from the saved encoder and the set's images."""
     from ssl_faces.callbacks.collapse import CollapseWatch
     from ssl_faces.callbacks.online_probe import figures_of
     from ssl_faces.data.pairs.online import keep_back
@@ -101,7 +99,7 @@ def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
 
 
 def test_weights_are_those_of_a_run_without_it(probed: Path, cache: Path, tmp_path: Path) -> None:
-    """The same pictures left out, and no probe."""
+    """The same images held out, without a probe."""
     fit(*twins(cache, tmp_path, "--probe_every", "0", "--trainer.log_every_n_steps", "4"))
     assert_close(weights(tmp_path), weights(probed), atol=0)
     assert card(tmp_path)["online"] == {}
@@ -143,7 +141,7 @@ def test_one_warning_about_collapse(
 def test_faces_without_labels(
     faces: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """No probe, and one line that says so; collapse is watched on training pictures."""
+    """No probe, and one line about it; collapse is checked on training images."""
     words = twins(cache, tmp_path)
     at = words.index("--data.sets")
     fit(*words[:at], "--data.root", str(faces), *words[at + 2 :])
@@ -167,23 +165,8 @@ def test_how_many_are_kept_back_follows_from_the_probe(cache: Path, tmp_path: Pa
         assert wanted in (tmp_path / str(every) / "config.yaml").read_text()
 
 
-def test_modes_gradients_and_random_numbers_are_as_before() -> None:
-    encoder = FaceCycleEncoder(width=4, code_dim=8, code_size=32, identity=True).train()
-    encoder.motion.eval()  # a frozen part
-    before = [part.training for part in encoder.modules()]
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    with in_eval_mode(encoder, torch.device("cpu")):
-        torch.rand(7)
-        assert not any(part.training for part in encoder.modules())
-        assert not encoder(torch.rand(2, 3, 32, 32))["identity"].requires_grad
-    assert [part.training for part in encoder.modules()] == before
-    assert torch.equal(torch.rand(3), expected)
-
-
 def test_steps_that_count_twice() -> None:
-    """Where two optimisers take turns the count of steps may never meet a multiple."""
+    """With alternating optimisers the number of steps may never be a multiple."""
     from types import SimpleNamespace
 
     probe, seen = OnlineProbe(5), []

@@ -112,9 +112,7 @@ def test_new_rates_and_decay_act_and_are_recorded(
         ("model.init_args.optimizer.weight_decay", 0.5, "no steps are left at step 6"),
     ],
 )
-def test_what_can_not_be_followed_is_refused_by_name(
-    key: str, value: Any, said: str, whole: Path
-) -> None:
+def test_changes_that_are_refused_by_name(key: str, value: Any, said: str, whole: Path) -> None:
     resumed = read_resumed(whole / "checkpoints/last.ckpt", SimCLR)
     given = config(whole)
     assert resumed.check(given, SimCLR) is None
@@ -198,7 +196,7 @@ class Line(pl.LightningModule):
 
 
 def adam_at(steps: int, rates: dict[int, float], decay: float, state: Any = None) -> Any:
-    """Adam with rates by epoch after so many epochs, begun from a checkpoint's state if given."""
+    """Adam with rates by epoch after `steps` epochs, optionally from a checkpoint's state."""
     module = Line()
     found = adam(module, (decay, 0.999), rates, None, 0, {"far": 0.5})
     optimizer, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
@@ -227,7 +225,7 @@ def test_rates_by_epoch_follow_the_settings_of_a_resumed_run() -> None:
 
 
 def test_files_of_frozen_weights_may_move_but_not_change(tmp_path: Path) -> None:
-    """A file is another argument where it is moved, so that its weights are compared."""
+    """A moved file is another argument, so its weights are compared."""
     given = {"trainer": {"max_steps": 9, "max_epochs": None}}
     before, now = (
         {**given, "model": {"init_args": {"trunk_weights": name}}} for name in ("old", "new")
@@ -244,15 +242,14 @@ def test_files_of_frozen_weights_may_move_but_not_change(tmp_path: Path) -> None
         )  # type: ignore[arg-type]
 
     resumed(torch.ones(2))
-    assert "trunk_weights new (was old): it holds other weights" in message_of(
-        resumed, torch.zeros(2)
-    )
+    text = message_of(resumed, torch.zeros(2))
+    assert "trunk_weights new (was old): it holds other weights" in text
 
 
 def test_a_checkpoint_without_settings(
     simclr: Command, copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of an earlier version: it resumes, or is refused in a sentence."""
+    """Of an earlier version: it resumes, or is refused in one sentence."""
     old = checkpoint(copied)
     del old["config"], old["changed_on_resume"]
     torch.save(old, copied / "checkpoints/last.ckpt")
@@ -264,7 +261,7 @@ def test_a_checkpoint_without_settings(
     assert step_of(copied) == 7
 
 
-def test_no_checkpoint_to_resume_is_said(
+def test_a_line_about_a_missing_checkpoint(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit(*twins(faces, tmp_path / "my_run", "--trainer.max_steps", "1", *LAST))

@@ -1,4 +1,4 @@
-"""What a run's folder says of it, and the list of runs that is made from that."""
+"""`run.json` of a run's folder, and the list of runs."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_how_sessions_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert [s["state"] for s in about["sessions"]] == ["finished", "failed", "stopped"]
     assert about["sessions"][1]["said"] == "no faces; give some"
     assert about["seed"] == 5
-    # What differs from the first session's packages is told of the later one.
+    # Changed packages are recorded in the later session.
     versions = {**about["packages"], "torch": "0.1"}
     monkeypatch.setattr(run_record, "package_versions", lambda: versions)
     assert session(None) == "finished"
@@ -93,7 +93,7 @@ def test_how_sessions_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert about is not None
     assert about["sessions"][3]["packages"] == {"torch": "0.1"}
     assert about["packages"]["torch"] != "0.1"
-    # Killed, a run can't say so; its lock is free.
+    # A killed run: its lock is free.
     about["sessions"][3]["state"] = "running"
     (tmp_path / "run.json").write_text(json.dumps(about))
     assert state_of(tmp_path) == "stopped"

@@ -22,14 +22,14 @@ QUICK = ("--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--prob
 
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No account of this machine's user, and no service of an earlier test."""
+    """Without an account of the user and a service of an earlier test."""
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_SERVICE", "WANDB_BASE_URL", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
 def records_of(path: Path) -> Iterator[bytes]:
-    """What a `.wandb` file holds: seven bytes, then LevelDB's log of blocks of 32 KiB."""
+    """Records of a `.wandb` file: seven bytes, then LevelDB's log with blocks of 32 KiB."""
     data, at, parts = path.read_bytes(), 7, b""
     while at + 7 <= len(data):
         left = 32768 - at % 32768
@@ -47,8 +47,7 @@ def records_of(path: Path) -> Iterator[bytes]:
 
 
 def logged(out: Path) -> dict[str, str]:
-    """The keys that W&B's file of a run holds, with their last values as JSON; of artifacts what
-    is told of them."""
+    """The last values in W&B's file of a run, as JSON by key, and the metadata of artifacts."""
     from wandb.proto import wandb_internal_pb2
 
     found: dict[str, str] = {}
@@ -79,7 +78,7 @@ def test_all_that_a_run_logs_without_an_account(
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     out = tmp_path / "out"
     fit(*twins(faces, out, *QUICK))
-    # W&B warns of settings that it no longer has.
+    # W&B warns about removed settings.
     printed = capfd.readouterr()
     assert "no effect" not in printed.out + printed.err + caplog.text
     import wandb
@@ -95,7 +94,7 @@ def test_all_that_a_run_logs_without_an_account(
     # The same in a file that needs no W&B.
     rows = (out / "csv/version_0/metrics.csv").read_text()
     assert "gradient_norm" in rows.splitlines()[0]
-    # Nothing of the environment is written anywhere.
+    # No secret of the environment is written.
     assert hold(out, SECRET) == []
     assert [p for p in (out / "wandb").iterdir() if p.name.startswith("offline-run-")]
 
@@ -107,10 +106,15 @@ def test_no_account_and_no_server(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Asked to be online, a run says a word and goes on offline."""
+    """With WANDB_MODE=online a run prints a line and is logged offline."""
     monkeypatch.setenv("WANDB_MODE", "online")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".netrc").write_text("machine elsewhere.org login user password x\n")
     assert not has_account()
     fit(*twins(faces, tmp_path / "no_account", *QUICK))
+    (home / ".netrc").write_text("machine api.wandb.ai login user password x\n")
+    assert has_account()
     assert "W&B: no account is set up here" in capsys.readouterr().out
     assert list((tmp_path / "no_account/wandb").glob("offline-run-*"))
     monkeypatch.setenv("WANDB_MODE", "online")
@@ -127,23 +131,7 @@ def test_no_account_and_no_server(
     assert SECRET not in said
 
 
-def test_an_account_is_found_without_asking(
-    clean: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert not has_account()
-    (tmp_path / "home").mkdir()
-    rows = tmp_path / "home/.netrc"
-    rows.write_text("machine elsewhere.org login user password x\n")
-    assert not has_account()
-    rows.write_text("machine api.wandb.ai login user password x\n")
-    assert has_account()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert not has_account()
-    monkeypatch.setenv("WANDB_API_KEY", SECRET)
-    assert has_account()
-
-
-def test_its_service_is_killed_in_mid_run(faces: Path, tmp_path: Path) -> None:
+def test_its_service_is_killed_during_a_run(faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     kill = ("--model.init_args.breaks_wandb_at", "2")
     done = completed(*twins(faces, out, *QUICK, *kill), WANDB_MODE="offline")
@@ -160,7 +148,7 @@ def test_its_service_is_killed_in_mid_run(faces: Path, tmp_path: Path) -> None:
 def online(
     clean: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[tuple[Server, CarefulWandbLogger]]:
-    """A server, and a logger that is to be online there and soon gives up."""
+    """A server, and an online logger with short timeouts."""
     server = Server()
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
@@ -175,17 +163,17 @@ def online(
 
 
 @pytest.mark.slow  # W&B waits for half a minute
-def test_the_network_is_lost_in_mid_run(
+def test_the_network_is_lost_during_a_run(
     online: tuple[Server, CarefulWandbLogger],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Online at first; then nothing raises, and each call comes back."""
+    """Nothing raises, and every call returns."""
     server, logger = online
     logger.log_metrics({"loss": 2.0}, 0)
     assert not logger._offline
     assert not logger.off
-    eventually(lambda: any("/file_stream" in path for path, _ in server.asked))
+    eventually(lambda: any("/file_stream" in path for path, _ in server.requests))
     server.cut_off()
     logger.log_metrics({"loss": 1.0}, 1)
     folder = tmp_path / "encoder"
@@ -194,7 +182,7 @@ def test_the_network_is_lost_in_mid_run(
     logger.log_encoder(folder, {"method": "none"})
     wandb_logger.finish_wandb(0)
     logger.log_metrics({"loss": 0.5}, 2)
-    # What was logged lies here, for `wandb sync`; of the key nothing.
+    # The log is kept for `wandb sync`, without the key.
     (kept,) = (tmp_path / "run/wandb").glob("run-*/*.wandb")
     assert b"loss" in kept.read_bytes()
     assert hold(tmp_path / "run", SECRET) == []
@@ -206,7 +194,7 @@ def test_a_service_that_breaks_at_the_start_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The run is logged offline then, by another one."""
+    """The run is logged offline, by another service."""
     import wandb
 
     _, logger = online
@@ -232,7 +220,7 @@ def test_a_service_that_breaks_at_the_start_is_replaced(
 
 
 def test_a_service_that_was_killed_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """W&B ends the process with the code of its own process where it joins that one."""
+    """W&B exits with the code of its service when it joins it."""
     import wandb
 
     def joined(code: int) -> None:
