@@ -1,4 +1,4 @@
-"""The optimiser of methods that train one encoder: cosine schedule, weight decay only of weights."""
+"""The optimiser of methods that train one encoder: cosine schedule, weight decay for weights."""
 
 from __future__ import annotations
 

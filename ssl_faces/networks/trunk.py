@@ -128,7 +128,8 @@ class VggTrunk(nn.Module):
         except Exception as error:
             raise InputError(
                 f"VGG-19's ImageNet weights could not be loaded ({reason_of(error)}); fetch "
-                f"{IMAGENET_URL} and put it at {place}, or set the trunk's weights to 'random' or to a file"
+                f"{IMAGENET_URL} and put it at {place}, or set the trunk's weights to 'random' or "
+                "to a file"
             ) from error
         self.load_state_dict(own)
 

@@ -78,15 +78,15 @@ def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: pytest.CaptureFixtu
     step.write_text(json.dumps(measured))
     words = [*PLAN, "--step", str(step), "--gpus", "1,8", "--faces", "900000", "--out", str(out)]
     assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "50 pictures a second, measured on one card" in said
+    message = capsys.readouterr().out
+    assert "50 pictures a second, measured on one card" in message
     one, eight = json.loads(out.read_text())["rows"]
     assert one["hours"] == pytest.approx(10)
     assert eight["hours"] == pytest.approx(10 / 8 / 0.9)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--pictures-per-second", "0"], "--pictures-per-second: 0"),
         (["--pictures-per-second", "9", "--gpus", "8;64"], "--gpus: 8;64"),
@@ -97,24 +97,24 @@ def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
 )
 def test_plans_that_can_not_be(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*PLAN, *words]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_step_of_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     step = tmp_path / "step.json"
     rows = [{"pictures/s": 1.0}]
     about = {"bench": "step", "rows": rows, "machine": {"hardware": ""}}
-    for content, said in (
+    for content, message in (
         ({**about, "settings": {"size": "paper"}}, "measured at size paper, not small"),
         ({**about, "settings": {}, "bench": "feed"}, "not of `ssl-faces bench step"),
         ({**about, "settings": {}, "rows": []}, "not of `ssl-faces bench step"),
     ):
         step.write_text(json.dumps(content))
         assert main([*PLAN, "--step", str(step)]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_the_gain_of_two_is_of_the_same_rounds() -> None:
@@ -136,8 +136,8 @@ def test_the_gain_of_two_is_of_the_same_rounds() -> None:
 def test_the_bench_of_scale_runs(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--size", "small", "--input-size", "16", "--pairs", "1", "--rounds", "1"]
     assert main(["bench", "scale", *words, "--precision", "32"]) == 0
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     for name in scale.SETTINGS:
-        assert f"step, DDP: {name}" in said
+        assert f"step, DDP: {name}" in message
     assert main(["bench", "scale", "--pairs", "0"]) == 2
     assert "--pairs: 0" in capsys.readouterr().err

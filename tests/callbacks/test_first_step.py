@@ -32,9 +32,9 @@ def test_a_run_says_it_once(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3")
-    said = re.findall(r"^first step after .*$", capsys.readouterr().out, re.MULTILINE)
-    assert len(said) == 1
-    whole, *parts = (float(number) for number in re.findall(r"\d+\.\d", said[0]))
+    message = re.findall(r"^first step after .*$", capsys.readouterr().out, re.MULTILINE)
+    assert len(message) == 1
+    whole, *parts = (float(number) for number in re.findall(r"\d+\.\d", message[0]))
     assert len(parts) == 8
     assert sum(parts) == pytest.approx(whole, abs=0.05 * (len(parts) + 1))
 

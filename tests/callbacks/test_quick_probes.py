@@ -65,8 +65,8 @@ def test_accuracies(count: int) -> None:
     voted = np.array(naive_votes(one, labels.tolist(), two))
     assert found["knn"] == pytest.approx(100 * (voted == truth.numpy()).mean())
     columns = 2.0 * np.eye(CLASSES)[labels] - 1
-    said = naive_ridge(one, columns, two).argmax(1)
-    assert found["linear"] == pytest.approx(100 * (said == truth.numpy()).mean(), abs=1)
+    message = naive_ridge(one, columns, two).argmax(1)
+    assert found["linear"] == pytest.approx(100 * (message == truth.numpy()).mean(), abs=1)
     assert 50 < found["knn"] < 100
 
 

@@ -1,4 +1,4 @@
-"""The bar of a run: all its steps, across epochs and after it goes on."""
+"""The progress bar counts all steps of a run, across epochs and resumes."""
 
 from __future__ import annotations
 

@@ -37,12 +37,12 @@ def test_wrong_arguments_are_one_sentence(
     program: str, main: Main, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, "--data", "--no-such-option", "\n"]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith(f"{program}: error: ")
-    assert said.err.count("\n") == 1
+    message = capsys.readouterr()
+    assert message.out == ""
+    assert message.err.startswith(f"{program}: error: ")
+    assert message.err.count("\n") == 1
     # `bench cost` passes on what it doesn't know, which is then wrong otherwise.
-    assert f"see `{program} " in said.err or words == ["bench", "cost"]
+    assert f"see `{program} " in message.err or words == ["bench", "cost"]
 
 
 @pytest.mark.parametrize(("program", "main", "words"), COMMANDS)
@@ -52,11 +52,11 @@ def test_help(
     with pytest.raises(SystemExit) as ended:
         main([*words, "--help"])
     assert not ended.value.code
-    said = capsys.readouterr()
-    usage = said.out.replace(" [options] ", " ")  # Lightning's
+    message = capsys.readouterr()
+    usage = message.out.replace(" [options] ", " ")  # Lightning's
     assert usage.startswith(f"usage: {' '.join([program, *words])} ")
-    assert "%%" not in said.out
-    assert said.err == ""
+    assert "%%" not in message.out
+    assert message.err == ""
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,8 @@ def test_refused(
     assert isinstance(encoder, BackboneEncoder)
     encoder.codes["expression"].weight[0, 0] = 1e6
     save_encoder(encoder, trained, {})
-    said = refused(capsys, "release", trained, "--name", "a", *here)
-    assert "codes.expression.weight has weights that float16 can't hold" in said
+    message = refused(capsys, "release", trained, "--name", "a", *here)
+    assert "codes.expression.weight has weights that float16 can't hold" in message
     assert not (tmp_path / "all").exists()
 
 
@@ -117,8 +117,8 @@ def test_figures_come_into_the_card_if_they_are_of_its_weights(
     assert main(["release", str(trained), "--name", "b", "--out", str(tmp_path)]) == 0
     capsys.readouterr()
     assert linear_probe(["card", str(tmp_path / "b"), str(tmp_path / "scores")]) == 2
-    assert "records in" in (said := capsys.readouterr().err)
-    assert "is of its weights; score it first" in said
+    assert "records in" in (message := capsys.readouterr().err)
+    assert "is of its weights; score it first" in message
 
 
 def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path: Path) -> None:

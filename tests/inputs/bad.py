@@ -256,15 +256,15 @@ def outcome(case: Case, places: dict[str, str], folder: Path) -> str | None:
     before = signal.signal(signal.SIGALRM, hung)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     here = Path.cwd()
-    said = io.StringIO()
+    message = io.StringIO()
     try:
         os.chdir(folder)
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stderr(message), contextlib.redirect_stdout(io.StringIO()):
             code = MAIN[case.program](words)
     except Works:
         return None
     except SystemExit as ended:
-        raise AssertionError(f"{case}: exit {ended.code!r}: {said.getvalue()}") from ended
+        raise AssertionError(f"{case}: exit {ended.code!r}: {message.getvalue()}") from ended
     except Hung as error:
         raise AssertionError(f"{case}: hangs") from error
     finally:
@@ -274,9 +274,9 @@ def outcome(case: Case, places: dict[str, str], folder: Path) -> str | None:
     if code in (0, 1):
         return None
     assert code == 2, f"{case}: exit {code}"
-    lines = [line for line in said.getvalue().splitlines() if ": error: " in line]
-    assert len(lines) == 1, f"{case}: {said.getvalue()}"
-    assert "usage:" not in said.getvalue(), f"{case}: {said.getvalue()}"
+    lines = [line for line in message.getvalue().splitlines() if ": error: " in line]
+    assert len(lines) == 1, f"{case}: {message.getvalue()}"
+    assert "usage:" not in message.getvalue(), f"{case}: {message.getvalue()}"
     sentence = lines[0].partition(": error: ")[2]
     left = sorted(folder.iterdir())
     assert not left, f"{case}: refused ({sentence}), and left {left}"
@@ -285,10 +285,10 @@ def outcome(case: Case, places: dict[str, str], folder: Path) -> str | None:
 
 def names_it(case: Case, sentence: str) -> bool:
     """Whether an error names the argument or its value."""
-    said = sentence.replace("_", "-").lower()
+    message = sentence.replace("_", "-").lower()
     names = (
         case.name.lstrip("-"),
         case.value.strip("{}"),
         "an argument" if case.value in ("", "a\0b") else "",
     )
-    return any(name and name.replace("_", "-").lower() in said for name in names)
+    return any(name and name.replace("_", "-").lower() in message for name in names)

@@ -299,7 +299,7 @@ def test_all_bad_values(case: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--seed_everything=-1",), "seed_everything: -1; give a whole number from 0 to 4,294"),
         (("--panels_every=-1",), "panels_every: -1; give a whole number from 0"),
@@ -314,7 +314,7 @@ def test_all_bad_values(case: Any, tmp_path: Path) -> None:
     ],
 )
 def test_refusals_of_fit(
-    words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = {name: str(tmp_path / f"{name}.yaml") for name in ("latin1", "list")}
     Path(places["latin1"]).write_bytes(b"model: \xe9\n")
@@ -322,5 +322,5 @@ def test_refusals_of_fit(
     arguments = [word.format(**places) for word in words]
     out = tmp_path / "out"
     assert main(["fit", "--model=ssl_faces.methods.simclr.SimCLR", f"--out={out}", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not out.exists()

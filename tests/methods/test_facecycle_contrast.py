@@ -68,7 +68,7 @@ def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
     assert found["independence"].item() == pytest.approx(
         CrossCorrelationLoss()(expression, identity).item(), rel=1e-4
     )
-    # Each picture, first or second, told back to the first one's way round.
+    # Undo the mirroring of each image, relative to the first one.
     turned = expression.clone()
     for row in range(12):
         pair, second_one = row % 6, row >= 6
@@ -76,9 +76,9 @@ def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
             turned[row, 8:] *= -1
     first, second = one.expression_projector(turned).chunk(2)
     assert found["expression"].item() == pytest.approx(nt_xent(first, second, 0.1), rel=1e-4)
-    said = one.descriptor(torch.cat((expression, identity), 1))
+    message = one.descriptor(torch.cat((expression, identity), 1))
     target = HOG(8, 9)(seen.transpose(0, 1).flatten(0, 1))
-    error = (said - target).square().mean().item()
+    error = (message - target).square().mean().item()
     assert found["descriptor"].item() == pytest.approx(error, rel=1e-4)
 
 

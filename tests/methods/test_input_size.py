@@ -33,12 +33,12 @@ def test_the_map_is_of_larger_pictures_where_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "message"),
     [
         (0, "whole number from 8"),
         (62, "multiple of 4"),
     ],
 )
-def test_a_size_the_generator_cannot_render_is_refused(size: int, said: str) -> None:
-    with pytest.raises(InputError, match=f"model.input_size: {size}; give a {said}"):
+def test_a_size_the_generator_cannot_render_is_refused(size: int, message: str) -> None:
+    with pytest.raises(InputError, match=f"model.input_size: {size}; give a {message}"):
         FaceCycleMotion("small", size, trunk_weights="random", trunk_training="joint")

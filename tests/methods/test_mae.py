@@ -1,4 +1,4 @@
-"""MAE: what it hides, what its loss is of, that it learns, and the encoders that it can't use."""
+"""MAE: masks, its loss against a loop, learning, and unsupported encoders."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_panels_show_the_source_what_is_seen_and_what_is_told() -> None:
     torch.manual_seed(4)
     _, masked = method.draw(4)
     assert list(panels) == ["source", "masked", "reconstruction"]
-    source, hidden, told = panels.values()
+    source, hidden, restored = panels.values()
     torch.testing.assert_close(source, pairs.transpose(0, 1).flatten(0, 1), rtol=0, atol=1e-5)
     grey = method.encoder.denormalise(torch.zeros(3, 1, 1)).flatten()
     for i in range(4):
@@ -139,10 +139,10 @@ def test_panels_show_the_source_what_is_seen_and_what_is_told() -> None:
                 torch.testing.assert_close(
                     patch_of(hidden[i], number), grey.expand(PATCH, PATCH, 3)
                 )
-                assert not torch.allclose(patch_of(told[i], number), seen)
+                assert not torch.allclose(patch_of(restored[i], number), seen)
             else:
                 torch.testing.assert_close(patch_of(hidden[i], number), seen)
-                torch.testing.assert_close(patch_of(told[i], number), seen)
+                torch.testing.assert_close(patch_of(restored[i], number), seen)
 
 
 def test_a_reconstruction_without_error_is_the_source() -> None:
@@ -150,14 +150,14 @@ def test_a_reconstruction_without_error_is_the_source() -> None:
     method = built()
     pairs = mirrored_pairs(2, SIDE)
 
-    def told(x: Tensor, kept: Tensor, masked: Tensor) -> Tensor:
+    def exact(x: Tensor, kept: Tensor, masked: Tensor) -> Tensor:
         rows = []
         for i in range(len(x)):
             patches = [patch_of(x[i], number).flatten() for number in masked[i].tolist()]
             rows.append(torch.stack([(p - p.mean()) / (p.var() + 1e-6).sqrt() for p in patches]))
         return torch.stack(rows)
 
-    method.predicted = told  # type: ignore[method-assign]
+    method.predicted = exact  # type: ignore[method-assign]
     panels = method.panels({"pairs": pairs})
     torch.testing.assert_close(panels["reconstruction"], panels["source"], rtol=0, atol=1e-5)
 

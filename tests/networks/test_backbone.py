@@ -148,7 +148,7 @@ def test_fixed_positions(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (EncoderSettings("resnet19"), "'resnet19'; give one of facecycle, resnet18"),
         (EncoderSettings("timm:resnet19"), "timm has no 'resnet19'; near it are resnet"),
@@ -159,10 +159,10 @@ def test_fixed_positions(name: str) -> None:
         (EncoderSettings("vit_tiny", 64, 0.5), "width: 0.5, but vit_tiny has no other width than"),
     ],
 )
-def test_encoders_that_can_not_be(settings: EncoderSettings, said: str) -> None:
+def test_encoders_that_can_not_be(settings: EncoderSettings, message: str) -> None:
     text = message_of(new_encoder, settings)
     assert text.startswith("model.encoder")
-    assert said in text
+    assert message in text
 
 
 def test_an_architecture_without_a_map_says_so() -> None:

@@ -145,6 +145,13 @@ def test_inverse_looks_the_flow_up_where_it_points() -> None:
     torch.testing.assert_close(inverse_flow(flow).double(), expected, rtol=0, atol=1e-5)
 
 
+def test_inverse_is_clamped() -> None:
+    flow = torch.zeros(1, 2, 9, 9)
+    flow[0, 0, :, 4] = 0.25  # this column samples the next one
+    flow[0, 0, :, 5] = -5.0
+    assert inverse_flow(flow)[0, 0, 0, 4] == inverse_flow(flow).abs().max() == 1
+
+
 def wave(amplitude: float, wave_number: float, size: int = 129) -> Tensor:
     """A flow (a·sin(ky), a·cos(kx)): amplitude √2·a at most, gradient a·k at most."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")

@@ -20,19 +20,19 @@ def test_folders_that_hold_no_faces(
     broken.mkdir()
     (broken / "a.png").write_bytes(b"no picture")
     arguments = settings("motion", faces, out)
-    for folder, said in (
+    for folder, message in (
         (tmp_path / "none", "does not exist; check the path"),
         (empty, "holds no pictures"),
         (broken, "none of its 1 pictures can be decoded"),
     ):
         text = refused(capsys, *arguments, "--data.root", str(folder))
-        assert said in text
+        assert message in text
         assert folder.name in text
     assert not list(out.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (("--model.init_args.colour", "red"), "colour"),
         (("--data.batch_size", "64"), "lower data.batch_size"),
@@ -46,13 +46,13 @@ def test_folders_that_hold_no_faces(
 )
 def test_settings_that_can_not_be(
     more: tuple[str, str],
-    said: str,
+    message: str,
     faces: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "run"
-    assert said in refused(capsys, *settings("motion", faces, out, *more))
+    assert message in refused(capsys, *settings("motion", faces, out, *more))
     assert not (out / "encoder").exists()
     assert not (out / "checkpoints").exists()
 
@@ -63,9 +63,9 @@ def test_an_address_with_a_password(
     """It would stand in config.yaml and run.json, and go to W&B."""
     out = tmp_path / "run"
     packs = ("--data.packs", "ftp://me:s3cret@host/PACK")
-    said = refused(capsys, *settings("motion", faces, out, *packs))
-    assert "data.packs: ftp://me:***@host/PACK: the address has a password" in said
-    assert "s3cret" not in said
+    message = refused(capsys, *settings("motion", faces, out, *packs))
+    assert "data.packs: ftp://me:***@host/PACK: the address has a password" in message
+    assert "s3cret" not in message
     assert not out.exists()
 
 
@@ -81,14 +81,14 @@ def test_checkpoints_that_can_not_be_used(
         checkpoint.write_bytes(good.read_bytes()[:5000])
     elif kind == "another method":
         torch.save({"state_dict": {}, "method": "simclr"}, checkpoint)
-    said = "is of simclr, not of facecycle_motion" if kind == "another method" else "checkpoint"
+    message = "is of simclr, not of facecycle_motion" if kind == "another method" else "checkpoint"
     stage2 = ("--model.init_args.motion_checkpoint", str(checkpoint))
     text = refused(capsys, *settings("identity", faces, tmp_path / "two", *stage2))
-    assert said in text
+    assert message in text
     assert str(checkpoint) in text
     resume = ("--ckpt_path", str(checkpoint))
     text = refused(capsys, *settings("motion", faces, tmp_path / "one", *resume))
-    assert said in text
+    assert message in text
     assert str(checkpoint) in text
 
 

@@ -64,9 +64,9 @@ def stop_after_first_checkpoint(process: subprocess.Popen[str], run: Path) -> in
     while not saved.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.terminate()
-    said, _ = process.communicate()
-    assert process.returncode != 0, f"the run was over before it could be stopped: {said}"
-    assert said.count("torchrun started 2 processes on one node") == 1
+    message, _ = process.communicate()
+    assert process.returncode != 0, f"the run was over before it could be stopped: {message}"
+    assert message.count("torchrun started 2 processes on one node") == 1
     return step_of(run)
 
 
@@ -82,9 +82,9 @@ def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(
     assert 4 <= step < STEPS
     identity = (run / "wandb_id").read_text()
     resumed = launch("fabric.sh", [*words, "--ckpt_path", "last"])
-    said, _ = resumed.communicate(timeout=300)
-    assert resumed.returncode == 0, said
-    assert said.count("fabric run started 2 processes on one node") == 1
+    message, _ = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, message
+    assert message.count("fabric run started 2 processes on one node") == 1
 
     for file in ("encoder/encoder.safetensors", "trunk.safetensors"):
         expected, found = load_file(whole / file), load_file(run / file)
@@ -131,7 +131,7 @@ def test_counting_devices(devices: object, count: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "message"),
     [
         ({**ELASTIC, "WORLD_SIZE": "7"}, "torchrun: 4 processes on this node of 7 in all"),
         ({**ELASTIC, "LT_CLI_USED": "1", "LT_STRATEGY": "ddp"}, "give --trainer.strategy ddp"),
@@ -139,8 +139,8 @@ def test_counting_devices(devices: object, count: int | None) -> None:
         ({**SLURM, "SLURM_NTASKS": "15"}, "15 tasks are not 8 on each of 2 nodes"),
     ],
 )
-def test_unsupported_launches(environment: dict[str, str], said: str) -> None:
-    assert said in message_of(find_launch, environment)
+def test_unsupported_launches(environment: dict[str, str], message: str) -> None:
+    assert message in message_of(find_launch, environment)
 
 
 def test_launchers_are_recognised_by_their_environment() -> None:
@@ -173,7 +173,7 @@ def test_one_process_is_the_first(where: dict[str, str], first: bool, first_on_n
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
         ({"devices": 2}, "--trainer.devices 2: torchrun started 4"),
         ({"devices": "0,1"}, "--trainer.devices 0,1: torchrun started 4"),
@@ -183,13 +183,13 @@ def test_one_process_is_the_first(where: dict[str, str], first: bool, first_on_n
         ({"accelerator": "gpu"}, "--trainer.accelerator gpu: torchrun was given --accelerator cpu"),
     ],
 )
-def test_settings_that_contradict_the_launcher(setting: dict[str, object], said: str) -> None:
+def test_settings_that_contradict_the_launcher(setting: dict[str, object], message: str) -> None:
     usual: dict[str, object] = {"devices": "auto", "nodes": 1}
     usual |= {"strategy": "auto", "accelerator": "auto"}
     check = Launch("torchrun", 4, 2, "cpu").check
     check(**usual)  # type: ignore[arg-type]
     check(**{**usual, "devices": "4", "nodes": 2, "strategy": "ddp"})  # type: ignore[arg-type]
-    assert said in message_of(check, **{**usual, **setting})
+    assert message in message_of(check, **{**usual, **setting})
 
 
 def test_fit_refuses_a_contradiction(

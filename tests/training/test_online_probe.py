@@ -131,9 +131,11 @@ def test_one_warning_about_collapse(
 ) -> None:
     words = twins(cache, tmp_path, "--trainer.max_steps", "6", "--probe_every", "2")
     fit(*words, "--model.init_args.learning_rate", "1e-9", "--model.init_args.constant", "true")
-    said = [line for line in capfd.readouterr().out.splitlines() if "warning:" in line]
-    assert len(said) == 1
-    assert said[0].startswith("warning: step 2 of twins: the features 'expression' have collapsed")
+    message = [line for line in capfd.readouterr().out.splitlines() if "warning:" in line]
+    assert len(message) == 1
+    assert message[0].startswith(
+        "warning: step 2 of twins: the features 'expression' have collapsed"
+    )
     assert sorted(logged(tmp_path)) == [2, 4, 6]
     assert logged(tmp_path)[6]["online/std/expression"] == pytest.approx(0, abs=1e-4)
 

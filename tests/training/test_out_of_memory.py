@@ -51,7 +51,7 @@ def in_another_process() -> NoReturn:
 
 
 @pytest.mark.parametrize(
-    ("run_out", "said"),
+    ("run_out", "message"),
     [
         (on_the_cpu, "out of memory on the CPU (1125899906842624 bytes wanted)"),
         (in_numpy, "out of memory on the CPU"),
@@ -60,13 +60,13 @@ def in_another_process() -> NoReturn:
         (in_another_process, "out of memory on the GPU (20.00 MiB wanted)"),
     ],
 )
-def test_what_ran_out_of_memory(run_out: Callable[[], NoReturn], said: str) -> None:
+def test_what_ran_out_of_memory(run_out: Callable[[], NoReturn], message: str) -> None:
     with pytest.raises(Exception, match=r"(?i)alloc") as caught:
         run_out()
-    assert out_of_memory(caught.value) == said
+    assert out_of_memory(caught.value) == message
     caused = ValueError("while training")
     caused.__cause__ = caught.value
-    assert out_of_memory(caused) == said
+    assert out_of_memory(caused) == message
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_a_run_out_of_memory(
     monkeypatch.setenv("LOCAL_RANK", "1")
     out = tmp_path / "run"
     assert main(settings("motion", faces, out, "--checkpoint_every", "2")) == 2
-    said = [x for x in capsys.readouterr().err.splitlines() if "ssl-faces: error:" in x]
-    assert len(said) == 1
-    assert "lower --data.batch_size" in said[0]
+    message = [x for x in capsys.readouterr().err.splitlines() if "ssl-faces: error:" in x]
+    assert len(message) == 1
+    assert "lower --data.batch_size" in message[0]
     assert step_of(out) == 2
     assert not (out / "encoder").exists()
     hidden = [path for path in out.rglob(".*") if path.is_file()]
@@ -127,6 +127,6 @@ def test_probes_out_of_memory(
     words = ["run", "--encoder", str(tmp_path / "encoder"), "--out", str(tmp_path / "probe")]
     own = ["--train", str(tmp_path / "train"), "--test", str(tmp_path / "test")]
     assert probe([*words, *own, "--no-baselines", "--device", "cpu"]) == 2
-    assert "out of memory on the CPU" in (said := capsys.readouterr().err)
-    assert "lower --batch-size" in said.splitlines()[-1]
+    assert "out of memory on the CPU" in (message := capsys.readouterr().err)
+    assert "lower --batch-size" in message.splitlines()[-1]
     assert not list((tmp_path / "probe").rglob("*.safetensors"))

@@ -71,8 +71,8 @@ def test_new_rates_and_decay_act_and_are_recorded(
     optimizer = "--model.init_args.optimizer"
     more = (f"{optimizer}.peak_learning_rate", "0.05", f"{optimizer}.weight_decay", "0.5")
     fit(*simclr(copied, "--trainer.max_steps", "12", *LAST, *more))
-    said = capsys.readouterr().out
-    (line,) = [x for x in said.splitlines() if x.startswith("resumed at step 6")]
+    message = capsys.readouterr().out
+    (line,) = [x for x in message.splitlines() if x.startswith("resumed at step 6")]
     assert "peak_learning_rate 0.05 (was 0.001)" in line
     assert "weight_decay 0.5 (was 0.05)" in line
     assert "max_steps 12 (was 6)" in line
@@ -97,7 +97,7 @@ def test_new_rates_and_decay_act_and_are_recorded(
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("model.init_args.temperature", 0.5, "temperature 0.5 (was 0.1)"),
         ("model.init_args.optimizer.name", "sgd", "optimizer.name sgd (was adamw)"),
@@ -112,7 +112,7 @@ def test_new_rates_and_decay_act_and_are_recorded(
         ("model.init_args.optimizer.weight_decay", 0.5, "no steps are left at step 6"),
     ],
 )
-def test_changes_that_are_refused_by_name(key: str, value: Any, said: str, whole: Path) -> None:
+def test_changes_that_are_refused_by_name(key: str, value: Any, message: str, whole: Path) -> None:
     resumed = read_resumed(whole / "checkpoints/last.ckpt", SimCLR)
     given = config(whole)
     assert resumed.check(given, SimCLR) is None
@@ -121,7 +121,7 @@ def test_changes_that_are_refused_by_name(key: str, value: Any, said: str, whole
     for section in sections:
         inner = inner[section]
     inner[name] = value
-    assert said in message_of(resumed.check, given, SimCLR)
+    assert message in message_of(resumed.check, given, SimCLR)
 
 
 @pytest.mark.parametrize("path", [LAST[1], "checkpoints/last.ckpt"])
@@ -131,8 +131,10 @@ def test_a_refused_run_and_its_record_stay_as_they_were(
     before = (whole / "config.yaml").read_bytes()
     resume = ("--ckpt_path", path if path == "last" else str(whole / path))
     more = ("--trainer.max_steps", "8", "--model.init_args.temperature", "0.5")
-    said = refused(capsys, *simclr(whole, *more, *resume))
-    assert "can't resume with other settings: --model.init_args.temperature 0.5 (was 0.1)" in said
+    message = refused(capsys, *simclr(whole, *more, *resume))
+    assert (
+        "can't resume with other settings: --model.init_args.temperature 0.5 (was 0.1)" in message
+    )
     assert (whole / "config.yaml").read_bytes() == before
 
 
@@ -265,8 +267,8 @@ def test_a_line_about_a_missing_checkpoint(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit(*twins(faces, tmp_path / "my_run", "--trainer.max_steps", "1", *LAST))
-    said = capsys.readouterr().out
-    assert f"starts a new run: {tmp_path}/my_run/checkpoints/last.ckpt does not exist\n" in said
+    message = capsys.readouterr().out
+    assert f"starts a new run: {tmp_path}/my_run/checkpoints/last.ckpt does not exist\n" in message
     checkpoint_file = Path("checkpoints/last.ckpt")
     assert f"({tmp_path}/my_run has a checkpoint: is it the one that you mean?)" in (
         no_checkpoint(checkpoint_file, tmp_path / "my-run")

@@ -1,4 +1,4 @@
-"""Pictures that can't be used are listed, whatever their names, and training goes on."""
+"""Unusable images are listed, whatever their names, and training continues."""
 
 from __future__ import annotations
 

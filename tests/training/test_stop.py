@@ -159,9 +159,9 @@ def test_a_warned_run_that_is_not_requeued_uses_its_time(
     (scontrol / "refuse").write_text("")
     sent = ["--model.init_args.signal", str(int(signal.SIGUSR1)), "--model.init_args.signal_at"]
     fit(*twins(faces, tmp_path / "out", *sent, "7", "--trainer.max_steps", "9"))
-    said = capsys.readouterr().out
-    assert "step 7 is saved, the run continues; not queued again: scontrol requeue 77: " in said
-    assert "Requeue disabled" in said
+    message = capsys.readouterr().out
+    assert "step 7 is saved, the run continues; not queued again: scontrol requeue 77: " in message
+    assert "Requeue disabled" in message
     assert state_of(tmp_path / "out") == "finished"
 
 

@@ -27,7 +27,7 @@ class Settings(SimpleNamespace):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"max_steps": -1, "max_time": "00:00:00:10"}, "needs the number of steps"),
         ({"max_steps": -1, "max_epochs": -1}, "needs the number of steps"),
@@ -56,12 +56,12 @@ class Settings(SimpleNamespace):
     ],
     ids=str,
 )
-def test_refused(given: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused(given: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     text = message_of(check_trainer, Settings(**given))
     name, value = next(iter(given.items()))
     assert f"--trainer.{name} {value}" in text
-    assert said in text
+    assert message in text
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_nothing_is_written_where_they_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (("--trainer.val_check_interval", "2.5"), "val_check_interval"),
         (("--trainer.limit_train_batches", "0.01"), "limit_train_batches"),
@@ -107,23 +107,23 @@ def test_nothing_is_written_where_they_are_refused(
 )
 def test_what_lightning_refuses_is_said_in_a_sentence(
     more: tuple[str, ...],
-    said: str,
+    message: str,
     faces: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert said in refused(capsys, *twins(faces, tmp_path / "run", *more))
+    assert message in refused(capsys, *twins(faces, tmp_path / "run", *more))
     assert not (tmp_path / "run/encoder").exists()
 
 
 def test_a_run_without_logs(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And what is printed of its networks tells nothing that isn't so."""
+    """And the summary of its networks has no wrong FLOPs."""
     summary = ("--trainer.enable_model_summary", "true")
     fit(*twins(faces, tmp_path, "--trainer.logger", "false", "--trainer.max_steps", "1", *summary))
     assert (tmp_path / "encoder/card.json").exists()
     assert not (tmp_path / "csv").exists()
-    said = capsys.readouterr()
-    assert "parameters in all: " in said.out
-    assert "flops" not in (said.out + said.err).lower()
+    message = capsys.readouterr()
+    assert "parameters in all: " in message.out
+    assert "flops" not in (message.out + message.err).lower()

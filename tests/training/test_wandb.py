@@ -123,12 +123,12 @@ def test_no_account_and_no_server(
     monkeypatch.setattr("ssl_faces.training.wandb_logger.SECONDS", 2)
     out = tmp_path / "no_server"
     fit(*twins(faces, out, *QUICK))
-    said = capsys.readouterr().out
-    assert "W&B: not online (" in said
-    assert "the run is logged offline" in said
+    message = capsys.readouterr().out
+    assert "W&B: not online (" in message
+    assert "the run is logged offline" in message
     assert (out / "encoder/card.json").exists()
     assert hold(out, SECRET) == []
-    assert SECRET not in said
+    assert SECRET not in message
 
 
 def test_its_service_is_killed_during_a_run(faces: Path, tmp_path: Path) -> None:
@@ -211,8 +211,8 @@ def test_a_service_that_breaks_at_the_start_is_replaced(
     monkeypatch.setattr(wandb, "init", broken)
     logger.log_metrics({"loss": 2.0}, 0)
     wandb_logger.finish_wandb(0)
-    said = capsys.readouterr().out.lower()
-    assert "not online (connection lost): the run is logged offline" in said
+    message = capsys.readouterr().out.lower()
+    assert "not online (connection lost): the run is logged offline" in message
     assert not logger.off
     wandb.teardown()  # waits until the service has written all
     (kept,) = (tmp_path / "run/wandb").glob("offline-run-*-r1/*.wandb")
