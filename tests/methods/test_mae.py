@@ -12,6 +12,7 @@ from torch import Tensor
 from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.methods.mae import MAE
 from ssl_faces.networks.backbone import EncoderSettings
+from tests.support.by_heart import minimise
 from tests.support.fits import fit, method_run, mirrored_pairs
 from tests.support.refusals import message_of
 
@@ -109,15 +110,12 @@ def test_the_loss_falls_on_a_few_faces() -> None:
     """Eight pictures, always the same patches hidden."""
     method = built()
     x = pictures(method, 4)
-    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 3e-3)
-    totals = []
-    for _ in range(60):
+
+    def loss() -> Tensor:
         torch.manual_seed(1)
-        loss = method.losses(x)["reconstruction"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        totals.append(loss.item())
+        return method.losses(x)["reconstruction"]
+
+    totals = minimise(method.parameters(), loss, 60, 3e-3)
     assert sum(totals[-3:]) < 0.6 * sum(totals[:3])
 
 
