@@ -13,6 +13,7 @@ from torch import nn
 from ssl_faces.bench import scale
 from ssl_faces.bench.plan import GIB, WORKSPACE, Memory, memory_of, plan, saved_bytes
 from ssl_faces.cli import main
+from tests.support.types import Capsys
 
 
 def settings(**changed: object) -> argparse.Namespace:
@@ -67,7 +68,7 @@ def test_memory_of_stage_1() -> None:
 PLAN = ["bench", "plan", "--size", "small", "--input-size", "16"]
 
 
-def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: Capsys) -> None:
     step, out = tmp_path / "step.json", tmp_path / "plan.json"
     measured = {
         "bench": "step",
@@ -92,14 +93,12 @@ def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--step", "none.json"], "none.json: not of `ssl-faces bench step"),
     ],
 )
-def test_plans_that_can_not_be(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plans_that_can_not_be(words: list[str], message: str, capsys: Capsys) -> None:
     assert main([*PLAN, *words]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_step_of_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_of_another_size(tmp_path: Path, capsys: Capsys) -> None:
     step = tmp_path / "step.json"
     rows = [{"pictures/s": 1.0}]
     about = {"bench": "step", "rows": rows, "machine": {"hardware": ""}}
@@ -129,7 +128,7 @@ def test_the_gain_of_two_is_of_the_same_rounds() -> None:
     assert step["two processes pictures/s"] == pytest.approx(16 / 2.5)
 
 
-def test_the_bench_of_scale_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bench_of_scale_runs(capsys: Capsys) -> None:
     words = ["--size", "small", "--input-size", "16", "--pairs", "1", "--rounds", "1"]
     assert main(["bench", "scale", *words, "--precision", "32"]) == 0
     message = capsys.readouterr().out

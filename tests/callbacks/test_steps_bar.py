@@ -9,6 +9,7 @@ import pytest
 
 from ssl_faces.callbacks.steps_bar import StepsBar
 from tests.support.fits import fit, settings
+from tests.support.types import Capsys, Patch
 
 
 def drawn(text: str) -> list[tuple[int, int, int]]:
@@ -18,15 +19,13 @@ def drawn(text: str) -> list[tuple[int, int, int]]:
 
 
 @pytest.fixture
-def _drawn_always(monkeypatch: pytest.MonkeyPatch) -> None:
+def _drawn_always(monkeypatch: Patch) -> None:
     monkeypatch.setattr("ssl_faces.callbacks.steps_bar.ELSEWHERE", 0.0)
 
 
 @pytest.mark.usefixtures("_drawn_always")
 def test_it_counts_the_whole_run_and_goes_on_where_that_stopped(
-    faces: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     words = settings("motion", faces, tmp_path / "run")
     fit(*words, "--trainer.max_steps", "14")
@@ -41,9 +40,7 @@ def test_it_counts_the_whole_run_and_goes_on_where_that_stopped(
 
 
 def test_in_a_log_it_is_drawn_at_the_start_and_the_end_of_a_short_run(
-    faces: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "9")
     assert [*dict.fromkeys(drawn(capsys.readouterr().out))] == [(1, n, 9) for n in (0, 1, 9)]
@@ -58,10 +55,7 @@ def test_in_a_log_it_is_drawn_at_the_start_and_the_end_of_a_short_run(
     ],
 )
 def test_none_or_another_if_the_user_says_so(
-    words: list[str],
-    faces: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    words: list[str], faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3", *words)
     out = capsys.readouterr().out
@@ -70,9 +64,7 @@ def test_none_or_another_if_the_user_says_so(
 
 
 def test_figures_are_read_when_it_is_drawn_and_not_in_each_step(
-    monkeypatch: pytest.MonkeyPatch,
-    faces: Path,
-    tmp_path: Path,
+    monkeypatch: Patch, faces: Path, tmp_path: Path
 ) -> None:
     reads: list[int] = []
     metrics = StepsBar.get_metrics

@@ -15,6 +15,7 @@ import ssl_faces.cli
 from linear_probe.arguments import parser
 from ssl_faces.bench.cli import BENCHES
 from ssl_faces.common.pipes import READER_LEFT, until_the_reader_leaves
+from tests.support.types import Capsys, Patch
 
 Main = Callable[[list[str]], int]
 
@@ -34,7 +35,7 @@ COMMANDS = [pytest.param(*one, id=" ".join([one[0], *one[2]])) for one in comman
 
 @pytest.mark.parametrize(("program", "main", "words"), COMMANDS)
 def test_wrong_arguments_are_one_sentence(
-    program: str, main: Main, words: list[str], capsys: pytest.CaptureFixture[str]
+    program: str, main: Main, words: list[str], capsys: Capsys
 ) -> None:
     assert main([*words, "--data", "--no-such-option", "\n"]) == 2
     message = capsys.readouterr()
@@ -46,9 +47,7 @@ def test_wrong_arguments_are_one_sentence(
 
 
 @pytest.mark.parametrize(("program", "main", "words"), COMMANDS)
-def test_help(
-    program: str, main: Main, words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help(program: str, main: Main, words: list[str], capsys: Capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*words, "--help"])
     assert not ended.value.code
@@ -79,7 +78,7 @@ def test_output_that_nobody_reads(words: list[str], code: int) -> None:
     assert not done.stderr
 
 
-def test_a_library_that_ends_the_program_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_ends_the_program_for_it(monkeypatch: Patch) -> None:
     """As Rich does, which leads its output to nowhere first."""
     reading, writing = os.pipe()
     os.close(reading)

@@ -12,6 +12,7 @@ import pytest
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from tests.support.refusals import message_of
+from tests.support.types import Patch
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
@@ -33,7 +34,7 @@ def test_permissions_are_those_of_the_umask_or_of_the_old_file(
 
 
 def test_the_name_goes_from_the_old_file_to_the_complete_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: Patch
 ) -> None:
     path, renamed = tmp_path / "file", []
     path.write_bytes(b"old")
@@ -53,7 +54,7 @@ def test_the_name_goes_from_the_old_file_to_the_complete_new_one(
 )
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, None])
 def test_a_failure_or_an_interruption_leaves_the_old_file_and_nothing_else(
-    number: int | None, step: str, exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int | None, step: str, exists: bool, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     path = tmp_path / "file"
     if exists:

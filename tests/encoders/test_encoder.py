@@ -34,6 +34,7 @@ from ssl_faces.encoders.release import update_card
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.support.pickles import Touch
 from tests.support.refusals import message_of as refusal
+from tests.support.types import Patch
 
 CARD = {"method": "facecycle_motion", "steps": 3, "loss": {"pixel": 0.5}}
 
@@ -141,12 +142,7 @@ def test_the_card_says_what_the_encoder_is(saved: Path) -> None:
             "code_end": "tanh",
         },
         "input_size": 32,
-        "feature_dims": {
-            "expression": 8,
-            "expression_map": 32,
-            "identity": 8,
-            "identity_map": 32,
-        },
+        "feature_dims": {"expression": 8, "expression_map": 32, "identity": 8, "identity_map": 32},
         "parameters": sum(p.numel() for p in made().parameters()),
         HASHES: {WEIGHTS_FILE: hashlib.sha256((saved / WEIGHTS_FILE).read_bytes()).hexdigest()},
     }
@@ -162,7 +158,7 @@ def test_saving_again_replaces_the_old_encoder(saved: Path, images: Tensor) -> N
 
 
 def test_a_released_encoder_goes_by_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: Tensor
+    tmp_path: Path, monkeypatch: Patch, images: Tensor
 ) -> None:
     save_encoder(made(), tmp_path / "released" / "small-face", {})
     monkeypatch.setattr(encoder, "RELEASED", tmp_path / "released")
@@ -236,13 +232,7 @@ def test_an_unknown_encoder(saved: Path, name: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "config",
-    [
-        {"depth": 3},
-        {"width": None},
-        {"width": -4},
-        {"code_dim": [8]},
-    ],
+    "config", [{"depth": 3}, {"width": None}, {"width": -4}, {"code_dim": [8]}]
 )
 def test_a_config_that_does_not_fit(saved: Path, config: dict[str, object]) -> None:
     edited(saved / CARD_FILE, config=config)

@@ -18,6 +18,7 @@ from ssl_faces import load_encoder, save_encoder
 from ssl_faces.cli import main
 from ssl_faces.encoders import release as module
 from ssl_faces.networks.backbone import BackboneEncoder
+from tests.support.types import Capsys, Patch
 
 SETTINGS = {"method_settings": {"rate": 0.1, "motion_checkpoint": "/home/me/runs/a/last.ckpt"}}
 
@@ -31,14 +32,14 @@ def _trained(tmp_path: Path) -> Path:
     )
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+def refused(capsys: Capsys, *arguments: str | Path) -> str:
     capsys.readouterr()
     assert main([str(argument) for argument in arguments]) == 2
     return capsys.readouterr().err
 
 
 def test_half_the_bytes_and_nearly_the_same_features(
-    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, trained: Path, capsys: Capsys
 ) -> None:
     words = ["release", str(trained.parent), "--name", "face-1", "--out", str(tmp_path / "all")]
     assert main([*words, "--limit", "upside down", "--command", "ssl-faces fit"]) == 0
@@ -63,12 +64,7 @@ def test_half_the_bytes_and_nearly_the_same_features(
     assert all(0 < value < 0.01 for value in card["largest_change_by_float16"].values())
 
 
-def test_refused(
-    tmp_path: Path,
-    trained: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_refused(tmp_path: Path, trained: Path, capsys: Capsys, monkeypatch: Patch) -> None:
     here = ("--out", tmp_path / "all")
     assert "--name: 'a/b'; give letters" in refused(
         capsys, "release", trained, "--name", "a/b", *here
@@ -100,7 +96,7 @@ def test_refused(
 
 
 def test_figures_come_into_the_card_if_they_are_of_its_weights(
-    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, trained: Path, capsys: Capsys
 ) -> None:
     words = ["run", "--data", "rendered", "--task", "pose", "--bootstrap", "20", "--max-train"]
     words += ["300", "--no-baselines", "--features", "pooled", "--precision", "bf16", "--out"]

@@ -28,6 +28,7 @@ from tests.inputs.bad import (
     write_bad_files,
 )
 from tests.linear_probe.conftest import ONE
+from tests.support.types import Patch
 
 ALL = [(program, command) for program, commands in COMMANDS.items() for command in commands]
 
@@ -62,7 +63,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_work(monkeypatch: Patch) -> None:
     stop_before_work(monkeypatch)
 
 

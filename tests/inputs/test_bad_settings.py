@@ -38,6 +38,7 @@ from ssl_faces.methods.method import Method
 from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.rendered import RenderedClips, RenderedFaces
 from ssl_faces.training.fit import FaceCLI, build
+from tests.support.types import Capsys
 
 BAD: tuple[Any, ...] = (
     *(-1, 0, 0.5, -0.5, 1.5, 10**30, -(10**30), math.nan, math.inf, -math.inf, True, None),
@@ -314,7 +315,7 @@ def test_all_bad_values(case: Any, tmp_path: Path) -> None:
     ],
 )
 def test_refusals_of_fit(
-    words: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], message: str, tmp_path: Path, capsys: Capsys
 ) -> None:
     places = {name: str(tmp_path / f"{name}.yaml") for name in ("latin1", "list")}
     Path(places["latin1"]).write_bytes(b"model: \xe9\n")

@@ -13,11 +13,12 @@ from ssl_faces.data.pairs.local_warps import AffineMaps, LocalWarps
 from ssl_faces.methods.contrawarping import ContraWarping
 from tests.support.by_heart import minimise
 from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
+from tests.support.types import Patch
 
 STILL = AffineMaps(turn=0, scale=0, shear=0, move=0)
 
 
-def test_a_face_repels_its_own_warps_and_all_other_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_face_repels_its_own_warps_and_all_other_faces(monkeypatch: Patch) -> None:
     net = ContraWarping(SMALL, temperature=0.5, negatives=2)
     # Pixels as embeddings show which images are compared.
     monkeypatch.setattr(net, "represent", lambda x: x.flatten(1))

@@ -35,6 +35,7 @@ from tests.support.fits import (
     weights,
 )
 from tests.support.refusals import message_of
+from tests.support.types import Patch
 
 METHODS: dict[str, type[Any]] = {
     kind.name: kind for kind in (SimCLR, MoCoV3, BYOL, SimSiam, VICReg, BarlowTwins, DINO)
@@ -91,7 +92,7 @@ def test_trains_from_its_config_and_saves_an_encoder(
 
 @pytest.mark.parametrize("method", ["vicreg", "dino"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    method: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    method: str, cache: Path, tmp_path: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
     """The fourth step fails, mid-epoch, right after a checkpoint."""
     longer = ("--trainer.max_steps", "6", "--checkpoint_every", "3", *NARROW.get(method, ()))

@@ -19,10 +19,7 @@ from tests.support.fits import SMALL, check_panels, random_pairs, rendered_faces
 RUNS: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "contrawarping": ((), {"pooled", "map_2x2"}),
     "fabnet": ((), {"pooled", "map_2x2", "embedding"}),
-    "pcl": (
-        ("--model.decoder_width", "4", "--model.projection_dim", "32"),
-        {"pooled", "map_2x2"},
-    ),
+    "pcl": (("--model.decoder_width", "4", "--model.projection_dim", "32"), {"pooled", "map_2x2"}),
     "tcae": (("--model.decoder_width", "8"), {"pooled", "map_2x2", "action", "pose"}),
     "facecycle_contrast": (
         ("--model.code_dim", "16", "--model.decoder_width", "4"),

@@ -36,10 +36,7 @@ def batch(count: int = 6, mirrored: bool = True) -> dict[str, Tensor]:
     first, second = faces[:count], faces[count:]
     if mirrored:
         second = first.flip(-1)
-    return {
-        "pairs": torch.stack((first, second), 1),
-        "mirrored": torch.full((count,), mirrored),
-    }
+    return {"pairs": torch.stack((first, second), 1), "mirrored": torch.full((count,), mirrored)}
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:

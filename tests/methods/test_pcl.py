@@ -13,6 +13,7 @@ from ssl_faces.methods.pcl import PCL
 from ssl_faces.networks.backbone import EncoderSettings
 from tests.support.by_heart import minimise
 from tests.support.fits import SMALL, random_pairs, rendered_faces
+from tests.support.types import Patch
 
 
 def method(encoder: EncoderSettings = SMALL) -> PCL:
@@ -20,7 +21,7 @@ def method(encoder: EncoderSettings = SMALL) -> PCL:
     return PCL(encoder, projection_dim=16, decoder_width=4)
 
 
-def test_terms_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terms_by_hand(monkeypatch: Patch) -> None:
     net = method().eval()
     monkeypatch.setattr(net, "recoloured", lambda x: 0.7 * x)
     x = net.views({"pairs": random_pairs(3)})

@@ -8,11 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_faces.networks.blocks import (
-    ChannelAttention,
-    ResidualBlock,
-    init_facecycle,
-)
+from ssl_faces.networks.blocks import ChannelAttention, ResidualBlock, init_facecycle
 
 
 def leak(value: float) -> float:

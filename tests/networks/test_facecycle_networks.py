@@ -119,10 +119,7 @@ def test_generator_moves_each_map_and_adds_its_noise_encoding(layer: Layer) -> N
     """With a flow of 0 it renders map + encoding; the encoding starts from the map's mean."""
     generator, maps = small_generator(0.0), maps_of(4)
     by_hand = {}
-    for name, noise in (
-        ("relu2_1", generator.fine_noise),
-        ("relu3_1", generator.coarse_noise),
-    ):
+    for name, noise in (("relu2_1", generator.fine_noise), ("relu3_1", generator.coarse_noise)):
         mean = maps[name].mean((2, 3), keepdim=True).expand_as(maps[name])
         by_hand[name] = maps[name] + noise.layers(mean)
     still = generator(maps, torch.zeros(2, 2, 16, 16))

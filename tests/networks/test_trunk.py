@@ -15,15 +15,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import vgg19
 
-from ssl_faces.networks.trunk import (
-    IMAGENET_URL,
-    IMAGENET_WEIGHTS,
-    LAYERS,
-    Layer,
-    VggTrunk,
-)
+from ssl_faces.networks.trunk import IMAGENET_URL, IMAGENET_WEIGHTS, LAYERS, Layer, VggTrunk
 from tests.support.pickles import Touch
 from tests.support.refusals import message_of
+from tests.support.types import Patch
 
 # Where torchvision's `features` ends for each layer: behind the ReLU of the convolution.
 ENDS: dict[Layer, int] = {"relu2_1": 7, "relu3_1": 12, "relu4_1": 21}
@@ -37,7 +32,7 @@ def features() -> nn.Sequential:
 
 
 @pytest.fixture
-def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def torch_home(tmp_path: Path, monkeypatch: Patch) -> Path:
     """An empty place for downloads, without a network; the path the weights should have."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 

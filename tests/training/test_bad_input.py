@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from tests.support.fits import environment, refused, settings
+from tests.support.types import Capsys
 
 
-def test_folders_that_hold_no_faces(
-    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folders_that_hold_no_faces(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
     out, empty, broken = tmp_path / "run", tmp_path / "empty", tmp_path / "broken"
     empty.mkdir()
     broken.mkdir()
@@ -45,11 +44,7 @@ def test_folders_that_hold_no_faces(
     ],
 )
 def test_settings_that_can_not_be(
-    more: tuple[str, str],
-    message: str,
-    faces: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, str], message: str, faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     out = tmp_path / "run"
     assert message in refused(capsys, *settings("motion", faces, out, *more))
@@ -57,9 +52,7 @@ def test_settings_that_can_not_be(
     assert not (out / "checkpoints").exists()
 
 
-def test_an_address_with_a_password(
-    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_address_with_a_password(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
     """It would stand in config.yaml and run.json, and go to W&B."""
     out = tmp_path / "run"
     packs = ("--data.packs", "ftp://me:s3cret@host/PACK")
@@ -71,7 +64,7 @@ def test_an_address_with_a_password(
 
 @pytest.mark.parametrize("kind", ["missing", "bytes", "truncated", "another method"])
 def test_checkpoints_that_can_not_be_used(
-    kind: str, faces: Path, motion_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, faces: Path, motion_run: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     good = motion_run / "checkpoints/last.ckpt"
     checkpoint = tmp_path / "wrong.ckpt"
@@ -92,9 +85,7 @@ def test_checkpoints_that_can_not_be_used(
     assert str(checkpoint) in text
 
 
-def test_a_folder_that_holds_a_run(
-    faces: Path, motion_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_holds_a_run(faces: Path, motion_run: Path, capsys: Capsys) -> None:
     text = refused(capsys, *settings("motion", faces, motion_run))
     assert "holds a run already; add --ckpt_path last" in text
 

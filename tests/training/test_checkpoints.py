@@ -22,6 +22,7 @@ from ssl_faces.methods.method import read_checkpoint
 from ssl_faces.training.checkpoints import load_checkpoint, save_checkpoint
 from tests.support.pickles import Touch
 from tests.support.refusals import message_of
+from tests.support.types import Patch
 
 CONTENT = {"state_dict": {"weight": torch.arange(300.0)}, "global_step": 3}
 
@@ -92,7 +93,7 @@ class Line(pl.LightningModule):
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def elsewhere(tmp_path: Path, monkeypatch: Patch) -> None:
     """The temporary folder is on another file system than the run."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -123,7 +124,7 @@ def train(run: Path, steps: int, *more: pl.Callback, resume: bool = False) -> No
 
 @pytest.mark.parametrize("name", ["last.ckpt", "own.ckpt"])
 def test_a_disk_that_is_full_half_way_leaves_the_checkpoint_before(
-    name: str, elsewhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, elsewhere: None, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """Also one that Lightning's own callback saves."""
     run = tmp_path / "run"

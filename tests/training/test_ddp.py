@@ -36,10 +36,7 @@ def stage(checkpoint: str, design: Design = "paper") -> FaceCycleMotion | FaceCy
         return FaceCycleIdentity(checkpoint).train()
     # linear_std: codes that differ between faces, so that their gradient is not only rounding.
     return FaceCycleMotion(
-        *("small", 32, "random", "joint", design),
-        noise_std=0.0,
-        fold_weight=1.0,
-        linear_std=0.04,
+        *("small", 32, "random", "joint", design), noise_std=0.0, fold_weight=1.0, linear_std=0.04
     ).train()
 
 

@@ -9,10 +9,11 @@ import torch
 
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from tests.support.fits import assert_close, completed, fit, refused, step_of, twins, weights
+from tests.support.types import Capsys, Patch
 
 
 def test_it_stops_at_the_step_and_goes_on_from_the_last_checkpoint(
-    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     again, whole, short = tmp_path / "again", tmp_path / "whole", tmp_path / "short"
     message = refused(capsys, *twins(faces, again, "--model.init_args.fails_at", "8"))
@@ -29,16 +30,12 @@ def test_it_stops_at_the_step_and_goes_on_from_the_last_checkpoint(
     assert_close(weights(again), weights(whole), atol=0)
 
 
-def test_before_any_checkpoint(
-    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_before_any_checkpoint(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
     message = refused(capsys, *twins(faces, tmp_path, "--model.init_args.fails_at", "1"))
     assert "step 1: the loss of twins is not finite; no checkpoint had been saved" in message
 
 
-def test_a_learning_rate_too_high(
-    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_learning_rate_too_high(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
     """The loss stays finite until the weights are not; whatever is saved before is finite."""
     message = refused(capsys, *twins(faces, tmp_path, "--model.init_args.learning_rate", "1e38"))
     assert "of twins " in message
@@ -49,11 +46,7 @@ def test_a_learning_rate_too_high(
 
 @pytest.mark.parametrize("fails_at", [7, 8])
 def test_weights_after_a_bad_loss_are_never_saved_where_losses_are_not_looked_at_each_step(
-    fails_at: int,
-    faces: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    fails_at: int, faces: Path, tmp_path: Path, capsys: Capsys, monkeypatch: Patch
 ) -> None:
     """As on a GPU: the optimiser has stepped by the time that the check comes."""
     start = FiniteLoss.on_train_start

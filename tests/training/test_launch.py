@@ -27,6 +27,7 @@ from ssl_faces.training.launch import (
 from tests.support.fits import ROOT, environment, fit, refused, settings, step_of
 from tests.support.processes import free_port
 from tests.support.refusals import message_of
+from tests.support.types import Capsys, Patch
 
 STEPS = 10  # an epoch has six: 24 pictures in pairs of two on two processes
 
@@ -193,10 +194,7 @@ def test_settings_that_contradict_the_launcher(setting: dict[str, object], messa
 
 
 def test_fit_refuses_a_contradiction(
-    faces: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    faces: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     for name, value in {**ELASTIC, "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
@@ -211,7 +209,7 @@ class Settings:
         self.num_nodes = 1
 
 
-def test_several_devices_use_the_measured_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_devices_use_the_measured_strategy(monkeypatch: Patch) -> None:
     assert devices_and_strategy(Settings("auto"), None) == {}
     assert devices_and_strategy(Settings(1), None) == {}
     assert devices_and_strategy(Settings(2, strategy="ddp_spawn"), None) == {}

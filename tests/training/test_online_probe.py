@@ -14,6 +14,7 @@ from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.rendered import RenderedFaces
 from tests.support.fits import assert_close, completed, fit, step_of, weights
+from tests.support.types import Capsys
 
 COUNT, PEOPLE, KEPT = 700, 70, 110
 CLASSES = "ssl_faces.rendered.RenderedFaces"
@@ -126,9 +127,7 @@ def test_of_two_processes_the_first_probes_and_both_go_on(cache: Path, tmp_path:
     assert step_of(tmp_path) == 4
 
 
-def test_one_warning_about_collapse(
-    cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_one_warning_about_collapse(cache: Path, tmp_path: Path, capfd: Capsys) -> None:
     words = twins(cache, tmp_path, "--trainer.max_steps", "6", "--probe_every", "2")
     fit(*words, "--model.init_args.learning_rate", "1e-9", "--model.init_args.constant", "true")
     message = [line for line in capfd.readouterr().out.splitlines() if "warning:" in line]
@@ -140,9 +139,7 @@ def test_one_warning_about_collapse(
     assert logged(tmp_path)[6]["online/std/expression"] == pytest.approx(0, abs=1e-4)
 
 
-def test_faces_without_labels(
-    faces: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_faces_without_labels(faces: Path, cache: Path, tmp_path: Path, capfd: Capsys) -> None:
     """No probe, and one line about it; collapse is checked on training images."""
     words = twins(cache, tmp_path)
     at = words.index("--data.sets")

@@ -19,6 +19,7 @@ from ssl_faces.encoders.encoder import save_encoder
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.support.fits import settings, step_of
+from tests.support.types import Capsys, Patch
 
 
 def on_the_cpu() -> NoReturn:
@@ -78,11 +79,7 @@ def test_what_did_not(error: Exception) -> None:
 
 @pytest.mark.parametrize("run_out", [on_the_cpu, on_a_gpu])
 def test_a_run_out_of_memory(
-    run_out: Callable[[], NoReturn],
-    faces: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run_out: Callable[[], NoReturn], faces: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     plain = FaceCycleMotion.training_step
 
@@ -113,9 +110,7 @@ def test_bad_input_of_another_process() -> None:
     assert bad_input(RuntimeError(text)) is None
 
 
-def test_probes_out_of_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_probes_out_of_memory(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
     for part in ("train", "test"):
         for i in range(8):
             path = tmp_path / part / f"class{i % 2}" / f"{i}.png"

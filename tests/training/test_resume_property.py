@@ -114,10 +114,7 @@ def train(
     module.on_train_batch_end = kill_at(kill).__get__(module)  # type: ignore[method-assign]
     path = out / resume_from
     trainer.fit(
-        module,
-        datamodule=data(),
-        ckpt_path=str(path) if path.exists() else None,
-        weights_only=True,
+        module, datamodule=data(), ckpt_path=str(path) if path.exists() else None, weights_only=True
     )
 
 

@@ -21,6 +21,7 @@ from ssl_faces.training.logged import read_logged
 from ssl_faces.training.resume import Resumed, no_checkpoint, read_resumed
 from tests.support.fits import checkpoint, fit, refused, settings, step_of, twins
 from tests.support.refusals import message_of
+from tests.support.types import Capsys
 
 Command = Callable[..., list[str]]
 LAST = ("--ckpt_path", "last")
@@ -66,7 +67,7 @@ def config(run: Path) -> dict[str, Any]:
 
 
 def test_new_rates_and_decay_act_and_are_recorded(
-    simclr: Command, copied: Path, capsys: pytest.CaptureFixture[str]
+    simclr: Command, copied: Path, capsys: Capsys
 ) -> None:
     optimizer = "--model.init_args.optimizer"
     more = (f"{optimizer}.peak_learning_rate", "0.05", f"{optimizer}.weight_decay", "0.5")
@@ -126,7 +127,7 @@ def test_changes_that_are_refused_by_name(key: str, value: Any, message: str, wh
 
 @pytest.mark.parametrize("path", [LAST[1], "checkpoints/last.ckpt"])
 def test_a_refused_run_and_its_record_stay_as_they_were(
-    path: str, simclr: Command, whole: Path, capsys: pytest.CaptureFixture[str]
+    path: str, simclr: Command, whole: Path, capsys: Capsys
 ) -> None:
     before = (whole / "config.yaml").read_bytes()
     resume = ("--ckpt_path", path if path == "last" else str(whole / path))
@@ -139,11 +140,7 @@ def test_a_refused_run_and_its_record_stay_as_they_were(
 
 
 def test_the_path_of_a_runs_own_checkpoint_is_as_good_as_last(
-    simclr: Command,
-    whole: Path,
-    copied: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    simclr: Command, whole: Path, copied: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     path = ("--ckpt_path", str(copied / "checkpoints/last.ckpt"))
     fit(*simclr(copied, "--trainer.max_steps", "8", *path))
@@ -159,9 +156,7 @@ def test_the_path_of_a_runs_own_checkpoint_is_as_good_as_last(
     assert step_of(new) == 2
 
 
-def test_more_steps_stretch_a_cosine_without_warnings(
-    recwarn: pytest.WarningsRecorder,
-) -> None:
+def test_more_steps_stretch_a_cosine_without_warnings(recwarn: pytest.WarningsRecorder) -> None:
     def planned(steps: int, state: dict[str, Any] | None = None) -> Any:
         module: Any = SimpleNamespace(trainer=SimpleNamespace(estimated_stepping_batches=steps))
         optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
@@ -248,9 +243,7 @@ def test_files_of_frozen_weights_may_move_but_not_change(tmp_path: Path) -> None
     assert "trunk_weights new (was old): it holds other weights" in text
 
 
-def test_a_checkpoint_without_settings(
-    simclr: Command, copied: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_checkpoint_without_settings(simclr: Command, copied: Path, capsys: Capsys) -> None:
     """Of an earlier version: it resumes, or is refused in one sentence."""
     old = checkpoint(copied)
     del old["config"], old["changed_on_resume"]
@@ -263,9 +256,7 @@ def test_a_checkpoint_without_settings(
     assert step_of(copied) == 7
 
 
-def test_a_line_about_a_missing_checkpoint(
-    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_line_about_a_missing_checkpoint(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
     fit(*twins(faces, tmp_path / "my_run", "--trainer.max_steps", "1", *LAST))
     message = capsys.readouterr().out
     assert f"starts a new run: {tmp_path}/my_run/checkpoints/last.ckpt does not exist\n" in message

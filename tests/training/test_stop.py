@@ -23,6 +23,7 @@ from tests.support.fits import (
     twins,
     weights,
 )
+from tests.support.types import Capsys, Patch
 
 SLURM = {
     "SLURM_JOB_ID": "77",
@@ -55,7 +56,7 @@ def scontrol(tmp_path: Path) -> Path:
     return folder
 
 
-def under_slurm(monkeypatch: pytest.MonkeyPatch, scontrol: Path) -> None:
+def under_slurm(monkeypatch: Patch, scontrol: Path) -> None:
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", f"{scontrol}:{os.environ['PATH']}")
@@ -86,7 +87,7 @@ def stopped(faces: Path, out: Path, number: signal.Signals, *more: str) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_its_step_and_the_run_resumes_as_if_uninterrupted(
-    number: signal.Signals, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    number: signal.Signals, faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     def handler(_: object, __: object) -> None:
         pass
@@ -134,8 +135,8 @@ def test_slurm_queues_again_what_it_stops_itself(
     faces: Path,
     tmp_path: Path,
     scontrol: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: Patch,
+    capsys: Capsys,
 ) -> None:
     under_slurm(monkeypatch, scontrol)
     (scontrol / "state").write_text(state)
@@ -149,11 +150,7 @@ def test_slurm_queues_again_what_it_stops_itself(
 
 
 def test_a_warned_run_that_is_not_requeued_uses_its_time(
-    faces: Path,
-    tmp_path: Path,
-    scontrol: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    faces: Path, tmp_path: Path, scontrol: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     under_slurm(monkeypatch, scontrol)
     (scontrol / "refuse").write_text("")

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from ssl_faces.training.trainer_settings import check_trainer
 from tests.support.fits import fit, refused, twins
 from tests.support.refusals import message_of
+from tests.support.types import Capsys, Patch
 
 
 class Settings(SimpleNamespace):
@@ -56,7 +57,7 @@ class Settings(SimpleNamespace):
     ],
     ids=str,
 )
-def test_refused(given: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused(given: dict[str, object], message: str, monkeypatch: Patch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     text = message_of(check_trainer, Settings(**given))
     name, value = next(iter(given.items()))
@@ -83,7 +84,7 @@ def test_taken(given: dict[str, object]) -> None:
 
 
 def test_nothing_is_written_where_they_are_refused(
-    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     out = tmp_path / "run"
     refused(capsys, *twins(faces, out, "--trainer.overfit_batches", "2"))
@@ -106,19 +107,13 @@ def test_nothing_is_written_where_they_are_refused(
     ids=["the trainer", "its data", "its callbacks"],
 )
 def test_what_lightning_refuses_is_said_in_a_sentence(
-    more: tuple[str, ...],
-    message: str,
-    faces: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...], message: str, faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     assert message in refused(capsys, *twins(faces, tmp_path / "run", *more))
     assert not (tmp_path / "run/encoder").exists()
 
 
-def test_a_run_without_logs(
-    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_logs(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
     """And the summary of its networks has no wrong FLOPs."""
     summary = ("--trainer.enable_model_summary", "true")
     fit(*twins(faces, tmp_path, "--trainer.logger", "false", "--trainer.max_steps", "1", *summary))

@@ -14,6 +14,7 @@ from ssl_faces.training.wandb_logger import CarefulWandbLogger, has_account
 from tests.support.fits import completed, fit, twins
 from tests.support.processes import eventually
 from tests.support.twins import kill_wandb
+from tests.support.types import Capsys, Patch
 from tests.support.wandb_server import Server
 
 SECRET = "5e47e1" * 6 + "beef"  # 40 letters, as W&B's keys have
@@ -21,7 +22,7 @@ QUICK = ("--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--prob
 
 
 @pytest.fixture
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def clean(monkeypatch: Patch, tmp_path: Path) -> None:
     """Without an account of the user and a service of an earlier test."""
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_SERVICE", "WANDB_BASE_URL", "NETRC"):
         monkeypatch.delenv(name, raising=False)
@@ -71,9 +72,9 @@ def test_all_that_a_run_logs_without_an_account(
     clean: None,
     faces: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: Patch,
     caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
+    capfd: Capsys,
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     out = tmp_path / "out"
@@ -100,11 +101,7 @@ def test_all_that_a_run_logs_without_an_account(
 
 
 def test_no_account_and_no_server(
-    clean: None,
-    faces: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    clean: None, faces: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     """With WANDB_MODE=online a run prints a line and is logged offline."""
     monkeypatch.setenv("WANDB_MODE", "online")
@@ -146,7 +143,7 @@ def test_its_service_is_killed_during_a_run(faces: Path, tmp_path: Path) -> None
 
 @pytest.fixture
 def online(
-    clean: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    clean: None, monkeypatch: Patch, tmp_path: Path
 ) -> Iterator[tuple[Server, CarefulWandbLogger]]:
     """A server, and an online logger with short timeouts."""
     server = Server()
@@ -164,9 +161,7 @@ def online(
 
 @pytest.mark.slow  # W&B waits for half a minute
 def test_the_network_is_lost_during_a_run(
-    online: tuple[Server, CarefulWandbLogger],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    online: tuple[Server, CarefulWandbLogger], tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """Nothing raises, and every call returns."""
     server, logger = online
@@ -189,10 +184,7 @@ def test_the_network_is_lost_during_a_run(
 
 
 def test_a_service_that_breaks_at_the_start_is_replaced(
-    online: tuple[Server, CarefulWandbLogger],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    online: tuple[Server, CarefulWandbLogger], tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     """The run is logged offline, by another service."""
     import wandb
@@ -219,7 +211,7 @@ def test_a_service_that_breaks_at_the_start_is_replaced(
     assert b"loss" in kept.read_bytes()
 
 
-def test_a_service_that_was_killed_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_was_killed_does_not_end_the_run(monkeypatch: Patch) -> None:
     """W&B exits with the code of its service when it joins it."""
     import wandb
 
