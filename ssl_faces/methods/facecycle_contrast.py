@@ -51,9 +51,9 @@ class Faces(NamedTuple):
 class FaceCycleContrast(EncoderMethod):
     """Learns an expression code and an identity code by cycles, contrast and independence.
 
-    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1], mildly augmented alike (`data.augmentation:
-    frames`; strong views are made here), and `mirrored`, bool [b]: whether the second image is the
-    first one's mirror image.
+    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1], with mild common augmentation
+    (`data.augmentation: frames`; strong views are made here), and `mirrored`, bool [b]: whether the
+    second image is the first one's mirror image.
 
     Args:
         encoder: the encoder to train; it gets the codes `expression` and `identity`.

@@ -107,16 +107,13 @@ def _slurm(environment: Mapping[str, str]) -> Launch:
     tasks, nodes = int(environment["SLURM_NTASKS"]), int(environment.get("SLURM_NNODES", 1))
     # Slurm may write "8(x2)".
     each = environment.get("SLURM_NTASKS_PER_NODE", "").partition("(")[0]
-    if not each and tasks > 1:
-        raise InputError(
-            f"Slurm: {tasks} tasks without --ntasks-per-node; give --ntasks-per-node, one task for "
-            "each device, and leave --ntasks out"
-        )
     devices = int(each or 1)
+    advice = "give --ntasks-per-node, one task for each device, and leave --ntasks out"
+    if not each and tasks > 1:
+        raise InputError(f"Slurm: {tasks} tasks without --ntasks-per-node; {advice}")
     if devices * nodes != tasks:
         raise InputError(
-            f"Slurm: {tasks} tasks are not {devices} on each of {nodes} nodes; give "
-            "--ntasks-per-node, one task for each device, and leave --ntasks out"
+            f"Slurm: {tasks} tasks are not {devices} on each of {nodes} nodes; {advice}"
         )
     return Launch("Slurm", devices, nodes)
 

@@ -141,10 +141,8 @@ def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_signature(kind: type) -> dict[str, Any]:
     defaults = {p.name: p.default for p in inspect.signature(kind).parameters.values()}
-    return {
-        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-        for name, value in defaults.items()
-    }
+    nested = {k: v for k, v in defaults.items() if dataclasses.is_dataclass(v)}
+    return defaults | {name: dataclasses.asdict(value) for name, value in nested.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -93,7 +93,7 @@ def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: Capsys) -> None:
         (["--step", "none.json"], "none.json: not of `ssl-faces bench step"),
     ],
 )
-def test_plans_that_can_not_be(words: list[str], message: str, capsys: Capsys) -> None:
+def test_invalid_plans(words: list[str], message: str, capsys: Capsys) -> None:
     assert main([*PLAN, *words]) == 2
     assert message in capsys.readouterr().err
 

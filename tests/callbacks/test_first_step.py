@@ -29,7 +29,7 @@ def test_the_parts_are_all_of_the_time(monkeypatch: Patch) -> None:
     assert str(clock) == "first step after 4.8 s: imports 4.5, faces 0.2"
 
 
-def test_a_run_says_it_once(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
+def test_a_run_prints_it_once(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
     fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3")
     message = re.findall(r"^first step after .*$", capsys.readouterr().out, re.MULTILINE)
     assert len(message) == 1
@@ -38,7 +38,7 @@ def test_a_run_says_it_once(faces: Path, tmp_path: Path, capsys: Capsys) -> None
     assert sum(parts) == pytest.approx(whole, abs=0.05 * (len(parts) + 1))
 
 
-def test_only_the_first_process_says_it(capsys: Capsys) -> None:
+def test_only_the_first_process_prints_it(capsys: Capsys) -> None:
     module = SimpleNamespace(device=SimpleNamespace(type="cpu"))
     for first, lines in ((False, 0), (True, 1)):
         trainer = SimpleNamespace(is_global_zero=first)

@@ -79,7 +79,7 @@ def test_errors(columns: int) -> None:
     np.testing.assert_allclose(absolute_errors(bank, targets, queries, truth), expected, 1e-4)
 
 
-def test_constant_features_say_nothing_and_break_nothing() -> None:
+def test_constant_features() -> None:
     bank = torch.full((60, 8), 0.1)
     labels = torch.arange(60) % 3 // 2  # two thirds are 0
     figures = figures_of(

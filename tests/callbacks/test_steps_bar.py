@@ -24,7 +24,7 @@ def _drawn_always(monkeypatch: Patch) -> None:
 
 
 @pytest.mark.usefixtures("_drawn_always")
-def test_it_counts_the_whole_run_and_goes_on_where_that_stopped(
+def test_it_counts_all_steps_and_continues_on_resume(
     faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     words = settings("motion", faces, tmp_path / "run")
@@ -54,7 +54,7 @@ def test_in_a_log_it_is_drawn_at_the_start_and_the_end_of_a_short_run(
         ["--trainer.callbacks", "pytorch_lightning.callbacks.TQDMProgressBar"],
     ],
 )
-def test_none_or_another_if_the_user_says_so(
+def test_no_bar_or_another_one_by_settings(
     words: list[str], faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3", *words)

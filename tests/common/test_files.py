@@ -76,7 +76,7 @@ def test_a_failure_or_an_interruption_leaves_the_old_file_and_nothing_else(
 
 
 @pytest.mark.parametrize("path", ["taken/file", "taken/deeper/file", "folder"])
-def test_paths_that_can_not_be_written(tmp_path: Path, path: str) -> None:
+def test_unwritable_paths(tmp_path: Path, path: str) -> None:
     (tmp_path / "taken").write_bytes(b"old")
     (tmp_path / "folder/inside").mkdir(parents=True)
     text = message_of(replace_file, tmp_path / path, b"new")

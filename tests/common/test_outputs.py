@@ -48,7 +48,7 @@ def places(tmp_path: Path, encoder_folder: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_nothing_is_replaced_without_being_asked(
+def test_existing_files_need_overwrite(
     name: str, places: dict[str, Path], tmp_path: Path, capsys: Capsys
 ) -> None:
     command, words, ending = COMMANDS[name]

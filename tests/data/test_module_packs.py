@@ -268,7 +268,7 @@ def test_a_sample(pack: Path, streamed: bool) -> None:
 # Bad input --------------------------------------------------------------------------------------
 
 
-def test_settings_that_can_not_be(pack: Path, tmp_path: Path) -> None:
+def test_invalid_settings(pack: Path, tmp_path: Path) -> None:
     assert "data.packs and data.root" in message_of(ready, pack, root=tmp_path)
     assert "data.window: 0" in message_of(ready, pack, window=0)
     assert "data.cache_gb: 0;" in message_of(ready, pack, cache_gb=0.0)

@@ -157,7 +157,7 @@ def test_saving_again_replaces_the_old_encoder(saved: Path, images: Tensor) -> N
     assert sorted(path.name for path in saved.iterdir()) == [CARD_FILE, WEIGHTS_FILE]
 
 
-def test_a_released_encoder_goes_by_its_name(
+def test_a_released_encoder_is_loaded_by_name(
     tmp_path: Path, monkeypatch: Patch, images: Tensor
 ) -> None:
     save_encoder(made(), tmp_path / "released" / "small-face", {})

@@ -83,7 +83,7 @@ def test_pictures_of_another_side_are_refused(identity: FaceCycleIdentity) -> No
 # Loading ------------------------------------------------------------------------------------------
 
 
-def test_stage_1_comes_back_from_its_run(tmp_path: Path) -> None:
+def test_stage_1_is_loaded_from_its_run(tmp_path: Path) -> None:
     method = motion(noise_std=0.5)
     save(method, tmp_path / "run/checkpoints/last.ckpt")
     state = torch.get_rng_state()
@@ -97,7 +97,7 @@ def test_stage_1_comes_back_from_its_run(tmp_path: Path) -> None:
     assert torch.equal(found.neutral_face(smooth_images(2)), method.neutral_face(smooth_images(2)))
 
 
-def test_stage_2_comes_back_without_its_stage_1(
+def test_stage_2_is_loaded_without_stage_1(
     identity: FaceCycleIdentity, tmp_path: Path
 ) -> None:
     path = save(identity, tmp_path / "identity.ckpt")

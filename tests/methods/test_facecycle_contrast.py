@@ -171,7 +171,7 @@ def test_it_learns_and_its_codes_grow_independent() -> None:
     assert dependence[10.0] < 0.8 * dependence[0.0]
 
 
-def test_edits_take_and_give_pictures() -> None:
+def test_edits_return_images() -> None:
     one = method().eval()
     x = batch(2)["pairs"].flatten(0, 1)
     edits = one.edits()
@@ -183,7 +183,7 @@ def test_edits_take_and_give_pictures() -> None:
     torch.testing.assert_close(edits["neutral face"](x)[:1], edits["neutral face"](x[:1]))
 
 
-def test_it_comes_back_from_its_run(tmp_path: Path) -> None:
+def test_it_is_loaded_from_its_run(tmp_path: Path) -> None:
     codes = ("--model.code_dim", "16", "--model.decoder_width", "4")
     fit(*method_run("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run", *codes))
     found, x = load_method(tmp_path / "run"), torch.rand(2, 3, 32, 32)

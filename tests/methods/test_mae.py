@@ -37,7 +37,7 @@ def patch_of(x: Tensor, number: int) -> Tensor:
 
 
 @pytest.mark.parametrize("share", [0.75, 0.5, 0.9])
-def test_its_share_of_the_patches_is_hidden(share: float) -> None:
+def test_the_share_of_masked_patches(share: float) -> None:
     method = built(mask_share=share)
     kept, masked = method.draw(200)
     number = int(16 * (1 - share))
@@ -119,7 +119,7 @@ def test_the_loss_falls_on_a_few_faces() -> None:
     assert sum(totals[-3:]) < 0.6 * sum(totals[:3])
 
 
-def test_panels_show_the_source_what_is_seen_and_what_is_told() -> None:
+def test_panels_show_source_mask_and_reconstruction() -> None:
     method = built()
     pairs = mirrored_pairs(2, SIDE)
     torch.manual_seed(4)

@@ -159,13 +159,13 @@ def test_fixed_positions(name: str) -> None:
         (EncoderSettings("vit_tiny", 64, 0.5), "width: 0.5, but vit_tiny has no other width than"),
     ],
 )
-def test_encoders_that_can_not_be(settings: EncoderSettings, message: str) -> None:
+def test_unsupported_encoders(settings: EncoderSettings, message: str) -> None:
     text = message_of(new_encoder, settings)
     assert text.startswith("model.encoder")
     assert message in text
 
 
-def test_an_architecture_without_a_map_says_so() -> None:
+def test_an_architecture_without_a_map() -> None:
     """Its map is channel-last."""
     found = new_encoder(EncoderSettings("timm:test_mambaout", 48))
     assert found.feature_dims == {"pooled": 256}

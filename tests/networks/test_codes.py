@@ -45,6 +45,6 @@ def test_saved_encoders_keep_their_codes_and_others_have_none(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("codes", [{"pooled": 4}, {"a b": 4}, {"action": 0}, {"keys": 4}])
-def test_codes_that_can_not_be(codes: dict[str, int]) -> None:
+def test_unsupported_codes(codes: dict[str, int]) -> None:
     with pytest.raises(InputError, match=r"model.encoder: codes: .* give names beside pooled"):
         new_encoder(SMALL, codes)

@@ -72,7 +72,7 @@ def test_shapes(width: int) -> None:
     }
 
 
-def test_nothing_is_computed_past_the_last_asked_layer() -> None:
+def test_nothing_is_computed_after_the_last_layer() -> None:
     trunk = VggTrunk("random", 2)
 
     def fail(*args: object) -> None:

@@ -43,7 +43,7 @@ def test_folders_that_hold_no_faces(faces: Path, tmp_path: Path, capsys: Capsys)
         (("--model.init_args.rate_factors", "{'head': 1.0}"), "'head' has no parameters to train"),
     ],
 )
-def test_settings_that_can_not_be(
+def test_invalid_settings(
     more: tuple[str, str], message: str, faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     out = tmp_path / "run"
@@ -63,7 +63,7 @@ def test_an_address_with_a_password(faces: Path, tmp_path: Path, capsys: Capsys)
 
 
 @pytest.mark.parametrize("kind", ["missing", "bytes", "truncated", "another method"])
-def test_checkpoints_that_can_not_be_used(
+def test_unusable_checkpoints(
     kind: str, faces: Path, motion_run: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     good = motion_run / "checkpoints/last.ckpt"

@@ -12,7 +12,7 @@ from tests.support.fits import assert_close, completed, fit, refused, step_of, t
 from tests.support.types import Capsys, Patch
 
 
-def test_it_stops_at_the_step_and_goes_on_from_the_last_checkpoint(
+def test_it_stops_and_resumes_from_the_last_checkpoint(
     faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     again, whole, short = tmp_path / "again", tmp_path / "whole", tmp_path / "short"

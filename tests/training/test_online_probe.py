@@ -108,7 +108,7 @@ def test_weights_are_those_of_a_run_without_it(probed: Path, cache: Path, tmp_pa
     assert logged(tmp_path) == {}
 
 
-def test_a_resumed_run_goes_on_with_it(probed: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_with_it(probed: Path, cache: Path, tmp_path: Path) -> None:
     fit(*twins(cache, tmp_path, "--trainer.max_steps", "4", "--checkpoint_every", "4"))
     fit(*twins(cache, tmp_path, "--ckpt_path", "last"))
     assert_close(weights(tmp_path), weights(probed), atol=0)

@@ -67,7 +67,7 @@ def test_a_finished_run_that_is_given_more_steps(steps: int, faces: Path, tmp_pa
     assert_same_weights(tmp_path / "whole", tmp_path / "run")
 
 
-def test_the_same_seed_gives_the_same_run_and_another_another(
+def test_a_run_depends_on_its_seed(
     faces: Path, motion_run: Path, tmp_path: Path
 ) -> None:
     fit(*settings("motion", faces, tmp_path / "again"))

@@ -126,7 +126,7 @@ def test_changes_that_are_refused_by_name(key: str, value: Any, message: str, wh
 
 
 @pytest.mark.parametrize("path", [LAST[1], "checkpoints/last.ckpt"])
-def test_a_refused_run_and_its_record_stay_as_they_were(
+def test_a_refused_run_and_its_record_are_unchanged(
     path: str, simclr: Command, whole: Path, capsys: Capsys
 ) -> None:
     before = (whole / "config.yaml").read_bytes()

@@ -106,7 +106,7 @@ def test_nothing_is_written_where_they_are_refused(
     ],
     ids=["the trainer", "its data", "its callbacks"],
 )
-def test_what_lightning_refuses_is_said_in_a_sentence(
+def test_errors_of_lightning_are_one_sentence(
     more: tuple[str, ...], message: str, faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     assert message in refused(capsys, *twins(faces, tmp_path / "run", *more))
