@@ -8,12 +8,16 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from PIL import Image
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch is imported: each of several processes has one thread, its children too.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# W&B is off unless a test sets its mode.
+os.environ["WANDB_MODE"] = "disabled"
 
 from ssl_faces.data import default_data_root
 
@@ -68,3 +72,14 @@ def real_data() -> Path:
         except (OSError, zipfile.BadZipFile) as error:
             pytest.fail(f"{archive} can't be unpacked to {root}: {error}")
     return root
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 smooth random images, each of another brightness."""
+    folder = tmp_path_factory.mktemp("faces")
+    draw = np.random.default_rng(0)
+    for i in range(24):
+        coarse = Image.fromarray(draw.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+        coarse.resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{i:02d}.png")
+    return folder

@@ -35,7 +35,8 @@ from ssl_faces.common.files import replace_file
 from ssl_faces.data.pairs.module import FaceDataModule
 from ssl_faces.data.pairs.pairing import PairBatch
 from ssl_faces.training.checkpoints import CheckpointFiles
-from ssl_faces.training.fit import FaceCLI, build, world_size
+from ssl_faces.training.fit import FaceCLI, build
+from ssl_faces.training.launch import world_size
 from ssl_faces.training.run_record import CHECKPOINT
 
 PASSES_ON = True

@@ -1,4 +1,4 @@
-"""Whether features have collapsed: effective rank and standard deviation, and when to warn."""
+"""Detect collapsed features by effective rank and standard deviation."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ import torch
 from torch import Tensor
 
 ROWS = 1024
-"""Most pictures that the measures are of: the rank's cost grows with their cube."""
+"""Largest number of images to measure: the cost of the rank grows with its cube."""
 
 LEAST_STD = 0.01
-"""Of the features scaled to length 1, times the root of their number: 1 where they point every
-way alike, 0 where all pictures give one vector. Untrained networks (FaceCycle's, ResNet-18 and 50,
-ViT-tiny; seeds 0 and 1; FER-2013, YouTube keypoints and rendered faces) gave 0.13 to 0.71."""
+"""Smallest sound standard deviation of L2-normalised features times sqrt(D): 1 for uniform
+directions, 0 for one vector. Untrained networks (FaceCycle's, ResNet-18 and 50, ViT-tiny; seeds 0
+and 1; FER-2013, YouTube keypoints and rendered faces) have 0.13 to 0.71."""
 
 LEAST_RANK = 3.0
-"""Effective rank of features of 16 numbers or more less their mean, which in untrained networks is
-most of them; the same networks gave 44 to 247 (with their mean 18 to 110). For features of fewer
-numbers it falls in proportion, to 1 for none."""
+"""Smallest sound effective rank of centred features with 16 or more dimensions. The same untrained
+networks have 44 to 247 (not centred 18 to 110). See `least_rank` for fewer dimensions."""
 
 
 def effective_rank(features: Tensor) -> float:
-    """RankMe of features [N, D]: exp of the entropy of their singular values, scaled to sum 1.
+    """RankMe of features [N, D]: exp of the entropy of their normalised singular values.
 
-    From 1 (all on one line through the origin) to min(N, D); 0 where all features are 0.
+    From 1 (all on a line through the origin) to min(N, D); 0 if all features are 0.
 
     Source: Garrido et al., "RankMe", ICML 2023, equations 1 and 2 (there with N = 25,600).
     """
@@ -34,15 +33,15 @@ def effective_rank(features: Tensor) -> float:
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     if not singular.max() > 0:
         return 0.0
-    # Of a Gram matrix in float64, values below this are rounding.
+    # Smaller values are rounding errors of a Gram matrix in float64.
     singular = torch.where(singular > 1e-7 * singular.max(), singular, 0)
     share = singular / singular.sum() + 1e-7
     return float(torch.exp(-(share * share.log()).sum()))
 
 
 def spread(features: Tensor) -> float:
-    """lightly's `std_of_l2_normalized` of features [N, D] times sqrt(D): about 1 where they point
-    every way alike, 0 where all are one.
+    """lightly's `std_of_l2_normalized` of features [N, D] times sqrt(D): about 1 for uniform
+    directions, 0 for equal vectors.
 
     Source: Chen & He, "Exploring Simple Siamese Representation Learning", CVPR 2021, section 4.1.
     """
@@ -52,50 +51,50 @@ def spread(features: Tensor) -> float:
 
 
 def least_rank(count: int, dims: int) -> float:
-    """The effective rank below which so many features of so many numbers have collapsed."""
+    """Smallest sound effective rank of `count` features of `dims` dimensions."""
     return 1 + (LEAST_RANK - 1) * min(count, dims, 16) / 16
 
 
 class CollapseWatch:
-    """Measures feature spaces, and says once of each that it has collapsed.
+    """Measures feature spaces, and warns once about each collapsed one.
 
     Attributes:
-        told: the spaces that it has said so of.
+        warned: the spaces with a warning so far.
     """
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.warned: list[str] = []
 
     def measure(self, space: str, features: Tensor) -> tuple[dict[str, float], str | None]:
-        """`rank` and `std` of features [N, D] (of `ROWS` of them), and the warning, if one is due.
+        """`rank` and `std` of features [N, D] (of at most `ROWS`), and a warning or None.
 
         Features that are not finite have neither and count as collapsed.
         """
         features = features[:: math.ceil(len(features) / ROWS)]
-        found: dict[str, float] = {}
+        measures: dict[str, float] = {}
         why = "they are not finite"
         if bool(features.isfinite().all()):
-            found = {"rank": effective_rank(features), "std": spread(features)}
-            why = _why(found["std"], features)
-        if not why or space in self.told:
-            return found, None
-        self.told.append(space)
-        return found, f"the features '{space}' have collapsed: {why}"
+            measures = {"rank": effective_rank(features), "std": spread(features)}
+            why = _why(measures["std"], features)
+        if not why or space in self.warned:
+            return measures, None
+        self.warned.append(space)
+        return measures, f"the features '{space}' have collapsed: {why}"
 
 
 def _why(std: float, features: Tensor) -> str:
     count, dims = features.shape
     if dims < 2 or count < 2:
-        return ""  # one number has no direction, and one picture no deviation
+        return ""  # undefined for one dimension or one image
     if std < LEAST_STD:
         return (
-            f"all pictures give nearly the same vector (standard deviation {std:.2g}, where "
-            f"{LEAST_STD} is the least that is sound, and 1 the most)"
+            f"all images have nearly the same vector (standard deviation {std:.2g}; at least "
+            f"{LEAST_STD} is sound, 1 is the largest)"
         )
     rank, least = effective_rank(features - features.mean(0)), least_rank(count - 1, dims)
     if rank < least:
         return (
-            f"they vary in next to one direction (effective rank about their mean {rank:.2f} of "
-            f"{dims}, where {least:.3g} is the least that is sound)"
+            f"they vary almost in one direction only (effective rank around their mean {rank:.2f} "
+            f"of {dims}; at least {least:.3g} is sound)"
         )
     return ""

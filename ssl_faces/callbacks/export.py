@@ -1,4 +1,4 @@
-"""Saves the trained encoder with its card, and the list of pictures that were passed over."""
+"""Save the trained encoder with its card, and the list of skipped images."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ PACKAGES = ("ssl-faces", "torch", "pytorch-lightning", "kornia", "lightly", "num
 
 
 class EncoderExport(pl.Callback):
-    """Writes `encoder/` (weights and card) to the run's folder when training ends.
-
-    Also `skipped.csv`, the pictures that could not be used, when training starts.
+    """Writes `skipped.csv` (unusable images) when training starts, and `encoder/` (weights and
+    card) when it ends.
 
     Args:
         out: the run's folder.
-        changes: settings that were changed when the run was resumed, for the card.
+        changes: settings changed on resume, for the card.
     """
 
     def __init__(self, out: Path, changes: list[dict[str, Any]] | None = None) -> None:
@@ -66,8 +65,8 @@ class EncoderExport(pl.Callback):
 
     @rank_zero_only
     def on_fit_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        # A run that was killed between its last checkpoint and the end has nothing left to train
-        # when it is resumed, and Lightning neither starts nor ends training then.
+        # A run killed after its last checkpoint has no steps left when it is resumed, and Lightning
+        # calls neither hook of training then.
         if not self._since and not is_whole(self.out / "encoder"):
             self.on_train_end(trainer, module)
 
@@ -89,10 +88,10 @@ class EncoderExport(pl.Callback):
         print(f"encoder: {directory}")
 
     def card(self, trainer: pl.Trainer, module: Method) -> dict[str, Any]:
-        """Everything that is known of the weights."""
+        """The card: everything known about the weights."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         pairs = trainer.global_step * data.batch_size * trainer.world_size
-        probes = [one for one in trainer.callbacks if isinstance(one, OnlineProbe)]  # type: ignore[attr-defined]
+        probes = [c for c in trainer.callbacks if isinstance(c, OnlineProbe)]  # type: ignore[attr-defined]
         online = probes[0].card(data.online.faces) if probes else {}
         return {
             "method": module.name,
@@ -124,8 +123,8 @@ class EncoderExport(pl.Callback):
 
 
 def left_out(data: FaceDataModule) -> str:
-    """What pretraining did not see of its face sets, in words."""
-    found = ["test parts of all probes"] if data.leaves_tests_out else []
+    """Description of the images that were held out from pretraining."""
+    parts = ["test parts of all probes"] if data.leaves_tests_out else []
     if data.online.faces:
-        found.append(f"{data.online} for the online probe, with their people and copies")
-    return "; ".join(found) or "nothing"
+        parts.append(f"{data.online} for the online probe, with their people and copies")
+    return "; ".join(parts) or "nothing"

@@ -1,4 +1,4 @@
-"""Says what the time up to the first training step went to."""
+"""Print how long the start of a run took, until its first training step."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 
 
 class StartClock:
-    """Seconds of the parts of a start, in their order.
+    """Seconds of each part of the start, in order.
 
     Args:
-        started: `time.perf_counter()` when the command began.
+        started: `time.perf_counter()` at the start of the command.
     """
 
     def __init__(self, started: float) -> None:
@@ -21,7 +21,7 @@ class StartClock:
         self._last = started
 
     def mark(self, part: str) -> None:
-        """What has passed since the last mark was this part's."""
+        """Add the time since the last mark to this part."""
         now = time.perf_counter()
         self.parts[part] = self.parts.get(part, 0.0) + now - self._last
         self._last = now
@@ -32,45 +32,36 @@ class StartClock:
 
 
 class FirstStep(pl.Callback):
-    """Prints one line when the first step is done.
-
-    Args:
-        clock: one that has the parts before the trainer's.
-    """
+    """Prints one line after the first step."""
 
     def __init__(self, clock: StartClock) -> None:
         self.clock = clock
-        self._told = False
+        self._done = False
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        # Packs are opened or made, W&B is begun and other processes waited for before this.
+    def setup(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        # Includes opening or building packs, W&B, and waiting for other processes.
         self.clock.mark("faces and logs")
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.clock.mark("optimiser")
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int
     ) -> None:
-        if not self._told:
+        if not self._done:
             self.clock.mark("first batch")
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, index: int
     ) -> None:
-        if self._told:
+        if self._done:
             return
-        self._told = True
-        if pl_module.device.type == "cuda":
+        self._done = True
+        if module.device.type == "cuda":
             import torch
 
             torch.cuda.synchronize()
         self.clock.mark("step")
         if trainer.is_global_zero:
-            # On a line of its own, not behind the progress bar's.
+            # On a new line, not after the progress bar.
             print(f"\n{self.clock}", flush=True)

@@ -1,4 +1,4 @@
-"""Prints how large a method's networks are when a run starts."""
+"""Print the number of parameters of each network when a run starts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from torch import nn
 
 
 class NetworkSummary(pl.Callback):
-    """One line for each network with parameters, and one for all together.
+    """One line for each network with parameters, and one for the sum.
 
-    In the place of Lightning's summary, which tells of FLOPs that it doesn't count here;
-    `ssl-faces bench cost` does.
+    Replaces Lightning's summary, whose FLOPs would be wrong here; see `ssl-faces bench cost`.
     """
 
     @rank_zero_only
@@ -29,6 +28,6 @@ def _line(network: nn.Module) -> str:
 
 
 def _sizes(network: nn.Module) -> tuple[int, int]:
-    """Parameters that are trained, and those that are not; a shared one counts once."""
+    """Numbers of trained and frozen parameters; shared ones count once."""
     sizes = [(p.numel(), p.requires_grad) for p in network.parameters()]
     return sum(n for n, learns in sizes if learns), sum(n for n, learns in sizes if not learns)

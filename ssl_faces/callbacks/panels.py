@@ -1,7 +1,8 @@
-"""Pictures to look at while a method trains: PNG files, and the same to W&B."""
+"""Panels of images to look at during training: PNG files, also logged to W&B."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,16 +23,16 @@ from ssl_faces.methods.method import Method, in_eval_mode
 LABEL_WIDTH = 96
 
 
-def panel(pictures: Mapping[str, Tensor]) -> Image.Image:
-    """One row a kind of picture, labelled at its left, one column a face.
+def panel(images: Mapping[str, Tensor]) -> Image.Image:
+    """A sheet with a labelled row for each kind of image and a column for each face.
 
     Args:
-        pictures: [N, 3, S, S] in [0, 1], or flows [N, 2, h, w], shown as colours (hue is the
+        images: [N, 3, S, S] in [0, 1], or flows [N, 2, h, w], shown as colours (hue is the
             direction, saturation the length).
     """
-    size = next(p.shape[-1] for p in pictures.values() if p.shape[1] == 3)
+    size = next(p.shape[-1] for p in images.values() if p.shape[1] == 3)
     rows = []
-    for values in pictures.values():
+    for values in images.values():
         values = values.detach().float().cpu()
         if values.shape[1] == 2:
             values = F.interpolate(values, size=(size, size), mode="bilinear")
@@ -39,23 +40,23 @@ def panel(pictures: Mapping[str, Tensor]) -> Image.Image:
         rows.append(make_grid(values, nrow=len(values), padding=2, pad_value=1.0))
     grid = (torch.cat(rows, 1).permute(1, 2, 0) * 255).round().byte().numpy()
     font = ImageFont.load_default(size=12)
-    width = max(LABEL_WIDTH, *(math.ceil(font.getlength(name)) + 8 for name in pictures))
+    width = max(LABEL_WIDTH, *(math.ceil(font.getlength(name)) + 8 for name in images))
     sheet = Image.new("RGB", (width + grid.shape[1], grid.shape[0]), "white")
     sheet.paste(Image.fromarray(grid), (width, 0))
     draw = ImageDraw.Draw(sheet)
-    for row, name in enumerate(pictures):
+    for row, name in enumerate(images):
         middle = row * rows[0].shape[1] + rows[0].shape[1] // 2
         draw.text((4, middle), name, "black", font, anchor="lm")
     return sheet
 
 
 class PanelWriter(pl.Callback):
-    """Writes a panel of the method's pictures every so many steps and at the end.
+    """Writes a panel every `every_n_steps` steps and at the end.
 
     Args:
-        out: the run's folder; panels go to `panels/` in it.
-        every_n_steps: how often; 0 writes one at the end only.
-        pairs: how many pairs of training faces are shown, always the same ones.
+        out: the run's folder; panels are in `panels/`.
+        every_n_steps: number of steps; 0 for a panel at the end only.
+        pairs: number of training pairs, always the same ones.
     """
 
     def __init__(self, out: Path, every_n_steps: int = 500, pairs: int = 6) -> None:
@@ -78,16 +79,14 @@ class PanelWriter(pl.Callback):
         assert isinstance(module, Method)
         batch = trainer.datamodule.sample(self.pairs)  # type: ignore[attr-defined]
         batch = {**batch, "pairs": batch["pairs"].to(module.device)}
-        # Every device renders, since the mean face is over all of them; the first one writes.
+        # All processes render, since the mean face needs all of them; the first one writes.
         with in_eval_mode(module, module.device), trainer.precision_plugin.forward_context():
-            pictures = module.panels(batch)
-        self._save(trainer, pictures)
+            images = module.panels(batch)
+        self._save(trainer, images)
 
     @rank_zero_only
-    def _save(self, trainer: pl.Trainer, pictures: Mapping[str, Tensor]) -> None:
-        import io
-
-        sheet = panel(pictures)
+    def _save(self, trainer: pl.Trainer, images: Mapping[str, Tensor]) -> None:
+        sheet = panel(images)
         path = self.folder / f"step_{trainer.global_step:07d}.png"
         buffer = io.BytesIO()
         sheet.save(buffer, "PNG")
@@ -99,7 +98,7 @@ class PanelWriter(pl.Callback):
 
 
 def contact_sheet(images: Tensor, columns: int | None = None) -> Image.Image:
-    """Pictures [N, 3, S, S], uint8 or in [0, 1], as one grid."""
+    """A grid of images [N, 3, S, S], uint8 or in [0, 1]."""
     if images.dtype == torch.uint8:
         images = images.float() / 255
     columns = columns or math.ceil(math.sqrt(len(images)))

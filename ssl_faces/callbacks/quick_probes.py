@@ -1,7 +1,6 @@
-"""Small probes on frozen features that run beside training; nothing in them is chosen or random.
+"""Small deterministic probes without hyper-parameter selection, for use during training.
 
-Their figures are not those of `linear-probe`: fewer pictures, one fixed strength of ridge, no test
-part.
+Not comparable with `linear-probe`: fewer images, a fixed ridge strength, no test part.
 """
 
 from __future__ import annotations
@@ -12,19 +11,18 @@ from torch import Tensor
 
 NEIGHBOURS = 50
 TEMPERATURE = 0.1
-"""Of the vote exp(cosine / temperature): Wu et al., CVPR 2018."""
+"""Votes are exp(cosine / temperature): Wu et al., CVPR 2018."""
 
 RIDGE = 1.0
-"""L2 for each picture of the bank (scikit-learn's `alpha` is this times their number)."""
+"""L2 penalty for each image of the bank (scikit-learn's `alpha` is this times their number)."""
 
 SETTINGS = f"kNN: {NEIGHBOURS} neighbours, temperature {TEMPERATURE}; linear: ridge, L2 {RIDGE:g}"
 
 
 def standardised(bank: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-    """Both [N, D] with each feature's mean of the bank 0 and its deviation 1; features that don't
-    vary there are left at 0."""
+    """Both [N, D], standardised by the bank's mean and deviation; constant features become 0."""
     mean, deviation = bank.mean(0), bank.std(0, correction=0)
-    # Below this all that varies is rounding.
+    # Smaller deviations are rounding.
     varies = deviation > 1e-6 * mean.abs().clamp(min=1e-6)
     scale = torch.where(varies, 1 / deviation.clamp(min=1e-30), 0)
     return (bank - mean) * scale, (queries - mean) * scale
@@ -33,7 +31,7 @@ def standardised(bank: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
 def class_accuracies(
     bank: Tensor, labels: Tensor, queries: Tensor, truth: Tensor
 ) -> dict[str, float]:
-    """Percent of the queries that `knn` and `linear` (ridge on one column a class) get right.
+    """Accuracy of `knn` and `linear` (ridge on one-hot classes) on the queries, in percent.
 
     Args:
         bank, queries: float [N, D] and [M, D].
@@ -48,18 +46,18 @@ def class_accuracies(
         feature_bank=F.normalize(bank).T.contiguous(),
         feature_labels=labels,
         num_classes=int(labels.max()) + 1,
-        knn_k=min(NEIGHBOURS, len(bank)),  # it fails where the bank has fewer
+        knn_k=min(NEIGHBOURS, len(bank)),  # it fails with fewer
         knn_t=TEMPERATURE,
     )[:, 0]
-    found = {"knn": voted}
+    predictions = {"knn": voted}
     if len(labels.unique()) > 1:
         ridge = RidgeClassifier(alpha=RIDGE * len(bank)).fit(bank.numpy(), labels.numpy())
-        found["linear"] = torch.from_numpy(ridge.predict(queries.numpy()))
-    return {probe: 100 * float((said == truth).double().mean()) for probe, said in found.items()}
+        predictions["linear"] = torch.from_numpy(ridge.predict(queries.numpy()))
+    return {k: 100 * float((p == truth).double().mean()) for k, p in predictions.items()}
 
 
 def absolute_errors(bank: Tensor, targets: Tensor, queries: Tensor, truth: Tensor) -> Tensor:
-    """Mean absolute errors float64 [T] of ridge regression on the bank's targets.
+    """Mean absolute errors float64 [T] of ridge regression from the bank's targets.
 
     Args:
         bank, queries: float [N, D] and [M, D].
@@ -69,6 +67,6 @@ def absolute_errors(bank: Tensor, targets: Tensor, queries: Tensor, truth: Tenso
 
     bank, queries = standardised(bank, queries)
     ridge = Ridge(alpha=RIDGE * len(bank)).fit(bank.double().numpy(), targets.double().numpy())
-    # Of a single target some versions drop the column.
-    said = torch.from_numpy(ridge.predict(queries.double().numpy())).reshape(truth.shape)
-    return (said - truth).abs().mean(0)
+    # Some versions drop the column of a single target.
+    predicted = torch.from_numpy(ridge.predict(queries.double().numpy())).reshape(truth.shape)
+    return (predicted - truth).abs().mean(0)

@@ -1,4 +1,4 @@
-"""Keeps a run's settings: in its folder, as `config.yaml`, and in its checkpoints."""
+"""Save a run's settings in its folder and its checkpoints."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from ssl_faces.training.resume import CHANGES_KEY, CONFIG_KEY
 
 
 class RunSettings(pl.Callback):
-    """Writes `config.yaml` when training starts, and the same text into each checkpoint.
-
-    A finished run that is resumed without more steps doesn't train, and keeps what it has.
+    """Writes `config.yaml` when training starts, and its text to each checkpoint.
 
     Args:
         out: the run's folder.
         config: the settings as YAML.
-        changes: settings that were changed when the run was resumed.
+        changes: settings changed on resume.
     """
 
     def __init__(self, out: Path, config: str, changes: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Stops a resume that not all nodes are part of."""
+"""Refuse to resume if some nodes don't have the checkpoint."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from ssl_faces.common.errors import InputError
 
 
 class SameCheckpoint(pl.Callback):
-    """Refuses a run of which some processes go on from a checkpoint and others from nothing.
-
-    They would train on as if all was well, each from its own weights.
+    """Refuses a run if only some processes have the checkpoint: they would train different weights.
 
     Args:
-        path: the checkpoint that this process found, if any.
+        path: this process's checkpoint, if any.
     """
 
     def __init__(self, path: str | None) -> None:

@@ -1,4 +1,4 @@
-"""One bar for a whole training run: steps done of all, and the time that is left."""
+"""One progress bar for the whole training run."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
-# Seconds between drawings: a cluster's log gets one a minute.
+# Seconds between updates: once a minute in a cluster's log.
 ON_A_TERMINAL, ELSEWHERE = 0.5, 60.0
 
 
 class StepsBar(TQDMProgressBar):
-    """Counts optimiser steps from the run's first to its last, also in a run that goes on.
+    """Counts optimiser steps of the whole run, also after a resume.
 
-    Lightning's own bars begin anew in each epoch, and where `max_steps` ends a run they don't know
-    how long it takes. Figures are read when the bar is drawn and not in each step, as reading makes
-    a GPU wait.
+    Lightning's bars restart in each epoch and ignore `max_steps`. Metrics are only read when the
+    bar is drawn, as reading waits for the GPU.
     """
 
     def __init__(self) -> None:
@@ -33,7 +32,7 @@ class StepsBar(TQDMProgressBar):
         self.train_progress_bar = Tqdm(
             desc=f"epoch {trainer.current_epoch + 1}",
             total=int(steps) if math.isfinite(steps) else None,
-            # What is left is told by the pace of this process's steps.
+            # The remaining time is estimated from the steps of this process.
             initial=trainer.global_step,
             disable=self.is_disabled,
             dynamic_ncols=True,
@@ -53,7 +52,7 @@ class StepsBar(TQDMProgressBar):
             self._draw(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Lightning's draws its bar anew; ours waits for its time."""
+        """Don't redraw at the end of an epoch, unlike Lightning."""
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.is_enabled:
@@ -61,9 +60,9 @@ class StepsBar(TQDMProgressBar):
         self.train_progress_bar.close()
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        found: dict[str, Any] = super().get_metrics(trainer, pl_module)
-        found.pop("v_num", None)  # of the CSV files' folder: always the same
-        return found
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)  # number of the CSV folder
+        return metrics
 
     def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         bar = self.train_progress_bar

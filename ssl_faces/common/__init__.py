@@ -1,1 +1,1 @@
-"""What every part uses: files, errors, arguments, hardware, secrets."""
+"""Shared helpers: files, errors, arguments, hardware, secrets."""

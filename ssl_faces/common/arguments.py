@@ -1,4 +1,4 @@
-"""Arguments of the commands: wrong ones are refused in one sentence, numbers have a range."""
+"""Parsers of command-line arguments: one-sentence errors, numbers with a range."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from ssl_faces.common.files import NOT_REGULAR, is_special
 
 
 class OneSentence:
-    """Raises `InputError` where arguments are wrong; mixed into every kind of parser."""
+    """A mixin for parsers that raises `InputError` for wrong arguments."""
 
     prog: str
-    subject = ""
-    """What messages are about, in front of them."""
+    subject = ""  # prefix of messages
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         lines = (line.strip(" -") for line in message.splitlines())
@@ -30,7 +29,7 @@ class OneSentence:
 
 
 class Parser(OneSentence, argparse.ArgumentParser):
-    """The parser of all commands without a settings file."""
+    """The parser of commands without a settings file."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         check_words(sys.argv[1:] if args is None else args)
@@ -38,10 +37,10 @@ class Parser(OneSentence, argparse.ArgumentParser):
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Refuse empty arguments, such as those of a shell variable that is not set, and null bytes.
+    """Refuse empty arguments (such as unset shell variables) and null bytes.
 
     Raises:
-        InputError: names the option before it.
+        InputError: names the option.
     """
     for before, word in zip(["", *words], words, strict=False):
         name, equals, value = word.partition("=")
@@ -55,17 +54,17 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def check_text(value: object, name: str) -> None:
-    """Refuse null bytes in the texts of a value or of nested values, which no file's name has.
+    """Refuse null bytes in a value or in nested values.
 
     Raises:
-        InputError: names it.
+        InputError: names the value.
     """
     if isinstance(value, Mapping):
-        for key, one in value.items():
-            check_text(one, f"{name}.{key}" if name else str(key))
+        for key, item in value.items():
+            check_text(item, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list | tuple):
-        for one in value:
-            check_text(one, name)
+        for item in value:
+            check_text(item, name)
     elif isinstance(value, str | Path) and "\0" in str(value):
         raise InputError(f"{name}: a null byte in {str(value)!r}; take it out")
 
@@ -74,17 +73,17 @@ LARGEST = 2**31 - 1
 
 
 class OutOfRange(argparse.ArgumentTypeError, ValueError):
-    """argparse shows the message of the first kind of error, pydantic that of the second."""
+    """argparse shows messages of the first base class, pydantic those of the second."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """A finite number from `low` to `high`; called with a value or its text, returns the number.
+    """A finite number from `low` to `high`; converts a value or text to the number.
 
     Attributes:
         kind: int or float.
-        above: `low` itself is refused.
-        below: `high` itself is refused.
+        above: exclude `low`.
+        below: exclude `high`.
     """
 
     kind: type[int] | type[float]
@@ -101,9 +100,9 @@ class Range:
             number = self.kind(value) if text or self.kind is float else operator.index(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise self._refusal(value) from error
-        enough = number > self.low if self.above else number >= self.low
-        little = number < self.high if self.below else number <= self.high
-        if not (math.isfinite(number) and enough and little):
+        low = number > self.low if self.above else number >= self.low
+        high = number < self.high if self.below else number <= self.high
+        if not (math.isfinite(number) and low and high):
             raise self._refusal(value)
         return number
 
@@ -126,19 +125,19 @@ class Range:
 
 
 def whole(low: int, high: int = LARGEST) -> Range:
-    """A whole number, both ends included."""
+    """A whole number in [low, high]."""
     return Range(int, low, high)
 
 
 def number(
     low: float = -math.inf, high: float = math.inf, *, above: bool = False, below: bool = False
 ) -> Range:
-    """A finite number; `above` and `below` leave out the ends."""
+    """A finite number; `above` and `below` exclude the ends."""
     return Range(float, low, high, above, below)
 
 
 def several(of: Range) -> Callable[[str], list[Any]]:
-    """Numbers with commas between them, each in this range."""
+    """Comma-separated numbers in this range."""
 
     def numbers(text: str) -> list[Any]:
         return [of(word.strip()) for word in text.split(",")]
@@ -147,14 +146,11 @@ def several(of: Range) -> Callable[[str], list[Any]]:
 
 
 SEED = whole(0, 2**63 - 1)
-SIDE = whole(8, 1024)  # of pictures, in pixels
+SIDE = whole(8, 1024)  # of images, in pixels
 
 
 def check_files(arguments: Sequence[str]) -> None:
-    """Raises `InputError` where an argument names a pipe, a socket or a device.
-
-    Libraries open such files too, and then wait for ever or take all memory.
-    """
+    """Raise InputError if an argument is a pipe, a socket or a device: reading may never end."""
     for argument in arguments:
         for name in (argument, argument.partition("=")[2]):
             if is_special(name):

@@ -1,4 +1,4 @@
-"""What the class paths of configurations may name."""
+"""Restrict the class paths of configurations."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ CONFIGS_ARE_CODE = (
 
 
 def restrict_class_paths() -> None:
-    """Refuse class paths in the standard library before they are imported, and values that make
-    any class where no class is asked for.
+    """Refuse class paths in the standard library, and classes as values of other types.
 
-    Any other module is imported before the type of its class is known: methods, heads and
-    callbacks of a user's own are found that way (`CONFIGS_ARE_CODE`).
+    Any other module is imported before the type of its class is checked, which allows methods,
+    heads and callbacks of users (`CONFIGS_ARE_CODE`).
     """
     set_parsing_settings(
         import_path_denylist=sorted(sys.stdlib_module_names), instantiate_subclass_spec_in_any=False

@@ -1,4 +1,4 @@
-"""CSV tables that a spreadsheet shows as they are: no cell is run as a formula."""
+"""CSV files without cells that a spreadsheet would run as formulas."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 _FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
-"""Starts of what spreadsheets run, or were escaped as such."""
+"""Start of a formula, or of an escaped one."""
 
 
 class CsvWriter:
-    """Writes rows to a text stream; texts that a spreadsheet would run get a `'` in front.
-
-    `unescaped` is the inverse.
-    """
+    """Writes rows to a text stream; formulas are escaped by `'` (see `unescaped`)."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def writerow(self, row: Iterable[Any]) -> None:
-        # Of this line ending, as only characters of the ending are quoted within cells.
+        # With this line ending, since csv only quotes characters of the ending.
         line = io.StringIO(newline="")
         writer = csv.writer(line, lineterminator="\r\n")  # noqa: TID251
         writer.writerow([_escaped(value) for value in row])
@@ -34,7 +31,7 @@ class CsvWriter:
 
 
 def unescaped(text: str) -> str:
-    """A cell as it was given to `CsvWriter`."""
+    """The original text of a cell written by `CsvWriter`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 

@@ -1,4 +1,4 @@
-"""The one error that means "the input is wrong": the commands print it as a sentence and exit 2."""
+"""The error for bad input (commands print one sentence and exit with 2), and causes of errors."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 
 class InputError(Exception):
-    """Bad input. The message is one sentence that names the file or key and the mend."""
+    """Bad input. The message is one sentence: the file or key, and how to fix it."""
 
 
 _LONGEST_WORD = 400
 
 
 def shorten(text: object, length: int = 200) -> str:
-    """A text on one line, cut behind the word that reaches `length` characters, with ` …` there.
+    """A text on one line, cut with ` …` after the word that reaches `length` characters.
 
-    Words stay whole, so that no file name is cut; only one of over 400 characters is.
+    Words, such as file names, are not cut unless they exceed 400 characters.
     """
     line = re.sub(r"\s*[\r\n]\s*", " ", str(text).strip())
     space = re.compile(r"\s").search(line, length)
@@ -25,7 +25,7 @@ def shorten(text: object, length: int = 200) -> str:
 
 
 def reason_of(error: BaseException, length: int = 200) -> str:
-    """What an error of a library says, shortened; its class where it says nothing."""
+    """The shortened message of an error; the class name if it is empty."""
     return shorten(error, length) or type(error).__name__
 
 
@@ -37,22 +37,22 @@ _OUT_OF_MEMORY = re.compile(
 
 
 def bad_input(error: BaseException) -> str | None:
-    """The message of the InputError that `error` is, or that caused it, here or in a process that
-    torch started."""
+    """The message of the InputError among `error` and its causes, also from a process that torch
+    started."""
     for cause in causes(error):
         if isinstance(cause, InputError):
             return str(cause)
         if _of_another_process(cause):
-            told = re.search(r"^ssl_faces\.errors\.InputError: (.*)$", str(cause), re.MULTILINE)
-            if told:
-                return told[1]
+            pattern = rf"^{re.escape(InputError.__module__)}\.InputError: (.*)$"
+            if match := re.search(pattern, str(cause), re.MULTILINE):
+                return match[1]
     return None
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """What ran out of memory, in words, where that is what `error` or one of its causes tells.
+    """A description if `error` or one of its causes is out of memory, otherwise None.
 
-    torch's allocators raise several kinds of errors, and one of another process comes as text.
+    torch's allocators raise several types of errors; errors of other processes are text.
     """
     for cause in causes(error):
         text = f"{type(cause).__name__}: {cause}"
@@ -65,8 +65,7 @@ def out_of_memory(error: BaseException) -> str | None:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what caused it, the last first."""
-    # Under `jsonargparse` and Lightning an error may arrive as the cause of another.
+    """An error and its causes; jsonargparse and Lightning wrap errors."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -74,5 +73,5 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _of_another_process(error: BaseException) -> bool:
-    """Whether its message is the traceback of a process that torch started."""
+    """Whether the message is the traceback of a process that torch started."""
     return type(error).__name__ == "ProcessRaisedException"

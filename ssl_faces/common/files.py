@@ -1,4 +1,4 @@
-"""Files: only regular ones are read, and a reader of a written one only ever sees it whole."""
+"""Read regular files only, and write files atomically."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ BAD_PATH = {
 
 
 def regular(path: Path) -> Path:
-    """`path`, if it is a regular file or a link to one: call it before opening any file to read.
+    """Check that `path` is a regular file (or a link to one) before reading it.
 
-    Reading a pipe may wait for ever, and reading a device may never end.
+    Reading a pipe may block forever, and reading a device may never end.
 
     Raises:
-        OSError: it is a folder, a pipe, a socket or a device, or there is no such file.
+        OSError: a folder, a pipe, a socket or a device, or no such file.
     """
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
@@ -49,23 +49,20 @@ def is_special(name: str) -> bool:
 
 
 def replace_file(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
-    """Write `data` to a temporary name beside `path`, then rename it to `path`.
-
-    Failed or interrupted, it leaves nothing behind.
+    """Write `data` to `path` atomically, by a temporary file that is renamed.
 
     Args:
-        durable: wait until the disk has it, so that it outlives a power cut; False where there
-            are many files that could be made anew.
+        durable: sync to the disk, to survive a power cut; False for many reproducible files.
 
     Raises:
-        InputError: the folder can't be written, or the disk is full; `path` is as it was.
+        InputError: the folder can't be written, or the disk is full; `path` is unchanged.
     """
     with replacing(path) as temporary:
         write(temporary, data, durable)
 
 
 def write(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
-    """Write `data` to `path`, such as a temporary name of `replacing`; as for `replace_file`."""
+    """Write `data` to `path`, such as a temporary file of `replacing`."""
     with path.open("wb") as file:
         file.write(data)
         if durable:
@@ -75,16 +72,14 @@ def write(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
 
 @contextmanager
 def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
-    """A temporary name beside `path` to write to, renamed to `path` at the end.
-
-    For what is written piece by piece. Left by an error or an interruption, nothing stays behind.
+    """A temporary file beside `path`, renamed to `path` at the end, removed after an error.
 
     Args:
-        suffix: of the temporary name, for writers that tell the format by it. Without one no
-            pattern for finished files, such as `*.json`, fits it.
+        suffix: of the temporary name, for writers that derive the format from it. Without one,
+            patterns such as `*.json` don't match it.
 
     Raises:
-        InputError: the folder can't be written, or the disk is full; `path` is as it was.
+        InputError: the folder can't be written, or the disk is full; `path` is unchanged.
     """
     temporary = None
     try:
@@ -103,14 +98,12 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, wait: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold the lock of the file `path` while it is read, changed and replaced.
+    """Lock the file `path` while it is read, changed and replaced.
 
-    Without it, two processes that change one file at once lose what the first has written. The
-    lock's file is hidden beside `path` and stays there: a lock whose file is removed can be held
-    twice.
+    The hidden lock file beside `path` is kept: a lock whose file is removed can be held twice.
 
     Args:
-        wait: called once where another process holds the lock, before waiting for it.
+        wait: called once before waiting for another process.
 
     Raises:
         InputError: the folder can't be written.
@@ -132,10 +125,7 @@ def locked(path: Path, wait: Callable[[], object] = lambda: None) -> Iterator[No
 
 
 def new_file(folder: Path, prefix: str, suffix: str = "") -> Path:
-    """An empty file of a name that is free, with the permissions that the umask leaves.
-
-    Files of `tempfile` are for their owner alone.
-    """
+    """A new empty file with the permissions of the umask, unlike files of `tempfile`."""
     while True:
         path = folder / f"{prefix}{secrets.token_hex(4)}{suffix}"
         try:
@@ -146,13 +136,13 @@ def new_file(folder: Path, prefix: str, suffix: str = "") -> Path:
 
 
 def keep_mode(path: Path, successor: Path) -> None:
-    """Give the file that is to replace `path` its permissions, where there is such a file."""
+    """Copy the permissions of `path`, if it exists, to the file that will replace it."""
     with suppress(FileNotFoundError):
         os.chmod(successor, stat.S_IMODE(path.stat().st_mode))
 
 
 def path_failure(error: OSError) -> str | None:
-    """A sentence about a path that can't be used or a full disk; None for other errors."""
+    """A sentence about an unusable path or a full disk; None for other errors."""
     if error.errno in DISK_FULL:
         return f"{error.filename or 'the output'}: {write_failure(error)}"
     if error.errno in BAD_PATH and error.filename is not None:
@@ -161,16 +151,13 @@ def path_failure(error: OSError) -> str | None:
 
 
 def write_failure(error: OSError) -> str:
-    """What went wrong with a write, and the mend."""
+    """A sentence about a failed write, with advice."""
     if error.errno in DISK_FULL:
         return "the disk is full (or the file size limit reached); free some space and run again"
     return f"can't be written ({error.strerror}); choose another folder or mend its permissions"
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete what processes that were killed while they wrote `path` left beside it.
-
-    Only where no other process writes `path` now.
-    """
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink(missing_ok=True)
+    """Delete temporary files of killed writers of `path`; no other process may be writing it."""
+    for file in path.parent.glob(f".{path.name}.*"):
+        file.unlink(missing_ok=True)

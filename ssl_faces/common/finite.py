@@ -1,4 +1,4 @@
-"""NaN and infinity are refused: in weights that are loaded, and in features that are computed."""
+"""Checks for NaN and infinity in weights and features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssl_faces.common.errors import InputError
 
 
 def non_finite_rows(values: Tensor) -> np.ndarray:
-    """Rows of float [N, D] that hold NaN or infinity, int64 [K]; in chunks, to spare memory."""
+    """Indices int64 [K] of rows of float [N, D] with NaN or infinity; computed in chunks."""
     parts = [~part.isfinite().all(dim=1) for part in values.split(8192)]
     return torch.cat(parts).nonzero()[:, 0].cpu().numpy()
 
@@ -22,12 +22,12 @@ def check_weights(what: object, state: Mapping[str, Any], mend: str) -> None:
     """Refuse weights that hold NaN or infinity.
 
     Args:
-        what: where they come from, such as a file.
-        state: tensors by name; values that are no tensors are passed over.
-        mend: what to do about it.
+        what: source of the weights, such as a file.
+        state: tensors by name; other values are ignored.
+        mend: advice for the message.
 
     Raises:
-        InputError: names `what`, the first such tensor and how many there are.
+        InputError: names `what`, the first such tensor and their number.
     """
     bad = [
         name

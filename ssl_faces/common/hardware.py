@@ -1,4 +1,4 @@
-"""What a run is made on: in words, and what it is fast at."""
+"""Description and abilities of the hardware."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def hardware(device: torch.device | str) -> str:
-    """Name of the GPU, or of the CPU with the number of threads that torch uses."""
+    """Name of the GPU, or of the CPU with torch's number of threads."""
     device = torch.device(device)
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
@@ -23,7 +23,7 @@ def hardware(device: torch.device | str) -> str:
 
 
 def fast_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 matrices in hardware."""
+    """Whether the hardware supports bfloat16 matrix products."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     info = Path("/proc/cpuinfo")
@@ -31,5 +31,5 @@ def fast_bfloat16() -> bool:
 
 
 def free_gpu_memory(device: torch.device) -> int:
-    """Bytes of the GPU that can still be had."""
+    """Free bytes of the GPU's memory."""
     return int(torch.cuda.mem_get_info(device)[0])

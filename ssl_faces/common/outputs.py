@@ -1,6 +1,6 @@
-"""What commands may write: never their input, and nothing that exists without `--overwrite`.
+"""Checks of output files: never an input, and no existing file without `--overwrite`.
 
-Folders of runs and packs are not of these: the same command resumes them.
+Folders of runs and packs are exempt: the same command resumes them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from ssl_faces.common.errors import InputError
 
 
 def add_overwrite(parser: argparse.ArgumentParser, option: str = "--out") -> None:
-    parser.add_argument(
-        "--overwrite", action="store_true", help=f"replace what {option} names, if it exists"
-    )
+    parser.add_argument("--overwrite", action="store_true", help=f"replace an existing {option}")
 
 
 def check_output(
@@ -25,17 +23,17 @@ def check_output(
     inputs: Iterable[str | os.PathLike[str]] = (),
     option: str = "--out",
 ) -> None:
-    """Check the name of a file before anything is read or computed.
+    """Check an output file before anything is read or computed.
 
     Args:
         out: the file to write.
         overwrite: whether it may be replaced.
-        inputs: what the command reads, which is never replaced.
+        inputs: inputs of the command, which are never replaced.
         option: the argument that names the file.
 
     Raises:
-        InputError: it is an input, also by another name (a link, another case), a folder or a
-            device; or it exists and `overwrite` is False.
+        InputError: it is an input (also by a link or another case), a folder or a device, or it
+            exists and `overwrite` is False.
     """
     refuse_input(out, inputs, option)
     if not os.path.lexists(out):
@@ -53,7 +51,7 @@ def check_output(
 def refuse_input(
     out: Path, inputs: Iterable[str | os.PathLike[str]], option: str = "--out"
 ) -> None:
-    """Raises InputError where `out`, a file or a folder, is one of the inputs."""
+    """Raise InputError if `out`, a file or a folder, is one of the inputs."""
     for place in inputs:
         if same_file(out, Path(place).expanduser()):
             raise InputError(
@@ -63,7 +61,7 @@ def refuse_input(
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Whether two names are of one existing file or folder."""
+    """Whether two paths are the same existing file or folder."""
     try:
         return one.samefile(other)
     except (OSError, ValueError):

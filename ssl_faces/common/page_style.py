@@ -1,4 +1,4 @@
-"""The look that all pages which are written as one HTML file share."""
+"""The common style of HTML pages."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from importlib.resources import files
 
 
 def base_css() -> str:
-    """Colours, text, tables, filters; a page's own rules come after it."""
+    """Colours, text, tables and filters; a page adds its own rules."""
     return (files("ssl_faces.common") / "page.css").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Passwords in addresses: they are neither written to a run's files nor printed."""
+"""Find passwords in addresses, to neither print nor save them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ADDRESS = re.compile(rf"{_SCHEME.pattern}\S+")
 
 _USER = re.compile(r"(://[^/:@\[]*):(.+)@", re.DOTALL)
-"""A user and a password, which may hold any character: also slashes and at signs."""
+"""A user and a password of any characters, including slashes and at signs."""
 
 _PORT = re.compile(r"\d*(/|$)")
 
@@ -22,22 +22,20 @@ _KEY = re.compile(
     r"(?:passw|pwd|secret|token|signature|credential|api_?key|access_?key)[^=&;]*)=)[^&;#]+",
     re.IGNORECASE,
 )
-"""A key in an address's query, as of databases and of signed addresses, and its value."""
+"""A secret key in the query of an address, such as a signed one, and its value."""
 
 
 def hidden(text: str) -> str:
-    """The text with `***` in place of each password in an address.
-
-    These are `USER:PASSWORD@` and values of keys such as `?password=`.
-    """
-    return _ADDRESS.sub(lambda found: _without_password(found[0]), text)
+    """The text with `***` for passwords in addresses: `USER:PASSWORD@`, and values of keys such as
+    `?password=`."""
+    return _ADDRESS.sub(lambda match: _without_password(match[0]), text)
 
 
 def refuse_passwords(settings: Any, where: str = "") -> None:
-    """Look through settings that will be kept, such as nested dictionaries and lists.
+    """Check nested settings before they are saved.
 
     Raises:
-        InputError: an address among them has a password.
+        InputError: an address has a password.
     """
     for key, text in _texts(settings, where):
         shown = _without_password(text) if _SCHEME.match(text) else hidden(text)
@@ -53,12 +51,12 @@ def _without_password(address: str) -> str:
     return _KEY.sub(r"\1***", _USER.sub(_without_user_password, address))
 
 
-def _without_user_password(found: re.Match[str]) -> str:
-    host = found[1].removeprefix("://")
-    # HOST:PORT/PATH@VERSION. A name without a dot may be a user's, whose password has a slash.
-    if _PORT.match(found[2]) and ("." in host or host == "localhost"):
-        return found[0]
-    return f"{found[1]}:***@"
+def _without_user_password(match: re.Match[str]) -> str:
+    host = match[1].removeprefix("://")
+    # HOST:PORT/PATH@VERSION; a name without a dot may be a user, with a slash in the password.
+    if _PORT.match(match[2]) and ("." in host or host == "localhost"):
+        return match[0]
+    return f"{match[1]}:***@"
 
 
 def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Output into a pipe whose reader has left, as in `ssl-faces runs | head -1`."""
+"""Handle output to a closed pipe, as in `ssl-faces runs | head -1`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ParamSpec
 
 from ssl_faces.common.errors import causes
@@ -14,14 +15,14 @@ from ssl_faces.common.errors import causes
 P = ParamSpec("P")
 
 READER_LEFT = 141
-"""Exit code then: 128 + SIGPIPE, as a shell reports it of Unix tools."""
+"""Exit code 128 + SIGPIPE, as of Unix tools."""
 
 
 def until_the_reader_leaves(main: Callable[P, int]) -> Callable[P, int]:
-    """A program's `main` that ends without a word once nobody reads its output any more.
+    """Wrap a program's `main` to end silently when its output is no longer read.
 
-    SIGPIPE stays ignored, since it would also end a program that talks to a closed socket. A
-    BrokenPipeError of any other pipe is raised as ever.
+    SIGPIPE stays ignored, since it would also end a program with a closed socket. Other
+    BrokenPipeErrors are raised.
     """
 
     @functools.wraps(main)
@@ -37,15 +38,15 @@ def until_the_reader_leaves(main: Callable[P, int]) -> Callable[P, int]:
         except BaseException as error:
             if not any(isinstance(cause, BrokenPipeError) for cause in causes(error)):
                 raise
-            left = [fd for fd in _outputs() if _reader_has_left(fd)]
-            # Rich ends the program with exit code 1, and has led its output to nowhere already.
-            if not left and not isinstance(error, SystemExit):
+            closed = [fd for fd in _outputs() if _reader_has_left(fd)]
+            # Rich has redirected the output to /dev/null already, and exits with code 1.
+            if not closed and not isinstance(error, SystemExit):
                 raise
-            # What is still buffered goes nowhere when Python ends.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            for fd in left:
-                os.dup2(nowhere, fd)
-            os.close(nowhere)
+            # Discard buffered output at exit.
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            for fd in closed:
+                os.dup2(devnull, fd)
+            os.close(devnull)
             return READER_LEFT
 
     return wrapped
@@ -57,13 +58,11 @@ def _flush() -> None:
 
 
 def _outputs() -> list[int]:
-    found = []
+    outputs = []
     for stream in (sys.stdout, sys.stderr):
-        try:
-            found.append(stream.fileno())
-        except (AttributeError, OSError, ValueError):
-            continue  # closed, or no file
-    return found
+        with suppress(AttributeError, OSError, ValueError):  # closed, or no file
+            outputs.append(stream.fileno())
+    return outputs
 
 
 def _reader_has_left(fd: int) -> bool:

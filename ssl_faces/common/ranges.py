@@ -1,4 +1,4 @@
-"""Types of numbers with a range, for settings and YAML files, and their check."""
+"""Types of numbers with a range, for settings and YAML files, and their checks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OpenUnit = Annotated[float, PlainValidator(number(0, 1, above=True, below=True))
 
 
 def range_of(hint: Any) -> Range | None:
-    """The range of a type such as `Count`; None if it has none."""
+    """The range of a type such as `PositiveInt`; None if it has none."""
     if get_origin(hint) is Annotated:
         for validator in hint.__metadata__:
             if isinstance(validator, PlainValidator) and isinstance(validator.func, Range):
@@ -39,19 +39,19 @@ def range_of(hint: Any) -> Range | None:
 
 
 def may_be_none(hint: Any) -> bool:
-    """Whether None is a value of this type."""
+    """Whether None is valid for this type."""
     return hint in (Any, None, NoneType) or (
         get_origin(hint) in (Union, UnionType) and NoneType in get_args(hint)
     )
 
 
 def check_ranges(function: Any, values: Mapping[str, Any], key: str) -> None:
-    """Check the numbers among the arguments of a function, as its parser does.
+    """Check the numbers among the arguments of a function.
 
     Args:
-        function: has the type hints, such as a class's `__init__`.
-        values: its arguments by name; others are ignored.
-        key: stands before their names in the message, such as `model`.
+        function: has the type hints, such as the `__init__` of a class.
+        values: arguments by name; unknown names are ignored.
+        key: prefix of their names in messages, such as `model`.
 
     Raises:
         InputError: a number outside the range of its type.
@@ -62,47 +62,42 @@ def check_ranges(function: Any, values: Mapping[str, Any], key: str) -> None:
 
 
 def check_fields(settings: Any, key: str) -> None:
-    """`check_ranges` of a dataclass, for its `__post_init__`."""
+    """`check_ranges` for a dataclass, in its `__post_init__`."""
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     check_ranges(type(settings), values, key)
 
 
 def check_value(hint: Any, value: Any, key: str) -> None:
-    """Raise InputError where a number is outside the range of its type, or null for one."""
+    """Raise InputError if a number is outside the range of its type, or None."""
     if value is None and not may_be_none(hint):
         raise InputError(f"{key}: null; give a value, or leave it out")
-    for allowed, one in _numbers(hint, value):
+    for allowed, number_ in _numbers(hint, value):
         try:
-            allowed(one)
+            allowed(number_)
         except OutOfRange as error:
             raise InputError(f"{key}: {error}") from error
 
 
 def _numbers(hint: Any, value: Any) -> Iterator[tuple[Range, Any]]:
-    """Every number in a value that has a range."""
+    """All numbers with a range in a value."""
     allowed = range_of(hint)
     if allowed is not None:
         yield allowed, value
     elif isinstance(value, Mapping):
-        inner = get_args(hint)[-1:]
-        for one in value.values():
-            for of in inner:
-                yield from _numbers(of, one)
+        for item in value.values():
+            for kind in get_args(hint)[-1:]:
+                yield from _numbers(kind, item)
     elif isinstance(value, list | tuple):
-        for of in {range_of(of): of for of in get_args(hint)}.values():
-            for one in value:
-                yield from _numbers(of, one)
+        for kind in {range_of(k): k for k in get_args(hint)}.values():
+            for item in value:
+                yield from _numbers(kind, item)
     elif value is not None:
-        for of in get_args(hint):
-            yield from _numbers(of, value)
+        for kind in get_args(hint):
+            yield from _numbers(kind, value)
 
 
 def check_order(settings: Any, names: Iterable[str], key: str) -> None:
-    """Check the pairs of a dataclass that are a smallest and a largest number.
-
-    Raises:
-        InputError: the first of a pair is larger than the second.
-    """
+    """Raise InputError if the first number of a dataclass's pair is larger than the second."""
     for name in names:
         low, high = getattr(settings, name)
         if low > high:

@@ -1,7 +1,7 @@
-"""Keeps the current folder off the module path of the Python processes that are started.
+"""Remove the current folder from the module path of child processes.
 
-`python -m`, `python -c` and the workers of `multiprocessing` search the current folder before the
-standard library. In a downloaded folder that has a `torch.py` they would run its code.
+`python -m`, `python -c` and workers of `multiprocessing` search the current folder before the
+standard library. In a downloaded folder with a `torch.py` they would run its code.
 """
 
 from __future__ import annotations
@@ -20,20 +20,17 @@ def python(*arguments: str) -> list[str]:
 
 
 def protect(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Set the variables that make Python processes, and those that they start, leave it out.
-
-    Modules outside this project are found where they are installed, or by PYTHONPATH.
-    """
+    """Set environment variables for safe-path mode in child processes and their children."""
     environment.setdefault(_VARIABLE, "1")
     root = str(Path(__file__).parents[2])
-    # `python -m ssl_faces.cli` in a checkout that is not installed: this code alone stays there.
+    # Keep this code importable for `python -m ssl_faces.cli` in a checkout without installation.
     if not sys.flags.safe_path and root not in sys.path[1:] and _first_folder() == root:
         known = environment.get("PYTHONPATH")
         environment["PYTHONPATH"] = f"{known}{os.pathsep}{root}" if known else root
 
 
 def unprotect(environment: MutableMapping[str, str]) -> None:
-    """Undo `protect` for a program of the user's, whose own folder has to be on its path."""
+    """Undo `protect` for a user's program, which needs its own folder."""
     if not sys.flags.safe_path:
         environment.pop(_VARIABLE, None)
 

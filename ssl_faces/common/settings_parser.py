@@ -1,4 +1,4 @@
-"""What the parsers of settings files share: they say what is wrong in one sentence."""
+"""Parsers of settings files with one-sentence errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PLAIN = (
 
 
 class SettingsErrors(OneSentence, ArgumentParser):
-    """A parser of jsonargparse."""
+    """A mixin for jsonargparse parsers."""
 
     subject = "configuration: "
 
@@ -40,7 +40,7 @@ class SettingsErrors(OneSentence, ArgumentParser):
         words = list(sys.argv[1:] if args is None else args)
         check_words(words)
         try:
-            given = super().parse_args(args, *more, **kwargs)
+            settings = super().parse_args(args, *more, **kwargs)
         except RecursionError as error:
             raise InputError(f"{self.subject}nested too deeply; flatten it") from error
         except UnicodeDecodeError as error:
@@ -52,15 +52,14 @@ class SettingsErrors(OneSentence, ArgumentParser):
             if "null byte" not in str(error):
                 raise
             raise InputError(f"{self.subject}a null byte in a path; take it out") from error
-        check_text(given.as_dict(), "")
-        return given
+        check_text(settings.as_dict(), "")
+        return settings
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().instantiate(*args, **kwargs)
         except ValueError as error:
-            # What a constructor raises arrives in the text alone if its class is one of several
-            # types that the value could have had.
+            # If the value could have several types, the constructor's error is only in the text.
             known = bad_input(error)
             if known is None and not isinstance(error.__cause__, ValueError | TypeError):
                 raise
@@ -78,7 +77,7 @@ def _value(word: str) -> str:
 
 
 def _holds(name: str, error: UnicodeDecodeError) -> bool:
-    """Whether the bytes that could not be decoded are those of this file."""
+    """Whether the bytes that could not be decoded are from this file."""
     try:
         return Path(name).read_bytes().startswith(error.object)
     except (OSError, ValueError):
@@ -86,23 +85,20 @@ def _holds(name: str, error: UnicodeDecodeError) -> bool:
 
 
 def one_sentence(message: str) -> str:
-    """A message of jsonargparse, which has a line for each type that a value could have had.
+    """`KEY: REASON` from a message of jsonargparse, which has a line for each possible type.
 
-    Returns:
-        `KEY: REASON`, such as `model.temperature: expected float, not nan`.
+    For example `model.temperature: expected float, not nan`.
     """
     key, value = "", ""
     reasons: dict[str, None] = {}
     for line in message.splitlines():
         text = line.strip().removeprefix("- ")
-        named = re.match(r'Parser key "([^"]+)":\s*', text)
-        if named:
-            key, text = f"{key}{named[1]}.", text[named.end() :]
-        given = re.match(r"Given value: (?!NestedArg|Namespace)(.+)", text)
-        if given:
-            value = f", not {given[1]}"
+        if match := re.match(r'Parser key "([^"]+)":\s*', text):
+            key, text = f"{key}{match[1]}.", text[match.end() :]
+        if match := re.match(r"Given value: (?!NestedArg|Namespace)(.+)", text):
+            value = f", not {match[1]}"
         elif text.startswith(SettingsErrors.subject):
-            # Of the parser of a class, which has said it in one sentence.
+            # From the parser of a class, already one sentence.
             return key + text.removeprefix(SettingsErrors.subject)
         elif text and not _NOISE.match(text):
             for pattern, plain in _PLAIN:

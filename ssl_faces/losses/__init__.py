@@ -1,1 +1,1 @@
-"""Losses that FaceCycle needs and no library has; one a file."""
+"""Losses that no library has, one per file."""

@@ -1,4 +1,4 @@
-"""InfoNCE between queries and keys, and the rows of all devices that such losses need."""
+"""InfoNCE between queries and keys of all devices."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from torch import Tensor
 
 
 def gathered(x: Tensor) -> Tensor:
-    """Rows [n, D] of every device as one [n · devices, D], with their gradients.
+    """Rows [n, D] of all devices [n · devices, D], with gradients.
 
-    Where each device computes the whole loss of them, DDP's mean of the gradients is the gradient
-    of one device that has all rows.
+    If each device computes the loss of all rows, DDP's mean of the gradients equals the gradient of
+    one device with all rows.
     """
     return torch.cat(dist.gather(x)) if dist.world_size() > 1 else x
 
 
 def info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of telling each query's own key among the keys of all devices.
+    """Cross-entropy of finding each query's key among the keys of all devices.
 
-    MoCo v3 (Chen, Xie, He 2021), algorithm 1: times twice the temperature, so that the gradient's
-    size depends less on it.
+    Multiplied by twice the temperature as in MoCo v3 (Chen, Xie, He 2021), algorithm 1: gradients
+    depend less on the temperature.
 
     Args:
-        queries, keys: [n, D]; the keys in the order of their queries. Their lengths don't matter.
+        queries, keys: [n, D] in the same order; L2-normalised here.
         temperature: of the softmax over cosines.
     """
     queries, keys = F.normalize(queries, dim=1), F.normalize(gathered(keys), dim=1)

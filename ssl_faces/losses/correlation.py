@@ -1,4 +1,4 @@
-"""How much two codes say the same: the squared correlation of their numbers."""
+"""Squared correlation between two codes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from torch import Tensor, nn
 
 
 class CrossCorrelationLoss(nn.Module):
-    """Mean squared correlation between each number of one code and each of the other, over a batch.
+    """Mean squared correlation between all pairs of dimensions of two codes, over a batch.
 
-    0 where no number of the one says anything, linearly, of a number of the other; 1 where all are
-    the same up to sign and scale. Of independent codes of a batch of n it is about 1/n. The blocks
-    between two codes of Barlow Twins' cross-correlation matrix (Zbontar et al., ICML 2021, equation
-    2), all of which are to be 0 here.
+    From 0 (uncorrelated) to 1 (equal up to sign and scale); about 1/n for independent codes in a
+    batch of n. The entries of Barlow Twins' cross-correlation matrix (Zbontar et al., ICML 2021,
+    equation 2), which should all be 0 here.
 
     Args:
-        eps: added to variances, so that a code that is the same for all has no correlation.
+        eps: added to variances; constant codes have no correlation.
     """
 
     def __init__(self, eps: float = 1e-6) -> None:
@@ -22,7 +21,7 @@ class CrossCorrelationLoss(nn.Module):
         self.eps = eps
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """A scalar of codes float [n, D] and [n, E]."""
+        """The loss, a scalar, of codes float [n, D] and [n, E]."""
         return (self._standardised(a).T @ self._standardised(b) / len(a)).square().mean()
 
     def _standardised(self, code: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The fold term: a flow should not turn the picture over on itself."""
+"""A penalty for flows that fold the image."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from torch import Tensor, nn
 
 
 class FoldLoss(nn.Module):
-    """How far a flow squeezes neighbours together beyond a limit, or past each other.
+    """Mean shortfall of the distances between neighbours below `least`.
 
-    For neighbours in a row the distance in x between the places they look at, and for neighbours
-    in a column that in y, in units of the grid's spacing (1 without a flow, negative in a fold).
-    The loss is the mean shortfall of these distances below `least`.
+    Distances are those of the sampled positions: in x for neighbours in a row, in y for neighbours
+    in a column, in units of the grid spacing (1 without a flow, negative in a fold).
 
-    Not in the paper. A symmetric face can be had by showing one half twice, mirrored: a fold that
-    is the same for all faces, which short runs with high learning rates fall into. FaceCycle's
-    inverse flow holds for gentle flows only, so that nothing is lost by ruling folds out.
+    Not in FaceCycle's paper. Showing one half of a face twice, mirrored, also makes a symmetric
+    face: a fold that is equal for all faces, which short runs with high learning rates learn.
+    FaceCycle's inverse only holds for smooth flows, so nothing is lost without folds.
 
     Args:
-        least: distance below which neighbours are too near, 0 to 1.
+        least: smallest distance without a penalty, 0 to 1.
     """
 
     def __init__(self, least: float = 0.25) -> None:
@@ -27,7 +26,7 @@ class FoldLoss(nn.Module):
         self.least = least
 
     def forward(self, flow: Tensor) -> Tensor:
-        """The term, a scalar from 0, of flows [B, 2, h, w] in normalised grid units."""
+        """The loss, a scalar from 0, of flows [B, 2, h, w] in normalised grid units."""
         flow = flow.float()
         height, width = flow.shape[-2:]
         across = 1 + flow[:, 0].diff(dim=2) * (width - 1) / 2

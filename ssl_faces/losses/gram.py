@@ -1,4 +1,4 @@
-"""Perceptual style loss: mean square error of Gram matrices of trunk features."""
+"""Perceptual style loss: mean squared error of Gram matrices of trunk features."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ssl_faces.networks.trunk import Layer
 def gram_matrix(features: Tensor) -> Tensor:
     """[B, C, H, W] to [B, C, C] float32: inner products of channels, divided by H·W."""
     flat = features.flatten(2)
-    # Divided inside the product: C x C maps are too large to pass over once more for it.
-    nothing = flat.new_zeros(1, 1, 1)
+    # Divided inside the product: another pass over C x C maps is expensive.
+    zero = flat.new_zeros(1, 1, 1)
     scale = 1 / flat.shape[-1]
-    return torch.baddbmm(nothing, flat, flat.transpose(1, 2), beta=0, alpha=scale).float()
+    return torch.baddbmm(zero, flat, flat.transpose(1, 2), beta=0, alpha=scale).float()
 
 
 class GramLoss(nn.Module):
@@ -27,15 +27,15 @@ class GramLoss(nn.Module):
     """
 
     def forward(self, prediction: Mapping[Layer, Tensor], target: Mapping[Layer, Tensor]) -> Tensor:
-        """Loss of `prediction` against `target`, both features by layer.
+        """The loss, a scalar, of features by layer.
 
         Args:
-            prediction: k·B pictures for B of the target: the target is repeated, so that k
-                renderings of one batch are compared in one call.
+            prediction: features of k·B images: k renderings of each target.
+            target: features of B images.
         """
         total = next(iter(prediction.values())).new_zeros((), dtype=torch.float32)
         for layer, features in prediction.items():
             wanted = gram_matrix(target[layer].detach())
-            got = gram_matrix(features).unflatten(0, (-1, wanted.shape[0]))
-            total = total + F.mse_loss(got, wanted.expand_as(got))
+            predicted = gram_matrix(features).unflatten(0, (-1, wanted.shape[0]))
+            total = total + F.mse_loss(predicted, wanted.expand_as(predicted))
         return total

@@ -1,4 +1,4 @@
-"""Histograms of oriented gradients on the batch, as a target that light hardly changes."""
+"""Histograms of oriented gradients of a batch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 class HOG(nn.Module):
     """Histograms of oriented gradients, one for each cell (Dalal & Triggs, CVPR 2005).
 
-    Of the luma; central differences; unsigned orientations, each pixel's magnitude shared by the
-    two nearest bins; each cell's histogram divided by its Euclidean length, as in MaskFeat (Wei et
-    al., CVPR 2022), which made it a target of self-supervised learning.
+    Computed on the luma with central differences and unsigned orientations; each pixel's magnitude
+    is split between the two nearest bins. Each cell is L2-normalised, as in MaskFeat (Wei et al.,
+    CVPR 2022), which uses HOG as a target of self-supervised learning.
 
     Args:
-        cell: side of the cells in pixels; what is over at the right and below is left out.
+        cell: side of the cells in pixels; incomplete cells are ignored.
         bins: orientations from 0 to 180 degrees.
     """
 
@@ -26,7 +26,7 @@ class HOG(nn.Module):
         self.cell, self.bins = cell, bins
 
     def length(self, side: int) -> int:
-        """Numbers that describe a picture of this side."""
+        """Length of the descriptor of an image of this side."""
         return self.bins * (side // self.cell) ** 2
 
     def forward(self, images: Tensor) -> Tensor:
@@ -43,5 +43,4 @@ class HOG(nn.Module):
         shape = (len(x), self.bins, *place.shape[-2:])
         filled = x.new_zeros(shape).scatter(1, low, magnitude * (1 - share))
         filled = filled.scatter_add(1, (low + 1) % self.bins, magnitude * share)
-        found = F.avg_pool2d(filled, self.cell)
-        return F.normalize(found, dim=1).flatten(1)
+        return F.normalize(F.avg_pool2d(filled, self.cell), dim=1).flatten(1)

@@ -1,4 +1,4 @@
-"""Keeps the mean face from straying: mean absolute distance less a margin."""
+"""Mean absolute distance minus a margin."""
 
 from __future__ import annotations
 

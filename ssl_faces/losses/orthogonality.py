@@ -7,14 +7,13 @@ from torch import Tensor, nn
 
 
 class OrthogonalityLoss(nn.Module):
-    """‖Aᵀ·B‖² / b² of two features [b, D] and [b, E]: 0 where no direction of one follows any of
-    the other over the batch, 1 where both are the same single direction.
+    """‖Aᵀ·B‖² / b² of two features [b, D] and [b, E]: 0 if they are uncorrelated over the batch, 1
+    if both vary in one common direction.
 
-    Columns are centred, then rows brought to length 1, as PCL does (CVPR 2023, authors' code, after
-    Bousmalis et al. 2016). Theirs is the mean over the D·E products, b²/(D·E) times this one:
-    hardly anything for codes of 2048, and another weight for each batch size and length. And theirs
-    takes the length for a constant, so that features also shrink. Computed as Σ (A·Aᵀ)∘(B·Bᵀ),
-    which is the same and b x b instead of D x E large.
+    Columns are centred, then rows L2-normalised, as in PCL (CVPR 2023, authors' code, after
+    Bousmalis et al. 2016). PCL's mean over the D·E products is b²/(D·E) times this: almost 0 for
+    codes of 2048, with a weight that depends on batch size and length. PCL also treats the norm as
+    a constant, so that features shrink. Computed as Σ (A·Aᵀ)∘(B·Bᵀ), b x b instead of D x E.
     """
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Structural dissimilarity with zero padding, as FaceCycle's authors compute it."""
+"""Structural dissimilarity with zero padding, as in FaceCycle's code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @lru_cache(maxsize=16)
 def _blur_matrix(size: int, window: int, sigma: float, device: torch.device) -> Tensor:
-    """[size, size] banded matrix that blurs a column with the Gaussian window, zeros outside."""
+    """A banded matrix [size, size] that blurs a column with the Gaussian window, zero padding."""
     with torch.inference_mode(False):
         offsets = torch.arange(window, dtype=torch.float64, device=device) - window // 2
         weights = torch.exp(-(offsets**2) / (2 * sigma**2))
@@ -24,9 +24,9 @@ def _blur_matrix(size: int, window: int, sigma: float, device: torch.device) -> 
 class SSIMLoss(nn.Module):
     """1 − mean SSIM of k renderings [k, B, C, H, W] against one batch [B, C, H, W].
 
-    Wang et al. 2004 with C1 = 0.01², C2 = 0.03² (a value range of 1) on the pictures as they
-    come. kornia's and torchmetrics' SSIM pad by reflection, 5e-4 off the reference, which pads
-    with zeros; and their convolution costs 6 times these two products with a banded matrix.
+    Wang et al. 2004 with C1 = 0.01², C2 = 0.03² (for a value range of 1). kornia and torchmetrics
+    use reflection padding, 5e-4 off FaceCycle's code with zero padding, and their convolution costs
+    6 times as much as these two products with a banded matrix.
 
     Args:
         window: side of the Gaussian window.
@@ -39,10 +39,10 @@ class SSIMLoss(nn.Module):
         self.sigma = sigma
 
     def forward(self, renderings: Tensor, target: Tensor) -> Tensor:
-        """Loss of each of the k renderings: [k], each in [0, 2], 0 for equal pictures."""
+        """Losses [k] of the renderings, in [0, 2]; 0 for equal images."""
         with torch.autocast(target.device.type, enabled=False):
             x, y = renderings.float(), target.float()
-            # The target's own moments are blurred once for all renderings.
+            # The moments of the target are blurred once for all renderings.
             mean_y, square_y = self._blur(torch.stack((y, y * y))).unbind()
             mean_x, square_x, product = self._blur(torch.stack((x, x * x, x * y))).unbind()
             mean_xy, mean_xx, mean_yy = mean_x * mean_y, mean_x * mean_x, mean_y * mean_y
@@ -55,5 +55,5 @@ class SSIMLoss(nn.Module):
     def _blur(self, x: Tensor) -> Tensor:
         rows = _blur_matrix(x.shape[-2], self.window, self.sigma, x.device)
         columns = _blur_matrix(x.shape[-1], self.window, self.sigma, x.device)
-        # Both as one tall matrix product each: a batched one is slower on CPU.
+        # One tall matrix product each: batched products are slower on CPUs.
         return ((x @ columns.T).transpose(-1, -2) @ rows.T).transpose(-1, -2)

@@ -1,4 +1,4 @@
-"""Left-right symmetry of a face, as an L1 distance."""
+"""Left-right symmetry of a face."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class SymmetryLoss(nn.Module):
-    """Mean |left half − mirrored right half| of [B, C, H, W]; 0 for mirror-symmetric pictures.
+    """Mean |left half − mirrored right half| of [B, C, H, W]; 0 for mirror-symmetric images.
 
-    FaceCycle (ICCV 2021): neutral faces are pulled to be symmetric, which takes the pose out.
+    In FaceCycle (ICCV 2021) it removes the pose from neutral faces.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Barlow Twins: the correlations between the embeddings of a pair are to be the identity matrix.
+"""Barlow Twins: the cross-correlation of a pair's embeddings should be the identity matrix.
 
 Zbontar, Jing, Misra, LeCun, Deny: Barlow Twins: Self-Supervised Learning via Redundancy Reduction,
 ICML 2021.
@@ -18,13 +18,13 @@ from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 
 
 class BarlowTwins(JointEmbedding):
-    """Barlow Twins; correlations are those of all devices' batches together.
+    """Barlow Twins; correlations are computed over the batches of all devices.
 
     Args:
-        encoder: which encoder.
-        optimizer: how it is trained.
+        encoder: the encoder to train.
+        optimizer: its optimiser.
         projection_dim: of the projector's three layers (8192 in the paper).
-        redundancy_weight: of correlations between two different numbers of the embedding.
+        redundancy_weight: of correlations between different dimensions of the embedding.
     """
 
     name = "barlow_twins"
@@ -36,11 +36,7 @@ class BarlowTwins(JointEmbedding):
         projection_dim: LayerWidth = 1024,
         redundancy_weight: NonNegativeFloat = 0.005,
     ) -> None:
-        super().__init__(
-            *(encoder, optimizer),
-            projection_dim=projection_dim,
-            redundancy_weight=redundancy_weight,
-        )
+        super().__init__(locals())
         self.projector = BarlowTwinsProjectionHead(
             self.representation_dim, projection_dim, projection_dim
         )
@@ -48,5 +44,5 @@ class BarlowTwins(JointEmbedding):
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         first, second = self.projector(self.represent(x)).chunk(2)
-        # Gathered first: lightly's own gathering standardises each device's batch by itself.
+        # Gathered first: lightly gathers after standardising each device's batch separately.
         return {"correlation": self.criterion(gathered(first), gathered(second))}

@@ -1,11 +1,10 @@
-"""BYOL: predict a slow average's embedding of the other picture of the pair; no negatives.
+"""BYOL: predict the teacher's embedding of the other image of the pair; no negatives.
 
 Grill et al.: Bootstrap Your Own Latent, NeurIPS 2020.
 """
 
 from __future__ import annotations
 
-import torch
 from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
 from torch import Tensor
@@ -20,10 +19,10 @@ class BYOL(JointEmbedding):
     """BYOL.
 
     Args:
-        encoder: which encoder.
-        optimizer: how it is trained.
-        momentum: of the average at the start.
-        hidden_dim, projection_dim: of projector and predictor.
+        encoder: the encoder to train.
+        optimizer: its optimiser.
+        momentum: of the teacher at the start.
+        hidden_dim, projection_dim: widths of projector and predictor.
     """
 
     name = "byol"
@@ -37,12 +36,7 @@ class BYOL(JointEmbedding):
         hidden_dim: LayerWidth = 1024,
         projection_dim: LayerWidth = 256,
     ) -> None:
-        super().__init__(
-            *(encoder, optimizer),
-            momentum=momentum,
-            hidden_dim=hidden_dim,
-            projection_dim=projection_dim,
-        )
+        super().__init__(locals())
         self.projector = BYOLProjectionHead(self.representation_dim, hidden_dim, projection_dim)
         self.predictor = BYOLPredictionHead(projection_dim, hidden_dim, projection_dim)
         self.teacher = Teacher(self.encoder, self.projector, momentum)
@@ -50,7 +44,6 @@ class BYOL(JointEmbedding):
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         predicted = self.predictor(self.projector(self.represent(x)))
-        with torch.no_grad():
-            target = self.teacher.projector(self.represent(x, self.teacher.encoder))
-        # Each picture against the other one of its pair.
-        return {"prediction": self.criterion(predicted, target.roll(len(x) // 2, 0))}
+        # Each image against the other one of its pair.
+        target = self.targets(x).roll(len(x) // 2, 0)
+        return {"prediction": self.criterion(predicted, target)}

@@ -1,4 +1,4 @@
-"""DINO: small crops and whole pictures alike predict a slow average's centred, sharp distribution.
+"""DINO: local and global crops predict the teacher's centred and sharpened distribution.
 
 Caron et al.: Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021.
 """
@@ -28,24 +28,23 @@ from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 
 
 class DINO(JointEmbedding):
-    """DINO with multi-crop: the pictures of a pair are its two global crops, and local ones are cut
-    from these, each with a jitter of its own.
+    """DINO with multi-crop: the images of a pair are the two global crops; local crops are cut from
+    them, each with a different colour jitter.
 
     Args:
-        encoder: which encoder. ViTs interpolate their position embeddings for local crops; one that
-            takes pictures of one side only (FaceCycle's) gets local crops enlarged to it, at more
-            cost.
-        optimizer: how it is trained.
-        momentum: of the average at the start (0.996 in the paper, for runs that are far longer).
-        local_crops: of each of the two pictures.
-        local_size: their side; for ViTs a multiple of the patches'.
-        local_scale: smallest and largest share of the picture's area that they take.
+        encoder: the encoder to train. ViTs interpolate their position embeddings for local crops.
+            Encoders of a fixed input size (FaceCycle's) get enlarged local crops, at more cost.
+        optimizer: its optimiser.
+        momentum: of the teacher at the start (0.996 in the paper, for much longer runs).
+        local_crops: number for each of the two images.
+        local_size: their side in pixels; for ViTs a multiple of the patch size.
+        local_scale: smallest and largest share of the image's area in a local crop.
         prototypes: length of the distribution (65536 in the paper).
         hidden_dim: of the projector (2048 in the paper).
         student_temperature, teacher_temperature: of the softmaxes.
-        warmup_temperature: of the teacher's at first, from which it rises linearly.
-        warmup_epochs: in which it rises.
-        frozen_epochs: in which the projector's last layer isn't trained.
+        warmup_temperature: of the teacher at the start; rises linearly to `teacher_temperature`.
+        warmup_epochs: epochs in which it rises.
+        frozen_epochs: epochs in which the projector's last layer is frozen.
     """
 
     name = "dino"
@@ -68,20 +67,7 @@ class DINO(JointEmbedding):
         warmup_epochs: NonNegativeInt = 30,
         frozen_epochs: NonNegativeInt = 1,
     ) -> None:
-        super().__init__(
-            *(encoder, optimizer),
-            momentum=momentum,
-            local_crops=local_crops,
-            local_size=local_size,
-            local_scale=local_scale,
-            prototypes=prototypes,
-            hidden_dim=hidden_dim,
-            student_temperature=student_temperature,
-            teacher_temperature=teacher_temperature,
-            warmup_temperature=warmup_temperature,
-            warmup_epochs=warmup_epochs,
-            frozen_epochs=frozen_epochs,
-        )
+        super().__init__(locals())
         low, high = local_scale
         if low > high:
             raise InputError(
@@ -91,7 +77,7 @@ class DINO(JointEmbedding):
         strengths = replace(PRESETS["views"], crop_scale=(low, high))
         self.local = PairAugmentation(side, strengths)
         self.local_crops = local_crops
-        # Without gradient what is computed of the last layer's weights can be copied.
+        # Tensors with a gradient can't be copied to the teacher.
         with torch.no_grad():
             self.projector = DINOProjectionHead(
                 self.representation_dim,
@@ -113,14 +99,13 @@ class DINO(JointEmbedding):
         if self.local_crops:
             crops.append(self.represent(self.cut(x)))
         student = self.projector(torch.cat(crops)).split(len(x) // 2)
-        with torch.no_grad():
-            teacher = self.teacher.projector(self.represent(x, self.teacher.encoder)).chunk(2)
+        teacher = self.targets(x).chunk(2)
         loss = self.criterion(list(teacher), list(student), epoch=self.current_epoch)
         return {"distillation": loss}
 
     def cut(self, x: Tensor) -> Tensor:
-        """Local crops, normalised [2b · local_crops, 3, s, s], of normalised pictures [2b, …]: the
-        first ones of the b pairs, their second ones, and so on."""
+        """Normalised local crops [2b · local_crops, 3, s, s] of normalised images [2b, …]: crop by
+        crop, each in the order of `views`."""
         pairs = self.encoder.denormalise(x).unflatten(0, (2, -1)).transpose(0, 1)
         crops = [self.local(pairs).transpose(0, 1).flatten(0, 1) for _ in range(self.local_crops)]
         local = self.encoder.normalise(torch.cat(crops))

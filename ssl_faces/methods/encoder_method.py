@@ -1,10 +1,10 @@
-"""What methods share that train one encoder whole by the pictures of a batch."""
+"""Base classes of methods that train one encoder."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any, cast
 
 import torch
@@ -14,53 +14,43 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import check_ranges
 from ssl_faces.methods.method import Method
 from ssl_faces.methods.optimizer import OptimizerSettings, cosine
-from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
+from ssl_faces.networks.backbone import BackboneEncoder, new_encoder
 
 
 class EncoderMethod(Method):
-    """A method that trains an encoder by a loss of pictures.
+    """A method that trains an encoder by a loss on images.
 
-    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1]: two views of one picture, or two pictures of
-    one person, as `data.positives` and `data.augmentation` have it.
+    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1]: two views of one image, or two images of one
+    person, depending on `data.positives` and `data.augmentation`.
 
-    A subclass gives `terms` and `panels`, and assigns the networks that it needs beside the encoder
-    in its constructor.
+    A subclass defines `terms` and `panels`. Its constructor takes `encoder` (`EncoderSettings`)
+    and `optimizer` (`OptimizerSettings`) first, calls this one, then adds its other networks.
 
     Args:
-        encoder: which encoder.
-        optimizer: how it is trained.
-        codes: names and lengths of codes that the encoder is to have beside its own spaces.
-        settings: all arguments of the subclass's constructor but the first two, for checkpoints;
-            `codes_from` among them is the encoder's, too (see `BackboneEncoder`).
+        arguments: `locals()` of the subclass's constructor, saved in checkpoints as
+            hyper-parameters. `codes_from` is also passed to the encoder (see `BackboneEncoder`).
+        codes: lengths of additional codes of the encoder, by name.
 
     Raises:
-        InputError: no such encoder, or a setting out of range.
+        InputError: an unknown encoder, or a setting out of range.
     """
 
     encoder: BackboneEncoder
     least_pairs = 1
-    """Pairs that a batch must have to be trained on."""
+    """Smallest batch (in pairs) for training."""
     adjustable = tuple(f"optimizer.{f.name}" for f in fields(OptimizerSettings) if f.name != "name")
 
     def __init__(
-        self,
-        encoder: EncoderSettings,
-        optimizer: OptimizerSettings,
-        codes: Mapping[str, int] | None = None,
-        **settings: Any,
+        self, arguments: Mapping[str, Any], codes: Mapping[str, int] | None = None
     ) -> None:
         super().__init__()
+        settings = {k: v for k, v in arguments.items() if k not in ("self", "__class__")}
         check_ranges(type(self).__init__, settings, "model")
-        # Plain values: checkpoints are read without running code.
-        given = {
-            "encoder": asdict(encoder),
-            "optimizer": plain(asdict(optimizer)),
-            **plain(settings),
-        }
-        self.save_hyperparameters(given)
-        self.optimizer_settings = optimizer
+        self.save_hyperparameters(_plain(settings))
+        self.optimizer_settings: OptimizerSettings = settings["optimizer"]
         self._autocast = False
-        self.encoder = new_encoder(encoder, codes, settings.get("codes_from", "representation"))
+        codes_from = settings.get("codes_from", "representation")
+        self.encoder = new_encoder(settings["encoder"], codes, codes_from)
         self.representation = self.encoder.representation
         self.representation_dim = self.encoder.feature_dims[self.representation]
 
@@ -68,27 +58,27 @@ class EncoderMethod(Method):
     def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The loss terms of a batch.
 
-        Called without autocast: heads and losses cost little and are computed in float32. What
-        costs is to be called within `reduced_precision`.
+        Called without autocast: heads and losses are cheap and run in float32. Call expensive
+        networks within `reduced_precision`.
         """
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """What is minimised: their sum."""
+        """The loss to minimise: the sum of the terms."""
         return cast(Tensor, sum(terms.values()))
 
     def represent(self, x: Tensor, encoder: BackboneEncoder | None = None) -> Tensor:
-        """float32 [B, representation_dim]: what heads and codes are put on, of normalised pictures.
+        """The encoder's representation, float32 [B, representation_dim], of normalised images.
 
         Args:
-            encoder: another one than the method's own, built like it.
+            encoder: used instead of the method's own; same architecture.
         """
         encoder = encoder or self.encoder
         with self.reduced_precision():
-            found = encoder.features(x, (self.representation,))[self.representation]
-        return found.float()
+            features = encoder.features(x, (self.representation,))[self.representation]
+        return features.float()
 
     def reduced_precision(self) -> torch.autocast:
-        """The run's precision, within which networks that cost are called."""
+        """The precision of the run (`trainer.precision`), for expensive networks."""
         kind = self.device.type
         return torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=self._autocast)
 
@@ -103,10 +93,10 @@ class EncoderMethod(Method):
         return total
 
     def checked(self, batch: Mapping[str, Any]) -> Tensor:
-        """The batch's pairs [b, 2, 3, S, S].
+        """The pairs of a batch, [b, 2, 3, S, S].
 
         Raises:
-            InputError: too few pairs, or pictures of another side than the encoder's.
+            InputError: too few pairs, or images of another size than the encoder's.
         """
         pairs: Tensor = batch["pairs"]
         if len(pairs) < self.least_pairs and self.training:
@@ -117,16 +107,16 @@ class EncoderMethod(Method):
         side, size = pairs.shape[-1], self.encoder.input_size
         if side != size:
             raise InputError(
-                f"data.size: pictures of side {side} for an encoder of input_size {size}; set "
+                f"data.size: images of side {side} for an encoder of input_size {size}; set "
                 f"--data.size {size}, or --model.encoder.input_size {side}"
             )
         return pairs
 
     def views(self, batch: Mapping[str, Any]) -> Tensor:
-        """Normalised pictures [2b, 3, S, S]: the first ones of the pairs, then the second ones.
+        """Normalised images [2b, 3, S, S]: the first ones of all pairs, then the second ones.
 
         Raises:
-            InputError: as `checked` does.
+            InputError: see `checked`.
         """
         x = self.encoder.normalise(self.checked(batch).transpose(0, 1).flatten(0, 1))
         return x.contiguous(memory_format=torch.channels_last)
@@ -136,18 +126,20 @@ class EncoderMethod(Method):
 
 
 class ViewsMethod(EncoderMethod):
-    """A method whose loss needs no more of a batch than its pictures; a subclass gives `losses`."""
+    """A method whose loss only needs the images of a batch; a subclass defines `losses`."""
 
     @abstractmethod
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """The loss terms of normalised pictures x [2b, 3, S, S]: the first ones of b pairs, then
-        the second ones; called as `terms` is."""
+        """The loss terms of normalised images x [2b, 3, S, S], in the order of `views`."""
 
     def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The loss terms of a batch."""
         return self.losses(self.views(batch))
 
 
-def plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with lists for tuples, which checkpoints can have without code."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+def _plain(value: Any) -> Any:
+    """Settings as dictionaries and lists, so that checkpoints can be read without running code."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""FAb-Net: what two frames' embeddings say must be enough to warp the one into the other.
+"""FAb-Net: the embeddings of two frames must be enough to warp one into the other.
 
 Wiles, Koepke, Zisserman: Self-supervised learning of a facial attribute embedding from video,
 BMVC 2018.
@@ -25,20 +25,21 @@ from ssl_faces.networks.warp import warp
 class FAbNet(ViewsMethod):
     """FAb-Net with a single source.
 
-    The encoder's space `embedding`, a linear layer on its representation, is the paper's. A decoder
-    takes source's and target's embeddings and gives a flow; the loss is the L1 between the warped
-    source and the target. Ours: each frame of a pair is once source and once target; the decoder is
-    FaceCycle's, whose flow has 16x16 positions (the paper's has the picture's); outside the picture
-    there is its border; and the fold term: where pairs are mirror images, a flow that mirrors all
-    faces alike is else found within 200 steps, and the embeddings need say nothing. Left out:
-    several sources with attention, and the curriculum of ever harder pairs.
+    The feature space `embedding`, a linear layer on the encoder's representation, is the paper's. A
+    decoder predicts a flow from the embeddings of source and target; the loss is the L1 distance
+    between the warped source and the target.
+
+    Differences to the paper: each frame of a pair is source once and target once. The decoder is
+    FaceCycle's, with a 16x16 flow. Warps use border padding. A fold term is added: with mirror
+    images as pairs, training otherwise finds within 200 steps a flow that mirrors every face, and
+    the embeddings stay empty. There is no attention over several sources and no curriculum.
 
     Args:
-        encoder: which encoder.
-        optimizer: how it is trained.
+        encoder: the encoder to train.
+        optimizer: its optimiser.
         embedding_dim: length of the embedding.
         decoder_width: channels of the decoder's last layer.
-        fold_weight: of the `FoldLoss` of the flows; pixel L1 has 1.
+        fold_weight: of the `FoldLoss` of the flows; pixel L1 has weight 1.
     """
 
     name = "fabnet"
@@ -51,13 +52,7 @@ class FAbNet(ViewsMethod):
         decoder_width: LayerWidth = 32,
         fold_weight: NonNegativeFloat = 10.0,
     ) -> None:
-        super().__init__(
-            *(encoder, optimizer),
-            codes={"embedding": embedding_dim},
-            embedding_dim=embedding_dim,
-            decoder_width=decoder_width,
-            fold_weight=fold_weight,
-        )
+        super().__init__(locals(), {"embedding": embedding_dim})
         self.fold_weight = fold_weight
         self.fold = FoldLoss()
         self.decoder = MotionDecoder(decoder_width, 2 * embedding_dim)
@@ -70,8 +65,8 @@ class FAbNet(ViewsMethod):
         }
 
     def warp_to_other(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Each frame of x [2b, 3, S, S] warped into its pair's other one; the flows
-        [2b, 2, 16, 16]; and those other ones."""
+        """Each frame of x [2b, 3, S, S] warped into the other one of its pair, the flows
+        [2b, 2, 16, 16], and the other frames."""
         embedding = self.encoder.codes_of(self.represent(x))["embedding"]
         half = len(x) // 2
         both = torch.cat((embedding, embedding.roll(half, 0)), 1)
@@ -80,7 +75,7 @@ class FAbNet(ViewsMethod):
         return warp(x, flow, padding="border"), flow, x.roll(half, 0)
 
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Sources, their targets and the sources warped [2b, 3, S, S] in [0, 1], and the flows
+        """Sources, targets and warped sources [2b, 3, S, S] in [0, 1], and flows
         [2b, 2, 16, 16]."""
         with self.editing(), torch.autocast(self.device.type, enabled=False):
             x = self.views(batch)

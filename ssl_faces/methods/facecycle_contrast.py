@@ -1,14 +1,13 @@
 """The hybrid: FaceCycle's cycles and contrast in one encoder, with codes kept independent.
 
-Ours, from two sources. Of FaceCycle (Chang et al., ICCV 2021) it has both cycles, without their
-large generators: the expression code's flow takes a face to its neutral one and the inverse flow
-brings it back; a small decoder makes the neutral face from the identity code alone, which the
-inverse flow makes expressive again. Of SimCLR (Chen et al., ICML 2020) it has the contrast, once
-for each code and with other invariances: the identity code is the same for both pictures of a pair
-and for mirror images; the expression code is the same for strong views of one picture, and turns
-into its mirrored counterpart with the picture. What both codes say together must give the picture's
-histograms of oriented gradients, the target of MaskFeat (Wei et al., CVPR 2022); without it
-contrast keeps what tells pictures apart and forgets the rest.
+A method of this project. From FaceCycle (Chang et al., ICCV 2021) come both cycles, without the
+large generators: the expression code's flow warps a face to its neutral one and the inverse flow
+brings it back; a small decoder renders the neutral face from the identity code alone, and the
+inverse flow makes it expressive again. From SimCLR (Chen et al., ICML 2020) comes the contrastive
+loss, once for each code with different invariances: the identity code is equal for both images of a
+pair and for mirror images; the expression code is equal for strong views of one image, and mirrored
+with the image. Both codes together must predict the image's histograms of oriented gradients, the
+target of MaskFeat (Wei et al., CVPR 2022): contrast alone only keeps what distinguishes images.
 """
 
 from __future__ import annotations
@@ -23,13 +22,7 @@ from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor, nn
 
-from ssl_faces.common.ranges import (
-    LayerWidth,
-    NonNegativeFloat,
-    PositiveFloat,
-    UnitAbove0,
-    check_ranges,
-)
+from ssl_faces.common.ranges import LayerWidth, NonNegativeFloat, PositiveFloat, UnitAbove0
 from ssl_faces.data.pairs.augment import PRESETS, PairAugmentation
 from ssl_faces.losses.correlation import CrossCorrelationLoss
 from ssl_faces.losses.fold import FoldLoss
@@ -46,38 +39,37 @@ from ssl_faces.networks.warp import inverse_flow, warp
 
 
 class Faces(NamedTuple):
-    """What the cycles make of 2m pictures [2m, 3, S, S]: the first ones of m pairs, then the second
-    ones."""
+    """Results of the cycles for 2m images [2m, 3, S, S], in the order of `views`."""
 
     flow: Tensor  # [2m, 2, 16, 16]
-    direct: Tensor  # the picture warped by it
-    neutral: Tensor  # of the identity code alone
-    back: Tensor  # the other picture's direct warp, by this one's inverse flow
-    remade: Tensor  # the other picture's neutral face, by this one's inverse flow
+    direct: Tensor  # the image warped by the flow
+    neutral: Tensor  # rendered from the identity code alone
+    back: Tensor  # the other image's direct warp, warped by this one's inverse flow
+    remade: Tensor  # the other image's neutral face, warped by this one's inverse flow
 
 
 class FaceCycleContrast(EncoderMethod):
     """Learns an expression code and an identity code by cycles, contrast and independence.
 
-    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1], mildly augmented alike (`data.augmentation:
-    frames`; the strong views are made here), and `mirrored`, bool [b]: whether the second picture
-    is the first one's mirror image.
+    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1], with mild common augmentation
+    (`data.augmentation: frames`; strong views are made here), and `mirrored`, bool [b]: whether the
+    second image is the first one's mirror image.
 
     Args:
-        encoder: which encoder; it gets the codes `expression` and `identity`.
-        optimizer: how it is trained.
-        code_dim: length of each code; in the second half of the expression code signs turn when a
-            picture is mirrored.
-        projection_dim: length of the embeddings that are compared.
+        encoder: the encoder to train; it gets the codes `expression` and `identity`.
+        optimizer: its optimiser.
+        code_dim: length of each code; mirroring an image flips the signs of the second half of its
+            expression code.
+        projection_dim: length of the contrastive embeddings.
         temperature: of the softmax over cosines.
-        crop_low: smallest share of the area that strong views keep.
-        cycle_share: share of the pairs that go through the cycles, which cost more than contrast.
+        crop_low: smallest share of the area in strong views.
+        cycle_share: share of the pairs for the cycles, which cost more than contrast.
         cycle_weight, identity_weight, expression_weight, independence_weight, descriptor_weight: of
-            the terms: the cycles' pixel and SSIM losses; contrast of identity codes and of
-            expression codes; the squared correlation between the codes; the squared error of the
-            oriented gradients that a linear layer reads from both. 0 leaves a term out.
+            the terms: the cycles' pixel and SSIM losses; contrast of identity codes; contrast of
+            expression codes; squared correlation between the codes; squared error of the oriented
+            gradients that a linear layer predicts from both. 0 turns a term off.
         symmetry_weight, fold_weight: of the cycles' `SymmetryLoss` and `FoldLoss`.
-        codes_from: what of the encoder the codes are made of (see `BackboneEncoder`).
+        codes_from: input of the codes (see `BackboneEncoder`).
         decoder_width: channels of the decoders' last layers.
 
     Raises:
@@ -106,7 +98,7 @@ class FaceCycleContrast(EncoderMethod):
         codes_from: CodesFrom = "map",
         decoder_width: LayerWidth = 16,
     ) -> None:
-        check_ranges(type(self).__init__, locals(), "model")
+        super().__init__(locals(), {"expression": code_dim, "identity": code_dim})
         self.weights = {
             "cycle": cycle_weight,
             "identity": identity_weight,
@@ -116,25 +108,6 @@ class FaceCycleContrast(EncoderMethod):
             "fold": cycle_weight * fold_weight,
             "descriptor": descriptor_weight,
         }
-        super().__init__(
-            encoder,
-            optimizer,
-            {"expression": code_dim, "identity": code_dim},
-            code_dim=code_dim,
-            projection_dim=projection_dim,
-            temperature=temperature,
-            crop_low=crop_low,
-            cycle_share=cycle_share,
-            cycle_weight=cycle_weight,
-            identity_weight=identity_weight,
-            expression_weight=expression_weight,
-            independence_weight=independence_weight,
-            symmetry_weight=symmetry_weight,
-            fold_weight=fold_weight,
-            descriptor_weight=descriptor_weight,
-            codes_from=codes_from,
-            decoder_width=decoder_width,
-        )
         self.cycle_share = cycle_share
         self.identity_projector = SimCLRProjectionHead(code_dim, 2 * code_dim, projection_dim)
         self.expression_projector = SimCLRProjectionHead(code_dim, 2 * code_dim, projection_dim)
@@ -145,7 +118,7 @@ class FaceCycleContrast(EncoderMethod):
         self.ssim, self.symmetry, self.fold = SSIMLoss(), SymmetryLoss(), FoldLoss()
         self.hog = HOG()
         self.descriptor = nn.Linear(2 * code_dim, self.hog.length(encoder.input_size))
-        # Mirroring is drawn here, where it must be known.
+        # Mirroring is drawn in `terms`, where it must be known.
         strong = replace(PRESETS["views"], flip_share=0.0, crop_scale=(crop_low, 1.0))
         self.strong = PairAugmentation(encoder.input_size, strong)
         even = torch.arange(code_dim) < (code_dim + 1) // 2
@@ -153,14 +126,14 @@ class FaceCycleContrast(EncoderMethod):
         self.even: Tensor
 
     def codes(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Expression and identity codes, float32 [B, code_dim], of pictures in [0, 1]."""
+        """Expression and identity codes, float32 [B, code_dim], of images in [0, 1]."""
         x = self.encoder.normalise(images).contiguous(memory_format=torch.channels_last)
         with self.reduced_precision():
-            found = self.encoder.features(x, ("expression", "identity"))
-        return found["expression"].float(), found["identity"].float()
+            features = self.encoder.features(x, ("expression", "identity"))
+        return features["expression"].float(), features["identity"].float()
 
     def mirror(self, expression: Tensor, mirrored: Tensor) -> Tensor:
-        """Expression codes [B, D], of their pictures' mirror images where `mirrored`, bool [B]."""
+        """Expression codes [B, D], mirrored where `mirrored`, bool [B]."""
         return torch.where(mirrored[:, None] & ~self.even, -expression, expression)
 
     def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -171,34 +144,35 @@ class FaceCycleContrast(EncoderMethod):
         flips = (torch.rand(count, 2) < 0.5).to(pairs.device)
         views = torch.where(flips[..., None, None, None], views.flip(-1), views)
         cycled = pairs[: self._cycled(count)].transpose(0, 1).flatten(0, 1)
-        # One pass for all pictures.
+        # One encoder pass for all images.
         seen = torch.cat((views.transpose(0, 1).flatten(0, 1), cycled))
         expression, identity = self.codes(seen)
         of_views, of_cycled = expression.split((2 * count, len(cycled)))
         identity_of_views, identity_of_cycled = identity.split((2 * count, len(cycled)))
-        found = {}
+        terms = {}
         if self.weights["identity"]:
             first, second = self.identity_projector(identity_of_views).chunk(2)
-            found["identity"] = self.contrast(first, second)
+            terms["identity"] = self.contrast(first, second)
         if self.weights["expression"]:
             mirrored = torch.cat((flips[:, 0], flips[:, 1] ^ batch["mirrored"]))
             first, second = self.expression_projector(self.mirror(of_views, mirrored)).chunk(2)
-            # Another picture of the person has another expression: it only repels.
+            # Another image of the person has another expression, so it is no positive.
             second = torch.where(batch["mirrored"][:, None], second, first)
-            found["expression"] = self.contrast(first, second)
+            terms["expression"] = self.contrast(first, second)
         if self.weights["independence"]:
-            found["independence"] = self.dependence(of_views, identity_of_views)
+            terms["independence"] = self.dependence(of_views, identity_of_views)
         if self.weights["descriptor"]:
-            said = self.descriptor(torch.cat((of_views, identity_of_views), 1))
-            found["descriptor"] = F.mse_loss(said, self.hog(views.transpose(0, 1).flatten(0, 1)))
+            predicted = self.descriptor(torch.cat((of_views, identity_of_views), 1))
+            target = self.hog(views.transpose(0, 1).flatten(0, 1))
+            terms["descriptor"] = F.mse_loss(predicted, target)
         if len(cycled):
             faces = self.cycle(cycled, of_cycled, identity_of_cycled)
             ssim = self.ssim(torch.stack((faces.back, faces.remade)), cycled)
             pixel = F.l1_loss(faces.back, cycled) + F.l1_loss(faces.remade, cycled)
-            found["cycle"] = pixel + ssim.sum()
-            found["symmetry"] = self.symmetry(faces.neutral) + self.symmetry(faces.direct)
-            found["fold"] = self.fold(faces.flow)
-        return found
+            terms["cycle"] = pixel + ssim.sum()
+            terms["symmetry"] = self.symmetry(faces.neutral) + self.symmetry(faces.direct)
+            terms["fold"] = self.fold(faces.flow)
+        return terms
 
     def _cycled(self, count: int) -> int:
         return max(1, round(self.cycle_share * count)) if self.weights["cycle"] else 0
@@ -212,7 +186,7 @@ class FaceCycleContrast(EncoderMethod):
         return torch.sigmoid(self.face(identity))
 
     def cycle(self, x: Tensor, expression: Tensor, identity: Tensor) -> Faces:
-        """Both cycles for pictures [2m, 3, S, S] in [0, 1] and their codes."""
+        """Both cycles for images [2m, 3, S, S] in [0, 1] and their codes."""
         half = len(x) // 2
         with self.reduced_precision():
             flow = self.motion(expression)
@@ -239,7 +213,7 @@ class FaceCycleContrast(EncoderMethod):
             return warp(self.neutral_of(self.codes(others)[1]), inverse, clamp=True)
 
     def edits(self) -> dict[str, Edit]:
-        # The neutral face has the other person's light, too: a swap is a transfer of motion.
+        # The neutral face has the other person's light too, so a swap is a motion transfer.
         return {
             NEUTRAL: self.neutral_face,
             FRONTAL: self.neutral_face,
@@ -251,7 +225,6 @@ class FaceCycleContrast(EncoderMethod):
         return ("motion", "face")
 
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Pictures [2b, 3, S, S] in [0, 1] to look at, by name; `flow` is [2b, 2, 16, 16]."""
         with self.editing(), torch.autocast(self.device.type, enabled=False):
             x = self.checked(batch).transpose(0, 1).flatten(0, 1)
             faces = self.cycle(x, *self.codes(x))

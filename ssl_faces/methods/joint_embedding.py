@@ -1,4 +1,4 @@
-"""What methods share that compare embeddings of the two pictures of a pair."""
+"""Base class of methods that compare the embeddings of both images of a pair."""
 
 from __future__ import annotations
 
@@ -10,26 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from ssl_faces.methods.encoder_method import ViewsMethod
-from ssl_faces.methods.optimizer import OptimizerSettings
-from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings
+from ssl_faces.networks.backbone import BackboneEncoder
 
 
 class JointEmbedding(ViewsMethod):
-    """A method that trains an encoder by comparing both pictures of each pair.
+    """A method that compares both images of each pair.
 
-    A subclass gives `losses`, and assigns the heads that it puts on the encoder's `representation`,
-    a feature space of `representation_dim` numbers, in its constructor: `projector` first. One that
-    has a `Teacher` assigns it to `teacher`, which then follows each step of the optimiser.
-
-    Args:
-        encoder: which encoder.
-        optimizer: how it is trained.
-        codes: names and lengths of codes that the encoder is to have beside its own spaces.
-        settings: all arguments of the subclass's constructor but the first two, for checkpoints;
-            `codes_from` among them is the encoder's, too (see `BackboneEncoder`).
-
-    Raises:
-        InputError: no such encoder.
+    A subclass defines `losses`. Its constructor adds heads on the encoder's `representation`,
+    `projector` first. If it assigns a `Teacher` to `teacher`, that is updated after each step of
+    the optimiser.
     """
 
     least_pairs = 2
@@ -37,37 +26,40 @@ class JointEmbedding(ViewsMethod):
     teacher: Teacher | None
 
     def __init__(
-        self,
-        encoder: EncoderSettings,
-        optimizer: OptimizerSettings,
-        codes: Mapping[str, int] | None = None,
-        **settings: Any,
+        self, arguments: Mapping[str, Any], codes: Mapping[str, int] | None = None
     ) -> None:
-        super().__init__(encoder, optimizer, codes, **settings)
+        super().__init__(arguments, codes)
         self.teacher = None
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        # Here and not when the batch ends: callbacks have saved the step's checkpoint by then.
+        # Not at the end of the batch: callbacks have saved the step's checkpoint by then.
         if self.teacher is not None:
             steps = int(self.trainer.estimated_stepping_batches)
             self.teacher.follow(self.encoder, self.projector, self.trainer.global_step, steps)
 
     @torch.no_grad()
+    def targets(self, x: Tensor) -> Tensor:
+        """The teacher's embeddings [2b, D] of normalised images."""
+        assert self.teacher is not None
+        embeddings: Tensor = self.teacher.projector(self.represent(x, self.teacher.encoder))
+        return embeddings
+
+    @torch.no_grad()
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Both pictures of the pairs [b, 3, S, S] in [0, 1], which should still be of one face."""
+        """Both images of the pairs [b, 3, S, S] in [0, 1]: they should show the same face."""
         first, second = batch["pairs"].unbind(1)
         return {"first": first, "second": second}
 
 
 class Teacher(nn.Module):
-    """An exponential moving average of an encoder and its projector, which has no gradient.
+    """An exponential moving average of an encoder and its projector, without gradients.
 
-    As in MoCo (He et al. 2020), BYOL (Grill et al. 2020) and DINO (Caron et al. 2021): its momentum
+    As in MoCo (He et al. 2020), BYOL (Grill et al. 2020) and DINO (Caron et al. 2021). Its momentum
     rises with a cosine from `momentum` to 1 over the run.
 
     Args:
-        encoder, projector: what it is an average of; it begins equal to them.
+        encoder, projector: the student; the teacher starts as its copy.
         momentum: at the start.
     """
 
@@ -79,7 +71,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def follow(self, encoder: nn.Module, projector: nn.Module, step: int, steps: int) -> float:
-        """Move towards the student; gives the momentum of this `step` of `steps`."""
+        """Update the average, and return the momentum of this `step` of `steps`."""
         from lightly.models.utils import update_momentum
         from lightly.utils.scheduler import cosine_schedule
 

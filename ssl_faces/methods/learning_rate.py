@@ -1,4 +1,4 @@
-"""Learning-rate schedules by epoch or by step, and Adam with them."""
+"""Learning-rate schedules by epoch or step, and Adam with a schedule."""
 
 from __future__ import annotations
 
@@ -19,19 +19,17 @@ ADAM_ARGUMENTS = (
     "warmup_steps",
     "rate_factors",
 )
-"""Arguments of the methods that use `adam`, which it takes."""
+"""Arguments that methods pass on to `adam`."""
 
 
 class Schedule(LambdaLR):
-    """Learning rates that follow from the step (or the epoch) and the run's settings alone.
+    """Learning rates that only depend on the step (or epoch) and the current settings.
 
-    A checkpoint gives only the step. All else of the optimiser's parameter groups, such as weight
-    decay, is that of the settings: torch's schedules would take it from the checkpoint, and
-    ignore what a resumed run asks for.
+    Only the step is restored from a checkpoint. torch's schedules would restore rates and weight
+    decay too, and so ignore new settings of a resumed run.
 
     Args:
-        optimizer: has the settings' values.
-        factor: of the peak rate, by step or epoch.
+        factor: factor on the peak rate, by step or epoch.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, factor: Callable[[int], float]) -> None:
@@ -58,13 +56,11 @@ class Schedule(LambdaLR):
 def cosine_by_step(
     module: pl.LightningModule, optimizer: torch.optim.Optimizer, warmup_steps: int
 ) -> dict[str, Any]:
-    """A linear warm-up and a cosine to a thousandth of the peak over all steps of the run, as
-    Lightning takes it.
-
-    A resumed run that is given more steps follows the cosine of the new number.
+    """A linear warm-up, then a cosine to 1/1000 of the peak over all steps of the run, as a
+    Lightning scheduler. A run resumed with more steps follows the new cosine.
 
     Args:
-        warmup_steps: at most a fifth of the run.
+        warmup_steps: limited to a fifth of the run.
     """
     from lightly.utils.scheduler import cosine_warmup_schedule
 
@@ -85,7 +81,7 @@ def cosine_by_step(
 
 
 def rate_at(epoch: int, learning_rates: Mapping[int, float]) -> float:
-    """The rate in force in `epoch`: that of the last key not beyond it."""
+    """The rate in `epoch`: that of the last key up to it."""
     started = [start for start in learning_rates if start <= epoch]
     return learning_rates[max(started)] if started else 0.0
 
@@ -98,15 +94,15 @@ def adam(
     warmup_steps: int,
     rate_factors: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """What `configure_optimizers` returns, for all parameters of `module` that are trained.
+    """The result of `configure_optimizers`: Adam for all trainable parameters of `module`.
 
     Args:
-        learning_rates: rate from each epoch on; used when `peak_learning_rate` is None.
-        peak_learning_rate: top of a cosine over all steps of the run, after a linear warm-up.
-        rate_factors: factors on the rate of submodules, by name; 1 for the rest.
+        learning_rates: rates by start epoch; used if `peak_learning_rate` is None.
+        peak_learning_rate: peak of a cosine over all steps, after a linear warm-up.
+        rate_factors: factors on the rates of submodules, by name; 1 for the rest.
 
     Raises:
-        InputError: a factor for what is no submodule with parameters to train.
+        InputError: a factor for a name without trainable parameters.
     """
     base = 1.0 if peak_learning_rate is None else peak_learning_rate
     betas = (betas[0], betas[1])

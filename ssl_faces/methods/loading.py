@@ -1,8 +1,10 @@
-"""A trained method back from its run, to be used on pictures, or the same method untrained."""
+"""Load a trained method from its run or release, to use it on images, or the method untrained."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,56 +16,75 @@ from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, build_motion
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.methods.method import Method, load_weights, read_checkpoint
 from ssl_faces.methods.optimizer import OptimizerSettings
-from ssl_faces.methods.released import (
-    find_released,
-    load_released,
-    read_state,
-    settings_from,
-)
+from ssl_faces.methods.released import find_released, load_released, read_state, settings_from
 from ssl_faces.networks.backbone import EncoderSettings
 from ssl_faces.training.run_record import CHECKPOINT
+
+
+@dataclass
+class _Source:
+    """A checkpoint, or the folder of a released method.
+
+    Attributes:
+        settings: hyper-parameters of the method; of stage 2's release, those of stage 1.
+        checkpoint: its contents; None for a release.
+    """
+
+    path: Path
+    settings: Any
+    checkpoint: dict[str, Any] | None
+
+    def state(self) -> dict[str, Any]:
+        """The weights; of a release, those of the networks beside the encoder."""
+        return read_state(self.path) if self.checkpoint is None else self.checkpoint["state_dict"]
+
+    def load(self, method: Method) -> None:
+        """Load the weights into a method of the same architecture."""
+        if self.checkpoint is None:
+            load_released(self.path, method)
+        else:
+            load_weights(self.path, method, self.state())
 
 
 def load_method(run: str | os.PathLike[str], *, untrained: bool = False, seed: int = 0) -> Method:
     """The method that a run trained, with all its networks, in eval mode and frozen.
 
-    None of a checkpoint's code is run. What only training needs (weights of the loss terms,
-    learning rates) has its default: go on training by `ssl-faces fit --ckpt_path`.
+    No code in the checkpoint is run. Settings for training only (loss weights, learning rates)
+    have their defaults; to continue training use `ssl-faces fit --ckpt_path`.
 
     Args:
         run: a run's folder, a checkpoint, or the name or folder of a released method.
-        untrained: the same method with fresh random weights instead, but for a VGG trunk that the
-            run began with: the baseline.
-        seed: of those random weights.
+        untrained: initialise the method randomly instead, as a baseline. Only a VGG trunk keeps the
+            weights that the run started from.
+        seed: of the random weights.
 
     Raises:
-        InputError: no checkpoint there, not a whole one, one of a method that can't be loaded, or
-            a release without the networks that edit pictures.
+        InputError: no or a broken checkpoint, a method that can't be loaded, or a release without
+            the networks that edit images.
     """
     path = Path(run)
     if path.is_dir():
         path = path / CHECKPOINT
     released = None if path.exists() else find_released(run)
     if released is not None:
-        kind, settings = settings_from(released)
+        name, settings = settings_from(released)
+        source = _Source(released, settings, None)
     else:
         checkpoint = read_checkpoint(path)
-        kind = checkpoint.get("method", "another program")
-    if kind not in _LOADERS:
+        name = checkpoint.get("method", "another program")
+        source = _Source(path, checkpoint.get("hyper_parameters"), checkpoint)
+    if name not in _LOADERS:
         what = released or f"checkpoint {path}"
-        raise InputError(f"{what}: is of {kind}; give a run of {', '.join(_LOADERS)}")
+        raise InputError(f"{what}: is of {name}; give a run of {', '.join(_LOADERS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if released is not None:
-            method = _RELEASED[kind](released, settings, untrained)
-        else:
-            method = _LOADERS[kind](path, checkpoint, untrained)
+        method = _LOADERS[name](source, untrained)
     method.eval().requires_grad_(False)
     return method
 
 
 def editable(checkpoint: Path) -> bool:
-    """Whether a checkpoint is of a method that `load_method` loads.
+    """Whether `load_method` can load a checkpoint's method.
 
     Raises:
         InputError: not a whole checkpoint.
@@ -72,10 +93,10 @@ def editable(checkpoint: Path) -> bool:
 
 
 def rebuilt_from(method: Method) -> dict[str, Any]:
-    """What builds a method again, as plain values: for the card of its release.
+    """The name and settings from which a released method is built again, for its card.
 
     Raises:
-        InputError: a method that can't be built from that.
+        InputError: a method that can't be built again.
     """
     if isinstance(method, FaceCycleContrast):
         settings = dict(method.hparams)
@@ -88,115 +109,63 @@ def rebuilt_from(method: Method) -> dict[str, Any]:
     return {"method": method.name, "settings": settings}
 
 
-def _motion(path: Path, checkpoint: dict[str, Any], untrained: bool) -> FaceCycleMotion:
-    motion = build_motion(path, checkpoint.get("hyper_parameters"))
-    state = checkpoint["state_dict"]
+def _motion(source: _Source, untrained: bool) -> FaceCycleMotion:
+    motion = build_motion(source.path, source.settings)
     if untrained:
-        _begin_with_trunk(path, motion, state, "trunk.")
+        _load_trunk(source, motion, "trunk.")
     else:
-        load_weights(path, motion, state)
+        source.load(motion)
     return motion
 
 
-def _identity(path: Path, checkpoint: dict[str, Any], untrained: bool) -> FaceCycleIdentity:
-    state = checkpoint["state_dict"]
-    if "motion_settings" in checkpoint:
-        stage1 = path
-    else:
-        # Made before stage 2's checkpoints held stage 1's settings.
-        settings = checkpoint.get("hyper_parameters")
-        stage1 = Path(
-            str((settings if isinstance(settings, dict) else {}).get("motion_checkpoint"))
-        )
+def _identity(source: _Source, untrained: bool) -> FaceCycleIdentity:
+    stage1 = source.path
+    if source.checkpoint is not None and "motion_settings" not in source.checkpoint:
+        # An older checkpoint, which needs that of stage 1.
+        known = source.settings if isinstance(source.settings, dict) else {}
+        stage1 = Path(str(known.get("motion_checkpoint")))
     method = FaceCycleIdentity(stage1)
     if untrained:
-        _begin_stage1_anew(path, method, state)
+        motion = build_motion(source.path, method.motion.settings)
+        _load_trunk(source, motion, "motion.trunk.")
+        method.motion.load_state_dict(motion.state_dict())
     else:
-        load_weights(path, method, state)
+        source.load(method)
     return method
 
 
-def _begin_stage1_anew(path: Path, method: FaceCycleIdentity, state: dict[str, Any]) -> None:
-    fresh = build_motion(path, method.motion.settings)
-    _begin_with_trunk(path, fresh, state, "motion.trunk.")
-    method.motion.load_state_dict(fresh.state_dict())
-
-
-def _contrast(path: Path, checkpoint: dict[str, Any], untrained: bool) -> FaceCycleContrast:
-    method = _build_contrast(path, checkpoint.get("hyper_parameters"))
-    if not untrained:
-        load_weights(path, method, checkpoint["state_dict"])
-    return method
-
-
-def _build_contrast(path: Path, given: Any) -> FaceCycleContrast:
+def _contrast(source: _Source, untrained: bool) -> FaceCycleContrast:
     try:
-        settings = dict(given)
+        settings = dict(source.settings)
         encoder = EncoderSettings(**settings.pop("encoder"))
         optimizer = dict(settings.pop("optimizer"))
         betas = tuple(optimizer.pop("betas"))
-        return FaceCycleContrast(encoder, OptimizerSettings(**optimizer, betas=betas), **settings)
+        method = FaceCycleContrast(encoder, OptimizerSettings(**optimizer, betas=betas), **settings)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"checkpoint {path}: its settings are not those of {FaceCycleContrast.name} ({error}); "
-            "it was made by another version, train again"
+            f"checkpoint {source.path}: its settings are not those of {FaceCycleContrast.name} "
+            f"({error}); it was made by another version, train again"
         ) from error
+    if not untrained:
+        source.load(method)
+    return method
 
 
-def _begin_with_trunk(
-    path: Path, motion: FaceCycleMotion, state: dict[str, Any], prefix: str
-) -> None:
-    """Give a new stage 1 the perceptual loss's trunk of a run: it is frozen, and so still what the
-    generator's began as."""
-    trunk = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+def _load_trunk(source: _Source, motion: FaceCycleMotion, prefix: str) -> None:
+    """Load the frozen trunk of the perceptual loss, from which the generator's trunk started."""
+    trunk = {k.removeprefix(prefix): v for k, v in source.state().items() if k.startswith(prefix)}
     for network in {id(n): n for n in (motion.trunk, motion.generator_trunk)}.values():
         try:
             network.load_state_dict(trunk)
         except RuntimeError as error:
             raise InputError(
-                f"checkpoint {path}: its weights are not those of a {motion.name} of its settings; "
-                "it was made by another version, train again"
+                f"checkpoint {source.path}: its weights are not those of a {motion.name} of its "
+                "settings; it was made by another version, train again"
             ) from error
 
 
-_LOADERS: dict[str, Any] = {
+_LOADERS: dict[str, Callable[[_Source, bool], Any]] = {
     FaceCycleMotion.name: _motion,
     FaceCycleIdentity.name: _identity,
     FaceCycleContrast.name: _contrast,
-}
-
-
-def _released_motion(folder: Path, settings: dict[str, Any], untrained: bool) -> FaceCycleMotion:
-    motion = build_motion(folder, settings)
-    if untrained:
-        _begin_with_trunk(folder, motion, read_state(folder), "trunk.")
-    else:
-        load_released(folder, motion)
-    return motion
-
-
-def _released_identity(
-    folder: Path, settings: dict[str, Any], untrained: bool
-) -> FaceCycleIdentity:
-    method = FaceCycleIdentity(folder)
-    if untrained:
-        _begin_stage1_anew(folder, method, read_state(folder))
-    else:
-        load_released(folder, method)
-    return method
-
-
-def _released_contrast(
-    folder: Path, settings: dict[str, Any], untrained: bool
-) -> FaceCycleContrast:
-    method = _build_contrast(folder, settings)
-    if not untrained:
-        load_released(folder, method)
-    return method
-
-
-_RELEASED: dict[str, Any] = {
-    FaceCycleMotion.name: _released_motion,
-    FaceCycleIdentity.name: _released_identity,
-    FaceCycleContrast.name: _released_contrast,
 }

@@ -1,4 +1,4 @@
-"""MAE: most patches are left out, and what they show is to be told from the rest.
+"""MAE: reconstruct masked patches from the visible ones.
 
 He, Chen, Xie, Li, Dollár, Girshick: Masked Autoencoders Are Scalable Vision Learners, CVPR 2022.
 """
@@ -27,16 +27,16 @@ _EPSILON = 1e-6  # of the patches' variances
 
 
 class MAE(ViewsMethod):
-    """MAE of both pictures of each pair, for ViTs.
+    """MAE on both images of each pair, for ViTs.
 
     Args:
-        encoder: which encoder.
-        optimizer: how it is trained.
-        mask_share: of the patches that the encoder doesn't see.
+        encoder: the encoder to train.
+        optimizer: its optimiser.
+        mask_share: share of masked patches.
         decoder_dim, decoder_depth: of the decoder (512 and 8 in the paper).
 
     Raises:
-        InputError: the encoder is no ViT, or a setting that can't be.
+        InputError: the encoder is no ViT, or invalid settings.
     """
 
     name = "mae"
@@ -49,12 +49,7 @@ class MAE(ViewsMethod):
         decoder_dim: LayerWidth = 128,
         decoder_depth: LayerCount = 4,
     ) -> None:
-        super().__init__(
-            *(encoder, optimizer),
-            mask_share=mask_share,
-            decoder_dim=decoder_dim,
-            decoder_depth=decoder_depth,
-        )
+        super().__init__(locals())
         if not self.encoder.is_vit:
             raise InputError(
                 f"model.encoder.name: {encoder.name}, but mae leaves patches out, which only ViTs "
@@ -69,7 +64,7 @@ class MAE(ViewsMethod):
         self.patch: int = vit.patch_embed.patch_size[0]
         self.patches: int = vit.patch_embed.num_patches
         self.mask_share = mask_share
-        # In a tuple: its parameters are the encoder's, and are not to be listed twice.
+        # In a tuple: its parameters are the encoder's and must not be registered twice.
         self._masked = (
             MaskedVisionTransformerTIMM(
                 vit,
@@ -91,25 +86,26 @@ class MAE(ViewsMethod):
         kept, masked = self.draw(len(x))
         predicted = self.predicted(x, kept, masked)
         target = utils.get_at_index(utils.patchify(x, self.patch), masked)
-        # Each patch with a mean of 0 and a spread of 1, as in the paper's best models.
+        # Patches normalised to mean 0 and variance 1, as in the paper's best models.
         target = utils.normalize_mean_var(target, eps=_EPSILON)
         return {"reconstruction": (predicted - target).square().mean()}
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Numbers of the patches that are seen [count, k], and of those that are not [count, n-k]:
-        on the CPU, so that every device has the same."""
+        """Indices of visible [count, k] and masked patches [count, n-k], drawn on the CPU so that
+        all devices have the same."""
         kept, masked = utils.random_token_mask(
             (count, self.patches), self.mask_share, mask_class_token=True
         )
         if not kept.shape[1]:
             raise InputError(
                 f"model.mask_share: {self.mask_share:g} leaves none of {self.patches} patches; "
-                "lower it, or give larger pictures"
+                "lower it, or give larger images"
             )
         return kept.to(self.device), masked.to(self.device)
 
     def predicted(self, x: Tensor, kept: Tensor, masked: Tensor) -> Tensor:
-        """float32 [B, n-k, 3·patch²]: the masked patches, normalised, told from those kept."""
+        """The masked patches, normalised, predicted from the visible ones: float32
+        [B, n-k, 3·patch²]."""
         prefix = self.encoder.network.num_prefix_tokens
         kept = torch.cat(
             (torch.arange(prefix, device=x.device).expand(len(x), -1), kept + prefix), 1
@@ -124,19 +120,19 @@ class MAE(ViewsMethod):
 
     @torch.no_grad()
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Pictures [2b, 3, S, S] in [0, 1]; masked, in grey; and with the masked patches as told,
-        each with the mean and spread that it has in the source, which are not told."""
+        """Images [2b, 3, S, S] in [0, 1], with grey masked patches, and with predicted patches,
+        which get the mean and variance of the source."""
         x = self.views(batch)
         kept, masked = self.draw(len(x))
         predicted = self.predicted(x, kept, masked)
         patches = utils.patchify(x.float(), self.patch)
         hidden = utils.get_at_index(patches, masked)
         mean, variance = hidden.mean(-1, keepdim=True), hidden.var(-1, keepdim=True)
-        told = predicted * (variance + _EPSILON).sqrt() + mean
+        restored = predicted * (variance + _EPSILON).sqrt() + mean
         shown = {
             "source": patches,
             "masked": utils.set_at_index(patches, masked, torch.zeros_like(hidden)),
-            "reconstruction": utils.set_at_index(patches, masked, told),
+            "reconstruction": utils.set_at_index(patches, masked, restored),
         }
         return {
             name: self.encoder.denormalise(utils.unpatchify(value, self.patch))

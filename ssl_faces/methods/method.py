@@ -1,4 +1,4 @@
-"""What every pretraining method is: a LightningModule that owns an encoder and can be looked at."""
+"""Base class of all pretraining methods."""
 
 from __future__ import annotations
 
@@ -21,20 +21,19 @@ Edit = Callable[..., Tensor]
 
 NEUTRAL, FRONTAL = "neutral face", "frontal face"
 SWAP, MOTION, MEAN = "identity swap", "motion transfer", "mean face"
-"""What methods may do to pictures, see `Method.edits`."""
+"""Edits of images, see `Method.edits`."""
 
 OF_TWO = (SWAP, MOTION)
-"""Those that take a second face: the person that is to be seen."""
+"""Edits that take a second face: the person to show."""
 
 
 @contextmanager
 def in_eval_mode(module: nn.Module, device: torch.device, seed: int = 0) -> Iterator[None]:
-    """Without gradients and in eval mode, with random numbers that follow from the seed.
+    """Eval mode without gradients and with seeded random numbers.
 
-    Afterwards modes and random numbers are as they were: running averages, such as those of batch
-    normalisation, don't change.
+    Modes and random state are restored afterwards; running averages don't change.
     """
-    # Part by part: some may be frozen, in eval mode for good.
+    # Module by module: frozen ones stay in eval mode.
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -52,59 +51,52 @@ class Method(pl.LightningModule, ABC):
 
     Attributes:
         name: the method's name in configs, cards and checkpoints.
-        encoder: what is kept when training is over.
+        encoder: the network that is saved after training.
     """
 
     name: str
     encoder: FaceEncoder
     adjustable: tuple[str, ...] = ()
-    """Arguments of the optimiser that a resumed run may change; they act from the next step on."""
+    """Arguments of the optimiser that may change on resume; effective from the next step."""
     by_content: ClassVar[Mapping[str, str]] = {}
-    """Arguments that name files of frozen weights, with the prefix of these in `state_dict`."""
+    """Arguments that are files of frozen weights, with their prefix in `state_dict`."""
 
     @abstractmethod
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Pictures [N, 3, S, S] in [0, 1] to look at, by name; flows are [N, 2, h, w]."""
+        """Images [N, 3, S, S] in [0, 1] to look at, by name; flows are [N, 2, h, w]."""
 
     def by_products(self) -> dict[str, nn.Module]:
-        """Networks beside the encoder that other runs may start from, by the name of their file."""
+        """Networks beside the encoder that other runs can start from, by file name."""
         return {}
 
     def edits(self) -> dict[str, Edit]:
-        """What the method can do to pictures, by name; none unless it says so.
+        """Supported edits by name; none by default.
 
-        `neutral face` and `frontal face` take pictures float [B, 3, S, S] in [0, 1] of side
-        `picture_size` and give as many, the same faces neutral, or neutral and frontal;
-        `identity swap` takes two such batches and gives the faces of the first as the people of
-        the second; `motion transfer` takes two, too, and gives the people of the second (their
-        light and colours with them) the expression and pose of the first. `mean face` gives the
-        neutral faces with their identity taken out. The same pictures give the same result,
-        whatever the batch they are in.
+        An edit takes images float [B, 3, S, S] in [0, 1] of side `picture_size` and returns as
+        many. `neutral face` and `frontal face` make faces neutral, or neutral and frontal.
+        `mean face` is the neutral face with the identity removed. `identity swap` takes two batches
+        and shows the people of the second with the expression, pose and light of the first;
+        `motion transfer` keeps the light and colours of the second. Results don't depend on other
+        images of the batch.
         """
         return {}
 
     def flow_of(self, images: Tensor) -> Tensor | None:
-        """The flow [B, 2, h, w] that makes pictures neutral, as warping takes it; None where the
-        method has none.
-
-        Args:
-            images: as for `edits`.
-        """
+        """The flow [B, 2, h, w] that makes images (see `edits`) neutral; None without flows."""
         return None
 
     def edit_networks(self) -> tuple[str, ...]:
-        """Names of the networks beside the encoder that `edits` need; see `state_dict`."""
+        """Names of the networks beside the encoder that `edits` need."""
         return ()
 
     @property
     def picture_size(self) -> int:
-        """Side of the pictures that `edits` take."""
+        """Side of the images that `edits` take."""
         return self.encoder.input_size
 
     @contextmanager
     def editing(self, seed: int = 0) -> Iterator[None]:
-        """Without gradients, in eval mode, with random numbers that follow from the seed; all is
-        as it was afterwards."""
+        """`in_eval_mode` for this method."""
         with in_eval_mode(self, self.device, seed):
             yield
 
@@ -113,11 +105,14 @@ class Method(pl.LightningModule, ABC):
 
 
 def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, Any]:
-    """A training checkpoint's contents, of this method if given; none of its code is run.
+    """Read a training checkpoint without running code in it.
+
+    Args:
+        method: name that the checkpoint's method must have; None for any.
 
     Raises:
-        InputError: no such file, not a whole checkpoint, one of another method, or weights that
-            are NaN or infinite.
+        InputError: no such file, not a whole checkpoint, another method, or weights that are NaN
+            or infinite.
     """
     try:
         checkpoint = load_checkpoint(path)
@@ -143,20 +138,19 @@ def read_checkpoint(path: Path | str, method: str | None = None) -> dict[str, An
 
 
 def check_method(path: Path | str, checkpoint: Mapping[str, Any], method: str) -> None:
-    """Raises InputError where a checkpoint is not of this method."""
-    found = checkpoint.get("method", "another program")
-    if found != method:
+    """Raise InputError if a checkpoint is of another method."""
+    name = checkpoint.get("method", "another program")
+    if name != method:
         raise InputError(
-            f"checkpoint {path}: is of {found}, not of {method}; "
-            f"give a checkpoint of a {method} run"
+            f"checkpoint {path}: is of {name}, not of {method}; give a checkpoint of a {method} run"
         )
 
 
 def load_weights(path: Path | str, method: Method, state: Mapping[str, Tensor]) -> None:
-    """Put the weights `state` of the checkpoint `path` into a method built like it.
+    """Load the weights `state` of the checkpoint `path` into a method.
 
     Raises:
-        InputError: they are not those of such a method.
+        InputError: names or shapes differ.
     """
     try:
         method.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""MoCo v3: tell a slow average's embedding of the other picture among those of the batch.
+"""MoCo v3: find the teacher's embedding of the other image of the pair among all of the batch.
 
 Chen, Xie, He: An Empirical Study of Training Self-Supervised Vision Transformers, ICCV 2021.
 """
@@ -17,14 +17,14 @@ from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 
 
 class MoCoV3(JointEmbedding):
-    """MoCo v3: no queue; keys are gathered from all devices. ViTs have random patch projections
-    that are not trained, and fixed positions.
+    """MoCo v3: no queue; keys are gathered from all devices. Patch projections of ViTs stay random,
+    position embeddings are fixed.
 
     Args:
-        encoder: which encoder.
-        optimizer: how it is trained.
+        encoder: the encoder to train.
+        optimizer: its optimiser.
         temperature: of the softmax over cosines.
-        momentum: of the average at the start.
+        momentum: of the teacher at the start.
         hidden_dim, projection_dim: of projector and predictor (4096 and 256 in the paper).
     """
 
@@ -40,13 +40,7 @@ class MoCoV3(JointEmbedding):
         hidden_dim: LayerWidth = 1024,
         projection_dim: LayerWidth = 256,
     ) -> None:
-        super().__init__(
-            *(encoder, optimizer),
-            temperature=temperature,
-            momentum=momentum,
-            hidden_dim=hidden_dim,
-            projection_dim=projection_dim,
-        )
+        super().__init__(locals())
         if self.encoder.is_vit:
             self.encoder.fix_positions()
             patches = self.encoder.network.patch_embed.proj
@@ -63,7 +57,6 @@ class MoCoV3(JointEmbedding):
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         queries = self.predictor(self.projector(self.represent(x))).chunk(2)
-        with torch.no_grad():
-            keys = self.teacher.projector(self.represent(x, self.teacher.encoder)).chunk(2)
+        keys = self.targets(x).chunk(2)
         first = info_nce(queries[0], keys[1], self.temperature)
         return {"contrastive": first + info_nce(queries[1], keys[0], self.temperature)}

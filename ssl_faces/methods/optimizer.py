@@ -1,4 +1,4 @@
-"""The optimiser of methods that train one encoder whole: cosine schedule, weights alone decay."""
+"""The optimiser of methods that train one encoder: cosine schedule, weight decay for weights."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ssl_faces.methods.learning_rate import cosine_by_step
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """An optimiser with a linear warm-up and a cosine to zero over all steps of the run.
+    """An optimiser with a linear warm-up and a cosine schedule over all steps of the run.
 
     Attributes:
         name: `adamw`, `sgd` (Nesterov) or `lars` (large batches; You et al. 2017).
-        peak_learning_rate: at the warm-up's end.
-        weight_decay: of weights; biases and normalisation layers have none.
+        peak_learning_rate: rate after the warm-up.
+        weight_decay: of weights; none for biases and normalisation layers.
         momentum: of `sgd` and `lars`.
         betas: of `adamw`.
-        warmup_steps: at most a fifth of the run.
+        warmup_steps: limited to a fifth of the run.
     """
 
     name: Literal["adamw", "sgd", "lars"] = "adamw"
@@ -50,12 +50,12 @@ ADAMW = OptimizerSettings()
 def cosine(
     module: pl.LightningModule, trained: Iterable[nn.Module], settings: OptimizerSettings
 ) -> dict[str, Any]:
-    """What `configure_optimizers` returns for the parameters of the networks `trained`."""
+    """The result of `configure_optimizers` for the networks `trained`."""
     from lightly.models.utils import get_weight_decay_parameters
     from lightly.utils.lars import LARS
 
     decayed, others = (
-        [p for p in found if p.requires_grad] for found in get_weight_decay_parameters(trained)
+        [p for p in group if p.requires_grad] for group in get_weight_decay_parameters(trained)
     )
     groups: list[dict[str, Any]] = [
         {"params": decayed, "name": "weights"},

@@ -1,4 +1,4 @@
-"""PCL: contrastive learning that keeps the pose, in features of its own.
+"""PCL: contrastive learning with separate features for face and pose.
 
 Liu, Wang, Zhan, Feng, Liu, Chen: Pose-disentangled Contrastive Learning for Self-supervised Facial
 Representation, CVPR 2023.
@@ -29,7 +29,7 @@ BRANCH = 128  # channels of the branches, as in the paper
 
 
 class Disentangled(NamedTuple):
-    """Features [b, D] of pictures and of their mirror images."""
+    """Features [b, D] of images and their mirror images."""
 
     face: Tensor
     pose: Tensor
@@ -40,32 +40,32 @@ class Disentangled(NamedTuple):
 class PCL(JointEmbedding):
     """PCL.
 
-    Two branches on the encoder's last map give face-aware and pose-related features. Terms:
+    Two branches on the encoder's last map compute face-aware and pose-related features. Terms:
 
-    - reconstruction: from the sum of a picture's face-aware and pose-related features, of length 1,
-      a decoder renders it; as a picture and its mirror image have the same face but mirrored poses,
-      either's face-aware features do: the L1 of all four combinations, summed
-    - orthogonality: of both features, see `OrthogonalityLoss`; of pictures and of mirror images
-    - face: SimCLR's loss of the face-aware features of both pictures of a pair
-    - pose: a picture's pose-related features are near to those of the same picture in other
-      colours, and far from those of its mirror image
+    - reconstruction: a decoder renders an image from the normalised sum of its face-aware and
+      pose-related features. An image and its mirror image share the face and have mirrored poses,
+      so the face-aware features of both work: the sum of L1 over all four combinations
+    - orthogonality: of both features (see `OrthogonalityLoss`), for images and mirror images
+    - face: SimCLR's loss on the face-aware features of the pairs
+    - pose: pose-related features of an image are close to those of the same image in other colours
+      and far from those of its mirror image
 
-    As in the paper it is the encoder's own spaces that are scored. From the authors' code: the
-    branches, the terms, the temperature. Ours: pictures are shared by the terms where they can be,
-    which makes 4 passes of the encoder a pair; the mirror image is one negative (theirs are a
-    hundred, in as many colours); negatives are not mixed; weights are constant (theirs follow
-    how fast each contrastive loss falls); maps larger than 4x4 are averaged to that.
+    As in the paper, the encoder's own feature spaces are evaluated. Branches, terms and temperature
+    follow the authors' code. Differences: terms share images where possible (4 encoder passes a
+    pair); the mirror image is one negative (100 recoloured ones there); negatives are not mixed;
+    weights are constant (there they depend on how fast the contrastive losses fall); maps larger
+    than 4x4 are pooled to 4x4.
 
-    Layers of the encoder behind its last map (FaceCycle's code) are not trained.
+    Layers after the encoder's last map (FaceCycle's code) are frozen.
 
     Args:
-        encoder: which encoder, with a map.
-        optimizer: how it is trained.
+        encoder: the encoder to train; it must have a map.
+        optimizer: its optimiser.
         temperature: of both contrastive losses.
-        projection_dim: length of the embeddings that they compare.
+        projection_dim: length of their embeddings.
         decoder_width: channels of the decoder's last layer.
-        colours: strength of the colour jitter of the pose term, see `Augmentation`.
-        orthogonality_weight, face_weight, pose_weight: of the terms; reconstruction has 1.
+        colours: strength of the pose term's colour jitter (see `Augmentation`).
+        orthogonality_weight, face_weight, pose_weight: of the terms; reconstruction has weight 1.
 
     Raises:
         InputError: an encoder without a map.
@@ -85,16 +85,7 @@ class PCL(JointEmbedding):
         face_weight: NonNegativeFloat = 1.0,
         pose_weight: NonNegativeFloat = 1.0,
     ) -> None:
-        super().__init__(
-            *(encoder, optimizer),
-            temperature=temperature,
-            projection_dim=projection_dim,
-            decoder_width=decoder_width,
-            colours=colours,
-            orthogonality_weight=orthogonality_weight,
-            face_weight=face_weight,
-            pose_weight=pose_weight,
-        )
+        super().__init__(locals())
         self.weights = {
             "reconstruction": 1.0,
             "orthogonality": orthogonality_weight,
@@ -126,28 +117,28 @@ class PCL(JointEmbedding):
         self.orthogonality = OrthogonalityLoss()
 
     def _train_up_to_map(self, size: int) -> tuple[int, int]:
-        """Channels and side of the encoder's last map; what it doesn't come from is frozen."""
+        """Channels and side of the encoder's last map; later layers are frozen."""
         training = self.encoder.training
-        found = self.encoder.eval().last_map(torch.zeros(1, 3, size, size))
+        last = self.encoder.eval().last_map(torch.zeros(1, 3, size, size))
         trained = [p for p in self.encoder.parameters() if p.requires_grad]
-        grads = torch.autograd.grad(found.sum(), trained, allow_unused=True)
+        grads = torch.autograd.grad(last.sum(), trained, allow_unused=True)
         for parameter, grad in zip(trained, grads, strict=True):
             parameter.requires_grad_(grad is not None)
         self.encoder.train(training)
-        return found.shape[1], found.shape[-1]
+        return last.shape[1], last.shape[-1]
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         first, second = x.chunk(2)
         features = self.features(torch.cat((first, first.flip(-1), second, self.recoloured(first))))
         face, mirror_face, second_face, _ = features[0].chunk(4)
         pose, mirror_pose, _, recoloured_pose = features[1].chunk(4)
-        found = Disentangled(face, pose, mirror_face, mirror_pose)
+        disentangled = Disentangled(face, pose, mirror_face, mirror_pose)
         target = torch.cat((first, first, first.flip(-1), first.flip(-1)))
         faces = self.face_projector(torch.cat((face, second_face)))
         poses = self.pose_projector(torch.cat((pose, recoloured_pose, mirror_pose)))
         anchors, same, mirrored = poses.chunk(3)
         terms = {
-            "reconstruction": 4 * F.l1_loss(self.rendered(found), target),
+            "reconstruction": 4 * F.l1_loss(self.rendered(disentangled), target),
             "orthogonality": self.orthogonality(face, pose)
             + self.orthogonality(mirror_face, mirror_pose),
             "face": self.face_loss(*faces.chunk(2)),
@@ -156,50 +147,44 @@ class PCL(JointEmbedding):
         return {name: self.weights[name] * value for name, value in terms.items()}
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Face-aware and pose-related features [B, D], float32, of normalised pictures."""
+        """Face-aware and pose-related features [B, D], float32, of normalised images."""
         x = x.contiguous(memory_format=torch.channels_last)
         with self.reduced_precision():
-            found = self.encoder.last_map(x)
-            if found.shape[-1] > 4:
-                found = F.adaptive_avg_pool2d(found, 4)
-            face, pose = self.face_branch(found), self.pose_branch(found)
+            last = self.encoder.last_map(x)
+            if last.shape[-1] > 4:
+                last = F.adaptive_avg_pool2d(last, 4)
+            face, pose = self.face_branch(last), self.pose_branch(last)
         return face.flatten(1).float(), pose.flatten(1).float()
 
-    def rendered(self, found: Disentangled) -> Tensor:
-        """Pictures [4b, 3, S, S]: by the pose, first of pictures, then of mirror images; of either,
-        first with the picture's face, then with the mirror image's."""
-        faces, mirror_faces = found.face, found.mirror_face
-        sums = (
-            faces + found.pose,
-            mirror_faces + found.pose,
-            faces + found.mirror_pose,
-            mirror_faces + found.mirror_pose,
-        )
+    def rendered(self, features: Disentangled) -> Tensor:
+        """Images [4b, 3, S, S]: with the pose of images, then of mirror images; each first with the
+        image's face, then with the mirror image's."""
+        face, pose, mirror_face, mirror_pose = features
+        sums = (face + pose, mirror_face + pose, face + mirror_pose, mirror_face + mirror_pose)
         return self._render(torch.cat(sums))
 
     def _render(self, sums: Tensor) -> Tensor:
-        # Of mean square 1 instead of length 1: the decoder's first layer expects such inputs.
+        # Mean square 1 instead of length 1, as the decoder's first layer expects.
         unit = F.normalize(sums, dim=1) * sums.shape[1] ** 0.5
         with self.reduced_precision():
-            pictures: Tensor = self.decoder(unit)
-        return pictures
+            images: Tensor = self.decoder(unit)
+        return images
 
     def recoloured(self, x: Tensor) -> Tensor:
-        """Normalised pictures [b, 3, S, S] in other colours, each by itself."""
+        """Normalised images [b, 3, S, S] in other colours, each drawn separately."""
         shown = self.encoder.denormalise(x)
-        # It takes pairs, and jitters each picture of one by itself: pairs of one picture and none.
+        # The augmentation takes pairs and jitters both images separately.
         changed = self.recolour(torch.stack((shown, shown), 1))[:, 0]
         return self.encoder.normalise(changed)
 
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Pictures [b, 3, S, S] in [0, 1] to look at, by name."""
         with self.editing(), torch.autocast(self.device.type, enabled=False):
             x = self.views(batch).chunk(2)[0]
             mirror = x.flip(-1)
             face, pose = self.features(x)
-            found = Disentangled(face, pose, *self.features(mirror))
-            itself, mirrors_face, mirrors_pose, _ = self.rendered(found).chunk(4)
-            pictures = {
+            rendered = self.rendered(Disentangled(face, pose, *self.features(mirror)))
+            itself, mirrors_face, mirrors_pose, _ = rendered.chunk(4)
+            images = {
                 "picture": x,
                 "in other colours": self.recoloured(x),
                 "reconstruction": itself,
@@ -207,7 +192,7 @@ class PCL(JointEmbedding):
                 "mirror's pose": mirrors_pose,
                 "next one's pose": self._render(face + pose.roll(-1, 0)),
             }
-            return {name: self.encoder.denormalise(value) for name, value in pictures.items()}
+            return {name: self.encoder.denormalise(value) for name, value in images.items()}
 
 
 def _branch(channels: int) -> nn.Module:

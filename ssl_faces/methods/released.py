@@ -1,7 +1,6 @@
-"""Released methods: what edits pictures, kept beside a released encoder in half precision.
+"""Released methods: the networks that edit images, in half precision beside a released encoder.
 
-A folder with an encoder has `method.safetensors` too then: the networks beside the encoder that
-`Method.edits` need. How the method is built again stands in the card, as plain values.
+They are in `method.safetensors`; the card holds the settings to build the method from.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ REBUILD = "method_rebuilt_from"
 
 
 def find_released(name_or_path: str | os.PathLike[str]) -> Path | None:
-    """The folder of a released encoder, by its path or name; None where there is none.
+    """The folder of a released encoder, by path or name; None if there is none.
 
-    A run's folder is none, though it holds an encoder.
+    Folders of runs don't count, though they hold an encoder.
     """
     path = Path(name_or_path)
     for folder in (path, RELEASED / path):
@@ -43,22 +42,22 @@ def find_released(name_or_path: str | os.PathLike[str]) -> Path | None:
 
 
 def edit_state(method: Method) -> dict[str, Tensor]:
-    """The state of the networks beside the encoder that edits need, each tensor once."""
+    """State of the networks beside the encoder that edits need, each tensor once."""
     seen = {value.data_ptr() for value in method.encoder.state_dict().values()}
     prefixes = tuple(f"{name}." for name in method.edit_networks())
-    found = {}
+    state = {}
     for name, value in method.state_dict().items():
         if name.startswith(prefixes) and value.data_ptr() not in seen:
             seen.add(value.data_ptr())
-            found[name] = value
-    return found
+            state[name] = value
+    return state
 
 
 def settings_from(folder: Path) -> tuple[str, dict[str, Any]]:
-    """The name of a released method and what it is built from.
+    """The name and the settings of a released method.
 
     Raises:
-        InputError: it was released as an encoder alone, or its card is broken.
+        InputError: only an encoder was released, or the card is broken.
     """
     card = read_card(folder)
     kept = card.get(REBUILD)
@@ -98,16 +97,13 @@ def read_state(folder: Path) -> dict[str, Tensor]:
 
 
 def load_released(folder: Path, method: Method, prefix: str = "") -> None:
-    """Put a release's weights into a method built like it.
-
-    What only training needs stays as it is.
+    """Load a release's weights into a method; networks for training only are unchanged.
 
     Args:
-        prefix: where `method` is a part of the one released, as stage 1 of stage 2, of the names
-            of its networks there.
+        prefix: of the networks' names, if `method` is a part of the released one.
 
     Raises:
-        InputError: they are not those of such a method, or a file is broken.
+        InputError: names or shapes differ, or a file is broken.
     """
     kept = read_state(folder)
     state = {k.removeprefix(prefix): v for k, v in kept.items() if k.startswith(prefix)}

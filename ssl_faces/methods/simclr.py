@@ -1,4 +1,4 @@
-"""SimCLR: each picture's embedding is nearest to that of its pair, among all of the batch.
+"""SimCLR: find the other image of the pair among all images of the batch.
 
 Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive Learning of Visual
 Representations, ICML 2020.
@@ -20,10 +20,10 @@ class SimCLR(JointEmbedding):
     """SimCLR; negatives are gathered from all devices.
 
     Args:
-        encoder: which encoder.
-        optimizer: how it is trained.
+        encoder: the encoder to train.
+        optimizer: its optimiser.
         temperature: of the softmax over cosines.
-        projection_dim: length of the embedding that is compared.
+        projection_dim: length of the embedding.
     """
 
     name = "simclr"
@@ -35,7 +35,7 @@ class SimCLR(JointEmbedding):
         temperature: PositiveFloat = 0.1,
         projection_dim: LayerWidth = 128,
     ) -> None:
-        super().__init__(encoder, optimizer, temperature=temperature, projection_dim=projection_dim)
+        super().__init__(locals())
         dim = self.representation_dim
         self.projector = SimCLRProjectionHead(dim, dim, projection_dim)
         self.criterion = NTXentLoss(temperature, gather_distributed=True)

@@ -1,4 +1,4 @@
-"""SimSiam: predict the embedding of the other picture of the pair, which has no gradient.
+"""SimSiam: predict the embedding of the other image of the pair, with a stop-gradient.
 
 Chen, He: Exploring Simple Siamese Representation Learning, CVPR 2021.
 """
@@ -16,11 +16,11 @@ from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 
 
 class SimSiam(JointEmbedding):
-    """SimSiam: no negatives, and no average.
+    """SimSiam: without negatives and without a teacher.
 
     Args:
-        encoder: which encoder.
-        optimizer: how it is trained.
+        encoder: the encoder to train.
+        optimizer: its optimiser.
         projection_dim: of the projector's three layers (2048 in the paper).
         hidden_dim: of the predictor, a quarter of that.
     """
@@ -34,7 +34,7 @@ class SimSiam(JointEmbedding):
         projection_dim: LayerWidth = 1024,
         hidden_dim: LayerWidth = 256,
     ) -> None:
-        super().__init__(encoder, optimizer, projection_dim=projection_dim, hidden_dim=hidden_dim)
+        super().__init__(locals())
         dim = self.representation_dim
         self.projector = SimSiamProjectionHead(dim, projection_dim, projection_dim)
         self.predictor = SimSiamPredictionHead(projection_dim, hidden_dim, projection_dim)
@@ -42,6 +42,6 @@ class SimSiam(JointEmbedding):
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         projected = self.projector(self.represent(x))
-        # Each picture against the other one of its pair.
+        # Each image against the other one of its pair.
         target = projected.detach().roll(len(x) // 2, 0)
         return {"prediction": self.criterion(self.predictor(projected), target)}

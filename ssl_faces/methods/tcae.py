@@ -1,4 +1,4 @@
-"""TCAE: a frame is warped into another by a flow of facial actions and a flow of the head's pose.
+"""TCAE: warp a frame into another by a flow for facial actions and a flow for head pose.
 
 Li, Zeng, Shan, Chen: Self-supervised Representation Learning from Videos for Facial Action Unit
 Detection, CVPR 2019 (Twin-Cycle Autoencoder).
@@ -26,44 +26,46 @@ Codes = dict[str, Tensor]
 
 
 class TwinCycle(NamedTuple):
-    """Everything rendered for b sources and targets; by kind where only one of both is changed."""
+    """Images and flows for b sources and targets; by kind where only action or pose changes."""
 
     flows: dict[str, Tensor]  # [b, 2, 16, 16]
     merged: Tensor  # [b, 2, 16, 16]
-    changed: dict[str, Tensor]  # the source with the target's action, or pose, alone
+    changed: dict[str, Tensor]  # the source with only the target's action or pose
     both: Tensor  # the source with both
-    back: dict[str, Tensor]  # `changed`, made the source again
+    back: dict[str, Tensor]  # `changed`, warped back to the source
 
 
 class TCAE(ViewsMethod):
     """TCAE.
 
-    The encoder's spaces `action` and `pose`, linear layers on its representation, are the paper's
-    two embeddings (which have a few convolutions of their own there). For each a decoder takes the
-    source's and the target's and gives a flow and a map of its weight; at each position the flows
-    are averaged by the soft-max of these. First pictures of the pairs are sources, second ones are
-    targets. Terms:
+    The feature spaces `action` and `pose`, linear layers on the encoder's representation, are the
+    paper's two embeddings (with a few more convolutions there). For each, a decoder predicts a flow
+    and a weight map from the codes of source and target; the flows are averaged by the softmax of
+    the maps at each position. The first images of the pairs are sources, the second ones targets.
+    Terms:
 
-    - pixel: L1 between the source warped by the average and the target
-    - cycle: the source changed by one flow alone, then back by that decoder's flow to the source's
-      code: L1 against the source, for either kind; no gradient into the picture that is warped
-    - code: of pictures that were changed in one or both, each code is to be the target's where it
-      was changed, else the source's: mean squared error over the wanted codes' variance
+    - pixel: L1 distance between the source warped by the averaged flow and the target
+    - cycle: the source warped by one flow, then back by that decoder's flow to the source's code:
+      L1 distance to the source, for each kind; no gradient into the warped image
+    - code: codes of warped images must equal the target's where they were changed, otherwise the
+      source's: mean squared error divided by the variance of the wanted codes
     - action flow: mean absolute action flow, as actions are small and local
 
-    Weights, and all that is not in the paper's text, from the authors' code. Ours: the code term is
-    divided by the variance and has little weight (theirs is 1), as with theirs, and with 0.01, 275
-    steps on a few clips made all codes of a person alike before a flow was learnt; the decoders are
-    FaceCycle's (flows of 16x16 positions); outside the picture there is its border; and the fold
-    term, of all three flows: where pairs are mirror images, flows that mirror all faces alike are
-    else found soon, and the codes need say nothing. Left out: the curriculum of ever harder pairs.
+    Weights and details that the paper does not mention follow the authors' code.
+
+    Differences: the code term is divided by the variance and has a small weight (1 in the paper).
+    With 1, and with 0.01, 275 steps on a few clips made all codes of a person equal before a flow
+    was learnt. The decoders are FaceCycle's, with 16x16 flows. Warps use border padding. A fold
+    term of all flows is added: with mirror images as pairs, training otherwise finds flows that
+    mirror every face, and the codes stay empty. There is no curriculum.
 
     Args:
-        encoder: which encoder.
-        optimizer: how it is trained.
-        code_dim: length of each of both embeddings.
+        encoder: the encoder to train.
+        optimizer: its optimiser.
+        code_dim: length of each embedding.
         decoder_width: channels of each decoder's last layer.
-        pixel_weight, cycle_weight, code_weight, action_flow_weight, fold_weight: of the terms.
+        pixel_weight, cycle_weight, code_weight, action_flow_weight, fold_weight: of the loss
+            terms.
     """
 
     name = "tcae"
@@ -80,17 +82,7 @@ class TCAE(ViewsMethod):
         action_flow_weight: NonNegativeFloat = 0.1,
         fold_weight: NonNegativeFloat = 100.0,
     ) -> None:
-        super().__init__(
-            *(encoder, optimizer),
-            codes=dict.fromkeys(KINDS, code_dim),
-            code_dim=code_dim,
-            decoder_width=decoder_width,
-            pixel_weight=pixel_weight,
-            cycle_weight=cycle_weight,
-            code_weight=code_weight,
-            action_flow_weight=action_flow_weight,
-            fold_weight=fold_weight,
-        )
+        super().__init__(locals(), dict.fromkeys(KINDS, code_dim))
         self.fold = FoldLoss()
         self.weights = {
             "pixel": pixel_weight,
@@ -125,8 +117,8 @@ class TCAE(ViewsMethod):
     def cycle(
         self, source: Tensor, source_codes: Codes, target_codes: Codes
     ) -> tuple[TwinCycle, dict[str, Codes]]:
-        """What becomes of sources [b, 3, S, S] towards targets of these codes, and the codes of
-        `both`, and of the pictures where `action` or `pose` alone was changed."""
+        """Warps of sources [b, 3, S, S] towards targets with these codes, and the codes of the
+        warped images, by `action`, `pose` and `both`."""
         flows, logits = {}, []
         for kind in KINDS:
             flows[kind], logit = self._flow(kind, source_codes, target_codes)
@@ -135,8 +127,8 @@ class TCAE(ViewsMethod):
         merged = share[:, :1] * flows["action"] + share[:, 1:] * flows["pose"]
         changed = {kind: warp(source, flows[kind], padding="border") for kind in KINDS}
         both = warp(source, merged, padding="border")
-        found = self._codes(torch.cat((*changed.values(), both)), 3)
-        codes = dict(zip((*KINDS, "both"), found, strict=True))
+        parts = self._codes(torch.cat((*changed.values(), both)), 3)
+        codes = dict(zip((*KINDS, "both"), parts, strict=True))
         back = {}
         for kind in KINDS:
             flow, _ = self._flow(kind, codes[kind], source_codes)
@@ -144,20 +136,19 @@ class TCAE(ViewsMethod):
         return TwinCycle(flows, merged, changed, both, back), codes
 
     def _codes(self, x: Tensor, parts: int) -> list[Codes]:
-        """The codes of equal parts of x, encoded together."""
+        """The codes of each of `parts` equal parts of x, encoded in one batch."""
         codes = self.encoder.codes_of(self.represent(x))
         chunks = zip(*(codes[kind].chunk(parts) for kind in KINDS), strict=True)
         return [dict(zip(KINDS, chunk, strict=True)) for chunk in chunks]
 
     def _flow(self, kind: str, source: Codes, target: Codes) -> tuple[Tensor, Tensor]:
-        """The flow [b, 2, 16, 16] from one code to another, and its map's logits [b, 1, 16, 16]."""
+        """The flow [b, 2, 16, 16] from source to target, and its weight's logits [b, 1, 16, 16]."""
         decoder = self.action_decoder if kind == "action" else self.pose_decoder
         with self.reduced_precision():
-            found = decoder(torch.cat((source[kind], target[kind]), 1))
-        return found[:, :2], found[:, 2:]
+            output = decoder(torch.cat((source[kind], target[kind]), 1))
+        return output[:, :2], output[:, 2:]
 
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Pictures [b, 3, S, S] in [0, 1] to look at, by name; flows are [b, 2, 16, 16]."""
         with self.editing(), torch.autocast(self.device.type, enabled=False):
             x = self.views(batch)
             source, target = x.chunk(2)
@@ -177,7 +168,7 @@ class TCAE(ViewsMethod):
             }
 
 
-def _relative_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared error of codes [b, D], as a share of the wanted ones' variance."""
+def _relative_error(codes: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared error of codes [b, D], divided by the variance of the wanted ones."""
     variance = wanted.var(0, unbiased=False).mean()
-    return F.mse_loss(found, wanted) / variance.clamp_min(1e-8)
+    return F.mse_loss(codes, wanted) / variance.clamp_min(1e-8)

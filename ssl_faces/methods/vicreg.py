@@ -1,4 +1,4 @@
-"""VICReg: embeddings of a pair alike, each of their numbers varied, no two of them correlated.
+"""VICReg: invariant embeddings whose dimensions vary and are not correlated.
 
 Bardes, Ponce, LeCun: VICReg: Variance-Invariance-Covariance Regularization, ICLR 2022.
 """
@@ -17,13 +17,13 @@ from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 
 
 class VICReg(JointEmbedding):
-    """VICReg; variances and covariances are those of all devices' batches together.
+    """VICReg; variances and covariances are computed over the batches of all devices.
 
     Args:
-        encoder: which encoder.
-        optimizer: how it is trained.
+        encoder: the encoder to train.
+        optimizer: its optimiser.
         projection_dim: of the projector's three layers (8192 in the paper).
-        invariance_weight, variance_weight, covariance_weight: of the three terms.
+        invariance_weight, variance_weight, covariance_weight: of the loss terms.
     """
 
     name = "vicreg"
@@ -37,13 +37,7 @@ class VICReg(JointEmbedding):
         variance_weight: NonNegativeFloat = 25.0,
         covariance_weight: NonNegativeFloat = 1.0,
     ) -> None:
-        super().__init__(
-            *(encoder, optimizer),
-            projection_dim=projection_dim,
-            invariance_weight=invariance_weight,
-            variance_weight=variance_weight,
-            covariance_weight=covariance_weight,
-        )
+        super().__init__(locals())
         self.projector = VICRegProjectionHead(
             self.representation_dim, projection_dim, projection_dim
         )
@@ -52,10 +46,10 @@ class VICReg(JointEmbedding):
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         first, second = self.projector(self.represent(x)).chunk(2)
         invariance, variance, covariance = self.weights
-        alike = invariance * invariance_loss(first, second)
+        similarity = invariance * invariance_loss(first, second)
         first, second = gathered(first), gathered(second)
         return {
-            "invariance": alike,
+            "invariance": similarity,
             "variance": variance * (variance_loss(first) + variance_loss(second)) / 2,
             "covariance": covariance * (covariance_loss(first) + covariance_loss(second)),
         }

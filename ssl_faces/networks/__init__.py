@@ -1,1 +1,1 @@
-"""Plain `nn.Module`s that the methods are put together from."""
+"""Networks of the methods."""

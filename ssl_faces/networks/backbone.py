@@ -1,9 +1,9 @@
-"""Encoders by name for methods that take any: FaceCycle's, ResNets, ViTs, all of timm."""
+"""Encoders by name: FaceCycle's, ResNets, ViTs, and all of timm."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
@@ -22,19 +22,19 @@ from ssl_faces.networks.pointwise import without_small_strided
 NAMES = ("facecycle", "resnet18", "resnet50", "vit_tiny", "vit_small")
 TIMM = "timm:"
 CodesFrom = Literal["representation", "map"]
-PATCH = 8  # side of a ViT's patches: 64 tokens of a picture of 64 px
+PATCH = 8  # side of a ViT's patches: 64 tokens for an image of 64 px
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Which encoder.
+    """Settings of an encoder.
 
     Attributes:
-        name: `facecycle`, the motion encoder of FaceCycle; `resnet18`, `resnet50` with a stem for
-            small pictures; `vit_tiny`, `vit_small` with patches of 8 px; or `timm:NAME`, any
-            architecture of timm as it is there, untrained.
-        input_size: side of the pictures.
-        width: factor on the number of channels; of ResNets and FaceCycle's.
+        name: `facecycle` (its motion encoder), `resnet18` or `resnet50` (with a stem for small
+            images), `vit_tiny` or `vit_small` (with patches of 8 px), or `timm:NAME`, any
+            architecture of timm, untrained.
+        input_size: side of the images in pixels.
+        width: factor on the number of channels, for ResNets and FaceCycle's.
     """
 
     name: str = "resnet18"
@@ -47,22 +47,22 @@ VIT_TINY = EncoderSettings("vit_tiny")
 
 
 class BackboneEncoder(FaceEncoder):
-    """An encoder that methods train whole, without a code of its own meaning.
+    """An encoder with an arbitrary architecture.
 
-    Feature spaces, as far as the architecture has them: `pooled`, the mean of the last map or of
-    the patch tokens (of FaceCycle's, which has no pooling, its code); `class_token` of ViTs;
-    `map_2x2`, the last map averaged to 2x2, channel-first: four times as long, and it tells where.
-    Beside them the codes that a method asks for.
+    Feature spaces, depending on the architecture: `pooled`, the mean of the last map or of the
+    patch tokens (for FaceCycle's, which has no pooling, its code); `class_token` of ViTs;
+    `map_2x2`, the last map pooled to 2x2, channel-first, which keeps positions. A method can add
+    codes.
 
     Args:
         name, input_size, width: see `EncoderSettings`.
-        codes: lengths of codes by their names: each is a space of its own, a linear layer on the
-            representation (the class token where there is one, else `pooled`).
-        codes_from: `representation`, or `map`: codes then are of the whole last map, channel-first,
-            as FaceCycle's is, and know where things are.
+        codes: lengths of additional codes by name. Each is a feature space, a linear layer on the
+            representation (`class_token` if there is one, otherwise `pooled`).
+        codes_from: `representation`, or `map` for linear layers on the whole last map,
+            channel-first, like FaceCycle's code.
 
     Raises:
-        ValueError: no such name, or a size, width or code that it can't have.
+        ValueError: an unknown name, or an unsupported size, width or code.
     """
 
     encoder_name = "backbone"
@@ -78,10 +78,11 @@ class BackboneEncoder(FaceEncoder):
     ) -> None:
         config = asdict(EncoderSettings(name, input_size, width))
         lengths = dict(codes or {})
-        told: dict[str, Any] = {"codes": lengths} if lengths else {}
+        if lengths:
+            config["codes"] = lengths
         if codes_from != "representation":
-            told["codes_from"] = codes_from
-        super().__init__(input_size, config | told)
+            config["codes_from"] = codes_from
+        super().__init__(input_size, config)
         if input_size < 16:
             raise ValueError(f"input_size: {input_size}; give 16 at least")
         if not 1 / 16 <= width <= 16:
@@ -97,10 +98,13 @@ class BackboneEncoder(FaceEncoder):
         self.representation = "class_token" if "class_token" in self.feature_dims else "pooled"
         inputs = self.feature_dims[self.representation]
         if codes_from == "map":
-            inputs = self._map_length()
+            try:
+                inputs = self._probe(lambda x: self._map_of(self._seen(x)), input_size).numel()
+            except InputError as error:
+                raise ValueError(f"codes_from: map, but {error}") from error
         for code, length in lengths.items():
-            taken = code in self.feature_dims or hasattr(self.codes, code)
-            if taken or not code.isidentifier() or length < 1:
+            used = code in self.feature_dims or hasattr(self.codes, code)
+            if used or not code.isidentifier() or length < 1:
                 raise ValueError(
                     f"codes: {code} of length {length}; give names beside "
                     f"{', '.join(self.feature_dims)}, and lengths from 1"
@@ -108,31 +112,23 @@ class BackboneEncoder(FaceEncoder):
             self.codes[code] = nn.Linear(inputs, length)
             self.feature_dims[code] = length
 
-    def _dims_of(self, side: int) -> dict[str, int]:
-        """Of the architecture's own spaces, seen on one picture: what timm's give differs."""
+    def _probe(self, call: Callable[[Tensor], Any], side: int) -> Any:
+        """The result for a black image of this side, in eval mode."""
         training = self.network.training
         self.network.eval()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                found = self.features(torch.zeros(1, 3, side, side), ())
+                return call(torch.zeros(1, 3, side, side))
         finally:
             self.network.train(training)
-        return {space: value.shape[1] for space, value in found.items()}
 
-    def _map_length(self) -> int:
-        training = self.network.training
-        self.network.eval()
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                side = self.input_size
-                return self._map_of(self._seen(torch.zeros(1, 3, side, side))).numel()
-        except InputError as error:
-            raise ValueError(f"codes_from: map, but {error}") from error
-        finally:
-            self.network.train(training)
+    def _dims_of(self, side: int) -> dict[str, int]:
+        """Lengths of the architecture's own feature spaces."""
+        features = self._probe(lambda x: self.features(x, ()), side)
+        return {space: value.shape[1] for space, value in features.items()}
 
     def takes(self, side: int) -> bool:
-        """Whether it gives the same kind of features of pictures of another side, too."""
+        """Whether images of another side have features of the same lengths."""
         try:
             own = self._dims_of(side)
         except (AssertionError, RuntimeError, ValueError):
@@ -141,14 +137,14 @@ class BackboneEncoder(FaceEncoder):
 
     @property
     def is_vit(self) -> bool:
-        """Whether it is a plain ViT of timm, whose tokens can be left out."""
+        """Whether it is a plain ViT of timm, whose tokens can be masked."""
         from timm.models.vision_transformer import VisionTransformer
 
-        # Those derived from it have tokens or positions of their own.
+        # Derived classes have other tokens or positions.
         return type(self.network) is VisionTransformer and self.network.pos_embed is not None
 
     def fix_positions(self) -> None:
-        """Give a ViT the sine-cosine position embedding of MoCo v3 and MAE, which isn't trained."""
+        """Use the fixed sine-cosine position embedding of MoCo v3 and MAE in a ViT."""
         from lightly.models.utils import initialize_2d_sine_cosine_positional_embedding
 
         without = self.network.no_embed_class  # positions of the class token
@@ -158,59 +154,58 @@ class BackboneEncoder(FaceEncoder):
         )
 
     def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
-        seen = self._seen(x)
-        found = self._spaces_of(seen)
+        output = self._seen(x)
+        features = self._spaces_of(output)
         wanted = [code for code in self.codes if code in spaces]
         if not wanted:
-            return found
-        whole = self.codes_from == "map"
-        of = self._map_of(seen).flatten(1) if whole else found[self.representation]
-        return found | {code: self.codes[code](of) for code in wanted}
+            return features
+        from_map = self.codes_from == "map"
+        inputs = self._map_of(output).flatten(1) if from_map else features[self.representation]
+        return features | {code: self.codes[code](inputs) for code in wanted}
 
     def _seen(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The last map or the tokens, and of FaceCycle's encoder the code."""
+        """The last map or the tokens, and the code of FaceCycle's encoder."""
         if isinstance(self.network, MotionEncoder):
             conv_map, code = self.network(x)
             return conv_map, code
         return self.network.forward_features(x), None
 
     def _spaces_of(self, seen: tuple[Tensor, Tensor | None]) -> dict[str, Tensor]:
-        found, code = seen
+        output, code = seen
         if code is not None:
-            return {"pooled": code, "map_2x2": _map_2x2(found)}
-        return self.spaces_of(found)
+            return {"pooled": code, "map_2x2": _map_2x2(output)}
+        return self.spaces_of(output)
 
     def codes_of(self, representation: Tensor) -> dict[str, Tensor]:
-        """All codes, by name, of representations [B, D]."""
+        """All codes by name, from representations [B, D]."""
         return {code: layer(representation) for code, layer in self.codes.items()}
 
-    def spaces_of(self, found: Tensor) -> dict[str, Tensor]:
-        """Feature spaces of what timm's `forward_features` gives: a map [B, C, h, w] or tokens
-        [B, n, D]."""
-        if found.ndim == 4 and found.shape[1] == self.network.num_features:
-            pooled = self.network.forward_head(found, pre_logits=True)
-            return {"pooled": pooled, "map_2x2": _map_2x2(found)}
-        if found.ndim == 3 and getattr(self.network, "cls_token", None) is not None:
-            patches = found[:, self.network.num_prefix_tokens :]
-            return {"class_token": found[:, 0], "pooled": patches.mean(1)}
-        return {"pooled": self.network.forward_head(found, pre_logits=True)}
+    def spaces_of(self, output: Tensor) -> dict[str, Tensor]:
+        """Feature spaces of timm's `forward_features`: a map [B, C, h, w] or tokens [B, n, D]."""
+        if output.ndim == 4 and output.shape[1] == self.network.num_features:
+            pooled = self.network.forward_head(output, pre_logits=True)
+            return {"pooled": pooled, "map_2x2": _map_2x2(output)}
+        if output.ndim == 3 and getattr(self.network, "cls_token", None) is not None:
+            patches = output[:, self.network.num_prefix_tokens :]
+            return {"class_token": output[:, 0], "pooled": patches.mean(1)}
+        return {"pooled": self.network.forward_head(output, pre_logits=True)}
 
     def last_map(self, x: Tensor) -> Tensor:
-        """The last map [B, C, h, w] of normalised pictures; ViTs' patch tokens in their places.
+        """The last map [B, C, h, w] of normalised images; for ViTs, the grid of patch tokens.
 
         Raises:
-            InputError: this architecture has no such map.
+            InputError: the architecture has no map.
         """
         if isinstance(self.network, MotionEncoder):
             return self.network.convs(x)
         return self._map_of(self._seen(x))
 
     def _map_of(self, seen: tuple[Tensor, Tensor | None]) -> Tensor:
-        found, code = seen
-        if code is not None or (found.ndim == 4 and found.shape[1] == self.network.num_features):
-            return found
-        if found.ndim == 3 and hasattr(self.network, "num_prefix_tokens"):
-            patches = found[:, self.network.num_prefix_tokens :]
+        output, code = seen
+        if code is not None or (output.ndim == 4 and output.shape[1] == self.network.num_features):
+            return output
+        if output.ndim == 3 and hasattr(self.network, "num_prefix_tokens"):
+            patches = output[:, self.network.num_prefix_tokens :]
             side = math.isqrt(patches.shape[1])
             return patches.transpose(1, 2).unflatten(2, (side, side))
         raise InputError(
@@ -224,10 +219,10 @@ def new_encoder(
     codes: Mapping[str, int] | None = None,
     codes_from: CodesFrom = "representation",
 ) -> BackboneEncoder:
-    """A new encoder, with weights drawn from torch's random numbers, and with these codes.
+    """A new encoder with random weights.
 
     Raises:
-        InputError: no such encoder, or a size or width that it can't have.
+        InputError: an unknown encoder, or an unsupported size, width or code.
     """
     check_fields(settings, "model.encoder")
     try:
@@ -236,20 +231,20 @@ def new_encoder(
         raise InputError(f"model.encoder: {error}") from error
 
 
-def _map_2x2(found: Tensor) -> Tensor:
-    return F.adaptive_avg_pool2d(found, 2).flatten(1)
+def _map_2x2(last: Tensor) -> Tensor:
+    return F.adaptive_avg_pool2d(last, 2).flatten(1)
 
 
 def _network(name: str, size: int, width: float) -> nn.Module:
-    import timm  # a second, and only these encoders need it
+    import timm  # takes a second
 
     if name == "facecycle":
-        # First weights as in the config of short runs of FaceCycle.
+        # Initial weights as in FaceCycle's config for short runs.
         return MotionEncoder(round(64 * width), input_size=size, linear_std=0.04)
     if name in ("resnet18", "resnet50"):
         channels = tuple(round(c * width) for c in (64, 128, 256, 512))
         network: Any = timm.create_model(name, num_classes=0, channels=channels)
-        # ImageNet's stem divides the side by 4, this one by 2: 64 px end as a map of 4x4.
+        # Stride 2 instead of ImageNet's 4: images of 64 px have a last map of 4x4.
         network.conv1 = nn.Conv2d(3, network.conv1.out_channels, 3, 2, 1, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         network.maxpool = nn.Identity()
@@ -271,12 +266,10 @@ def _network(name: str, size: int, width: float) -> nn.Module:
         near = get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.4)
         hint = f"near it are {', '.join(near)}" if near else "see timm.list_models()"
         raise ValueError(f"name: timm has no '{architecture}'; {hint}")
-    # Architectures differ in what they know of the pictures' size.
-    sizes: tuple[dict[str, Any], ...] = (
-        {"img_size": size, "dynamic_img_size": True},
-        {"img_size": size},
-    )
-    for known in sizes:
+    # Architectures differ in their arguments about the image size.
+    arguments: dict[str, Any] = {"img_size": size, "dynamic_img_size": True}
+    while arguments:
         with suppress(TypeError):
-            return timm.create_model(architecture, num_classes=0, **known)
+            return timm.create_model(architecture, num_classes=0, **arguments)
+        arguments.popitem()
     return timm.create_model(architecture, num_classes=0)

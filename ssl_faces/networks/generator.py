@@ -1,4 +1,4 @@
-"""FaceCycle's generator: trunk maps, warped by a flow, to a face."""
+"""FaceCycle's generator: renders a face from trunk maps warped by a flow."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ GENERATOR_LAYERS: tuple[Layer, ...] = ("relu2_1", "relu3_1")
 
 
 class MapNoise(nn.Module):
-    """Two convolutions of (unit normal noise + the map's global average): [B, C, H, W] to same.
+    """Two convolutions of (normal noise + the map's global average): [B, C, H, W] to the same.
 
     Attributes:
-        shared: draw one noise for all pictures of a batch, so that a picture's result doesn't
-            depend on its place in the batch.
+        shared: use the same noise for all images of a batch, so that results don't depend on the
+            position in the batch.
     """
 
     def __init__(self, channels: int, noise_std: float) -> None:
@@ -34,23 +34,23 @@ class MapNoise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean((2, 3), keepdim=True).expand_as(x)
         if self.noise_std:
-            # Contiguous float32: on CPUs, draws in other layouts or bf16 are 7 times slower.
-            drawn = x[:1].shape if self.shared else x.shape
-            noise = torch.randn(drawn, device=x.device).to(x.dtype)
+            # Contiguous float32: other layouts and bf16 are 7 times slower on CPUs.
+            shape = x[:1].shape if self.shared else x.shape
+            noise = torch.randn(shape, device=x.device).to(x.dtype)
             mean = mean + self.noise_std * noise
         return cast(Tensor, self.layers(mean))
 
 
 class Generator(nn.Module):
-    """Trunk maps of a picture and a flow to the moved face [B, 3, 4·h, 4·w] (normalised).
+    """Trunk maps of an image and a flow to the moved face [B, 3, 4·h, 4·w] (normalised).
 
-    With the trunk up to conv3_1: 13.41 M parameters at the paper's width (FaceCycle, ICCV 2021).
+    13.41 M parameters at the paper's width, with the trunk up to conv3_1 (FaceCycle, ICCV 2021).
 
     Args:
         width: channels of the residual blocks; half as many after each doubling of the size.
         blocks: residual blocks.
-        trunk_width: width of the `VggTrunk` whose maps come in.
-        noise_std: standard deviation of the noise beside warped maps; 0 makes it deterministic.
+        trunk_width: width of the `VggTrunk`.
+        noise_std: standard deviation of the noise added to warped maps; 0 is deterministic.
     """
 
     def __init__(
@@ -72,15 +72,15 @@ class Generator(nn.Module):
         self.coarse_noise = MapNoise(coarse, noise_std)
 
     def share_noise(self, shared: bool) -> None:
-        """Whether all pictures of a batch have the same noise beside their warped maps."""
+        """Whether all images of a batch get the same noise."""
         self.fine_noise.shared = self.coarse_noise.shared = shared
 
     def forward(self, maps: Mapping[str, Tensor], flow: Tensor | None = None) -> Tensor:
         """Render a face.
 
         Args:
-            maps: relu2_1 and relu3_1 of the source picture.
-            flow: [B, 2, 16, 16]; None renders the source as it is (auto-encoding).
+            maps: relu2_1 and relu3_1 of the source image.
+            flow: [B, 2, 16, 16]; None to reconstruct the source.
         """
         fine, coarse = maps["relu2_1"], maps["relu3_1"]
         if flow is not None:

@@ -1,4 +1,4 @@
-"""FaceCycle's motion decoder: expression code to the flow that de-expresses the face."""
+"""FaceCycle's motion decoder: expression code to the flow that makes the face neutral."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ssl_faces.networks.blocks import ChannelAttention, ResidualBlock, conv, ini
 class MotionDecoder(nn.Module):
     """Code [B, code_dim] to flow [B, 2, 16, 16], x then y, in (-1, 1) normalised grid units.
 
-    A flow of 0 leaves the picture as it is; ±2 is a whole picture side. 3.00 M parameters at the
-    paper's width (FaceCycle, ICCV 2021).
+    Flow 0 keeps the image; ±2 is a whole image side. 3.00 M parameters at the paper's width
+    (FaceCycle, ICCV 2021).
 
     Args:
-        width: channels of the last layer; the first ones have 4 times as many.
+        width: channels of the last layer; 4 times as many in the first ones.
         code_dim: length of the code.
-        outputs: channels of the result: a flow's two, and as many maps in (-1, 1) beside it.
+        outputs: channels of the result: 2 of the flow, and additional maps in (-1, 1).
     """
 
     def __init__(self, width: int = 64, code_dim: int = 256, outputs: int = 2) -> None:

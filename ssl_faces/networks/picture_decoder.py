@@ -1,4 +1,4 @@
-"""A decoder from features to pictures, without skips: all that it shows, the features say."""
+"""A decoder from features to images, without skip connections."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from ssl_faces.networks.blocks import conv, init_facecycle, leaky
 
 
 class PictureDecoder(nn.Module):
-    """Features [B, feature_dim] to normalised pictures [B, 3, size, size].
+    """Features [B, feature_dim] to normalised images [B, 3, size, size].
 
-    A linear layer gives the smallest map; each next one is twice as large, bilinear, then a 3x3
-    convolution. No side from 16 on is too odd for it: sides are halves of the picture's, rounded
-    up.
+    A linear layer makes the smallest map. Each next stage doubles it (bilinear) and applies a 3x3
+    convolution. Any size from 16 is supported: sides are halved and rounded up.
 
     Args:
         feature_dim: length of the features.
-        size: side of the pictures.
-        width: channels of the largest map; each smaller one has twice as many, up to 8 times.
+        size: side of the images.
+        width: channels of the largest map; doubled for each smaller one, up to 8 times.
     """
 
     def __init__(self, feature_dim: int, size: int, width: int = 32) -> None:
@@ -39,7 +38,7 @@ class PictureDecoder(nn.Module):
         self.activation = leaky()
         self.last = conv(width, 3)
         self.apply(init_facecycle)
-        # As torch has it: with FaceCycle's N(0, 0.01) all pictures begin grey and stay so long.
+        # torch's default: with FaceCycle's N(0, 0.01) images stay grey for long.
         self.first.reset_parameters()
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""1x1 convolutions of few channels that leave out every other place."""
+"""Strided 1x1 convolutions with few channels, without a bug of oneDNN."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _BLOCK = 16
-"""Channels that oneDNN works on at once: 8 with AVX2, 16 with AVX-512."""
+"""Channels in a block of oneDNN: 8 with AVX2, 16 with AVX-512."""
 
 
 class StridedPointwise(nn.Conv2d):
-    """`nn.Conv2d` of kernel 1, without padding: the places are taken first, then multiplied.
+    """A strided 1x1 `nn.Conv2d` that first slices, then multiplies.
 
-    For fewer input channels than it works on at once, oneDNN writes beyond its memory in the
-    backward pass of such a convolution, where maps are channels-last
-    (https://github.com/uxlfoundation/oneDNN/issues/6035): gradients are wrong, or the process dies.
+    With fewer input channels than a block and channels-last maps, oneDNN writes out of bounds in
+    the backward pass: gradients are wrong, or the process crashes
+    (https://github.com/uxlfoundation/oneDNN/issues/6035).
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -23,8 +23,8 @@ class StridedPointwise(nn.Conv2d):
 
 
 def without_small_strided(network: nn.Module) -> nn.Module:
-    """The network, in place, with its strided 1x1 convolutions of fewer than 16 channels replaced;
-    weights and their names stay."""
+    """Replace strided 1x1 convolutions with fewer than 16 channels, in place; the state dict is
+    unchanged."""
     for parent in [*network.modules()]:
         for name, layer in parent.named_children():
             if (
@@ -35,8 +35,8 @@ def without_small_strided(network: nn.Module) -> nn.Module:
                 and layer.stride != (1, 1)
                 and layer.in_channels < _BLOCK
             ):
-                # Without first weights of its own: what is drawn next stays the same.
-                made = nn.utils.skip_init(
+                # Without initialisation, so that the random state is unchanged.
+                new = nn.utils.skip_init(
                     StridedPointwise,
                     layer.in_channels,
                     layer.out_channels,
@@ -44,6 +44,6 @@ def without_small_strided(network: nn.Module) -> nn.Module:
                     (layer.stride[0], layer.stride[1]),
                     bias=layer.bias is not None,
                 )
-                made.load_state_dict(layer.state_dict())
-                setattr(parent, name, made)
+                new.load_state_dict(layer.state_dict())
+                setattr(parent, name, new)
     return network

@@ -1,4 +1,4 @@
-"""Codes standardised over the batch, so that they can't be the same for all faces."""
+"""Standardise codes over the batch, so that they can't be equal for all faces."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 def mean_over_devices(x: Tensor) -> Tensor:
-    """The mean of `x` [N, ...] over images and over all devices, [1, ...], with its gradient.
+    """The mean of `x` [N, ...] over the batches of all devices, [1, ...], with gradients.
 
-    Every device must hold equally many images.
+    All devices must have the same batch size.
     """
     mean = x.mean(0, keepdim=True)
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
@@ -21,14 +21,14 @@ def mean_over_devices(x: Tensor) -> Tensor:
 
 
 class BatchStandardiser(nn.Module):
-    """Each number of a code [N, D] to mean 0 and variance 1; float32.
+    """Codes [N, D] with mean 0 and variance 1 in each dimension; float32.
 
-    While it trains, over the batch of all devices; else by running averages of these statistics.
-    `nn.BatchNorm1d` without weights does the same on one device; `nn.SyncBatchNorm` needs GPUs.
+    In training mode over the batches of all devices, otherwise with running averages. On one device
+    equal to `nn.BatchNorm1d` without affine parameters; `nn.SyncBatchNorm` needs GPUs.
 
     Args:
         code_dim: D.
-        momentum: weight of the latest batch in the running averages.
+        momentum: weight of the current batch in the running averages.
         eps: added to variances.
     """
 

@@ -1,4 +1,4 @@
-"""VGG-19's first nine convolutions: features for the generator and for the perceptual loss."""
+"""The first nine convolutions of VGG-19, for the generator and the perceptual loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ssl_faces.common.errors import InputError
+from ssl_faces.common.errors import InputError, reason_of
 from ssl_faces.common.files import regular
 from ssl_faces.common.finite import check_weights
 
@@ -39,25 +39,24 @@ _LAST_CONV: dict[Layer, str] = {
 
 
 def convs_upto(layer: Layer) -> list[str]:
-    """Names of the convolutions that `layer` is made of."""
+    """Names of the convolutions up to `layer`."""
     names = [name for name, _, _ in _CONVS]
     return names[: names.index(_LAST_CONV[layer]) + 1]
 
 
 class VggTrunk(nn.Module):
-    """VGG-19 up to relu4_1, giving relu2_1, relu3_1 and relu4_1 of [B, 3, S, S] pictures.
+    """VGG-19 up to relu4_1: maps of ImageNet-normalised images [B, 3, S, S].
 
     relu2_1 is [B, 2·width, S/2, S/2], relu3_1 [B, 4·width, S/4, S/4], relu4_1
-    [B, 8·width, S/8, S/8]. Pictures are ImageNet-normalised.
+    [B, 8·width, S/8, S/8].
 
     Args:
-        weights: `imagenet` (torchvision's VGG-19, width 64 only), `random` (He-normal, the same
-            draw in every process and run), or the path of a safetensors file saved from a trunk
-            of the same width.
+        weights: `imagenet` (torchvision's VGG-19, only for width 64), `random` (He-normal with a
+            fixed seed), or a safetensors file of a trunk of the same width.
         width: channels of conv1; VGG-19 has 64.
 
     Raises:
-        InputError: the weights can't be had, or don't fit.
+        InputError: the weights are not available, or don't fit.
     """
 
     def __init__(self, weights: str = "imagenet", width: int = 64) -> None:
@@ -76,21 +75,21 @@ class VggTrunk(nn.Module):
             self._load_file(Path(weights))
 
     def forward(self, x: Tensor, layers: Iterable[Layer] = LAYERS) -> dict[Layer, Tensor]:
-        """The named layers of `x`, computed no further than the last of them needs."""
+        """The named layers of `x`; later layers are not computed."""
         wanted = {_LAST_CONV[layer]: layer for layer in layers}
-        found: dict[Layer, Tensor] = {}
+        maps: dict[Layer, Tensor] = {}
         for name, _, pool in _CONVS:
             if pool:
                 x = nn.functional.max_pool2d(x, 2)
             x = nn.functional.relu_(self.convs[name](x))
             if name in wanted:
-                found[wanted[name]] = x
-                if len(found) == len(wanted):
+                maps[wanted[name]] = x
+                if len(maps) == len(wanted):
                     break
-        return found
+        return maps
 
     def freeze(self) -> VggTrunk:
-        """Keep the weights as they are from now on; gradients still flow to the input."""
+        """Freeze the weights; gradients still flow to the input."""
         self.requires_grad_(False)
         return self
 
@@ -127,10 +126,10 @@ class VggTrunk(nn.Module):
                         raise ValueError(f"{name} is not in the file, or not of VGG-19's shape")
                     own[f"convs.{name}.{key}"] = value
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(
-                f"VGG-19's ImageNet weights could not be loaded ({reason}); fetch {IMAGENET_URL} "
-                f"and put it at {place}, or set the trunk's weights to 'random' or to a file"
+                f"VGG-19's ImageNet weights could not be loaded ({reason_of(error)}); fetch "
+                f"{IMAGENET_URL} and put it at {place}, or set the trunk's weights to 'random' or "
+                "to a file"
             ) from error
         self.load_state_dict(own)
 

@@ -1,9 +1,9 @@
-"""Warping by a flow: pictures, feature maps, and the flow's own inverse.
+"""Warp images and feature maps by a flow, and invert flows.
 
-A flow [B, 2, h, w] holds, for each target position, how far away to look in the source, x then
-y, in normalised grid units: -1 and 1 are the centres of the first and last pixel (aligned
-corners). Sampling is bilinear, with zeros outside unless said otherwise. All of it runs in
-float32, since a bfloat16 coordinate is wrong by up to a quarter of a pixel at 64 pixels.
+A flow [B, 2, h, w] holds the offset from each target position to the source position, x then y, in
+normalised grid units: -1 and 1 are the centres of the first and last pixel (aligned corners).
+Sampling is bilinear, by default with zeros outside. Everything runs in float32: a bfloat16
+coordinate is off by up to a quarter of a pixel at 64 pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 @lru_cache(maxsize=16)
 def _identity_grid(height: int, width: int, device: torch.device) -> Tensor:
-    # Made outside inference mode: the cached grid serves training steps too.
+    # Not in inference mode: training uses the cached grid too.
     with torch.inference_mode(False):
         y, x = torch.meshgrid(
             torch.linspace(-1, 1, height, device=device),
@@ -42,12 +42,11 @@ def warp(
     clamp: bool = False,
     padding: Literal["zeros", "border"] = "zeros",
 ) -> Tensor:
-    """Look up `x` [B, C, H, W] where `flow` [B, 2, h, w] points; float32 [B, C, H, W].
+    """Sample `x` [B, C, H, W] at the positions of `flow` [B, 2, h, w]; float32 [B, C, H, W].
 
     Args:
-        clamp: limit the flow to [-1, 1] after resizing it, as FaceCycle does for pictures but
-            not for feature maps.
-        padding: what there is outside: zeros, or the nearest pixel of the border.
+        clamp: limit the resized flow to [-1, 1], as FaceCycle does for images, not for maps.
+        padding: values outside: zeros, or the nearest pixel of the border.
     """
     with torch.autocast(x.device.type, enabled=False):
         height, width = x.shape[-2:]
@@ -59,17 +58,16 @@ def warp(
 
 
 def inverse_flow(flow: Tensor, steps: int | None = None) -> Tensor:
-    """The inverse of `flow` [B, 2, h, w], whose warp undoes the flow's.
+    """The inverse of `flow` [B, 2, h, w]: its warp undoes that of the flow.
 
-    FaceCycle's (ICCV 2021) is first-order: the flow warped by itself, clamped, negated. Exact for
-    translations, where they stay inside the picture; it is 0 where the flow leaves it. Warped by a
-    flow u of amplitude a and gradient g (largest norm of its Jacobian), then by this, a point lands
-    at most 2·a·g off (at most a·g by -u itself); the exact inverse solves v(p) = -u(p + v(p)).
+    FaceCycle's inverse (ICCV 2021) is first-order: the flow warped by itself, clamped, negated. It
+    is exact for translations inside the image and 0 where the flow leaves it. For a flow u with
+    amplitude a and gradient g (largest norm of its Jacobian) the error is at most 2·a·g (at most
+    a·g for -u). The exact inverse solves v(p) = -u(p + v(p)).
 
     Args:
-        steps: if given, take this many fixed-point steps towards the exact inverse, starting from
-            -u. Outside, the flow is that of the nearest border. Each step multiplies the error by
-            g at most, so it converges where g is below 1.
+        steps: number of fixed-point steps towards the exact inverse, starting from -u with border
+            padding; None for FaceCycle's. Each step multiplies the error by at most g.
     """
     if steps is not None:
         inverse = -flow.float()

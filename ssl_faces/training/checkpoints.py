@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, and read only if no byte of them has changed."""
+"""Checkpoint files: written atomically, and checked by a hash when read."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lightning_fabric.utilities.cloud_io import _is_local_file_protocol
 
 from ssl_faces.common.files import regular, replace_file
 
-# A checkpoint of `torch.save` is a zip archive. Its comment, the last bytes of the file, holds the
-# SHA-256 of all bytes before the digest: no second file can be lost or be of another save.
+# A checkpoint of `torch.save` is a zip archive. Its comment, the last bytes of the file, is the
+# SHA-256 of all bytes before the digest. A separate file could be lost or belong to another save.
 _LABEL = b"sha256 "
 _DIGEST = 64
 _COMMENT = len(_LABEL) + _DIGEST
 _END = b"PK\x05\x06"
 _END_SIZE = 22
-_PIECE = 1 << 22
+_CHUNK = 1 << 22
 
 
 def save_checkpoint(path: Path, content: Any) -> None:
-    """Write what `torch.save` can write to `path`, with its SHA-256.
+    """`torch.save` to `path`, with a SHA-256.
 
     Raises:
-        InputError: the folder can't be written, or the disk is full; `path` is as it was.
+        InputError: the folder can't be written, or the disk is full; `path` is unchanged.
     """
     stream = io.BytesIO()
     torch.save(content, stream)
@@ -42,13 +42,13 @@ def save_checkpoint(path: Path, content: Any) -> None:
 
 
 def load_checkpoint(path: Path | str) -> Any:
-    """What `save_checkpoint` or `torch.save` wrote, on the CPU; no code in it is run.
+    """Load a file of `save_checkpoint` or `torch.save` to the CPU, without running code in it.
 
-    A file without a digest, such as one of an older version, is read without this check.
+    Files without a digest (of older versions) are not checked.
 
     Raises:
-        OSError, RuntimeError, pickle.UnpicklingError, EOFError: no such file, or not a whole one.
-        ValueError: bytes have changed since it was written.
+        OSError, RuntimeError, pickle.UnpicklingError, EOFError: no such file, or a truncated one.
+        ValueError: the digest differs.
     """
     with regular(Path(path)).open("rb") as file:
         if _changed(file):
@@ -58,7 +58,7 @@ def load_checkpoint(path: Path | str) -> Any:
 
 
 def _changed(file: BinaryIO) -> bool:
-    """Whether the file has a digest that isn't its own."""
+    """Whether the file has a wrong digest."""
     left = file.seek(0, io.SEEK_END) - _DIGEST
     if left < _COMMENT + _END_SIZE:
         return False
@@ -67,21 +67,21 @@ def _changed(file: BinaryIO) -> bool:
     if label != _LABEL:
         return False
     file.seek(0)
-    found = hashlib.sha256()
+    actual = hashlib.sha256()
     while left:
-        piece = file.read(min(left, _PIECE))
-        if not piece:
-            return True  # it has just become shorter
-        found.update(piece)
-        left -= len(piece)
-    return found.hexdigest().encode() != digest
+        chunk = file.read(min(left, _CHUNK))
+        if not chunk:
+            return True  # truncated meanwhile
+        actual.update(chunk)
+        left -= len(chunk)
+    return actual.hexdigest().encode() != digest
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Has Lightning write its checkpoints by `save_checkpoint`.
+    """Lightning's checkpoints, written by `save_checkpoint`.
 
-    Lightning's own writes to the temporary folder first. Where that is another file system, it
-    then copies over the last good checkpoint, which a kill or a full disk cuts short.
+    Lightning writes to the temporary folder first. On another file system it then copies over the
+    last good checkpoint, and a kill or a full disk would truncate it.
     """
 
     def save_checkpoint(

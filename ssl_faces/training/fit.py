@@ -1,4 +1,4 @@
-"""Training runs: LightningCLI with a run folder, checkpoints, panels and loggers that just work."""
+"""`ssl-faces fit`: LightningCLI with a run folder, checkpoints, panels and loggers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import sys
-import uuid
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,8 +17,6 @@ import torch
 import yaml
 from pytorch_lightning.callbacks import Callback, ModelSummary, ProgressBar
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
-from pytorch_lightning.loggers import Logger
-from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ssl_faces.callbacks.export import EncoderExport
@@ -36,7 +33,6 @@ from ssl_faces.callbacks.steps_bar import StepsBar
 from ssl_faces.callbacks.stop_signals import StopSignals
 from ssl_faces.common.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
 from ssl_faces.common.errors import InputError, shorten
-from ssl_faces.common.files import replace_file
 from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.common.outputs import refuse_input
 from ssl_faces.common.passwords import refuse_passwords
@@ -46,12 +42,11 @@ from ssl_faces.data.pairs.module import FaceDataModule
 from ssl_faces.data.pairs.online import PICTURES
 from ssl_faces.encoders.encoder import CARD_FILE
 from ssl_faces.methods.method import Method
-from ssl_faces.training.launch import Launch, count_devices, find_launch, is_first
-from ssl_faces.training.log_once import CSVRows
+from ssl_faces.training.launch import devices_and_strategy, find_launch, is_first
 from ssl_faces.training.resume import Resumed, no_checkpoint, read_resumed
 from ssl_faces.training.run_record import CHECKPOINT, RUN_FILE, RunRecord
 from ssl_faces.training.trainer_settings import check_trainer
-from ssl_faces.training.wandb_logger import CarefulWandbLogger, finish_wandb, swept, wandb_mode
+from ssl_faces.training.wandb_logger import default_loggers, finish_wandb
 from ssl_faces.training.without_effect import changed_without_effect
 
 _log = logging.getLogger(__name__)
@@ -63,58 +58,49 @@ DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
 
 
 class _Parser(SettingsErrors, LightningArgumentParser):
-    """Reads the settings of `fit`."""
+    """The parser of `fit`."""
 
 
 class FaceCLI(LightningCLI):
-    """`fit` with `--out DIR`: where checkpoints, panels, logs and the encoder go."""
+    """`fit` with `--out DIR` for checkpoints, panels, logs and the encoder.
+
+    Attributes:
+        record: of the run's folder; only in the first process.
+        resumed: the checkpoint to resume from.
+    """
 
     clock: StartClock
     record: RunRecord | None = None
-    """Of the run's folder, where this process is the one to write it."""
     resumed: Resumed | None = None
-    """The checkpoint that the run resumes from."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.description = f"Pretrain an encoder. {CONFIGS_ARE_CODE}"
-        parser.add_argument(
-            "--out",
-            type=Path,
-            default=default_out(),
-            help="the run's folder (one a run; under `wandb agent` runs/SWEEP/RUN by default)",
-        )
-        parser.add_argument(
-            "--checkpoint_every", type=PositiveInt, default=500, help="steps between checkpoints"
-        )
-        parser.add_argument(
-            "--panels_every",
-            type=NonNegativeInt,
-            default=500,
-            help="steps between picture panels, 0: none",
-        )
-        parser.add_argument(
-            "--probe_every",
-            type=NonNegativeInt,
-            default=1000,
-            help="steps between online probes of the encoder and checks for collapse, 0: none",
-        )
+        add = parser.add_argument
+        text = "folder of this run (by default runs/SWEEP/RUN under `wandb agent`)"
+        add("--out", type=Path, default=default_out(), help=text)
+        text = "steps between checkpoints"
+        add("--checkpoint_every", type=PositiveInt, default=500, help=text)
+        text = "steps between panels of images, 0: only at the end"
+        add("--panels_every", type=NonNegativeInt, default=500, help=text)
+        text = "steps between online probes of the encoder and checks for collapse, 0: none"
+        add("--probe_every", type=NonNegativeInt, default=1000, help=text)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
-        seed = self.config[self.config.subcommand].seed_everything
-        if not isinstance(seed, bool):
-            check_value(GlobalSeed, seed, "seed_everything")
+        settings = self.config[self.config.subcommand]
+        if not isinstance(settings.seed_everything, bool):
+            check_value(GlobalSeed, settings.seed_everything, "seed_everything")
         # Before anything is written.
-        refuse_passwords(self.config[self.config.subcommand].as_dict())
-        self.check_trainer(self.config[self.config.subcommand].trainer)
+        refuse_passwords(settings.as_dict())
+        self.check_trainer(settings.trainer)
         self.launch = find_launch()
 
     def check_trainer(self, settings: Any) -> None:
-        """Refuse settings of the trainer that `trainer_settings` does not allow."""
+        """Refuse unsupported settings of the trainer."""
         check_trainer(settings)
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning's would put the checkpoint's settings in the place of those given."""
+        """Lightning would replace the settings by those in the checkpoint."""
 
     def before_instantiate_classes(self) -> None:
         self.clock.mark("settings")
@@ -134,10 +120,10 @@ class FaceCLI(LightningCLI):
         self._resume(settings)
 
     def _resume(self, settings: Any) -> None:
-        """Find the checkpoint to resume from, and see that it goes with the settings.
+        """Find the checkpoint to resume from, and compare its settings.
 
         Raises:
-            InputError: it doesn't, or the folder holds another run.
+            InputError: settings differ, or the folder holds another run.
         """
         checkpoint = settings.out / CHECKPOINT
         wanted = settings.get("ckpt_path")
@@ -149,7 +135,7 @@ class FaceCLI(LightningCLI):
         if wanted is None:
             check_run_folder(settings.out, settings.get("config") or [])
         if wanted == "last":
-            # An absent checkpoint starts from the beginning, so that one command does both.
+            # Without a checkpoint the run starts from scratch: one command for both.
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
             if settings.ckpt_path is None and is_first():
                 print(no_checkpoint(Path(CHECKPOINT), settings.out))
@@ -162,8 +148,8 @@ class FaceCLI(LightningCLI):
                     f"{settings.out}: holds a run already, and {path} is not its last checkpoint; "
                     "choose another --out, or --ckpt_path last"
                 )
-        self._settle(settings)
-        # Without the checkpoint: a run that is started from these settings is a new one.
+        self._fill_in(settings)
+        # Without `ckpt_path`: `config.yaml` starts a new run.
         kept = settings.clone()
         kept.pop("ckpt_path", None)
         self.text = self._parser(self.config.subcommand).dump(
@@ -174,60 +160,56 @@ class FaceCLI(LightningCLI):
             if line and is_first():
                 print(line)
 
-    def _settle(self, settings: Any) -> None:
-        """Put in what is left to the machine, or to the run that is resumed."""
-        earlier = self.resumed
+    def _fill_in(self, settings: Any) -> None:
+        """Fill in defaults that depend on the machine or on the resumed run."""
+        resumed = self.resumed
         if settings.data.online_pictures is None:
             settings.data.online_pictures = PICTURES if settings.probe_every else 0
-            if earlier is not None and earlier.of("data", "online_pictures") is not None:
-                # Other pictures kept back would be other training pictures.
-                settings.data.online_pictures = earlier.of("data", "online_pictures")
+            if resumed is not None and resumed.of("data", "online_pictures") is not None:
+                # Otherwise the training images would change.
+                settings.data.online_pictures = resumed.of("data", "online_pictures")
         if settings.trainer.precision is None:
-            settings.trainer.precision = (earlier and earlier.of("trainer", "precision")) or (
+            settings.trainer.precision = (resumed and resumed.of("trainer", "precision")) or (
                 "bf16-mixed" if fast_bfloat16() else "32-true"
             )
 
     @staticmethod
     def config_seed(settings: Any) -> dict[str, Any]:
-        """Of weights and augmentation, and of the order of pairs."""
+        """Seeds of weights and augmentation, and of the order of pairs."""
         return {"seed_everything": settings.get("seed_everything"), "data": settings.data.seed}
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         self.clock.mark("networks")
-        given = self.config[self.config.subcommand]
+        config = self.config[self.config.subcommand]
         if self.record is not None:
-            # Settings that a method or the data refuse leave no folder behind.
-            self.record.begin(
-                given.out, method=given.model.class_path, seed=self.config_seed(given)
-            )
+            # Only now: settings that the method or the data refuse leave no folder.
+            method, seed = config.model.class_path, self.config_seed(config)
+            self.record.begin(config.out, method=method, seed=seed)
         settings = self.config_init[self.config_init.subcommand]
         if settings.trainer.logger in (None, True):
             kwargs["logger"] = default_loggers(settings.out)
         kwargs["default_root_dir"] = settings.out
-        # Not in `config`, which is kept: the run may go on under another launcher.
+        # Not in the saved `config`: the run may resume under another launcher.
         kwargs |= devices_and_strategy(settings.trainer, self.launch)
         signals = StopSignals()
         changes = [] if self.resumed is None else self.resumed.changes
-        bar = settings.trainer.enable_progress_bar is not False and not _has(
-            settings.trainer, ProgressBar
-        )
-        summary = settings.trainer.enable_model_summary is not False and not _has(
-            settings.trainer, ModelSummary
-        )
+        trainer = settings.trainer
+        bar = trainer.enable_progress_bar is not False and not _has(trainer, ProgressBar)
+        summary = trainer.enable_model_summary is not False and not _has(trainer, ModelSummary)
         if summary:
             kwargs["enable_model_summary"] = False  # Lightning's own
         self.trainer_defaults["callbacks"] = [
             signals,
             SameCheckpoint(settings.get("ckpt_path")),
             FirstStep(self.clock),
-            # Before whatever saves weights.
+            # Before callbacks that save weights.
             FiniteLoss(settings.out / CHECKPOINT),
             StepFigures(),
             PanelWriter(settings.out, settings.panels_every),
-            # Before the card that its figures go to.
+            # Before `EncoderExport`, which saves its results in the card.
             OnlineProbe(settings.probe_every),
             *([NetworkSummary()] if summary else []),
-            # Between who prints a line when training starts and who does when it ends.
+            # After callbacks that print at the start, before those that print at the end.
             *([StepsBar()] if bar else []),
             EncoderExport(settings.out, changes),
             RunSettings(settings.out, self.text, changes),
@@ -237,11 +219,11 @@ class FaceCLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         except InputError:
             raise
-        except Exception as error:  # Lightning's are of many classes
+        except Exception as error:  # Lightning raises many types
             raise InputError(f"--trainer: {_first_sentence(error)}; change that setting") from error
 
     def before_fit(self) -> None:
-        # The layout that convolutions are fastest in.
+        # The fastest memory layout for convolutions.
         self.model.to(memory_format=torch.channels_last)
         if self.resumed is not None:
             self.resumed.check_weights(self.model)
@@ -252,8 +234,7 @@ def check_run_folder(out: Path, configs: Sequence[Any]) -> None:
     """Check the folder of a new run.
 
     Raises:
-        InputError: it holds an encoder without the run's checkpoint, or `config.yaml` there is one
-            of `configs` and no run wrote it.
+        InputError: it holds an encoder, or a `config.yaml` of the user that is one of `configs`.
     """
     if not (out / RUN_FILE).exists():
         refuse_input(out / "config.yaml", [str(one) for one in configs])
@@ -265,7 +246,7 @@ def check_run_folder(out: Path, configs: Sequence[Any]) -> None:
 
 
 def _method(class_path: str) -> type[Method]:
-    """The class of a method, which the parser has imported and checked."""
+    """The class of a method."""
     module, _, name = class_path.rpartition(".")
     kind: type[Method] = getattr(import_module(module), name)
     return kind
@@ -277,83 +258,27 @@ def _first_sentence(error: Exception) -> str:
 
 
 def _has(settings: Any, kind: type[Callback]) -> bool:
-    """Whether the trainer's settings have a callback of this kind, of the user's choice."""
+    """Whether the user configured a callback of this kind."""
     callbacks = settings.callbacks or []
-    several = callbacks if isinstance(callbacks, list) else [callbacks]
-    return any(isinstance(one, kind) for one in several)
+    callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+    return any(isinstance(callback, kind) for callback in callbacks)
 
 
 def default_out() -> Path:
-    """The folder of a run that names none: under `wandb agent` one for each run of the sweep."""
+    """The default folder; under `wandb agent` one for each run of the sweep."""
     sweep, run = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
     return Path("runs", f"sweep_{sweep}", run) if sweep and run else Path("runs/run")
 
 
-def devices_and_strategy(settings: Any, launch: Launch | None) -> dict[str, Any]:
-    """The trainer's arguments that follow from the launcher, and from there being many devices.
-
-    Args:
-        settings: of the trainer, as given.
-
-    Raises:
-        InputError: the launcher started more processes than there are GPUs.
-    """
-    found: dict[str, Any] = {}
-    gpus = _gpus(settings)
-    devices, nodes = count_devices(settings.devices), settings.num_nodes
-    if launch is not None:
-        devices, nodes = launch.devices, launch.nodes
-        found = {"devices": devices, "num_nodes": nodes}
-        if launch.accelerator and settings.accelerator == "auto":
-            gpus = launch.accelerator in ("gpu", "cuda") and gpus
-            found["accelerator"] = launch.accelerator
-        if gpus and gpus < devices:
-            raise InputError(
-                f"{launch.launcher} started {devices} processes on this node, each of which sees "
-                f"{gpus} GPU(s); start one for each, and let all see all (Slurm: "
-                "--gpus-per-node, not --gpus-per-task)"
-            )
-    if settings.strategy == "auto" and (devices or gpus or 1) * nodes > 1:
-        found["strategy"] = DDPStrategy(**DDP)
-    return found
-
-
-def _gpus(settings: Any) -> int:
-    """How many GPUs there are, where the settings let one be used."""
-    return torch.cuda.device_count() if settings.accelerator in ("auto", "gpu", "cuda") else 0
-
-
-def world_size(settings: Any) -> int:
-    """How many processes train a run whose trainer has these settings, where no launcher did it."""
-    return int((count_devices(settings.devices) or _gpus(settings) or 1) * settings.num_nodes)
-
-
-def default_loggers(out: Path) -> list[Logger]:
-    """CSV files, and W&B without an account or a question (offline unless WANDB_MODE says so).
-
-    A run that `wandb agent` started is online, and has the agent's id for it.
-    """
-    loggers: list[Logger] = [CSVRows(out, name="csv")]
-    if wandb_mode() != "disabled":
-        identity = out / "wandb_id"
-        # The other processes log nothing, and two that write at once would not agree.
-        if is_first() and not identity.exists():
-            one = os.environ["WANDB_RUN_ID"] if swept() else uuid.uuid4().hex[:8]
-            replace_file(identity, one.encode())
-        known = identity.read_text() if is_first() else None
-        loggers.append(CarefulWandbLogger(out, "ssl-faces", known))
-    return loggers
-
-
-# What Lightning warns of and is as it should be here.
+# Warnings of Lightning that don't apply here.
 _NOISE = (
     "treespec",
     "does not have many workers",
     "LightningCLI's args parameter",
     "Your `IterableDataset` has `__len__` defined",
-    # Ours is: the loader begins at the batch that the progress of Lightning's loops names.
+    # The loader supports it: it starts at the batch in Lightning's progress.
     "You're resuming from a checkpoint that ended before the epoch ended",
-    # Stage 2's frozen networks of stage 1.
+    # Frozen networks of stage 1 in stage 2.
     r"Found \d+ module\(s\) in eval mode",
     "The number of training batches .* is smaller than the logging interval",
 )
@@ -364,17 +289,17 @@ def _no_tip(record: logging.LogRecord) -> bool:
 
 
 def quiet() -> None:
-    """Leave out what Lightning warns of and is as it should be here."""
+    """Hide warnings and tips of Lightning that don't apply here."""
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=f".*{message}")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_tip)
 
 
 def run(arguments: Sequence[str], started: float) -> None:
-    """Run `ssl-faces` with these arguments.
+    """Run `ssl-faces fit`.
 
     Args:
-        started: `time.perf_counter()` when the command began.
+        started: `time.perf_counter()` at the start of the command.
 
     Raises:
         InputError: bad input.
@@ -392,7 +317,7 @@ def run(arguments: Sequence[str], started: float) -> None:
         except MisconfigurationException as error:
             raise InputError(f"settings: {_first_sentence(error)}; change that setting") from error
         except (RuntimeError, ValueError) as error:
-            # Of a checkpoint that kept no settings to compare.
+            # A checkpoint without settings to compare.
             if not str(error).startswith(("Error(s) in loading state_dict", "loaded state dict")):
                 raise
             raise InputError(
@@ -406,7 +331,7 @@ def run(arguments: Sequence[str], started: float) -> None:
 
 
 class _Checked(Exception):
-    """The settings can be; they are its argument."""
+    """The settings are valid; they are its argument."""
 
 
 class _CheckCLI(FaceCLI):
@@ -415,10 +340,10 @@ class _CheckCLI(FaceCLI):
 
 
 def check(arguments: Sequence[str]) -> dict[str, Any]:
-    """Read the arguments of `ssl-faces fit`, and do nothing; gives the settings, nested.
+    """Parse the arguments of `ssl-faces fit` without running it; returns the nested settings.
 
     Raises:
-        InputError: a key that there isn't, a value that can't be.
+        InputError: unknown keys or invalid values.
     """
     quiet()
     try:
@@ -426,15 +351,11 @@ def check(arguments: Sequence[str]) -> dict[str, Any]:
     except _Checked as checked:
         settings: dict[str, Any] = checked.args[0]
         return settings
-    raise AssertionError("settings that were read and not checked")
+    raise AssertionError("settings were not checked")
 
 
-def build(
-    cli: type[FaceCLI],
-    data: type[FaceDataModule],
-    arguments: Sequence[str],
-) -> FaceCLI:
-    """A command line of ours that has understood its arguments and done what they say.
+def build(cli: type[FaceCLI], data: type[FaceDataModule], arguments: Sequence[str]) -> FaceCLI:
+    """Parse the arguments and run the command line.
 
     Raises:
         InputError: bad input.

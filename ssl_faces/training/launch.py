@@ -1,4 +1,4 @@
-"""Who started this process, and how many beside it: `torchrun`, `fabric run` or Slurm."""
+"""Launchers (`torchrun`, `fabric run`, Slurm) and the processes of a run."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ssl_faces.common.errors import InputError
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launcher has decided already.
+    """The launch of a run by a launcher.
 
     Attributes:
         launcher: its name.
-        devices: processes on each node, one a device.
-        nodes: machines.
-        accelerator: the one that was asked of the launcher, if any.
+        devices: processes on each node, one for each device.
+        nodes: number of machines.
+        accelerator: the launcher's `--accelerator`, if any.
     """
 
     launcher: str
@@ -35,13 +36,12 @@ class Launch:
         )
 
     def check(self, devices: object, nodes: int, strategy: object, accelerator: object) -> None:
-        """Refuse `trainer.*` settings that can't be under this launcher.
+        """Check `trainer.*` settings against the launch.
 
         Raises:
-            InputError: they contradict it; says which.
+            InputError: a setting contradicts it.
         """
-        asked = count_devices(devices)
-        if asked not in (None, self.devices):
+        if count_devices(devices) not in (None, self.devices):
             raise InputError(
                 f"--trainer.devices {devices}: {self.launcher} started {self.devices} on each "
                 "node; leave --trainer.devices out, or have the launcher start as many"
@@ -53,8 +53,8 @@ class Launch:
             )
         if isinstance(strategy, str) and any(w in strategy for w in ("spawn", "fork", "notebook")):
             raise InputError(
-                f"--trainer.strategy {strategy}: starts processes of its own, though "
-                f"{self.launcher} has started them; leave --trainer.strategy out"
+                f"--trainer.strategy {strategy}: starts processes, but "
+                f"{self.launcher} has started them already; leave --trainer.strategy out"
             )
         if self.accelerator and accelerator not in ("auto", self.accelerator):
             raise InputError(
@@ -64,14 +64,14 @@ class Launch:
 
 
 def find_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """The launch that these environment variables tell of; None where a user started the process.
+    """The launch described by environment variables; None without a launcher.
 
     Raises:
-        InputError: a launch that a run can't be part of; says how to launch instead.
+        InputError: an unsupported launch.
     """
     if "TORCHELASTIC_RUN_ID" in environment:
         return _elastic(environment)
-    # An interactive shell on a cluster is a user's, as Lightning sees it too.
+    # Interactive shells on a cluster are no launch; Lightning agrees.
     if "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in (
         "bash",
         "interactive",
@@ -85,11 +85,11 @@ def _elastic(environment: Mapping[str, str]) -> Launch:
     if environment.get("LT_CLI_USED"):
         launcher = "fabric run"
         for name in ("precision", "strategy"):
-            given = environment.get(f"LT_{name.upper()}")
-            if given:
+            value = environment.get(f"LT_{name.upper()}")
+            if value:
                 raise InputError(
-                    f"fabric run --{name} {given}: has no effect on the run; give "
-                    f"--trainer.{name} {given} behind `fit` instead"
+                    f"fabric run --{name} {value}: has no effect on the run; give "
+                    f"--trainer.{name} {value} after `fit` instead"
                 )
         accelerator = environment.get("LT_ACCELERATOR")
         if accelerator == "auto":
@@ -107,22 +107,67 @@ def _slurm(environment: Mapping[str, str]) -> Launch:
     tasks, nodes = int(environment["SLURM_NTASKS"]), int(environment.get("SLURM_NNODES", 1))
     # Slurm may write "8(x2)".
     each = environment.get("SLURM_NTASKS_PER_NODE", "").partition("(")[0]
-    if not each and tasks > 1:
-        raise InputError(
-            f"Slurm: {tasks} tasks without --ntasks-per-node; give --ntasks-per-node, one task for "
-            "each device, and leave --ntasks out"
-        )
     devices = int(each or 1)
+    advice = "give --ntasks-per-node, one task for each device, and leave --ntasks out"
+    if not each and tasks > 1:
+        raise InputError(f"Slurm: {tasks} tasks without --ntasks-per-node; {advice}")
     if devices * nodes != tasks:
         raise InputError(
-            f"Slurm: {tasks} tasks are not {devices} on each of {nodes} nodes; give "
-            "--ntasks-per-node, one task for each device, and leave --ntasks out"
+            f"Slurm: {tasks} tasks are not {devices} on each of {nodes} nodes; {advice}"
         )
     return Launch("Slurm", devices, nodes)
 
 
+DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
+"""Default arguments of DistributedDataParallel: gradients live in the buckets that are sent, which
+saves a copy. See `ssl-faces bench scale` for alternatives."""
+
+
+def devices_and_strategy(settings: Any, launch: Launch | None) -> dict[str, Any]:
+    """Arguments of the trainer that follow from the launcher and the number of devices.
+
+    Args:
+        settings: those of the trainer.
+
+    Raises:
+        InputError: the launcher started more processes than there are GPUs.
+    """
+    arguments: dict[str, Any] = {}
+    gpus = _gpus(settings)
+    devices, nodes = count_devices(settings.devices), settings.num_nodes
+    if launch is not None:
+        devices, nodes = launch.devices, launch.nodes
+        arguments = {"devices": devices, "num_nodes": nodes}
+        if launch.accelerator and settings.accelerator == "auto":
+            gpus = gpus if launch.accelerator in ("gpu", "cuda") else 0
+            arguments["accelerator"] = launch.accelerator
+        if gpus and gpus < devices:
+            raise InputError(
+                f"{launch.launcher} started {devices} processes on this node, each of which sees "
+                f"{gpus} GPU(s); start one for each, and let all see all (Slurm: "
+                "--gpus-per-node, not --gpus-per-task)"
+            )
+    if settings.strategy == "auto" and (devices or gpus or 1) * nodes > 1:
+        from pytorch_lightning.strategies import DDPStrategy
+
+        arguments["strategy"] = DDPStrategy(**DDP)
+    return arguments
+
+
+def _gpus(settings: Any) -> int:
+    """Number of GPUs, if the settings allow them."""
+    import torch  # takes seconds
+
+    return torch.cuda.device_count() if settings.accelerator in ("auto", "gpu", "cuda") else 0
+
+
+def world_size(settings: Any) -> int:
+    """Number of processes of a run with these trainer settings, without a launcher."""
+    return int((count_devices(settings.devices) or _gpus(settings) or 1) * settings.num_nodes)
+
+
 def count_devices(devices: object) -> int | None:
-    """How many devices `trainer.devices` asks for; None where that is for the machine to say."""
+    """Number of devices in `trainer.devices`; None if it depends on the machine."""
     if isinstance(devices, str):
         devices = devices.strip()
         if "," in devices:
@@ -137,24 +182,24 @@ def count_devices(devices: object) -> int | None:
 
 
 def is_first(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is the first of all processes of the run: the one that writes and speaks."""
+    """Whether this is the run's first process, which writes files and prints."""
     if "RANK" in environment:
         return environment["RANK"] == "0"
     if "SLURM_PROCID" in environment and "SLURM_NTASKS" in environment:
         return environment["SLURM_PROCID"] == "0"
-    # Those that Lightning started, perhaps on several nodes.
+    # Processes that Lightning started, perhaps on several nodes.
     return is_first_on_node(environment) and environment.get("NODE_RANK", "0") == "0"
 
 
 def is_first_on_node(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is the first process of the run on its machine."""
+    """Whether this is the run's first process on its machine."""
     if "LOCAL_RANK" in environment:
         return environment["LOCAL_RANK"] == "0"
     return environment.get("SLURM_LOCALID", "0") == "0"
 
 
 def processes() -> int:
-    """How many processes a launcher starts on this machine: one for each GPU, else one."""
+    """Number of processes to launch on this machine: one for each GPU, at least one."""
     import torch  # takes seconds
 
     gpus = torch.cuda.device_count()

@@ -1,4 +1,4 @@
-"""Loggers that drop a row which repeats the one before."""
+"""Loggers that drop repeated rows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 
 
 class LogOnce(Logger):
-    """A mixin before a logger: the same figures of the same step are logged once.
+    """A mixin that logs the same values of a step only once.
 
-    A step is logged before its checkpoint is saved, so that a run that is killed then has its row,
-    and again by Lightning when the step ends.
+    A step is logged before its checkpoint is saved, so that a run killed afterwards has its row;
+    Lightning logs it again at the end of the step.
     """
 
     _last: tuple[int | None, dict[str, Any]] | None = None
@@ -25,4 +25,4 @@ class LogOnce(Logger):
 
 
 class CSVRows(LogOnce, CSVLogger):
-    """Lightning's CSV files, without repeated rows."""
+    """Lightning's CSV logger without repeated rows."""

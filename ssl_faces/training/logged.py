@@ -1,12 +1,13 @@
-"""The figures that a run has logged, by their names, from its folder's CSV files."""
+"""The metrics that a run has logged, from its CSV files."""
 
 from __future__ import annotations
 
-import csv
 import io
-import math
 import re
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
 
 from ssl_faces.common.files import regular
 
@@ -15,59 +16,39 @@ Curve = dict[int, float]
 
 
 def read_logged(run: Path) -> dict[str, Curve]:
-    """All that the run in this folder has logged so far, also while it goes on.
+    """All finite values that a run has logged, by metric; also of a running one.
 
-    A run that was stopped has a file for each time that it was started; where two tell of one step
-    the later start is right, which began from a checkpoint before it. What is not finite is left
-    out, as is a line that is being written.
+    Each start of a run has its own file. A resumed run repeats the steps after its checkpoint: its
+    values replace earlier ones of these steps. An unfinished last line is ignored.
     """
-    found: dict[str, Curve] = {}
+    curves: dict[str, Curve] = {}
     for file in _files(run):
-        first = True
-        for step, values in _rows(file):
-            if first:
-                # This start knows nothing of later steps of the one before.
-                found = {name: _before(curve, step) for name, curve in found.items()}
-                first = False
-            for name, value in values.items():
-                found.setdefault(name, {})[step] = value
-    return {name: dict(sorted(curve.items())) for name, curve in sorted(found.items()) if curve}
-
-
-def _before(curve: Curve, step: int) -> Curve:
-    return {at: value for at, value in curve.items() if at < step}
+        table = _read(file)
+        if table.empty:
+            continue
+        first = table.index[0]
+        curves = {name: {s: v for s, v in c.items() if s < first} for name, c in curves.items()}
+        for name, values in table.items():
+            curves.setdefault(str(name), {}).update(values.dropna().to_dict())
+    return {name: dict(sorted(curve.items())) for name, curve in sorted(curves.items()) if curve}
 
 
 def _files(run: Path) -> list[Path]:
-    numbered = []
-    for path in (run / "csv").glob("version_*/metrics.csv"):
-        number = re.fullmatch(r"version_(\d+)", path.parent.name)
-        if number:
-            numbered.append((int(number[1]), path))
-    return [path for _, path in sorted(numbered)]
+    numbers = {p: re.fullmatch(r"version_(\d+)", p.name) for p in (run / "csv").glob("version_*")}
+    folders = sorted((int(number[1]), path) for path, number in numbers.items() if number)
+    return [path / "metrics.csv" for _, path in folders]
 
 
-def _rows(file: Path) -> list[tuple[int, dict[str, float]]]:
-    """Step and finite values of each whole line."""
+def _read(file: Path) -> pd.DataFrame:
+    """Finite values by step and metric."""
     try:
         text = regular(file).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    whole = text[: text.rfind("\n") + 1]
-    found = []
-    for row in csv.DictReader(io.StringIO(whole)):
-        values = {}
-        for name, cell in row.items():
-            if not isinstance(cell, str) or not cell or name in (None, "step", "epoch"):
-                continue
-            try:
-                value = float(cell)
-            except ValueError:
-                continue
-            if math.isfinite(value):
-                values[name] = value
-        try:
-            found.append((int(float(row["step"])), values))
-        except (KeyError, ValueError, TypeError, OverflowError):
-            continue
-    return found
+        table = pd.read_csv(
+            io.StringIO(text[: text.rfind("\n") + 1]), dtype=str, on_bad_lines="skip"
+        )
+        table.index = pd.to_numeric(table["step"], errors="coerce")
+    except (OSError, ValueError, KeyError):
+        return pd.DataFrame()
+    table = table[np.isfinite(table.index)].drop(columns=["step", "epoch"], errors="ignore")
+    table.index = table.index.astype(int)
+    return table.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)

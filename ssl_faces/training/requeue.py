@@ -1,4 +1,4 @@
-"""Slurm's queue: a job that is stopped early is put back, to go on where it was."""
+"""Requeue Slurm jobs that are stopped early."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ _SECONDS = 60
 
 
 def job_id(environment: Mapping[str, str] = os.environ) -> str | None:
-    """As `scontrol` takes it, of an array's task too; None outside Slurm."""
-    array = environment.get("SLURM_ARRAY_JOB_ID")
-    found = environment.get("SLURM_JOB_ID")
-    if array is not None and "SLURM_ARRAY_TASK_ID" in environment:
-        found = f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
-    return found if found is not None and re.fullmatch("[0-9]+(_[0-9]+)?", found) else None
+    """The job's or array task's id for `scontrol`; None outside Slurm."""
+    job = environment.get("SLURM_JOB_ID", "")
+    if {"SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"} <= environment.keys():
+        job = f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return job if re.fullmatch("[0-9]+(_[0-9]+)?", job) else None
 
 
 def requeue(only_if_running: bool) -> str:
-    """Put this process's job back into the queue; what became of it, in words.
+    """Requeue the job of this process; returns a sentence about the result.
 
     Args:
-        only_if_running: not if Slurm says that it is ending the job: by `scancel`, or at its time
-            limit. One that is pre-empted runs until its grace time is over.
+        only_if_running: don't requeue a job that Slurm is ending (by `scancel` or at its time
+            limit). A pre-empted job is running until its grace time is over.
     """
     job = job_id()
     if job is None:
@@ -40,19 +39,19 @@ def requeue(only_if_running: bool) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         return f"not queued again: scontrol requeue {job}: {error}"
     if done.returncode:
-        said = shorten(done.stderr or done.stdout)
-        return f"not queued again: scontrol requeue {job}: {said or f'code {done.returncode}'}"
+        reason = shorten(done.stderr or done.stdout) or f"code {done.returncode}"
+        return f"not queued again: scontrol requeue {job}: {reason}"
     return f"Slurm job {job} is queued again"
 
 
 def _state(job: str) -> str | None:
-    """Such as RUNNING; None where Slurm doesn't say."""
+    """The job's state, such as RUNNING; None if unknown."""
     try:
         done = _scontrol("show", "job", job)
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.search(r"\bJobState=(\w+)", done.stdout)
-    return found[1] if found else None
+    match = re.search(r"\bJobState=(\w+)", done.stdout)
+    return match[1] if match else None
 
 
 def _scontrol(*words: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""What a resumed run may change of its settings, and what it must keep."""
+"""Settings that may or may not change when a run is resumed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.methods.method import Method, check_method, read_checkpoint
 
 CONFIG_KEY, CHANGES_KEY = "config", "changed_on_resume"
-"""In a checkpoint: the run's settings as YAML, and those that were changed on the way."""
+"""Keys of a checkpoint: the run's settings as YAML, and those changed on resume."""
 
 _LENGTH = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_time")
-"""How long to train: free to change, and the schedule follows."""
+"""Settings of the run's length, which may change; the schedule follows."""
 
 _TRAINER = (
     "precision",
@@ -28,7 +28,7 @@ _TRAINER = (
     "limit_train_batches",
     "sync_batchnorm",
 )
-"""Trainer settings that decide what a step computes; the others say where and how long."""
+"""Trainer settings that change the result of a step."""
 
 _DATA_ANYWHERE = (
     "root",
@@ -40,12 +40,12 @@ _DATA_ANYWHERE = (
     "num_workers",
     "in_memory",
 )
-"""Data settings that decide nothing about batches, or whose pictures the data module compares."""
+"""Data settings that don't change batches, or whose images the data module compares."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A setting with another value than in the checkpoint."""
+    """A setting that differs from the checkpoint's."""
 
     setting: str
     before: Any
@@ -62,10 +62,10 @@ class Resumed:
     Attributes:
         path: the file.
         step: of the checkpoint.
-        epochs: that it has finished.
-        settings: the run's, as plain values; None in checkpoints of versions that kept none.
-        changes: earlier changes of settings: entries `step`, `setting`, `before`, `now`.
-        by_content: settings whose value has changed, but whose weights may be the same.
+        epochs: number of finished epochs.
+        settings: of the run, as plain values; None in checkpoints of old versions.
+        changes: changes of settings so far: entries `step`, `setting`, `before`, `now`.
+        by_content: changed paths of files whose weights must be equal.
     """
 
     path: Path
@@ -76,21 +76,18 @@ class Resumed:
     by_content: list[Change] = field(default_factory=list)
 
     def of(self, section: str, name: str) -> Any:
-        """What the run has used for a setting; None where that is not known."""
+        """The run's value of a setting; None if unknown."""
         return ((self.settings or {}).get(section) or {}).get(name)
 
     def check(self, settings: dict[str, Any], method: type[Method]) -> str | None:
-        """Compare a resumed run's settings with the checkpoint's.
-
-        Changes that are applied are added to `changes`; those of files with weights, which
-        `check_weights` compares, to `by_content`.
+        """Compare settings with the checkpoint's; fills in `changes` and `by_content`.
 
         Returns:
-            A line about the changes that are applied; None where there are none.
+            A line about the changes to apply; None if there are none.
 
         Raises:
-            InputError: a setting that would be ignored, or would make the result another than an
-                uninterrupted run's; names it with both values.
+            InputError: a change that would be ignored, or would give another result than an
+                uninterrupted run; the message has both values.
         """
         trainer = settings["trainer"]
         self._check_length(trainer)
@@ -116,15 +113,15 @@ class Resumed:
             )
         if not applied:
             return None
-        if self._is_over(trainer) and any(one.setting not in _LENGTH for one in applied):
+        if self._is_over(trainer) and any(change.setting not in _LENGTH for change in applied):
             raise InputError(
                 f"{self.path}: no steps are left at step {self.step}, so "
                 f"{', '.join(map(str, applied))} would change nothing; give more "
                 "--trainer.max_steps too, or the old values"
             )
         self.changes += [
-            {"step": self.step, "setting": one.setting, "before": one.before, "now": one.now}
-            for one in applied
+            {"step": self.step, "setting": c.setting, "before": c.before, "now": c.now}
+            for c in applied
         ]
         return (
             f"resumed at step {self.step} with {', '.join(map(str, applied))}: the learning rate "
@@ -133,10 +130,10 @@ class Resumed:
 
     def _check_length(self, trainer: dict[str, Any]) -> None:
         for name, done in (("max_steps", self.step), ("max_epochs", self.epochs)):
-            most = trainer[name]
-            if most is not None and 0 < most < done:
+            length = trainer[name]
+            if length is not None and 0 < length < done:
                 raise InputError(
-                    f"--trainer.{name} {most}: {self.path} has trained {done} already; give that "
+                    f"--trainer.{name} {length}: {self.path} has trained {done} already; give that "
                     "or more"
                 )
 
@@ -144,22 +141,22 @@ class Resumed:
         return self.step == trainer["max_steps"] or self.epochs == trainer["max_epochs"]
 
     def check_weights(self, method: Method) -> None:
-        """Compare files that the run began with and whose place has changed.
+        """Compare the weights of files whose path has changed.
 
         Args:
-            method: built from them.
+            method: built from the new files.
 
         Raises:
-            InputError: they hold other weights than the checkpoint.
+            InputError: they differ from the checkpoint's.
         """
         if not self.by_content:
             return
-        kept = read_checkpoint(self.path)["state_dict"]
-        given = method.state_dict()
+        saved = read_checkpoint(self.path)["state_dict"]
+        state = method.state_dict()
         for change in self.by_content:
             prefix = method.by_content[change.setting.rpartition(".")[2]]
-            names = [name for name in given if name.startswith(prefix)]
-            if not all(n in kept and torch.equal(given[n].cpu(), kept[n]) for n in names):
+            names = [name for name in state if name.startswith(prefix)]
+            if not all(n in saved and torch.equal(state[n].cpu(), saved[n]) for n in names):
                 raise InputError(
                     f"{self.path}: can't resume with {change}: it holds other weights than the "
                     "run began with; give the old file, or start a new run with another --out"
@@ -167,10 +164,10 @@ class Resumed:
 
 
 def read_resumed(path: Path, method: type[Method]) -> Resumed:
-    """What is known of a checkpoint before a run resumes from it.
+    """Read the checkpoint to resume from.
 
     Raises:
-        InputError: it can't be read, or is not of this method.
+        InputError: it can't be read, or is of another method.
     """
     checkpoint = read_checkpoint(path)
     check_method(path, checkpoint, method.name)
@@ -186,10 +183,10 @@ def read_resumed(path: Path, method: type[Method]) -> Resumed:
 
 
 def no_checkpoint(checkpoint: Path, out: Path) -> str:
-    """A line about a run that was asked to resume and starts, as `out` holds no checkpoint.
+    """A line about a run that should resume but has no checkpoint.
 
     Args:
-        checkpoint: relative to `out`.
+        checkpoint: path relative to `out`.
     """
     line = f"starts a new run: {out / checkpoint} does not exist"
     try:
@@ -203,8 +200,7 @@ def no_checkpoint(checkpoint: Path, out: Path) -> str:
 
 
 def _changes(before: Any, now: Any, name: str = "") -> Iterator[Change]:
-    """Values that differ, by their dotted names; mappings by number, such as rates by epoch, are
-    values."""
+    """Differences by dotted name; mappings with numbers as keys (rates by epoch) are values."""
     if _is_section(before) and _is_section(now):
         for key in {**before, **now}:
             yield from _changes(before.get(key), now.get(key), f"{name}.{key}" if name else key)
@@ -217,15 +213,15 @@ def _is_section(value: Any) -> bool:
 
 
 def _applies(change: Change, method: type[Method]) -> bool:
-    """Whether a change acts from the next step on, as changes of rates do."""
+    """Whether a change takes effect from the next step, such as learning rates."""
     name = change.setting.removeprefix("model.init_args.")
-    known = any(name == one or name.startswith(f"{one}.") for one in method.adjustable)
-    # From or to nothing would be another kind of schedule, or other groups of parameters.
-    return known and change.before is not None and change.now is not None
+    adjustable = any(name == a or name.startswith(f"{a}.") for a in method.adjustable)
+    # None stands for another kind of schedule or other parameter groups.
+    return adjustable and change.before is not None and change.now is not None
 
 
 def _decides(setting: str) -> bool:
-    """Whether the result depends on a setting in ways that a resumed run can't follow."""
+    """Whether the result depends on a setting in a way that a resumed run can't reproduce."""
     section, _, rest = setting.partition(".")
     name = rest.partition(".")[0]
     if section == "data":

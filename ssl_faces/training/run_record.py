@@ -1,4 +1,4 @@
-"""What a run's folder tells of it: commands, code, packages, how it ended; one run at a time."""
+"""`run.json` of a run's folder (commands, code, packages, result), and the folder's lock."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from ssl_faces.common.errors import InputError, bad_input, shorten
+from ssl_faces.common.errors import InputError, bad_input, causes, shorten
 from ssl_faces.common.files import regular, replace_file, write_failure
 from ssl_faces.common.passwords import hidden
 
@@ -28,7 +27,7 @@ DIFF_FILE = "uncommitted.diff"
 LOCK_FILE = "run.lock"
 
 PATIENCE = 10.0
-"""Seconds to wait for the lock: loader processes of a run that was killed hold it for some."""
+"""Seconds to wait for the lock, which loader processes of a killed run may still hold."""
 
 _CODE = ("ssl_faces", "linear_probe", "configs", "pyproject.toml")
 _MOST_DIFF = 1_000_000
@@ -36,15 +35,15 @@ _UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def package_versions() -> dict[str, str]:
-    """Of everything that is installed, by name."""
-    found = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    """Versions of all installed packages by name."""
+    versions = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    return dict(sorted(versions.items(), key=lambda item: item[0].lower()))
 
 
 def git_state() -> tuple[dict[str, Any] | None, bytes]:
-    """The commit of this code, and whether it differs from it; then what differs, as a patch.
+    """The commit of this code and whether it is modified, and the modifications as a patch.
 
-    None where the code is no part of a git checkout, as when it was installed from a package.
+    None if the code is not in a git checkout, such as an installed package.
     """
     here = Path(__file__)
     root = _git(here.parent, "rev-parse", "--show-toplevel")
@@ -73,19 +72,19 @@ def _git(folder: Path, *words: str) -> bytes | None:
 
 
 class RunRecord:
-    """Keeps `run.json` of one folder, from `begin` to the end of the `with` block.
+    """Writes `run.json` of one folder, from `begin` to the end of the `with` block.
 
-    Each call of the command is a session in it: what was called, when, with which code, and how it
-    ended: `finished`, `stopped` or `failed` (one that was killed stays `running`, but nobody holds
-    the folder's lock any more). Variables of the environment, which may be secrets, are not noted.
+    Each start is a session: command, time, code, and its result: `finished`, `stopped` or `failed`.
+    A killed session stays `running`, without the folder's lock. Environment variables are not
+    recorded, as they may be secrets.
 
     Args:
-        command: as it was typed.
+        command: as typed.
         kind: `run` or `job`.
-        locked: whether the folder's lock is held already, by other means.
+        locked: the folder's lock is held already.
 
     Attributes:
-        step: the last one, where that is known; the one who trains sets it.
+        step: last training step, if known; set by the caller.
     """
 
     def __init__(self, command: Sequence[str], kind: str = "run", locked: bool = False) -> None:
@@ -93,28 +92,28 @@ class RunRecord:
         self.command = [hidden(word) for word in command]
         self.kind = kind
         self.step: int | None = None
-        self._said: str | None = None
+        self._stop: str | None = None
         self.lock: int | None = None
         self._folder: Path | None = None
         self._content: dict[str, Any] = {}
 
     def claim(self, folder: Path) -> None:
-        """Take the folder for this process alone.
+        """Lock the folder for this process.
 
         Raises:
-            InputError: another has it, or it can't be written.
+            InputError: another process has the lock, or the folder can't be written.
         """
         if self.lock is None and not self._locked:
             self.lock = claim(folder)
 
     def begin(self, folder: Path, **about: Any) -> None:
-        """Note that the run begins, or goes on.
+        """Record the start of a session.
 
         Args:
-            about: further entries, plain JSON values.
+            about: additional entries, JSON values.
 
         Raises:
-            InputError: as of `claim`.
+            InputError: see `claim`.
         """
         self.claim(folder)
         self._folder = folder
@@ -144,39 +143,35 @@ class RunRecord:
         }
         self._write()
 
-    def stopped(self, said: str) -> None:
-        """Note that the run was asked to end, where no error says so."""
-        self._said = said
+    def stopped(self, reason: str) -> None:
+        """Record that the run was stopped, without an error."""
+        self._stop = reason
 
     def __enter__(self) -> RunRecord:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             if self._folder is not None:
-                state, said = _ended(error)
-                if error is None and self._said is not None:
-                    state, said = "stopped", self._said
-                self._content["sessions"][-1] |= {"ended": _now(), "state": state}
-                if said:
-                    self._content["sessions"][-1]["said"] = said
+                state, reason = _result(error)
+                if error is None and self._stop is not None:
+                    state, reason = "stopped", self._stop
+                session = self._content["sessions"][-1]
+                session |= {"ended": _now(), "state": state}
+                if reason:
+                    session["said"] = reason
                 self.step = getattr(error, "step", self.step)
                 if self.step is not None:
-                    self._content["sessions"][-1]["step"] = self.step
+                    session["step"] = self.step
                 try:
                     self._write()
                 except InputError:
                     if error is None:
-                        raise  # else what went wrong first is told
+                        raise  # otherwise the first error is reported
         finally:
             self._folder = None
             if self.lock is not None:
-                # Not only closed: loader processes may have copies.
+                # Not only closed: loader processes may have copies of it.
                 fcntl.flock(self.lock, fcntl.LOCK_UN)
                 os.close(self.lock)
                 self.lock = None
@@ -188,10 +183,10 @@ class RunRecord:
 
 
 def claim(folder: Path) -> int:
-    """The lock of a run's folder, as a file descriptor to close.
+    """Lock a run's folder; returns the file descriptor of the lock.
 
     Raises:
-        InputError: another process holds it, or the folder can't be written.
+        InputError: another process has the lock, or the folder can't be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -220,7 +215,7 @@ def claim(folder: Path) -> int:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a run is at work in a folder."""
+    """Whether a run is active in a folder."""
     try:
         handle = os.open(folder / LOCK_FILE, os.O_RDONLY)
     except OSError:
@@ -235,12 +230,12 @@ def is_held(folder: Path) -> bool:
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """What `run.json` says; None where there is none that can be read."""
+    """The contents of `run.json`; None if it is missing or invalid."""
     try:
-        found = json.loads(regular(folder / RUN_FILE).read_bytes())
-        sessions = found["sessions"]
-        whole = all(isinstance(one["state"], str) for one in sessions) and bool(sessions)
-        return found if whole else None
+        content = json.loads(regular(folder / RUN_FILE).read_bytes())
+        sessions = content["sessions"]
+        valid = bool(sessions) and all(isinstance(s["state"], str) for s in sessions)
+        return content if valid else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -251,19 +246,19 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def state_of(folder: Path) -> str | None:
-    """`running`, `finished`, `stopped` or `failed`; None of a folder without a run."""
-    found = read_run(folder)
-    if found is None:
+    """`running`, `finished`, `stopped` or `failed`; None without a run."""
+    content = read_run(folder)
+    if content is None:
         return None
     if is_held(folder):
         return "running"
-    state: str = found["sessions"][-1]["state"]
-    # Killed, it could not say so.
+    state: str = content["sessions"][-1]["state"]
+    # A killed run could not write its state.
     return "stopped" if state == "running" else state
 
 
 def _write_patch(folder: Path, patch: bytes, earlier: dict[str, Any]) -> str:
-    """Keep what differs from the commit, one file a session; its name."""
+    """Save the modifications of a session; returns the file's name."""
     if len(patch) > _MOST_DIFF:
         return f"not kept: {len(patch):,} bytes"
     number = len(earlier.get("sessions", []))
@@ -272,19 +267,16 @@ def _write_patch(folder: Path, patch: bytes, earlier: dict[str, Any]) -> str:
     return name
 
 
-def _ended(error: BaseException | None) -> tuple[str, str]:
-    """How a session ended, and what is to be told of it."""
+def _result(error: BaseException | None) -> tuple[str, str]:
+    """State of a session that ended with an error, and the reason."""
     if error is None:
         return "finished", ""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, KeyboardInterrupt):
-            return "stopped", "SIGINT"
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, SystemExit | GeneratorExit) or not isinstance(error, Exception):
+    if any(isinstance(cause, KeyboardInterrupt) for cause in causes(error)):
+        return "stopped", "SIGINT"
+    if not isinstance(error, Exception):
         return "stopped", str(error)
-    told = bad_input(error) or f"{type(error).__name__}: {error}"
-    return "failed", shorten(hidden(told), 500)
+    reason = bad_input(error) or f"{type(error).__name__}: {error}"
+    return "failed", shorten(hidden(reason), 500)
 
 
 def _now() -> str:

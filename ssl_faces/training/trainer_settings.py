@@ -1,4 +1,4 @@
-"""Which `trainer.*` settings a run can have: those it can't are refused before anything starts."""
+"""Checks of the `trainer.*` settings before a run starts."""
 
 from __future__ import annotations
 
@@ -18,32 +18,15 @@ _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
 _HALF = ("16-mixed", "16")
 
 
-def _at_least(least: float) -> Callable[[Any], bool]:
-    return lambda value: value >= least
-
-
-def _count_or_none(value: int) -> bool:
-    return value == -1 or value >= 1
-
-
-def _share_or_count(value: float) -> bool:
-    return value >= 1 if isinstance(value, int) else 0 < value <= 1
+def _devices(value: object) -> bool:
+    count = count_devices(value)
+    return value in (-1, "-1", "auto") if count is None else count > 0
 
 
 def _strategy(value: object) -> bool:
     if not isinstance(value, str):
         return True
     return value == "auto" or (value.startswith("ddp") and value in StrategyRegistry)
-
-
-def _devices(value: object) -> bool:
-    count = count_devices(value)
-    return value in (-1, "-1", "auto") if count is None else count > 0
-
-
-def _number_of_processes(devices: object) -> bool:
-    text = str(devices).strip()
-    return text == "auto" or text.isdigit()
 
 
 def _duration(value: Any) -> bool:
@@ -54,74 +37,73 @@ def _duration(value: Any) -> bool:
     return left is not None and left > 0
 
 
-_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("max_steps", _count_or_none, "give at least 1 step, or -1 to count by --trainer.max_epochs"),
-    ("max_epochs", _count_or_none, "give at least 1 epoch, or -1 to count by --trainer.max_steps"),
-    ("min_steps", _at_least(0), "give 0 steps or more"),
-    ("min_epochs", _at_least(0), "give 0 epochs or more"),
-    ("max_time", _duration, "give a time as DD:HH:MM:SS, such as 00:12:00:00"),
-    (
-        "limit_train_batches",
-        _share_or_count,
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_steps": (
+        lambda v: v == -1 or v >= 1,
+        "give at least 1 step, or -1 to count by --trainer.max_epochs",
+    ),
+    "max_epochs": (
+        lambda v: v == -1 or v >= 1,
+        "give at least 1 epoch, or -1 to count by --trainer.max_steps",
+    ),
+    "min_steps": (lambda v: v >= 0, "give 0 steps or more"),
+    "min_epochs": (lambda v: v >= 0, "give 0 epochs or more"),
+    "max_time": (_duration, "give a time as DD:HH:MM:SS, such as 00:12:00:00"),
+    "limit_train_batches": (
+        lambda v: v >= 1 if isinstance(v, int) else 0 < v <= 1,
         "give at least 1 batch an epoch, or a share of the epoch above 0.0 and up to 1.0",
     ),
-    (
-        "overfit_batches",
-        lambda value: value == 0,
+    "overfit_batches": (
+        lambda v: v == 0,
         "not supported; give --trainer.limit_train_batches for epochs of a few batches",
     ),
-    ("accumulate_grad_batches", _at_least(1), "give at least 1 batch a step"),
-    ("gradient_clip_val", _at_least(0), "give 0 or more"),
-    ("gradient_clip_algorithm", lambda value: value in ("norm", "value"), "give norm or value"),
-    ("log_every_n_steps", _at_least(0), "give at least 1 step, or 0 to log nothing"),
-    ("reload_dataloaders_every_n_epochs", _at_least(0), "give 0 or more"),
-    (
-        "precision",
-        lambda value: str(value) in _PRECISIONS,
+    "accumulate_grad_batches": (lambda v: v >= 1, "give at least 1 batch a step"),
+    "gradient_clip_val": (lambda v: v >= 0, "give 0 or more"),
+    "gradient_clip_algorithm": (lambda v: v in ("norm", "value"), "give norm or value"),
+    "log_every_n_steps": (lambda v: v >= 0, "give at least 1 step, or 0 to log nothing"),
+    "reload_dataloaders_every_n_epochs": (lambda v: v >= 0, "give 0 or more"),
+    "precision": (
+        lambda v: str(v) in _PRECISIONS,
         f"not supported; give one of {', '.join(_PRECISIONS[:3])}",
     ),
-    (
-        "enable_checkpointing",
-        lambda value: value is not False,
+    "enable_checkpointing": (
+        lambda v: v is not False,
         "not supported, as a stopped run resumes from its checkpoint; give a high "
         "--checkpoint_every to save at the end only",
     ),
-    ("barebones", lambda value: not value, "not supported; leave it out"),
-    (
-        "fast_dev_run",
-        lambda value: not value,
+    "barebones": (lambda v: not v, "not supported; leave it out"),
+    "fast_dev_run": (
+        lambda v: not v,
         "not supported; give --trainer.max_steps 1 and an --out to delete afterwards",
     ),
-    ("num_nodes", _at_least(1), "give at least 1 machine"),
-    ("devices", _devices, "give at least 1 device, or auto for all GPUs"),
-    ("strategy", _strategy, "not supported; give auto, ddp, or a variant of ddp"),
-    (
-        "profiler",
-        lambda value: isinstance(value, Profiler) or value in ("simple", "advanced", "pytorch"),
+    "num_nodes": (lambda v: v >= 1, "give at least 1 machine"),
+    "devices": (_devices, "give at least 1 device, or auto for all GPUs"),
+    "strategy": (_strategy, "not supported; give auto, ddp, or a variant of ddp"),
+    "profiler": (
+        lambda v: isinstance(v, Profiler) or v in ("simple", "advanced", "pytorch"),
         "unknown; give simple, advanced or pytorch",
     ),
-    (
-        "accelerator",
-        lambda value: not isinstance(value, str) or value in ("auto", "cpu", "gpu", "cuda", "mps"),
+    "accelerator": (
+        lambda v: not isinstance(v, str) or v in ("auto", "cpu", "gpu", "cuda", "mps"),
         "not supported; give auto, cpu or gpu",
     ),
-)
-"""Name, what its value must meet, and the mend. None, which is no value, always passes."""
+}
+"""Check and advice for each setting; None (not set) is always valid."""
 
 
 def check_trainer(settings: Any) -> None:
-    """Refuse `trainer.*` settings that a run can't have, before anything is written.
+    """Refuse unsupported `trainer.*` settings.
 
     Args:
         settings: of the trainer, as parsed.
 
     Raises:
-        InputError: the first one that can't be; names it and the mend.
+        InputError: names the first such setting.
     """
-    for name, valid, mend in _RULES:
+    for name, (valid, advice) in _RULES.items():
         value = settings.get(name)
         if value is not None and not valid(value):
-            raise InputError(f"--trainer.{name} {value}: {mend}")
+            raise InputError(f"--trainer.{name} {value}: {advice}")
     gpu = torch.cuda.is_available()
     accelerator = settings.accelerator
     if (accelerator == "cuda" and not gpu) or (
@@ -131,7 +113,8 @@ def check_trainer(settings: Any) -> None:
             f"--trainer.accelerator {accelerator}: this machine has no GPU; give auto or cpu"
         )
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not gpu)
-    if on_cpu and not _number_of_processes(settings.devices):
+    devices = str(settings.devices).strip()
+    if on_cpu and not (devices == "auto" or devices.isdigit()):
         raise InputError(
             f"--trainer.devices {settings.devices}: only for GPUs; give the number of processes "
             "that train on the CPU, such as 1"

@@ -1,10 +1,11 @@
-"""W&B that no run waits for or fails by: offline unless asked, and silent once it is broken."""
+"""A W&B logger that never blocks or breaks a run: offline by default, off after an error."""
 
 from __future__ import annotations
 
 import netrc
 import os
 import sys
+import uuid
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,18 +14,20 @@ from typing import Any
 from urllib.parse import urlparse
 
 from lightning_fabric.loggers.logger import _DummyExperiment
-from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ssl_faces.common.errors import reason_of
-from ssl_faces.training.log_once import LogOnce
+from ssl_faces.common.files import replace_file
+from ssl_faces.training.launch import is_first
+from ssl_faces.training.log_once import CSVRows, LogOnce
 
 SECONDS = 30
-"""To wait for the server before the run goes on offline."""
+"""Timeout for the server; then the run is logged offline."""
 
 _RETRIES = 5
 _PAUSE = 5
-"""Seconds between two of these at most: what is lost of the network is soon given up."""
+"""Largest number of seconds between retries."""
 _SERVER = "https://api.wandb.ai"
 
 
@@ -34,22 +37,22 @@ def swept() -> bool:
 
 
 def wandb_mode() -> str:
-    """`offline`, `online` or `disabled`: the variable WANDB_MODE; where it is not set online for a
-    run of `wandb agent`, else offline."""
+    """`offline`, `online` or `disabled`: WANDB_MODE, by default online under `wandb agent` and
+    offline otherwise."""
     mode = os.environ.get("WANDB_MODE", "online" if swept() else "offline")
-    # Lightning sets the second where it is asked for the first.
+    # Lightning replaces `offline` by `dryrun`.
     return {"dryrun": "offline"}.get(mode, mode)
 
 
 def has_account() -> bool:
-    """Whether a key for W&B's server is in the environment or in `.netrc`; asks nobody."""
+    """Whether a key for W&B's server is in the environment or in `.netrc`."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", _SERVER)).hostname or ""
-    named = os.environ.get("NETRC")
-    for place in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+    file = os.environ.get("NETRC")
+    for path in [Path(file)] if file else [Path.home() / ".netrc", Path.home() / "_netrc"]:
         try:
-            if netrc.netrc(place).authenticators(host) is not None:
+            if netrc.netrc(path).authenticators(host) is not None:
                 return True
         except (OSError, netrc.NetrcParseError):
             continue
@@ -57,7 +60,7 @@ def has_account() -> bool:
 
 
 def patient_settings(**more: Any) -> Any:
-    """W&B's settings that bound how long anything waits for its server."""
+    """W&B settings that limit all waiting for its server."""
     import wandb
 
     return wandb.Settings(
@@ -73,14 +76,15 @@ def patient_settings(**more: Any) -> Any:
 
 
 class CarefulWandbLogger(LogOnce, WandbLogger):
-    """Lightning's logger, all of whose errors are told once and end the logging, not the run.
+    """Lightning's W&B logger. An error is printed once and ends the logging, not the run.
 
-    What W&B itself writes lies in `wandb/` of the run's folder also where it is online: `wandb
-    sync` uploads it later. Keys and tokens are none of it.
+    W&B's files are always in `wandb/` of the run's folder, without keys and tokens; `wandb sync`
+    uploads them later.
 
     Args:
         out: the run's folder.
-        project, identity: of the W&B run; `identity` is None where another process logs.
+        project: W&B project.
+        identity: id of the W&B run; None if another process logs.
     """
 
     def __init__(self, out: Path, project: str, identity: str | None) -> None:
@@ -104,13 +108,13 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
             resume="allow",
             settings=patient_settings(),
         )
-        # W&B warns at every start where it is given, even as None.
+        # W&B warns if it is passed, even as None.
         self._wandb_init.pop("anonymous", None)
         self.off = False
 
     @property
     def experiment(self) -> Any:
-        """W&B's run; something that takes all calls and does nothing where there is none."""
+        """W&B's run; a dummy if logging is off."""
         if self.off:
             return _DummyExperiment()
         try:
@@ -130,15 +134,16 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
             return
         try:
             call()
-        except Exception as error:  # its own errors are many, and none is worth a run
+        except Exception as error:  # W&B raises many types, and none may end the run
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
         self.off = True
         print(
-            f"\nW&B: nothing more is logged there ({reason_of(error)}); the run goes on", flush=True
+            f"\nW&B: nothing more is logged there ({reason_of(error)}); the run continues",
+            flush=True,
         )
-        # It asks for nothing at the process's end then, though it may be as broken as the rest.
+        # Otherwise W&B may block or fail at the end of the process.
         _end_service()
 
     @rank_zero_only
@@ -157,9 +162,9 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
 
     @rank_zero_only
     def log_encoder(self, folder: Path, card: Mapping[str, Any]) -> None:
-        """Log a saved encoder as an artifact `NAME-encoder` of type `model`, with its card.
+        """Log a saved encoder as artifact `ID-encoder` of type `model`, with its card.
 
-        Lightning's `log_model` is of checkpoints, and refuses to work offline.
+        Lightning's `log_model` is for checkpoints and does not work offline.
         """
         self._try(lambda: self._log_encoder(folder, card))
 
@@ -168,27 +173,41 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
 
         artifact = wandb.Artifact(f"{self.experiment.id}-encoder", "model", metadata=dict(card))
         for file in sorted(folder.iterdir()):
-            # As it lies there: copies would go to W&B's cache in the home folder.
+            # Without copies, which would go to W&B's cache in the home folder.
             artifact.add_file(str(file), policy="immutable", skip_cache=True)
         self.experiment.log_artifact(artifact)
 
 
+def default_loggers(out: Path) -> list[Logger]:
+    """CSV files, and W&B unless WANDB_MODE is `disabled`; a sweep's run has the agent's id."""
+    loggers: list[Logger] = [CSVRows(out, name="csv")]
+    if wandb_mode() != "disabled":
+        file, identity = out / "wandb_id", None
+        if is_first():  # the other processes log nothing
+            if not file.exists():
+                new = os.environ["WANDB_RUN_ID"] if swept() else uuid.uuid4().hex[:8]
+                replace_file(file, new.encode())
+            identity = file.read_text()
+        loggers.append(CarefulWandbLogger(out, "ssl-faces", identity))
+    return loggers
+
+
 _ITS_ENDS = (Exception, SystemExit)
-"""Where its own process was killed, W&B ends the one that joins it with the same code."""
+"""Raised by W&B if its service was killed: it exits with the service's code."""
 
 
 def _end_service() -> None:
-    """End W&B's own process, which may be what is broken; the next run starts another."""
+    """End W&B's service, which may be broken; the next run starts another."""
     import wandb
 
     with suppress(*_ITS_ENDS):
         wandb.teardown(1)
     os.environ.pop("WANDB_SERVICE", None)
-    wandb.run = None  # else the next would be logged to it
+    wandb.run = None  # otherwise the next run would be logged to it
 
 
 def finish_wandb(exit_code: int) -> None:
-    """End this process's run of W&B, if it has one: the next would be logged to it too."""
+    """Finish this process's W&B run, if any."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and getattr(wandb, "run", None) is not None:
         with suppress(*_ITS_ENDS):

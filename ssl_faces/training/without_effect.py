@@ -1,4 +1,4 @@
-"""Settings of `ssl-faces fit` that change nothing beside other settings."""
+"""Settings of `ssl-faces fit` that have no effect because of other settings."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """When settings have no effect.
+    """A rule about settings without effect.
 
     Attributes:
-        settings: those that have none.
-        causes: the settings that decide it.
-        holds: whether they do, by their values.
-        method: class of the only method that this is so for; empty: all that have the settings.
+        settings: the settings without effect.
+        causes: the settings that the rule depends on.
+        holds: whether the rule holds for the values of these.
+        method: class of the method that the rule is for; empty for all.
     """
 
     settings: tuple[str, ...]
@@ -72,31 +72,28 @@ RULES = (
 
 
 def without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Which settings have no effect, and why.
+    """Settings without effect, with the reason, such as `data.positives is picture`.
 
     Args:
-        settings: of `fit`, by their names as in `flat`.
-
-    Returns:
-        Clauses such as `data.positives is picture`, by setting.
+        settings: of `fit`, with names as in `flat`.
     """
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for rule in RULES:
         values = [settings.get(name) for name in rule.causes]
         if not set(rule.causes) <= set(settings) or rule.method not in ("", settings.get("model")):
             continue
         if rule.holds(*values):
-            named = zip(rule.causes, values, strict=True)
-            why = " and ".join(f"{n} is {'not set' if v is None else v}" for n, v in named)
-            found |= {name: why for name in rule.settings if name in settings and name not in found}
-    return found
+            causes = zip(rule.causes, values, strict=True)
+            why = " and ".join(f"{n} is {'not set' if v is None else v}" for n, v in causes)
+            reasons = {name: why for name in rule.settings if name in settings} | reasons
+    return reasons
 
 
 def changed_without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
-    """As `without_effect`, of those settings alone that differ from their defaults.
+    """`without_effect` for settings that differ from their defaults.
 
     Args:
-        settings: of `fit` as its parser gives them, nested.
+        settings: nested, as parsed.
     """
     defaults = _defaults(settings)
     now = flat(settings)
@@ -108,13 +105,13 @@ def changed_without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings by their names on the command line, such as `model.optimizer.name`; `model`
-    itself is the name of the method's class."""
+    """Nested settings by their names on the command line, such as `model.optimizer.name`; the value
+    of `model` is the class name of the method."""
     return dict(_flat("", settings))
 
 
 def plain_name(name: str) -> str:
-    """A setting's name as `flat` has it."""
+    """A setting's name as in `flat`."""
     return ".".join(part for part in name.split(".") if part != "init_args")
 
 
@@ -126,7 +123,7 @@ def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
         elif key == "init_args":
             yield from _flat(prefix, value or {})
         elif isinstance(value, Mapping):
-            # Whole, too, for settings whose value is a mapping.
+            # The mapping itself may be a setting's value.
             yield name, value
             yield from _flat(f"{name}.", {str(k): v for k, v in value.items()})
         else:
@@ -143,14 +140,9 @@ def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_signature(kind: type) -> dict[str, Any]:
-    parameters = inspect.signature(kind).parameters.values()
-    return {one.name: _nested(one.default) for one in parameters}
-
-
-def _nested(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return value
+    defaults = {p.name: p.default for p in inspect.signature(kind).parameters.values()}
+    nested = {k: v for k, v in defaults.items() if dataclasses.is_dataclass(v)}
+    return defaults | {name: dataclasses.asdict(value) for name, value in nested.items()}
 
 
 def _plain(value: Any) -> Any:

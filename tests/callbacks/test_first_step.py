@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import pytest
 
 from ssl_faces.callbacks.first_step import FirstStep, StartClock
-from ssl_faces.cli import main
-from tests.training.conftest import faces, settings  # noqa: F401
+from tests.support.fits import fit, settings
+from tests.support.types import Capsys, Patch
 
 HEAVY = ("torch", "pytorch_lightning", "lightning_fabric", "kornia", "wandb", "torchvision")
 
 
-def test_the_parts_are_all_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_parts_are_all_of_the_time(monkeypatch: Patch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     clock = StartClock(98.0)
@@ -29,22 +29,16 @@ def test_the_parts_are_all_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(clock) == "first step after 4.8 s: imports 4.5, faces 0.2"
 
 
-def test_a_run_says_it_once(
-    faces: Path,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert main([*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3"]) == 0
-    said = re.findall(r"^first step after .*$", capsys.readouterr().out, re.MULTILINE)
-    assert len(said) == 1
-    whole, *parts = (float(number) for number in re.findall(r"\d+\.\d", said[0]))
+def test_a_run_prints_it_once(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
+    fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3")
+    message = re.findall(r"^first step after .*$", capsys.readouterr().out, re.MULTILINE)
+    assert len(message) == 1
+    whole, *parts = (float(number) for number in re.findall(r"\d+\.\d", message[0]))
     assert len(parts) == 8
     assert sum(parts) == pytest.approx(whole, abs=0.05 * (len(parts) + 1))
 
 
-def test_only_the_first_process_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_first_process_prints_it(capsys: Capsys) -> None:
     module = SimpleNamespace(device=SimpleNamespace(type="cpu"))
     for first, lines in ((False, 0), (True, 1)):
         trainer = SimpleNamespace(is_global_zero=first)

@@ -1,4 +1,4 @@
-"""All processes of a run go on from one checkpoint, or none does."""
+"""All processes of a run resume from one checkpoint, or none does."""
 
 from __future__ import annotations
 
@@ -10,34 +10,19 @@ from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
 from ssl_faces.common.errors import InputError
 
 
-class Processes:
-    """What the strategy of one of several processes says, given what each of them found."""
-
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
-        self.own: list[bool] = []
-
-    def broadcast(self, own: str) -> str:
-        return self.paths[0]
-
-    def reduce_boolean_decision(self, own: bool, all: bool) -> bool:
+@pytest.mark.parametrize("paths", [["", ""], ["a.ckpt"] * 3, ["a.ckpt", ""], ["", "a.ckpt"]])
+def test_all_processes_have_the_same_checkpoint(paths: list[str]) -> None:
+    def decide(same: bool, all: bool) -> bool:
         assert all
-        self.own.append(own)
-        return not any(path != self.paths[0] for path in self.paths)
+        assert same == (path == paths[0])
+        return len(set(paths)) == 1
 
-
-@pytest.mark.parametrize("paths", [["", ""], ["run/last.ckpt"] * 3])
-def test_one_start(paths: list[str]) -> None:
+    strategy = SimpleNamespace(broadcast=lambda _: paths[0], reduce_boolean_decision=decide)
+    trainer = SimpleNamespace(strategy=strategy)
     for path in paths:
-        trainer = SimpleNamespace(strategy=Processes(paths))
-        SameCheckpoint(path or None).setup(trainer, None, "fit")  # type: ignore[arg-type]
-        assert trainer.strategy.own == [True]
-
-
-@pytest.mark.parametrize("paths", [["run/last.ckpt", ""], ["", "run/last.ckpt"]])
-def test_another_start_stops_every_process(paths: list[str]) -> None:
-    for path in paths:
-        trainer = SimpleNamespace(strategy=Processes(paths))
-        with pytest.raises(InputError, match="not all processes find the run's checkpoint"):
-            SameCheckpoint(path or None).setup(trainer, None, "fit")  # type: ignore[arg-type]
-        assert trainer.strategy.own == [path == paths[0]]
+        callback = SameCheckpoint(path or None)
+        if len(set(paths)) == 1:
+            callback.setup(trainer, None, "fit")  # type: ignore[arg-type]
+        else:
+            with pytest.raises(InputError, match="not all processes find the run's checkpoint"):
+                callback.setup(trainer, None, "fit")  # type: ignore[arg-type]

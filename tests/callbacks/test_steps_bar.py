@@ -1,4 +1,4 @@
-"""The bar of a run: all its steps, across epochs and after it goes on."""
+"""The progress bar counts all steps of a run, across epochs and resumes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
 from ssl_faces.callbacks.steps_bar import StepsBar
-from ssl_faces.cli import main
-from tests.training.conftest import faces, fit, settings  # noqa: F401
+from tests.support.fits import fit, settings
+from tests.support.types import Capsys, Patch
 
 
 def drawn(text: str) -> list[tuple[int, int, int]]:
@@ -20,15 +19,13 @@ def drawn(text: str) -> list[tuple[int, int, int]]:
 
 
 @pytest.fixture
-def _drawn_always(monkeypatch: pytest.MonkeyPatch) -> None:
+def _drawn_always(monkeypatch: Patch) -> None:
     monkeypatch.setattr("ssl_faces.callbacks.steps_bar.ELSEWHERE", 0.0)
 
 
 @pytest.mark.usefixtures("_drawn_always")
-def test_it_counts_the_whole_run_and_goes_on_where_that_stopped(
-    faces: Path,  # noqa: F811
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+def test_it_counts_all_steps_and_continues_on_resume(
+    faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     words = settings("motion", faces, tmp_path / "run")
     fit(*words, "--trainer.max_steps", "14")
@@ -43,9 +40,7 @@ def test_it_counts_the_whole_run_and_goes_on_where_that_stopped(
 
 
 def test_in_a_log_it_is_drawn_at_the_start_and_the_end_of_a_short_run(
-    faces: Path,  # noqa: F811
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "9")
     assert [*dict.fromkeys(drawn(capsys.readouterr().out))] == [(1, n, 9) for n in (0, 1, 9)]
@@ -59,28 +54,17 @@ def test_in_a_log_it_is_drawn_at_the_start_and_the_end_of_a_short_run(
         ["--trainer.callbacks", "pytorch_lightning.callbacks.TQDMProgressBar"],
     ],
 )
-def test_none_or_another_if_the_user_says_so(
-    words: list[str],
-    faces: Path,  # noqa: F811
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+def test_no_bar_or_another_one_by_settings(
+    words: list[str], faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        run = settings("motion", faces, tmp_path / "run")
-        assert main([*run, "--trainer.max_steps", "3", *words]) == 0
-    finally:
-        torch.set_num_threads(threads)
+    fit(*settings("motion", faces, tmp_path / "run"), "--trainer.max_steps", "3", *words)
     out = capsys.readouterr().out
     assert not drawn(out)
     assert ("Epoch 0:" in out) == ("callbacks" in words[0])
 
 
 def test_figures_are_read_when_it_is_drawn_and_not_in_each_step(
-    monkeypatch: pytest.MonkeyPatch,
-    faces: Path,  # noqa: F811
-    tmp_path: Path,
+    monkeypatch: Patch, faces: Path, tmp_path: Path
 ) -> None:
     reads: list[int] = []
     metrics = StepsBar.get_metrics

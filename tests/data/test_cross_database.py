@@ -24,7 +24,6 @@ from ssl_faces.data import (
     cross_database,
 )
 from ssl_faces.rendered import RenderedFaces
-from tests.refusals import message_of
 from tests.support.layouts import (
     affectnet_csv,
     ckplus,
@@ -36,6 +35,7 @@ from tests.support.layouts import (
     utkface,
     w300lp,
 )
+from tests.support.refusals import message_of
 
 
 def labels(faces: FaceSet, side: str) -> dict[str, str]:

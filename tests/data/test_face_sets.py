@@ -48,9 +48,9 @@ from ssl_faces.data.sets.biwi import pose_of
 from ssl_faces.data.sets.ferplus import CLASSES, NO_CLASS, NO_MAJORITY, VOTES, majority
 from ssl_faces.data.sets.recognised import REGISTRY
 from ssl_faces.rendered import pose_rotation
-from tests.refusals import message_of
 from tests.support import layouts as made
 from tests.support.layouts import keys, put_picture
+from tests.support.refusals import message_of
 
 
 def spelt(names: dict[str, str] | tuple[str, ...], at: int) -> Callable[[FaceRecord], str]:

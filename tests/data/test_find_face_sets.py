@@ -17,7 +17,6 @@ from ssl_faces.data import (
     default_data_root,
     find_face_sets,
 )
-from tests.refusals import message_of
 from tests.support.layouts import (
     TWO_FOLDS,
     album,
@@ -35,6 +34,7 @@ from tests.support.layouts import (
     utkface,
     youtube,
 )
+from tests.support.refusals import message_of
 
 
 def four_sets(root: Path) -> Path:

@@ -28,7 +28,7 @@ from ssl_faces.data import (
 )
 from ssl_faces.data.pairs.module import FaceDataModule
 from ssl_faces.rendered import RenderedFaces
-from tests.refusals import message_of
+from tests.support.refusals import message_of
 
 NAMES = [f"Person_{i}" for i in range(40)]
 TESTED = [name for name in NAMES if in_test_share(name)]

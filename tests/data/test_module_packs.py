@@ -15,7 +15,7 @@ from ssl_faces.data.pairs.module import FaceDataModule
 from ssl_faces.data.pairs.pairing import PairBatch
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.selection import held_out_by
-from tests.refusals import message_of
+from tests.support.refusals import message_of
 
 SIZE, COUNT, SHARD = 8, 60, 12
 
@@ -268,7 +268,7 @@ def test_a_sample(pack: Path, streamed: bool) -> None:
 # Bad input --------------------------------------------------------------------------------------
 
 
-def test_settings_that_can_not_be(pack: Path, tmp_path: Path) -> None:
+def test_invalid_settings(pack: Path, tmp_path: Path) -> None:
     assert "data.packs and data.root" in message_of(ready, pack, root=tmp_path)
     assert "data.window: 0" in message_of(ready, pack, window=0)
     assert "data.cache_gb: 0;" in message_of(ready, pack, cache_gb=0.0)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ssl_faces.cli import main
 from ssl_faces.data.pairs.module import FaceDataModule
-from tests.training.conftest import settings
+from tests.support.fits import settings
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ from ssl_faces.data.store.packing import Packed, pack_sets, square
 from ssl_faces.data.store.packs import INDEX, TESTS, HeldOut, Pack, default_cache_root
 from ssl_faces.data.store.selection import held_out_by
 from ssl_faces.data.store.shards import number_of
-from tests.refusals import message_of
+from tests.support.refusals import message_of
 
 SIZES = {"a.png": (20, 20), "b.jpg": (31, 20), "c.png": (16, 16), "d.jpg": (90, 131)}
 

@@ -23,7 +23,7 @@ from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.packs import HeldOut, Pack
 from ssl_faces.data.store.shards import Columns, Shard, number_of, write_shard
 from ssl_faces.data.store.stored_faces import StoredFaces
-from tests.refusals import message_of
+from tests.support.refusals import message_of
 
 SIZE = 8
 COUNT = 60

@@ -27,7 +27,7 @@ from ssl_faces.data.store.packs import INDEX, Pack
 from ssl_faces.data.tables import read_table
 from ssl_faces.methods.method import read_checkpoint
 from ssl_faces.methods.released import read_state
-from tests.refusals import message_of
+from tests.support.refusals import message_of
 
 NOT_REGULAR = "a pipe, a socket or a device"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssl_faces.data.tables import file_in, has_columns, number_in, read_lines, read_table
-from tests.refusals import message_of
+from tests.support.refusals import message_of
 
 ROWS = [["Müller 1.png", "0.5", "a"], ["b/2.png", "-1", ""]]
 

@@ -29,7 +29,7 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.pickles import Touch
+from tests.support.pickles import Touch
 
 ROOT = Path(__file__).parents[2]
 SMALL = [

@@ -19,7 +19,7 @@ from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import LabelledSplit
 from ssl_faces.training.checkpoints import load_checkpoint
 from ssl_faces.training.fit import quiet
-from tests.training.resumes import KILLS, assert_same, kill_at, until_finished
+from tests.support.resumes import KILLS, assert_same, kill_at, until_finished
 
 BATCH = 2
 

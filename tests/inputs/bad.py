@@ -1,4 +1,4 @@
-"""Bad values for every kind of argument, and the outcome of a command that is given one."""
+"""Bad values for every type of argument, and the outcome of a command with one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from linear_probe.arguments import parser as linear_probe_parser
 from linear_probe.experiments.verbs import VERBS
 from ssl_faces.bench.cli import BENCHES
 from ssl_faces.common.arguments import Range
+from tests.support.types import Patch
 
 SECONDS = 30
-"""After so many a command counts as hung."""
+"""Time limit of a command."""
 MAIN: dict[str, Callable[[Sequence[str]], int]] = {
     "ssl-faces": ssl_faces.cli.main,
     "linear-probe": linear_probe.cli.main,
@@ -33,7 +34,7 @@ MAIN: dict[str, Callable[[Sequence[str]], int]] = {
 
 
 class Works(BaseException):
-    """The command has accepted its arguments and begins to work."""
+    """The command has accepted its arguments and starts working."""
 
 
 class Hung(BaseException):
@@ -67,7 +68,7 @@ class Case(NamedTuple):
         return f"{self.program} {' '.join(self.words)}"
 
 
-# Beside each command the arguments that it needs: what is good and cheap, where it matters.
+# Valid and cheap required arguments of each command.
 _ENCODER = ("--encoder", "{encoder}")
 _FACES = ("{faces}", "--detect", "never")
 _OUT = ("--out", "{out}")
@@ -112,9 +113,9 @@ COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 SETTINGS = {"ssl-faces": ("fit",), "linear-probe": tuple(VERBS)}
-"""Commands whose arguments are settings: see `test_settings`."""
+"""Commands whose arguments are settings: see `test_bad_settings`."""
 
-# What begins the work of a command, by where it is looked up.
+# Functions that start the work of a command.
 _WORK = (
     "linear_probe.plans.claims.run.run_verb",
     "linear_probe.features.frozen.FeatureCache.fill",
@@ -128,8 +129,8 @@ _WORK = (
 )
 
 
-def stop_before_work(patch: pytest.MonkeyPatch) -> None:
-    """Make commands raise `Works` where they would begin to."""
+def stop_before_work(patch: Patch) -> None:
+    """Make commands raise `Works` when they start working."""
 
     def works(*_: Any, **__: Any) -> Any:
         raise Works
@@ -139,7 +140,7 @@ def stop_before_work(patch: pytest.MonkeyPatch) -> None:
 
 
 def parser_of(program: str, command: str) -> argparse.ArgumentParser:
-    """The parser that a command makes."""
+    """The parser of a command."""
     if program == "linear-probe" and command != "suite":
         subparsers = next(
             one
@@ -152,7 +153,7 @@ def parser_of(program: str, command: str) -> argparse.ArgumentParser:
     def capture(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> Any:
         raise Captured(parser)
 
-    # Not the words' check of our own parser, which comes before.
+    # After the checks of our own parser.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_known_args", capture)
         try:
@@ -173,7 +174,7 @@ _CONTENTS = {
     "text": b"no settings, no picture, no weights",
 }
 BAD_FILES = (*_CONTENTS, "loop", "folder", "missing", "x" * 300)
-"""Names of files that no command can use: see `write_bad_files`."""
+"""Names of unusable files, see `write_bad_files`."""
 
 
 def write_bad_files(folder: Path) -> None:
@@ -185,7 +186,7 @@ def write_bad_files(folder: Path) -> None:
 
 
 def bad_numbers(allowed: Range) -> list[str]:
-    """Texts that are no number of a range."""
+    """Texts that are not numbers of a range."""
     found = ["nan", "inf", "-inf", "ten", "[1]", "true", "1e999", "", " ", "0x1"]
     if not math.isinf(allowed.low):
         found += [str(allowed.kind(allowed.low) - 1), "-" + "9" * 30]
@@ -197,7 +198,7 @@ def bad_numbers(allowed: Range) -> list[str]:
 
 
 def range_in(kind: Any) -> Range | None:
-    """The range of an argument's type: of one number, or of several with commas between."""
+    """The range of an argument's type: one number, or comma-separated numbers."""
     if isinstance(kind, Range):
         return kind
     inside = [cell.cell_contents for cell in getattr(kind, "__closure__", None) or ()]
@@ -205,7 +206,7 @@ def range_in(kind: Any) -> Range | None:
 
 
 def cases(program: str, command: str) -> Iterator[Case]:
-    """All of one command; every argument of its parser has some."""
+    """The cases of all arguments of a command."""
     good = COMMANDS[program][command]
     parser = parser_of(program, command)
     positional = [a for a in parser._actions if not a.option_strings]
@@ -239,13 +240,13 @@ def cases(program: str, command: str) -> Iterator[Case]:
 
 
 def outcome(case: Case, places: dict[str, str], folder: Path) -> str | None:
-    """Run a command in an empty folder; the sentence by which it was refused, or None.
+    """Run a command in an empty folder; its one-sentence error, or None.
 
     Args:
-        places: what the `{NAME}` in its words stand for, beside `{out}`.
+        places: values of `{NAME}` in its words, besides `{out}`.
 
     Raises:
-        AssertionError: it took too long, said more than a sentence, or left something behind.
+        AssertionError: it took too long, printed more than a sentence, or left files.
     """
     known = {**places, "out": str(folder / "out")}
     words = [re.sub(r"\{(\w+)\}", lambda found: known[found[1]], word) for word in case.words]
@@ -256,15 +257,15 @@ def outcome(case: Case, places: dict[str, str], folder: Path) -> str | None:
     before = signal.signal(signal.SIGALRM, hung)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     here = Path.cwd()
-    said = io.StringIO()
+    message = io.StringIO()
     try:
         os.chdir(folder)
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stderr(message), contextlib.redirect_stdout(io.StringIO()):
             code = MAIN[case.program](words)
     except Works:
         return None
     except SystemExit as ended:
-        raise AssertionError(f"{case}: exit {ended.code!r}: {said.getvalue()}") from ended
+        raise AssertionError(f"{case}: exit {ended.code!r}: {message.getvalue()}") from ended
     except Hung as error:
         raise AssertionError(f"{case}: hangs") from error
     finally:
@@ -274,9 +275,9 @@ def outcome(case: Case, places: dict[str, str], folder: Path) -> str | None:
     if code in (0, 1):
         return None
     assert code == 2, f"{case}: exit {code}"
-    lines = [line for line in said.getvalue().splitlines() if ": error: " in line]
-    assert len(lines) == 1, f"{case}: {said.getvalue()}"
-    assert "usage:" not in said.getvalue(), f"{case}: {said.getvalue()}"
+    lines = [line for line in message.getvalue().splitlines() if ": error: " in line]
+    assert len(lines) == 1, f"{case}: {message.getvalue()}"
+    assert "usage:" not in message.getvalue(), f"{case}: {message.getvalue()}"
     sentence = lines[0].partition(": error: ")[2]
     left = sorted(folder.iterdir())
     assert not left, f"{case}: refused ({sentence}), and left {left}"
@@ -284,11 +285,11 @@ def outcome(case: Case, places: dict[str, str], folder: Path) -> str | None:
 
 
 def names_it(case: Case, sentence: str) -> bool:
-    """Whether a refusal tells which argument is meant: by its name, or by its value."""
-    said = sentence.replace("_", "-").lower()
+    """Whether an error names the argument or its value."""
+    message = sentence.replace("_", "-").lower()
     names = (
         case.name.lstrip("-"),
         case.value.strip("{}"),
         "an argument" if case.value in ("", "a\0b") else "",
     )
-    return any(name and name.replace("_", "-").lower() in said for name in names)
+    return any(name and name.replace("_", "-").lower() in message for name in names)

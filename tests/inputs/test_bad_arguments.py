@@ -1,4 +1,4 @@
-"""Every argument of every command is given bad values: each is used, or refused in a sentence."""
+"""Bad values for every argument of every command: used, or refused in one sentence."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from tests.inputs.bad import (
     write_bad_files,
 )
 from tests.linear_probe.conftest import ONE
+from tests.support.types import Patch
 
 ALL = [(program, command) for program, commands in COMMANDS.items() for command in commands]
 
@@ -39,7 +40,7 @@ def cases_of(program: str, command: str) -> list[Case]:
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the other arguments of a command name."""
+    """Valid files and folders for the other arguments."""
     root = tmp_path_factory.mktemp("good")
     torch.manual_seed(0)
     encoder = BackboneEncoder("resnet18", 32, 0.125, {"expression": 8, "identity": 6})
@@ -62,8 +63,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
+def _no_work(monkeypatch: Patch) -> None:
     stop_before_work(monkeypatch)
 
 

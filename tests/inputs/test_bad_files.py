@@ -1,4 +1,4 @@
-"""YAML files of jobs, comparisons, sweeps, suites and claims: bad values are refused by name."""
+"""Bad values in YAML files of jobs, comparisons, sweeps, suites and claims are refused by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssl_faces.plan.compare.settings import read as read_comparison
 from ssl_faces.plan.job.settings import read as read_job
 from ssl_faces.plan.sweep.settings import read as read_sweep
 from tests.inputs.bad import BAD_FILES, write_bad_files
-from tests.refusals import message_of
+from tests.support.refusals import message_of
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs/method/simclr.yaml")
@@ -110,10 +110,10 @@ def test_bad_numbers(kind: str, path: tuple[Any, ...], tmp_path: Path) -> None:
         if value is not True and value in _ALLOWED.get(path[-1], ()):
             continue
         file.write_text(yaml.safe_dump(changed(good, path, value)))
-        said = message_of(read, file)
+        message = message_of(read, file)
         name = [key for key in path if isinstance(key, str)][-1]
-        assert str(file) in said
-        assert name in said, f"{kind} {path} {value!r}: {said}"
+        assert str(file) in message
+        assert name in message, f"{kind} {path} {value!r}: {message}"
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -121,8 +121,8 @@ def test_bad_files(kind: str, tmp_path: Path) -> None:
     bad = tmp_path / "bad"
     write_bad_files(bad)
     for name in BAD_FILES:
-        said = message_of(READERS[kind][0], bad / name)
-        assert name in said
+        message = message_of(READERS[kind][0], bad / name)
+        assert name in message
 
 
 @pytest.mark.parametrize("kind", READERS)

@@ -1,4 +1,4 @@
-"""Settings of methods, data, heads and jobs are given bad values, and every number has a range."""
+"""Bad values for all settings of methods, data, heads and jobs; every number has a range."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ from ssl_faces.methods.method import Method
 from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.rendered import RenderedClips, RenderedFaces
 from ssl_faces.training.fit import FaceCLI, build
+from tests.support.types import Capsys
 
 BAD: tuple[Any, ...] = (
     *(-1, 0, 0.5, -0.5, 1.5, 10**30, -(10**30), math.nan, math.inf, -math.inf, True, None),
@@ -46,11 +47,11 @@ BAD: tuple[Any, ...] = (
 
 
 class Setting(NamedTuple):
-    """One that a class or a command has.
+    """A setting of a class or a command.
 
     Attributes:
-        path: of its keys within the settings.
-        allowed: of its number, if it is one.
+        path: its keys within the settings.
+        allowed: range of its number, if it is one.
         nullable: whether it may be None.
     """
 
@@ -60,7 +61,7 @@ class Setting(NamedTuple):
 
 
 def classes(base: type) -> Iterator[type]:
-    """Those that a config can name."""
+    """The classes that a config can name."""
     for one in base.__subclasses__():
         if not inspect.isabstract(one) and one.__module__.startswith(("ssl_faces", "linear_probe")):
             yield one
@@ -68,7 +69,7 @@ def classes(base: type) -> Iterator[type]:
 
 
 def settings_of(call: Any, path: tuple[str, ...] = ()) -> Iterator[Setting]:
-    """All settings that the parser reads from a class, those of its dataclasses among them."""
+    """All settings of a class, including those of its dataclasses."""
     hints = get_type_hints(
         call if dataclasses.is_dataclass(call) else call.__init__, include_extras=True
     )
@@ -108,7 +109,7 @@ CONFIGURED: list[Any] = [
 
 @pytest.mark.parametrize("one", CONFIGURED, ids=lambda one: one.__name__)
 def test_every_number_has_a_range(one: Any) -> None:
-    """Of face sets each checks its own."""
+    """Face sets check their own numbers."""
     pending, seen = [one], set()
     while pending:
         call = pending.pop()
@@ -117,7 +118,7 @@ def test_every_number_has_a_range(one: Any) -> None:
         )
         for name, hint in hints.items():
             if call.__name__ == "FaceGCN" or name == "return":
-                continue  # a job's settings, which come to it checked
+                continue  # settings of a job, checked already
             assert not bare_numbers(hint), f"{call.__name__}.{name}: {hint}"
             for option in (hint, *get_args(hint)):
                 if (
@@ -134,7 +135,7 @@ class _Parsed(Exception):
 
 
 class _Reader(FaceCLI):
-    """Keeps the parser, whose making takes longer than all that is done with it."""
+    """Keeps the parser, which takes long to build."""
 
     found: Any = None
 
@@ -160,7 +161,7 @@ def changed(given: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[st
 
 
 def small(method: type[Method]) -> dict[str, Any]:
-    """Settings by which a method is made in a moment."""
+    """Settings of a method that is built quickly."""
     names = inspect.signature(method).parameters
     encoder = {"name": "vit_tiny" if method.name == "mae" else "resnet18", "input_size": 32}
     usual = {
@@ -176,34 +177,19 @@ def small(method: type[Method]) -> dict[str, Any]:
     return {name: value for name, value in usual.items() if name in names}
 
 
-def refused(call: Callable[[], object], key: str, value: Any) -> str | None:
-    """The sentence by which a setting was refused, or None.
-
-    Raises:
-        AssertionError: the sentence is none, or doesn't say which setting is meant.
-    """
+def check(call: Callable[[], object], setting: Setting, value: Any) -> None:
+    """A value outside the range is refused by a sentence that names the setting; others may be."""
+    key = setting.path[-1]
     try:
         call()
     except InputError as error:
-        said = str(error)
-        assert "\n" not in said
-        names = (
-            key,
-            key.rstrip("s"),
-            key.replace("_", " "),
-            "null byte",
-            ": expected",
-        )
-        assert any(name in said for name in names), f"{key}: {value!r}: {said}"
-        return said
-    return None
-
-
-def check_number(setting: Setting, value: Any, said: str | None) -> None:
-    """What is outside a range is refused."""
-    if setting.allowed is None or said is not None or (value is None and setting.nullable):
+        message = str(error)
+        assert "\n" not in message
+        names = (key, key.rstrip("s"), key.replace("_", " "), "null byte", ": expected")
+        assert any(name in message for name in names), f"{key}: {value!r}: {message}"
         return
-    setting.allowed(value)
+    if setting.allowed is not None and not (value is None and setting.nullable):
+        setting.allowed(value)
 
 
 METHODS = [one for one in classes(Method) if one is not FaceCycleIdentity]
@@ -212,21 +198,6 @@ OF_FIT = [
     *((FaceDataModule, setting) for setting in settings_of(FaceDataModule)),
     *((one, setting) for one in (RenderedFaces, RenderedClips) for setting in settings_of(one)),
 ]
-
-
-@settings(max_examples=40)
-@given(case=st.sampled_from(OF_FIT), value=st.sampled_from(BAD))
-def test_settings_of_fit(
-    case: tuple[type, Setting], value: Any, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    check_fit(*case, value, tmp_path_factory.mktemp("fit"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", OF_FIT, ids=lambda c: f"{c[0].__name__}.{'.'.join(c[1].path)}")
-def test_all_settings_of_fit(case: tuple[type, Setting], tmp_path: Path) -> None:
-    for value in BAD:
-        check_fit(*case, value, tmp_path)
 
 
 def check_fit(one: type, setting: Setting, value: Any, folder: Path) -> None:
@@ -244,14 +215,13 @@ def check_fit(one: type, setting: Setting, value: Any, folder: Path) -> None:
         whole["data"]["sets"] = [{"class_path": path, "init_args": args}]
     else:
         whole["data"] = changed(whole["data"], setting.path, value)
-    config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(whole))
+    config = write(folder, whole)
 
     def call() -> None:
-        given = reader().parse_args(["fit", "-c", str(config), "--out", str(folder / "out")])
-        reader().instantiate(given)
+        parsed = reader().parse_args(["fit", "-c", config, "--out", str(folder / "out")])
+        reader().instantiate(parsed)
 
-    check_number(setting, value, refused(call, setting.path[-1], value))
+    check(call, setting, value)
 
 
 OF_HEADS = [
@@ -269,21 +239,6 @@ OF_JOBS = [
 ]
 
 
-@settings(max_examples=30)
-@given(case=st.sampled_from(OF_HEADS), value=st.sampled_from(BAD))
-def test_settings_of_heads(
-    case: tuple[type[Head], Setting], value: Any, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    check_head(*case, value, tmp_path_factory.mktemp("head"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", OF_HEADS, ids=lambda c: f"{c[0].__name__}.{'.'.join(c[1].path)}")
-def test_all_settings_of_heads(case: tuple[type[Head], Setting], tmp_path: Path) -> None:
-    for value in BAD:
-        check_head(*case, value, tmp_path)
-
-
 def check_head(one: type[Head], setting: Setting, value: Any, folder: Path) -> None:
     names = inspect.signature(one).parameters
     usual: dict[str, Any] = {"picture_size": 16, "width": 0.0625, "dim": 8, "heads": 2}
@@ -297,22 +252,7 @@ def check_head(one: type[Head], setting: Setting, value: Any, folder: Path) -> N
         job, _, _ = read_job("head", ["-c", *words])
         job.head(Categories(7), None)
 
-    check_number(setting, value, refused(call, setting.path[-1], value))
-
-
-@settings(max_examples=30)
-@given(case=st.sampled_from(OF_JOBS), value=st.sampled_from(BAD))
-def test_settings_of_jobs(
-    case: tuple[str, Setting], value: Any, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    check_job(*case, value, tmp_path_factory.mktemp("job"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", OF_JOBS, ids=lambda c: f"{c[0]}.{'.'.join(c[1].path)}")
-def test_all_settings_of_jobs(case: tuple[str, Setting], tmp_path: Path) -> None:
-    for value in BAD:
-        check_job(*case, value, tmp_path)
+    check(call, setting, value)
 
 
 def check_job(verb: str, setting: Setting, value: Any, folder: Path) -> None:
@@ -326,10 +266,7 @@ def check_job(verb: str, setting: Setting, value: Any, folder: Path) -> None:
         "landmarks": {"data": {"class_path": "linear_probe.heads.face_gcn.data.RenderedLandmarks"}},
     }
     config = write(folder, changed(usual[verb], setting.path, value))
-    said = refused(
-        lambda: read_job(verb, ["-c", config, f"--out={folder / 'out'}"]), setting.path[-1], value
-    )
-    check_number(setting, value, said)
+    check(lambda: read_job(verb, ["-c", config, f"--out={folder / 'out'}"]), setting, value)
 
 
 def write(folder: Path, content: dict[str, Any]) -> str:
@@ -338,11 +275,34 @@ def write(folder: Path, content: dict[str, Any]) -> str:
     return str(path)
 
 
+CASES: list[tuple[Callable[..., None], Any, Setting]] = [
+    *((check_fit, *case) for case in OF_FIT),
+    *((check_head, *case) for case in OF_HEADS),
+    *((check_job, *case) for case in OF_JOBS),
+]
+
+
+@settings(max_examples=100)
+@given(case=st.sampled_from(CASES), value=st.sampled_from(BAD))
+def test_some_bad_values(case: Any, value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    run, owner, setting = case
+    run(owner, setting, value, tmp_path_factory.mktemp("case"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "said"),
+    "case", CASES, ids=lambda c: f"{getattr(c[1], '__name__', c[1])}.{'.'.join(c[2].path)}"
+)
+def test_all_bad_values(case: Any, tmp_path: Path) -> None:
+    run, owner, setting = case
+    for value in BAD:
+        run(owner, setting, value, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
     [
         (("--seed_everything=-1",), "seed_everything: -1; give a whole number from 0 to 4,294"),
-        (("--seed_everything=1099511627776",), "seed_everything: 1099511627776; give a whole"),
         (("--panels_every=-1",), "panels_every: -1; give a whole number from 0"),
         (("--checkpoint_every=0",), "checkpoint_every: 0; give a whole number from 1"),
         (("--data.size=0",), "data.size: 0; give a whole number from 8 to 1,024"),
@@ -355,7 +315,7 @@ def write(folder: Path, content: dict[str, Any]) -> str:
     ],
 )
 def test_refusals_of_fit(
-    words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], message: str, tmp_path: Path, capsys: Capsys
 ) -> None:
     places = {name: str(tmp_path / f"{name}.yaml") for name in ("latin1", "list")}
     Path(places["latin1"]).write_bytes(b"model: \xe9\n")
@@ -363,5 +323,5 @@ def test_refusals_of_fit(
     arguments = [word.format(**places) for word in words]
     out = tmp_path / "out"
     assert main(["fit", "--model=ssl_faces.methods.simclr.SimCLR", f"--out={out}", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not out.exists()

@@ -19,7 +19,7 @@ from linear_probe.tasks.own_table import joined_tables, table_faces
 from ssl_faces.data import EXPRESSIONS, FaceSet, find_face_sets
 from tests.linear_probe.conftest import noise, save_grey
 from tests.linear_probe.test_probe_cli import refused
-from tests.refusals import message_of
+from tests.support.refusals import message_of
 
 
 def run(out: Path, tiny: Path, *arguments: str | Path) -> int:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightly.loss import NTXentLoss
 from torch import Tensor
 
 from ssl_faces.losses.own_negatives import OwnNegativesLoss
+from tests.support.processes import results_of_two
 
 
 def naive(views: Tensor, negatives: Tensor, temperature: float, others: bool) -> float:
@@ -68,28 +65,22 @@ def drawn() -> tuple[Tensor, Tensor]:
     return torch.randn(2, 4, 5, generator=draw), torch.randn(4, 2, 5, generator=draw)
 
 
-def process(rank: int, port: int, out: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+def loss_of(rank: int) -> tuple[Tensor, Tensor]:
     views, negatives = drawn()
     mine = slice(2 * rank, 2 * rank + 2)
     views = views[:, mine].requires_grad_()
     loss = OwnNegativesLoss(0.5, True)(views[0], views[1], negatives[mine])
     loss.backward()
-    torch.save((loss.detach(), views.grad), Path(out) / f"{rank}.pt")
-    dist.destroy_process_group()
+    assert views.grad is not None
+    return loss.detach(), views.grad
 
 
 def test_two_processes_have_each_others_faces_for_negatives(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(process, (port, str(tmp_path)), nprocs=2)
-    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    (loss0, grad0), (loss1, grad1) = results_of_two(loss_of, tmp_path)  # type: ignore[misc]
     views, negatives = drawn()
     views.requires_grad_()
     loss = OwnNegativesLoss(0.5, True)(views[0], views[1], negatives)
     loss.backward()
-    assert (found[0][0] + found[1][0]).item() / 2 == pytest.approx(loss.item(), abs=1e-5)
-    # Each face's gradient is of the sum of both processes' losses; theirs are averaged in training.
-    torch.testing.assert_close(torch.cat((found[0][1], found[1][1]), 1) / 2, views.grad)
+    assert (loss0 + loss1).item() / 2 == pytest.approx(loss.item(), abs=1e-5)
+    # Gradients are those of the sum of both losses; training averages them.
+    torch.testing.assert_close(torch.cat((grad0, grad1), 1) / 2, views.grad)

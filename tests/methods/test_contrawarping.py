@@ -1,30 +1,29 @@
-"""ContraWarping: which pictures are whose negatives, what it learns, a run by its config."""
+"""ContraWarping: which images are whose negatives, and what it learns."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_faces.cli import main
-from ssl_faces.common.errors import InputError
 from ssl_faces.data.pairs.local_warps import AffineMaps, LocalWarps
 from ssl_faces.methods.contrawarping import ContraWarping
-from tests.methods.face_methods import SIZE, SMALL, arguments, check_panels, faces, pairs, trained
+from tests.support.by_heart import minimise
+from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
+from tests.support.types import Patch
 
 STILL = AffineMaps(turn=0, scale=0, shear=0, move=0)
 
 
-def test_a_face_repels_its_own_warps_and_all_other_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_face_repels_its_own_warps_and_all_other_faces(monkeypatch: Patch) -> None:
     net = ContraWarping(SMALL, temperature=0.5, negatives=2)
-    # Pixels for embeddings, so that it shows which pictures are compared.
+    # Pixels as embeddings show which images are compared.
     monkeypatch.setattr(net, "represent", lambda x: x.flatten(1))
     net.projector = torch.nn.Identity()  # type: ignore[assignment]
-    x = net.views({"pairs": pairs(3)})
+    x = net.views({"pairs": random_pairs(3)})
     torch.manual_seed(7)
     loss = net.losses(x)["contrastive"].item()
     torch.manual_seed(7)
@@ -47,7 +46,7 @@ def _exp(a: Tensor, b: Tensor) -> float:
 def test_without_maps_views_are_the_pictures_and_negatives_are_not() -> None:
     torch.manual_seed(0)
     net = ContraWarping(SMALL, affine=STILL)
-    x = net.views({"pairs": faces(4)[:, None].expand(-1, 2, -1, -1, -1)})
+    x = net.views({"pairs": rendered_faces(4)[:, None].expand(-1, 2, -1, -1, -1)})
     views, warped, local = net.changed(x)
     torch.testing.assert_close(views, x, atol=1e-4, rtol=0)
     assert ((warped - x).abs().flatten(1).mean(1) > 0.02).all()
@@ -63,44 +62,8 @@ def test_learns_to_tell_warps_from_maps() -> None:
     torch.manual_seed(0)
     local = LocalWarps(3, 0.5, (0.2, 0.3), (0.2, 0.35))
     net = ContraWarping(SMALL, projection_dim=16, other_faces=False, local=local, affine=STILL)
-    pictures = faces(8)
+    pictures = rendered_faces(8)
     x = net.views({"pairs": torch.stack((pictures, 0.8 * pictures), 1)})
-    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
-    found = []
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss = net.losses(x)["contrastive"]
-        loss.backward()
-        optimizer.step()
-        found.append(loss.item())
-    # Of one positive and two negatives, drawn anew each time: log 3 by guessing.
-    assert sum(found[-10:]) / 10 < 0.6 * math.log(3)
-
-
-def test_panels_show_positives_and_negatives() -> None:
-    net = ContraWarping(SMALL, negatives=2)
-    panels = net.panels({"pairs": faces(3)[:, None].expand(-1, 2, -1, -1, -1)})
-    check_panels(panels, 3)
-    assert [name for name in panels if "negative" in name] == [
-        f"negative {i}" for i in (1, 2, 3, 4)
-    ]
-
-
-def test_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(InputError, match=r"model.negatives: 0; give a whole number from 1"):
-        ContraWarping(SMALL, negatives=0)
-    with pytest.raises(InputError, match="contrawarping compares the pairs of a batch"):
-        ContraWarping(SMALL).views({"pairs": pairs(1)})
-    assert main(arguments("contrawarping", tmp_path, "--model.local.bumps", "0")) == 2
-    assert "model.local.bumps: 0; give a whole number from 1" in capsys.readouterr().err
-
-
-def test_runs_by_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder, panel = trained("contrawarping", tmp_path, monkeypatch)
-    assert encoder.card["method_settings"]["local"]["shift"] == [0.06, 0.16]
-    assert "crop of 0.7-1 of the area" in encoder.card["augmentation"]
-    assert encoder.card["positives"] == "picture"
-    assert encoder(faces(2))["pooled"].isfinite().all()
-    more = ("--ckpt_path", "last", "--trainer.max_steps", "4")
-    assert trained("contrawarping", tmp_path, monkeypatch, *more)[0].card["steps"] == 4
-    assert panel.stat().st_size > 1000
+    losses = minimise(net.parameters(), lambda: net.losses(x)["contrastive"], 60, 3e-3)
+    # One positive and two negatives, drawn in each step: log 3 by chance.
+    assert sum(losses[-10:]) / 10 < 0.6 * math.log(3)

@@ -7,41 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces import InputError, load_method
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-
-SIDE = 32
-
-
-def motion(noise_std: float = 1.0, seed: int = 0) -> FaceCycleMotion:
-    torch.manual_seed(seed)
-    method = FaceCycleMotion(
-        size="small",
-        input_size=SIDE,
-        trunk_weights="random",
-        trunk_training="joint",
-        noise_std=noise_std,
-        linear_std=0.04,
-    )
-    # First weights render next to nothing; these tell pictures apart.
-    for parameter in method.generator.to_rgb.parameters():
-        parameter.data.mul_(20)
-    return method
-
-
-def save(method: FaceCycleMotion | FaceCycleIdentity, path: Path) -> Path:
-    """As Lightning writes it, for what is read of it."""
-    checkpoint = {
-        "state_dict": method.state_dict(),
-        "hyper_parameters": dict(method.hparams),
-    }
-    method.on_save_checkpoint(checkpoint)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(checkpoint, path)
-    return path
+from tests.support.facecycle import motion, same_weights, save, smooth_images
 
 
 @pytest.fixture
@@ -51,18 +21,12 @@ def identity(tmp_path: Path) -> FaceCycleIdentity:
     return FaceCycleIdentity(stage1)
 
 
-def pictures(count: int, seed: int = 2) -> Tensor:
-    draw = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(count, 3, 5, 5, generator=draw)
-    return torch.nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear")
-
-
 # Edits --------------------------------------------------------------------------------------------
 
 
 def test_the_neutral_face_is_that_of_the_cycle() -> None:
     method = motion(noise_std=0.0)
-    images = pictures(4)
+    images = smooth_images(4)
     with torch.no_grad():
         cycle, _ = method.cycle(method.encoder.normalise(images))
     expected = method.encoder.denormalise(cycle.neutral)
@@ -72,7 +36,7 @@ def test_the_neutral_face_is_that_of_the_cycle() -> None:
 
 def test_noise_follows_from_the_seed_alone_and_nothing_else_is_changed() -> None:
     method = motion().train()
-    images = pictures(5)
+    images = smooth_images(5)
     torch.manual_seed(7)
     before = torch.get_rng_state()
     whole = method.neutral_face(images)
@@ -91,7 +55,7 @@ def test_noise_follows_from_the_seed_alone_and_nothing_else_is_changed() -> None
 
 
 def test_a_swap_is_the_steps_one_by_one(identity: FaceCycleIdentity) -> None:
-    images, others = pictures(3), pictures(3, seed=9)
+    images, others = smooth_images(3), smooth_images(3, seed=9)
     found = identity.edits()["identity swap"](images, others)
     stage1, normalise = identity.motion, identity.encoder.normalise
     with torch.no_grad():
@@ -119,13 +83,7 @@ def test_pictures_of_another_side_are_refused(identity: FaceCycleIdentity) -> No
 # Loading ------------------------------------------------------------------------------------------
 
 
-def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    first, second = one.state_dict(), other.state_dict()
-    assert first.keys() == second.keys()
-    return all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_stage_1_comes_back_from_its_run(tmp_path: Path) -> None:
+def test_stage_1_is_loaded_from_its_run(tmp_path: Path) -> None:
     method = motion(noise_std=0.5)
     save(method, tmp_path / "run/checkpoints/last.ckpt")
     state = torch.get_rng_state()
@@ -136,19 +94,17 @@ def test_stage_1_comes_back_from_its_run(tmp_path: Path) -> None:
     assert not found.training
     assert not any(parameter.requires_grad for parameter in found.parameters())
     assert found.generator.fine_noise.noise_std == 0.5
-    assert torch.equal(found.neutral_face(pictures(2)), method.neutral_face(pictures(2)))
+    assert torch.equal(found.neutral_face(smooth_images(2)), method.neutral_face(smooth_images(2)))
 
 
-def test_stage_2_comes_back_without_its_stage_1(
-    identity: FaceCycleIdentity, tmp_path: Path
-) -> None:
+def test_stage_2_is_loaded_without_stage_1(identity: FaceCycleIdentity, tmp_path: Path) -> None:
     path = save(identity, tmp_path / "identity.ckpt")
     (tmp_path / "motion.ckpt").unlink()
     found = load_method(path)
     assert isinstance(found, FaceCycleIdentity)
     assert same_weights(found, identity)
     assert found.motion.encoder.motion is found.encoder.motion
-    images = pictures(2)
+    images = smooth_images(2)
     assert torch.equal(found.swap_identity(images, images), identity.swap_identity(images, images))
 
 

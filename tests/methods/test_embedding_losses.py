@@ -1,8 +1,10 @@
-"""The losses of methods that compare embeddings, against naive loops over pictures and numbers."""
+"""Losses of methods that compare embeddings, against naive loops over images and dimensions."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,25 +25,19 @@ B, DIM = 4, 6
 TINY = EncoderSettings("facecycle", 32, 0.0625)
 
 
-class _Epoch:
-    """What a method asks of its trainer outside of a run."""
-
-    current_epoch = 0
-
-
 def built(kind: type[Any], **settings: Any) -> Any:
     torch.manual_seed(0)
     method: JointEmbedding = kind(TINY, **settings)
-    method._trainer = _Epoch()  # type: ignore[assignment]
+    method._trainer = SimpleNamespace(current_epoch=0)  # type: ignore[assignment]
     if method.teacher is not None:
-        # Else it gives what the student gives.
+        # Otherwise its output equals the student's.
         with torch.no_grad():
             for p in method.teacher.parameters():
                 p.add_(0.1 * torch.randn_like(p))
     return method
 
 
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.randn(2 * B, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
@@ -70,47 +66,47 @@ def total(method: Any, x: Tensor) -> float:
 
 
 def test_simclr() -> None:
-    """Each of 2B pictures among the 2B - 1 others (NT-Xent)."""
+    """Each of 2B images among the 2B - 1 others (NT-Xent)."""
     method = built(SimCLR, projection_dim=DIM, temperature=0.3)
-    z, loss = embeddings(method, pictures()), 0.0
+    z, loss = embeddings(method, images()), 0.0
     for i in range(2 * B):
         others = [math.exp(cosine(z[i], z[k]) / 0.3) for k in range(2 * B) if k != i]
         loss -= math.log(math.exp(cosine(z[i], z[partner(i)]) / 0.3) / sum(others)) / (2 * B)
-    assert total(method, pictures()) == pytest.approx(loss, rel=1e-4)
+    assert total(method, images()) == pytest.approx(loss, rel=1e-4)
 
 
 def test_moco_v3() -> None:
-    """Each query among the B keys of the other pictures: both ways, times twice the temperature."""
+    """Each query among the B keys of the other images: both ways, times twice the temperature."""
     method = built(MoCoV3, projection_dim=DIM, hidden_dim=16, temperature=0.5)
-    q = method.predictor(method.projector(method.represent(pictures()))).detach()
-    k, loss = targets(method, pictures()), 0.0
+    q = method.predictor(method.projector(method.represent(images()))).detach()
+    k, loss = targets(method, images()), 0.0
     for i in range(2 * B):
         first = 0 if i >= B else B
         keys = [math.exp(cosine(q[i], k[j]) / 0.5) for j in range(first, first + B)]
         loss -= 2 * 0.5 * math.log(math.exp(cosine(q[i], k[partner(i)]) / 0.5) / sum(keys)) / B
-    assert total(method, pictures()) == pytest.approx(loss, rel=1e-4)
+    assert total(method, images()) == pytest.approx(loss, rel=1e-4)
 
 
 def test_byol() -> None:
     method = built(BYOL, projection_dim=DIM, hidden_dim=16)
-    p = method.predictor(method.projector(method.represent(pictures()))).detach()
-    z = targets(method, pictures())
+    p = method.predictor(method.projector(method.represent(images()))).detach()
+    z = targets(method, images())
     loss = -sum(cosine(p[i], z[partner(i)]) for i in range(2 * B)) / (2 * B)
-    assert total(method, pictures()) == pytest.approx(loss, rel=1e-4)
+    assert total(method, images()) == pytest.approx(loss, rel=1e-4)
 
 
 def test_simsiam() -> None:
     method = built(SimSiam, projection_dim=DIM, hidden_dim=16)
-    z = embeddings(method, pictures())
+    z = embeddings(method, images())
     p = method.predictor(z).detach()
     loss = -sum(cosine(p[i], z[partner(i)]) for i in range(2 * B)) / (2 * B)
-    assert total(method, pictures()) == pytest.approx(loss, rel=1e-4)
+    assert total(method, images()) == pytest.approx(loss, rel=1e-4)
 
 
 def test_vicreg() -> None:
     method = built(VICReg, projection_dim=DIM, variance_weight=20.0, covariance_weight=2.0)
-    z = embeddings(method, pictures()).double()
-    found = {name: value.item() for name, value in method.losses(pictures()).items()}
+    z = embeddings(method, images()).double()
+    found = {name: value.item() for name, value in method.losses(images()).items()}
     alike = sum(((z[i] - z[i + B]) ** 2).sum().item() for i in range(B)) / (B * DIM)
     variance = covariance = 0.0
     for branch in z.split(B):
@@ -133,7 +129,7 @@ def test_vicreg() -> None:
 
 def test_barlow_twins() -> None:
     method = built(BarlowTwins, projection_dim=DIM, redundancy_weight=0.1)
-    z = embeddings(method, pictures()).double()
+    z = embeddings(method, images()).double()
     first, second = (
         (branch - branch.mean(0)) / (branch.var(0, correction=0) + 1e-5).sqrt()
         for branch in z.split(B)
@@ -143,7 +139,7 @@ def test_barlow_twins() -> None:
         for e in range(DIM):
             correlation = sum((first[i, d] * second[i, e]).item() for i in range(B)) / B
             loss += (correlation - 1) ** 2 if d == e else 0.1 * correlation**2
-    assert total(method, pictures()) == pytest.approx(loss, rel=1e-4)
+    assert total(method, images()) == pytest.approx(loss, rel=1e-4)
 
 
 def softmax(values: list[float], temperature: float) -> list[float]:
@@ -153,7 +149,7 @@ def softmax(values: list[float], temperature: float) -> list[float]:
 
 
 def test_dino_and_its_centre() -> None:
-    """Every crop against the teacher's of both pictures, but none against its own."""
+    """Every crop against the teacher's of both images, but none against its own."""
     method = built(
         DINO,
         prototypes=DIM,
@@ -163,7 +159,7 @@ def test_dino_and_its_centre() -> None:
         teacher_temperature=0.7,
         warmup_epochs=3,
     )
-    x, centre = pictures(), torch.randn(DIM)
+    x, centre = images(), torch.randn(DIM)
     method.criterion.center = centre.view(1, 1, -1).clone()
     torch.manual_seed(5)
     local = method.cut(x)
@@ -188,14 +184,14 @@ def test_dino_and_its_centre() -> None:
         torch.testing.assert_close(method.criterion.center[0, 0], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_dinos_local_crops_are_of_their_pictures() -> None:
+def test_dinos_local_crops_are_of_their_images() -> None:
     """Their order, and their side where the encoder takes it."""
     method = DINO(
         EncoderSettings("resnet18", 32, 0.0625), prototypes=8, local_crops=3, local_size=16
     )
     grey = torch.linspace(0.2, 0.8, 2 * B)[:, None, None, None].expand(-1, 3, 32, 32)
     torch.manual_seed(0)
-    method.local.settings = _without_jitter(method.local.settings)
+    method.local.settings = replace(method.local.settings, jitter_share=0.0, grey_share=0.0)
     local = method.cut(method.encoder.normalise(grey))
     assert local.shape == (6 * B, 3, 16, 16)
     torch.testing.assert_close(
@@ -203,18 +199,12 @@ def test_dinos_local_crops_are_of_their_pictures() -> None:
     )
 
 
-def _without_jitter(settings: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(settings, jitter_share=0.0, grey_share=0.0)
-
-
 def test_dinos_last_layer_is_still_in_the_first_epoch() -> None:
     method = built(DINO, prototypes=DIM, hidden_dim=8, local_crops=0)
     for epoch, moves in ((0, False), (1, True)):
         method._trainer.current_epoch = epoch
         method.zero_grad()
-        sum(method.losses(pictures()).values()).backward()
+        sum(method.losses(images()).values()).backward()
         method.on_after_backward()
         gradients = [p.grad for p in method.projector.last_layer.parameters() if p.requires_grad]
         assert gradients
@@ -229,26 +219,26 @@ def test_dinos_last_layer_is_still_in_the_first_epoch() -> None:
 def test_teachers_get_no_gradient(kind: type[Any]) -> None:
     settings = {"prototypes": DIM, "local_crops": 0} if kind is DINO else {"projection_dim": DIM}
     method = built(kind, hidden_dim=8, **settings)
-    sum(method.losses(pictures()).values()).backward()
+    sum(method.losses(images()).values()).backward()
     assert all(p.grad is None for p in method.teacher.parameters())
     for name, p in method.named_parameters():
         assert (p.grad is not None) == p.requires_grad, name
 
 
 def test_simsiams_target_gets_no_gradient() -> None:
-    """With the targets held fast by hand the gradient is the same; with them free it isn't."""
+    """The gradient equals that with fixed targets, and differs from that with free ones."""
     method = built(SimSiam, projection_dim=DIM, hidden_dim=8)
     weight = method.encoder.network.code[2].weight
 
     def gradient(loss: Tensor) -> Tensor:
         return torch.autograd.grad(loss, weight)[0]
 
-    found = gradient(sum(method.losses(pictures()).values()))  # type: ignore[arg-type]
-    z = method.projector(method.represent(pictures()))
+    found = gradient(sum(method.losses(images()).values()))  # type: ignore[arg-type]
+    z = method.projector(method.represent(images()))
     alike = nn.functional.cosine_similarity
     fast = z.detach().clone().roll(B, 0)
     expected = gradient(-alike(method.predictor(z), fast).mean())
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
-    z = method.projector(method.represent(pictures()))
+    z = method.projector(method.represent(images()))
     free = gradient(-alike(method.predictor(z), z.roll(B, 0)).mean())
     assert (free - expected).norm() > 0.1 * expected.norm()

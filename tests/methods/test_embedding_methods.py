@@ -1,11 +1,11 @@
-"""Methods that compare embeddings: runs of each, resume, refusals, and the loss of each falls."""
+"""Methods that compare embeddings: short runs, resume, settings, and falling losses."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,36 +23,29 @@ from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.methods.simsiam import SimSiam
 from ssl_faces.methods.vicreg import VICReg
 from ssl_faces.networks.backbone import EncoderSettings
-from tests.methods.runs import arguments, rendered_pairs, run
+from tests.support.fits import (
+    SMALL,
+    assert_close,
+    checkpoint,
+    fit,
+    method_run,
+    mirrored_pairs,
+    refused,
+    step_of,
+    weights,
+)
+from tests.support.refusals import message_of
+from tests.support.types import Patch
 
-METHODS: dict[str, Callable[..., JointEmbedding]] = {
-    "simclr": SimCLR,
-    "moco_v3": MoCoV3,
-    "byol": BYOL,
-    "simsiam": SimSiam,
-    "vicreg": VICReg,
-    "barlow_twins": BarlowTwins,
-    "dino": DINO,
+METHODS: dict[str, type[Any]] = {
+    kind.name: kind for kind in (SimCLR, MoCoV3, BYOL, SimSiam, VICReg, BarlowTwins, DINO)
 }
-NARROW: dict[str, tuple[str, ...]] = {
-    "dino": ("--model.init_args.prototypes", "64", "--model.init_args.local_size", "16"),
-}
+NARROW = {"dino": ("--model.init_args.prototypes", "64", "--model.init_args.local_size", "16")}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("packed")
-
-
-def checkpoint(out: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(out / "checkpoints/last.ckpt", weights_only=True)
-    return loaded
-
-
-def losses_of(out: Path) -> list[float]:
-    (path,) = out.glob("csv/*/metrics.csv")
-    with path.open() as rows:
-        return [float(row["loss"]) for row in csv.DictReader(rows) if row["loss"]]
 
 
 # Runs -------------------------------------------------------------------------------------------
@@ -71,158 +64,97 @@ def losses_of(out: Path) -> list[float]:
         ("dino", "facecycle"),
     ],
 )
-def test_it_trains_from_its_config_and_saves_an_encoder(
+def test_trains_from_its_config_and_saves_an_encoder(
     method: str, encoder: str, cache: Path, tmp_path: Path
 ) -> None:
-    assert run(arguments(method, encoder, cache, tmp_path, *NARROW.get(method, ()))) == 0
-    found = losses_of(tmp_path)
-    assert len(found) == 2
-    assert all(abs(value) < 1e4 for value in found)
-    card = json.loads((tmp_path / "encoder/card.json").read_text())
-    assert card["method"] == method
+    fit(*method_run(method, encoder, cache, tmp_path, *NARROW.get(method, ())))
+    (log,) = tmp_path.glob("csv/*/metrics.csv")
+    with log.open() as rows:
+        losses = [float(row["loss"]) for row in csv.DictReader(rows) if row["loss"]]
+    assert len(losses) == 2
+    assert all(abs(value) < 1e4 for value in losses)
+    loaded = load_encoder(tmp_path)
+    card = loaded.card
+    assert card["method"] == checkpoint(tmp_path)["method"] == method
     assert not card["uses_identity_labels"]
     assert card["method_settings"]["encoder"]["name"] == encoder
     with torch.no_grad():
-        features = load_encoder(tmp_path)(rendered_pairs(2)[:, 0])
+        features = loaded(mirrored_pairs(2)[:, 0])
     for space, dim in card["feature_dims"].items():
         assert features[space].shape == (2, dim)
         assert features[space].isfinite().all()
-    saved, trained = checkpoint(tmp_path), load_encoder(tmp_path).state_dict()
-    assert saved["method"] == method
+    trained, saved = loaded.state_dict(), weights(tmp_path)
     for name, value in trained.items():
-        assert torch.equal(value, saved["state_dict"][f"encoder.{name}"]), name
+        assert torch.equal(value, saved[f"encoder.{name}"]), name
     untrained = load_encoder(tmp_path, untrained=True).state_dict()
     assert any(not torch.equal(value, trained[name]) for name, value in untrained.items())
 
 
 @pytest.mark.parametrize("method", ["vicreg", "dino"])
-def test_a_resumed_run_is_one_that_never_stopped(
-    method: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    method: str, cache: Path, tmp_path: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
-    """It stops mid-epoch at the checkpoint's step, by an error of the fourth step's loss."""
+    """The fourth step fails, mid-epoch, right after a checkpoint."""
     longer = ("--trainer.max_steps", "6", "--checkpoint_every", "3", *NARROW.get(method, ()))
-    assert run(arguments(method, "resnet18", cache, tmp_path / "whole", *longer)) == 0
-    given = arguments(method, "resnet18", cache, tmp_path / "cut", *longer)
-    kind: Any = METHODS[method]
+    fit(*method_run(method, "resnet18", cache, tmp_path / "whole", *longer))
+    arguments = method_run(method, "resnet18", cache, tmp_path / "cut", *longer)
+    kind = METHODS[method]
+    losses = kind.losses
 
-    def stops(self: JointEmbedding, x: Tensor) -> dict[str, Tensor]:
+    def fails(self: JointEmbedding, x: Tensor) -> dict[str, Tensor]:
         if self.trainer.global_step == 3:
             raise InputError("stopped")
         return losses(self, x)
 
-    losses = kind.losses
-    monkeypatch.setattr(kind, "losses", stops)
-    assert run(given) == 2
-    assert checkpoint(tmp_path / "cut")["global_step"] == 3
+    monkeypatch.setattr(kind, "losses", fails)
+    assert "stopped" in refused(capsys, *arguments)
+    assert step_of(tmp_path / "cut") == 3
     monkeypatch.setattr(kind, "losses", losses)
-    assert run([*given, "--ckpt_path", "last"]) == 0
-    whole, cut = (checkpoint(tmp_path / name) for name in ("whole", "cut"))
-    assert whole["global_step"] == cut["global_step"] == 6
-    assert any(name.startswith("teacher") for name in whole["state_dict"]) == (method != "vicreg")
-    for name, value in whole["state_dict"].items():
-        torch.testing.assert_close(value, cut["state_dict"][name], rtol=0, atol=1e-6, msg=name)
+    fit(*arguments, "--ckpt_path", "last")
+    assert step_of(tmp_path / "whole") == step_of(tmp_path / "cut") == 6
+    whole = weights(tmp_path / "whole")
+    assert any(name.startswith("teacher") for name in whole) == (method != "vicreg")
+    assert_close(whole, weights(tmp_path / "cut"))
 
 
-def test_pairs_of_people_are_said_in_the_card(cache: Path, tmp_path: Path) -> None:
-    more = ("--data.positives", "person")
-    assert run(arguments("simclr", "facecycle", cache, tmp_path, *more)) == 0
+def test_the_card_says_whether_pairs_are_of_people(cache: Path, tmp_path: Path) -> None:
+    fit(*method_run("simclr", "facecycle", cache, tmp_path, "--data.positives", "person"))
     card = json.loads((tmp_path / "encoder/card.json").read_text())
     assert card["uses_identity_labels"]
     assert card["positives"] == "person"
     assert [about["pairs"] for about in card["data"]] == ["pictures of one person"]
 
 
-# Refusals ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
-    ("more", "people", "said"),
+    ("more", "people", "message"),
     [
         (("--data.batch_size", "1"), 8, "data.batch_size: 1; simclr compares the pairs of a batch"),
         (("--data.positives", "person"), 40, "no person has two pictures; set data.positives="),
         (("--model.init_args.encoder.input_size", "48"), 8, "set --data.size 48, or --model.enc"),
-        (("--model.init_args.encoder.name", "resnet19"), 8, "'resnet19'; give one of facecycle"),
-        (
-            ("--model.init_args.optimizer.weight_decay", "-1"),
-            8,
-            "weight_decay: -1; give a number",
-        ),
     ],
 )
-def test_bad_settings_are_told_in_one_sentence(
-    more: tuple[str, ...],
-    people: int,
-    said: str,
-    cache: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+def test_data_that_do_not_fit_the_method(
+    more: tuple[str, ...], people: int, message: str, cache: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    assert run(arguments("simclr", "facecycle", cache, tmp_path, *more, people=people)) == 2
-    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("ssl-faces: error:")]
-    assert len(lines) == 1
-    assert said in lines[0]
+    words = method_run("simclr", "facecycle", cache, tmp_path, *more, people=people)
+    assert message in refused(capsys, *words)
     assert not (tmp_path / "encoder").exists()
 
 
-@pytest.mark.parametrize(
-    ("build", "said"),
-    [
-        (lambda e: BYOL(e, momentum=1.5), "model.momentum: 1.5; give a number from 0 to 1"),
-        (lambda e: DINO(e, local_crops=-1), "model.local_crops: -1; give a whole number from 0"),
-        (
-            lambda e: DINO(e, local_scale=(0.5, 0.2)),
-            "model.local_scale: 0.5 to 0.2; give",
-        ),
-    ],
-)
-def test_settings_of_methods_that_can_not_be(
-    build: Callable[[EncoderSettings], object], said: str
-) -> None:
-    with pytest.raises(InputError) as caught:
-        build(EncoderSettings("resnet18", 32, 0.0625))
-    assert said in str(caught.value)
+def test_settings_are_checked_by_the_constructor_too() -> None:
+    assert "model.momentum: 1.5; give a number" in message_of(BYOL, SMALL, momentum=1.5)
+    text = message_of(DINO, SMALL, local_scale=(0.5, 0.2))
+    assert "model.local_scale: 0.5 to 0.2; give" in text
 
 
 # Learning ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "dino"])
-def test_the_loss_falls_on_a_few_faces(name: str) -> None:
-    """Eight pairs of rendered faces, always the same ones: by a tenth of the way at least to what
-    the loss can't be below (0 or, of cosines, -1), and the codes of faces stay apart."""
-    torch.manual_seed(0)
-    method = METHODS[name](EncoderSettings("resnet18", 32, 0.125), projection_dim=64)
-    totals, spread = train(method, steps=25, rate=1e-3)
-    first, last = sum(totals[:3]) / 3, sum(totals[-3:]) / 3
-    floor = -1.0 if name in ("byol", "simsiam") else 0.0
-    assert last - floor < 0.9 * (first - floor), totals
-    assert spread > 0.05
-
-
-def test_dinos_loss_falls_once_the_centre_has_caught_up() -> None:
-    """At first one prototype takes all pictures, and the loss is low; the centre then lifts the
-    others until all are alike; from there on each face gets its own."""
-    torch.manual_seed(0)
-    method = DINO(
-        EncoderSettings("resnet18", 32, 0.0625),
-        prototypes=32,
-        hidden_dim=64,
-        local_crops=0,
-        momentum=0.95,
-    )
-    totals, spread = train(method, steps=150, rate=2e-3)
-    top = max(range(5, 150), key=totals.__getitem__)
-    assert totals[top] > 0.7 * torch.tensor(32.0).log()
-    assert top < 100
-    assert sum(totals[-5:]) / 5 < 0.6 * totals[top]
-    assert spread > 0.3
-
-
-def train(method: JointEmbedding, steps: int, rate: float) -> tuple[list[float], float]:
-    """Losses on eight faces, and how far apart their codes of length one then are: 0 where they
-    are all one, 1 where they fill the sphere."""
-    method._trainer = _Epoch()  # type: ignore[assignment]
-    x = method.views({"pairs": rendered_pairs()})
+def train(method: Any, steps: int, rate: float) -> tuple[list[float], float]:
+    """Losses on eight faces, and then the spread of their L2-normalised codes: 0 where they are
+    all equal, 1 where they fill the sphere."""
+    method._trainer = SimpleNamespace(current_epoch=0)
+    x = method.views({"pairs": mirrored_pairs()})
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], rate)
     totals = []
     for _ in range(steps):
@@ -237,51 +169,58 @@ def train(method: JointEmbedding, steps: int, rate: float) -> tuple[list[float],
     return totals, float(codes.std(0).mean()) * codes.shape[1] ** 0.5
 
 
-class _Epoch:
-    """What a method asks of its trainer outside of a run."""
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "dino"])
+def test_the_loss_falls_on_a_few_faces(name: str) -> None:
+    """By a tenth of the way to the loss's lower bound, and the codes stay apart."""
+    torch.manual_seed(0)
+    totals, spread = train(METHODS[name](SMALL, projection_dim=64), steps=25, rate=1e-3)
+    first, last = sum(totals[:3]) / 3, sum(totals[-3:]) / 3
+    bound = -1.0 if name in ("byol", "simsiam") else 0.0
+    assert last - bound < 0.9 * (first - bound), totals
+    assert spread > 0.05
 
-    current_epoch = 0
 
-
-# The teacher ------------------------------------------------------------------------------------
+def test_dinos_loss_falls_once_the_centre_has_caught_up() -> None:
+    """At first one prototype takes all images, and the loss is low. The centre then lifts the
+    others until all are equal; from there each face gets its own."""
+    torch.manual_seed(0)
+    settings = {"prototypes": 32, "hidden_dim": 64, "local_crops": 0, "momentum": 0.95}
+    method = DINO(EncoderSettings("resnet18", 32, 0.0625), **settings)  # type: ignore[arg-type]
+    totals, spread = train(method, steps=150, rate=2e-3)
+    top = max(range(5, 150), key=totals.__getitem__)
+    assert totals[top] > 0.7 * torch.tensor(32.0).log()
+    assert top < 100
+    assert sum(totals[-5:]) / 5 < 0.6 * totals[top]
+    assert spread > 0.3
 
 
 def test_the_teacher_is_an_average_of_the_student() -> None:
-    """Against the sum of all its states, each weighted by the momenta since."""
+    """The sum of all the student's states, each weighted by the momenta since."""
     torch.manual_seed(0)
     method = BYOL(EncoderSettings("facecycle", 32, 0.0625), hidden_dim=16, projection_dim=8)
     teacher, student = method.teacher, method.projector
     assert isinstance(teacher, Teacher)
     assert not any(p.requires_grad for p in teacher.parameters())
-    states = [student.layers[0].weight.detach().clone()]
+    expected = student.layers[0].weight.detach().clone()
     momenta = []
     for step in range(5):
         with torch.no_grad():
             for p in student.parameters():
                 p.add_(torch.randn_like(p))
-        states.append(student.layers[0].weight.detach().clone())
         momenta.append(teacher.follow(method.encoder, student, step, 5))
-    expected = states[0]
-    for state, momentum in zip(states[1:], momenta, strict=True):
-        expected = momentum * expected + (1 - momentum) * state
+        state = student.layers[0].weight.detach()
+        expected = momenta[-1] * expected + (1 - momenta[-1]) * state
     torch.testing.assert_close(teacher.projector.layers[0].weight, expected)
-    assert momenta[0] == pytest.approx(0.99)
-    assert momenta[2] == pytest.approx(0.995)  # half-way of the cosine
-    assert momenta[4] == 1.0
+    # A cosine from 0.99 to 1.
+    assert [momenta[i] for i in (0, 2, 4)] == pytest.approx([0.99, 0.995, 1.0])
 
 
-def test_vits_of_moco_v3_have_patches_that_stay_random() -> None:
+def test_vits_of_moco_v3_have_random_patch_projections() -> None:
     torch.manual_seed(0)
     method = MoCoV3(EncoderSettings("timm:test_vit", 32), hidden_dim=16, projection_dim=8)
-    trained = {name for name, p in method.encoder.named_parameters() if p.requires_grad}
-    still = {name for name, _ in method.encoder.named_parameters()} - trained
-    assert still == {
-        "network.pos_embed",
-        "network.patch_embed.proj.weight",
-        "network.patch_embed.proj.bias",
-    }
-    torch.stack(list(method.losses(torch.randn(8, 3, 32, 32)).values())).sum().backward()
+    frozen = {name for name, p in method.encoder.named_parameters() if not p.requires_grad}
+    projection = "network.patch_embed.proj"
+    assert frozen == {"network.pos_embed", f"{projection}.weight", f"{projection}.bias"}
     weight = method.encoder.network.patch_embed.proj.weight
-    assert weight.grad is None
-    bound = (6 / (3 * 16 * 16 + 64)) ** 0.5  # Xavier's of a linear layer of the patch's pixels
+    bound = (6 / (3 * 16 * 16 + 64)) ** 0.5  # Xavier's for a linear layer of the patch's pixels
     assert 0.9 * bound < weight.abs().max() <= bound

@@ -18,7 +18,7 @@ from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.loading import load_method
 from ssl_faces.networks.backbone import EncoderSettings
 from ssl_faces.rendered import RenderedFaces
-from tests.methods.runs import arguments, run
+from tests.support.fits import fit, method_run
 
 SIZE = 32
 SMALL = EncoderSettings("facecycle", SIZE, 0.25)  # without batch normalisation
@@ -36,10 +36,7 @@ def batch(count: int = 6, mirrored: bool = True) -> dict[str, Tensor]:
     first, second = faces[:count], faces[count:]
     if mirrored:
         second = first.flip(-1)
-    return {
-        "pairs": torch.stack((first, second), 1),
-        "mirrored": torch.full((count,), mirrored),
-    }
+    return {"pairs": torch.stack((first, second), 1), "mirrored": torch.full((count,), mirrored)}
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> float:
@@ -68,7 +65,7 @@ def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
     assert found["independence"].item() == pytest.approx(
         CrossCorrelationLoss()(expression, identity).item(), rel=1e-4
     )
-    # Each picture, first or second, told back to the first one's way round.
+    # Undo the mirroring of each image, relative to the first one.
     turned = expression.clone()
     for row in range(12):
         pair, second_one = row % 6, row >= 6
@@ -76,9 +73,9 @@ def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
             turned[row, 8:] *= -1
     first, second = one.expression_projector(turned).chunk(2)
     assert found["expression"].item() == pytest.approx(nt_xent(first, second, 0.1), rel=1e-4)
-    said = one.descriptor(torch.cat((expression, identity), 1))
+    message = one.descriptor(torch.cat((expression, identity), 1))
     target = HOG(8, 9)(seen.transpose(0, 1).flatten(0, 1))
-    error = (said - target).square().mean().item()
+    error = (message - target).square().mean().item()
     assert found["descriptor"].item() == pytest.approx(error, rel=1e-4)
 
 
@@ -174,7 +171,7 @@ def test_it_learns_and_its_codes_grow_independent() -> None:
     assert dependence[10.0] < 0.8 * dependence[0.0]
 
 
-def test_edits_take_and_give_pictures() -> None:
+def test_edits_return_images() -> None:
     one = method().eval()
     x = batch(2)["pairs"].flatten(0, 1)
     edits = one.edits()
@@ -186,46 +183,9 @@ def test_edits_take_and_give_pictures() -> None:
     torch.testing.assert_close(edits["neutral face"](x)[:1], edits["neutral face"](x[:1]))
 
 
-def test_looking_changes_nothing() -> None:
-    """Panels are drawn in mid-run: batch statistics and the mode stay as they are without."""
-    torch.manual_seed(0)
-    one = FaceCycleContrast(EncoderSettings("resnet18", SIZE, 0.0625), code_dim=16, decoder_width=4)
-    before = {name: value.clone() for name, value in one.state_dict().items()}
-    panels = one.train().panels(batch(2))
-    assert {tuple(v.shape) for k, v in panels.items() if k != "flow"} == {(4, 3, SIZE, SIZE)}
-    assert one.training
-    for name, value in one.state_dict().items():
-        assert torch.equal(value, before[name]), name
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"cycle_share": 0.0}, "model.cycle_share: 0"),
-        ({"cycle_share": 1.5}, "model.cycle_share: 1.5"),
-        ({"fold_weight": -1.0}, "model.fold_weight: -1"),
-        ({"independence_weight": float("nan")}, "model.independence_weight: nan"),
-    ],
-)
-def test_settings_out_of_range(settings: dict[str, float], told: str) -> None:
-    with pytest.raises(InputError, match=told):
-        method(**settings)
-
-
-def test_a_run_saves_an_encoder_with_both_codes(tmp_path: Path) -> None:
-    given = arguments("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run")
-    codes = ("--model.code_dim", "16", "--model.decoder_width", "4", "--panels_every", "2")
-    assert run([*given, *codes]) == 0
-    found = load_encoder(tmp_path / "run")(torch.rand(2, 3, 40, 40))
-    assert found["expression"].shape == (2, 16)
-    assert found["identity"].shape == (2, 16)
-    assert list((tmp_path / "run" / "panels").glob("*.png"))
-
-
-def test_it_comes_back_from_its_run(tmp_path: Path) -> None:
-    given = arguments("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run")
+def test_it_is_loaded_from_its_run(tmp_path: Path) -> None:
     codes = ("--model.code_dim", "16", "--model.decoder_width", "4")
-    assert run([*given, *codes]) == 0
+    fit(*method_run("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run", *codes))
     found, x = load_method(tmp_path / "run"), torch.rand(2, 3, 32, 32)
     saved = load_encoder(tmp_path / "run")(x)
     for code, expected in zip(

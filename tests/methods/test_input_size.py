@@ -32,15 +32,7 @@ def test_the_map_is_of_larger_pictures_where_asked() -> None:
     assert features["expression_map"].shape == (1, 128 * 6**2)
 
 
-@pytest.mark.parametrize(
-    ("size", "said"),
-    [
-        (0, "whole number from 8"),
-        (12, "multiple of 4"),
-        (62, "multiple of 4"),
-        (65, "multiple of 4"),
-    ],
-)
-def test_a_size_the_generator_cannot_render_is_refused(size: int, said: str) -> None:
-    with pytest.raises(InputError, match=f"model.input_size: {size}; give a {said}"):
+@pytest.mark.parametrize(("size", "message"), [(0, "whole number from 8"), (62, "multiple of 4")])
+def test_a_size_the_generator_cannot_render_is_refused(size: int, message: str) -> None:
+    with pytest.raises(InputError, match=f"model.input_size: {size}; give a {message}"):
         FaceCycleMotion("small", size, trunk_weights="random", trunk_training="joint")

@@ -1,8 +1,6 @@
-"""TCAE: its terms by hand, what depends on which code, known warps, a run by its config."""
+"""TCAE: its loss terms by hand, what depends on which code, and known warps that it learns."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +9,8 @@ from torch import Tensor
 from ssl_faces.data.pairs.local_warps import LocalWarps
 from ssl_faces.methods.tcae import KINDS, TCAE
 from ssl_faces.networks.warp import warp
-from tests.methods.face_methods import SIZE, SMALL, check_panels, faces, pairs, trained
+from tests.support.by_heart import minimise
+from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
 
 
 def method() -> TCAE:
@@ -21,7 +20,7 @@ def method() -> TCAE:
 
 def test_terms_by_hand() -> None:
     net = method().eval()
-    x = net.views({"pairs": pairs(2)})
+    x = net.views({"pairs": random_pairs(2)})
     with torch.no_grad():
         losses = net.losses(x)
         expected = by_hand(net, x[:2], x[2:])
@@ -68,7 +67,7 @@ def by_hand(net: TCAE, source: Tensor, target: Tensor) -> dict[str, float]:
 
 def test_action_alone_leaves_the_pose_and_the_other_way_round() -> None:
     net = method().eval()
-    x = net.views({"pairs": pairs(2)})
+    x = net.views({"pairs": random_pairs(2)})
     source = x[:2]
     draw = torch.Generator().manual_seed(1)
     of, to = ({kind: torch.randn(2, 16, generator=draw) for kind in KINDS} for _ in range(2))
@@ -87,7 +86,7 @@ def test_the_way_back_gives_no_gradient_to_the_picture_it_warps() -> None:
     # Without flows, gradients come by the warped pictures alone.
     for decoder in (net.action_decoder, net.pose_decoder):
         torch.nn.init.zeros_(decoder.flow.weight)
-    source = net.views({"pairs": pairs(2)})[:2].requires_grad_()
+    source = net.views({"pairs": random_pairs(2)})[:2].requires_grad_()
     codes = net._codes(source, 1)[0]
     cycle, _ = net.cycle(source, codes, codes)
     (both,) = torch.autograd.grad(cycle.both.sum(), source, retain_graph=True)
@@ -100,33 +99,11 @@ def test_the_way_back_gives_no_gradient_to_the_picture_it_warps() -> None:
 
 def test_known_warps_are_found() -> None:
     torch.manual_seed(0)
-    sources = faces(6)
+    sources = rendered_faces(6)
     flows = LocalWarps(4, 0.6, (0.15, 0.25), (0.2, 0.35)).draw(6, SIZE)
     net = method()
     targets = warp(sources, flows, padding="border")
     x = net.views({"pairs": torch.stack((sources, targets), 1)})
     still = 10 * (x[:6] - x[6:]).abs().mean().item()
-    optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
-    for _ in range(40):
-        optimizer.zero_grad()
-        losses = net.losses(x)
-        sum(losses.values(), x.new_zeros(())).backward()
-        optimizer.step()
-    assert losses["pixel"].item() < 0.7 * still
-
-
-def test_panels() -> None:
-    net = method()
-    state = {name: value.clone() for name, value in net.state_dict().items()}
-    check_panels(net.panels({"pairs": pairs(3)}), 3)
-    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
-
-
-def test_runs_by_its_config_and_saves_both_codes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder, panel = trained("tcae", tmp_path, monkeypatch, "--model.decoder_width", "8")
-    assert encoder.feature_dims["action"] == encoder.feature_dims["pose"] == 256
-    found = encoder(faces(2), ("action", "pose"))
-    assert not torch.equal(found["action"], found["pose"])
-    assert panel.stat().st_size > 1000
+    minimise(net.parameters(), lambda: torch.stack([*net.losses(x).values()]).sum(), 40, 2e-3)
+    assert net.losses(x)["pixel"].item() < 0.7 * still

@@ -1,4 +1,4 @@
-"""Codes beside an encoder's own spaces; the decoder of features to pictures."""
+"""Codes beside an encoder's own feature spaces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from ssl_faces.common.errors import InputError
 from ssl_faces.encoders.encoder import load_encoder, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
-from ssl_faces.networks.picture_decoder import PictureDecoder
 
 SMALL = EncoderSettings("resnet18", 32, 0.125)
 
@@ -46,15 +45,6 @@ def test_saved_encoders_keep_their_codes_and_others_have_none(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("codes", [{"pooled": 4}, {"a b": 4}, {"action": 0}, {"keys": 4}])
-def test_codes_that_can_not_be(codes: dict[str, int]) -> None:
+def test_unsupported_codes(codes: dict[str, int]) -> None:
     with pytest.raises(InputError, match=r"model.encoder: codes: .* give names beside pooled"):
         new_encoder(SMALL, codes)
-
-
-@pytest.mark.parametrize("size", [16, 33, 48, 64])
-def test_decoders_give_pictures_of_any_side_that_depend_on_the_features(size: int) -> None:
-    torch.manual_seed(0)
-    decoder = PictureDecoder(10, size, width=4)
-    pictures = decoder(torch.randn(2, 10))
-    assert pictures.shape == (2, 3, size, size)
-    assert (pictures[0] - pictures[1]).abs().mean() > 0.01

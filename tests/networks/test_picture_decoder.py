@@ -1,4 +1,4 @@
-"""The picture decoder: sizes, and that it can learn which face a code stands for."""
+"""The image decoder: sizes, and learning one face per code."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import torch
 
 from ssl_faces.networks.picture_decoder import PictureDecoder
 from ssl_faces.rendered import RenderedFaces
+from tests.support.by_heart import minimise
 
 
-@pytest.mark.parametrize("size", [16, 30, 36, 48, 64])
+@pytest.mark.parametrize("size", [16, 30, 33, 48, 64])
 def test_pictures_of_the_size(size: int) -> None:
     torch.manual_seed(0)
     pictures = PictureDecoder(8, size, width=4)(10 * torch.randn(3, 8))
@@ -21,12 +22,9 @@ def test_it_learns_which_code_is_which_face() -> None:
     torch.manual_seed(0)
     faces = RenderedFaces(8, 8, "all", size=32).render_batch(range(4)).float() / 255
     codes, decoder = torch.eye(4), PictureDecoder(4, 32, width=8)
-    optimizer = torch.optim.Adam(decoder.parameters(), lr=3e-3)
-    for _ in range(150):
-        optimizer.zero_grad()
-        loss = (decoder(codes) - faces).abs().mean()
-        loss.backward()
-        optimizer.step()
-    # The best picture that is the same for all codes.
-    same = (faces - faces.median(0).values).abs().mean()
-    assert loss < 0.4 * same
+    losses = minimise(
+        decoder.parameters(), lambda: (decoder(codes) - faces).abs().mean(), 150, 3e-3
+    )
+    # The best constant image.
+    constant = (faces - faces.median(0).values).abs().mean()
+    assert losses[-1] < 0.4 * constant

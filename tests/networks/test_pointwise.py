@@ -1,4 +1,4 @@
-"""Strided 1x1 convolutions of few channels: the same numbers, also where maps are channels-last."""
+"""Strided 1x1 convolutions with few channels: equal results for both memory formats."""
 
 from __future__ import annotations
 

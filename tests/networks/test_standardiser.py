@@ -1,4 +1,4 @@
-"""Standardised codes against a loop, and the repair generator's start."""
+"""Standardised codes against a loop, and the repair generator before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warping against a loop over positions, and how well the inverse flow inverts."""
+"""Warps against a loop over positions, and error bounds of the inverse flow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssl_faces.networks.warp import inverse_flow, resize_flow, warp
 
 
 def naive_warp(x: Tensor, flow: Tensor) -> Tensor:
-    """`x` [B, C, H, W] where `flow` [B, 2, H, W] points: four neighbours, zeros outside."""
+    """`x` [B, C, H, W] sampled at `flow` [B, 2, H, W]: four neighbours, zeros outside."""
     batch, channels, height, width = x.shape
     out = torch.zeros(batch, channels, height, width, dtype=torch.float64)
     for b in range(batch):
@@ -64,13 +64,6 @@ def test_equals_a_loop_over_positions(size: tuple[int, int]) -> None:
     torch.testing.assert_close(warp(x, flow).double(), naive_warp(x, flow), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("clamp", [False, True])
-def test_a_flow_of_zero_gives_the_picture_back(clamp: bool) -> None:
-    x = draw(2, 3, 31, 64)
-    warped = warp(x, torch.zeros(2, 2, 16, 16), clamp=clamp)
-    torch.testing.assert_close(warped, x, rtol=0, atol=1e-4)
-
-
 def test_first_channel_looks_right_and_second_looks_down() -> None:
     x = draw(1, 3, 9, 17)
     right = warp(x, constant_flow(3 * 2 / 16, 0))
@@ -79,14 +72,6 @@ def test_first_channel_looks_right_and_second_looks_down() -> None:
     down = warp(x, constant_flow(0, 2 * 2 / 8))
     torch.testing.assert_close(down[:, :, :7], x[:, :, 2:], rtol=0, atol=1e-5)
     assert down[:, :, 7:].abs().max() < 1e-5
-
-
-def test_clamp_limits_the_flow() -> None:
-    x = draw(1, 3, 9, 9)
-    limited = warp(x, constant_flow(1, -1))
-    assert limited.abs().max() > 0.5
-    torch.testing.assert_close(warp(x, constant_flow(1.7, -2.5), clamp=True), limited)
-    assert warp(x, constant_flow(2.1, -2.5)).abs().max() == 0
 
 
 def test_clamp_comes_after_the_resize() -> None:
@@ -109,12 +94,6 @@ def test_resize_equals_a_loop(size: tuple[int, int]) -> None:
     torch.testing.assert_close(resized[..., -1, -1], flow[..., -1, -1])
 
 
-def test_warp_resizes_the_flow() -> None:
-    x, flow = draw(2, 3, 12, 10), 0.2 * draw(2, 2, 4, 5, seed=1)
-    expected = naive_warp(x, naive_resize(flow, (12, 10)))
-    torch.testing.assert_close(warp(x, flow).double(), expected, rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize("autocast", [False, True])
 def test_works_in_float32_whatever_comes_in(autocast: bool) -> None:
     x, flow = draw(1, 3, 16, 16).bfloat16(), (0.1 * draw(1, 2, 4, 4, seed=1)).bfloat16()
@@ -131,19 +110,6 @@ def test_trains_after_a_first_use_in_inference_mode() -> None:
     flow.requires_grad_()
     warp(x, flow).square().sum().backward()
     assert flow.grad is not None
-
-
-def test_gradients_are_those_of_the_slope() -> None:
-    """Of a picture that is a ramp of slope 1 a unit (x) and 2 a unit (y) the flow's are 1 and 2."""
-    y, x = torch.meshgrid(torch.linspace(-1, 1, 9), torch.linspace(-1, 1, 9), indexing="ij")
-    picture = (x + 2 * y)[None, None].requires_grad_()
-    flow = (0.05 * torch.ones(1, 2, 9, 9)).requires_grad_()
-    warp(picture, flow)[..., 1:-1, 1:-1].sum().backward()
-    inner = flow.grad[0, :, 1:-1, 1:-1]
-    expected = torch.tensor([1.0, 2.0]).view(2, 1, 1).expand_as(inner)
-    torch.testing.assert_close(inner, expected, rtol=1e-4, atol=0)
-    # Every looked-up pixel is a weighted mean: the weights of the 49 of them sum to 49.
-    assert picture.grad.sum().item() == pytest.approx(49, rel=1e-5)
 
 
 # The inverse flow ------------------------------------------------------------------------------
@@ -173,10 +139,6 @@ def test_inverse_is_zero_where_the_flow_leaves_the_picture() -> None:
     assert inverse_flow(flow)[:, 0, :, :30].max().item() == pytest.approx(-0.5)
 
 
-def test_inverse_of_no_flow_is_none() -> None:
-    assert inverse_flow(torch.zeros(1, 2, 16, 16)).abs().max() == 0
-
-
 def test_inverse_looks_the_flow_up_where_it_points() -> None:
     flow = 0.3 * draw(2, 2, 6, 6)
     expected = -naive_warp(flow, flow)
@@ -185,11 +147,9 @@ def test_inverse_looks_the_flow_up_where_it_points() -> None:
 
 def test_inverse_is_clamped() -> None:
     flow = torch.zeros(1, 2, 9, 9)
-    flow[0, 0, :, 4] = 0.25  # this column looks at the next one
+    flow[0, 0, :, 4] = 0.25  # this column samples the next one
     flow[0, 0, :, 5] = -5.0
-    inverse = inverse_flow(flow)
-    assert inverse[0, 0, 0, 4] == 1
-    assert inverse.abs().max() == 1
+    assert inverse_flow(flow)[0, 0, 0, 4] == inverse_flow(flow).abs().max() == 1
 
 
 def wave(amplitude: float, wave_number: float, size: int = 129) -> Tensor:
@@ -216,17 +176,6 @@ def test_inverse_of_a_smooth_flow_is_within_its_bound(amplitude: float, wave_num
     assert error <= 2 * a * g + between_samples + 1e-5
 
 
-def test_error_of_the_inverse_goes_with_the_square_of_the_flow() -> None:
-    """First order only: half the flow, a quarter of the error (an eighth would be second order)."""
-    inside = (..., slice(32, -32), slice(32, -32))
-    errors = [
-        error_of_inverse(wave(amplitude, 3.0))[inside].norm(dim=1).max().item()
-        for amplitude in (0.08, 0.04, 0.02)
-    ]
-    assert errors[0] / errors[1] == pytest.approx(4, rel=0.15)
-    assert errors[1] / errors[2] == pytest.approx(4, rel=0.15)
-
-
 @settings(max_examples=30, deadline=None)
 @given(amplitude=st.floats(0.005, 0.1), wave_number=st.floats(0.5, 6), steps=st.integers(0, 4))
 def test_every_step_of_the_inverse_divides_the_error(
@@ -247,17 +196,3 @@ def test_the_iterated_inverse_of_a_translation_is_exact_at_the_border_too() -> N
     flow = constant_flow(0.6, -0.4, 16)
     torch.testing.assert_close(inverse_flow(flow, 1), -flow)
     assert inverse_flow(flow).abs().min() == 0  # the paper's
-
-
-def test_inverse_warp_brings_a_picture_back() -> None:
-    """Warped by (0.05·sin, 0.05·cos) and back a ramp is within the bound, 2·√2·0.05·0.15."""
-    flow = wave(0.05, 3.0)
-    line = torch.linspace(-1, 1, 129)
-    ramps = torch.stack(torch.meshgrid(line, line, indexing="xy"))[None]
-    moved = warp(ramps, flow)
-    back = warp(moved, inverse_flow(flow))
-    inside = (..., slice(16, -16), slice(16, -16))
-    off = (moved - ramps)[inside].norm(dim=1).max().item()
-    left = (back - ramps)[inside].norm(dim=1).max().item()
-    assert off > 0.06
-    assert left <= 2 * math.sqrt(2) * 0.05 * 0.15 + 1e-3

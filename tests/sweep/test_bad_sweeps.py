@@ -19,7 +19,7 @@ from ssl_faces.plan.sweep import storage as storages
 from ssl_faces.plan.sweep.settings import read
 from ssl_faces.plan.sweep.study import read_notes
 from ssl_faces.plan.sweep.words import check_command
-from tests.refusals import message_of
+from tests.support.refusals import message_of
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
 
 MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")

@@ -1,25 +1,20 @@
-"""The online probe in runs: what it writes, and that training is the same with and without it."""
+"""The online probe in runs: its results, and that it does not change training."""
 
 from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.callbacks.online_probe import OnlineProbe
-from ssl_faces.cli import main
 from ssl_faces.encoders.encoder import load_encoder
-from ssl_faces.methods.method import in_eval_mode
-from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.training.conftest import ROOT, environment, fit
+from tests.support.fits import assert_close, completed, fit, step_of, weights
+from tests.support.types import Capsys
 
 COUNT, PEOPLE, KEPT = 700, 70, 110
 CLASSES = "ssl_faces.rendered.RenderedFaces"
@@ -36,7 +31,7 @@ def twins(cache: Path, out: Path, *more: str) -> list[str]:
     arguments = {"count": COUNT, "people": PEOPLE, "size": 32}
     sets = json.dumps([{"class_path": CLASSES, "init_args": arguments}])
     return [
-        *("fit", "--model", "tests.training.methods.Twins", "--out", str(out)),
+        *("fit", "--model", "tests.support.twins.Twins", "--out", str(out)),
         *("--data.sets", sets, "--data.size", "32", "--data.batch_size", "4"),
         *("--data.cache", str(cache), "--data.online_pictures", str(KEPT)),
         *("--trainer.accelerator", "cpu", "--trainer.devices", "1"),
@@ -46,27 +41,13 @@ def twins(cache: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-def state(run: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
-    return loaded
-
-
-def weights(run: Path) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = state(run)["state_dict"]
-    return found
-
-
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in one.items())
-
-
 def card(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run / "encoder/card.json").read_text())
     return found
 
 
 def logged(run: Path, version: int = 0) -> dict[int, dict[str, float]]:
-    """The online figures in the CSV log, by step."""
+    """The online metrics in the CSV log, by step."""
     with (run / f"csv/version_{version}/metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     found = {}
@@ -79,9 +60,7 @@ def logged(run: Path, version: int = 0) -> dict[int, dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def probed(cache: Path) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "disabled")
-        fit(*twins(cache, cache / "probed"))
+    fit(*twins(cache, cache / "probed"))
     return cache / "probed"
 
 
@@ -104,7 +83,7 @@ def test_figures_go_to_the_log_and_the_card(probed: Path) -> None:
 
 
 def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
-    """The measures once more, by hand, from the run's encoder and the set's own pictures."""
+    """The metrics again, from the saved encoder and the set's images."""
     from ssl_faces.callbacks.collapse import CollapseWatch
     from ssl_faces.callbacks.online_probe import figures_of
     from ssl_faces.data.pairs.online import keep_back
@@ -121,18 +100,18 @@ def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
 
 
 def test_weights_are_those_of_a_run_without_it(probed: Path, cache: Path, tmp_path: Path) -> None:
-    """The same pictures left out, and no probe."""
+    """The same images held out, without a probe."""
     fit(*twins(cache, tmp_path, "--probe_every", "0", "--trainer.log_every_n_steps", "4"))
-    assert same(weights(tmp_path), weights(probed))
+    assert_close(weights(tmp_path), weights(probed), atol=0)
     assert card(tmp_path)["online"] == {}
     assert card(tmp_path)["left_out"] == card(probed)["left_out"]
     assert logged(tmp_path) == {}
 
 
-def test_a_resumed_run_goes_on_with_it(probed: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_with_it(probed: Path, cache: Path, tmp_path: Path) -> None:
     fit(*twins(cache, tmp_path, "--trainer.max_steps", "4", "--checkpoint_every", "4"))
     fit(*twins(cache, tmp_path, "--ckpt_path", "last"))
-    assert same(weights(tmp_path), weights(probed))
+    assert_close(weights(tmp_path), weights(probed), atol=0)
     assert sorted(logged(tmp_path, 0)) == [3, 4]
     assert sorted(logged(tmp_path, 1)) == [6, 8]
     assert logged(tmp_path, 1)[8] == pytest.approx(logged(probed)[8])
@@ -140,38 +119,28 @@ def test_a_resumed_run_goes_on_with_it(probed: Path, cache: Path, tmp_path: Path
 
 
 def test_of_two_processes_the_first_probes_and_both_go_on(cache: Path, tmp_path: Path) -> None:
-    words = twins(cache, tmp_path, "--trainer.max_steps", "4")
-    words[words.index("--trainer.devices") + 1] = "2"
-    done = subprocess.run(
-        [sys.executable, "-m", "ssl_faces.cli", *words],
-        env=environment() | {"PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    more = ("--trainer.max_steps", "4", "--trainer.devices", "2")
+    done = completed(*twins(cache, tmp_path, *more))
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("online probe: ") == 1
     assert sorted(logged(tmp_path)) == [3, 4]
-    assert state(tmp_path)["global_step"] == 4
+    assert step_of(tmp_path) == 4
 
 
-def test_collapse_is_told_once(
-    cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_one_warning_about_collapse(cache: Path, tmp_path: Path, capfd: Capsys) -> None:
     words = twins(cache, tmp_path, "--trainer.max_steps", "6", "--probe_every", "2")
     fit(*words, "--model.init_args.learning_rate", "1e-9", "--model.init_args.constant", "true")
-    said = [line for line in capfd.readouterr().out.splitlines() if "warning:" in line]
-    assert len(said) == 1
-    assert said[0].startswith("warning: step 2 of twins: the features 'expression' have collapsed")
+    message = [line for line in capfd.readouterr().out.splitlines() if "warning:" in line]
+    assert len(message) == 1
+    assert message[0].startswith(
+        "warning: step 2 of twins: the features 'expression' have collapsed"
+    )
     assert sorted(logged(tmp_path)) == [2, 4, 6]
     assert logged(tmp_path)[6]["online/std/expression"] == pytest.approx(0, abs=1e-4)
 
 
-def test_faces_without_labels(
-    faces: Path, cache: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """No probe, and one line that says so; collapse is watched on training pictures."""
+def test_faces_without_labels(faces: Path, cache: Path, tmp_path: Path, capfd: Capsys) -> None:
+    """No probe, and one line about it; collapse is checked on training images."""
     words = twins(cache, tmp_path)
     at = words.index("--data.sets")
     fit(*words[:at], "--data.root", str(faces), *words[at + 2 :])
@@ -195,30 +164,8 @@ def test_how_many_are_kept_back_follows_from_the_probe(cache: Path, tmp_path: Pa
         assert wanted in (tmp_path / str(every) / "config.yaml").read_text()
 
 
-def test_a_negative_number_of_steps(
-    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(twins(cache, tmp_path, "--probe_every", "-1")) == 2
-    assert "probe_every: -1; give a whole number from 0" in capsys.readouterr().err
-
-
-def test_modes_gradients_and_random_numbers_are_as_before() -> None:
-    encoder = FaceCycleEncoder(width=4, code_dim=8, code_size=32, identity=True).train()
-    encoder.motion.eval()  # a frozen part
-    before = [part.training for part in encoder.modules()]
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    with in_eval_mode(encoder, torch.device("cpu")):
-        torch.rand(7)
-        assert not any(part.training for part in encoder.modules())
-        assert not encoder(torch.rand(2, 3, 32, 32))["identity"].requires_grad
-    assert [part.training for part in encoder.modules()] == before
-    assert torch.equal(torch.rand(3), expected)
-
-
 def test_steps_that_count_twice() -> None:
-    """Where two optimisers take turns the count of steps may never meet a multiple."""
+    """With alternating optimisers the number of steps may never be a multiple."""
     from types import SimpleNamespace
 
     probe, seen = OnlineProbe(5), []

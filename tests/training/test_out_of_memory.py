@@ -1,4 +1,4 @@
-"""Out of memory is told in one sentence that says what to lower; nothing is half-written."""
+"""Out of memory gives one sentence that says what to lower; no file is half-written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from ssl_faces.common.errors import InputError, bad_input, out_of_memory
 from ssl_faces.encoders.encoder import save_encoder
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
-from tests.training.conftest import settings
+from tests.support.fits import settings, step_of
+from tests.support.types import Capsys, Patch
 
 
 def on_the_cpu() -> NoReturn:
@@ -51,7 +52,7 @@ def in_another_process() -> NoReturn:
 
 
 @pytest.mark.parametrize(
-    ("run_out", "said"),
+    ("run_out", "message"),
     [
         (on_the_cpu, "out of memory on the CPU (1125899906842624 bytes wanted)"),
         (in_numpy, "out of memory on the CPU"),
@@ -60,13 +61,13 @@ def in_another_process() -> NoReturn:
         (in_another_process, "out of memory on the GPU (20.00 MiB wanted)"),
     ],
 )
-def test_what_ran_out_of_memory(run_out: Callable[[], NoReturn], said: str) -> None:
+def test_what_ran_out_of_memory(run_out: Callable[[], NoReturn], message: str) -> None:
     with pytest.raises(Exception, match=r"(?i)alloc") as caught:
         run_out()
-    assert out_of_memory(caught.value) == said
+    assert out_of_memory(caught.value) == message
     caused = ValueError("while training")
     caused.__cause__ = caught.value
-    assert out_of_memory(caused) == said
+    assert out_of_memory(caused) == message
 
 
 @pytest.mark.parametrize(
@@ -78,11 +79,7 @@ def test_what_did_not(error: Exception) -> None:
 
 @pytest.mark.parametrize("run_out", [on_the_cpu, on_a_gpu])
 def test_a_run_out_of_memory(
-    run_out: Callable[[], NoReturn],
-    faces: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run_out: Callable[[], NoReturn], faces: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     plain = FaceCycleMotion.training_step
 
@@ -96,25 +93,24 @@ def test_a_run_out_of_memory(
     monkeypatch.setenv("LOCAL_RANK", "1")
     out = tmp_path / "run"
     assert main(settings("motion", faces, out, "--checkpoint_every", "2")) == 2
-    said = [x for x in capsys.readouterr().err.splitlines() if "ssl-faces: error:" in x]
-    assert len(said) == 1
-    assert "lower --data.batch_size" in said[0]
-    assert torch.load(out / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
+    message = [x for x in capsys.readouterr().err.splitlines() if "ssl-faces: error:" in x]
+    assert len(message) == 1
+    assert "lower --data.batch_size" in message[0]
+    assert step_of(out) == 2
     assert not (out / "encoder").exists()
     hidden = [path for path in out.rglob(".*") if path.is_file()]
     assert hidden == []
 
 
 def test_bad_input_of_another_process() -> None:
-    text = "-- Process 0 …\nTraceback …\nssl_faces.errors.InputError: data.size: 48; set it to 32"
+    name = f"{InputError.__module__}.InputError"
+    text = f"-- Process 0 …\nTraceback …\n{name}: data.size: 48; set it to 32"
     error = torch.multiprocessing.ProcessRaisedException(text, 0, 1)
     assert bad_input(error) == "data.size: 48; set it to 32"
     assert bad_input(RuntimeError(text)) is None
 
 
-def test_probes_out_of_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_probes_out_of_memory(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
     for part in ("train", "test"):
         for i in range(8):
             path = tmp_path / part / f"class{i % 2}" / f"{i}.png"
@@ -126,6 +122,6 @@ def test_probes_out_of_memory(
     words = ["run", "--encoder", str(tmp_path / "encoder"), "--out", str(tmp_path / "probe")]
     own = ["--train", str(tmp_path / "train"), "--test", str(tmp_path / "test")]
     assert probe([*words, *own, "--no-baselines", "--device", "cpu"]) == 2
-    assert "out of memory on the CPU" in (said := capsys.readouterr().err)
-    assert "lower --batch-size" in said.splitlines()[-1]
+    assert "out of memory on the CPU" in (message := capsys.readouterr().err)
+    assert "lower --batch-size" in message.splitlines()[-1]
     assert not list((tmp_path / "probe").rglob("*.safetensors"))

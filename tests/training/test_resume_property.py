@@ -1,4 +1,4 @@
-"""A run killed or stopped anywhere, time after time, equals one that never stopped."""
+"""A run that is repeatedly killed or stopped equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from ssl_faces.training.checkpoints import load_checkpoint
 from ssl_faces.training.fit import quiet
 from ssl_faces.training.log_once import CSVRows
 from ssl_faces.training.logged import read_logged
-from tests.training.resumes import KILLS, assert_same, kill_at, until_finished
+from tests.support.resumes import KILLS, assert_same, kill_at, until_finished
 
 PAIRS = 2  # a batch
 MOST = 5  # batches an epoch
 
 
 class Tiny(pl.LightningModule):
-    """Learns nothing of use from the means of pictures, with noise of its own.
+    """Learns from the means of images, with random noise.
 
     Args:
-        interval: of the learning rate's schedule.
-        stop_at: the step in which it gets `signal`.
+        interval: of the learning-rate schedule.
+        stop_at: the step in which it gets SIGTERM.
     """
 
     def __init__(self, interval: str, stop_at: int | None = None) -> None:
@@ -55,7 +55,7 @@ class Tiny(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.parameters(), 0.1)
-        # Asked for, Lightning opens the loader before it restores how far training was.
+        # This makes Lightning open the loader before it restores the progress.
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: 1 - 0.5 * n / steps)
         return [optimizer], [{"scheduler": schedule, "interval": self.interval}]
@@ -88,21 +88,21 @@ def train(
     end: tuple[str, int],
     every: int = 99,
     batches: int = MOST,
-    gather: int = 1,
+    accumulate: int = 1,
     interval: str = "step",
     kill: int | None = None,
     stop: int | None = None,
     resume_from: str = "last.ckpt",
     more: tuple[pl.Callback, ...] = (),
 ) -> None:
-    """Train until `end`, from the last checkpoint in `out` if there is one, as `fit` does."""
+    """Train until `end`, from the last checkpoint in `out` if any, as `fit` does."""
     signals = StopSignals()
     trainer = pl.Trainer(
         accelerator="cpu",
         max_steps=end[1] if end[0] == "max_steps" else -1,
         max_epochs=end[1] if end[0] == "max_epochs" else -1,
         limit_train_batches=batches,
-        accumulate_grad_batches=gather,
+        accumulate_grad_batches=accumulate,
         callbacks=[signals, LastCheckpoint(out / "last.ckpt", every, signals), *more],
         logger=CSVRows(out, name="csv"),
         default_root_dir=out,
@@ -114,10 +114,7 @@ def train(
     module.on_train_batch_end = kill_at(kill).__get__(module)  # type: ignore[method-assign]
     path = out / resume_from
     trainer.fit(
-        module,
-        datamodule=data(),
-        ckpt_path=str(path) if path.exists() else None,
-        weights_only=True,
+        module, datamodule=data(), ckpt_path=str(path) if path.exists() else None, weights_only=True
     )
 
 
@@ -128,9 +125,9 @@ def step_of(out: Path) -> int:
 
 @functools.cache
 def uninterrupted(*settings: Any) -> tuple[dict[str, Any], dict[str, dict[int, float]]]:
-    end, batches, gather, interval = settings
+    end, batches, accumulate, interval = settings
     with tempfile.TemporaryDirectory() as folder:
-        train(Path(folder), end, batches=batches, gather=gather, interval=interval)
+        train(Path(folder), end, batches=batches, accumulate=accumulate, interval=interval)
         return load_checkpoint(Path(folder) / "last.ckpt"), read_logged(Path(folder))
 
 
@@ -145,32 +142,32 @@ ENDS = st.one_of(
     batches=st.integers(1, MOST),
     end=ENDS,
     every=st.integers(1, 10),
-    gather=st.sampled_from([1, 1, 2, 3]),
+    accumulate=st.sampled_from([1, 1, 2, 3]),
     interval=st.sampled_from(["step", "epoch"]),
     kills=KILLS,
     signalled=st.booleans(),
 )
-# Checkpoints at the ends of epochs: the second resume is the one that went wrong.
+# Checkpoints at the ends of epochs, where the second resume once failed.
 @example(3, ("max_epochs", 5), 3, 1, "step", [4, 4], False)
 @example(3, ("max_steps", 14), 6, 1, "epoch", [6, 6], False)
 @example(1, ("max_epochs", 5), 1, 1, "step", [1, 1, 1], True)
 @example(2, ("max_steps", 8), 2, 1, "step", [2, 2], True)
-def test_killed_and_resumed_it_equals_a_run_that_never_stopped(
+def test_killed_or_stopped_runs_equal_an_uninterrupted_one(
     batches: int,
     end: tuple[str, int],
     every: int,
-    gather: int,
+    accumulate: int,
     interval: str,
     kills: list[int],
     signalled: bool,
 ) -> None:
-    expected, logged = uninterrupted(end, batches, gather, interval)
+    expected, logged = uninterrupted(end, batches, accumulate, interval)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
 
         def run(at: int | None) -> None:
             how = {"stop" if signalled else "kill": at}
-            train(out, end, every, batches, gather, interval, **how)  # type: ignore[arg-type]
+            train(out, end, every, batches, accumulate, interval, **how)  # type: ignore[arg-type]
 
         until_finished(kills, lambda: step_of(out), run)
         assert_same(load_checkpoint(out / "last.ckpt"), expected)

@@ -1,4 +1,4 @@
-"""Settings of a resumed run are applied or refused by name, and what is recorded was used."""
+"""Changed settings of a resumed run are applied and recorded, or refused by name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from ssl_faces.methods.learning_rate import adam, cosine_by_step
 from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.training.logged import read_logged
 from ssl_faces.training.resume import Resumed, no_checkpoint, read_resumed
-from tests.refusals import message_of
-from tests.training.conftest import fit, settings
-from tests.training.test_bad_input import refused
-from tests.training.test_finite_loss import twins
+from tests.support.fits import checkpoint, fit, refused, settings, step_of, twins
+from tests.support.refusals import message_of
+from tests.support.types import Capsys
 
 Command = Callable[..., list[str]]
 LAST = ("--ckpt_path", "last")
@@ -52,9 +51,7 @@ def simclr(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
 def whole(simclr: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of six steps."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_MODE", "disabled")
-        fit(*simclr(out, "--trainer.max_steps", "6"))
+    fit(*simclr(out, "--trainer.max_steps", "6"))
     return out
 
 
@@ -64,24 +61,19 @@ def copied(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-def checkpoint(run: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
-    return loaded
-
-
 def config(run: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text())
     return loaded
 
 
 def test_new_rates_and_decay_act_and_are_recorded(
-    simclr: Command, copied: Path, capsys: pytest.CaptureFixture[str]
+    simclr: Command, copied: Path, capsys: Capsys
 ) -> None:
     optimizer = "--model.init_args.optimizer"
     more = (f"{optimizer}.peak_learning_rate", "0.05", f"{optimizer}.weight_decay", "0.5")
     fit(*simclr(copied, "--trainer.max_steps", "12", *LAST, *more))
-    said = capsys.readouterr().out
-    (line,) = [x for x in said.splitlines() if x.startswith("resumed at step 6")]
+    message = capsys.readouterr().out
+    (line,) = [x for x in message.splitlines() if x.startswith("resumed at step 6")]
     assert "peak_learning_rate 0.05 (was 0.001)" in line
     assert "weight_decay 0.5 (was 0.05)" in line
     assert "max_steps 12 (was 6)" in line
@@ -106,7 +98,7 @@ def test_new_rates_and_decay_act_and_are_recorded(
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("model.init_args.temperature", 0.5, "temperature 0.5 (was 0.1)"),
         ("model.init_args.optimizer.name", "sgd", "optimizer.name sgd (was adamw)"),
@@ -121,9 +113,7 @@ def test_new_rates_and_decay_act_and_are_recorded(
         ("model.init_args.optimizer.weight_decay", 0.5, "no steps are left at step 6"),
     ],
 )
-def test_what_can_not_be_followed_is_refused_by_name(
-    key: str, value: Any, said: str, whole: Path
-) -> None:
+def test_changes_that_are_refused_by_name(key: str, value: Any, message: str, whole: Path) -> None:
     resumed = read_resumed(whole / "checkpoints/last.ckpt", SimCLR)
     given = config(whole)
     assert resumed.check(given, SimCLR) is None
@@ -132,45 +122,41 @@ def test_what_can_not_be_followed_is_refused_by_name(
     for section in sections:
         inner = inner[section]
     inner[name] = value
-    assert said in message_of(resumed.check, given, SimCLR)
+    assert message in message_of(resumed.check, given, SimCLR)
 
 
 @pytest.mark.parametrize("path", [LAST[1], "checkpoints/last.ckpt"])
-def test_a_refused_run_and_its_record_stay_as_they_were(
-    path: str, simclr: Command, whole: Path, capsys: pytest.CaptureFixture[str]
+def test_a_refused_run_and_its_record_are_unchanged(
+    path: str, simclr: Command, whole: Path, capsys: Capsys
 ) -> None:
     before = (whole / "config.yaml").read_bytes()
     resume = ("--ckpt_path", path if path == "last" else str(whole / path))
     more = ("--trainer.max_steps", "8", "--model.init_args.temperature", "0.5")
-    said = refused(capsys, simclr(whole, *more, *resume))
-    assert "can't resume with other settings: --model.init_args.temperature 0.5 (was 0.1)" in said
+    message = refused(capsys, *simclr(whole, *more, *resume))
+    assert (
+        "can't resume with other settings: --model.init_args.temperature 0.5 (was 0.1)" in message
+    )
     assert (whole / "config.yaml").read_bytes() == before
 
 
 def test_the_path_of_a_runs_own_checkpoint_is_as_good_as_last(
-    simclr: Command,
-    whole: Path,
-    copied: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    simclr: Command, whole: Path, copied: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     path = ("--ckpt_path", str(copied / "checkpoints/last.ckpt"))
     fit(*simclr(copied, "--trainer.max_steps", "8", *path))
-    assert checkpoint(copied)["global_step"] == 8
+    assert step_of(copied) == 8
     # But one run doesn't go on in another's folder.
-    text = refused(capsys, simclr(whole, "--trainer.max_steps", "9", *path))
+    text = refused(capsys, *simclr(whole, "--trainer.max_steps", "9", *path))
     assert "holds a run already, and" in text
     # Its settings start a new run.
     assert "ckpt_path" not in (copied / "config.yaml").read_text()
     new = tmp_path / "new"
     words = ("--trainer.max_steps", "2", "--seed_everything", "7", "--out", str(new))
     fit("fit", "-c", str(copied / "config.yaml"), *words)
-    assert checkpoint(new)["global_step"] == 2
+    assert step_of(new) == 2
 
 
-def test_more_steps_stretch_a_cosine_without_warnings(
-    recwarn: pytest.WarningsRecorder,
-) -> None:
+def test_more_steps_stretch_a_cosine_without_warnings(recwarn: pytest.WarningsRecorder) -> None:
     def planned(steps: int, state: dict[str, Any] | None = None) -> Any:
         module: Any = SimpleNamespace(trainer=SimpleNamespace(estimated_stepping_batches=steps))
         optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
@@ -207,7 +193,7 @@ class Line(pl.LightningModule):
 
 
 def adam_at(steps: int, rates: dict[int, float], decay: float, state: Any = None) -> Any:
-    """Adam with rates by epoch after so many epochs, begun from a checkpoint's state if given."""
+    """Adam with rates by epoch after `steps` epochs, optionally from a checkpoint's state."""
     module = Line()
     found = adam(module, (decay, 0.999), rates, None, 0, {"far": 0.5})
     optimizer, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
@@ -236,7 +222,7 @@ def test_rates_by_epoch_follow_the_settings_of_a_resumed_run() -> None:
 
 
 def test_files_of_frozen_weights_may_move_but_not_change(tmp_path: Path) -> None:
-    """A file is another argument where it is moved, so that its weights are compared."""
+    """A moved file is another argument, so its weights are compared."""
     given = {"trainer": {"max_steps": 9, "max_epochs": None}}
     before, now = (
         {**given, "model": {"init_args": {"trunk_weights": name}}} for name in ("old", "new")
@@ -253,36 +239,27 @@ def test_files_of_frozen_weights_may_move_but_not_change(tmp_path: Path) -> None
         )  # type: ignore[arg-type]
 
     resumed(torch.ones(2))
-    assert "trunk_weights new (was old): it holds other weights" in message_of(
-        resumed, torch.zeros(2)
-    )
+    text = message_of(resumed, torch.zeros(2))
+    assert "trunk_weights new (was old): it holds other weights" in text
 
 
-def test_a_checkpoint_without_settings(
-    simclr: Command, copied: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of an earlier version: it resumes, or is refused in a sentence."""
+def test_a_checkpoint_without_settings(simclr: Command, copied: Path, capsys: Capsys) -> None:
+    """Of an earlier version: it resumes, or is refused in one sentence."""
     old = checkpoint(copied)
     del old["config"], old["changed_on_resume"]
     torch.save(old, copied / "checkpoints/last.ckpt")
-    text = refused(
-        capsys,
-        simclr(
-            copied, "--trainer.max_steps", "7", *LAST, "--model.init_args.encoder.width", "0.125"
-        ),
-    )
+    wider = ("--model.init_args.encoder.width", "0.125")
+    text = refused(capsys, *simclr(copied, "--trainer.max_steps", "7", *LAST, *wider))
     assert "other settings" in text
     fit(*simclr(copied, "--trainer.max_steps", "7", *LAST))
     assert "settings; they can't be compared" in capsys.readouterr().out
-    assert checkpoint(copied)["global_step"] == 7
+    assert step_of(copied) == 7
 
 
-def test_no_checkpoint_to_resume_is_said(
-    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_line_about_a_missing_checkpoint(faces: Path, tmp_path: Path, capsys: Capsys) -> None:
     fit(*twins(faces, tmp_path / "my_run", "--trainer.max_steps", "1", *LAST))
-    said = capsys.readouterr().out
-    assert f"starts a new run: {tmp_path}/my_run/checkpoints/last.ckpt does not exist\n" in said
+    message = capsys.readouterr().out
+    assert f"starts a new run: {tmp_path}/my_run/checkpoints/last.ckpt does not exist\n" in message
     checkpoint_file = Path("checkpoints/last.ckpt")
     assert f"({tmp_path}/my_run has a checkpoint: is it the one that you mean?)" in (
         no_checkpoint(checkpoint_file, tmp_path / "my-run")

@@ -1,4 +1,4 @@
-"""Pictures that can't be used are listed, whatever their names, and training goes on."""
+"""Unusable images are listed, whatever their names, and training continues."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import shutil
 from pathlib import Path
 
-from tests.training.conftest import fit, settings
+from tests.support.fits import fit, settings
 
 
 def test_broken_pictures_are_listed_and_the_rest_is_trained_on(faces: Path, tmp_path: Path) -> None:

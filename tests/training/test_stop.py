@@ -1,4 +1,4 @@
-"""Runs that are asked to end: by Ctrl-C, by SIGTERM, by Slurm; they go on as if they never had."""
+"""Runs stopped by Ctrl-C, SIGTERM or Slurm resume as if they had not been stopped."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from ssl_faces.training.run_record import read_run, state_of
-from tests.training.conftest import environment, fit, run
-from tests.training.test_finite_loss import twins, weights
-from tests.training.test_resume import BATCHES, assert_same_weights
+from tests.support.fits import (
+    assert_close,
+    assert_same_weights,
+    environment,
+    fit,
+    run,
+    step_of,
+    twins,
+    weights,
+)
+from tests.support.types import Capsys, Patch
 
 SLURM = {
     "SLURM_JOB_ID": "77",
@@ -32,8 +39,8 @@ SLURM = {
 
 @pytest.fixture
 def scontrol(tmp_path: Path) -> Path:
-    """A stand-in for `scontrol` in a folder for PATH, which notes what it is asked in `asked`; it
-    tells the state that `state` holds, and fails at `requeue` where `refuse` exists."""
+    """A folder for PATH with a fake `scontrol`: it logs its arguments to `asked`, prints the
+    contents of `state`, and refuses to requeue if `refuse` exists."""
     folder = tmp_path / "slurm"
     folder.mkdir()
     script = folder / "scontrol"
@@ -49,7 +56,7 @@ def scontrol(tmp_path: Path) -> Path:
     return folder
 
 
-def under_slurm(monkeypatch: pytest.MonkeyPatch, scontrol: Path) -> None:
+def under_slurm(monkeypatch: Patch, scontrol: Path) -> None:
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", f"{scontrol}:{os.environ['PATH']}")
@@ -61,15 +68,15 @@ def asked(scontrol: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _hears_ctrl_c() -> Iterator[None]:
-    """Also where the tests run in the background, deaf to it."""
+def _ctrl_c() -> Iterator[None]:
+    """Tests in the background may ignore it."""
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, inherited)
 
 
 def stopped(faces: Path, out: Path, number: signal.Signals, *more: str) -> int:
-    """A run that gets a signal within step 7, with no checkpoint before; its exit code."""
+    """The exit code of a run that gets a signal in step 7, without earlier checkpoints."""
     sent = ["--model.init_args.signal", str(int(number)), "--model.init_args.signal_at", "7"]
     usual = twins(faces, out, "--checkpoint_every", "999", *sent, *more)
     with pytest.raises(SystemExit) as ended:
@@ -78,23 +85,17 @@ def stopped(faces: Path, out: Path, number: signal.Signals, *more: str) -> int:
     return ended.value.code
 
 
-def step_of(folder: Path) -> int:
-    found = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"]
-    assert isinstance(found, int)
-    return found
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_saves_its_step_and_the_run_goes_on_as_if_unbroken(
-    number: signal.Signals, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_signal_saves_its_step_and_the_run_resumes_as_if_uninterrupted(
+    number: signal.Signals, faces: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
-    def deaf_no_more(_: object, __: object) -> None:
+    def handler(_: object, __: object) -> None:
         pass
 
-    inherited = signal.signal(number, deaf_no_more)  # tests may run under `nohup`
+    inherited = signal.signal(number, handler)  # tests may run under `nohup`
     out = tmp_path / "out"
     assert stopped(faces, out, number) == 128 + number
-    assert signal.signal(number, inherited) is deaf_no_more
+    assert signal.signal(number, inherited) is handler
     assert f"{number.name}: step 7 is saved, the run ends here" in capsys.readouterr().out
     assert step_of(out) == 7
     assert not (out / "encoder").exists()
@@ -108,43 +109,14 @@ def test_a_signal_saves_its_step_and_the_run_goes_on_as_if_unbroken(
     assert about is not None
     assert [one["state"] for one in about["sessions"]] == ["stopped", "finished"]
     if number == signal.SIGINT:
-        fit(*twins(faces, tmp_path / "whole"))
-        expected = weights(tmp_path / "whole")
-        found = weights(out)
-        assert all(torch.equal(value, expected[name]) for name, value in found.items())
-
-
-def test_stopped_at_the_ends_of_epochs_time_after_time(faces: Path, tmp_path: Path) -> None:
-    epochs = ("--trainer.max_steps=-1", "--trainer.max_epochs", "4", "--ckpt_path", "last")
-    signal_at = ["--model.init_args.signal", str(int(signal.SIGTERM))]
-    signal_at += ["--model.init_args.signal_at"]
-    out = tmp_path / "out"
-    for step in (BATCHES, 3 * BATCHES):
-        with pytest.raises(SystemExit):
-            run(*twins(faces, out, *epochs, *signal_at, str(step)))
-        assert step_of(out) == step
-    fit(*twins(faces, out, *epochs))
-    fit(*twins(faces, tmp_path / "whole", *epochs))
-    assert step_of(out) == 4 * BATCHES
-    found, expected = weights(out), weights(tmp_path / "whole")
-    assert all(torch.equal(value, expected[name]) for name, value in found.items())
-    # A finished run that is resumed saves its encoder again where it is damaged.
-    encoder = out / "encoder/encoder.safetensors"
-    encoder.write_bytes(encoder.read_bytes()[:-1] + b"x")
-    fit(*twins(faces, out, *epochs))
-    assert_same_weights(out, tmp_path / "whole")
-
-
-def test_of_several_batches_a_step_none_is_lost(faces: Path, tmp_path: Path) -> None:
-    """Gradients that are gathered are in no checkpoint: the step is made first."""
-    out, gather = tmp_path / "out", ("--trainer.accumulate_grad_batches", "3")
-    few = ("--trainer.max_steps", "9")
-    stopped(faces, out, signal.SIGTERM, *gather, *few)
-    assert step_of(out) == 7
-    fit(*twins(faces, out, *gather, *few, "--ckpt_path", "last"))
-    fit(*twins(faces, tmp_path / "whole", *gather, *few))
-    found, expected = weights(out), weights(tmp_path / "whole")
-    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+        whole = tmp_path / "whole"
+        fit(*twins(faces, whole))
+        assert_same_weights(out, whole, atol=0)
+        # Resumed again, a finished run saves a damaged encoder again.
+        encoder = out / "encoder/encoder.safetensors"
+        encoder.write_bytes(encoder.read_bytes()[:-1] + b"x")
+        fit(*twins(faces, out, "--ckpt_path", "last"))
+        assert_same_weights(out, whole, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +135,8 @@ def test_slurm_queues_again_what_it_stops_itself(
     faces: Path,
     tmp_path: Path,
     scontrol: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: Patch,
+    capsys: Capsys,
 ) -> None:
     under_slurm(monkeypatch, scontrol)
     (scontrol / "state").write_text(state)
@@ -173,31 +145,27 @@ def test_slurm_queues_again_what_it_stops_itself(
     assert step_of(out) == 7
     assert ("requeue 77" in asked(scontrol)) is queued
     assert ("Slurm job 77 is queued again" in capsys.readouterr().out) is queued
-    # Lightning's own file of this, which it would prefer to newer checkpoints.
+    # Lightning's file, which it would prefer to newer checkpoints.
     assert not list(out.glob("hpc_ckpt*"))
 
 
-def test_a_warned_run_that_is_not_queued_again_uses_its_time(
-    faces: Path,
-    tmp_path: Path,
-    scontrol: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_a_warned_run_that_is_not_requeued_uses_its_time(
+    faces: Path, tmp_path: Path, scontrol: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     under_slurm(monkeypatch, scontrol)
     (scontrol / "refuse").write_text("")
     sent = ["--model.init_args.signal", str(int(signal.SIGUSR1)), "--model.init_args.signal_at"]
     fit(*twins(faces, tmp_path / "out", *sent, "7", "--trainer.max_steps", "9"))
-    said = capsys.readouterr().out
-    assert "step 7 is saved, the run goes on; not queued again: scontrol requeue 77: " in said
-    assert "Requeue disabled" in said
+    message = capsys.readouterr().out
+    assert "step 7 is saved, the run continues; not queued again: scontrol requeue 77: " in message
+    assert "Requeue disabled" in message
     assert state_of(tmp_path / "out") == "finished"
 
 
 def test_a_real_process_pre_empted_and_started_again(
     faces: Path, tmp_path: Path, scontrol: Path
 ) -> None:
-    """As Slurm does it: SIGTERM to all processes of the run, also those of its loader."""
+    """SIGTERM to all processes of the run, including data loaders, as by Slurm."""
     out = tmp_path / "out"
     words = twins(faces, out, "--data.num_workers", "1", "--trainer.max_steps", "4000")
     words += ["--checkpoint_every", "9999", "--ckpt_path", "last"]
@@ -221,10 +189,8 @@ def test_a_real_process_pre_empted_and_started_again(
     assert state_of(out) == "stopped"
     step = step_of(out)
     assert 0 < step < 4000
-    # The command that Slurm starts again goes on from there; shorter, so as not to wait.
+    # The same command resumes from there; shorter, to save time.
     fit(*twins(faces, out, "--trainer.max_steps", str(step + 3), "--ckpt_path", "last"))
     assert step_of(out) == step + 3
     fit(*twins(faces, tmp_path / "whole", "--trainer.max_steps", str(step + 3)))
-    found, expected = weights(out), weights(tmp_path / "whole")
-    for name, value in found.items():
-        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6, msg=name)
+    assert_close(weights(out), weights(tmp_path / "whole"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,8 @@ from linear_probe.experiments.truth.left import LEFT
 from linear_probe.records.record import read_records
 from ssl_faces import load_method
 from ssl_faces.rendered import RenderedClips
-from tests.training.conftest import ROOT, fit, settings
+from tests.support.fits import ROOT, fit, settings
+from tests.support.types import Capsys, Patch
 
 CONFIG = ROOT / "configs/data/rendered.yaml"
 
@@ -27,7 +27,6 @@ def rendered_runs(folder: Path) -> tuple[Path, Path]:
     config["data"]["sets"][0]["init_args"] |= {"clips": 8, "people": 8, "frames": 4}
     few = folder / "few.yaml"
     few.write_text(yaml.safe_dump(config))
-    os.environ["WANDB_MODE"] = "disabled"
     motion, identity = folder / "motion", folder / "identity"
     for stage, out in (("motion", motion), ("identity", identity)):
         more = ["-c", str(few), "--trainer.max_steps", "3"]
@@ -49,9 +48,7 @@ def test_the_config_trains_on_frames_of_one_clip_a_person_and_on_no_test_person(
     assert len(faces) > 9000
 
 
-def test_the_whole_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_whole_command(tmp_path: Path, capsys: Capsys, monkeypatch: Patch) -> None:
     monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
     motion, identity = rendered_runs(tmp_path)
     card = json.loads((motion / "encoder/card.json").read_text())

@@ -1,11 +1,8 @@
-"""W&B: what is logged, and that nothing about it can hold up a run, end it, or tell a secret."""
+"""W&B: logged data, and that it never blocks or ends a run or leaks a secret."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,26 +11,26 @@ import pytest
 
 from ssl_faces.training import wandb_logger
 from ssl_faces.training.wandb_logger import CarefulWandbLogger, has_account
-from tests.test_children import eventually
-from tests.training.conftest import environment, fit
-from tests.training.methods import kill_wandb
-from tests.training.test_finite_loss import twins
-from tests.training.wandb_server import Server
+from tests.support.fits import completed, fit, twins
+from tests.support.processes import eventually
+from tests.support.twins import kill_wandb
+from tests.support.types import Capsys, Patch
+from tests.support.wandb_server import Server
 
 SECRET = "5e47e1" * 6 + "beef"  # 40 letters, as W&B's keys have
 QUICK = ("--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--probe_every", "2")
 
 
 @pytest.fixture
-def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No account of this machine's user, and no service of an earlier test."""
+def clean(monkeypatch: Patch, tmp_path: Path) -> None:
+    """Without an account of the user and a service of an earlier test."""
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_SERVICE", "WANDB_BASE_URL", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
 def records_of(path: Path) -> Iterator[bytes]:
-    """What a `.wandb` file holds: seven bytes, then LevelDB's log of blocks of 32 KiB."""
+    """Records of a `.wandb` file: seven bytes, then LevelDB's log with blocks of 32 KiB."""
     data, at, parts = path.read_bytes(), 7, b""
     while at + 7 <= len(data):
         left = 32768 - at % 32768
@@ -51,8 +48,7 @@ def records_of(path: Path) -> Iterator[bytes]:
 
 
 def logged(out: Path) -> dict[str, str]:
-    """The keys that W&B's file of a run holds, with their last values as JSON; of artifacts what
-    is told of them."""
+    """The last values in W&B's file of a run, as JSON by key, and the metadata of artifacts."""
     from wandb.proto import wandb_internal_pb2
 
     found: dict[str, str] = {}
@@ -76,14 +72,14 @@ def test_all_that_a_run_logs_without_an_account(
     clean: None,
     faces: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: Patch,
     caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
+    capfd: Capsys,
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     out = tmp_path / "out"
     fit(*twins(faces, out, *QUICK))
-    # W&B warns of settings that it no longer has.
+    # W&B warns about removed settings.
     printed = capfd.readouterr()
     assert "no effect" not in printed.out + printed.err + caplog.text
     import wandb
@@ -99,22 +95,23 @@ def test_all_that_a_run_logs_without_an_account(
     # The same in a file that needs no W&B.
     rows = (out / "csv/version_0/metrics.csv").read_text()
     assert "gradient_norm" in rows.splitlines()[0]
-    # Nothing of the environment is written anywhere.
+    # No secret of the environment is written.
     assert hold(out, SECRET) == []
     assert [p for p in (out / "wandb").iterdir() if p.name.startswith("offline-run-")]
 
 
 def test_no_account_and_no_server(
-    clean: None,
-    faces: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    clean: None, faces: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
-    """Asked to be online, a run says a word and goes on offline."""
+    """With WANDB_MODE=online a run prints a line and is logged offline."""
     monkeypatch.setenv("WANDB_MODE", "online")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".netrc").write_text("machine elsewhere.org login user password x\n")
     assert not has_account()
     fit(*twins(faces, tmp_path / "no_account", *QUICK))
+    (home / ".netrc").write_text("machine api.wandb.ai login user password x\n")
+    assert has_account()
     assert "W&B: no account is set up here" in capsys.readouterr().out
     assert list((tmp_path / "no_account/wandb").glob("offline-run-*"))
     monkeypatch.setenv("WANDB_MODE", "online")
@@ -123,40 +120,18 @@ def test_no_account_and_no_server(
     monkeypatch.setattr("ssl_faces.training.wandb_logger.SECONDS", 2)
     out = tmp_path / "no_server"
     fit(*twins(faces, out, *QUICK))
-    said = capsys.readouterr().out
-    assert "W&B: not online (" in said
-    assert "the run is logged offline" in said
+    message = capsys.readouterr().out
+    assert "W&B: not online (" in message
+    assert "the run is logged offline" in message
     assert (out / "encoder/card.json").exists()
     assert hold(out, SECRET) == []
-    assert SECRET not in said
+    assert SECRET not in message
 
 
-def test_an_account_is_found_without_asking(
-    clean: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert not has_account()
-    (tmp_path / "home").mkdir()
-    rows = tmp_path / "home/.netrc"
-    rows.write_text("machine elsewhere.org login user password x\n")
-    assert not has_account()
-    rows.write_text("machine api.wandb.ai login user password x\n")
-    assert has_account()
-    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    assert not has_account()
-    monkeypatch.setenv("WANDB_API_KEY", SECRET)
-    assert has_account()
-
-
-def test_its_service_is_killed_in_mid_run(faces: Path, tmp_path: Path) -> None:
+def test_its_service_is_killed_during_a_run(faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     kill = ("--model.init_args.breaks_wandb_at", "2")
-    done = subprocess.run(
-        [sys.executable, "-m", "ssl_faces.cli", *twins(faces, out, *QUICK, *kill)],
-        env={**environment(), "WANDB_MODE": "offline", "HOME": os.environ["HOME"]},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    done = completed(*twins(faces, out, *QUICK, *kill), WANDB_MODE="offline")
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("W&B: nothing more is logged there (") == 1
     assert "Traceback" not in done.stderr
@@ -168,9 +143,9 @@ def test_its_service_is_killed_in_mid_run(faces: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def online(
-    clean: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    clean: None, monkeypatch: Patch, tmp_path: Path
 ) -> Iterator[tuple[Server, CarefulWandbLogger]]:
-    """A server, and a logger that is to be online there and soon gives up."""
+    """A server, and an online logger with short timeouts."""
     server = Server()
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
@@ -185,17 +160,15 @@ def online(
 
 
 @pytest.mark.slow  # W&B waits for half a minute
-def test_the_network_is_lost_in_mid_run(
-    online: tuple[Server, CarefulWandbLogger],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_network_is_lost_during_a_run(
+    online: tuple[Server, CarefulWandbLogger], tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    """Online at first; then nothing raises, and each call comes back."""
+    """Nothing raises, and every call returns."""
     server, logger = online
     logger.log_metrics({"loss": 2.0}, 0)
     assert not logger._offline
     assert not logger.off
-    eventually(lambda: any("/file_stream" in path for path, _ in server.asked))
+    eventually(lambda: any("/file_stream" in path for path, _ in server.requests))
     server.cut_off()
     logger.log_metrics({"loss": 1.0}, 1)
     folder = tmp_path / "encoder"
@@ -204,19 +177,16 @@ def test_the_network_is_lost_in_mid_run(
     logger.log_encoder(folder, {"method": "none"})
     wandb_logger.finish_wandb(0)
     logger.log_metrics({"loss": 0.5}, 2)
-    # What was logged lies here, for `wandb sync`; of the key nothing.
+    # The log is kept for `wandb sync`, without the key.
     (kept,) = (tmp_path / "run/wandb").glob("run-*/*.wandb")
     assert b"loss" in kept.read_bytes()
     assert hold(tmp_path / "run", SECRET) == []
 
 
 def test_a_service_that_breaks_at_the_start_is_replaced(
-    online: tuple[Server, CarefulWandbLogger],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    online: tuple[Server, CarefulWandbLogger], tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
-    """The run is logged offline then, by another one."""
+    """The run is logged offline, by another service."""
     import wandb
 
     _, logger = online
@@ -233,16 +203,16 @@ def test_a_service_that_breaks_at_the_start_is_replaced(
     monkeypatch.setattr(wandb, "init", broken)
     logger.log_metrics({"loss": 2.0}, 0)
     wandb_logger.finish_wandb(0)
-    said = capsys.readouterr().out.lower()
-    assert "not online (connection lost): the run is logged offline" in said
+    message = capsys.readouterr().out.lower()
+    assert "not online (connection lost): the run is logged offline" in message
     assert not logger.off
     wandb.teardown()  # waits until the service has written all
     (kept,) = (tmp_path / "run/wandb").glob("offline-run-*-r1/*.wandb")
     assert b"loss" in kept.read_bytes()
 
 
-def test_a_service_that_was_killed_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """W&B ends the process with the code of its own process where it joins that one."""
+def test_a_service_that_was_killed_does_not_end_the_run(monkeypatch: Patch) -> None:
+    """W&B exits with the code of its service when it joins it."""
     import wandb
 
     def joined(code: int) -> None:

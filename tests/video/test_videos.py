@@ -26,7 +26,7 @@ from ssl_faces.data import in_test_share
 from ssl_faces.data.sets.youtube_keypoints import COLUMNS
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedClips
-from tests.cells import cells
+from tests.support.cells import cells
 from tests.support.threads import one_thread
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""What is said of what can't be."""
+"""Messages about bad input."""
 
 from __future__ import annotations
 
@@ -17,3 +17,11 @@ def message_of(call: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     text = str(caught.value)
     assert "\n" not in text
     return text
+
+
+def error_of(main: Callable[..., int], capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The only error line of a program that ends with exit code 2."""
+    capsys.readouterr()
+    assert main(*arguments) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if ": error: " in x]
+    return line

@@ -1,4 +1,4 @@
-"""Runs that are killed or stopped at any step, and what must be equal after they resumed."""
+"""Runs that are killed or stopped at any step, and comparisons of their checkpoints."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from hypothesis import strategies as st
 
 from ssl_faces.callbacks.stop_signals import StopAsked
 
-# How many steps after a run begins or resumes it is killed, time after time.
+# Numbers of steps between starts and kills.
 KILLS = st.lists(st.integers(1, 9), min_size=1, max_size=4)
 
 
 class Killed(BaseException):
-    """Stands for `kill -9`."""
+    """Simulates `kill -9`."""
 
 
 def kill_at(step: int | None) -> Callable[..., None]:
-    """A module's `on_train_batch_end` that kills the run in this step, right after its checkpoint
-    if it has one."""
+    """An `on_train_batch_end` that kills the run in this step, after its checkpoint if any."""
 
     def hook(module: pl.LightningModule, *_: Any) -> None:
         if module.global_step == step:
@@ -31,10 +30,10 @@ def kill_at(step: int | None) -> Callable[..., None]:
 
 
 def until_finished(kills: list[int], step: Callable[[], int], run: Callable[[int | None], None]):  # type: ignore[no-untyped-def]
-    """Call `run` with the step to be killed at, for each of `kills`, and at last with None.
+    """Call `run` with the step to be killed at for each of `kills`, then with None.
 
     Args:
-        step: of the last checkpoint.
+        step: returns the step of the last checkpoint.
     """
     for steps in kills:
         try:
@@ -45,7 +44,7 @@ def until_finished(kills: list[int], step: Callable[[], int], run: Callable[[int
 
 
 def assert_same(one: Any, other: Any, at: str = "checkpoint") -> None:
-    """All that two checkpoints hold is equal, bit by bit."""
+    """Two checkpoints are bitwise equal."""
     assert type(one) is type(other), at
     if isinstance(one, dict):
         assert one.keys() == other.keys(), at

@@ -1,4 +1,4 @@
-"""Outputs never replace an input, and nothing else unless that was asked for."""
+"""Outputs never replace an input, and other files only with `--overwrite`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ssl_faces.cli import main as ssl_faces
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
 from ssl_faces.training.fit import check_run_folder
+from tests.support.types import Capsys
 from tests.verbs.conftest import a_run, encoder_folder, lossless_video, rendered, write_all
 
 __all__ = ["encoder_folder"]
@@ -47,8 +48,8 @@ def places(tmp_path: Path, encoder_folder: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_nothing_is_replaced_without_being_asked(
-    name: str, places: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_existing_files_need_overwrite(
+    name: str, places: dict[str, Path], tmp_path: Path, capsys: Capsys
 ) -> None:
     command, words, ending = COMMANDS[name]
     there = tmp_path / f"mine{ending}"
@@ -63,32 +64,21 @@ def test_nothing_is_replaced_without_being_asked(
     assert {path.name for path in tmp_path.iterdir()} == {"in", "film.mp4", there.name}
 
 
-ALIASES: dict[str, Callable[[Path, Path], Path]] = {
-    "itself": lambda film, place: film,
-    "symbolic link": lambda film, place: _made(place / "x.mp4", lambda x: x.symlink_to(film)),
-    "hard link": lambda film, place: _made(place / "y.mp4", lambda x: x.hardlink_to(film)),
-    "way round": lambda film, place: film.parent / "in" / ".." / film.name,
-}
-
-
-def _made(path: Path, make: Callable[[Path], None]) -> Path:
-    make(path)
-    return path
-
-
-@pytest.mark.parametrize("alias", ALIASES)
+@pytest.mark.parametrize("alias", ["itself", "symbolic link", "hard link", "way round"])
 @pytest.mark.parametrize("given", ["--motion-of", "--person"])
 def test_a_film_is_never_replaced_by_what_is_made_of_it(
-    alias: str,
-    given: str,
-    places: dict[str, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    alias: str, given: str, places: dict[str, Path], tmp_path: Path, capsys: Capsys
 ) -> None:
     other = lossless_video(tmp_path / "other.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2)
     film = places["film"]
     before = film.read_bytes()
-    out = ALIASES[alias](film, tmp_path)
+    out = {"itself": film, "way round": film.parent / "in/.." / film.name}.get(
+        alias, tmp_path / "link.mp4"
+    )
+    if alias == "symbolic link":
+        out.symlink_to(film)
+    elif alias == "hard link":
+        out.hardlink_to(film)
     words = {"--motion-of": other, "--person": places["photo"], given: film, "--out": out}
     flat = [str(word) for pair in words.items() for word in pair]
     assert ssl_faces(["translate", *flat, "--overwrite"]) == 2
@@ -97,7 +87,7 @@ def test_a_film_is_never_replaced_by_what_is_made_of_it(
 
 
 def test_a_picture_in_a_folder_is_an_input(
-    places: dict[str, Path], encoder_folder: Path, capsys: pytest.CaptureFixture[str]
+    places: dict[str, Path], encoder_folder: Path, capsys: Capsys
 ) -> None:
     photo = places["photo"]
     disguised = photo.rename(photo.with_name("x.npz"))
@@ -127,9 +117,7 @@ def test_folders_links_and_devices_are_no_files(asked: bool, tmp_path: Path) -> 
             check_output(link, asked)
 
 
-def test_a_folder_of_faces_is_replaced_as_a_whole(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_of_faces_is_replaced_as_a_whole(tmp_path: Path, capsys: Capsys) -> None:
     run = a_run("facecycle_identity", tmp_path / "run")
     first, second = write_all(tmp_path / "in", rendered(2))
     out, words = (
@@ -164,9 +152,7 @@ def test_a_run_replaces_neither_its_configuration_nor_an_encoder(tmp_path: Path)
         check_run_folder(tmp_path, [])
 
 
-def test_a_sweep_does_not_replace_its_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sweep_does_not_replace_its_file(tmp_path: Path, capsys: Capsys) -> None:
     pytest.importorskip("optuna")
     (tmp_path / "sweep.json").write_text("mine")
     assert ssl_faces(["sweep", str(tmp_path / "sweep.json"), "--out", str(tmp_path)]) == 2
@@ -175,7 +161,7 @@ def test_a_sweep_does_not_replace_its_file(
 
 
 def test_prepare_does_not_replace_files_of_a_folder(
-    places: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    places: dict[str, Path], tmp_path: Path, capsys: Capsys
 ) -> None:
     pytest.importorskip("imagehash")
     table = tmp_path / "pack" / "manifest.csv"

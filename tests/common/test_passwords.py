@@ -1,22 +1,13 @@
-"""Passwords in addresses are found whatever characters they have, and nothing else is."""
+"""Passwords in addresses are found with any characters, and nothing else is."""
 
 from __future__ import annotations
 
 import pytest
 
-from ssl_faces.common.errors import InputError
 from ssl_faces.common.passwords import hidden, refuse_passwords
+from tests.support.refusals import message_of
 
-SECRETS = (
-    "s3cret",
-    "s3c/ret+x",
-    "0/s3cret",
-    "s3c@ret",
-    "s3c:ret",
-    "?s3c#ret",
-    's3"cret',
-    "s3'cret<",
-)
+SECRETS = ("s3cret", "s3c/ret+x", "0/s3cret", "s3c@ret", "s3c:ret", "?s3c#ret", "s3'\"cret<")
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -32,9 +23,9 @@ SECRETS = (
 def test_passwords_of_users(address: str, secret: str) -> None:
     text = address.format(secret)
     assert hidden(f"see {text} and more@x") == f"see {_without(address)} and more@x"
-    with pytest.raises(InputError, match=r"^data\.packs: ") as refused:
-        refuse_passwords({"data": {"packs": ["a", text]}})
-    assert _without(address) in str(refused.value)
+    message = message_of(refuse_passwords, {"data": {"packs": ["a", text]}})
+    assert message.startswith("data.packs: ")
+    assert _without(address) in message
 
 
 def _without(address: str) -> str:
@@ -45,13 +36,7 @@ def _without(address: str) -> str:
 def test_passwords_of_a_query(key: str) -> None:
     text = f"https://host/db?user=me&{key}=s3c/ret&x=1"
     assert hidden(text) == f"https://host/db?user=me&{key}=***&x=1"
-    with pytest.raises(InputError, match="has a password"):
-        refuse_passwords(text, "storage")
-
-
-def test_a_password_with_a_space() -> None:
-    with pytest.raises(InputError, match=r"^x: mysql://me:\*\*\*@host: "):
-        refuse_passwords({"x": "mysql://me:s3 cret@host"})
+    assert "has a password" in message_of(refuse_passwords, text, "storage")
 
 
 @pytest.mark.parametrize(

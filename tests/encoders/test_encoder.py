@@ -1,26 +1,23 @@
-"""Encoders: pictures to features, saved and loaded whole, and files that are no encoder."""
+"""Encoders: images to features, saving and loading, and invalid files."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 import ssl_faces
-from ssl_faces import InputError
 from ssl_faces.encoders import encoder
 from ssl_faces.encoders.encoder import (
     CARD_FILE,
@@ -35,8 +32,9 @@ from ssl_faces.encoders.encoder import (
 )
 from ssl_faces.encoders.release import update_card
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
-from tests.pickles import Touch
-from tests.refusals import message_of as refusal
+from tests.support.pickles import Touch
+from tests.support.refusals import message_of as refusal
+from tests.support.types import Patch
 
 CARD = {"method": "facecycle_motion", "steps": 3, "loss": {"pixel": 0.5}}
 
@@ -110,12 +108,6 @@ def test_resizes_inside_as_pillow_does(size: tuple[int, int]) -> None:
     )
 
 
-def test_the_features_of_a_picture_of_another_size_are_those_of_the_resized_one() -> None:
-    network, images = made(), torch.rand(2, 3, 80, 80)
-    resized = torch.nn.functional.interpolate(images, (32, 32), mode="bilinear", antialias=True)
-    assert_same(network(images), network(resized))
-
-
 def test_denormalise_undoes_normalise_and_clamps() -> None:
     pictures, images = Pixels(4), torch.rand(2, 3, 4, 4)
     torch.testing.assert_close(pictures.denormalise(pictures.normalise(images)), images)
@@ -150,22 +142,10 @@ def test_the_card_says_what_the_encoder_is(saved: Path) -> None:
             "code_end": "tanh",
         },
         "input_size": 32,
-        "feature_dims": {
-            "expression": 8,
-            "expression_map": 32,
-            "identity": 8,
-            "identity_map": 32,
-        },
+        "feature_dims": {"expression": 8, "expression_map": 32, "identity": 8, "identity_map": 32},
         "parameters": sum(p.numel() for p in made().parameters()),
         HASHES: {WEIGHTS_FILE: hashlib.sha256((saved / WEIGHTS_FILE).read_bytes()).hexdigest()},
     }
-
-
-def test_the_weights_file_holds_the_weights_and_no_more(saved: Path) -> None:
-    state = made().state_dict()
-    stored = load_file(saved / WEIGHTS_FILE)
-    assert set(stored) == set(state)
-    assert all(torch.equal(stored[name], value) for name, value in state.items())
 
 
 def test_saving_again_replaces_the_old_encoder(saved: Path, images: Tensor) -> None:
@@ -177,28 +157,14 @@ def test_saving_again_replaces_the_old_encoder(saved: Path, images: Tensor) -> N
     assert sorted(path.name for path in saved.iterdir()) == [CARD_FILE, WEIGHTS_FILE]
 
 
-def test_a_run_folder_gives_its_encoder(tmp_path: Path, images: Tensor) -> None:
-    save_encoder(made(), tmp_path / "run" / "encoder", {})
-    assert_same(load_encoder(tmp_path / "run")(images), made()(images))
-
-
-def test_a_released_encoder_goes_by_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: Tensor
+def test_a_released_encoder_is_loaded_by_name(
+    tmp_path: Path, monkeypatch: Patch, images: Tensor
 ) -> None:
     save_encoder(made(), tmp_path / "released" / "small-face", {})
     monkeypatch.setattr(encoder, "RELEASED", tmp_path / "released")
     monkeypatch.chdir(tmp_path)
-    assert_same(load_encoder("small-face")(images), made()(images))
+    assert_same(ssl_faces.load_encoder("small-face")(images), made()(images))
     assert "a released name (small-face)" in message_of(Path("big-face"))
-
-
-def test_the_package_offers_loading_and_saving(tmp_path: Path, images: Tensor) -> None:
-    ssl_faces.save_encoder(made(), tmp_path, {})
-    loaded = ssl_faces.load_encoder(tmp_path)
-    assert isinstance(loaded, ssl_faces.FaceEncoder)
-    assert_same(loaded(images), made()(images))
-    with pytest.raises(AttributeError, match="no attribute 'load_model'"):
-        ssl_faces.load_model  # noqa: B018
 
 
 # Untrained --------------------------------------------------------------------------------------
@@ -213,19 +179,10 @@ def test_an_untrained_encoder_follows_its_seed(saved: Path, images: Tensor) -> N
     assert_same(load_encoder(saved, untrained=True)(images), made(seed=0)(images))
     assert first.feature_dims == load_encoder(saved).feature_dims
     assert not first.training
-
-
-def test_an_untrained_encoder_needs_no_weights(saved: Path) -> None:
     (saved / WEIGHTS_FILE).unlink()
+    state = torch.random.get_rng_state()
     assert load_encoder(saved, untrained=True).card["steps"] == 3
-
-
-@pytest.mark.parametrize("untrained", [False, True])
-def test_loading_leaves_the_global_draw_alone(saved: Path, untrained: bool) -> None:
-    torch.manual_seed(5)
-    before = torch.random.get_rng_state()
-    load_encoder(saved, untrained=untrained)
-    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 # Files that are no encoder ----------------------------------------------------------------------
@@ -250,21 +207,23 @@ def edited(card: Path, **changes: object) -> None:
         b"",
         b"{",
         b"\xff\xfe card",
-        b"[]",
         b"3",
         b"{}",
         b'{"encoder": "facecycle", "config": []}',
         b"[" * 100_000,
+        "pickle",
     ],
 )
-def test_a_broken_card(saved: Path, text: bytes) -> None:
-    (saved / CARD_FILE).write_bytes(text)
+def test_a_broken_card(saved: Path, text: bytes | str, tmp_path: Path) -> None:
+    content = pickle.dumps(Touch(tmp_path / "ran")) if isinstance(text, str) else text
+    (saved / CARD_FILE).write_bytes(content)
     message = message_of(saved)
+    assert not (tmp_path / "ran").exists()
     assert f"{saved / CARD_FILE}: not an encoder's card" in message
     assert "save the encoder again" in message
 
 
-@pytest.mark.parametrize("name", ["vit", "", None, 7, ["facecycle"], {}, "os:system"])
+@pytest.mark.parametrize("name", ["vit", None, ["facecycle"], "os:system"])
 def test_an_unknown_encoder(saved: Path, name: object) -> None:
     edited(saved / CARD_FILE, encoder=name)
     text = message_of(saved)
@@ -273,15 +232,7 @@ def test_an_unknown_encoder(saved: Path, name: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "config",
-    [
-        {"depth": 3},
-        {"width": "wide"},
-        {"width": None},
-        {"width": -4},
-        {"width": 2.5},
-        {"code_dim": [8]},
-    ],
+    "config", [{"depth": 3}, {"width": None}, {"width": -4}, {"code_dim": [8]}]
 )
 def test_a_config_that_does_not_fit(saved: Path, config: dict[str, object]) -> None:
     edited(saved / CARD_FILE, config=config)
@@ -289,52 +240,21 @@ def test_a_config_that_does_not_fit(saved: Path, config: dict[str, object]) -> N
     assert f"{saved / CARD_FILE}: its 'config' does not fit encoder 'facecycle'" in text
 
 
-def test_missing_weights(saved: Path) -> None:
-    (saved / WEIGHTS_FILE).unlink()
-    assert f"{saved / WEIGHTS_FILE}: missing beside its card" in message_of(saved)
-
-
-def _pickle(path: Path, marker: Path) -> None:
-    path.write_bytes(pickle.dumps(Touch(marker)))
-
-
-def _torch_save(path: Path, marker: Path) -> None:
-    torch.save({**made().state_dict(), "more": Touch(marker)}, path)
-
-
-def _truncated(path: Path, marker: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def _header_only(path: Path, marker: Path) -> None:
-    path.write_bytes(path.read_bytes()[:20])
-
-
-def _empty(path: Path, marker: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _folder(path: Path, marker: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-@pytest.mark.parametrize("spoil", [_pickle, _torch_save, _truncated, _header_only, _empty, _folder])
-def test_weights_that_are_no_safetensors_file(
-    saved: Path, tmp_path: Path, spoil: Callable[[Path, Path], None]
-) -> None:
+@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "truncated", "pickle", "torch"])
+def test_weights_that_are_no_safetensors_file(saved: Path, tmp_path: Path, kind: str) -> None:
     path, marker = saved / WEIGHTS_FILE, tmp_path / "ran"
-    spoil(path, marker)
-    text = message_of(saved)
-    assert f"{path}: not a whole safetensors file" in text
-    assert "copy or save it again" in text
+    whole = path.read_bytes()
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "torch":
+        torch.save({**made().state_dict(), "more": Touch(marker)}, path)
+    elif kind != "missing":
+        bad = {"empty": b"", "truncated": whole[:-100], "pickle": pickle.dumps(Touch(marker))}
+        path.write_bytes(bad[kind])
+    reason = "missing beside its card" if kind == "missing" else "not a whole safetensors file"
+    assert f"{path}: {reason}" in message_of(saved)
     assert not marker.exists(), "no pickle is ever run"
-
-
-def test_a_pickle_in_place_of_the_card(saved: Path, tmp_path: Path) -> None:
-    _pickle(saved / CARD_FILE, tmp_path / "ran")
-    assert f"{saved / CARD_FILE}: not an encoder's card" in message_of(saved)
-    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("kind", ["wider", "one missing", "one more"])
@@ -376,28 +296,6 @@ def test_the_released_encoders_have_hashes() -> None:
 # Saving fails -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file", [WEIGHTS_FILE, CARD_FILE])
-def test_a_full_disk_leaves_every_file_whole(
-    saved: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch, file: str
-) -> None:
-    sync = os.fsync
-
-    def full(handle: int) -> None:
-        if f"/.{file}." in os.readlink(f"/proc/self/fd/{handle}"):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        sync(handle)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="the disk is full") as caught:
-        save_encoder(made(1), saved, {"steps": 4})
-    monkeypatch.undo()
-    assert str(caught.value).startswith(f"{saved / file}: ")
-    loaded = load_encoder(saved)
-    assert loaded.card["steps"] == 3
-    assert_same(loaded(images), made(0)(images))
-    assert sorted(path.name for path in saved.iterdir()) == [CARD_FILE, WEIGHTS_FILE]
-
-
 def test_a_full_disk_leaves_no_half_encoder(tmp_path: Path) -> None:
     """A process that may write no file beyond 4 kB stands for a full disk."""
     program = (
@@ -414,17 +312,3 @@ def test_a_full_disk_leaves_no_half_encoder(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"{tmp_path / 'encoder' / WEIGHTS_FILE}: the disk is full" in done.stdout
     assert list((tmp_path / "encoder").iterdir()) == []
-
-
-def test_a_card_that_is_no_json_leaves_the_old_files(saved: Path, images: Tensor) -> None:
-    with pytest.raises(TypeError):
-        save_encoder(made(1), saved, {"steps": torch.zeros(1)})
-    loaded = load_encoder(saved)
-    assert loaded.card["steps"] == 3
-    assert_same(loaded(images), made(0)(images))
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "taken").touch()
-    with pytest.raises(InputError, match="choose another folder"):
-        save_encoder(made(), tmp_path / "taken", {})

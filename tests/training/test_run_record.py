@@ -1,4 +1,4 @@
-"""What a run's folder says of it, and the list of runs that is made from that."""
+"""`run.json` of a run's folder, and the list of runs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
 from ssl_faces.cli import main
 from ssl_faces.common.errors import InputError
 from ssl_faces.plan.runs import as_text, find_runs
 from ssl_faces.training import run_record
 from ssl_faces.training.run_record import RunRecord, git_state, read_run, state_of
 from tests.linear_probe.conftest import ONE
+from tests.support.types import Capsys, Patch
 
 
 def git(folder: Path, *words: str) -> str:
@@ -26,9 +25,7 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_codes_commit_and_what_differs_from_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_codes_commit_and_what_differs_from_it(tmp_path: Path, monkeypatch: Patch) -> None:
     code = tmp_path / "ssl_faces" / "run_record.py"
     code.parent.mkdir()
     code.write_text("one\n")
@@ -65,7 +62,7 @@ def test_the_codes_commit_and_what_differs_from_it(
     assert code.read_text() == "two\n"
 
 
-def test_how_sessions_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_sessions_end(tmp_path: Path, monkeypatch: Patch) -> None:
     def session(error: BaseException | None) -> str | None:
         with (
             suppress(InputError, KeyboardInterrupt),
@@ -85,7 +82,7 @@ def test_how_sessions_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert [s["state"] for s in about["sessions"]] == ["finished", "failed", "stopped"]
     assert about["sessions"][1]["said"] == "no faces; give some"
     assert about["seed"] == 5
-    # What differs from the first session's packages is told of the later one.
+    # Changed packages are recorded in the later session.
     versions = {**about["packages"], "torch": "0.1"}
     monkeypatch.setattr(run_record, "package_versions", lambda: versions)
     assert session(None) == "finished"
@@ -93,7 +90,7 @@ def test_how_sessions_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert about is not None
     assert about["sessions"][3]["packages"] == {"torch": "0.1"}
     assert about["packages"]["torch"] != "0.1"
-    # Killed, a run can't say so; its lock is free.
+    # A killed run: its lock is free.
     about["sessions"][3]["state"] = "running"
     (tmp_path / "run.json").write_text(json.dumps(about))
     assert state_of(tmp_path) == "stopped"
@@ -101,7 +98,7 @@ def test_how_sessions_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert state_of(tmp_path) is None
 
 
-def test_the_list_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_of_runs(tmp_path: Path, capsys: Capsys) -> None:
     run = tmp_path / "some" / "run"
     with RunRecord(["ssl-faces", "fit"]) as record:
         record.begin(run, method="ssl_faces.methods.simclr.SimCLR")

@@ -1,4 +1,4 @@
-"""What is said of errors: on one line, and not without end."""
+"""Messages of errors: on one line, with a limited length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = "/data/holiday/" + 20 * "very_" + "long.jpg"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("short", "short"),
         (f"can't read {NAME}", f"can't read {NAME}"),
@@ -19,10 +19,6 @@ NAME = "/data/holiday/" + 20 * "very_" + "long.jpg"
         ("x" * 1000, "x" * 430 + " …"),
     ],
 )
-def test_file_names_stay_whole(text: str, said: str) -> None:
-    assert shorten(text, 30) == said
-    assert reason_of(ValueError(text), 30) == said
-
-
-def test_an_error_that_says_nothing() -> None:
+def test_file_names_stay_whole(text: str, message: str) -> None:
+    assert shorten(text, 30) == reason_of(ValueError(text), 30) == message
     assert reason_of(TimeoutError()) == "TimeoutError"

@@ -1,4 +1,4 @@
-"""Processes that are started run no code of the current folder."""
+"""Child processes run no code of the current folder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import pytest
 
 from ssl_faces.common.children import only_one, run, run_command
 from ssl_faces.common.safe_path import protect, python, unprotect
+from tests.support.types import Patch
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Modules that any process imports, also before it has read its own program.
 SHADOWS = ("argparse", "random", "signal", "struct", "torch")
 
 
 @pytest.fixture
-def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def ran(tmp_path: Path, monkeypatch: Patch) -> Path:
     """Written by the modules of the current folder, when they are imported."""
     for name in SHADOWS:
         (tmp_path / f"{name}.py").write_text("open('ran', 'a').write(__name__); raise SystemExit")
@@ -43,7 +44,7 @@ def test_commands_run_no_code_of_the_current_folder(ran: Path) -> None:
 
 PARENT = """
 import multiprocessing, os, subprocess, sys
-from ssl_faces import cli, safe_path
+from ssl_faces import cli
 cli.main()
 subprocess.run([sys.executable, "-m", "colorsys"], check=True)
 if __name__ == "__main__":
@@ -63,7 +64,7 @@ def test_nor_do_the_processes_that_a_command_starts(ran: Path) -> None:
     assert not ran.exists()
 
 
-def test_a_checkout_that_is_not_installed_stays_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkout_that_is_not_installed_stays_importable(monkeypatch: Patch) -> None:
     monkeypatch.setattr(sys, "path", ["", *(one for one in sys.path if one != str(ROOT))])
     monkeypatch.chdir(ROOT)
     environment = {"PYTHONPATH": "/mine"}

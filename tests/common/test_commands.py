@@ -1,4 +1,4 @@
-"""What all commands of both programs have in common: help, wrong arguments, a reader that left."""
+"""All commands of both programs: help, wrong arguments, and closed output pipes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import ssl_faces.cli
 from linear_probe.arguments import parser
 from ssl_faces.bench.cli import BENCHES
 from ssl_faces.common.pipes import READER_LEFT, until_the_reader_leaves
+from tests.support.types import Capsys, Patch
 
 Main = Callable[[list[str]], int]
 
@@ -34,29 +35,27 @@ COMMANDS = [pytest.param(*one, id=" ".join([one[0], *one[2]])) for one in comman
 
 @pytest.mark.parametrize(("program", "main", "words"), COMMANDS)
 def test_wrong_arguments_are_one_sentence(
-    program: str, main: Main, words: list[str], capsys: pytest.CaptureFixture[str]
+    program: str, main: Main, words: list[str], capsys: Capsys
 ) -> None:
     assert main([*words, "--data", "--no-such-option", "\n"]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith(f"{program}: error: ")
-    assert said.err.count("\n") == 1
+    message = capsys.readouterr()
+    assert message.out == ""
+    assert message.err.startswith(f"{program}: error: ")
+    assert message.err.count("\n") == 1
     # `bench cost` passes on what it doesn't know, which is then wrong otherwise.
-    assert f"see `{program} " in said.err or words == ["bench", "cost"]
+    assert f"see `{program} " in message.err or words == ["bench", "cost"]
 
 
 @pytest.mark.parametrize(("program", "main", "words"), COMMANDS)
-def test_help(
-    program: str, main: Main, words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help(program: str, main: Main, words: list[str], capsys: Capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*words, "--help"])
     assert not ended.value.code
-    said = capsys.readouterr()
-    usage = said.out.replace(" [options] ", " ")  # Lightning's
+    message = capsys.readouterr()
+    usage = message.out.replace(" [options] ", " ")  # Lightning's
     assert usage.startswith(f"usage: {' '.join([program, *words])} ")
-    assert "%%" not in said.out
-    assert said.err == ""
+    assert "%%" not in message.out
+    assert message.err == ""
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_output_that_nobody_reads(words: list[str], code: int) -> None:
     assert not done.stderr
 
 
-def test_a_library_that_ends_the_program_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_ends_the_program_for_it(monkeypatch: Patch) -> None:
     """As Rich does, which leads its output to nowhere first."""
     reading, writing = os.pipe()
     os.close(reading)

@@ -1,4 +1,4 @@
-"""Methods for tests of training, which learn next to nothing, quickly."""
+"""A quick method for tests of training."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 
 
 class Twins(Method):
-    """Makes the codes of both pictures of a pair alike; all it learns is to collapse.
+    """Makes the codes of both images of a pair equal, so it learns to collapse.
 
     Args:
-        fails_at: the step whose loss is NaN; 0: none.
-        rank: the process that it fails on; -1: all.
+        fails_at: the step with a NaN loss; 0 for none.
+        rank: the process where it fails; -1 for all.
         learning_rate: of SGD.
-        constant: start from weights that give all pictures one code.
-        breaks_wandb_at: the step within which W&B's service of this process is killed; 0: none.
-        signal: sent to its own process within step `signal_at`, counted from 1; 0: none.
+        constant: start with equal codes for all images.
+        breaks_wandb_at: the step in which W&B's service is killed; 0 for none.
+        signal: sent to this process in step `signal_at`, counted from 1; 0 for none.
     """
 
     name = "twins"
@@ -57,7 +57,7 @@ class Twins(Method):
         if self.global_step + 1 == self.breaks_wandb_at:
             kill_wandb()
         codes = [self.encoder(batch["pairs"][:, i], ["expression"])["expression"] for i in (0, 1)]
-        # With noise of its own, to show that nothing draws between the steps.
+        # Random noise shows whether anything else draws between steps.
         loss = F.mse_loss(codes[0] + 0.1 * torch.randn_like(codes[0]), codes[1])
         self.log("loss", loss)
         failing = self.global_step + 1 == self.fails_at and self.rank in (-1, self.global_rank)
@@ -71,7 +71,7 @@ class Twins(Method):
 
 
 def kill_wandb() -> None:
-    """`kill -9` of the service that this process has started for W&B, which must be there."""
+    """`kill -9` the W&B service of this process, which must exist."""
     services = []
     for place in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""As much of W&B's server as a run needs to be online: on this machine, until it is cut off."""
+"""A local fake of W&B's server that can be cut off."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUCKET: dict[str, Any] = {
 
 
 class Answers(BaseHTTPRequestHandler):
-    # A connection for each request: none is left open once the server is closed.
+    # One connection per request, so that none stays open.
     protocol_version = "HTTP/1.0"
 
     def do_POST(self) -> None:
@@ -30,9 +30,9 @@ class Answers(BaseHTTPRequestHandler):
             body = gzip.decompress(body)
         server = self.server
         assert isinstance(server, Server)
-        server.asked.append((self.path, body.decode(errors="replace")))
-        told = _told(json.loads(body), server.server_port) if "graphql" in self.path else {}
-        answer = json.dumps(told).encode()
+        server.requests.append((self.path, body.decode(errors="replace")))
+        reply = _reply(json.loads(body), server.server_port) if "graphql" in self.path else {}
+        answer = json.dumps(reply).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
@@ -45,28 +45,27 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
 
-def _told(asked: dict[str, Any], port: int) -> dict[str, Any]:
-    if "upsertBucket" in asked["query"]:
+def _reply(request: dict[str, Any], port: int) -> dict[str, Any]:
+    if "upsertBucket" in request["query"]:
         return {"data": {"upsertBucket": {"bucket": BUCKET, "inserted": True}}}
-    if "createRunFiles" in asked["query"]:
-        names = asked["variables"]["files"]
+    if "createRunFiles" in request["query"]:
+        names = request["variables"]["files"]
         files = [{"name": n, "uploadUrl": f"http://127.0.0.1:{port}/up/{n}"} for n in names]
-        found = {"runID": "x", "uploadHeaders": [], "files": files}
-        return {"data": {"createRunFiles": found}}
+        return {"data": {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": files}}}
     viewer = {"id": "v", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
     return {"data": {"viewer": viewer, "serverInfo": {"features": []}, "model": None}}
 
 
 class Server(ThreadingHTTPServer):
-    """Answers from when it is made.
+    """Serves from the start.
 
     Attributes:
-        asked: path and body of each request.
+        requests: path and body of each request.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def cut_off(self) -> None:
@@ -74,4 +73,4 @@ class Server(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # whoever asked has gone
+        pass  # the client has gone

@@ -1,0 +1,62 @@
+"""Two processes of one training step, as DistributedDataParallel runs them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+
+
+def eventually(true: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait until `true()`; fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As processes of a run have: L1 and ReLU turn last digits into jumps."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    return {
+        name.removeprefix("module."): p.grad.clone()
+        for name, p in model.named_parameters()
+        if p.grad is not None
+    }
+
+
+def _process(rank: int, port: int, work: Callable[[int], object], folder: str) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    torch.save(work(rank), Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def results_of_two(work: Callable[[int], object], folder: Path) -> list[object]:
+    """What `work(rank)` returns in each of two processes of a group; a function of a module, or
+    a partial of one."""
+    mp.spawn(_process, (free_port(), work, str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
