@@ -42,31 +42,31 @@ Pretrain an encoder on unlabelled faces.
       --model.motion_checkpoint runs/motion/checkpoints/last.ckpt
 
   ssl-faces fit --help              every setting
-  ssl-faces fit ... --print_config  the settings that a command comes to
-  ssl-faces job --help              all stages of an experiment and its scores, from one file
-  ssl-faces runs --help             which runs there are, in which state, and how good
-  ssl-faces compare --help          several methods with the same budget, scored, in one table
-  ssl-faces prepare --help          photos and videos to a pack of faces: found, aligned, in clips
-  ssl-faces pack --help             decode pictures once, to shards that training reads or streams
+  ssl-faces fit ... --print_config  the resulting settings of a command
+  ssl-faces job --help              all stages and scores of an experiment, from one file
+  ssl-faces runs --help             list runs with their state and scores
+  ssl-faces compare --help          train methods with the same budget, and compare scores
+  ssl-faces prepare --help          photos and videos to a pack of faces: aligned, in clips
+  ssl-faces pack --help             decode pictures once, to shards for training or streaming
   ssl-faces render --help           rendered faces with exact labels, as files
-  ssl-faces release --help          an encoder in half precision, to be loaded by its name
+  ssl-faces release --help          an encoder in half precision, loaded by its name
   ssl-faces export --help           an encoder as one ONNX or torch file, checked on faces
-  ssl-faces bench --help            what can be measured on this machine
-  ssl-faces sweep --help            many runs that try settings, by a sweep file of W&B's format
+  ssl-faces bench --help            measurements on this machine
+  ssl-faces sweep --help            hyper-parameter search, by a sweep file in W&B's format
   ssl-faces dashboard --help        curves, settings and pictures of runs, on one page or in W&B
 
-On pictures of your own, whole photos and videos too (each has --help):
+For your own pictures, also whole photos and videos (each has --help):
 
   ssl-faces embed                   codes of all faces, to a table
-  ssl-faces verify                  are two pictures of one person? often wrong
+  ssl-faces verify                  do two pictures show one person? often wrong
   ssl-faces neutralise, frontalise  the same face without expression, or facing the camera
   ssl-faces swap-identity           the same expression and pose as another person
   ssl-faces translate               one person's motion on another's face, in videos too
-  ssl-faces gallery                 each face's nearest by expression and by identity, a page
-  ssl-faces demo                    a page on this machine: two faces in, what was learnt out
+  ssl-faces gallery                 a page of faces and their nearest neighbours
+  ssl-faces demo                    a local page that compares two faces
 """
 
-# Imported when asked for: most need torch, which takes seconds.
+# Imported on demand, since most import torch, which takes seconds: `--help` takes 0.03 s of CPU.
 COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("ssl_faces.bench.cli", "run"),
     "compare": ("ssl_faces.plan.compare.command", "run"),
@@ -88,14 +88,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "translate": ("ssl_faces.apps.translate", "run"),
     "verify": ("ssl_faces.apps.verify", "run"),
 }
-"""Every command but `fit`: its module and the function there, which takes the arguments behind the
-name and gives the exit code, or None for 0."""
+"""Every command except `fit`: its module and function, which takes the arguments after the name and
+returns the exit code, or None for 0."""
 
 
 @until_the_reader_leaves
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when all went well, 2 for bad input, which is told in one sentence, 128 and
-    the signal's number where one stopped it."""
+    """Run a command; returns 0, 2 for bad input (reported in one sentence), or 128 plus the number
+    of the signal that stopped it."""
     started = time.perf_counter()
     if argv is None:
         protect()
@@ -121,29 +121,29 @@ def _main(arguments: list[str], started: float) -> int:
     except OSError as error:
         from ssl_faces.common.files import path_failure
 
-        told = path_failure(error)
-        if told is None:
+        message = path_failure(error)
+        if message is None:
             raise
-        return _fail(told)
+        return _fail(message)
     except Exception as error:
-        told = bad_input(error)
-        if told is not None:
-            return _fail(told)
-        what = out_of_memory(error)
-        if what is None:
+        message = bad_input(error)
+        if message is not None:
+            return _fail(message)
+        message = out_of_memory(error)
+        if message is None:
             raise
-        lower = (
+        mend = (
             "give the bench smaller numbers (see its --help)"
             if arguments[0] == "bench"
             else "start a run with a lower --data.batch_size, or with smaller networks "
             "(--model.size small, a lower --model.input_size)"
         )
-        return _fail(f"{what}; {lower}", of_all=False)
+        return _fail(f"{message}; {mend}", of_all=False)
     return 0
 
 
 def _fail(message: str, of_all: bool = True) -> int:
-    """Tell it, once a machine where all processes of a run meet the same."""
+    """Print an error, once per machine if all processes of a run have it."""
     from ssl_faces.training.launch import is_first_on_node
 
     if not of_all or is_first_on_node():

@@ -1,4 +1,4 @@
-"""Encoders: pictures to features, saved and loaded whole, and files that are no encoder."""
+"""Encoders: images to features; saving and loading; files that are no encoder."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def message_of(path: Path, **kwargs: object) -> str:
 
 
 class Pixels(FaceEncoder):
-    """Gives back what its network would see."""
+    """Returns the input of its network."""
 
     encoder_name = "pixels"
 
@@ -110,7 +110,7 @@ def test_resizes_inside_as_pillow_does(size: tuple[int, int]) -> None:
     )
 
 
-def test_the_features_of_a_picture_of_another_size_are_those_of_the_resized_one() -> None:
+def test_other_sizes_are_resized_first() -> None:
     network, images = made(), torch.rand(2, 3, 80, 80)
     resized = torch.nn.functional.interpolate(images, (32, 32), mode="bilinear", antialias=True)
     assert_same(network(images), network(resized))
@@ -127,11 +127,12 @@ def test_denormalise_undoes_normalise_and_clamps() -> None:
 # Saved and loaded -------------------------------------------------------------------------------
 
 
-def test_a_loaded_encoder_gives_the_saved_ones_features(saved: Path, images: Tensor) -> None:
+def test_a_loaded_encoder_has_the_saved_weights_only(saved: Path, images: Tensor) -> None:
     loaded = load_encoder(saved)
     assert_same(loaded(images), made()(images))
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
+    assert_same(load_file(saved / WEIGHTS_FILE), made().state_dict())
 
 
 def test_the_card_says_what_the_encoder_is(saved: Path) -> None:
@@ -161,13 +162,6 @@ def test_the_card_says_what_the_encoder_is(saved: Path) -> None:
     }
 
 
-def test_the_weights_file_holds_the_weights_and_no_more(saved: Path) -> None:
-    state = made().state_dict()
-    stored = load_file(saved / WEIGHTS_FILE)
-    assert set(stored) == set(state)
-    assert all(torch.equal(stored[name], value) for name, value in state.items())
-
-
 def test_saving_again_replaces_the_old_encoder(saved: Path, images: Tensor) -> None:
     save_encoder(made(1), saved, {"steps": 4})
     loaded = load_encoder(saved)
@@ -177,18 +171,15 @@ def test_saving_again_replaces_the_old_encoder(saved: Path, images: Tensor) -> N
     assert sorted(path.name for path in saved.iterdir()) == [CARD_FILE, WEIGHTS_FILE]
 
 
-def test_a_run_folder_gives_its_encoder(tmp_path: Path, images: Tensor) -> None:
-    save_encoder(made(), tmp_path / "run" / "encoder", {})
-    assert_same(load_encoder(tmp_path / "run")(images), made()(images))
-
-
-def test_a_released_encoder_goes_by_its_name(
+def test_encoders_of_runs_and_releases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: Tensor
 ) -> None:
+    save_encoder(made(), tmp_path / "run" / "encoder", {})
     save_encoder(made(), tmp_path / "released" / "small-face", {})
     monkeypatch.setattr(encoder, "RELEASED", tmp_path / "released")
     monkeypatch.chdir(tmp_path)
-    assert_same(load_encoder("small-face")(images), made()(images))
+    for name in (tmp_path / "run", "small-face"):
+        assert_same(load_encoder(name)(images), made()(images))
     assert "a released name (small-face)" in message_of(Path("big-face"))
 
 
@@ -213,15 +204,12 @@ def test_an_untrained_encoder_follows_its_seed(saved: Path, images: Tensor) -> N
     assert_same(load_encoder(saved, untrained=True)(images), made(seed=0)(images))
     assert first.feature_dims == load_encoder(saved).feature_dims
     assert not first.training
-
-
-def test_an_untrained_encoder_needs_no_weights(saved: Path) -> None:
     (saved / WEIGHTS_FILE).unlink()
     assert load_encoder(saved, untrained=True).card["steps"] == 3
 
 
 @pytest.mark.parametrize("untrained", [False, True])
-def test_loading_leaves_the_global_draw_alone(saved: Path, untrained: bool) -> None:
+def test_loading_does_not_change_the_global_random_state(saved: Path, untrained: bool) -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     load_encoder(saved, untrained=untrained)
@@ -240,78 +228,14 @@ def test_nothing_to_load(tmp_path: Path, name: str) -> None:
     assert "give the folder that a run saved its encoder to" in text
 
 
-def edited(card: Path, **changes: object) -> None:
-    card.write_text(json.dumps({**json.loads(card.read_text()), **changes}))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"",
-        b"{",
-        b"\xff\xfe card",
-        b"[]",
-        b"3",
-        b"{}",
-        b'{"encoder": "facecycle", "config": []}',
-        b"[" * 100_000,
-    ],
-)
-def test_a_broken_card(saved: Path, text: bytes) -> None:
-    (saved / CARD_FILE).write_bytes(text)
-    message = message_of(saved)
-    assert f"{saved / CARD_FILE}: not an encoder's card" in message
-    assert "save the encoder again" in message
-
-
-@pytest.mark.parametrize("name", ["vit", "", None, 7, ["facecycle"], {}, "os:system"])
-def test_an_unknown_encoder(saved: Path, name: object) -> None:
-    edited(saved / CARD_FILE, encoder=name)
-    text = message_of(saved)
-    assert f"{saved / CARD_FILE}: unknown encoder '{name}'" in text
-    assert "this version knows backbone, facecycle" in text
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"depth": 3},
-        {"width": "wide"},
-        {"width": None},
-        {"width": -4},
-        {"width": 2.5},
-        {"code_dim": [8]},
-    ],
-)
-def test_a_config_that_does_not_fit(saved: Path, config: dict[str, object]) -> None:
-    edited(saved / CARD_FILE, config=config)
-    text = message_of(saved)
-    assert f"{saved / CARD_FILE}: its 'config' does not fit encoder 'facecycle'" in text
-
-
-def test_missing_weights(saved: Path) -> None:
-    (saved / WEIGHTS_FILE).unlink()
-    assert f"{saved / WEIGHTS_FILE}: missing beside its card" in message_of(saved)
-
-
-def _pickle(path: Path, marker: Path) -> None:
-    path.write_bytes(pickle.dumps(Touch(marker)))
+NO_CARD = "not an encoder's card"
+NOT_WHOLE = "not a whole safetensors file"
+OTHER = "its weights are not those of the encoder that"
+NO_FIT = "its 'config' does not fit encoder 'facecycle'"
 
 
 def _torch_save(path: Path, marker: Path) -> None:
     torch.save({**made().state_dict(), "more": Touch(marker)}, path)
-
-
-def _truncated(path: Path, marker: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def _header_only(path: Path, marker: Path) -> None:
-    path.write_bytes(path.read_bytes()[:20])
-
-
-def _empty(path: Path, marker: Path) -> None:
-    path.write_bytes(b"")
 
 
 def _folder(path: Path, marker: Path) -> None:
@@ -319,38 +243,82 @@ def _folder(path: Path, marker: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("spoil", [_pickle, _torch_save, _truncated, _header_only, _empty, _folder])
-def test_weights_that_are_no_safetensors_file(
-    saved: Path, tmp_path: Path, spoil: Callable[[Path, Path], None]
+def _pickle(path: Path, marker: Path) -> None:
+    path.write_bytes(pickle.dumps(Touch(marker)))
+
+
+def _bytes(content: bytes) -> Callable[[Path, Path], None]:
+    return lambda path, marker: _discard(path.write_bytes(content))
+
+
+def _discard(value: object) -> None:
+    """For lambdas that return nothing."""
+
+
+def _cut(end: int) -> Callable[[Path, Path], None]:
+    return lambda path, marker: _discard(path.write_bytes(path.read_bytes()[:end]))
+
+
+def _card(**changes: object) -> Callable[[Path, Path], None]:
+    return lambda path, marker: _discard(
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    )
+
+
+def _weights(change: Callable[[dict[str, Tensor]], object], width: int = 4) -> object:
+    def spoil(path: Path, marker: Path) -> None:
+        state = made(width=width).state_dict()
+        change(state)
+        save_file(state, path)
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil", "message"),
+    [
+        *(
+            (CARD_FILE, _bytes(content), NO_CARD)
+            for content in (
+                *(b"", b"{", b"\xff\xfe card", b"[]", b"3", b"{}", b"[" * 100_000),
+                b'{"encoder": "facecycle", "config": []}',
+            )
+        ),
+        (CARD_FILE, _pickle, NO_CARD),
+        *(
+            (
+                CARD_FILE,
+                _card(encoder=name),
+                f"unknown encoder '{name}'; this version knows backbone",
+            )
+            for name in ("vit", "", None, 7, ["facecycle"], {}, "os:system")
+        ),
+        *(
+            (CARD_FILE, _card(config=config), NO_FIT)
+            for config in (
+                *({"depth": 3}, {"width": "wide"}, {"width": None}, {"width": -4}),
+                *({"width": 2.5}, {"code_dim": [8]}),
+            )
+        ),
+        (WEIGHTS_FILE, lambda path, marker: path.unlink(), "missing beside its card"),
+        *(
+            (WEIGHTS_FILE, spoil, NOT_WHOLE)
+            for spoil in (_pickle, _torch_save, _cut(-100), _cut(20), _bytes(b""), _folder)
+        ),
+        (WEIGHTS_FILE, _weights(lambda state: None, width=6), OTHER),
+        (WEIGHTS_FILE, _weights(lambda state: state.pop("motion.code.0.bias")), OTHER),
+        (WEIGHTS_FILE, _weights(lambda state: state.update(more=torch.zeros(2))), OTHER),
+    ],
+)
+def test_files_that_are_no_encoder(
+    saved: Path, tmp_path: Path, file: str, spoil: Callable[[Path, Path], None], message: str
 ) -> None:
-    path, marker = saved / WEIGHTS_FILE, tmp_path / "ran"
-    spoil(path, marker)
-    text = message_of(saved)
-    assert f"{path}: not a whole safetensors file" in text
-    assert "copy or save it again" in text
-    assert not marker.exists(), "no pickle is ever run"
+    spoil(saved / file, tmp_path / "ran")
+    assert f"{saved / file}: {message}" in message_of(saved)
+    assert not (tmp_path / "ran").exists(), "no pickle is ever run"
 
 
-def test_a_pickle_in_place_of_the_card(saved: Path, tmp_path: Path) -> None:
-    _pickle(saved / CARD_FILE, tmp_path / "ran")
-    assert f"{saved / CARD_FILE}: not an encoder's card" in message_of(saved)
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("kind", ["wider", "one missing", "one more"])
-def test_weights_of_another_encoder(saved: Path, kind: str) -> None:
-    state = made(width=6 if kind == "wider" else 4).state_dict()
-    if kind == "one missing":
-        del state["motion.code.0.bias"]
-    elif kind == "one more":
-        state["head.weight"] = torch.zeros(2)
-    save_file(state, saved / WEIGHTS_FILE)
-    text = message_of(saved)
-    assert f"{saved / WEIGHTS_FILE}: its weights are not those of the encoder that" in text
-    assert "copy both from the same run" in text
-
-
-def test_changed_weights_are_noticed(saved: Path, images: Tensor) -> None:
+def test_changed_weights_are_noticed(saved: Path) -> None:
     path = saved / WEIGHTS_FILE
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
