@@ -14,7 +14,7 @@ from linear_probe.tasks.own_table import table_faces
 from ssl_faces.data.faces import EXPRESSIONS, in_test_share
 from ssl_faces.data.sets.youtube_keypoints import COLUMNS as YOUTUBE_COLUMNS
 from ssl_faces.rendered import GROUPS, RenderedFaces, writing
-from tests.support.commands import refusal, run
+from tests.support.commands import run
 
 COUNT, PEOPLE, SIZE = 90, 30, 24
 SETTINGS = ["--count", str(COUNT), "--people", str(PEOPLE), "--size", str(SIZE), "--seed", "2"]
@@ -109,36 +109,6 @@ def test_an_interrupted_run_leaves_no_table_and_resumes(
     assert f"{3 * COUNT - 49:,} pictures written now" in capsys.readouterr().out
     assert render(out, *more) == 0
     assert " 0 pictures written now" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        ([], "--out DIR"),
-        (["--out", "{new}", "--sheet", "x.png"], "--out DIR"),
-        (["--out", "{new}", "--count", "8", "--people", "9"], "people=9"),
-        (["--out", "{new}", "--nuisances", "lots"], "none, mild, all"),
-        (["--out", "{new}", "--counterparts", "neutral,smile"], "'smile'"),
-        (["--out", "{written}", *SETTINGS], "nuisances all (now mild)"),
-        (["--out", "{mine}", *SETTINGS], "something else"),
-        (["--out", "{broken}", *SETTINGS], "broken"),
-        (["--out", "{mine}/letter.txt", *SETTINGS], "mine/letter.txt"),
-        (["--sheet", "{new}.txt"], ".png"),
-    ],
-)
-def test_refusals(
-    argv: list[str],
-    message: str,
-    written: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    places = {name: tmp_path / name for name in ("new", "mine", "broken")} | {"written": written}
-    for name, file in (("mine", "letter.txt"), ("broken", "set.json")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / file).write_text("{")
-    assert message in refusal(capsys, "render", *(word.format(**places) for word in argv))
-    assert {path.name for path in tmp_path.iterdir()} == {"mine", "broken"}
 
 
 def test_a_sheet_shows_the_faces_in_rows(tmp_path: Path) -> None:

@@ -58,11 +58,10 @@ def test_memory_does_not_grow_with_the_set() -> None:
     assert held(200_000) < held(2_000) + (4 << 20)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_pixels_do_not_depend_on_the_number_of_workers(workers: int) -> None:
+def test_pixels_do_not_depend_on_workers() -> None:
     faces = RenderedFaces(count=24, people=8, part="all", size=24, nuisances="all")
     whole = faces.render_batch(range(24))
-    loader = DataLoader(faces, batch_size=None, num_workers=workers)  # type: ignore[arg-type]
+    loader = DataLoader(faces, batch_size=None, num_workers=2)  # type: ignore[arg-type]
     samples = list(loader)
     assert [sample["key"] for sample in samples] == [record.key for record in faces.records]
     assert torch.equal(torch.stack([sample["image"] for sample in samples]), whole)

@@ -130,7 +130,7 @@ def test_two_faces_are_uploaded_and_compared(
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on(
             "console",
-            lambda said: "Content Security Policy" in said.text and errors.append(said.text),
+            lambda line: "Content Security Policy" in line.text and errors.append(line.text),
         )
         page.goto(served.url, timeout=PATIENCE)
         page.get_by_role("button", name="Compare").wait_for()
