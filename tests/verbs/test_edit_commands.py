@@ -191,6 +191,6 @@ def test_bad_films_leave_nothing(
 def test_every_command_exists_and_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     printed = capsys.readouterr().out
-    for name, (module, function) in COMMANDS.items():
+    for name, (module, function, _) in COMMANDS.items():
         assert callable(getattr(import_module(module), function))
         assert f" {name} " in printed
