@@ -89,7 +89,7 @@ def _npz(faces: Sequence[Face], codes: dict[str, np.ndarray]) -> bytes:
     data = io.BytesIO()
     keys = np.array([writable(face.key) for face in faces], dtype=np.str_)
     columns = {f"__{name}": values for name, values in _columns(faces).items()}
-    np.savez(data, **({"keys": keys} | codes | columns))  # type: ignore[arg-type]
+    np.savez(data, **({"keys": keys} | codes | columns))
     return data.getvalue()
 
 

@@ -98,7 +98,9 @@ def run(arguments: Sequence[str]) -> None:
             "smaller folders"
         )
     verification = verification_of(encoder, SPACE)
-    values = cosines(*codes, None if verification is None else verification.mean).tolist()
+    values = cosines(
+        codes[0], codes[1], None if verification is None else verification.mean
+    ).tolist()
     table = io.StringIO()
     writer = CsvWriter(table)
     writer.writerow(("a", "b", "similarity", "threshold", "decision"))

@@ -1,17 +1,15 @@
 """`ssl-faces bench prepare`: detection rate, alignment error and speed of `ssl-faces prepare`.
 
-Faces of real sets are pasted on canvases of noise and encoded to a video, so that the place of
-each face and of its eyes is known. Reads LFW's crops and the YouTube keypoints.
+Faces of real sets are pasted on canvases of noise, so that the place of each face and of its eyes
+is known. Reads LFW's crops and the YouTube keypoints.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,16 +24,12 @@ from ssl_faces.data.sets.discover import default_data_root, find_face_sets
 
 if TYPE_CHECKING:
     from ssl_faces.prepare.detectors import FaceDetector
-    from ssl_faces.prepare.reading import Settings
 
 Row = dict[str, Value]
 
 _EYES = (slice(36, 42), slice(42, 48))  # of 68 landmarks, iBUG order
 _GROUP = 6
 _CANVAS = (640, 960)
-_FRAMES = 15  # per shot of the video
-_RATE = 5
-_SHOTS = 6
 _ASTRONAUT = np.array([[203.5, 100.9], [247.2, 103.4]])  # pupils, read off an enlargement
 _CLOSE = 0.25  # of the distance between the eyes, within which a detected face is this one
 
@@ -48,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> Result:
-    """Detection rates, errors of the eyes, faces per second, and clips of a video.
+    """Detection rates, errors of the eyes, and faces per second.
 
     Raises:
         InputError: bad input, or the folder lacks the sets.
@@ -61,8 +55,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     for name in ("lfw", "youtube_keypoints"):
         if name not in sets:
             raise InputError(f"bench prepare reads {name}; give the folder that holds it as --data")
-    settings = replace(Settings(), detector=arguments.detector)
-    detector = detector_for(settings)
+    detector = detector_for(replace(Settings(), detector=arguments.detector))
     draw = np.random.default_rng(arguments.seed)
 
     def chosen(faces: FaceSet) -> list[int]:
@@ -81,12 +74,10 @@ def measure(arguments: argparse.Namespace) -> Result:
             _groups("groups of LFW's crops", detector, crops, lfw, draw),
             _astronaut(detector),
             _nobody(detector, draw, arguments.faces // _GROUP),
-            _film(detector, settings, people, draw),
         ],
         [
             "Eyes: mean distance of detected eyes from the labelled ones (means of 6 landmarks "
-            "each), as a share of the distance between the eyes. Each shot of the film shows three "
-            "images of a person before the same wall, which is harder than a real film."
+            "each), as a share of the distance between the eyes."
         ],
     )
 
@@ -226,62 +217,3 @@ def _detect(detector: FaceDetector, image: np.ndarray) -> tuple[np.ndarray, floa
     found = faces_of(detector, image)
     seconds = time.process_time() - began
     return found.landmarks[found.scores >= Settings().min_score, :2], seconds
-
-
-def _film(
-    detector: FaceDetector, settings: Settings, faces: FaceSet, draw: np.random.Generator
-) -> Row:
-    """A video whose shots show two drifting people: does each clip show one person?"""
-    from ssl_faces.prepare.reading import read_source
-    from ssl_faces.prepare.sources import Source
-
-    people = [
-        rows
-        for _, group in groupby(range(len(faces)), lambda i: faces.records[i].person)
-        if len(rows := list(group)) >= 3
-    ]
-    chosen = draw.choice(len(people), 2 * _SHOTS, replace=False).tolist()
-    with tempfile.TemporaryDirectory(prefix="ssl-faces-bench-") as name:
-        path = Path(name) / "film.mp4"
-        _write_film(path, [people[i] for i in chosen], faces, draw)
-        began = time.process_time()
-        settings = replace(settings, duplicate_bits=-1)
-        found = read_source(Source("film.mp4", path), settings, detector)
-        seconds = time.process_time() - began
-    # Each half of a shot shows one person.
-    clips: dict[str, set[tuple[int, bool]]] = {}
-    usable = [row for row in found.rows if row.box is not None and not row.reason]
-    for row in usable:
-        assert row.box is not None
-        who = (row.frame // _FRAMES, row.box[0] + row.box[2] > _CANVAS[1])
-        clips.setdefault(row.clip, set()).add(who)
-    return {
-        **_row("a film of pairs", 2 * _SHOTS * _FRAMES, [], len(usable), 0, seconds),
-        "not faces": None,
-        "clips": len(clips),
-        "clips of one person %": 100 * float(np.mean([len(who) == 1 for who in clips.values()])),
-        "people": 2 * _SHOTS,
-    }
-
-
-def _write_film(
-    path: Path, people: Sequence[list[int]], faces: FaceSet, draw: np.random.Generator
-) -> None:
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=_RATE)
-        stream.height, stream.width = _CANVAS
-        stream.pix_fmt, stream.bit_rate = "yuv420p", 8_000_000
-        wall = _noise(draw)  # the same in all shots: cuts are detected by the faces
-        for shot in range(0, len(people), 2):
-            paths = [draw.normal(0, 4, (_FRAMES, 2)).cumsum(0) for _ in range(2)]
-            for frame in range(_FRAMES):
-                canvas = wall.copy()
-                for side, rows in enumerate(people[shot : shot + 2]):
-                    row = rows[frame * 3 // _FRAMES]  # each image for a third of the shot
-                    corner = paths[side][frame] + (110 + 480 * side, 190)
-                    left, top = np.clip(corner, 0, (480 * side + 220, 380)).round().astype(int)
-                    _paste(canvas, faces, row, int(left), int(top), 260)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(canvas, format="rgb24")))
-        container.mux(stream.encode())

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import json
 import tempfile
 import time
-import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -19,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_faces.bench.options import add_rounds, add_step, stage1
@@ -73,58 +71,6 @@ def _candidate(name: str, settings: dict[str, Any], precision: str) -> Callable[
     return call
 
 
-def _serve(rank: int, store: str, settings: dict[str, Any], pipe: Connection) -> None:
-    """The loop of a process: run the requested candidate and send its seconds."""
-    end_with_parent()
-    warnings.filterwarnings("ignore")
-    torch.set_num_threads(1)
-    candidates: dict[tuple[str, str], Callable[[], object]] = {}
-    try:
-        dist.init_process_group(
-            "gloo",
-            init_method=f"file://{store}",
-            rank=rank,
-            world_size=PROCESSES,
-            timeout=timedelta(hours=1),
-        )
-        while (request := pipe.recv()) is not None:
-            if request not in candidates:
-                candidates[request] = _candidate(request[0], settings, request[1])
-            started, used = time.perf_counter(), time.process_time()
-            candidates[request]()
-            pipe.send((time.perf_counter() - started, time.process_time() - used))
-        dist.destroy_process_group()
-    except BaseException:
-        pipe.send(traceback.format_exc())
-        raise
-
-
-@contextmanager
-def _processes(settings: dict[str, Any]) -> Iterator[list[Connection]]:
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        store = str(Path(folder) / "store")
-        for rank in range(PROCESSES):
-            here, there = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(rank, store, settings, there), daemon=True
-            )
-            process.start()
-            there.close()
-            pipes.append(here)
-            processes.append(process)
-        try:
-            yield pipes
-            for pipe in pipes:
-                pipe.send(None)
-            for process in processes:
-                process.join()
-        finally:
-            for process in processes:
-                process.kill()
-
-
 class Took(NamedTuple):
     """Seconds of a call: wall time of the slowest process, and the most CPU time of a process."""
 
@@ -132,17 +78,40 @@ class Took(NamedTuple):
     cpu: float
 
 
-def _run(pipes: list[Connection], name: str, precision: str) -> Took:
-    """Run a candidate in these processes at the same time."""
-    for pipe in pipes:
-        pipe.send((name, precision))
-    answers = []
-    for pipe in pipes:
-        answer = pipe.recv()
-        if isinstance(answer, str):
-            raise RuntimeError(f"a process failed:\n{answer}")
-        answers.append(answer)
-    return Took(*(max(values) for values in zip(*answers, strict=True)))
+Seconds = dict[str, dict[str, list[Took]]]
+
+
+def _measure(rank: int, folder: str, settings: dict[str, Any], precision: str, rounds: int) -> None:
+    """One of the processes: time each candidate in the first process alone and in both, in turns;
+    the first process writes the seconds."""
+    end_with_parent()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        *("gloo", f"file://{folder}/store"),
+        rank=rank,
+        world_size=PROCESSES,
+        timeout=timedelta(hours=1),
+    )
+    candidates = {name: _candidate(name, settings, precision) for name in (PRODUCTS, ALONE, DDP)}
+    seconds: Seconds = {name: {"one": [], "two": []} for name in candidates}
+    for number in range(rounds + 1):
+        for name, call in candidates.items():
+            for who in ("two",) if name == DDP else ("one", "two"):
+                dist.barrier()
+                started, used = time.perf_counter(), time.process_time()
+                if who == "two" or rank == 0:
+                    call()
+                took = (time.perf_counter() - started, time.process_time() - used)
+                both = [took] * PROCESSES
+                dist.all_gather_object(both, took)
+                if number:  # the first round is the warm-up
+                    slowest = (max(values) for values in zip(*both, strict=True))
+                    seconds[name][who].append(Took(*slowest))
+    seconds[DDP]["one"] = seconds[ALONE]["one"]
+    if rank == 0:
+        Path(folder, "seconds.json").write_text(json.dumps(seconds))
+    dist.destroy_process_group()
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -156,27 +125,17 @@ def measure(arguments: argparse.Namespace) -> Result:
     )
     for precision in precisions:
         # New processes for each: the candidates of both may not fit in memory.
-        with _processes(settings) as pipes:
-            seconds = _rounds(pipes, precision, arguments.rounds)
+        with tempfile.TemporaryDirectory() as folder:
+            options = (folder, settings, precision, arguments.rounds)
+            spawn(_measure, options, PROCESSES, daemon=True)
+            text = Path(folder, "seconds.json").read_text()
+        seconds = {
+            name: {who: [Took(*took) for took in values] for who, values in times.items()}
+            for name, times in json.loads(text).items()
+        }
         result.details[precision] = seconds
         result.rows += _rows(seconds, precision, 2 * arguments.pairs)
     return result
-
-
-Seconds = dict[str, dict[str, list[Took]]]
-
-
-def _rounds(pipes: list[Connection], precision: str, rounds: int) -> Seconds:
-    """Seconds by candidate of `one` process and of `two`, in the same rounds."""
-    seconds: Seconds = {name: {"one": [], "two": []} for name in (PRODUCTS, ALONE, DDP)}
-    for number in range(rounds + 1):
-        for name, times in seconds.items():
-            two = _run(pipes, name, precision)
-            one = _run(pipes[:1], name, precision) if name != DDP else None
-            if number:  # the first round is the warm-up
-                times["two"].append(two)
-                times["one"].append(one or seconds[ALONE]["one"][-1])
-    return seconds
 
 
 def _rows(seconds: Seconds, precision: str, images: int) -> list[dict[str, Value]]:

@@ -1,1 +1,1 @@
-"""The encoder contract, and what is kept with an encoder: cards, probes, ONNX files."""
+"""The encoder contract, and files of encoders: cards, probes, ONNX."""

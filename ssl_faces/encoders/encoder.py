@@ -1,7 +1,7 @@
-"""What an encoder promises, and how encoders are saved and loaded.
+"""The interface of encoders, and how they are saved and loaded.
 
-A checkpoint is a folder with `encoder.safetensors` (the weights) and `card.json` (everything
-else: which encoder, how it was trained, on what, the weights' SHA-256). Nothing is ever unpickled.
+A saved encoder is a folder with `encoder.safetensors` (the weights) and `card.json` (architecture,
+training, data, the weights' SHA-256). Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.json"
 METHOD_FILE = "method.safetensors"
 HASHES = "sha256"
-"""Key of the card: the SHA-256 of each file of weights beside it, by the file's name."""
+"""Key of the card: the SHA-256 of each file of weights, by the file's name."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Cards name an encoder by these names only: a card from outside can't have other code imported.
+# Cards can name only these encoders, so a foreign card can't import other code.
 ENCODERS = {
     "facecycle": "ssl_faces.networks.facecycle_encoder:FaceCycleEncoder",
     "backbone": "ssl_faces.networks.backbone:BackboneEncoder",
@@ -41,18 +41,18 @@ ENCODERS = {
 _INSTALLED = Path(__file__).parents[1] / "released"
 
 RELEASED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "checkpoints"
-"""Folder of the released encoders: beside this file once installed, else of the clone."""
+"""Folder of the released encoders: in the installed package, or in the clone."""
 
 
 class FaceEncoder(nn.Module, ABC):
-    """Pictures to named feature vectors; size, mean and standard deviation live inside.
+    """Images to named feature vectors, with resizing and normalisation inside.
 
     Attributes:
         encoder_name: the key of this class in `ENCODERS`.
         config: the arguments that rebuild it, plain JSON values.
-        input_size: side to which pictures are resized.
+        input_size: side to which images are resized.
         feature_dims: length of the vector of each feature space.
-        card: what is known of the weights (empty for a new encoder).
+        card: the card of the weights (empty for a new encoder).
     """
 
     encoder_name: str
@@ -72,19 +72,16 @@ class FaceEncoder(nn.Module, ABC):
         """Feature vectors [B, feature_dims[name]] of RGB images float [B, 3, S, S] in [0, 1].
 
         Args:
-            spaces: those wanted, so that no other need be computed; None is all.
+            spaces: feature spaces to compute; None is all.
         """
         wanted = self.feature_dims if spaces is None else spaces
-        found = self.features(self.normalise(self.resize(images)), wanted)
-        return {space: found[space] for space in wanted}
+        features = self.features(self.normalise(self.resize(images)), wanted)
+        return {space: features[space] for space in wanted}
 
     @abstractmethod
     def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
-        """Feature vectors of normalised pictures [B, 3, input_size, input_size].
-
-        Args:
-            spaces: those that must be among them.
-        """
+        """Feature vectors of normalised images [B, 3, input_size, input_size], at least of the
+        given spaces."""
 
     def resize(self, images: Tensor) -> Tensor:
         size = (self.input_size, self.input_size)
@@ -107,15 +104,12 @@ def save_encoder(
     card: dict[str, Any],
     state: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Write the weights and the card to `directory`; neither is ever left half-written.
+    """Write the weights and the card to `directory`, each file whole; returns the directory.
 
     Args:
         card: plain JSON values; `encoder`, `config`, `input_size`, `feature_dims`, `parameters` and
             the weights' SHA-256 are added.
-        state: weights to write instead of the encoder's own, such as those of another precision.
-
-    Returns:
-        The directory.
+        state: weights to write instead of the encoder's, such as those of another precision.
 
     Raises:
         InputError: weights are NaN or infinite, or the directory can't be written.
@@ -137,8 +131,8 @@ def save_encoder(
     data = save(weights)
     card[HASHES] = {**card.get(HASHES, {}), WEIGHTS_FILE: hashlib.sha256(data).hexdigest()}
     card_text = json.dumps(card, indent=2) + "\n"
-    # The card is renamed last: a folder with a card has its weights. It is written first: a full
-    # disk leaves both files as they were.
+    # The card is renamed last, so that a folder with a card has its weights. It is written first,
+    # so that a full disk leaves both files unchanged.
     with replacing(directory / CARD_FILE) as temporary:
         write(temporary, card_text.encode())
         replace_file(directory / WEIGHTS_FILE, data)
@@ -153,8 +147,8 @@ def load_encoder(
     Args:
         name_or_path: folder with `encoder.safetensors` and `card.json`, a run folder that has
             one as `encoder/`, or the name of a released encoder (a folder of `checkpoints/`).
-        untrained: the same architecture with fresh random weights instead: the baseline.
-        seed: of those random weights.
+        untrained: the same architecture with random weights instead, as a baseline.
+        seed: of the random weights.
 
     Raises:
         InputError: no such encoder, files that are not one, or weights that are NaN or infinite.
@@ -170,11 +164,7 @@ def load_encoder(
 
 
 def check_hash(card: Mapping[str, Any], path: Path) -> None:
-    """Compare a file of weights with its SHA-256 in the card beside it, where the card has one.
-
-    Raises:
-        InputError: they differ.
-    """
+    """Raises InputError if a file of weights differs from its SHA-256 in the card, if any."""
     hashes = card.get(HASHES)
     expected = hashes.get(path.name) if isinstance(hashes, dict) else None
     if expected is None:
@@ -188,7 +178,7 @@ def check_hash(card: Mapping[str, Any], path: Path) -> None:
 
 
 def is_whole(directory: Path) -> bool:
-    """Whether the folder holds an encoder whose weights are those of its card."""
+    """Whether the folder holds an encoder whose weights match its card."""
     try:
         check_hash(_read_card(directory / CARD_FILE), directory / WEIGHTS_FILE)
     except (InputError, OSError):
@@ -197,7 +187,7 @@ def is_whole(directory: Path) -> bool:
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a saved encoder, named as for `load_encoder`, without its weights.
+    """The card of a saved encoder, named as in `load_encoder`.
 
     Raises:
         InputError: no such encoder, or a file that is no card.
@@ -206,11 +196,7 @@ def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def find_encoder(name_or_path: str | os.PathLike[str]) -> Path:
-    """The folder of a saved encoder, named as for `load_encoder`.
-
-    Raises:
-        InputError: no such encoder.
-    """
+    """The folder of a saved encoder, named as in `load_encoder`; InputError if there is none."""
     path = Path(name_or_path)
     for candidate in (path, path / "encoder", RELEASED / path):
         if (candidate / CARD_FILE).is_file():

@@ -1,7 +1,7 @@
-"""ONNX files of networks: traced, quantised to 8 bits, run by onnxruntime.
+"""ONNX files of networks: tracing, quantisation to 8 bits, sessions of onnxruntime.
 
-Quantisation is onnxruntime's, the one that is kept up and has 8-bit kernels for every CPU: torch's
-own (`torch.ao.quantization`) is to be removed.
+Quantisation is onnxruntime's, which has 8-bit kernels for all CPUs; `torch.ao.quantization` is
+deprecated.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ssl_faces.common.errors import InputError, reason_of
 INPUT = "images"
 OPSET = 17
 OPSETS = range(13, 21)
-"""Those that can be written: scales by channel came with 13, the tracer knows them up to 20."""
+"""Supported versions: per-channel scales came with 13, the tracer supports up to 20."""
 
 CALIBRATED = 256
-"""Training pictures that ranges of activations are taken from."""
+"""Training images for the ranges of activations."""
 
 Quantised = Literal["static", "dynamic"]
 
@@ -34,7 +34,7 @@ _DYNAMIC = ("Conv", "Gemm", "MatMul")
 
 
 def need_onnx(who: str) -> None:
-    """Raises InputError, which names `who` needs them, where the packages aren't installed."""
+    """Raises InputError if the packages are not installed; `who` needs them."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -48,34 +48,33 @@ def need_onnx(who: str) -> None:
 def traced(
     network: nn.Module, example: Tensor, outputs: Sequence[str], opset: int = OPSET
 ) -> bytes:
-    """The network as an ONNX file, from float32 pictures `images` to `outputs`, with any number
-    of pictures.
+    """The network as an ONNX file, from float32 `images` to `outputs`, with any batch size.
 
-    Batch normalisation stays a layer of its own, so that values that weights share stay shared;
-    onnxruntime folds it when it reads the file.
+    Batch normalisation is not folded, so that weights with shared values keep them; onnxruntime
+    folds it when it reads the file.
 
     Args:
-        network: in evaluation mode; gives a tensor, or one for each of `outputs`.
-        example: two pictures that it takes.
-        outputs: names of what it gives.
+        network: in evaluation mode; returns a tensor, or one for each of `outputs`.
+        example: two input images.
+        outputs: names of the outputs.
         opset: one of `OPSETS`.
 
     Raises:
         RuntimeError: it has an operation that ONNX lacks; the message is one line.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
-    # The fast path of attention is one operation, which ONNX hasn't.
+    # The fast path of attention is one operation that ONNX lacks.
     torch.backends.mha.set_fastpath_enabled(False)
     for operation, symbolic in _OPERATIONS.items():
         torch.onnx.register_custom_op_symbolic(operation, symbolic, opset)
-    torch._C._jit_set_onnx_log_enabled(False)  # it would print the whole graph when it fails
+    torch._C._jit_set_onnx_log_enabled(False)  # otherwise failures print the graph
     try:
         with (
             tempfile.TemporaryDirectory() as folder,
             warnings.catch_warnings(),
             torch.no_grad(),
         ):
-            # Of the tracer, for sizes, which are fixed, and of its age: its successor needs another
+            # Warnings about fixed sizes, and about the tracer's age: its successor needs another
             # package.
             warnings.simplefilter("ignore")
             path = Path(folder, "network.onnx")
@@ -110,7 +109,7 @@ def _resized(g: Any, x: Any, size: Any, align_corners: Any, *scales: Any) -> Any
 
 
 def _pooled(g: Any, x: Any, size: Any) -> Any:
-    """`F.adaptive_avg_pool2d`, which ONNX has for sizes that divide the map's only."""
+    """`F.adaptive_avg_pool2d`, which ONNX has only for sizes that divide the map's."""
     from torch.onnx import symbolic_helper
 
     if symbolic_helper._parse_arg(size, "is") == [1, 1]:
@@ -118,7 +117,7 @@ def _pooled(g: Any, x: Any, size: Any) -> Any:
     return _as_products(g, x, size, F.adaptive_avg_pool2d)
 
 
-# Operations that the tracer doesn't know, or not for all sizes.
+# Operations that the tracer does not support, or not for all sizes.
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "aten::_upsample_bilinear2d_aa": _resized,
     "aten::adaptive_avg_pool2d": _pooled,
@@ -126,45 +125,43 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
 
 
 def _as_products(g: Any, x: Any, size: Any, of: Callable[[Tensor, tuple[int, int]], Tensor]) -> Any:
-    """A linear map of rows and of columns as what it is: a product with one matrix from the left
-    and with one from the right.
+    """A linear map of rows and columns as matrix products from the left and from the right.
 
     Args:
         x: [B, C, H, W].
-        of: what it makes of pictures [1, 1, H, W] and a size.
+        of: the map, of images [1, 1, H, W] and a size.
     """
     from torch.onnx import symbolic_helper
 
     height, width = symbolic_helper._get_tensor_sizes(x)[2:]
     to = symbolic_helper._parse_arg(size, "is")
-    # Of the unit matrix, whose columns it maps each by itself.
+    # Applied to the unit matrix, it gives its own matrix.
     left, right = (
         of(torch.eye(side)[None, None], (new, side))[0, 0]
         for side, new in zip((height, width), to, strict=True)
     )
-    found = g.op("MatMul", g.op("Constant", value_t=left.contiguous()), x)
-    return g.op("MatMul", found, g.op("Constant", value_t=right.T.contiguous()))
+    product = g.op("MatMul", g.op("Constant", value_t=left.contiguous()), x)
+    return g.op("MatMul", product, g.op("Constant", value_t=right.T.contiguous()))
 
 
 def quantised(
     data: bytes, how: Quantised, calibration: Tensor, pixels_in_float: bool = False
 ) -> bytes:
-    """An ONNX file with 8 bits for weights and activations where onnxruntime can.
+    """An ONNX file with weights and activations in 8 bits where onnxruntime supports it.
 
-    Batch normalisation is folded into the weights before. Weights are signed, symmetric and scaled
-    by channel when static, unsigned and scaled by layer when dynamic (the runtime's convolutions
-    take no others). Signed ones use 7 of the 8 bits, -64 to 64: x86 processors without VNNI add two
-    products of a signed and an unsigned number in 16 bits, and of large ones cut off what is more,
-    without a word, so that a file would be worse there than on others.
+    Batch normalisation is folded into the weights first. Weights are signed, symmetric and scaled
+    by channel if static, unsigned and scaled by layer if dynamic (onnxruntime's convolutions
+    support no others). Signed weights use 7 bits, -64 to 64: x86 processors without VNNI add two
+    products in 16 bits and silently saturate, which would make a file worse there.
 
     Args:
         data: the file.
-        calibration: float32 [N, 3, S, S], pictures of the training part; for `static`.
-        pixels_in_float: leave what is done to pictures before the first convolution or linear
-            layer, such as resizing, in 32 bits.
+        calibration: float32 [N, 3, S, S], images of the training part; for `static`.
+        pixels_in_float: keep operations on images before the first convolution or linear layer,
+            such as resizing, in 32 bits.
 
     Raises:
-        InputError: onnxruntime can't.
+        InputError: onnxruntime can't quantise the network.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
@@ -201,25 +198,25 @@ def quantised(
 
 
 def _before_layers(graph: Any) -> list[str]:
-    """Names of the nodes that no convolution or linear layer comes before: resizing, of the
-    pictures, is a product with a constant, and counts to them."""
+    """Names of the nodes before the first convolution or linear layer. Resizing of the images is a
+    product with a constant, and belongs to them."""
     pixels = {graph.input[0].name}
-    found = []
-    for node in graph.node:  # in the order of their work
+    names = []
+    for node in graph.node:  # in order of execution
         resizing = node.op_type == "MatMul" and len(node.input) == 2
         if node.op_type in ("Conv", "Gemm") or not (resizing or node.op_type in _OF_PIXELS):
             continue
         if pixels & set(node.input):
             pixels.update(node.output)
-            found.append(node.name)
-    return found
+            names.append(node.name)
+    return names
 
 
 _OF_PIXELS = ("Sub", "Div", "Mul", "Add", "Cast", "Identity", "Resize")
 
 
 class _Calibration:
-    """Gives onnxruntime the pictures, as its `CalibrationDataReader` does."""
+    """The images as a `CalibrationDataReader` of onnxruntime."""
 
     def __init__(self, data: bytes, pictures: Tensor) -> None:
         self.name = session_of(data).get_inputs()[0].name
@@ -231,17 +228,13 @@ class _Calibration:
 
 
 def session_of(data: bytes, threads: int = 1) -> Any:
-    """An onnxruntime session of a file, on the CPU.
-
-    Raises:
-        InputError: onnxruntime can't run it.
-    """
+    """An onnxruntime session of a file, on the CPU; InputError if it can't run the file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors; warnings are of its optimiser
+    options.log_severity_level = 3  # errors; warnings come from its optimiser
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no public class

@@ -1,4 +1,4 @@
-"""`ssl-faces release`: what was trained as a small folder that others load by its name."""
+"""`ssl-faces release`: an encoder as a small folder that is loaded by its name."""
 
 from __future__ import annotations
 
@@ -35,58 +35,40 @@ if TYPE_CHECKING:
     from ssl_faces.methods.method import Method
 
 MOST_BYTES = 16_000_000
-"""Largest file of weights that is released."""
+"""Largest released file of weights."""
 
 LIMITS = (
-    "made for cropped faces of about this input size; what it tells of other pictures is not known",
-    "its figures are of small research sets, whose people are not those of the world: score it on "
-    "your own before you rest on it, by groups of people too",
-    "not for deciding about people: identity, emotion or attributes read off a face by a linear "
+    "made for cropped faces of about this input size; its behaviour on other pictures is not known",
+    "its figures are from small research sets that do not represent people worldwide: evaluate it "
+    "on your own data before you rely on it, also by groups of people",
+    "not for deciding about people: predictions of identity, emotion or attributes by a linear "
     "probe are often wrong",
 )
 
-LICENCE = "research only, as the pictures that it was trained on are (see `data`)"
+LICENCE = "research only, like its training pictures (see `data`)"
 
 
 def run(arguments: Sequence[str]) -> None:
-    """The command.
-
-    Raises:
-        InputError: wrong arguments, no such encoder, or one that is too large.
-    """
+    """Run `ssl-faces release`; bad input raises InputError."""
     parser = Parser(
         prog="ssl-faces release",
         description="Write an encoder in half precision, with its card, to a folder that is loaded "
-        "by its name; of a run of FaceCycle or the hybrid also the networks that edit pictures.",
+        "by its name; for a run of FaceCycle or the hybrid also the networks that edit faces.",
     )
-    parser.add_argument("encoder", metavar="RUN", help="folder of the run, or of its encoder")
-    parser.add_argument("--name", required=True, help="of the new folder")
-    parser.add_argument(
-        "--out", type=Path, default=RELEASED, metavar="DIR", help="its place; default: %(default)s"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the release of that name, with its probe"
-    )
-    parser.add_argument("--command", default="", help="what made it, for the card")
-    parser.add_argument("--licence", default=LICENCE, help="for the card; default: %(default)s")
-    parser.add_argument(
-        "--limit", action="append", default=[], help="one more for the card; may be repeated"
-    )
-    parser.add_argument(
-        "--encoder-only", action="store_true", help="without the networks that edit pictures"
-    )
-    given = parser.parse_args(arguments)
-    told = release(
-        given.encoder,
-        given.name,
-        given.out,
-        command=given.command,
-        licence=given.licence,
-        limits=(*LIMITS, *given.limit),
-        encoder_only=given.encoder_only,
-        overwrite=given.overwrite,
-    )
-    print(told)
+    add = parser.add_argument
+    add("encoder", metavar="RUN", help="folder of the run, or of its encoder")
+    add("--name", required=True, help="of the new folder")
+    place = "parent folder; default: %(default)s"
+    add("--out", type=Path, default=RELEASED, metavar="DIR", help=place)
+    replace = "replace the release of that name, with its probe"
+    add("--overwrite", action="store_true", help=replace)
+    add("--command", default="", help="the command that made it, for the card")
+    add("--licence", default=LICENCE, help="for the card; default: %(default)s")
+    add("--limit", action="append", default=[], help="one more for the card; may be repeated")
+    add("--encoder-only", action="store_true", help="without the networks that edit faces")
+    options = vars(parser.parse_args(arguments))
+    options["limits"] = (*LIMITS, *options.pop("limit"))
+    print(release(**options))
 
 
 def release(
@@ -100,21 +82,20 @@ def release(
     encoder_only: bool = False,
     overwrite: bool = False,
 ) -> str:
-    """Write `out/name` with weights in half precision and the encoder's card; what was written,
-    in words.
+    """Write `out/name` with weights in half precision and the encoder's card; returns a summary.
 
-    Weights of layers become float16; vectors (biases, normalisation) stay as they are. Where
-    `encoder` is a run whose checkpoint `load_method` can load, the networks that its edits need go
-    to `method.safetensors`, and `load_method(name)` loads them.
+    Weights of layers become float16; vectors (biases, normalisation) keep their precision. If
+    `encoder` is a run whose checkpoint `load_method` can load, the networks of its edits go to
+    `method.safetensors`, and `load_method(name)` loads them.
 
     Args:
-        encoder_only: without these.
+        encoder_only: without these networks.
         overwrite: replace a release of that name: its encoder, networks and probes.
 
     Raises:
-        InputError: no such encoder, a name that is no folder's, a folder of that name that is not
-            to be replaced, a weight that float16 can't hold, a file larger than `MOST_BYTES`, or a
-            checkpoint of other weights than the encoder's.
+        InputError: no such encoder, an invalid name, an existing folder of that name, a weight
+            beyond float16, a file larger than `MOST_BYTES`, or a checkpoint that does not match the
+            encoder.
     """
     if not name.replace("-", "_").isidentifier():
         raise InputError(f"--name: '{name}'; give letters, digits, - and _, a letter first")
@@ -142,7 +123,7 @@ def release(
     settings = card.get("method_settings")
     if isinstance(settings, dict):
         card["method_settings"] = {key: _named(value) for key, value in settings.items()}
-    told = ""
+    networks_text = ""
     data = b""
     if method is not None:
         from ssl_faces.methods.loading import rebuilt_from
@@ -154,7 +135,8 @@ def release(
         added["largest_change_of_edits_by_float16"] = _change_of_edits(method, half, networks)
         data = save(networks)
         added[HASHES] = {METHOD_FILE: hashlib.sha256(data).hexdigest()}
-        told = f", and {_bytes(networks) / 1e6:.1f} MB that edit pictures (--with {name})"
+        size = _bytes(networks) / 1e6
+        networks_text = f", and {size:.1f} MB that edit pictures (--with {name})"
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{name}.", dir=out) as place:
@@ -166,16 +148,16 @@ def release(
         raise InputError(f"{directory}: {write_failure(error)}") from error
     written = (directory / WEIGHTS_FILE).stat().st_size
     return (
-        f"{directory}: {written / 1e6:.1f} MB{told}; "
+        f"{directory}: {written / 1e6:.1f} MB{networks_text}; "
         f"score it with linear-probe run --encoder {name}"
     )
 
 
 def _check_folder(directory: Path, encoder: str | Path, overwrite: bool) -> None:
-    """Raises InputError where a release must not be written to a folder."""
-    found = find_encoder(encoder)
-    # A run's checkpoint and probes are inputs, too.
-    refuse_input(directory, [encoder, found, found.parent], "--name")
+    """Raises InputError if a release must not be written to a folder."""
+    source = find_encoder(encoder)
+    # The checkpoint and probes of a run are inputs, too.
+    refuse_input(directory, [encoder, source, source.parent], "--name")
     if not os.path.lexists(directory):
         return
     if not (directory / CARD_FILE).is_file():
@@ -190,9 +172,9 @@ def _check_folder(directory: Path, encoder: str | Path, overwrite: bool) -> None
 
 
 def _move(place: Path, directory: Path) -> None:
-    """Move the files of a release to its folder, in place of those of another release.
+    """Move the files of a release to its folder, replacing those of another release.
 
-    A folder without a card is no release: it goes first, and comes last.
+    A folder without a card is no release, so the card is removed first and added last.
     """
     directory.mkdir(exist_ok=True)
     (directory / CARD_FILE).unlink(missing_ok=True)
@@ -207,29 +189,26 @@ def _bytes(weights: Mapping[str, Tensor]) -> int:
     return sum(value.numel() * value.element_size() for value in weights.values())
 
 
-def _check_size(given: str | Path, weights: Mapping[str, Tensor], what: str, mend: str) -> None:
+def _check_size(encoder: str | Path, weights: Mapping[str, Tensor], what: str, mend: str) -> None:
     if _bytes(weights) > MOST_BYTES:
         raise InputError(
-            f"{given}: {_bytes(weights) / 1e6:.1f} MB in half precision, and a released {what} has "
-            f"at most {MOST_BYTES / 1e6:g}; {mend}"
+            f"{encoder}: {_bytes(weights) / 1e6:.1f} MB in half precision, and a released {what} "
+            f"has at most {MOST_BYTES / 1e6:g}; {mend}"
         )
 
 
 def _method_of(run: Path, encoder: FaceEncoder) -> Method | None:
-    """The method of a run whose encoder is released, where it edits pictures.
-
-    Raises:
-        InputError: its checkpoint is broken, or of another step than its encoder.
-    """
+    """The method of a run, if it edits faces; InputError if its checkpoint is broken, or of another
+    step than its encoder."""
     from ssl_faces.methods.loading import editable, load_method
 
     checkpoint = run / "checkpoints" / "last.ckpt"
     if not checkpoint.is_file() or not editable(checkpoint):
         return None
     method = load_method(run)
-    theirs = method.encoder.state_dict()
+    state = method.encoder.state_dict()
     for name, value in encoder.state_dict().items():
-        if name not in theirs or not torch.equal(value, theirs[name]):
+        if name not in state or not torch.equal(value, state[name]):
             raise InputError(
                 f"{run}: its encoder/ and its checkpoint are not of one step; end the run "
                 "(ssl-faces fit … --ckpt_path last), or leave its networks out by --encoder-only"
@@ -238,48 +217,44 @@ def _method_of(run: Path, encoder: FaceEncoder) -> Method | None:
 
 
 def _named(value: Any) -> Any:
-    """A path on the machine that it was trained on as its last parts, all else as it is."""
+    """The last parts of a path on the training machine; other values unchanged."""
     if isinstance(value, str) and Path(value).is_absolute():
         return "/".join(Path(value).parts[-3:])
     return value
 
 
 def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights by name, float16 where they have two dimensions or more.
-
-    Raises:
-        InputError: a weight that float16 can't hold.
-    """
-    found = {}
+    """Weights by name, float16 if they have two dimensions or more; InputError beyond its range."""
+    weights = {}
     for name, value in state.items():
         if value.is_floating_point() and value.ndim >= 2:
             value = value.half()
             if not value.isfinite().all():
                 raise InputError(f"{name} has weights that float16 can't hold; train it again")
-        found[name] = value.contiguous()
-    return found
+        weights[name] = value.contiguous()
+    return weights
 
 
 @torch.no_grad()
 def change(a: FaceEncoder, b: FaceEncoder) -> dict[str, float]:
-    """By feature space: the largest distance between features of a and b of a face, as a share of
-    their length from the mean; over 64 rendered faces."""
+    """By feature space: the largest distance between features of a and b, as a share of their mean
+    distance from the mean, over 64 rendered faces."""
     from ssl_faces.rendered import RenderedFaces
 
     faces = RenderedFaces(64, 64, "all", size=a.input_size).render_batch(range(64)).float() / 255
     of_a, of_b = a(faces), b(faces)
-    found = {}
+    changes = {}
     for space, features in of_a.items():
         length = (features - features.mean(0)).norm(dim=1).mean().clamp(min=1e-12)
-        found[space] = round(float((features - of_b[space]).norm(dim=1).max() / length), 6)
-    return found
+        changes[space] = round(float((features - of_b[space]).norm(dim=1).max() / length), 6)
+    return changes
 
 
 def _change_of_edits(
     method: Method, half: FaceEncoder, networks: Mapping[str, Tensor]
 ) -> dict[str, float]:
-    """By edit: how far any pixel of 16 rendered faces moves by halving, of the range from black to
-    white; `method` has the halved weights afterwards."""
+    """By edit: the largest change of a pixel of 16 rendered faces by half precision, as a share of
+    the range; `method` has the halved weights afterwards."""
     from ssl_faces.methods.method import OF_TWO
     from ssl_faces.methods.released import edit_state
     from ssl_faces.rendered import RenderedFaces
@@ -293,23 +268,19 @@ def _change_of_edits(
             for name, edit in method.edits().items()
         }
 
-    whole = pictures()
+    exact = pictures()
     method.encoder.load_state_dict(half.state_dict())
     with torch.no_grad():
         for name, value in edit_state(method).items():
             value.copy_(networks[name])
     return {
-        name: round(float((found - whole[name]).abs().max()), 6)
-        for name, found in pictures().items()
+        name: round(float((images - exact[name]).abs().max()), 6)
+        for name, images in pictures().items()
     }
 
 
 def update_card(directory: Path, **added: Any) -> None:
-    """Set keys of the card in a folder.
-
-    Raises:
-        InputError: the file can't be written.
-    """
+    """Set keys of the card in a folder; InputError if it can't be written."""
     path = directory / CARD_FILE
     with locked(path):
         card = json.loads(path.read_text()) | added

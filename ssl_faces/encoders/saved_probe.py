@@ -1,8 +1,7 @@
-"""A linear probe kept beside the encoder that it reads: calibrated probabilities of classes.
+"""A linear probe in the folder of its encoder: calibrated probabilities of classes.
 
-The file `TASK_probe.safetensors` in the encoder's folder holds mean, scale, weight, bias and
-temperature as float32, and in its metadata what is known of them as JSON. Made by `linear-probe
-save-probe`.
+The file `TASK_probe.safetensors` holds mean, scale, weight, bias and temperature as float32, and a
+description as JSON in its metadata. `linear-probe save-probe` makes it.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ _TENSORS = ("mean", "scale", "weight", "bias", "temperature")
 @dataclass(frozen=True)
 class SavedProbe:
     """Multinomial logistic regression on one feature space: `probe(features [N, D])` gives
-    probabilities, float32 [N, K], rows of sum 1.
+    probabilities, float32 [N, K], with rows of sum 1.
 
     Attributes:
-        task: what it tells.
-        space: the feature space that it reads.
+        task: the predicted task.
+        space: the feature space.
         classes: names of the K classes.
         mean, scale: of the training features, [D] each.
         weight: [D, K] on standardised features.
         bias: [K].
-        temperature: what logits are divided by, chosen on validation pictures.
-        about: on which data it was trained and how good it is, plain JSON values.
+        temperature: divisor of the logits, chosen on validation images.
+        about: training data and accuracy, plain JSON values.
     """
 
     task: str
@@ -67,10 +66,7 @@ def probe_file(task: str) -> str:
 
 
 def save_probe(encoder: str | os.PathLike[str], probe: SavedProbe) -> Path:
-    """Write a probe into the folder of the encoder that it reads.
-
-    Returns:
-        The file.
+    """Write a probe into the folder of its encoder; returns the file.
 
     Raises:
         InputError: no such encoder, or the file can't be written.
@@ -86,26 +82,19 @@ def save_probe(encoder: str | os.PathLike[str], probe: SavedProbe) -> Path:
         **probe.about,
     }
     tensors = {
-        "mean": probe.mean,
-        "scale": probe.scale,
-        "weight": probe.weight,
-        "bias": probe.bias,
-        "temperature": torch.tensor([probe.temperature]),
+        name: torch.atleast_1d(torch.as_tensor(getattr(probe, name)).float().cpu()).contiguous()
+        for name in _TENSORS
     }
     path = folder / probe_file(probe.task)
-    plain = {name: value.float().cpu().contiguous() for name, value in tensors.items()}
-    replace_file(path, save(plain, {_ABOUT: json.dumps(about)}))
+    replace_file(path, save(tensors, {_ABOUT: json.dumps(about)}))
     return path
 
 
 def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> SavedProbe | None:
-    """The probe of a task that lies beside an encoder; None where there is none.
-
-    Args:
-        encoder: as for `load_encoder`.
+    """The probe of a task of an encoder, named as in `load_encoder`; None if it has none.
 
     Raises:
-        InputError: no such encoder, a broken file, or a probe of other weights than are there.
+        InputError: no such encoder, a broken file, or a probe of other weights.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -117,24 +106,17 @@ def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> Saved
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})[_ABOUT])
-            found = {name: file.get_tensor(name).float() for name in _TENSORS}
-        probe = SavedProbe(
-            str(about["task"]),
-            str(about["feature_space"]),
-            tuple(map(str, about["classes"])),
-            found["mean"],
-            found["scale"],
-            found["weight"],
-            found["bias"],
-            float(found["temperature"]),
-            about,
-        )
+            tensors = {name: file.get_tensor(name).float() for name in _TENSORS}
+        finite = all(value.isfinite().all() for value in tensors.values())
+        temperature = float(tensors.pop("temperature"))
+        names = (str(about["task"]), str(about["feature_space"]), tuple(map(str, about["classes"])))
+        probe = SavedProbe(*names, **tensors, temperature=temperature, about=about)
         dim, count = probe.weight.shape
         if probe.mean.shape != (dim,) or probe.scale.shape != (dim,):
             raise ValueError("mean or scale of another length")
         if probe.bias.shape != (count,) or len(probe.classes) != count:
             raise ValueError("bias or classes of another number")
-        if not all(value.isfinite().all() for value in found.values()):
+        if not finite:
             raise ValueError("numbers that are not finite")
         if not probe.temperature > 0 or not bool((probe.scale > 0).all()):
             raise ValueError("a scale or temperature that is not above 0")

@@ -102,9 +102,9 @@ def test_the_readmes_fit_commands_have_settings_that_exist(
             words[i + 1] = str(ROOT / words[i + 1])
     with pytest.raises(SystemExit) as over:
         main(["fit", *words, "--print_config"])
-    told = capsys.readouterr()
-    assert over.value.code == 0, told.err
-    assert "class_path: ssl_faces.methods." in told.out
+    printed = capsys.readouterr()
+    assert over.value.code == 0, printed.err
+    assert "class_path: ssl_faces.methods." in printed.out
 
 
 def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:

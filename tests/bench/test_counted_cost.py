@@ -17,7 +17,6 @@ from ssl_faces.bench.cost import count, of_batch
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method
 from tests.support.benches import run_bench
-from tests.support.commands import refusal
 
 ROOT = Path(__file__).parents[2]
 MOTION = ["-c", str(ROOT / "configs/method/facecycle_motion_small.yaml")]
@@ -136,16 +135,3 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert row["pictures a step"] == 32
     assert row["GFLOP a step"] == pytest.approx(32 * row["GFLOP a picture"])
     assert f"{row['GFLOP a step']:,.4g}" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["cost", *MOTION, "--model.sizes", "1"], "sizes"),
-        (["cost", *MOTION, "--model.input_size", "30"], "model.input_size: 30"),
-        (["cost"], "give a method's config"),
-        (["plan", "--pictures-per-second", "9", "--no-such", "1"], "--no-such"),
-    ],
-)
-def test_refusals(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert message in refusal(capsys, "bench", *argv)

@@ -11,17 +11,17 @@ import torch
 from PIL import Image
 
 from linear_probe.tasks.own_table import table_faces
-from ssl_faces.cli import main
 from ssl_faces.data.faces import EXPRESSIONS, in_test_share
 from ssl_faces.data.sets.youtube_keypoints import COLUMNS as YOUTUBE_COLUMNS
 from ssl_faces.rendered import GROUPS, RenderedFaces, writing
+from tests.support.commands import run
 
 COUNT, PEOPLE, SIZE = 90, 30, 24
 SETTINGS = ["--count", str(COUNT), "--people", str(PEOPLE), "--size", str(SIZE), "--seed", "2"]
 
 
 def render(out: Path, *more: str) -> int:
-    return main(["render", "--out", str(out), *SETTINGS, *more])
+    return run("render", "--out", out, *SETTINGS, *more)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -60,7 +60,7 @@ def test_pictures_and_counterparts_are_those_of_the_set(written: Path) -> None:
         assert torch.allclose(torch.tensor(marks), sample["landmarks"], atol=1e-3)
         assert [c == "1" for c in row["visible"]] == sample["visible"].tolist()
         assert torch.equal(sample["counterparts"]["neutral"], others["neutral"][i])
-    # The layout is not taken for another's.
+    # The layout differs from that of the YouTube keypoints.
     assert not {"x0", "reprojection_px"} & set(rows[0])
     assert {"x0", "reprojection_px"} <= set(YOUTUBE_COLUMNS)
 
@@ -82,7 +82,7 @@ def test_the_tables_serve_the_probes_and_share_no_person(written: Path) -> None:
             assert gender == GROUPS["gender"][truth.labels["gender"]]
 
 
-def test_an_interrupted_run_leaves_no_table_and_goes_on(
+def test_an_interrupted_run_leaves_no_table_and_resumes(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     out, more = tmp_path / "set", ("--nuisances", "all", "--counterparts", "neutral,frontal")
@@ -111,45 +111,11 @@ def test_an_interrupted_run_leaves_no_table_and_goes_on(
     assert " 0 pictures written now" in capsys.readouterr().out
 
 
-def refusal(capsys: pytest.CaptureFixture, *arguments: str) -> str:
-    assert main(["render", *arguments]) == 2
-    text = capsys.readouterr().err.strip()
-    assert text.count("\n") == 0
-    return text
-
-
-def test_bad_input_is_told_in_one_sentence(
-    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    new = ("--out", str(tmp_path / "new"))
-    assert "--out DIR" in refusal(capsys)
-    assert "--out DIR" in refusal(capsys, *new, "--sheet", "x.png")
-    assert "count" in refusal(capsys, *new, "--count", "-4")
-    assert "count" in refusal(capsys, *new, "--count", "0")
-    assert "count" in refusal(capsys, *new, "--count", str(10**15))
-    assert "size" in refusal(capsys, *new, "--size", "0")
-    assert "people=9" in refusal(capsys, *new, "--count", "8", "--people", "9")
-    assert "none, mild, all" in refusal(capsys, *new, "--nuisances", "lots")
-    assert "'smile'" in refusal(capsys, *new, "--counterparts", "neutral,smile")
-    assert not (tmp_path / "new").exists()
-    changed = refusal(capsys, "--out", str(written), *SETTINGS)
-    assert "nuisances all (now mild)" in changed
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "letter.txt").write_text("dear")
-    assert "something else" in refusal(capsys, "--out", str(tmp_path / "mine"), *SETTINGS)
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "set.json").write_text("{")
-    assert "broken" in refusal(capsys, "--out", str(tmp_path / "broken"), *SETTINGS)
-    file = tmp_path / "mine" / "letter.txt"
-    assert str(file) in refusal(capsys, "--out", str(file), *SETTINGS)
-
-
-def test_a_sheet_shows_the_faces_in_rows(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_sheet_shows_the_faces_in_rows(tmp_path: Path) -> None:
     file = tmp_path / "sheet.png"
-    assert main(["render", "--sheet", str(file), "--count", "10", "--size", "20"]) == 0
+    assert run("render", "--sheet", file, "--count", 10, "--size", 20) == 0
     sheet = np.asarray(Image.open(file))
     assert sheet.shape == (40, 160, 3)
     faces = RenderedFaces(10, 10, "all", 20)
     assert np.array_equal(sheet[20:, 20:40], faces.read(9))
     assert not sheet[20:, 40:].any()
-    assert ".png" in refusal(capsys, "--sheet", str(tmp_path / "sheet.txt"))

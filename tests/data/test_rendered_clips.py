@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import EXPRESSIONS
 from ssl_faces.data.pairs.pairing import PairBatches
 from ssl_faces.data.store.caching import pack
@@ -163,24 +162,3 @@ def test_pairs_of_pretraining_are_frames_of_one_clip(clips: RenderedClips, tmp_p
     for batch in batches:
         for first, second in batch["pairs"].numpy():
             assert of_picture[first.tobytes()] == of_picture[second.tobytes()]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        ({"clips": 0}, "clips"),
-        ({"clips": -3}, "clips"),
-        ({"clips": 10**12}, "clips"),
-        ({"clips": 5, "people": 6}, "people=6 is more than clips=5"),
-        ({"frames": 3}, "frames"),
-        ({"fps": 0.0}, "fps"),
-        ({"fps": float("nan")}, "fps"),
-        ({"size": 0}, "size"),
-        ({"part": "some"}, "part"),
-        ({"nuisances": "most"}, "'most'"),
-    ],
-)
-def test_bad_arguments_are_named_in_one_sentence(arguments: dict, names: str) -> None:
-    with pytest.raises(InputError, match=names) as caught:
-        RenderedClips(**arguments)
-    assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Labels of rendered faces, and that the pictures show them."""
+"""Labels of rendered faces, and their visibility in the images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from ssl_faces.data.faces import EXPRESSIONS
 from ssl_faces.rendered import (
@@ -25,15 +24,12 @@ from ssl_faces.rendered import (
     render_faces,
     sample_factors,
 )
+from tests.support.rendered import plain
 
 
 @pytest.fixture(scope="module")
 def faces() -> RenderedFaces:
     return RenderedFaces(700, 350, "all", size=32, nuisances="all", counterparts=("neutral",))
-
-
-def plain(count: int = 1, **values: float) -> dict[str, Tensor]:
-    return {name: torch.full((count,), value) for name, value in values.items()}
 
 
 def test_affect_lies_on_the_line_from_neutral_to_the_full_expression() -> None:
@@ -98,7 +94,7 @@ def test_groups_are_all_there_and_are_of_the_person(faces: RenderedFaces) -> Non
         ("glasses", 0.0, 1.0),
     ],
 )
-def test_what_groups_are_told_by_can_be_seen(name: str, low: float, high: float) -> None:
+def test_groups_are_visible(name: str, low: float, high: float) -> None:
     one, other = (render_faces(plain(1, **{name: value})).int() for value in (low, high))
     changed = (one - other).abs().sum(1) > 30
     assert changed.float().mean() > 0.02  # of all pixels
@@ -140,7 +136,7 @@ def test_occluders_hide_some_of_the_face(kind: int) -> None:
     hidden = render_faces(plain(1, **given, occluder=float(kind))).int()
     share = ((open_face - hidden).abs().sum(1) > 20).float().mean()
     assert 0.02 < share < 0.6
-    # What is hidden can't be told from the picture: other eyes, mouth and nose below it.
+    # Changes of eyes and mouth below the occluder are hidden.
     other = {"iris_tone": 1.0, "lip_tone": 1.0, "jaw_drop": 0.4}
     changed = (render_faces(plain(1, **given, **other, occluder=float(kind))).int() - hidden).abs()
     uncovered = (render_faces(plain(1, **given, **other)).int() - open_face).abs()

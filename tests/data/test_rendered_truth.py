@@ -1,9 +1,8 @@
-"""The truth of rendered faces, held against independent computations of it."""
+"""The exact labels of rendered faces, compared with independent computations."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -32,26 +31,19 @@ from ssl_faces.rendered import (
 )
 from ssl_faces.rendered.head import Head
 from ssl_faces.rendered.stage import Stage, Window
+from tests.support.rendered import drawn as drawn_faces
+from tests.support.rendered import one_thread
+
+__all__ = ["one_thread"]
 
 FRONTAL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def drawn(
     count: int, nuisances: Nuisances = "all", expression: int | None = None, **fixed: float
 ) -> dict[str, Tensor]:
-    """Factors of `count` people, some of them fixed."""
-    number = np.arange(count)
-    shown = number % 7 if expression is None else np.full(count, expression)
-    factors = sample_factors(3, number, 0 * number, shown, nuisances).factors
-    return factors | {name: torch.full((count,), value) for name, value in fixed.items()}
+    shown = np.arange(count) % 7 if expression is None else np.full(count, expression)
+    return drawn_faces(count, 1, nuisances, shown, **fixed)
 
 
 # Camera and pose.

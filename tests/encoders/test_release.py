@@ -15,10 +15,12 @@ import torch
 from linear_probe.cli import main as linear_probe
 from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import load_encoder, save_encoder
-from ssl_faces.cli import main
 from ssl_faces.encoders import release as module
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.types import Capsys, Patch
+from linear_probe.cli import main
+from ssl_faces.encoders.release import release
+from tests.support.commands import run
 
 SETTINGS = {"method_settings": {"rate": 0.1, "motion_checkpoint": "/home/me/runs/a/last.ckpt"}}
 
@@ -41,8 +43,8 @@ def refused(capsys: Capsys, *arguments: str | Path) -> str:
 def test_half_the_bytes_and_nearly_the_same_features(
     tmp_path: Path, trained: Path, capsys: Capsys
 ) -> None:
-    words = ["release", str(trained.parent), "--name", "face-1", "--out", str(tmp_path / "all")]
-    assert main([*words, "--limit", "upside down", "--command", "ssl-faces fit"]) == 0
+    argv = ("release", trained.parent, "--name", "face-1", "--out", tmp_path / "all")
+    assert run(*argv, "--limit", "upside down", "--command", "ssl-faces fit") == 0
     assert "face-1: 0." in capsys.readouterr().out
     whole, half = load_encoder(trained), load_encoder(tmp_path / "all" / "face-1")
     sizes = [(x / "encoder.safetensors").stat().st_size for x in (trained, tmp_path / "all/face-1")]
@@ -54,7 +56,7 @@ def test_half_the_bytes_and_nearly_the_same_features(
     card = json.loads((tmp_path / "all/face-1/card.json").read_text())
     assert card["method"] == "simclr"
     assert card["steps"] == 3
-    # Nothing of the machine that it was made on.
+    # Without paths of the training machine.
     assert card["method_settings"] == {"rate": 0.1, "motion_checkpoint": "runs/a/last.ckpt"}
     assert card["command"] == "ssl-faces fit"
     assert card["limits"][-1] == "upside down"
@@ -73,19 +75,20 @@ def test_refused(tmp_path: Path, trained: Path, capsys: Capsys, monkeypatch: Pat
     assert "see `ssl-faces release --help`" in refused(capsys, "release", trained)
     # Never over what is released, also by another name of its folder.
     (tmp_path / "link").symlink_to(tmp_path)
-    for place in (trained.parent.parent, tmp_path / "link", trained.parent):
-        name = "encoder" if place == trained.parent else "run"
-        words = ("release", trained.parent, "--name", name, "--out", place, "--overwrite")
-        assert f"--name {place / name}: is the input" in refused(capsys, *words)
+    source = trained.parent
+    for out, name in ((tmp_path, "run"), (tmp_path / "link", "run"), (source, "encoder")):
+        message = release(source, name, out, "--overwrite")
+        assert f"--name {out / name}: is the input" in message
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("mine")
-    words = ("release", trained, "--name", "mine", "--out", tmp_path, "--overwrite")
-    assert "mine: exists and is no release" in refused(capsys, *words)
-    monkeypatch.setattr(module, "MOST_BYTES", 100_000)
-    assert "MB in half precision, and a released encoder has at most 0.1; train a narrower" in (
-        refused(capsys, "release", trained, "--name", "a", *here)
+    message = release(trained, "mine", tmp_path, "--overwrite")
+    assert "mine: exists and is no release" in message
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "MOST_BYTES", 100_000)
+        message = release(trained, "a", new)
+    assert (
+        "MB in half precision, and a released encoder has at most 0.1; train a narrower" in message
     )
-    monkeypatch.undo()
     encoder = load_encoder(trained)
     assert isinstance(encoder, BackboneEncoder)
     encoder.codes["expression"].weight[0, 0] = 1e6
@@ -110,7 +113,7 @@ def test_figures_come_into_the_card_if_they_are_of_its_weights(
     assert [record["value"] for record in card.pop("records")] == [r.value for r in records]
     assert card == before
     # Other weights: other figures.
-    assert main(["release", str(trained), "--name", "b", "--out", str(tmp_path)]) == 0
+    assert run("release", trained, "--name", "b", "--out", tmp_path) == 0
     capsys.readouterr()
     assert linear_probe(["card", str(tmp_path / "b"), str(tmp_path / "scores")]) == 2
     assert "records in" in (message := capsys.readouterr().err)
@@ -118,7 +121,7 @@ def test_figures_come_into_the_card_if_they_are_of_its_weights(
 
 
 def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path: Path) -> None:
-    root = Path(module.__file__).parent.parent
+    root = Path(module.__file__).parents[2]
     released = sorted(card.parent.name for card in (root / "checkpoints").glob("*/card.json"))
     words = [*("pip", "wheel", "--no-build-isolation", "--no-deps", "-q", "-w"), str(tmp_path)]
     subprocess.run([sys.executable, "-m", *words, str(root)], check=True, timeout=120)

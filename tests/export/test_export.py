@@ -234,35 +234,6 @@ class _NotInOnnx(BackboneEncoder):
         return {k: torch.linalg.qr(v)[0] for k, v in super().features(x, spaces).items()}
 
 
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (
-            ["{e}", "--out", "{out}.tflite"],
-            "its ending sets the format; give FILE.onnx or FILE.pt2",
-        ),
-        (
-            ["{e}", "--out", "{out}.onnx", "--spaces", "pooled,smile"],
-            "has no feature space 'smile'",
-        ),
-        (["{tmp}", "--out", "{out}.onnx"], "no card.json there"),
-        (["{e}", "--out", "{out}.pt2", "--int8"], "--int8 is only valid for .onnx output"),
-        (["{e}", "--out", "{out}.pt2", "--opset", "17"], "--opset is only valid for .onnx output"),
-        (["{e}", "--out", "{tmp}/folder.onnx"], "is a folder"),
-        (["{e}"], "see `ssl-faces export --help`"),
-        (["{e}", "--out", "{out}.onnx", "--data", "{tmp}/none"], "{tmp}/none"),
-    ],
-)
-def test_refusals(
-    argv: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "folder.onnx").mkdir()
-    places = {"e": saved(tmp_path, "resnet"), "tmp": tmp_path, "out": tmp_path / "out" / "e"}
-    words = [word.format(**places) for word in argv]
-    assert message.format(**places) in refusal(capsys, *export(*words))
-    assert not (tmp_path / "out").exists()
-
-
 def test_encoders_that_onnx_can_not_write(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

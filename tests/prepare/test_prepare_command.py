@@ -286,24 +286,6 @@ def test_no_face_at_all_is_one_sentence_and_no_pack(
     assert not list(out.glob("shard*"))
 
 
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["{none}", "--out", "{out}"], "none: No such file or directory; check the path"),
-        (["{album}", "--out", "{out}", "--detector", "x"], "--detector x: not known; give mtcnn"),
-        (["{album}", "--out", "s3://b/p"], "--out s3://b/p: give a folder on this machine"),
-        (["{album}", "--out", "{album}/a.png"], "can't be written"),
-    ],
-)
-def test_refusals(
-    argv: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_picture(tmp_path / "album" / "a.png", on_grid(1))
-    words = [x.format(**{k: tmp_path / k for k in ("album", "out", "none")}) for x in argv]
-    assert message in refusal(capsys, "prepare", *words)
-    assert not (tmp_path / "out" / "prepare.json").exists()
-
-
 def test_folders_made_with_other_settings_are_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], blobs: Blobs
 ) -> None:

@@ -100,12 +100,12 @@ def test_folders_that_can_not_be_listed(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "other" / "empty").mkdir(parents=True)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    for place, said in (
+    for place, message in (
         ("none", "No such file"),
         ("loop", "Too many levels"),
         ("empty", "no file in it"),
     ):
-        with pytest.raises(InputError, match=f"{place}: {said}"):
+        with pytest.raises(InputError, match=f"{place}: {message}"):
             list_sources([tmp_path / place], tmp_path / "out")
     for place in ("empty", "other/empty"):
         (tmp_path / place / "x").write_text("x")

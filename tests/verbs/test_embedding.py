@@ -91,34 +91,6 @@ def test_the_table_is_one_that_linear_probe_reads(
     assert not (tmp_path / "a.npz.skipped.csv").exists()
 
 
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (("embed", "{in}", "--out", "{out}.npz"), "in/a.svg: a drawing (SVG), no photograph"),
-        (("embed", "{in}", "--out", "{out}.txt"), "a name that ends in .npz or .parquet"),
-        (("embed", "{none}", "--out", "{out}.npz"), "none: No such file"),
-        (("embed", "{in}"), "see `ssl-faces embed --help`"),
-        (("verify", "{face}", "{in}"), "in/a.svg: a drawing (SVG)"),
-        (("gallery", "{face}", "--out", "{out}.html"), "one face has no neighbours"),
-        (("gallery", "{face}", "--out", "{out}.html", "--spaces", "colour"), "no space 'colour'"),
-    ],
-)
-def test_refusals(
-    argv: tuple[str, ...],
-    message: str,
-    encoder_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (face,) = write_all(tmp_path / "face", rendered(1))
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.svg").write_text("<svg/>")
-    places = {name: tmp_path / name for name in ("in", "none", "out")} | {"face": face}
-    words = [word.format(**places) for word in argv]
-    assert message in refusal(capsys, *words, "--encoder", encoder_folder)
-    assert {path.name for path in tmp_path.iterdir()} == {"face", "in"}
-
-
 def test_verify_decides_by_the_cards_threshold(
     encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

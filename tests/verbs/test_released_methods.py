@@ -167,7 +167,7 @@ def test_broken_releases_are_refused(release_of: Runs, tmp_path: Path) -> None:
     update_card(other.parent, sha256={})
     with pytest.raises(InputError, match="its weights are not those of the facecycle_motion"):
         load_method(other.parent)
-    for number, (value, said) in enumerate(
+    for number, (value, message) in enumerate(
         (
             ({"method": "facecycle_motion"}, "'method_rebuilt_from' can't be used"),
             ({"method": "os.system", "settings": {}}, "is of os.system; give a run of"),
@@ -177,5 +177,5 @@ def test_broken_releases_are_refused(release_of: Runs, tmp_path: Path) -> None:
         folder = broken(f"card{number}")
         card = json.loads((folder / "card.json").read_text())
         (folder / "card.json").write_text(json.dumps(card | {"method_rebuilt_from": value}))
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             load_method(folder)

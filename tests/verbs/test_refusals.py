@@ -1,0 +1,89 @@
+"""Bad input of every command: one sentence, exit code 2, and no file written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.apps import Runs
+from tests.support.commands import refusal
+from tests.support.images import rendered, write_all
+
+MOTION = f"-c {Path(__file__).parents[2]}/configs/method/facecycle_motion_small.yaml"
+TO = "--out {new}"
+
+REFUSALS = {
+    f"swap-identity {{face}} --person {{face}} --with {{run}} {TO}": "makes no identity swap",
+    f"neutralise {{face}} --with hybrid {TO}": "released as an encoder alone",
+    f"neutralise {{face}} --with {{none}} {TO}": "no such file",
+    f"neutralise {{empty}} --with {{run}} {TO}": "no file in it",
+    f"neutralise {{zero}} --with {{run}} {TO}": "empty (0 bytes)",
+    "embed {drawing} --encoder {encoder} --out {new}.npz": "a drawing (SVG), no photograph",
+    "embed {drawing} --encoder {encoder} --out {new}.txt": "a name that ends in .npz or .parquet",
+    "embed {none} --encoder {encoder} --out {new}.npz": "none: No such file",
+    "embed {face}": "see `ssl-faces embed --help`",
+    "verify {face} {drawing} --encoder {encoder}": "drawing/a.svg: a drawing (SVG)",
+    "gallery {face} --encoder {encoder} --out {new}.html": "one face has no neighbours",
+    "gallery {face} --encoder {encoder} --out {new}.html --spaces colour": "no space 'colour'",
+    "demo --encoder {none}": "no card.json there",
+    "demo --encoder {encoder} --with {encoder}": "as an encoder alone",
+    "demo --max-pixels 100000001": "--max-pixels: 100000001",
+    "export {encoder} --out {new}.tflite": "its ending sets the format; give FILE.onnx or FILE.pt2",
+    "export {encoder} --out {new}.onnx --spaces pooled,smile": "has no feature space 'smile'",
+    "export {empty} --out {new}.onnx": "no card.json there",
+    "export {encoder} --out {new}.pt2 --int8": "--int8 is only valid for .onnx output",
+    "export {encoder} --out {new}.pt2 --opset 17": "--opset is only valid for .onnx output",
+    "export {encoder} --out {folder}.onnx": "is a folder",
+    "export {encoder}": "see `ssl-faces export --help`",
+    "export {encoder} --out {new}.onnx --data {none}": "none",
+    "release {encoder} --name a/b --out {new}": "--name: 'a/b'; give letters",
+    "release {empty} --name a --out {new}": "no card.json there",
+    "release {encoder}": "see `ssl-faces release --help`",
+    "render": "--out DIR",
+    "render --out {new} --sheet x.png": "--out DIR",
+    "render --out {new} --count 8 --people 9": "people=9",
+    "render --out {new} --nuisances lots": "none, mild, all",
+    "render --out {new} --counterparts neutral,smile": "'smile'",
+    "render --out {set}": "a set of other settings",
+    "render --out {drawing}": "something else",
+    "render --out {broken}": "broken",
+    "render --out {face}": "can't be written",
+    "render --sheet {new}.txt": ".png",
+    f"prepare {{none}} {TO}": "none: No such file or directory; check the path",
+    f"prepare {{face}} {TO} --detector x": "--detector x: not known; give mtcnn",
+    "prepare {face} --out s3://b/p": "--out s3://b/p: give a folder on this machine",
+    "prepare {face} --out {face}": "can't be written",
+    f"bench cost {MOTION} --model.sizes 1": "sizes",
+    f"bench cost {MOTION} --model.input_size 30": "model.input_size: 30",
+    "bench cost": "give a method's config",
+    "bench plan --pictures-per-second 9 --no-such 1": "--no-such",
+    "bench plan --step {none}": "not of `ssl-faces bench step",
+}
+
+
+@pytest.fixture(scope="module")
+def places(
+    tmp_path_factory: pytest.TempPathFactory, run_of: Runs, encoder_folder: Path
+) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("refusals")
+    places = {name: root / name for name in ("new", "none", "folder", "empty", "drawing")}
+    places |= {name: root / name for name in ("set", "broken")}
+    for folder in (root / "folder.onnx", *list(places.values())[3:]):
+        folder.mkdir()
+    (places["drawing"] / "a.svg").write_text("<svg/>")
+    (places["set"] / "set.json").write_text("{}")
+    (places["broken"] / "set.json").write_text("{")
+    (root / "zero.png").touch()
+    (face,) = write_all(root / "face", rendered(1))
+    runs = {"run": run_of("facecycle_motion"), "encoder": encoder_folder}
+    return places | runs | {"zero": root / "zero.png", "face": face}
+
+
+@pytest.mark.parametrize("argv", REFUSALS)
+def test_refusals(argv: str, places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    root = places["new"].parent
+    before = set(root.rglob("*"))
+    words = [word.format(**places) for word in argv.split()]
+    assert REFUSALS[argv] in refusal(capsys, *words)
+    assert set(root.rglob("*")) == before
