@@ -42,7 +42,8 @@ class _Argument(NamedTuple):
 
     @property
     def dest(self) -> str:
-        return self.flags[0].lstrip("-").replace("-", "_")
+        long = next((flag for flag in self.flags if flag.startswith("--")), self.flags[0])
+        return long.removeprefix("--").replace("-", "_")
 
 
 def parser() -> Parser:

@@ -34,7 +34,7 @@ def _main(words: list[str]) -> int:
         if words and words[0] in VERBS:
             from linear_probe.experiments.job_files import run_job
 
-            run_job(words[0], words[1:], show=True)
+            run_job(words[0], words[1:], True)
             return 0
         if words and words[0] == "suite":
             from linear_probe.plans.suite.command import run as run_suite

@@ -96,7 +96,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _about(encoders: Sequence[str]) -> dict[str, str]:
-    """What each learnt from, by its name."""
+    """The training data of each, by its name."""
     found = {PREFIX + name: kind.about for name, kind in PACKAGES.items()}
     for name in encoders:
         try:

@@ -15,7 +15,7 @@ class Job(NamedTuple):
 
     Attributes:
         tasks: of one kind on one face set.
-        first: no earlier job is of these tasks.
+        first: no earlier job has these tasks.
     """
 
     tasks: list[Task]

@@ -98,9 +98,12 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
         InputError: a setting, an encoder or the data can't be used.
     """
     seeds = list(dict.fromkeys(settings.seeds))
-    for task in settings.tasks or []:
-        if task not in TASKS:
-            raise InputError(f"unknown task '{task}'; this version knows {', '.join(TASKS)}")
+    for name in settings.tasks or []:
+        if name not in TASKS:
+            raise InputError(f"unknown task '{name}'; this version knows {', '.join(TASKS)}")
+    # Before encoders are loaded, which takes longer.
+    files = {name: getattr(settings, name) for name in OwnData.__dataclass_fields__}
+    own = settings.own or OwnData(**files).face_sets(run.out)
     epochs = 300 if settings.epochs is None else settings.epochs
     kinds = PROTOCOLS[settings.protocol](epochs) if settings.protocol else TASKS
     changes = degradations(settings.robustness)
@@ -114,7 +117,7 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
         )
         for seed in seeds
     }
-    names, face_sets = _data(settings, kinds, seeds, run)
+    names, face_sets = _data(settings, kinds, seeds, own, run.say)
     chosen = {
         seed: _tasks(settings, kinds, names, face_sets[seed], seed, run.device, say[seed])
         for seed in seeds
@@ -162,13 +165,11 @@ def _data(
     settings: ProbeSettings,
     kinds: Mapping[str, type[Task]],
     seeds: Sequence[int],
-    run: Run,
+    own: Sequence[FaceSet],
+    say: Say,
 ) -> tuple[Sequence[str] | None, Mapping[int, Sequence[FaceSet]]]:
     """The tasks to score, None for the usual ones, and the face sets by seed."""
     names = settings.tasks
-    own = settings.own or OwnData(
-        **{name: getattr(settings, name) for name in OwnData.__dataclass_fields__}
-    ).face_sets(run.out)
     if own:
         if settings.data is not None or settings.test_data is not None:
             raise InputError(
@@ -178,11 +179,11 @@ def _data(
         if names is None:
             names = [name for name, kind in kinds.items() if kind.serving(own)]
         return names, dict.fromkeys(seeds, own)
-    face_sets = face_sets_by_seed(settings.data, settings.or_rendered, seeds, run.say)
+    face_sets = face_sets_by_seed(settings.data, settings.or_rendered, seeds, say)
     if settings.test_data is None:
         return names, face_sets
     names = list(names or ["expression"])
-    tested = face_sets_by_seed(settings.test_data, False, seeds, run.say)
+    tested = face_sets_by_seed(settings.test_data, False, seeds, say)
     by_task = [crossed_by_seed(face_sets, tested, kinds.get(name, TASKS[name])) for name in names]
     return names, {seed: [f for sets in by_task for f in sets[seed]] for seed in seeds}
 

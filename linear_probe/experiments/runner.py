@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # imported late, so that `--help` needs no torch
     from linear_probe.records.measured import Measured
@@ -58,7 +58,7 @@ class Run:
 class Experiment(ABC):
     """A dataclass: its fields are the settings, documented under `Attributes`."""
 
-    writes: ClassVar[str] = "folder for records.jsonl"
+    writes = "folder for records.jsonl"
 
     @abstractmethod
     def measurements(self, run: Run) -> Iterator[Measured]:

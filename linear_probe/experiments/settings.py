@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import PlainValidator
 
@@ -103,7 +103,7 @@ class ProbeSettings(Experiment):
         if self.epochs is not None and self.protocol is None:
             raise InputError("--epochs has no effect without --protocol; leave it out")
 
-    writes: ClassVar[str] = "folder for records.jsonl, features, skipped.csv"
+    writes = "folder for records.jsonl, features, skipped.csv"
 
     @property
     def hardware_note(self) -> str:
@@ -148,7 +148,7 @@ class TruthSettings(Experiment):
     batch_size: PositiveInt = 64
     device: Device = "auto"
 
-    writes: ClassVar[str] = "folder for records.jsonl, truth.png"
+    writes = "folder for records.jsonl, truth.png"
 
     def __post_init__(self) -> None:
         check_fields(self, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -53,7 +53,7 @@ class _Batch(NamedTuple):
 
 def extract(
     faces: FaceSet, indices: np.ndarray, chunks: Sequence[Chunk], batch_size: int, device: str
-) -> Iterator[tuple[Chunk, Extracted]]:
+) -> Generator[tuple[Chunk, Extracted], None, None]:
     """Each chunk, in order, with its features.
 
     While encoders compute a batch, the next ones are decoded in another thread, those of the next
@@ -81,7 +81,7 @@ def cut(places: range, size: int) -> list[range]:
     return [places[start : start + size] for start in range(0, len(places), size)]
 
 
-def _ahead(calls: Iterable[Callable[[], T]]) -> Iterator[T]:
+def _ahead(calls: Iterable[Callable[[], T]]) -> Generator[T, None, None]:
     """Results of calls in order, `_AHEAD` of them computed ahead in another thread."""
     pool = ThreadPoolExecutor(1, "decoding")
     waiting: deque[Future[T]] = deque()

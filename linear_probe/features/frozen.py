@@ -31,7 +31,7 @@ from linear_probe.features.files import (
     space_name,
     write_features,
 )
-from linear_probe.sources.source import Encoder, ImageSource, Precision, Source
+from linear_probe.sources.source import Encoder, ImageSource, Precision, Source, add_weights
 from ssl_faces import InputError
 from ssl_faces.common.finite import non_finite_rows
 from ssl_faces.data import BadPicture, FaceSet, Skipped
@@ -109,10 +109,7 @@ class EncoderSource:
         digest = hashlib.sha256(
             json.dumps([self.encoder.encoder_name, self.encoder.config], sort_keys=True).encode()
         )
-        for name, value in sorted(self.encoder.state_dict().items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            data = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-            digest.update(data.tobytes())
+        add_weights(digest, self.encoder.state_dict())
         if self.precision != "32":
             digest.update(self.precision.encode())
         return digest.hexdigest()

@@ -90,8 +90,7 @@ class AttentionalFusion(nn.Module):
 
 
 class Block(nn.Module):
-    """A transformer's layer, normalised first; gives the attention too where it is asked for,
-    which takes longer."""
+    """A pre-norm transformer layer; returns the attention too if `weigh`, which takes longer."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -45,7 +45,7 @@ class HeadTask(ABC, Generic[T]):
 
     @abstractmethod
     def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
-        """Figures of outputs [N, outputs] on pictures that nothing was learnt from."""
+        """Figures of outputs [N, outputs] on validation images."""
 
     @abstractmethod
     def figures(

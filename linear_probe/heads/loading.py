@@ -27,7 +27,7 @@ class TrainedHead(NamedTuple):
     Attributes:
         head: in evaluation mode, on the CPU.
         task: what it learnt and is scored on.
-        job: its config, of which the data may have been given anew.
+        job: its config, perhaps with other data.
         seed: of its training.
     """
 

@@ -114,7 +114,7 @@ class MAFER(Head):
         return found
 
     def made_small(self, images: Tensor) -> Tensor:
-        """Pictures [B, 3, S, S], some of them made smaller and back, each to a side of its own."""
+        """Images [B, 3, S, S], some of them reduced to a random side each, and enlarged again."""
         side = images.shape[-1]
         drawn = torch.randint(self.least_side, side, (len(images),))
         chosen = torch.rand(len(images)) < self.probability

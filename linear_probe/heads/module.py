@@ -17,7 +17,7 @@ from ssl_faces.common.ranges import NonNegativeFloat, PositiveInt, check_fields
 @dataclass(frozen=True)
 class HeadTraining:
     """How a head is trained: AdamW, one cycle of the learning rate over all steps (Smith & Topin
-    2018), of which nothing is chosen while it runs.
+    2018); nothing is chosen while it runs.
 
     Attributes:
         epochs: over the training part.

@@ -104,7 +104,7 @@ class LayerVector(nn.Module):
     Args:
         channels: C; each is standardised by running statistics, as layers differ in size.
         dim: length of the vector.
-        attention: whether places have weights of their own.
+        attention: whether places are weighted by attention.
     """
 
     def __init__(self, channels: int, dim: int, attention: bool) -> None:

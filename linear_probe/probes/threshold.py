@@ -1,7 +1,7 @@
 """`linear-probe threshold`: from which similarity on two faces count as one person's, in a card.
 
 `ssl-faces verify` decides by it. The card's records show its accuracy; their
-pairs were each decided by a threshold of other pairs; the one kept here is of all of them.
+pairs were each decided by a threshold of other pairs; this one is chosen on all of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Verification of pairs by cosine similarity or Euclidean distance of frozen features.
 
-Nothing is learnt but a mean, a threshold and, where asked for, the whitening.
+Only a mean, a threshold and, optionally, the whitening are fitted.
 
 The protocol is LFW's (Huang et al., TR 07-49, 2007, view 2): each fold of pairs is decided with
 what the other folds teach.

@@ -63,7 +63,7 @@ class BackboneName:
 class _Made:
     """A network whose output is its features, what it takes, and what decides them beside weights.
 
-    `mean` and `std` are of pictures in [0, 1].
+    `mean` and `std` normalise images in [0, 1].
     """
 
     network: nn.Module
@@ -219,7 +219,7 @@ def _from_torchvision(name: BackboneName, random: bool) -> _Made:
 
 
 def _last_linear(network: nn.Module) -> str | None:
-    """The classifier's name: the last linear layer; None where the last weights are of no such."""
+    """The classifier's name; None if the last layer with weights is not linear."""
     weighted = [
         (name, module)
         for name, module in network.named_modules()

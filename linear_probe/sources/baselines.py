@@ -113,7 +113,7 @@ class LbpSource(Baseline):
 
 
 BASELINES: tuple[type[Baseline], ...] = (PixelSource, HogSource, LbpSource)
-"""Those that stand in every table."""
+"""The baselines of every table."""
 
 RESNET18, UNTRAINED = "resnet18", "untrained"
 NAMES = (*(baseline.name for baseline in BASELINES), RESNET18, UNTRAINED)

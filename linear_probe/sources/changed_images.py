@@ -55,7 +55,7 @@ class ChangedFaces(FaceSet):
     """A face set with its pictures changed; records as there.
 
     Args:
-        faces: the set as it is.
+        faces: the original set.
         change: what is done to each picture.
         seed: of what is drawn.
         hashes: content of the pictures by record, where it is known already.
@@ -87,7 +87,7 @@ class ChangedFaces(FaceSet):
         workers: int = 4,
         shrink: Shrink = whole,
     ) -> list[np.ndarray | BadPicture]:
-        # Always at the same size, whatever size is asked for.
+        # Always at the same size, whatever `at_least` is.
         found = self.faces.read_many(indices, MOST_SIDE, workers, _square)
         places: dict[int, list[int]] = {}
         for place, picture in enumerate(found):

@@ -25,7 +25,7 @@ class DlibSource:
 
     A picture is taken for the box of a face: 68 landmarks are found in it, the face is turned
     upright and cut out with a quarter of margin at 150 px (what lies beyond the picture is black),
-    and described. Where a whole crop is given, no detector is asked.
+    and described. No detector is run, as images are face crops.
 
     Source: King, "High quality face recognition with deep metric learning", dlib's blog, 2017.
 

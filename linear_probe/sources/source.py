@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 Precision = Literal["32", "bf16"]
@@ -23,6 +24,13 @@ class Encoder(Protocol):
         ...
 
     def state_dict(self) -> Mapping[str, Tensor]: ...
+
+
+def add_weights(digest: Any, state: Mapping[str, Tensor]) -> None:
+    """Update a hash with the names, types, shapes and values of weights."""
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
 
 
 class Source(Protocol):

@@ -163,7 +163,7 @@ columns of numbers together, as `features` |
         return found
 
     def _claim(self, row: int, faces: str, record: FaceRecord) -> None:
-        """Keep that a row is of this picture.
+        """Remember that a row belongs to this image.
 
         Raises:
             InputError: it was already found to be of another.

@@ -1,4 +1,4 @@
-"""`linear-probe audit`: what it writes, that it goes on, and what it refuses."""
+"""`linear-probe audit`: its output, resuming, and bad input."""
 
 from __future__ import annotations
 
@@ -119,10 +119,10 @@ def test_what_is_written_and_a_second_time_only_what_is_new(
         (accuracy,) = [
             r for r in records if (r.probe, r.metric, r.condition) == (probe, "gender accuracy", {})
         ]
-        said = read_predictions(predictions_path(out, accuracy))
-        assert said is not None
-        assert set(said.groups) == {"race", "age band"}
-        expected = {part.part: part.value for part in by_group(said, "race")}
+        shown = read_predictions(predictions_path(out, accuracy))
+        assert shown is not None
+        assert set(shown.groups) == {"race", "age band"}
+        expected = {part.part: part.value for part in by_group(shown, "race")}
         found = {
             r.condition["level"]: r.value
             for r in records
@@ -176,12 +176,12 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
         target_of(trained.task.task, None)
     # The file says what the head says of gender.
     rows = subject.examples.test[:5]
-    said = OnnxModel(subject.file()).logits(subject.prepared(rows))
+    shown = OnnxModel(subject.file()).logits(subject.prepared(rows))
     with torch.no_grad():
         whole = trained.head.predict(trained.head.prepare(subject.examples.images[rows]))
     place = subject.target.label
     goal: Any = trained.head.goal
-    torch.testing.assert_close(said, goal.parts(whole)[place], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(shown, goal.parts(whole)[place], rtol=1e-3, atol=1e-4)
     words = config(tmp_path, head=str(folder), space=None, task=None)
     assert main(words) == 0
     records = read_records(tmp_path / "out" / RECORDS_FILE)
@@ -219,8 +219,8 @@ def test_every_head_can_be_written(name: str) -> None:
         expected = network(images)
     data = exported(network, images[:2])
     torch.testing.assert_close(OnnxModel(data).logits(images), expected, rtol=1e-3, atol=1e-4)
-    said = OnnxModel(quantised(data, "static", images)).logits(images)
-    assert said.shape == expected.shape
+    shown = OnnxModel(quantised(data, "static", images)).logits(images)
+    assert shown.shape == expected.shape
 
 
 def _inception(goal: Categories) -> InceptionFER:
@@ -255,15 +255,15 @@ def test_groupings_that_say_nothing(data: Path, tmp_path: Path) -> None:
     task = Attributes(find_face_sets(data, "all"), replicates=5)
     target = target_of(task, "gender")
     records = np.arange(80)
-    told: list[str] = []
-    assert set(groups_of(task.faces, target, records, None, told.append)) <= {"race", "age band"}
+    message: list[str] = []
+    assert set(groups_of(task.faces, target, records, None, message.append)) <= {"race", "age band"}
     with pytest.raises(InputError, match="groups: 'glasses'; beside gender UTKFace has race"):
         groups_of(task.faces, target, records, ["glasses"])
     one = np.flatnonzero([r.labels["race"] == 0 for r in task.faces.records])
     with pytest.raises(InputError, match="race is 'White' for all 140 test pictures"):
         groups_of(task.faces, target, one, ["race"])
-    assert set(groups_of(task.faces, target, one, None, told.append)) == {"age band"}
-    assert any("race is 'White'" in line for line in told)
+    assert set(groups_of(task.faces, target, one, None, message.append)) == {"age band"}
+    assert any("race is 'White'" in line for line in message)
 
 
 def test_training_after_pruning_that_diverges(
@@ -282,7 +282,7 @@ def test_training_after_pruning_that_diverges(
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         ({"encoder": None}, "no classifier given; name one of head, encoder and onnx"),
         ({"head": "x"}, "head and encoder given; name one"),
@@ -298,7 +298,7 @@ def test_training_after_pruning_that_diverges(
 )
 def test_bad_input(
     more: dict[str, Any],
-    told: str,
+    message: str,
     data: Path,
     encoder: Path,
     tmp_path: Path,
@@ -307,7 +307,7 @@ def test_bad_input(
     assert main(config(tmp_path, **{"data": str(data), "encoder": str(encoder), **more})) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert len(error) == 1
-    assert told in error[0]
+    assert message in error[0]
     assert not (tmp_path / "out" / RECORDS_FILE).exists()
 
 

@@ -113,7 +113,7 @@ def test_large_layers_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("of", "told"),
+    ("of", "message"),
     [
         ({"sparsity": 1.0}, "sparsity: 1; give a number from 0 and below 1"),
         ({"sparsity": -0.1}, "sparsity: -0.1"),
@@ -122,8 +122,8 @@ def test_large_layers_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> 
         ({}, "changes nothing"),
     ],
 )
-def test_bad_compressions(of: dict[str, float], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_bad_compressions(of: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         Compression(**of)  # type: ignore[arg-type]
 
 

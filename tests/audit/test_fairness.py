@@ -49,11 +49,11 @@ def naive(targets: list[int], predicted: list[int], names: list[str], draws: lis
 
 
 def test_score_and_replicates_by_a_loop() -> None:
-    said = some()
+    shown = some()
     weights = row_weights(400, 20, 0)
-    fair, gap = fairness_figures(said, weights, "sample", {"k": 1}, "a note", "gender")
-    names = said.groups["race"]
-    lists = said.targets.tolist(), said.predicted.tolist(), names
+    fair, gap = fairness_figures(shown, weights, "sample", {"k": 1}, "a note", "gender")
+    names = shown.groups["race"]
+    lists = shown.targets.tolist(), shown.predicted.tolist(), names
     assert fair.value == pytest.approx(naive(*lists, list(range(400))))
     for replicate, row in zip(fair.replicates, weights, strict=True):
         draws = np.repeat(np.arange(400), row.astype(int)).tolist()
@@ -73,13 +73,13 @@ def test_score_and_replicates_by_a_loop() -> None:
 
 
 def test_group_recalls_are_those_of_torchmetrics() -> None:
-    said = some()
-    names = np.array(said.groups["race"])
+    shown = some()
+    names = np.array(shown.groups["race"])
     once = np.ones((1, 400), np.float32)
-    found = group_recalls(said.targets, said.predicted, names.tolist(), ["a", "c"], once)[0]
+    found = group_recalls(shown.targets, shown.predicted, names.tolist(), ["a", "c"], once)[0]
     for value, group in zip(found, "ac", strict=True):
         targets, predicted = (
-            torch.from_numpy(x[names == group]) for x in (said.targets, said.predicted)
+            torch.from_numpy(x[names == group]) for x in (shown.targets, shown.predicted)
         )
         expected = multiclass_recall(predicted, targets, num_classes=3, average="macro")
         assert value == pytest.approx(float(expected))
@@ -94,22 +94,22 @@ def test_recalls_are_of_classes_that_all_groups_have() -> None:
 
 
 def test_a_group_of_29_is_shown_and_not_ranked() -> None:
-    said = some()
+    shown = some()
     names = ["large"] * 186 + ["other"] * 185 + ["small"] * 29
-    predicted = said.targets.copy()
+    predicted = shown.targets.copy()
     predicted[371:] = (predicted[371:] + 1) % 3  # all of the small group wrong
     predicted[:18] = (predicted[:18] + 1) % 3
-    said = Predictions(
-        *("classification", said.keys, said.targets, predicted, said.scores),
-        classes=said.classes,
+    shown = Predictions(
+        *("classification", shown.keys, shown.targets, predicted, shown.scores),
+        classes=shown.classes,
         groups={"race": names},
     )
     assert ranked_groups(names) == ["large", "other"]
-    fair, gap = fairness_figures(said, row_weights(400, 5, 0), "s", {}, "")
+    fair, gap = fairness_figures(shown, row_weights(400, 5, 0), "s", {}, "")
     assert fair.value > 0.8
     assert gap.value == pytest.approx(100 * 18 / 186)
     assert "not ranked, as too few: small" in fair.note
-    small = group_figures(said, row_weights(400, 5, 0), "s", {})["race", "small"]
+    small = group_figures(shown, row_weights(400, 5, 0), "s", {})["race", "small"]
     assert (small.value, small.n) == (0.0, 29)
     assert ranked_groups(["small"] * 30 + [UNKNOWN] * 40) == ["small"]
 
@@ -119,12 +119,12 @@ def test_scores_of_a_closed_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (["White"] * 50, "race is 'White' for all 50 test pictures"),
         (["White"] * 50 + ["Black"] * 29, "fewer than two groups of 30 test pictures"),
     ],
 )
-def test_nothing_to_compare_is_told(names: list[str], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_nothing_to_compare_is_told(names: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         check_grouping("race", names)

@@ -85,8 +85,8 @@ def test_a_graph_convolution_is_a_sum_over_edges() -> None:
         expected = torch.zeros(4)
         for p in range(3):
             for v in range(5):
-                told = weight[p] @ x[b, :, t, v] + bias[p]
-                expected += told * matrices[p, v, w] * layer.edges[p, v, w]
+                message = weight[p] @ x[b, :, t, v] + bias[p]
+                expected += message * matrices[p, v, w] * layer.edges[p, v, w]
         assert torch.allclose(found[b, :, t, w], expected, atol=1e-5)
 
 
@@ -124,11 +124,11 @@ def test_local_shape_tells_a_plane_from_a_line_and_a_ball() -> None:
     for points, expected in ((line, (1, 0, 0)), (plane, (0, 1, 0)), (ball, (0, 0, 1))):
         count = len(points)
         everybody = np.array([[k for k in range(count) if k != i] for i in range(count)])
-        told = local_shape(points[None], everybody)[0, 0]
-        assert told.shape == (SHAPE,)
-        assert np.allclose(told[:3], expected, atol=0.3)
+        message = local_shape(points[None], everybody)[0, 0]
+        assert message.shape == (SHAPE,)
+        assert np.allclose(message[:3], expected, atol=0.3)
         if points is plane:
-            assert np.allclose(told[4:], (0, 0, 1), atol=1e-6)
+            assert np.allclose(message[4:], (0, 0, 1), atol=1e-6)
     five = local_shape(SQUARE[None], nearest(SQUARE, 4))
     assert five[0, 4, 3] == pytest.approx(2**0.5)  # the middle to four corners
     with pytest.raises(InputError, match="5 points, too few for the 6 neighbours"):
@@ -277,7 +277,7 @@ def test_pictures_beside_the_landmarks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("9.csv", "x,y\n1,2\n", "column z is missing"),
         ("9.csv", "x,y,z\n1,2,three\n", "line 2: z is 'three', not a number"),
@@ -285,9 +285,9 @@ def test_pictures_beside_the_landmarks(tmp_path: Path) -> None:
         ("9.csv", "x,y,z\n1,2,3\n", r"9\.csv: 1 landmarks of 3 numbers, and 8\.csv has 8"),
     ],
 )
-def test_files_that_cannot_be_used(name: str, text: str, told: str, tmp_path: Path) -> None:
+def test_files_that_cannot_be_used(name: str, text: str, message: str, tmp_path: Path) -> None:
     (written(tmp_path) / "M002" / "Happy" / name).write_text(text)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         LandmarkFolder(str(tmp_path)).clips()
 
 

@@ -45,7 +45,7 @@ def test_it_starts_from_the_bicubic_enlargement_and_ends_at_its_size(scale: int)
 
 
 def test_nothing_but_the_small_picture_is_seen() -> None:
-    """Pictures that are alike when small are told alike, however they differ."""
+    """Images that are alike when small have the same outputs, however they differ."""
     head = small(scale=8).eval()
     torch.nn.init.normal_(head.enlarge.last.weight)
     one = torch.full((1, 3, 32, 32), 0.5)
@@ -183,8 +183,8 @@ def test_people_are_learnt_and_others_verified(
         *("--training.batch_size", "4", "--bootstrap", "20", "--accelerator", "cpu"),
     ]
     assert main(words) == 0
-    told = capsys.readouterr().out
-    assert "4 people of" in told
+    message = capsys.readouterr().out
+    assert "4 people of" in message
     records = read_records(tmp_path / "out" / RECORDS_FILE)
     assert {r.task for r in records} == {"identity"}
     (one,) = [r for r in records if (r.metric, r.probe) == ("accuracy", "cosine similarity")]

@@ -1,4 +1,4 @@
-"""`linear-probe head`: trains, stops, goes on, scores; what is wrong is told in one sentence."""
+"""`linear-probe head`: trains, resumes, scores; bad input is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ def test_a_checkpoint_that_it_can_not_go_on_from(
             torch.save(spoilt, path)
         capsys.readouterr()
         assert main(words) == 2
-        said = capsys.readouterr().err
+        shown = capsys.readouterr().err
         assert not marker.exists(), "no pickle is ever run"
-        assert f"{path}: can't be read (" in said
-        assert said.rstrip().endswith("delete it, and the head is trained anew")
+        assert f"{path}: can't be read (" in shown
+        assert shown.rstrip().endswith("delete it, and the head is trained anew")
 
 
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (
             ["--task", "pose"],
@@ -179,12 +179,12 @@ def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:
     ],
 )
 def test_bad_input(
-    more: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*SMALL, *more, "--out", str(tmp_path / "out")]) == 2
     error = [x for x in capsys.readouterr().err.splitlines() if "error" in x]
     assert len(error) == 1
-    assert told in error[0]
+    assert message in error[0]
     assert not (tmp_path / "out" / RECORDS_FILE).exists()
 
 
@@ -230,7 +230,7 @@ def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [*SMALL, "--training.epochs", "1", "--out", str(tmp_path)]
-    for wrong, told in (
+    for wrong, message in (
         (["--training.batch_size", "999"], "training.batch_size: 999; give a multiple"),
         (
             ["--training.peak_learning_rate", "1e30"],
@@ -238,7 +238,7 @@ def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(
         ),
     ):
         assert main([*words, *wrong]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
         assert RunFolder(tmp_path).records() == []
     assert main(words) == 0
     assert read_records(tmp_path / RECORDS_FILE)
@@ -258,8 +258,8 @@ def test_a_loss_that_is_not_finite_after_some_epochs(
     monkeypatch.setattr(InceptionFER, "losses", bad_at_last)
     assert main([*SMALL, "--out", str(tmp_path)]) == 2
     (kept,) = tmp_path.glob("heads/*/seed0/last.ckpt")
-    said = capsys.readouterr().err
-    assert f"the last good checkpoint, {kept}, is kept: set a lower training.peak_lear" in said
+    shown = capsys.readouterr().err
+    assert f"the last good checkpoint, {kept}, is kept: set a lower training.peak_lear" in shown
     assert read_records(tmp_path / RECORDS_FILE) == []
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
 

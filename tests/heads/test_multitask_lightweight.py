@@ -110,10 +110,10 @@ def test_identity_then_attributes_then_expression(
     ]
     monkeypatch.setenv("SSL_FACES_DATA", str(data))
     assert main([*words, f"--before={stages}"]) == 0
-    told = capsys.readouterr().out
+    message = capsys.readouterr().out
     # The four of no pair: those of pairs are test people.
-    assert "4 people of LFW, 12 pictures" in told
-    assert "multiply-adds" in told
+    assert "4 people of LFW, 12 pictures" in message
+    assert "multiply-adds" in message
     records = read_records(out / RECORDS_FILE)
     metrics = {(r.task, r.metric, r.unit) for r in records}
     assert {
@@ -147,7 +147,7 @@ def test_identity_then_attributes_then_expression(
 
 
 @pytest.mark.parametrize(
-    ("before", "told"),
+    ("before", "message"),
     [
         ("[{task: pose}]", "task: 'pose'; heads learn"),
         ("[{task: people}]", "people: 0 with 2 pictures or more"),
@@ -155,7 +155,7 @@ def test_identity_then_attributes_then_expression(
     ],
 )
 def test_stages_that_cannot_be(
-    before: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    before: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["head", "-c", str(ROOT / "configs/head/multitask_lightweight.yaml")]
     words += ["--head.init_args.backbone", SMALLEST, "--accelerator", "cpu"]
@@ -168,4 +168,4 @@ def test_stages_that_cannot_be(
     if "people" in before:
         words[-1] = words[-1].replace("people", f"people, data: '{data}'")
     assert main(words) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -19,7 +19,7 @@ class Named(FaceSet):
 
 
 def decode(faces: FaceSet, indices: np.ndarray) -> Decoded:
-    # The picture's value is its record, so that it can be told.
+    # The image's value is its record.
     values = torch.from_numpy(indices).to(torch.uint8)[:, None, None, None]
     return Decoded(values.expand(-1, 3, 2, 2).clone(), indices, [])
 

@@ -216,7 +216,7 @@ def test_test_beds(kind: type[FaceSet]) -> None:
         counts = np.bincount(numbers)
         assert len(counts) == len(whole.class_names[name])
         assert counts.min() > 0.8 * counts.mean()
-    # Neither tells of the other.
+    # Neither predicts the other.
     assert abs(np.corrcoef(labels)[0, 1]) < 0.05
     assert whole[3]["image"].shape == (3, 32, 32)
     assert whole[3]["image"].dtype == torch.uint8
@@ -308,7 +308,7 @@ def test_it_is_trained_and_scored_in_both_stages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--before=[]"], "before: nobody taught THIN the exogenous variable"),
         ([before(width=0.125)], "ExogenousNetwork has another `width` than THIN"),
@@ -321,11 +321,11 @@ def test_it_is_trained_and_scored_in_both_stages(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be(
-    more: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*TINY, *more, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.strip().splitlines()
-    assert told in error[-1]
+    assert message in error[-1]
 
 
 @pytest.mark.parametrize("name", ["thin", "thin_own", "thin_digits", "thin_shapes"])

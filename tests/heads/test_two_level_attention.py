@@ -174,28 +174,28 @@ def test_blocks_of_vits_lie_evenly_apart() -> None:
 def test_concordance_is_lins() -> None:
     rng = np.random.default_rng(0)
     true = rng.uniform(-1, 1, 40)
-    said = 0.5 * true + rng.normal(0, 0.2, 40) + 0.1
-    found = 1 - ConcordanceLoss()(torch.tensor(said), torch.tensor(true)).item()
+    shown = 0.5 * true + rng.normal(0, 0.2, 40) + 0.1
+    found = 1 - ConcordanceLoss()(torch.tensor(shown), torch.tensor(true)).item()
     n = len(true)
-    mean_s, mean_t = sum(said) / n, sum(true) / n
-    cov = sum((s - mean_s) * (t - mean_t) for s, t in zip(said, true, strict=True)) / n
-    var = sum((s - mean_s) ** 2 + (t - mean_t) ** 2 for s, t in zip(said, true, strict=True)) / n
+    mean_s, mean_t = sum(shown) / n, sum(true) / n
+    cov = sum((s - mean_s) * (t - mean_t) for s, t in zip(shown, true, strict=True)) / n
+    var = sum((s - mean_s) ** 2 + (t - mean_t) ** 2 for s, t in zip(shown, true, strict=True)) / n
     assert found == pytest.approx(2 * cov / (var + (mean_s - mean_t) ** 2), rel=1e-5)
     # Scores are over n - 1, and near.
-    assert found == pytest.approx(concordance(true, said, np.ones((1, n)))[0], abs=2e-3)
-    theirs = concordance_corrcoef(torch.tensor(said), torch.tensor(true))
+    assert found == pytest.approx(concordance(true, shown, np.ones((1, n)))[0], abs=2e-3)
+    theirs = concordance_corrcoef(torch.tensor(shown), torch.tensor(true))
     assert found == pytest.approx(theirs.item(), abs=2e-3)
 
 
 def test_concordance_is_of_the_batch_of_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    said, true = torch.randn(10), torch.randn(10)
-    whole = ConcordanceLoss()(said, true)
-    others = torch.stack((said[6:], true[6:]), 1)
+    shown, true = torch.randn(10), torch.randn(10)
+    whole = ConcordanceLoss()(shown, true)
+    others = torch.stack((shown[6:], true[6:]), 1)
     monkeypatch.setattr(
         "linear_probe.heads.two_level_attention.gathered", lambda rows: torch.cat((rows, others))
     )
-    torch.testing.assert_close(ConcordanceLoss()(said[:6], true[:6]), whole)
+    torch.testing.assert_close(ConcordanceLoss()(shown[:6], true[:6]), whole)
 
 
 def test_concordance_ends_and_slopes() -> None:
@@ -203,11 +203,11 @@ def test_concordance_ends_and_slopes() -> None:
     assert loss(true, true).item() == pytest.approx(0, abs=1e-6)
     assert loss(-true, true).item() == pytest.approx(2, abs=1e-6)
     assert loss(true + 5, true).item() > 0.9  # correlation would be content
-    for said, of in ((torch.zeros(9), true), (torch.zeros(1), torch.zeros(1))):
-        said.requires_grad_()
-        found = loss(said, of)
+    for shown, of in ((torch.zeros(9), true), (torch.zeros(1), torch.zeros(1))):
+        shown.requires_grad_()
+        found = loss(shown, of)
         assert found.item() == 1
-        (slope,) = torch.autograd.grad(found, said)
+        (slope,) = torch.autograd.grad(found, shown)
         assert torch.isfinite(slope).all()
     shaken = torch.randn(9, dtype=torch.float64, requires_grad=True)
     # In float32, so with its precision.
@@ -222,12 +222,12 @@ def test_categories_come_first_and_values_join_them(value_loss: str) -> None:
     images = torch.rand(6, 3, 32, 32)
     labels = torch.cat((torch.arange(6.0)[:, None], torch.rand(6, 2)), 1)
     labels[0, 0] = -1
-    said = head(images)
-    expected = {"expression": 0.5 * F.cross_entropy(said[1:, :7], labels[1:, 0].long())}
+    shown = head(images)
+    expected = {"expression": 0.5 * F.cross_entropy(shown[1:, :7], labels[1:, 0].long())}
     for place, name in ((1, "valence"), (2, "arousal")):
-        told, true = said[:, 6 + place], labels[:, place]
-        mse = (told - true).square().mean()
-        expected[name] = ConcordanceLoss()(told, true) if value_loss == "ccc" else mse
+        message, true = shown[:, 6 + place], labels[:, place]
+        mse = (message - true).square().mean()
+        expected[name] = ConcordanceLoss()(message, true) if value_loss == "ccc" else mse
     for done, share in ((0.0, 0.0), (0.39, 0.0), (0.4, 1.0), (0.99, 1.0), (0.1, 0.0)):
         head.begin_step(done)
         found = head.losses(images, labels)
@@ -256,11 +256,11 @@ def test_each_weight_takes_part_in_each_step() -> None:
 @pytest.mark.parametrize("two_stages", [True, False])
 def test_values_rest_on_categories_with_two_stages_only(two_stages: bool) -> None:
     head = small(two_stages=two_stages).eval()
-    said = head(torch.rand(3, 3, 32, 32))
+    shown = head(torch.rand(3, 3, 32, 32))
     weight = head.branches["category"][0].weight
-    (slope,) = torch.autograd.grad(said[:, 7:].sum(), weight, allow_unused=True, retain_graph=True)
+    (slope,) = torch.autograd.grad(shown[:, 7:].sum(), weight, allow_unused=True, retain_graph=True)
     assert (slope is not None and bool(slope.abs().sum() > 0)) == two_stages
-    (slope,) = torch.autograd.grad(said[:, :7].sum(), weight)
+    (slope,) = torch.autograd.grad(shown[:, :7].sum(), weight)
     assert slope.abs().sum() > 0
 
 
@@ -308,9 +308,9 @@ def test_64_pictures_are_learnt_by_heart() -> None:
         terms = head.losses(head.prepare(images), labels)
         torch.stack([*terms.values()]).sum().backward()
         optimizer.step()
-    said = head.eval()(head.prepare(images)).detach()
-    assert (said[:, :7].argmax(1) == labels[:, 0]).all()
-    assert (said[:, 7:] - labels[:, 1:]).square().mean().sqrt() < 0.05
+    shown = head.eval()(head.prepare(images)).detach()
+    assert (shown[:, :7].argmax(1) == labels[:, 0]).all()
+    assert (shown[:, 7:] - labels[:, 1:]).square().mean().sqrt() < 0.05
 
 
 def test_an_encoder_without_maps_is_refused() -> None:

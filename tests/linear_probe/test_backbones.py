@@ -109,13 +109,13 @@ def test_the_untrained_twin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     torch.manual_seed(5)
     save_file(timm.create_model(SMALL_TIMM).state_dict(), file)
     name = f"timm:{SMALL_TIMM}?weights={file}"
-    said: list[str] = []
-    sources = encoder_sources([name, f"timm:{SMALL_TIMM}?random"], seed=3, say=said.append)
+    shown: list[str] = []
+    sources = encoder_sources([name, f"timm:{SMALL_TIMM}?random"], seed=3, say=shown.append)
     assert [s.name for s in sources] == [f"{name}, untrained", name, f"timm:{SMALL_TIMM}?random"]
     assert len({s.fingerprint for s in sources}) == 3
-    again = encoder_sources([name], seed=3, say=said.append)
+    again = encoder_sources([name], seed=3, say=shown.append)
     assert again[0].fingerprint == sources[0].fingerprint
-    other = encoder_sources([name], seed=4, say=said.append)
+    other = encoder_sources([name], seed=4, say=shown.append)
     assert other[0].fingerprint != sources[0].fingerprint
     assert other[1].fingerprint == sources[1].fingerprint
 
@@ -126,20 +126,20 @@ def test_weights_that_torchvision_has_on_disk(
     """Weights in torchvision's own folder serve without a network, and as the baseline."""
     place, url = resnet18_weights()
     assert tmp_path in place.parents
-    said: list[str] = []
+    shown: list[str] = []
     table = tmp_path / "t.npz"
     np.savez(table, keys=np.array(["a"]), features=np.ones((1, 2)))
-    assert [s.name for s in encoder_sources([str(table)], say=said.append)] == [str(table)]
-    assert len(said) == 1
-    assert f"{RESNET18} is left out" in said[0]
-    assert url in said[0]
-    assert str(place) in said[0]
+    assert [s.name for s in encoder_sources([str(table)], say=shown.append)] == [str(table)]
+    assert len(shown) == 1
+    assert f"{RESNET18} is left out" in shown[0]
+    assert url in shown[0]
+    assert str(place) in shown[0]
 
     torch.manual_seed(6)
     network = torchvision.models.resnet18()
     place.parent.mkdir(parents=True)
     torch.save(network.state_dict(), place)
-    source, _ = encoder_sources([str(table)], ["features"], say=said.append)
+    source, _ = encoder_sources([str(table)], ["features"], say=shown.append)
     assert isinstance(source, EncoderSource)
     assert source.name == RESNET18
     network.fc = nn.Identity()  # type: ignore[assignment]
@@ -149,16 +149,16 @@ def test_weights_that_torchvision_has_on_disk(
     torch.testing.assert_close(source(images)["pooled"], expected, rtol=1e-4, atol=1e-5)
     assert len(encoder_sources([str(table)], baselines=False)) == 1
     # Named by the user it stands once, by that name.
-    named = encoder_sources(["torchvision:resnet18"], say=said.append)
+    named = encoder_sources(["torchvision:resnet18"], say=shown.append)
     assert [s.name for s in named] == ["torchvision:resnet18, untrained", "torchvision:resnet18"]
     assert named[1].fingerprint == source.fingerprint
-    assert len(said) == 1
+    assert len(shown) == 1
 
     place.write_bytes(place.read_bytes()[:1000])
     with pytest.raises(InputError, match="not a whole weights file"):
         encoder_sources(["torchvision:resnet18"])
-    assert [s.name for s in encoder_sources([str(table)], say=said.append)] == [str(table)]
-    assert "not a whole weights file" in said[-1]
+    assert [s.name for s in encoder_sources([str(table)], say=shown.append)] == [str(table)]
+    assert "not a whole weights file" in shown[-1]
 
 
 def no_network(*_: Any, **__: Any) -> NoReturn:
@@ -191,7 +191,7 @@ def test_weights_that_cant_be_had(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "shown"),
     [
         ("timm:resnt18", "timm has no such backbone; near it are .*resnet18"),
         ("torchvision:resnt18", "torchvision has no such backbone; near it are .*resnet18"),
@@ -206,8 +206,8 @@ def test_weights_that_cant_be_had(
         ("torchvision:resnet18?weights=no/such.pth", "neither a .safetensors file nor one of"),
     ],
 )
-def test_wrong_backbones(name: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_wrong_backbones(name: str, shown: str) -> None:
+    with pytest.raises(InputError, match=shown):
         encoder_sources([name])
 
 

@@ -1,4 +1,4 @@
-"""Frozen features on the disk: told of, capped by last use, and removed when asked."""
+"""Frozen features on the disk: listed, capped by last use, and removed."""
 
 from __future__ import annotations
 
@@ -111,9 +111,9 @@ def test_a_run_says_where_its_features_are_and_they_can_be_removed(
     (features / "notes.safetensors").write_text("a user's own")
     (tmp_path / "other").mkdir()
     assert main(["cache"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith(f"{features}: {size:.1f} MB, last used 2")
-    assert f"{size:.1f} MB in runs; a folder keeps at most 20.00 GB ({ROOM})" in said
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{features}: {size:.1f} MB, last used 2")
+    assert f"{size:.1f} MB in runs; a folder keeps at most 20.00 GB ({ROOM})" in shown
     assert main(["cache", "--clean", "other", "runs/a"]) == 0
     assert f"{size:.1f} MB removed in other, runs/a" in capsys.readouterr().out
     assert [path.name for path in features.iterdir()] == ["notes.safetensors"]

@@ -1,4 +1,4 @@
-"""Embedding tables as sources: rows found by key, and what is said of those that are none."""
+"""Embedding tables as sources: rows found by key, and errors for files that are none."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_pictures_without_a_row(table_path: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.records, np.arange(2, 10))
 
     source = only_source(save_table(table_path, KEYS[3:], VALUES[3:]))
-    said = r"no row for 3 of the 10 pictures of lfw \(30%\), such as 'person/0.png'"
-    with pytest.raises(InputError, match=said):
+    shown = r"no row for 3 of the 10 pictures of lfw \(30%\), such as 'person/0.png'"
+    with pytest.raises(InputError, match=shown):
         cache.fill([source], pictures)
 
 
@@ -178,15 +178,15 @@ def test_wrong_rows(table_path: Path) -> None:
     with pytest.raises(InputError, match=r"key 'person/0.png' stands twice"):
         only_source(save_table(table_path, [*KEYS[:-1], KEYS[0]]))
     for bad in (np.nan, np.inf):
-        said = r"(one|other): 2 of 10 rows are NaN or infinite, the first of 'person/8.png'"
-        with pytest.raises(InputError, match=said):
+        shown = r"(one|other): 2 of 10 rows are NaN or infinite, the first of 'person/8.png'"
+        with pytest.raises(InputError, match=shown):
             only_source(save_table(table_path, values=spoilt(8, bad)))
     with pytest.raises(InputError, match="holds no rows"):
         only_source(save_table(table_path, [], VALUES[:0]))
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "shown"),
     [
         ({"features": VALUES}, "needs an array 'keys' of text"),
         ({"keys": np.arange(10), "features": VALUES}, "needs an array 'keys' of text"),
@@ -199,14 +199,14 @@ def test_wrong_rows(table_path: Path) -> None:
         ({"keys": np.array(KEYS), "f": VALUES.astype(np.float64) * 1e300}, "NaN or infinite"),
     ],
 )
-def test_wrong_npz(arrays: dict[str, np.ndarray], said: str, tmp_path: Path) -> None:
+def test_wrong_npz(arrays: dict[str, np.ndarray], shown: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", **arrays)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=shown):
         only_source(str(tmp_path / "t.npz"))
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "shown"),
     [
         ({"features": VALUES.tolist()}, "needs a column 'key' of text"),
         ({"key": list(range(10)), "features": VALUES.tolist()}, "needs a column 'key' of text"),
@@ -218,9 +218,9 @@ def test_wrong_npz(arrays: dict[str, np.ndarray], said: str, tmp_path: Path) -> 
         ({"key": KEYS, "label": KEYS}, "holds no features"),
     ],
 )
-def test_wrong_parquet(columns: dict[str, list[Any]], said: str, tmp_path: Path) -> None:
+def test_wrong_parquet(columns: dict[str, list[Any]], shown: str, tmp_path: Path) -> None:
     parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=shown):
         only_source(str(tmp_path / "t.parquet"))
 
 

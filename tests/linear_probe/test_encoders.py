@@ -103,7 +103,7 @@ def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("make", "options", "said"),
+    ("make", "options", "shown"),
     [
         ({"shape": ["B", 16, 16, 3]}, "", r"\['B', 16, 16, 3\] and not \[B, 3, S, S\]"),
         ({"shape": ["B", 1, 16, 16]}, "", r"and not \[B, 3, S, S\]"),
@@ -120,9 +120,9 @@ def test_onnx_weights_decide_the_fingerprint_also_beside_the_file(tmp_path: Path
         ({"keep": True}, "", r"output 'mean' is \[2, 3, 1, 1\] for 2 pictures and not \[2, D\]"),
     ],
 )
-def test_wrong_onnx(make: dict[str, Any], options: str, said: str, tmp_path: Path) -> None:
+def test_wrong_onnx(make: dict[str, Any], options: str, shown: str, tmp_path: Path) -> None:
     path = save_onnx(tmp_path / "e.onnx", **make)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=shown):
         only_source(f"{path}{options}")
 
 

@@ -123,18 +123,18 @@ def test_the_bench_tells_speeds_and_cosines(
 
     words = ["bench", "features", "--encoder", str(tiny), "--data", str(folder)]
     assert main([*words, "--pictures", "6", "--batch-size", "3", "--rounds", "1"]) == 0
-    said = capsys.readouterr().out
-    rows = [line.split("|")[1:-1] for line in said.splitlines() if line.startswith("|")]
+    shown = capsys.readouterr().out
+    rows = [line.split("|")[1:-1] for line in shown.splitlines() if line.startswith("|")]
     assert [row[0].strip() for row in rows[2:]] == ["32", "bf16"]
     for row in rows[2:]:
         forward, extraction = (float(cell.replace(",", "")) for cell in row[1:3])
         assert float(row[3]) == pytest.approx(extraction / forward, rel=0.01)
     for space in ("expression", "expression_map"):
-        assert f"- {space}: least 0.99" in said
+        assert f"- {space}: least 0.99" in shown
 
 
 def test_the_bench_refuses_what_can_not_be(folder: Path, tiny: Path) -> None:
-    for words, said in (
+    for words, shown in (
         (["--set", "lfw"], "--set lfw: not in"),
         (["--batch-size", "9"], "--batch-size 9: from 1 to the 7 pictures"),
         (["--batch-size", "7", "--rounds", "0"], "--rounds: 0"),
@@ -142,5 +142,5 @@ def test_the_bench_refuses_what_can_not_be(folder: Path, tiny: Path) -> None:
     ):
         parser = benchmark_features.parser()
         usual = ["--encoder", str(tiny), "--data", str(folder), "--batch-size", "7"]
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=shown):
             benchmark_features.measure(parser.parse_args([*usual, *words]))

@@ -180,16 +180,17 @@ cache.fill([EncoderSource("x", Slow())], Pictures(faces, np.arange(len(faces))))
 
 def start_another(folder: Path, tmp_path: Path) -> subprocess.Popen[bytes]:
     """Another process that fills the cache and rests in its second of four chunks until there is a
-    file `told/go on`."""
-    told = tmp_path / "told"
-    told.mkdir()
-    arguments = [folder, tmp_path / "features", told]
+    file `calls/go on`."""
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    arguments = [folder, tmp_path / "features", calls]
     process = subprocess.Popen(
         [sys.executable, "-c", OTHER_PROCESS, *map(str, arguments)], cwd=Path(__file__).parents[2]
     )
     # The first piece, a file for each of the two spaces, is written while the second is computed.
     features = tmp_path / "features"
-    while not (told / "call 2").exists() or len(list(features.glob("*.pieces/*.safetensors"))) < 2:
+    finished = features.glob
+    while not (calls / "call 2").exists() or len([*finished("*.pieces/*.safetensors")]) < 2:
         assert process.poll() is None
         time.sleep(0.02)
     return process
@@ -210,13 +211,13 @@ def test_the_second_of_two_processes_waits_and_takes_the_firsts(
     def release() -> None:
         while "another process" not in caplog.text:
             time.sleep(0.02)
-        (tmp_path / "told" / "go on").touch()
+        (tmp_path / "calls" / "go on").touch()
 
     threading.Thread(target=release, daemon=True).start()
     cache.fill([source], all_of(folder))
     assert process.wait() == 0
     assert encoder.calls == 0
-    assert len(list((tmp_path / "told").glob("call *"))) == 4
+    assert len(list((tmp_path / "calls").glob("call *"))) == 4
     assert cache.read(source, all_of(folder), "colour").records.tolist() == list(range(7))
 
 
@@ -229,8 +230,8 @@ def test_what_no_other_process_is_at_is_computed_before_waiting(
     class Other(CountingEncoder):
         def __call__(self, images: Tensor) -> dict[str, Tensor]:
             if self.calls == 3:  # the last chunk: all is computed while the other process rests
-                assert not (tmp_path / "told" / "call 3").exists()
-                (tmp_path / "told" / "go on").touch()
+                assert not (tmp_path / "calls" / "call 3").exists()
+                (tmp_path / "calls" / "go on").touch()
             return super().__call__(images)
 
     same = CountingEncoder()

@@ -168,7 +168,7 @@ def test_an_interrupted_run_leaves_nothing(folder: Path, tmp_path: Path) -> None
 def test_features_are_memory_mapped(folder: Path, tmp_path: Path) -> None:
     maps = Path("/proc/self/maps")
     if not maps.exists():
-        pytest.skip("only Linux tells what is mapped")
+        pytest.skip("only Linux lists mapped files")
     cache, source = FeatureCache(tmp_path / "features"), PixelSource(16)
     cache.fill([source], all_of(folder))
     (path,) = (tmp_path / "features").iterdir()
@@ -190,7 +190,7 @@ class Wrong(CountingEncoder):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "shown"),
     [
         (
             lambda f: f | {"corner": f["corner"][:, :2]},
@@ -207,12 +207,12 @@ class Wrong(CountingEncoder):
 )
 def test_other_features_than_it_says(
     change: Callable[[dict[str, Tensor]], dict[str, Tensor]],
-    said: str,
+    shown: str,
     folder: Path,
     tmp_path: Path,
 ) -> None:
     cache = FeatureCache(tmp_path / "features")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=shown):
         cache.fill([EncoderSource("mine", Wrong(change))], all_of(folder))
     assert not (tmp_path / "features").exists()
 
@@ -226,12 +226,12 @@ def test_features_that_are_no_numbers(bad: float, folder: Path, tmp_path: Path) 
         return features
 
     cache = FeatureCache(tmp_path / "features")
-    said = (
+    shown = (
         r"mine, corner: features of 2 of 6 pictures of .* are NaN or infinite, the first of 3.png"
     )
     pixels = PixelSource(8)
     for _ in range(2):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=shown):
             cache.fill([EncoderSource("mine", Wrong(spoil)), pixels], all_of(folder))
     # What was good is kept, and nothing of what was not.
     assert cache.read(pixels, all_of(folder), "grey 8x8").values.shape == (6, 64)

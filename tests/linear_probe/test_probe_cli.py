@@ -162,7 +162,7 @@ def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "shown"),
     [
         (["--encoder", "no/such"], "no/such"),
         (["--encoder", "{tiny}", "--task", "age"], "unknown task 'age'"),
@@ -191,7 +191,7 @@ def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
 )
 def test_wrong_arguments(
     arguments: list[str],
-    said: str,
+    shown: str,
     tiny: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -202,7 +202,7 @@ def test_wrong_arguments(
     if "--data" not in given:
         given += ["--data", "rendered"]
     code = main(["run", "--out", str(tmp_path / "out"), *given])
-    assert said in refused(capsys, code)
+    assert shown in refused(capsys, code)
     assert not (tmp_path / "out").exists()
 
 

@@ -46,8 +46,8 @@ def test_calibration_error_by_a_loop() -> None:
     draw = torch.Generator().manual_seed(1)
     probabilities = (2 * torch.randn(500, 3, generator=draw)).softmax(1)
     targets = torch.randint(0, 3, (500,), generator=draw)
-    sure, said = (value.numpy() for value in probabilities.max(1))
-    right = said == targets.numpy()
+    sure, shown = (value.numpy() for value in probabilities.max(1))
+    right = shown == targets.numpy()
     expected = 0.0
     for i in range(15):
         here = (sure > i / 15) & (sure <= (i + 1) / 15)
@@ -74,7 +74,7 @@ def test_it_is_the_probe_that_run_scores(
     saved = save_encoder(encoder, tmp_path / "encoder", {})
     given = ["--encoder", str(saved), "--data", "rendered:280", "--out", str(tmp_path / "out")]
     assert main(["save-probe", *given]) == 0
-    said = capsys.readouterr().out
+    shown = capsys.readouterr().out
     words = ["--data", "rendered:280", "--task", "expression", "--no-baselines"]
     out = tmp_path / "out"
     assert main(["run", "--encoder", str(saved), *words, "--out", str(out)]) == 0
@@ -88,7 +88,7 @@ def test_it_is_the_probe_that_run_scores(
     assert probe is not None
     assert validated[probe.space] == max(validated.values())
     for space, accuracy in validated.items():
-        assert f"{space}: validation accuracy {accuracy:.2f} %" in said
+        assert f"{space}: validation accuracy {accuracy:.2f} %" in shown
     for metric, key in (("accuracy", "accuracy"), ("mean class recall", "mean_class_recall")):
         (record,) = (r for r in records if (r.feature_space, r.metric) == (probe.space, metric))
         kept = probe.about[key]
@@ -137,7 +137,7 @@ def test_the_temperature_is_of_pictures_not_fitted_on(
 
 
 def test_wrong_arguments(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words, said in (
+    for words, shown in (
         (["--task", "pose"], "--task pose: give one of classes: expression, classes"),
         (["--space", "nose"], "--space nose"),
         (["--max-train", "99"], "--max-train"),
@@ -148,7 +148,7 @@ def test_wrong_arguments(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         given = ["--encoder", str(tiny), "--out", str(tmp_path / "out"), *words]
         assert main(["save-probe", *given]) == 2
         error = capsys.readouterr().err
-        assert said in error
+        assert shown in error
         assert error.count("\n") == 1
     assert not (tiny / probe_file("expression")).exists()
 

@@ -57,15 +57,15 @@ def test_what_is_nowhere_stays_nowhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("statistics", "told"),
+    ("statistics", "message"),
     [
         ([], "statistics: none named; give some of mean, std, min, max"),
         (["median"], "statistics: 'median' is unknown; there are mean, std, min, max"),
         (["mean", "mean"], "statistics: 'mean' is named twice"),
     ],
 )
-def test_bad_statistics_are_told(statistics: list[Statistic], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_bad_statistics_are_told(statistics: list[Statistic], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         sequence_statistics(torch.ones(2, 2), [np.arange(2)], statistics)
 
 

@@ -1,4 +1,4 @@
-"""Videos from frames to figures: what is learnt from, what is asked, what is told of bad input."""
+"""Videos from frames to figures: splits, scores and bad input."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_frames_and_videos_that_cannot_be_read_are_left_out_and_counted(
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--statistics", '["median"]'], "statistics: 'median' is unknown; there are mean, std"),
         (["--statistics", "[]"], "statistics: none named"),
@@ -128,7 +128,7 @@ def test_frames_and_videos_that_cannot_be_read_are_left_out_and_counted(
 )
 def test_bad_input(
     more: list[str],
-    told: str,
+    message: str,
     encoder: str,
     folders: list[str],
     tmp_path: Path,
@@ -138,7 +138,7 @@ def test_bad_input(
     assert main(words) == 2
     error = [x for x in capsys.readouterr().err.splitlines() if "error" in x]
     assert len(error) == 1
-    assert told in error[0]
+    assert message in error[0]
     assert not (tmp_path / "out" / RECORDS_FILE).exists()
 
 
@@ -241,7 +241,7 @@ def few(labels: list[int], folds: list[int], people: list[str] | None = None) ->
 
 
 @pytest.mark.parametrize(
-    ("labels", "folds", "told"),
+    ("labels", "folds", "message"),
     [
         ([0, 0, 0], [-1, -1, 0], "every training sequence is of 'a', and a classifier needs two"),
         ([0, 1, 2], [-1, -1, 0], "no training sequence of 'c' is left, and test sequences are"),
@@ -249,8 +249,10 @@ def few(labels: list[int], folds: list[int], people: list[str] | None = None) ->
         ([0, 1], [-1, -1], "no sequence left to score on; give more videos"),
     ],
 )
-def test_splits_that_teach_nothing_are_told(labels: list[int], folds: list[int], told: str) -> None:
-    with pytest.raises(InputError, match=f"video expression: .*{told}"):
+def test_splits_that_teach_nothing_are_told(
+    labels: list[int], folds: list[int], message: str
+) -> None:
+    with pytest.raises(InputError, match=f"video expression: .*{message}"):
         few(labels, folds).turns()
 
 

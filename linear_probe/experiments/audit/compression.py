@@ -70,7 +70,7 @@ class Compression:
 
 
 def weights_that_run(network: nn.Module, example: Tensor) -> tuple[dict[str, Layer], list[str]]:
-    """The layers whose `weight` is pruned and shared, and the names of what stays as it is.
+    """The layers whose `weight` is pruned and shared, and the names of unchanged weights.
 
     Layers are the convolutions and linear layers that a forward pass calls, by name: what a network
     only trains with, such as MAFER's teacher, is not used, and no part of the file either. What

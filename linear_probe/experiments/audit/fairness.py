@@ -37,7 +37,7 @@ def check_grouping(grouping: str, names: Sequence[str]) -> None:
     """That groups can be compared.
 
     Raises:
-        InputError: every row is of one group, or fewer than two are large enough.
+        InputError: all rows belong to one group, or fewer than two groups are large enough.
     """
     there = sorted(set(names))
     if len(there) < 2:
@@ -132,7 +132,7 @@ def fairness_figures(
 ) -> list[Figure]:
     """Of each grouping the fairness score, and the best group's accuracy less the worst's.
 
-    Only groups of `FEWEST` rows or more count. Both are of the same draws as the other figures.
+    Only groups of `FEWEST` rows or more count. Both rest on the draws of the other figures.
 
     Args:
         weights: [B, N], the bootstrap's draws.

@@ -146,5 +146,5 @@ def _along(node: Any, values: np.ndarray, ndim: int) -> np.ndarray:
 
 
 def _matrix(shape: Sequence[int]) -> bool:
-    """Whether weights of this shape are of a layer that multiplies, and not scales of channels."""
+    """Whether weights of this shape belong to a layer, and are not scales of channels."""
     return sum(side > 1 for side in shape) > 1

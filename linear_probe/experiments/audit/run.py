@@ -85,11 +85,11 @@ class AuditJob(Experiment):
         max_train: training pictures of a probe, and those that calibration and training after
             pruning draw from; None is all. A head has its own.
         groups: groupings to compare; None is all there are, such as `race` and `age band`.
-        compressions: what is tried, each on the classifier as it is.
+        compressions: each is applied to the uncompressed classifier.
         tuning: how a network is trained after pruning, where a compression asks for it.
         seed: of what compressing draws: pictures of the calibration, order of the training. Splits
             and bootstrap are those of seed 0, as heads' are, so that figures of several seeds (and
-            of heads of several seeds) into one folder are of the same draws.
+            of heads of several seeds) into one folder rest on the same draws.
         bootstrap: replicates behind the intervals.
     """
 
@@ -129,7 +129,7 @@ PROTOCOL = (
 
 
 def measurements(job: AuditJob, run: Run) -> Iterator[Measured]:
-    """Measure the classifier as it is and with every compression.
+    """Measure the classifier without and with every compression.
 
     What is measured already is not measured again. `audit.md`, `audit.csv` and `audit.html` are
     written after each compression; the compressed classifiers are in `models`.

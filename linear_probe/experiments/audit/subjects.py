@@ -98,7 +98,7 @@ def groups_of(
     say: Callable[[str], None] = print,
 ) -> dict[str, list[str]]:
     """The group of each of the records, by grouping: all labels with names but the target, and the
-    decade of the age where the set has no bands of its own.
+    decade of the age if the set has no age bands.
 
     Args:
         wanted: groupings; None is all that have something to compare.
@@ -106,7 +106,7 @@ def groups_of(
     Raises:
         InputError: there is no such grouping, or nothing in it to compare.
     """
-    # Those of a set of its own: expressions and the like are no groups of people.
+    # Expressions and the like are no groups of people.
     labels = [n for n in faces.class_names if n not in (target.label, "expression", "category")]
     found = {name: _names(faces, name, records) for name in labels if carries(faces, name)}
     if carries(faces, "age") and "age_band" not in found:
@@ -168,7 +168,7 @@ class Subject(ABC):
 
     @abstractmethod
     def file(self) -> bytes:
-        """The classifier as it is, as an ONNX file from such pictures to logits."""
+        """The uncompressed classifier as an ONNX file, from such images to logits."""
 
 
 class NetworkSubject(Subject):
@@ -189,7 +189,7 @@ class NetworkSubject(Subject):
 
 
 class HeadNetwork(nn.Module):
-    """A head as it is scored, giving some of its outputs.
+    """Some outputs of a head, as it is scored.
 
     Args:
         head: the head.
@@ -345,7 +345,7 @@ class FileSubject(Subject):
         seed: of what compressing draws.
 
     Raises:
-        InputError: it can't be read, or is of other pictures or classes.
+        InputError: it can't be read, or takes other images or has other classes.
     """
 
     def __init__(self, path: Path, task: LabelTask, target: str | None, seed: int) -> None:
@@ -373,7 +373,7 @@ def _examples(task: LabelTask, side: int, seen: tuple[Features, Rows] | None = N
     """All pictures of a task at this side.
 
     Args:
-        seen: which rows the subject learnt from, where it is known already.
+        seen: the features and rows of the subject, if it has read them.
     """
     if task.folds is not None:
         raise InputError(
@@ -383,6 +383,6 @@ def _examples(task: LabelTask, side: int, seen: tuple[Features, Rows] | None = N
     wanted = task.indices if seen is None else seen[0].records
     found = decode(task.faces, wanted, side)
     rows = task.rows(found.rows, Pictures(task.faces, task.indices)) if seen is None else seen[1]
-    # What a head watches while it trains is not learnt from here either.
+    # A head's validation images are not trained on here either.
     learnt = rows.train[~rows.validation]
     return Examples(found.images, found.records, learnt, rows.test, len(rows.train), found.skipped)

@@ -34,6 +34,7 @@ from linear_probe.experiments.truth.faces import (
 from linear_probe.experiments.truth.left import LeftProbes
 from linear_probe.experiments.truth.measures import TruthTask, errors, figures
 from linear_probe.records.measured import Measured
+from linear_probe.sources.source import add_weights
 from ssl_faces import load_method
 from ssl_faces.callbacks.panels import panel
 from ssl_faces.common.files import replace_file
@@ -255,7 +256,5 @@ def write_panel(path: Path, pictures: Mapping[str, Tensor]) -> None:
 
 def _fingerprint(method: torch.nn.Module) -> str:
     digest = hashlib.sha256()
-    for name, value in sorted(method.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    add_weights(digest, method.state_dict())
     return digest.hexdigest()

@@ -149,7 +149,7 @@ class KeypointVideos(VideoData):
 class FolderVideos(VideoData):
     """A user's own videos as folders of face crops, `CLASS/CLIP/*.jpg`, as of AFEW and VGAF.
 
-    Everything below a clip's folder is of the clip; frames are in the order of their names. A clip
+    Everything below a clip's folder belongs to the clip; frames are sorted by name. A clip
     without a picture is listed as a video with no face.
 
     Args:

@@ -116,8 +116,8 @@ def measurements(job: VideoJob, run: Run) -> Iterator[Measured]:
         features = {space: cache.read(source, pictures, space) for space in source.dims}
         sequences = listed.readable(next(iter(features.values())).records)
         skipped = [*dict.fromkeys([*bad, *sequences.skipped])]
-        keys = (record.key for record in listed.faces.records)
-        file = run.folder.skip(listed.faces.name, [*keys, *listed.keys], skipped)
+        read = [*(record.key for record in listed.faces.records), *listed.keys]
+        file = run.folder.skip(listed.faces.name, read, skipped)
         if skipped:
             run.say(
                 f"{len(bad)} frames and {len(listed) - len(sequences)} videos left without a face "

@@ -1,4 +1,4 @@
-"""Labelled sequences of frames, and how they are split: what a video probe learns and is asked."""
+"""Labelled sequences of frames, and their splits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Sequences:
         keys: N, how readers know each.
         labels: int64 [N].
         class_names: by label.
-        folds: int64 [N]: each fold from 0 is the test part once; -1 for what is only learnt from.
+        folds: int64 [N]: each fold from 0 is the test part once; -1 is never tested.
         people: N; None where nobody is known.
         skipped: videos that are left out already.
     """
@@ -89,7 +89,7 @@ class Sequences:
         )
 
     def turns(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What is learnt from and what is scored, int64 [n] and [m], of each fold in turn.
+        """The training and test sequences, int64 [n] and [m], of each fold.
 
         Raises:
             InputError: a part is empty, there is one class only, or one has no training sequence.

@@ -40,7 +40,7 @@ def sequence_statistics(
 
     Args:
         features: float [frames, D].
-        sequences: N times int [F], the rows of a sequence's frames; their order is of no matter.
+        sequences: N times int [F], the rows of a sequence's frames, in any order.
         statistics: some of `STATISTICS`, each once.
 
     Returns:

@@ -113,7 +113,7 @@ class RenderedLandmarks(LandmarkData):
 
     Args:
         people: how many.
-        clips: of each person, each with an expression of its own: 2 to 6.
+        clips: of each person, each with another expression: 2 to 6.
         frames, fps: of a clip, and a second.
         noise: standard deviation of the error of each frame's landmarks, in
             hundredths of the face's height: exact ones would give everybody away. 2 is what

@@ -149,7 +149,7 @@ def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
 
 def graphs(clips: LandmarkClips, job: LandmarksJob) -> tuple[Tensor, np.ndarray]:
     """Node features float32 [N, C, T, V] of all clips, as many frames as the shortest has (evenly
-    spaced), and the mean face [V, 3] of those that are learnt from.
+    spaced), and the mean face [V, 3] of the training clips.
 
     Raises:
         InputError: a clip shorter than the kernel along time, or nodes that the data lack.
