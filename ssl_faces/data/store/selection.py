@@ -13,7 +13,8 @@ import numpy as np
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.pictures import BadPicture
-from ssl_faces.data.store.packs import HeldOut, Pack
+from ssl_faces.data.store.held_out import HeldOut
+from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.shards import ShardEntry, number_of
 from ssl_faces.data.store.stored_faces import StoredFaces
 
