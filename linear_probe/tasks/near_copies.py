@@ -1,8 +1,8 @@
 """Test pictures that the training part holds too, in another crop, size or compression.
 
 FER-2013 was gathered from the web, where one photograph is found many times: beside the copies that
-are equal byte for byte, about every sixth test picture has a near-copy in the training part. Who
-remembers pictures is rewarded for it, so that figures are also told without them.
+are equal byte for byte, about every sixth test picture has a near-copy in the training part. An
+encoder that memorises images is rewarded for it, so there are figures without them too.
 """
 
 from __future__ import annotations

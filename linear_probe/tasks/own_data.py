@@ -17,7 +17,7 @@ from ssl_faces.data.sets.fer2013 import expression_of
 
 @dataclass(frozen=True)
 class OwnData:
-    """What was named on the command line; each pair of arguments goes together.
+    """The arguments of the command line; each pair of them goes together.
 
     Attributes:
         train, test: folders with a folder for each class, the same on both sides.

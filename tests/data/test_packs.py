@@ -1,4 +1,4 @@
-"""Opened packs: broken ones are told in one sentence, remote ones are fetched, kept and let go."""
+"""Opened packs: broken ones are refused in one sentence; remote ones are fetched and kept."""
 
 from __future__ import annotations
 
@@ -209,17 +209,17 @@ def test_counts_of_the_index_are_verified(folder: Path, which: str) -> None:
     about = json.loads(index.read_text())
     if which == "shard":
         about["shards"][0]["pictures"] -= 1
-        said = "not the shard that the index lists"
+        message = "not the shard that the index lists"
     elif which == "set":
         about["sets"][0]["pictures"] = 10**9
-        said = "lists 1000000000 pictures of noise, and the shards hold 60"
+        message = "lists 1000000000 pictures of noise, and the shards hold 60"
     else:
         about["sets"] = []
-        said = "its sets don't fit it"
+        message = "its sets don't fit it"
     del about["check"]
     index.write_text(json.dumps(about))
     pack = Pack(folder)
-    assert said in message_of(pack.verify, True)
+    assert message in message_of(pack.verify, True)
 
 
 @pytest.mark.parametrize(
@@ -228,22 +228,22 @@ def test_counts_of_the_index_are_verified(folder: Path, which: str) -> None:
 def test_a_broken_index(folder: Path, kind: str) -> None:
     index, tests = folder / "index.json", folder / "tests.safetensors"
     about = json.loads(index.read_text())
-    said = "a broken index"
+    message = "a broken index"
     if kind == "none":
         index.unlink()
-        said = "run the same `ssl-faces pack` again: it goes on"
+        message = "run the same `ssl-faces pack` again: it resumes"
     elif kind == "half":
         index.write_bytes(index.read_bytes()[:100])
     elif kind == "list":
         index.write_text("[]")
     elif kind == "format":
         index.write_text(json.dumps({**about, "format": 99}))
-        said = "a pack of format 99"
+        message = "a pack of format 99"
     elif kind == "outside":
         about["shards"][0]["file"] = "../../other"
         del about["check"]
         index.write_text(json.dumps(about))
-        said = "no name of a shard"
+        message = "no name of a shard"
     elif kind == "changed":
         about["shards"][0]["dropped"] = [1]
         index.write_text(json.dumps(about))
@@ -251,14 +251,14 @@ def test_a_broken_index(folder: Path, kind: str) -> None:
         data = bytearray(tests.read_bytes())
         data[-1] ^= 1
         tests.write_bytes(data)
-        said = "a broken list of test pictures (it was changed)"
+        message = "a broken list of test pictures (it was changed)"
     elif kind == "tests":
         tests.write_bytes(b"short")
-        said = "a broken list of test pictures"
+        message = "a broken list of test pictures"
     else:
         tests.unlink()
-        said = "no whole pack"
-    assert said in message_of(Pack, folder)
+        message = "no whole pack"
+    assert message in message_of(Pack, folder)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -362,20 +362,20 @@ def test_the_cache_is_bounded_and_lets_go_of_what_was_not_used_for_longest(
 def test_remote_packs_that_can_not_be_used(remote: str, tmp_path: Path, kind: str) -> None:
     files = fsspec.filesystem("memory")
     shard = f"/bucket/pack/{Pack(remote).index.shards[0].file}"
-    said = "SHA-256 is not the index's"
+    message = "SHA-256 is not the index's"
     if kind == "wrong":
         files.pipe(shard, files.cat(shard)[:-1] + b"?")
     elif kind == "missing":
         files.rm(shard)
-        said = "not there"
+        message = "not there"
     elif kind == "no pack":
         files.rm("/bucket/pack/index.json")
-        said = "index.json: not there"
+        message = "index.json: not there"
     else:
         remote = "nowhere://bucket/pack"
-        said = "no address that fsspec can open"
+        message = "no address that fsspec can open"
     text = message_of(lambda: Pack(remote, tmp_path / "fetching").path(0))
-    assert said in text
+    assert message in text
     assert remote in text
     assert not list((tmp_path / "fetching").rglob("*.part.*"))
     assert not kept(tmp_path / "fetching")

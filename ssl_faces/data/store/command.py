@@ -15,8 +15,8 @@ _SHOWN = 5
 ABOUT = """\
 Decode face sets once, at the size of training, to a pack: an index and shards.
 
-Test people and test pictures of the sets are left out. Killed or failed, run it again: it goes on
-behind the last whole shard. Run again after pictures were added, it packs the new ones only.
+Test people and test images of the sets are left out. If it is killed or fails, run it again: it
+resumes behind the last whole shard. Run again after images were added, it packs the new ones only.
 """
 
 

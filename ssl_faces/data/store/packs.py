@@ -190,7 +190,7 @@ class Pack:
         except OSError as error:
             raise InputError(
                 f"{self.folder / file}: can't be read ({error.strerror}), so that this is no whole "
-                "pack; if it was being packed, run the same `ssl-faces pack` again: it goes on"
+                "pack; if it was being packed, run the same `ssl-faces pack` again: it resumes"
             ) from error
 
     def path(self, number: int) -> Path:
