@@ -38,8 +38,8 @@ _LARGEST_SHARD = 2**30
 
 def default_cache_root() -> Path:
     """Where packed faces are kept: `$SSL_FACES_CACHE`, else `~/.cache/ssl-faces/packed`."""
-    given = os.environ.get("SSL_FACES_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "ssl-faces" / "packed"
+    root = os.environ.get("SSL_FACES_CACHE")
+    return Path(root).expanduser() if root else Path.home() / ".cache" / "ssl-faces" / "packed"
 
 
 @dataclass(frozen=True)
@@ -282,11 +282,11 @@ class Pack:
                     sets = shard.column("sets")[self.kept(number)]
                 pictures += np.bincount(sets, minlength=len(pictures))
         if again:
-            for one, count in zip(self.index.sets, pictures.tolist(), strict=True):
-                if one.get("pictures") != count:
+            for about, count in zip(self.index.sets, pictures.tolist(), strict=True):
+                if about.get("pictures") != count:
                     raise InputError(
-                        f"{self.place}/{INDEX}: lists {one.get('pictures')} pictures of "
-                        f"{one.get('name')}, and the shards hold {count:,}; {MEND}"
+                        f"{self.place}/{INDEX}: lists {about.get('pictures')} pictures of "
+                        f"{about.get('name')}, and the shards hold {count:,}; {MEND}"
                     )
         if due:
             self.remember_verified()
@@ -302,10 +302,10 @@ class Pack:
 
     def _state(self, entry: ShardEntry) -> list[Any]:
         try:
-            found = (self.folder / entry.file).stat()
+            status = (self.folder / entry.file).stat()
         except OSError as error:
             raise _missing(self.folder / entry.file) from error
-        return [entry.sha256, found.st_size, found.st_mtime_ns, found.st_ino]
+        return [entry.sha256, status.st_size, status.st_mtime_ns, status.st_ino]
 
     def _verified(self) -> dict[str, Any]:
         try:
