@@ -131,24 +131,26 @@ class Attributes(LabelTask):
         note = f"trained on {len(rows.train):,} pictures"
         return self.figures(features.records[rows.test], predicted, note)
 
-    def figures(self, records: np.ndarray, said: Mapping[str, Said], note: str) -> list[Figure]:
+    def figures(
+        self, records: np.ndarray, predicted: Mapping[str, Said], note: str
+    ) -> list[Figure]:
         """The figures of predictions of attributes of test records."""
         weights, sample = self.bootstrap(records)
         keys = [self.faces.records[i].key for i in records]
         groups = self._groups(records)
         figures: list[Figure] = []
-        for name, (told, chosen) in said.items():
+        for name, (outputs, chosen) in predicted.items():
             targets = self.labels[name][records]
             if name in CLASSES:
                 predictions = class_predictions(
-                    keys, targets, told, self.faces.class_names[name], groups
+                    keys, targets, outputs, self.faces.class_names[name], groups
                 )
                 figures += class_figures(
                     *(chosen, targets, predictions.predicted, weights, sample, note),
                     *(name, predictions),
                 )
                 continue
-            guessed = told.cpu().numpy()
+            guessed = outputs.cpu().numpy()
             errors = np.abs(guessed - targets)
             figures.append(
                 Figure(

@@ -111,7 +111,7 @@ class Classes(LabelTask):
     ) -> Iterator[list[Figure]]:
         turns = self.turns(features, pictures)
         predictors = [self.fit(features, rows) for rows in turns]
-        records = np.concatenate([features.records[rows.test] for rows in turns])
+        records = self.tested_records(features, turns)
         note = self.note(turns, self.labels[records])
         for changed in degraded:
             logits = [
@@ -148,7 +148,7 @@ class Classes(LabelTask):
     def _figures(
         self, features: Features, turns: list[Rows], predictors: list[LogisticPredictor]
     ) -> list[Figure]:
-        records = np.concatenate([features.records[rows.test] for rows in turns])
+        records = self.tested_records(features, turns)
         logits = torch.cat(
             [
                 self._logits(predictor, features.values[torch.from_numpy(rows.test)])

@@ -100,6 +100,10 @@ class LabelTask(Task):
         here = np.unique(self.folds[np.intersect1d(features.records, self.indices)])
         return [self.rows(features, pictures, int(fold)) for fold in here]
 
+    def tested_records(self, features: Features, splits: Sequence[Rows]) -> np.ndarray:
+        """int [M], the test records of these splits, in the order of their predictions."""
+        return np.concatenate([features.records[rows.test] for rows in splits])
+
     def rows(self, features: Features, pictures: Pictures, fold: int | None = None) -> Rows:
         """Sort the rows of the features.
 

@@ -46,8 +46,8 @@ class Landmarks(Regression):
     def _metrics(
         self, targets: np.ndarray, predicted: np.ndarray, weights: np.ndarray
     ) -> list[Metric]:
-        true, found = (points.reshape(-1, POINTS, 2) for points in (targets, predicted))
+        true, guessed = (points.reshape(-1, POINTS, 2) for points in (targets, predicted))
         left, right = OUTER_CORNERS
         apart = np.linalg.norm(true[:, left] - true[:, right], axis=1)
-        errors = 100 * np.linalg.norm(found - true, axis=2).mean(axis=1) / apart
+        errors = 100 * np.linalg.norm(guessed - true, axis=2).mean(axis=1) / apart
         return [Metric("NME", "%", False, weights @ errors / weights.sum(axis=1))]

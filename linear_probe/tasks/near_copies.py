@@ -1,8 +1,8 @@
 """Test pictures that the training part holds too, in another crop, size or compression.
 
 FER-2013 was gathered from the web, where one photograph is found many times: beside the copies that
-are equal byte for byte, about every sixth test picture has a near-copy in the training part. Who
-remembers pictures is rewarded for it, so that figures are also told without them.
+are equal byte for byte, about every sixth test picture has a near-copy in the training part. An
+encoder that memorises images is rewarded for it, so there are figures without them too.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ def has_near_copy(faces: FaceSet, train: np.ndarray, test: np.ndarray) -> np.nda
         train: int [N], records of the training part; pictures that can't be decoded are no copies.
         test: int [M], records of the test part.
     """
-    (known, _), (asked, in_test) = _hog(faces, train), _hog(faces, test)
-    found = np.zeros(len(test), dtype=bool)
-    if not len(known) or not len(asked):
-        return found
-    standardise = Standardiser.of(known)
-    bank = F.normalize(standardise(known))
+    (trained, _), (tested, in_test) = _hog(faces, train), _hog(faces, test)
+    copies = np.zeros(len(test), dtype=bool)
+    if not len(trained) or not len(tested):
+        return copies
+    standardise = Standardiser.of(trained)
+    bank = F.normalize(standardise(trained))
     similar = [
         (rows @ bank.T).amax(dim=1) >= SIMILAR
-        for rows in F.normalize(standardise(asked)).split(_BATCH)
+        for rows in F.normalize(standardise(tested)).split(_BATCH)
     ]
-    found[in_test] = torch.cat(similar).numpy()
-    return found
+    copies[in_test] = torch.cat(similar).numpy()
+    return copies
 
 
 def _hog(faces: FaceSet, records: np.ndarray) -> tuple[Tensor, np.ndarray]:

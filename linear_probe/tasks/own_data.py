@@ -17,7 +17,7 @@ from ssl_faces.data.sets.fer2013 import expression_of
 
 @dataclass(frozen=True)
 class OwnData:
-    """What was named on the command line; each pair of arguments goes together.
+    """The arguments of the command line; each pair of them goes together.
 
     Attributes:
         train, test: folders with a folder for each class, the same on both sides.
@@ -42,27 +42,27 @@ class OwnData:
             InputError: an argument lacks its partner, the data can't be used, or the same picture
                 or person is on both sides (`leaks.csv` in `out` lists them).
         """
-        for one, other in (("train", "test"), ("train_csv", "test_csv"), ("pairs", "images")):
-            given = [name for name in (one, other) if getattr(self, name) is not None]
-            if len(given) == 1:
-                lacking = other if given == [one] else one
-                raise InputError(f"{_argument(given[0])} goes with {_argument(lacking)}; name both")
-        found: list[FaceSet] = []
+        for first, second in (("train", "test"), ("train_csv", "test_csv"), ("pairs", "images")):
+            named = [name for name in (first, second) if getattr(self, name) is not None]
+            if len(named) == 1:
+                lacking = second if named == [first] else first
+                raise InputError(f"{_argument(named[0])} goes with {_argument(lacking)}; name both")
+        sets: list[FaceSet] = []
         if self.train is not None and self.test is not None:
             train, test = _class_folders(self.train, self.test)
             _refuse_shared(train, test, Path(out), "--train and --test")
             split = f"{self.train} -> {self.test}"
-            found.append(JoinedFaces(train, test, "own_folders", self.test, split))
+            sets.append(JoinedFaces(train, test, "own_folders", self.test, split))
         if self.train_csv is not None and self.test_csv is not None:
-            known, asked = table_faces(self.train_csv, self.test_csv)
-            _refuse_shared(known, asked, Path(out), "--train-csv and --test-csv")
-            found.append(joined_tables(known, asked))
+            train_faces, test_faces = table_faces(self.train_csv, self.test_csv)
+            _refuse_shared(train_faces, test_faces, Path(out), "--train-csv and --test-csv")
+            sets.append(joined_tables(train_faces, test_faces))
         if self.pairs is not None and self.images is not None:
             paired = PairFaces(self.pairs, self.images)
             _refuse_many_missing(paired, Path(out))
             refuse_leaks(paired.leaks(), Path(out), f"the folds of {self.pairs}")
-            found.append(paired)
-        return found
+            sets.append(paired)
+        return sets
 
 
 def _argument(name: str) -> str:
@@ -86,28 +86,29 @@ def _refuse_many_missing(paired: PairFaces, out: Path) -> None:
 
 
 def _class_folders(train: str, test: str) -> tuple[ClassFolders, ClassFolders]:
-    known, asked = ClassFolders(train), ClassFolders(test)
+    train_faces, test_faces = ClassFolders(train), ClassFolders(test)
     # Expressions may be spelt in several ways; other classes are what they are called.
-    spelt = _expression_in if known.categories == asked.categories == EXPRESSIONS else str
-    sides = [{spelt(name): name for name in faces.folders} for faces in (known, asked)]
-    for argument, other, folder, missing in (
+    expressions = train_faces.categories == test_faces.categories == EXPRESSIONS
+    spelt = _expression_in if expressions else str
+    sides = [{spelt(name): name for name in faces.folders} for faces in (train_faces, test_faces)]
+    for argument, partner, folder, missing in (
         ("--train", "--test", train, sides[1].keys() - sides[0].keys()),
         ("--test", "--train", test, sides[0].keys() - sides[1].keys()),
     ):
         if missing:
             raise InputError(
-                f"{argument} {folder} has no folder '{min(missing)}', which {other} has; both must "
-                "have the same classes: add it, or take it out of the other"
+                f"{argument} {folder} has no folder '{min(missing)}', which {partner} has; both "
+                "must have the same classes: add it, or take it out of the other"
             )
-    (label,) = known.class_names
-    taught = {known.categories[record.labels[label]] for record in known.records}
+    (label,) = train_faces.class_names
+    taught = {train_faces.categories[record.labels[label]] for record in train_faces.records}
     untaught = sorted(sides[0].keys() - taught)
     if untaught:
         raise InputError(
             f"--train {train}: the folder '{sides[0][untaught[0]]}' holds no picture, so that "
             "nothing can be learnt of that class; add some, or take the class out on both sides"
         )
-    return known, asked
+    return train_faces, test_faces
 
 
 def _expression_in(folder: str) -> str:

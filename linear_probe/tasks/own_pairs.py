@@ -153,9 +153,9 @@ def _distinct(listed: Sequence[_Pair], image_of: Callable[[str], str]) -> list[_
         earlier = first_of.setdefault(images, pair)
         if earlier.same != pair.same:
             line = earlier.where.rpartition(", ")[2]
-            said, before = ("one person", "two") if pair.same else ("two people", "one person")
+            here, before = ("one person", "two") if pair.same else ("two people", "one person")
             raise InputError(
-                f"{pair.where}: {_both(pair)} are {said} here and {before} in {line}; delete one"
+                f"{pair.where}: {_both(pair)} are {here} here and {before} in {line}; delete one"
             )
     number = {image: i for i, image in enumerate({i: None for both in first_of for i in both})}
     ends = [tuple(number[image] for image in both) for both in first_of]

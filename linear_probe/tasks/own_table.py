@@ -119,7 +119,7 @@ def _rows_of(path: Path, header: Sequence[str]) -> list[_Row]:
 
 
 def _labels(values: Mapping[str, str], where: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    labels: dict[str, Any] = {}
     if text := values.get("expression", ""):
         expression = expression_of(text)
         if expression is None:
@@ -127,17 +127,17 @@ def _labels(values: Mapping[str, str], where: str) -> dict[str, Any]:
                 f"{where}: expression is '{shorten(text, 40)}', none of "
                 f"{', '.join(EXPRESSIONS)}; {MEND}"
             )
-        found["expression"] = expression
+        labels["expression"] = expression
     for group, low, high in ((TOGETHER[0], -180, 180), (TOGETHER[1], -1, 1)):
         if any(values.get(name) for name in group):
             numbers = [number_in(values[name], name, where, low, high) for name in group]
             if group == TOGETHER[0]:
-                found["pose"] = torch.tensor(numbers, dtype=torch.float32)
+                labels["pose"] = torch.tensor(numbers, dtype=torch.float32)
             else:
-                found |= zip(group, numbers, strict=True)
+                labels |= zip(group, numbers, strict=True)
     if text := values.get("age", ""):
-        found["age"] = number_in(text, "age", where, 0, OLDEST)
-    return found | {name: values[name] for name in NAMED if values.get(name)}
+        labels["age"] = number_in(text, "age", where, 0, OLDEST)
+    return labels | {name: values[name] for name in NAMED if values.get(name)}
 
 
 def _face_set(path: Path, rows: Sequence[_Row], names: Mapping[str, list[str]]) -> FaceSet:

@@ -162,7 +162,7 @@ class Regression(LabelTask):
         at_grid_edge: bool = False,
     ) -> list[Figure]:
         """The figures of predictions float [M, T] for the test rows of these splits."""
-        records = np.concatenate([features.records[rows.test] for rows in turns])
+        records = self.tested_records(features, turns)
         weights, sample = self.bootstrap(records)
         once = np.ones((1, len(records)), dtype=weights.dtype)
         note = (

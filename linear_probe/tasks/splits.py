@@ -31,17 +31,17 @@ def stratified_group_split(
     counts = np.zeros((group.max() + 1, labels.max() + 1))
     np.add.at(counts, (group, labels), 1)
     lacking = share * counts.sum(axis=0)
-    taken = np.zeros(len(counts), dtype=bool)
+    chosen = np.zeros(len(counts), dtype=bool)
     order = np.random.default_rng(seed).permutation(len(counts))
     for i in order:
         rest = lacking - counts[i]
         if rest @ rest < lacking @ lacking:
             lacking = rest
-            taken[i] = True
-    if not taken.any() and len(counts) > 1:
+            chosen[i] = True
+    if not chosen.any() and len(counts) > 1:
         # Few and large groups: the one that strays the least, since one there must be.
-        taken[order[((lacking - counts[order]) ** 2).sum(axis=1).argmin()]] = True
-    validation = taken[group]
+        chosen[order[((lacking - counts[order]) ** 2).sum(axis=1).argmin()]] = True
+    validation = chosen[group]
     if not validation.any() or validation.all():
         raise InputError(
             f"the training part has {len(labels)} pictures in {len(counts)} groups, too few to "

@@ -42,7 +42,7 @@ class FaceSample(TypedDict, total=False):
     image: Tensor  # uint8 [3, H, W], RGB
     key: str  # unique within the face set
     person: int  # index into the set's `people`
-    expression: int  # index into the set's `class_names`: EXPRESSIONS, if not said otherwise
+    expression: int  # index into the set's `class_names`: EXPRESSIONS, by default
     category: int  # index into the set's `categories`, where classes are a user's own
     exogenous: int  # what shapes a picture and is none of its `category`, on test beds
     pose: Tensor  # float32 [3]: yaw, pitch, roll in degrees
@@ -182,7 +182,7 @@ class FaceSet:
     """A list of faces of one data set; `face_set[i]` decodes face i to a `FaceSample`.
 
     Args:
-        name: how tables and cards call the set.
+        name: the name of the set in tables and cards.
         part: which part the records are.
         records: the listed pictures.
         held_out_people: people whose pictures no pretraining may see, whatever set they come
@@ -196,7 +196,7 @@ class FaceSet:
 
     Attributes:
         title: how readers know the set.
-        split: how the parts `train` and `test` were told apart, in words.
+        split: how the parts `train` and `test` are split, in words.
         class_names: by label, what its numbers mean.
         place: the folder that was recognised as this set by its contents.
         pose_truth: what the label `pose` rests on, in words.
@@ -326,7 +326,7 @@ class FaceSet:
 
     @property
     def has_test_part(self) -> bool:
-        """Whether probes score on the set; tells so without listing its part `test`."""
+        """Whether probes score on the set; its part `test` is not listed for it."""
         return self._test is not None
 
     def test_part(self) -> FaceSet | None:

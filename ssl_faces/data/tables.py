@@ -189,7 +189,7 @@ def _reader(lines: Any, separator: str) -> Any:
 
 def _separator_of(line: str) -> str:
     """What separates the most columns of a header line; of several the first of `SEPARATORS`."""
-    return max(SEPARATORS, key=lambda one: len(next(_reader([line], one), [])))
+    return max(SEPARATORS, key=lambda separator: len(next(_reader([line], separator), [])))
 
 
 def _encoding_of(path: Path) -> str:

@@ -185,18 +185,18 @@ def test_sets_that_do_not_serve(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (("cat", "dog"), "has the classes owl, rat of category and one cat, dog: no class is in"),
         (("cat", "owl"), "has the classes owl, rat of category and one cat, owl: only one class"),
     ],
 )
 def test_classes_of_which_too_few_are_in_both(
-    tmp_path: Path, names: tuple[str, str], said: str
+    tmp_path: Path, names: tuple[str, str], message: str
 ) -> None:
     for folder, those in (("one", names), ("two", ("owl", "rat"))):
         for i, name in enumerate(those):
             for k in range(9):
                 put_picture(tmp_path / folder / name / f"{k}.png", 50 * i + k)
     sets = [ClassFolders(tmp_path / folder) for folder in ("two", "one")]
-    assert said in message_of(cross_database, *sets, "category")
+    assert message in message_of(cross_database, *sets, "category")

@@ -34,7 +34,7 @@ def album(tmp_path: Path) -> Path:
     return tmp_path / "album"
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
     """What the command printed; of a refused one the error, in one line."""
     assert main(["pack", *map(str, arguments)]) == code
     out, err = capsys.readouterr()
@@ -48,27 +48,27 @@ def test_packing_adding_and_verifying(
     album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "pack"
-    text = told(capsys, album, "--out", out, "--size", 32)
+    text = output_of(capsys, album, "--out", out, "--size", 32)
     assert f"{out}: 12 pictures to train on, 12 of them new" in text
     assert f"skipped 1 pictures that can't be used; {out / 'index.json'} lists them" in text
     (album / "p1" / "1.png").unlink()
     Image.new("RGB", (40, 40)).save(album / "p1" / "2.png")
-    text = told(capsys, album, "--out", out)  # the size is the pack's
+    text = output_of(capsys, album, "--out", out)  # the size is the pack's
     assert "12 pictures to train on, 1 of them new" in text
     assert "gone, not trained on any more: p1/1.png" in text
     assert "their pixels stay in the shards" in text
-    assert "2 shards are whole, with 12 pictures" in told(capsys, "--verify", out)
+    assert "2 shards are whole, with 12 pictures" in output_of(capsys, "--verify", out)
     shard = out / "shard-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
-    text = told(capsys, "--verify", out, code=2)
+    text = output_of(capsys, "--verify", out, code=2)
     assert f"{shard}: its SHA-256 is not the index's" in text
 
 
 def test_people_from_folders(
     album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told(capsys, album, "--out", tmp_path / "plain")
-    told(capsys, album, "--out", tmp_path / "people", "--people-from-folders")
+    output_of(capsys, album, "--out", tmp_path / "plain")
+    output_of(capsys, album, "--out", tmp_path / "people", "--people-from-folders")
     known = [
         json.loads((tmp_path / name / "index.json").read_text())["sets"][0]["people"]
         for name in ("plain", "people")
@@ -85,7 +85,7 @@ def test_what_a_folder_was_recognised_as(
         path = faces / ("happy", "sad")[n % 2] / f"{n}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
-    text = told(capsys, faces, "--out", tmp_path / "pack", "--size", 16)
+    text = output_of(capsys, faces, "--out", tmp_path / "pack", "--size", 16)
     (line,) = [x for x in text.splitlines() if "recognised" in x]
     found = re.fullmatch(
         re.escape(str(faces)) + r": recognised as folders of expressions; (\d+) images to train "
@@ -97,17 +97,17 @@ def test_what_a_folder_was_recognised_as(
     trained, kept = map(int, found.groups())
     assert 0 < kept < trained
     assert trained + kept == 30
-    text = told(capsys, faces, "--out", tmp_path / "all", "--size", 16, "--include-tests")
+    text = output_of(capsys, faces, "--out", tmp_path / "all", "--size", 16, "--include-tests")
     assert f"{faces}: recognised as folders of expressions; 30 images to train on\n" in text
     data = FaceDataModule(packs=str(tmp_path / "all"), size=16)
     data.setup()
     assert not data.leaves_tests_out
-    text = told(capsys, faces, "--out", tmp_path / "pack", "--include-tests", code=2)
+    text = output_of(capsys, faces, "--out", tmp_path / "pack", "--include-tests", code=2)
     assert "was packed without tests; give another --out" in text
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "give a SOURCE folder and --out PACK, or --verify PACK"),
         (["{album}"], "give a SOURCE folder and --out PACK"),
@@ -129,20 +129,20 @@ def test_what_a_folder_was_recognised_as(
 )
 def test_bad_input(
     arguments: list[str],
-    said: str,
+    message: str,
     album: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     places = {"album": album, "out": tmp_path / "pack", "none": tmp_path / "none"}
-    text = told(capsys, *(one.format(**places) for one in arguments), code=2)
-    assert said in text
+    text = output_of(capsys, *(one.format(**places) for one in arguments), code=2)
+    assert message in text
     assert not (tmp_path / "pack").exists()
 
 
 def test_a_run_from_a_pack(album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its encoder's card says what it was trained on."""
-    told(capsys, album, "--out", tmp_path / "pack", "--size", 32, "--people-from-folders")
+    output_of(capsys, album, "--out", tmp_path / "pack", "--size", 32, "--people-from-folders")
     arguments = settings("motion", album, tmp_path / "run", "--data.packs", str(tmp_path / "pack"))
     at = arguments.index("--data.root")
     del arguments[at : at + 2]

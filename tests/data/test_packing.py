@@ -1,4 +1,4 @@
-"""Packing: the right pixels, made once, going on where it was killed, adding what is new."""
+"""Packing: the right pixels, made once, resuming where it was killed, adding what is new."""
 
 from __future__ import annotations
 
@@ -418,7 +418,7 @@ def test_a_full_disk_leaves_nothing_half_made(
     assert "the disk is full" in text
     assert "or set SSL_FACES_CACHE to another folder" in text
     assert not list(cache.rglob("*shard*"))
-    assert len(stored(pack(PictureFolder(root), 16, cache))) == 4, "it goes on"
+    assert len(stored(pack(PictureFolder(root), 16, cache))) == 4, "it resumes"
 
 
 def test_a_cache_that_cannot_be_made(root: Path, tmp_path: Path) -> None:

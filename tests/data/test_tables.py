@@ -68,7 +68,7 @@ def test_thousands_are_no_decimals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ("image,yaw\nMüller.png,1\n".encode("cp1252"), "byte 0xfc is not UTF-8, and may be of Win"),
         (b"PK\3\4" + bytes(600), "an Excel workbook"),
@@ -84,11 +84,11 @@ def test_thousands_are_no_decimals() -> None:
         (b"", "is one column, ''"),
     ],
 )
-def test_what_is_wrong_is_named(data: bytes, said: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_named(data: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(data)
     text = message_of(lambda: list(read_table(path, ["image", "yaw"])))
-    assert said in text
+    assert message in text
     assert str(path) in text
 
 

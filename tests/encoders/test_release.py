@@ -1,4 +1,4 @@
-"""Released encoders: small, in half precision, with their metrics in their cards."""
+"""Releases of encoders: small, in half precision, with figures in their cards."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import load_encoder, save_encoder
 from ssl_faces.encoders import release as module
 from ssl_faces.networks.backbone import BackboneEncoder
-from tests.support.types import Capsys, Patch
-from linear_probe.cli import main
-from ssl_faces.encoders.release import release
-from tests.support.commands import run
+from tests.support.commands import refusal, run
 
 SETTINGS = {"method_settings": {"rate": 0.1, "motion_checkpoint": "/home/me/runs/a/last.ckpt"}}
 
@@ -34,14 +31,8 @@ def _trained(tmp_path: Path) -> Path:
     )
 
 
-def refused(capsys: Capsys, *arguments: str | Path) -> str:
-    capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == 2
-    return capsys.readouterr().err
-
-
 def test_half_the_bytes_and_nearly_the_same_features(
-    tmp_path: Path, trained: Path, capsys: Capsys
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ("release", trained.parent, "--name", "face-1", "--out", tmp_path / "all")
     assert run(*argv, "--limit", "upside down", "--command", "ssl-faces fit") == 0
@@ -66,14 +57,17 @@ def test_half_the_bytes_and_nearly_the_same_features(
     assert all(0 < value < 0.01 for value in card["largest_change_by_float16"].values())
 
 
-def test_refused(tmp_path: Path, trained: Path, capsys: Capsys, monkeypatch: Patch) -> None:
-    here = ("--out", tmp_path / "all")
-    assert "--name: 'a/b'; give letters" in refused(
-        capsys, "release", trained, "--name", "a/b", *here
-    )
-    assert "no card.json there" in refused(capsys, "release", tmp_path, "--name", "a", *here)
-    assert "see `ssl-faces release --help`" in refused(capsys, "release", trained)
-    # Never over what is released, also by another name of its folder.
+def test_refusals(
+    tmp_path: Path,
+    trained: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def release(source: Path, name: str, out: Path, *more: str) -> str:
+        return refusal(capsys, "release", source, "--name", name, "--out", out, *more)
+
+    new = tmp_path / "all"
+    # A release never replaces its source, also by another name of its folder.
     (tmp_path / "link").symlink_to(tmp_path)
     source = trained.parent
     for out, name in ((tmp_path, "run"), (tmp_path / "link", "run"), (source, "encoder")):
@@ -93,13 +87,13 @@ def test_refused(tmp_path: Path, trained: Path, capsys: Capsys, monkeypatch: Pat
     assert isinstance(encoder, BackboneEncoder)
     encoder.codes["expression"].weight[0, 0] = 1e6
     save_encoder(encoder, trained, {})
-    message = refused(capsys, "release", trained, "--name", "a", *here)
+    message = release(trained, "a", new)
     assert "codes.expression.weight has weights that float16 can't hold" in message
-    assert not (tmp_path / "all").exists()
+    assert not new.exists()
 
 
 def test_figures_come_into_the_card_if_they_are_of_its_weights(
-    tmp_path: Path, trained: Path, capsys: Capsys
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["run", "--data", "rendered", "--task", "pose", "--bootstrap", "20", "--max-train"]
     words += ["300", "--no-baselines", "--features", "pooled", "--precision", "bf16", "--out"]
@@ -116,7 +110,8 @@ def test_figures_come_into_the_card_if_they_are_of_its_weights(
     assert run("release", trained, "--name", "b", "--out", tmp_path) == 0
     capsys.readouterr()
     assert linear_probe(["card", str(tmp_path / "b"), str(tmp_path / "scores")]) == 2
-    assert "records in" in (message := capsys.readouterr().err)
+    message = capsys.readouterr().err
+    assert "records in" in message
     assert "is of its weights; score it first" in message
 
 

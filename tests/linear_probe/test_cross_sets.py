@@ -91,16 +91,16 @@ def test_data_that_do_not_serve(
     write_lfw(tmp_path / "two")
     given = ("--encoder", tiny, "--out", tmp_path / "out", "--data", fer)
 
-    def said(*more: str | Path) -> str:
+    def refusal(*more: str | Path) -> str:
         return refused(capsys, run(*given, *more))
 
-    assert "--test-data has no set with the label expression (found: LFW); give" in said(
+    assert "--test-data has no set with the label expression (found: LFW); give" in refusal(
         "--test-data", tmp_path / "two"
     )
-    assert "the task pose has no classes" in said("--test-data", other, "--task", "pose")
-    assert "FER-2013 and FER-2013 have the same pictures" in said("--test-data", fer)
-    assert f"{tmp_path / 'gone'} does not exist" in said("--test-data", tmp_path / "gone")
-    assert "--data has no set with the label category (found: FER-2013)" in said(
+    assert "the task pose has no classes" in refusal("--test-data", other, "--task", "pose")
+    assert "FER-2013 and FER-2013 have the same pictures" in refusal("--test-data", fer)
+    assert f"{tmp_path / 'gone'} does not exist" in refusal("--test-data", tmp_path / "gone")
+    assert "--data has no set with the label category (found: FER-2013)" in refusal(
         *("--test-data", other, "--task", "classes")
     )
     code = run(

@@ -64,13 +64,13 @@ def test_only_pictures_of_the_task_count(small_data: Path) -> None:
 def test_figures_by_share(small_data: Path) -> None:
     task, features, pictures = prepared(small_data)
     whole = task.score(features, pictures)
-    said: list[str] = []
-    found = list(scores_by_share(task, features, pictures, [100, 50, 1], whole, said.append))
+    warnings: list[str] = []
+    found = list(scores_by_share(task, features, pictures, [100, 50, 1], whole, warnings.append))
     assert [condition["level"] for condition, _ in found] == [1, 50, 100]
     assert found[2][1] == whole
     assert "trained on 42 pictures" in found[1][1][0].note
     assert "trained on 7 pictures" in found[0][1][0].note
-    assert not said
+    assert not warnings
 
 
 def test_poses_by_share_and_no_shares_of_pairs(small_data: Path) -> None:
@@ -101,10 +101,10 @@ def test_a_class_without_a_training_picture_is_refused(small_data: Path) -> None
 
 def test_predictions_are_the_probes(small_data: Path) -> None:
     logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-    said = class_predictions(["a", "b"], np.array([1, 2]), logits, ["x", "y", "z"])
-    np.testing.assert_allclose(said.scores[:, :2], torch.softmax(logits, 1), rtol=1e-6)
-    assert said.scores[:, 2].tolist() == [0, 0]
-    assert said.predicted.tolist() == [0, 1]
+    predictions = class_predictions(["a", "b"], np.array([1, 2]), logits, ["x", "y", "z"])
+    np.testing.assert_allclose(predictions.scores[:, :2], torch.softmax(logits, 1), rtol=1e-6)
+    assert predictions.scores[:, 2].tolist() == [0, 0]
+    assert predictions.predicted.tolist() == [0, 1]
 
 
 def test_constant_features_are_told_and_scored(small_data: Path) -> None:

@@ -105,7 +105,7 @@ def test_classes_that_are_not_on_both_sides(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--train", "x"], "--train goes with --test"),
         (["--images", "x"], "--images goes with --pairs"),
@@ -116,10 +116,10 @@ def test_classes_that_are_not_on_both_sides(tmp_path: Path) -> None:
     ],
 )
 def test_arguments(
-    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run(tmp_path / "out", tmp_path / "none", *arguments)
-    assert said in refused(capsys, code)
+    assert message in refused(capsys, code)
 
 
 def rows_of(kind: type, faces: FaceSet) -> object:
@@ -254,7 +254,7 @@ def test_a_person_on_both_sides_stops_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"expression": "bored"}, "line 2: expression is 'bored', none of angry, disgust"),
         ({"yaw": "left"}, "line 2: yaw is 'left', not a number from -180 to 180"),
@@ -267,15 +267,15 @@ def test_a_person_on_both_sides_stops_the_run(tmp_path: Path) -> None:
     ],
 )
 def test_malformed_rows_name_file_and_line(
-    change: dict[str, str], said: str, tmp_path: Path
+    change: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     train = table(tmp_path, "train", range(2), change)
     test = table(tmp_path, "test", range(2, 4))
-    assert f"{train}, {said}" in message_of(lambda: table_faces(train, test))
+    assert f"{train}, {message}" in message_of(lambda: table_faces(train, test))
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         (["image,age", "a.png,3,4"], "line 2: 3 columns instead of 2"),
         (["image,expression", "a.png,happy"], "line 1: column age is missing, which"),
@@ -287,7 +287,7 @@ def test_malformed_rows_name_file_and_line(
         (["image,age", "a.png,3"], "1 of its 1 pictures are missing, such as a.png"),
     ],
 )
-def test_malformed_tables(lines: list[str], said: str, tmp_path: Path) -> None:
+def test_malformed_tables(lines: list[str], message: str, tmp_path: Path) -> None:
     good = tmp_path / "good.csv"
     extra = ",yaw,pitch,roll" if "yaw" in lines[0] else ""
     save_grey(tmp_path / "b.png", np.zeros((9, 9)))
@@ -296,12 +296,12 @@ def test_malformed_tables(lines: list[str], said: str, tmp_path: Path) -> None:
     bad.write_text("\n".join(lines) + "\n")
     for one, other in ((bad, good), (good, bad)):
         text = message_of(lambda one=one, other=other: table_faces(one, other))  # type: ignore[misc]
-        assert said in text or "column expression is missing" in text or "column roll" in text
+        assert message in text or "column expression is missing" in text or "column roll" in text
         assert str(bad) in text
 
 
 @pytest.mark.parametrize(
-    ("kind", "change", "side", "said"),
+    ("kind", "change", "side", "message"),
     [
         (
             Expression,
@@ -324,12 +324,12 @@ def test_malformed_tables(lines: list[str], said: str, tmp_path: Path) -> None:
     ],
 )
 def test_labels_that_nothing_can_be_learnt_from(
-    kind: type, change: dict[str, str], side: str, said: str, tmp_path: Path
+    kind: type, change: dict[str, str], side: str, message: str, tmp_path: Path
 ) -> None:
     train = table(tmp_path, "train", range(3), change if side == "both" else None)
     test = table(tmp_path, "test", range(3, 5), change)
     faces = joined_tables(*table_faces(train, test))
-    assert said in message_of(lambda: rows_of(kind, faces))
+    assert message in message_of(lambda: rows_of(kind, faces))
 
 
 # Pairs ------------------------------------------------------------------------------------------
@@ -401,7 +401,7 @@ def test_pairs_listed_twice_count_once(tiny: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("first,second,same\na,b,0\na,./a,1\n", "line 3: a and ./a are the same image"),
         ("first,second,same\na,b,0\na,copy,1\n", "line 3: a and copy are the same image"),
@@ -421,7 +421,7 @@ def test_pairs_listed_twice_count_once(tiny: Path, tmp_path: Path) -> None:
         ("1\t1\nAnn\t1\t1\nAnn\t1\tBen\t1\n", "line 2: Ann/Ann_0001.jpg and Ann/Ann_0001.jpg are"),
     ],
 )
-def test_pairs_that_contradict_each_other(text: str, said: str, tmp_path: Path) -> None:
+def test_pairs_that_contradict_each_other(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "Ann").mkdir()
     for name in ("a", "b", "c", "Ann/Ann_0001.jpg"):
         (tmp_path / name).write_text(name)
@@ -429,7 +429,7 @@ def test_pairs_that_contradict_each_other(text: str, said: str, tmp_path: Path) 
     path = tmp_path / "pairs.txt"
     path.write_text(text)
     found = message_of(lambda: PairFaces(path, tmp_path))
-    assert said in found
+    assert message in found
     assert found.startswith(str(path))
 
 
@@ -519,7 +519,7 @@ def test_more_than_a_fifth_of_the_pairs_missing(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("hello there\n", "line 1: neither LFW's format"),
         ("first,second\na,b\n", "line 1: column same is missing"),
@@ -534,9 +534,9 @@ def test_more_than_a_fifth_of_the_pairs_missing(
         ("1\t1\nAnn\t1\t2\nAnn\t1\tBen\n", "line 3: 'Ann\t1\tBen' is not name, number, name"),
     ],
 )
-def test_malformed_pairs(text: str, said: str, tmp_path: Path) -> None:
+def test_malformed_pairs(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "pairs.txt"
     path.write_text(text)
     found = message_of(lambda: PairFaces(path, tmp_path))
-    assert said in found
+    assert message in found
     assert str(path) in found

@@ -62,7 +62,7 @@ class FaceCycleExpression(Expression):
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         turns = self.turns(features, pictures)
-        found = []
+        logits = []
         for rows in turns:
             known = features.records[rows.train]
             views = [features.values[torch.from_numpy(rows.train)]]
@@ -74,12 +74,12 @@ class FaceCycleExpression(Expression):
                 self.seed,
                 self.device,
             )
-            logits = features.values[torch.from_numpy(rows.test)].to(weight) @ weight + bias
-            lacking = len(self.class_names) - logits.shape[1]
-            found.append(F.pad(logits, (0, lacking), value=-torch.inf))
-        records = np.concatenate([features.records[rows.test] for rows in turns])
+            known_classes = features.values[torch.from_numpy(rows.test)].to(weight) @ weight + bias
+            lacking = len(self.class_names) - known_classes.shape[1]
+            logits.append(F.pad(known_classes, (0, lacking), value=-torch.inf))
+        records = self.tested_records(features, turns)
         note = self.note(turns, self.labels[records])
-        return self.main_figures(records, torch.cat(found), {}, note)
+        return self.main_figures(records, torch.cat(logits), {}, note)
 
     @classmethod
     def score_together(

@@ -127,11 +127,11 @@ def _pairs_of_table(path: Path) -> list[FacePair]:
 
 def _pair_list(path: Path) -> dict[str, str]:
     """Keys of images by their number: lines of `12 ../Data/Images/002/frontal/02.jpg`."""
-    found = {}
+    files = {}
     for where, line in numbered_lines(path):
         number, _, file = line.partition(" ")
         parts = file.strip().replace("\\", "/").split("/")
         if not number.isdecimal() or len(parts) < 3:
             raise InputError(f"{where}: '{line[:60]}' is not 'number path'; get the official file")
-        found[number] = "/".join(parts[-3:])
-    return found
+        files[number] = "/".join(parts[-3:])
+    return files

@@ -67,19 +67,19 @@ def _read_pairs(path: Path) -> list[FacePair]:
         raise InputError(
             f"{path}: {len(marked)} lines, and a pair takes two; get the official file"
         )
-    found: list[tuple[str, str, int]] = []
+    listed: list[tuple[str, str, int]] = []
     for (_, first, mark), (where, second, other) in zip(marked[::2], marked[1::2], strict=True):
         if mark != other or mark > FOLDS:
             raise InputError(
                 f"{where}: the two lines of a pair are marked {mark} and {other}, not alike from 0 "
                 f"to {FOLDS}; mend the lines or get the official file"
             )
-        found.append((first, second, mark))
-    with_folds = max(mark for *_, mark in found) > 1
-    counts = {same: sum((mark > 0) == same for *_, mark in found) for same in (True, False)}
+        listed.append((first, second, mark))
+    with_folds = max(mark for *_, mark in listed) > 1
+    counts = {same: sum((mark > 0) == same for *_, mark in listed) for same in (True, False)}
     seen = {True: 0, False: 0}
     pairs = []
-    for first, second, mark in found:
+    for first, second, mark in listed:
         same = mark > 0
         fold = mark - 1 if same and with_folds else seen[same] * FOLDS // counts[same]
         seen[same] += 1

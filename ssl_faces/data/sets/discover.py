@@ -29,8 +29,8 @@ _DEPTH = 2
 
 def default_data_root() -> Path:
     """The default folder of real faces: `$SSL_FACES_DATA`, else `~/.cache/ssl-faces/data`."""
-    given = os.environ.get("SSL_FACES_DATA")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "ssl-faces" / "data"
+    place = os.environ.get("SSL_FACES_DATA")
+    return Path(place).expanduser() if place else Path.home() / ".cache" / "ssl-faces" / "data"
 
 
 def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:

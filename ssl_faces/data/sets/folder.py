@@ -72,7 +72,7 @@ def pictures_under(folder: Path, ignored: Counter[str] | None = None) -> list[st
     Args:
         ignored: counts the files that are no pictures by their ending (lower case).
     """
-    found: list[str] = []
+    paths: list[str] = []
     seen: set[tuple[int, int]] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         status = os.stat(parent)
@@ -85,10 +85,10 @@ def pictures_under(folder: Path, ignored: Counter[str] | None = None) -> list[st
         prefix = "" if prefix == "." else prefix + "/"
         for name in files:
             if is_picture_name(name):
-                found.append(prefix + name)
+                paths.append(prefix + name)
             elif ignored is not None and not _ignored(name):
                 ignored[os.path.splitext(name)[1].lower() or "no ending"] += 1
-    return sorted(found)
+    return sorted(paths)
 
 
 def _ignored(name: str) -> bool:

@@ -132,9 +132,9 @@ def read_pairs(path: Path) -> list[tuple[_Face, _Face, int, int]]:
         fields = [f.strip() for f in (line.strip().split("\t") if "\t" in line else line.split())]
         names, numbers = (fields[:1], fields[1:]) if same else (fields[0::2], fields[1::2])
         if len(fields) != (3 if same else 4) or not all(names) or not all(map(_is_number, numbers)):
-            wanted = "name, number, number" if same else "name, number, name, number"
+            fields_of_kind = "name, number, number" if same else "name, number, name, number"
             raise InputError(
-                f"{path}, line {line_number}: '{shorten(line)}' is not {wanted}; "
+                f"{path}, line {line_number}: '{shorten(line)}' is not {fields_of_kind}; "
                 "mend the line or get the official pairs.txt"
             )
         if not same and names[0] == names[1]:

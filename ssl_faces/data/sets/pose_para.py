@@ -32,7 +32,7 @@ class PoseParaSet(RecognisedSet):
         largest_angle: degrees; images with a larger one are left out.
     """
 
-    labels = ("pose",)
+    labels: ClassVar[tuple[str, ...]] = ("pose",)
     pose_truth = "pose of a 3D face model fitted to the picture, pitch above 0 looks down"
     only: ClassVar[Part]
     holds: ClassVar[str]
@@ -82,8 +82,8 @@ def pose_of_mat(path: Path) -> Tensor | str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of variables that are not asked for
-            found = loadmat(path, variable_names=["Pose_Para"])
-        angles = np.asarray(found["Pose_Para"], dtype=np.float64).reshape(-1)[:3]
+            variables = loadmat(path, variable_names=["Pose_Para"])
+        angles = np.asarray(variables["Pose_Para"], dtype=np.float64).reshape(-1)[:3]
     except KeyError:
         return f"{path.name} holds no Pose_Para"
     # scipy's reader lets out whatever a broken file trips over.

@@ -60,8 +60,8 @@ class SFEW(RecognisedSet):
                 folder,
                 f"{' or '.join(aligned)} and no {whole} with class folders, so no part '{part}'",
             )
-        whole = any(place.name.lower() in _WHOLE for place in places)
-        self.split = f"Train -> Val{', whole frames' if whole else ''}"
+        uncut = any(place.name.lower() in _WHOLE for place in places)
+        self.split = f"Train -> Val{', whole frames' if uncut else ''}"
         for place in places:
             yield from records_of_classes(place, folder, self.name)
 

@@ -24,9 +24,9 @@ def pack(faces: FaceSet, size: int, cache: Path | None = None, workers: int = 4)
     folder = cache / f"{faces.name}-{_fingerprint(faces, size)}"
     if (folder / INDEX).exists():
         try:
-            found = Pack(folder, cache)
-            found.verify()
-            return found
+            existing = Pack(folder, cache)
+            existing.verify()
+            return existing
         except InputError:
             pass  # packing mends broken shards, and says what it can't mend
     try:

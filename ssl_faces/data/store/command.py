@@ -15,8 +15,8 @@ _SHOWN = 5
 ABOUT = """\
 Decode face sets once, at the size of training, to a pack: an index and shards.
 
-Test people and test pictures of the sets are left out. Killed or failed, run it again: it goes on
-behind the last whole shard. Run again after pictures were added, it packs the new ones only.
+Test people and test images of the sets are left out. If it is killed or fails, run it again: it
+resumes behind the last whole shard. Run again after images were added, it packs the new ones only.
 """
 
 
@@ -58,21 +58,21 @@ def run(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--verify", metavar="PACK", help="compare a pack with its checksums, and end"
     )
-    given = parser.parse_args(arguments)
-    for name, place in (("--out", given.out), ("--verify", given.verify)):
+    options = parser.parse_args(arguments)
+    for name, place in (("--out", options.out), ("--verify", options.verify)):
         if place is not None and "://" in place:
             raise InputError(
                 f"{name} {place}: give a folder on this machine; copy a pack to an object store "
                 "when it is made (its shards are verified as they are fetched)"
             )
-    if given.verify is not None:
-        if given.sources or given.out:
+    if options.verify is not None:
+        if options.sources or options.out:
             raise InputError("--verify takes no SOURCE and no --out; leave them out")
-        _verify(given.verify)
-    elif not given.sources or given.out is None:
+        _verify(options.verify)
+    elif not options.sources or options.out is None:
         raise InputError("give a SOURCE folder and --out PACK, or --verify PACK")
     else:
-        _pack(given)
+        _pack(options)
 
 
 def _verify(place: str) -> None:
@@ -84,7 +84,7 @@ def _verify(place: str) -> None:
     print(f"{place}: {len(pack.index.shards)} shards are whole, with {kept:,} pictures to train on")
 
 
-def _pack(given: argparse.Namespace) -> None:
+def _pack(options: argparse.Namespace) -> None:
     from ssl_faces.data.faces import FaceSet
     from ssl_faces.data.sets.discover import find_face_sets, recognised
     from ssl_faces.data.sets.folder import PictureFolder
@@ -92,26 +92,20 @@ def _pack(given: argparse.Namespace) -> None:
     from ssl_faces.data.store.packs import INDEX, Index, Pack
     from ssl_faces.data.store.selection import held_out_by
 
-    out = Path(given.out).expanduser()
+    out = Path(options.out).expanduser()
     index = out / INDEX
-    size = given.size
+    size = options.size
     if size is None:
         size = Index.read(index).size if index.exists() else _SIZE
     sets: list[FaceSet] = []
-    for source in given.sources:
-        found = find_face_sets(source, "all" if given.include_tests else "train")
-        if given.people_from_folders:
-            found = [
-                PictureFolder(source, people_from_folders=True)
-                if isinstance(one, PictureFolder)
-                else one
-                for one in found
-            ]
-        sets += found
-    held_out = None if given.include_tests else held_out_by(sets)
-    if given.include_tests and index.exists() and not Pack(out).held_out.is_empty:
+    for source in options.sources:
+        for faces in find_face_sets(source, "all" if options.include_tests else "train"):
+            plain = options.people_from_folders and isinstance(faces, PictureFolder)
+            sets.append(PictureFolder(source, people_from_folders=True) if plain else faces)
+    held_out = None if options.include_tests else held_out_by(sets)
+    if options.include_tests and index.exists() and not Pack(out).held_out.is_empty:
         raise InputError(f"--include-tests: {out} was packed without tests; give another --out")
-    done = pack_sets(sets, out, size, held_out=held_out, workers=given.workers)
+    done = pack_sets(sets, out, size, held_out=held_out, workers=options.workers)
     for line in recognised(sets, Index.read(index).sets, "--include-tests packs them too"):
         print(line)
     print(f"{out}: {done.pictures:,} pictures to train on, {done.added:,} of them new")

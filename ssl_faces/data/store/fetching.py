@@ -126,11 +126,11 @@ class RemoteShards:
             kept: list[tuple[float, int, Path]] = []
             for path in self.cache.iterdir():
                 with contextlib.suppress(FileNotFoundError):
-                    found = path.stat()
+                    status = path.stat()
                     if path.suffix == ".safetensors":
-                        kept.append((found.st_mtime, found.st_size, path))
+                        kept.append((status.st_mtime, status.st_size, path))
                     elif path.name.startswith(".part.") and (
-                        time.time() - found.st_mtime > _ABANDONED
+                        time.time() - status.st_mtime > _ABANDONED
                     ):
                         path.unlink()
             total = sum(size for _, size, _ in kept) + needed

@@ -42,10 +42,11 @@ def changes_of(before: Tensor | None, now: Tensor | None) -> str:
 
 def _hashes(*listings: Tensor) -> list[dict[str, str]]:
     """The hash of each image, by its key, or by set and key where keys are not unique."""
-    rows = [json.loads(zlib.decompress(one.numpy().tobytes())) for one in listings]
-    unique = all(len({key for _, key, _ in one}) == len(one) for one in rows)
+    tables = [json.loads(zlib.decompress(listing.numpy().tobytes())) for listing in listings]
+    unique = all(len({key for _, key, _ in rows}) == len(rows) for rows in tables)
     return [
-        {key if unique else f"{name}/{key}": digest for name, key, digest in one} for one in rows
+        {key if unique else f"{name}/{key}": digest for name, key, digest in rows}
+        for rows in tables
     ]
 
 

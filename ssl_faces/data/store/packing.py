@@ -1,10 +1,13 @@
 """Packing: face sets decoded once, at the size of training, to the shards of a pack.
 
-The container was chosen by measurement (10,000 pictures of 64 px on one core). Partners and
-resuming need pictures by number: plain shards read by `pread` gave 190,000 pictures a second,
-litdata 400 (60,000 in its own order); webdataset has no access by number and gave 12,000 in its own
-order. A memory map was twice as fast as `pread`, but every page it touches counts as the run's
-memory. With shards, 500,000 pictures take 2.8 % more peak memory than 50,000.
+The container was chosen by measurement (10,000 images of 64 px on one core). By number, which
+partners and resuming need, plain shards read by `pread` gave 190,000 images a second and litdata 400
+(60,000 in its own order); webdataset has no access by number and gave 12,000 in its own order. A
+memory map of local shards (40,000 images of 64 px, batches of 256) gave 94,000 to 114,000 images a
+second where `pread` gave 62,000 to 77,000 on the same busy core. Its resident memory grew by the
+whole pack (470 MB, reclaimable), `pread`'s by 4 MB, and a shard that is cut short under a run ends
+the run by SIGBUS, where `pread` gives an error that names the file. Either is faster than training
+needs, so `pread` stays. 500,000 images take 2.8 % more peak memory than 50,000.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -21,62 +23,43 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from PIL import Image
 from tqdm import tqdm
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file, write_failure
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.pictures import BadPicture
-from ssl_faces.data.store.packs import (
-    INDEX,
-    TESTS,
-    HeldOut,
-    Index,
-    Pack,
-    Passed,
-    dump_held_out,
-    parse_held_out,
-    whole_shards,
-)
+from ssl_faces.data.store.held_out import HeldOut, dump_held_out, parse_held_out
+from ssl_faces.data.store.packs import INDEX, TESTS, Index, Pack, Passed, whole_shards
 from ssl_faces.data.store.shards import (
     Columns,
     Shard,
     ShardEntry,
     file_hash,
-    number_of,
     pictures_a_shard,
     write_shard,
 )
+from ssl_faces.data.store.sources import Sources, square
+
+__all__ = ["Packed", "pack_sets", "square"]
 
 _log = logging.getLogger(__name__)
-_PIECE = 256  # pictures handed to the decoding threads at once
+_PIECE = 256  # images given to the decoding threads at once
 _COPIES = "left_out_as_copies_of_test_pictures"
 _OF_PEOPLE = "left_out_as_pictures_of_test_people"
 
 
-def square(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The centre square of uint8 [H, W, 3], resized to [3, size, size] with antialiasing."""
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    picture = Image.fromarray(pixels[top : top + side, left : left + side])
-    if side != size:
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(picture).transpose(2, 0, 1)
-
-
 @dataclass
 class Packed:
-    """What a packing did.
+    """The result of a packing.
 
     Attributes:
-        pictures: that the pack now has to train on.
-        added: of them, decoded now.
-        changed, gone: pictures packed before that are another or no more; no longer trained on.
-        left_out_since: packed before and since found to be of the test parts.
-        of_test_people, copies: left out of those listed.
-        skipped: that can't be used.
+        pictures: images to train on that the pack now has.
+        added: of them, those decoded now.
+        changed, gone: keys of packed images that have changed or are gone; no longer trained on.
+        left_out_since: packed images that are now known as test images.
+        of_test_people, copies: listed images that are left out.
+        skipped: images that can't be used.
         repaired: shards that were missing or broken and are packed again.
     """
 
@@ -103,28 +86,28 @@ def pack_sets(
 ) -> Packed:
     """Pack face sets to the folder `out`, or add to the pack that is there.
 
-    Non-square pictures lose their longer side's ends. Pictures that can't be decoded are skipped
-    and listed. Pictures of a person lie side by side; people, and pictures of nobody, lie in an
+    Non-square images lose their longer side's ends. Images that can't be decoded are skipped and
+    listed. Images of a person lie side by side; people, and images without a person, lie in an
     order that follows from a hash of their names, so that no stretch is of one set or kind. The
     order doesn't depend on where the files lie or on their times.
 
-    A packing that was killed goes on behind its last whole shard, and its result is that of one
-    that never stopped, byte for byte. On a pack that is there, only pictures that it does not have
-    are decoded, into new shards; those that have changed or gone, and those of `held_out`, are
-    marked as dropped. Sets of the pack that are not given stay as they are.
+    A killed packing resumes behind its last whole shard, and the result equals an uninterrupted
+    one, byte for byte. Of an existing pack, only images that it does not have are decoded, into
+    new shards; those that have changed or gone, and those of `held_out`, are marked as dropped.
+    Sets of the pack that are not given stay as they are.
 
-    All shards that are there are compared with their SHA-256 first. The pictures of those that are
-    missing or broken are decoded again; where the listing is the one that the pack was made of,
-    each shard comes back byte for byte, in its place.
+    All existing shards are compared with their SHA-256 first. The images of those that are missing
+    or broken are decoded again; if the listing is the one that the pack was made of, each shard
+    comes back byte for byte, in its place.
 
     Args:
-        held_out: people and pictures to leave out, beside those that the pack left out before.
+        held_out: people and images to leave out, beside those that the pack left out before.
         wait: whether to wait for another process that packs to `out`.
 
     Raises:
         InputError: the pack has another size, its index is broken, or a shard is that may hold
             sets that are not given; two sets share a name, another process packs to `out` (without
-            `wait`), no picture can be decoded, or `out` can't be written.
+            `wait`), no image can be decoded, or `out` can't be written.
     """
     names = [faces.name for faces in sets]
     for name in names:
@@ -146,7 +129,7 @@ class _Packing:
     def __init__(
         self, sets: Sequence[FaceSet], out: Path, size: int, held_out: HeldOut, workers: int
     ) -> None:
-        self.sets, self.out, self.size, self.workers = sets, out, size, workers
+        self.sets, self.out, self.size, self.workers = list(sets), out, size, workers
         self.done = Packed()
         self.index = Index(size)
         if (out / INDEX).exists():
@@ -156,13 +139,13 @@ class _Packing:
                     f"{out}: a pack of {self.index.size} px, not {size}; pack to another folder"
                 )
         names = [faces.name for faces in sets]
-        before = {one["name"]: i for i, one in enumerate(self.index.sets)}
+        before = {about["name"]: i for i, about in enumerate(self.index.sets)}
         others = [name for name in before if name not in names]
         if (out / INDEX).exists():
             held_out = self._held_out_before(others) | held_out
         self.held_out = held_out
         self.numbers = [before.setdefault(faces.name, len(before)) for faces in sets]
-        # Where new shards' names go on, also behind one that is lost.
+        # The first number of a new shard, also behind a lost one.
         self.next = 1 + max((_number(e.file) for e in self.index.shards), default=-1)
         whole = whole_shards(out, self.index.shards)
         lost = [entry.file for entry in self.index.shards if entry not in whole]
@@ -173,7 +156,7 @@ class _Packing:
         self.index.shards = whole
 
     def _held_out_before(self, others: list[str]) -> HeldOut:
-        """What the pack has left out so far."""
+        """The people and images that the pack has left out so far."""
         try:
             return parse_held_out(regular(self.out / TESTS).read_bytes(), TESTS)
         except (OSError, InputError):
@@ -181,7 +164,7 @@ class _Packing:
             return HeldOut.of()
 
     def _make_again(self, file: str, others: list[str]) -> None:
-        """Say that a file is broken; refuse where it may be of sets that are not given."""
+        """Warn that a file is broken; refuse if it may be of sets that are not given."""
         if others:
             raise InputError(
                 f"{self.out / file}: missing or broken, and may be of {', '.join(others)}; give "
@@ -193,7 +176,9 @@ class _Packing:
         for name in ("shard-*.safetensors", TESTS, INDEX):
             for part in self.out.glob(f".{name}.*"):
                 part.unlink()  # of a packing that was killed
-        self._list()
+        self.sources = Sources(self.sets, self.numbers)
+        self.of_test_people = self.held_out.of_people(self.sources.people)
+        self.done.of_test_people = int(self.of_test_people.sum())
         self._drop()
         pieces = self._pieces()
         what = ", ".join(faces.name for faces in self.sets)
@@ -213,108 +198,77 @@ class _Packing:
         Pack(self.out, cache).remember_verified()
         return self.done
 
-    def _list(self) -> None:
-        """Every record as numbers: set, index in it, version, person, place in the order."""
-        where, versions, people, order = [], [], [], []
-        for number, faces in zip(self.numbers, self.sets, strict=True):
-            for i, record in enumerate(faces.records):
-                stored = faces.version(i)
-                versions.append(_version(faces.name, record.key, stored))
-                # Of files, versions change with each copy; the order of training must not.
-                is_file = isinstance(record.source, Path)
-                order.append(number_of(record.key) if is_file else versions[-1])
-                people.append(-1 if record.person is None else number_of(record.person))
-                where.append((number, i))
-        self.where = np.array(where, np.int64).reshape(-1, 2)
-        self.versions = np.array(versions, np.int64)
-        self.people = np.array(people, np.int64)
-        self.order = np.array(order, np.int64)
-        self.of_test_people = self.held_out.of_people(self.people)
-        self.done.of_test_people = int(self.of_test_people.sum())
-
     def _drop(self) -> None:
-        """Mark what is stored and no longer to be trained on; note what is stored."""
+        """Mark stored images that are no longer to be trained on; note what is stored."""
+        sources = self.sources
         self.stored = self._stored()
-        known = np.isin(self.versions, self.stored)
+        known = np.isin(sources.versions, self.stored)
         listed: dict[tuple[int, str], int] | None = None
         self.stored_copies = np.zeros(len(self.index.sets), np.int64)
         for k, entry in enumerate(self.index.shards):
             with Shard(self.out / entry.file) as shard:
                 versions, sets = shard.column("versions"), shard.column("sets")
                 given = np.isin(sets, self.numbers)
-                stale = given & ~np.isin(versions, self.versions)
+                stale = given & ~np.isin(versions, sources.versions)
                 if stale.any():
-                    listed = listed or self._places()
+                    listed = listed or sources.places()
                     keys, hashes = shard.keys(), shard.column("hashes")
                     for row in np.flatnonzero(stale).tolist():
                         at = listed.get((int(sets[row]), keys[row]))
                         if at is None or known[at]:
                             continue
-                        if self._is_same(at, hashes[row].tobytes()):
-                            self.versions[at] = versions[row]
+                        if sources.has_bytes(at, hashes[row].tobytes()):
+                            sources.versions[at] = versions[row]
                             stale[row], known[at] = False, True
                 of_people = self.held_out.of_people(shard.column("people"))
                 copies = self.held_out.copies(shard.column("hashes")) & ~of_people
                 drop = stale | of_people | copies
                 before = np.zeros(len(drop), bool)
                 before[entry.dropped] = True
-                # A picture that is as it was packed again is trained on again.
+                # An image that is again as it was packed is trained on again.
                 drop |= before & ~given
                 fresh = drop & ~before
             self.index.shards[k] = replace(entry, dropped=np.flatnonzero(drop).tolist())
             for row in np.flatnonzero(fresh & stale).tolist():
                 assert listed is not None
-                there = (int(sets[row]), keys[row]) in listed
-                (self.done.changed if there else self.done.gone).append(keys[row])
+                exists = (int(sets[row]), keys[row]) in listed
+                (self.done.changed if exists else self.done.gone).append(keys[row])
             self.done.left_out_since += int((fresh & ~stale).sum())
             self.stored_copies += self._by_set(sets[copies & given & ~stale])
-            # The counts of sets that are not given are not made anew.
+            # `_finish` does not count sets that are not given.
             for what, which in ((_COPIES, copies), (_OF_PEOPLE, of_people)):
                 for number in sets[which & fresh & ~given].tolist():
                     self.index.sets[number][what] += 1
 
     def _stored(self) -> np.ndarray:
-        """int64: the versions of all pictures in the shards."""
-        found = [np.zeros(0, np.int64)]
+        """int64: the versions of all images in the shards."""
+        versions = [np.zeros(0, np.int64)]
         for entry in self.index.shards:
             with Shard(self.out / entry.file) as shard:
-                found.append(shard.column("versions"))
-        return np.concatenate(found)
-
-    def _places(self) -> dict[tuple[int, str], int]:
-        """Where each picture stands in the listing, by the number of its set and its key."""
-        return {(int(self.where[at, 0]), self._key(at)): at for at in range(len(self.where))}
-
-    def _is_same(self, at: int, digest: bytes) -> bool:
-        """Whether a picture is the stored one, though its file's time has changed."""
-        faces, index = self._faces(at), int(self.where[at, 1])
-        if faces.records[index].box is not None:
-            return False  # its box may have changed
-        try:
-            return faces.content_hash(index) == digest
-        except BadPicture:
-            return False
+                versions.append(shard.column("versions"))
+        return np.concatenate(versions)
 
     def _pieces(self) -> list[tuple[int, np.ndarray]]:
-        """The number of each shard to make, and indices into the listing for it."""
-        stored = np.isin(self.versions, self.stored)
+        """The number of each shard to make, and its places of `sources`."""
+        versions = self.sources.versions
+        stored = np.isin(versions, self.stored)
         passed = [p.version for p in self.index.passed if p.version is not None]
-        new = ~stored & ~np.isin(self.versions, passed) & ~self.of_test_people
+        new = ~stored & ~np.isin(versions, passed) & ~self.of_test_people
         again = []
         if self.lost:
-            # What a lost shard held if all was packed at once: it gets its place back, so that the
-            # order of training stays what it was.
+            # The images of a lost shard if all was packed at once: it gets its place back, so that
+            # the order of training stays.
             for number, piece in enumerate(self._cut(np.flatnonzero(~self.of_test_people))):
                 if number in self.lost and not stored[piece].any():
                     again.append((number, piece))
                     new[piece] = False
-                    mine = set(self.versions[piece].tolist())
+                    mine = set(versions[piece].tolist())
                     self.index.passed = [p for p in self.index.passed if p.version not in mine]
         return again + list(enumerate(self._cut(np.flatnonzero(new)), start=self.next))
 
     def _cut(self, new: np.ndarray) -> list[np.ndarray]:
-        """These indices into the listing by shard, a person's pictures side by side."""
-        groups = np.where(self.people < 0, self.order, self.people)[new]
+        """These places of `sources` by shard, a person's images side by side."""
+        groups = np.where(self.sources.people < 0, self.sources.order, self.sources.people)[new]
         order = np.argsort(groups, kind="stable")
         most = pictures_a_shard(self.size)
         pieces: list[np.ndarray] = []
@@ -327,18 +281,19 @@ class _Packing:
                 pieces.append(np.array(piece))
                 piece = []
             piece += members
-            # A person with more pictures than a shard holds fills several.
+            # A person with more images than a shard holds fills several.
             while len(piece) > most:
                 pieces.append(np.array(piece[:most]))
                 piece = piece[most:]
         return [*pieces, np.array(piece)] if piece else pieces
 
     def _shard(self, path: Path, piece: np.ndarray, bar: tqdm[Any]) -> ShardEntry | None:
-        """Decode the listed pictures of one shard; None where none of them can be used."""
+        """Decode the images of one shard; None where none of them can be used."""
+        sources = self.sources
         images, rows, hashes, passed = [], [], [], []
         for start in range(0, len(piece), _PIECE):
-            decoded = self._decoded(piece[start : start + _PIECE])
-            digests = np.frombuffer(b"".join(one[2] for one in decoded), np.uint8)
+            decoded = sources.decoded(piece[start : start + _PIECE], self.size, self.workers)
+            digests = np.frombuffer(b"".join(digest for *_, digest in decoded), np.uint8)
             copies = self.held_out.copies(digests.reshape(-1, 32)).tolist()
             for (at, picture, digest), copy in zip(decoded, copies, strict=True):
                 if isinstance(picture, BadPicture):
@@ -357,45 +312,25 @@ class _Packing:
             path,
             np.stack(images),
             Columns(
-                self.versions[rows],
-                self.where[rows, 0],
-                self.people[rows],
+                sources.versions[rows],
+                sources.sets_of[rows],
+                sources.people[rows],
                 np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32),
-                [self._key(at) for at in rows],
+                [sources.key(at) for at in rows],
             ),
             {"passed": [[p.face_set, p.key, p.reason, p.version] for p in passed]},
         )
         self.done.added += entry.pictures
         return entry
 
-    def _decoded(self, piece: np.ndarray) -> list[tuple[int, np.ndarray | BadPicture, bytes]]:
-        """Index in the listing, centre square, and SHA-256 of its bytes, of each of the piece."""
-        found: list[tuple[int, np.ndarray | BadPicture, bytes]] = []
-        place = {int(at): i for i, at in enumerate(piece)}
-        for number, faces in zip(self.numbers, self.sets, strict=True):
-            mine = piece[self.where[piece, 0] == number]
-            indices = self.where[mine, 1].tolist()
-            pictures = faces.read_many(
-                indices, self.size, self.workers, partial(square, size=self.size)
-            )
-            for at, index, picture in zip(mine.tolist(), indices, pictures, strict=True):
-                digest = bytes(32)
-                try:
-                    if not isinstance(picture, BadPicture):
-                        digest = faces.content_hash(index)
-                except BadPicture as error:
-                    picture = error
-                found.append((at, picture, digest))
-        return sorted(found, key=lambda one: place[one[0]])
-
     def _made_before(self, path: Path, piece: np.ndarray) -> ShardEntry | None:
-        """The shard that a packing which was killed had made of these very pictures."""
+        """The shard that a killed packing made of these images."""
         try:
             with Shard(path) as shard:
-                passed = [Passed(*one) for one in shard.about()["passed"]]
+                passed = [Passed(*fields) for fields in shard.about()["passed"]]
                 versions = np.array([p.version for p in passed], np.int64)
                 both = np.concatenate((shard.column("versions"), versions))
-                if not np.array_equal(np.sort(both), np.sort(self.versions[piece])):
+                if not np.array_equal(np.sort(both), np.sort(self.sources.versions[piece])):
                     return None
                 if self.held_out.copies(shard.column("hashes")).any() or shard.size != self.size:
                     return None
@@ -408,18 +343,12 @@ class _Packing:
         return ShardEntry(path.name, pictures, size, file_hash(path), content=content)
 
     def _passed(self, at: int, reason: str) -> Passed:
-        name = self._faces(at).name
-        return Passed(name, self._key(at), reason, int(self.versions[at]))
-
-    def _faces(self, at: int) -> FaceSet:
-        return self.sets[self.numbers.index(int(self.where[at, 0]))]
-
-    def _key(self, at: int) -> str:
-        return self._faces(at).records[int(self.where[at, 1])].key
+        sources = self.sources
+        return Passed(sources.faces(at).name, sources.key(at), reason, int(sources.versions[at]))
 
     def _finish(self) -> None:
         given = {faces.name for faces in self.sets}
-        listed = set(self.versions.tolist())
+        listed = set(self.sources.versions.tolist())
         passed = [p for p in self.index.passed if p.face_set not in given or p.version in listed]
         for faces in self.sets:
             passed += [Passed(faces.name, s.key, s.reason, None) for s in faces.skipped]
@@ -430,12 +359,12 @@ class _Packing:
         if not self.done.pictures:
             bad = next((p for p in passed if p.reason and p.version is not None), None)
             why = f" ({bad.key}: {bad.reason}); check that they are whole" if bad else ""
-            said = "can be decoded" if bad else "is left to train on; give more faces"
+            end = "can be decoded" if bad else "is left to train on; give more faces"
             raise InputError(
-                f"{', '.join(sorted(given))}: none of its {len(self.versions)} pictures {said}{why}"
+                f"{', '.join(sorted(given))}: none of its {len(self.sources)} pictures {end}{why}"
             )
         for number, faces in zip(self.numbers, self.sets, strict=True):
-            mine = self.where[:, 0] == number
+            mine = self.sources.sets_of == number
             about = {
                 "name": faces.name,
                 "part": faces.part,
@@ -464,13 +393,8 @@ class _Packing:
         return counts
 
     def _by_set(self, sets: np.ndarray) -> np.ndarray:
-        """int64 [sets of the pack]: how many of these pictures are of each."""
+        """int64 [sets of the pack]: how many of these images are of each."""
         return np.bincount(sets, minlength=len(self.index.sets))
-
-
-def _version(name: str, key: str, stored: bytes) -> int:
-    parts = (name.encode(), key.encode(errors="surrogateescape"), stored)
-    return number_of(b"\0".join(parts))
 
 
 def _number(file: str) -> int:

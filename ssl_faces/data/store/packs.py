@@ -13,22 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from tqdm import tqdm
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file
 from ssl_faces.data.faces import Skipped
 from ssl_faces.data.store.fetching import RemoteShards, fetch_bytes
+from ssl_faces.data.store.held_out import HeldOut, dump_held_out, parse_held_out
 from ssl_faces.data.store.shards import MEND, Shard, ShardEntry, file_hash
+
+__all__ = ["INDEX", "TESTS", "HeldOut", "Index", "Pack", "Passed", "dump_held_out"]
 
 _log = logging.getLogger(__name__)
 
 INDEX = "index.json"
 TESTS = "tests.safetensors"
 FORMAT = 2
-"""Raise it when packs of before can't be read any more, or when the same pictures would be packed
-to other pixels."""
+"""Raise it when older packs can't be read any more, or when the same images would be packed to
+other pixels."""
 
 
 _LARGEST_SHARD = 2**30
@@ -36,68 +38,18 @@ _LARGEST_SHARD = 2**30
 
 def default_cache_root() -> Path:
     """Where packed faces are kept: `$SSL_FACES_CACHE`, else `~/.cache/ssl-faces/packed`."""
-    given = os.environ.get("SSL_FACES_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "ssl-faces" / "packed"
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What pretraining must not see.
-
-    Attributes:
-        people: int64 [p], sorted: `number_of` each test person's name.
-        hashes: uint8 [m, 32], sorted: SHA-256 of each test picture's stored bytes.
-    """
-
-    people: np.ndarray
-    hashes: np.ndarray
-
-    @staticmethod
-    def of(people: Sequence[int] = (), hashes: Sequence[bytes] = ()) -> HeldOut:
-        joined = b"".join(sorted(set(hashes)))
-        return HeldOut(
-            np.unique(np.asarray(people, np.int64)),
-            np.frombuffer(joined, np.uint8).reshape(-1, 32),
-        )
-
-    @property
-    def is_empty(self) -> bool:
-        return not len(self.people) and not len(self.hashes)
-
-    def __or__(self, other: HeldOut) -> HeldOut:
-        if other.is_empty:
-            return self
-        return HeldOut(
-            np.union1d(self.people, other.people),
-            np.unique(np.concatenate((self.hashes, other.hashes)), axis=0),
-        )
-
-    def covers(self, other: HeldOut) -> bool:
-        """Whether all that `other` holds out is held out here."""
-        people = np.isin(other.people, self.people).all()
-        return bool(people and self.copies(other.hashes).all())
-
-    def of_people(self, people: np.ndarray) -> np.ndarray:
-        """bool [n]: which of these (int64 [n]) are test people."""
-        return np.isin(people, self.people)
-
-    def copies(self, hashes: np.ndarray) -> np.ndarray:
-        """bool [n]: which of these (uint8 [n, 32]) are test pictures' hashes."""
-        if not len(self.hashes) or not len(hashes):
-            return np.zeros(len(hashes), bool)
-        # 32 bytes as one value each, which numpy can sort and search.
-        one, two = (np.ascontiguousarray(h).view("S32")[:, 0] for h in (hashes, self.hashes))
-        return np.isin(one, two)
+    root = os.environ.get("SSL_FACES_CACHE")
+    return Path(root).expanduser() if root else Path.home() / ".cache" / "ssl-faces" / "packed"
 
 
 @dataclass(frozen=True)
 class Passed:
-    """A picture that was listed and not packed.
+    """An image that was listed and not packed.
 
     Attributes:
         face_set, key: which.
-        reason: why it could not be used; empty for a copy of a test picture.
-        version: as in `Columns`; None where the listing itself passed it over.
+        reason: why it could not be used; empty for a copy of a test image.
+        version: as in `Columns`; None if the listing itself skipped it.
     """
 
     face_set: str
@@ -108,14 +60,14 @@ class Passed:
 
 @dataclass
 class Index:
-    """What a pack holds, `index.json`.
+    """The contents of a pack, `index.json`.
 
     Attributes:
-        size: side of the pictures.
+        size: side of the images.
         sets: for each face set a dict: `name`, `part`, `people` (whether any are known), `tests`
-            (whether test pictures are among them) and counts of what was `left_out_as_…`.
+            (whether test images are among them) and the counts `left_out_as_…`.
         shards: in their order.
-        passed: what was listed and not packed.
+        passed: the images that were listed and not packed.
     """
 
     size: int
@@ -124,15 +76,15 @@ class Index:
     passed: list[Passed] = field(default_factory=list)
 
     def dump(self) -> bytes:
-        found = {"format": FORMAT, **asdict(self)}
-        return (json.dumps({**found, "check": _check_of(found)}, indent=1) + "\n").encode()
+        fields = {"format": FORMAT, **asdict(self)}
+        return (json.dumps({**fields, "check": _check_of(fields)}, indent=1) + "\n").encode()
 
     @staticmethod
     def read(path: Path) -> Index:
         """Read an index file.
 
         Raises:
-            InputError: it can't be read, or is none that can be used.
+            InputError: it can't be read, or is broken or of another format.
         """
         try:
             return Index.parse(regular(path).read_bytes(), str(path))
@@ -144,23 +96,23 @@ class Index:
         """Read an index.
 
         Raises:
-            InputError: it is none that can be used.
+            InputError: it is broken or of another format.
         """
         try:
-            found = json.loads(data)
-            if found["format"] != FORMAT:
+            fields = json.loads(data)
+            if fields["format"] != FORMAT:
                 raise InputError(
-                    f"{where}: a pack of format {found['format']}, where {FORMAT} is read here; "
+                    f"{where}: a pack of format {fields['format']}, where {FORMAT} is read here; "
                     "pack the pictures again to another folder"
                 )
-            # Packs of before have none.
-            if found.pop("check", None) not in (None, _check_of(found)):
+            # Older packs have none.
+            if fields.pop("check", None) not in (None, _check_of(fields)):
                 raise ValueError("it was changed")
             index = Index(
-                int(found["size"]),
-                [dict(one) for one in found["sets"]],
-                [ShardEntry(**one) for one in found["shards"]],
-                [Passed(**one) for one in found["passed"]],
+                int(fields["size"]),
+                [dict(about) for about in fields["sets"]],
+                [ShardEntry(**entry) for entry in fields["shards"]],
+                [Passed(**passed) for passed in fields["passed"]],
             )
             for entry in index.shards:
                 # Names from outside: they must not lead out of the pack's folder.
@@ -174,12 +126,12 @@ class Index:
             raise InputError(f"{where}: a broken index of a pack ({error!r}); {MEND}") from error
 
 
-def _check_of(found: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+def _check_of(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
 def _check_counts(entry: ShardEntry, size: int) -> None:
-    """Memory follows from what an index claims: raises ValueError where that can't be."""
+    """Memory follows from an index's numbers: raises ValueError for impossible ones."""
     rows = set(entry.dropped)
     if (
         size < 1
@@ -200,9 +152,9 @@ class Pack:
         cache_bytes: most bytes of fetched shards to keep; None: all.
 
     Attributes:
-        index: what it holds.
-        held_out: what was left out when it was packed.
-        name: changes with all that it holds.
+        index: its contents.
+        held_out: the test people and images that were left out.
+        name: changes with its contents.
 
     Raises:
         InputError: there is no pack, or it or a shard of it is broken.
@@ -238,20 +190,20 @@ class Pack:
         except OSError as error:
             raise InputError(
                 f"{self.folder / file}: can't be read ({error.strerror}), so that this is no whole "
-                "pack; if it was being packed, run the same `ssl-faces pack` again: it goes on"
+                "pack; if it was being packed, run the same `ssl-faces pack` again: it resumes"
             ) from error
 
     def path(self, number: int) -> Path:
         """The file of shard `number`, fetched first where it must be.
 
         Raises:
-            InputError: it can't be fetched, or is not what the index says.
+            InputError: it can't be fetched, or differs from the index.
         """
         entry = self.index.shards[number]
         return self.folder / entry.file if self.remote is None else self.remote.path(entry)
 
     def open(self, number: int) -> Shard:
-        """Shard `number`, open. The index's word for its length and size is checked.
+        """Shard `number`, open. Its length and size are compared with the index.
 
         Raises:
             InputError: as of `path`, or it is broken.
@@ -273,13 +225,13 @@ class Pack:
         )
 
     def kept(self, number: int) -> np.ndarray:
-        """int32: the rows of shard `number` that are trained on, as far as the pack says."""
+        """int32: the rows of shard `number` that the pack did not drop."""
         entry = self.index.shards[number]
         rows = np.arange(entry.pictures, dtype=np.int32)
         return np.delete(rows, entry.dropped) if entry.dropped else rows
 
     def skipped(self) -> list[tuple[str, Skipped]]:
-        """(face set's name, picture) of every picture that could not be used."""
+        """(face set's name, image) of every image that could not be used."""
         return [(p.face_set, Skipped(p.key, p.reason)) for p in self.index.passed if p.reason]
 
     def fetch(self) -> None:
@@ -296,17 +248,19 @@ class Pack:
             self.path(number)
 
     def verify(self, again: bool = False) -> int:
-        """Compare shards on this machine with the index: SHA-256, columns and counts; how many
-        were read.
+        """Compare shards on this machine with the index: SHA-256, columns and counts.
 
-        A shard that was found right is not read again until its time or length changes. Fetched
-        shards are compared as they are fetched.
+        A verified shard is not read again until its time or length changes. Fetched shards are
+        compared as they are fetched.
 
         Args:
             again: compare them all, and the index's counts of each face set too.
 
+        Returns:
+            How many shards were read.
+
         Raises:
-            InputError: a shard is missing or is not what the index says.
+            InputError: a shard is missing or differs from the index.
         """
         if self.remote is not None:
             return 0
@@ -328,18 +282,18 @@ class Pack:
                     sets = shard.column("sets")[self.kept(number)]
                 pictures += np.bincount(sets, minlength=len(pictures))
         if again:
-            for one, count in zip(self.index.sets, pictures.tolist(), strict=True):
-                if one.get("pictures") != count:
+            for about, count in zip(self.index.sets, pictures.tolist(), strict=True):
+                if about.get("pictures") != count:
                     raise InputError(
-                        f"{self.place}/{INDEX}: lists {one.get('pictures')} pictures of "
-                        f"{one.get('name')}, and the shards hold {count:,}; {MEND}"
+                        f"{self.place}/{INDEX}: lists {about.get('pictures')} pictures of "
+                        f"{about.get('name')}, and the shards hold {count:,}; {MEND}"
                     )
         if due:
             self.remember_verified()
         return len(due)
 
     def remember_verified(self) -> None:
-        """Note all shards as right."""
+        """Note all shards as verified."""
         states = {entry.file: self._state(entry) for entry in self.index.shards}
         try:
             replace_file(self._verified_file(), json.dumps(states).encode())
@@ -348,10 +302,10 @@ class Pack:
 
     def _state(self, entry: ShardEntry) -> list[Any]:
         try:
-            found = (self.folder / entry.file).stat()
+            status = (self.folder / entry.file).stat()
         except OSError as error:
             raise _missing(self.folder / entry.file) from error
-        return [entry.sha256, found.st_size, found.st_mtime_ns, found.st_ino]
+        return [entry.sha256, status.st_size, status.st_mtime_ns, status.st_ino]
 
     def _verified(self) -> dict[str, Any]:
         try:
@@ -383,7 +337,7 @@ def check_length(folder: Path, entry: ShardEntry) -> None:
 
 
 def whole_shards(folder: Path, shards: Sequence[ShardEntry]) -> list[ShardEntry]:
-    """Those that are there, with the length and the SHA-256 that the index says."""
+    """Those that exist with the length and the SHA-256 of the index."""
 
     def is_whole(entry: ShardEntry) -> bool:
         try:
@@ -397,44 +351,12 @@ def whole_shards(folder: Path, shards: Sequence[ShardEntry]) -> list[ShardEntry]
         ThreadPoolExecutor(4) as pool,
         tqdm(total=len(shards), desc="verifying", unit="shards", disable=few) as bar,
     ):
-        found = []
+        kept = []
         for entry, whole in zip(shards, pool.map(is_whole, shards), strict=True):
-            if whole:
-                found.append(entry)
+            kept += [entry] if whole else []
             bar.update()
-    return found
+    return kept
 
 
 def _missing(path: Path) -> InputError:
     return InputError(f"{path}: this shard of the pack is missing; {MEND}")
-
-
-def dump_held_out(held_out: HeldOut) -> bytes:
-    """As the file `tests.safetensors`."""
-    columns = {"people": held_out.people, "hashes": np.ascontiguousarray(held_out.hashes)}
-    return safetensors.numpy.save({**columns, "check": _check_of_tests(held_out)})
-
-
-def _check_of_tests(held_out: HeldOut) -> np.ndarray:
-    data = held_out.people.tobytes() + held_out.hashes.tobytes()
-    return np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
-
-
-def parse_held_out(data: bytes, where: str) -> HeldOut:
-    """Read it back.
-
-    Raises:
-        InputError: it is broken.
-    """
-    try:
-        found = safetensors.numpy.load(data)
-        tests = HeldOut(found["people"], found["hashes"])
-        if tests.people.dtype != np.int64 or tests.hashes.shape[1:] != (32,):
-            raise ValueError("other columns")
-        # Packs of before have no check.
-        if "check" in found and not np.array_equal(found["check"], _check_of_tests(tests)):
-            raise ValueError("it was changed")
-        return tests
-    except Exception as error:
-        # safetensors' own error is no ValueError.
-        raise InputError(f"{where}: a broken list of test pictures ({error}); {MEND}") from error

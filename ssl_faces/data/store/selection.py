@@ -1,4 +1,4 @@
-"""What of packs is trained on: all but test people and test pictures, whole or in windows."""
+"""The images of packs to train on: all but test people and test images, whole or in windows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.pictures import BadPicture
-from ssl_faces.data.store.packs import HeldOut, Pack
+from ssl_faces.data.store.held_out import HeldOut
+from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.shards import ShardEntry, number_of
 from ssl_faces.data.store.stored_faces import StoredFaces
 
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Selection(NamedTuple):
-    """Which pictures of a pack are trained on.
+    """The images of a pack to train on.
 
     Attributes:
         rows: of each shard, int32; None: all that the pack keeps.
@@ -33,7 +34,7 @@ class Selection(NamedTuple):
 
 
 def held_out_by(sets: Sequence[FaceSet]) -> HeldOut:
-    """The test people and test pictures of face sets, which no pretraining may see."""
+    """The test people and test images of face sets, which no pretraining may see."""
     people: set[str] = set()
     hashes: list[bytes] = []
     for faces in sets:
@@ -41,7 +42,7 @@ def held_out_by(sets: Sequence[FaceSet]) -> HeldOut:
         test = faces.test_part()
         for i in range(0 if test is None else len(test)):
             assert test is not None
-            # A picture that can't be read is none that a probe could test on.
+            # No probe can test on an image that can't be read.
             with suppress(BadPicture):
                 hashes.append(test.content_hash(i))
     return HeldOut.of([number_of(person) for person in people], hashes)
@@ -50,15 +51,15 @@ def held_out_by(sets: Sequence[FaceSet]) -> HeldOut:
 def select(
     pack: Pack, held_out: HeldOut, use_people: bool, online: HeldOut | None = None
 ) -> Selection:
-    """Leave test people and test pictures out of a pack, and count what was left out, both now and
-    when it was packed.
+    """Leave test people and test images out of a pack, and count what is left out, now and when it
+    was packed.
 
     Args:
-        online: what is kept back for the online probe, left out too and counted by itself.
+        online: people and images for the online probe, left out too and counted separately.
     """
     kept_back = online or HeldOut.of()
     if pack.held_out.covers(held_out | kept_back):
-        # It was all left out when the pack was made: no need to look into the shards.
+        # All were left out when the pack was made: no need to read the shards.
         return select_unread(pack, use_people)
     rows, names = [], len(pack.index.sets)
     pictures, copies, of_people, for_probe = (np.zeros(names, np.int64) for _ in range(4))
@@ -76,31 +77,38 @@ def select(
         for counts, which in whys:
             counts += np.bincount(sets[which], minlength=names)
         rows.append(kept[keep])
-    found = []
-    for i, one in enumerate(pack.index.sets):
-        about = _described(pack, one, use_people)
+    description = select_unread(pack, use_people).description
+    for i, about in enumerate(description):
         about["pictures"] = int(pictures[i])
         about["left_out_as_copies_of_test_pictures"] += int(copies[i])
         about["left_out_as_pictures_of_test_people"] += int(of_people[i])
         if online is not None:
             about["left_out_for_the_online_probe"] = int(for_probe[i])
-        found.append(about)
-    return Selection(rows, found)
+    return Selection(rows, description)
 
 
 def select_unread(pack: Pack, use_people: bool) -> Selection:
-    """All that a pack keeps, without a look into its shards."""
-    return Selection(None, [_described(pack, one, use_people) for one in pack.index.sets])
+    """All that a pack keeps, without reading its shards."""
+    skipped = Counter(name for name, _ in pack.skipped())
+    copied = ("name", "part", "pictures")
+    copied += ("left_out_as_copies_of_test_pictures", "left_out_as_pictures_of_test_people")
+    description = []
+    for stored in pack.index.sets:
+        paired = use_people and stored["people"]
+        about = {key: stored[key] for key in copied} | {"skipped": skipped[stored["name"]]}
+        about["pairs"] = "pictures of one person, or mirror images" if paired else "mirror images"
+        description.append(about)
+    return Selection(None, description)
 
 
 class Paired(NamedTuple):
-    """The pictures of people of whom there are two or more.
+    """The images of people with two images or more.
 
     Attributes:
         rows: of each pack, of each shard, int32.
-        pictures: how many.
-        alone: how many others there are.
-        alone_of: of these, how many of each face set.
+        pictures: their number.
+        alone: the number of other images.
+        alone_of: of these, the number of each face set.
     """
 
     rows: list[list[np.ndarray]]
@@ -109,7 +117,7 @@ class Paired(NamedTuple):
     alone_of: Counter[str]
 
     def describe(self, description: list[dict[str, Any]]) -> None:
-        """Say in the sets' descriptions what pairs are, and what is left out for it."""
+        """Add to the sets' descriptions what pairs are, and what is left out for it."""
         for about in description:
             alone = self.alone_of[about["name"]]
             about["pairs"] = "pictures of one person"
@@ -118,10 +126,10 @@ class Paired(NamedTuple):
 
 
 def only_paired(faces: StoredFaces) -> Paired:
-    """Leave out pictures that have no other of their person among `faces`.
+    """Leave out images that are the only one of their person in `faces`.
 
     Raises:
-        InputError: that is all of them.
+        InputError: all of them are.
     """
     shards = np.arange(len(faces.counts))
     numbers, people = faces.listed(shards)
@@ -136,35 +144,22 @@ def only_paired(faces: StoredFaces) -> Paired:
         own = (numbers[here] - faces.starts[shard]).astype(np.int32)
         rows[k].append(own[paired[here]])
         sets = faces.shard(shard).column("sets")[own[~paired[here]]]
-        names = [one["name"] for one in faces.packs[k].index.sets]
+        names = [about["name"] for about in faces.packs[k].index.sets]
         alone_of.update(names[number] for number in sets.tolist())
-    found = Paired(rows, int(paired.sum()), int((~paired).sum()), alone_of)
-    if not found.pictures:
+    selected = Paired(rows, int(paired.sum()), int((~paired).sum()), alone_of)
+    if not selected.pictures:
         raise InputError(
             "data.positives: person, but no person has two pictures; set data.positives=frames or "
             "picture, or give faces of known people"
         )
-    if found.alone:
+    if selected.alone:
         _log.warning(
             "data.positives: person leaves out %s pictures that are the only one known of their "
             "person; %s are trained on",
-            f"{found.alone:,}",
-            f"{found.pictures:,}",
+            f"{selected.alone:,}",
+            f"{selected.pictures:,}",
         )
-    return found
-
-
-def _described(pack: Pack, one: dict[str, Any], use_people: bool) -> dict[str, Any]:
-    paired = use_people and one["people"]
-    return {
-        "name": one["name"],
-        "part": one["part"],
-        "pictures": one["pictures"],
-        "left_out_as_copies_of_test_pictures": one["left_out_as_copies_of_test_pictures"],
-        "left_out_as_pictures_of_test_people": one["left_out_as_pictures_of_test_people"],
-        "skipped": sum(name == one["name"] for name, _ in pack.skipped()),
-        "pairs": "pictures of one person, or mirror images" if paired else "mirror images",
-    }
+    return selected
 
 
 def all_fit(packs: Sequence[Pack], most: int | None) -> bool:
@@ -191,11 +186,11 @@ def _remote(packs: Sequence[Pack]) -> list[ShardEntry]:
 
 
 def check_left_out_alike(packs: Sequence[Pack]) -> None:
-    """Streamed shards aren't read before they are trained on: what is left out of one pack must
-    have been left out of all when they were packed.
+    """Streamed shards aren't read before training: all packs must have left out the same people
+    and images when they were packed.
 
     Raises:
-        InputError: two packs have left out other people or pictures.
+        InputError: two packs have left out different people or images.
     """
     first = packs[0].held_out
     for pack in packs[1:]:

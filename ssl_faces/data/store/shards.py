@@ -1,8 +1,8 @@
-"""Shards: the files of a pack, each some thousand pictures and what is known of every one.
+"""Shards: the files of a pack, each with some thousand images and their columns.
 
 A shard is one safetensors file: never unpickled, read anywhere without this code, and with the
-place of every picture in its header, so that any picture is one `pread` away. Reading so, and not
-by a memory map, keeps a run's peak memory flat however many pictures it has seen.
+place of every image in its header, so that any image is one `pread` away. This keeps a run's peak
+memory flat, where a memory map would count every page that it touched (see `packing.py`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file
 
 SHARD_BYTES = 32 * 2**20
-"""About how many bytes of pictures a shard holds."""
+"""About how many bytes of images a shard holds."""
 
 _KINDS: dict[str, Any] = {"U8": np.uint8, "I32": np.int32, "I64": np.int64}
 _LONGEST_HEADER = 100 * 2**20
 
 
 def pictures_a_shard(size: int) -> int:
-    """How many listed pictures of side `size` one shard is made of."""
+    """The number of listed images of side `size` in one shard."""
     return max(1, SHARD_BYTES // (3 * size * size))
 
 
@@ -45,14 +45,14 @@ def number_of(name: str | bytes) -> int:
 
 @dataclass(frozen=True)
 class Columns:
-    """What is known of the n pictures of a shard.
+    """The columns of the n images of a shard.
 
     Attributes:
-        versions: int64 [n], `number_of` set, key and stored version: what was packed.
+        versions: int64 [n], `number_of` set, key and stored version.
         sets: int32 [n], index into the pack's sets.
         people: int64 [n], `number_of` the person's name, or -1.
-        hashes: uint8 [n, 32], SHA-256 of the bytes that the picture was decoded from.
-        keys: the pictures' keys in their sets.
+        hashes: uint8 [n, 32], SHA-256 of the bytes that the image was decoded from.
+        keys: the images' keys in their sets.
     """
 
     versions: np.ndarray
@@ -92,7 +92,7 @@ def write_shard(
 
     Args:
         images: uint8 [n, 3, S, S].
-        about: anything to keep with it that JSON can hold.
+        about: more to store with it, anything that JSON can hold.
 
     Raises:
         InputError: the file can't be written, or the disk is full.
@@ -109,7 +109,7 @@ def write_shard(
     }
     content = _digest(arrays[name] for name in _CONTENT)
     rest = _digest((arrays[name] for name in _REST), json.dumps(about))
-    # One entry: the order of several is not fixed, and with it the bytes.
+    # One entry only: the order of several, and with it the bytes, is not fixed.
     checks = {"content": content, "rest": rest}
     data = safetensors.numpy.save(arrays, {"about": json.dumps({**about, **checks})})
     replace_file(path, data)
@@ -143,12 +143,12 @@ class Shard:
 
     Attributes:
         handle: the file's descriptor, for `os.preadv`.
-        start: the first picture's first byte in the file.
-        pictures, size: how many it holds, and their side.
+        start: the first image's first byte in the file.
+        pictures, size: the number of images, and their side.
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: it is no whole shard.
+        InputError: it is not a whole shard.
     """
 
     def __init__(self, path: Path) -> None:
@@ -208,34 +208,34 @@ class Shard:
         ]
 
     def about(self) -> dict[str, Any]:
-        """What was kept with it by `write_shard`."""
-        found: dict[str, Any] = json.loads(self._header["__metadata__"]["about"])
-        return found
+        """The `about` of `write_shard`."""
+        about: dict[str, Any] = json.loads(self._header["__metadata__"]["about"])
+        return about
 
     def check(self) -> str:
-        """Compare the shard with the hashes that it holds itself; its `content`.
+        """Compare the shard with its own hashes; returns its `content`.
 
         Raises:
-            InputError: it is not what was written.
+            InputError: it has changed.
             KeyError: it is of an older version, without hashes.
         """
         about = self.about()
         content, rest = about.pop("content"), about.pop("rest")
         columns = {name: self.column(name) for name in (*_CONTENT[1:], *_REST)}
-        found = _digest((self.images(), *(columns[name] for name in _CONTENT[1:])))
-        others = _digest((columns[name] for name in _REST), json.dumps(about))
-        if (found, others) != (content, rest):
+        content_now = _digest((self.images(), *(columns[name] for name in _CONTENT[1:])))
+        rest_now = _digest((columns[name] for name in _REST), json.dumps(about))
+        if (content_now, rest_now) != (content, rest):
             raise InputError(f"{self.path}: a broken shard (it was changed); {MEND}")
-        return found
+        return content_now
 
     def check_columns(self, sets: int) -> None:
-        """Compare the columns' lengths with the number of pictures.
+        """Compare the columns' lengths with the number of images.
 
         Args:
-            sets: how many the pack has.
+            sets: the number of face sets of the pack.
 
         Raises:
-            InputError: a column is of another length, or names a set that there isn't.
+            InputError: a column has another length, or names a face set that does not exist.
         """
         n = self.pictures
         shapes = {"versions": (n,), "sets": (n,), "people": (n,), "hashes": (n, 32)}
@@ -247,9 +247,9 @@ class Shard:
             raise InputError(f"{self.path}: a broken shard (its {name} don't fit it); {MEND}")
 
     def images(self) -> np.ndarray:
-        """All pictures, uint8 [n, 3, S, S]."""
-        found = np.empty((self.pictures, 3, self.size, self.size), np.uint8)
-        view = found.reshape(-1).data
+        """All images, uint8 [n, 3, S, S]."""
+        images = np.empty((self.pictures, 3, self.size, self.size), np.uint8)
+        view = images.reshape(-1).data
         done = 0
         # One call reads 2 GiB at most.
         while done < len(view):
@@ -257,7 +257,7 @@ class Shard:
             if read == 0:
                 raise InputError(f"{self.path}: a broken shard (it is cut short); {MEND}")
             done += read
-        return found
+        return images
 
     def close(self) -> None:
         if self.handle >= 0:

@@ -98,15 +98,15 @@ class StoredFaces:
 
     def shard(self, number: int) -> Shard:
         """A shard, open; the ones not used for longest are closed."""
-        found = self._open.get(number)
-        if found is None:
+        opened = self._open.get(number)
+        if opened is None:
             pack, index = self.shards[number]
-            found = self._open[number] = self.packs[pack].open(index)
+            opened = self._open[number] = self.packs[pack].open(index)
             while len(self._open) > _OPEN:
                 self._open.popitem(last=False)[1].close()
         else:
             self._open.move_to_end(number)
-        return found
+        return opened
 
     def rows(self, number: int) -> np.ndarray:
         """The rows of a shard that are trained on."""
@@ -143,9 +143,9 @@ class StoredFaces:
 
     def leave(self, shards: np.ndarray) -> None:
         for shard in shards.tolist():
-            found = self._open.pop(shard, None)
-            if found is not None:
-                found.close()
+            opened = self._open.pop(shard, None)
+            if opened is not None:
+                opened.close()
 
     def read(self, numbers: np.ndarray, out: np.ndarray, places: np.ndarray) -> None:
         if self.memory is not None:
@@ -158,9 +158,9 @@ class StoredFaces:
         for shard, offset, place in zip(
             shards.tolist(), offsets.tolist(), places.tolist(), strict=True
         ):
-            found = self.shard(shard)
-            if os.preadv(found.handle, [out[place]], found.start + offset) != length:
-                raise InputError(f"{found.path}: a broken shard (it is cut short); {MEND}")
+            opened = self.shard(shard)
+            if os.preadv(opened.handle, [out[place]], opened.start + offset) != length:
+                raise InputError(f"{opened.path}: a broken shard (it is cut short); {MEND}")
 
     def load(self, device: torch.device | str = "cpu") -> Tensor:
         """Read all pictures to the memory of a device: uint8 [N, 3, S, S], by number.
