@@ -141,7 +141,7 @@ def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_signature(kind: type) -> dict[str, Any]:
     defaults = {p.name: p.default for p in inspect.signature(kind).parameters.values()}
-    nested = {k: v for k, v in defaults.items() if dataclasses.is_dataclass(v)}
+    nested: dict[str, Any] = {k: v for k, v in defaults.items() if dataclasses.is_dataclass(v)}
     return defaults | {name: dataclasses.asdict(value) for name, value in nested.items()}
 
 

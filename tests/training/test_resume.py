@@ -67,9 +67,7 @@ def test_a_finished_run_that_is_given_more_steps(steps: int, faces: Path, tmp_pa
     assert_same_weights(tmp_path / "whole", tmp_path / "run")
 
 
-def test_a_run_depends_on_its_seed(
-    faces: Path, motion_run: Path, tmp_path: Path
-) -> None:
+def test_a_run_depends_on_its_seed(faces: Path, motion_run: Path, tmp_path: Path) -> None:
     fit(*settings("motion", faces, tmp_path / "again"))
     assert_same_weights(motion_run, tmp_path / "again")
     fit(*settings("motion", faces, tmp_path / "other", "--data.seed", "1"))
