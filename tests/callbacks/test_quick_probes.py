@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_faces.callbacks.online_probe import figures_of, probed_spaces
-from ssl_faces.callbacks.quick_probes import (
+from ssl_faces.callbacks.online_probe import (
     NEIGHBOURS,
     RIDGE,
     TEMPERATURE,
     absolute_errors,
     class_accuracies,
+    figures_of,
+    probed_spaces,
     standardised,
 )
 from ssl_faces.networks.backbone import BackboneEncoder

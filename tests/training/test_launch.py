@@ -164,6 +164,7 @@ def test_launchers_are_recognised_by_their_environment() -> None:
         ({**ELASTIC, "RANK": "4", "LOCAL_RANK": "0"}, False, True),
         (SLURM, False, True),
         ({**SLURM, "SLURM_PROCID": "0"}, True, True),
+        ({**SLURM, "SLURM_LOCALID": "3"}, False, False),
         ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False, True),
         ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False, False),
     ],
