@@ -21,9 +21,6 @@ def identity(tmp_path: Path) -> FaceCycleIdentity:
     return FaceCycleIdentity(stage1)
 
 
-# Edits --------------------------------------------------------------------------------------------
-
-
 def test_the_neutral_face_is_that_of_the_cycle() -> None:
     method = motion(noise_std=0.0)
     images = smooth_images(4)
@@ -80,9 +77,6 @@ def test_pictures_of_another_side_are_refused(identity: FaceCycleIdentity) -> No
             edit(small)
 
 
-# Loading ------------------------------------------------------------------------------------------
-
-
 def test_stage_1_is_loaded_from_its_run(tmp_path: Path) -> None:
     method = motion(noise_std=0.5)
     save(method, tmp_path / "run/checkpoints/last.ckpt")
@@ -97,9 +91,7 @@ def test_stage_1_is_loaded_from_its_run(tmp_path: Path) -> None:
     assert torch.equal(found.neutral_face(smooth_images(2)), method.neutral_face(smooth_images(2)))
 
 
-def test_stage_2_is_loaded_without_stage_1(
-    identity: FaceCycleIdentity, tmp_path: Path
-) -> None:
+def test_stage_2_is_loaded_without_stage_1(identity: FaceCycleIdentity, tmp_path: Path) -> None:
     path = save(identity, tmp_path / "identity.ckpt")
     (tmp_path / "motion.ckpt").unlink()
     found = load_method(path)

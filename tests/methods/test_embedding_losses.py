@@ -212,9 +212,6 @@ def test_dinos_last_layer_is_still_in_the_first_epoch() -> None:
         assert method.projector.layers[0].weight.grad.abs().sum() > 0
 
 
-# Where the gradient goes ------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", [BYOL, MoCoV3, DINO])
 def test_teachers_get_no_gradient(kind: type[Any]) -> None:
     settings = {"prototypes": DIM, "local_crops": 0} if kind is DINO else {"projection_dim": DIM}

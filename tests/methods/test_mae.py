@@ -160,9 +160,6 @@ def test_a_reconstruction_without_error_is_the_source() -> None:
     torch.testing.assert_close(panels["reconstruction"], panels["source"], rtol=0, atol=1e-5)
 
 
-# Runs and refusals ------------------------------------------------------------------------------
-
-
 def test_trains_from_its_config_and_resumes(tmp_path: Path) -> None:
     given = method_run("mae", "vit_tiny", tmp_path, tmp_path / "run", "--panels_every", "2")
     fit(*given)
