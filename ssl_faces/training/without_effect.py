@@ -85,7 +85,9 @@ def without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
         if rule.holds(*values):
             causes = zip(rule.causes, values, strict=True)
             why = " and ".join(f"{n} is {'not set' if v is None else v}" for n, v in causes)
-            reasons = {name: why for name in rule.settings if name in settings} | reasons
+            for name in rule.settings:
+                if name in settings:
+                    reasons.setdefault(name, why)
     return reasons
 
 
