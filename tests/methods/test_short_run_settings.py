@@ -54,8 +54,8 @@ def test_the_unit_scale_compares_pictures_in_0_to_1() -> None:
     pictures = torch.rand(2, 3, 3, 64, 64, generator=draw)
     method = small(ssim_scale="unit")
     normalise = method.encoder.normalise
-    found = method.ssim_loss(normalise(pictures[:1]), normalise(pictures[1]))
-    torch.testing.assert_close(found, SSIMLoss()(pictures[:1], pictures[1]))
+    result = method.ssim_loss(normalise(pictures[:1]), normalise(pictures[1]))
+    torch.testing.assert_close(result, SSIMLoss()(pictures[:1], pictures[1]))
 
 
 def test_the_papers_scale_is_that_of_the_networks() -> None:

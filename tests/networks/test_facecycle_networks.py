@@ -179,20 +179,20 @@ def test_face_encoder_features(identity: bool) -> None:
     torch.manual_seed(0)
     encoder = FaceCycleEncoder(4, 8, 32, identity=identity).eval()
     x = torch.randn(2, 3, 32, 32)
-    found = encoder.features(x, encoder.feature_dims)
+    result = encoder.features(x, encoder.feature_dims)
     names = {"expression", "expression_map"} | ({"identity", "identity_map"} if identity else set())
-    assert set(found) == set(encoder.feature_dims) == names
-    assert {name: tuple(v.shape) for name, v in found.items()} == {
+    assert set(result) == set(encoder.feature_dims) == names
+    assert {name: tuple(v.shape) for name, v in result.items()} == {
         name: (2, length) for name, length in encoder.feature_dims.items()
     }
     conv_map, code = encoder.motion(x)
-    torch.testing.assert_close(found["expression"], code)
-    torch.testing.assert_close(found["expression_map"].view(2, 8, 2, 2), conv_map)
+    torch.testing.assert_close(result["expression"], code)
+    torch.testing.assert_close(result["expression_map"].view(2, 8, 2, 2), conv_map)
     if identity:
         conv_map, code = encoder.identity(x)
-        torch.testing.assert_close(found["identity"], code)
-        torch.testing.assert_close(found["identity_map"].view(2, 8, 2, 2), conv_map)
-        assert (found["identity"] - found["expression"]).abs().max() > 0, "weights of its own"
+        torch.testing.assert_close(result["identity"], code)
+        torch.testing.assert_close(result["identity_map"].view(2, 8, 2, 2), conv_map)
+        assert (result["identity"] - result["expression"]).abs().max() > 0, "weights of its own"
 
 
 def test_face_encoder_of_the_paper() -> None:
@@ -220,15 +220,15 @@ def test_maps_of_larger_pictures_than_codes() -> None:
     encoder = FaceCycleEncoder(2, 8, 64, map_size=100, identity=True).eval()
     images = torch.rand(2, 3, 100, 100, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = encoder(images)
+        result = encoder(images)
         x = encoder.normalise(images)
         small = F.interpolate(x, size=(64, 64), mode="bilinear", antialias=True)
         for name, network in (("expression", encoder.motion), ("identity", encoder.identity)):
             assert network is not None
-            torch.testing.assert_close(found[f"{name}_map"], network.convs(x).flatten(1))
-            torch.testing.assert_close(found[name], network(small)[1])
+            torch.testing.assert_close(result[f"{name}_map"], network.convs(x).flatten(1))
+            torch.testing.assert_close(result[name], network(small)[1])
     assert encoder.input_size == 100
-    assert {name: value.shape[1] for name, value in found.items()} == encoder.feature_dims
+    assert {name: value.shape[1] for name, value in result.items()} == encoder.feature_dims
     assert encoder.feature_dims["expression_map"] == 4 * 7 * 7
     with pytest.raises(ValueError, match="map_size 48 is below code_size 64"):
         FaceCycleEncoder(2, 8, 64, map_size=48)
@@ -241,8 +241,8 @@ def test_only_the_wanted_spaces_are_computed(map_size: int) -> None:
     with torch.no_grad():
         everything = encoder(images)
         for space, value in everything.items():
-            found = encoder(images, [space])
-            assert list(found) == [space]
-            torch.testing.assert_close(found[space], value)
+            result = encoder(images, [space])
+            assert list(result) == [space]
+            torch.testing.assert_close(result[space], value)
     encoder.identity = None  # would fail if it were asked
     encoder(images, ["expression", "expression_map"])
