@@ -181,7 +181,10 @@ def test_one_process_is_the_first(where: dict[str, str], first: bool, first_on_n
         ({"devices": "0,1"}, "--trainer.devices 0,1: torchrun started 4"),
         ({"devices": [0]}, "--trainer.devices [0]: torchrun started 4"),
         ({"nodes": 3}, "--trainer.num_nodes 3: torchrun started processes on 2"),
-        ({"strategy": "ddp_spawn"}, "--trainer.strategy ddp_spawn: starts processes of its own"),
+        (
+            {"strategy": "ddp_spawn"},
+            "--trainer.strategy ddp_spawn: starts processes, but torchrun has started",
+        ),
         ({"accelerator": "gpu"}, "--trainer.accelerator gpu: torchrun was given --accelerator cpu"),
     ],
 )
