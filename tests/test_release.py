@@ -1,4 +1,4 @@
-"""Released encoders: small, in half precision, with their metrics in their cards."""
+"""Released encoders: small, in half precision, with their figures in their cards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from ssl_faces import load_encoder, save_encoder
 from ssl_faces.cli import main
 from ssl_faces.encoders import release as module
 from ssl_faces.networks.backbone import BackboneEncoder
-from tests.support.types import Capsys, Patch
 
 SETTINGS = {"method_settings": {"rate": 0.1, "motion_checkpoint": "/home/me/runs/a/last.ckpt"}}
 
@@ -32,14 +31,14 @@ def _trained(tmp_path: Path) -> Path:
     )
 
 
-def refused(capsys: Capsys, *arguments: str | Path) -> str:
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     capsys.readouterr()
     assert main([str(argument) for argument in arguments]) == 2
     return capsys.readouterr().err
 
 
 def test_half_the_bytes_and_nearly_the_same_features(
-    tmp_path: Path, trained: Path, capsys: Capsys
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["release", str(trained.parent), "--name", "face-1", "--out", str(tmp_path / "all")]
     assert main([*words, "--limit", "upside down", "--command", "ssl-faces fit"]) == 0
@@ -64,7 +63,12 @@ def test_half_the_bytes_and_nearly_the_same_features(
     assert all(0 < value < 0.01 for value in card["largest_change_by_float16"].values())
 
 
-def test_refused(tmp_path: Path, trained: Path, capsys: Capsys, monkeypatch: Patch) -> None:
+def test_refused(
+    tmp_path: Path,
+    trained: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     here = ("--out", tmp_path / "all")
     assert "--name: 'a/b'; give letters" in refused(
         capsys, "release", trained, "--name", "a/b", *here
@@ -90,13 +94,13 @@ def test_refused(tmp_path: Path, trained: Path, capsys: Capsys, monkeypatch: Pat
     assert isinstance(encoder, BackboneEncoder)
     encoder.codes["expression"].weight[0, 0] = 1e6
     save_encoder(encoder, trained, {})
-    message = refused(capsys, "release", trained, "--name", "a", *here)
-    assert "codes.expression.weight has weights that float16 can't hold" in message
+    said = refused(capsys, "release", trained, "--name", "a", *here)
+    assert "codes.expression.weight has weights that float16 can't hold" in said
     assert not (tmp_path / "all").exists()
 
 
 def test_figures_come_into_the_card_if_they_are_of_its_weights(
-    tmp_path: Path, trained: Path, capsys: Capsys
+    tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["run", "--data", "rendered", "--task", "pose", "--bootstrap", "20", "--max-train"]
     words += ["300", "--no-baselines", "--features", "pooled", "--precision", "bf16", "--out"]
@@ -113,8 +117,8 @@ def test_figures_come_into_the_card_if_they_are_of_its_weights(
     assert main(["release", str(trained), "--name", "b", "--out", str(tmp_path)]) == 0
     capsys.readouterr()
     assert linear_probe(["card", str(tmp_path / "b"), str(tmp_path / "scores")]) == 2
-    assert "records in" in (message := capsys.readouterr().err)
-    assert "is of its weights; score it first" in message
+    assert "records in" in (said := capsys.readouterr().err)
+    assert "is of its weights; score it first" in said
 
 
 def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path: Path) -> None:

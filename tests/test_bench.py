@@ -13,7 +13,6 @@ from torch import nn
 from ssl_faces.bench import scale
 from ssl_faces.bench.plan import GIB, WORKSPACE, Memory, memory_of, plan, saved_bytes
 from ssl_faces.cli import main
-from tests.support.types import Capsys
 
 
 def settings(**changed: object) -> argparse.Namespace:
@@ -68,7 +67,7 @@ def test_memory_of_stage_1() -> None:
 PLAN = ["bench", "plan", "--size", "small", "--input-size", "16"]
 
 
-def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: Capsys) -> None:
+def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     step, out = tmp_path / "step.json", tmp_path / "plan.json"
     measured = {
         "bench": "step",
@@ -79,37 +78,43 @@ def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: Capsys) -> None:
     step.write_text(json.dumps(measured))
     words = [*PLAN, "--step", str(step), "--gpus", "1,8", "--faces", "900000", "--out", str(out)]
     assert main(words) == 0
-    message = capsys.readouterr().out
-    assert "50 pictures a second, measured on one card" in message
+    said = capsys.readouterr().out
+    assert "50 pictures a second, measured on one card" in said
     one, eight = json.loads(out.read_text())["rows"]
     assert one["hours"] == pytest.approx(10)
     assert eight["hours"] == pytest.approx(10 / 8 / 0.9)
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "said"),
     [
+        (["--pictures-per-second", "0"], "--pictures-per-second: 0"),
         (["--pictures-per-second", "9", "--gpus", "8;64"], "--gpus: 8;64"),
+        (["--pictures-per-second", "9", "--gpus", "0"], "--gpus: 0"),
+        (["--pictures-per-second", "9", "--scaling", "0"], "--scaling: 0"),
+        (["--pictures-per-second", "9", "--bytes-a-picture", "-1"], "--bytes-a-picture: -1"),
         (["--step", "none.json"], "none.json: not of `ssl-faces bench step"),
     ],
 )
-def test_invalid_plans(words: list[str], message: str, capsys: Capsys) -> None:
+def test_plans_that_can_not_be(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*PLAN, *words]) == 2
-    assert message in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
-def test_a_step_of_another_size(tmp_path: Path, capsys: Capsys) -> None:
+def test_a_step_of_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     step = tmp_path / "step.json"
     rows = [{"pictures/s": 1.0}]
     about = {"bench": "step", "rows": rows, "machine": {"hardware": ""}}
-    for content, message in (
+    for content, said in (
         ({**about, "settings": {"size": "paper"}}, "measured at size paper, not small"),
         ({**about, "settings": {}, "bench": "feed"}, "not of `ssl-faces bench step"),
         ({**about, "settings": {}, "rows": []}, "not of `ssl-faces bench step"),
     ):
         step.write_text(json.dumps(content))
         assert main([*PLAN, "--step", str(step)]) == 2
-        assert message in capsys.readouterr().err
+        assert said in capsys.readouterr().err
 
 
 def test_the_gain_of_two_is_of_the_same_rounds() -> None:
@@ -128,9 +133,11 @@ def test_the_gain_of_two_is_of_the_same_rounds() -> None:
     assert step["two processes pictures/s"] == pytest.approx(16 / 2.5)
 
 
-def test_the_bench_of_scale_runs(capsys: Capsys) -> None:
+def test_the_bench_of_scale_runs(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--size", "small", "--input-size", "16", "--pairs", "1", "--rounds", "1"]
     assert main(["bench", "scale", *words, "--precision", "32"]) == 0
-    message = capsys.readouterr().out
+    said = capsys.readouterr().out
     for name in scale.SETTINGS:
-        assert f"step, DDP: {name}" in message
+        assert f"step, DDP: {name}" in said
+    assert main(["bench", "scale", "--pairs", "0"]) == 2
+    assert "--pairs: 0" in capsys.readouterr().err
