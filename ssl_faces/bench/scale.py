@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bucket views, one bucket": {"gradient_as_bucket_view": True, "bucket_cap_mb": 1000},
     "bucket views, bf16 gradients": {"gradient_as_bucket_view": True, "bf16_gradients": True},
 }
-"""Settings of DistributedDataParallel; `ssl-faces fit` uses `ssl_faces.training.launch.DDP`."""
+"""What is tried of DistributedDataParallel. `ssl-faces fit` takes `ssl_faces.training.fit.DDP`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

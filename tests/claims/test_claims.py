@@ -23,8 +23,8 @@ from linear_probe.records.record import RECORDS_FILE, Record, read_records, writ
 from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.tasks import MissingData
 from ssl_faces import InputError
+from tests.cells import cells
 from tests.claims.stand_ins import BASE, Runs, claims
-from tests.support.cells import cells
 
 ROOT = Path(__file__).parents[2]
 

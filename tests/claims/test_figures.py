@@ -15,8 +15,8 @@ from linear_probe.plans.claims.settings import Call
 from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
 from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from ssl_faces import InputError
+from tests.cells import cells
 from tests.claims.stand_ins import Runs, claims
-from tests.support.cells import cells
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from tests.data.set_files import (
     youtube,
     youtube_row,
 )
-from tests.support.refusals import message_of
+from tests.refusals import message_of
 
 # FER-2013 ---------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from tests.data.set_files import (
     utkface,
     youtube,
 )
-from tests.support.refusals import message_of
+from tests.refusals import message_of
 
 
 def four_sets(root: Path) -> Path:

@@ -16,7 +16,7 @@ from ssl_faces import InputError
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.support.by_heart import learn_by_heart
+from tests.by_heart import learn_by_heart
 
 
 def small(**settings: object) -> CVT:

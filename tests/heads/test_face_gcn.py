@@ -28,7 +28,7 @@ from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
-from tests.support.by_heart import learn_by_heart
+from tests.by_heart import learn_by_heart
 
 ROOT = Path(__file__).parents[2]
 SQUARE = np.array([[0.0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0], [1, 1, 0]])

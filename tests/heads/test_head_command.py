@@ -29,8 +29,8 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.support.by_heart import learn_by_heart
-from tests.support.pickles import Touch
+from tests.by_heart import learn_by_heart
+from tests.pickles import Touch
 
 ROOT = Path(__file__).parents[2]
 SMALL = [

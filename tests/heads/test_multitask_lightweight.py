@@ -18,7 +18,7 @@ from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import InputError
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.support.by_heart import learn_by_heart
+from tests.by_heart import learn_by_heart
 
 ROOT = Path(__file__).parents[2]
 SMALLEST = "mobilenetv3_small_050"

@@ -26,7 +26,7 @@ from ssl_faces import InputError
 from ssl_faces.data import FaceSet
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.support.by_heart import learn_by_heart
+from tests.by_heart import learn_by_heart
 
 ROOT = Path(__file__).parents[2]
 SIZES = {"picture_size": 16, "width": 0.0625, "augment": False}

@@ -11,7 +11,7 @@ import torch
 from ssl_faces import InputError, load_method
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-from tests.support.facecycle import motion, same_weights, save, smooth_images
+from tests.support.facecycle import SIDE, motion, same_weights, save, smooth_images
 
 
 @pytest.fixture
@@ -73,7 +73,9 @@ def test_a_swap_is_the_steps_one_by_one(identity: FaceCycleIdentity) -> None:
 def test_pictures_of_another_side_are_refused(identity: FaceCycleIdentity) -> None:
     small = torch.zeros(1, 3, 16, 16)
     for edit in (identity.neutral_face, lambda x: identity.swap_identity(x, x)):
-        with pytest.raises(InputError, match="pictures of side 16 for networks of input_size 32"):
+        with pytest.raises(
+            InputError, match=f"pictures of side 16 for networks of input_size {SIDE}"
+        ):
             edit(small)
 
 

@@ -20,7 +20,7 @@ from ssl_faces.prepare.sources import Source
 from tests.prepare.dying import no_detector, read_or_die
 from tests.prepare.media import astronaut, faces_at, head, scene, write_picture, write_video
 from tests.prepare.test_sources import huge_png
-from tests.support.fits import settings
+from tests.training.conftest import settings
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,7 @@ def test_no_setting_of_the_configs_is_without_effect() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "more", "found"),
+    ("command", "more", "result"),
     [
         (SIMCLR, ["--data.flip_share=0.2"], {"data.flip_share": "data.positives is picture"}),
         (SIMCLR, ["--data.flip_share=0.2", "--data.positives=frames"], {}),

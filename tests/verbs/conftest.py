@@ -20,8 +20,8 @@ from ssl_faces.methods.method import Method
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings
 from ssl_faces.prepare.detectors import Faces
 from ssl_faces.rendered import RenderedFaces
+from tests.methods.test_edits import SIDE, motion, save
 from tests.prepare.media import faces_at
-from tests.support.facecycle import SIDE, motion, save
 
 HOLE = (255, 0, 255)
 """The stub's faces are what has this colour in their left upper pixel."""

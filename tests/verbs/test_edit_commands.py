@@ -16,8 +16,8 @@ from ssl_faces import load_method
 from ssl_faces.apps.edit import picture_name
 from ssl_faces.cli import COMMANDS, main
 from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, SWAP
+from tests.methods.test_edits import SIDE
 from tests.prepare.media import write_video
-from tests.support.facecycle import SIDE
 from tests.verbs.conftest import lossless_video, photo, rendered, write_all
 from tests.verbs.test_faces import bad_folder
 

@@ -15,8 +15,8 @@ from linear_probe.sources.table import EmbeddingTable
 from ssl_faces import InputError, embed, load_encoder, similarity
 from ssl_faces.apps.gallery import MOST_FACES, nearest
 from ssl_faces.cli import main
+from tests.methods.test_edits import SIDE
 from tests.prepare.media import write_video
-from tests.support.facecycle import SIDE
 from tests.verbs.conftest import photo, rendered, write_all
 from tests.verbs.test_faces import bad_folder
 

@@ -21,7 +21,7 @@ from ssl_faces.encoders.release import update_card
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, load_motion
 from ssl_faces.methods.method import OF_TWO, Method
 from ssl_faces.methods.released import edit_state
-from tests.support.facecycle import same_weights
+from tests.methods.test_edits import same_weights
 from tests.verbs.conftest import a_run, rendered
 
 KINDS = ("facecycle_motion", "facecycle_identity", "facecycle_contrast")

@@ -26,7 +26,7 @@ from ssl_faces.data import in_test_share
 from ssl_faces.data.sets.youtube_keypoints import COLUMNS
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedClips
-from tests.support.cells import cells
+from tests.cells import cells
 
 ROOT = Path(__file__).parents[2]
 VIDEO = ["video", "-c", str(ROOT / "configs/head/video_statistics.yaml"), "--bootstrap", "50"]
