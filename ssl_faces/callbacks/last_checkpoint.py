@@ -1,4 +1,4 @@
-"""Save the checkpoint that a stopped run resumes from."""
+"""Checkpoints that stopped runs resume from, with the settings of the run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 import pytorch_lightning as pl
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities import rank_zero_only
 
 from ssl_faces.callbacks.stop_signals import StopSignals
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import remove_leftovers
+from ssl_faces.common.files import remove_leftovers, replace_file
 from ssl_faces.training.checkpoints import CheckpointFiles
+from ssl_faces.training.resume import CHANGES_KEY, CONFIG_KEY
 
 
 class LastCheckpoint(Checkpoint):
@@ -116,3 +118,47 @@ def after_batch(fit: dict[str, Any]) -> None:
     optimizer = fit["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
     for progress in (batches, fit["epoch_loop.scheduler_progress"], *optimizer.values()):
         progress["current"] = dict.fromkeys(progress["current"], 0)
+
+
+class SameCheckpoint(pl.Callback):
+    """Refuses a run if only some processes have the checkpoint: they would train different weights.
+
+    Args:
+        path: this process's checkpoint, if any.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path or ""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        first = trainer.strategy.broadcast(self.path)
+        if not trainer.strategy.reduce_boolean_decision(first == self.path, all=True):
+            raise InputError(
+                "--ckpt_path: not all processes find the run's checkpoint; put the run's folder "
+                "where every node sees it at the same path"
+            )
+
+
+class RunSettings(pl.Callback):
+    """Writes `config.yaml` when training starts, and its text to each checkpoint.
+
+    Args:
+        out: the run's folder.
+        config: the settings as YAML.
+        changes: settings changed on resume.
+    """
+
+    def __init__(self, out: Path, config: str, changes: list[dict[str, Any]]) -> None:
+        self.out = out
+        self.config = config
+        self.changes = changes
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        replace_file(self.out / "config.yaml", self.config.encode())
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[CONFIG_KEY] = self.config
+        checkpoint[CHANGES_KEY] = self.changes

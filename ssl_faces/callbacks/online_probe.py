@@ -1,7 +1,8 @@
 """Online probes of the encoder during training.
 
 Their metrics, logged as `online/…`, are for monitoring a run. They come from a few held-out images
-of the training parts and are not comparable with `linear-probe`.
+of the training parts, with deterministic probes of a fixed strength, and are not comparable with
+`linear-probe`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_faces.callbacks.collapse import CollapseWatch
-from ssl_faces.callbacks.quick_probes import SETTINGS, absolute_errors, class_accuracies
 from ssl_faces.data.pairs.online import Label, OnlineFaces
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method, in_eval_mode
@@ -30,6 +31,16 @@ NOTE = (
     "online: for watching a run, from a small part of the training parts that was kept back; not "
     "comparable with the figures of linear-probe"
 )
+
+
+NEIGHBOURS = 50
+TEMPERATURE = 0.1
+"""Votes are exp(cosine / temperature): Wu et al., CVPR 2018."""
+
+RIDGE = 1.0
+"""L2 penalty for each image of the bank (scikit-learn's `alpha` is this times their number)."""
+
+SETTINGS = f"kNN: {NEIGHBOURS} neighbours, temperature {TEMPERATURE}; linear: ridge, L2 {RIDGE:g}"
 
 
 def probed_spaces(encoder: FaceEncoder) -> list[str]:
@@ -165,3 +176,56 @@ def _features(trainer: pl.Trainer, module: Method, images: Tensor) -> dict[str, 
             for space, features in module.encoder(x, spaces).items():
                 chunks[space].append(features.float().cpu())
     return {space: torch.cat(parts) for space, parts in chunks.items()}
+
+
+def standardised(bank: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+    """Both [N, D], standardised by the bank's mean and deviation; constant features become 0."""
+    mean, deviation = bank.mean(0), bank.std(0, correction=0)
+    # Smaller deviations are rounding.
+    varies = deviation > 1e-6 * mean.abs().clamp(min=1e-6)
+    scale = torch.where(varies, 1 / deviation.clamp(min=1e-30), 0)
+    return (bank - mean) * scale, (queries - mean) * scale
+
+
+def class_accuracies(
+    bank: Tensor, labels: Tensor, queries: Tensor, truth: Tensor
+) -> dict[str, float]:
+    """Accuracy of `knn` and `linear` (ridge on one-hot classes) on the queries, in percent.
+
+    Args:
+        bank, queries: float [N, D] and [M, D].
+        labels, truth: int64 [N] and [M], classes from 0.
+    """
+    from lightly.utils.benchmarking import knn_predict
+    from sklearn.linear_model import RidgeClassifier
+
+    bank, queries = standardised(bank, queries)
+    voted = knn_predict(
+        feature=F.normalize(queries),
+        feature_bank=F.normalize(bank).T.contiguous(),
+        feature_labels=labels,
+        num_classes=int(labels.max()) + 1,
+        knn_k=min(NEIGHBOURS, len(bank)),  # it fails with fewer
+        knn_t=TEMPERATURE,
+    )[:, 0]
+    predictions = {"knn": voted}
+    if len(labels.unique()) > 1:
+        ridge = RidgeClassifier(alpha=RIDGE * len(bank)).fit(bank.numpy(), labels.numpy())
+        predictions["linear"] = torch.from_numpy(ridge.predict(queries.numpy()))
+    return {k: 100 * float((p == truth).double().mean()) for k, p in predictions.items()}
+
+
+def absolute_errors(bank: Tensor, targets: Tensor, queries: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute errors float64 [T] of ridge regression from the bank's targets.
+
+    Args:
+        bank, queries: float [N, D] and [M, D].
+        targets, truth: float [N, T] and [M, T].
+    """
+    from sklearn.linear_model import Ridge
+
+    bank, queries = standardised(bank, queries)
+    ridge = Ridge(alpha=RIDGE * len(bank)).fit(bank.double().numpy(), targets.double().numpy())
+    # Some versions drop the column of a single target.
+    predicted = torch.from_numpy(ridge.predict(queries.double().numpy())).reshape(truth.shape)
+    return (predicted - truth).abs().mean(0)

@@ -1,4 +1,4 @@
-"""FaceCycle's encoder: motion and identity encoder behind the `FaceEncoder` interface."""
+"""FaceCycle's encoder as users get it: motion and identity encoder behind one contract."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class FaceCycleEncoder(FaceEncoder):
     Args:
         width: of both encoders; 64 in the paper.
         code_dim: length of each code.
-        code_size: side of the images for codes, as in training.
-        map_size: side of the images for maps, at least `code_size`; None for `code_size`. The paper
-            trains at 64 and probes maps of 100x100 images.
-        identity: whether to include the identity encoder.
+        code_size: side of the pictures that codes are of: those it was trained on.
+        map_size: side of the pictures that the maps are of, from `code_size` on; None is
+            `code_size`. The paper trains at 64 and probes the map of 100x100 pictures.
+        identity: whether the identity encoder is there.
         linear_std, code_end: see `MotionEncoder`.
 
     Raises:
@@ -46,9 +46,18 @@ class FaceCycleEncoder(FaceEncoder):
         map_size = map_size or code_size
         if map_size < code_size:
             raise ValueError(f"map_size {map_size} is below code_size {code_size}")
-        config = {"width": width, "code_dim": code_dim, "code_size": code_size}
-        config |= {"map_size": map_size, "identity": identity}
-        super().__init__(map_size, {**config, "linear_std": linear_std, "code_end": code_end})
+        super().__init__(
+            map_size,
+            {
+                "width": width,
+                "code_dim": code_dim,
+                "code_size": code_size,
+                "map_size": map_size,
+                "identity": identity,
+                "linear_std": linear_std,
+                "code_end": code_end,
+            },
+        )
         self.code_size = code_size
         settings = (width, code_dim, code_size, linear_std, code_end)
         self.motion = MotionEncoder(*settings)
@@ -58,22 +67,22 @@ class FaceCycleEncoder(FaceEncoder):
             self.feature_dims |= {name: code_dim, f"{name}_map": map_dim}
 
     def _encoders(self) -> dict[str, MotionEncoder]:
-        identity = {} if self.identity is None else {"identity": self.identity}
-        return {"expression": self.motion, **identity}
+        found = {"expression": self.motion}
+        return found if self.identity is None else {**found, "identity": self.identity}
 
     def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
         small = x
         if x.shape[-1] != self.code_size:
             size = (self.code_size, self.code_size)
             small = F.interpolate(x, size=size, mode="bilinear", antialias=True)
-        features: dict[str, Tensor] = {}
+        found: dict[str, Tensor] = {}
         for name, encoder in self._encoders().items():
             map_name = f"{name}_map"
             conv_map = None
             if name in spaces:
-                conv_map, features[name] = encoder(small)
+                conv_map, found[name] = encoder(small)
             if map_name in spaces:
                 if conv_map is None or small is not x:
                     conv_map = encoder.convs(x)
-                features[map_name] = conv_map.flatten(1)
-        return features
+                found[map_name] = conv_map.flatten(1)
+        return found

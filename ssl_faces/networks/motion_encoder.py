@@ -1,4 +1,4 @@
-"""FaceCycle's encoder of motion or identity: image to last conv map and code."""
+"""FaceCycle's face encoder: picture to last conv map and code (motion and identity alike)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ CodeEnd = Literal["tanh", "standardised"]
 class MotionEncoder(nn.Module):
     """[B, 3, S, S] (ImageNet-normalised) to the conv map and the code.
 
-    The map is [B, 2·width, ⌈S/16⌉, ⌈S/16⌉]: 4x4 for 64x64 images, 7x7 for 100x100. 4.24 M
-    parameters at the paper's width and 64x64 images (FaceCycle, ICCV 2021).
+    The map is [B, 2·width, ⌈S/16⌉, ⌈S/16⌉]: 4x4 of 64x64 pictures, 7x7 of 100x100.
+
+    4.24 M parameters at the paper's width of 64 and 64x64 pictures. The identity encoder has the
+    same architecture and its own weights (FaceCycle, ICCV 2021).
 
     Args:
-        width: channels of the first layers; 2 and 4 times as many in later ones.
+        width: channels of the first layers; the later ones have 2 and 4 times as many.
         code_dim: length of the code.
-        input_size: side of the images.
-        linear_std: standard deviation of the linear layers' initial weights. With the paper's 0.01
-            codes start so small that short runs hardly learn more than one flow for all faces.
-        code_end: `tanh` (the paper's) limits values to (-1, 1); `standardised` makes mean 0 and
-            variance 1 over faces, see `BatchStandardiser`.
+        input_size: side of the pictures.
+        linear_std: standard deviation of the linear layers' first weights. The paper's 0.01
+            makes codes so small at first that short runs don't get far beyond a flow that is
+            the same for all faces; long ones do.
+        code_end: `tanh` (the paper's) keeps the code's values in (-1, 1); `standardised` gives each
+            mean 0 and variance 1 over faces, see `BatchStandardiser`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""FaceCycle's feature re-normaliser: removes the identity from a face, or adds one."""
+"""FaceCycle's feature re-normaliser: takes a person's identity out of a face, or puts it in."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class FeatureNorm(nn.Module):
 class ReNormaliser(nn.Module):
     """relu3_1 of a face [B, 4·trunk_width, h, w] and an identity code to a face [B, 3, 4h, 4w].
 
-    `deidentify` removes the identity (the batch mean of its results is the mean face), `reidentify`
-    adds it. Both share all layers but their `FeatureNorm` (FaceCycle, ICCV 2021).
+    `deidentify` takes the identity out (its batch mean is the mean face), `reidentify` puts it
+    in; all but the two `FeatureNorm`s is shared (FaceCycle, ICCV 2021).
 
     Args:
         width: channels of the residual blocks; half as many after the first doubling.
         blocks: residual blocks.
-        trunk_width: width of the `VggTrunk`.
+        trunk_width: width of the `VggTrunk` whose maps come in.
         code_dim: length of the identity code.
     """
 

@@ -1,4 +1,4 @@
-"""A generator that warps the image and adds a correction."""
+"""A generator that warps the image itself and repairs it by what it paints on top."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGE = "image"
 
 
 def _doubled(inputs: int, outputs: int) -> nn.Sequential:
-    """Bilinear upsampling and two convolutions: transposed ones leave a grid in images."""
+    """Bilinear enlargement by 2 and two convolutions: transposed ones leave a grid in images."""
     return nn.Sequential(
         nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
         *(conv(inputs, outputs), nn.ReLU(True), conv(outputs, outputs), nn.ReLU(True)),
@@ -26,13 +26,14 @@ def _doubled(inputs: int, outputs: int) -> nn.Sequential:
 class RepairGenerator(nn.Module):
     """Trunk maps of an image, the image and a flow to the moved face [B, 3, 4·h, 4·w] (normalised).
 
-    Unlike the paper's `Generator`, the result is the warped image plus a correction, rendered from
-    the warped maps and the flow, which is almost 0 before training. There is no noise.
+    Not the paper's `Generator`, which paints every face anew from warped maps. Here the result is
+    the warped image plus what is painted from the warped maps and the flow; before training, that
+    is next to nothing. There is no noise.
 
     Args:
         width: channels of the residual blocks; half as many after each doubling of the size.
         blocks: residual blocks.
-        trunk_width: width of the `VggTrunk`.
+        trunk_width: width of the `VggTrunk` whose maps come in.
     """
 
     def __init__(self, width: int = 256, blocks: int = 8, trunk_width: int = 64) -> None:
@@ -52,15 +53,15 @@ class RepairGenerator(nn.Module):
 
         Args:
             maps: relu2_1 and relu3_1 of the source image, and the image itself as `IMAGE`.
-            flow: [B, 2, 16, 16]; None for no motion.
+            flow: [B, 2, 16, 16]; None leaves the source in its place.
         """
         fine, coarse, image = maps["relu2_1"], maps["relu3_1"], maps[IMAGE]
-        motion = coarse.new_zeros(len(coarse), 2, *coarse.shape[-2:])
+        seen = coarse.new_zeros(len(coarse), 2, *coarse.shape[-2:])
         if flow is not None:
-            # Approximately in pixels.
-            motion = (10 * resize_flow(flow, (coarse.shape[-2], coarse.shape[-1]))).to(coarse.dtype)
+            # In pixels, about.
+            seen = (10 * resize_flow(flow, (coarse.shape[-2], coarse.shape[-1]))).to(coarse.dtype)
             fine, coarse = (warp(x, flow, padding="border").to(x.dtype) for x in (fine, coarse))
             image = warp(image, flow, padding="border")
-        half = self.to_half(self.body(torch.cat((coarse, motion), 1)))
-        correction = self.to_rgb(self.to_full(torch.cat((fine, half), 1)))
-        return cast(Tensor, image.float() + correction.float())
+        half = self.to_half(self.body(torch.cat((coarse, seen), 1)))
+        painted = self.to_rgb(self.to_full(torch.cat((fine, half), 1)))
+        return cast(Tensor, image.float() + painted.float())

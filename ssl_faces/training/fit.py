@@ -22,12 +22,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.first_step import FirstStep, StartClock
-from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
+from ssl_faces.callbacks.last_checkpoint import LastCheckpoint, RunSettings, SameCheckpoint
 from ssl_faces.callbacks.network_summary import NetworkSummary
 from ssl_faces.callbacks.online_probe import OnlineProbe
 from ssl_faces.callbacks.panels import PanelWriter
-from ssl_faces.callbacks.run_settings import RunSettings
-from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
 from ssl_faces.callbacks.step_figures import StepFigures
 from ssl_faces.callbacks.steps_bar import StepsBar
 from ssl_faces.callbacks.stop_signals import StopSignals

@@ -43,12 +43,12 @@ def _read(file: Path) -> pd.DataFrame:
     """Finite values by step and metric."""
     try:
         text = regular(file).read_text(encoding="utf-8", errors="replace")
-        table = pd.read_csv(
-            io.StringIO(text[: text.rfind("\n") + 1]), dtype=str, on_bad_lines="skip"
-        )
+        lines = io.StringIO(text[: text.rfind("\n") + 1])
+        table = pd.read_csv(lines, dtype=str, index_col=False, on_bad_lines="skip")
         table.index = pd.to_numeric(table["step"], errors="coerce")
     except (OSError, ValueError, KeyError):
         return pd.DataFrame()
     table = table[np.isfinite(table.index)].drop(columns=["step", "epoch"], errors="ignore")
     table.index = table.index.astype(int)
-    return table.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    values = table.apply(pd.to_numeric, errors="coerce").astype(float)
+    return values.replace([np.inf, -np.inf], np.nan)

@@ -85,7 +85,9 @@ def without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
         if rule.holds(*values):
             causes = zip(rule.causes, values, strict=True)
             why = " and ".join(f"{n} is {'not set' if v is None else v}" for n, v in causes)
-            reasons = {name: why for name in rule.settings if name in settings} | reasons
+            for name in rule.settings:
+                if name in settings:
+                    reasons.setdefault(name, why)
     return reasons
 
 
@@ -141,7 +143,7 @@ def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_signature(kind: type) -> dict[str, Any]:
     defaults = {p.name: p.default for p in inspect.signature(kind).parameters.values()}
-    nested = {k: v for k, v in defaults.items() if dataclasses.is_dataclass(v)}
+    nested: dict[str, Any] = {k: v for k, v in defaults.items() if dataclasses.is_dataclass(v)}
     return defaults | {name: dataclasses.asdict(value) for name, value in nested.items()}
 
 

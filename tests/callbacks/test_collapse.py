@@ -93,17 +93,17 @@ def test_one_warning_about_collapsed_features(what: str) -> None:
     ids=["wide", "off the origin", "four numbers", "one number", "three pictures"],
 )
 def test_sound_features_are_not(features: Tensor) -> None:
-    found, warning = CollapseWatch().measure("code", features)
+    result, warning = CollapseWatch().measure("code", features)
     assert warning is None
-    assert set(found) == {"rank", "std"}
+    assert set(result) == {"rank", "std"}
 
 
 def test_at_most_so_many_rows_from_all_over_are_measured() -> None:
     """The first half is constant: were only its rows taken, that would be a collapse."""
     features = torch.cat((draw(1, 32).expand(2 * ROWS, 32), draw(2 * ROWS, 32)))
-    found, warning = CollapseWatch().measure("code", features)
+    result, warning = CollapseWatch().measure("code", features)
     assert warning is None
-    assert found["rank"] == pytest.approx(naive_rank(features[::4]), rel=1e-4)
+    assert result["rank"] == pytest.approx(naive_rank(features[::4]), rel=1e-4)
 
 
 def _facecycle(width: int, std: float) -> Callable[[Tensor], Tensor]:
@@ -124,8 +124,8 @@ def test_untrained_networks_raise_no_alarm(kind: str) -> None:
     with torch.no_grad():
         features = make[kind]()(images)
         features = features["pooled"] if isinstance(features, dict) else features
-    found, warning = CollapseWatch().measure("code", features)
+    result, warning = CollapseWatch().measure("code", features)
     assert warning is None
-    assert found["std"] > 5 * LEAST_STD
-    assert found["rank"] > 5
+    assert result["std"] > 5 * LEAST_STD
+    assert result["rank"] > 5
     assert effective_rank(features - features.mean(0)) > 5 * LEAST_RANK

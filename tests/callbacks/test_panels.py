@@ -42,9 +42,9 @@ def test_one_row_a_kind_and_one_column_a_face() -> None:
     sheet = panel({"source": source, "neutral": flat(0.6, 0.8, 1.0)})
     assert sheet.mode == "RGB"
     assert sheet.size == (LABEL_WIDTH + 3 * (SIDE + 2) + 2, 2 * (SIDE + 4))
-    found = cells(sheet, 2, 3, LABEL_WIDTH)
+    result = cells(sheet, 2, 3, LABEL_WIDTH)
     expected = np.array([[0, 51, 102], [153, 204, 255]])
-    assert (abs(found - expected[:, :, None, None, None]) <= 1).all()
+    assert (abs(result - expected[:, :, None, None, None]) <= 1).all()
 
 
 def ink_by_row(sheet: Image.Image, rows: int) -> list[int]:
@@ -104,9 +104,9 @@ def test_contact_sheet_is_one_grid(count: int, columns: int | None, grid: tuple[
     as_bytes = contact_sheet((255 * images).round().byte(), columns)
     assert (abs(np.asarray(sheet).astype(int) - np.asarray(as_bytes)) <= 1).all()
     assert sheet.size == (across * (SIDE + 2) + 2, rows * (SIDE + 2) + 2)
-    found = cells(sheet, rows, across).reshape(rows * across, SIDE, SIDE, 3)
+    result = cells(sheet, rows, across).reshape(rows * across, SIDE, SIDE, 3)
     for i in range(rows * across):
-        assert (found[i] == (round(25.5 * i) if i < count else 255)).all()
+        assert (result[i] == (round(25.5 * i) if i < count else 255)).all()
 
 
 # The callback -----------------------------------------------------------------------------------

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_faces.callbacks.online_probe import figures_of, probed_spaces
-from ssl_faces.callbacks.quick_probes import (
+from ssl_faces.callbacks.online_probe import (
     NEIGHBOURS,
     RIDGE,
     TEMPERATURE,
     absolute_errors,
     class_accuracies,
+    figures_of,
+    probed_spaces,
     standardised,
 )
 from ssl_faces.networks.backbone import BackboneEncoder
@@ -38,15 +39,15 @@ def scaled(bank: Tensor, queries: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def naive_votes(bank: np.ndarray, labels: list[int], queries: np.ndarray) -> list[int]:
-    found = []
+    result = []
     for query in queries:
         cosines = [float(query @ x / np.linalg.norm(query) / np.linalg.norm(x)) for x in bank]
         nearest = sorted(range(len(bank)), key=lambda i: -cosines[i])[:NEIGHBOURS]
         votes = [0.0] * CLASSES
         for i in nearest:
             votes[labels[i]] += math.exp(cosines[i] / TEMPERATURE)
-        found.append(votes.index(max(votes)))
-    return found
+        result.append(votes.index(max(votes)))
+    return result
 
 
 def naive_ridge(bank: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -60,14 +61,14 @@ def test_accuracies(count: int) -> None:
     """Also with a bank smaller than the number of neighbours."""
     bank, labels = faces(count, 1)
     queries, truth = faces(120, 2)
-    found = class_accuracies(bank, labels, queries, truth)
+    result = class_accuracies(bank, labels, queries, truth)
     one, two = scaled(bank, queries)
     voted = np.array(naive_votes(one, labels.tolist(), two))
-    assert found["knn"] == pytest.approx(100 * (voted == truth.numpy()).mean())
+    assert result["knn"] == pytest.approx(100 * (voted == truth.numpy()).mean())
     columns = 2.0 * np.eye(CLASSES)[labels] - 1
     message = naive_ridge(one, columns, two).argmax(1)
-    assert found["linear"] == pytest.approx(100 * (message == truth.numpy()).mean(), abs=1)
-    assert 50 < found["knn"] < 100
+    assert result["linear"] == pytest.approx(100 * (message == truth.numpy()).mean(), abs=1)
+    assert 50 < result["knn"] < 100
 
 
 @pytest.mark.parametrize("columns", [1, 2])

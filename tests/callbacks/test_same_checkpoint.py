@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ssl_faces.callbacks.same_checkpoint import SameCheckpoint
+from ssl_faces.callbacks.last_checkpoint import SameCheckpoint
 from ssl_faces.common.errors import InputError
 
 

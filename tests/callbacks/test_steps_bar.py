@@ -14,8 +14,8 @@ from tests.support.types import Capsys, Patch
 
 def drawn(text: str) -> list[tuple[int, int, int]]:
     """Epoch, step and all steps of each drawing."""
-    found = re.findall(r"epoch (\d+): +\d+%\|[^|]*\| (\d+)/(\d+) \[", text)
-    return [(int(epoch), int(step), int(steps)) for epoch, step, steps in found]
+    result = re.findall(r"epoch (\d+): +\d+%\|[^|]*\| (\d+)/(\d+) \[", text)
+    return [(int(epoch), int(step), int(steps)) for epoch, step, steps in result]
 
 
 @pytest.fixture

@@ -79,10 +79,10 @@ def test_every_process_is_started_in_safe_path_mode() -> None:
     assert python("-m", "x")[1:] == ["-P", "-m", "x"]
     # `sweep/words.py` runs the user's own program by it.
     known = {"ssl_faces/common/safe_path.py", "ssl_faces/plan/sweep/words.py"}
-    found = {
+    result = {
         str(path.relative_to(ROOT))
         for package in ("ssl_faces", "linear_probe")
         for path in (ROOT / package).rglob("*.py")
         if "sys.executable" in path.read_text(encoding="utf-8")
     }
-    assert found == known
+    assert result == known

@@ -147,8 +147,8 @@ def parser_of(program: str, command: str) -> argparse.ArgumentParser:
             for one in linear_probe_parser()._actions
             if isinstance(one, argparse._SubParsersAction)
         )
-        found: argparse.ArgumentParser = subparsers.choices[command]
-        return found
+        result: argparse.ArgumentParser = subparsers.choices[command]
+        return result
 
     def capture(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> Any:
         raise Captured(parser)
@@ -187,14 +187,14 @@ def write_bad_files(folder: Path) -> None:
 
 def bad_numbers(allowed: Range) -> list[str]:
     """Texts that are not numbers of a range."""
-    found = ["nan", "inf", "-inf", "ten", "[1]", "true", "1e999", "", " ", "0x1"]
+    result = ["nan", "inf", "-inf", "ten", "[1]", "true", "1e999", "", " ", "0x1"]
     if not math.isinf(allowed.low):
-        found += [str(allowed.kind(allowed.low) - 1), "-" + "9" * 30]
-        found += [str(allowed.low)] if allowed.above else []
+        result += [str(allowed.kind(allowed.low) - 1), "-" + "9" * 30]
+        result += [str(allowed.low)] if allowed.above else []
     if not math.isinf(allowed.high):
-        found += [str(allowed.kind(allowed.high) + 1), "9" * 30]
-        found += [str(allowed.high)] if allowed.below else []
-    return found
+        result += [str(allowed.kind(allowed.high) + 1), "9" * 30]
+        result += [str(allowed.high)] if allowed.below else []
+    return result
 
 
 def range_in(kind: Any) -> Range | None:
@@ -249,7 +249,7 @@ def outcome(case: Case, places: dict[str, str], folder: Path) -> str | None:
         AssertionError: it took too long, printed more than a sentence, or left files.
     """
     known = {**places, "out": str(folder / "out")}
-    words = [re.sub(r"\{(\w+)\}", lambda found: known[found[1]], word) for word in case.words]
+    words = [re.sub(r"\{(\w+)\}", lambda result: known[result[1]], word) for word in case.words]
 
     def hung(number: int, frame: FrameType | None) -> None:
         raise Hung

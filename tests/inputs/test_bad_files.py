@@ -79,7 +79,7 @@ def numbers(settings: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         inner = list(enumerate(settings))
     else:
         return [path] if isinstance(settings, int | float) else []
-    return [found for key, value in inner for found in numbers(value, (*path, key))]
+    return [result for key, value in inner for result in numbers(value, (*path, key))]
 
 
 def changed(settings: Any, path: tuple[Any, ...], value: Any) -> Any:

@@ -17,7 +17,7 @@ def slowly(image: np.ndarray, cell: int, bins: int) -> np.ndarray:
     luma = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
     side = len(luma)
     rows = side // cell
-    found = np.zeros((bins, rows, rows))
+    result = np.zeros((bins, rows, rows))
     for y in range(rows * cell):
         for x in range(rows * cell):
             across = luma[y, min(x + 1, side - 1)] - luma[y, max(x - 1, 0)]
@@ -26,19 +26,19 @@ def slowly(image: np.ndarray, cell: int, bins: int) -> np.ndarray:
             low = int(place)
             share = place - low
             magnitude = math.hypot(across, down)
-            found[low % bins, y // cell, x // cell] += magnitude * (1 - share)
-            found[(low + 1) % bins, y // cell, x // cell] += magnitude * share
-    lengths = np.sqrt((found**2).sum(0, keepdims=True))
-    return found / np.maximum(lengths, 1e-12)
+            result[low % bins, y // cell, x // cell] += magnitude * (1 - share)
+            result[(low + 1) % bins, y // cell, x // cell] += magnitude * share
+    lengths = np.sqrt((result**2).sum(0, keepdims=True))
+    return result / np.maximum(lengths, 1e-12)
 
 
 @pytest.mark.parametrize(("side", "cell", "bins"), [(16, 4, 9), (18, 8, 6)])
 def test_as_a_loop_over_pixels(side: int, cell: int, bins: int) -> None:
     images = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(0))
     hog = HOG(cell, bins)
-    found = hog(images)
-    assert found.shape == (3, hog.length(side))
-    for image, one in zip(images, found, strict=True):
+    result = hog(images)
+    assert result.shape == (3, hog.length(side))
+    for image, one in zip(images, result, strict=True):
         expected = slowly(image.double().numpy(), cell, bins)
         np.testing.assert_allclose(one.numpy(), expected.ravel(), atol=1e-5)
 
@@ -53,8 +53,8 @@ def test_a_ramp_fills_the_bin_of_its_direction(degrees: int, bin_: int) -> None:
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
     angle = math.radians(degrees)
     ramp: Tensor = (x * math.cos(angle) + y * math.sin(angle)) / 64
-    found = HOG(4, 12)(ramp.expand(1, 3, 16, 16)).unflatten(1, (12, 4, 4))
-    inner = found[0, :, 1:3, 1:3]
+    result = HOG(4, 12)(ramp.expand(1, 3, 16, 16)).unflatten(1, (12, 4, 4))
+    inner = result[0, :, 1:3, 1:3]
     expected = torch.zeros_like(inner)
     expected[bin_] = 1
     torch.testing.assert_close(inner, expected, atol=1e-3, rtol=0)

@@ -11,7 +11,7 @@ import torch
 from ssl_faces import InputError, load_method
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-from tests.support.facecycle import motion, same_weights, save, smooth_images
+from tests.support.facecycle import SIDE, motion, same_weights, save, smooth_images
 
 
 @pytest.fixture
@@ -19,9 +19,6 @@ def identity(tmp_path: Path) -> FaceCycleIdentity:
     stage1 = save(motion(noise_std=0.0), tmp_path / "motion.ckpt")
     torch.manual_seed(1)
     return FaceCycleIdentity(stage1)
-
-
-# Edits --------------------------------------------------------------------------------------------
 
 
 def test_the_neutral_face_is_that_of_the_cycle() -> None:
@@ -56,7 +53,7 @@ def test_noise_follows_from_the_seed_alone_and_nothing_else_is_changed() -> None
 
 def test_a_swap_is_the_steps_one_by_one(identity: FaceCycleIdentity) -> None:
     images, others = smooth_images(3), smooth_images(3, seed=9)
-    found = identity.edits()["identity swap"](images, others)
+    result = identity.edits()["identity swap"](images, others)
     stage1, normalise = identity.motion, identity.encoder.normalise
     with torch.no_grad():
         for i in range(3):
@@ -68,44 +65,43 @@ def test_a_swap_is_the_steps_one_by_one(identity: FaceCycleIdentity) -> None:
             back = identity.renormaliser(coarse, identity.identity(other)[1], "reidentify")
             moved = stage1.generator(stage1.maps(back), inverse)
             expected = identity.encoder.denormalise(moved)
-            torch.testing.assert_close(found[i : i + 1], expected, atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(identity.swap_identity(images, images), found, atol=1e-6)
+            torch.testing.assert_close(result[i : i + 1], expected, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(identity.swap_identity(images, images), result, atol=1e-6)
     assert torch.equal(identity.neutral_face(images), stage1.neutral_face(images))
 
 
 def test_pictures_of_another_side_are_refused(identity: FaceCycleIdentity) -> None:
     small = torch.zeros(1, 3, 16, 16)
     for edit in (identity.neutral_face, lambda x: identity.swap_identity(x, x)):
-        with pytest.raises(InputError, match="pictures of side 16 for networks of input_size 32"):
+        with pytest.raises(
+            InputError, match=f"pictures of side 16 for networks of input_size {SIDE}"
+        ):
             edit(small)
-
-
-# Loading ------------------------------------------------------------------------------------------
 
 
 def test_stage_1_is_loaded_from_its_run(tmp_path: Path) -> None:
     method = motion(noise_std=0.5)
     save(method, tmp_path / "run/checkpoints/last.ckpt")
     state = torch.get_rng_state()
-    found = load_method(tmp_path / "run")
+    result = load_method(tmp_path / "run")
     assert torch.equal(torch.get_rng_state(), state)
-    assert isinstance(found, FaceCycleMotion)
-    assert same_weights(found, method)
-    assert not found.training
-    assert not any(parameter.requires_grad for parameter in found.parameters())
-    assert found.generator.fine_noise.noise_std == 0.5
-    assert torch.equal(found.neutral_face(smooth_images(2)), method.neutral_face(smooth_images(2)))
+    assert isinstance(result, FaceCycleMotion)
+    assert same_weights(result, method)
+    assert not result.training
+    assert not any(parameter.requires_grad for parameter in result.parameters())
+    assert result.generator.fine_noise.noise_std == 0.5
+    assert torch.equal(result.neutral_face(smooth_images(2)), method.neutral_face(smooth_images(2)))
 
 
 def test_stage_2_is_loaded_without_stage_1(identity: FaceCycleIdentity, tmp_path: Path) -> None:
     path = save(identity, tmp_path / "identity.ckpt")
     (tmp_path / "motion.ckpt").unlink()
-    found = load_method(path)
-    assert isinstance(found, FaceCycleIdentity)
-    assert same_weights(found, identity)
-    assert found.motion.encoder.motion is found.encoder.motion
+    result = load_method(path)
+    assert isinstance(result, FaceCycleIdentity)
+    assert same_weights(result, identity)
+    assert result.motion.encoder.motion is result.encoder.motion
     images = smooth_images(2)
-    assert torch.equal(found.swap_identity(images, images), identity.swap_identity(images, images))
+    assert torch.equal(result.swap_identity(images, images), identity.swap_identity(images, images))
 
 
 def test_an_older_stage_2_needs_its_stage_1(identity: FaceCycleIdentity, tmp_path: Path) -> None:
@@ -136,9 +132,9 @@ def test_untrained_is_another_start_from_the_same_trunk(
     for network in ("encoder", "motion.generator" if stage == "identity" else "generator"):
         assert not same_weights(one.get_submodule(network), other.get_submodule(network))
         assert not same_weights(one.get_submodule(network), method.get_submodule(network))
-    found = one if isinstance(one, FaceCycleMotion) else one.motion
-    assert same_weights(found.trunk, stage1.trunk)
-    assert same_weights(found.generator_trunk, stage1.trunk)
+    result = one if isinstance(one, FaceCycleMotion) else one.motion
+    assert same_weights(result.trunk, stage1.trunk)
+    assert same_weights(result.generator_trunk, stage1.trunk)
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:

@@ -70,12 +70,12 @@ def test_gradient_equals_one_process(name: str, of_two_processes: Any, tmp_path:
     with one_thread():
         whole = Loss(name)
         whole(images(slice(None))).backward()
-    expected, found = gradients(whole), of_two_processes[name]
-    assert found.keys() == expected.keys()
-    assert any(key.startswith("method.encoder") for key in found)
+    expected, result = gradients(whole), of_two_processes[name]
+    assert result.keys() == expected.keys()
+    assert any(key.startswith("method.encoder") for key in result)
     norm = torch.cat([value.flatten() for value in expected.values()]).norm()
     assert norm > 1e-4
     for key, value in expected.items():
-        error = (found[key] - value).norm()
+        error = (result[key] - value).norm()
         # Where the loss does not depend on a parameter, its gradient is only rounding.
         assert error < 1e-3 * value.norm() + 1e-4 * norm, key

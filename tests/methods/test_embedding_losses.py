@@ -42,14 +42,14 @@ def images() -> Tensor:
 
 
 def embeddings(method: Any, x: Tensor) -> Tensor:
-    found: Tensor = method.projector(method.represent(x)).detach()
-    return found
+    result: Tensor = method.projector(method.represent(x)).detach()
+    return result
 
 
 def targets(method: Any, x: Tensor) -> Tensor:
     teacher = method.teacher
-    found: Tensor = teacher.projector(method.represent(x, teacher.encoder)).detach()
-    return found
+    result: Tensor = teacher.projector(method.represent(x, teacher.encoder)).detach()
+    return result
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
@@ -106,7 +106,7 @@ def test_simsiam() -> None:
 def test_vicreg() -> None:
     method = built(VICReg, projection_dim=DIM, variance_weight=20.0, covariance_weight=2.0)
     z = embeddings(method, images()).double()
-    found = {name: value.item() for name, value in method.losses(images()).items()}
+    result = {name: value.item() for name, value in method.losses(images()).items()}
     alike = sum(((z[i] - z[i + B]) ** 2).sum().item() for i in range(B)) / (B * DIM)
     variance = covariance = 0.0
     for branch in z.split(B):
@@ -122,9 +122,9 @@ def test_vicreg() -> None:
                     variance += max(0.0, 1 - math.sqrt(of_two + 1e-4)) / DIM
                 else:
                     covariance += of_two**2 / DIM
-    assert found["invariance"] == pytest.approx(25 * alike, rel=1e-4)
-    assert found["variance"] == pytest.approx(20 * variance / 2, rel=1e-4)
-    assert found["covariance"] == pytest.approx(2 * covariance, rel=1e-4)
+    assert result["invariance"] == pytest.approx(25 * alike, rel=1e-4)
+    assert result["variance"] == pytest.approx(20 * variance / 2, rel=1e-4)
+    assert result["covariance"] == pytest.approx(2 * covariance, rel=1e-4)
 
 
 def test_barlow_twins() -> None:
@@ -212,9 +212,6 @@ def test_dinos_last_layer_is_still_in_the_first_epoch() -> None:
         assert method.projector.layers[0].weight.grad.abs().sum() > 0
 
 
-# Where the gradient goes ------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", [BYOL, MoCoV3, DINO])
 def test_teachers_get_no_gradient(kind: type[Any]) -> None:
     settings = {"prototypes": DIM, "local_crops": 0} if kind is DINO else {"projection_dim": DIM}
@@ -233,12 +230,12 @@ def test_simsiams_target_gets_no_gradient() -> None:
     def gradient(loss: Tensor) -> Tensor:
         return torch.autograd.grad(loss, weight)[0]
 
-    found = gradient(sum(method.losses(images()).values()))  # type: ignore[arg-type]
+    result = gradient(sum(method.losses(images()).values()))  # type: ignore[arg-type]
     z = method.projector(method.represent(images()))
     alike = nn.functional.cosine_similarity
     fast = z.detach().clone().roll(B, 0)
     expected = gradient(-alike(method.predictor(z), fast).mean())
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-7)
     z = method.projector(method.represent(images()))
     free = gradient(-alike(method.predictor(z), z.roll(B, 0)).mean())
     assert (free - expected).norm() > 0.1 * expected.norm()

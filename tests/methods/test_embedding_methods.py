@@ -48,9 +48,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("packed")
 
 
-# Runs -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("method", "encoder"),
     [
@@ -145,9 +142,6 @@ def test_settings_are_checked_by_the_constructor_too() -> None:
     assert "model.momentum: 1.5; give a number" in message_of(BYOL, SMALL, momentum=1.5)
     text = message_of(DINO, SMALL, local_scale=(0.5, 0.2))
     assert "model.local_scale: 0.5 to 0.2; give" in text
-
-
-# Learning ---------------------------------------------------------------------------------------
 
 
 def train(method: Any, steps: int, rate: float) -> tuple[list[float], float]:

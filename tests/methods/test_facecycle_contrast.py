@@ -57,12 +57,12 @@ def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
     torch.manual_seed(1)
     flips = torch.rand(6, 2) < 0.5
     torch.manual_seed(1)
-    found = one.terms(given)
+    result = one.terms(given)
     seen = torch.where(flips[..., None, None, None], given["pairs"].flip(-1), given["pairs"])
     expression, identity = one.codes(seen.transpose(0, 1).flatten(0, 1))
     first, second = one.identity_projector(identity).chunk(2)
-    assert found["identity"].item() == pytest.approx(nt_xent(first, second, 0.1), rel=1e-4)
-    assert found["independence"].item() == pytest.approx(
+    assert result["identity"].item() == pytest.approx(nt_xent(first, second, 0.1), rel=1e-4)
+    assert result["independence"].item() == pytest.approx(
         CrossCorrelationLoss()(expression, identity).item(), rel=1e-4
     )
     # Undo the mirroring of each image, relative to the first one.
@@ -72,11 +72,11 @@ def test_identity_contrast_is_of_both_pictures_of_a_pair() -> None:
         if bool(flips[pair, int(second_one)]) != second_one:
             turned[row, 8:] *= -1
     first, second = one.expression_projector(turned).chunk(2)
-    assert found["expression"].item() == pytest.approx(nt_xent(first, second, 0.1), rel=1e-4)
+    assert result["expression"].item() == pytest.approx(nt_xent(first, second, 0.1), rel=1e-4)
     message = one.descriptor(torch.cat((expression, identity), 1))
     target = HOG(8, 9)(seen.transpose(0, 1).flatten(0, 1))
     error = (message - target).square().mean().item()
-    assert found["descriptor"].item() == pytest.approx(error, rel=1e-4)
+    assert result["descriptor"].item() == pytest.approx(error, rel=1e-4)
 
 
 def test_another_picture_of_the_person_is_no_positive_for_the_expression() -> None:
@@ -86,12 +86,12 @@ def test_another_picture_of_the_person_is_no_positive_for_the_expression() -> No
     torch.manual_seed(1)
     flips = torch.rand(6, 2) < 0.5
     torch.manual_seed(1)
-    found = one.terms(given)["expression"].item()
+    result = one.terms(given)["expression"].item()
     seen = torch.where(flips[..., None, None, None], given["pairs"].flip(-1), given["pairs"])
     code, _ = one.codes(seen.transpose(0, 1).flatten(0, 1))
     first, _ = one.expression_projector(one.mirror(code, flips.T.flatten())).chunk(2)
     # Its own embedding stands in for the other's, which pulls at nothing.
-    assert found == pytest.approx(nt_xent(first, first, 0.1), rel=1e-4)
+    assert result == pytest.approx(nt_xent(first, first, 0.1), rel=1e-4)
 
 
 def test_mirroring_a_code_twice_changes_nothing() -> None:
@@ -107,9 +107,9 @@ def test_mirroring_a_code_twice_changes_nothing() -> None:
 
 @pytest.mark.parametrize("term", ["cycle", "identity", "expression", "independence", "descriptor"])
 def test_a_term_of_weight_0_is_left_out(term: str) -> None:
-    found = method(**{f"{term}_weight": 0.0}).terms(batch())
+    result = method(**{f"{term}_weight": 0.0}).terms(batch())
     gone = {"cycle", "symmetry", "fold"} if term == "cycle" else {term}
-    assert set(found) == set(method().weights) - gone
+    assert set(result) == set(method().weights) - gone
 
 
 def test_the_total_weighs_each_term() -> None:
@@ -186,20 +186,20 @@ def test_edits_return_images() -> None:
 def test_it_is_loaded_from_its_run(tmp_path: Path) -> None:
     codes = ("--model.code_dim", "16", "--model.decoder_width", "4")
     fit(*method_run("facecycle_contrast", "resnet18", tmp_path, tmp_path / "run", *codes))
-    found, x = load_method(tmp_path / "run"), torch.rand(2, 3, 32, 32)
+    result, x = load_method(tmp_path / "run"), torch.rand(2, 3, 32, 32)
     saved = load_encoder(tmp_path / "run")(x)
     for code, expected in zip(
-        found.codes(x), (saved["expression"], saved["identity"]), strict=True
+        result.codes(x), (saved["expression"], saved["identity"]), strict=True
     ):
         torch.testing.assert_close(code, expected)
-    assert set(found.edits()) == {
+    assert set(result.edits()) == {
         "neutral face",
         "frontal face",
         "identity swap",
         "motion transfer",
     }
     fresh = load_method(tmp_path / "run", untrained=True, seed=1)
-    assert not torch.equal(fresh.codes(x)[0], found.codes(x)[0])
+    assert not torch.equal(fresh.codes(x)[0], result.codes(x)[0])
     checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     del checkpoint["hyper_parameters"]["encoder"]
     torch.save(checkpoint, tmp_path / "other.ckpt")

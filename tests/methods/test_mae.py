@@ -56,7 +56,7 @@ def test_the_loss_is_of_hidden_patches_alone(name: str) -> None:
     method = built(name)
     x = pictures(method)
     torch.manual_seed(3)
-    found = method.losses(x)["reconstruction"].item()
+    result = method.losses(x)["reconstruction"].item()
     torch.manual_seed(3)
     kept, masked = method.draw(len(x))
     predicted = method.predicted(x, kept, masked).detach()
@@ -66,7 +66,7 @@ def test_the_loss_is_of_hidden_patches_alone(name: str) -> None:
             target = patch_of(x[i], number).flatten()
             target = (target - target.mean()) / (target.var() + 1e-6).sqrt()
             errors += (predicted[i, n] - target).square().tolist()
-    assert found == pytest.approx(sum(errors) / len(errors), rel=1e-4)
+    assert result == pytest.approx(sum(errors) / len(errors), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_vit2"])
@@ -91,9 +91,9 @@ def test_with_nothing_hidden_the_encoder_is_itself() -> None:
     x = pictures(method)
     order = torch.randperm(17)[None].expand(len(x), -1)
     with torch.no_grad():
-        found = method._masked[0].encode(x, idx_keep=order)
+        result = method._masked[0].encode(x, idx_keep=order)
         expected = method.encoder.network.forward_features(x)[:, order[0]]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_all_that_is_trained_gets_a_gradient_and_is_listed_once() -> None:
@@ -158,9 +158,6 @@ def test_a_reconstruction_without_error_is_the_source() -> None:
     method.predicted = exact  # type: ignore[method-assign]
     panels = method.panels({"pairs": pairs})
     torch.testing.assert_close(panels["reconstruction"], panels["source"], rtol=0, atol=1e-5)
-
-
-# Runs and refusals ------------------------------------------------------------------------------
 
 
 def test_trains_from_its_config_and_resumes(tmp_path: Path) -> None:

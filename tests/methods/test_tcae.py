@@ -43,15 +43,15 @@ def by_hand(net: TCAE, source: Tensor, target: Tensor) -> dict[str, float]:
         return warp(pictures, flow, padding="border")
 
     of, to = codes(source), codes(target)
-    found = {kind: decoders[kind](torch.cat((of[kind], to[kind]), 1)) for kind in KINDS}
-    weights = {kind: found[kind][:, 2:].exp() for kind in KINDS}
-    merged = sum(weights[kind] * found[kind][:, :2] for kind in KINDS)
+    result = {kind: decoders[kind](torch.cat((of[kind], to[kind]), 1)) for kind in KINDS}
+    weights = {kind: result[kind][:, 2:].exp() for kind in KINDS}
+    merged = sum(weights[kind] * result[kind][:, :2] for kind in KINDS)
     merged = merged / (weights["action"] + weights["pose"])
     both = moved(source, merged)
     code = square(codes(both)["action"], to["action"]) + square(codes(both)["pose"], to["pose"])
     cycle = 0.0
     for kind, other in (("action", "pose"), ("pose", "action")):
-        changed = moved(source, found[kind][:, :2])
+        changed = moved(source, result[kind][:, :2])
         has = codes(changed)
         code += square(has[kind], to[kind]) + square(has[other], of[other])
         back = decoders[kind](torch.cat((has[kind], of[kind]), 1))[:, :2]
@@ -60,7 +60,7 @@ def by_hand(net: TCAE, source: Tensor, target: Tensor) -> dict[str, float]:
         "pixel": 10 * (both - target).abs().mean().item(),
         "cycle": cycle,
         "code": 0.001 * code,
-        "action flow": 0.1 * found["action"][:, :2].abs().mean().item(),
+        "action flow": 0.1 * result["action"][:, :2].abs().mean().item(),
         "fold": 0.0,  # new flows are small
     }
 

@@ -41,11 +41,11 @@ def pictures(count: int = 3, size: int = 48) -> Tensor:
 @pytest.mark.parametrize("name", KNOWN)
 def test_feature_spaces_and_the_last_map(name: str, size: int) -> None:
     _, dims, channels, less = KNOWN[name]
-    found = encoder(name, size)
-    assert found.feature_dims == dims
+    result = encoder(name, size)
+    assert result.feature_dims == dims
     with torch.no_grad():
-        features = found(pictures(size=size))
-        last = found.last_map(found.normalise(pictures(size=size)))
+        features = result(pictures(size=size))
+        last = result.last_map(result.normalise(pictures(size=size)))
     assert {space: value.shape for space, value in features.items()} == {
         space: (3, dim) for space, dim in dims.items()
     }
@@ -56,16 +56,16 @@ def test_feature_spaces_and_the_last_map(name: str, size: int) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "timm:test_convnext", "vit_tiny"])
 def test_features_are_means_of_the_last_map(name: str) -> None:
     """`pooled` of all its places, `map_2x2` of each quarter, channel-first."""
-    found = encoder(name, 64)
-    x = found.normalise(pictures(size=64))
+    result = encoder(name, 64)
+    x = result.normalise(pictures(size=64))
     with torch.no_grad():
-        last, features = found.last_map(x), found.features(x, ())
+        last, features = result.last_map(x), result.features(x, ())
     pooled = torch.zeros(3, last.shape[1])
     for picture in range(3):
         for channel in range(last.shape[1]):
             pooled[picture, channel] = last[picture, channel].mean()
     if name == "timm:test_convnext":  # which normalises what it has pooled
-        pooled = found.network.head.norm(pooled[..., None, None])[..., 0, 0]
+        pooled = result.network.head.norm(pooled[..., None, None])[..., 0, 0]
     torch.testing.assert_close(features["pooled"], pooled, rtol=1e-4, atol=1e-5)
     if name == "resnet18":
         quarters = [
@@ -79,10 +79,10 @@ def test_features_are_means_of_the_last_map(name: str) -> None:
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_picture_has_the_same_features_in_any_batch_and_again(name: str) -> None:
-    found, given = encoder(name), pictures(5)
+    result, given = encoder(name), pictures(5)
     with torch.no_grad():
-        whole, again = found(given), found(given)
-        alone = found(given[2:3])
+        whole, again = result(given), result(given)
+        alone = result(given[2:3])
     for space, value in whole.items():
         assert torch.equal(value, again[space])
         torch.testing.assert_close(value[2:3], alone[space], rtol=1e-4, atol=1e-5)
@@ -132,9 +132,9 @@ def test_pictures_of_another_side(name: str, side: int, taken: bool) -> None:
 @pytest.mark.parametrize("name", ["vit_tiny", "timm:test_vit"])
 def test_fixed_positions(name: str) -> None:
     """Of each patch sines and cosines of its column and row; none two alike."""
-    found = encoder(name)
-    found.fix_positions()
-    positions = found.network.pos_embed
+    result = encoder(name)
+    result.fix_positions()
+    positions = result.network.pos_embed
     assert not positions.requires_grad
     patches = positions[0, 1:]
     assert patches.abs().max() <= 1
@@ -167,7 +167,7 @@ def test_unsupported_encoders(settings: EncoderSettings, message: str) -> None:
 
 def test_an_architecture_without_a_map() -> None:
     """Its map is channel-last."""
-    found = new_encoder(EncoderSettings("timm:test_mambaout", 48))
-    assert found.feature_dims == {"pooled": 256}
+    result = new_encoder(EncoderSettings("timm:test_mambaout", 48))
+    assert result.feature_dims == {"pooled": 256}
     with pytest.raises(InputError, match=r"test_mambaout gives no map \[C, h, w\]; choose one"):
-        found.last_map(pictures())
+        result.last_map(pictures())

@@ -23,12 +23,12 @@ def test_codes_are_linear_layers_on_the_representation(name: str, of: str) -> No
     encoder = BackboneEncoder(name, 32, width, {"action": 5, "pose": 3}).eval()
     assert encoder.feature_dims["action"] == 5
     assert encoder.feature_dims["pose"] == 3
-    found = encoder(torch.rand(2, 3, 32, 32))
+    result = encoder(torch.rand(2, 3, 32, 32))
     for code in ("action", "pose"):
         weights = dict(encoder.codes[code].named_parameters())
-        expected = found[of] @ weights["weight"].T + weights["bias"]
-        torch.testing.assert_close(found[code], expected, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(encoder.codes_of(found[of])[code], found[code])
+        expected = result[of] @ weights["weight"].T + weights["bias"]
+        torch.testing.assert_close(result[code], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(encoder.codes_of(result[of])[code], result[code])
 
 
 def test_saved_encoders_keep_their_codes_and_others_have_none(tmp_path: Path) -> None:

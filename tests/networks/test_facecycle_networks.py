@@ -21,19 +21,6 @@ def count(*networks: nn.Module) -> int:
     return sum(p.numel() for network in networks for p in network.parameters())
 
 
-# Encoder ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("width", "code_dim", "size"), [(64, 256, 64), (4, 8, 64), (4, 16, 96)])
-def test_encoder_shapes(width: int, code_dim: int, size: int) -> None:
-    network = MotionEncoder(width, code_dim, size)
-    conv_map, code = network(torch.randn(2, 3, size, size))
-    assert conv_map.shape == (2, 2 * width, size // 16, size // 16)
-    assert code.shape == (2, code_dim)
-    assert network.map_dim == conv_map[0].numel()
-    assert network.code_dim == code_dim
-
-
 def test_encoder_and_decoder_start_as_the_papers() -> None:
     """Convolutions He-normal by fan-out, linear layers N(0, 0.01), the flow's N(0, 0.05)."""
     torch.manual_seed(0)
@@ -59,19 +46,6 @@ def test_encoder_and_decoder_start_as_the_papers() -> None:
     assert checked == (12 + 2 * 2 + 2 * 3 + 2) + (6 + 2 * 2 + 2 * 3)
 
 
-# Decoder ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("width", "code_dim"), [(64, 256), (16, 256), (2, 8)])
-def test_decoder_shapes(width: int, code_dim: int) -> None:
-    flow = MotionDecoder(width, code_dim)(torch.randn(3, code_dim))
-    assert flow.shape == (3, 2, 16, 16)
-    assert flow.dtype == torch.float32
-
-
-# Generator --------------------------------------------------------------------------------------
-
-
 def maps_of(trunk_width: int, batch: int = 2, size: int = 32) -> dict[Layer, Tensor]:
     draw = torch.Generator().manual_seed(0)
     return {
@@ -93,14 +67,6 @@ def small_generator(noise_std: float) -> Generator:
         if parameter.ndim > 1:
             nn.init.kaiming_normal_(parameter)
     return generator.requires_grad_(False)
-
-
-@pytest.mark.parametrize(("width", "trunk_width", "size"), [(256, 64, 64), (32, 8, 64), (8, 4, 32)])
-def test_generator_shapes(width: int, trunk_width: int, size: int, flow: Tensor) -> None:
-    generator = Generator(width, 1, trunk_width)
-    maps = VggTrunk("random", trunk_width)(torch.randn(2, 3, size, size), GENERATOR_LAYERS)
-    assert generator(maps).shape == (2, 3, size, size)
-    assert generator(maps, flow).shape == (2, 3, size, size)
 
 
 def test_generator_with_a_flow_draws_noise(flow: Tensor) -> None:
@@ -140,7 +106,24 @@ def test_noise_has_the_given_deviation_around_the_maps_mean() -> None:
     torch.testing.assert_close(out.std((2, 3)), torch.full((3, 2), 0.5), rtol=0, atol=0.03)
 
 
-# Re-normaliser ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("width", "trunk_width", "code_dim", "size"), [(64, 64, 256, 64), (4, 8, 16, 96), (8, 4, 8, 32)]
+)
+def test_shapes(width: int, trunk_width: int, code_dim: int, size: int, flow: Tensor) -> None:
+    x, code = torch.randn(2, 3, size, size), torch.randn(2, code_dim)
+    encoder = MotionEncoder(width, code_dim, size)
+    conv_map, encoded = encoder(x)
+    assert conv_map.shape == (2, 2 * width, size // 16, size // 16)
+    assert encoded.shape == (2, code_dim)
+    assert (encoder.map_dim, encoder.code_dim) == (conv_map[0].numel(), code_dim)
+    decoded = MotionDecoder(width, code_dim)(code)
+    assert (decoded.shape, decoded.dtype) == ((2, 2, 16, 16), torch.float32)
+    maps = VggTrunk("random", trunk_width)(x, GENERATOR_LAYERS)
+    generator = Generator(width, 1, trunk_width)
+    assert generator(maps).shape == generator(maps, flow).shape == x.shape
+    network = ReNormaliser(width, 2, trunk_width, code_dim)
+    for direction in ("deidentify", "reidentify"):
+        assert network(maps["relu3_1"], code, direction).shape == x.shape
 
 
 def test_networks_have_the_papers_layers() -> None:
@@ -163,14 +146,6 @@ def test_codes_and_flows_lie_between_minus_one_and_one() -> None:
     assert decoder(torch.zeros(2, 8)).abs().max() == 0
     with torch.autocast("cpu", torch.bfloat16):
         assert decoder(torch.randn(1, 8)).dtype == torch.float32
-
-
-@pytest.mark.parametrize(("width", "trunk_width", "code_dim"), [(256, 64, 256), (8, 4, 6)])
-def test_renormaliser_shapes(width: int, trunk_width: int, code_dim: int) -> None:
-    network = ReNormaliser(width, 2, trunk_width, code_dim)
-    coarse, code = torch.rand(2, 4 * trunk_width, 16, 16), torch.randn(2, code_dim)
-    for direction in ("deidentify", "reidentify"):
-        assert network(coarse, code, direction).shape == (2, 3, 64, 64)
 
 
 def test_renormaliser_directions_differ_in_their_norms_only() -> None:
@@ -199,28 +174,25 @@ def test_feature_norm_equals_a_loop() -> None:
     torch.testing.assert_close(norm(x, code), expected, rtol=1e-4, atol=1e-5)
 
 
-# The encoder that users get ---------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("identity", [False, True])
 def test_face_encoder_features(identity: bool) -> None:
     torch.manual_seed(0)
     encoder = FaceCycleEncoder(4, 8, 32, identity=identity).eval()
     x = torch.randn(2, 3, 32, 32)
-    found = encoder.features(x, encoder.feature_dims)
+    result = encoder.features(x, encoder.feature_dims)
     names = {"expression", "expression_map"} | ({"identity", "identity_map"} if identity else set())
-    assert set(found) == set(encoder.feature_dims) == names
-    assert {name: tuple(v.shape) for name, v in found.items()} == {
+    assert set(result) == set(encoder.feature_dims) == names
+    assert {name: tuple(v.shape) for name, v in result.items()} == {
         name: (2, length) for name, length in encoder.feature_dims.items()
     }
     conv_map, code = encoder.motion(x)
-    torch.testing.assert_close(found["expression"], code)
-    torch.testing.assert_close(found["expression_map"].view(2, 8, 2, 2), conv_map)
+    torch.testing.assert_close(result["expression"], code)
+    torch.testing.assert_close(result["expression_map"].view(2, 8, 2, 2), conv_map)
     if identity:
         conv_map, code = encoder.identity(x)
-        torch.testing.assert_close(found["identity"], code)
-        torch.testing.assert_close(found["identity_map"].view(2, 8, 2, 2), conv_map)
-        assert (found["identity"] - found["expression"]).abs().max() > 0, "weights of its own"
+        torch.testing.assert_close(result["identity"], code)
+        torch.testing.assert_close(result["identity_map"].view(2, 8, 2, 2), conv_map)
+        assert (result["identity"] - result["expression"]).abs().max() > 0, "weights of its own"
 
 
 def test_face_encoder_of_the_paper() -> None:
@@ -248,15 +220,15 @@ def test_maps_of_larger_pictures_than_codes() -> None:
     encoder = FaceCycleEncoder(2, 8, 64, map_size=100, identity=True).eval()
     images = torch.rand(2, 3, 100, 100, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = encoder(images)
+        result = encoder(images)
         x = encoder.normalise(images)
         small = F.interpolate(x, size=(64, 64), mode="bilinear", antialias=True)
         for name, network in (("expression", encoder.motion), ("identity", encoder.identity)):
             assert network is not None
-            torch.testing.assert_close(found[f"{name}_map"], network.convs(x).flatten(1))
-            torch.testing.assert_close(found[name], network(small)[1])
+            torch.testing.assert_close(result[f"{name}_map"], network.convs(x).flatten(1))
+            torch.testing.assert_close(result[name], network(small)[1])
     assert encoder.input_size == 100
-    assert {name: value.shape[1] for name, value in found.items()} == encoder.feature_dims
+    assert {name: value.shape[1] for name, value in result.items()} == encoder.feature_dims
     assert encoder.feature_dims["expression_map"] == 4 * 7 * 7
     with pytest.raises(ValueError, match="map_size 48 is below code_size 64"):
         FaceCycleEncoder(2, 8, 64, map_size=48)
@@ -269,8 +241,8 @@ def test_only_the_wanted_spaces_are_computed(map_size: int) -> None:
     with torch.no_grad():
         everything = encoder(images)
         for space, value in everything.items():
-            found = encoder(images, [space])
-            assert list(found) == [space]
-            torch.testing.assert_close(found[space], value)
+            result = encoder(images, [space])
+            assert list(result) == [space]
+            torch.testing.assert_close(result[space], value)
     encoder.identity = None  # would fail if it were asked
     encoder(images, ["expression", "expression_map"])

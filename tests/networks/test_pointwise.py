@@ -47,8 +47,8 @@ def test_narrow_resnets_learn_the_same_from_maps_in_either_order(width: float) -
 
     expected = gradients(torch.contiguous_format)
     for _ in range(5):
-        found = gradients(torch.channels_last)
+        result = gradients(torch.channels_last)
         for name, value in expected.items():
             torch.testing.assert_close(
-                found[name], value, rtol=1e-3, atol=1e-3 * value.abs().max().item()
+                result[name], value, rtol=1e-3, atol=1e-3 * value.abs().max().item()
             )

@@ -16,13 +16,13 @@ from ssl_faces.networks.warp import warp
 
 def test_standardised_codes_equal_a_loop() -> None:
     code = 3 + 5 * torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
-    found = BatchStandardiser(4, eps=0.1)(code)
+    result = BatchStandardiser(4, eps=0.1)(code)
     for d in range(4):
         values = code[:, d].tolist()
         mean = sum(values) / 7
         variance = sum((v - mean) ** 2 for v in values) / 7
         expected = [(v - mean) / math.sqrt(variance + 0.1) for v in values]
-        assert found[:, d].tolist() == pytest.approx(expected, abs=1e-5)
+        assert result[:, d].tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_running_averages_serve_afterwards() -> None:

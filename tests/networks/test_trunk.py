@@ -54,18 +54,18 @@ def saved(torch_home: Path, features: nn.Sequential) -> Path:
 
 def test_layers_equal_torchvisions(saved: Path, features: nn.Sequential) -> None:
     trunk, x = VggTrunk(), torch.randn(2, 3, 32, 32)
-    found = trunk(x)
-    assert list(found) == list(LAYERS)
+    result = trunk(x)
+    assert list(result) == list(LAYERS)
     for layer, end in ENDS.items():
         expected = features[:end](x)
         assert expected.std() > 0
-        torch.testing.assert_close(found[layer], expected, rtol=0, atol=0)
+        torch.testing.assert_close(result[layer], expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("width", [64, 8, 1])
 def test_shapes(width: int) -> None:
-    found = VggTrunk("random", width)(torch.randn(2, 3, 64, 64))
-    assert {layer: tuple(v.shape) for layer, v in found.items()} == {
+    result = VggTrunk("random", width)(torch.randn(2, 3, 64, 64))
+    assert {layer: tuple(v.shape) for layer, v in result.items()} == {
         "relu2_1": (2, 2 * width, 32, 32),
         "relu3_1": (2, 4 * width, 16, 16),
         "relu4_1": (2, 8 * width, 8, 8),

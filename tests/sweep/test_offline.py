@@ -22,8 +22,8 @@ from ssl_faces.plan.sweep import trial
 from ssl_faces.plan.sweep.search import sampler, suggest
 from ssl_faces.plan.sweep.settings import read
 from ssl_faces.plan.sweep.study import read_notes
-from tests.support.processes import eventually
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
+from tests.test_children import eventually
 
 UNIFORM = {"x": {"min": -10.0, "max": 10.0}}
 

@@ -14,8 +14,7 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.plan.sweep.search import distribution
 from ssl_faces.plan.sweep.settings import Parameter, read
 from ssl_faces.plan.sweep.words import _examples, check_command, command_of, fit_words
-from ssl_faces.training.fit import default_out
-from ssl_faces.training.wandb_logger import default_loggers
+from ssl_faces.training.fit import default_loggers, default_out
 from tests.sweep.conftest import ROOT, Write
 
 FILES = sorted((ROOT / "configs/sweep").glob("*.yaml"))

@@ -61,16 +61,16 @@ def test_gradient_equals_one_process(number: int, tmp_path: Path) -> None:
         whole = Loss(stage(checkpoint))
         whole(images(slice(None))).backward()
     expected = gradients(whole)
-    found = results_of_two(partial(of_one_process, checkpoint), tmp_path)[0]
-    assert isinstance(found, dict)
-    assert found.keys() == expected.keys()
-    assert any(name.startswith("method.encoder") for name in found)
+    result = results_of_two(partial(of_one_process, checkpoint), tmp_path)[0]
+    assert isinstance(result, dict)
+    assert result.keys() == expected.keys()
+    assert any(name.startswith("method.encoder") for name in result)
     whole_norm = torch.cat([value.flatten() for value in expected.values()]).norm()
-    difference = torch.cat([(found[k] - value).flatten() for k, value in expected.items()])
+    difference = torch.cat([(result[k] - value).flatten() for k, value in expected.items()])
     # Standardising divides by small deviations of untrained codes, which enlarges rounding.
     slack = 20 if number == 2 else 1
     assert difference.norm() / whole_norm < slack * 1e-5
     for name, value in expected.items():
         # Each alone too, less strictly: some are small differences of large sums.
-        error = (found[name] - value).norm()
+        error = (result[name] - value).norm()
         assert error < slack * (1e-3 * value.norm() + 1e-6 * whole_norm), name

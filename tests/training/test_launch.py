@@ -34,9 +34,9 @@ STEPS = 10  # an epoch has six: 24 pictures in pairs of two on two processes
 
 def arguments(faces: Path, out: Path) -> list[str]:
     """Arguments of a run without the number of devices."""
-    found = settings("motion", faces, out, "--trainer.max_steps", str(STEPS))
-    at = found.index("--trainer.devices")
-    return [*found[:at], *found[at + 2 :], "--trainer.log_every_n_steps", "1"]
+    result = settings("motion", faces, out, "--trainer.max_steps", str(STEPS))
+    at = result.index("--trainer.devices")
+    return [*result[:at], *result[at + 2 :], "--trainer.log_every_n_steps", "1"]
 
 
 def launch(script: str, words: list[str]) -> subprocess.Popen[str]:
@@ -88,11 +88,11 @@ def test_torchrun_then_fabric_run_equal_two_processes_of_lightnings_own(
     assert message.count("fabric run started 2 processes on one node") == 1
 
     for file in ("encoder/encoder.safetensors", "trunk.safetensors"):
-        expected, found = load_file(whole / file), load_file(run / file)
-        assert expected.keys() == found.keys()
+        expected, result = load_file(whole / file), load_file(run / file)
+        assert expected.keys() == result.keys()
         for name, value in expected.items():
             assert value.isfinite().all()
-            torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6, msg=name)
+            torch.testing.assert_close(result[name], value, rtol=0, atol=1e-6, msg=name)
     card = json.loads((run / "encoder/card.json").read_text())
     assert card["pairs_seen"] == STEPS * 2 * 2
 
@@ -164,6 +164,7 @@ def test_launchers_are_recognised_by_their_environment() -> None:
         ({**ELASTIC, "RANK": "4", "LOCAL_RANK": "0"}, False, True),
         (SLURM, False, True),
         ({**SLURM, "SLURM_PROCID": "0"}, True, True),
+        ({**SLURM, "SLURM_LOCALID": "3"}, False, False),
         ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False, True),
         ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False, False),
     ],
@@ -180,7 +181,10 @@ def test_one_process_is_the_first(where: dict[str, str], first: bool, first_on_n
         ({"devices": "0,1"}, "--trainer.devices 0,1: torchrun started 4"),
         ({"devices": [0]}, "--trainer.devices [0]: torchrun started 4"),
         ({"nodes": 3}, "--trainer.num_nodes 3: torchrun started processes on 2"),
-        ({"strategy": "ddp_spawn"}, "--trainer.strategy ddp_spawn: starts processes of its own"),
+        (
+            {"strategy": "ddp_spawn"},
+            "--trainer.strategy ddp_spawn: starts processes, but torchrun has started",
+        ),
         ({"accelerator": "gpu"}, "--trainer.accelerator gpu: torchrun was given --accelerator cpu"),
     ],
 )
@@ -215,9 +219,9 @@ def test_several_devices_use_the_measured_strategy(monkeypatch: Patch) -> None:
     assert devices_and_strategy(Settings(2, strategy="ddp_spawn"), None) == {}
     strategy = devices_and_strategy(Settings(2), None)["strategy"]
     assert strategy._ddp_kwargs == DDP
-    found = devices_and_strategy(Settings("auto"), Launch("torchrun", 4, 2))
-    assert (found["devices"], found["num_nodes"]) == (4, 2)
-    assert found["strategy"]._ddp_kwargs == DDP
+    result = devices_and_strategy(Settings("auto"), Launch("torchrun", 4, 2))
+    assert (result["devices"], result["num_nodes"]) == (4, 2)
+    assert result["strategy"]._ddp_kwargs == DDP
     # All GPUs of the machine.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert "strategy" in devices_and_strategy(Settings("auto", "auto"), None)

@@ -42,20 +42,20 @@ def twins(cache: Path, out: Path, *more: str) -> list[str]:
 
 
 def card(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "encoder/card.json").read_text())
-    return found
+    result: dict[str, Any] = json.loads((run / "encoder/card.json").read_text())
+    return result
 
 
 def logged(run: Path, version: int = 0) -> dict[int, dict[str, float]]:
     """The online metrics in the CSV log, by step."""
     with (run / f"csv/version_{version}/metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    found = {}
+    result = {}
     for row in rows:
         figures = {k: float(v) for k, v in row.items() if k.startswith("online/") and v}
         if figures:
-            found[int(row["step"])] = figures
-    return found
+            result[int(row["step"])] = figures
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +65,16 @@ def probed(cache: Path) -> Path:
 
 
 def test_figures_go_to_the_log_and_the_card(probed: Path) -> None:
-    found = logged(probed)
-    assert sorted(found) == [3, 6, 8]
-    for figures in found.values():
+    result = logged(probed)
+    assert sorted(result) == [3, 6, 8]
+    for figures in result.values():
         assert figures.keys() == {f"online/{name}/expression" for name in NAMES}
         assert all(0 <= value <= 100 for value in figures.values())
-    assert len({tuple(figures.values()) for figures in found.values()}) == 3
+    assert len({tuple(figures.values()) for figures in result.values()}) == 3
     about = card(probed)
     assert "not comparable with the figures of linear-probe" in about["online"]["note"]
     assert about["online"]["step"] == 8
-    assert about["online"]["figures"] == pytest.approx(found[8], abs=1e-4)
+    assert about["online"]["figures"] == pytest.approx(result[8], abs=1e-4)
     (pictures,) = about["online"]["pictures"]
     assert pictures["bank"] + pictures["queries"] == int(about["left_out"].split("; ")[1][:3])
     assert pictures["split"] == "by person"
@@ -95,8 +95,8 @@ def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
         features = load_encoder(probed)(kept.images.float() / 255)["expression"]
     expected = figures_of(features, kept.targets, kept.bank)
     expected |= CollapseWatch().measure("expression", features)[0]
-    found = logged(probed)[8]
-    assert found == pytest.approx({f"online/{k}/expression": v for k, v in expected.items()}, 1e-3)
+    result = logged(probed)[8]
+    assert result == pytest.approx({f"online/{k}/expression": v for k, v in expected.items()}, 1e-3)
 
 
 def test_weights_are_those_of_a_run_without_it(probed: Path, cache: Path, tmp_path: Path) -> None:
@@ -147,10 +147,10 @@ def test_faces_without_labels(faces: Path, cache: Path, tmp_path: Path, capfd: C
     out = capfd.readouterr().out
     assert out.count("online probe: off, as no set to train on has 500 pictures") == 1
     assert "warning" not in out
-    found = logged(tmp_path)
-    assert sorted(found) == [3, 6, 8]
+    result = logged(tmp_path)
+    assert sorted(result) == [3, 6, 8]
     assert all(
-        f.keys() == {"online/rank/expression", "online/std/expression"} for f in found.values()
+        f.keys() == {"online/rank/expression", "online/std/expression"} for f in result.values()
     )
     assert card(tmp_path)["online"]["pictures"] == "training pictures, without labels"
     assert card(tmp_path)["left_out"] == "test parts of all probes"

@@ -183,6 +183,6 @@ def test_lightnings_own_checkpoint_of_an_epochs_end(end: tuple[str, int], tmp_pa
         train(tmp_path, end, batches=3, kill=kill, resume_from="epoch.ckpt", more=(own,))
 
     until_finished([5, 8], lambda: 0, run)
-    found = load_checkpoint(tmp_path / "last.ckpt")
-    assert_same({**found, "callbacks": 0}, {**expected, "callbacks": 0})
+    result = load_checkpoint(tmp_path / "last.ckpt")
+    assert_same({**result, "callbacks": 0}, {**expected, "callbacks": 0})
     assert read_logged(tmp_path) == logged

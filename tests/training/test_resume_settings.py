@@ -166,12 +166,12 @@ def test_more_steps_stretch_a_cosine_without_warnings(recwarn: pytest.WarningsRe
         return schedule
 
     def rates(schedule: Any, steps: int) -> list[float]:
-        found = []
+        result = []
         for _ in range(steps):
-            found.append(schedule.optimizer.param_groups[0]["lr"])
+            result.append(schedule.optimizer.param_groups[0]["lr"])
             schedule.optimizer.step()
             schedule.step()
-        return found
+        return result
 
     whole = rates(planned(40), 40)
     first = planned(40)
@@ -195,8 +195,8 @@ class Line(pl.LightningModule):
 def adam_at(steps: int, rates: dict[int, float], decay: float, state: Any = None) -> Any:
     """Adam with rates by epoch after `steps` epochs, optionally from a checkpoint's state."""
     module = Line()
-    found = adam(module, (decay, 0.999), rates, None, 0, {"far": 0.5})
-    optimizer, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
+    result = adam(module, (decay, 0.999), rates, None, 0, {"far": 0.5})
+    optimizer, schedule = result["optimizer"], result["lr_scheduler"]["scheduler"]
     if state is not None:
         optimizer.load_state_dict(state[0])
         schedule.load_state_dict(state[1])

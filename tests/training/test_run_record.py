@@ -110,10 +110,10 @@ def test_the_list_of_runs(tmp_path: Path, capsys: Capsys) -> None:
             csv.parent.mkdir(parents=True)
             names = "step,online/expression_knn/pooled,online/yaw_mae/pooled,online/rank/pooled\n"
             csv.write_text(names + rows)
-        (found,) = find_runs([tmp_path])
-        assert (found.state, found.method, found.step) == ("running", "SimCLR", 100)
+        (result,) = find_runs([tmp_path])
+        assert (result.state, result.method, result.step) == ("running", "SimCLR", 100)
         # The best of all steps: the most of an accuracy, the least of an error.
-        assert found.online == {"expression_knn": 31.5, "yaw_mae": 11.25}
+        assert result.online == {"expression_knn": 31.5, "yaw_mae": 11.25}
     job = tmp_path / "job"
     with RunRecord(["ssl-faces", "job"], "job") as record:
         record.begin(job)

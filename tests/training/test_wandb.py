@@ -51,17 +51,17 @@ def logged(out: Path) -> dict[str, str]:
     """The last values in W&B's file of a run, as JSON by key, and the metadata of artifacts."""
     from wandb.proto import wandb_internal_pb2
 
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     (path,) = out.glob("wandb/offline-run-*/*.wandb")
     for data in records_of(path):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         for item in record.history.item:
-            found[item.key or "/".join(item.nested_key)] = item.value_json
+            result[item.key or "/".join(item.nested_key)] = item.value_json
         for artifact in (record.artifact, record.request.log_artifact.artifact):
             if artifact.name:
-                found[f"artifact/{artifact.type}"] = artifact.metadata
-    return found
+                result[f"artifact/{artifact.type}"] = artifact.metadata
+    return result
 
 
 def hold(folder: Path, secret: str) -> list[Path]:
@@ -86,12 +86,12 @@ def test_all_that_a_run_logs_without_an_account(
 
     assert wandb.run is None
     wandb.teardown()  # waits until the service has written all
-    found = logged(out)
+    result = logged(out)
     for key in ("loss", "lr", "gradient_norm", "throughput/pairs_per_second", "panels"):
-        assert key in found or any(k.startswith(f"{key}/") for k in found), (key, sorted(found))
-    assert any(key.startswith("online/rank/") for key in found)
+        assert key in result or any(k.startswith(f"{key}/") for k in result), (key, sorted(result))
+    assert any(key.startswith("online/rank/") for key in result)
     card = json.loads((out / "encoder/card.json").read_text())
-    assert json.loads(found["artifact/model"])["method"] == card["method"] == "twins"
+    assert json.loads(result["artifact/model"])["method"] == card["method"] == "twins"
     # The same in a file that needs no W&B.
     rows = (out / "csv/version_0/metrics.csv").read_text()
     assert "gradient_norm" in rows.splitlines()[0]
