@@ -319,7 +319,6 @@ def test_a_plain_folder_is_trained_on_whole(tmp_path: Path) -> None:
 def test_sets_given_one_by_one(tmp_path: Path) -> None:
     album(tmp_path / "album")
     faces = PictureFolder(tmp_path / "album", people_from_folders=True, name="mine")
-    assert "data.root and data.sets" in message_of(ready, tmp_path, sets=[faces])
     data = ready(sets=[faces])
     assert len(keys_of(data, "mine")) == 15
     assert about(data, "mine")["pairs"] == "pictures of one person, or mirror images"

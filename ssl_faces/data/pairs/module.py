@@ -6,6 +6,7 @@ import functools
 import logging
 import operator
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +70,7 @@ class FaceDataModule(pl.LightningDataModule):
         root: folder with face sets (FER-2013, LFW, UTKFace, YouTube keypoints, found by
             what they hold) or with any pictures. Default: `$SSL_FACES_DATA` or
             `~/.cache/ssl-faces/data` if there is one, else rendered faces.
-        sets: face sets given one by one instead of `root`; each as its `train` part.
+        sets: face sets one by one, each as its `train` part; beside those of `root`, or alone.
         packs: packs made by `ssl-faces pack` instead of `root`: folders or fsspec URLs
             (`s3://bucket/pack`), several with commas between them. What was left out of them when
             they were packed stays out.
@@ -80,6 +81,10 @@ class FaceDataModule(pl.LightningDataModule):
             person has other pictures.
         candidates: of so many pictures of the person, 1 to 3, the one that differs most from the
             first is its partner.
+        different_share: share of the pairs, 0 to 1, that are two images of one person, where sets
+            with and without such partners are mixed; the others are mirror images, of images
+            without a partner if there are any. `flip_share` then has no effect. Default: each image
+            comes first once an epoch, so that the sets decide.
         positives: what a pair is: `frames`, another picture of the person where there is one, else
             the mirror image (see `flip_share`); `picture`, always the mirror image, which uses no
             identity labels; `person`, always another picture of the person, so that people of one
@@ -127,11 +132,15 @@ class FaceDataModule(pl.LightningDataModule):
         online_pictures: NonNegativeInt | None = None,
         online_root: Path | None = None,
         candidates: Candidates = 1,
+        different_share: UnitFloat | None = None,
     ) -> None:
         super().__init__()
         check_ranges(FaceDataModule.__init__, locals(), "data")
-        if root is not None and sets is not None:
-            raise InputError("data.root and data.sets are both given; leave one out")
+        if different_share is not None and positives != "frames":
+            raise InputError(
+                f"data.different_share: has no effect with data.positives={positives}, where all "
+                "pairs are alike; leave it out, or set data.positives=frames"
+            )
         if candidates > 1 and positives == "picture":
             raise InputError(
                 "data.candidates: has no effect with data.positives=picture, where every partner "
@@ -153,6 +162,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.flip_share = flip_share
         self.positives = positives
         self.candidates = candidates
+        self.different_share = different_share
         self.use_people = positives != "picture"
         self.leave_out_tests = leave_out_tests
         self.seed = seed
@@ -211,6 +221,11 @@ class FaceDataModule(pl.LightningDataModule):
         self.faces = StoredFaces(packs, [one.rows for one in chosen], self.use_people)
         if self.positives == "person":
             self._keep_paired()
+        if self.different_share and self.two_images == {}:
+            raise InputError(
+                f"data.different_share: {self.different_share:g}, but no person has two images; "
+                "add a set with several images of a person, or leave it out"
+            )
         if self.positives == "frames" and self.flip_share != FLIP_SHARE and not self.has_people:
             _log.warning(
                 "data.flip_share has no effect, since no picture's person is known: every pair is "
@@ -281,28 +296,64 @@ class FaceDataModule(pl.LightningDataModule):
         return self.use_people and any(a["people"] for p in self.packs for a in p.index.sets)
 
     @functools.cached_property
-    def two_pictures(self) -> float | None:
-        """Share of the pairs, 0 to 1, that are two pictures of one person and no mirror images;
-        None where not all faces are here to be counted."""
+    def two_images(self) -> dict[str, float] | None:
+        """Share of the pairs, 0 to 1, that are two images of one person and no mirror images, by
+        the face set of the first image; None where not all faces are here to be counted."""
         assert self.faces is not None
         if self.streamed:
             return None
-        _, people = self.faces.listed(np.arange(len(self.faces.counts)))
+        shards = range(len(self.faces.counts))
+        _, people = self.faces.listed(np.array(shards))
         _, of_each, counts = np.unique(people, return_inverse=True, return_counts=True)
         paired = (people >= 0) & (counts[of_each] > 1)
-        return float(paired.mean()) * (1 - self._flip_share)
+        by_set: Counter[str] = Counter()
+        for shard, here in zip(
+            shards, np.split(paired, np.cumsum(self.faces.counts)[:-1]), strict=True
+        ):
+            names = [one["name"] for one in self.packs[self.faces.shards[shard][0]].index.sets]
+            sets = self.faces.shard(shard).column("sets")[self.faces.rows(shard)]
+            by_set.update(names[number] for number in sets[here].tolist())
+        if self.different_share is None:
+            share = (1 - self._flip_share) / max(1, len(paired))
+        else:
+            share = self.different_share / max(1, int(paired.sum()))
+        return {name: count * share for name, count in sorted(by_set.items())}
+
+    @property
+    def two_pictures(self) -> float | None:
+        """The sum of `two_images`."""
+        return None if self.two_images is None else sum(self.two_images.values())
+
+    def mix(self) -> str:
+        """What the pairs are, in one line; empty where it is not known."""
+        if self.two_images is None or self.two_pictures is None:
+            return ""
+        by_set = ", ".join(f"{name} {100 * x:.0f} %" for name, x in self.two_images.items() if x)
+        parts = f" ({by_set})" if by_set else ""
+        line = f"pairs: {100 * self.two_pictures:.0f} % two images of one person{parts}"
+        if self.candidates > 1 and by_set:
+            line += f", of {self.candidates} partners the one that differs most"
+        return f"{line}; {100 - 100 * self.two_pictures:.0f} % mirror images"
 
     @property
     def _flip_share(self) -> float:
         return 0.0 if self.positives == "person" else self.flip_share
 
     def _face_sets(self) -> list[FaceSet]:
-        if self.sets is not None:
+        if self.sets is not None and self.root is None:
             return self.sets
         if self._found is None:
             part = "train" if self.leave_out_tests else "all"
             if self.root is not None:
                 self._found = find_face_sets(self.root, part)  # type: ignore[arg-type]
+                names = {faces.name for faces in self._found}
+                for faces in self.sets or []:
+                    if faces.name in names:
+                        raise InputError(
+                            f"data.sets: {faces.name} is in data.root ({self.root}) too; take it "
+                            "out of data.sets"
+                        )
+                self._found = [*self._found, *(self.sets or [])]
             elif default_data_root().is_dir():
                 self._found = find_face_sets(default_data_root(), part)  # type: ignore[arg-type]
             else:
@@ -360,6 +411,7 @@ class FaceDataModule(pl.LightningDataModule):
             world_size=self.trainer.world_size if self.trainer else 1,
             window=self.window,
             candidates=self.candidates,
+            different_share=self.different_share,
         )
 
     def _load(self) -> None:
@@ -421,8 +473,9 @@ class FaceDataModule(pl.LightningDataModule):
         return {"order": self._order(), "listing": self._listing}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        # Checkpoints before there were candidates had one.
-        was, now = {"candidates": 1, **state["order"]}, self._order()
+        # What checkpoints have that are older than these settings.
+        was = {"candidates": 1, "different_share": None, **state["order"]}
+        now = self._order()
         # Older checkpoints lack some, and have the names of the packs for `faces`.
         changed = [
             k for k in now if k not in ("faces", "pictures") and was.get(k, now[k]) != now[k]
@@ -459,6 +512,7 @@ class FaceDataModule(pl.LightningDataModule):
             "flip_share": self.flip_share,
             "positives": self.positives,
             "candidates": self.candidates,
+            "different_share": self.different_share,
             "seed": self.seed,
             "window": self.window,
         }
