@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from linear_probe.experiments.frontal import command as frontal
 from linear_probe.experiments.truth import command as truth
 from linear_probe.experiments.verbs import VERBS
 from ssl_faces.common.arguments import SEED, Parser, number, several, whole
@@ -281,6 +282,11 @@ def parser() -> Parser:
     truth.add_arguments(
         commands.add_parser(
             "truth", help="neutral, frontal and swapped faces of a run beside the rendered truth"
+        )
+    )
+    frontal.add_arguments(
+        commands.add_parser(
+            "frontal", help="frontal faces that a run makes of CFP's profiles, by a recogniser"
         )
     )
     return of

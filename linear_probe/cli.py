@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linear_probe.arguments import parser
+from linear_probe.experiments.frontal import command as frontal
 from linear_probe.experiments.truth import command as truth
 from linear_probe.experiments.verbs import VERBS
 from ssl_faces import InputError
@@ -309,6 +310,7 @@ _COMMANDS = {
     "claims": _claims,
     "comparison": _comparison,
     "truth": truth.run,
+    "frontal": frontal.run,
 }
 
 

@@ -119,7 +119,7 @@ def run_truth(
         for name, fresh in kinds.items():
             method = load_method(run, untrained=fresh, seed=seed).to(device)
             by_size[method.picture_size][name] = method
-            fingerprints[name] = _fingerprint(method)
+            fingerprints[name] = fingerprint_of(method)
     rows: list[Measured] = []
     shown: dict[str, Tensor] = {}
     for size in sorted(by_size, reverse=True):
@@ -287,7 +287,8 @@ def write_panel(path: Path, pictures: Mapping[str, Tensor]) -> None:
     replace_file(path, buffer.getvalue())
 
 
-def _fingerprint(method: torch.nn.Module) -> str:
+def fingerprint_of(method: torch.nn.Module) -> str:
+    """SHA-256 (hex) of all weights of a method."""
     digest = hashlib.sha256()
     for name, value in sorted(method.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

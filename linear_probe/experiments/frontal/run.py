@@ -1,0 +1,207 @@
+"""A frontalisation run: what methods make of profile photographs, every figure a record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linear_probe.experiments.frontal.judge import (
+    HOG_SIDE,
+    Judge,
+    decide,
+    features_of,
+    figures,
+    gallery_of,
+    recogniser,
+    yaw_probe,
+)
+from linear_probe.experiments.frontal.pairs import ProfilePairs
+from linear_probe.experiments.probe import device_named
+from linear_probe.experiments.truth.faces import FRONTAL, TruthBatch
+from linear_probe.experiments.truth.run import (
+    BLURRED,
+    INPUT,
+    Editor,
+    blurred,
+    fingerprint_of,
+    write_panel,
+)
+from linear_probe.probes.ridge import RidgePredictor
+from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.record import Record
+from linear_probe.records.recorder import Recorder
+from linear_probe.sources.baselines import HogSource
+from linear_probe.tasks.task import DRAWS_SEED
+from ssl_faces import InputError, load_method
+from ssl_faces.common.hardware import hardware
+from ssl_faces.data import CFP, default_data_root, find_face_sets
+
+TASK = "frontalisation"
+MIRRORED = "return the input, mirrored"
+OTHER_PHOTO = "the person's other frontal photograph"
+PANEL_FILE = "frontal.png"
+
+Edit = Callable[[Tensor], Tensor]
+"""What is made of profile images, float [B, 3, S, S] in [0, 1]."""
+
+
+def score(
+    pairs: ProfilePairs,
+    judge: Judge,
+    methods: Mapping[str, Editor],
+    size: int,
+    probe: tuple[RidgePredictor, str] | None = None,
+    replicates: int = 1000,
+) -> tuple[list[Measured], dict[str, Tensor]]:
+    """Score methods of one image size, beside what needs no method.
+
+    Args:
+        methods: by the name of their rows.
+        size: side of the images that they take.
+        probe: of yaw, see `yaw_probe`.
+        replicates: of the bootstrap.
+
+    Returns:
+        The rows, and images [8, 3, S, S] to look at, by name.
+
+    Raises:
+        InputError: a method makes no frontal faces.
+    """
+    edits: dict[str, Edit] = {
+        INPUT: lambda images: images,
+        MIRRORED: lambda images: images.flip(-1),
+        BLURRED: lambda images: blurred(TruthBatch(images, {}, {}, {})),
+    }
+    for name, method in methods.items():
+        if FRONTAL not in method.edits():
+            raise InputError(f"{name}: makes no frontal faces; give a run of a method that does")
+        edits[name] = _on(method.edits()[FRONTAL], judge)
+    inputs = pairs.images(pairs.profile, size)
+    made: dict[str, Tensor | None] = {}
+    seconds: dict[str, float] = {}
+    for name, edit in edits.items():
+        began = time.perf_counter()
+        made[name] = torch.cat([edit(batch) for batch in inputs.split(judge.batch_size)])
+        seconds[name] = time.perf_counter() - began
+    others = pairs.images(pairs.frontal, size)[pairs.other]
+    made[OTHER_PHOTO] = None
+    seen = {name: judge.features(of) for name, of in made.items() if of is not None}
+    yaws: dict[str, np.ndarray] = {}
+    if probe is not None:
+        hog = HogSource(HOG_SIDE)
+        for name, of in made.items():
+            features = features_of(hog, others if of is None else of, judge.batch_size)
+            yaws[name] = probe[0](features[hog.space])[:, 0].cpu().numpy()
+    rows = []
+    task = _task(pairs, judge, size, probe)
+    for space, frontal in judge.frontal.items():
+        gallery = gallery_of(pairs, frontal)
+        decided = {
+            name: decide(pairs, frontal, None if of is None else seen[name][space], gallery)
+            for name, of in made.items()
+        }
+        for name, row in decided.items():
+            of_row = figures(pairs, row, decided[INPUT], yaws.get(name), replicates)
+            probed = f"cosine, {judge.source.name}"
+            rows.append(Measured(task, name, space, probed, of_row, seconds=seconds.get(name, 0.0)))
+    places = pairs.shown()
+    people = pairs.people_of[pairs.profile[places]]
+    truth = np.array([pairs.frontal[pairs.people_of[pairs.frontal] == who][0] for who in people])
+    shown = {"input": inputs[places], "a frontal photograph": pairs.images(truth, size)}
+    shown |= {name: of[places] for name, of in made.items() if name in methods and of is not None}
+    return rows, shown
+
+
+def _on(edit: Callable[..., Tensor], judge: Judge) -> Edit:
+    def edited(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return edit(images.to(judge.device)).float().cpu()
+
+    return edited
+
+
+def _task(
+    pairs: ProfilePairs, judge: Judge, size: int, probe: tuple[RidgePredictor, str] | None
+) -> TaskFacts:
+    people = len(np.unique(pairs.people_of[pairs.profile]))
+    yaw = ""
+    if probe is not None:
+        yaw = (
+            f"; |yaw| as ridge regression on HOG reads it (fitted on {probe[1]}, training part, "
+            "whose yaw ends long before a profile's)"
+        )
+    return TaskFacts(
+        TASK,
+        pairs.faces.title,
+        f"test people, {size} px",
+        f"{len(pairs.same)} official frontal-profile pairs in {len(np.unique(pairs.folds))} folds: "
+        f"what is made of the profile photograph, at {size} px, against the frontal photograph, by "
+        f"cosine similarity of {judge.source.name} at {judge.source.input_size} px less the mean "
+        "of the other folds' images, threshold chosen on the other folds; rank-1: the nearest "
+        "person by the mean of the person's frontal photographs (chance is "
+        f"{100 / max(1, people):.1f} %); intervals by bootstrap over {people} people{yaw}",
+        DRAWS_SEED,
+    )
+
+
+def run_frontal(
+    runs: Sequence[str],
+    out: str | Path,
+    *,
+    recogniser_name: str,
+    data: str | Path | None = None,
+    seed: int = 0,
+    untrained: bool = True,
+    replicates: int = 1000,
+    batch_size: int = 64,
+    device: str = "auto",
+) -> list[Record]:
+    """Score the frontal faces that runs make of CFP's profile photographs, and write a panel.
+
+    Args:
+        runs: folders of `ssl-faces fit`, checkpoints, or released methods.
+        out: folder for `records.jsonl` and the panel, `frontal.png`.
+        recogniser_name: see `recogniser`; it must not be one of the runs.
+        data: folder with CFP, and perhaps with a set that has poses; default: as for all commands.
+        seed: of the untrained weights.
+        untrained: score the same methods with fresh weights too.
+        replicates: of the bootstrap.
+        batch_size: images at once.
+        device: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        InputError: an argument, a run or the data can't be used, or `out` can't be written.
+    """
+    if recogniser_name in runs:
+        raise InputError(
+            f"--recogniser {recogniser_name}: is the run that it judges; give another recogniser"
+        )
+    device = device_named(device)
+    root = default_data_root() if data is None else data
+    faces = next((f for f in find_face_sets(root, "test") if type(f) is CFP), None)
+    if faces is None:
+        raise InputError(f"{root}: holds no CFP with its frontal-profile pairs; give --data FOLDER")
+    pairs = ProfilePairs.of(faces)
+    judge = Judge.of(recogniser(recogniser_name), pairs, batch_size, device)
+    recorder = Recorder(Path(out), hardware(device))
+    by_size: dict[int, dict[str, Editor]] = {}
+    fingerprints: dict[str, str] = {}
+    for run in dict.fromkeys(runs):
+        for fresh in (True, False) if untrained else (False,):
+            method = load_method(run, untrained=fresh, seed=seed).to(device)
+            name = f"{run}, untrained" if fresh else run
+            by_size.setdefault(method.picture_size, {})[name] = method
+            fingerprints[name] = fingerprint_of(method)
+    probe = yaw_probe(find_face_sets(root, "train"), batch_size)
+    shown: dict[str, Tensor] = {}
+    for size in sorted(by_size, reverse=True):
+        rows, images = score(pairs, judge, by_size[size], size, probe, replicates)
+        recorder.add(*(row._replace(fingerprint=fingerprints.get(row.encoder, "")) for row in rows))
+        shown = {**images, **shown}
+    write_panel(Path(out) / PANEL_FILE, shown)
+    return recorder.records
