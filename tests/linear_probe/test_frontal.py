@@ -202,7 +202,7 @@ def test_what_can_not_be_judged(cfp: Path, tmp_path: Path, pairs: ProfilePairs) 
     assert "fewer than two folds" in text
     for number in ("02", "03"):
         (cfp / "000" / "frontal" / f"{number}.png").unlink()
-    cfp_pairs = table.read_text() + "004/frontal/01.png,002/profile/01.png,0,1\n"
+    cfp_pairs = table.read_text() + "006/frontal/01.png,002/profile/01.png,0,1\n"
     table.write_text(cfp_pairs)
     text = message_of(ProfilePairs.of, CFP(cfp, "test"))
     assert text.startswith("000/profile/01.png: its person has no other frontal photograph than")

@@ -183,8 +183,9 @@ def run_frontal(
         )
     device = device_named(device)
     root = default_data_root() if data is None else data
-    faces = next((f for f in find_face_sets(root, "test") if type(f) is CFP), None)
-    if faces is None:
+    sets = find_face_sets(root)
+    faces = next((f.test_part() for f in sets if type(f) is CFP), None)
+    if not isinstance(faces, CFP):
         raise InputError(f"{root}: holds no CFP with its frontal-profile pairs; give --data FOLDER")
     pairs = ProfilePairs.of(faces)
     judge = Judge.of(recogniser(recogniser_name), pairs, batch_size, device)
@@ -197,7 +198,7 @@ def run_frontal(
             name = f"{run}, untrained" if fresh else run
             by_size.setdefault(method.picture_size, {})[name] = method
             fingerprints[name] = fingerprint_of(method)
-    probe = yaw_probe(find_face_sets(root, "train"), batch_size)
+    probe = yaw_probe(sets, batch_size)
     shown: dict[str, Tensor] = {}
     for size in sorted(by_size, reverse=True):
         rows, images = score(pairs, judge, by_size[size], size, probe, replicates)
