@@ -290,10 +290,10 @@ def test_a_skipped_picture_does_not_shift_the_people(root: Path) -> None:
 
 def test_setting_up_twice_changes_nothing(root: Path) -> None:
     data = ready(root)
-    rows, said = data.trained_on(), list(data.description)
+    rows, description = data.trained_on(), list(data.description)
     data.setup("fit")
     assert data.trained_on() == rows
-    assert data.description == said
+    assert data.description == description
     assert data.skipped == []
 
 
@@ -526,7 +526,7 @@ def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"batch_size": 5}, "batch_size 4 (now 5)"),
         ({"seed": 1}, "seed 0 (now 1)"),
@@ -536,12 +536,12 @@ def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
     ],
 )
 def test_a_run_is_not_resumed_with_other_data(
-    root: Path, change: dict[str, Any], told: str
+    root: Path, change: dict[str, Any], expected: str
 ) -> None:
     state, other = ready(root).state_dict(), ready(root, **change)
     text = message_of(other.load_state_dict, state)
     assert "can't be resumed with other data settings" in text
-    assert told in text
+    assert expected in text
     assert "--out" in text
 
 
@@ -584,7 +584,7 @@ def test_a_checkpoint_of_before_is_resumed(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ("add", "48, and there are 49 now; added 30_0_0_2018.png; give"),
         ("remove", "48, and there are 44 now; removed {0}, {1}, {2} and 1 more; give"),
@@ -593,7 +593,7 @@ def test_a_checkpoint_of_before_is_resumed(root: Path) -> None:
         ("tests", "48, and there are 71 now; added "),
     ],
 )
-def test_a_run_is_not_resumed_with_other_pictures(root: Path, change: str, told: str) -> None:
+def test_a_run_is_not_resumed_with_other_pictures(root: Path, change: str, expected: str) -> None:
     data = ready(root)
     state, keys = data.state_dict(), sorted(keys_of(data, "utkface"))
     new, old = root / "utk" / "30_0_0_2018.png", root / "utk" / keys[0]
@@ -608,7 +608,7 @@ def test_a_run_is_not_resumed_with_other_pictures(root: Path, change: str, told:
         old.rename(new)
     text = message_of(ready(root, leave_out_tests=change != "tests").load_state_dict, state)
     assert "can't be resumed with other images: it was trained on 48, and" in text
-    assert told.format(*keys) in text
+    assert expected.format(*keys) in text
 
 
 # The real faces ---------------------------------------------------------------------------------

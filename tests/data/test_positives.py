@@ -1,4 +1,4 @@
-"""What a pair is: two pictures of a person, or one picture twice; and what is said of it."""
+"""What a pair is: two pictures of a person, or one picture twice; and how they are counted."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_sets_beside_those_of_a_folder(tmp_path: Path, sets: list[FaceSet]) -> N
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "expected"),
     [
         ({"candidates": 0}, "data.candidates: 0; give a whole number from 1 to 3"),
         ({"candidates": 4}, "data.candidates: 4; give a whole number from 1 to 3"),
@@ -145,8 +145,8 @@ def test_sets_beside_those_of_a_folder(tmp_path: Path, sets: list[FaceSet]) -> N
         ({"different_share": 0.5, "positives": "person"}, "no effect with data.positives=person"),
     ],
 )
-def test_candidates_that_can_not_be(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_candidates_that_can_not_be(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
         FaceDataModule(**settings)
 
 
@@ -154,9 +154,9 @@ def test_the_card_counts_what_was_left_out_for_having_no_partner(sets: list[Face
     data = ready(sets[:1] + sets[2:], "person")
     assert data.has_people
     for name, pictures, alone in (("youtube_keypoints", 5, 2), ("utkface", 0, 5)):
-        said = about(data, name)
-        assert said["pictures"] == pictures
-        assert said["left_out_as_only_pictures_of_their_person"] == alone
+        counted = about(data, name)
+        assert counted["pictures"] == pictures
+        assert counted["left_out_as_only_pictures_of_their_person"] == alone
     assert about(data, "youtube_keypoints")["pairs"] == "pictures of one person"
 
 

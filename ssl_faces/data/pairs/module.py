@@ -6,7 +6,6 @@ import functools
 import logging
 import operator
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,11 +29,13 @@ from ssl_faces.common.ranges import (
 from ssl_faces.data.faces import FaceSet, Skipped
 from ssl_faces.data.pairs.augment import PRESETS, Augmentation, PairAugmentation, Preset
 from ssl_faces.data.pairs.loader import PairLoader
+from ssl_faces.data.pairs.mix import describe_mix, joined_with, two_images_by_set
 from ssl_faces.data.pairs.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
 from ssl_faces.data.pairs.pairing import Candidates, PairBatch, PairBatches, gather
+from ssl_faces.data.pairs.resuming import check_resume
 from ssl_faces.data.sets.discover import default_data_root, find_face_sets, recognised
 from ssl_faces.data.store.caching import pack
-from ssl_faces.data.store.listing import MOST_LISTED, changes_of, dump_listing
+from ssl_faces.data.store.listing import MOST_LISTED, dump_listing
 from ssl_faces.data.store.packs import HeldOut, Pack
 from ssl_faces.data.store.selection import (
     all_fit,
@@ -60,55 +61,53 @@ _WINDOW = 32  # shards: about a gigabyte
 
 
 class FaceDataModule(pl.LightningDataModule):
-    """Unlabelled faces for pretraining, in pairs.
+    """Pairs of faces for pretraining.
 
-    By default everything that a probe tests on is left out: the test parts of the sets, pictures
-    byte-identical to one of them, and every picture of a test person in whichever set (LFW and
-    the YouTube keypoints share people).
+    By default everything that a probe tests on is left out: the test parts of the sets, their
+    byte-identical copies, and every image of a test person in any set (LFW and the YouTube
+    keypoints share people).
 
     Args:
-        root: folder with face sets (FER-2013, LFW, UTKFace, YouTube keypoints, found by
-            what they hold) or with any pictures. Default: `$SSL_FACES_DATA` or
-            `~/.cache/ssl-faces/data` if there is one, else rendered faces.
+        root: folder with face sets, recognised by their contents, or with any images. Default:
+            `$SSL_FACES_DATA` or `~/.cache/ssl-faces/data` if it exists, else rendered faces.
         sets: face sets one by one, each as its `train` part; beside those of `root`, or alone.
         packs: packs made by `ssl-faces pack` instead of `root`: folders or fsspec URLs
-            (`s3://bucket/pack`), several with commas between them. What was left out of them when
-            they were packed stays out.
-        rendered: how many rendered faces serve where there are no real ones.
+            (`s3://bucket/pack`), separated by commas. Images left out by `pack` stay left out.
+        rendered: number of rendered faces, used if there are no real ones.
         batch_size: pairs a step, on each device.
         size: side of the pictures.
-        flip_share: probability that the second frame is the first one's mirror image where the
-            person has other pictures.
-        candidates: of so many pictures of the person, 1 to 3, the one that differs most from the
-            first is its partner.
-        different_share: share of the pairs, 0 to 1, that are two images of one person, where sets
-            with and without such partners are mixed; the others are mirror images, of images
+        flip_share: probability that the second image is the first one's mirror image although the
+            person has other images.
+        candidates: the partner is the image that differs most from the first, of so many (1 to 3)
+            drawn from the person's others.
+        different_share: share of the pairs, 0 to 1, that are two images of one person, for mixes of
+            sets with and without such partners. The other pairs are mirror images, of images
             without a partner if there are any. `flip_share` then has no effect. Default: each image
-            comes first once an epoch, so that the sets decide.
-        positives: what a pair is: `frames`, another picture of the person where there is one, else
-            the mirror image (see `flip_share`); `picture`, always the mirror image, which uses no
-            identity labels; `person`, always another picture of the person, so that people of one
-            picture are left out.
-        augmentation: `frames` is FaceCycle's mild one, alike for both of a pair; `views` a strong
-            one for each picture by itself, for contrastive methods; or strengths of your own.
-        leave_out_tests: see above; False trains on test faces too, which the card then says.
+            comes first once an epoch, so the sets decide.
+        positives: what a pair is. `frames`: another image of the person if there is one, else the
+            mirror image (see `flip_share`). `picture`: always the mirror image, which uses no
+            identity labels. `person`: always another image of the person; people with one image are
+            left out.
+        augmentation: `frames` is FaceCycle's mild one, the same for both images of a pair; `views`
+            is a strong one for each image, for contrastive methods; or your own strengths.
+        leave_out_tests: see above; False trains on test faces too, and the card records it.
         seed: of order, pairs and augmentation.
-        num_workers: of the loader; pictures come packed, so that 0 is mostly best.
-        cache: where packed and fetched faces are kept; default `$SSL_FACES_CACHE` or
+        num_workers: of the loader; images are packed, so 0 is usually best.
+        cache: folder of packed and fetched faces; default `$SSL_FACES_CACHE` or
             `~/.cache/ssl-faces/packed`.
-        cache_gb: most GB of fetched shards to keep (10^9 bytes). Where not all fit they are fetched
-            ahead of use, and shuffled in two levels: shards, then pictures within a window of
-            shards. Default: fetch all before training begins.
-        window: shards of such a window, of which the cache must hold two; by default 32. Given, it
-            serves packs that are here too: memory then doesn't grow with the number of pictures.
-        in_memory: keep all pictures in memory: the GPU's where one is trained on (pairs are then
-            gathered there), else this machine's. `auto`: a GPU's, where they take less than a
-            quarter of what is free; packs on disk are read about as fast as from a CPU's memory,
-            which then doesn't grow with them. What is drawn doesn't depend on it.
-        online_pictures: most labelled training pictures of a set to keep back from training, with
-            their people and copies, for the online probe; 0 (and by default, but for `ssl-faces
-            fit`, where --probe_every decides): none.
-        online_root: folder with labelled face sets that they are of, where `packs` are given.
+        cache_gb: most GB (10^9 bytes) of fetched shards to keep. If not all fit, they are fetched
+            ahead of use and shuffled in two levels: shards, then images within a window of shards.
+            Default: fetch all before training begins.
+        window: shards in such a window; default 32. The cache must hold two windows. If set, it is
+            also used for packs on this machine: memory then doesn't grow with the number of images.
+        in_memory: keep all images in memory: the GPU's if there is one (pairs are then gathered
+            there), else this machine's. `auto`: only a GPU's, if they take less than a quarter of
+            its free memory; reading packs from disk is about as fast as from a CPU's memory. The
+            pairs don't depend on it.
+        online_pictures: most labelled training images of a set to keep back from training, with
+            their people and copies, for the online probe. Default: none (`ssl-faces fit`:
+            --probe_every decides).
+        online_root: folder with the labelled face sets for `online_pictures`; for `packs` only.
     """
 
     def __init__(
@@ -298,26 +297,11 @@ class FaceDataModule(pl.LightningDataModule):
     @functools.cached_property
     def two_images(self) -> dict[str, float] | None:
         """Share of the pairs, 0 to 1, that are two images of one person and no mirror images, by
-        the face set of the first image; None where not all faces are here to be counted."""
+        the face set of the first image; None for streamed shards, which can't be counted."""
         assert self.faces is not None
         if self.streamed:
             return None
-        shards = range(len(self.faces.counts))
-        _, people = self.faces.listed(np.array(shards))
-        _, of_each, counts = np.unique(people, return_inverse=True, return_counts=True)
-        paired = (people >= 0) & (counts[of_each] > 1)
-        by_set: Counter[str] = Counter()
-        for shard, here in zip(
-            shards, np.split(paired, np.cumsum(self.faces.counts)[:-1]), strict=True
-        ):
-            names = [one["name"] for one in self.packs[self.faces.shards[shard][0]].index.sets]
-            sets = self.faces.shard(shard).column("sets")[self.faces.rows(shard)]
-            by_set.update(names[number] for number in sets[here].tolist())
-        if self.different_share is None:
-            share = (1 - self._flip_share) / max(1, len(paired))
-        else:
-            share = self.different_share / max(1, int(paired.sum()))
-        return {name: count * share for name, count in sorted(by_set.items())}
+        return two_images_by_set(self.faces, 1 - self._flip_share, self.different_share)
 
     @property
     def two_pictures(self) -> float | None:
@@ -326,14 +310,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     def mix(self) -> str:
         """What the pairs are, in one line; empty where it is not known."""
-        if self.two_images is None or self.two_pictures is None:
-            return ""
-        by_set = ", ".join(f"{name} {100 * x:.0f} %" for name, x in self.two_images.items() if x)
-        parts = f" ({by_set})" if by_set else ""
-        line = f"pairs: {100 * self.two_pictures:.0f} % two images of one person{parts}"
-        if self.candidates > 1 and by_set:
-            line += f", of {self.candidates} partners the one that differs most"
-        return f"{line}; {100 - 100 * self.two_pictures:.0f} % mirror images"
+        return "" if self.two_images is None else describe_mix(self.two_images, self.candidates)
 
     @property
     def _flip_share(self) -> float:
@@ -346,14 +323,7 @@ class FaceDataModule(pl.LightningDataModule):
             part = "train" if self.leave_out_tests else "all"
             if self.root is not None:
                 self._found = find_face_sets(self.root, part)  # type: ignore[arg-type]
-                names = {faces.name for faces in self._found}
-                for faces in self.sets or []:
-                    if faces.name in names:
-                        raise InputError(
-                            f"data.sets: {faces.name} is in data.root ({self.root}) too; take it "
-                            "out of data.sets"
-                        )
-                self._found = [*self._found, *(self.sets or [])]
+                self._found = joined_with(self._found, self.sets or [], self.root)
             elif default_data_root().is_dir():
                 self._found = find_face_sets(default_data_root(), part)  # type: ignore[arg-type]
             else:
@@ -473,27 +443,8 @@ class FaceDataModule(pl.LightningDataModule):
         return {"order": self._order(), "listing": self._listing}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        # What checkpoints have that are older than these settings.
-        was = {"candidates": 1, "different_share": None, **state["order"]}
-        now = self._order()
-        # Older checkpoints lack some, and have the names of the packs for `faces`.
-        changed = [
-            k for k in now if k not in ("faces", "pictures") and was.get(k, now[k]) != now[k]
-        ]
-        if changed:
-            settings = ", ".join(f"{k} {was[k]} (now {now[k]})" for k in changed)
-            raise InputError(
-                f"the checkpoint can't be resumed with other data settings: it has {settings}; "
-                "set them back, or start a new run with another --out"
-            )
         names = " ".join(one.name for one in self.packs)
-        if was["pictures"] != now["pictures"] or was.get("faces") not in (now["faces"], names):
-            changes = changes_of(state.get("listing"), self._listed())
-            raise InputError(
-                "the checkpoint can't be resumed with other images: it was trained on "
-                f"{was['pictures']:,}, and there are {now['pictures']:,} now{changes}; give the "
-                "same images, or start a new run with another --out"
-            )
+        check_resume(state, self._order(), names, self._listed)
 
     def _listed(self) -> Tensor | None:
         """The images that are trained on; None where there are too many, or they are streamed."""

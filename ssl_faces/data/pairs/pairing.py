@@ -33,7 +33,7 @@ MOST_CANDIDATES = 3
 """As each position of an epoch has four random numbers, and one decides on the mirror image."""
 Candidates = Annotated[int, PlainValidator(whole(1, MOST_CANDIDATES))]
 
-_COARSE = 8  # side of the images whose distance tells how much two differ
+_COARSE = 8  # side of the images whose distance is how much two differ
 
 
 class Draw(NamedTuple):
@@ -276,7 +276,7 @@ class _Epoch:
     def __init__(self, batches: PairBatches) -> None:
         self.batches = batches
         self.order = EpochOrder(batches.faces.counts, batches.window, batches.seed, batches.epoch)
-        # A stream of its own beside the orders', counted by position.
+        # A random stream apart from the orders, counted by position.
         words = np.random.SeedSequence((batches.seed, batches.epoch, 0, 0, 1))
         self.key = words.generate_state(2, np.uint64)
         self.window = -1
