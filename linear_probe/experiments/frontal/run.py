@@ -128,7 +128,7 @@ def _on(edit: Callable[..., Tensor], judge: Judge) -> Edit:
 def _task(
     pairs: ProfilePairs, judge: Judge, size: int, probe: tuple[RidgePredictor, str] | None
 ) -> TaskFacts:
-    people = len(np.unique(pairs.people_of[pairs.profile]))
+    people, gallery = (len(np.unique(pairs.people_of[of])) for of in (pairs.profile, pairs.frontal))
     yaw = ""
     if probe is not None:
         yaw = (
@@ -144,7 +144,7 @@ def _task(
         f"cosine similarity of {judge.source.name} at {judge.source.input_size} px less the mean "
         "of the other folds' images, threshold chosen on the other folds; rank-1: the nearest "
         "person by the mean of the person's frontal photographs (chance is "
-        f"{100 / max(1, people):.1f} %); intervals by bootstrap over {people} people{yaw}",
+        f"{100 / gallery:.1f} %); intervals by bootstrap over {people} people{yaw}",
         DRAWS_SEED,
     )
 
