@@ -504,9 +504,10 @@ def put_at(data: FaceDataModule, epoch: int, batch: int) -> None:
     )
 
 
-def test_a_resumed_epoch_goes_on_where_it_stopped(root: Path) -> None:
-    whole = list(ready(root).train_dataloader())
-    data = ready(root)
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_a_resumed_epoch_continues_where_it_stopped(root: Path, share: float | None) -> None:
+    whole = list(ready(root, different_share=share).train_dataloader())
+    data = ready(root, different_share=share)
     put_at(data, 0, 3)
     rest = list(data.train_dataloader())
     assert [b["seed"] for b in rest] == [b["seed"] for b in whole[3:]]
