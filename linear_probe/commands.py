@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from linear_probe.arguments import Option
 from linear_probe.experiments.settings import (
+    FrontalSettings,
     ProbeSettings,
     SavedProbeSettings,
     TruthSettings,
@@ -250,6 +251,7 @@ def cache(folders: list[str] | None = None, *, clean: bool = False) -> int:
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": ProbeSettings,
     "truth": TruthSettings,
+    "frontal": FrontalSettings,
     "save-probe": SavedProbeSettings,
     **{
         function.__name__: function

@@ -164,6 +164,46 @@ class TruthSettings(Experiment):
 
 
 @dataclass(frozen=True)
+class FrontalSettings(Experiment):
+    """Frontal faces made of CFP's profile photographs, judged by a recogniser.
+
+    Attributes:
+        run: folder of `ssl-faces fit`, a checkpoint, or a released name; may be repeated
+        recogniser: who judges: package:dlib, timm:NAME, any --encoder of `linear-probe run`, or HOG
+        data: folder with CFP, and perhaps with a set that has poses; default: $SSL_FACES_DATA, else
+            ~/.cache/ssl-faces/data
+        no_untrained: leave out the methods with fresh weights
+        seed: of untrained weights
+        bootstrap: replicates behind the intervals
+        batch_size: images at once
+        device: where methods and recogniser run
+    """
+
+    run: Annotated[list[str], Option("--run", repeated=True)]
+    recogniser: str
+    data: str | None = None
+    no_untrained: bool = False
+    seed: Seed = 0
+    bootstrap: PositiveInt = 1000
+    batch_size: PositiveInt = 64
+    device: Device = "auto"
+
+    writes = "folder for records.jsonl, frontal.png"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
+
+    def measurements(self, run: Run) -> Iterator[Measured]:
+        from linear_probe.experiments.frontal.run import measurements
+
+        return measurements(self, run)
+
+    def summary(self, out: Path, records: list[Record]) -> str:
+        table = super().summary(out, records)
+        return f"{table}\n\nrecords: {out}/records.jsonl\nimages: {out}/frontal.png"
+
+
+@dataclass(frozen=True)
 class SavedProbeSettings:
     """Keep a probe beside its encoder: calibrated probabilities of classes.
 

@@ -123,7 +123,7 @@ def _features(chunk: Chunk, batches: Iterator[_Batch], device: str) -> Extracted
         images = batch.images.to(device).float().div_(255)
         for source, of_source in zip(chunk.sources, rows, strict=True):
             features = source(images)
-            _check_shapes(source, features, len(images))
+            check_shapes(source, features, len(images))
             for space, of_space in of_source.items():
                 # Fetched from a GPU only at the end of the chunk, so that it need not wait.
                 of_space.append(features[space])
@@ -137,7 +137,7 @@ def _features(chunk: Chunk, batches: Iterator[_Batch], device: str) -> Extracted
     return Extracted(values, records, skipped)
 
 
-def _check_shapes(source: ImageSource, found: Mapping[str, Tensor], rows: int) -> None:
+def check_shapes(source: ImageSource, found: Mapping[str, Tensor], rows: int) -> None:
     """Check that a source's features of `rows` images have the spaces and lengths it declares.
 
     Raises:

@@ -52,11 +52,8 @@ class EncoderExport(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._since = time.monotonic()
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if data.two_pictures is not None:
-            share = f"{100 * data.two_pictures:.0f} % of pairs are two pictures of one person"
-            if data.candidates > 1 and data.two_pictures:
-                share += f" (of {data.candidates} partners the one that differs most)"
-            print(f"{share}, {100 - 100 * data.two_pictures:.0f} % mirror images")
+        if data.mix():
+            print(data.mix())
         skipped = data.skipped
         if skipped:
             path = self.out / "skipped.csv"
@@ -106,6 +103,8 @@ class EncoderExport(pl.Callback):
             "uses_identity_labels": data.has_people,
             "positives": data.positives,
             "share_of_pairs_of_two_pictures": data.two_pictures,
+            "different_share": data.different_share,
+            "share_of_pairs_of_two_pictures_by_set": data.two_images,
             "candidates": data.candidates,
             "augmentation": str(data.augmentation.settings),
             "steps": trainer.global_step,

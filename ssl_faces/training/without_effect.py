@@ -39,6 +39,7 @@ def _missing(value: object) -> bool:
 
 RULES = (
     Rule(("data.flip_share",), ("data.positives",), lambda kind: kind in ("picture", "person")),
+    Rule(("data.flip_share",), ("data.different_share",), _given),
     Rule(("data.rendered",), ("data.root",), _given),
     Rule(("data.rendered",), ("data.packs",), _given),
     Rule(("data.cache_gb",), ("data.packs",), _missing),

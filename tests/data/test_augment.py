@@ -275,7 +275,7 @@ def test_boxes_are_torchvisions() -> None:
 
 
 def views(**kwargs: Any) -> PairAugmentation:
-    """The strong preset, but for what is said otherwise."""
+    """The strong preset, with some settings changed."""
     return PairAugmentation(SIZE, replace(PRESETS["views"], **kwargs))
 
 
@@ -351,7 +351,7 @@ def test_views_say_what_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("strength", "said"),
+    ("strength", "expected"),
     [
         ({"crop_scale": (0.5, 0.3)}, "crop_scale: 0.5 to 0.3; give the smaller number first"),
         ({"crop_ratio": (0.0, 1.0)}, "crop_ratio: 0; give a number above 0"),
@@ -363,8 +363,8 @@ def test_views_say_what_they_are() -> None:
         ({"hue": 0.6}, "hue: 0.6; give a number from 0 to 0.5"),
     ],
 )
-def test_strengths_that_can_not_be(strength: dict[str, Any], said: str) -> None:
+def test_strengths_that_can_not_be(strength: dict[str, Any], expected: str) -> None:
     with pytest.raises(InputError) as caught:
         Augmentation(**strength)
-    assert str(caught.value).startswith(f"data.augmentation.{said}")
+    assert str(caught.value).startswith(f"data.augmentation.{expected}")
     assert "\n" not in str(caught.value)

@@ -290,10 +290,10 @@ def test_a_skipped_picture_does_not_shift_the_people(root: Path) -> None:
 
 def test_setting_up_twice_changes_nothing(root: Path) -> None:
     data = ready(root)
-    rows, said = data.trained_on(), list(data.description)
+    rows, description = data.trained_on(), list(data.description)
     data.setup("fit")
     assert data.trained_on() == rows
-    assert data.description == said
+    assert data.description == description
     assert data.skipped == []
 
 
@@ -319,7 +319,6 @@ def test_a_plain_folder_is_trained_on_whole(tmp_path: Path) -> None:
 def test_sets_given_one_by_one(tmp_path: Path) -> None:
     album(tmp_path / "album")
     faces = PictureFolder(tmp_path / "album", people_from_folders=True, name="mine")
-    assert "data.root and data.sets" in message_of(ready, tmp_path, sets=[faces])
     data = ready(sets=[faces])
     assert len(keys_of(data, "mine")) == 15
     assert about(data, "mine")["pairs"] == "pictures of one person, or mirror images"
@@ -505,9 +504,10 @@ def put_at(data: FaceDataModule, epoch: int, batch: int) -> None:
     )
 
 
-def test_a_resumed_epoch_goes_on_where_it_stopped(root: Path) -> None:
-    whole = list(ready(root).train_dataloader())
-    data = ready(root)
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_a_resumed_epoch_continues_where_it_stopped(root: Path, share: float | None) -> None:
+    whole = list(ready(root, different_share=share).train_dataloader())
+    data = ready(root, different_share=share)
     put_at(data, 0, 3)
     rest = list(data.train_dataloader())
     assert [b["seed"] for b in rest] == [b["seed"] for b in whole[3:]]
@@ -527,7 +527,7 @@ def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"batch_size": 5}, "batch_size 4 (now 5)"),
         ({"seed": 1}, "seed 0 (now 1)"),
@@ -537,12 +537,12 @@ def test_a_whole_epoch_follows_a_resumed_one(root: Path) -> None:
     ],
 )
 def test_a_run_is_not_resumed_with_other_data(
-    root: Path, change: dict[str, Any], told: str
+    root: Path, change: dict[str, Any], expected: str
 ) -> None:
     state, other = ready(root).state_dict(), ready(root, **change)
     text = message_of(other.load_state_dict, state)
     assert "can't be resumed with other data settings" in text
-    assert told in text
+    assert expected in text
     assert "--out" in text
 
 
@@ -585,7 +585,7 @@ def test_a_checkpoint_of_before_is_resumed(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ("add", "48, and there are 49 now; added 30_0_0_2018.png; give"),
         ("remove", "48, and there are 44 now; removed {0}, {1}, {2} and 1 more; give"),
@@ -594,7 +594,7 @@ def test_a_checkpoint_of_before_is_resumed(root: Path) -> None:
         ("tests", "48, and there are 71 now; added "),
     ],
 )
-def test_a_run_is_not_resumed_with_other_pictures(root: Path, change: str, told: str) -> None:
+def test_a_run_is_not_resumed_with_other_pictures(root: Path, change: str, expected: str) -> None:
     data = ready(root)
     state, keys = data.state_dict(), sorted(keys_of(data, "utkface"))
     new, old = root / "utk" / "30_0_0_2018.png", root / "utk" / keys[0]
@@ -609,7 +609,7 @@ def test_a_run_is_not_resumed_with_other_pictures(root: Path, change: str, told:
         old.rename(new)
     text = message_of(ready(root, leave_out_tests=change != "tests").load_state_dict, state)
     assert "can't be resumed with other images: it was trained on 48, and" in text
-    assert told.format(*keys) in text
+    assert expected.format(*keys) in text
 
 
 # The real faces ---------------------------------------------------------------------------------

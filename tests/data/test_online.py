@@ -88,8 +88,8 @@ def test_they_are_a_share_of_the_set_and_training_sees_neither_them_nor_copies()
     }
     assert [d["left_out_for_the_online_probe"] for d in data.description] == [120, 120]
     assert [d["pictures"] for d in data.description] == [580, 580]
-    said = "120 pictures of faces for the online probe, with their people and copies"
-    assert left_out(data) == f"test parts of all probes; {said}"
+    expected = "120 pictures of faces for the online probe, with their people and copies"
+    assert left_out(data) == f"test parts of all probes; {expected}"
     assert left_out(ready(sets, leave_out_tests=False)) == "nothing"
     # A fifth at most.
     assert len(ready(sets, online_pictures=5000).online.faces[0].images) == 140

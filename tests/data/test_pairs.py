@@ -204,6 +204,49 @@ def test_flip_share_is_the_share_of_mirror_images(share: float) -> None:
     assert abs(mirrored - share) <= 5 * (share * (1 - share) / 2000) ** 0.5
 
 
+MIXED = [0] * 2 + [1] * 4 + [-1] * 16 + [2, 3]
+"""Six images have a partner, 18 have none."""
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
+def test_different_share_is_the_share_of_two_images_of_one_person(share: float) -> None:
+    firsts: Counter[int] = Counter()
+    different = 0
+    for epoch in range(100):
+        rows = pairs_of(list(batches_of(24, MIXED, epoch, flip_share=1.0, different_share=share)))
+        assert len(rows) == 24
+        for first, second, mirrored in rows:
+            assert mirrored == (first == second) == (first >= 6)
+            assert MIXED[first] == MIXED[second]
+            different += not mirrored
+        firsts.update(first for first, _, _ in rows)
+    # 2400 draws: five standard deviations.
+    assert abs(different / 2400 - share) <= 5 * (share * (1 - share) / 2400) ** 0.5
+    groups = [range(6), range(6, 24)]
+    for group, total in zip(groups, (different, 2400 - different), strict=True):
+        seen = [firsts[number] for number in group]
+        # Rounds of the whole group: more even than independent draws.
+        expected = total / len(group)
+        assert all(abs(count - expected) <= 6 * max(expected, 1) ** 0.5 for count in seen)
+
+
+def test_within_an_epoch_images_are_repeated_evenly() -> None:
+    firsts = Counter(
+        first for first, _, _ in pairs_of(list(batches_of(24, MIXED, different_share=0.9)))
+    )
+    times = [firsts[number] for number in range(6)]
+    assert max(times) > 1
+    assert max(times) - min(times) <= 1
+
+
+@pytest.mark.parametrize(("person", "mirrored"), [(0, range(1, 12)), (-1, range(24, 25))])
+def test_empty_groups_leave_their_pairs_to_the_other_group(person: int, mirrored: range) -> None:
+    """Where all have a partner, mirror images are of them; where none has, all are."""
+    rows = pairs_of(list(batches_of(24, [person] * 24, different_share=0.8)))
+    assert sum(m for _, _, m in rows) in mirrored
+    assert all(m == (first == second) for first, second, m in rows)
+
+
 def test_only_the_chosen_of_several_arrays_are_seen() -> None:
     arrays = [pictures(range(10)), pictures(range(10, 13)), pictures(range(13, 30))]
     chosen = np.array([2, 3, 9, 10, 12, 13, 29])
@@ -245,11 +288,14 @@ def test_an_epoch_does_not_follow_from_the_one_before() -> None:
     assert_same(list(batches), list(batches_of(24, PEOPLE, 4)))
 
 
+@pytest.mark.parametrize("share", [None, 0.5])
 @pytest.mark.parametrize("change", [{"epoch": 1}, {"seed": 1}])
-def test_other_epochs_and_seeds_are_other_pairs(change: dict[str, int]) -> None:
+def test_other_epochs_and_seeds_are_other_pairs(
+    change: dict[str, int], share: float | None
+) -> None:
     people = [i // 6 for i in range(60)]
-    ours = list(batches_of(60, people))
-    theirs = list(batches_of(60, people, **change))
+    ours = list(batches_of(60, people, different_share=share))
+    theirs = list(batches_of(60, people, different_share=share, **change))
     assert [row[0] for row in pairs_of(ours)] != [row[0] for row in pairs_of(theirs)], "order"
     partner = {first: rest for first, *rest in pairs_of(ours)}
     assert partner != {first: rest for first, *rest in pairs_of(theirs)}, "partners"
@@ -268,20 +314,23 @@ def test_every_batch_has_a_seed_of_its_own() -> None:
         torch.manual_seed(seed)
 
 
+@pytest.mark.parametrize("share", [None, 0.8])
 @pytest.mark.parametrize("start", range(7))
-def test_a_later_start_gives_the_tail(start: int) -> None:
-    whole = list(batches_of(24, PEOPLE, 2))
-    batches = batches_of(24, PEOPLE, 2)
+def test_a_later_start_gives_the_tail(start: int, share: float | None) -> None:
+    whole = list(batches_of(24, PEOPLE, 2, different_share=share))
+    batches = batches_of(24, PEOPLE, 2, different_share=share)
     batches.start = start
     assert_same(list(batches), whole[start:])
 
 
+@pytest.mark.parametrize("share", [None, 0.8])
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_together_form_the_one_process_batch(world_size: int) -> None:
+def test_ranks_together_form_the_one_process_batch(world_size: int, share: float | None) -> None:
     each = 6 // world_size
-    whole = list(batches_of(24, PEOPLE, 1, batch_size=6))
+    settings = {"people": PEOPLE, "epoch": 1, "different_share": share}
+    whole = list(batches_of(24, batch_size=6, **settings))  # type: ignore[arg-type]
     ranks = [
-        list(batches_of(24, PEOPLE, 1, batch_size=each, rank=rank, world_size=world_size))
+        list(batches_of(24, batch_size=each, rank=rank, world_size=world_size, **settings))  # type: ignore[arg-type]
         for rank in range(world_size)
     ]
     assert {len(batches) for batches in ranks} == {len(whole)} == {4}
@@ -297,9 +346,9 @@ def test_all_ranks_have_as_many_batches() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("start", [0, 1])
-def test_loader_processes_change_nothing(start: int, workers: int) -> None:
-    batches = batches_of(24, PEOPLE, 1, window=2)
+@pytest.mark.parametrize(("start", "share"), [(0, None), (1, None), (1, 0.8)])
+def test_loader_processes_change_nothing(start: int, workers: int, share: float | None) -> None:
+    batches = batches_of(24, PEOPLE, 1, window=2, different_share=share)
     batches.start = start
     loader = DataLoader(batches, batch_size=None, num_workers=workers)
     assert_same(list(loader), list(batches))

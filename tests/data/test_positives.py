@@ -1,4 +1,4 @@
-"""What a pair is: two pictures of a person, or one picture twice; and what is said of it."""
+"""What a pair is: two pictures of a person, or one picture twice; and how they are counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.pairs.module import FaceDataModule, Positives
 from ssl_faces.data.store.selection import only_paired
 from ssl_faces.data.store.stored_faces import StoredFaces
+from ssl_faces.rendered import RenderedClips
 from tests.data.test_module import about, lfw, met, utkface, youtube
+from tests.support.refusals import message_of
 
 FIRST = {"Ann": 3, "Bob": 1, "Cleo": 2, "Dan": 1}
 SECOND = {"Bob": 1, "Eve": 1}  # Bob is in both sets, with one picture in each
@@ -100,16 +102,51 @@ def test_the_share_of_pairs_of_two_pictures(
     assert found == pytest.approx(expected)
 
 
+def test_the_mix_is_counted_by_set(sets: list[FaceSet]) -> None:
+    """Six of the seven images that have a partner are YouTube's, one is LFW's."""
+    data = ready(sets, "frames", different_share=0.7, candidates=2)
+    assert data.two_images == pytest.approx({"lfw": 0.1, "youtube_keypoints": 0.6})
+    assert data.mix() == (
+        "pairs: 70 % two images of one person (lfw 10 %, youtube_keypoints 60 %), of 2 partners "
+        "the one that differs most; 30 % mirror images"
+    )
+    assert ready(sets[2:], "frames").mix() == (
+        "pairs: 0 % two images of one person; 100 % mirror images"
+    )
+    for first, _, mirrored in met(data):
+        assert mirrored == (person_of(first[1]) not in PAIRED)
+
+
+def test_a_share_of_pairs_that_nobody_gives(sets: list[FaceSet]) -> None:
+    text = message_of(ready, sets[2:], "frames", different_share=0.7)
+    assert text.startswith("data.different_share: 0.7, but no person has two images; add a set")
+    ready(sets[2:], "frames", different_share=0.0)
+
+
+def test_sets_beside_those_of_a_folder(tmp_path: Path, sets: list[FaceSet]) -> None:
+    clips = RenderedClips(4, 4, frames=4, fps=1.0, part="all", size=16)
+    data = ready([clips], "frames", root=tmp_path, different_share=0.8)
+    names = {name for name, _, _ in data.trained_on()}
+    assert names == {"rendered_clips", "lfw", "utkface", "youtube_keypoints"}
+    assert data.two_images is not None
+    assert data.two_images["rendered_clips"] == pytest.approx(0.8 * 16 / 23)
+    text = message_of(ready, sets[1:2], "frames", root=tmp_path)
+    assert text.startswith("data.sets: lfw is in data.root (")
+
+
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "expected"),
     [
         ({"candidates": 0}, "data.candidates: 0; give a whole number from 1 to 3"),
         ({"candidates": 4}, "data.candidates: 4; give a whole number from 1 to 3"),
         ({"candidates": 2, "positives": "picture"}, "has no effect with data.positives=picture"),
+        ({"different_share": 1.2}, "data.different_share: 1.2; give a number from 0 to 1"),
+        ({"different_share": -0.1}, "data.different_share: -0.1; give a number from 0 to 1"),
+        ({"different_share": 0.5, "positives": "person"}, "no effect with data.positives=person"),
     ],
 )
-def test_candidates_that_can_not_be(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_candidates_that_can_not_be(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError, match=expected):
         FaceDataModule(**settings)
 
 
@@ -117,9 +154,9 @@ def test_the_card_counts_what_was_left_out_for_having_no_partner(sets: list[Face
     data = ready(sets[:1] + sets[2:], "person")
     assert data.has_people
     for name, pictures, alone in (("youtube_keypoints", 5, 2), ("utkface", 0, 5)):
-        said = about(data, name)
-        assert said["pictures"] == pictures
-        assert said["left_out_as_only_pictures_of_their_person"] == alone
+        counted = about(data, name)
+        assert counted["pictures"] == pictures
+        assert counted["left_out_as_only_pictures_of_their_person"] == alone
     assert about(data, "youtube_keypoints")["pairs"] == "pictures of one person"
 
 
@@ -148,3 +185,8 @@ def test_a_resume_with_other_positives_is_refused(sets: list[FaceSet]) -> None:
     before, after = ready(sets, "frames"), ready(sets, "picture")
     with pytest.raises(InputError, match=r"has positives frames \(now picture\)"):
         after.load_state_dict({"epoch": 0, "batch": 1, "order": before._order()})
+    mixed = ready(sets, "frames", different_share=0.5)
+    with pytest.raises(InputError, match=r"has different_share None \(now 0.5\)"):
+        mixed.load_state_dict({"order": before._order()})
+    older = {k: v for k, v in before._order().items() if k not in ("different_share", "candidates")}
+    before.load_state_dict({"order": older})

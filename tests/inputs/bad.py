@@ -109,6 +109,7 @@ COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
         "threshold": ("{encoder}", "--data", "{faces}"),
         "readme": ("-c", "{none}"),
         "truth": ("--run", "{none}", *_OUT),
+        "frontal": ("--run", "{none}", "--recogniser", "HOG", "--data", "{none}", *_OUT),
         "suite": ("-c", "{none}", *_OUT),
     },
 }

@@ -55,6 +55,11 @@ def test_no_setting_of_the_configs_is_without_effect() -> None:
         (SIMCLR, ["--data.flip_share=0.5"], {}),
         (
             SIMCLR,
+            ["--data.flip_share=0.2", "--data.positives=frames", "--data.different_share=0.8"],
+            {"data.flip_share": "data.different_share is 0.8"},
+        ),
+        (
+            SIMCLR,
             ["--data.root=faces", "--data.rendered=9", "--model.optimizer.momentum=0.5"],
             {
                 "data.rendered": "data.root is faces",

@@ -84,7 +84,7 @@ def measurements(settings: TruthSettings, run: Run) -> Iterator[Measured]:
             shown_as = f"{name}, untrained" if untrained else name
             method = load_method(name, untrained=untrained, seed=settings.seed).to(run.device)
             by_size[method.picture_size][shown_as] = method
-            fingerprints[shown_as] = _fingerprint(method)
+            fingerprints[shown_as] = fingerprint_of(method)
     rows: list[Measured] = []
     shown: dict[str, Tensor] = {}
     for size in sorted(by_size, reverse=True):
@@ -254,7 +254,8 @@ def write_panel(path: Path, pictures: Mapping[str, Tensor]) -> None:
     replace_file(path, buffer.getvalue())
 
 
-def _fingerprint(method: torch.nn.Module) -> str:
+def fingerprint_of(method: torch.nn.Module) -> str:
+    """SHA-256 (hex) of all weights of a method."""
     digest = hashlib.sha256()
     add_weights(digest, method.state_dict())
     return digest.hexdigest()

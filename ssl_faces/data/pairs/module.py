@@ -29,11 +29,13 @@ from ssl_faces.common.ranges import (
 from ssl_faces.data.faces import FaceSet, Skipped
 from ssl_faces.data.pairs.augment import PRESETS, Augmentation, PairAugmentation, Preset
 from ssl_faces.data.pairs.loader import PairLoader
+from ssl_faces.data.pairs.mix import describe_mix, joined_with, two_images_by_set
 from ssl_faces.data.pairs.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
 from ssl_faces.data.pairs.pairing import Candidates, PairBatch, PairBatches, gather
+from ssl_faces.data.pairs.resuming import check_resume
 from ssl_faces.data.sets.discover import default_data_root, find_face_sets, recognised
 from ssl_faces.data.store.caching import pack
-from ssl_faces.data.store.listing import MOST_LISTED, changes_of, dump_listing
+from ssl_faces.data.store.listing import MOST_LISTED, dump_listing
 from ssl_faces.data.store.packs import HeldOut, Pack
 from ssl_faces.data.store.selection import (
     all_fit,
@@ -59,51 +61,53 @@ _WINDOW = 32  # shards: about a gigabyte
 
 
 class FaceDataModule(pl.LightningDataModule):
-    """Unlabelled faces for pretraining, in pairs.
+    """Pairs of faces for pretraining.
 
-    By default everything that a probe tests on is left out: the test parts of the sets, pictures
-    byte-identical to one of them, and every picture of a test person in whichever set (LFW and
-    the YouTube keypoints share people).
+    By default everything that a probe tests on is left out: the test parts of the sets, their
+    byte-identical copies, and every image of a test person in any set (LFW and the YouTube
+    keypoints share people).
 
     Args:
-        root: folder with face sets (FER-2013, LFW, UTKFace, YouTube keypoints, found by
-            what they hold) or with any pictures. Default: `$SSL_FACES_DATA` or
-            `~/.cache/ssl-faces/data` if there is one, else rendered faces.
-        sets: face sets given one by one instead of `root`; each as its `train` part.
+        root: folder with face sets, recognised by their contents, or with any images. Default:
+            `$SSL_FACES_DATA` or `~/.cache/ssl-faces/data` if it exists, else rendered faces.
+        sets: face sets one by one, each as its `train` part; beside those of `root`, or alone.
         packs: packs made by `ssl-faces pack` instead of `root`: folders or fsspec URLs
-            (`s3://bucket/pack`), several with commas between them. What was left out of them when
-            they were packed stays out.
-        rendered: how many rendered faces serve where there are no real ones.
+            (`s3://bucket/pack`), separated by commas. Images left out by `pack` stay left out.
+        rendered: number of rendered faces, used if there are no real ones.
         batch_size: pairs a step, on each device.
         size: side of the pictures.
-        flip_share: probability that the second frame is the first one's mirror image where the
-            person has other pictures.
-        candidates: of so many pictures of the person, 1 to 3, the one that differs most from the
-            first is its partner.
-        positives: what a pair is: `frames`, another picture of the person where there is one, else
-            the mirror image (see `flip_share`); `picture`, always the mirror image, which uses no
-            identity labels; `person`, always another picture of the person, so that people of one
-            picture are left out.
-        augmentation: `frames` is FaceCycle's mild one, alike for both of a pair; `views` a strong
-            one for each picture by itself, for contrastive methods; or strengths of your own.
-        leave_out_tests: see above; False trains on test faces too, which the card then says.
+        flip_share: probability that the second image is the first one's mirror image although the
+            person has other images.
+        candidates: the partner is the image that differs most from the first, of so many (1 to 3)
+            drawn from the person's others.
+        different_share: share of the pairs, 0 to 1, that are two images of one person, for mixes of
+            sets with and without such partners. The other pairs are mirror images, of images
+            without a partner if there are any. `flip_share` then has no effect. Default: each image
+            comes first once an epoch, so the sets decide.
+        positives: what a pair is. `frames`: another image of the person if there is one, else the
+            mirror image (see `flip_share`). `picture`: always the mirror image, which uses no
+            identity labels. `person`: always another image of the person; people with one image are
+            left out.
+        augmentation: `frames` is FaceCycle's mild one, the same for both images of a pair; `views`
+            is a strong one for each image, for contrastive methods; or your own strengths.
+        leave_out_tests: see above; False trains on test faces too, and the card records it.
         seed: of order, pairs and augmentation.
-        num_workers: of the loader; pictures come packed, so that 0 is mostly best.
-        cache: where packed and fetched faces are kept; default `$SSL_FACES_CACHE` or
+        num_workers: of the loader; images are packed, so 0 is usually best.
+        cache: folder of packed and fetched faces; default `$SSL_FACES_CACHE` or
             `~/.cache/ssl-faces/packed`.
-        cache_gb: most GB of fetched shards to keep (10^9 bytes). Where not all fit they are fetched
-            ahead of use, and shuffled in two levels: shards, then pictures within a window of
-            shards. Default: fetch all before training begins.
-        window: shards of such a window, of which the cache must hold two; by default 32. Given, it
-            serves packs that are here too: memory then doesn't grow with the number of pictures.
-        in_memory: keep all pictures in memory: the GPU's where one is trained on (pairs are then
-            gathered there), else this machine's. `auto`: a GPU's, where they take less than a
-            quarter of what is free; packs on disk are read about as fast as from a CPU's memory,
-            which then doesn't grow with them. What is drawn doesn't depend on it.
-        online_pictures: most labelled training pictures of a set to keep back from training, with
-            their people and copies, for the online probe; 0 (and by default, but for `ssl-faces
-            fit`, where --probe_every decides): none.
-        online_root: folder with labelled face sets that they are of, where `packs` are given.
+        cache_gb: most GB (10^9 bytes) of fetched shards to keep. If not all fit, they are fetched
+            ahead of use and shuffled in two levels: shards, then images within a window of shards.
+            Default: fetch all before training begins.
+        window: shards in such a window; default 32. The cache must hold two windows. If set, it is
+            also used for packs on this machine: memory then doesn't grow with the number of images.
+        in_memory: keep all images in memory: the GPU's if there is one (pairs are then gathered
+            there), else this machine's. `auto`: only a GPU's, if they take less than a quarter of
+            its free memory; reading packs from disk is about as fast as from a CPU's memory. The
+            pairs don't depend on it.
+        online_pictures: most labelled training images of a set to keep back from training, with
+            their people and copies, for the online probe. Default: none (`ssl-faces fit`:
+            --probe_every decides).
+        online_root: folder with the labelled face sets for `online_pictures`; for `packs` only.
     """
 
     def __init__(
@@ -127,11 +131,15 @@ class FaceDataModule(pl.LightningDataModule):
         online_pictures: NonNegativeInt | None = None,
         online_root: Path | None = None,
         candidates: Candidates = 1,
+        different_share: UnitFloat | None = None,
     ) -> None:
         super().__init__()
         check_ranges(FaceDataModule.__init__, locals(), "data")
-        if root is not None and sets is not None:
-            raise InputError("data.root and data.sets are both given; leave one out")
+        if different_share is not None and positives != "frames":
+            raise InputError(
+                f"data.different_share: has no effect with data.positives={positives}, where all "
+                "pairs are alike; leave it out, or set data.positives=frames"
+            )
         if candidates > 1 and positives == "picture":
             raise InputError(
                 "data.candidates: has no effect with data.positives=picture, where every partner "
@@ -153,6 +161,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.flip_share = flip_share
         self.positives = positives
         self.candidates = candidates
+        self.different_share = different_share
         self.use_people = positives != "picture"
         self.leave_out_tests = leave_out_tests
         self.seed = seed
@@ -211,6 +220,11 @@ class FaceDataModule(pl.LightningDataModule):
         self.faces = StoredFaces(packs, [one.rows for one in chosen], self.use_people)
         if self.positives == "person":
             self._keep_paired()
+        if self.different_share and self.two_images == {}:
+            raise InputError(
+                f"data.different_share: {self.different_share:g}, but no person has two images; "
+                "add a set with several images of a person, or leave it out"
+            )
         if self.positives == "frames" and self.flip_share != FLIP_SHARE and not self.has_people:
             _log.warning(
                 "data.flip_share has no effect, since no picture's person is known: every pair is "
@@ -281,28 +295,35 @@ class FaceDataModule(pl.LightningDataModule):
         return self.use_people and any(a["people"] for p in self.packs for a in p.index.sets)
 
     @functools.cached_property
-    def two_pictures(self) -> float | None:
-        """Share of the pairs, 0 to 1, that are two pictures of one person and no mirror images;
-        None where not all faces are here to be counted."""
+    def two_images(self) -> dict[str, float] | None:
+        """Share of the pairs, 0 to 1, that are two images of one person and no mirror images, by
+        the face set of the first image; None for streamed shards, which can't be counted."""
         assert self.faces is not None
         if self.streamed:
             return None
-        _, people = self.faces.listed(np.arange(len(self.faces.counts)))
-        _, of_each, counts = np.unique(people, return_inverse=True, return_counts=True)
-        paired = (people >= 0) & (counts[of_each] > 1)
-        return float(paired.mean()) * (1 - self._flip_share)
+        return two_images_by_set(self.faces, 1 - self._flip_share, self.different_share)
+
+    @property
+    def two_pictures(self) -> float | None:
+        """The sum of `two_images`."""
+        return None if self.two_images is None else sum(self.two_images.values())
+
+    def mix(self) -> str:
+        """What the pairs are, in one line; empty where it is not known."""
+        return "" if self.two_images is None else describe_mix(self.two_images, self.candidates)
 
     @property
     def _flip_share(self) -> float:
         return 0.0 if self.positives == "person" else self.flip_share
 
     def _face_sets(self) -> list[FaceSet]:
-        if self.sets is not None:
+        if self.sets is not None and self.root is None:
             return self.sets
         if self._found is None:
             part = "train" if self.leave_out_tests else "all"
             if self.root is not None:
                 self._found = find_face_sets(self.root, part)  # type: ignore[arg-type]
+                self._found = joined_with(self._found, self.sets or [], self.root)
             elif default_data_root().is_dir():
                 self._found = find_face_sets(default_data_root(), part)  # type: ignore[arg-type]
             else:
@@ -360,6 +381,7 @@ class FaceDataModule(pl.LightningDataModule):
             world_size=self.trainer.world_size if self.trainer else 1,
             window=self.window,
             candidates=self.candidates,
+            different_share=self.different_share,
         )
 
     def _load(self) -> None:
@@ -421,26 +443,8 @@ class FaceDataModule(pl.LightningDataModule):
         return {"order": self._order(), "listing": self._listing}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        # Checkpoints before there were candidates had one.
-        was, now = {"candidates": 1, **state["order"]}, self._order()
-        # Older checkpoints lack some, and have the names of the packs for `faces`.
-        changed = [
-            k for k in now if k not in ("faces", "pictures") and was.get(k, now[k]) != now[k]
-        ]
-        if changed:
-            settings = ", ".join(f"{k} {was[k]} (now {now[k]})" for k in changed)
-            raise InputError(
-                f"the checkpoint can't be resumed with other data settings: it has {settings}; "
-                "set them back, or start a new run with another --out"
-            )
         names = " ".join(one.name for one in self.packs)
-        if was["pictures"] != now["pictures"] or was.get("faces") not in (now["faces"], names):
-            changes = changes_of(state.get("listing"), self._listed())
-            raise InputError(
-                "the checkpoint can't be resumed with other images: it was trained on "
-                f"{was['pictures']:,}, and there are {now['pictures']:,} now{changes}; give the "
-                "same images, or start a new run with another --out"
-            )
+        check_resume(state, self._order(), names, self._listed)
 
     def _listed(self) -> Tensor | None:
         """The images that are trained on; None where there are too many, or they are streamed."""
@@ -459,6 +463,7 @@ class FaceDataModule(pl.LightningDataModule):
             "flip_share": self.flip_share,
             "positives": self.positives,
             "candidates": self.candidates,
+            "different_share": self.different_share,
             "seed": self.seed,
             "window": self.window,
         }

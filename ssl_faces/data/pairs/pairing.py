@@ -33,7 +33,7 @@ MOST_CANDIDATES = 3
 """As each position of an epoch has four random numbers, and one decides on the mirror image."""
 Candidates = Annotated[int, PlainValidator(whole(1, MOST_CANDIDATES))]
 
-_COARSE = 8  # side of the images whose distance tells how much two differ
+_COARSE = 8  # side of the images whose distance is how much two differ
 
 
 class Draw(NamedTuple):
@@ -48,9 +48,11 @@ class Draw(NamedTuple):
 class PairBatches(IterableDataset[PairBatch]):
     """Batches of pairs, one epoch an iteration; all that is random follows from (seed, epoch).
 
-    An epoch: every picture comes first in exactly one pair, in an order drawn anew (`EpochOrder`),
-    but for those at its end that don't fill a batch on every rank (fewer than
-    `batch_size * world_size`), which are left out. Batch i of an epoch is the same for any number
+    An epoch: every image comes first in exactly one pair, in an order drawn anew (`EpochOrder`).
+    Those at its end that don't fill a batch on every rank (fewer than `batch_size * world_size`)
+    are left out. With `different_share` an epoch has as many pairs, but images are drawn by group:
+    those that have a partner for that share of the pairs, those without for the rest. Within a
+    group no image comes first again before all have. Batch i of an epoch is the same for any number
     of workers, and over several ranks the ranks' batches i together are one batch of all of them.
 
     Args:
@@ -60,6 +62,10 @@ class PairBatches(IterableDataset[PairBatch]):
             pictures (FaceCycle: 0.5); always where there are none.
         candidates: of so many images of the person, 1 to `MOST_CANDIDATES`, the one that differs
             most is the partner: by mean absolute difference of grey images of 8x8 pixels.
+        different_share: probability, 0 to 1, that a pair is two images of one person; the others
+            are mirror images, of images without a partner if there are any. Windows without
+            partners give mirror images. `flip_share` then has no effect. None: each image comes
+            first equally often.
         seed: see above.
         rank, world_size: of this process.
         window: shards a window of the order; partners come from the same window. None: all.
@@ -78,8 +84,10 @@ class PairBatches(IterableDataset[PairBatch]):
         window: int | None = None,
         gather: bool = True,
         candidates: int = 1,
+        different_share: float | None = None,
     ) -> None:
         self.faces = faces
+        self.different_share = different_share
         self.candidates = candidates
         self.batch_size = batch_size
         self.flip_share = flip_share
@@ -126,13 +134,24 @@ class PairBatches(IterableDataset[PairBatch]):
         step = max(1, len(people.numbers) // count)
         members = np.arange(0, step * count, step)[: len(people.numbers)]
         uniform = np.random.default_rng(self.seed).random((len(members), 1 + self.candidates))
-        return self._batch(0, self.draw(people, members, uniform))
+        flips = self.flip_share if self.different_share is None else 1 - self.different_share
+        return self._batch(0, self.draw(people, members, uniform, flips))
 
-    def draw(self, people: _People, members: np.ndarray, uniform: np.ndarray) -> Draw:
-        """The pairs of places in a window, by uniform numbers [b, 1 + candidates or more]."""
+    def draw(
+        self,
+        people: _People,
+        members: np.ndarray,
+        uniform: np.ndarray,
+        flip_share: float | np.ndarray,
+    ) -> Draw:
+        """The pairs of places in a window.
+
+        Args:
+            uniform: float [b, 1 + candidates or more] in [0, 1).
+            flip_share: probability of the mirror image where there is a partner: one, or [b].
+        """
         drawn = [
-            people.draw(members, uniform[:, [0, 1 + k]], self.flip_share)
-            for k in range(self.candidates)
+            people.draw(members, uniform[:, [0, 1 + k]], flip_share) for k in range(self.candidates)
         ]
         # Mirror images have but one candidate.
         rows = np.flatnonzero(~drawn[0].mirrored)
@@ -222,7 +241,27 @@ class _People:
         other[has] = self.by_person[first[has] + within]
         return other, has
 
-    def draw(self, members: np.ndarray, uniform: np.ndarray, flip_share: float) -> Draw:
+    def weighted(self, share: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """An order in which a share of the places have a partner.
+
+        Returns:
+            As many places as the window has, int32, and for each whether it meets its partner.
+        """
+        every = np.arange(len(self.numbers), dtype=np.int32)
+        paired = self.partners(every, np.zeros(len(every)))[1]
+        different = (random.random(len(every)) < share) & paired.any()
+        order = np.empty_like(every)
+        alone = every if paired.all() else every[~paired]
+        for positions, group in ((different, every[paired]), (~different, alone)):
+            count = int(positions.sum())
+            # Each round has the whole group.
+            rounds = [random.permutation(group) for _ in range(0, count, max(1, len(group)))]
+            order[positions] = np.concatenate([*rounds, group[:0]])[:count]
+        return order, different
+
+    def draw(
+        self, members: np.ndarray, uniform: np.ndarray, flip_share: float | np.ndarray
+    ) -> Draw:
         """The pairs of places in the window, by uniform numbers [b, 2 or more] in [0, 1)."""
         other, has = self.partners(members, uniform[:, 1])
         mirrored = ~has | (uniform[:, 0] < flip_share)
@@ -237,7 +276,7 @@ class _Epoch:
     def __init__(self, batches: PairBatches) -> None:
         self.batches = batches
         self.order = EpochOrder(batches.faces.counts, batches.window, batches.seed, batches.epoch)
-        # A stream of its own beside the orders', counted by position.
+        # A random stream apart from the orders, counted by position.
         words = np.random.SeedSequence((batches.seed, batches.epoch, 0, 0, 1))
         self.key = words.generate_state(2, np.uint64)
         self.window = -1
@@ -253,7 +292,14 @@ class _Epoch:
             faces.leave(windows[window - 2])
         self.window = window
         self.people = self.batches.people(windows[window])
-        self.within = self.order.within(window)
+        share = self.batches.different_share
+        if share is None:
+            self.within = self.order.within(window)
+            self.flip_shares = np.full(len(self.within), self.batches.flip_share)
+        else:
+            words = np.random.SeedSequence((self.batches.seed, self.batches.epoch, window, 0, 2))
+            self.within, different = self.people.weighted(share, np.random.default_rng(words))
+            self.flip_shares = (~different).astype(float)
         if window + 1 < len(windows):
             faces.ahead(windows[window + 1])
 
@@ -268,6 +314,6 @@ class _Epoch:
             self._enter(window)
             part = uniform[done : done + last - first]
             done += last - first
-            members = self.within[first:last]
-            found.append(self.batches.draw(self.people, members, part))
+            members, flips = self.within[first:last], self.flip_shares[first:last]
+            found.append(self.batches.draw(self.people, members, part, flips))
         return Draw(*(np.concatenate(column) for column in zip(*found, strict=True)))

@@ -1,8 +1,8 @@
 """Packing: face sets decoded once, at the size of training, to the shards of a pack.
 
 The container was chosen by measurement (10,000 images of 64 px on one core). By number, which
-partners and resuming need, plain shards read by `pread` gave 190,000 images a second and litdata 400
-(60,000 in its own order); webdataset has no access by number and gave 12,000 in its own order. A
+partners and resuming need, plain shards read by `pread` gave 190,000 images a second and litdata
+400 (60,000 in its own order); webdataset has no access by number, 12,000 in its own order. A
 memory map of local shards (40,000 images of 64 px, batches of 256) gave 94,000 to 114,000 images a
 second where `pread` gave 62,000 to 77,000 on the same busy core. Its resident memory grew by the
 whole pack (470 MB, reclaimable), `pread`'s by 4 MB, and a shard that is cut short under a run ends

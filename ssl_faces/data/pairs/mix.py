@@ -1,0 +1,65 @@
+"""Mixes of face sets: joining those of a folder with others, and what their pairs are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ssl_faces.common.errors import InputError
+from ssl_faces.data.faces import FaceSet
+from ssl_faces.data.store.stored_faces import StoredFaces
+
+
+def joined_with(sets: Sequence[FaceSet], more: Sequence[FaceSet], root: Path) -> list[FaceSet]:
+    """The face sets of the folder `root`, and `more` beside them.
+
+    Raises:
+        InputError: a set is in both.
+    """
+    names = {faces.name for faces in sets}
+    for faces in more:
+        if faces.name in names:
+            raise InputError(
+                f"data.sets: {faces.name} is in data.root ({root}) too; take it out of data.sets"
+            )
+    return [*sets, *more]
+
+
+def two_images_by_set(
+    faces: StoredFaces, partner_share: float, different_share: float | None
+) -> dict[str, float]:
+    """Share of the pairs, 0 to 1, that are two images of one person, by the first image's set.
+
+    Args:
+        partner_share: probability that an image meets its partner, if it has one.
+        different_share: of all pairs, see `PairBatches`; `partner_share` then has no effect.
+    """
+    _, people = faces.listed(np.arange(len(faces.counts)))
+    _, of_each, counts = np.unique(people, return_inverse=True, return_counts=True)
+    paired = (people >= 0) & (counts[of_each] > 1)
+    by_set: Counter[str] = Counter()
+    parts = np.split(paired, np.cumsum(faces.counts)[:-1])
+    for shard, here in enumerate(parts):
+        names = [one["name"] for one in faces.packs[faces.shards[shard][0]].index.sets]
+        sets = faces.shard(shard).column("sets")[faces.rows(shard)]
+        by_set.update(names[number] for number in sets[here].tolist())
+    if different_share is None:
+        share = partner_share / max(1, len(paired))
+    else:
+        share = different_share / max(1, int(paired.sum()))
+    return {name: count * share for name, count in sorted(by_set.items())}
+
+
+def describe_mix(by_set: Mapping[str, float], candidates: int) -> str:
+    """One line about the pairs, by the shares that are two images of one person."""
+    total = sum(by_set.values())
+    parts = ", ".join(f"{name} {100 * share:.0f} %" for name, share in by_set.items() if share)
+    line = f"pairs: {100 * total:.0f} % two images of one person"
+    if parts:
+        line += f" ({parts})"
+        if candidates > 1:
+            line += f", of {candidates} partners the one that differs most"
+    return f"{line}; {100 - 100 * total:.0f} % mirror images"
