@@ -90,8 +90,8 @@ def select(
 def select_unread(pack: Pack, use_people: bool) -> Selection:
     """All that a pack keeps, without reading its shards."""
     skipped = Counter(name for name, _ in pack.skipped())
-    copied = ("name", "part", "pictures")
-    copied += ("left_out_as_copies_of_test_pictures", "left_out_as_pictures_of_test_people")
+    counts = ("left_out_as_copies_of_test_pictures", "left_out_as_pictures_of_test_people")
+    copied = ("name", "part", "pictures", *counts)
     description = []
     for stored in pack.index.sets:
         paired = use_people and stored["people"]
