@@ -180,13 +180,14 @@ def parser() -> Parser:
         help="what was reached on validation splits: choose between encoders by it, not by tests",
     )
     report.add_argument("--markdown", action="store_true", help="as Markdown tables")
+    report.add_argument("--latex", action="store_true", help="as LaTeX tables (booktabs)")
     report.add_argument(
         "--summary", action="store_true", help="one small table, as of `linear-probe run --summary`"
     )
     report.add_argument(
         "--out",
         metavar="FILE",
-        help="write it: .html (one page with plots, confusions, maps and mistakes), .md or .csv",
+        help="write it: .html (a page with plots, confusions, maps, mistakes), .md, .tex or .csv",
     )
     add_overwrite(report)
     report.add_argument(

@@ -171,17 +171,22 @@ def _claims(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from linear_probe.reports.command import read_folders, table
+    from linear_probe.reports.command import Form, read_folders, table
     from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
     from linear_probe.reports.write import check_ending, write_report
 
     for name in ("data", "maps"):
         if getattr(arguments, name) is not None and not arguments.out:
             raise InputError(f"--{name} is for an .html report: add --out report.html")
-    if arguments.out and (arguments.validation or arguments.markdown or arguments.summary):
-        raise InputError("--validation, --markdown and --summary are for the screen: no --out")
-    if arguments.summary and (arguments.validation or arguments.markdown):
-        raise InputError("--summary goes with neither --validation nor --markdown")
+    form: Form = "markdown" if arguments.markdown else "latex" if arguments.latex else "text"
+    if arguments.markdown and arguments.latex:
+        raise InputError("--markdown and --latex exclude each other; give one")
+    if arguments.out and (arguments.validation or arguments.summary or form != "text"):
+        raise InputError(
+            "--validation, --markdown, --latex and --summary are for the screen: no --out"
+        )
+    if arguments.summary and (arguments.validation or form != "text"):
+        raise InputError("--summary goes with none of --validation, --markdown and --latex")
     if arguments.out:
         check_ending(arguments.out)
         check_output(Path(arguments.out), arguments.overwrite, arguments.folders)
@@ -194,7 +199,7 @@ def _report(arguments: argparse.Namespace) -> int:
         print(
             _summary(arguments.folders)
             if arguments.summary
-            else table(records, markdown=arguments.markdown, validation=arguments.validation)
+            else table(records, form=form, validation=arguments.validation)
         )
     if target is not None:
         print(log_to_wandb(records, *target, arguments.folders[0]))

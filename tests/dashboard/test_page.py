@@ -83,7 +83,7 @@ def test_wrong_input(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "file").write_text("")
     for arguments, said in (
         ([str(swept)], "give --out FILE.html, or --wandb"),
-        ([str(swept), "--out", "x.pdf"], "x.pdf: a page is written"),
+        ([str(swept), "--out", "x.pdf"], "x.pdf: the output is a page"),
         ([str(swept), "--out", "x.html", "--panels", "-1"], "--panels"),
         ([str(swept), "--out", str(tmp_path / "file/x.html")], "file/x.html"),
         ([str(tmp_path / "nowhere"), "--out", "x.html"], "no such folder"),

@@ -6,12 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import confusion_matrix, recall_score
 
 from linear_probe.cli import main
 from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
 from linear_probe.records.record import RECORDS_FILE, write_records
-from linear_probe.stats.breakdown import FEWEST, breakdown, by_group, confusion, recalls
+from linear_probe.stats.breakdown import (
+    FEWEST,
+    breakdown,
+    by_group,
+    confusion,
+    ranked_gap,
+    recalls,
+)
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
 
@@ -37,10 +45,13 @@ def test_recalls_and_confusion_are_scikit_learns() -> None:
     np.testing.assert_allclose([figure.value for figure in found], 100 * expected)
     assert [figure.n for figure in found] == [(said.targets == i).sum() for i in (0, 1, 3)]
     for figure, share in zip(found, expected, strict=True):
-        # The bootstrap of a share has a closed form: its standard deviation.
-        half = 1.96 * 100 * np.sqrt(share * (1 - share) / figure.n)
-        assert figure.value - figure.low == pytest.approx(half, rel=0.2)
-        assert figure.high - figure.value == pytest.approx(half, rel=0.2)
+        # Wilson's interval in closed form.
+        z2 = norm.ppf(0.975) ** 2 / figure.n
+        centre = (share + z2 / 2) / (1 + z2)
+        half = np.sqrt(z2 * share * (1 - share) + z2**2 / 4) / (1 + z2)
+        assert (figure.low, figure.high) == pytest.approx(
+            (100 * (centre - half), 100 * (centre + half))
+        )
     expected = confusion_matrix(said.targets, said.predicted, labels=[0, 1, 2, 3])
     assert (confusion(said) == expected).all()
 
@@ -58,6 +69,8 @@ def test_groups_by_a_loop_few_last() -> None:
     assert found[2].part == "c"
     assert [figure.ranked for figure in found] == [True, True, False]
     assert found[2].n < FEWEST
+    assert ranked_gap(found) == pytest.approx(found[0].value - found[1].value)
+    assert ranked_gap(found[1:]) is None
 
 
 def test_groups_of_values_are_mean_absolute_errors() -> None:
@@ -70,6 +83,9 @@ def test_groups_of_values_are_mean_absolute_errors() -> None:
     found = by_group(said, "band")
     expected = sorted(np.abs(targets - guesses).reshape(2, 40).mean(axis=1))
     assert [figure.value for figure in found] == pytest.approx(expected)
+    errors = np.abs(targets - guesses).reshape(2, 40)
+    half = sorted(1.96 * errors.std(axis=1, ddof=1) / 40**0.5, key=lambda h: h)
+    assert sorted(figure.high - figure.value for figure in found) == pytest.approx(half)
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

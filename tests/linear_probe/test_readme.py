@@ -70,7 +70,7 @@ def test_a_changed_figure_of_ours_is_found(table: str, page: str, tmp_path: Path
     if table:
         assert fill(tmp_path / "checkpoints/tables.yaml", check=True) == [path]
     else:
-        with pytest.raises(Exception, match="which is no kept record's"):
+        with pytest.raises(Exception, match="which no archived record has"):
             fill(tmp_path / "checkpoints/tables.yaml", check=True)
 
 
@@ -181,7 +181,7 @@ LOST = {"theirs": "why"}
         ({"columns": [{"heading": "x", "metric": "none"}]}, "ours, x: 0 records"),
         ({"column": []}, "tables.one.column: unknown key"),
         ({"rows": [ROW]}, "unkept: no row is called 'theirs'"),
-        ({"rows": [ROW], "unkept": {}}, "the page has a row 'theirs' which is made of no records"),
+        ({"rows": [ROW], "unkept": {}}, "the page has a row 'theirs' that is made from no records"),
         ({"unkept": {}}, "theirs, accuracy %: 0 records"),
         ({"unkept": {**LOST, "ours": "why"}}, "ours: has records now; take it out of unkept"),
         ({"columns": [COLUMN, COLUMN]}, "theirs: unkept, and the page has no row of 2 figures"),
@@ -223,7 +223,7 @@ def test_marks_and_tables_belong_together(
     # A figure in a table without marks is nobody's.
     page.write_text(f"{text}\n| more | 44.12* [42.50, 45.75] |\n")
     assert readme(project) == 2
-    assert "a table has the figure 44.12* [42.50, 45.75], which is no kept record's" in (
+    assert "a table has the figure 44.12* [42.50, 45.75], which no archived record has" in (
         capsys.readouterr().err
     )
 

@@ -83,7 +83,7 @@ def test_anything_else_is_refused_in_a_sentence(
         ({"task": 3}, "'task' is not text"),
         ({"higher_is_better": 1}, "'higher_is_better' is not true or false"),
         ({"hyperparameters": []}, "'hyperparameters' is not a JSON object"),
-        ({"versions": {"torch": 2}}, "'versions' holds something else"),
+        ({"versions": {"torch": 2}}, "'versions' holds a value that is not text"),
         ({"colour": "red"}, "unknown field 'colour'"),
     ],
 )
