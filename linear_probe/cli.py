@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from linear_probe.arguments import parser
 from linear_probe.experiments.truth import command as truth
@@ -19,6 +20,9 @@ from ssl_faces.common.outputs import check_output
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.pipes import until_the_reader_leaves
 from ssl_faces.common.safe_path import protect
+
+if TYPE_CHECKING:
+    from linear_probe.records.collect import Replicates
 
 
 @until_the_reader_leaves
@@ -114,7 +118,10 @@ def _run(arguments: argparse.Namespace) -> int:
         brief=arguments.summary,
     )
     RunFolder(Path(arguments.out)).add_command(arguments.given)
-    shown = _summary([arguments.out]) if arguments.summary else table(records)
+    if arguments.summary:
+        shown = _summary([arguments.out])
+    else:
+        shown = table(records, replicates=_replicates([arguments.out]))
     print(f"\n{shown}\n\nrecords: {arguments.out}/records.jsonl")
     if arguments.summary:
         print(f"all figures: linear-probe report {shlex.quote(arguments.out)}")
@@ -127,8 +134,18 @@ def _baselines(text: str) -> bool | list[str]:
     return _list(text, "--baselines") or []
 
 
+def _replicates(folders: Sequence[str]) -> Replicates:
+    """The bootstrap's replicates of these folders; none if they can't be read."""
+    from linear_probe.records.collect import find_records, replicates_of
+
+    try:
+        return replicates_of(find_records(folders))
+    except InputError:
+        return {}
+
+
 def _summary(folders: Sequence[str]) -> str:
-    from linear_probe.reports.command import find_records, replicates_of
+    from linear_probe.records.collect import find_records, replicates_of
     from linear_probe.reports.summary import summary
 
     found = find_records(folders)
@@ -171,7 +188,8 @@ def _claims(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from linear_probe.reports.command import Form, read_folders, table
+    from linear_probe.records.collect import read_folders
+    from linear_probe.reports.command import Form, table
     from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
     from linear_probe.reports.write import check_ending, write_report
 
@@ -199,7 +217,12 @@ def _report(arguments: argparse.Namespace) -> int:
         print(
             _summary(arguments.folders)
             if arguments.summary
-            else table(records, form=form, validation=arguments.validation)
+            else table(
+                records,
+                form=form,
+                validation=arguments.validation,
+                replicates=_replicates(arguments.folders),
+            )
         )
     if target is not None:
         print(log_to_wandb(records, *target, arguments.folders[0]))
@@ -224,7 +247,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _breakdown(arguments: argparse.Namespace) -> int:
-    from linear_probe.stats.breakdown import breakdown
+    from linear_probe.reports.part_tables import breakdown
 
     print(breakdown(arguments.folder, arguments.row, arguments.markdown))
     return 0
@@ -248,7 +271,7 @@ def _card(arguments: argparse.Namespace) -> int:
 
 
 def _keep(arguments: argparse.Namespace) -> int:
-    from linear_probe.records.archive import keep, table_beside
+    from linear_probe.reports.archive import keep, table_beside
 
     out = Path(arguments.out)
     for path in (out, table_beside(out)):
@@ -279,7 +302,7 @@ def _save_probe(arguments: argparse.Namespace) -> int:
 
 
 def _leakage(arguments: argparse.Namespace) -> int:
-    from linear_probe.stats.leakage import leakage
+    from linear_probe.reports.leakage import leakage
 
     print(leakage(arguments.folder, arguments.markdown))
     return 0

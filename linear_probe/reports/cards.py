@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from linear_probe.features.frozen import EncoderSource, Precision
+from linear_probe.records.collect import Found
 from linear_probe.records.record import Record
-from linear_probe.reports.command import Found
 from linear_probe.sources.baselines import BASELINES
 from ssl_faces import InputError, load_encoder
 from ssl_faces.common.errors import shorten

@@ -7,22 +7,20 @@ feature space that is best on the validation split, or that `comparison.json` na
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from linear_probe.records.collect import Replicates
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
+from linear_probe.reports.compared import Compared, Trained, read_compared
 from linear_probe.reports.tables import task_figures
-from linear_probe.stats.over_seeds import Estimate, Gap, Replicates, gap, holm
+from linear_probe.stats.over_seeds import Estimate, gap, holm
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
-from ssl_faces.common.files import regular
-
-COMPARISON_FILE = "comparison.json"
 
 # By task: the metric, and the probe if one metric has several. For other tasks the first metric.
 _METRICS: dict[str, tuple[tuple[str, str | None], ...]] = {
@@ -32,55 +30,15 @@ _METRICS: dict[str, tuple[tuple[str, str | None], ...]] = {
     "attributes": (("gender accuracy", None), ("race accuracy", None), ("MAE age", None)),
 }
 
+CSV_COLUMNS = (
+    *("method", "kind", "seeds", "task", "data_set", "split", "metric", "probe", "feature_space"),
+    *("unit", "n", "value", "spread", "low", "high", "at_grid_edge", "best", "tied"),
+    *("gap", "gap_low", "gap_high", "p", "p_corrected"),
+    *("steps", "pairs", "pflop", "minutes", "uses_identity_labels", "error"),
+)
+
 SIGNIFICANT = 0.05
 """Corrected p-value below which two methods are significantly different."""
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """One seed of a method, with all its stages; fields as `ssl-faces compare` writes them.
-
-    Attributes:
-        encoder: the name in the records.
-        steps: of each stage.
-        pairs: seen in training.
-        pflop: 10^15 multiplications and additions of training.
-        uses_identity_labels: pairs may be two images of a person.
-    """
-
-    seed: int
-    encoder: str
-    steps: list[int]
-    pairs: int
-    pflop: float
-    seconds: float
-    uses_identity_labels: bool
-    hardware: str
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A method: its finished runs, the error of others, and spaces that are not chosen."""
-
-    name: str
-    runs: list[TrainedRun]
-    error: str | None = None
-    spaces: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Compared:
-    """The content of `comparison.json`.
-
-    Attributes:
-        folder: of the runs, as their encoders' names begin.
-        scores: folder of the records, within that of the file.
-    """
-
-    budget_pflop: float
-    folder: str
-    scores: str
-    methods: list[Trained]
 
 
 @dataclass(frozen=True)
@@ -104,37 +62,12 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A row's figure in a column.
-
-    Attributes:
-        space: the feature space it is of.
-        gap: the figure less the best one of the column; None for the best itself, for baselines,
-            and if they were not scored on the same draws.
-        corrected: its p-value, corrected for the number of tests in the column.
-        best: whether it is the best of the column's methods.
-    """
-
-    space: str
-    estimate: Estimate
-    gap: Gap | None = None
-    corrected: float | None = None
-    best: bool = False
-
-    @property
-    def tied(self) -> bool:
-        """Whether the test finds no significant difference from the best."""
-        return self.corrected is not None and self.corrected >= SIGNIFICANT
-
-
-@dataclass
 class Row:
-    """A method or a baseline, with its figures by column; `about` is None for a baseline."""
+    """A method or a baseline with its records; `about` is None for a baseline."""
 
     name: str
     about: Trained | None
     records: list[Record]
-    entries: dict[Column, Entry] = field(default_factory=dict)
 
     def seed(self, record: Record) -> int:
         """The training seed of a record; for baselines the probe's."""
@@ -142,40 +75,26 @@ class Row:
         return next((run.seed for run in runs if run.encoder == record.encoder), record.seed)
 
 
+Line = dict[str, str]
+"""Cells by `CSV_COLUMNS`."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What the table shows.
 
     Attributes:
+        lines: one for each figure, and one for each method without any.
         tests: how many pairs of methods were tested.
         notes: how spaces were chosen.
+        protocols: of the figures.
     """
 
     compared: Compared
-    columns: list[Column]
-    rows: list[Row]
+    lines: list[Line]
     tests: int
     notes: list[str]
-
-
-def read_compared(folder: Path) -> Compared:
-    """What was trained in a folder of `ssl-faces compare`.
-
-    Raises:
-        InputError: no such folder, or its file can't be used.
-    """
-    path = folder / COMPARISON_FILE
-    try:
-        content = json.loads(regular(path).read_bytes())
-        methods = [
-            Trained(**{**method, "runs": [TrainedRun(**run) for run in method["runs"]]})
-            for method in content["methods"]
-        ]
-        return Compared(**{**content, "methods": methods})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: can't be used ({error}); give the --out of `ssl-faces compare`"
-        ) from error
+    protocols: list[str]
 
 
 def comparison(folder: str | Path) -> Comparison:
@@ -201,14 +120,71 @@ def comparison(folder: str | Path) -> Comparison:
                 )
     rows = _rows(compared, records)
     notes: dict[str, None] = {}
-    for row in rows:
-        for column in columns:
+    lines: dict[str, list[Line]] = {row.name: [] for row in rows}
+    protocols: dict[str, None] = {}
+    tests = 0
+    for column in columns:
+        estimates: dict[str, Estimate] = {}
+        for row in rows:
             space = _space(row, column, columns, notes)
             mine = [r for r in row.records if _in(r, column) and r.feature_space == space]
             if mine:
-                row.entries[column] = Entry(space, _estimate(row, mine, replicates, scores))
-    tests = sum(_test(column, rows) for column in columns)
-    return Comparison(compared, columns, rows, tests, list(notes))
+                estimates[row.name] = _estimate(row, mine, replicates, scores)
+        tested = _tested(
+            column, {r.name: estimates[r.name] for r in rows if r.about and r.name in estimates}
+        )
+        tests += sum("p" in result for result in tested.values())
+        for name, estimate in estimates.items():
+            lines[name].append(_figure(column, estimate) | tested.get(name, {}))
+            protocols |= dict.fromkeys(record.protocol for record in estimate.records)
+    empty = dict.fromkeys(CSV_COLUMNS, "")
+    whole = [
+        empty | _about(row) | figure
+        for row in rows
+        for figure in lines[row.name] or [dict[str, str]()]
+    ]
+    return Comparison(compared, whole, tests, list(notes), list(protocols))
+
+
+def _about(row: Row) -> Line:
+    """The cells that all lines of a method or baseline share; cost is of one seed."""
+    about = row.about
+    line = {"method": row.name, "kind": "baseline" if about is None else "method"}
+    if about is None:
+        return line
+    line["error"] = about.error or ""
+    if not about.runs:
+        return line
+    runs = about.runs
+    return line | {
+        "seeds": " ".join(str(run.seed) for run in runs),
+        "steps": " + ".join(map(str, runs[0].steps)),
+        "pairs": str(runs[0].pairs),
+        "pflop": f"{runs[0].pflop:.4g}",
+        # The only cost that differs between seeds: the mean.
+        "minutes": f"{sum(run.seconds for run in runs) / len(runs) / 60:.1f}",
+        "uses_identity_labels": "yes" if any(r.uses_identity_labels for r in runs) else "no",
+    }
+
+
+def _figure(column: Column, estimate: Estimate) -> Line:
+    record = estimate.records[0]
+    low, high = estimate.interval
+    spread = estimate.spread
+    return {
+        **{name: getattr(column, name) for name in ("task", "data_set", "split", "metric")},
+        **{"probe": column.probe, "unit": column.unit, "feature_space": record.feature_space},
+        "n": str(record.n),
+        "value": _digits(estimate.value),
+        "spread": "" if spread is None else _digits(spread),
+        "low": _digits(low),
+        "high": _digits(high),
+        "at_grid_edge": "yes" if estimate.at_grid_edge else "",
+    }
+
+
+def _digits(number: float) -> str:
+    return f"{number:.10g}"
 
 
 def _columns(records: Sequence[Record]) -> list[Column]:
@@ -333,19 +309,24 @@ def _estimate(row: Row, records: list[Record], replicates: Replicates, scores: P
     return Estimate.of(by_seed, draws)
 
 
-def _test(column: Column, rows: list[Row]) -> int:
-    """Mark the best method of a column, and test each other against it; how many tests."""
-    sign = 1 if column.higher_is_better else -1
-    methods = [row for row in rows if row.about is not None and column in row.entries]
+def _tested(column: Column, methods: dict[str, Estimate]) -> dict[str, Line]:
+    """Which method of a column is best, and the test of each other against it, by name.
+
+    Methods are not tested if they were not scored on the same draws as the best.
+    """
     if len(methods) < 2:
-        return 0
-    best = max(methods, key=lambda row: sign * row.entries[column].estimate.value)
-    top = best.entries[column].estimate
-    best.entries[column] = replace(best.entries[column], best=True)
-    others = [
-        row for row in methods if row is not best and row.entries[column].estimate.comparable(top)
-    ]
-    gaps = [gap(row.entries[column].estimate, top) for row in others]
-    for row, one, corrected in zip(others, gaps, holm([g.p for g in gaps]), strict=True):
-        row.entries[column] = replace(row.entries[column], gap=one, corrected=corrected)
-    return len(others)
+        return {}
+    sign = 1 if column.higher_is_better else -1
+    best = max(methods, key=lambda name: sign * methods[name].value)
+    gaps = {
+        name: gap(estimate, methods[best])
+        for name, estimate in methods.items()
+        if name != best and estimate.comparable(methods[best])
+    }
+    corrected = holm([one.p for one in gaps.values()])
+    results: dict[str, Line] = {best: {"best": "yes"}}
+    for (name, one), p in zip(gaps.items(), corrected, strict=True):
+        numbers = {"gap": one.value, "gap_low": one.low, "gap_high": one.high, "p": one.p}
+        results[name] = {key: _digits(number) for key, number in numbers.items()}
+        results[name] |= {"p_corrected": _digits(p), "tied": "yes" if p >= SIGNIFICANT else ""}
+    return results

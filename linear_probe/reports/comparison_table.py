@@ -11,25 +11,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from linear_probe.reports.comparison import (
+    CSV_COLUMNS,
     SIGNIFICANT,
     Column,
     Comparison,
-    Row,
+    Line,
     comparison,
 )
 from linear_probe.reports.tables import EDGE, distinct
 from linear_probe.reports.text_tables import Cell, Table, as_csv, as_text
 from ssl_faces.common.files import replace_file
-
-CSV_COLUMNS = (
-    *("method", "kind", "seeds", "task", "data_set", "split", "metric", "probe", "feature_space"),
-    *("unit", "n", "value", "spread", "low", "high", "at_grid_edge", "best", "tied"),
-    *("gap", "gap_low", "gap_high", "p", "p_corrected"),
-    *("steps", "pairs", "pflop", "minutes", "uses_identity_labels", "error"),
-)
-
-Line = dict[str, str]
-"""Cells by `CSV_COLUMNS`."""
 
 
 def write_comparison(folder: str | Path) -> Table:
@@ -49,82 +40,13 @@ def write_comparison(folder: str | Path) -> Table:
 def as_table(found: Comparison) -> Table:
     """A row for each method and baseline."""
     budget = f"{found.compared.budget_pflop:g} PFLOP of training each"
-    header, body = pivot(lines(found))
+    header, body = pivot(found.lines)
     return Table(f"Methods compared, {budget}", header, body, _notes(found))
 
 
 def comparison_csv(found: Comparison) -> str:
     """A line for each figure, and one for each method without any."""
-    return as_csv(CSV_COLUMNS, (line.values() for line in lines(found)))
-
-
-def lines(found: Comparison) -> list[Line]:
-    """A line for each figure, and one for each method without any."""
-    empty = dict.fromkeys(CSV_COLUMNS, "")
-    return [
-        empty | _about(row) | figure
-        for row in found.rows
-        for figure in _figures(row) or [dict[str, str]()]
-    ]
-
-
-def _about(row: Row) -> Line:
-    """The cells that all lines of a method or baseline share; cost is of one seed."""
-    about = row.about
-    line = {"method": row.name, "kind": "baseline" if about is None else "method"}
-    if about is None:
-        return line
-    line["error"] = about.error or ""
-    if not about.runs:
-        return line
-    runs = about.runs
-    return line | {
-        "seeds": " ".join(str(run.seed) for run in runs),
-        "steps": " + ".join(map(str, runs[0].steps)),
-        "pairs": str(runs[0].pairs),
-        "pflop": f"{runs[0].pflop:.4g}",
-        # The only cost that differs between seeds: the mean.
-        "minutes": f"{sum(run.seconds for run in runs) / len(runs) / 60:.1f}",
-        "uses_identity_labels": _yes(any(run.uses_identity_labels for run in runs)) or "no",
-    }
-
-
-def _figures(row: Row) -> list[Line]:
-    figures = []
-    for column, entry in row.entries.items():
-        estimate = entry.estimate
-        low, high = estimate.interval
-        numbers = {"value": estimate.value, "low": low, "high": high}
-        if estimate.spread is not None:
-            numbers["spread"] = estimate.spread
-        if entry.gap is not None and entry.corrected is not None:
-            numbers |= {
-                "gap": entry.gap.value,
-                "gap_low": entry.gap.low,
-                "gap_high": entry.gap.high,
-            }
-            numbers |= {"p": entry.gap.p, "p_corrected": entry.corrected}
-        figures.append(
-            {
-                "task": column.task,
-                "data_set": column.data_set,
-                "split": column.split,
-                "metric": column.metric,
-                "probe": column.probe,
-                "feature_space": entry.space,
-                "unit": column.unit,
-                "n": str(estimate.records[0].n),
-                "at_grid_edge": _yes(estimate.at_grid_edge),
-                "best": _yes(entry.best),
-                "tied": _yes(entry.tied),
-                **{name: f"{number:.10g}" for name, number in numbers.items()},
-            }
-        )
-    return figures
-
-
-def _yes(holds: bool) -> str:
-    return "yes" if holds else ""
+    return as_csv(CSV_COLUMNS, (line.values() for line in found.lines))
 
 
 def pivot(found: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
@@ -187,10 +109,9 @@ def _with_commas(text: str) -> str:
 
 
 def _notes(found: Comparison) -> list[str]:
-    methods = [row.about for row in found.rows if row.about is not None]
+    methods = found.compared.methods
     runs = [run for method in methods for run in method.runs]
-    estimates = [entry.estimate for row in found.rows for entry in row.entries.values()]
-    records = [r for estimate in estimates for r in estimate.records]
+    figures = [line for line in found.lines if line["task"]]
     notes = [
         "PFLOP: 10^15 multiplications and additions of convolutions and matrix products in "
         "training, counted (`ssl-faces bench cost`); minutes: of a run, on "
@@ -200,9 +121,9 @@ def _notes(found: Comparison) -> list[str]:
         "features: the space that is best on the validation split of the training part, by the "
         "mean over seeds; for pairs in folds the one that most folds choose, each by the pairs of "
         "the other folds; the test part chooses nothing",
+        *found.notes,
     ]
-    notes += found.notes
-    if any(estimate.spread is not None for estimate in estimates):
+    if any(line["spread"] for line in figures):
         notes.append(
             "mean over training seeds ± their standard deviation; 95 % interval over test rows "
             "(bootstrap) and seeds (Student's t) together"
@@ -216,15 +137,15 @@ def _notes(found: Comparison) -> list[str]:
             "have the same, else Welch), each of a method against the best of its column, at "
             f"p < {SIGNIFICANT:g} after Holm's correction within the column; baselines take no part"
         )
-    if any(r.at_grid_edge for r in records):
+    if any(line["at_grid_edge"] for line in figures):
         notes.append(EDGE)
     notes += [
         f"{method.name}: failed in part: {method.error}"
         for method in methods
         if method.error and method.runs
     ]
-    for column in found.columns:
-        n = {e.estimate.records[0].n for row in found.rows if (e := row.entries.get(column))}
-        notes.append(f"{column.task}: {column.data_set}, {column.split}, n {min(n):,}" if n else "")
-    notes += [r.protocol for r in records]
-    return distinct(notes)
+    counts: dict[Column, set[int]] = {}
+    for line in figures:
+        counts.setdefault(column_of(line), set()).add(int(line["n"]))
+    notes += [f"{c.task}: {c.data_set}, {c.split}, n {min(n):,}" for c, n in counts.items()]
+    return distinct([*notes, *found.protocols])

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from linear_probe.records.collect import Found
 from linear_probe.records.predictions import Predictions, predictions_path, read_predictions
 from linear_probe.records.record import Record
-from linear_probe.reports.command import Found
 from linear_probe.reports.tables import Row, TaskFigures
 from ssl_faces import InputError
 

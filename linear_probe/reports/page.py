@@ -16,14 +16,19 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from linear_probe.experiments.probe import FEATURES_FOLDER
 from linear_probe.features.listing import find_features
+from linear_probe.records.collect import Found, Replicates, replicates_of
 from linear_probe.records.record import Record
 from linear_probe.records.recorder import RunFolder
 from linear_probe.reports import plots
 from linear_probe.reports.cards import compared, is_trained
-from linear_probe.reports.command import Found, replicates_of
 from linear_probe.reports.evidence import Evidence, Mistake, gather, mistakes, roc
 from linear_probe.reports.feature_map import coloured, feature_map, sampled
-from linear_probe.reports.part_tables import GROUP_NOTE, group_tables, recall_tables
+from linear_probe.reports.part_tables import (
+    GROUP_NOTE,
+    confusion_table,
+    group_tables,
+    recall_tables,
+)
 from linear_probe.reports.plots import Key
 from linear_probe.reports.tables import (
     Curve,
@@ -37,8 +42,6 @@ from linear_probe.reports.tables import (
 )
 from linear_probe.reports.text_tables import Table
 from linear_probe.reports.thumbnails import Thumbnails
-from linear_probe.stats.breakdown import confusion_table
-from linear_probe.stats.over_seeds import Replicates
 from ssl_faces import InputError
 from ssl_faces.common.page_style import base_css
 

@@ -1,12 +1,27 @@
-"""Tables of the parts behind a page's figures: recalls of classes, scores of groups of people."""
+"""Tables of what is behind a figure: confusions, recalls of classes, scores of groups of people.
+
+All of it comes from the predictions that `linear-probe run` keeps; nothing is measured again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from linear_probe.records.predictions import Predictions, predictions_path, read_predictions
+from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.reports.evidence import Evidence
-from linear_probe.reports.text_tables import Cell, Table
-from linear_probe.stats.breakdown import FEWEST, PartFigure, by_group, ranked_gap, recalls
+from linear_probe.reports.text_tables import Cell, Table, as_text
+from linear_probe.stats.breakdown import (
+    FEWEST,
+    PartFigure,
+    by_group,
+    confusion,
+    ranked_gap,
+    recalls,
+)
+from linear_probe.stats.paired import row_name, rows_named
+from ssl_faces import InputError
 
 GROUP_NOTE = (
     f"‡ fewer than {FEWEST} rows: shown, but not ranked, and left out of best – worst; intervals "
@@ -91,3 +106,74 @@ def _table(
             cells.append("-" if gap is None else Cell(f"{gap:.1f}", gap))
         body.append(cells)
     return Table(title, header, body)
+
+
+def confusion_table(predictions: Predictions, title: str) -> Table:
+    """Counts as a table; a page also shows shares of the true class."""
+    matrix = confusion(predictions)
+    body = []
+    for name, row in zip(predictions.classes, matrix.tolist(), strict=True):
+        cells: list[str] = [name]
+        for count in row:
+            share = count / max(sum(row), 1)
+            small = f"{100 * share:.0f} %" if sum(row) else ""
+            # At most half, so that the text stays legible.
+            cells.append(Cell(str(count), value=count, small=small, tint=round(share / 2, 3)))
+        body.append(cells)
+    return Table(title, ["true \\ predicted", *predictions.classes], body)
+
+
+def breakdown(folder: str | Path, row: str | None = None, markdown: bool = False) -> str:
+    """The confusion matrix, the recalls and the groups' figures of each main figure, as text.
+
+    Args:
+        folder: what `linear-probe run` wrote.
+        row: ENCODER or ENCODER=SPACE, to show this row of the table only.
+
+    Raises:
+        InputError: no such row, or no predictions were kept.
+    """
+    folder = Path(folder)
+    records = [r for r in read_records(folder / RECORDS_FILE) if not r.condition]
+    if row is not None:
+        records = rows_named(records, row, folder)
+    parts = []
+    for record in records:
+        predictions = read_predictions(predictions_path(folder, record))
+        if predictions is not None:
+            parts += [as_text(t, markdown) for t in _tables(record, predictions)]
+    if not parts:
+        raise InputError(
+            f"{folder}: no predictions were kept there; run `linear-probe run --out {folder}` again"
+        )
+    return "\n\n".join(parts)
+
+
+def _tables(record: Record, predictions: Predictions) -> list[Table]:
+    title = f"{record.task}: {record.data_set}, {row_name(record)}, {record.probe}"
+    title += f", seed {record.seed}" if record.seed else ""
+    title += f": {record.metric}"
+    tables = []
+    if predictions.kind == "classification":
+        tables.append(confusion_table(predictions, f"{title}, confusion matrix"))
+        tables.append(_parts_table(title, ["class", "%", "n"], recalls(predictions)))
+    for grouping in predictions.groups:
+        header = [grouping, record.unit, "n"]
+        parts = by_group(predictions, grouping)
+        tables.append(_parts_table(f"{title} by {grouping}", header, parts))
+    return tables
+
+
+def _parts_table(title: str, header: list[str], parts: list[PartFigure]) -> Table:
+    few = any(not part.ranked for part in parts)
+    body = [
+        [
+            part.part + ("" if part.ranked else " (few)"),
+            f"{part.value:.2f} [{part.low:.2f}, {part.high:.2f}]",
+            f"{part.n:,}",
+        ]
+        for part in parts
+    ]
+    return Table(
+        title, header, body, [f"(few): under {FEWEST} test rows, not ranked"] if few else []
+    )

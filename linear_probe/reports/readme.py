@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from linear_probe.records.archive import KeptComparison
 from linear_probe.records.published import PUBLISHED
 from linear_probe.records.record import Record, read_records
+from linear_probe.reports.archive import KeptComparison
 from linear_probe.reports.page_tables import EXAMPLE, Column, Pages, Row, TableOf
 from linear_probe.reports.text_tables import markdown_rows
 from ssl_faces import InputError

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from linear_probe.records.collect import Replicates
 from linear_probe.records.record import Record
 from linear_probe.reports.cards import UNTRAINED
 from linear_probe.reports.tables import better, distinct, estimate_cell, task_figures
 from linear_probe.reports.text_tables import Table, as_text
 from linear_probe.sources.baselines import BASELINES
-from linear_probe.stats.over_seeds import Estimate, Replicates
+from linear_probe.stats.over_seeds import Estimate
 
 BETTER, WORSE = "▲", "▼"
 _BASELINES = {baseline.name for baseline in BASELINES}

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from linear_probe.records.collect import Replicates
 from linear_probe.records.frame import frame
 from linear_probe.records.published import published, published_notes
 from linear_probe.records.record import Record
 from linear_probe.reports.text_tables import Cell, Table
-from linear_probe.stats.over_seeds import Estimate, Replicates, gap
+from linear_probe.stats.over_seeds import Estimate, gap
 
 ORDER = ("expression", "pose", "identity", "attributes")
 """The order of tasks; the others come last."""
@@ -273,14 +274,17 @@ def estimate_cell(estimate: Estimate | None, best: bool = False) -> Cell:
 
 
 def figures_table(
-    figures: TaskFigures, row_kind: Callable[[Record], str] = lambda record: ""
+    figures: TaskFigures,
+    row_kind: Callable[[Record], str] = lambda record: "",
+    mark_best: bool = True,
 ) -> Table:
     """A row a feature space or reference, a column a metric; published figures below the rows.
 
     Args:
         row_kind: `Cell.kind` of a row, by its first record.
+        mark_best: set in bold what is significantly better than the second.
     """
-    best = figures.best()
+    best = figures.best() if mark_best else set()
     probes = any(row.probe for row in figures.rows)
     seeds = len({record.seed for record in figures.records}) > 1
     header = ["encoder", "features", *(["probe"] if probes else [])]

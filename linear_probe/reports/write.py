@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from linear_probe.records.collect import find_records, replicates_of
 from linear_probe.records.frame import FIELDS, frame
 from linear_probe.records.record import Record
 from linear_probe.records.recorder import RunFolder
-from linear_probe.reports.command import Form, find_records, replicates_of, table
+from linear_probe.reports.command import Form, table
 from linear_probe.reports.tables import distinct
 from linear_probe.reports.text_tables import as_csv
 from ssl_faces import InputError

@@ -6,18 +6,13 @@ All of it comes from the predictions that `linear-probe run` keeps; nothing is m
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
-from linear_probe.records.predictions import Predictions, predictions_path, read_predictions
-from linear_probe.records.record import RECORDS_FILE, Record, read_records
-from linear_probe.reports.text_tables import Cell, Table, as_text
-from linear_probe.stats.paired import row_name, rows_named
-from ssl_faces import InputError
+from linear_probe.records.predictions import Predictions
 
 FEWEST = 30
 """Groups with fewer rows are shown, but not ranked: their figures are too uncertain."""
@@ -76,21 +71,6 @@ def confusion(predictions: Predictions) -> np.ndarray:
     return matrix
 
 
-def confusion_table(predictions: Predictions, title: str) -> Table:
-    """Counts as a table; a page also shows shares of the true class."""
-    matrix = confusion(predictions)
-    body = []
-    for name, row in zip(predictions.classes, matrix.tolist(), strict=True):
-        cells: list[str] = [name]
-        for count in row:
-            share = count / max(sum(row), 1)
-            small = f"{100 * share:.0f} %" if sum(row) else ""
-            # At most half, so that the text stays legible.
-            cells.append(Cell(str(count), value=count, small=small, tint=round(share / 2, 3)))
-        body.append(cells)
-    return Table(title, ["true \\ predicted", *predictions.classes], body)
-
-
 def _part(name: str, predictions: Predictions, rows: np.ndarray) -> PartFigure:
     targets, predicted = predictions.targets[rows], predictions.predicted[rows]
     n = len(targets)
@@ -103,59 +83,3 @@ def _part(name: str, predictions: Predictions, rows: np.ndarray) -> PartFigure:
     hits = int((predicted == targets).sum())
     ends = binomtest(hits, n).proportion_ci(method="wilson")
     return PartFigure(name, 100 * hits / n, 100 * ends.low, 100 * ends.high, n)
-
-
-def breakdown(folder: str | Path, row: str | None = None, markdown: bool = False) -> str:
-    """The confusion matrix, the recalls and the groups' figures of each main figure, as text.
-
-    Args:
-        folder: what `linear-probe run` wrote.
-        row: ENCODER or ENCODER=SPACE, to show this row of the table only.
-
-    Raises:
-        InputError: no such row, or no predictions were kept.
-    """
-    folder = Path(folder)
-    records = [r for r in read_records(folder / RECORDS_FILE) if not r.condition]
-    if row is not None:
-        records = rows_named(records, row, folder)
-    parts = []
-    for record in records:
-        predictions = read_predictions(predictions_path(folder, record))
-        if predictions is not None:
-            parts += [as_text(t, markdown) for t in _tables(record, predictions)]
-    if not parts:
-        raise InputError(
-            f"{folder}: no predictions were kept there; run `linear-probe run --out {folder}` again"
-        )
-    return "\n\n".join(parts)
-
-
-def _tables(record: Record, predictions: Predictions) -> list[Table]:
-    title = f"{record.task}: {record.data_set}, {row_name(record)}, {record.probe}"
-    title += f", seed {record.seed}" if record.seed else ""
-    title += f": {record.metric}"
-    tables = []
-    if predictions.kind == "classification":
-        tables.append(confusion_table(predictions, f"{title}, confusion matrix"))
-        tables.append(_parts_table(title, ["class", "%", "n"], recalls(predictions)))
-    for grouping in predictions.groups:
-        header = [grouping, record.unit, "n"]
-        parts = by_group(predictions, grouping)
-        tables.append(_parts_table(f"{title} by {grouping}", header, parts))
-    return tables
-
-
-def _parts_table(title: str, header: list[str], parts: list[PartFigure]) -> Table:
-    few = any(not part.ranked for part in parts)
-    body = [
-        [
-            part.part + ("" if part.ranked else " (few)"),
-            f"{part.value:.2f} [{part.low:.2f}, {part.high:.2f}]",
-            f"{part.n:,}",
-        ]
-        for part in parts
-    ]
-    return Table(
-        title, header, body, [f"(few): under {FEWEST} test rows, not ranked"] if few else []
-    )

@@ -17,18 +17,16 @@ multiple test procedure", 1979.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from linear_probe.records.collect import Replicates
 from linear_probe.records.record import Record
 from linear_probe.stats.intervals import interval
-
-Replicates = Mapping[tuple[str | int, ...], np.ndarray]
-"""The bootstrap's replicates [B] by `Record.key`."""
 
 
 @dataclass(frozen=True)

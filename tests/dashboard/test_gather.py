@@ -70,7 +70,7 @@ def test_a_sweep(swept: Path) -> None:
 
 
 def test_runs_by_themselves(tmp_path: Path) -> None:
-    """Of one name they are told apart by their folders; one that is given twice is there once."""
+    """Equal names are prefixed by their folders; a run given twice is there once."""
     first, second = write_run(tmp_path / "a/run", 1.0), write_run(tmp_path / "b/run", 2.0)
     write_records(first / "probe/records.jsonl", "runs/run", 45.0)
     found = gather([first, second, first])

@@ -58,7 +58,7 @@ def test_panels_of_a_sweep(swept: Path) -> None:
 def test_it_is_sent_once(
     comparison: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And where W&B can't be reached, or refuses, it is told in a sentence."""
+    """An unreachable or refusing W&B is a one-sentence error."""
     from wandb_workspaces.workspaces import interface, internal
 
     monkeypatch.setattr(interface.wandb, "Api", lambda: None)

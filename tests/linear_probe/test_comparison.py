@@ -122,7 +122,7 @@ def test_means_intervals_and_what_they_took(tmp_path: Path) -> None:
 
 
 def test_who_is_tied_with_the_best(tmp_path: Path) -> None:
-    """Of 1,000 rows 30 that differ all one way are told apart, 2 of 3 are not."""
+    """Of 1,000 rows 30 that differ in one direction are significant, 2 of 3 are not."""
     best = outcome(0.6)
     close = best.copy()
     close[[0, 1]], close[999] = False, True
@@ -149,7 +149,7 @@ def test_who_is_tied_with_the_best(tmp_path: Path) -> None:
     assert by_name["best"]["best"] == "yes"
     assert by_name["best"]["gap"] == ""
     assert (folder / "comparison.md").read_text().count("\n| ") == 6
-    # Scored on other rows, it can't be told.
+    # Scored on other rows, it is not tested.
     rows[2] = (replace(rows[2][0], sample="t"), rows[2][1])
     found = cells(save(tmp_path, rows, methods))
     assert found["worse"][heading].startswith("57.00 [")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from linear_probe.records.collect import find_records
 from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
-from linear_probe.reports.command import find_records
 from linear_probe.reports.evidence import Evidence, gather, mistakes, roc
 from linear_probe.reports.tables import task_figures
 from tests.linear_probe.conftest import ONE
@@ -95,8 +95,8 @@ def kept(
 def test_predictions_that_are_no_use_are_left_out_with_the_reason(tmp_path: Path) -> None:
     good = classified()
     record = replace(ONE, n=90)
-    evidence, said = kept(tmp_path, record, good)
-    assert (len(evidence), said) == (1, [])
+    evidence, problems = kept(tmp_path, record, good)
+    assert (len(evidence), problems) == (1, [])
     for predictions, reason in (
         (classified(80), "holds 80 rows, and the record is of 90"),
         (replace(good, classes=CLASSES[:2]), "a class without a name"),
@@ -105,14 +105,14 @@ def test_predictions_that_are_no_use_are_left_out_with_the_reason(tmp_path: Path
         (replace(good, kind="guess"), "unknown kind"),  # type: ignore[arg-type]
         (replace(good, targets=good.targets / 2), "not whole numbers"),
     ):
-        evidence, said = kept(tmp_path, record, predictions)
+        evidence, problems = kept(tmp_path, record, predictions)
         assert evidence == []
-        assert len(said) == 1
-        assert reason in said[0]
+        assert len(problems) == 1
+        assert reason in problems[0]
     predictions_path(tmp_path, record).write_bytes(b"no safetensors")
-    evidence, said = gather(task_figures([record])[0], find_records([tmp_path]))
+    evidence, problems = gather(task_figures([record])[0], find_records([tmp_path]))
     assert evidence == []
-    assert "can't be read" in said[0]
+    assert "can't be read" in problems[0]
 
 
 def test_what_metrics_share_comes_once_and_of_seeds_the_first(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_rows_named_with_their_folder_keep_their_predictions(tmp_path: Path) -> 
         write_predictions(predictions_path(tmp_path / name, record), classified(seed=int(value)))
     found = find_records([tmp_path / "a", tmp_path / "b"])
     (table,) = task_figures([one.record for one in found])
-    evidence, said = gather(table, found)
-    assert said == []
+    evidence, problems = gather(table, found)
+    assert problems == []
     assert [one.row.encoder for one in evidence] == ["runs/a", f"runs/a ({tmp_path / 'b'})"]
     assert (evidence[1].predictions.targets == classified(seed=50).targets).all()

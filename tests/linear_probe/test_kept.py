@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.records.archive import KeptComparison, table_beside
 from linear_probe.records.record import read_records, write_records
+from linear_probe.reports.archive import KeptComparison, table_beside
 from linear_probe.reports.comparison import comparison
 from linear_probe.reports.comparison_table import as_table
 from linear_probe.reports.text_tables import markdown_rows

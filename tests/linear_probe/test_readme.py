@@ -173,7 +173,7 @@ LOST = {"theirs": "why"}
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "expected"),
     [
         ({"records": ["kept/none.jsonl"]}, "none.jsonl: can't be read"),
         ({"records": ["kept/tables.yaml.gz"]}, "tables.yaml.gz: not a text file"),
@@ -197,14 +197,14 @@ LOST = {"theirs": "why"}
     ],
 )
 def test_tables_that_can_not_be(
-    more: dict[str, Any], said: str, project: Path, capsys: pytest.CaptureFixture[str]
+    more: dict[str, Any], expected: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "kept/tables.yaml.gz").write_bytes(b"no gzip")
     before = (project / "page.md").read_text()
     changed(project, **more)
     assert readme(project) == 2
     message = capsys.readouterr().err
-    assert said in message
+    assert expected in message
     assert message.count("\n") == 1
     assert (project / "page.md").read_text() == before
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from linear_probe.records.collect import read_folders
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
-from linear_probe.reports.command import read_folders, table
+from linear_probe.reports.command import table
 from linear_probe.reports.tables import task_figures
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE

@@ -196,12 +196,12 @@ def test_the_map_keeps_clusters_together_and_is_the_same_each_time() -> None:
     np.fill_diagonal(gaps, np.inf)
     assert (of[gaps.argmin(axis=1)] == of).mean() > 0.98
     assert (feature_map(features) == places).all()
-    for wrong, said in (
+    for wrong, expected in (
         (features[:10], "too few"),
         (np.ones((50, 4)), "constant features"),
         (np.full((50, 4), np.nan), "NaN or infinite"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=expected):
             feature_map(wrong)
 
 

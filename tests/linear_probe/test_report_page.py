@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
+from linear_probe.records.collect import find_records
 from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
 from linear_probe.records.record import RECORDS_FILE, read_records, write_records
 from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
-from linear_probe.reports.command import find_records
 from linear_probe.reports.page import page
 from tests.linear_probe.conftest import ONE, write_fer2013
 
@@ -154,8 +154,8 @@ def test_tables_hold_the_records_numbers(folder: Path) -> None:
             count = int((rows_of & (one.predicted == j)).sum())
             assert counts[i + 1][j + 1] == f"{count}{100 * count / rows_of.sum():.0f} %"
     assert "skin" in str(list(found.tables))
-    for said in ("the protocol", "A CPU", "python 3.11.2", "linear-probe run --encoder"):
-        assert said in found.text
+    for expected in ("the protocol", "A CPU", "python 3.11.2", "linear-probe run --encoder"):
+        assert expected in found.text
     assert "has no features of these test rows" in found.text
     assert "--data FOLDER shows the images too" in found.text
     assert "PublicTest/angry/" in found.text or "k1" in found.text
@@ -221,7 +221,7 @@ def test_pictures_of_galleries(folder: Path, tmp_path: Path) -> None:
 def test_wrong_input(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "none").mkdir()
-    for arguments, said in (
+    for arguments, expected in (
         ([str(folder), "--out", "report.pdf"], "report.pdf: the suffix sets the format"),
         ([str(folder), "--out", str(tmp_path / "file/r.html")], "file/r.html"),
         ([str(folder), "--out", str(tmp_path / "file/r.csv")], "file/r.csv"),
@@ -235,7 +235,7 @@ def test_wrong_input(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         capsys.readouterr()
         assert main(["report", *arguments]) == 2
         error = capsys.readouterr().err
-        assert said in error
+        assert expected in error
         assert error.count("\n") == 1
     assert not (tmp_path / "r.html").exists()
 
@@ -302,7 +302,7 @@ def test_a_run_and_its_page(
 
 
 def browsed(path: Path, profile: Path, fragment: str = "") -> tuple[str, list[str]]:
-    """The page's DOM after its scripts ran, and what the console said."""
+    """The page's DOM after its scripts ran, and the console's lines."""
     assert CHROMIUM is not None
     # fmt: off
     command = [

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from linear_probe.records.collect import Replicates, find_records
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.reports import plots
-from linear_probe.reports.command import find_records
 from linear_probe.reports.page import Part, Plot, Section, page
 from linear_probe.reports.tables import distinct
 from linear_probe.reports.text_tables import Cell, Table, as_csv, as_text
 from linear_probe.stats.breakdown import FEWEST
-from linear_probe.stats.over_seeds import Estimate, Gap, Replicates, gap, holm
+from linear_probe.stats.over_seeds import Estimate, Gap, gap, holm
 from ssl_faces.common.files import replace_file
 
 AS_IT_IS = "as it is"
@@ -41,8 +41,8 @@ GROUP_NOTES = (
     f"(few): fewer than {FEWEST} test rows, shown and not ranked",
 )
 
-Where = tuple[str, str]
-"""Grouping and group; for all test rows, a metric and an empty text."""
+Key = tuple[str, str, str]
+"""Metric, grouping and group of a figure; of all test images the last two are empty."""
 
 
 @dataclass(frozen=True)
@@ -50,43 +50,54 @@ class Audited:
     """All figures of one classifier.
 
     Attributes:
-        key: task, data set, split, encoder and feature space.
-        metrics: a record of each, in order.
+        of: task, data set, split, encoder and feature space.
         names: of the compressions in the order of measurement; `AS_IT_IS` is the first.
-        figures: by compression and metric.
-        groups: accuracy by compression, then by grouping and group.
+        keys: of all test images in the order of measurement, then of the groups by name.
+        figures: by compression and key.
     """
 
-    key: tuple[str, ...]
-    metrics: list[Record]
+    of: tuple[str, ...]
     names: list[str]
-    figures: dict[tuple[str, str], Estimate]
-    groups: dict[str, dict[Where, Estimate]]
+    keys: list[Key]
+    figures: dict[tuple[str, Key], Estimate]
 
     @property
     def title(self) -> str:
-        task, data_set, _, encoder, space = self.key
+        task, data_set, _, encoder, space = self.of
         return f"{task}: {data_set}, {encoder}, {space}"
 
     @property
-    def groupings(self) -> dict[str, list[Where]]:
-        """The groups of each grouping."""
-        by_grouping: dict[str, list[Where]] = {}
-        for where in self.groups.get(AS_IT_IS, {}):
-            by_grouping.setdefault(where[0], []).append(where)
+    def metrics(self) -> list[Key]:
+        """The keys of all test images."""
+        return [key for key in self.keys if not key[1]]
+
+    @property
+    def groupings(self) -> dict[str, list[Key]]:
+        """The keys of the groups of each grouping."""
+        by_grouping: dict[str, list[Key]] = {}
+        for key in self.keys:
+            if key[1]:
+                by_grouping.setdefault(key[1], []).append(key)
         return by_grouping
+
+    def first(self, key: Key) -> Record:
+        """A record of a figure without compression: its unit, number of rows and note."""
+        return self.figures[AS_IT_IS, key].records[0]
+
+    def few(self, key: Key) -> bool:
+        return self.first(key).n < FEWEST
+
+    def change(self, name: str, key: Key) -> Gap:
+        """A compression's figure less the same without compression."""
+        return gap(self.figures[name, key], self.figures[AS_IT_IS, key])
 
     def records(self, name: str) -> tuple[Record, ...]:
         """Records of a compression's first metric."""
-        return self.figures[name, self.metrics[0].metric].records
+        return self.figures[name, self.keys[0]].records
 
     def cost(self, name: str, what: str) -> float:
         """Mean over seeds of one of the numbers of `cost`."""
         return float(np.mean([r.hyperparameters["cost"][what] for r in self.records(name)]))
-
-
-def _few(group: Estimate) -> bool:
-    return group.records[0].n < FEWEST
 
 
 def audited(folder: Path) -> list[Audited]:
@@ -100,11 +111,11 @@ def audited(folder: Path) -> list[Audited]:
     replicates = {r.key: draws[r.name] for r in records if r.name in draws}
     by_subject: dict[tuple[str, ...], list[Record]] = {}
     for r in records:
-        key = (r.task, r.data_set, r.split, r.encoder, r.feature_space)
-        by_subject.setdefault(key, []).append(r)
+        of = (r.task, r.data_set, r.split, r.encoder, r.feature_space)
+        by_subject.setdefault(of, []).append(r)
     return [
-        _audited(key, current, replicates)
-        for key, those in by_subject.items()
+        _audited(of, current, replicates)
+        for of, those in by_subject.items()
         if (current := _current(those))
     ]
 
@@ -120,25 +131,18 @@ def _current(records: Sequence[Record]) -> list[Record]:
     return [r for r in records if basis(r) in now]
 
 
-def _audited(key: tuple[str, ...], records: Sequence[Record], replicates: Replicates) -> Audited:
-    by_figure: dict[tuple[str, str], list[Record]] = {}
-    by_group: dict[tuple[Where, str], list[Record]] = {}
+def _audited(of: tuple[str, ...], records: Sequence[Record], replicates: Replicates) -> Audited:
+    by_figure: dict[tuple[str, Key], list[Record]] = {}
     for r in records:
-        if r.condition:
-            where = str(r.condition["factor"]), str(r.condition["level"])
-            by_group.setdefault((where, r.probe), []).append(r)
-        else:
-            by_figure.setdefault((r.probe, r.metric), []).append(r)
-    groups: dict[str, dict[Where, Estimate]] = {}
-    for where, name in sorted(by_group):
-        estimate = Estimate.of(by_group[where, name], replicates)
-        groups.setdefault(name, {})[where] = estimate
+        where = (str(r.condition.get("factor", "")), str(r.condition.get("level", "")))
+        by_figure.setdefault((r.probe, (r.metric, *where)), []).append(r)
+    keys = dict.fromkeys(key for _, key in by_figure)
+    names = dict.fromkeys(name for name, key in by_figure if not key[1])
     return Audited(
-        key,
-        list({r.metric: r for r in records if not r.condition}.values()),
-        sorted(dict.fromkeys(name for name, _ in by_figure), key=lambda name: name != AS_IT_IS),
+        of,
+        sorted(names, key=lambda name: name != AS_IT_IS),
+        sorted(keys, key=lambda key: key[1:]),
         {figure: Estimate.of(those, replicates) for figure, those in by_figure.items()},
-        groups,
     )
 
 
@@ -185,67 +189,59 @@ def cost_table(one: Audited) -> Table:
         )
     records = [record for name in one.names for record in one.records(name)]
     seeds = sorted({record.seed for record in records})
-    notes = [f"{one.key[2]}; n {records[0].n:,}; seeds {', '.join(map(str, seeds))}", *NOTES]
+    notes = [f"{one.of[2]}; n {records[0].n:,}; seeds {', '.join(map(str, seeds))}", *NOTES]
     notes += distinct(r.protocol for r in records)
     for name in one.names:
         left = one.records(name)[0].hyperparameters["as_it_was"]
         notes += [f"{name}: unchanged: {', '.join(left)}"] if left else []
     notes += distinct(record.hardware for record in records)
-    overall = [r for r in one.metrics if " across " not in r.metric]
+    overall = [key for key in one.metrics if " across " not in key[0]]
     return _with_figures(Table(one.title, header, body, notes), one, overall)
 
 
 def fairness_table(one: Audited) -> Table:
     """A row a compression: fairness score and gap across each grouping."""
-    across = [r for r in one.metrics if " across " in r.metric]
-    notes = distinct(r.note for r in across)
-    table = Table(f"{one.title}: fairness", ["compression"], [[name] for name in one.names], notes)
-    return _with_figures(table, one, across)
-
-
-def _with_figures(table: Table, one: Audited, metrics: Sequence[Record]) -> Table:
-    """The table with two more columns for each metric: its figure, and its change."""
-    header, body = list(table.header), [list(cells) for cells in table.body]
-    for r in metrics:
-        header += [f"{r.metric} {r.unit}".strip(), "change"]
-        figures = [one.figures[name, r.metric] for name in one.names]
-        changes = [gap(figure, figures[0]) for figure in figures[1:]]
-        p_values = holm([change.p for change in changes])
-        texts = [""] + [f"{c}, p {p:.3f}" for c, p in zip(changes, p_values, strict=True)]
-        for cells, figure, change, text in zip(body, figures, [None, *changes], texts, strict=True):
-            cells += [_figure(figure), Cell(text, change.value if change else None)]
-    return table._replace(header=header, body=body)
+    across = [key for key in one.metrics if " across " in key[0]]
+    notes = distinct(one.first(key).note for key in across)
+    return _with_figures(_names_table(f"{one.title}: fairness", one, notes), one, across)
 
 
 def group_tables(one: Audited) -> list[Table]:
     """For each grouping a row a compression: accuracy of each group, and its change."""
     tables = []
-    for grouping, groups in one.groupings.items():
-        before = one.groups[AS_IT_IS]
-        header = ["compression"]
-        for where in groups:
-            few = " (few)" if _few(before[where]) else ""
-            header += [f"{where[1]}{few}, n {before[where].records[0].n:,}, %", "change"]
-        body: list[list[str]] = []
-        for name in one.names:
-            cells: list[str] = [name]
-            for where in groups:
-                figure = one.groups[name][where]
-                change = "" if name == AS_IT_IS else _change(gap(figure, before[where]))
-                cells += [_figure(figure), change]
-            body.append(cells)
-        notes = GROUP_NOTES if any(_few(before[where]) for where in groups) else GROUP_NOTES[:1]
-        tables.append(Table(f"{one.title}: accuracy by {grouping}", header, body, notes))
+    for grouping, keys in one.groupings.items():
+        notes = GROUP_NOTES if any(map(one.few, keys)) else GROUP_NOTES[:1]
+        table = _names_table(f"{one.title}: accuracy by {grouping}", one, notes)
+        tables.append(_with_figures(table, one, keys, tested=False))
     return tables
 
 
-def _figure(estimate: Estimate) -> Cell:
-    low, high = estimate.interval
-    return Cell(f"{estimate.value:.2f} [{low:.2f}, {high:.2f}]", estimate.value)
+def _names_table(title: str, one: Audited, notes: Sequence[str]) -> Table:
+    return Table(title, ["compression"], [[name] for name in one.names], notes)
 
 
-def _change(change: Gap) -> Cell:
-    return Cell(change, change.value)
+def _with_figures(table: Table, one: Audited, keys: Sequence[Key], tested: bool = True) -> Table:
+    """The table with two more columns for each key: its figure, and its change.
+
+    Args:
+        tested: give the changes' p-values, corrected over the compressions.
+    """
+    header, body = list(table.header), [list(cells) for cells in table.body]
+    for key in keys:
+        record = one.first(key)
+        few = " (few)" if one.few(key) else ""
+        group = f"{key[2]}{few}, n {record.n:,}, %"
+        header += [group if key[1] else f"{key[0]} {record.unit}".strip(), "change"]
+        changes = {name: one.change(name, key) for name in one.names[1:]}
+        p_values = holm([change.p for change in changes.values()])
+        p_by_name = dict(zip(changes, p_values, strict=True))
+        for name, cells in zip(one.names, body, strict=True):
+            figure, change = one.figures[name, key], changes.get(name)
+            low, high = figure.interval
+            cells.append(Cell(f"{figure.value:.2f} [{low:.2f}, {high:.2f}]", figure.value))
+            p = f", p {p_by_name[name]:.3f}" if change and tested else ""
+            cells.append(Cell(f"{change}{p}", change.value) if change else "")
+    return table._replace(header=header, body=body)
 
 
 def audit_csv(found: Sequence[Audited]) -> str:
@@ -258,27 +254,19 @@ def audit_csv(found: Sequence[Audited]) -> str:
     )
     rows: list[list[object]] = []
     for one in found:
-        metric = one.metrics[0].metric
         for name in one.names:
-            start = [*one.key, name, *(f"{one.cost(name, cost):g}" for cost in costs)]
-            figures = [
-                (
-                    (r.metric, "", "", r.n, True),
-                    *(one.figures[n, r.metric] for n in (name, AS_IT_IS)),
-                )
-                for r in one.metrics
-            ] + [
-                ((metric, *where, g.records[0].n, not _few(g)), g, one.groups[AS_IT_IS][where])
-                for where, g in one.groups.get(name, {}).items()
-            ]
-            for what, figure, before in figures:
+            start = [*one.of, name, *(f"{one.cost(name, cost):g}" for cost in costs)]
+            for key in one.keys:
+                if (name, key) not in one.figures:
+                    continue
+                figure = one.figures[name, key]
                 numbers = [figure.value, *figure.interval]
                 if name != AS_IT_IS:
-                    change = gap(figure, before)
-                    numbers += [change.value, change.low, change.high, change.p]
-                cells = [f"{number:.6g}" for number in numbers]
-                cells += [""] * (7 - len(cells))
-                rows.append([*start, *what, len(one.records(name)), *cells])
+                    numbers += vars(one.change(name, key)).values()
+                n = figure.records[0].n
+                about = [*key, n, not (key[1] and n < FEWEST), len(one.records(name))]
+                texts = [f"{number:.6g}" for number in numbers]
+                rows.append([*start, *about, *texts, *[""] * (7 - len(texts))])
     return as_csv(header, rows)
 
 
@@ -289,46 +277,43 @@ def _section(one: Audited, tables: Sequence[Table]) -> Section:
         Part("Figures with their 95 % intervals", plots=[_sizes(one), *_changes(one)]),
         Part("Groups", tables=tables[1:], notes=notes),
     ]
-    return Section(one.key[0], f"{TITLE}: {one.title}", one.key[2], parts)
+    return Section(one.of[0], f"{TITLE}: {one.title}", one.of[2], parts)
 
 
 def _sizes(one: Audited) -> Plot:
     """The first metric by the size: a point a compression."""
-    metric = one.metrics[0]
+    metric = f"{one.first(one.keys[0]).metric} {one.first(one.keys[0]).unit}"
     order = sorted(one.names, key=lambda name: one.cost(name, "compressed_bytes"))
     lines = []
     for name in order:
-        figure = one.figures[name, metric.metric]
+        figure = one.figures[name, one.keys[0]]
         low, high = figure.interval
         size = one.cost(name, "compressed_bytes") / 1024
         lines.append(plots.Line(name, [size], [figure.value], [low], [high]))
-    title = f"{one.title}, {metric.metric} by size"
-    svg = plots.line_plot(title, lines, "KiB, gzip", f"{metric.metric} {metric.unit}")
+    svg = plots.line_plot(f"{one.title}, {metric} by size", lines, "KiB, gzip", metric)
     return Plot("Accuracy by size", svg, "a point a compression", plots.keys(order))
 
 
 def _changes(one: Audited) -> list[Plot]:
     """For each grouping the changes of the ranked groups' accuracies, by compression."""
     found = []
-    names = [name for name in one.names if name != AS_IT_IS]
-    for grouping, groups in one.groupings.items():
-        before = one.groups[AS_IT_IS]
-        ranked = [where for where in groups if not _few(before[where])]
+    names = one.names[1:]
+    for grouping, keys in one.groupings.items():
+        ranked = [key for key in keys if not one.few(key)]
         if not (names and ranked):
             continue
         rows = []
         for name in names:
-            changes = [gap(one.groups[name][where], before[where]) for where in ranked]
+            changes = [one.change(name, key) for key in ranked]
             rows.append(
                 [
-                    plots.Bar(where[1], change.value, change.low, change.high)
-                    for where, change in zip(ranked, changes, strict=True)
+                    plots.Bar(key[2], change.value, change.low, change.high)
+                    for key, change in zip(ranked, changes, strict=True)
                 ]
             )
-        svg = plots.grouped_interval_plot(
-            f"{one.title}, change by {grouping}", names, rows, "points"
-        )
-        legend = plots.keys([where[1] for where in ranked])
-        title = f"Change of accuracy by {grouping}"
-        found.append(Plot(title, svg, "points, above 0 is better", legend))
+        title = f"{one.title}, change by {grouping}"
+        svg = plots.grouped_interval_plot(title, names, rows, "points")
+        legend = plots.keys([key[2] for key in ranked])
+        caption = f"Change of accuracy by {grouping}"
+        found.append(Plot(caption, svg, "points, above 0 is better", legend))
     return found

@@ -15,16 +15,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from linear_probe.records.collect import read_folders
 from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
-from linear_probe.reports.command import read_folders
-from linear_probe.reports.comparison import COMPARISON_FILE, comparison
-from linear_probe.reports.comparison_table import (
-    CSV_COLUMNS,
-    Line,
-    cell_of,
-    comparison_csv,
-    pivot,
-)
+from linear_probe.reports.compared import COMPARISON_FILE
+from linear_probe.reports.comparison import CSV_COLUMNS, Line, comparison
+from linear_probe.reports.comparison_table import cell_of, comparison_csv, pivot
 from ssl_faces import InputError
 from ssl_faces.common.csv_files import unescaped
 from ssl_faces.common.files import regular, replace_file
