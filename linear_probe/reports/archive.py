@@ -138,7 +138,7 @@ class KeptComparison:
 
 def _key_of_line(line: Line) -> tuple[str, ...]:
     keys = ("method", "task", "data_set", "split", "metric", "feature_space")
-    # Predicting the mean has a probe of its own.
+    # Predicting the mean has a separate probe.
     return (*(line[key] for key in keys), line["probe"] if line["feature_space"] else "")
 
 

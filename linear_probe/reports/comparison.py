@@ -242,7 +242,7 @@ def _space(row: Row, column: Column, columns: list[Column], notes: dict[str, Non
         return fixed
     if len(spaces) < 2:
         return spaces[0] if spaces else ""
-    # A column without a choice of its own has that of its task's first one.
+    # A column without its own choice uses that of its task's first column.
     first = next(c for c in columns if (c.task, c.data_set) == (column.task, column.data_set))
     for by in dict.fromkeys((column, first)):
         mine = [r for r in row.records if _in(r, by)]

@@ -77,7 +77,8 @@ def pivot(found: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
 
 def column_of(line: Line) -> Column:
     """The column of a figure."""
-    return Column(*(line[key] for key in ("task", "data_set", "split", "metric", "probe", "unit")))
+    where = (line["task"], line["data_set"], line["split"], line["metric"])
+    return Column(*where, line["probe"], line["unit"])
 
 
 def cell_of(line: Line, with_edge: bool) -> Cell:

@@ -195,7 +195,7 @@ class _Filler:
             and row.feature_space in (None, r.feature_space)
             and column.task in (None, r.task)
             and column.data_set in (None, r.data_set)
-            # Predicting the mean has a probe of its own.
+            # Predicting the mean has a separate probe.
             and (column.probe in (None, r.probe) or not r.feature_space)
             and not r.condition
         ]

@@ -175,14 +175,12 @@ def task_figures(
 ) -> list[TaskFigures]:
     """The figures of the records without a condition, by task, data set and split."""
     plain = frame(r for r in records if not r.condition)
-    return [
-        TaskFigures(
-            *key,
-            units=dict(zip(group["metric"], group["unit"], strict=True)),
-            rows=_pivot(group.assign(row_probe=_row_probes(group)), "metric", replicates),
-        )
-        for key, group in _by_task(plain, _SPLIT)
-    ]
+    found = []
+    for (task, data_set, split), group in _by_task(plain, _SPLIT):
+        units = dict(zip(group["metric"], group["unit"], strict=True))
+        rows = _pivot(group.assign(row_probe=_row_probes(group)), "metric", replicates)
+        found.append(TaskFigures(task, data_set, split, units, rows))
+    return found
 
 
 def curves(records: Iterable[Record], replicates: Replicates | None = None) -> list[Curve]:
@@ -210,7 +208,9 @@ def curves(records: Iterable[Record], replicates: Replicates | None = None) -> l
             for old, new in zip(rows, named, strict=True)
             if old.name in by_name
         }
-        found.append(Curve(*key, rows=named, unconditioned=unconditioned))
+        task, data_set, split, metric, unit, factor, level_unit = key
+        where = (task, data_set, split, metric)
+        found.append(Curve(*where, unit, factor, level_unit, named, unconditioned))
     return found
 
 

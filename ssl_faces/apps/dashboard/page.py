@@ -104,7 +104,6 @@ def _data(found: Gathered, most_panels: int, problems: list[str]) -> dict[str, A
     names = sorted({name for run in runs for name in run.curves})
     return {
         "objective": found.objective,
-        "goal": found.sweeps[0].about["metric"].get("goal") if found.sweeps else None,
         "methods": sorted({run.method for run in runs}),
         "metrics": {group: [n for n in names if _group(n) == group] for group in GROUPS},
         "settings": [{"key": key, "name": short(key)} for key in settings],
