@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from linear_probe.arguments import call, parser
 from linear_probe.experiments.runner import Experiment, run_experiment
@@ -16,6 +17,9 @@ from ssl_faces.common.errors import out_of_memory
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.pipes import until_the_reader_leaves
 from ssl_faces.common.safe_path import protect
+
+if TYPE_CHECKING:
+    pass
 
 
 @until_the_reader_leaves

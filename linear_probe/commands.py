@@ -68,6 +68,7 @@ def report(
     *,
     validation: bool = False,
     markdown: bool = False,
+    latex: bool = False,
     summary: bool = False,
     out: str | None = None,
     overwrite: bool = False,
@@ -81,15 +82,18 @@ def report(
         folders: the --out of earlier runs
         validation: validation figures: choose between encoders by them, not by test figures
         markdown: as Markdown tables
+        latex: as LaTeX tables (booktabs)
         summary: one small table, as of `linear-probe run --summary`
-        out: write it: .html (one page with plots, confusions, maps and mistakes), .md or .csv
+        out: write it: .html (one page with plots, confusions, maps and mistakes), .md, .tex or
+            .csv
         overwrite: replace what --out names, if it exists
         data: folder, rendered or rendered:COUNT: images for the galleries of an .html report;
             default: keys only
         maps: 2-D maps of features in an .html report, seconds each; default: 6
         wandb: PROJECT or PROJECT/RUN: log it to W&B too (offline, see WANDB_MODE)
     """
-    from linear_probe.reports.command import read_folders
+    from linear_probe.records.collect import find_records, read_folders, replicates_of
+    from linear_probe.reports.command import Form
     from linear_probe.reports.command import table as table_of
     from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
     from linear_probe.reports.write import check_ending, write_report
@@ -97,10 +101,14 @@ def report(
     for name, value in (("data", data), ("maps", maps)):
         if value is not None and not out:
             raise InputError(f"--{name} is for an .html report: add --out report.html")
-    if out and (validation or markdown or summary):
-        raise InputError("--validation, --markdown and --summary are for the screen: no --out")
-    if summary and (validation or markdown):
-        raise InputError("--summary goes with neither --validation nor --markdown")
+    if markdown and latex:
+        raise InputError("--markdown and --latex exclude each other; give one")
+    if out and (validation or markdown or latex or summary):
+        raise InputError(
+            "--validation, --markdown, --latex and --summary are for the screen: no --out"
+        )
+    if summary and (validation or markdown or latex):
+        raise InputError("--summary goes with none of --validation, --markdown and --latex")
     if out:
         check_ending(out)
         check_output(Path(out), overwrite, folders)
@@ -112,7 +120,9 @@ def report(
     elif summary:
         print(summary_of(folders))
     else:
-        print(table_of(records, markdown=markdown, validation=validation))
+        replicates = replicates_of(find_records(folders))
+        form: Form = "markdown" if markdown else "latex" if latex else "text"
+        print(table_of(records, form=form, validation=validation, replicates=replicates))
     if target is not None:
         print(log_to_wandb(records, *target, folders[0]))
     return 0
@@ -126,7 +136,7 @@ def breakdown(folder: str, row: str | None = None, *, markdown: bool = False) ->
         row: a row of the table, ENCODER or ENCODER=SPACE; default: all
         markdown: as Markdown tables
     """
-    from linear_probe.stats.breakdown import breakdown
+    from linear_probe.reports.part_tables import breakdown
 
     print(breakdown(folder, row, markdown))
     return 0
@@ -139,7 +149,7 @@ def leakage(folder: str, *, markdown: bool = False) -> int:
         folder: the --out of an earlier run
         markdown: as Markdown tables
     """
-    from linear_probe.stats.leakage import leakage
+    from linear_probe.reports.leakage import leakage
 
     print(leakage(folder, markdown))
     return 0
@@ -194,7 +204,7 @@ def keep(folders: list[str], *, out: str, overwrite: bool = False) -> int:
         out: the archive, NAME.jsonl.gz
         overwrite: replace what --out names, if it exists
     """
-    from linear_probe.records import archive
+    from linear_probe.reports import archive
 
     for path in (Path(out), archive.table_beside(Path(out))):
         check_output(path, overwrite, folders)

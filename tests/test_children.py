@@ -135,7 +135,7 @@ def heard() -> Iterator[None]:
             "linear-probe",
             linear_probe.cli.main,
             ["report", "x"],
-            "linear_probe.reports.command",
+            "linear_probe.records.collect",
             "read_folders",
         ),
         (

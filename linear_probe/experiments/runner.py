@@ -80,9 +80,10 @@ class Experiment(ABC):
 
     def summary(self, out: Path, records: list[Record]) -> str:
         """What is printed at the end."""
+        from linear_probe.records.collect import find_records, replicates_of
         from linear_probe.reports.command import table
 
-        return f"\n{table(records)}"
+        return f"\n{table(records, replicates=replicates_of(find_records([out])))}"
 
 
 def device_named(name: str) -> str:

@@ -249,7 +249,7 @@ def summary_of(folders: Sequence[str | Path]) -> str:
     Raises:
         InputError: a folder without records.
     """
-    from linear_probe.reports.command import find_records, replicates_of
+    from linear_probe.records.collect import find_records, replicates_of
     from linear_probe.reports.summary import summary
 
     records = find_records(folders)

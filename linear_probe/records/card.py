@@ -1,4 +1,4 @@
-"""`linear-probe card`: an encoder's figures in its own card."""
+"""`linear-probe card`: add an encoder's figures to its card."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linear_probe.features.frozen import EncoderSource
+from linear_probe.records.collect import read_folders
 from linear_probe.records.record import Record
-from linear_probe.reports.command import read_folders
 from linear_probe.sources.source import Precision
 from ssl_faces import InputError, load_encoder
 from ssl_faces.encoders.encoder import find_encoder
@@ -18,8 +18,7 @@ _PRECISIONS: tuple[Precision, ...] = ("32", "bf16")
 
 
 def add_records(encoder: str, folders: Sequence[str | Path]) -> list[Record]:
-    """Put all records of an encoder's weights, as they are, into its card under `records`, in place
-    of those that were there; the records.
+    """Replace `records` in an encoder's card by all records of its present weights; the records.
 
     Raises:
         InputError: no such encoder or records, or none of them is of these weights.
@@ -27,11 +26,11 @@ def add_records(encoder: str, folders: Sequence[str | Path]) -> list[Record]:
     directory = find_encoder(encoder)
     loaded = load_encoder(directory)
     prints = {EncoderSource(encoder, loaded, precision=p).fingerprint[:16] for p in _PRECISIONS}
-    found = read_folders(folders)
-    own = [record for record in found if record.fingerprint in prints]
+    records = read_folders(folders)
+    own = [record for record in records if record.fingerprint in prints]
     if not own:
         raise InputError(
-            f"{encoder}: none of the {len(found):,} records in "
+            f"{encoder}: none of the {len(records):,} records in "
             f"{', '.join(str(folder) for folder in folders)} is of its weights; score it first: "
             f"linear-probe run --encoder {encoder}"
         )

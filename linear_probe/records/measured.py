@@ -1,4 +1,4 @@
-"""From what was measured to records: figures with all that a reader must know of them."""
+"""From measurements to records: figures with all facts that a reader needs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from linear_probe.tasks import Figure
 from ssl_faces import InputError
 
 
-class Asked(Protocol):
-    """What a record says of the task, as `linear_probe.tasks.Task` has it."""
+class TaskLike(Protocol):
+    """What a record holds of the task; `linear_probe.tasks.Task` has it."""
 
     @property
     def name(self) -> str: ...
@@ -32,7 +32,7 @@ class Asked(Protocol):
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """What a record says of a task that is no `Task`: an `Asked`."""
+    """What a record holds of a task that is no `Task`."""
 
     name: str
     data_set: str
@@ -46,12 +46,12 @@ class Measured(NamedTuple):
 
     Attributes:
         encoder, space, probe, seconds: as in `Record`.
-        fingerprint: of the source, whole.
+        fingerprint: of the source, unshortened.
         note: what readers must know of all the figures.
-        condition: as in `Record`; None is none.
+        condition: as in `Record`; None for none.
     """
 
-    task: Asked
+    task: TaskLike
     encoder: str
     space: str
     probe: str
@@ -69,10 +69,10 @@ def records_of(row: Measured, where: str) -> list[Record]:
         InputError: a figure, or a prediction that it rests on, is NaN or infinite.
     """
     for figure in row.figures:
-        said = figure.predictions
+        predictions = figure.predictions
         # NaN scores still have a largest class, and so an accuracy.
-        if said is not None and not (
-            np.isfinite(said.scores).all() and np.isfinite(said.predicted).all()
+        if predictions is not None and not (
+            np.isfinite(predictions.scores).all() and np.isfinite(predictions.predicted).all()
         ):
             raise InputError(
                 f"{row.task.name}, {row.encoder}, {row.space or row.probe}: predictions are NaN or "
@@ -108,10 +108,10 @@ def records_of(row: Measured, where: str) -> list[Record]:
 
 @lru_cache
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in ("ssl-faces", "torch", "numpy", "scikit-learn"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions

@@ -1,4 +1,4 @@
-"""What a probe said of every test row, kept beside the records: confusions, groups, galleries."""
+"""Predictions of every test row, stored beside the records: for confusions, groups, galleries."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Kind = Literal["classification", "regression", "verification"]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of N test rows, pictures or pairs.
+    """Predictions of N test rows, images or pairs.
 
     Attributes:
         kind: what was predicted.
-        keys: of the pictures, N; of a pair both, with a tab between.
-        targets: int [N] classes, or float [N] values, or for pairs int [N], 1 where the same.
+        keys: of the images, N; for a pair both keys, with a tab between.
+        targets: int [N] classes, or float [N] values, or for pairs int [N], 1 for one person.
         predicted: as `targets`.
         scores: float32 [N, K] class probabilities, [N, 1] similarities of pairs, or [N, 0].
-        classes: K names, by number; of pairs `different` and `same`; none for values.
-        groups: by the name of a grouping (such as `race`) the name of each row's group, N.
+        classes: K names, by number; for pairs `different` and `same`; none for values.
+        groups: for each grouping (such as `race`) the name of each row's group, N.
     """
 
     kind: Kind
@@ -49,12 +49,12 @@ class Predictions:
 
 
 def predictions_path(folder: Path | str, record: Record) -> Path:
-    """Where the predictions behind a figure of this run folder are, if they were kept."""
+    """The path of the predictions behind a figure, in this run folder, if they were kept."""
     return Path(folder) / PREDICTIONS_FOLDER / f"{record.name}.safetensors"
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write them; `path` is never half-written.
+    """Write predictions; `path` is never half-written.
 
     Raises:
         InputError: the folder can't be written, or the disk is full.
@@ -70,12 +70,12 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         "predicted": np.ascontiguousarray(predictions.predicted),
         "scores": np.ascontiguousarray(predictions.scores, dtype=np.float32),
     }
-    # ASCII: file names may hold bytes that are no text.
+    # ASCII: file names may hold bytes that are not UTF-8.
     replace_file(path, save(arrays, metadata={"about": json.dumps(about)}))
 
 
 def read_predictions(path: Path) -> Predictions | None:
-    """The predictions of a file; None where there is none.
+    """The predictions in a file; None if there is no file.
 
     Raises:
         InputError: the file can't be read.

@@ -1,4 +1,4 @@
-"""Figures that others report, to print beside ours: by data set, each with how it was got."""
+"""Figures that others report, to print beside ours, by data set, each with its protocol."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Published(NamedTuple):
-    """A figure that others report, and how they got it."""
+    """Figures that others report, and their protocol."""
 
     name: str
     values: dict[str, float]  # metric to value, in the records' unit
@@ -17,7 +17,7 @@ class Published(NamedTuple):
 _FACECYCLE = "FaceCycle (Chang et al., ICCV 2021)"
 _IN_FACECYCLE = "as reported by Chang et al., ICCV 2021"
 _LINEAR = "trained on VoxCeleb1 and 2; linear layer on frozen features"
-_POSE = "trained on VoxCeleb1 and 2; linear regression on frozen features; other pictures"
+_POSE = "trained on VoxCeleb1 and 2; linear regression on frozen features; other images"
 _PAIRS = "frozen features; the authors' choice of pairs and crops"
 _AFFECTNET = (
     "SSL-FER, BMVC 2022: one linear protocol for all on AffectNet; trained on VoxCeleb (FaceCycle "
@@ -77,20 +77,20 @@ PUBLISHED: dict[str, list[Published]] = {
         Published("SSL-FER's best", _affect(59.3, 0.595, 0.502), _AFFECTNET),
     ],
 }
-"""What others report, by data set. Their protocols differ: never the same column as ours."""
+"""By data set. Their protocols differ from ours, so they never share a column with ours."""
 
 
 def published(data_set: str, metrics: Collection[str]) -> list[Published]:
-    """What others report of these metrics on this data set, less their other metrics."""
-    found = []
+    """What others report of these metrics on this data set, without their other metrics."""
+    reported = []
     for theirs in PUBLISHED.get(data_set, []):
         values = {k: v for k, v in theirs.values.items() if k in metrics}
         if values:
-            found.append(theirs._replace(values=values))
-    return found
+            reported.append(theirs._replace(values=values))
+    return reported
 
 
-def published_notes(found: Collection[Published]) -> list[str]:
-    """The notes under a table that they are in: each protocol once."""
-    protocols = dict.fromkeys(theirs.protocol for theirs in found)
+def published_notes(reported: Collection[Published]) -> list[str]:
+    """The notes under their table: each protocol once."""
+    protocols = dict.fromkeys(theirs.protocol for theirs in reported)
     return [f"† by another protocol, for reference: {protocol}" for protocol in protocols]

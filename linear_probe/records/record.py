@@ -1,4 +1,4 @@
-"""The one record that every figure is written as; tables and plots are made from records only."""
+"""The record that every figure is stored as; tables and plots are made from records only."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import regular, replace_file
 
 RECORDS_FILE = "records.jsonl"
+_KEY = ("task", "data_set", "split", "encoder", "feature_space", "probe", "metric", "seed")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One figure: what was measured, on what, how, and how sure it is.
+    """One figure: what was measured, on which data, how, and with which uncertainty.
 
     Attributes:
         task: `expression`, `pose`, `identity` or `attributes`.
         data_set: name of the face set.
-        split: what the probe learnt on and what it was scored on.
-        encoder: where the features come from: an encoder as it was named on the command line,
-            the same with `, untrained`, or the name of a baseline.
+        split: training part and test part.
+        encoder: the source of the features: an encoder's name on the command line, the same with
+            `, untrained`, or the name of a baseline.
         feature_space: which of the encoder's feature spaces.
         probe: what was fitted on the frozen features.
-        metric: what `value` is.
+        metric: name of the measure.
         value: the figure, in `unit`.
         low: lower end of the 95 % bootstrap interval.
         high: upper end.
         unit: `%` (0 to 100), `degrees` or `years`.
         higher_is_better: whether a higher value is the better one.
-        n: how many pictures or pairs it was measured on.
+        n: number of test images or pairs.
         seed: of splits, untrained weights and bootstrap.
-        hyperparameters: what was chosen, without a look at the test part. `validation` is what it
-            was chosen by, on the validation split of the training part: what a choice between
-            encoders should rest on, too.
-        at_grid_edge: the chosen value is the first or last of those tried, so that a better one
-            may lie beyond.
-        condition: what differs from the task as it is: `{}`, or `factor` (such as `blur` or
+        hyperparameters: the chosen values; the test part plays no part in the choice. `validation`
+            holds the scores on the validation split of the training part: choose between encoders
+            by these too.
+        at_grid_edge: the chosen value is the first or last of its grid.
+        condition: how the task differs from the plain one: `{}`, or `factor` (such as `blur` or
             `labels`), `level` (a number) and `unit`, for one point of a curve.
         protocol: how it was measured, for readers of the figure.
-        note: what else they must know, such as what was left out.
+        note: what else readers must know, such as rows that were left out.
         sample: SHA-256 (shortened) of the test rows and the bootstrap's draws from them: figures of
             the same sample can be compared pair by pair.
         fingerprint: SHA-256 (shortened) of the encoder's weights and configuration.
@@ -102,23 +102,14 @@ class Record:
 
     @property
     def key(self) -> tuple[str | int, ...]:
-        """What the figure is of: a new record replaces an old one of the same key."""
-        key: tuple[str | int, ...] = (
-            self.task,
-            self.data_set,
-            self.split,
-            self.encoder,
-            self.feature_space,
-            self.probe,
-            self.metric,
-            self.seed,
-        )
-        # Not of plain figures, whose names then stay what they were.
+        """The identity of the figure: a new record replaces an old one with the same key."""
+        key: tuple[str | int, ...] = tuple(getattr(self, name) for name in _KEY)
+        # Keys of plain figures have no condition, so that older records keep their names.
         return (*key, json.dumps(self.condition, sort_keys=True)) if self.condition else key
 
     @property
     def name(self) -> str:
-        """The key as 16 letters and digits, for what is kept beside the records."""
+        """The key as 16 hexadecimal digits: the name of what is stored beside the record."""
         return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
@@ -131,10 +122,10 @@ class Record:
 
     @classmethod
     def from_json(cls, line: str) -> Record:
-        """The record of one line.
+        """The record in one line.
 
         Raises:
-            ValueError: the line is not a record; says why.
+            ValueError: the line is not a record; the message says why.
         """
         try:
             fields = json.loads(line, parse_constant=_refuse)
@@ -151,7 +142,7 @@ class Record:
         if unknown:
             raise ValueError(f"unknown field '{unknown[0][:40]}'")
         if not all(isinstance(version, str) for version in fields.get("versions", {}).values()):
-            raise ValueError("'versions' holds something else than text")
+            raise ValueError("'versions' holds a value that is not text")
         return cls(**fields)
 
 
@@ -164,12 +155,12 @@ _REQUIRED = {
     for f in dataclasses.fields(Record)
     if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 }
-_SPOKEN = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
-_SPOKEN[dict] = "a JSON object"
+_KIND_NAMES = {str: "text", float: "a number", int: "a whole number", bool: "true or false"}
+_KIND_NAMES[dict] = "a JSON object"
 
 
 def _checked(name: str, value: Any, kind: type[Any]) -> Any:
-    """`value` if it is of `kind`; a whole number serves as a float, true and false as no number."""
+    """`value` if it is of `kind`; a whole number is a valid float, a boolean is no number."""
     is_bool = isinstance(value, bool)
     if kind is float and isinstance(value, int) and not is_bool:
         try:
@@ -177,7 +168,7 @@ def _checked(name: str, value: Any, kind: type[Any]) -> Any:
         except OverflowError as error:
             raise ValueError(f"'{name}' is not finite") from error
     if not isinstance(value, kind) or (is_bool and kind is not bool):
-        raise ValueError(f"'{name}' is not {_SPOKEN[kind]}")
+        raise ValueError(f"'{name}' is not {_KIND_NAMES[kind]}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"'{name}' is not finite")
     return value
@@ -200,11 +191,10 @@ def _refuse(text: str) -> float:
 
 
 def read_records(path: Path | str) -> list[Record]:
-    """The records of a JSON-lines file, compressed where it is called `.gz`; blank lines are passed
-    over.
+    """The records of a JSON-lines file, decompressed if it ends in `.gz`; blank lines are skipped.
 
     Raises:
-        InputError: the file can't be read, or a line is not a record; names file and line.
+        InputError: the file can't be read, or a line is not a record.
     """
     path = Path(path)
     try:
@@ -222,7 +212,7 @@ def read_records(path: Path | str) -> list[Record]:
             f"{path}: not a text file; delete it and run `linear-probe run` again"
         ) from error
     records = []
-    # Not splitlines: text within a record may hold other line separators.
+    # Not splitlines: a text in a record may contain other line separators.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip(" \t\r"):
             continue
@@ -237,19 +227,19 @@ def read_records(path: Path | str) -> list[Record]:
 
 
 def write_records(path: Path | str, records: Iterable[Record]) -> None:
-    """Write records as JSON lines, compressed where `path` ends in `.gz`; it is never half-written.
+    """Write records as JSON lines, compressed if `path` ends in `.gz`; it is never half-written.
 
     Raises:
         InputError: the folder can't be written, or the disk is full.
     """
     path = Path(path)
     content = "".join(f"{record.to_json()}\n" for record in records).encode()
-    # Without the time: the same records are the same bytes.
+    # Without the time, so that equal records give equal bytes.
     replace_file(path, gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
 
 
 def merged(old: Iterable[Record], new: Iterable[Record]) -> list[Record]:
-    """`old` with the records of `new`: in the place of the one with the same key, else behind."""
+    """Both; a record of `new` replaces the old one with the same key, else it comes last."""
     by_key = {record.key: record for record in old}
     by_key.update({record.key: record for record in new})
     return list(by_key.values())

@@ -1,4 +1,4 @@
-"""Writes what was measured to a run's folder: records, replicates, predictions, commands."""
+"""Writes measurements to a run's folder: records, replicates, predictions, commands."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ COMMANDS_FILE = "commands.txt"
 class RunFolder:
     """The records of a folder, to which several processes may add at the same time.
 
-    Each change takes the folder's lock, reads what is there, and replaces the files: what others
-    have added stays. A new record replaces the one of the same key.
+    Each change takes the folder's lock, reads the files and replaces them, so that nothing is lost.
+    A new record replaces the one with the same key.
 
     Args:
         path: the folder.
@@ -36,7 +36,7 @@ class RunFolder:
         self._replicates = path / REPLICATES_FILE
 
     def records(self) -> list[Record]:
-        """All records; none where there is no file.
+        """All records; none if there is no file.
 
         Raises:
             InputError: the file can't be read.
@@ -52,7 +52,7 @@ class RunFolder:
         return read_replicates(self._replicates)
 
     def add(self, records: Iterable[tuple[Record, np.ndarray, Predictions | None]]) -> list[Record]:
-        """Add records, each with its replicates [B] and its predictions; all that are there now.
+        """Add records, each with its replicates [B] and its predictions; all records of the folder.
 
         Raises:
             InputError: a file can't be read or written, or the disk is full.
@@ -70,8 +70,7 @@ class RunFolder:
         return all_of_them
 
     def begin(self) -> None:
-        """Make the file of records, so that a folder that can't be written is refused before hours
-        of training.
+        """Make the file of records, so that a read-only folder is an error before the training.
 
         Raises:
             InputError: it can't be written.
@@ -82,12 +81,12 @@ class RunFolder:
     def skip(self, name: str, looked_at: Iterable[str], skipped: Sequence[Skipped]) -> Path:
         """List the skipped images of a face set; the file.
 
-        Rows of other sets stay, and so do those of images that were not looked at now.
+        Rows of other sets stay, and so do those of images that this run did not read.
 
         Args:
             name: the face set's.
             looked_at: keys of the images that were read.
-            skipped: those of them that can't be used, and those that are missing.
+            skipped: images that can't be used, and missing ones.
 
         Raises:
             InputError: the file can't be written, or the disk is full.
@@ -101,7 +100,7 @@ class RunFolder:
         return path
 
     def add_command(self, arguments: Sequence[str]) -> None:
-        """Note a `linear-probe` command line that filled the folder, unless it is there already.
+        """Note a `linear-probe` command line that filled the folder; each is noted once.
 
         Raises:
             InputError: the folder can't be written, or the disk is full.
@@ -111,11 +110,11 @@ class RunFolder:
         with locked(path):
             lines = self.commands()
             if line not in lines:
-                text = "".join(f"{one}\n" for one in [*lines, line])
+                text = "".join(f"{each}\n" for each in [*lines, line])
                 replace_file(path, text.encode(errors="surrogateescape"))
 
     def commands(self) -> list[str]:
-        """The command lines; none where there are none, or they can't be read."""
+        """The command lines; none if the file is missing or can't be read."""
         try:
             data = (self.path / COMMANDS_FILE).read_bytes()
         except OSError:
@@ -124,7 +123,7 @@ class RunFolder:
 
 
 class Recorder:
-    """Adds figures to a folder as they come, so that a run that is stopped keeps what it has.
+    """Adds figures to a folder as they come, so that an interrupted run keeps its figures.
 
     Args:
         out: the folder.
@@ -132,17 +131,17 @@ class Recorder:
 
     Attributes:
         folder: the folder's records.
-        earlier: the records that were there before.
+        earlier: the records that the folder had before.
         records: those added.
 
     Raises:
-        InputError: what is there can't be read; from `add`: it can't be written.
+        InputError: the folder's files can't be read; from `add`: they can't be written.
     """
 
     def __init__(self, out: Path, where: str) -> None:
         self.out, self.where = out, where
         self.folder = RunFolder(out)
-        # Before the work: what can't be added to is refused now.
+        # Before the work, so that unreadable files are an error now.
         self.earlier = self.folder.records()
         self.folder.replicates()
         self.records: list[Record] = []

@@ -1,4 +1,4 @@
-"""Bootstrap replicates of every figure, kept beside the records: what figures are compared by."""
+"""Bootstrap replicates of every figure, stored beside the records; figures are compared by them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPLICATES_FILE = "replicates.safetensors"
 
 
 def read_replicates(path: Path) -> dict[str, np.ndarray]:
-    """Replicates [B] by `Record.name`; none where the file isn't there.
+    """Replicates [B] by `Record.name`; none if there is no file.
 
     Raises:
         InputError: the file can't be read.

@@ -1,1 +1,1 @@
-"""Reports: the records of runs, with what was kept beside them, as one page, Markdown or CSV."""
+"""Reports made from records: tables in all forms, the HTML page, plots, and archives."""

@@ -1,4 +1,4 @@
-"""What was compared: each encoder of the records, with its card where one is found."""
+"""The encoders of the records, each with its card if there is one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from linear_probe.features.frozen import EncoderSource, Precision
+from linear_probe.records.collect import Found
 from linear_probe.records.record import Record
-from linear_probe.reports.command import Found
 from linear_probe.sources.baselines import BASELINES
 from ssl_faces import InputError, load_encoder
 from ssl_faces.common.errors import shorten
@@ -23,8 +23,8 @@ class Compared(NamedTuple):
     """An encoder of the records.
 
     Attributes:
-        about: what the card says, by a word for each.
-        warning: why the card is not shown, or not to be trusted.
+        about: the facts of the card, by name.
+        warning: why the card is not shown, or can't be trusted.
     """
 
     name: str
@@ -42,11 +42,11 @@ def is_trained(record: Record) -> bool:
 
 def compared(found: Sequence[Found]) -> list[Compared]:
     """Each trained encoder, in the order of the records."""
-    first: dict[str, Found] = {}
+    first: dict[str, Record] = {}
     for one in found:
         if is_trained(one.stored):
-            first.setdefault(one.record.encoder, one)
-    return [_compared(name, one.stored) for name, one in first.items()]
+            first.setdefault(one.record.encoder, one.stored)
+    return [_compared(name, record) for name, record in first.items()]
 
 
 def _compared(name: str, record: Record) -> Compared:
@@ -66,8 +66,8 @@ def _compared(name: str, record: Record) -> Compared:
     except InputError as error:
         return Compared(name, {}, f"the weights beside the card can't be read: {error}")
     if not same:
-        # A card of other weights would say wrong things of these figures.
-        return Compared(name, {}, "the encoder at this path now is another than the one scored")
+        # The card of other weights would not describe these figures.
+        return Compared(name, {}, "the encoder at this path differs from the one that was scored")
     return Compared(name, about, "")
 
 
@@ -88,24 +88,24 @@ def _about(card: dict[str, Any]) -> dict[str, str]:
         "input": card.get("input_size"),
         "features": _dims(card.get("feature_dims")),
     }
-    return {word: _said(value) for word, value in about.items() if value not in (None, "", [], {})}
+    return {word: _text(value) for word, value in about.items() if value not in (None, "", [], {})}
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     return shorten(text, _MOST_LETTERS)
 
 
 def _data(sets: Any) -> Any:
-    if not isinstance(sets, list) or not all(isinstance(one, dict) for one in sets):
+    if not isinstance(sets, list) or not all(isinstance(part, dict) for part in sets):
         return sets
-    return ", ".join(f"{one.get('name')} ({_said(one.get('pictures', '?'))})" for one in sets)
+    return ", ".join(f"{part.get('name')} ({_text(part.get('pictures', '?'))})" for part in sets)
 
 
 def _dims(dims: Any) -> Any:
     if not isinstance(dims, dict):
         return dims
-    return ", ".join(f"{space} {_said(dim)}" for space, dim in dims.items())
+    return ", ".join(f"{space} {_text(dim)}" for space, dim in dims.items())
 
 
 def _duration(seconds: Any) -> str | None:

@@ -1,23 +1,26 @@
-"""The table of a comparison as Markdown, and all that is behind it as CSV."""
+"""A comparison as lines, one a figure; as CSV; and the table that is pivoted from the lines.
+
+The CSV is what is archived for the documentation, so that its table can be made without the
+bootstrap's replicates.
+"""
 
 from __future__ import annotations
 
-import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from linear_probe.reports.comparison import APART, Column, Comparison, Row, comparison, row_seed
-from linear_probe.reports.tables import EDGE, distinct
-from linear_probe.reports.text_tables import Table, as_text
-from ssl_faces.common.csv_files import CsvWriter
-from ssl_faces.common.files import replace_file
-
-CSV_COLUMNS = (
-    *("method", "kind", "seeds", "task", "data_set", "split", "metric", "probe", "feature_space"),
-    *("unit", "n", "value", "spread", "low", "high", "at_grid_edge", "best", "tied"),
-    *("gap", "gap_low", "gap_high", "p", "p_corrected"),
-    *("steps", "pairs", "pflop", "minutes", "uses_identity_labels", "error"),
+from linear_probe.reports.comparison import (
+    CSV_COLUMNS,
+    SIGNIFICANT,
+    Column,
+    Comparison,
+    Line,
+    comparison,
 )
+from linear_probe.reports.tables import EDGE, distinct
+from linear_probe.reports.text_tables import Cell, Table, as_csv, as_text
+from ssl_faces.common.files import replace_file
 
 
 def write_comparison(folder: str | Path) -> Table:
@@ -30,99 +33,70 @@ def write_comparison(folder: str | Path) -> Table:
     found = comparison(folder)
     table = as_table(found)
     replace_file(folder / "comparison.md", (as_text(table, markdown=True) + "\n").encode())
-    replace_file(folder / "comparison.csv", as_csv(found).encode())
+    replace_file(folder / "comparison.csv", comparison_csv(found).encode())
     return table
 
 
 def as_table(found: Comparison) -> Table:
     """A row for each method and baseline."""
-    body = []
-    for row in found.rows:
-        failed = row.about is not None and not row.about.runs
-        features = f"failed: {row.about.error}" if failed and row.about else _features(row)
-        cells = [row.name, _labels(row), features]
-        for column in found.columns:
-            entry = row.entries.get(column)
-            text = "-" if entry is None else str(entry)
-            if entry is not None and entry.best:
-                text = f"**{text}**"
-            elif entry is not None and entry.tied:
-                text = f"{text} ≈"
-            cells.append(text)
-        body.append([*cells, *_cost(row)])
     budget = f"{found.compared.budget_pflop:g} PFLOP of training each"
-    return Table(f"Methods compared, {budget}", headings(found.columns), body, _notes(found))
+    header, body = pivot(found.lines)
+    return Table(f"Methods compared, {budget}", header, body, _notes(found))
 
 
-def headings(columns: Sequence[Column]) -> list[str]:
-    """Of the table with these figures."""
-    figures = [column.heading for column in columns]
-    own = ["method", "identity labels", "features"]
-    return [*own, *figures, "seeds", "steps", "pairs", "PFLOP", "minutes"]
-
-
-def as_csv(found: Comparison) -> str:
+def comparison_csv(found: Comparison) -> str:
     """A line for each figure, and one for each method without any."""
-    stream = io.StringIO()
-    writer = CsvWriter(stream)
-    writer.writerow(CSV_COLUMNS)
-    for row in found.rows:
-        about = row.about
-        cost = dict(zip(("seeds", "steps", "pairs", "pflop", "minutes"), _cost(row), strict=True))
-        common = {
-            "method": row.name,
-            "kind": "baseline" if about is None else "method",
-            "uses_identity_labels": _labels(row),
-            "error": (about.error or "") if about else "",
-            **{name: text.replace(",", "") for name, text in cost.items()},
-            "seeds": " ".join(map(str, _seeds(row))),
-        }
-        if not row.entries:
-            writer.writerow(common.get(name, "") for name in CSV_COLUMNS)
-        for column, entry in row.entries.items():
-            low, high = entry.interval
-            figure = {
-                "task": column.task,
-                "data_set": column.data_set,
-                "split": column.split,
-                "metric": column.metric,
-                "probe": column.probe,
-                "feature_space": entry.space,
-                "unit": column.unit,
-                "n": entry.records[0].n,
-                "value": f"{entry.over_seeds.value:.10g}",
-                "spread": "" if (s := entry.over_seeds.spread) is None else f"{s:.10g}",
-                "low": f"{low:.10g}",
-                "high": f"{high:.10g}",
-                "at_grid_edge": "yes" if any(r.at_grid_edge for r in entry.records) else "",
-                "best": "yes" if entry.best else "",
-                "tied": "yes" if entry.tied else "",
-            }
-            if entry.gap is not None:
-                figure |= {
-                    "gap": f"{entry.gap.value:.10g}",
-                    "gap_low": f"{entry.gap.low:.10g}",
-                    "gap_high": f"{entry.gap.high:.10g}",
-                    "p": f"{entry.gap.p:.10g}",
-                    "p_corrected": f"{entry.corrected:.10g}",
-                }
-            figure = common | figure
-            writer.writerow(figure.get(name, "") for name in CSV_COLUMNS)
-    return stream.getvalue()
+    return as_csv(CSV_COLUMNS, (line.values() for line in found.lines))
 
 
-def _labels(row: Row) -> str:
-    if row.about is None or not row.about.runs:
-        return ""
-    return "yes" if any(run.uses_identity_labels for run in row.about.runs) else "no"
+def pivot(found: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table: a row a method or baseline, a column a metric."""
+    columns = list(dict.fromkeys(column_of(line) for line in found if line["task"]))
+    by_method: dict[str, list[Line]] = {}
+    for line in found:
+        by_method.setdefault(line["method"], []).append(line)
+    header = ["method", "identity labels", "features", *(column.heading for column in columns)]
+    body: list[list[str]] = []
+    for method, mine in by_method.items():
+        about = mine[0]
+        figures = {column_of(line): line for line in mine if line["task"]}
+        features = _spaces((column.task, line["feature_space"]) for column, line in figures.items())
+        if not figures and about["error"]:
+            features = f"failed: {about['error']}"
+        body.append(
+            [
+                *(method, about["uses_identity_labels"], features),
+                *(cell_of(figures[c], True) if c in figures else "-" for c in columns),
+                about["seeds"].replace(" ", ", "),
+                *(_with_commas(about[key]) for key in ("steps", "pairs")),
+                *(about["pflop"], about["minutes"]),
+            ]
+        )
+    return [*header, "seeds", "steps", "pairs", "PFLOP", "minutes"], body
 
 
-def _features(row: Row) -> str:
-    return spaces_told((column.task, entry.space) for column, entry in row.entries.items())
+def column_of(line: Line) -> Column:
+    """The column of a figure."""
+    where = (line["task"], line["data_set"], line["split"], line["metric"])
+    return Column(*where, line["probe"], line["unit"])
 
 
-def spaces_told(of_columns: Iterable[tuple[str, str]]) -> str:
-    """Tasks by space, of each column's task and space; one name where all have the same."""
+def cell_of(line: Line, with_edge: bool) -> Cell:
+    """The figure of a line with its interval, and whether it is best or tied with the best.
+
+    Args:
+        with_edge: mark what was chosen at the edge of its grid.
+    """
+    mark = "*" if with_edge and line["at_grid_edge"] else ""
+    spread = f" ± {float(line['spread']):.2f}" if line["spread"] else ""
+    tied = " ≈" if line["tied"] else ""
+    value, low, high = (float(line[name]) for name in ("value", "low", "high"))
+    text = f"{value:.2f}{mark}{spread} [{low:.2f}, {high:.2f}]{tied}"
+    return Cell(text, value, best=bool(line["best"]))
+
+
+def _spaces(of_columns: Iterable[tuple[str, str]]) -> str:
+    """Tasks by space, from each column's task and space; one name if all have the same."""
     tasks: dict[str, dict[str, None]] = {}
     for task, space in of_columns:
         tasks.setdefault(space, {})[task] = None
@@ -131,67 +105,48 @@ def spaces_told(of_columns: Iterable[tuple[str, str]]) -> str:
     return "; ".join(f"{', '.join(of)}: {space}" for space, of in tasks.items() if space)
 
 
-def _seeds(row: Row) -> list[int]:
-    found = {row_seed(row, r) for entry in row.entries.values() for r in entry.records}
-    return sorted(found if row.about is not None else set())
-
-
-def _cost(row: Row) -> list[str]:
-    """Seeds, and steps, pairs, PFLOP and minutes of one of them, which are alike but for the
-    minutes: their mean."""
-    if row.about is None or not row.about.runs:
-        return [""] * 5
-    runs = row.about.runs
-    minutes = sum(run.seconds for run in runs) / len(runs) / 60
-    return [
-        ", ".join(str(run.seed) for run in runs),
-        " + ".join(f"{steps:,}" for steps in runs[0].steps),
-        f"{runs[0].pairs:,}",
-        f"{runs[0].pflop:.4g}",
-        f"{minutes:.1f}",
-    ]
+def _with_commas(text: str) -> str:
+    return re.sub(r"\d+", lambda number: f"{int(number[0]):,}", text)
 
 
 def _notes(found: Comparison) -> list[str]:
-    methods = [row.about for row in found.rows if row.about is not None]
+    methods = found.compared.methods
     runs = [run for method in methods for run in method.runs]
-    entries = [entry for row in found.rows for entry in row.entries.values()]
-    records = [r for entry in entries for r in entry.records]
+    figures = [line for line in found.lines if line["task"]]
     notes = [
         "PFLOP: 10^15 multiplications and additions of convolutions and matrix products in "
         "training, counted (`ssl-faces bench cost`); minutes: of a run, on "
         + "; ".join(distinct(run.hardware for run in runs)),
-        "identity labels yes: pairs may be two pictures of one person, so that the method is not "
+        "identity labels yes: pairs may be two images of one person, so that the method is not "
         "unlabelled",
         "features: the space that is best on the validation split of the training part, by the "
         "mean over seeds; for pairs in folds the one that most folds choose, each by the pairs of "
         "the other folds; the test part chooses nothing",
+        *found.notes,
     ]
-    notes += found.notes
-    if any(entry.over_seeds.spread is not None for entry in entries):
+    if any(line["spread"] for line in figures):
         notes.append(
             "mean over training seeds ± their standard deviation; 95 % interval over test rows "
             "(bootstrap) and seeds (Student's t) together"
         )
     if any(len(method.runs) == 1 for method in methods):
-        notes.append("where there is one seed, the 95 % interval is over test rows alone")
+        notes.append("with one seed, the 95 % interval is over test rows alone")
     if found.tests:
         notes.append(
-            f"bold: the best method of a column; ≈: not told apart from it; {found.tests} paired "
-            "tests on the same test rows (and over seeds: Welch), each of a method against the "
-            f"best of its column, at p < {APART:g} after Holm's correction within the column; "
-            "baselines take no part"
+            f"bold: the best method of a column; ≈: not significantly different from it; "
+            f"{found.tests} paired tests on the same test rows (and over seeds: paired if both "
+            "have the same, else Welch), each of a method against the best of its column, at "
+            f"p < {SIGNIFICANT:g} after Holm's correction within the column; baselines take no part"
         )
-    if any(r.at_grid_edge for r in records):
+    if any(line["at_grid_edge"] for line in figures):
         notes.append(EDGE)
     notes += [
         f"{method.name}: failed in part: {method.error}"
         for method in methods
         if method.error and method.runs
     ]
-    for column in found.columns:
-        n = {e.records[0].n for row in found.rows if (e := row.entries.get(column))}
-        line = f"{column.task}: {column.data_set}, {column.split}, n {min(n):,}" if n else ""
-        notes.append(line)
-    notes += [r.protocol for r in records]
-    return distinct(notes)
+    counts: dict[Column, set[int]] = {}
+    for line in figures:
+        counts.setdefault(column_of(line), set()).add(int(line["n"]))
+    notes += [f"{c.task}: {c.data_set}, {c.split}, n {min(n):,}" for c, n in counts.items()]
+    return distinct([*notes, *found.protocols])

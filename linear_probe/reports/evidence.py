@@ -1,4 +1,4 @@
-"""What predictions say beyond the figures: recalls, confusions, groups, ROC curves, mistakes."""
+"""The predictions behind a table's figures, checked; their ROC curves and worst mistakes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
+from linear_probe.records.collect import Found
 from linear_probe.records.predictions import Predictions, predictions_path, read_predictions
 from linear_probe.records.record import Record
-from linear_probe.reports.command import Found
-from linear_probe.reports.tables import Row, Table
+from linear_probe.reports.tables import Row, TaskFigures
 from ssl_faces import InputError
-
-FEWEST = 30
-"""Rows that a group must have to be ranked."""
 
 _ROC_POINTS = 200
 
@@ -36,31 +32,17 @@ class Evidence:
 
     @property
     def name(self) -> str:
-        """The row, with its seed where there are several."""
+        """The row, with its seed if there are several."""
         seed = f", seed {self.record.seed}" if len(self.row.seeds) > 1 else ""
         return self.row.name + seed
 
 
-class Group(NamedTuple):
-    """The score of one group's rows: accuracy in percent, or the mean absolute error."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def few(self) -> bool:
-        return self.n < FEWEST
-
-
 class Mistake(NamedTuple):
-    """A test row that the probe got wrong.
+    """A test row that the probe predicted wrongly.
 
     Attributes:
-        keys: of its picture, or of both of a pair.
-        confidence: the probability or similarity it was decided by; of values, the error.
+        keys: of its image, or of both images of a pair.
+        confidence: the probability or similarity that decided; for values, the error.
     """
 
     keys: list[str]
@@ -69,58 +51,59 @@ class Mistake(NamedTuple):
     confidence: float
 
 
-def gather(table: Table, found: Sequence[Found]) -> tuple[list[Evidence], list[str]]:
-    """The predictions of a table's figures, and what to say of those that can't be used.
+def gather(table: TaskFigures, found: Sequence[Found]) -> tuple[list[Evidence], list[str]]:
+    """The predictions of a table's figures, and why others can't be used.
 
-    Of several seeds the first that has predictions; what several metrics share comes once.
+    With several seeds those of the first seed that has some; predictions that several metrics
+    share come once.
     """
     by_key = {one.record.key: one for one in found}
     evidence: list[Evidence] = []
-    said: list[str] = []
+    problems: list[str] = []
     for row in table.rows:
         seen: set[bytes] = set()
         for cell in row.cells.values():
             for record in cell.records:
-                one = by_key[record.key]
+                stored = by_key[record.key]
                 try:
-                    predictions = _read(one)
+                    predictions = _read(stored)
                 except InputError as error:
-                    said.append(f"{row.name}, {record.metric}: predictions left out: {error}")
+                    problems.append(f"{row.name}, {record.metric}: predictions left out: {error}")
                     continue
                 if predictions is None:
                     continue
                 content = predictions.targets.tobytes() + predictions.predicted.tobytes()
                 if content not in seen:
-                    evidence.append(Evidence(row, one, predictions))
+                    evidence.append(Evidence(row, stored, predictions))
                 seen.add(content)
                 break
-    return evidence, said
+    return evidence, problems
 
 
-def _read(one: Found) -> Predictions | None:
-    """The predictions of a record, where they are of its rows.
+def _read(found: Found) -> Predictions | None:
+    """The predictions of a record; None if there are none.
 
     Raises:
-        InputError: they can't be read, or aren't.
+        InputError: they can't be read, or are not of the record's rows.
     """
-    path = predictions_path(one.folder, one.stored)
+    path = predictions_path(found.folder, found.stored)
     predictions = read_predictions(path)
     if predictions is None:
         return None
-    of, wanted = len(predictions.keys), one.stored.n
-    if of != wanted:
+    rows = len(predictions.keys)
+    if rows != found.stored.n:
         raise InputError(
-            f"{path}: holds {of:,} rows, and the record is of {wanted:,}; "
+            f"{path}: holds {rows:,} rows, and the record is of {found.stored.n:,}; "
             "run `linear-probe run` again"
         )
-    wrong = _wrong(predictions)
-    if wrong:
-        raise InputError(f"{path}: {wrong}; delete it and run `linear-probe run` again")
+    problem = _problem(predictions)
+    if problem:
+        raise InputError(f"{path}: {problem}; delete it and run `linear-probe run` again")
     return predictions
 
 
-def _wrong(predictions: Predictions) -> str:
-    """What makes predictions unusable, or nothing."""
+def _problem(predictions: Predictions) -> str:
+    """What makes predictions unusable; empty if nothing does."""
     targets, predicted, scores = (
         np.asarray(a) for a in (predictions.targets, predictions.predicted, predictions.scores)
     )
@@ -139,64 +122,14 @@ def _wrong(predictions: Predictions) -> str:
         return "it holds a class without a name"
     columns = count if predictions.kind == "classification" else 1
     if scores.shape[1] not in (0, columns):
-        return f"its scores are {scores.shape[1]} a row, where {columns} fit"
+        return f"it has {scores.shape[1]} scores a row instead of {columns}"
     return ""
-
-
-def confusions(predictions: Predictions) -> np.ndarray:
-    """int [K, K]: how many rows of each class (first axis) were taken for each (second)."""
-    labels = range(len(predictions.classes))
-    counts: np.ndarray = confusion_matrix(
-        predictions.targets, predictions.predicted, labels=list(labels)
-    )
-    return counts
-
-
-def recalls(predictions: Predictions) -> list[Group]:
-    """Of each class what percentage was recognised; nan where the test part has none."""
-    counts = confusions(predictions)
-    return [
-        _share(name, int(counts[i, i]), int(counts[i].sum()))
-        for i, name in enumerate(predictions.classes)
-    ]
-
-
-def groups(predictions: Predictions, grouping: str) -> list[Group]:
-    """The score of each group of a grouping, groups by name."""
-    names = np.array(predictions.groups[grouping])
-    found = []
-    for name in sorted(set(predictions.groups[grouping])):
-        rows = names == name
-        targets, predicted = predictions.targets[rows], predictions.predicted[rows]
-        if predictions.kind == "regression":
-            errors = np.abs(targets - predicted)
-            # A normal approximation.
-            half = 1.96 * float(errors.std(ddof=1)) / len(errors) ** 0.5 if len(errors) > 1 else 0
-            mean = float(errors.mean())
-            found.append(Group(name, mean, max(mean - half, 0.0), mean + half, len(errors)))
-        else:
-            found.append(_share(name, int((targets == predicted).sum()), len(targets)))
-    return found
-
-
-def _share(name: str, hits: int, n: int) -> Group:
-    """A percentage with Wilson's interval (Wilson, JASA 22(158), 1927)."""
-    if n == 0:
-        return Group(name, float("nan"), float("nan"), float("nan"), 0)
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return Group(name, 100 * hits / n, 100 * interval.low, 100 * interval.high, n)
-
-
-def gap(of: Sequence[Group]) -> float | None:
-    """Best less worst of the groups that are large enough to be ranked; None of fewer than 2."""
-    values = [group.value for group in of if not group.few]
-    return max(values) - min(values) if len(values) > 1 else None
 
 
 def roc(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, float] | None:
     """False and true accept rates (0 to 1) of pairs over thresholds, and the area under them.
 
-    At most 200 points. None where the pairs are all of one kind or have no similarity.
+    At most 200 points. None if the pairs are all of one kind or have no similarity.
     """
     same = np.asarray(predictions.targets)
     if predictions.scores.shape[1] != 1 or len(np.unique(same)) < 2:
@@ -205,7 +138,7 @@ def roc(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, float] | None
     false, true, _ = roc_curve(same, similarity)
     area = float(roc_auc_score(same, similarity))
     if len(false) > _ROC_POINTS:
-        # Evenly along the curve's length, so that steep and flat parts keep their shape.
+        # Evenly spaced along the curve, so that steep and flat parts keep their shape.
         along = np.concatenate([[0], np.cumsum(np.hypot(np.diff(false), np.diff(true)))])
         rows = np.searchsorted(along, np.linspace(0, along[-1], _ROC_POINTS - 2))
         rows = np.unique(np.concatenate([[0], rows, [len(false) - 1]]).clip(0, len(false) - 1))
@@ -214,10 +147,10 @@ def roc(predictions: Predictions) -> tuple[np.ndarray, np.ndarray, float] | None
 
 
 def mistakes(predictions: Predictions, most: int = 12) -> list[Mistake]:
-    """The mistakes the probe was surest of, surest first.
+    """The most confident mistakes, in that order.
 
-    Of values the largest errors; of pairs half the most similar of different people, then half the
-    least similar of one person.
+    For values the largest errors. For pairs, half are the most similar pairs of different people,
+    then half the least similar pairs of one person.
     """
     targets, predicted = predictions.targets, predictions.predicted
     rows: np.ndarray
@@ -240,13 +173,13 @@ def mistakes(predictions: Predictions, most: int = 12) -> list[Mistake]:
         target_names = [predictions.classes[targets[i]] for i in rows]
         predicted_names = [predictions.classes[predicted[i]] for i in rows]
     return [
-        Mistake(predictions.keys[i].split("\t"), target, taken_for, float(confidence[i]))
-        for i, target, taken_for in zip(rows, target_names, predicted_names, strict=True)
+        Mistake(predictions.keys[i].split("\t"), target, predicted_as, float(confidence[i]))
+        for i, target, predicted_as in zip(rows, target_names, predicted_names, strict=True)
     ]
 
 
 def _confidence(predictions: Predictions) -> np.ndarray:
-    """Of each row the score it was decided by; 0 where none were kept."""
+    """The score that decided each row; 0 if no scores were kept."""
     if predictions.scores.shape[1] == 0:
         return np.zeros(len(predictions.keys))
     if predictions.kind == "verification":

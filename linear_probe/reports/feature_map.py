@@ -15,11 +15,11 @@ MOST_ROWS = 2000
 FEWEST_ROWS = 20
 COMPONENTS = 50
 BINS = 4
-"""Into how many equally large parts values are put, each of a colour."""
+"""Equally large parts of the values, each with a colour."""
 
 
 def sampled(predictions: Predictions) -> np.ndarray:
-    """int [M]: the rows that are mapped, in order; the same for every encoder on the same rows."""
+    """int [M]: the rows that are mapped, in order; equal for every encoder on the same rows."""
     n = len(predictions.keys)
     if n <= MOST_ROWS:
         return np.arange(n)
@@ -27,22 +27,22 @@ def sampled(predictions: Predictions) -> np.ndarray:
 
 
 def feature_map(features: np.ndarray) -> np.ndarray:
-    """Places [M, 2] of features [M, D] by t-SNE of their first 50 principal components.
+    """Positions [M, 2] of features [M, D] by t-SNE of their first 50 principal components.
 
     Features are standardised first, as probes see them. The same features give the same map.
     Source: van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 9, 2008.
 
     Raises:
-        ValueError: too few rows, or features that are all alike or not finite; says so.
+        ValueError: too few rows, or features that are constant or not finite.
     """
     if len(features) < FEWEST_ROWS:
         raise ValueError(f"{len(features)} rows are too few for a map")
     if not np.isfinite(features).all():
-        raise ValueError("features that are not finite have no map")
+        raise ValueError("features with NaN or infinite values have no map")
     spread = features.std(axis=0)
     varied = spread > 1e-6 * max(float(spread.max()), 1e-12)
     if not spread.max() > 0:
-        raise ValueError("features that are all alike have no map")
+        raise ValueError("constant features have no map")
     standard = ((features - features.mean(axis=0))[:, varied] / spread[varied]).astype(np.float64)
     components = min(COMPONENTS, *standard.shape)
     reduced = PCA(components, random_state=0).fit_transform(standard)
@@ -58,7 +58,7 @@ def feature_map(features: np.ndarray) -> np.ndarray:
 
 
 def coloured(predictions: Predictions, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Which colour each of the rows has, int [M], and what the colours are: classes or ranges."""
+    """The number of each row's colour, int [M], and the colours' names: classes or ranges."""
     targets = predictions.targets[rows]
     if predictions.kind == "classification":
         return targets, list(predictions.classes)

@@ -1,4 +1,8 @@
-"""The report as one HTML page that needs no network: everything is inside it."""
+"""The report as one HTML page that needs no network: everything is inside it.
+
+Its plots are hand-written SVG (`plots.py`), not Plotly: plotly.js would add 4.5 MB to a page of
+about 100 kB, and nothing here needs to be interactive but the sorting of tables.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +10,45 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
 
 from linear_probe.experiments.probe import FEATURES_FOLDER
 from linear_probe.features.listing import find_features
-from linear_probe.records.published import published, published_notes
+from linear_probe.records.collect import Found, Replicates, replicates_of
+from linear_probe.records.record import Record
 from linear_probe.records.recorder import RunFolder
 from linear_probe.reports import plots
 from linear_probe.reports.cards import compared, is_trained
-from linear_probe.reports.command import Found, replicates_of
-from linear_probe.reports.evidence import Evidence, gather, mistakes, roc
+from linear_probe.reports.evidence import Evidence, Mistake, gather, mistakes, roc
 from linear_probe.reports.feature_map import coloured, feature_map, sampled
-from linear_probe.reports.grids import (
+from linear_probe.reports.part_tables import (
     GROUP_NOTE,
-    Grid,
-    confusion_grid,
-    curve_grid,
-    figures,
-    group_grids,
-    recall_grids,
+    confusion_table,
+    group_tables,
+    recall_tables,
 )
 from linear_probe.reports.plots import Key
-from linear_probe.reports.tables import BEST, Curve, Table, curves, distinct, main_curves, tables
+from linear_probe.reports.tables import (
+    Curve,
+    TaskFigures,
+    curve_table,
+    curves,
+    distinct,
+    figures_table,
+    main_curves,
+    task_figures,
+)
+from linear_probe.reports.text_tables import Table
 from linear_probe.reports.thumbnails import Thumbnails
 from ssl_faces import InputError
 from ssl_faces.common.page_style import base_css
 
 TITLE = "Linear probes of frozen face features"
 FOOT = (
-    "Made from records alone by linear-probe report. Every figure is of frozen features; what was "
-    "chosen was chosen on a validation split of the training part, never on the test part."
+    "Made from records alone by linear-probe report. Every figure is of frozen features; all "
+    "choices were made on a validation split of the training part, never on the test part."
 )
 MOST_MAPS = 6
 
@@ -52,7 +63,7 @@ class Plot(NamedTuple):
 
 
 class ShownMistake(NamedTuple):
-    """A mistake of a gallery; its pictures are data URIs, or None where not found."""
+    """A mistake of a gallery; its images are data URIs, or None if not found."""
 
     text: str
     alt: str
@@ -61,38 +72,36 @@ class ShownMistake(NamedTuple):
 
 
 @dataclass
-class Detail:
-    """What is told of one row's predictions."""
+class Part:
+    """A part of a section: what it has of plots, tables, a gallery and notes, in this order.
 
-    name: str
+    Attributes:
+        heading: above it; parts without one belong to the part before.
+        summary: if given, the part is folded, with this text to click; `open` unfolds it.
+        kind: of the tables: `sortable`, `confusion` or `plain`.
+        keys: the legend of all its plots.
+    """
+
+    heading: str = ""
+    summary: str = ""
     open: bool = False
-    confusion: Grid | None = None
-    map: Plot | None = None
-    mistakes_title: str = ""
-    mistakes: list[ShownMistake] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    plots: Sequence[Plot] = ()
+    keys: Sequence[Key] = ()
+    tables: Sequence[Table] = ()
+    kind: Literal["sortable", "confusion", "plain"] = "sortable"
+    gallery_title: str = ""
+    gallery: list[ShownMistake] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Section:
-    """One task on one data set and split."""
+    """One task on one data set and split; empty parts are not shown."""
 
     task: str
     title: str
     split: str
-    table: Grid | None = None
-    notes: list[str] = field(default_factory=list)
-    plots: list[Plot] = field(default_factory=list)
-    rocs: list[Plot] = field(default_factory=list)
-    curves: list[Plot] = field(default_factory=list)
-    curve_keys: Sequence[Key] = ()
-    curve_tables: list[Grid] = field(default_factory=list)
-    curve_notes: list[str] = field(default_factory=list)
-    recalls: list[Grid] = field(default_factory=list)
-    groups: list[Grid] = field(default_factory=list)
-    group_notes: list[str] = field(default_factory=list)
-    details: list[Detail] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
 
 
 def page(
@@ -109,73 +118,87 @@ def page(
 
     Args:
         found: records with their folders, at least one.
-        data: folder of the pictures for the galleries, or `rendered`; None lists keys.
+        data: folder of the images for the galleries, or `rendered`; None lists keys.
         most_maps: 2-D maps to draw; each takes seconds.
         first: sections that come before those of the records.
         title, foot: of the page.
 
     Raises:
-        InputError: `data` is missing or holds no pictures.
+        InputError: `data` is missing or holds no images.
     """
     records = [one.record for one in found]
-    said: list[str] = []
-    try:
-        replicates = replicates_of(found)
-    except InputError as error:
-        replicates = {}
-        said.append(f"nothing is set in bold: {error}")
-    painter = _Details(Thumbnails(data), data is not None, most_maps)
-    curves_of: dict[tuple[str, str, str], list[Curve]] = {}
-    for curve in curves(records):
-        curves_of.setdefault((curve.task, curve.data_set, curve.split), []).append(curve)
-    sections = [*first]
-    for number, table in enumerate(tables(records)):
-        section = Section(table.task, f"{table.task}: {table.data_set}", table.split)
-        section.table = figures(table, replicates, number)
-        bold = any("best" in cell.kind for row in section.table.rows for cell in row.cells)
-        section.notes = [*([BEST] if bold else []), *table.notes, *said]
-        section.notes += published_notes(published(table.data_set, table.metrics))
-        section.plots = [_intervals(table, metric) for metric in table.metrics]
-        evidence, section.said = gather(table, found)
-        section.rocs = _rocs(evidence)
-        section.recalls, section.groups = recall_grids(evidence), group_grids(evidence)
-        section.group_notes = [GROUP_NOTE] if section.groups or section.recalls else []
-        section.details = painter.details(evidence)
-        if not evidence:
-            section.said.append(
-                "no predictions are kept beside these figures: no confusions, groups or mistakes"
-            )
-        _add_curves(section, curves_of.pop((table.task, table.data_set, table.split), []))
-        sections.append(section)
-    for (task, data_set, split), those in curves_of.items():
-        section = Section(task, f"{task}: {data_set}", split)
-        _add_curves(section, those)
-        sections.append(section)
-    trained = dict.fromkeys(r.encoder for r in records if is_trained(r))
-    others = dict.fromkeys(r.encoder for r in records if r.encoder not in trained)
-    sets = distinct(record.data_set for record in records)
+    trained = distinct(r.encoder for r in records if is_trained(r))
+    references = distinct(r.encoder for r in records if r.encoder not in trained)
+    sections = [*first, *_sections(found, _Details(Thumbnails(data), data is not None, most_maps))]
+    commands = (c for folder in _folders(found) for c in RunFolder(folder).commands())
     return _template().render(
         title=title,
         foot=foot,
         lead=f"{_counted(len(records), 'figure')} of {_counted(len(trained), 'encoder')} and "
-        f"{_counted(len(others), 'reference')} on {', '.join(sets)}",
+        f"{_counted(len(references), 'reference')} on "
+        f"{', '.join(distinct(record.data_set for record in records))}",
         tasks=distinct(section.task for section in sections),
         cards=compared(found),
-        references=[f"for reference: {'; '.join(others)}"] if others else [],
+        references=[f"for reference: {'; '.join(references)}"] if references else [],
         sections=sections,
-        commands=distinct(
-            command
-            for folder in dict.fromkeys(one.folder for one in found)
-            for command in RunFolder(folder).commands()
-        ),
+        commands=distinct(commands),
         repeat=_repeat(found),
         css=base_css() + _asset("page.css"),
         js=_asset("page.js"),
     )
 
 
-def _counted(count: int, of: str) -> str:
-    return f"{count:,} {of}{'' if count == 1 else 's'}"
+def _sections(found: Sequence[Found], details: _Details) -> list[Section]:
+    records = [one.record for one in found]
+    replicates: Replicates = {}
+    problems: list[str] = []
+    try:
+        replicates = replicates_of(found)
+    except InputError as error:
+        problems.append(f"nothing is set in bold: {error}")
+    curves_of: dict[tuple[str, str, str], list[Curve]] = {}
+    for curve in curves(records, replicates):
+        curves_of.setdefault((curve.task, curve.data_set, curve.split), []).append(curve)
+    sections = []
+    for figures in task_figures(records, replicates):
+        table = figures_table(figures, row_kind)
+        table = table._replace(notes=[*table.notes, *problems])
+        evidence, unusable = gather(figures, found)
+        if not evidence:
+            unusable.append(
+                "no predictions are kept beside these figures: no confusions, groups or mistakes"
+            )
+        parts_notes = [] if not evidence else [GROUP_NOTE]
+        recalls, groups = recall_tables(evidence), group_tables(evidence)
+        intervals = [_intervals(figures, metric) for metric in figures.metrics]
+        key = (figures.task, figures.data_set, figures.split)
+        parts = [
+            Part(tables=[table], notes=list(table.notes)),
+            Part("Figures with their 95 % intervals", plots=intervals),
+            Part("ROC curves", plots=_rocs(evidence)),
+            *_curve_parts(curves_of.pop(key, []), table.notes),
+            Part("Recall of each class", tables=recalls),
+            Part("Groups", tables=groups),
+            Part(notes=parts_notes if recalls or groups else []),
+            *details.parts(evidence),
+            Part(notes=unusable),
+        ]
+        sections.append(_section(key, parts))
+    return sections + [_section(key, _curve_parts(those, [])) for key, those in curves_of.items()]
+
+
+def _section(key: tuple[str, str, str], parts: Sequence[Part]) -> Section:
+    task, data_set, split = key
+    return Section(task, f"{task}: {data_set}", split, list(parts))
+
+
+def row_kind(record: Record) -> str:
+    """Rows of trained encoders stand out."""
+    return "trained" if is_trained(record) else ""
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _template() -> Template:
@@ -189,120 +212,130 @@ def _asset(name: str) -> str:
     return files("linear_probe.reports").joinpath(name).read_text(encoding="utf-8")
 
 
+def _folders(found: Sequence[Found]) -> list[Path]:
+    return list(dict.fromkeys(one.folder for one in found))
+
+
 def _repeat(found: Sequence[Found]) -> list[str]:
     """Seeds, hardware, versions and folders, in words."""
     records = [one.record for one in found]
-    seeds = sorted({record.seed for record in records})
-    lines = [f"seeds: {', '.join(map(str, seeds))}"]
     hardware = distinct(record.hardware for record in records)
-    lines += [f"hardware: {'; '.join(hardware)}"] if hardware else []
     versions = distinct(", ".join(f"{k} {v}" for k, v in r.versions.items()) for r in records)
-    lines += [f"versions: {each}" for each in versions]
-    folders = distinct(str(one.folder) for one in found)
-    return [*lines, f"records: {', '.join(folders)}"]
-
-
-def _intervals(table: Table, metric: str) -> Plot:
-    rows = [row for row in table.rows if metric in row.cells]
-    bars = [
-        plots.Bar(row.name, cell.value, cell.low, cell.high, is_trained(cell.records[0]))
-        for row in rows
-        for cell in [row.cells[metric]]
+    return [
+        f"seeds: {', '.join(map(str, sorted({record.seed for record in records})))}",
+        *([f"hardware: {'; '.join(hardware)}"] if hardware else []),
+        *(f"versions: {each}" for each in versions),
+        f"records: {', '.join(map(str, _folders(found)))}",
     ]
+
+
+def _intervals(figures: TaskFigures, metric: str) -> Plot:
+    rows = [row for row in figures.rows if metric in row.cells]
+    bars = []
+    for row in rows:
+        estimate = row.cells[metric]
+        strong = is_trained(estimate.records[0])
+        bars.append(plots.Bar(row.name, estimate.value, *estimate.interval, strong))
     up = rows[0].cells[metric].records[0].higher_is_better
-    better = "higher is better" if up else "lower is better"
-    svg = plots.interval_plot(f"{table.title}, {metric}", bars, table.units[metric])
-    return Plot(metric, svg, f"{table.units[metric]}, {better}".lstrip(", "))
+    unit = figures.units[metric]
+    svg = plots.interval_plot(f"{figures.title}, {metric}", bars, unit)
+    return Plot(metric, svg, f"{unit}, {'higher' if up else 'lower'} is better".lstrip(", "))
 
 
 def _rocs(evidence: Sequence[Evidence]) -> list[Plot]:
     lines = []
     for one in evidence:
-        found = roc(one.predictions) if one.predictions.kind == "verification" else None
-        if found is not None:
-            false, true, area = found
+        curve = roc(one.predictions) if one.predictions.kind == "verification" else None
+        if curve is not None:
+            false, true, area = curve
             name = f"{one.name}, AUC {100 * area:.2f} %"
             lines.append(plots.Line(name, false.tolist(), true.tolist()))
     if not lines:
         return []
-    svg = plots.line_plot(
-        *("ROC curves", lines, "false accept rate", "true accept rate"), square=True
-    )
+    axes = ("false accept rate", "true accept rate")
+    svg = plots.line_plot("ROC curves", lines, *axes, square=True)
     return [Plot("Pairs of all folds together", svg, "", plots.keys([line.name for line in lines]))]
 
 
-def _add_curves(section: Section, of: Sequence[Curve]) -> None:
-    main = main_curves(of)
-    names = distinct(series.row.name for curve in main for series in curve.series)
-    section.curves = [_curve(curve, names) for curve in main]
-    section.curve_keys = plots.keys(names)
-    section.curve_tables = [curve_grid(curve) for curve in of]
-    notes = distinct(r.protocol for c in of for r in c.records)
-    notes += distinct(r.note for c in of for r in c.records)
-    section.curve_notes = [note for note in notes if note not in section.notes]
+def _curve_parts(those: Sequence[Curve], known_notes: Sequence[str]) -> list[Part]:
+    main = main_curves(those)
+    names = distinct(row.name for curve in main for row in curve.rows)
+    titled = [
+        curve_table(curve)._replace(title=f"{curve.metric} {curve.unit} by {curve.heading}")
+        for curve in those
+    ]
+    notes = distinct(note for curve in those for note in curve.notes if note not in known_notes)
+    return [
+        Part("Curves", plots=[_curve(curve, names) for curve in main], keys=plots.keys(names)),
+        Part(summary="The curves as tables", tables=titled, kind="plain"),
+        Part(notes=notes),
+    ]
 
 
 def _curve(curve: Curve, names: Sequence[str]) -> Plot:
-    """One factor's plot, in the colours that its series have in all of a section's plots."""
-    series = {one.row.name: one for one in curve.series}
+    """One factor's plot, in the colours that its rows have in all of a section's plots."""
+    rows = {row.name: row for row in curve.rows}
     lines = []
     for name in names:
-        cells = series[name].points if name in series else {}
-        of = list(cells.values())
+        cells = rows[name].cells if name in rows else {}
+        ends = [cell.interval for cell in cells.values()]
         lines.append(
             plots.Line(
                 name,
                 list(cells),
-                [cell.value for cell in of],
-                [cell.low for cell in of],
-                [cell.high for cell in of],
+                [cell.value for cell in cells.values()],
+                [low for low, _ in ends],
+                [high for _, high in ends],
             )
         )
     levels = curve.levels
     wide = levels[0] > 0 and levels[-1] / levels[0] >= 20
-    svg = plots.line_plot(
-        *(curve.title, lines, curve.headed, f"{curve.metric} {curve.unit}"), levels, log=wide
-    )
+    axes = (curve.heading, f"{curve.metric} {curve.unit}")
+    svg = plots.line_plot(curve.title, lines, *axes, levels, log=wide)
     return Plot(f"{curve.metric} by {curve.factor}", svg)
 
 
 class _Details:
-    """Details of every row's predictions; of trained encoders also maps and galleries."""
+    """Details of every row's predictions; for trained encoders also maps and galleries."""
 
-    def __init__(self, thumbnails: Thumbnails, with_pictures: bool, most_maps: int) -> None:
+    def __init__(self, thumbnails: Thumbnails, with_images: bool, most_maps: int) -> None:
         self.thumbnails = thumbnails
-        self.with_pictures = with_pictures
+        self.with_images = with_images
         self.maps_left = most_maps
 
-    def details(self, evidence: Sequence[Evidence]) -> list[Detail]:
+    def parts(self, evidence: Sequence[Evidence]) -> list[Part]:
         """Trained encoders first; only their first is open."""
         trained = [one for one in evidence if is_trained(one.record)]
-        shown = trained or list(evidence)
-        rest = [one for one in evidence if one not in shown]
-        found = [self._detail(one, True) for one in shown]
-        found += [self._detail(one, False) for one in rest if one.predictions.kind != "regression"]
-        for one in found[:1]:
-            one.open = True
-        return found
+        full = trained or list(evidence)
+        parts = [self._part(one, True) for one in full]
+        parts += [
+            self._part(one, False)
+            for one in evidence
+            if one not in full and one.predictions.kind != "regression"
+        ]
+        if parts:
+            parts[0].heading, parts[0].open = "Row by row", True
+        return parts
 
-    def _detail(self, one: Evidence, full: bool) -> Detail:
-        detail = Detail(f"{one.name}: {one.record.metric}")
-        predictions = one.predictions
-        if predictions.kind != "regression":
-            detail.confusion = confusion_grid(one)
+    def _part(self, one: Evidence, full: bool) -> Part:
+        name = f"{one.name}: {one.record.metric}"
+        part = Part(summary=name, kind="confusion")
+        if one.predictions.kind != "regression":
+            title = f"{name}: confusions, with shares of each true class"
+            part.tables = [confusion_table(one.predictions, title)]
         if not full:
-            return detail
-        if predictions.kind != "verification":
+            return part
+        if one.predictions.kind != "verification":
             try:
-                detail.map = self._map(one)
+                part.plots = [self._map(one)]
             except (InputError, ValueError) as error:
-                detail.said.append(f"no map of the features: {error}")
-        self._add_mistakes(one, detail)
-        return detail
+                part.notes.append(f"no map of the features: {error}")
+        self._add_mistakes(one, part)
+        return part
 
     def _map(self, one: Evidence) -> Plot:
         if self.maps_left < 1:
-            raise ValueError("as many as asked for are drawn above (--maps)")
+            raise ValueError("the maximum number of maps is drawn above (--maps)")
         rows = sampled(one.predictions)
         keys = [one.predictions.keys[i] for i in rows]
         features = find_features(one.found.folder / FEATURES_FOLDER, one.found.stored, keys)
@@ -318,38 +351,41 @@ class _Details:
             "Map of the features",
             plots.map_plot(f"map of {one.name}", places, colours, names),
             f"{len(rows):,} test rows, standardised, PCA and t-SNE; distances between far points "
-            "say little",
+            "mean little",
             plots.keys(names),
         )
 
-    def _add_mistakes(self, one: Evidence, detail: Detail) -> None:
+    def _add_mistakes(self, one: Evidence, part: Part) -> None:
         predictions = one.predictions
-        found = mistakes(predictions)
-        if not found:
-            detail.said.append("no mistakes")
+        worst = mistakes(predictions)
+        if not worst:
+            part.notes.append("no mistakes")
             return
-        regression = predictions.kind == "regression"
-        detail.mistakes_title = "Largest errors" if regression else "Most confident mistakes"
-        keys = [key for mistake in found for key in mistake.keys]
+        errors = predictions.kind == "regression"
+        part.gallery_title = "Largest errors" if errors else "Most confident mistakes"
+        keys = [key for mistake in worst for key in mistake.keys]
         uris = self.thumbnails.of(keys, predictions.keys, one.record.seed)
-        if not self.with_pictures:
-            detail.said.append("--data FOLDER shows the pictures too")
+        if not self.with_images:
+            part.notes.append("--data FOLDER shows the images too")
         elif not any(uris):
-            detail.said.append("--data has not the pictures of these test rows")
+            part.notes.append("--data does not have the images of these test rows")
         each = iter(uris)
-        for mistake in found:
-            if predictions.kind == "classification":
-                sure = f", {100 * mistake.confidence:.0f} %" if mistake.confidence else ""
-                text = f"{mistake.target} taken for {mistake.predicted}{sure}"
-            elif regression:
-                text = f"true {mistake.target}, predicted {mistake.predicted} {one.record.unit}"
-            else:
-                text = f"{mistake.target} taken for {mistake.predicted}, {mistake.confidence:.3f}"
-            pictures = [next(each) for _ in mistake.keys]
+        for mistake in worst:
+            text = _in_words(mistake, one)
+            images = [next(each) for _ in mistake.keys]
             shown = [_readable(key) for key in mistake.keys]
-            detail.mistakes.append(ShownMistake(text, f"face: {text}", shown, pictures))
+            part.gallery.append(ShownMistake(text, f"face: {text}", shown, images))
+
+
+def _in_words(mistake: Mistake, one: Evidence) -> str:
+    if one.predictions.kind == "regression":
+        return f"true {mistake.target}, predicted {mistake.predicted} {one.record.unit}"
+    text = f"{mistake.target} predicted as {mistake.predicted}"
+    if one.predictions.kind == "verification":
+        return f"{text}, {mistake.confidence:.3f}"
+    return f"{text}, {100 * mistake.confidence:.0f} %" if mistake.confidence else text
 
 
 def _readable(key: str) -> str:
-    """A key whose bytes may be no text, as text."""
+    """A key as text, even if its bytes are not UTF-8."""
     return key.encode(errors="surrogateescape").decode(errors="backslashreplace")

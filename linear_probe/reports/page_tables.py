@@ -1,4 +1,4 @@
-"""What the tables of the project's pages are made of, as `checkpoints/tables.yaml` says it."""
+"""Settings of the tables in the project's pages: `checkpoints/tables.yaml`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ EXAMPLE = "checkpoints/tables.yaml"
 
 
 class Column(Strict):
-    """Which figure of a row's encoder or method.
+    """One figure of a row's encoder or method.
 
     Attributes:
         heading: of the column.
         metric: of the record.
-        task, data_set, probe: of it too, where there are several.
+        task, data_set, probe: of the record too, if there are several.
     """
 
     heading: str
@@ -26,16 +26,16 @@ class Column(Strict):
 
 
 class Row(Strict):
-    """Whose figures.
+    """The encoder or method of a row.
 
     Attributes:
         label: in the page.
         encoder: its name in the records.
-        feature_space: of it; None where each figure is of one space only.
+        feature_space: of it; None if each figure is of one space only.
         method: of a comparison, instead of an encoder.
-        published: instead of both, a name in `linear_probe.records.published`, which needs the
-            column's data set.
-        empty: headings of the columns that it has no figure in.
+        published: instead of both, a name in `linear_probe.records.published`; columns then need a
+            data set.
+        empty: headings of the columns without a figure.
     """
 
     label: str
@@ -56,14 +56,14 @@ class TableOf(Strict):
     """A table of figures.
 
     Attributes:
-        records: files of records: `.jsonl`, `.jsonl.gz`, or a released encoder's `card.json`; where
+        records: files of records: `.jsonl`, `.jsonl.gz`, or a released encoder's `card.json`; if
             several have the same figure the first one's counts.
-        comparison: or those of a comparison, as `linear-probe keep` leaves them.
+        comparison: or those of a comparison, as `linear-probe keep` writes them.
         first: heading of the rows' names.
-        rows: by which label which figures, in their order.
-        unkept: labels of the rows whose records were not kept, and why: they stay as the page has
-            them.
-        edges: mark by `*` what was chosen at the edge of its grid.
+        rows: in their order.
+        unkept: labels of the rows whose records were not archived, and why; they stay as they are
+            in the page.
+        edges: mark by `*` a value chosen at the edge of its grid.
     """
 
     records: list[str] = Field(default_factory=list)
@@ -96,12 +96,12 @@ class Pages(Strict):
     """The file.
 
     Attributes:
-        pages: that have marked tables, from the project's folder.
+        pages: with marked tables; paths from the project's folder.
         tables: by name.
         comparisons: whole tables of comparisons by name, each of a file of records.
-        reports: pages that `linear-probe report` wrote, and of which files of records: each figure
-            on them is one of these.
-        rendered: pictures of rendered faces, as `ssl-faces render --sheet` makes them.
+        reports: pages that `linear-probe report` wrote, and their files of records: each figure
+            of the page must be in these.
+        rendered: images of rendered faces, as `ssl-faces render --sheet` makes them.
     """
 
     pages: list[str] = Field(min_length=1)

@@ -1,7 +1,7 @@
-"""Plots as small SVG: they need no library, scale, and their text is text.
+"""Plots as small SVG: no library, scalable, with selectable text.
 
-Drawn 360 units wide, the width of a phone, and set beside each other on wider screens, so that
-letters have their size everywhere. Everything that comes from outside is escaped.
+Drawn 360 units wide, the width of a phone, and side by side on wider screens, so that text has one
+size everywhere. All text from outside is escaped.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ WIDTH = 360
 COLOURS = (
     *("#0065a3", "#b84d00", "#00775a", "#9c3f7d", "#7a6200", "#3b3bb3", "#a3243b", "#4d4d4d"),
 )
-"""After Okabe and Ito's palette, which the colour-blind tell apart, darkened to stand on white."""
+"""After Okabe and Ito's palette for the colour-blind, darkened for white paper."""
 
+GREY = "#6b6b6b"
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 _TICKS = 6
 
@@ -34,8 +35,7 @@ class Bar(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line through points, with a band about it where low and high are given, or with a bar
-    where it is one point."""
+    """A line through points, with a band if low and high are given; a single point has a bar."""
 
     name: str
     x: Sequence[float]
@@ -45,7 +45,7 @@ class Line(NamedTuple):
 
 
 class Key(NamedTuple):
-    """A legend's entry: what a line or colour is."""
+    """A legend's entry: the name of a line or colour."""
 
     name: str
     colour: str
@@ -53,7 +53,7 @@ class Key(NamedTuple):
 
 
 def keys(names: Sequence[str]) -> list[Key]:
-    """The legend of lines or colours drawn in this order."""
+    """The legend of lines or colours in drawing order."""
     return [
         Key(name, COLOURS[i % len(COLOURS)], _DASHES[i // len(COLOURS) % len(_DASHES)])
         for i, name in enumerate(names)
@@ -72,12 +72,11 @@ def ticks(low: float, high: float, count: int = _TICKS) -> list[float]:
 
 def interval_plot(title: str, bars: Sequence[Bar], unit: str) -> str:
     """Each figure as a dot with its interval, below its name."""
-    colours = [COLOURS[0] if bar.strong else "#6b6b6b" for bar in bars]
     rows = [
-        _Row(bar.name, "strong" if bar.strong else "label", [(bar, colour)])
-        for bar, colour in zip(bars, colours, strict=True)
+        (bar.name, "strong" if bar.strong else "label", [(bar, COLOURS[0] if bar.strong else GREY)])
+        for bar in bars
     ]
-    return _rows_of_intervals(title, rows, unit)
+    return _interval_rows(title, rows, unit)
 
 
 def grouped_interval_plot(
@@ -87,31 +86,29 @@ def grouped_interval_plot(
     colours of their own names; a legend comes from `keys`.
 
     Args:
-        names: of the rows, one at least.
+        names: of the rows, at least one.
         bars: of each row, of the same things in the same order.
     """
     colours = [key.colour for key in keys([bar.name for bar in bars[0]])]
     rows = [
-        _Row(name, "strong", [*zip(row, colours, strict=True)])
+        (name, "strong", [*zip(row, colours, strict=True)])
         for name, row in zip(names, bars, strict=True)
     ]
-    return _rows_of_intervals(title, rows, unit, thin=True)
+    return _interval_rows(title, rows, unit, thin=True)
 
 
-class _Row(NamedTuple):
-    """What is drawn below a name: figures with their colours."""
-
-    name: str
-    kind: str
-    bars: Sequence[tuple[Bar, str]]
-
-
-def _rows_of_intervals(title: str, rows: Sequence[_Row], unit: str, thin: bool = False) -> str:
+def _interval_rows(
+    title: str,
+    rows: Sequence[tuple[str, str, Sequence[tuple[Bar, str]]]],
+    unit: str,
+    thin: bool = False,
+) -> str:
+    """Rows of a name, its CSS class, and the bars below it with their colours."""
     apart, width, radius = (7, 2, 3) if thin else (12, 3, 5)
-    drawn = [bar for row in rows for bar, _ in row.bars]
-    low, high = _padded([b.low for b in drawn], [b.high for b in drawn])
+    all_bars = [bar for _, _, bars in rows for bar, _ in bars]
+    low, high = _padded([b.low for b in all_bars], [b.high for b in all_bars])
     left, right, top = 12, WIDTH - 12, 8
-    bottom = top + sum(24 + apart * len(row.bars) for row in rows)
+    bottom = top + sum(24 + apart * len(bars) for _, _, bars in rows)
 
     def x(value: float) -> float:
         return left + (value - low) / (high - low) * (right - left)
@@ -121,22 +118,22 @@ def _rows_of_intervals(title: str, rows: Sequence[_Row], unit: str, thin: bool =
         parts.append(_line(x(tick), 4, x(tick), bottom, "grid"))
         parts.append(_text(x(tick), bottom + 16, _number(tick), "tick", "middle"))
     parts.append(_text(right, bottom + 34, unit, "tick", "end"))
-    told = []
-    for row in rows:
-        parts.append(_text(left, top + 15, _short(row.name), row.kind))
-        for i, (bar, colour) in enumerate(row.bars):
+    labels = []
+    for name, kind, bars in rows:
+        parts.append(_text(left, top + 15, _short(name), kind))
+        for i, (bar, colour) in enumerate(bars):
             y = top + 24 + apart * i
             figure = f"{bar.value:.2f} [{bar.low:.2f}, {bar.high:.2f}]"
-            name = row.name if bar.name == row.name else f"{row.name}, {bar.name}"
-            told.append(f"{name} {figure}")
+            label = name if bar.name == name else f"{name}, {bar.name}"
+            labels.append(f"{label} {figure}")
             parts.append(
-                f"<g><title>{escape(f'{name}: {figure} {unit}')}</title>"
+                f"<g><title>{escape(f'{label}: {figure} {unit}')}</title>"
                 f'<line x1="{x(bar.low):.1f}" y1="{y}" x2="{x(bar.high):.1f}" y2="{y}" '
                 f'stroke="{colour}" stroke-width="{width}" stroke-linecap="round"/>'
                 f'<circle cx="{x(bar.value):.1f}" cy="{y}" r="{radius}" fill="{colour}"/></g>'
             )
-        top += 24 + apart * len(row.bars)
-    return _svg(f"{title}: {'; '.join(told)}", bottom + 40, parts)
+        top += 24 + apart * len(bars)
+    return _svg(f"{title}: {'; '.join(labels)}", bottom + 40, parts)
 
 
 def line_plot(
@@ -148,12 +145,12 @@ def line_plot(
     log: bool = False,
     square: bool = False,
 ) -> str:
-    """Lines with their bands and points; a legend comes from `keys`. Where colours come again,
-    lines are dashed and points hollow.
+    """Lines with their bands and points; a legend comes from `keys`. If colours repeat, lines are
+    dashed and points hollow.
 
     Args:
-        x_ticks: where the axis is marked; none is at round numbers.
-        log: a logarithmic axis of x, all of which must be above 0.
+        x_ticks: marks of the axis; by default round numbers.
+        log: a logarithmic axis of x; all must be above 0.
         square: both axes from 0 to 1, with the diagonal, and no points.
     """
     left, right, top, bottom = 44, WIDTH - 12, 20, 230 if not square else 324
@@ -182,7 +179,7 @@ def line_plot(
     last = -math.inf
     for tick in x_ticks or ticks(x_low, x_high):
         parts.append(_line(x(tick), bottom, x(tick), bottom + 4, "axis"))
-        # Names that would run into each other are left out.
+        # Labels that would overlap are left out.
         if x(tick) - last >= 8 + 7 * len(_number(tick)):
             parts.append(_text(x(tick), bottom + 17, _number(tick), "tick", "middle"))
             last = x(tick)
@@ -190,37 +187,51 @@ def line_plot(
     if square:
         parts.append(_line(x(0), y(0), x(1), y(1), "grid"))
     for line, key in zip(lines, keys([line.name for line in lines]), strict=True):
-        if not line.x:
-            continue  # keeps its colour for the plots beside this one
-        points = [f"{x(a):.1f},{y(b):.1f}" for a, b in zip(line.x, line.y, strict=True)]
-        drawn = ""
-        if line.low and len(line.x) == 1:
-            at = f"{x(line.x[0]):.1f}"
-            drawn += (
-                f'<line x1="{at}" y1="{y(line.low[0]):.1f}" x2="{at}" y2="{y(line.high[0]):.1f}" '
-                f'stroke="{key.colour}" stroke-width="1.5"/>'
-            )
-        elif line.low:
-            outline = [*zip(line.x, line.low, strict=True)]
-            outline += reversed([*zip(line.x, line.high, strict=True)])
-            band = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in outline)
-            drawn += f'<polygon points="{band}" fill="{key.colour}" opacity="0.12"/>'
-        dash = f' stroke-dasharray="{key.dash}"' if key.dash else ""
+        if line.x:  # else it keeps its colour for the plots beside this one
+            points = [(x(a), y(b)) for a, b in zip(line.x, line.y, strict=True)]
+            ends = [
+                (x(a), y(b), y(c))
+                for a, b, c in zip(line.x, line.low, line.high, strict=False)  # or no ends
+            ]
+            drawn = _marks(points, ends, key, with_points=not square)
+            parts.append(f"<g><title>{escape(line.name)}</title>{drawn}</g>")
+    labels = [f"{line.name} from {line.y[0]:.2f} to {line.y[-1]:.2f}" for line in lines if line.y]
+    return _svg(f"{title}: {'; '.join(labels)}", bottom + 40, parts)
+
+
+def _marks(
+    points: Sequence[tuple[float, float]],
+    ends: Sequence[tuple[float, float, float]],
+    key: Key,
+    with_points: bool,
+) -> str:
+    """A line with its band, or its bar, and its points; `ends` are x, low and high."""
+    drawn = ""
+    if len(points) == 1 and ends:
+        at, low, high = ends[0]
         drawn += (
-            f'<polyline points="{" ".join(points)}" fill="none" stroke="{key.colour}" '
-            f'stroke-width="2"{dash}/>'
+            f'<line x1="{at:.1f}" y1="{low:.1f}" x2="{at:.1f}" y2="{high:.1f}" '
+            f'stroke="{key.colour}" stroke-width="1.5"/>'
         )
-        if not square:
-            for point in points:
-                a, b = point.split(",")
-                fill = "#ffffff" if key.dash else key.colour
-                drawn += (
-                    f'<circle cx="{a}" cy="{b}" r="3" fill="{fill}" stroke="{key.colour}" '
-                    'stroke-width="1.5"/>'
-                )
-        parts.append(f"<g><title>{escape(line.name)}</title>{drawn}</g>")
-    told = "; ".join(f"{line.name} from {line.y[0]:.2f} to {line.y[-1]:.2f}" for line in lines)
-    return _svg(f"{title}: {told}", bottom + 40, parts)
+    elif ends:
+        outline = [(a, low) for a, low, _ in ends] + [(a, high) for a, _, high in reversed(ends)]
+        drawn += f'<polygon points="{_points(outline)}" fill="{key.colour}" opacity="0.12"/>'
+    dash = f' stroke-dasharray="{key.dash}"' if key.dash else ""
+    drawn += (
+        f'<polyline points="{_points(points)}" fill="none" stroke="{key.colour}" '
+        f'stroke-width="2"{dash}/>'
+    )
+    fill = "#ffffff" if key.dash else key.colour
+    for a, b in points if with_points else ():
+        drawn += (
+            f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{fill}" stroke="{key.colour}" '
+            'stroke-width="1.5"/>'
+        )
+    return drawn
+
+
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
 
 
 def map_plot(title: str, places: np.ndarray, of: np.ndarray, names: Sequence[str]) -> str:
@@ -230,7 +241,7 @@ def map_plot(title: str, places: np.ndarray, of: np.ndarray, names: Sequence[str
     scaled = 12 + (places - low) / np.maximum(high - low, 1e-12) * side
     parts = [f'<rect x="1" y="1" width="{WIDTH - 2}" height="{WIDTH - 2}" class="frame"/>']
     for i, key in enumerate(keys(names)):
-        # Of no length: round ends make each a dot, at a tenth of what circles take.
+        # Lines of no length with round ends are dots, at a tenth of the bytes of circles.
         dots = "".join(f"M{a:.0f} {b:.0f}h0" for a, b in scaled[of == i])
         if dots:
             parts.append(
@@ -240,9 +251,9 @@ def map_plot(title: str, places: np.ndarray, of: np.ndarray, names: Sequence[str
     return _svg(f"{title}: {len(places):,} points by {', '.join(names)}", WIDTH, parts)
 
 
-def _svg(told: str, height: float, parts: Sequence[str]) -> str:
+def _svg(label: str, height: float, parts: Sequence[str]) -> str:
     return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(told)}">'
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(label)}">'
         f"{''.join(parts)}</svg>"
     )
 
@@ -268,5 +279,5 @@ def _number(value: float) -> str:
 
 
 def _short(name: str, most: int = 52) -> str:
-    """The end of a name that is too long: paths differ there."""
+    """The end of a long name: paths differ there."""
     return name if len(name) <= most else f"…{name[1 - most :]}"

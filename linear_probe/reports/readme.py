@@ -1,8 +1,8 @@
-"""Fills the marked tables and pictures of the project's pages from the records that are kept.
+"""Fills the marked tables and images of the project's pages from the archived records.
 
-A page marks a table by `<!-- table: NAME -->` before it and `<!-- end of table -->` behind it; what
-it is made of stands in `checkpoints/tables.yaml`. Every row is made of kept records, but for those
-that the file names under `unkept`, which the page marks by a dagger and says why below.
+A page marks a table by `<!-- table: NAME -->` before it and `<!-- end of table -->` after it;
+`checkpoints/tables.yaml` defines its rows and columns. Every row is made from archived records, but
+for those that the file names under `unkept`, which the page marks by a dagger and explains below.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,9 +19,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from linear_probe.records.archive import KeptComparison
 from linear_probe.records.published import PUBLISHED
 from linear_probe.records.record import Record, read_records
+from linear_probe.reports.archive import KeptComparison
 from linear_probe.reports.page_tables import EXAMPLE, Column, Pages, Row, TableOf
 from linear_probe.reports.text_tables import markdown_rows
 from ssl_faces import InputError
@@ -31,47 +33,47 @@ _END = "<!-- end of table -->"
 _REGION = re.compile(r"<!-- table: ([^ ]+) -->\n(.*?)" + re.escape(_END), re.DOTALL)
 _FIGURE = re.compile(r"(-?\d+\.\d+)\*?(?: ± \d+\.\d+)? \[(-?\d+\.\d+), (-?\d+\.\d+)\]")
 _SAME_PIXELS = 2.0
-"""Mean difference of 255 up to which two renderings are the same: machines round differently."""
+"""Mean difference, of 255, up to which two renderings are equal: machines round differently."""
 
 
 def fill(config: Path, check: bool = False) -> list[Path]:
-    """Make all marked tables and pictures anew; those files that were stale.
+    """Update all marked tables and images; the files that were stale.
 
     Args:
-        config: in a folder of the project's.
-        check: only look.
+        config: in a folder of the project.
+        check: write nothing.
 
     Raises:
-        InputError: a file can't be read, a table is marked that the config doesn't have or the
-            other way round, records are missing, or a page has a figure that no record has.
+        InputError: a file can't be read, a table is marked but not in the config or the other way
+            round, records are missing, or a page has a figure that no record has.
     """
     settings = read_as(Pages, config, EXAMPLE)
     root = config.resolve().parent.parent
-    stale, found = [], set()
+    stale, marked = [], set()
     for page in settings.pages:
         path = root / page
         text = _text(path, config)
 
         def filled(region: re.Match[str], path: Path = path) -> str:
             name = region[1]
-            found.add(name)
+            marked.add(name)
             if name in settings.comparisons:
                 lines = markdown_rows(*KeptComparison(root / settings.comparisons[name]).table())
             elif name in settings.tables:
                 source = f"{config}: tables.{name}"
-                lines = _figures(settings.tables[name], root, region[2], source)
+                lines = _Filler(settings.tables[name], root, source).lines(region[2])
             else:
                 raise InputError(f"{path}: table '{name}' is not in {config}; add it there")
             body = "\n".join(lines)
             return f"<!-- table: {name} -->\n\n{body}\n\n{_END}"
 
-        anew = _REGION.sub(filled, text)
+        new = _REGION.sub(filled, text)
         _check_rest(path, _REGION.sub("", text), [], config)
-        if anew != text:
+        if new != text:
             stale.append(path)
             if not check:
-                replace_file(path, anew.encode())
-    unmarked = sorted({*settings.tables, *settings.comparisons} - found)
+                replace_file(path, new.encode())
+    unmarked = sorted({*settings.tables, *settings.comparisons} - marked)
     if unmarked:
         raise InputError(
             f"{config}: table '{unmarked[0]}' is marked in none of {', '.join(settings.pages)}; "
@@ -80,7 +82,7 @@ def fill(config: Path, check: bool = False) -> list[Path]:
     for page, files in settings.reports.items():
         records = [record for file in files for record in _records(root / file)]
         _check_rest(root / page, _text(root / page, config), records, config)
-    return stale + [p for name in settings.rendered if _picture(p := root / name, check)]
+    return stale + [p for name in settings.rendered if _stale_image(p := root / name, check)]
 
 
 def _text(path: Path, config: Path) -> str:
@@ -91,11 +93,7 @@ def _text(path: Path, config: Path) -> str:
 
 
 def _check_rest(path: Path, text: str, records: Sequence[Record], config: Path) -> None:
-    """That each figure in the tables of a text is one of these records'.
-
-    Raises:
-        InputError: it is not.
-    """
+    """Raises InputError if a table of the text has a figure that is none of these records'."""
     known = {f"{r.value:.2f} {r.low:.2f} {r.high:.2f}" for r in records}
     for line in text.split("\n"):
         if not line.lstrip().startswith("|"):
@@ -103,116 +101,126 @@ def _check_rest(path: Path, text: str, records: Sequence[Record], config: Path) 
         for figure in _FIGURE.finditer(line):
             if " ".join(figure.groups()) not in known:
                 raise InputError(
-                    f"{path}: a table has the figure {figure[0]}, which is no kept record's; mark "
-                    f"the table and add it to {config}, or write the page anew"
+                    f"{path}: a table has the figure {figure[0]}, which no archived record has; "
+                    f"mark the table and add it to {config}, or write the page again"
                 )
 
 
-def _figures(table: TableOf, root: Path, region: str, source: str) -> list[str]:
-    """The lines of a table, and below it of what no records were kept."""
-    records = _of_files(root, table.records)
-    compared = KeptComparison(root / table.comparison) if table.comparison else None
-    header = [table.first, *(column.heading for column in table.columns)]
-    before = {label.removesuffix(DAGGER): cells for label, *cells in _rows_of(region)}
-    stranger = next((x for x in before if x not in {row.label for row in table.rows}), None)
-    if stranger is not None:
-        raise InputError(
-            f"{source}: the page has a row '{stranger}' which is made of no records; add it to "
-            "rows, or take it out of the page"
-        )
-    body = []
-    for row in table.rows:
-        if row.label in table.unkept:
-            body.append([row.label + DAGGER, *_unkept(row, table, records, before, source)])
-        else:
-            cells = [_cell(records, compared, row, c, table.edges, source) for c in table.columns]
-            body.append([row.label, *cells])
-    lines = markdown_rows(header, body)
-    for why in dict.fromkeys(table.unkept.values()):
-        lines += ["", f"†: {why}"]
-    return lines
+@dataclass(frozen=True)
+class _Filler:
+    """Makes the lines of one table.
 
+    Attributes:
+        source: where the table is defined, for messages.
+    """
 
-def _unkept(
-    row: Row, table: TableOf, records: list[Record], before: dict[str, list[str]], source: str
-) -> list[str]:
-    """The cells that the page has of a row without records."""
-    cells = before.get(row.label, [])
-    if len(cells) != len(table.columns):
-        raise InputError(
-            f"{source}: {row.label}: unkept, and the page has no row of {len(table.columns)} "
-            "figures by that name; write it there"
-        )
-    if any(_fitting(records, row, column) for column in table.columns):
-        raise InputError(f"{source}: {row.label}: has records now; take it out of unkept")
-    return cells
+    table: TableOf
+    root: Path
+    source: str
 
+    def lines(self, region: str) -> list[str]:
+        """The table, and below it why rows have no records.
 
-def _cell(
-    records: list[Record],
-    compared: KeptComparison | None,
-    row: Row,
-    column: Column,
-    edges: bool,
-    source: str,
-) -> str:
-    texts = []
-    if row.published is not None:
-        values = [
-            theirs.values[column.metric]
-            for theirs in PUBLISHED.get(column.data_set or "", [])
-            if theirs.name == row.published and column.metric in theirs.values
+        Args:
+            region: what the page has now.
+        """
+        table = self.table
+        before = {label.removesuffix(DAGGER): cells for label, *cells in _rows_of(region)}
+        labels = {row.label for row in table.rows}
+        unknown = next((label for label in before if label not in labels), None)
+        if unknown is not None:
+            raise InputError(
+                f"{self.source}: the page has a row '{unknown}' that is made from no records; add "
+                "it to rows, or take it out of the page"
+            )
+        body = []
+        for row in table.rows:
+            if row.label in table.unkept:
+                body.append([row.label + DAGGER, *self._unkept(row, before)])
+            else:
+                body.append([row.label, *(self._cell(row, column) for column in table.columns)])
+        lines = markdown_rows([table.first, *(column.heading for column in table.columns)], body)
+        for why in dict.fromkeys(table.unkept.values()):
+            lines += ["", f"†: {why}"]
+        return lines
+
+    def _unkept(self, row: Row, before: dict[str, list[str]]) -> list[str]:
+        """The cells that the page has of a row without records."""
+        cells = before.get(row.label, [])
+        if len(cells) != len(self.table.columns):
+            raise InputError(
+                f"{self.source}: {row.label}: unkept, and the page has no row of "
+                f"{len(self.table.columns)} figures by that name; write it there"
+            )
+        if any(self._fitting(row, column) for column in self.table.columns):
+            raise InputError(f"{self.source}: {row.label}: has records now; take it out of unkept")
+        return cells
+
+    def _cell(self, row: Row, column: Column) -> str:
+        texts = self._texts(row, column)
+        if column.heading in row.empty and texts:
+            raise InputError(
+                f"{self.source}: {row.label}, {column.heading}: has a record; not empty"
+            )
+        if column.heading not in row.empty and len(texts) != 1:
+            raise InputError(
+                f"{self.source}: {row.label}, {column.heading}: {len(texts)} records; a cell needs "
+                "one: mend its row or column, or name task, data_set and probe"
+            )
+        return texts[0] if texts else ""
+
+    def _texts(self, row: Row, column: Column) -> list[str]:
+        if row.published is not None:
+            if column.heading in row.empty:  # published figures stand beside one probe only
+                return []
+            return [
+                f"{theirs.values[column.metric]:.2f}"
+                for theirs in PUBLISHED.get(column.data_set or "", [])
+                if theirs.name == row.published and column.metric in theirs.values
+            ]
+        if self._comparison is not None and row.method is not None:
+            text = self._comparison.cell(row.method, column.metric, column.task, column.probe)
+            return [] if text is None else [text]
+        return [
+            f"{r.value:.2f}{'*' if self.table.edges and r.at_grid_edge else ''} "
+            f"[{r.low:.2f}, {r.high:.2f}]"
+            for r in self._fitting(row, column)
         ]
-        if column.heading in row.empty:  # said once, of the probe that is next to theirs
-            values = []
-        texts = [f"{value:.2f}" for value in values]
-    elif compared is not None and row.method is not None:
-        text = compared.cell(row.method, column.metric, column.task, column.probe)
-        texts = [] if text is None else [text]
-    else:
-        for record in _fitting(records, row, column):
-            mark = "*" if edges and record.at_grid_edge else ""
-            texts.append(f"{record.value:.2f}{mark} [{record.low:.2f}, {record.high:.2f}]")
-    if column.heading in row.empty and texts:
-        raise InputError(f"{source}: {row.label}, {column.heading}: has a record; not empty")
-    if column.heading not in row.empty and len(texts) != 1:
-        raise InputError(
-            f"{source}: {row.label}, {column.heading}: {len(texts)} records; a cell needs one: "
-            "mend its row or column, or name task, data_set and probe"
-        )
-    return texts[0] if texts else ""
 
+    def _fitting(self, row: Row, column: Column) -> list[Record]:
+        return [
+            r
+            for r in self._records
+            if (r.encoder, r.metric) == (row.encoder, column.metric)
+            and row.feature_space in (None, r.feature_space)
+            and column.task in (None, r.task)
+            and column.data_set in (None, r.data_set)
+            # Predicting the mean has a separate probe.
+            and (column.probe in (None, r.probe) or not r.feature_space)
+            and not r.condition
+        ]
 
-def _fitting(records: list[Record], row: Row, column: Column) -> list[Record]:
-    return [
-        r
-        for r in records
-        if (r.encoder, r.metric) == (row.encoder, column.metric)
-        and row.feature_space in (None, r.feature_space)
-        and column.task in (None, r.task)
-        and column.data_set in (None, r.data_set)
-        # Predicting the mean has a probe of its own.
-        and (column.probe in (None, r.probe) or not r.feature_space)
-        and not r.condition
-    ]
+    @cached_property
+    def _records(self) -> list[Record]:
+        """Those of all files; of equal keys the first, such as where it was scored twice."""
+        by_key: dict[tuple[str | int, ...], Record] = {}
+        for file in self.table.records:
+            for record in _records(self.root / file):
+                by_key.setdefault(record.key, record)
+        return list(by_key.values())
+
+    @cached_property
+    def _comparison(self) -> KeptComparison | None:
+        table = self.table
+        return KeptComparison(self.root / table.comparison) if table.comparison else None
 
 
 def _rows_of(region: str) -> list[list[str]]:
     """The cells of the rows that the page has now, below heading and rule."""
     lines = [line.strip() for line in region.split("\n") if line.strip().startswith("|")]
-    # Of the line's own ends one each: a cell may be empty.
-    found = [line.removeprefix("|").removesuffix("|").split("|") for line in lines[2:]]
-    return [[cell.strip() for cell in cells] for cells in found]
-
-
-def _of_files(root: Path, files: Sequence[str]) -> list[Record]:
-    """Their records; where several have the same figure, such as scored again elsewhere, that of
-    the first."""
-    by_key: dict[tuple[str | int, ...], Record] = {}
-    for file in files:
-        for record in _records(root / file):
-            by_key.setdefault(record.key, record)
-    return list(by_key.values())
+    # One bar at each end of the line: a cell may be empty.
+    rows = [line.removeprefix("|").removesuffix("|").split("|") for line in lines[2:]]
+    return [[cell.strip() for cell in cells] for cells in rows]
 
 
 def _records(path: Path) -> list[Record]:
@@ -220,16 +228,15 @@ def _records(path: Path) -> list[Record]:
         return read_records(path)
     try:
         kept: list[dict[str, Any]] = json.loads(path.read_text())["records"]
-        return [Record.from_json(json.dumps(one)) for one in kept]
+        return [Record.from_json(json.dumps(fields)) for fields in kept]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: no card with records ({error}); `linear-probe card` puts them there"
         ) from error
 
 
-def _picture(path: Path, check: bool) -> bool:
-    """Whether a sheet of rendered faces is another than the code draws, which it then is not
-    any more."""
+def _stale_image(path: Path, check: bool) -> bool:
+    """Whether a sheet of rendered faces differs from what the code draws; it is then replaced."""
     from ssl_faces.rendered.cli import run as render
 
     with TemporaryDirectory() as folder:
@@ -244,9 +251,9 @@ def _picture(path: Path, check: bool) -> bool:
 
 
 def _pixels(path: Path) -> np.ndarray:
-    """[H, W, 3] from 0 to 255; of what is no picture, nothing."""
+    """[H, W, 3] from 0 to 255; empty if it is no image."""
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB")).astype(float)
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB")).astype(float)
     except OSError:
         return np.zeros(0)

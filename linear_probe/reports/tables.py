@@ -1,81 +1,39 @@
-"""What tables and curves say, before it is text, a page or a W&B table: made from records only.
+"""From records to tables: group the frame of records by task, pivot it, and show it as a `Table`.
 
-A table is of one task, data set and split; a row of it is one feature space (or reference) with
-all its metrics and seeds. Records with a `condition` are points of curves and in no table.
+Everything is made from records only. One table is of one task, data set and split; a row of it is
+one feature space (or reference) with all its metrics and seeds. Records with a `condition` are
+points of curves and in no other table.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from linear_probe.records.collect import Replicates
+from linear_probe.records.frame import frame
+from linear_probe.records.published import published, published_notes
 from linear_probe.records.record import Record
-from linear_probe.stats.paired import difference
-
-_Key = TypeVar("_Key", bound=tuple[str, ...])
+from linear_probe.reports.text_tables import Cell, Table
+from linear_probe.stats.over_seeds import Estimate, gap
 
 ORDER = ("expression", "pose", "identity", "attributes")
-"""In which order tasks come; those not named here go last."""
+"""The order of tasks; the others come last."""
 
-EDGE = "* what was chosen (L2, or directions) is at the edge of its grid: better may lie beyond"
+EDGE = "* the chosen value (L2, or directions) lies at the edge of its grid"
 SPREAD = (
-    "± is the standard deviation over seeds of the mean before it; the interval, over test rows, "
-    "is the mean of the seeds' intervals"
+    "± is the standard deviation over seeds of the mean before it; the 95 % interval is over test "
+    "rows (bootstrap) and seeds (Student's t) together"
 )
 BEST = (
-    "bold: the best of its column, where the paired bootstrap on the same test rows tells it from "
-    "the second (every seed's 95 % interval of the difference leaves out 0)"
+    "bold: the best of its column, if it is significantly different from the second (paired "
+    "bootstrap on the same test rows: the 95 % interval of the difference excludes 0)"
 )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One metric of one row: the record of each seed, in the order of the seeds."""
-
-    records: tuple[Record, ...]
-
-    @property
-    def value(self) -> float:
-        return float(np.mean([record.value for record in self.records]))
-
-    @property
-    def low(self) -> float:
-        return float(np.mean([record.low for record in self.records]))
-
-    @property
-    def high(self) -> float:
-        return float(np.mean([record.high for record in self.records]))
-
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation over the seeds (of a sample); None of a single one."""
-        if len(self.records) < 2:
-            return None
-        return float(np.std([record.value for record in self.records], ddof=1))
-
-    @property
-    def seeds(self) -> list[int]:
-        return [record.seed for record in self.records]
-
-    @property
-    def at_grid_edge(self) -> bool:
-        """Whether any seed's choice is."""
-        return any(record.at_grid_edge for record in self.records)
-
-    @property
-    def n(self) -> str:
-        """How many rows it was measured on; of seeds that differ, from least to most."""
-        counts = sorted({record.n for record in self.records})
-        return "–".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
-
-    def __str__(self) -> str:
-        mark = "*" if self.at_grid_edge else ""
-        spread = "" if self.spread is None else f" ± {self.spread:.2f}"
-        return f"{self.value:.2f}{mark}{spread} [{self.low:.2f}, {self.high:.2f}]"
+_SPLIT = ["task", "data_set", "split"]
 
 
 @dataclass(frozen=True)
@@ -83,14 +41,14 @@ class Row:
     """One feature space or reference.
 
     Attributes:
-        probe: its probe, where the table tells rows apart by it, else empty.
-        cells: by metric.
+        probe: its probe, if rows differ by it, else empty.
+        cells: by metric, or by level of a curve.
     """
 
     encoder: str
     feature_space: str
     probe: str
-    cells: dict[str, Cell]
+    cells: dict[Any, Estimate]
 
     @property
     def name(self) -> str:
@@ -110,18 +68,16 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class TaskFigures:
     """The figures of one task, data set and split.
 
     Attributes:
-        metrics: in the order of the records.
-        units: by metric.
+        units: by metric, in the order of the records.
     """
 
     task: str
     data_set: str
     split: str
-    metrics: list[str]
     units: dict[str, str]
     rows: list[Row]
 
@@ -130,24 +86,20 @@ class Table:
         return f"{self.task}: {self.data_set}, {self.split}"
 
     @property
+    def metrics(self) -> list[str]:
+        return list(self.units)
+
+    @property
     def records(self) -> list[Record]:
         return [record for row in self.rows for record in row.records]
 
-    @property
-    def several_seeds(self) -> bool:
-        return len({record.seed for record in self.records}) > 1
-
-    @property
-    def several_probes(self) -> bool:
-        return any(row.probe for row in self.rows)
-
-    def headed(self, metric: str) -> str:
-        """The metric with its unit, as its column is called."""
+    def heading(self, metric: str) -> str:
+        """The metric with its unit."""
         return f"{metric} {self.units[metric]}".strip()
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the figures must know: protocol, notes, probes, seeds, hardware."""
+        """What readers must know: protocol, notes, probes, seeds, hardware."""
         records = self.records
         notes = [EDGE] if any(record.at_grid_edge for record in records) else []
         if any(cell.spread is not None for row in self.rows for cell in row.cells.values()):
@@ -155,28 +107,29 @@ class Table:
         notes += distinct(record.protocol for record in records)
         notes += distinct(record.note for record in records)
         notes += self._probes()
-        seeds = sorted({record.seed for record in records})
-        seed = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-        return [*notes, "; ".join([seed, *distinct(record.hardware for record in records)])]
+        return [*notes, "; ".join([_seeds(records), *distinct(r.hardware for r in records)])]
 
     def _probes(self) -> list[str]:
-        """Which probe each metric is of, where they are of several and no column says it."""
-        shown = {row.probe for row in self.rows}
+        """The probe of each metric, if there are several and no column says it."""
+        in_rows = {row.probe for row in self.rows}
         metrics_of: dict[str, dict[str, None]] = {}
         for record in self.records:
-            if record.feature_space and record.probe not in shown:
+            if record.feature_space and record.probe not in in_rows:
                 metrics_of.setdefault(record.probe, {})[record.metric] = None
-        if not metrics_of or len(metrics_of) + len(shown - {""}) < 2:
+        if not metrics_of or len(metrics_of) + len(in_rows - {""}) < 2:
             return []
         return ["; ".join(f"{probe}: {', '.join(of)}" for probe, of in metrics_of.items())]
 
-
-@dataclass(frozen=True)
-class Series:
-    """One row's points of a curve, by level from low to high."""
-
-    row: Row
-    points: dict[float, Cell] = field(default_factory=dict)
+    def best(self) -> set[tuple[str, str]]:
+        """Row name and metric of what is best and significantly different from the second."""
+        best = set()
+        for metric in self.metrics:
+            rows = [row for row in self.rows if metric in row.cells]
+            up = rows[0].cells[metric].records[0].higher_is_better
+            rows.sort(key=lambda row: row.cells[metric].value, reverse=up)
+            if len(rows) > 1 and better(*(row.cells[metric] for row in rows[:2])):
+                best.add((rows[0].name, metric))
+        return best
 
 
 @dataclass(frozen=True)
@@ -184,7 +137,8 @@ class Curve:
     """One metric of one task under one condition, such as blur, at several levels.
 
     Attributes:
-        as_it_is: by the name of a series, the figure without the condition, where there is one.
+        rows: whose cells are by level, from low to high.
+        unconditioned: by the name of a row, the figure without the condition, if there is one.
     """
 
     task: str
@@ -194,8 +148,8 @@ class Curve:
     unit: str
     factor: str
     level_unit: str
-    series: list[Series]
-    as_it_is: dict[str, Cell] = field(default_factory=dict)
+    rows: list[Row]
+    unconditioned: dict[str, Estimate]
 
     @property
     def title(self) -> str:
@@ -203,162 +157,225 @@ class Curve:
 
     @property
     def levels(self) -> list[float]:
-        return sorted({level for one in self.series for level in one.points})
+        return sorted({level for row in self.rows for level in row.cells})
 
     @property
-    def records(self) -> list[Record]:
-        cells = (cell for one in self.series for cell in one.points.values())
-        return [record for cell in cells for record in cell.records]
-
-    @property
-    def headed(self) -> str:
+    def heading(self) -> str:
         """The levels' axis: factor and unit."""
         return f"{self.factor} ({self.level_unit})" if self.level_unit else self.factor
 
-
-def tables(records: Iterable[Record]) -> list[Table]:
-    """The tables of the records without a condition, whatever order runs came in."""
-    groups: dict[tuple[str, str, str], list[Record]] = {}
-    for record in records:
-        if not record.condition:
-            groups.setdefault((record.task, record.data_set, record.split), []).append(record)
-    return [
-        Table(
-            *key,
-            list(dict.fromkeys(record.metric for record in groups[key])),
-            {record.metric: record.unit for record in groups[key]},
-            rows_of(groups[key]),
-        )
-        for key in _by_task(groups)
-    ]
+    @property
+    def notes(self) -> list[str]:
+        records = [record for row in self.rows for record in row.records]
+        return distinct(r.protocol for r in records) + distinct(r.note for r in records)
 
 
-def rows_of(records: Sequence[Record]) -> list[Row]:
-    """Records of one table as its rows, in the order of their first record.
-
-    Rows are told apart by probe only where one metric of a feature space has several; what other
-    probes give stands in the space's first row.
-    """
-    probes: dict[tuple[str, str, str], dict[str, None]] = {}
-    for r in records:
-        probes.setdefault((r.encoder, r.feature_space, r.metric), {})[r.probe] = None
-    contested = {probe for of in probes.values() if len(of) > 1 for probe in of}
-    first: dict[tuple[str, str], str] = {}
-    for r in records:
-        if r.probe in contested:
-            first.setdefault((r.encoder, r.feature_space), r.probe)
-    found: dict[tuple[str, str, str], dict[str, dict[int, Record]]] = {}
-    for r in records:
-        space = (r.encoder, r.feature_space)
-        probe = r.probe if r.probe in contested else first.get(space, "")
-        found.setdefault((*space, probe), {}).setdefault(r.metric, {})[r.seed] = r
-    return [
-        Row(*key, {metric: _cell(of.values()) for metric, of in metrics.items()})
-        for key, metrics in found.items()
-    ]
-
-
-def main_curves(of: Sequence[Curve]) -> list[Curve]:
-    """The first metric's curve of each task, data set, split and condition."""
-    found: dict[tuple[str, ...], Curve] = {}
-    for c in of:
-        found.setdefault((c.task, c.data_set, c.split, c.factor, c.level_unit), c)
-    return list(found.values())
-
-
-def level_of(record: Record) -> float | None:
-    """Where on its curve a record with a condition lies; None where the level is no number."""
-    level = record.condition.get("level")
-    if isinstance(level, bool) or not isinstance(level, int | float) or not math.isfinite(level):
-        return None
-    return float(level)
-
-
-def curves(records: Iterable[Record]) -> list[Curve]:
-    """The curves of the records with a condition; those whose level is no number are left out."""
-    records = list(records)
-    plain: dict[tuple[str, ...], list[Record]] = {}
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for r in records:
-        if not r.condition:
-            plain.setdefault(_figure(r), []).append(r)
-        elif level_of(r) is not None:
-            how = str(r.condition.get("factor", "")), str(r.condition.get("unit", ""))
-            groups.setdefault((r.task, r.data_set, r.split, r.metric, r.unit, *how), []).append(r)
+def task_figures(
+    records: Iterable[Record], replicates: Replicates | None = None
+) -> list[TaskFigures]:
+    """The figures of the records without a condition, by task, data set and split."""
+    plain = frame(r for r in records if not r.condition)
     found = []
-    for key in _by_task(groups):
-        # By probe only where a feature space has several.
-        spaces = {(r.encoder, r.feature_space) for r in groups[key]}
-        several = len({(r.encoder, r.feature_space, r.probe) for r in groups[key]}) > len(spaces)
-        points: dict[tuple[str, ...], dict[float, dict[int, Record]]] = {}
-        for r in groups[key]:
-            level = level_of(r)
-            if level is not None:
-                points.setdefault(_figure(r), {}).setdefault(level, {})[r.seed] = r
-        series, as_it_is = [], {}
-        for figure, levels in points.items():
-            encoder, space, probe = figure[:3]
-            cells = {level: _cell(levels[level].values()) for level in sorted(levels)}
-            series.append(Series(Row(encoder, space, probe if several else "", {}), cells))
-            if figure in plain:
-                as_it_is[series[-1].row.name] = _cell(plain[figure])
-        task, data_set, split, metric, unit, factor, level_unit = key
-        found.append(
-            Curve(task, data_set, split, metric, unit, factor, level_unit, series, as_it_is)
-        )
+    for (task, data_set, split), group in _by_task(plain, _SPLIT):
+        units = dict(zip(group["metric"], group["unit"], strict=True))
+        rows = _pivot(group.assign(row_probe=_row_probes(group)), "metric", replicates)
+        found.append(TaskFigures(task, data_set, split, units, rows))
     return found
 
 
-def _figure(r: Record) -> tuple[str, ...]:
-    return (r.encoder, r.feature_space, r.probe, r.task, r.data_set, r.split, r.metric)
+def curves(records: Iterable[Record], replicates: Replicates | None = None) -> list[Curve]:
+    """The curves of the records with a condition; those whose level is no number are left out."""
+    table = frame(records)
+    points = table["condition"].astype(bool)
+    plain, conditioned = table[~points], table[points & table["level"].notna()]
+    found = []
+    keys = [*_SPLIT, "metric", "unit", "factor", "level_unit"]
+    for key, group in _by_task(conditioned, keys):
+        spaces = group[["encoder", "feature_space"]].drop_duplicates()
+        probes = group[["encoder", "feature_space", "probe"]].drop_duplicates()
+        rows = _pivot(group.assign(row_probe=group["probe"]), "level", replicates)
+        same = (plain[[*_SPLIT, "metric"]] == list(key[:4])).all(axis=1)
+        whole = _pivot(plain[same].assign(row_probe=plain["probe"]), "metric", replicates)
+        by_name = {row.name: row.cells[key[3]] for row in whole}
+        # By probe only if a feature space has several.
+        several = len(probes) > len(spaces)
+        named = [
+            Row(row.encoder, row.feature_space, row.probe if several else "", _sorted(row.cells))
+            for row in rows
+        ]
+        unconditioned = {
+            new.name: by_name[old.name]
+            for old, new in zip(rows, named, strict=True)
+            if old.name in by_name
+        }
+        task, data_set, split, metric, unit, factor, level_unit = key
+        where = (task, data_set, split, metric)
+        found.append(Curve(*where, unit, factor, level_unit, named, unconditioned))
+    return found
 
 
-def _cell(records: Iterable[Record]) -> Cell:
-    return Cell(tuple(sorted(records, key=lambda record: record.seed)))
+def main_curves(all_curves: Sequence[Curve]) -> list[Curve]:
+    """The first metric's curve of each task, data set, split and condition."""
+    first: dict[tuple[str, ...], Curve] = {}
+    for c in all_curves:
+        first.setdefault((c.task, c.data_set, c.split, c.factor, c.level_unit), c)
+    return list(first.values())
 
 
-def best_rows(table: Table, replicates: Mapping[tuple[str | int, ...], np.ndarray]) -> set[str]:
-    """What is best and told apart from the second, as `ROW NAME/METRIC`.
+def _by_task(table: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
+    groups = list(table.groupby(keys, sort=False))
+    order = [*ORDER, *dict.fromkeys(key[0] for key, _ in groups)]
+    return sorted(groups, key=lambda group: order.index(group[0][0]))
+
+
+def _pivot(table: pd.DataFrame, columns: str, replicates: Replicates | None) -> list[Row]:
+    """Rows by encoder, feature space and `row_probe`, with an estimate over seeds in each cell."""
+    rows: dict[tuple[str, str, str], dict[Any, Estimate]] = {}
+    by = ["encoder", "feature_space", "row_probe", columns]
+    for (*row, column), group in table.groupby(by, sort=False)["record"]:
+        encoder, space, probe = row
+        rows.setdefault((encoder, space, probe), {})[column] = Estimate.of(group, replicates)
+    return [Row(*key, cells) for key, cells in rows.items()]
+
+
+def _row_probes(table: pd.DataFrame) -> pd.Series:
+    """The probe that names each record's row.
+
+    Rows differ by probe only if one metric of a feature space has several probes; the figures of
+    other probes stand in the space's first row.
+    """
+    space = ["encoder", "feature_space"]
+    several = table.groupby([*space, "metric"])["probe"].transform("nunique") > 1
+    named = table["probe"].isin(table.loc[several, "probe"])
+    first = table["probe"].where(named).groupby([table[key] for key in space]).transform("first")
+    return table["probe"].where(named, first).fillna("")
+
+
+def _sorted(cells: dict[Any, Estimate]) -> dict[Any, Estimate]:
+    return {column: cells[column] for column in sorted(cells)}
+
+
+def better(one: Estimate, other: Estimate) -> bool:
+    """Whether `one` is significantly better than `other`, on the same draws and seeds."""
+    if not one.comparable(other) or one.seeds != other.seeds:
+        return False
+    difference = gap(one, other)
+    up = one.records[0].higher_is_better
+    return difference.low > 0 if up else difference.high < 0
+
+
+def estimate_cell(estimate: Estimate | None, best: bool = False) -> Cell:
+    """An estimate as a table shows it."""
+    if estimate is None:
+        return Cell("-")
+    record = estimate.records[0]
+    hint = f"{record.probe}; n {estimate.n}; {record.metric}"
+    return Cell(estimate, estimate.value, best=best, hint=hint)
+
+
+def figures_table(
+    figures: TaskFigures,
+    row_kind: Callable[[Record], str] = lambda record: "",
+    mark_best: bool = True,
+) -> Table:
+    """A row a feature space or reference, a column a metric; published figures below the rows.
 
     Args:
-        replicates: of the bootstrap, [B], by `Record.key`.
+        row_kind: `Cell.kind` of a row, by its first record.
+        mark_best: set in bold what is significantly better than the second.
     """
-    found = set()
-    for metric in table.metrics:
-        rows = [row for row in table.rows if metric in row.cells]
-        if len(rows) < 2:
-            continue
-        up = rows[0].cells[metric].records[0].higher_is_better
-        rows.sort(key=lambda row: row.cells[metric].value, reverse=up)
-        pairs = list(
-            zip(rows[0].cells[metric].records, rows[1].cells[metric].records, strict=False)
-        )
-        same_seeds = rows[0].cells[metric].seeds == rows[1].cells[metric].seeds
-        if same_seeds and all(_told_apart(a, b, replicates) for a, b in pairs):
-            found.add(f"{rows[0].name}/{metric}")
-    return found
+    best = figures.best() if mark_best else set()
+    probes = any(row.probe for row in figures.rows)
+    seeds = len({record.seed for record in figures.records}) > 1
+    header = ["encoder", "features", *(["probe"] if probes else [])]
+    header += [*map(figures.heading, figures.metrics), *(["seeds"] if seeds else []), "n"]
+    body: list[list[str]] = []
+    for row in figures.rows:
+        cells = [Cell(row.encoder, kind=row_kind(row.records[0])), row.feature_space or "-"]
+        cells += [row.probe] if probes else []
+        for metric in figures.metrics:
+            cells.append(estimate_cell(row.cells.get(metric), (row.name, metric) in best))
+        cells += [", ".join(map(str, row.seeds))] if seeds else []
+        body.append([*cells, Cell(row.n, row.records[0].n)])
+    # In a column of their own: measured by other rules, on other data.
+    reported = published(figures.data_set, figures.metrics)
+    if reported:
+        header.append("published †")
+        body = [[*cells, ""] for cells in body]
+        for theirs in reported:
+            values = ", ".join(f"{metric} {value:.2f}" for metric, value in theirs.values.items())
+            blank = [""] * (len(header) - 2)
+            body.append([Cell(theirs.name, kind="published"), *blank, values])
+    notes = [*([BEST] if best else []), *figures.notes, *published_notes(reported)]
+    return Table(figures.title, header, body, notes)
 
 
-def _told_apart(
-    better: Record, other: Record, replicates: Mapping[tuple[str | int, ...], np.ndarray]
-) -> bool:
-    """Whether the paired bootstrap finds `better` better than `other`."""
-    of = replicates.get(better.key), replicates.get(other.key)
-    if of[0] is None or of[1] is None or of[0].shape != of[1].shape:
-        return False
-    if not better.sample or better.sample != other.sample:
-        return False
-    if not np.isfinite(of[0] - of[1]).any():
-        return False
-    found = difference(better, other, of[0], of[1])
-    return found.low > 0 if better.higher_is_better else found.high < 0
+def curve_table(curve: Curve) -> Table:
+    """A row a feature space, a column a level, and the figure without the condition."""
+    header = [curve.heading, *(f"{level:g}" for level in curve.levels)]
+    header += ["as it is"] if curve.unconditioned else []
+    body: list[list[str]] = []
+    for row in curve.rows:
+        cells = [row.name, *(estimate_cell(row.cells.get(level)) for level in curve.levels)]
+        if curve.unconditioned:
+            cells.append(estimate_cell(curve.unconditioned.get(row.name)))
+        body.append(cells)
+    return Table(f"{curve.title}, {curve.split}, {curve.unit}", header, body, curve.notes)
+
+
+def validation_table(figures: TaskFigures) -> Table:
+    """What was chosen by, on the validation split; without columns if nothing was."""
+    title = f"{figures.task}: {figures.data_set}, validation split of the training part"
+    # By row, then by what it was chosen by and for which metric: a value of each seed.
+    rows: dict[tuple[str, ...], dict[tuple[str, str], list[float]]] = {}
+    for row in figures.rows:
+        for metric, cell in row.cells.items():
+            for record in cell.records:
+                for name, value in _validation(record).items():
+                    chosen = rows.setdefault((row.encoder, row.feature_space, row.probe), {})
+                    chosen.setdefault((name, metric), []).append(value)
+    if not rows:
+        return Table(title, [], [], ["nothing is chosen on a validation split here"])
+    columns: dict[tuple[str, str], list[list[float] | None]] = {}
+    for column in dict.fromkeys(column for chosen in rows.values() for column in chosen):
+        values = [chosen.get(column) for chosen in rows.values()]
+        # One choice serves several metrics: shown once.
+        if not any(c[0] == column[0] and v == values for c, v in columns.items()):
+            columns[column] = values
+    names = [name for name, _ in columns]
+    probes = any(row.probe for row in figures.rows)
+    header = ["encoder", "features", *(["probe"] if probes else [])]
+    header += [n if names.count(n) == 1 else f"{n}, for {metric}" for n, metric in columns]
+    body = [
+        [
+            *(encoder, space or "-", *([probe or "-"] if probes else [])),
+            *(_mean_and_spread(values[i]) for values in columns.values()),
+        ]
+        for i, (encoder, space, probe) in enumerate(rows)
+    ]
+    note = _seeds(figures.records)
+    note += ": mean ± standard deviation" if note.startswith("seeds") else ""
+    return Table(title, header, body, [note])
+
+
+def _validation(record: Record) -> dict[str, float]:
+    scores = record.hyperparameters.get("validation")
+    items = scores.items() if isinstance(scores, dict) else ()
+    return {k: float(v) for k, v in items if isinstance(v, int | float)}
+
+
+def _mean_and_spread(values: list[float] | None) -> str:
+    if not values:
+        return "-"
+    spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.2f}{spread}"
+
+
+def _seeds(records: Iterable[Record]) -> str:
+    seeds = sorted({record.seed for record in records})
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def distinct(texts: Iterable[str]) -> list[str]:
-    """Those that say something, each once."""
+    """Those that are not empty, each once."""
     return [text for text in dict.fromkeys(texts) if text]
-
-
-def _by_task(groups: Mapping[_Key, object]) -> list[_Key]:
-    order = [*ORDER, *dict.fromkeys(key[0] for key in groups)]
-    return sorted(groups, key=lambda key: order.index(key[0]))

@@ -1,39 +1,169 @@
-"""Tables as text: aligned columns, or Markdown."""
+"""The one table that everything is shown in, and its forms: text, Markdown, LaTeX and CSV.
+
+A page has the fifth form, HTML: `page.html` draws the same tables.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import io
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from ssl_faces.common.csv_files import CsvWriter
+
+_INTERVAL = re.compile(r"(.*?) (\[[^\]]*\].*)")
+
+
+class Cell(str):
+    """A cell's text, and what a page or a highlight needs besides; a plain `str` is a cell too.
+
+    Args:
+        text: as every form shows it.
+        value: what a page sorts the column by; None if the cell is no number.
+        best: set in bold.
+        kind: CSS class of the row that this cell heads.
+        small: shown below the text on a page.
+        tint: strength of the background on a page, 0 to 1.
+        hint: shown on a page when the pointer is over the cell.
+    """
+
+    def __new__(
+        cls,
+        text: object,
+        value: float | None = None,
+        *,
+        best: bool = False,
+        kind: str = "",
+        small: str = "",
+        tint: float = 0.0,
+        hint: str = "",
+    ) -> Cell:
+        cell = super().__new__(cls, text)
+        cell.value, cell.best, cell.kind = value, best, kind
+        cell.small, cell.tint, cell.hint = small, tint, hint
+        return cell
+
+    value: float | None
+    best: bool
+    kind: str
+    small: str
+    tint: float
+    hint: str
+
+    @property
+    def parts(self) -> tuple[str, str]:
+        """The figure and its interval with what follows it; no interval: empty."""
+        match = _INTERVAL.fullmatch(self)
+        return (match[1], match[2]) if match else (str(self), "")
 
 
 class Table(NamedTuple):
-    """A title, the columns' names, rows of cells, and what readers must know."""
+    """A table that any form can show.
+
+    Attributes:
+        title: what it is of.
+        header: names of the columns.
+        body: rows of cells, plain texts or `Cell`.
+        notes: what readers must know.
+    """
 
     title: str
     header: list[str]
     body: list[list[str]]
-    notes: list[str] = []  # noqa: RUF012  # never changed
+    notes: Sequence[str] = ()
+
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """The body with a `Cell` everywhere."""
+        return [[c if isinstance(c, Cell) else Cell(c) for c in row] for row in self.body]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether each column holds numbers."""
+        columns = zip(*self.cells, strict=True) if self.body else [()] * len(self.header)
+        return [any(cell.value is not None for cell in column) for column in columns]
 
 
 def as_text(table: Table, markdown: bool = False) -> str:
+    """The table in aligned columns, or as Markdown."""
     lines = [f"### {table.title}" if markdown else table.title, ""]
-    lines += (markdown_rows if markdown else aligned_rows)(table.header, table.body)
+    if table.header:
+        lines += [*(markdown_rows if markdown else aligned_rows)(table.header, table.body), ""]
     bullet = "- " if markdown else "  "
-    if table.notes:
-        lines += ["", *(bullet + note for note in table.notes)]
-    return "\n".join(lines)
+    lines += [bullet + note for note in table.notes]
+    return "\n".join(lines).rstrip("\n")
 
 
-def aligned_rows(header: list[str], body: list[list[str]]) -> list[str]:
+def aligned_rows(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Heading, rule and rows, with columns of equal width."""
+    body = [_starred(row) for row in body]
     widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
 
-    def line(cells: list[str]) -> str:
+    def line(cells: Sequence[str]) -> str:
         return "  " + "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip()
 
     return [line(header), line(["-" * width for width in widths]), *map(line, body)]
 
 
-def markdown_rows(header: list[str], body: list[list[str]]) -> list[str]:
-    def line(cells: list[str]) -> str:
+def markdown_rows(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Heading, rule and rows of a Markdown table."""
+
+    def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
-    return [line(header), line(["---"] * len(header)), *map(line, body)]
+    return [line(header), line(["---"] * len(header)), *map(line, map(_starred, body))]
+
+
+def _starred(row: Sequence[str]) -> list[str]:
+    return [f"**{cell}**" if isinstance(cell, Cell) and cell.best else str(cell) for cell in row]
+
+
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"±": r"$\pm$", "≈": r"$\approx$", "→": r"$\to$", "°": r"$^\circ$", "×": r"$\times$"},
+    **{"†": r"\dag{}", "‡": r"\ddag{}", "▲": r"$\uparrow$", "▼": r"$\downarrow$", "·": r"$\cdot$"},
+    **{"–": "--", "…": r"\dots{}", "<": r"\textless{}", ">": r"\textgreater{}"},
+    # At the start of a row, `[` would be the argument of the `\\` before it.
+    "[": "{[}",
+}
+
+
+def latex_text(text: str) -> str:
+    """A text that LaTeX prints as it is."""
+    return "".join(_LATEX.get(letter, letter) for letter in text)
+
+
+def as_latex(table: Table) -> str:
+    """The table as LaTeX with booktabs; notes stand below it in small print."""
+
+    def line(cells: Iterable[str]) -> str:
+        return " & ".join(cells) + r" \\"
+
+    def shown(cell: Cell) -> str:
+        return rf"\textbf{{{latex_text(cell)}}}" if cell.best else latex_text(cell)
+
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{latex_text(table.title)}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in table.numeric)}}}",
+            r"\toprule",
+            line(map(latex_text, table.header)),
+            r"\midrule",
+            *(line(map(shown, row)) for row in table.cells),
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(rf"\par\footnotesize {latex_text(note)}" for note in table.notes),
+            r"\end{table}",
+        ]
+    )
+
+
+def as_csv(header: Sequence[str], body: Iterable[Iterable[Any]]) -> str:
+    """Rows as CSV that a spreadsheet doesn't run as formulas."""
+    stream = io.StringIO()
+    CsvWriter(stream).writerows([header, *body])
+    return stream.getvalue()

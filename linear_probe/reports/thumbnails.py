@@ -1,4 +1,4 @@
-"""Small pictures for a report's galleries, found by their keys in a data folder."""
+"""Small images for a report's galleries, found by their keys in a data folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SIDE = 72
 
 
 class Thumbnails:
-    """Pictures of the face sets that a folder holds.
+    """Images of the face sets in a folder.
 
     Args:
-        data: the folder, `rendered` or `rendered:COUNT`; None has no picture.
+        data: the folder, `rendered` or `rendered:COUNT`; None has no image.
 
     Raises:
-        InputError: the folder is missing or holds no pictures.
+        InputError: the folder is missing or holds no images.
     """
 
     def __init__(self, data: str | Path | None) -> None:
@@ -34,10 +34,10 @@ class Thumbnails:
         self._numbers: dict[int, dict[str, int]] = {}
 
     def of(self, keys: Sequence[str], among: Sequence[str], seed: int) -> list[str | None]:
-        """Each key's picture as a data URI; None where it isn't found or can't be decoded.
+        """Each key's image as a data URI; None if it isn't found or can't be decoded.
 
         Args:
-            among: keys of all rows, all of which the face set must have to be taken for theirs.
+            among: keys of all rows: the face set must have all of them.
             seed: of rendered faces.
         """
         faces = self._face_set(among, seed)
@@ -49,9 +49,9 @@ class Thumbnails:
         face_sets = self._face_sets
         if self._rendered is not None:
             if seed not in self._rendered_by_seed:
-                found = rendered_faces(self._rendered, seed)
-                assert found is not None
-                self._rendered_by_seed[seed] = found
+                rendered = rendered_faces(self._rendered, seed)
+                assert rendered is not None
+                self._rendered_by_seed[seed] = rendered
             face_sets = [self._rendered_by_seed[seed]]
         wanted = {key for row in keys for key in row.split("\t")}
         for faces in face_sets:
@@ -67,9 +67,9 @@ class Thumbnails:
 
 def _uri(faces: FaceSet, index: int) -> str | None:
     try:
-        picture = faces.read(index, at_least=SIDE)
+        image = faces.read(index, at_least=SIDE)
     except BadPicture:
         return None
     stream = io.BytesIO()
-    Image.fromarray(square(picture, SIDE).transpose(1, 2, 0)).save(stream, "JPEG", quality=80)
+    Image.fromarray(square(image, SIDE).transpose(1, 2, 0)).save(stream, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from linear_probe.records.record import Record
-from linear_probe.reports.tables import Cell, curves, tables
+from linear_probe.reports.tables import curves, task_figures
 from linear_probe.reports.text_tables import Table
+from linear_probe.stats.over_seeds import Estimate
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of
 from ssl_faces.training.wandb_logger import has_account, patient_settings, wandb_mode
 
 Content = Callable[[Any], dict[str, Any]]
-"""What is logged, by its name, made with the module `wandb`."""
+"""Makes what is logged, by name, with the module `wandb`."""
 
 
 def parse_target(text: str) -> tuple[str, str | None]:
@@ -39,17 +40,16 @@ def log_to_wandb(
         folder: where W&B keeps its files, in `wandb/`.
 
     Returns:
-        What became of it, in a sentence.
+        A sentence that says where it was logged, or why not.
     """
     return _log_carefully(lambda wandb: _of_records(wandb, records), project, run, folder)
 
 
 def log_table(table: Table, project: str, run: str | None = None, folder: str | Path = ".") -> str:
-    """Log one table of text, such as that of the claims, likewise."""
+    """Log one table of text, such as that of the claims, in the same way."""
 
     def content(wandb: Any) -> dict[str, Any]:
-        found = wandb.Table(columns=table.header, data=table.body)
-        return {f"tables/{table.title}": found}
+        return {f"tables/{table.title}": wandb.Table(columns=table.header, data=table.body)}
 
     return _log_carefully(content, project, run, folder)
 
@@ -62,16 +62,16 @@ def _log_carefully(content: Content, project: str, run: str | None, folder: str 
     mode = wandb_mode()
     if mode == "disabled":
         return "W&B: nothing logged (WANDB_MODE=disabled)"
-    said = ""
+    problem = ""
     if mode != "offline" and not has_account():
-        said, mode = " (no W&B account is set up here, so nothing was uploaded)", "offline"
-    # Once more, offline, where the server can't be reached.
+        problem, mode = " (no W&B account is set up here, so nothing was uploaded)", "offline"
+    # If the server can't be reached, once more offline.
     for attempt in dict.fromkeys((mode, "offline")):
         try:
-            return _log(wandb, content, project, run, Path(folder), attempt) + said
+            return _log(wandb, content, project, run, Path(folder), attempt) + problem
         except Exception as error:  # W&B's own errors are many, and none is worth a report
-            said = f" ({attempt} failed: {reason_of(error)})"
-    return f"W&B: nothing logged{said}"
+            problem = f" ({attempt} failed: {reason_of(error)})"
+    return f"W&B: nothing logged{problem}"
 
 
 def _log(
@@ -95,36 +95,37 @@ def _log(
 
 def _of_records(wandb: Any, records: Sequence[Record]) -> dict[str, Any]:
     logged: dict[str, Any] = {}
-    for table in tables(records):
+    for figures in task_figures(records):
         columns = ["encoder", "features", "probe", "seeds", "n"]
-        for metric in table.metrics:
-            columns += [table.headed(metric), f"{metric} low", f"{metric} high"]
-        body = []
-        for row in table.rows:
-            cells: list[Any] = [row.encoder, row.feature_space, row.probe]
-            cells += [", ".join(map(str, row.seeds)), row.n]
-            for metric in table.metrics:
-                cells += _numbers(row.cells.get(metric))
-            body.append(cells)
-        logged[f"tables/{table.title}"] = wandb.Table(columns=columns, data=body)
-    for curve in curves(records):
-        columns = ["row", curve.headed, f"{curve.metric} {curve.unit}".strip(), "low", "high"]
+        for metric in figures.metrics:
+            columns += [figures.heading(metric), f"{metric} low", f"{metric} high"]
         body = [
-            [series.row.name, level, *_numbers(cell)]
-            for series in curve.series
-            for level, cell in series.points.items()
+            [
+                *(row.encoder, row.feature_space, row.probe),
+                *(", ".join(map(str, row.seeds)), row.n),
+                *(n for metric in figures.metrics for n in _numbers(row.cells.get(metric))),
+            ]
+            for row in figures.rows
+        ]
+        logged[f"tables/{figures.title}"] = wandb.Table(columns=columns, data=body)
+    for curve in curves(records):
+        columns = ["row", curve.heading, f"{curve.metric} {curve.unit}".strip(), "low", "high"]
+        body = [
+            [row.name, level, *_numbers(cell)]
+            for row in curve.rows
+            for level, cell in row.cells.items()
         ]
         title = f"{curve.title}, {curve.split}"
         logged[f"curves/{title}"] = wandb.Table(columns=columns, data=body)
         logged[f"plots/{title}"] = wandb.plot.line_series(
-            [list(series.points) for series in curve.series],
-            [[cell.value for cell in series.points.values()] for series in curve.series],
-            keys=[series.row.name for series in curve.series],
+            [list(row.cells) for row in curve.rows],
+            [[cell.value for cell in row.cells.values()] for row in curve.rows],
+            keys=[row.name for row in curve.rows],
             title=title,
-            xname=curve.headed,
+            xname=curve.heading,
         )
     return logged
 
 
-def _numbers(cell: Cell | None) -> list[float | None]:
-    return [None] * 3 if cell is None else [cell.value, cell.low, cell.high]
+def _numbers(cell: Estimate | None) -> list[float | None]:
+    return [None] * 3 if cell is None else [cell.value, *cell.interval]

@@ -1,34 +1,34 @@
-"""A report as a file, in the form that its name's ending says: HTML, Markdown or CSV."""
+"""A report as a file, in the form of its suffix: HTML, Markdown, LaTeX or CSV."""
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from linear_probe.records.collect import find_records, replicates_of
+from linear_probe.records.frame import FIELDS, frame
 from linear_probe.records.record import Record
 from linear_probe.records.recorder import RunFolder
-from linear_probe.reports.command import find_records, replicates_of, table
+from linear_probe.reports.command import Form, table
 from linear_probe.reports.tables import distinct
+from linear_probe.reports.text_tables import as_csv
 from ssl_faces import InputError
-from ssl_faces.common.csv_files import CsvWriter
 from ssl_faces.common.files import replace_file
 
-ENDINGS = (".html", ".htm", ".md", ".csv")
+ENDINGS = (".html", ".htm", ".md", ".tex", ".csv")
 
 
 def check_ending(out: str | Path) -> str:
-    """The ending of a report's name, in small letters.
+    """The suffix of a report's name, in lower case.
 
     Raises:
-        InputError: no report has such an ending.
+        InputError: no report has such a suffix.
     """
     ending = Path(out).suffix.lower()
     if ending not in ENDINGS:
         raise InputError(
-            f"--out {out}: the ending says what is written; name it .html, .md or .csv"
+            f"--out {out}: the suffix sets the format; name it .html, .md, .tex or .csv"
         )
     return ending
 
@@ -42,44 +42,39 @@ def write_report(
     """Write the report of these runs' folders to `out`, which is never half-written.
 
     Args:
-        data: of an HTML report: folder of the pictures for its galleries, or `rendered`.
+        data: of an HTML report: folder of the images for its galleries, or `rendered`.
         most_maps: of an HTML report: 2-D maps to draw; None is the usual number.
 
     Raises:
-        InputError: a folder without records, an unknown ending, `data` without pictures, or `out`
+        InputError: a folder without records, an unknown suffix, `data` without images, or `out`
             can't be written.
     """
     ending = check_ending(out)
     found = find_records(folders)
     records = [one.record for one in found]
     if ending == ".csv":
-        text = as_csv(records)
-    elif ending == ".md":
+        text = records_csv(records)
+    elif ending in (".md", ".tex"):
         try:
             replicates = replicates_of(found)
         except InputError:
             replicates = {}  # then nothing is bold
+        form: Form = "markdown" if ending == ".md" else "latex"
+        text = table(records, replicates=replicates, form=form) + "\n"
         commands = distinct(c for folder in folders for c in RunFolder(Path(folder)).commands())
-        text = table(records, markdown=True, replicates=replicates) + "\n"
-        if commands:
+        if commands and ending == ".md":
             text += "\n### How to repeat it\n\n```sh\n" + "\n".join(commands) + "\n```\n"
     else:
         from linear_probe.reports.page import MOST_MAPS, page
 
         text = page(found, data, MOST_MAPS if most_maps is None else most_maps)
-    # Names may hold bytes that are no text.
+    # Names may hold bytes that are not UTF-8.
     replace_file(Path(out), text.encode(errors="backslashreplace"))
 
 
-def as_csv(records: Sequence[Record]) -> str:
+def records_csv(records: Sequence[Record]) -> str:
     """One row a record with all its fields; those that hold several values are JSON."""
-    stream = io.StringIO()
-    names = [field.name for field in dataclasses.fields(Record)]
-    writer = CsvWriter(stream)
-    writer.writerow(names)
-    for record in records:
-        row = dataclasses.asdict(record)
-        writer.writerow(
-            json.dumps(v, sort_keys=True) if isinstance(v, dict) else v for v in row.values()
-        )
-    return stream.getvalue()
+    table = frame(records)[FIELDS]
+    for name in ("hyperparameters", "condition", "versions"):
+        table[name] = [json.dumps(value, sort_keys=True) for value in table[name]]
+    return as_csv(FIELDS, table.itertuples(index=False))

@@ -1,1 +1,1 @@
-"""Statistics of scores: intervals, paired comparisons, seeds, breakdowns."""
+"""Statistics of scores: intervals, differences, seeds, and parts of the test rows."""

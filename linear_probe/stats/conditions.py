@@ -1,4 +1,4 @@
-"""Figures under a condition: with fewer labels, or on degraded pictures; and of no use at all."""
+"""Figures under a condition: with fewer labels, or on degraded images; and constant features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Scored = tuple[dict[str, Any], list[Figure]]
 """A condition, as in `Record`, and the figures under it."""
 
 LABELS = "labels"
-"""The factor of `condition` where only a share of the training labels was used."""
+"""The factor of `condition` if only a share of the training labels was used."""
 
 
 def condition_in_words(condition: dict[str, Any]) -> str:
@@ -27,21 +27,21 @@ def condition_in_words(condition: dict[str, Any]) -> str:
 
 
 def condition_note(condition: dict[str, Any]) -> str:
-    """What readers must know of figures under a condition."""
+    """The note of figures under a condition."""
     if condition["factor"] == LABELS:
         return f"fitted with {condition['level']:g} % of the training labels, drawn by class"
-    return f"test pictures degraded ({condition_in_words(condition)}), training pictures not"
+    return f"test images degraded ({condition_in_words(condition)}), training images not"
 
 
 def constant_note(features: Tensor) -> str:
-    """What readers must know of features [N, D] that are the same for all pictures; else empty."""
-    # The first few rows tell, as a rule.
+    """The note of features [N, D] that are the same for all images; else empty."""
+    # Usually the first rows differ.
     for rows in (features[:64], features):
         mean = rows.mean(dim=0)
-        # What is left of a constant after rounding is no signal.
+        # Rounding differences of a constant are no signal.
         if ((rows - mean).abs() > 1e-6 * mean.abs().clamp(min=1e-6)).any():
             return ""
-    return "the features are the same for every picture: what is scored is the probe's bias alone"
+    return "features are constant, so the score is the probe's bias"
 
 
 def scores_by_share(
@@ -56,7 +56,7 @@ def scores_by_share(
 
     Args:
         whole: the figures with all of them.
-        say: is told of shares too small to choose the L2 on a part of them.
+        say: reports shares that are too small to choose the L2 on a part of them.
     """
     for percent in sorted(set(shares)):
         condition = {"factor": LABELS, "level": float(percent), "unit": "%"}
@@ -73,11 +73,11 @@ def scores_by_share(
 
 
 class ChangedFeatures:
-    """Features of changed pictures: of test pictures degraded, of a task's other views.
+    """Features of changed images: degraded test images, and other views of a task.
 
     Args:
-        cache: where features are kept.
-        pictures: those of the tasks as they are, by id of the face set.
+        cache: of the features.
+        pictures: the tasks' unchanged images, by id of the face set.
     """
 
     def __init__(self, cache: FeatureCache, pictures: dict[int, Pictures]) -> None:
@@ -92,7 +92,7 @@ class ChangedFeatures:
         baselines: Collection[str],
         changes: Sequence[Change],
     ) -> None:
-        """Make sure that `read` and `scores` find what they ask for."""
+        """Compute the features that `read` and `scores` need."""
         for seed, of_seed in tasks.items():
             for task in of_seed:
                 sources = [source for source, _ in spaces([task], encoders[seed], baselines)]
@@ -105,7 +105,7 @@ class ChangedFeatures:
                         self.cache.fill(together, self._pictures(task, change, records))
 
     def read(self, task: Task, source: Source, space: str, view: Change) -> Features:
-        """Features of a view of the task's pictures."""
+        """Features of a view of the task's images."""
         return self.cache.read(source, self._pictures(task, view, task.indices), space)
 
     def scores(
@@ -117,7 +117,7 @@ class ChangedFeatures:
         pictures: Pictures,
         changes: Sequence[Change],
     ) -> Iterator[Scored]:
-        """The task's main figures on its test pictures under each change; none if it can't."""
+        """The task's main figures on its test images under each change; none if it has none."""
         tested = task.tested()
         if tested is None or not changes:
             return

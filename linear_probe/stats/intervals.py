@@ -1,7 +1,7 @@
-"""Bootstrap: how sure a figure is, given how its test rows depend on each other.
+"""Bootstrap: the uncertainty of a figure, given how its test rows depend on each other.
 
 A replicate is a vector of weights: how often each test row was drawn. Figures are computed with
-weights, so that rows, clusters (people) and strata (folds) differ only in how those are drawn.
+weights, so that rows, clusters (people) and strata (folds) differ only in how weights are drawn.
 Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
 """
 
@@ -34,13 +34,13 @@ def stratum_weights(strata: np.ndarray, replicates: int, seed: int) -> np.ndarra
     weights = np.empty((replicates, len(strata)), dtype=np.float32)
     for i, stratum in enumerate(np.unique(strata)):
         rows = np.flatnonzero(strata == stratum)
-        # Another stream for each stratum, or they would all draw alike.
+        # A separate stream for each stratum, or all would have the same draws.
         weights[:, rows] = row_weights(len(rows), replicates, seed * 1000 + i)
     return weights
 
 
 def interval(replicates: np.ndarray) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of a figure's replicates [B]; those that are nan are left
-    out (a draw may miss every row of a class)."""
+    """The 2.5th and 97.5th percentile of a figure's replicates [B]; NaN is left out (a draw may
+    miss every row of a class)."""
     low, high = np.nanpercentile(replicates, (2.5, 97.5))
     return float(low), float(high)

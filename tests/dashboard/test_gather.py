@@ -65,12 +65,12 @@ def test_a_sweep(swept: Path) -> None:
     found.sweeps[0].notes[:] = found.sweeps[0].notes[:3]
     assert importances(found.sweeps[0]) == (
         {},
-        "3 trials ran to their end; 4 are needed for importances",
+        "3 trials are complete; 4 are needed for importances",
     )
 
 
 def test_runs_by_themselves(tmp_path: Path) -> None:
-    """Of one name they are told apart by their folders; one that is given twice is there once."""
+    """Equal names are prefixed by their folders; a run given twice is there once."""
     first, second = write_run(tmp_path / "a/run", 1.0), write_run(tmp_path / "b/run", 2.0)
     write_records(first / "probe/records.jsonl", "runs/run", 45.0)
     found = gather([first, second, first])
@@ -87,7 +87,7 @@ def test_what_is_broken_is_left_out(swept: Path, tmp_path: Path) -> None:
         file.write("{broken\n")
     found = gather([swept])
     assert len(found.runs) == 6
-    assert len(found.said) == 2
+    assert len(found.problems) == 2
     assert found.runs[1].trial == {}
     (swept / "sweep.json").write_text('{"metric": 3}')
     assert gather([swept]).sweeps == []

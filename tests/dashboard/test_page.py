@@ -81,16 +81,16 @@ def test_long_curves_are_thinned_and_broken_pictures_left_out(tmp_path: Path) ->
 
 def test_wrong_input(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    for arguments, said in (
+    for arguments, expected in (
         ([str(swept)], "give --out FILE.html, or --wandb"),
-        ([str(swept), "--out", "x.pdf"], "x.pdf: a page is written"),
+        ([str(swept), "--out", "x.pdf"], "x.pdf: the output is a page"),
         ([str(swept), "--out", "x.html", "--panels", "-1"], "--panels"),
         ([str(swept), "--out", str(tmp_path / "file/x.html")], "file/x.html"),
         ([str(tmp_path / "nowhere"), "--out", "x.html"], "no such folder"),
     ):
         assert main(["dashboard", *arguments]) == 2
         error = capsys.readouterr().err
-        assert said in error
+        assert expected in error
         assert error.count("\n") == 1
 
 
@@ -135,7 +135,7 @@ document.body.dataset.result = JSON.stringify(result);
 
 
 def browsed(path: Path, profile: Path) -> tuple[dict[str, Any], list[str]]:
-    """What the clicks found, and what the console said but for its driver of 3D graphics."""
+    """What the clicks found, and the lines of the console, but for 3D drivers."""
     assert CHROMIUM is not None
     # fmt: off
     command = [

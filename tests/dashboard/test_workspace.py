@@ -29,14 +29,14 @@ def sections(folder: Path) -> dict[str, list[dict[str, Any]]]:
 def test_panels_of_a_sweep(swept: Path) -> None:
     found = sections(swept)
     assert list(found) == [
-        "Online probe (kept back of training, never test)",
+        "Online probe (held-out training faces, never test)",
         "Settings",
-        "Pictures",
+        "Images",
         "Methods compared",
         "Losses",
         "Collapse",
     ]
-    (probe,) = found["Online probe (kept back of training, never test)"]
+    (probe,) = found["Online probe (held-out training faces, never test)"]
     assert probe["viewType"] == "Run History Line Plot"
     assert probe["config"]["metrics"] == [PROBE]
     assert probe["config"]["xAxis"] == "trainer/global_step"
@@ -47,7 +47,7 @@ def test_panels_of_a_sweep(swept: Path) -> None:
         f"summary:{PROBE}",
     ]
     assert importance["config"]["targetKey"] == PROBE
-    (pictures,) = found["Pictures"]
+    (pictures,) = found["Images"]
     assert pictures["config"]["mediaKeys"] == ["panels"]
     assert [one["viewType"] for one in found["Methods compared"]] == ["Bar Chart", "Run Comparer"]
     assert [one["config"]["metrics"] for one in found["Losses"]] == [["loss"], ["loss/cycle"]]
@@ -58,7 +58,7 @@ def test_panels_of_a_sweep(swept: Path) -> None:
 def test_it_is_sent_once(
     comparison: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And where W&B can't be reached, or refuses, it is told in a sentence."""
+    """An unreachable or refusing W&B is a one-sentence error."""
     from wandb_workspaces.workspaces import interface, internal
 
     monkeypatch.setattr(interface.wandb, "Api", lambda: None)

@@ -6,12 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import confusion_matrix, recall_score
 
 from linear_probe.cli import main
 from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
 from linear_probe.records.record import RECORDS_FILE, write_records
-from linear_probe.stats.breakdown import FEWEST, breakdown, by_group, confusion, recalls
+from linear_probe.reports.part_tables import breakdown
+from linear_probe.stats.breakdown import (
+    FEWEST,
+    by_group,
+    confusion,
+    ranked_gap,
+    recalls,
+)
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
 
@@ -30,46 +38,56 @@ def some(n: int = 200) -> Predictions:
 
 
 def test_recalls_and_confusion_are_scikit_learns() -> None:
-    said = some()
-    found = recalls(said)
+    predictions = some()
+    found = recalls(predictions)
     assert [figure.part for figure in found] == ["recall w", "recall x", "recall z"]
-    expected = recall_score(said.targets, said.predicted, labels=[0, 1, 3], average=None)
+    expected = recall_score(
+        predictions.targets, predictions.predicted, labels=[0, 1, 3], average=None
+    )
     np.testing.assert_allclose([figure.value for figure in found], 100 * expected)
-    assert [figure.n for figure in found] == [(said.targets == i).sum() for i in (0, 1, 3)]
+    assert [figure.n for figure in found] == [(predictions.targets == i).sum() for i in (0, 1, 3)]
     for figure, share in zip(found, expected, strict=True):
-        # The bootstrap of a share has a closed form: its standard deviation.
-        half = 1.96 * 100 * np.sqrt(share * (1 - share) / figure.n)
-        assert figure.value - figure.low == pytest.approx(half, rel=0.2)
-        assert figure.high - figure.value == pytest.approx(half, rel=0.2)
-    expected = confusion_matrix(said.targets, said.predicted, labels=[0, 1, 2, 3])
-    assert (confusion(said) == expected).all()
+        # Wilson's interval in closed form.
+        z2 = norm.ppf(0.975) ** 2 / figure.n
+        centre = (share + z2 / 2) / (1 + z2)
+        half = np.sqrt(z2 * share * (1 - share) + z2**2 / 4) / (1 + z2)
+        assert (figure.low, figure.high) == pytest.approx(
+            (100 * (centre - half), 100 * (centre + half))
+        )
+    expected = confusion_matrix(predictions.targets, predictions.predicted, labels=[0, 1, 2, 3])
+    assert (confusion(predictions) == expected).all()
 
 
 def test_groups_by_a_loop_few_last() -> None:
-    said = some()
-    found = by_group(said, "race")
+    predictions = some()
+    found = by_group(predictions, "race")
     assert {figure.part for figure in found} == {"a", "b", "c"}
     for figure in found:
-        rows = [i for i, name in enumerate(said.groups["race"]) if name == figure.part]
-        right = sum(said.targets[i] == said.predicted[i] for i in rows)
+        rows = [i for i, name in enumerate(predictions.groups["race"]) if name == figure.part]
+        right = sum(predictions.targets[i] == predictions.predicted[i] for i in rows)
         assert figure.value == pytest.approx(100 * right / len(rows))
         assert figure.n == len(rows)
     assert found[0].value >= found[1].value
     assert found[2].part == "c"
     assert [figure.ranked for figure in found] == [True, True, False]
     assert found[2].n < FEWEST
+    assert ranked_gap(found) == pytest.approx(found[0].value - found[1].value)
+    assert ranked_gap(found[1:]) is None
 
 
 def test_groups_of_values_are_mean_absolute_errors() -> None:
     rng = np.random.default_rng(1)
     targets, guesses = rng.normal(size=80) * 9, rng.normal(size=80) * 9
     groups = ["x"] * 40 + ["y"] * 40
-    said = Predictions(
+    predictions = Predictions(
         *("regression", groups, targets, guesses, np.zeros((80, 0))), groups={"band": groups}
     )
-    found = by_group(said, "band")
+    found = by_group(predictions, "band")
     expected = sorted(np.abs(targets - guesses).reshape(2, 40).mean(axis=1))
     assert [figure.value for figure in found] == pytest.approx(expected)
+    errors = np.abs(targets - guesses).reshape(2, 40)
+    half = sorted(1.96 * errors.std(axis=1, ddof=1) / 40**0.5, key=lambda h: h)
+    assert sorted(figure.high - figure.value for figure in found) == pytest.approx(half)
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

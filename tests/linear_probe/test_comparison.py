@@ -17,6 +17,7 @@ from linear_probe.records.record import RECORDS_FILE, Record, read_records, writ
 from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.reports.comparison import comparison
 from linear_probe.reports.comparison_table import as_table, write_comparison
+from linear_probe.reports.text_tables import Cell
 from linear_probe.stats.intervals import row_weights
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
@@ -38,9 +39,13 @@ def scored(encoder: str, space: str, right: np.ndarray, **more: Any) -> Scored:
     hyperparameters = more.pop("hyperparameters", {})
     if validation is not None:
         hyperparameters = {"validation": validation}
+    replicates = 100 * WEIGHTS @ right.astype(np.float32) / ROWS
+    low, high = np.percentile(replicates, (2.5, 97.5))
     record = replace(
         ONE,
         encoder=encoder,
+        low=float(low),
+        high=float(high),
         feature_space=space,
         value=100 * float(right.mean()),
         n=ROWS,
@@ -49,7 +54,7 @@ def scored(encoder: str, space: str, right: np.ndarray, **more: Any) -> Scored:
         hyperparameters=hyperparameters,
         **more,
     )
-    return record, 100 * WEIGHTS @ right.astype(np.float32) / ROWS
+    return record, replicates
 
 
 def a_run(encoder: str, seed: int = 0, **more: Any) -> dict[str, Any]:
@@ -75,7 +80,11 @@ def a_method(name: str, *runs: dict[str, Any], **more: Any) -> dict[str, Any]:
 def cells(folder: Path) -> dict[str, dict[str, str]]:
     """The table's cells by row and heading."""
     table = as_table(comparison(folder))
-    return {row[0]: dict(zip(table.header, row, strict=True)) for row in table.body}
+    return {row[0]: dict(zip(table.header, map(marked, row), strict=True)) for row in table.cells}
+
+
+def marked(cell: Cell) -> str:
+    return f"**{cell}**" if cell.best else str(cell)
 
 
 def test_means_intervals_and_what_they_took(tmp_path: Path) -> None:
@@ -113,7 +122,7 @@ def test_means_intervals_and_what_they_took(tmp_path: Path) -> None:
 
 
 def test_who_is_tied_with_the_best(tmp_path: Path) -> None:
-    """Of 1,000 rows 30 that differ all one way are told apart, 2 of 3 are not."""
+    """Of 1,000 rows 30 that differ in one direction are significant, 2 of 3 are not."""
     best = outcome(0.6)
     close = best.copy()
     close[[0, 1]], close[999] = False, True
@@ -140,7 +149,7 @@ def test_who_is_tied_with_the_best(tmp_path: Path) -> None:
     assert by_name["best"]["best"] == "yes"
     assert by_name["best"]["gap"] == ""
     assert (folder / "comparison.md").read_text().count("\n| ") == 6
-    # Scored on other rows, it can't be told.
+    # Scored on other rows, it is not tested.
     rows[2] = (replace(rows[2][0], sample="t"), rows[2][1])
     found = cells(save(tmp_path, rows, methods))
     assert found["worse"][heading].startswith("57.00 [")
@@ -150,8 +159,11 @@ def test_who_is_tied_with_the_best(tmp_path: Path) -> None:
 def test_errors_are_better_when_low(tmp_path: Path) -> None:
     yaw = {"task": "pose", "metric": "MAE yaw", "unit": "degrees", "higher_is_better": False}
     rows = [
-        (replace(scored(name, "map", outcome(0.5), **yaw)[0], value=error), np.full(1000, error))
-        for name, error in (("out/a", 9.0), ("out/b", 7.0))
+        (
+            replace(scored(name, "map", outcome(0.5), **yaw)[0], value=v, low=v, high=v),
+            np.full(1000, v),
+        )
+        for name, v in (("out/a", 9.0), ("out/b", 7.0))
     ]
     found = cells(save(tmp_path, rows, [a_method(n, a_run(f"out/{n}")) for n in "ab"]))
     assert found["b"]["pose MAE yaw °"] == "**7.00 [7.00, 7.00]**"

@@ -1,4 +1,4 @@
-"""What predictions say: against naive loops and scikit-learn; and predictions that are no use."""
+"""ROC curves and mistakes against naive loops; and predictions that can't be used."""
 
 from __future__ import annotations
 
@@ -9,20 +9,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from linear_probe.records.collect import find_records
 from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
-from linear_probe.reports.command import find_records
-from linear_probe.reports.evidence import (
-    Evidence,
-    confusions,
-    gap,
-    gather,
-    groups,
-    mistakes,
-    recalls,
-    roc,
-)
-from linear_probe.reports.tables import tables
+from linear_probe.reports.evidence import Evidence, gather, mistakes, roc
+from linear_probe.reports.tables import task_figures
 from tests.linear_probe.conftest import ONE
 
 CLASSES = ["angry", "happy", "sad"]
@@ -47,47 +38,10 @@ def verified(n: int = 1000) -> Predictions:
     return Predictions("verification", keys, same, called, scores, ["different", "same"])
 
 
-def test_confusions_and_recalls() -> None:
-    found = classified()
-    expected = np.zeros((3, 3), dtype=int)
-    for target, predicted in zip(found.targets, found.predicted, strict=True):
-        expected[target, predicted] += 1
-    assert (confusions(found) == expected).all()
-    for i, one in enumerate(recalls(found)):
-        assert one.value == pytest.approx(100 * expected[i, i] / expected[i].sum())
-        assert one.low <= one.value <= one.high
-        assert (one.name, one.n) == (CLASSES[i], expected[i].sum())
-    # A class that the test part lacks has no recall, and none is made up.
-    lacking = replace(found, targets=np.where(found.targets == 2, 1, found.targets))
-    assert np.isnan(recalls(lacking)[2].value)
-
-
-def test_groups_and_those_too_small_to_rank() -> None:
-    found = classified()
-    scores = groups(found, "skin")
-    assert [(one.name, one.n, one.few) for one in scores] == [
-        ("dark", 20, True),
-        ("light", 40, False),
-        ("other", 30, False),
-    ]
-    right = [t == p for t, p in zip(found.targets, found.predicted, strict=True)]
-    assert [one.value for one in scores] == pytest.approx(
-        [100 * sum(right[a:b]) / (b - a) for a, b in ((0, 20), (20, 60), (60, 90))]
-    )
-    assert gap(scores) == pytest.approx(abs(scores[1].value - scores[2].value))
-    assert gap(scores[:2]) is None
-
-
-def test_groups_of_errors() -> None:
+def test_largest_errors_come_first() -> None:
     values = np.array([1.0, 2.0, 4.0, 9.0])
-    names = {"race": ["a", "a", "b", "b"]}
-    found = Predictions(
-        "regression", list("wxyz"), np.zeros(4), values, np.zeros((4, 0)), [], names
-    )
-    a, b = groups(found, "race")
-    assert (a.value, b.value) == (1.5, 6.5)
-    assert b.high - b.value == pytest.approx(1.96 * np.std([4, 9], ddof=1) / 2**0.5)
-    assert [m.keys for m in mistakes(found, 2)] == [["z"], ["y"]]
+    errors = Predictions("regression", list("wxyz"), np.zeros(4), values, np.zeros((4, 0)))
+    assert [m.keys for m in mistakes(errors, 2)] == [["z"], ["y"]]
 
 
 def test_roc() -> None:
@@ -134,31 +88,31 @@ def kept(
     write_records(folder / RECORDS_FILE, [record])
     write_predictions(predictions_path(folder, record), predictions)
     found = find_records([folder])
-    (table,) = tables([record])
+    (table,) = task_figures([record])
     return gather(table, found)
 
 
 def test_predictions_that_are_no_use_are_left_out_with_the_reason(tmp_path: Path) -> None:
     good = classified()
     record = replace(ONE, n=90)
-    evidence, said = kept(tmp_path, record, good)
-    assert (len(evidence), said) == (1, [])
+    evidence, problems = kept(tmp_path, record, good)
+    assert (len(evidence), problems) == (1, [])
     for predictions, reason in (
         (classified(80), "holds 80 rows, and the record is of 90"),
         (replace(good, classes=CLASSES[:2]), "a class without a name"),
-        (replace(good, scores=good.scores[:, :2]), "its scores are 2 a row, where 3 fit"),
+        (replace(good, scores=good.scores[:, :2]), "it has 2 scores a row instead of 3"),
         (replace(good, scores=good.scores * np.nan), "not finite"),
         (replace(good, kind="guess"), "unknown kind"),  # type: ignore[arg-type]
         (replace(good, targets=good.targets / 2), "not whole numbers"),
     ):
-        evidence, said = kept(tmp_path, record, predictions)
+        evidence, problems = kept(tmp_path, record, predictions)
         assert evidence == []
-        assert len(said) == 1
-        assert reason in said[0]
+        assert len(problems) == 1
+        assert reason in problems[0]
     predictions_path(tmp_path, record).write_bytes(b"no safetensors")
-    evidence, said = gather(tables([record])[0], find_records([tmp_path]))
+    evidence, problems = gather(task_figures([record])[0], find_records([tmp_path]))
     assert evidence == []
-    assert "can't be read" in said[0]
+    assert "can't be read" in problems[0]
 
 
 def test_what_metrics_share_comes_once_and_of_seeds_the_first(tmp_path: Path) -> None:
@@ -166,7 +120,7 @@ def test_what_metrics_share_comes_once_and_of_seeds_the_first(tmp_path: Path) ->
     write_records(tmp_path / RECORDS_FILE, records)
     for record in records:
         write_predictions(predictions_path(tmp_path, record), classified(seed=record.seed))
-    evidence, _ = gather(tables(records)[0], find_records([tmp_path]))
+    evidence, _ = gather(task_figures(records)[0], find_records([tmp_path]))
     assert [(one.record.metric, one.record.seed) for one in evidence] == [("a", 0)]
 
 
@@ -176,8 +130,8 @@ def test_rows_named_with_their_folder_keep_their_predictions(tmp_path: Path) -> 
         write_records(tmp_path / name / RECORDS_FILE, [record])
         write_predictions(predictions_path(tmp_path / name, record), classified(seed=int(value)))
     found = find_records([tmp_path / "a", tmp_path / "b"])
-    (table,) = tables([one.record for one in found])
-    evidence, said = gather(table, found)
-    assert said == []
+    (table,) = task_figures([one.record for one in found])
+    evidence, problems = gather(table, found)
+    assert problems == []
     assert [one.row.encoder for one in evidence] == ["runs/a", f"runs/a ({tmp_path / 'b'})"]
     assert (evidence[1].predictions.targets == classified(seed=50).targets).all()

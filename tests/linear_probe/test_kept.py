@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
-from linear_probe.records.archive import KeptComparison, table_beside
 from linear_probe.records.record import read_records, write_records
+from linear_probe.reports.archive import KeptComparison, table_beside
 from linear_probe.reports.comparison import comparison
 from linear_probe.reports.comparison_table import as_table
+from linear_probe.reports.text_tables import markdown_rows
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
 from tests.linear_probe.test_comparison import (
@@ -75,7 +76,7 @@ def test_the_table_of_what_was_kept_is_that_of_the_runs(tmp_path: Path) -> None:
     table = as_table(comparison(a_comparison(tmp_path)))
     found = KeptComparison(file)
     assert found.table() == (table.header, table.body)
-    text = "\n".join(" | ".join(row) for row in table.body)
+    text = "\n".join(markdown_rows(table.header, table.body))
     for mark in ("**", "≈", "±", "*", "failed: its loss", "1,200", "0, 1", "map", "predict"):
         assert mark in text
     cell = next(row for row in table.body if row[0] == "c")[3]
@@ -111,10 +112,10 @@ def test_a_table_that_is_not_of_its_records(tmp_path: Path) -> None:
     path.write_text(good)
     records = read_records(file)
     write_records(file, [r for r in records if r.encoder != "c/seed0"])
-    with pytest.raises(InputError, match="c, expression accuracy: is not what the records in"):
+    with pytest.raises(InputError, match="c, expression accuracy: differs from the records in"):
         KeptComparison(file)
     write_records(file, [replace(r, high=r.high + 0.1) for r in records])
-    with pytest.raises(InputError, match="is not what the records in"):
+    with pytest.raises(InputError, match="differs from the records in"):
         KeptComparison(file)
     path.write_text("method,value\n")
     with pytest.raises(InputError, match=r"some\.csv: has other columns"):
@@ -137,7 +138,7 @@ def test_keeping_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     folder = str(a_comparison(tmp_path))
     words = ["--out", str(file), "--overwrite"]
     assert main(["keep", folder, str(tmp_path / "a"), *words]) == 2
-    assert "a comparison; keep it by itself" in capsys.readouterr().err
+    assert "a comparison; keep it alone" in capsys.readouterr().err
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(InputError, match="not a text file"):
         read_records(file)

@@ -110,7 +110,7 @@ def test_predictions_are_the_probes(small_data: Path) -> None:
 def test_constant_features_are_told_and_scored(small_data: Path) -> None:
     task, features, pictures = prepared(small_data)
     constant = Features(torch.full_like(features.values, 0.1), features.records)
-    assert "the same for every picture" in constant_note(constant.values)
+    assert "features are constant" in constant_note(constant.values)
     accuracy = task.score(constant, pictures)[0]
     assert accuracy.value == pytest.approx(100 / 7)
     one = constant.values.clone()

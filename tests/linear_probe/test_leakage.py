@@ -11,7 +11,7 @@ import pytest
 from linear_probe.cli import main
 from linear_probe.records.predictions import Predictions, predictions_path, write_predictions
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
-from linear_probe.stats.leakage import leakage, scores
+from linear_probe.reports.leakage import leakage, scores
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
 
@@ -20,8 +20,8 @@ ANGLES = np.array([-30.0, 0.0, 10.0, 50.0, 20.0])  # median 10; mean distance 20
 
 def keep(folder: Path, record: Record, targets: np.ndarray, kind: str) -> None:
     n = len(targets)
-    said = Predictions(kind, [""] * n, targets, targets, np.zeros((n, 0)))  # type: ignore[arg-type]
-    write_predictions(predictions_path(folder, record), said)
+    predictions = Predictions(kind, [""] * n, targets, targets, np.zeros((n, 0)))  # type: ignore[arg-type]
+    write_predictions(predictions_path(folder, record), predictions)
 
 
 def some(folder: Path, space: str, recall: float, error: float, area: float, seed: int = 0) -> list:

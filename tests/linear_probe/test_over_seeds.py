@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import t, ttest_ind
+from scipy.stats import t, ttest_ind, ttest_rel
 
-from linear_probe.stats.over_seeds import OverSeeds, gap, holm
+from linear_probe.stats.intervals import row_weights
+from linear_probe.stats.over_seeds import Estimate, OverSeeds, gap, holm
+from linear_probe.stats.paired import difference
+from tests.linear_probe.conftest import ONE
 
 
 def scored(values: list[float], noise: float = 0.0, seed: int = 0) -> OverSeeds:
@@ -46,6 +51,63 @@ def test_without_noise_of_test_rows_the_test_is_welchs() -> None:
     assert found.p == pytest.approx(expected.pvalue, abs=0.003)
     limits = expected.confidence_interval()
     assert (found.low, found.high) == pytest.approx((limits.low, limits.high), abs=0.1)
+
+
+def test_seeds_that_both_sides_name_are_paired() -> None:
+    """Without noise of test rows it is the paired t-test."""
+    a, b = [40.0, 44.0, 47.0, 49.0], [40.6, 44.1, 47.9, 49.3]
+    one, other = (replace(scored(values), seeds=(0, 1, 2, 3)) for values in (a, b))
+    found = gap(one, other)
+    expected = ttest_rel(a, b)
+    limits = expected.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((limits.low, limits.high), abs=0.02)
+    assert found.p == pytest.approx(expected.pvalue, abs=0.003)
+    assert found.significant == (expected.pvalue < 0.05)
+    # Other seeds can't be paired.
+    unpaired = gap(one, replace(other, seeds=(0, 1, 2, 4)))
+    assert unpaired == gap(scored(a), scored(b))
+    assert unpaired.high - unpaired.low > 5 * (found.high - found.low)
+
+
+def test_one_pair_of_runs_has_one_interval() -> None:
+    """The comparison of two runs is the comparison of means over one seed."""
+    right = np.random.default_rng(0).random((2, 300)) < [[0.6], [0.5]]
+    draws = 100 * row_weights(300, 500, 0) @ right.T.astype(np.float32) / 300
+    records = [
+        replace(ONE, encoder=name, value=100 * float(r.mean()), sample="s")
+        for name, r in zip("ab", right, strict=True)
+    ]
+    replicates = {r.key: draws[:, i] for i, r in enumerate(records)}
+    one, other = (Estimate.of([r], replicates) for r in records)
+    by_pair = difference(*records, draws[:, 0], draws[:, 1])
+    by_seeds = gap(one, other)
+    assert (by_pair.value, by_pair.low, by_pair.high) == (
+        by_seeds.value,
+        by_seeds.low,
+        by_seeds.high,
+    )
+    assert by_pair.p == by_seeds.p
+    naive = np.percentile(draws[:, 0] - draws[:, 1], (2.5, 97.5))
+    assert (by_pair.low, by_pair.high) == pytest.approx(tuple(naive))
+    assert one.comparable(other)
+    assert not one.comparable(Estimate.of([replace(records[1], sample="t")], replicates))
+    assert not one.comparable(Estimate.of([records[1]]))
+
+
+def test_estimates_from_records_alone() -> None:
+    """One seed has the record's interval; more have the rule's, from normal quantiles."""
+    one = Estimate.of([ONE])
+    assert one.interval == (ONE.low, ONE.high)
+    assert str(one) == "44.12 [42.50, 45.75]"
+    # Seeds that agree add nothing to the uncertainty of the test rows.
+    twice = Estimate.of([replace(ONE, seed=1), ONE])
+    assert twice.interval == pytest.approx((ONE.low, ONE.high), abs=0.02)
+    assert [r.seed for r in twice.records] == [0, 1]
+    apart = Estimate.of([ONE, replace(ONE, seed=1, value=47.0, low=45.4, high=48.6)])
+    assert apart.interval[0] < 44 < 47 < apart.interval[1]
+    # Within the range of the metric.
+    low = Estimate.of([replace(ONE, value=v, low=v - 1, high=v + 1, seed=v) for v in (1, 9)])
+    assert low.interval[0] == 0
 
 
 def test_what_is_hard_for_both_cancels_out() -> None:

@@ -70,7 +70,7 @@ def test_a_changed_figure_of_ours_is_found(table: str, page: str, tmp_path: Path
     if table:
         assert fill(tmp_path / "checkpoints/tables.yaml", check=True) == [path]
     else:
-        with pytest.raises(Exception, match="which is no kept record's"):
+        with pytest.raises(Exception, match="which no archived record has"):
             fill(tmp_path / "checkpoints/tables.yaml", check=True)
 
 
@@ -173,7 +173,7 @@ LOST = {"theirs": "why"}
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "expected"),
     [
         ({"records": ["kept/none.jsonl"]}, "none.jsonl: can't be read"),
         ({"records": ["kept/tables.yaml.gz"]}, "tables.yaml.gz: not a text file"),
@@ -181,7 +181,7 @@ LOST = {"theirs": "why"}
         ({"columns": [{"heading": "x", "metric": "none"}]}, "ours, x: 0 records"),
         ({"column": []}, "tables.one.column: unknown key"),
         ({"rows": [ROW]}, "unkept: no row is called 'theirs'"),
-        ({"rows": [ROW], "unkept": {}}, "the page has a row 'theirs' which is made of no records"),
+        ({"rows": [ROW], "unkept": {}}, "the page has a row 'theirs' that is made from no records"),
         ({"unkept": {}}, "theirs, accuracy %: 0 records"),
         ({"unkept": {**LOST, "ours": "why"}}, "ours: has records now; take it out of unkept"),
         ({"columns": [COLUMN, COLUMN]}, "theirs: unkept, and the page has no row of 2 figures"),
@@ -197,14 +197,14 @@ LOST = {"theirs": "why"}
     ],
 )
 def test_tables_that_can_not_be(
-    more: dict[str, Any], said: str, project: Path, capsys: pytest.CaptureFixture[str]
+    more: dict[str, Any], expected: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "kept/tables.yaml.gz").write_bytes(b"no gzip")
     before = (project / "page.md").read_text()
     changed(project, **more)
     assert readme(project) == 2
     message = capsys.readouterr().err
-    assert said in message
+    assert expected in message
     assert message.count("\n") == 1
     assert (project / "page.md").read_text() == before
 
@@ -223,7 +223,7 @@ def test_marks_and_tables_belong_together(
     # A figure in a table without marks is nobody's.
     page.write_text(f"{text}\n| more | 44.12* [42.50, 45.75] |\n")
     assert readme(project) == 2
-    assert "a table has the figure 44.12* [42.50, 45.75], which is no kept record's" in (
+    assert "a table has the figure 44.12* [42.50, 45.75], which no archived record has" in (
         capsys.readouterr().err
     )
 

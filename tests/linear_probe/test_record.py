@@ -72,7 +72,7 @@ def test_anything_else_is_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ({"value": "7"}, "'value' is not a number"),
         ({"value": None}, "'value' is not a number"),
@@ -83,12 +83,12 @@ def test_anything_else_is_refused_in_a_sentence(
         ({"task": 3}, "'task' is not text"),
         ({"higher_is_better": 1}, "'higher_is_better' is not true or false"),
         ({"hyperparameters": []}, "'hyperparameters' is not a JSON object"),
-        ({"versions": {"torch": 2}}, "'versions' holds something else"),
+        ({"versions": {"torch": 2}}, "'versions' holds a value that is not text"),
         ({"colour": "red"}, "unknown field 'colour'"),
     ],
 )
 def test_wrong_fields_are_named_with_file_and_line(
-    tmp_path: Path, change: dict[str, Any], said: str
+    tmp_path: Path, change: dict[str, Any], expected: str
 ) -> None:
     path = tmp_path / "records.jsonl"
     wrong = json.loads(ONE.to_json()) | change
@@ -96,7 +96,7 @@ def test_wrong_fields_are_named_with_file_and_line(
     with pytest.raises(InputError) as caught:
         read_records(path)
     assert f"{path}, line 3: " in str(caught.value)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"value": NaN}', "7", "{}", "null"])

@@ -1,26 +1,22 @@
-"""What an audit's records say, as tables and as a page: what compression costs, and whom."""
+"""An audit's records as tables and as a page: what compression costs, and which groups it harms."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from linear_probe.records.collect import Replicates, find_records
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.reports import plots
-from linear_probe.reports.command import find_records
-from linear_probe.reports.grids import Grid, GridCell, GridRow, Head
-from linear_probe.reports.page import Plot, Section, page
+from linear_probe.reports.page import Part, Plot, Section, page
 from linear_probe.reports.tables import distinct
-from linear_probe.reports.text_tables import Table, as_text
+from linear_probe.reports.text_tables import Cell, Table, as_csv, as_text
 from linear_probe.stats.breakdown import FEWEST
-from linear_probe.stats.over_seeds import Gap, OverSeeds, gap, holm
-from ssl_faces.common.csv_files import CsvWriter
+from linear_probe.stats.over_seeds import Estimate, Gap, gap, holm
 from ssl_faces.common.files import replace_file
 
 AS_IT_IS = "as it is"
@@ -29,359 +25,295 @@ AS_IT_IS = "as it is"
 AUDIT_FILE, AUDIT_TABLE, AUDIT_PAGE = "audit.md", "audit.csv", "audit.html"
 TITLE = "What compression costs, and whom"
 FOOT = (
-    "Made from records alone by linear-probe audit. Every figure is of the test part, which taught "
-    "and chose nothing."
+    "Made from records alone by linear-probe audit. Every figure is of the test part, which was "
+    "used neither to train nor to choose."
 )
 
 NOTES = (
-    "size: of the file as gzip makes it; parameters: what was learnt, and the share that is not 0; "
-    "time: median of single faces on one core, by onnxruntime",
-    "brackets: 95 % bootstrap intervals over test rows (people where known), of several seeds over "
-    "these too; change: less the classifier as it is, on the same draws; p: that there is no "
-    "change, Holm-corrected over the compressions",
+    "size: of the file compressed by gzip; parameters: those that were trained, and the share that "
+    "is not 0; time: median over single faces on one core, by onnxruntime",
+    "brackets: 95 % intervals over test rows (bootstrap; people where known) and, with several "
+    "seeds, over these too; change: less the classifier as it is, on the same draws; p: that there "
+    "is no change, Holm-corrected over the compressions",
 )
 GROUP_NOTES = (
     "change: of the group's accuracy, in points, on the same draws as the classifier's as it is",
     f"(few): fewer than {FEWEST} test rows, shown and not ranked",
 )
 
+Key = tuple[str, str, str]
+"""Metric, grouping and group of a figure; of all test images the last two are empty."""
 
-class Audited(NamedTuple):
-    """All that is of one classifier: rows of one table.
+
+@dataclass(frozen=True)
+class Audited:
+    """All figures of one classifier.
 
     Attributes:
         of: task, data set, split, encoder and feature space.
-        metrics: in order.
-        figures: by compression and metric.
-        groups: by compression, and by grouping and group.
-        records: of the first metric, by compression; `AS_IT_IS` is the first.
+        names: of the compressions in the order of measurement; `AS_IT_IS` is the first.
+        keys: of all test images in the order of measurement, then of the groups by name.
+        figures: by compression and key.
     """
 
     of: tuple[str, ...]
-    metrics: list[Record]
-    figures: dict[tuple[str, str], OverSeeds]
-    groups: dict[str, dict[tuple[str, str], _Group]]
-    records: dict[str, list[Record]]
-
-    @property
-    def names(self) -> list[str]:
-        return list(self.records)
-
-    def change(self, name: str, metric: str) -> Gap:
-        """Of a compression's figure to the same of the classifier as it is."""
-        return gap(self.figures[name, metric], self.figures[AS_IT_IS, metric])
-
-    def cost(self, name: str, what: str) -> float:
-        """Mean over seeds of one of the numbers of `cost`."""
-        return float(np.mean([r.hyperparameters["cost"][what] for r in self.records[name]]))
+    names: list[str]
+    keys: list[Key]
+    figures: dict[tuple[str, Key], Estimate]
 
     @property
     def title(self) -> str:
         task, data_set, _, encoder, space = self.of
         return f"{task}: {data_set}, {encoder}, {space}"
 
-
-@dataclass(frozen=True)
-class _Group:
-    n: int
-    figure: OverSeeds
+    @property
+    def metrics(self) -> list[Key]:
+        """The keys of all test images."""
+        return [key for key in self.keys if not key[1]]
 
     @property
-    def few(self) -> bool:
-        return self.n < FEWEST
+    def groupings(self) -> dict[str, list[Key]]:
+        """The keys of the groups of each grouping."""
+        by_grouping: dict[str, list[Key]] = {}
+        for key in self.keys:
+            if key[1]:
+                by_grouping.setdefault(key[1], []).append(key)
+        return by_grouping
+
+    def first(self, key: Key) -> Record:
+        """A record of a figure without compression: its unit, number of rows and note."""
+        return self.figures[AS_IT_IS, key].records[0]
+
+    def few(self, key: Key) -> bool:
+        return self.first(key).n < FEWEST
+
+    def change(self, name: str, key: Key) -> Gap:
+        """A compression's figure less the same without compression."""
+        return gap(self.figures[name, key], self.figures[AS_IT_IS, key])
+
+    def records(self, name: str) -> tuple[Record, ...]:
+        """Records of a compression's first metric."""
+        return self.figures[name, self.keys[0]].records
+
+    def cost(self, name: str, what: str) -> float:
+        """Mean over seeds of one of the numbers of `cost`."""
+        return float(np.mean([r.hyperparameters["cost"][what] for r in self.records(name)]))
 
 
 def audited(folder: Path) -> list[Audited]:
-    """The classifiers of an audit's folder, those whose figures as they are are there.
+    """The classifiers of an audit's folder that have figures without compression.
 
     Raises:
         InputError: the records can't be read.
     """
     records = read_records(folder / RECORDS_FILE)
-    replicates = read_replicates(folder / REPLICATES_FILE)
+    draws = read_replicates(folder / REPLICATES_FILE)
+    replicates = {r.key: draws[r.name] for r in records if r.name in draws}
     by_subject: dict[tuple[str, ...], list[Record]] = {}
     for r in records:
-        key: tuple[str, ...] = (r.task, r.data_set, r.split, r.encoder, r.feature_space)
-        by_subject.setdefault(key, []).append(r)
-    found = []
-    for key, those in by_subject.items():
-        current = _of_the_same(those)
-        if current:
-            found.append(_audited(key, current, replicates))
-    return found
+        of = (r.task, r.data_set, r.split, r.encoder, r.feature_space)
+        by_subject.setdefault(of, []).append(r)
+    return [
+        _audited(of, current, replicates)
+        for of, those in by_subject.items()
+        if (current := _current(those))
+    ]
 
 
-def _of_the_same(records: Sequence[Record]) -> list[Record]:
-    """Those of the very classifiers, test pictures, draws and groupings that the figures as they
-    are are of: a folder may hold older ones."""
+def _current(records: Sequence[Record]) -> list[Record]:
+    """Those with the same classifiers, test images, draws and groupings as the figures without
+    compression: a folder may hold older ones."""
 
-    def what(r: Record) -> tuple[object, ...]:
+    def basis(r: Record) -> tuple[object, ...]:
         return (r.seed, r.sample, r.hyperparameters["classifier"], *r.hyperparameters["groups"])
 
-    now = {what(r) for r in records if r.probe == AS_IT_IS and not r.condition}
-    return [r for r in records if what(r) in now]
+    now = {basis(r) for r in records if r.probe == AS_IT_IS and not r.condition}
+    return [r for r in records if basis(r) in now]
 
 
-def _audited(
-    key: tuple[str, ...], records: Sequence[Record], replicates: Mapping[str, np.ndarray]
-) -> Audited:
-    by_figure: dict[tuple[str, str], list[Record]] = {}
-    by_group: dict[tuple[str, tuple[str, str]], list[Record]] = {}
-    for r in sorted(records, key=lambda r: r.seed):
-        if r.condition:
-            where = str(r.condition["factor"]), str(r.condition["level"])
-            by_group.setdefault((r.probe, where), []).append(r)
-        else:
-            by_figure.setdefault((r.probe, r.metric), []).append(r)
-    metrics = list({r.metric: r for r in records if not r.condition}.values())
-    # In the order in which they were measured, the classifier as it is first.
-    names = list(dict.fromkeys(r.probe for r in records if not r.condition))
-    names.sort(key=lambda name: name != AS_IT_IS)
-    groups: dict[str, dict[tuple[str, str], _Group]] = {}
-    for (name, where), those in sorted(by_group.items(), key=lambda item: item[0][1]):
-        groups.setdefault(name, {})[where] = _Group(those[0].n, _over_seeds(those, replicates))
+def _audited(of: tuple[str, ...], records: Sequence[Record], replicates: Replicates) -> Audited:
+    by_figure: dict[tuple[str, Key], list[Record]] = {}
+    for r in records:
+        where = (str(r.condition.get("factor", "")), str(r.condition.get("level", "")))
+        by_figure.setdefault((r.probe, (r.metric, *where)), []).append(r)
+    keys = dict.fromkeys(key for _, key in by_figure)
+    names = dict.fromkeys(name for name, key in by_figure if not key[1])
     return Audited(
-        key,
-        metrics,
-        {where: _over_seeds(those, replicates) for where, those in by_figure.items()},
-        groups,
-        {name: by_figure[name, metrics[0].metric] for name in names},
+        of,
+        sorted(names, key=lambda name: name != AS_IT_IS),
+        sorted(keys, key=lambda key: key[1:]),
+        {figure: Estimate.of(those, replicates) for figure, those in by_figure.items()},
     )
 
 
-def _over_seeds(records: Sequence[Record], replicates: Mapping[str, np.ndarray]) -> OverSeeds:
-    values = np.array([record.value for record in records])
-    return OverSeeds(values, np.stack([replicates[record.name] for record in records]))
-
-
 def write_audit(folder: Path) -> list[Table]:
-    """Write `audit.md`, `audit.csv` and `audit.html` of what a folder holds; none is ever half-
-    written. The tables of `audit.md`.
+    """Write `audit.md`, `audit.csv` and `audit.html` from a folder's records; none is ever
+    half-written. The tables of `audit.md`.
 
     Raises:
         InputError: the records can't be read, or the folder can't be written.
     """
     found = audited(folder)
-    of_each = [[cost_table(one), fairness_table(one), *group_tables(one)] for one in found]
-    tables = [table for those in of_each for table in those]
+    by_subject = [[cost_table(one), fairness_table(one), *group_tables(one)] for one in found]
+    tables = [table for those in by_subject for table in those]
     text = "\n\n".join(as_text(table, markdown=True) for table in tables) + "\n"
-    replace_file(folder / AUDIT_FILE, text.encode(errors="backslashreplace"))
-    replace_file(folder / AUDIT_TABLE, as_csv(found).encode(errors="backslashreplace"))
-    sections = [_section(one, those) for one, those in zip(found, of_each, strict=True)]
+    sections = [_section(one, those) for one, those in zip(found, by_subject, strict=True)]
     shown = page(find_records([folder]), None, 0, sections, TITLE, FOOT)
-    replace_file(folder / AUDIT_PAGE, shown.encode(errors="backslashreplace"))
+    for name, content in (
+        (AUDIT_FILE, text),
+        (AUDIT_TABLE, audit_csv(found)),
+        (AUDIT_PAGE, shown),
+    ):
+        replace_file(folder / name, content.encode(errors="backslashreplace"))
     return tables
 
 
 def cost_table(one: Audited) -> Table:
-    """A row a compression: size, parameters, time, and the figures of all test pictures."""
+    """A row a compression: size, parameters, time, and the figures of all test images."""
     whole = one.cost(AS_IT_IS, "compressed_bytes")
     header = ["compression", "size KiB", "smaller", "parameters", "not 0 %", "ms a face"]
-    body = []
+    body: list[list[str]] = []
     for name in one.names:
         size, parameters = one.cost(name, "compressed_bytes"), one.cost(name, "parameters")
+        nonzero = 100 * one.cost(name, "nonzero") / parameters
+        time = one.cost(name, "milliseconds")
         body.append(
             [
                 name,
-                f"{size / 1024:,.1f}",
-                f"{whole / size:.2f}x",
-                f"{parameters:,.0f}",
-                f"{100 * one.cost(name, 'nonzero') / parameters:.1f}",
-                f"{one.cost(name, 'milliseconds'):.2f}",
+                Cell(f"{size / 1024:,.1f}", size),
+                Cell(f"{whole / size:.2f}x", whole / size),
+                Cell(f"{parameters:,.0f}", parameters),
+                Cell(f"{nonzero:.1f}", nonzero),
+                Cell(f"{time:.2f}", time),
             ]
         )
-    records = [record for those in one.records.values() for record in those]
+    records = [record for name in one.names for record in one.records(name)]
     seeds = sorted({record.seed for record in records})
     notes = [f"{one.of[2]}; n {records[0].n:,}; seeds {', '.join(map(str, seeds))}", *NOTES]
     notes += distinct(r.protocol for r in records)
     for name in one.names:
-        left = one.records[name][0].hyperparameters["as_it_was"]
-        notes += [f"{name}: left as they were: {', '.join(left)}"] if left else []
+        left = one.records(name)[0].hyperparameters["as_it_was"]
+        notes += [f"{name}: unchanged: {', '.join(left)}"] if left else []
     notes += distinct(record.hardware for record in records)
-    overall = [r for r in one.metrics if " across " not in r.metric]
+    overall = [key for key in one.metrics if " across " not in key[0]]
     return _with_figures(Table(one.title, header, body, notes), one, overall)
 
 
 def fairness_table(one: Audited) -> Table:
     """A row a compression: fairness score and gap across each grouping."""
-    across = [r for r in one.metrics if " across " in r.metric]
-    notes = distinct(r.note for r in across)
-    table = Table(f"{one.title}: fairness", ["compression"], [[name] for name in one.names], notes)
-    return _with_figures(table, one, across)
-
-
-def _with_figures(table: Table, one: Audited, metrics: Sequence[Record]) -> Table:
-    """The table with two columns more for each metric: its figure, and its change."""
-    header, body = list(table.header), [list(cells) for cells in table.body]
-    tested = [name for name in one.names if name != AS_IT_IS]
-    for r in metrics:
-        header += [f"{r.metric} {r.unit}".strip(), "change"]
-        changes = {name: one.change(name, r.metric) for name in tested}
-        p = dict(zip(tested, holm([change.p for change in changes.values()]), strict=True))
-        for name, cells in zip(one.names, body, strict=True):
-            figure = one.figures[name, r.metric]
-            cells.append(_with_interval(figure.value, *figure.interval))
-            told = ""
-            if name != AS_IT_IS:
-                change = changes[name]
-                told = _with_interval(change.value, change.low, change.high, "+")
-                told += f", p {p[name]:.3f}"
-            cells.append(told)
-    return table._replace(header=header, body=body)
+    across = [key for key in one.metrics if " across " in key[0]]
+    notes = distinct(one.first(key).note for key in across)
+    return _with_figures(_names_table(f"{one.title}: fairness", one, notes), one, across)
 
 
 def group_tables(one: Audited) -> list[Table]:
     """For each grouping a row a compression: accuracy of each group, and its change."""
-    found = []
-    of_first = one.groups[AS_IT_IS]
-    for grouping in dict.fromkeys(grouping for grouping, _ in of_first):
-        those = {group: g for (g_of, group), g in of_first.items() if g_of == grouping}
-        header = ["compression"]
-        for group, g in those.items():
-            header += [f"{group}{' (few)' if g.few else ''}, n {g.n:,}, %", "change"]
-        body = []
-        for name in one.names:
-            cells = [name]
-            for group in those:
-                figure = one.groups[name][grouping, group].figure
-                cells.append(_with_interval(figure.value, *figure.interval))
-                if name == AS_IT_IS:
-                    cells.append("")
-                    continue
-                change = gap(figure, those[group].figure)
-                cells.append(_with_interval(change.value, change.low, change.high, "+"))
-            body.append(cells)
-        notes = [*GROUP_NOTES] if any(g.few for g in those.values()) else [GROUP_NOTES[0]]
-        found.append(Table(f"{one.title}: accuracy by {grouping}", header, body, notes))
-    return found
+    tables = []
+    for grouping, keys in one.groupings.items():
+        notes = GROUP_NOTES if any(map(one.few, keys)) else GROUP_NOTES[:1]
+        table = _names_table(f"{one.title}: accuracy by {grouping}", one, notes)
+        tables.append(_with_figures(table, one, keys, tested=False))
+    return tables
 
 
-def as_csv(found: Sequence[Audited]) -> str:
+def _names_table(title: str, one: Audited, notes: Sequence[str]) -> Table:
+    return Table(title, ["compression"], [[name] for name in one.names], notes)
+
+
+def _with_figures(table: Table, one: Audited, keys: Sequence[Key], tested: bool = True) -> Table:
+    """The table with two more columns for each key: its figure, and its change.
+
+    Args:
+        tested: give the changes' p-values, corrected over the compressions.
+    """
+    header, body = list(table.header), [list(cells) for cells in table.body]
+    for key in keys:
+        record = one.first(key)
+        few = " (few)" if one.few(key) else ""
+        group = f"{key[2]}{few}, n {record.n:,}, %"
+        header += [group if key[1] else f"{key[0]} {record.unit}".strip(), "change"]
+        changes = {name: one.change(name, key) for name in one.names[1:]}
+        p_values = holm([change.p for change in changes.values()])
+        p_by_name = dict(zip(changes, p_values, strict=True))
+        for name, cells in zip(one.names, body, strict=True):
+            figure, change = one.figures[name, key], changes.get(name)
+            low, high = figure.interval
+            cells.append(Cell(f"{figure.value:.2f} [{low:.2f}, {high:.2f}]", figure.value))
+            p = f", p {p_by_name[name]:.3f}" if change and tested else ""
+            cells.append(Cell(f"{change}{p}", change.value) if change else "")
+    return table._replace(header=header, body=body)
+
+
+def audit_csv(found: Sequence[Audited]) -> str:
     """A row a figure: of each compression every metric, and the accuracy of every group."""
-    stream = io.StringIO()
-    writer = CsvWriter(stream)
-    numbers = ("compressed_bytes", "file_bytes", "parameters", "nonzero", "milliseconds")
-    writer.writerow(
-        [
-            *("task", "data_set", "split", "encoder", "feature_space", "compression", *numbers),
-            *("metric", "grouping", "group", "n", "ranked", "seeds", "value", "low", "high"),
-            *("change", "change_low", "change_high", "p"),
-        ]
+    costs = ("compressed_bytes", "file_bytes", "parameters", "nonzero", "milliseconds")
+    header = (
+        *("task", "data_set", "split", "encoder", "feature_space", "compression", *costs),
+        *("metric", "grouping", "group", "n", "ranked", "seeds", "value", "low", "high"),
+        *("change", "change_low", "change_high", "p"),
     )
+    rows: list[list[object]] = []
     for one in found:
         for name in one.names:
-            start = [*one.of, name, *(f"{one.cost(name, what):g}" for what in numbers)]
-            seeds = len(one.records[name])
-            rows = [
-                (
-                    r.metric,
-                    "",
-                    "",
-                    r.n,
-                    True,
-                    one.figures[name, r.metric],
-                    one.figures[AS_IT_IS, r.metric],
-                )
-                for r in one.metrics
-            ] + [
-                (
-                    one.metrics[0].metric,
-                    *where,
-                    g.n,
-                    not g.few,
-                    g.figure,
-                    one.groups[AS_IT_IS][where].figure,
-                )
-                for where, g in one.groups[name].items()
-            ]
-            for metric, grouping, group, n, ranked, figure, before in rows:
-                told: list[object] = [metric, grouping, group, n, ranked, seeds]
-                told += [f"{x:.6g}" for x in (figure.value, *figure.interval)]
+            start = [*one.of, name, *(f"{one.cost(name, cost):g}" for cost in costs)]
+            for key in one.keys:
+                if (name, key) not in one.figures:
+                    continue
+                figure = one.figures[name, key]
+                numbers = [figure.value, *figure.interval]
                 if name != AS_IT_IS:
-                    change = gap(figure, before)
-                    told += [f"{x:.6g}" for x in (change.value, change.low, change.high, change.p)]
-                else:
-                    told += [""] * 4
-                writer.writerow([*start, *told])
-    return stream.getvalue()
-
-
-def _with_interval(value: float, low: float, high: float, sign: str = "") -> str:
-    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+                    numbers += vars(one.change(name, key)).values()
+                n = figure.records[0].n
+                about = [*key, n, not (key[1] and n < FEWEST), len(one.records(name))]
+                texts = [f"{number:.6g}" for number in numbers]
+                rows.append([*start, *about, *texts, *[""] * (7 - len(texts))])
+    return as_csv(header, rows)
 
 
 def _section(one: Audited, tables: Sequence[Table]) -> Section:
-    section = Section(one.of[0], f"{TITLE}: {one.title}", one.of[2])
-    section.table = _grid(tables[0])
-    section.notes = list(tables[0].notes)
-    section.groups = [_grid(table) for table in tables[1:]]
-    section.group_notes = distinct(note for table in tables[1:] for note in table.notes)
-    section.plots = [_sizes(one), *_changes(one)]
-    return section
-
-
-def _grid(table: Table) -> Grid:
-    header = [Head(table.header[0]), *(Head(name, True) for name in table.header[1:])]
-    rows = [
-        GridRow([GridCell(cells[0]), *(_cell(text) for text in cells[1:])]) for cells in table.body
+    notes = distinct(note for table in tables[1:] for note in table.notes)
+    parts = [
+        Part(tables=tables[:1], notes=list(tables[0].notes)),
+        Part("Figures with their 95 % intervals", plots=[_sizes(one), *_changes(one)]),
+        Part("Groups", tables=tables[1:], notes=notes),
     ]
-    return Grid(table.title, header, rows, "sortable")
-
-
-def _cell(text: str) -> GridCell:
-    value, bracket, interval = text.partition(" [")
-    number = value.replace(",", "").removesuffix("x")
-    try:
-        by = float(number)
-    except ValueError:
-        by = None
-    return GridCell(value, "number", by, f"[{interval}" if bracket else "")
+    return Section(one.of[0], f"{TITLE}: {one.title}", one.of[2], parts)
 
 
 def _sizes(one: Audited) -> Plot:
     """The first metric by the size: a point a compression."""
-    metric = one.metrics[0]
+    metric = f"{one.first(one.keys[0]).metric} {one.first(one.keys[0]).unit}"
     order = sorted(one.names, key=lambda name: one.cost(name, "compressed_bytes"))
     lines = []
     for name in order:
-        figure = one.figures[name, metric.metric]
+        figure = one.figures[name, one.keys[0]]
         low, high = figure.interval
         size = one.cost(name, "compressed_bytes") / 1024
         lines.append(plots.Line(name, [size], [figure.value], [low], [high]))
-    svg = plots.line_plot(
-        f"{one.title}, {metric.metric} by size",
-        lines,
-        "KiB, gzip",
-        f"{metric.metric} {metric.unit}",
-    )
+    svg = plots.line_plot(f"{one.title}, {metric} by size", lines, "KiB, gzip", metric)
     return Plot("Accuracy by size", svg, "a point a compression", plots.keys(order))
 
 
 def _changes(one: Audited) -> list[Plot]:
-    """Of each grouping how the ranked groups' accuracies change, compression by compression."""
+    """For each grouping the changes of the ranked groups' accuracies, by compression."""
     found = []
-    of_first = one.groups[AS_IT_IS]
-    names = [name for name in one.names if name != AS_IT_IS]
-    for grouping in dict.fromkeys(grouping for grouping, _ in of_first):
-        ranked = [w for w, g in of_first.items() if w[0] == grouping and not g.few]
+    names = one.names[1:]
+    for grouping, keys in one.groupings.items():
+        ranked = [key for key in keys if not one.few(key)]
+        if not (names and ranked):
+            continue
         rows = []
         for name in names:
-            changes = [gap(one.groups[name][w].figure, of_first[w].figure) for w in ranked]
+            changes = [one.change(name, key) for key in ranked]
             rows.append(
                 [
-                    plots.Bar(w[1], change.value, change.low, change.high)
-                    for w, change in zip(ranked, changes, strict=True)
+                    plots.Bar(key[2], change.value, change.low, change.high)
+                    for key, change in zip(ranked, changes, strict=True)
                 ]
             )
-        if names and ranked:
-            title = f"{one.title}, change by {grouping}"
-            svg = plots.grouped_interval_plot(title, names, rows, "points")
-            found.append(
-                Plot(
-                    f"Change of accuracy by {grouping}",
-                    svg,
-                    "points, above 0 is better",
-                    plots.keys([w[1] for w in ranked]),
-                )
-            )
+        title = f"{one.title}, change by {grouping}"
+        svg = plots.grouped_interval_plot(title, names, rows, "points")
+        legend = plots.keys([key[2] for key in ranked])
+        caption = f"Change of accuracy by {grouping}"
+        found.append(Plot(caption, svg, "points, above 0 is better", legend))
     return found

@@ -19,8 +19,8 @@ def run(argv: Sequence[str]) -> None:
     """
     parser = Parser(
         prog="ssl-faces dashboard",
-        description="Runs side by side: learning curves, settings, pictures and probes, on one "
-        "page that needs no network, or as a workspace of a W&B project.",
+        description="Compare runs: learning curves, settings, images and probes, on one page that "
+        "needs no network, or as a workspace of a W&B project.",
     )
     parser.add_argument(
         "runs", nargs="+", type=Path, help="folders of runs, of a comparison or of a sweep"
@@ -33,27 +33,27 @@ def run(argv: Sequence[str]) -> None:
         help="make a workspace there instead, with panels for what these runs log",
     )
     parser.add_argument(
-        "--panels", type=whole(0), default=12, help="most pictures a run (default: 12; 0: none)"
+        "--panels", type=whole(0), default=12, help="most images a run (default: 12; 0: none)"
     )
     arguments = parser.parse_args(argv)
     if (arguments.out is None) == (arguments.wandb is None):
         raise InputError("give --out FILE.html, or --wandb ENTITY/PROJECT")
     if arguments.out is not None and arguments.out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"--out {arguments.out}: a page is written; name it .html")
+        raise InputError(f"--out {arguments.out}: the output is a page; name it .html")
     if arguments.out is not None:
         check_output(arguments.out, arguments.overwrite, arguments.runs)
-    # Late, so that `--help` is quick.
+    # Late, so that `--help` is fast.
     from ssl_faces.apps.dashboard.gather import gather
 
-    found = gather(arguments.runs)
+    gathered = gather(arguments.runs)
     if arguments.wandb is not None:
         from ssl_faces.apps.dashboard.workspace import save
 
-        print(f"workspace: {save(found, arguments.wandb)}")
+        print(f"workspace: {save(gathered, arguments.wandb)}")
         return
     from ssl_faces.apps.dashboard.page import page
 
-    # Names may hold bytes that are no text.
-    text = page(found, arguments.panels).encode(errors="backslashreplace")
+    # Names may hold bytes that are not UTF-8.
+    text = page(gathered, arguments.panels).encode(errors="backslashreplace")
     replace_file(arguments.out, text)
-    print(f"dashboard of {len(found.runs)} runs: {arguments.out} ({len(text) / 1e6:.1f} MB)")
+    print(f"dashboard of {len(gathered.runs)} runs: {arguments.out} ({len(text) / 1e6:.1f} MB)")

@@ -23,7 +23,7 @@ function chosen() {
     && words.every((word) => run.name.toLowerCase().includes(word)));
 }
 
-// An average that forgets, without the pull of its beginning to 0.
+// Exponential average with bias correction.
 function smoothed(values, weight) {
   let sum = 0;
   let norm = 0;
@@ -72,14 +72,14 @@ function axis(name, values, setting) {
   const known = values.filter((value) => value !== null && value !== undefined);
   const distinct = [...new Set(known)].sort((a, b) => a - b);
   if (known.every((value) => typeof value === "number")) {
-    // The few values of a grid stand evenly, as 0, 1, 10 and 100 could not be told apart else.
+    // The few values of a grid are evenly spaced, so that 0, 1, 10 and 100 stay legible.
     if (setting && distinct.length > 1 && distinct.length <= 6) {
       return { label: name, values: values.map((value) => distinct.indexOf(value)),
         tickvals: distinct.map((_, i) => i),
         ticktext: distinct.map((value) => String(Number(value.toPrecision(4)))) };
     }
     const [low, high] = [Math.min(...known), Math.max(...known)];
-    // Numbers over several powers of ten stand by their logarithms.
+    // Numbers over several powers of ten are shown by their logarithms.
     if (low > 0 && high / low > 50) {
       const ticks = [low, Math.sqrt(low * high), high];
       return { label: name, values: values.map(Math.log10), tickvals: ticks.map(Math.log10),
@@ -103,7 +103,7 @@ function parallel(runs) {
   $("parallel-frame").hidden = !enough;
   $("parallel-note").textContent = enough
     ? `${judged.length} runs, by the last ${objective}. Drag along an axis to pick a range.`
-    : "Two runs that differ in a setting and have this figure are needed for a picture.";
+    : "Two runs that differ in a setting and have this figure are needed for a plot.";
   if (!enough) return;
   const figures = judged.map((run) => run.last[objective]);
   const dimensions = data.settings.map(({ key, name }) =>
@@ -135,7 +135,7 @@ function importances() {
   });
 }
 
-// Pictures: of each run the last one up to the chosen step.
+// Images: for each run the last one up to the chosen step.
 const steps = [...new Set(data.runs.flatMap((run) => run.panels.map((one) => one.step)))]
   .sort((a, b) => a - b);
 function gallery(runs) {
@@ -152,7 +152,7 @@ function gallery(runs) {
     caption.textContent = run.name;
     small.textContent = `${run.method}, step ${one.step}`;
     picture.src = one.uri;
-    picture.alt = `pictures of ${run.name} at step ${one.step}`;
+    picture.alt = `images of ${run.name} at step ${one.step}`;
     caption.append(small);
     figure.append(caption, picture);
     return figure;
@@ -199,8 +199,8 @@ if ($("step")) {
   $("step").value = $("step").max;
   $("step").addEventListener("input", () => gallery(chosen()));
 }
-// The address filters, too: dashboard.html#runs=simclr
-const asked = decodeURIComponent((location.hash.match(/^#runs=(.+)$/) || ["", ""])[1]);
-if (asked) $("filter-name").value = asked;
+// The URL can filter too: dashboard.html#runs=simclr
+const filter = decodeURIComponent((location.hash.match(/^#runs=(.+)$/) || ["", ""])[1]);
+if (filter) $("filter-name").value = filter;
 importances();
 show();

@@ -1,4 +1,4 @@
-"""What a dashboard shows of runs, found in their folders: figures, settings, pictures, probes."""
+"""What a dashboard shows of runs, read from their folders: curves, settings, images, probes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ from ssl_faces.plan.sweep.study import SWEEP_FILE, TRIALS, read_notes
 from ssl_faces.training.logged import Curve, read_logged
 
 DEEPEST = 5
-"""Folders below a named one in which runs are looked for."""
+"""Depth below a named folder to which runs are searched."""
 
+_NOT_RUNS = ("csv", "wandb", "checkpoints", "panels", "encoder", "features")
 _NO_SETTINGS = re.compile(
     r"^(out|ckpt_path|config|trainer\.(logger|callbacks|default_root_dir)|data\.cache)(\.|$)"
 )
 _OF_MODEL = re.compile(r"^model\.(init_args\.)?")
+_RECORD_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("task", "data_set", "encoder", "feature_space", "metric", "unit"), str),
+    **dict.fromkeys(("value", "low", "high", "n"), (int, float)),
+}
 
 
 @dataclass
@@ -32,13 +37,13 @@ class Run:
     """One training run.
 
     Attributes:
-        name: its folder's, from the named one on.
+        name: its folder's, from the named folder on.
         folder: where it is.
-        method: in words.
+        method: its name.
         settings: by dotted key, of `fit`'s config.
-        curves: figures by name.
-        panels: its pictures by step.
-        trial: of a sweep, what is noted of it: `state`, `value`, `settings`; else empty.
+        curves: logged figures by name.
+        panels: its images by step.
+        trial: of a sweep, its note: `state`, `value`, `settings`; else empty.
     """
 
     name: str
@@ -74,38 +79,39 @@ class SweepOf:
     @property
     def parameters(self) -> list[str]:
         """Those that vary."""
-        of: dict[str, dict[str, Any]] = self.about["parameters"]
         return [
-            n for n, one in of.items() if "value" not in one and len(one.get("values", "ab")) > 1
+            name
+            for name, setting in self.about["parameters"].items()
+            if "value" not in setting and len(setting.get("values", "ab")) > 1
         ]
 
 
 @dataclass
 class Gathered:
-    """All that was found.
+    """All runs and what belongs to them.
 
     Attributes:
         probes: records of `linear-probe run`, as their files have them; those of a run have its
             name as `run`.
-        said: what could not be read.
+        problems: what could not be read.
     """
 
     runs: list[Run]
     sweeps: list[SweepOf]
     probes: list[dict[str, Any]]
-    said: list[str]
+    problems: list[str]
 
     @property
     def objective(self) -> str:
-        """What runs are compared by first; empty where they log nothing."""
+        """The figure that runs are compared by first; empty if they log nothing."""
         if self.sweeps:
             return self.sweeps[0].metric
-        names = {name for run in self.runs for name in run.curves}
+        names = sorted({name for run in self.runs for name in run.curves})
         for start in ("online/expression_linear/", "online/expression_knn/", "online/yaw", "loss"):
-            found = sorted(name for name in names if name.startswith(start))
-            if found:
-                return found[0]
-        return min(names, default="")
+            for name in names:
+                if name.startswith(start):
+                    return name
+        return names[0] if names else ""
 
 
 def gather(folders: Sequence[Path]) -> Gathered:
@@ -116,32 +122,29 @@ def gather(folders: Sequence[Path]) -> Gathered:
     """
     runs: dict[Path, Run] = {}
     sweeps: list[SweepOf] = []
-    said: list[str] = []
+    problems: list[str] = []
     record_files: dict[Path, None] = {}
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give a run's, a comparison's or a sweep's")
-        found = list(_walk(folder))
-        sweep = _sweep(folder, said)
-        if sweep is not None:
-            sweeps.append(sweep)
-        notes = {} if sweep is None else {note["folder"]: note for note in sweep.notes}
-        of_runs = [one for one in found if is_run(one)]
-        if not of_runs and not notes:
+        inside = list(_walk(folder))
+        sweep = _sweep(folder, problems)
+        sweeps += [sweep] if sweep else []
+        notes = {note["folder"]: note for note in sweep.notes} if sweep else {}
+        run_folders = [path for path in inside if is_run(path)]
+        if not run_folders and not notes:
             raise InputError(
                 f"{folder}: no run in it; give the --out of `ssl-faces fit`, `compare` or `sweep`"
             )
-        for one in of_runs:
-            if one.resolve() not in runs:
-                trial = notes.get(one.name, {}) if one.parent.name == TRIALS else {}
-                runs[one.resolve()] = _run(one, folder, trial, said)
-        for one in found:
-            path = one / "records.jsonl"
-            if path.is_file():
-                record_files[path] = None
-    _tell_apart(list(runs.values()))
-    probes = _probes(record_files, runs, said)
-    return Gathered(list(runs.values()), sweeps, probes, said)
+        for path in run_folders:
+            if path.resolve() not in runs:
+                trial = notes.get(path.name, {}) if path.parent.name == TRIALS else {}
+                runs[path.resolve()] = _run(path, folder, trial, problems)
+        files = (path / "records.jsonl" for path in inside)
+        record_files |= dict.fromkeys(path for path in files if path.is_file())
+    _name_uniquely(list(runs.values()))
+    probes = list(_probes(record_files, runs, problems))
+    return Gathered(list(runs.values()), sweeps, probes, problems)
 
 
 def is_run(folder: Path) -> bool:
@@ -150,18 +153,18 @@ def is_run(folder: Path) -> bool:
 
 
 def varied(runs: Sequence[Run], most: int = 12) -> list[str]:
-    """Settings that all runs have and not all alike, in their order."""
+    """Settings that all runs have, with different values, in their order."""
     names = [name for name in runs[0].settings if all(name in run.settings for run in runs[1:])]
-    found = []
-    for name in names:
-        values = {json.dumps(run.settings[name], default=str) for run in runs}
-        if len(values) > 1 and not _NO_SETTINGS.match(name):
-            found.append(name)
-    return found[:most]
+    return [
+        name
+        for name in names
+        if len({json.dumps(run.settings[name], default=str) for run in runs}) > 1
+        and not _NO_SETTINGS.match(name)
+    ][:most]
 
 
 def short(setting: str) -> str:
-    """A setting's name as W&B's config and the sheets have it: without `model.`."""
+    """A setting's name in W&B's config and in the sheets: without `model.`."""
     return _OF_MODEL.sub("", setting)
 
 
@@ -171,54 +174,50 @@ def _walk(folder: Path, depth: int = 0) -> Iterator[Path]:
     if depth == DEEPEST:
         return
     try:
-        inside = sorted(Path(one.path) for one in os.scandir(folder) if os.path.isdir(one.path))
+        inside = sorted(Path(entry.path) for entry in os.scandir(folder) if os.path.isdir(entry))
     except OSError:
         return
-    for one in inside:
-        if one.name not in ("csv", "wandb", "checkpoints", "panels", "encoder", "features"):
-            yield from _walk(one, depth + 1)
+    for path in inside:
+        if path.name not in _NOT_RUNS:
+            yield from _walk(path, depth + 1)
 
 
-def _sweep(folder: Path, said: list[str]) -> SweepOf | None:
+def _sweep(folder: Path, problems: list[str]) -> SweepOf | None:
     path = folder / SWEEP_FILE
     if not path.is_file():
         return None
     try:
-        about = json.loads(regular(path).read_bytes())
-        sweep = SweepOf(folder, about, read_notes(folder))
+        sweep = SweepOf(folder, json.loads(regular(path).read_bytes()), read_notes(folder))
         _ = sweep.metric, sweep.parameters
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        said.append(f"{path} can't be read: of the sweep there are only its runs")
+        problems.append(f"{path} can't be read: of the sweep there are only its runs")
         return None
     return sweep
 
 
-def _run(folder: Path, root: Path, trial: dict[str, Any], said: list[str]) -> Run:
+def _run(folder: Path, root: Path, trial: dict[str, Any], problems: list[str]) -> Run:
     name = str(folder.relative_to(root)) if folder != root else folder.resolve().name
-    settings = _settings(folder, said)
-    settings |= trial.get("settings", {})
-    found = str(settings.get("model.class_path") or settings.get("model") or "unknown")
-    # A comparison calls its methods by names of its own.
+    settings = _settings(folder, problems) | trial.get("settings", {})
+    class_path = str(settings.get("model.class_path") or settings.get("model") or "unknown")
+    # A comparison names its methods by folder.
     compared = re.fullmatch(r"(.+)/seed\d+/stage\d+", name)
-    method = compared[1] if compared else found.rpartition(".")[2]
-    panels = {}
-    for path in sorted(folder.glob("panels/step_*.png")):
-        number = re.fullmatch(r"step_(\d+)", path.stem)
-        if number:
-            panels[int(number[1])] = path
-    return Run(name, folder, method, settings, read_logged(folder), panels, trial)
+    method = compared[1] if compared else class_path.rpartition(".")[2]
+    numbers = ((re.fullmatch(r"step_(\d+)", p.stem), p) for p in folder.glob("panels/step_*.png"))
+    panels = {int(number[1]): path for number, path in numbers if number}
+    in_order = dict(sorted(panels.items()))
+    return Run(name, folder, method, settings, read_logged(folder), in_order, trial)
 
 
-def _settings(folder: Path, said: list[str]) -> dict[str, Any]:
+def _settings(folder: Path, problems: list[str]) -> dict[str, Any]:
     path = folder / "config.yaml"
     try:
-        found = yaml.safe_load(regular(path).read_bytes())
+        settings = yaml.safe_load(regular(path).read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError):
-        said.append(f"{path} can't be read: the run is shown without its settings")
+        problems.append(f"{path} can't be read: the run is shown without its settings")
         return {}
-    return dict(_flat(found)) if isinstance(found, dict) else {}
+    return dict(_flat(settings)) if isinstance(settings, dict) else {}
 
 
 def _flat(values: dict[Any, Any], before: str = "") -> Iterable[tuple[str, Any]]:
@@ -230,8 +229,8 @@ def _flat(values: dict[Any, Any], before: str = "") -> Iterable[tuple[str, Any]]
             yield name.replace("model.init_args.", "model."), value
 
 
-def _tell_apart(runs: list[Run]) -> None:
-    """Names that two folders share get the folders before them."""
+def _name_uniquely(runs: list[Run]) -> None:
+    """Prefix names that two runs share with the folders before them."""
     for length in range(1, DEEPEST + 1):
         names = [run.name for run in runs]
         for run in runs:
@@ -240,35 +239,36 @@ def _tell_apart(runs: list[Run]) -> None:
                 run.name = "/".join(parts[-(len(Path(run.name).parts) + length) :])
 
 
-def _probes(files: Iterable[Path], runs: dict[Path, Run], said: list[str]) -> list[dict[str, Any]]:
-    found = []
+def _probes(
+    files: Iterable[Path], runs: dict[Path, Run], problems: list[str]
+) -> Iterator[dict[str, Any]]:
     for path in files:
         try:
             lines = regular(path).read_text(encoding="utf-8").split("\n")
             records = [json.loads(line) for line in lines if line.strip()]
         except (OSError, ValueError, RecursionError):
-            said.append(f"{path} can't be read: its probes are left out")
+            problems.append(f"{path} can't be read: its probes are left out")
             continue
-        for record in records:
-            if not _is_record(record):
-                continue
-            try:
-                run = runs.get(Path(record["encoder"]).resolve())
-            except (OSError, ValueError):
-                run = None
-            # One that lies in a run's folder is of that run whatever it was called.
-            if run is None and "untrained" not in record["encoder"]:
-                run = next((runs[one] for one in path.resolve().parents if one in runs), None)
-                run = run if run and Path(record["encoder"]).name == run.folder.name else None
-            found.append({**record, "run": run.name if run else None})
-    return found
+        for record in filter(_is_record, records):
+            run = _scored_run(record["encoder"], path, runs)
+            yield {**record, "run": run.name if run else None}
+
+
+def _scored_run(encoder: str, path: Path, runs: dict[Path, Run]) -> Run | None:
+    """The run whose encoder a record of the file `path` is of."""
+    try:
+        run = runs.get(Path(encoder).resolve())
+    except (OSError, ValueError):
+        run = None
+    if run is not None or "untrained" in encoder:
+        return run
+    # A record in a run's folder belongs to that run, whatever path the encoder had.
+    run = next((runs[parent] for parent in path.resolve().parents if parent in runs), None)
+    return run if run and Path(encoder).name == run.folder.name else None
 
 
 def _is_record(record: Any) -> bool:
-    if not isinstance(record, dict):
-        return False
-    words = ("task", "data_set", "encoder", "feature_space", "metric", "unit")
-    numbers = ("value", "low", "high", "n")
-    return all(isinstance(record.get(key), str) for key in words) and all(
-        isinstance(record.get(key), int | float) and math.isfinite(record[key]) for key in numbers
+    return isinstance(record, dict) and all(
+        isinstance(record.get(key), kind) and (kind is str or math.isfinite(record[key]))
+        for key, kind in _RECORD_TYPES.items()
     )

@@ -1,4 +1,4 @@
-"""How much each setting of a sweep matters for its figure, by Optuna."""
+"""The importance of each setting of a sweep for its figure, by Optuna."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ssl_faces.plan.sweep.search import distribution
 from ssl_faces.plan.sweep.settings import Parameter
 
 LEAST = 4
-"""Trials that ran to their end, below which nothing is said."""
+"""Completed trials below which no importance is computed."""
 
 
 def importances(sweep: SweepOf) -> tuple[dict[str, float], str]:
-    """Shares of the settings, 1 together, the largest first; and where there are none, why.
+    """Shares of the settings, which sum to 1, the largest first; or why there are none.
 
-    fANOVA (Hutter et al., ICML 2014) on the trials that ran to their end, with a seed of its own.
+    fANOVA (Hutter et al., ICML 2014) on the completed trials, with a fixed seed.
     """
     done = [note for note in sweep.notes if note.get("state") == "complete"]
     if len(done) < LEAST:
-        return {}, f"{len(done)} trials ran to their end; {LEAST} are needed for importances"
+        return {}, f"{len(done)} trials are complete; {LEAST} are needed for importances"
     names = sweep.parameters
     if len(names) < 2:
-        return {}, "one setting varies: there is nothing to weigh it against"
+        return {}, "only one setting varies: there is nothing to compare it with"
     try:
         import optuna
     except ImportError:
@@ -32,7 +32,7 @@ def importances(sweep: SweepOf) -> tuple[dict[str, float], str]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction=sweep.about["metric"].get("goal", "minimize"))
     try:
-        known = {name: Parameter(**one) for name, one in sweep.about["parameters"].items()}
+        known = {name: Parameter(**setting) for name, setting in sweep.about["parameters"].items()}
         distributions: dict[str, Any] = {name: distribution(known[name]) for name in names}
         for note in done:
             params = {name: note["params"][name] for name in names}
@@ -44,7 +44,7 @@ def importances(sweep: SweepOf) -> tuple[dict[str, float], str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-            found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+            shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
-        return {}, f"importances can't be had ({reason_of(error)})"
-    return {name: float(share) for name, share in found.items()}, ""
+        return {}, f"importances can't be computed ({reason_of(error)})"
+    return {name: float(share) for name, share in shares.items()}, ""

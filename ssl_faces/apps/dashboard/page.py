@@ -1,4 +1,4 @@
-"""The dashboard as one HTML page that needs no network: Plotly, figures and pictures inside it."""
+"""The dashboard as one HTML page that needs no network: Plotly and images are inside it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ssl_faces.common.files import regular
 from ssl_faces.common.page_style import base_css
 
 MOST_POINTS = 600
-"""Of a curve; longer ones are thinned, the last point kept."""
+"""Of a curve; longer curves are thinned, and keep the last point."""
 
-MOST_PICTURES = 400
-"""Of all runs, as each takes some 40 kB."""
+MOST_IMAGES = 400
+"""Of all runs together: each takes about 40 kB."""
 
 WIDEST = 720  # pixels of a panel
 
@@ -35,7 +35,7 @@ def page(found: Gathered, most_panels: int = 12, title: str = "Training runs") -
     """The page.
 
     Args:
-        most_panels: pictures of a run, evenly spread over its steps.
+        most_panels: images of a run, evenly spread over its steps.
 
     Raises:
         InputError: Plotly is not installed.
@@ -46,8 +46,8 @@ def page(found: Gathered, most_panels: int = 12, title: str = "Training runs") -
         raise InputError(
             'a dashboard needs Plotly, which is not installed; pip install "ssl-faces[dashboard]"'
         ) from error
-    said = list(found.said)
-    data = _data(found, most_panels, said)
+    problems = list(found.problems)
+    data = _data(found, most_panels, problems)
     weighed = []
     for sweep in found.sweeps:
         shares, why = importances(sweep)
@@ -67,7 +67,7 @@ def page(found: Gathered, most_panels: int = 12, title: str = "Training runs") -
         groups=[group for group in GROUPS[:3] if data["metrics"][group]],
         weighed=weighed,
         tables=_probe_tables(found.probes),
-        said=said,
+        problems=problems,
         panels=any(run["panels"] for run in data["runs"]),
     )
 
@@ -82,7 +82,7 @@ def _file(name: str) -> str:
 
 
 def _in_script(data: Any) -> str:
-    """As JSON that can't end the script it stands in."""
+    """As JSON that can't end the script around it."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -93,18 +93,17 @@ def _lead(found: Gathered) -> str:
     if trials:
         parts.append(f"{trials} trials of {', '.join(sweep.name for sweep in found.sweeps)}")
     return (
-        "; ".join(parts) + ". Online figures are of faces kept back from training, never of tests."
+        "; ".join(parts) + ". Online figures are of held-out training faces, never of test faces."
     )
 
 
-def _data(found: Gathered, most_panels: int, said: list[str]) -> dict[str, Any]:
+def _data(found: Gathered, most_panels: int, problems: list[str]) -> dict[str, Any]:
     runs = sorted(found.runs, key=lambda run: run.name)
     settings = _settings(found, runs)
-    pictures = max(2, min(most_panels, MOST_PICTURES // max(1, len(runs)))) if most_panels else 0
+    images = max(2, min(most_panels, MOST_IMAGES // max(1, len(runs)))) if most_panels else 0
     names = sorted({name for run in runs for name in run.curves})
     return {
         "objective": found.objective,
-        "goal": found.sweeps[0].about["metric"].get("goal") if found.sweeps else None,
         "methods": sorted({run.method for run in runs}),
         "metrics": {group: [n for n in names if _group(n) == group] for group in GROUPS},
         "settings": [{"key": key, "name": short(key)} for key in settings],
@@ -117,7 +116,7 @@ def _data(found: Gathered, most_panels: int, said: list[str]) -> dict[str, Any]:
                 "settings": {key: _plain(run.settings.get(key)) for key in settings},
                 "curves": {name: _thinned(curve) for name, curve in run.curves.items()},
                 "last": {name: list(curve.values())[-1] for name, curve in run.curves.items()},
-                "panels": _pictures(run, pictures, said),
+                "panels": _images(run, images, problems),
             }
             for run in runs
         ],
@@ -125,7 +124,7 @@ def _data(found: Gathered, most_panels: int, said: list[str]) -> dict[str, Any]:
 
 
 def _settings(found: Gathered, runs: Sequence[Run]) -> list[str]:
-    """The axes: what the sweeps vary, else what differs between the runs."""
+    """The axes: parameters of the sweeps, else settings that differ between the runs."""
     swept = {name: None for sweep in found.sweeps for name in sweep.parameters}
     if swept and all(run.trial for run in runs):
         return list(swept)
@@ -157,26 +156,26 @@ def _thinned(curve: dict[int, float]) -> list[list[float]]:
     return [[step for step, _ in kept], [float(f"{value:.6g}") for _, value in kept]]
 
 
-def _pictures(run: Run, most: int, said: list[str]) -> list[dict[str, Any]]:
-    """At most so many, the first and the last among them."""
+def _images(run: Run, most: int, problems: list[str]) -> list[dict[str, Any]]:
+    """At most `most` images, the first and the last among them."""
     steps = sorted(run.panels)
     if most and len(steps) > most:
         steps = [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
-    found = []
+    shown = []
     for step in dict.fromkeys(steps if most else []):
         uri = _thumbnail(run.panels[step])
         if uri is None:
-            said.append(f"{run.panels[step]} can't be read, and is left out")
+            problems.append(f"{run.panels[step]} can't be read, and is left out")
         else:
-            found.append({"step": step, "uri": uri})
-    return found
+            shown.append({"step": step, "uri": uri})
+    return shown
 
 
 def _thumbnail(path: Path) -> str | None:
     try:
-        with Image.open(regular(path)) as picture:
-            picture.load()
-            small = picture.convert("RGB")
+        with Image.open(regular(path)) as image:
+            image.load()
+            small = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     small.thumbnail((WIDEST, 4 * WIDEST))
@@ -191,23 +190,15 @@ def _probe_tables(probes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for record in probes:
         if record.get("condition"):
             continue
-        key = record["task"], record["data_set"]
-        table = tables.setdefault(key, {"task": key[0], "data": key[1], "metrics": {}, "rows": {}})
+        task, data_set = record["task"], record["data_set"]
         metric = f"{record['metric']} {record['unit']}".strip()
+        empty = {"task": task, "data": data_set, "metrics": {}, "rows": {}}
+        table = tables.setdefault((task, data_set), empty)
         table["metrics"][metric] = None
-        row = table["rows"].setdefault(
-            (record["encoder"], record["feature_space"]),
-            {
-                "run": record["run"],
-                "encoder": record["encoder"],
-                "space": record["feature_space"],
-                "n": record["n"],
-                "cells": {},
-            },
-        )
-        told = f"[{record['low']:.2f}, {record['high']:.2f}]"
-        row["cells"][metric] = {"value": f"{record['value']:.2f}", "interval": told}
-    return [
-        {**table, "metrics": list(table["metrics"]), "rows": list(table["rows"].values())}
-        for table in tables.values()
-    ]
+        row = table["rows"].setdefault((record["encoder"], record["feature_space"]), dict(record))
+        interval = f"[{record['low']:.2f}, {record['high']:.2f}]"
+        row.setdefault("cells", {})[metric] = {
+            "value": f"{record['value']:.2f}",
+            "interval": interval,
+        }
+    return list(tables.values())

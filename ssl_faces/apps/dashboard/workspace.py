@@ -1,21 +1,21 @@
-"""A workspace of a W&B project, with panels for what the runs really log."""
+"""A workspace of a W&B project, with panels for what the runs log."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
-from ssl_faces.apps.dashboard.gather import Gathered, Run, short, varied
+from ssl_faces.apps.dashboard.gather import Gathered, short, varied
 from ssl_faces.common.errors import InputError, reason_of
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
 STEP = "trainer/global_step"
-"""What Lightning's logger calls the training step."""
+"""The training step in Lightning's logger."""
 
 PANELS = "panels"
-"""What `PanelWriter` calls its pictures."""
+"""The images in `PanelWriter`."""
 
 
 def workspace(found: Gathered, entity: str, project: str) -> Workspace:
@@ -40,45 +40,35 @@ def workspace(found: Gathered, entity: str, project: str) -> Workspace:
     def line(name: str, **more: Any) -> Any:
         return wr.LinePlot(title=name, x=STEP, y=[name], title_x="training step", **more)
 
-    probes = [name for name in names if _is(name, "online/") and not _collapse(name)]
+    losses = [name for name in names if name.startswith("loss")]
+    collapse = [name for name in names if name.startswith(("online/rank/", "online/std/"))]
+    probes = [name for name in names if name.startswith("online/") and name not in collapse]
     columns = [
         wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key), display_name=key)
         for key in config_keys(found)
     ]
     figure = wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(objective))
-    sections = [
-        ("Online probe (kept back of training, never test)", [line(name) for name in probes]),
-        (
-            "Settings",
-            [
-                wr.ParallelCoordinatesPlot(title=objective, columns=[*columns, figure]),
-                wr.ParameterImportancePlot(with_respect_to=objective),
-            ],
-        ),
-        (
-            "Pictures",
-            [wr.MediaBrowser(title=PANELS, media_keys=[PANELS], gallery_axis="step")],
-        ),
-        (
-            "Methods compared",
-            [
-                *(wr.BarPlot(title=name, metrics=[name]) for name in probes),
-                wr.RunComparer(diff_only=True),
-            ],
-        ),
-        (
-            "Losses",
-            [line(n, smoothing_type="exponential") for n in names if _is(n, "loss")],
-        ),
-        ("Collapse", [line(name) for name in names if _collapse(name)]),
-    ]
+    sections = {
+        "Online probe (held-out training faces, never test)": [line(name) for name in probes],
+        "Settings": [
+            wr.ParallelCoordinatesPlot(title=objective, columns=[*columns, figure]),
+            wr.ParameterImportancePlot(with_respect_to=objective),
+        ],
+        "Images": [wr.MediaBrowser(title=PANELS, media_keys=[PANELS], gallery_axis="step")],
+        "Methods compared": [
+            *(wr.BarPlot(title=name, metrics=[name]) for name in probes),
+            wr.RunComparer(diff_only=True),
+        ],
+        "Losses": [line(name, smoothing_type="exponential") for name in losses],
+        "Collapse": [line(name) for name in collapse],
+    }
     return ws.Workspace(
         entity=entity,
         project=project,
         name="Faces",
         sections=[
             ws.Section(name=name, panels=panels, is_open=number < 4)
-            for number, (name, panels) in enumerate(sections)
+            for number, (name, panels) in enumerate(sections.items())
             if panels
         ],
     )
@@ -95,40 +85,28 @@ def save(found: Gathered, place: str) -> str:
     """
     if not re.fullmatch(r"[^/\s]+/[^/\s]+", place):
         raise InputError(f"--wandb {place}: give ENTITY/PROJECT, as in the project's address")
-    entity, project = place.split("/")
-    built = workspace(found, entity, project)
+    built = workspace(found, *place.split("/"))
     try:
         return str(built.save().url)
     except Exception as error:  # of the network, the account, the project …
-        reason = reason_of(error)
         raise InputError(
-            f"--wandb {place}: W&B did not take the workspace ({reason}); look at `wandb login` "
-            "and the names"
+            f"--wandb {place}: W&B did not take the workspace ({reason_of(error)}); check `wandb "
+            "login` and the names"
         ) from error
 
 
 def config_keys(found: Gathered) -> list[str]:
     """Names of the settings that vary, as W&B's config of the runs has them.
 
-    That holds what the method's constructor was given; `wandb agent` adds a sweep's parameters by
-    their own names.
+    That holds the arguments of the method's constructor; `wandb agent` adds a sweep's parameters
+    by their own names.
     """
     if found.sweeps:
         names = found.sweeps[0].parameters
     else:
         names = varied(found.runs) if len(found.runs) > 1 else []
-    of_method = [short(name) for name in names if name.startswith("model.")]
-    logged = {key for run in found.runs for key in _hyperparameters(run)}
-    return [name for name in of_method if name in logged]
-
-
-def _hyperparameters(run: Run) -> set[str]:
-    return {short(key) for key in run.settings if key.startswith("model.")}
-
-
-def _is(name: str, start: str) -> bool:
-    return name.startswith(start)
-
-
-def _collapse(name: str) -> bool:
-    return name.startswith(("online/rank/", "online/std/"))
+    logged = {key for run in found.runs for key in run.settings if key.startswith("model.")}
+    short_names = {short(key) for key in logged}
+    return [
+        short(name) for name in names if name.startswith("model.") and short(name) in short_names
+    ]

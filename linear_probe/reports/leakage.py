@@ -1,8 +1,8 @@
-"""The leakage matrix: what each feature space tells that it should, and that it should not.
+"""The leakage matrix: what each feature space predicts that it should, and that it should not.
 
-An expression code that tells people apart leaks identity; an identity code that tells expressions
-leaks those; either that tells where the light comes from leaks light. From the records and
-predictions of a run, nothing is measured again.
+An expression code that identifies people leaks identity; an identity code that predicts
+expressions leaks those; either leaks light if it predicts where the light comes from. It is made
+from the records and predictions of a run; nothing is measured again.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ssl_faces import InputError
 
 
 class Score(NamedTuple):
-    """How well one space tells one factor.
+    """How well one space predicts one factor.
 
     Attributes:
-        normalised: 0 where it tells no more than chance, 1 where all is right.
+        normalised: 0 at chance, 1 if all is right.
         raw: the figure behind it, with its unit and data set.
     """
 
@@ -36,8 +36,8 @@ class Score(NamedTuple):
 class _Factor(NamedTuple):
     name: str
     task: str
-    metrics: tuple[str, ...]
-    kept_with: tuple[str, ...]  # metrics whose predictions tell what chance is
+    metrics: tuple[str, ...]  # whose chance does not depend on how common the classes are
+    kept_with: tuple[str, ...]  # metrics whose targets chance is computed from
     chance: Callable[[np.ndarray], float]
 
 
@@ -57,6 +57,7 @@ def _of_pairs(targets: np.ndarray) -> float:
 
 _ANGLES = ("MAE yaw", "MAE pitch", "MAE roll")
 _LIGHT = ("MAE azimuth", "MAE elevation")
+_GENDER, _RACE = ("gender mean class recall",), ("race mean class recall",)
 
 _FACTORS = (
     _Factor("expression", "expression", ("mean class recall",), ("accuracy",), _of_classes),
@@ -64,40 +65,34 @@ _FACTORS = (
     _Factor("identity", "identity", ("AUC",), ("accuracy",), _of_pairs),
     _Factor("light", "light", _LIGHT, _LIGHT, _of_constant),
     _Factor("age", "attributes", ("MAE age",), ("MAE age",), _of_constant),
-    _Factor(
-        "gender", "attributes", ("gender mean class recall",), ("gender accuracy",), _of_classes
-    ),
-    _Factor("race", "attributes", ("race mean class recall",), ("race accuracy",), _of_classes),
+    _Factor("gender", "attributes", _GENDER, ("gender accuracy",), _of_classes),
+    _Factor("race", "attributes", _RACE, ("race accuracy",), _of_classes),
 )
-"""Of each factor the metric whose chance does not hang on how common the classes are."""
 
 
 def scores(folder: str | Path) -> dict[str, dict[str, Score]]:
-    """By row (ENCODER=SPACE) and factor; over seeds the mean.
+    """By row (ENCODER=SPACE) and factor; the mean over seeds.
 
     Raises:
         InputError: records without predictions, so that chance is not known.
     """
     folder = Path(folder)
     records = [r for r in read_records(folder / RECORDS_FILE) if not r.condition]
-    found: dict[str, dict[str, Score]] = {}
+    rows: dict[str, dict[str, Score]] = {}
     for factor in _FACTORS:
         by_row: dict[str, list[Record]] = {}
         for record in records:
             if record.task == factor.task and record.feature_space:
                 by_row.setdefault(row_name(record), []).append(record)
-        for row, of_row in by_row.items():
-            # The task's own probe comes first; other protocols are not mixed in. The data set that
-            # comes first stands for the factor.
-            first = next((r for r in of_row if r.metric in factor.metrics), None)
+        for row, mine in by_row.items():
+            # The task's own probe comes first; other protocols are not mixed in. The first data
+            # set stands for the factor.
+            first = next((r for r in mine if r.metric in factor.metrics), None)
             if first is not None:
-                same = [
-                    r
-                    for r in of_row
-                    if (r.data_set, r.split, r.probe) == (first.data_set, first.split, first.probe)
-                ]
-                found.setdefault(row, {})[factor.name] = _score(folder, factor, same)
-    return found
+                key = (first.data_set, first.split, first.probe)
+                same = [r for r in mine if (r.data_set, r.split, r.probe) == key]
+                rows.setdefault(row, {})[factor.name] = _score(folder, factor, same)
+    return rows
 
 
 def _score(folder: Path, factor: _Factor, records: Sequence[Record]) -> Score:
@@ -105,20 +100,9 @@ def _score(folder: Path, factor: _Factor, records: Sequence[Record]) -> Score:
     for metric, kept in zip(factor.metrics, factor.kept_with, strict=True):
         figures = [record for record in records if record.metric == metric]
         for record in figures:
-            with_predictions = next(
-                (r for r in records if (r.metric, r.seed) == (kept, record.seed)), None
-            )
-            predictions = with_predictions and read_predictions(
-                predictions_path(folder, with_predictions)
-            )
-            if not predictions:
-                raise InputError(
-                    f"{folder}: no predictions of {row_name(record)}, {record.task}, were kept, "
-                    f"which tell what chance is; run `linear-probe run --out {folder}` again"
-                )
-            chance = factor.chance(np.asarray(predictions.targets))
+            chance = factor.chance(_targets(folder, records, kept, record))
             best = 100.0 if record.higher_is_better else 0.0
-            # One class, or one value for all: nothing to tell, nothing told.
+            # With one class, or one value for all, there is nothing to predict.
             normalised.append((record.value - chance) / (best - chance) if best != chance else 0.0)
         if figures:
             mean = fmean(record.value for record in figures)
@@ -126,39 +110,50 @@ def _score(folder: Path, factor: _Factor, records: Sequence[Record]) -> Score:
     return Score(fmean(normalised), ", ".join(raw))
 
 
+def _targets(folder: Path, records: Sequence[Record], kept: str, record: Record) -> np.ndarray:
+    """The test rows' targets, from the predictions of the metric `kept` and the record's seed."""
+    source = next((r for r in records if (r.metric, r.seed) == (kept, record.seed)), None)
+    predictions = source and read_predictions(predictions_path(folder, source))
+    if not predictions:
+        raise InputError(
+            f"{folder}: no predictions of {row_name(record)}, {record.task}, were kept, which "
+            f"chance is computed from; run `linear-probe run --out {folder}` again"
+        )
+    return np.asarray(predictions.targets)
+
+
 def leakage(folder: str | Path, markdown: bool = False) -> str:
-    """The matrix as text: normalised scores, and beneath them the figures they are made of.
+    """The matrix as text: normalised scores, and below them the figures they are made from.
 
     Raises:
         InputError: no record, or none of a factor, or no predictions.
     """
-    found = scores(folder)
-    if not found:
+    rows = scores(folder)
+    if not rows:
         raise InputError(
             f"{folder}: holds no figure of {', '.join(dict.fromkeys(f.task for f in _FACTORS))}; "
             f"run `linear-probe run --out {folder}` with these tasks"
         )
-    factors = [f.name for f in _FACTORS if any(f.name in row for row in found.values())]
+    factors = [f.name for f in _FACTORS if any(f.name in row for row in rows.values())]
     missing = [factor.name for factor in _FACTORS if factor.name not in factors]
     matrix, raw = [], []
-    for row, of_row in found.items():
+    for row, by_factor in rows.items():
         encoder, _, space = row.rpartition("=")
-        cells = [of_row.get(name) for name in factors]
+        cells = [by_factor.get(name) for name in factors]
         matrix.append([encoder, space, *(f"{c.normalised:.2f}" if c else "-" for c in cells)])
         raw.append([encoder, space, *(c.raw if c else "-" for c in cells)])
     notes = [
-        "0: no more than chance; 1: all right. Expression, gender, race: mean class recall over "
-        "1 / classes; identity: area under the ROC curve over 50 %; pose, light, age: mean "
-        "absolute error below that of the median for every picture (below 0: worse than that)",
+        "0: chance; 1: all right. Expression, gender, race: mean class recall over 1 / classes; "
+        "identity: area under the ROC curve over 50 %; pose, light, age: mean absolute error below "
+        "that of the median for every image (below 0: worse than that)",
         "an expression code should score high on expression and low on identity, an identity code "
         "the other way round, and both low on light",
     ]
     if missing:
         notes.append(f"not in these records: {', '.join(missing)}")
     header = ["encoder", "features", *factors]
-    return "\n\n".join(
-        [
-            as_text(Table("what each feature space tells", header, matrix, notes), markdown),
-            as_text(Table("the figures behind it", header, raw), markdown),
-        ]
-    )
+    tables = [
+        Table("what each feature space predicts", header, matrix, notes),
+        Table("the figures behind it", header, raw),
+    ]
+    return "\n\n".join(as_text(table, markdown) for table in tables)

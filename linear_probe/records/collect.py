@@ -1,0 +1,85 @@
+"""Collects the records and replicates of several folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from linear_probe.records.record import RECORDS_FILE, Record, read_records
+from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
+from ssl_faces import InputError
+
+Replicates = Mapping[tuple[str | int, ...], np.ndarray]
+"""The bootstrap's replicates [B] by `Record.key`."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record and where it was found.
+
+    Attributes:
+        record: as tables show it, with its folder in the encoder's name if two folders disagree.
+        stored: as it is written; its `name` is what is kept beside the records by.
+        folder: the run's.
+    """
+
+    record: Record
+    stored: Record
+    folder: Path
+
+
+def find_records(folders: Sequence[str | Path]) -> list[Found]:
+    """`read_folders`, with where each record comes from.
+
+    Raises:
+        InputError: a folder is missing or without records, or a line is not a record.
+    """
+    found: dict[tuple[str | int, ...], Found] = {}
+    for folder in map(Path, folders):
+        path = folder / RECORDS_FILE if folder.is_dir() or not folder.exists() else folder
+        records = read_records(path)
+        if not records:
+            raise InputError(f"{path}: holds no record; run `linear-probe run --out {folder}`")
+        earlier = {key: one.record for key, one in found.items()}
+        clashing = {
+            (r.task, r.encoder, r.feature_space)
+            for r in records
+            if r.key in earlier and (earlier[r.key].value, earlier[r.key].n) != (r.value, r.n)
+        }
+        for stored in records:
+            record = stored
+            if (record.task, record.encoder, record.feature_space) in clashing:
+                record = replace(record, encoder=f"{record.encoder} ({folder})")
+            found.setdefault(record.key, Found(record, stored, path.parent))
+    return list(found.values())
+
+
+def read_folders(folders: Sequence[str | Path]) -> list[Record]:
+    """The records of folders that `linear-probe run` wrote; equal figures come once.
+
+    If two folders disagree, the later's rows are named with their folder.
+
+    Raises:
+        InputError: a folder is missing or without records, or a line is not a record.
+    """
+    return [one.record for one in find_records(folders)]
+
+
+def replicates_of(found: Sequence[Found]) -> Replicates:
+    """The bootstrap's replicates of each record that has them, by its key as shown.
+
+    Raises:
+        InputError: a file of them can't be read.
+    """
+    by_folder = {
+        folder: read_replicates(folder / REPLICATES_FILE)
+        for folder in dict.fromkeys(one.folder for one in found)
+    }
+    return {
+        one.record.key: by_folder[one.folder][one.stored.name]
+        for one in found
+        if one.stored.name in by_folder[one.folder]
+    }

@@ -1,0 +1,79 @@
+"""What `ssl-faces compare` trained: `comparison.json`, which it leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ssl_faces import InputError
+from ssl_faces.common.files import regular
+
+COMPARISON_FILE = "comparison.json"
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One seed of a method, with all its stages; fields as `ssl-faces compare` writes them.
+
+    Attributes:
+        encoder: the name in the records.
+        steps: of each stage.
+        pairs: seen in training.
+        pflop: 10^15 multiplications and additions of training.
+        uses_identity_labels: pairs may be two images of a person.
+    """
+
+    seed: int
+    encoder: str
+    steps: list[int]
+    pairs: int
+    pflop: float
+    seconds: float
+    uses_identity_labels: bool
+    hardware: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method: its finished runs, the error of others, and spaces that are not chosen."""
+
+    name: str
+    runs: list[TrainedRun]
+    error: str | None = None
+    spaces: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The content of `comparison.json`.
+
+    Attributes:
+        folder: of the runs, as their encoders' names begin.
+        scores: folder of the records, within that of the file.
+    """
+
+    budget_pflop: float
+    folder: str
+    scores: str
+    methods: list[Trained]
+
+
+def read_compared(folder: Path) -> Compared:
+    """What was trained in a folder of `ssl-faces compare`.
+
+    Raises:
+        InputError: no such folder, or its file can't be used.
+    """
+    path = folder / COMPARISON_FILE
+    try:
+        content = json.loads(regular(path).read_bytes())
+        methods = [
+            Trained(**{**method, "runs": [TrainedRun(**run) for run in method["runs"]]})
+            for method in content["methods"]
+        ]
+        return Compared(**{**content, "methods": methods})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: can't be used ({error}); give the --out of `ssl-faces compare`"
+        ) from error
