@@ -168,5 +168,5 @@ def test_prepare_does_not_replace_files_of_a_folder(
     table.parent.mkdir()
     table.write_text("mine")
     assert ssl_faces(["prepare", str(places["photo"]), "--out", str(table.parent)]) == 2
-    assert f"{table}: not what prepare wrote; give another --out" in capsys.readouterr().err
+    assert f"{table}: not written by prepare; give another --out" in capsys.readouterr().err
     assert table.read_text() == "mine"
