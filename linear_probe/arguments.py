@@ -6,6 +6,7 @@ from linear_probe.experiments.truth import command as truth
 from linear_probe.experiments.verbs import VERBS
 from ssl_faces.common.arguments import SEED, Parser, number, several, whole
 from ssl_faces.common.outputs import add_overwrite
+from ssl_faces.plan.command import add_jobs
 
 # Your own data: two arguments that go together, and what they are.
 _OWN = (
@@ -150,7 +151,7 @@ def parser() -> Parser:
         )  # with a parser of its own: `linear_probe.experiments.job_files`
     commands.add_parser(
         "suite", help="every task, encoder, probe and head of a file, resumed, then the report"
-    )  # likewise: `linear_probe.plans.suite.command`
+    )  # likewise: `linear_probe.plans.suite`
     claims = commands.add_parser(
         "claims", help="run each paper's system with and without its idea: do the claims hold?"
     )
@@ -166,7 +167,8 @@ def parser() -> Parser:
         metavar="S,S",
         help="instead of the file's; seeds that are there count too",
     )
-    claims.add_argument("--table", action="store_true", help="run nothing, tell what is there")
+    claims.add_argument("--table", action="store_true", help="run nothing, use the records there")
+    add_jobs(claims)
     claims.add_argument(
         "--keep", metavar="DIR", help="copy there the records of both sides of the claims, no more"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -37,14 +38,14 @@ def _main(words: list[str]) -> int:
         if words and words[0] in VERBS:
             return _job(words[0], words[1:])
         if words and words[0] == "suite":
-            from linear_probe.plans.suite.command import run as run_suite
+            from linear_probe.plans.suite import run as run_suite
 
             return run_suite(words[1:])
         code = run(words)
         sys.stdout.flush()
         return code
     except InputError as error:
-        return _fail(str(error))
+        return _fail(str(error), _code(error))
     except OSError as error:
         from ssl_faces.common.files import path_failure
 
@@ -73,9 +74,16 @@ def run(words: Sequence[str]) -> int:
     return _COMMANDS[arguments.command](arguments)
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = 2) -> int:
     print(f"linear-probe: error: {hidden(message)}", file=sys.stderr)
-    return 2
+    return code
+
+
+def _code(error: InputError) -> int:
+    """2; for missing data the exit code that the plan which runs this command asks for."""
+    from linear_probe.tasks import MissingData
+
+    return int(os.environ.get("LINEAR_PROBE_NO_DATA", 2)) if isinstance(error, MissingData) else 2
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -147,27 +155,10 @@ def _job(verb: str, words: Sequence[str]) -> int:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    from linear_probe.plans.claims.run import CLAIMS_FILE, CLAIMS_PAGE, keep, run_claims
-    from linear_probe.plans.claims.settings import read_claims
-    from linear_probe.reports.text_tables import as_text
-    from linear_probe.reports.wandb_tables import log_table, parse_target
+    from linear_probe.plans.claims.run import run as run_plan
 
-    target = parse_target(arguments.wandb) if arguments.wandb is not None else None
-    claims = read_claims(Path(arguments.config))
-    if arguments.seeds is not None:
-        claims = claims.model_copy(update={"seeds": arguments.seeds})
-    only = _list(arguments.only, "--only")
-    if only is not None:
-        claims = claims.only(only)
-    table = run_claims(claims, Path(arguments.out), only_table=arguments.table)
-    print(f"\n{as_text(table)}\n\ntable: {arguments.out}/{CLAIMS_FILE}")
-    print(f"all, with plots: {arguments.out}/{CLAIMS_PAGE}")
-    if arguments.keep is not None:
-        kept = keep(claims, Path(arguments.out), Path(arguments.keep))
-        print(f"{kept} records kept: {arguments.keep}")
-    if target is not None:
-        print(log_table(table, *target, arguments.out))
-    return 0
+    arguments.only = _list(arguments.only, "--only")
+    return run_plan(arguments)
 
 
 def _report(arguments: argparse.Namespace) -> int:

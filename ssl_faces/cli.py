@@ -69,14 +69,14 @@ On pictures of your own, whole photos and videos too (each has --help):
 # Imported when asked for: most need torch, which takes seconds.
 COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("ssl_faces.bench.cli", "run"),
-    "compare": ("ssl_faces.plan.compare.command", "run"),
+    "compare": ("ssl_faces.plan.compare", "run"),
     "dashboard": ("ssl_faces.apps.dashboard.command", "run"),
     "demo": ("ssl_faces.apps.demo.command", "run"),
     "embed": ("ssl_faces.apps.embed", "run"),
     "export": ("ssl_faces.apps.export.command", "run"),
     "frontalise": ("ssl_faces.apps.edit", "frontalise"),
     "gallery": ("ssl_faces.apps.gallery", "run"),
-    "job": ("ssl_faces.plan.job.command", "run"),
+    "job": ("ssl_faces.plan.job", "run"),
     "neutralise": ("ssl_faces.apps.edit", "neutralise"),
     "pack": ("ssl_faces.data.store.command", "run"),
     "prepare": ("ssl_faces.prepare.command", "run"),

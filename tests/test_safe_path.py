@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_faces.common.children import only_one, run, run_command
 from ssl_faces.common.safe_path import protect, python, unprotect
+from ssl_faces.plan.engine import Engine, Step
 
 ROOT = Path(__file__).parents[1]
 # Modules that any process imports, also before it has read its own program.
@@ -28,14 +28,17 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_commands_run_no_code_of_the_current_folder(ran: Path) -> None:
-    with only_one(ran.parent / "out") as lock:
-        run("linear_probe.cli", ["--help"], ran.parent / "log", lock)
+    out = ran.parent / "out"
+    with (ran.parent / "lock").open("w") as lock:
+        engine = Engine(ran.parent, lock.fileno())
+        ours = Step("ours", ["linear-probe", "--help"], ran.parent / "log", out, always=True)
         # What a user runs has its own folder on the path, as without us.
         program = ran.parent / "program"
         program.mkdir()
         (program / "beside.py").write_text("")
         (program / "train.py").write_text("import beside; print('trained')")
-        run_command([sys.executable, str(program / "train.py")], ran.parent / "own", lock)
+        argv = [sys.executable, str(program / "train.py")]
+        engine.run([ours, Step("own", argv, ran.parent / "own", out, always=True)])
     assert "usage: linear-probe" in (ran.parent / "log").read_text()
     assert "trained" in (ran.parent / "own").read_text()
     assert not ran.exists()

@@ -94,6 +94,7 @@ class RunRecord:
         self.kind = kind
         self.step: int | None = None
         self._said: str | None = None
+        self._state = "stopped"
         self.lock: int | None = None
         self._folder: Path | None = None
         self._content: dict[str, Any] = {}
@@ -144,9 +145,15 @@ class RunRecord:
         }
         self._write()
 
-    def stopped(self, said: str) -> None:
-        """Note that the run was asked to end, where no error says so."""
-        self._said = said
+    def stopped(self, said: str, state: str = "stopped") -> None:
+        """Note how the run ended, if no error shows it."""
+        self._said, self._state = said, state
+
+    def note(self, **about: Any) -> None:
+        """Add entries to `run.json`, or replace them."""
+        if self._folder is not None:
+            self._content |= about
+            self._write()
 
     def __enter__(self) -> RunRecord:
         return self
@@ -161,7 +168,7 @@ class RunRecord:
             if self._folder is not None:
                 state, said = _ended(error)
                 if error is None and self._said is not None:
-                    state, said = "stopped", self._said
+                    state, said = self._state, self._said
                 self._content["sessions"][-1] |= {"ended": _now(), "state": state}
                 if said:
                     self._content["sessions"][-1]["said"] = said
@@ -187,18 +194,27 @@ class RunRecord:
         replace_file(self._folder / RUN_FILE, text.encode())
 
 
-def claim(folder: Path) -> int:
-    """The lock of a run's folder, as a file descriptor to close.
+class Held(InputError):
+    """Another process holds the lock."""
+
+
+def claim(folder: Path, name: str = LOCK_FILE, patience: float | None = None) -> int:
+    """The lock of a run's folder, as a file descriptor to close. Processes that inherit it hold
+    the lock too, until the last of them has ended.
+
+    Args:
+        name: of the lock's file.
+        patience: seconds to wait for the lock; default: `PATIENCE`.
 
     Raises:
-        InputError: another process holds it, or the folder can't be written.
+        InputError: another process holds it (`Held`), or the folder can't be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise InputError(f"{folder}: {write_failure(error)}") from error
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + (PATIENCE if patience is None else patience)
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -209,14 +225,19 @@ def claim(folder: Path) -> int:
             if time.monotonic() > until:
                 who = os.pread(handle, 100, 0).decode(errors="replace").strip()
                 os.close(handle)
-                raise InputError(
+                raise Held(
                     f"{folder}: another run is at work in it ({who}); wait for it, or give another "
                     "--out"
                 ) from error
             time.sleep(0.1)
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    note_holder(handle, os.getpid())
     return handle
+
+
+def note_holder(lock: int, process: int) -> None:
+    """Write the process that works in the folder to the lock's file."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {process} on {socket.gethostname()}".encode(), 0)
 
 
 def is_held(folder: Path) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from ssl_faces.training import wandb_logger
 from ssl_faces.training.wandb_logger import CarefulWandbLogger, has_account
-from tests.test_children import eventually
+from tests.support.waiting import eventually
 from tests.training.conftest import environment, fit
 from tests.training.methods import kill_wandb
 from tests.training.test_finite_loss import twins

@@ -1,4 +1,4 @@
-"""What a claim compares: figures over seeds, from the records of its two arms."""
+"""The figures that a claim compares, over seeds, from the records of its two arms."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ONE_OF_A_SEED = (
 
 
 def seeds_there(calls: Sequence[Call], claim: Claim) -> set[int]:
-    """Those by which an arm was trained, and that there are records of all the claim's metrics of.
+    """Seeds of an arm that have records of all the claim's metrics.
 
     Raises:
         InputError: as `meant`.
@@ -77,7 +77,7 @@ def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
     """The records of a folder that a claim is about, one for each seed.
 
     Raises:
-        InputError: there are none, or more than one for a seed.
+        InputError: there are none, or several for a seed.
     """
     records = [
         record
@@ -86,10 +86,10 @@ def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
         and record.condition.get("level") == claim.level
         and claim.probe in (None, record.probe)
         and claim.task in (None, record.task)
-        and all(_is(getattr(record, field), value) for field, value in call.row.items())
+        and all(_matches(getattr(record, field), value) for field, value in call.row.items())
     ]
     if not records:
-        raise InputError(f"{call.folder}: no record of {metric} as the claim asks for it")
+        raise InputError(f"{call.folder}: no record of {metric} as the claim needs it")
     for field, mend in _ONE_OF:
         several = {getattr(record, field) for record in records}
         if len(several) > 1:
@@ -110,27 +110,25 @@ def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
     return [record for found in by_seed.values() for record in found]
 
 
-def _is(told: str, asked: str) -> bool:
-    return told == asked or told.endswith(f"/{asked}")
+def _matches(value: str, wanted: str) -> bool:
+    return value == wanted or value.endswith(f"/{wanted}")
 
 
 def times_smaller(idea: Sequence[Record], without: Sequence[Record]) -> float:
-    """How many times smaller the compressed file of the one is, the means over seeds.
+    """How many times smaller the compressed file of `idea` is; means over seeds.
 
     Raises:
-        InputError: records that don't tell.
+        InputError: records without the size.
     """
     sizes = []
     for records in (idea, without):
-        told = [
-            record.hyperparameters.get("cost", {}).get("compressed_bytes") for record in records
-        ]
-        if None in told:
+        of_seeds = [r.hyperparameters.get("cost", {}).get("compressed_bytes") for r in records]
+        if None in of_seeds:
             raise InputError(
-                f"at_least_smaller: records of {records[0].probe} don't tell a file's size; only "
+                f"at_least_smaller: records of {records[0].probe} don't have a file's size; only "
                 "those of audits do"
             )
-        sizes.append(float(np.mean(told)))
+        sizes.append(float(np.mean(of_seeds)))
     return sizes[1] / sizes[0]
 
 
