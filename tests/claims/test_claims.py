@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from linear_probe.arguments import parser as cli_parser
 from linear_probe.cli import main
@@ -375,6 +376,7 @@ def test_verdicts_of_real_commands(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     head = {"configs": [str(ROOT / "configs/head/inception_fer.yaml")]}
     given = yaml.safe_load(yaml.safe_dump(BASE)) | {"seeds": [0], "arguments": {}}
+    Image.new("RGB", (16, 16)).save(tmp_path / "face.png")
     data = {"arguments": {"task": "expression", "data": str(tmp_path)}}
     given["claims"]["better"] |= {"idea": head | data, "without": head | data}
     wrong = given["claims"]["better"] | {"idea": head | {"arguments": {"head.nothing": 1}}}

@@ -24,6 +24,12 @@ FIT = "{fit}"
 """In arguments and rows: the folder of the encoder that was trained first."""
 EXAMPLE = "configs/claims.yaml"
 
+_MOVED = {
+    "ssl_faces.rendered.": "ssl_faces.data.rendered.",
+    "linear_probe.experiments.video.": "linear_probe.video.",
+}
+"""Classes that have moved count as what they were, so that archived records keep their folders."""
+
 Command = Literal["head", "video", "landmarks", "audit", "run", "truth"]
 _SEVERAL_SEEDS: set[Command] = {"head", "video", "landmarks"}
 
@@ -263,9 +269,10 @@ def _within(out: Path, folder: str) -> str:
 def _content(config: str) -> str:
     """A config without its comments; empty if it can't be read, which its verb reports."""
     try:
-        return json.dumps(
-            yaml.safe_load(regular(Path(config)).read_text()), sort_keys=True, default=str
-        )
+        text = regular(Path(config)).read_text()
+        for now, before in _MOVED.items():
+            text = text.replace(now, before)
+        return json.dumps(yaml.safe_load(text), sort_keys=True, default=str)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return ""
 
