@@ -27,8 +27,10 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> InProcess:
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """For commands that tests start."""
+    # Reading real faces takes long.
+    monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / "none"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     # A service of this process would think that a run which was killed still runs.
     monkeypatch.delenv("WANDB_SERVICE", raising=False)
