@@ -55,7 +55,7 @@ class Step:
         out: its output folder. Steps with the same folder never run at once.
         decides: all that its result depends on, as JSON values.
         after: names of the steps that it needs.
-        note: file that keeps `decides` once it is done; None if the output itself tells.
+        note: file that keeps `decides` once it is done; None if the output itself shows it.
         is_whole: whether its output is complete.
         always: run it even if it is done.
         detail: to print behind its name when it starts.
@@ -237,7 +237,7 @@ class Engine:
             step.prepare()
             process = executor(step.argv, step.log, lock, environment)
         except Failed as error:
-            self._note(step, "failed", said=str(error))
+            self._note(step, "failed", error=str(error))
             source.ended(step, error)
             return
         self._running.append(_Running(step, process, time.monotonic(), slot))
@@ -266,7 +266,7 @@ class Engine:
         if error is None:
             self._note(running.step, "done", seconds=seconds)
         else:
-            self._note(running.step, "failed", seconds=seconds, said=str(error))
+            self._note(running.step, "failed", seconds=seconds, error=str(error))
 
     def _has_room(self) -> bool:
         if not self._running or not self.by_memory:

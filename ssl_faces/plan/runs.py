@@ -35,7 +35,7 @@ class FoundRun:
         kind: `run`, or the command of the plan.
         method: its name; empty for a plan.
         state: `running`, `finished`, `stopped` or `failed`.
-        said: why it failed, or what stopped it.
+        reason: why it failed, or what stopped it.
         step: the last known one; None before the first.
         steps: of a plan, how many are done and how many there are.
         online: the online probe's best figures over all steps and feature spaces, by name.
@@ -48,7 +48,7 @@ class FoundRun:
     kind: str
     method: str
     state: str
-    said: str
+    reason: str
     step: int | None
     online: dict[str, float] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -98,11 +98,11 @@ def _read(folder: Path) -> FoundRun | None:
     steps = [step for curve in logged.values() for step in curve]
     if isinstance(session.get("step"), int):
         steps.append(session["step"])
-    said = str(session.get("said", "")) if state in ("failed", "stopped") else ""
+    reason = str(session.get("said", "")) if state in ("failed", "stopped") else ""
     method = str(about.get("method", "")).rpartition(".")[2]
     records = _best_records(folder / "probe" / RECORDS_FILE) if kind == "job" else []
     return FoundRun(
-        *(folder, kind, method, state, said, max(steps, default=None)),
+        *(folder, kind, method, state, reason, max(steps, default=None)),
         *(_best_online(logged), records, _count_done(about.get("steps"))),
     )
 
@@ -194,7 +194,7 @@ def as_text(runs: Sequence[FoundRun]) -> str:
             for name, title, unit, _ in _ONLINE
             if name in run.online
         )
-        state = f"{run.state}: {run.said}" if run.said else run.state
+        state = f"{run.state}: {run.reason}" if run.reason else run.state
         cells = [str(run.folder), run.method or run.kind, shorten(state, 58), run.progress]
         body.append([*cells, ", ".join(online) or "-", "; ".join(map(_text, run.records)) or "-"])
     widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]

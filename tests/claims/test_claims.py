@@ -145,17 +145,17 @@ def test_an_arm_that_fails_stops_no_other_claim(
 
 def test_the_config_asks_for_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    found = read_claims(Path("configs/claims.yaml"))
-    asked = set()
-    for claim in found.claims.values():
+    of_file = read_claims(Path("configs/claims.yaml"))
+    commands = set()
+    for claim in of_file.claims.values():
         assert claim.idea != claim.without
         for arm in (claim.idea, claim.without):
-            for call in arm.calls(found.arguments, [0], Path("out")):
-                asked.add((arm.command, *call.words))
+            for call in arm.calls(of_file.arguments, [0], Path("out")):
+                commands.add((arm.command, *call.words))
                 for fit in call.fits:
                     for config in fit.words[1:4:2]:
                         assert Path(config).is_file()
-    for verb, *words in asked:
+    for verb, *words in commands:
         if verb in VERBS:
             given = parser(verb).parse_args(words)
             assert getattr(given, "seeds", None) == [0] or given.seed == 0
@@ -173,7 +173,7 @@ def bad_arm(**more: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("claims: {}", "seeds: is missing"),
         (yaml.safe_dump(BASE).replace("published", "publishde"), "claims.better.published"),
@@ -189,16 +189,16 @@ def bad_arm(**more: object) -> str:
     ],
 )
 def test_bad_files(
-    text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "c.yaml").write_text(text)
     assert main(["claims", "-c", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "o")]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert main(["claims", "-c", str(tmp_path / "none.yaml"), "--out", str(tmp_path / "o")]) == 2
     assert "can't be read" in capsys.readouterr().err
 
 
-def test_some_claims_are_told_and_kept_alone(
+def test_some_claims_are_compared_and_archived_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = yaml.safe_load(yaml.safe_dump(BASE))
@@ -231,7 +231,7 @@ def trained(row: str, motion: str = "motion.yaml", verb: str = "truth") -> dict[
 
 
 class Truths:
-    """Stands in for `linear-probe truth`: errors of two rows of a folder, a seed each."""
+    """Stands for `linear-probe truth`: errors of two rows of a folder, a seed each."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
@@ -291,7 +291,7 @@ def test_seeds_of_earlier_calls_count(tmp_path: Path) -> None:
     assert row["with"].startswith("6.20 [")
 
 
-def test_records_are_told_wherever_they_are_and_nothing_is_run(tmp_path: Path) -> None:
+def test_records_give_the_same_table_wherever_they_are(tmp_path: Path) -> None:
     run_trained(tmp_path / "here", [0, 1])
     shutil.copytree(tmp_path / "here/arms", tmp_path / "there/arms")
     claim = claims(metric="face L1", idea=trained("{fit}"), without=trained("return the input"))
@@ -332,27 +332,27 @@ def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
     assert row(there)["seeds"] == "2"
 
 
-def told_from_the_kept(kept: str, to: Path) -> list[dict[str, str]]:
-    """Rows of a kept folder's claims, told anew in `to`."""
+def rows_of_archived(kept: str, to: Path) -> list[dict[str, str]]:
+    """Rows of a kept folder's claims, compared anew in `to`."""
     shutil.copytree(ROOT / "checkpoints" / kept / "arms", to / "arms")
-    found = read_claims(ROOT / "configs" / f"{kept.replace('/', '_')}.yaml")
-    table = run_claims(found, to)
+    of_file = read_claims(ROOT / "configs" / f"{kept.replace('/', '_')}.yaml")
+    table = run_claims(of_file, to)
     return [cells(table, i) for i in range(len(table.body))]
 
 
 @pytest.mark.parametrize("kept", ["claims", "claims/tried"])
 def test_a_kept_table_is_what_its_records_say(kept: str, tmp_path: Path) -> None:
-    rows = told_from_the_kept(kept, tmp_path)
+    rows = rows_of_archived(kept, tmp_path)
     assert "not run" not in {row["verdict"] for row in rows}
-    told = (ROOT / "checkpoints" / kept / "claims.md").read_text()
-    assert (tmp_path / "claims.md").read_text() == told
+    archived = (ROOT / "checkpoints" / kept / "claims.md").read_text()
+    assert (tmp_path / "claims.md").read_text() == archived
 
 
-def test_what_does_not_hold_tells_what_was_tried(tmp_path: Path) -> None:
-    rows = told_from_the_kept("claims", tmp_path)
+def test_claims_that_do_not_hold_have_what_was_tried(tmp_path: Path) -> None:
+    rows = rows_of_archived("claims", tmp_path)
     not_held = [row["name"] for row in rows if row["verdict"] != "holds"]
-    found = read_claims(ROOT / "configs/claims.yaml")
-    assert [name for name in not_held if not found.claims[name].tried] == []
+    of_file = read_claims(ROOT / "configs/claims.yaml")
+    assert [name for name in not_held if not of_file.claims[name].tried] == []
 
 
 def test_stages_that_begin_alike_are_shared(tmp_path: Path) -> None:

@@ -72,7 +72,5 @@ def stage2(**more: Any) -> dict[str, Any]:
 
 
 def write_plan(path: Path, content: dict[str, Any]) -> Path:
-    """Write a plan's file without the keys that are None."""
-    given = {key: value for key, value in content.items() if value is not None}
-    path.write_text(yaml.safe_dump(given, sort_keys=False))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path

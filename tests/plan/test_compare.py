@@ -49,7 +49,8 @@ def write(tmp_path: Path, common: dict[str, Any]) -> Write:
     def write(**changed: Any) -> Path:
         methods = {"motion": [stage1()]}
         content = {"budget_pflop": 4e-6, "seeds": [0, 1], **common, "methods": methods, **changed}
-        return write_plan(tmp_path / "comparison.yaml", content)
+        given = {key: value for key, value in content.items() if value is not None}
+        return write_plan(tmp_path / "comparison.yaml", given)
 
     return write
 

@@ -276,7 +276,7 @@ def test_a_wrong_database(
     assert said in capsys.readouterr().err
 
 
-def test_passwords_are_not_kept_and_not_told(
+def test_passwords_are_neither_kept_nor_printed(
     write: Write,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -299,7 +299,7 @@ def test_passwords_are_not_kept_and_not_told(
     assert "s3cret" not in said
 
 
-def test_passwords_are_not_told_of_a_database(tmp_path: Path) -> None:
+def test_passwords_of_a_database_are_not_printed(tmp_path: Path) -> None:
     place = storages.Place(tmp_path, "postgresql://me:secret@host/x", "s")
     assert "secret" not in str(place)
     from sqlalchemy.exc import OperationalError

@@ -58,9 +58,9 @@ def figure(
         records, of_records = [], []
         for call in {one.folder: one for one in calls}.values():
             replicates = read_replicates(call.folder / REPLICATES_FILE)
-            found = [r for r in meant(call, claim, metric) if _seed(call, r) in seeds]
-            records += found
-            for record in found:
+            of_call = [r for r in meant(call, claim, metric) if _seed(call, r) in seeds]
+            records += of_call
+            for record in of_call:
                 if record.name not in replicates:
                     raise InputError(
                         f"{call.folder / REPLICATES_FILE}: has none of {record.encoder}, "
@@ -99,15 +99,15 @@ def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
     for record in sorted(records, key=lambda record: record.seed):
         by_seed.setdefault(record.seed, []).append(record)
     # Each seed may have chosen its own feature space, on its training part.
-    for seed, found in by_seed.items():
+    for seed, of_seed in by_seed.items():
         for field, mend in _ONE_OF_A_SEED:
-            several = {str(getattr(record, field)) for record in found}
+            several = {str(getattr(record, field)) for record in of_seed}
             if len(several) > 1:
                 there = ", ".join(sorted(several))
                 raise InputError(
                     f"{call.folder}: {metric} of {there} by seed {seed}; a claim needs one {mend}"
                 )
-    return [record for found in by_seed.values() for record in found]
+    return [record for of_seed in by_seed.values() for record in of_seed]
 
 
 def _matches(value: str, wanted: str) -> bool:
@@ -132,11 +132,11 @@ def times_smaller(idea: Sequence[Record], without: Sequence[Record]) -> float:
     return sizes[1] / sizes[0]
 
 
-def verdict(found: Gap, claim: Claim, smaller: float | None = None) -> Verdict:
+def verdict(difference: Gap, claim: Claim, smaller: float | None = None) -> Verdict:
     """By the 95 % interval of the gap by which `idea` is better than `without`, and by how many
     times smaller it is, where the claim is about that too."""
     least = 0.0 if claim.at_most_worse is None else -claim.at_most_worse
     too_large = smaller is not None and smaller < (claim.at_least_smaller or 0)
-    if found.high < least or too_large:
+    if difference.high < least or too_large:
         return "the contrary is seen"
-    return "holds" if found.low > least else "not seen here"
+    return "holds" if difference.low > least else "not seen here"

@@ -25,7 +25,7 @@ NO_DATA = 3
 """Exit code of a step whose data aren't there."""
 
 NO_DATA_VARIABLE = "LINEAR_PROBE_NO_DATA"
-"""Variable of the environment by which a command is asked for that exit code."""
+"""Variable of the environment that makes a command use that exit code."""
 
 
 def run(arguments: argparse.Namespace) -> int:
