@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ssl_faces.common.safe_path import protect, python, unprotect
-from ssl_faces.plan.engine import Engine, Step
+from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.steps import Step
 
 ROOT = Path(__file__).parents[1]
 # Modules that any process imports, also before it has read its own program.

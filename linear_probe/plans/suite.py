@@ -24,7 +24,8 @@ from ssl_faces.common.files import write_failure
 from ssl_faces.common.yaml_settings import Name, Strict, check_configs, flags, read_as
 from ssl_faces.encoders.encoder import WEIGHTS_FILE, find_encoder
 from ssl_faces.plan.command import add_jobs, plan_parser, run_plan
-from ssl_faces.plan.engine import Engine, Step, say
+from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.steps import Step, say
 
 EXAMPLE = "configs/suite/standard.yaml"
 CELLS = "cells"

@@ -15,7 +15,8 @@ from ssl_faces.common.children import Stopped, stoppable
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.yaml_settings import first_change
-from ssl_faces.plan.engine import Engine, say
+from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.steps import say
 from ssl_faces.training.requeue import job_id
 from ssl_faces.training.run_record import Held, RunRecord, claim
 

@@ -26,24 +26,16 @@ from ssl_faces.common.yaml_settings import (
 )
 from ssl_faces.plan import stages as plan_stages
 from ssl_faces.plan.command import add_jobs, plan_parser, refuse_changes, run_plan
-from ssl_faces.plan.engine import Engine, Step, say
-from ssl_faces.plan.stages import (
-    LENGTHS,
-    OWN_KEYS,
-    PROBE,
-    Probe,
-    fit_step,
-    fit_words,
-    free_of,
-    uses_previous,
-)
+from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.stages import PROBE, Probe, fit_step, fit_words, free_of, uses_previous
+from ssl_faces.plan.steps import Step, say
 from ssl_faces.training.run_record import has_checkpoint
 
 EXAMPLE = "configs/compare/small.yaml"
 COMPARISON_FILE = "comparison.json"
 """What `linear-probe comparison` makes the table from, beside the scores."""
 
-_Free = Annotated[Arguments, free_of(OWN_KEYS | LENGTHS, "comparison")]
+_Free = Annotated[Arguments, free_of(plan_stages.OWN_KEYS | plan_stages.LENGTHS, "comparison")]
 
 
 class Stage(plan_stages.Stage):

@@ -23,7 +23,7 @@ from ssl_faces.common.yaml_settings import (
     settled,
 )
 from ssl_faces.plan.command import plan_parser, refuse_changes, run_plan
-from ssl_faces.plan.engine import Engine, Step, say
+from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import (
     OWN_KEYS,
     PROBE,
@@ -34,6 +34,7 @@ from ssl_faces.plan.stages import (
     free_of,
     uses_previous,
 )
+from ssl_faces.plan.steps import Step, say
 from ssl_faces.training.run_record import has_checkpoint, read_run, state_of
 
 EXAMPLE = "configs/experiment/facecycle_small.yaml"

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, PlainValidator
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.ranges import PositiveInt
 from ssl_faces.common.yaml_settings import PREVIOUS, Arguments, Strict, flags
-from ssl_faces.plan.engine import Step
+from ssl_faces.plan.steps import Step
 
 PROBE = "probe"
 """Folder of the scores."""

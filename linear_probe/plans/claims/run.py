@@ -19,7 +19,8 @@ from linear_probe.reports.wandb_tables import log_table, parse_target
 from ssl_faces import InputError
 from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan.command import run_plan
-from ssl_faces.plan.engine import Engine, Step
+from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.steps import Step
 
 NO_DATA = 3
 """Exit code of a step whose data aren't there."""

@@ -14,7 +14,8 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.outputs import refuse_input
 from ssl_faces.plan.command import run_plan
-from ssl_faces.plan.engine import Engine, say
+from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.steps import say
 
 if TYPE_CHECKING:
     from ssl_faces.plan.sweep.settings import Sweep

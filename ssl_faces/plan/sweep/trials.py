@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.encoders.encoder import read_card
-from ssl_faces.plan.engine import Step, say
 from ssl_faces.plan.processes import Failed
+from ssl_faces.plan.steps import Step, say
 from ssl_faces.plan.sweep import search
 from ssl_faces.plan.sweep import storage as storages
 from ssl_faces.plan.sweep.settings import Sweep
