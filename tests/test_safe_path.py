@@ -47,7 +47,7 @@ def test_commands_run_no_code_of_the_current_folder(ran: Path) -> None:
 
 PARENT = """
 import multiprocessing, os, subprocess, sys
-from ssl_faces import cli, safe_path
+from ssl_faces import cli
 cli.main()
 subprocess.run([sys.executable, "-m", "colorsys"], check=True)
 if __name__ == "__main__":
@@ -80,8 +80,8 @@ def test_a_checkout_that_is_not_installed_stays_importable(monkeypatch: pytest.M
 
 def test_every_process_is_started_in_safe_path_mode() -> None:
     assert python("-m", "x")[1:] == ["-P", "-m", "x"]
-    # `sweep/words.py` runs the user's own program by it.
-    known = {"ssl_faces/common/safe_path.py", "ssl_faces/plan/sweep/words.py"}
+    # `processes.py` runs the user's own program by it.
+    known = {"ssl_faces/common/safe_path.py", "ssl_faces/plan/processes.py"}
     found = {
         str(path.relative_to(ROOT))
         for package in ("ssl_faces", "linear_probe")

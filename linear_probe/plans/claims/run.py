@@ -17,9 +17,9 @@ from linear_probe.records.recorder import RunFolder
 from linear_probe.reports.text_tables import Table, as_text
 from linear_probe.reports.wandb_tables import log_table, parse_target
 from ssl_faces import InputError
-from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan.command import run_plan
 from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.stages import finished_card
 from ssl_faces.plan.steps import Step
 
 NO_DATA = 3
@@ -159,15 +159,8 @@ def _fit_step(fit: Fit, out: Path, after: list[str]) -> Step:
         fit.folder.with_name(f"{fit.folder.name}.log"),
         fit.folder,
         after=after,
-        is_whole=partial(_is_trained, fit),
+        is_whole=partial(finished_card, fit.folder, fit.steps),
     )
-
-
-def _is_trained(fit: Fit) -> bool:
-    try:
-        return bool(read_card(fit.folder / "encoder").get("steps") == fit.steps)
-    except InputError:
-        return False
 
 
 def _missing(claims: Claims, claim: Claim, arm: Arm, out: Path) -> list[int]:
