@@ -143,9 +143,9 @@ def summary(sweep: Sweep, out: Path) -> int:
         writer.writerow([*row, note.get("seconds"), note.get("error")])
     replace_file(out / TABLE, stream.getvalue().encode())
     for note in judged[:5]:
-        settings = ", ".join(f"{k}={v}" for k, v in note["settings"].items())
+        text = ", ".join(f"{k}={v}" for k, v in note["settings"].items())
         early = " (ended early)" if note["state"] == "pruned" else ""
-        say(f"  trial {note['folder']}: {note['value']:.6g}{early}: {settings}")
+        say(f"  trial {note['folder']}: {note['value']:.6g}{early}: {text}")
     if judged:
         say(f"best: {out / TRIALS / judged[0]['folder']}")
     say(f"table: {out / TABLE}")
