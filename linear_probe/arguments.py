@@ -95,7 +95,8 @@ def add_arguments(parser: argparse.ArgumentParser, target: Callable[..., Any]) -
 
 
 def call(target: Callable[..., Any], given: argparse.Namespace) -> Any:
-    """Call a function, or make a dataclass, with parsed arguments.
+    """Call a function, or make a dataclass, with parsed arguments; a parameter `words` gets the
+    command as it was typed.
 
     Raises:
         InputError: a value that can't be used.
@@ -109,6 +110,8 @@ def call(target: Callable[..., Any], given: argparse.Namespace) -> Any:
             named[one.name] = value
         else:
             positional.append(value)
+    if "words" in inspect.signature(target).parameters:
+        named["words"] = given.words
     return target(*positional, **named)
 
 

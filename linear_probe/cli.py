@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from linear_probe.arguments import call, parser
 from linear_probe.experiments.runner import Experiment, run_experiment
@@ -17,9 +17,6 @@ from ssl_faces.common.errors import out_of_memory
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.pipes import until_the_reader_leaves
 from ssl_faces.common.safe_path import protect
-
-if TYPE_CHECKING:
-    pass
 
 
 @until_the_reader_leaves
@@ -41,14 +38,14 @@ def _main(words: list[str]) -> int:
             run_job(words[0], words[1:], True)
             return 0
         if words and words[0] == "suite":
-            from linear_probe.plans.suite.command import run as run_suite
+            from linear_probe.plans.suite import run as run_suite
 
             return run_suite(words[1:])
         code = run(words)
         sys.stdout.flush()
         return code
     except InputError as error:
-        return _fail(str(error))
+        return _fail(str(error), _code(error))
     except OSError as error:
         from ssl_faces.common.files import path_failure
 
@@ -75,6 +72,7 @@ def run(words: Sequence[str]) -> int:
     from linear_probe.commands import COMMANDS
 
     given = parser().parse_args(words)
+    given.words = list(words)
     experiment = call(COMMANDS[given.command], given)
     if isinstance(experiment, int):
         return experiment
@@ -89,9 +87,16 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = 2) -> int:
     print(f"linear-probe: error: {hidden(message)}", file=sys.stderr)
-    return 2
+    return code
+
+
+def _code(error: InputError) -> int:
+    """2; for missing data the exit code that the plan which runs this command asks for."""
+    from linear_probe.tasks import MissingData
+
+    return int(os.environ.get("LINEAR_PROBE_NO_DATA", 2)) if isinstance(error, MissingData) else 2
 
 
 if __name__ == "__main__":

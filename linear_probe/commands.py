@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
+
+from pydantic import PlainValidator
 
 from linear_probe.arguments import Option
 from linear_probe.experiments.settings import (
@@ -14,10 +16,12 @@ from linear_probe.experiments.settings import (
     TruthSettings,
     summary_of,
 )
+from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
 from ssl_faces.common.ranges import NonNegativeInt, Seed
 
+JobCount = Annotated[int, PlainValidator(whole(1, 1024))]
 Config = Annotated[str, Option("-c", "--config")]
 
 
@@ -29,7 +33,9 @@ def claims(
     only: list[str] | None = None,
     seeds: list[Seed] | None = None,
     table: bool = False,
+    jobs: JobCount = 1,
     keep: str | None = None,
+    words: Annotated[Sequence[str], Option()] = (),
 ) -> int:
     """Run each paper's system with and without its idea.
 
@@ -40,12 +46,12 @@ def claims(
         only: some of the claims; default: all
         seeds: instead of the file's; seeds that are there count too
         table: run nothing, show what is there
+        jobs: arms at once, as far as memory allows
         keep: copy the records of both sides of the claims to this folder, and no others
     """
-    from linear_probe.plans.claims import run
+    from linear_probe.plans.claims.run import run
     from linear_probe.plans.claims.settings import read_claims
-    from linear_probe.reports.text_tables import as_text
-    from linear_probe.reports.wandb_tables import log_table, parse_target
+    from linear_probe.reports.wandb_tables import parse_target
 
     target = None if wandb is None else parse_target(wandb)
     read = read_claims(Path(config))
@@ -53,14 +59,16 @@ def claims(
         read = read.model_copy(update={"seeds": seeds})
     if only is not None:
         read = read.only(only)
-    verdicts = run.run_claims(read, Path(out), only_table=table)
-    print(f"\n{as_text(verdicts)}\n\ntable: {out}/{run.CLAIMS_FILE}")
-    print(f"all, with plots: {out}/{run.CLAIMS_PAGE}")
-    if keep is not None:
-        print(f"{run.keep(read, Path(out), Path(keep))} records kept: {keep}")
-    if target is not None:
-        print(log_table(verdicts, *target, out))
-    return 0
+    kept = None if keep is None else Path(keep)
+    return run(
+        read,
+        Path(out),
+        ["linear-probe", *words],
+        only_table=table,
+        jobs=jobs,
+        keep_in=kept,
+        target=target,
+    )
 
 
 def report(

@@ -16,9 +16,9 @@ from ssl_faces.common.safe_path import protect
 
 # Imported on demand, since most import torch, which takes seconds: `--help` takes 0.03 s of CPU.
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "job": ("ssl_faces.plan.job.command", "run", "all stages and scores of an experiment"),
+    "job": ("ssl_faces.plan.job", "run", "all stages and scores of an experiment"),
     "runs": ("ssl_faces.plan.runs", "run", "list runs with their state and scores"),
-    "compare": ("ssl_faces.plan.compare.command", "run", "train methods with the same budget"),
+    "compare": ("ssl_faces.plan.compare", "run", "train methods with the same budget"),
     "sweep": ("ssl_faces.plan.sweep.command", "run", "hyper-parameter search, by a W&B sweep file"),
     "dashboard": ("ssl_faces.apps.dashboard.command", "run", "curves and pictures of runs, a page"),
     "prepare": ("ssl_faces.prepare.command", "run", "photos and videos to a pack of aligned faces"),

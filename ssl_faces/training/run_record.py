@@ -93,6 +93,7 @@ class RunRecord:
         self.kind = kind
         self.step: int | None = None
         self._stop: str | None = None
+        self._state = "stopped"
         self.lock: int | None = None
         self._folder: Path | None = None
         self._content: dict[str, Any] = {}
@@ -143,9 +144,15 @@ class RunRecord:
         }
         self._write()
 
-    def stopped(self, reason: str) -> None:
-        """Record that the run was stopped, without an error."""
-        self._stop = reason
+    def stopped(self, reason: str, state: str = "stopped") -> None:
+        """Note how the run ended, if no error shows it."""
+        self._stop, self._state = reason, state
+
+    def note(self, **about: Any) -> None:
+        """Add entries to `run.json`, or replace them."""
+        if self._folder is not None:
+            self._content |= about
+            self._write()
 
     def __enter__(self) -> RunRecord:
         return self
@@ -155,7 +162,7 @@ class RunRecord:
             if self._folder is not None:
                 state, reason = _result(error)
                 if error is None and self._stop is not None:
-                    state, reason = "stopped", self._stop
+                    state, reason = self._state, self._stop
                 session = self._content["sessions"][-1]
                 session |= {"ended": _now(), "state": state}
                 if reason:
@@ -182,18 +189,27 @@ class RunRecord:
         replace_file(self._folder / RUN_FILE, text.encode())
 
 
-def claim(folder: Path) -> int:
-    """Lock a run's folder; returns the file descriptor of the lock.
+class Held(InputError):
+    """Another process holds the lock."""
+
+
+def claim(folder: Path, name: str = LOCK_FILE, patience: float | None = None) -> int:
+    """The lock of a run's folder, as a file descriptor to close. Processes that inherit it hold
+    the lock too, until the last of them has ended.
+
+    Args:
+        name: of the lock's file.
+        patience: seconds to wait for the lock; default: `PATIENCE`.
 
     Raises:
-        InputError: another process has the lock, or the folder can't be written.
+        InputError: another process holds it (`Held`), or the folder can't be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise InputError(f"{folder}: {write_failure(error)}") from error
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + (PATIENCE if patience is None else patience)
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -204,14 +220,19 @@ def claim(folder: Path) -> int:
             if time.monotonic() > until:
                 who = os.pread(handle, 100, 0).decode(errors="replace").strip()
                 os.close(handle)
-                raise InputError(
+                raise Held(
                     f"{folder}: another run is at work in it ({who}); wait for it, or give another "
                     "--out"
                 ) from error
             time.sleep(0.1)
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    note_holder(handle, os.getpid())
     return handle
+
+
+def note_holder(lock: int, process: int) -> None:
+    """Write the process that works in the folder to the lock's file."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {process} on {socket.gethostname()}".encode(), 0)
 
 
 def is_held(folder: Path) -> bool:

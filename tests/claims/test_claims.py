@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from linear_probe.arguments import parser as cli_parser
 from linear_probe.cli import main
 from linear_probe.experiments.job_files import parser
 from linear_probe.experiments.verbs import VERBS
-from linear_probe.plans.claims.run import keep, run_claims, train
-from linear_probe.plans.claims.settings import Arm, Claims, Fit, read_claims
+from linear_probe.plans.claims.run import keep, run_claims
+from linear_probe.plans.claims.settings import Arm, Claims, read_claims
 from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
-from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.tasks import MissingData
 from ssl_faces import InputError
-from tests.claims.stand_ins import BASE, Runs, claims
+from tests.claims.stand_ins import BASE, Runs, claims, run_all, write_figures
 from tests.support.cells import cells
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_what_is_trained(tmp_path: Path) -> None:
     runs = Runs([1.0], [2.0])
-    run_claims(claims(), tmp_path, runs, say=lambda line: None)
+    run_all(claims(), tmp_path, runs)
     common = ["--label=a", "--task=expression"]
     seeds = "--seeds=[0, 1, 2]"
     assert [words[:-1] for words in runs.words] == [
@@ -45,24 +42,19 @@ def test_what_is_trained(tmp_path: Path) -> None:
     assert runs.words[1][-1].startswith(f"--out={tmp_path}/arms/a-b-")
 
 
-def test_arms_that_are_alike_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
+def test_equal_arms_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
     arm = claims().claims["better"].without
 
     def out(arm: Arm, seeds: Sequence[int] = (0, 1), **common: object) -> Path:
         return arm.calls(common, seeds, tmp_path)[0].folder
 
-    assert out(arm) == out(Arm.model_validate(arm.model_dump()))
     # Further seeds are added to those that are there.
-    assert out(arm) == out(arm, (0, 2))
-    others = [
-        out(arm, task="classes"),
-        out(arm.model_copy(update={"arguments": {}})),
-        out(arm.model_copy(update={"command": "video"})),
-    ]
-    assert len({out(arm), *others}) == 4
+    assert out(arm) == out(Arm.model_validate(arm.model_dump())) == out(arm, (0, 2))
+    others = [arm.model_copy(update={"arguments": {}}), arm.model_copy(update={"command": "video"})]
+    assert len({out(arm), out(arm, task="classes"), *map(out, others)}) == 4
 
 
-def test_records_of_a_config_that_said_something_else_are_not_taken(
+def test_records_of_a_config_that_has_changed_are_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -81,7 +73,7 @@ def test_records_of_a_config_that_said_something_else_are_not_taken(
         ]
 
     before = out()
-    Path("b.yaml").write_text("# what was learnt\ntraining:\n  epochs: 8\n")
+    Path("b.yaml").write_text("# a comment\ntraining:\n  epochs: 8\n")
     assert out() == before
     Path("b.yaml").write_text("training: {epochs: 9}\n")
     assert [one == other for one, other in zip(out(), before, strict=True)] == [
@@ -91,27 +83,27 @@ def test_records_of_a_config_that_said_something_else_are_not_taken(
 
 def test_what_there_are_records_of_is_not_run_again(tmp_path: Path) -> None:
     first = Runs([60.0, 60.4], [55.0, 55.4])
-    table = run_claims(claims(), tmp_path, first, say=lambda line: None)
+    table = run_all(claims(), tmp_path, first)
     assert len(first.words) == 2
     # Kept records are records, though what was trained for them is not there.
     keep(claims(), tmp_path, tmp_path / "kept")
     again = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2])
-    run_claims(claims(), tmp_path / "kept", again, say=lambda line: None)
+    run_all(claims(), tmp_path / "kept", again)
     assert [words[-2] for words in again.words] == ["--seeds=[2]", "--seeds=[2]"]
     never = Runs([], [])
-    after = run_claims(claims(), tmp_path / "kept", never, say=lambda line: None)
+    after = run_all(claims(), tmp_path / "kept", never)
     assert not never.words
     assert cells(after)["seeds"] == "3"
     assert cells(table)["seeds"] == "2"
     # Of what another claim asks for there are none, though the folder is the same.
     other = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2], level=8.0)
-    run_claims(claims(level=8.0), tmp_path / "kept", other, say=lambda line: None)
+    run_all(claims(level=8.0), tmp_path / "kept", other)
     assert [words[-2] for words in other.words] == ["--seeds=[0, 1, 2]"] * 2
 
 
 def test_all_heads_are_in_one_page_with_their_curves(tmp_path: Path) -> None:
     runs = Runs([40.0, 41.0], [30.0, 31.0], level=8)
-    run_claims(claims(level=8), tmp_path, runs, say=lambda line: None)
+    run_all(claims(level=8), tmp_path, runs)
     page = (tmp_path / "claims.html").read_text()
     assert "<svg" in page
     assert "resolution" in page
@@ -121,48 +113,49 @@ def test_without_data_the_row_says_so(tmp_path: Path) -> None:
     def lacking(verb: str, words: Sequence[str]) -> list[Record]:
         raise MissingData("task expression needs FER-2013; add it to the data folder")
 
-    table = run_claims(claims(tried="nothing yet"), tmp_path, lacking, say=lambda line: None)
+    table = run_all(claims(tried="nothing yet"), tmp_path, lacking)
     assert cells(table)["verdict"] == "no data"
     assert any("needs FER-2013" in note for note in table.notes)
     assert any("nothing yet" in note for note in table.notes)
 
 
-def test_an_arm_that_cannot_be_run_stops_no_other_claim(tmp_path: Path) -> None:
+def test_an_arm_that_fails_stops_no_other_claim(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     both = claims()
-    both.claims["later"] = both.claims["better"].model_copy(update={"says": "the second"})
+    idea = both.claims["better"].idea.model_copy(update={"configs": ["c.yaml"]})
+    both.claims["later"] = both.claims["better"].model_copy(update={"idea": idea})
     runs = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2])
 
-    def first_fails(verb: str, words: Sequence[str]) -> list[Record]:
-        if not runs.words:
-            runs.words.append([])
+    def fails(verb: str, words: Sequence[str]) -> list[Record]:
+        if words[:3] == ["-c", "a.yaml", "--label=a"]:
             raise InputError("head.dim: 7; give a multiple of 8")
         return runs(verb, words)
 
-    told: list[str] = []
     with pytest.raises(InputError, match=r"better: head\.dim: 7; give a multiple of 8: see .*md"):
-        run_claims(both, tmp_path, first_fails, say=told.append)
+        run_all(both, tmp_path, fails)
     first, second = (
         line for line in (tmp_path / "claims.md").read_text().splitlines() if "90 %" in line
     )
     assert first.endswith("| not run |")
-    assert second.startswith("| later | the second |")
+    assert second.startswith("| later | ")
     assert second.endswith("| holds |")
-    assert "better: head.dim: 7; give a multiple of 8" in told
+    assert "failed: better: idea: head.dim: 7; give a multiple of 8" in capsys.readouterr().out
 
 
 def test_the_config_asks_for_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    found = read_claims(Path("configs/claims.yaml"))
-    asked = set()
-    for claim in found.claims.values():
+    of_file = read_claims(Path("configs/claims.yaml"))
+    commands = set()
+    for claim in of_file.claims.values():
         assert claim.idea != claim.without
         for arm in (claim.idea, claim.without):
-            for call in arm.calls(found.arguments, [0], Path("out")):
-                asked.add((arm.command, *call.words))
+            for call in arm.calls(of_file.arguments, [0], Path("out")):
+                commands.add((arm.command, *call.words))
                 for fit in call.fits:
                     for config in fit.words[1:4:2]:
                         assert Path(config).is_file()
-    for verb, *words in asked:
+    for verb, *words in commands:
         if verb in VERBS:
             given = parser(verb).parse_args(words)
             assert getattr(given, "seeds", None) == [0] or given.seed == 0
@@ -180,7 +173,7 @@ def bad_arm(**more: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("claims: {}", "seeds: is missing"),
         (yaml.safe_dump(BASE).replace("published", "publishde"), "claims.better.published"),
@@ -196,16 +189,16 @@ def bad_arm(**more: object) -> str:
     ],
 )
 def test_bad_files(
-    text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "c.yaml").write_text(text)
     assert main(["claims", "-c", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "o")]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert main(["claims", "-c", str(tmp_path / "none.yaml"), "--out", str(tmp_path / "o")]) == 2
     assert "can't be read" in capsys.readouterr().err
 
 
-def test_some_claims_are_told_and_kept_alone(
+def test_some_claims_are_compared_and_archived_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = yaml.safe_load(yaml.safe_dump(BASE))
@@ -213,7 +206,7 @@ def test_some_claims_are_told_and_kept_alone(
     given["claims"]["faster"] = given["claims"]["better"] | other
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(given))
     runs = Runs([60.0, 60.4, 60.2], [55.0, 55.4, 55.2])
-    run_claims(Claims.model_validate(given), tmp_path, runs, say=lambda line: None)
+    run_all(Claims.model_validate(given), tmp_path, runs)
     words = ["claims", "-c", str(tmp_path / "c.yaml"), "--out", str(tmp_path), "--table"]
     kept = tmp_path / "kept"
     assert main([*words, "--only", "faster", "--keep", str(kept)]) == 0
@@ -238,11 +231,11 @@ def trained(row: str, motion: str = "motion.yaml", verb: str = "truth") -> dict[
 
 
 class Truths:
-    """Stands in for `linear-probe truth`: errors of two rows of a folder, a seed each."""
+    """Stands for `linear-probe truth`: errors of two rows of a folder, a seed each."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
-        self.fits: list[Fit] = []
+        self.fits: list[list[str]] = []
 
     def __call__(self, verb: str, words: Sequence[str]) -> None:
         self.calls.append([verb, *words])
@@ -257,9 +250,7 @@ class Truths:
             )
             for encoder, value in ((fit, 6.0), ("return the input", 9.0))
         ]
-        noise = np.random.default_rng(0).normal(0, 0.2, 200)
-        write_records(folder / RECORDS_FILE, records)
-        write_replicates(folder / REPLICATES_FILE, {r.name: r.value + noise for r in records})
+        write_figures(folder, records)
 
 
 def run_trained(out: Path, seeds: list[int], **without: str) -> tuple[Truths, dict[str, str]]:
@@ -268,8 +259,12 @@ def run_trained(out: Path, seeds: list[int], **without: str) -> tuple[Truths, di
         metric="face L1", idea=trained("{fit}"), without=trained("return the input", **without)
     )
     claim = claim.model_copy(update={"seeds": seeds})
-    table = run_claims(claim, out, runs, say=lambda line: None, train=runs.fits.append)
+    table = run_all(claim, out, runs)
     return runs, cells(table)
+
+
+def folder_of(fit: list[str]) -> str:
+    return fit[fit.index("--out") + 1]
 
 
 def test_encoders_are_trained_first_by_every_seed(tmp_path: Path) -> None:
@@ -278,17 +273,14 @@ def test_encoders_are_trained_first_by_every_seed(tmp_path: Path) -> None:
     assert [call[0] for call in runs.calls] == ["truth"] * 3
     assert len(runs.fits) == 6
     first, second = runs.fits[2:4]
-    assert first.words[:6] == ["-c", "motion.yaml", "--trainer.max_steps", "5", *SEED_ONE[:2]]
-    assert first.words[6:8] == SEED_ONE[2:]
-    assert f"{first.folder}/last.ckpt" in second.words
-    assert f"--run={second.folder}" in runs.calls[1]
+    seed = ["--seed_everything", "1", "--data.seed", "1"]
+    assert first[:8] == ["-c", "motion.yaml", "--trainer.max_steps", "5", *seed]
+    assert f"{folder_of(first)}/last.ckpt" in second
+    assert f"--run={folder_of(second)}" in runs.calls[1]
     assert "--no-untrained" in runs.calls[1]
-    assert (first.folder.name, second.steps) == ("seed1", 3)
+    assert folder_of(first).endswith("/seed1")
     assert (row["seeds"], row["verdict"]) == ("3", "holds")
     assert row["gain"].startswith("+3.00 [")
-
-
-SEED_ONE = ["--seed_everything", "1", "--data.seed", "1"]
 
 
 def test_seeds_of_earlier_calls_count(tmp_path: Path) -> None:
@@ -299,15 +291,13 @@ def test_seeds_of_earlier_calls_count(tmp_path: Path) -> None:
     assert row["with"].startswith("6.20 [")
 
 
-def test_records_are_told_wherever_they_are_and_nothing_is_run(tmp_path: Path) -> None:
+def test_records_give_the_same_table_wherever_they_are(tmp_path: Path) -> None:
     run_trained(tmp_path / "here", [0, 1])
     shutil.copytree(tmp_path / "here/arms", tmp_path / "there/arms")
     claim = claims(metric="face L1", idea=trained("{fit}"), without=trained("return the input"))
 
     def row(folder: str) -> dict[str, str]:
-        return cells(
-            run_claims(claim, tmp_path / folder, Truths(), say=lambda line: None, only_table=True)
-        )
+        return cells(run_claims(claim, tmp_path / folder))
 
     assert row("there") == row("here")
     assert (row("there")["seeds"], row("there")["verdict"]) == ("2", "holds")
@@ -330,7 +320,7 @@ def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
     assert keep(claim, here, there) == 2
 
     def row(folder: Path) -> dict[str, str]:
-        return cells(run_claims(claim, folder, Truths(), say=lambda line: None, only_table=True))
+        return cells(run_claims(claim, folder))
 
     assert row(there) == row(here)
     # What was trained is named from its folder of claims, wherever that was.
@@ -342,55 +332,58 @@ def test_the_records_of_a_table_are_kept_and_no_more(tmp_path: Path) -> None:
     assert row(there)["seeds"] == "2"
 
 
-def told_from_the_kept(kept: str, to: Path) -> list[dict[str, str]]:
-    """Rows of a kept folder's claims, told anew in `to`."""
+def rows_of_archived(kept: str, to: Path) -> list[dict[str, str]]:
+    """Rows of a kept folder's claims, compared anew in `to`."""
     shutil.copytree(ROOT / "checkpoints" / kept / "arms", to / "arms")
-    found = read_claims(ROOT / "configs" / f"{kept.replace('/', '_')}.yaml")
-    table = run_claims(found, to, Truths(), say=lambda line: None, only_table=True)
+    of_file = read_claims(ROOT / "configs" / f"{kept.replace('/', '_')}.yaml")
+    table = run_claims(of_file, to)
     return [cells(table, i) for i in range(len(table.body))]
 
 
 @pytest.mark.parametrize("kept", ["claims", "claims/tried"])
 def test_a_kept_table_is_what_its_records_say(kept: str, tmp_path: Path) -> None:
-    rows = told_from_the_kept(kept, tmp_path)
+    rows = rows_of_archived(kept, tmp_path)
     assert "not run" not in {row["verdict"] for row in rows}
-    told = (ROOT / "checkpoints" / kept / "claims.md").read_text()
-    assert (tmp_path / "claims.md").read_text() == told
+    archived = (ROOT / "checkpoints" / kept / "claims.md").read_text()
+    assert (tmp_path / "claims.md").read_text() == archived
 
 
-def test_what_does_not_hold_tells_what_was_tried(tmp_path: Path) -> None:
-    rows = told_from_the_kept("claims", tmp_path)
+def test_claims_that_do_not_hold_have_what_was_tried(tmp_path: Path) -> None:
+    rows = rows_of_archived("claims", tmp_path)
     not_held = [row["name"] for row in rows if row["verdict"] != "holds"]
-    found = read_claims(ROOT / "configs/claims.yaml")
-    assert [name for name in not_held if not found.claims[name].tried] == []
+    of_file = read_claims(ROOT / "configs/claims.yaml")
+    assert [name for name in not_held if not of_file.claims[name].tried] == []
 
 
 def test_stages_that_begin_alike_are_shared(tmp_path: Path) -> None:
     runs, _ = run_trained(tmp_path, [0], motion="other.yaml")
-    folders = [fit.folder for fit in runs.fits]
-    assert len({*folders}) == 4
+    assert len({folder_of(fit) for fit in runs.fits}) == len(runs.fits) == 4
     # What another verb scores is trained once all the same.
     runs, _ = run_trained(tmp_path / "other", [0], verb="run")
-    assert [fit.folder for fit in runs.fits][:2] == [fit.folder for fit in runs.fits][2:]
+    assert len(runs.fits) == 2
+    # An encoder that is there is not trained again.
+    for path in (tmp_path / "other").rglob(RECORDS_FILE):
+        path.unlink()
+    runs, _ = run_trained(tmp_path / "other", [0], verb="run")
+    assert (len(runs.fits), len(runs.calls)) == (0, 2)
 
 
-def test_what_is_trained_is_not_trained_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_verdicts_of_real_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[Sequence[str]] = []
-
-    def ended(words: Sequence[str], check: bool) -> subprocess.CompletedProcess[str]:
-        asked.append(words)
-        return subprocess.CompletedProcess(words, 1)
-
-    monkeypatch.setattr("linear_probe.plans.claims.run.subprocess.run", ended)
-    fit = Fit(tmp_path, ["-c", "motion.yaml"], 5)
-    with pytest.raises(InputError, match="`ssl-faces fit` ended with 1"):
-        train(fit)
-    assert asked[0][-3:] == ["fit", "-c", "motion.yaml"]
-    shutil.copytree(ROOT / "checkpoints/hybrid", tmp_path / "encoder")
-    steps = json.loads((tmp_path / "encoder/card.json").read_text())["steps"]
-    train(fit._replace(steps=steps))
-    assert len(asked) == 1
-    with pytest.raises(InputError, match="ended with 1"):
-        train(fit._replace(steps=steps + 1))
+    """A claim without its data, and one whose arm is wrong, of real processes."""
+    monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / "none"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    head = {"configs": [str(ROOT / "configs/head/inception_fer.yaml")]}
+    given = yaml.safe_load(yaml.safe_dump(BASE)) | {"seeds": [0], "arguments": {}}
+    Image.new("RGB", (16, 16)).save(tmp_path / "face.png")
+    data = {"arguments": {"task": "expression", "data": str(tmp_path)}}
+    given["claims"]["better"] |= {"idea": head | data, "without": head | data}
+    wrong = given["claims"]["better"] | {"idea": head | {"arguments": {"head.nothing": 1}}}
+    given["claims"]["wrong"] = wrong
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(given))
+    words = ["claims", "-c", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--jobs", "2"]) == 2
+    assert "linear-probe: error: wrong: " in capsys.readouterr().err
+    text = (tmp_path / "out/claims.md").read_text()
+    assert text.count("| no data |") == text.count("| not run |") == 1

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ssl_faces.common.children import only_one, run, run_command
 from ssl_faces.common.safe_path import protect, python, unprotect
+from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.steps import Step
 from tests.support.types import Patch
 
 ROOT = Path(__file__).parents[2]
@@ -29,14 +30,17 @@ def ran(tmp_path: Path, monkeypatch: Patch) -> Path:
 
 
 def test_commands_run_no_code_of_the_current_folder(ran: Path) -> None:
-    with only_one(ran.parent / "out") as lock:
-        run("linear_probe.cli", ["--help"], ran.parent / "log", lock)
+    out = ran.parent / "out"
+    with (ran.parent / "lock").open("w") as lock:
+        engine = Engine(ran.parent, lock.fileno())
+        ours = Step("ours", ["linear-probe", "--help"], ran.parent / "log", out, always=True)
         # What a user runs has its own folder on the path, as without us.
         program = ran.parent / "program"
         program.mkdir()
         (program / "beside.py").write_text("")
         (program / "train.py").write_text("import beside; print('trained')")
-        run_command([sys.executable, str(program / "train.py")], ran.parent / "own", lock)
+        argv = [sys.executable, str(program / "train.py")]
+        engine.run([ours, Step("own", argv, ran.parent / "own", out, always=True)])
     assert "usage: linear-probe" in (ran.parent / "log").read_text()
     assert "trained" in (ran.parent / "own").read_text()
     assert not ran.exists()
@@ -77,8 +81,8 @@ def test_a_checkout_that_is_not_installed_stays_importable(monkeypatch: Patch) -
 
 def test_every_process_is_started_in_safe_path_mode() -> None:
     assert python("-m", "x")[1:] == ["-P", "-m", "x"]
-    # `sweep/words.py` runs the user's own program by it.
-    known = {"ssl_faces/common/safe_path.py", "ssl_faces/plan/sweep/words.py"}
+    # `processes.py` runs the user's own program by it.
+    known = {"ssl_faces/common/safe_path.py", "ssl_faces/plan/processes.py"}
     result = {
         str(path.relative_to(ROOT))
         for package in ("ssl_faces", "linear_probe")

@@ -118,9 +118,8 @@ SETTINGS = {"ssl-faces": ("fit",), "linear-probe": tuple(VERBS)}
 
 # Functions that start the work of a command.
 _WORK = (
-    "linear_probe.plans.claims.run.run_verb",
     "linear_probe.features.frozen.FeatureCache.fill",
-    "ssl_faces.common.children.Command.__init__",
+    "ssl_faces.plan.processes.Command.__init__",
     "ssl_faces.rendered.cli.write_set",
     "ssl_faces.apps.demo.server.serve",
     "ssl_faces.apps.export.formats.as_onnx",

@@ -12,12 +12,13 @@ import pytest
 import yaml
 
 from ssl_faces.cli import main
-from ssl_faces.plan.sweep import trial
+from ssl_faces.plan import engine
+from ssl_faces.plan.sweep import storage, trials
 
 ROOT = Path(__file__).parents[2]
 
-# Logs 100 - (x - 3)^2 + step, in `--steps` steps; goes on from its checkpoint, saves one for
-# SIGTERM, and tells in `begun.jsonl` when it starts, from where. `--x` says what goes wrong.
+# Logs 100 - (x - 3)^2 + step, in `--steps` steps; resumes from its checkpoint, saves one on
+# SIGTERM, and appends to `begun.jsonl` when it starts, with its first step.
 CHILD = """
 import json, os, pathlib, signal, sys, time
 given = {}
@@ -30,9 +31,9 @@ assert given["ckpt_path"] == "last"
 last = out / "checkpoints" / "last.ckpt"
 begin = int(last.read_text()) if last.exists() else 0
 with open(out.parent.parent / "begun.jsonl", "a") as file:
-    told = {"folder": out.name, "given": given, "from": begin}
-    told |= {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "WANDB_RUN_GROUP")}
-    file.write(json.dumps(told) + "\\n")
+    about = {"folder": out.name, "given": given, "from": begin}
+    about |= {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "WANDB_RUN_GROUP")}
+    file.write(json.dumps(about) + "\\n")
 if given.get("fail") == "1":
     sys.exit("ssl-faces: error: model.x: it is wrong; mend it")
 if given.get("fail") == "full":
@@ -91,7 +92,10 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "LOOK", 0.05)
+    monkeypatch.setattr(trials, "LOOK", 0.05)
+    monkeypatch.setattr(storage, "HEARTBEAT", 1)
+    monkeypatch.setattr(storage, "GRACE", 3)
+    monkeypatch.setattr(engine, "_TICK", 0.02)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.delenv("WANDB_SERVICE", raising=False)

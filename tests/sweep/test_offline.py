@@ -11,19 +11,22 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ssl_faces.common import children
-from ssl_faces.plan.sweep import trial
+from ssl_faces.plan import engine
+from ssl_faces.plan.processes import Command
+from ssl_faces.plan.sweep import search, trials
+from ssl_faces.plan.sweep import storage as storages
+from ssl_faces.plan.sweep import study as studies
 from ssl_faces.plan.sweep.search import sampler, suggest
 from ssl_faces.plan.sweep.settings import read
 from ssl_faces.plan.sweep.study import read_notes
+from ssl_faces.training.run_record import claim
+from tests.support.waiting import eventually
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
-from tests.test_children import eventually
 
 UNIFORM = {"x": {"min": -10.0, "max": 10.0}}
 
@@ -102,8 +105,6 @@ def test_by_the_pruner_that_is_asked_for(
     pruner: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trials of x below 0 hang after their first figure unless they are ended for it."""
-    from ssl_faces.plan.sweep import search
-
     monkeypatch.setattr(search, "WARM_UP", 1)
     path = write(
         ("--steps=3", f"--wait={tmp_path / 'never'}"),
@@ -112,7 +113,7 @@ def test_by_the_pruner_that_is_asked_for(
     )
     # The first is over before anybody looks at it.
     with monkeypatch.context() as patch:
-        patch.setattr(trial, "LOOK", 60)
+        patch.setattr(trials, "LOOK", 60)
         (tmp_path / "never").touch()
         assert sweep(path, tmp_path / "out", "--trials", "1") == 0
         (tmp_path / "never").unlink()
@@ -122,7 +123,7 @@ def test_by_the_pruner_that_is_asked_for(
     assert (tmp_path / "out/trials/0001/checkpoints/last.ckpt").read_text() == "1"
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint(
+def test_a_killed_run_resumes_from_its_checkpoint(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(("--kill=2",), parameters={"x": {"values": [3]}})
@@ -150,13 +151,13 @@ def test_killed_workers_lose_no_trial_and_run_none_twice(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`kill -9` of a command with two workers: one of the runs is killed with it, and one goes on
-    as an orphan. A second command does the rest meanwhile, and takes up both."""
+    as an orphan. A second command does the rest meanwhile, and then both."""
     out, gate = tmp_path / "out", tmp_path / "gate"
     path = write((f"--wait={gate}",), parameters={"x": {"values": [1, 2, 3, 4, 5]}})
     first = subprocess.Popen(command(path, out, "--workers", "2"), stdout=subprocess.DEVNULL)
     checkpoints = [out / f"trials/000{i}/checkpoints/last.ckpt" for i in (0, 1)]
     eventually(lambda: all(one.exists() for one in checkpoints))
-    processes = [int((out / f"trials/000{i}.lock").read_text()) for i in (0, 1)]
+    processes = [int((out / f"trials/000{i}.lock").read_text().split()[1]) for i in (0, 1)]
     first.kill()
     first.wait()
     os.kill(processes[0], signal.SIGKILL)
@@ -170,16 +171,14 @@ def test_killed_workers_lose_no_trial_and_run_none_twice(
     assert sweep(path, out, "--workers", "2") == 0
     opener.join()
     starts = Counter(one["folder"] for one in begun(out))
-    # The orphan ended by itself; taken up again it had nothing left to do.
+    # The orphan ended by itself; queued again it had nothing left to do.
     assert starts == {"0000": 2, "0001": 2, "0002": 1, "0003": 1, "0004": 1}
     assert [one["from"] for one in begun(out) if one["folder"] == "0001"] == [0, 3]
     assert sorted(row[METRIC] for row in table(out)) == ["101.0", "101.0", "102.0", "98.0", "98.0"]
-    printed = capsys.readouterr().out
-    assert "trial 0000: its worker is gone; it is taken up again" in printed
-    assert "trial 0000 goes on: x=1" in printed
+    assert "trial 0000: resumes: x=1" in capsys.readouterr().out
 
 
-def test_a_stopped_sweep_goes_on(
+def test_a_stopped_sweep_resumes(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, gate = tmp_path / "out", tmp_path / "gate"
@@ -195,9 +194,7 @@ def test_a_stopped_sweep_goes_on(
     assert sweep(path, out, "--workers", "2") == 128 + signal.SIGTERM
     sender.join()
     signal.signal(signal.SIGTERM, inherited)
-    assert "no trial is lost, and the same command goes on: ssl-faces sweep" in (
-        capsys.readouterr().out
-    )
+    assert "the same command resumes: ssl-faces sweep" in capsys.readouterr().out
     assert {note["state"] for note in read_notes(out)} == {"waiting"}
     gate.touch()
     assert sweep(path, out) == 0
@@ -217,87 +214,69 @@ def test_two_commands_share_one_study(write: Write, tmp_path: Path) -> None:
     assert 0 < len(re.findall(r"^trial \d+: x=", told, re.MULTILINE)) < 8  # both had some
 
 
-def test_a_trial_that_another_has_taken_up_is_left_to_it(
+def test_a_trial_that_another_has_continued_is_left_to_it(
     write: Write,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """As after a machine has slept: its worker's word for the trial counts no more."""
+    """As after a machine was suspended: its worker's result does not count."""
     import optuna
 
-    from ssl_faces.plan.sweep import study as studies
-
-    out, real = tmp_path / "out", children.run_command
+    out = tmp_path / "out"
     path = write(("--steps=1",), parameters={"x": {"values": [3]}})
 
-    def taken(*given: Any) -> None:
+    def start(*arguments: Any) -> Command:
         study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{out / 'study.db'}")
         if len(study.trials) == 1:
-            studies.give_back(study, 0)
-        real(*given)
+            studies.retry(study, 0)
+        return Command(*arguments)
 
-    monkeypatch.setattr(children, "run_command", taken)
+    monkeypatch.setattr(engine, "executor", start)
     assert sweep(path, out) == 0
     assert "trial 0000: another worker has it now" in capsys.readouterr().out
     assert [row["state"] for row in table(out)] == ["complete"]
     assert len(begun(out)) == 2
 
 
-def test_cores_are_shared_by_workers(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_trial_waits_for_an_orphaned_run_of_it(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert sweep(write(("--steps=1",)), tmp_path / "out", "--workers", "3") == 0
-    assert {one["OMP_NUM_THREADS"] for one in begun(tmp_path / "out")} == {"2"}
+    out, held = tmp_path / "out", threading.Event()
+
+    def orphan() -> None:
+        lock = claim(out / "trials", "0000.lock")
+        held.set()
+        eventually(lambda: len(begun(out)) == 2)
+        os.close(lock)
+
+    thread = threading.Thread(target=orphan)
+    thread.start()
+    held.wait()
+    assert sweep(write(parameters={"x": {"values": [1, 2, 3]}}), out) == 0
+    thread.join()
+    assert [one["folder"] for one in begun(out)] == ["0001", "0002", "0000"]
+    assert "trial 0000: waiting, as " in capsys.readouterr().out
 
 
-def test_machines_share_a_database(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A trial of another machine, which has fallen silent, is taken up again here; one that is
-    still heard of is not."""
-    import platform
-
+def test_machines_share_a_database(write: Write, tmp_path: Path) -> None:
+    """A trial of another machine that has stopped sending heartbeats is continued here."""
     import optuna
 
-    from ssl_faces.plan.sweep import storage as storages
-    from ssl_faces.plan.sweep import study as studies
-
-    monkeypatch.setattr(storages, "HEARTBEAT", 1)
-    monkeypatch.setattr(storages, "GRACE", 2)
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     path = write(("--steps=1",), method="random", parameters=UNIFORM, run_cap=3, name="s.yaml")
     there = storages.Place(tmp_path / "there", url, "s")
     storage = storages.open_storage(there)
-    sweep_of = read(path)
-    studies.open_study(sweep_of, path, there, storage, 0, 3)
-    view = studies.view(sweep_of, there, storage, "file")
-    trial = view.ask()
-    trial.set_user_attr("host", platform.node() + "-other")
-    trial.set_user_attr("folder", "0000")
+    study = studies.open_study(read(path), path, there, storage, 0, 3)
+    studies.add_trial(study, read(path), {})
+    trial = study.ask()
     storage.record_heartbeat(trial._trial_id)
-    assert studies.take_back_abandoned(view, there) == []
+    optuna.storages.fail_stale_trials(study)
+    assert study.trials[0].state.name == "RUNNING"
     assert sweep(path, tmp_path / "here", "--storage", url) == 0
-    trials = optuna.load_study(study_name="s", storage=url).get_trials()
-    assert [one.state.name for one in trials] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
-    assert trials[3].user_attrs["retry_of"] == [0]
-    assert Counter(one["folder"] for one in begun(tmp_path / "here")) == {
-        "0000": 1,
-        "0001": 1,
-        "0002": 1,
-    }
-    # What two machines begin at once beyond the last one is left out.
-    extra = view.ask()
-    assert extra.number == 4
-    from ssl_faces.plan.sweep.trial import RunningTrial, Surplus
-    from ssl_faces.plan.sweep.worker import Worker
-
-    worker = Worker(sweep_of, path, there, view, 0, 3, print, threading.Event())
-    with pytest.raises(Surplus):
-        RunningTrial(worker, extra).run(ExitStack())
-    assert studies.originals(view.get_trials()) == [0, 1, 2]
+    found = optuna.load_study(study_name="s", storage=url).get_trials()
+    assert [one.state.name for one in found] == ["FAIL", *["COMPLETE"] * 3]
+    assert sorted(one["folder"] for one in begun(tmp_path / "here")) == ["0000", "0001", "0002"]
 
 
 def test_notes_are_whole(write: Write, tmp_path: Path) -> None:

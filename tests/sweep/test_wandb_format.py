@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator, FormatChecker
 from ssl_faces.common.errors import InputError
 from ssl_faces.plan.sweep.search import distribution
 from ssl_faces.plan.sweep.settings import Parameter, read
-from ssl_faces.plan.sweep.words import _examples, check_command, command_of, fit_words
+from ssl_faces.plan.sweep.words import check_command, command_of, examples, fit_words
 from ssl_faces.training.fit import default_loggers, default_out
 from tests.sweep.conftest import ROOT, Write
 
@@ -80,11 +80,11 @@ def agents_command(content: dict[str, Any], settings: dict[str, Any], folder: Pa
 def test_wandbs_agent_runs_the_same_command(path: Path, tmp_path: Path) -> None:
     content = yaml.safe_load(path.read_text())
     sweep = read(path)
-    for settings in _examples(sweep.parameters):
+    for settings in examples(sweep.parameters):
         assert agents_command(content, settings, tmp_path) == command_of(sweep, settings)
 
 
-def test_every_placeholder_stands_for_the_same(
+def test_every_placeholder_has_the_same_value(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACES", "a b")
@@ -97,7 +97,7 @@ def test_every_placeholder_stands_for_the_same(
     settings = {"a": 1, "b.c": 0.25, "yes": True, "no": False, "crop": [0.5, 1.0], "t": "x y"}
     content = yaml.safe_load(path.read_text())
     assert agents_command(content, settings, tmp_path) == command_of(read(path), settings)
-    with pytest.raises(InputError, match=r"command: \$\{args_json_file\} has nothing to stand for"):
+    with pytest.raises(InputError, match=r"command: \$\{args_json_file\} has no value"):
         command_of(read(write(command=["${args_json_file}"])), settings)
 
 

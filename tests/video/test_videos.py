@@ -16,7 +16,6 @@ from linear_probe.cli import main
 from linear_probe.experiments.job_files import run_job
 from linear_probe.experiments.video.data import FolderVideos, KeypointVideos, RenderedVideos
 from linear_probe.experiments.video.sequences import Sequences
-from linear_probe.plans.claims.run import run_claims
 from linear_probe.plans.claims.settings import Claims
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
@@ -26,6 +25,7 @@ from ssl_faces.data import in_test_share
 from ssl_faces.data.sets.youtube_keypoints import COLUMNS
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedClips
+from tests.claims.stand_ins import run_all
 from tests.support.cells import cells
 from tests.support.threads import one_thread
 
@@ -314,7 +314,7 @@ def test_as_arms_of_a_claim_they_share_features(
 
     monkeypatch.setattr(BackboneEncoder, "forward", counted)
 
-    table = run_claims(claims, tmp_path / "claims", run_job, say=lambda line: None)
+    table = run_all(claims, tmp_path / "claims", run_job)
     row = cells(table)
     assert (row["seeds"], row["verdict"]) == ("3", "holds")
     assert sum(computed) == 4 * 2 * (24 + 16)

@@ -1,4 +1,4 @@
-"""What a claim compares: figures over seeds, from the records of its two arms."""
+"""The figures that a claim compares, over seeds, from the records of its two arms."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ONE_OF_A_SEED = (
 
 
 def seeds_there(calls: Sequence[Call], claim: Claim) -> set[int]:
-    """Those by which an arm was trained, and that there are records of all the claim's metrics of.
+    """Seeds of an arm that have records of all the claim's metrics.
 
     Raises:
         InputError: as `meant`.
@@ -58,9 +58,9 @@ def figure(
         records, of_records = [], []
         for call in {one.folder: one for one in calls}.values():
             replicates = read_replicates(call.folder / REPLICATES_FILE)
-            found = [r for r in meant(call, claim, metric) if _seed(call, r) in seeds]
-            records += found
-            for record in found:
+            of_call = [r for r in meant(call, claim, metric) if _seed(call, r) in seeds]
+            records += of_call
+            for record in of_call:
                 if record.name not in replicates:
                     raise InputError(
                         f"{call.folder / REPLICATES_FILE}: has none of {record.encoder}, "
@@ -77,7 +77,7 @@ def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
     """The records of a folder that a claim is about, one for each seed.
 
     Raises:
-        InputError: there are none, or more than one for a seed.
+        InputError: there are none, or several for a seed.
     """
     records = [
         record
@@ -86,10 +86,10 @@ def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
         and record.condition.get("level") == claim.level
         and claim.probe in (None, record.probe)
         and claim.task in (None, record.task)
-        and all(_is(getattr(record, field), value) for field, value in call.row.items())
+        and all(_matches(getattr(record, field), value) for field, value in call.row.items())
     ]
     if not records:
-        raise InputError(f"{call.folder}: no record of {metric} as the claim asks for it")
+        raise InputError(f"{call.folder}: no record of {metric} as the claim needs it")
     for field, mend in _ONE_OF:
         several = {getattr(record, field) for record in records}
         if len(several) > 1:
@@ -99,46 +99,44 @@ def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
     for record in sorted(records, key=lambda record: record.seed):
         by_seed.setdefault(record.seed, []).append(record)
     # Each seed may have chosen its own feature space, on its training part.
-    for seed, found in by_seed.items():
+    for seed, of_seed in by_seed.items():
         for field, mend in _ONE_OF_A_SEED:
-            several = {str(getattr(record, field)) for record in found}
+            several = {str(getattr(record, field)) for record in of_seed}
             if len(several) > 1:
                 there = ", ".join(sorted(several))
                 raise InputError(
                     f"{call.folder}: {metric} of {there} by seed {seed}; a claim needs one {mend}"
                 )
-    return [record for found in by_seed.values() for record in found]
+    return [record for of_seed in by_seed.values() for record in of_seed]
 
 
-def _is(told: str, asked: str) -> bool:
-    return told == asked or told.endswith(f"/{asked}")
+def _matches(value: str, wanted: str) -> bool:
+    return value == wanted or value.endswith(f"/{wanted}")
 
 
 def times_smaller(idea: Sequence[Record], without: Sequence[Record]) -> float:
-    """How many times smaller the compressed file of the one is, the means over seeds.
+    """How many times smaller the compressed file of `idea` is; means over seeds.
 
     Raises:
-        InputError: records that don't tell.
+        InputError: records without the size.
     """
     sizes = []
     for records in (idea, without):
-        told = [
-            record.hyperparameters.get("cost", {}).get("compressed_bytes") for record in records
-        ]
-        if None in told:
+        of_seeds = [r.hyperparameters.get("cost", {}).get("compressed_bytes") for r in records]
+        if None in of_seeds:
             raise InputError(
-                f"at_least_smaller: records of {records[0].probe} don't tell a file's size; only "
+                f"at_least_smaller: records of {records[0].probe} don't have a file's size; only "
                 "those of audits do"
             )
-        sizes.append(float(np.mean(told)))
+        sizes.append(float(np.mean(of_seeds)))
     return sizes[1] / sizes[0]
 
 
-def verdict(found: Gap, claim: Claim, smaller: float | None = None) -> Verdict:
+def verdict(difference: Gap, claim: Claim, smaller: float | None = None) -> Verdict:
     """By the 95 % interval of the gap by which `idea` is better than `without`, and by how many
     times smaller it is, where the claim is about that too."""
     least = 0.0 if claim.at_most_worse is None else -claim.at_most_worse
     too_large = smaller is not None and smaller < (claim.at_least_smaller or 0)
-    if found.high < least or too_large:
+    if difference.high < least or too_large:
         return "the contrary is seen"
-    return "holds" if found.low > least else "not seen here"
+    return "holds" if difference.low > least else "not seen here"

@@ -1,4 +1,4 @@
-"""What a file of claims says: which two things are compared, and what is expected of them."""
+"""The YAML file of claims: which two arms each compares, and what is expected of them."""
 
 from __future__ import annotations
 
@@ -18,36 +18,35 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular
 from ssl_faces.common.ranges import FiniteFloat, NonNegativeFloat, Seed
 from ssl_faces.common.yaml_settings import PREVIOUS, Strict, read_as
+from ssl_faces.plan import stages as plan_stages
 
 FIT = "{fit}"
-"""In arguments and rows: the folder of what was trained first."""
+"""In arguments and rows: the folder of the encoder that was trained first."""
 EXAMPLE = "configs/claims.yaml"
+
+_MOVED = {
+    "ssl_faces.rendered.": "ssl_faces.data.rendered.",
+    "linear_probe.experiments.video.": "linear_probe.video.",
+}
+"""Classes that have moved count as what they were, so that archived records keep their folders."""
 
 Command = Literal["head", "video", "landmarks", "audit", "run", "truth"]
 _SEVERAL_SEEDS: set[Command] = {"head", "video", "landmarks"}
 
 
-class Stage(Strict):
-    """A run of `ssl-faces fit`.
-
-    Attributes:
-        configs: of its `-c`.
-        arguments: `--KEY VALUE`; `trainer.max_steps` is among them, and says when it is done.
-    """
-
-    configs: list[str] = Field(min_length=1)
-    arguments: dict[str, Any]
+class Stage(plan_stages.Stage):
+    """A run of `ssl-faces fit`; its `trainer.max_steps` says when it is done."""
 
     @field_validator("arguments")
     @classmethod
-    def _has_an_end(cls, given: dict[str, Any]) -> dict[str, Any]:
-        if "trainer.max_steps" not in given:
+    def _has_an_end(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        if "trainer.max_steps" not in arguments:
             raise ValueError("trainer.max_steps is missing")
         try:
-            whole(1)(given["trainer.max_steps"])
+            whole(1)(arguments["trainer.max_steps"])
         except ValueError as error:
             raise ValueError(f"trainer.max_steps: {error}") from error
-        return given
+        return arguments
 
     @property
     def steps(self) -> int:
@@ -55,7 +54,7 @@ class Stage(Strict):
 
 
 class Fit(NamedTuple):
-    """A stage by one seed: where it is trained, and the arguments of `ssl-faces fit`."""
+    """A stage by one seed: its folder, and the arguments of `ssl-faces fit`."""
 
     folder: Path
     words: list[str]
@@ -66,9 +65,9 @@ class Call(NamedTuple):
     """A call of `linear-probe`.
 
     Attributes:
-        fits: what is trained before.
+        fits: runs that are trained before.
         words: the verb's arguments.
-        folder: has the records.
+        folder: of the records.
         row: fields of the records that the claim is about, or how they end.
     """
 
@@ -79,14 +78,14 @@ class Call(NamedTuple):
 
 
 class Arm(Strict):
-    """One of the two: a verb of `linear-probe` with these configs and arguments.
+    """One side of a claim: a verb of `linear-probe` with its configs and arguments.
 
     Attributes:
         command: the verb.
-        configs: of its `-c`; `run` and `truth` have none.
+        configs: files for its `-c`; `run` and `truth` have none.
         arguments: `--KEY VALUE`.
-        fit: what `ssl-faces fit` trains before, one stage after the other.
-        row: of the records that the verb writes, those that are meant, by their fields, such as
+        fit: stages that `ssl-faces fit` trains before, in their order.
+        row: selects records that the verb writes by their fields, such as
             `{feature_space: identity}`.
     """
 
@@ -111,34 +110,34 @@ class Arm(Strict):
         return self
 
     def calls(self, common: dict[str, Any], seeds: Sequence[int], out: Path) -> list[Call]:
-        """What is run for these seeds. Arms that are alike share their folders, so that what
-        several claims need is trained once; further seeds are added to what is there. Arms whose
-        config says something else than before have a folder of their own.
+        """The calls for these seeds. Equal arms of several claims share a folder, so that they run
+        once; further seeds are added to it. An arm whose config has changed has a new folder.
 
         Args:
-            common: arguments of all heads; other verbs have none of them.
-            seeds: of the training; of an audit, of what compressing draws.
+            common: arguments of all heads; other verbs ignore them.
+            seeds: of the training; for an audit, of its random compression.
             out: the claims' folder.
         """
-        asked, folder = self._words(common), self._folder(common, out)
+        words_of_all, folder = self._words(common), self._folder(common, out)
         if self.command == "video":
-            asked.append(f"--features={out / 'features'}")  # all see the same frames
+            # All arms share the features of the same frames.
+            words_of_all.append(f"--features={out / 'features'}")
         if self.command in _SEVERAL_SEEDS:
-            words = [*asked, f"--seeds={list(seeds)}", f"--out={folder}"]
+            words = [*words_of_all, f"--seeds={list(seeds)}", f"--out={folder}"]
             return [Call([], words, folder, self.row)]
-        found, rows = [], self.row.items()
+        calls, rows = [], self.row.items()
         for seed in seeds:
             here = folder / f"seed{seed}" if self.fit else folder
             fits = self._fits(seed, out)
             of_fit = str(fits[-1].folder) if fits else ""
-            words = [word.replace(FIT, of_fit) for word in asked]
+            words = [word.replace(FIT, of_fit) for word in words_of_all]
             words += [f"--out={here}"] if self.fit else [f"--seed={seed}", f"--out={here}"]
             row = {field: value.replace(FIT, _within(out, of_fit)) for field, value in rows}
-            found.append(Call(fits, words, here, row))
-        return found
+            calls.append(Call(fits, words, here, row))
+        return calls
 
     def calls_there(self, common: dict[str, Any], out: Path) -> list[Call]:
-        """Those, by whatever seeds, that there are records of."""
+        """The calls of all seeds that have records."""
         folder = self._folder(common, out)
         if not self.fit:
             return self.calls(common, [0], out) if (folder / RECORDS_FILE).exists() else []
@@ -149,71 +148,68 @@ class Arm(Strict):
     def _folder(self, common: dict[str, Any], out: Path) -> Path:
         fits = [json.dumps(stage.model_dump()) for stage in self.fit]
         configs = [*self.configs, *(config for stage in self.fit for config in stage.configs)]
-        said = [_content(config) for config in configs]
-        digest = _digest([self.command, *self._words(common), *fits, *said])
+        contents = [_content(config) for config in configs]
+        digest = _digest([self.command, *self._words(common), *fits, *contents])
         return out / "arms" / f"{self._name()}-{digest}"
 
     def _words(self, common: dict[str, Any]) -> list[str]:
-        found = [word for config in self.configs for word in ("-c", config)]
+        words = [word for config in self.configs for word in ("-c", config)]
         of_verb: dict[str, Any] = {}
-        if self.command == "landmarks":
-            of_verb = {"label": self._label()}
-        elif self.command == "head":
-            of_verb = {"label": self._label(), **common}
+        if self.command in ("head", "landmarks"):
+            of_verb = {"label": self._label(), **(common if self.command == "head" else {})}
         for key, value in {**of_verb, **self.arguments}.items():
             if value is True and self.command in ("run", "truth"):
-                found.append(f"--{key}")  # a switch
+                words.append(f"--{key}")  # a switch
             else:
-                found.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
-        return found
+                words.append(f"--{key}={_text(value)}")
+        return words
 
     def _name(self) -> str:
         configs = self.configs or [config for stage in self.fit[-1:] for config in stage.configs]
         return "-".join([Path(config).stem for config in configs] or [self.command])
 
     def _label(self) -> str:
-        """What tells the head from others in tables: its config, and what is changed about it."""
+        """The head's name in tables: its config, and the settings that differ from it."""
         changed = [
-            f"{key.rpartition('.')[2]} {value if isinstance(value, str) else json.dumps(value)}"
+            f"{key.rpartition('.')[2]} {_text(value)}"
             for key, value in self.arguments.items()
             if key.startswith(("head.", "before", "nodes", "frames"))
         ]
         return ", ".join(["+".join(Path(config).stem for config in self.configs), *changed])
 
     def _fits(self, seed: int, out: Path) -> list[Fit]:
-        found: list[Fit] = []
+        fits: list[Fit] = []
         of_all: list[str] = []
         for stage in self.fit:
             words = [word for config in stage.configs for word in ("-c", config)]
             for key, value in stage.arguments.items():
-                words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
-            # Of all stages so far: those that begin alike share them.
+                words += [f"--{key}", _text(value)]
+            # Of all stages so far: arms with the same first stages share them.
             of_all += [*words, *(_content(config) for config in stage.configs)]
             name = "-".join(Path(config).stem for config in stage.configs)
             folder = out / "fits" / f"{name}-{_digest(of_all)}" / f"seed{seed}"
-            before = str(found[-1].folder) if found else ""
+            before = str(fits[-1].folder) if fits else ""
             words = [word.replace(PREVIOUS, before) for word in words]
             words += ["--seed_everything", str(seed), "--data.seed", str(seed)]
             words += ["--out", str(folder), "--ckpt_path", "last"]
-            found.append(Fit(folder, words, stage.steps))
-        return found
+            fits.append(Fit(folder, words, stage.steps))
+        return fits
 
 
 class Claim(Strict):
-    """What a paper claims, and how it is put to the test.
+    """What a paper claims, and how it is tested.
 
     Attributes:
-        says: in words.
-        paper: whose it is; those of one are counted together.
-        published: what was measured there, with its protocol.
-        idea, without: what the paper proposes, and the same without its idea.
-        metric: of the records; of several, on one scale, their mean.
-        probe, task: of the records, where several have such a metric.
-        level: of the degradation that it is about; None is pictures as they are.
-        at_most_worse: the claim is that the idea costs no more than so much; None: that it is
-            better.
-        at_least_smaller: and that its compressed file is so many times smaller (of audits).
-        tried: what else was tried where it does not hold; told once of several that share it.
+        says: the claim in words.
+        paper: its source; claims of one paper are counted together.
+        published: the published figure, with its protocol.
+        idea, without: the paper's proposal, and the same without its idea.
+        metric: of the records; the mean of several metrics on one scale.
+        probe, task: of the records, if several have such a metric.
+        level: of the degradation; None is unchanged images.
+        at_most_worse: the claim is that the idea costs no more than this; None: that it is better.
+        at_least_smaller: and that its compressed file is so many times smaller (for audits).
+        tried: what else was tried if it does not hold; printed once for claims that share it.
     """
 
     says: str
@@ -245,14 +241,14 @@ class Claims(Strict):
     claims: dict[Name, Claim] = Field(min_length=1)
 
     def only(self, names: Sequence[str]) -> Claims:
-        """The same with these claims alone, in this order.
+        """Only these claims, in this order.
 
         Raises:
             InputError: no such claim.
         """
-        unknown = sorted({*names} - {*self.claims})
-        if unknown:
-            raise InputError(f"--only {unknown[0]}: there are {', '.join(self.claims)}")
+        for name in names:
+            if name not in self.claims:
+                raise InputError(f"--only {name}: there are {', '.join(self.claims)}")
         return self.model_copy(update={"claims": {name: self.claims[name] for name in names}})
 
 
@@ -260,25 +256,29 @@ def read_claims(path: Path) -> Claims:
     """The file, checked.
 
     Raises:
-        InputError: it can't be read, or says what there isn't.
+        InputError: it can't be read, or has invalid settings.
     """
     return read_as(Claims, path, EXAMPLE)
 
 
 def _within(out: Path, folder: str) -> str:
-    """A folder of `out`, from there: records are the same wherever `out` is."""
+    """A folder relative to `out`: records are the same wherever `out` is."""
     return str(Path(folder).relative_to(out)) if folder else ""
 
 
 def _content(config: str) -> str:
-    """What a config says, whatever its comments; empty where it can't be read, which its verb will
-    tell."""
+    """A config without its comments; empty if it can't be read, which its verb reports."""
     try:
-        return json.dumps(
-            yaml.safe_load(regular(Path(config)).read_text()), sort_keys=True, default=str
-        )
+        text = regular(Path(config)).read_text()
+        for now, before in _MOVED.items():
+            text = text.replace(now, before)
+        return json.dumps(yaml.safe_load(text), sort_keys=True, default=str)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return ""
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _digest(words: Sequence[str]) -> str:

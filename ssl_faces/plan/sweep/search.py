@@ -1,4 +1,4 @@
-"""What Optuna makes of a sweep's file: its search space, sampler and pruner."""
+"""Optuna's search space, sampler and pruner for a sweep's file."""
 
 from __future__ import annotations
 
@@ -19,21 +19,15 @@ if TYPE_CHECKING:
 PrunerName = Literal["file", "hyperband", "median", "none"]
 
 WARM_UP = 5
-"""Trials that the median needs before it ends others."""
+"""Trials that the median pruner needs before it ends others."""
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
-    """Optuna's distribution of a parameter; values that are no scalars stand there as JSON."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    """Optuna's distribution of a parameter; values that are no scalars become JSON."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if parameter.kind == "constant":
-        return CategoricalDistribution([_scalar(parameter.value)])
-    if parameter.values is not None:
-        return CategoricalDistribution([_scalar(value) for value in parameter.values])
+    if parameter.kind in ("constant", "categorical"):
+        return CategoricalDistribution([_scalar(value) for value in parameter.examples])
     low, high, q = parameter.min, parameter.max, parameter.q
     assert low is not None
     assert high is not None
@@ -42,38 +36,36 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     if parameter.kind == "int_uniform":
         return IntDistribution(int(low), int(high))
     if parameter.kind == "q_uniform":
-        if all(isinstance(one, int) for one in (low, high, q)):
+        if all(isinstance(number, int) for number in (low, high, q)):
             return IntDistribution(int(low), int(high), step=int(q))
         return FloatDistribution(low, high, step=q)
     return FloatDistribution(low, high, log=parameter.kind == "log_uniform_values")
 
 
 def suggest(trial: Trial, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-    """The trial's settings, as its command line has them."""
+    """The trial's settings, for its command line."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, parameter in parameters.items():
         of: Any = distribution(parameter)
         if isinstance(of, CategoricalDistribution):
-            found[name] = _from_scalar(trial.suggest_categorical(name, of.choices), parameter)
+            settings[name] = _from_scalar(trial.suggest_categorical(name, of.choices), parameter)
         elif isinstance(of, IntDistribution):
-            found[name] = trial.suggest_int(name, of.low, of.high, step=of.step)
+            settings[name] = trial.suggest_int(name, of.low, of.high, step=of.step)
         else:
-            found[name] = trial.suggest_float(name, of.low, of.high, step=of.step, log=of.log)
-    return found
+            settings[name] = trial.suggest_float(name, of.low, of.high, step=of.step, log=of.log)
+    return settings
 
 
 def grid(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
-    """Every point of the grid, as Optuna has it; the last parameter varies first."""
+    """Every point of the grid, as parameters of Optuna; the last parameter varies fastest."""
     choices: list[list[Any]] = []
     for parameter in parameters.values():
-        if parameter.kind == "constant":
-            choices.append([_scalar(parameter.value)])
-        elif parameter.values is not None:
-            # A value that is there twice is one point.
-            scalars = [_scalar(value) for value in parameter.values]
-            choices.append(list({(type(one), one): one for one in scalars}.values()))
+        if parameter.kind in ("constant", "categorical"):
+            # Equal values are one point; True and 1 are two.
+            scalars = [_scalar(value) for value in parameter.examples]
+            choices.append(list({(type(value), value): value for value in scalars}.values()))
         else:
             assert parameter.min is not None
             assert parameter.max is not None
@@ -84,24 +76,24 @@ def grid(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
 
 
 def sampler(sweep: Sweep, seed: int, index: int) -> BaseSampler:
-    """The sampler of one trial: what it draws follows from the seed and the trial's place among
-    all, in whichever process and after however many stops (TPE's also from the trials before it).
+    """The sampler of one trial. Its numbers follow from the seed and the trial's index, in any
+    process and after any number of stops (TPE's also from the trials before it).
     """
     import numpy as np
     from optuna.samplers import RandomSampler, TPESampler
 
     drawn = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
     if sweep.method == "bayes":
-        # Settings that others are trying are taken to be bad, so that workers spread.
+        # Settings of running trials count as bad, so that workers spread.
         return TPESampler(seed=drawn, constant_liar=True)
     return RandomSampler(seed=drawn)
 
 
 def pruner(sweep: Sweep, name: PrunerName) -> BasePruner:
-    """The pruner that the file asks for, or another by its name.
+    """The pruner of the file, or another by its name.
 
-    What W&B calls hyperband compares a trial at each rung with all that came as far: one bracket of
-    Hyperband, which is successive halving. `hyperband` by name is Optuna's, of several brackets.
+    W&B's hyperband compares a trial at each rung with all trials that reached it: one bracket of
+    Hyperband, which is successive halving. `hyperband` by name is Optuna's, with several brackets.
     """
     from optuna import pruners
 
@@ -127,8 +119,7 @@ def _scalar(value: Any) -> bool | int | float | str | None:
 
 
 def _from_scalar(value: Any, parameter: Parameter) -> Any:
-    named = [parameter.value] if parameter.kind == "constant" else parameter.values or []
-    for one in named:
-        if type(_scalar(one)) is type(value) and _scalar(one) == value:
-            return one
+    for named in parameter.examples:
+        if type(_scalar(named)) is type(value) and _scalar(named) == value:
+            return named
     return value

@@ -1,7 +1,7 @@
 """A sweep's YAML file, in W&B's format, read and checked before anything starts.
 
 The keys are those of https://docs.wandb.ai/guides/sweeps/sweep-config-keys. What only W&B's server
-can do (other distributions, `method: custom`, launch jobs) is told by name.
+can do (other distributions, `method: custom`, launch jobs) is refused by name.
 """
 
 from __future__ import annotations
@@ -9,12 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.passwords import refuse_passwords
@@ -24,20 +19,20 @@ from ssl_faces.common.yaml_settings import Strict, read_yaml, sentence
 LIKE = "configs/sweep/facecycle_losses.yaml"
 
 OWN = ("out", "ckpt_path")
-"""Settings of `fit` that follow from the sweep: each trial has a folder, and goes on in it."""
+"""Settings of `fit` that follow from the sweep: each trial has a folder, and resumes in it."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 
 
 class Parameter(Strict):
-    """What one setting may be.
+    """The values of one setting.
 
     Attributes:
-        value: always this.
-        values: one of these.
-        min, max: a number between these, both included; a whole one where both are and no
-            distribution is named.
-        distribution: how numbers are drawn; `log_uniform` has the natural logarithms of its ends.
+        value: the only value.
+        values: all values.
+        min, max: range of numbers, both included; of integers if both are and no distribution is
+            named.
+        distribution: of the numbers; the ends of `log_uniform` are natural logarithms.
         q: step of `q_uniform`.
     """
 
@@ -50,28 +45,41 @@ class Parameter(Strict):
 
     @property
     def kind(self) -> str:
-        """Its distribution, also where none is named."""
+        """Its distribution, also if none is named."""
         if self.distribution is not None:
             return self.distribution
         if "value" in self.model_fields_set:
             return "constant"
         if self.values is not None:
             return "categorical"
-        whole = isinstance(self.min, int) and isinstance(self.max, int)
-        return "int_uniform" if whole else "uniform"
+        return "int_uniform" if self._has_integers else "uniform"
+
+    @property
+    def _has_integers(self) -> bool:
+        return isinstance(self.min, int) and isinstance(self.max, int)
+
+    @property
+    def examples(self) -> list[Any]:
+        """Its values, or the ends of its range."""
+        if self.kind == "constant":
+            return [self.value]
+        if self.values is not None:
+            return self.values
+        ends = [self.min, self.max]
+        return [float(end) for end in ends if end is not None] if "log" in self.kind else ends
 
     @model_validator(mode="before")
     @classmethod
-    def _one_level(cls, found: Any) -> Any:
-        if isinstance(found, dict) and "parameters" in found:
+    def _one_level(cls, settings: Any) -> Any:
+        if isinstance(settings, dict) and "parameters" in settings:
             raise ValueError("a group of parameters; write each by itself, with dots in its name")
-        if isinstance(found, dict) and "probabilities" in found:
+        if isinstance(settings, dict) and "probabilities" in settings:
             raise ValueError("probabilities are for `wandb agent` only; take them out")
-        return found
+        return settings
 
     @model_validator(mode="after")
-    def _whole(self) -> Parameter:
-        given = self.model_fields_set
+    def _complete(self) -> Parameter:
+        keys = self.model_fields_set
         ends = ("int_uniform", "uniform", "log_uniform", "log_uniform_values", "q_uniform")
         needs = {"constant": {"value"}, "categorical": {"values"}}
         needs |= {kind: {"min", "max"} for kind in ends}
@@ -80,29 +88,27 @@ class Parameter(Strict):
                 f"distribution '{self.kind}' is not one of {', '.join(needs)}; take one of them"
             )
         needed = needs[self.kind]
-        lacking = sorted(needed - given)
-        if lacking:
-            raise ValueError(f"no {' and no '.join(lacking)}; give value, values, or min and max")
-        surplus = sorted(given - needed - {"distribution"} - ({"q"} & {self.kind[:1]}))
+        missing = sorted(needed - keys)
+        if missing:
+            raise ValueError(f"no {' and no '.join(missing)}; give value, values, or min and max")
+        surplus = sorted(keys - needed - {"distribution"} - ({"q"} & {self.kind[:1]}))
         if surplus:
-            raise ValueError(f"'{surplus[0]}' says nothing beside its {' and '.join(needed)}")
+            raise ValueError(f"'{surplus[0]}' has no effect beside its {' and '.join(needed)}")
         if self.min is not None and self.max is not None:
             if self.min >= self.max:
                 raise ValueError(f"min {self.min} is not below max {self.max}; mend one")
             if self.kind == "log_uniform_values" and self.min <= 0:
                 raise ValueError(f"min {self.min} has no logarithm; give one above 0")
-            if self.kind == "int_uniform" and not (
-                isinstance(self.min, int) and isinstance(self.max, int)
-            ):
-                raise ValueError("int_uniform between numbers that are not whole; mend them")
+            if self.kind == "int_uniform" and not self._has_integers:
+                raise ValueError("int_uniform between numbers that are no integers; mend them")
         return self
 
 
 class Metric(Strict):
-    """What a trial is judged by: the last value that its run logs.
+    """The figure of a trial: the last value that its run logs.
 
     Attributes:
-        name: as the run's CSV file and W&B have it, such as `online/expression_linear/expression`.
+        name: as in the run's CSV file and W&B, such as `online/expression_linear/expression`.
         goal: whether a higher or a lower value is better.
     """
 
@@ -111,13 +117,14 @@ class Metric(Strict):
 
 
 class EarlyTerminate(Strict):
-    """When a trial that does worse than others is ended. Counted in values of the metric.
+    """When a trial that does worse than others is pruned. Counted in values of the metric.
 
     Attributes:
-        min_iter: the first time that trials are compared, then `eta` times as many, and so on.
+        min_iter: number of values at which trials are first compared; then `eta` times as many, and
+            so on.
         max_iter, s: or: `s` times before `max_iter`, each at one `eta`th of the next.
-        eta: one in so many goes on.
-        strict: of W&B; here it makes no difference, as a trial is judged by its last value.
+        eta: one in so many continues.
+        strict: of W&B; it has no effect here, as a trial is judged by its last value.
     """
 
     type: Literal["hyperband"]
@@ -135,7 +142,7 @@ class EarlyTerminate(Strict):
 
     @property
     def first(self) -> int:
-        """Of how many values trials are first compared by."""
+        """Number of values at which trials are first compared."""
         if self.min_iter is not None:
             return self.min_iter
         assert self.max_iter is not None
@@ -147,14 +154,14 @@ class Sweep(Strict):
     """A sweep, as its file has it.
 
     Attributes:
-        command: what runs a trial; `${args}` stands for the trial's `--KEY=VALUE`.
-        method: how settings are chosen: all (`grid`), by chance (`random`), by what earlier trials
-            gave (`bayes`, here by Optuna's TPE).
-        metric: what is optimised.
-        parameters: what may vary.
-        early_terminate: when bad trials are ended; None: never.
+        command: runs a trial; `${args}` stands for the trial's `--KEY=VALUE`.
+        method: how settings are chosen: all (`grid`), at random (`random`), or by the figures of
+            earlier trials (`bayes`, here by Optuna's TPE).
+        metric: the figure to optimise.
+        parameters: the settings that vary.
+        early_terminate: when bad trials are pruned; None: never.
         run_cap: most trials; a grid has its own number.
-        name, description, project, entity, program: as W&B has them.
+        name, description, project, entity, program: as for W&B.
     """
 
     command: list[str | int | float] = Field(min_length=1)
@@ -173,16 +180,16 @@ class Sweep(Strict):
     def _consistent(self) -> Sweep:
         words = [str(word) for word in self.command]
         for own in OWN:
-            given = [word.partition("=")[0].lstrip("-") for word in words if word.startswith("--")]
-            if own in self.parameters or own in given:
+            keys = [word.partition("=")[0].lstrip("-") for word in words if word.startswith("--")]
+            if own in self.parameters or own in keys:
                 raise ValueError(f"'{own}' follows from the sweep, a folder a trial; leave it out")
         for name, parameter in self.parameters.items():
             if self.method == "grid" and parameter.kind not in (
                 *("constant", "categorical", "int_uniform", "q_uniform"),
             ):
                 raise ValueError(
-                    f"parameters.{name}: a grid needs values, and {parameter.kind} has no end of "
-                    "them; give `values`"
+                    f"parameters.{name}: a grid needs values, and {parameter.kind} has "
+                    "infinitely many; give `values`"
                 )
         return self
 
@@ -191,16 +198,16 @@ def read(path: Path) -> Sweep:
     """A sweep from its file.
 
     Raises:
-        InputError: no such file, not YAML, or settings that can't be; says which.
+        InputError: no such file, not YAML, or invalid settings; says which.
     """
-    found = read_yaml(path, LIKE)
+    settings = read_yaml(path, LIKE)
     for key in ("scheduler", "job", "image_uri", "controller", "metrics"):
-        if key in found:
+        if key in settings:
             raise InputError(f"{path}: '{key}' is for W&B's server only; take it out")
-    refuse_passwords(found, str(path))
+    refuse_passwords(settings, str(path))
     for key in ("apiVersion", "kind"):
-        found.pop(key, None)
+        settings.pop(key, None)
     try:
-        return Sweep.model_validate(found)
+        return Sweep.model_validate(settings)
     except ValidationError as error:
         raise InputError(f"{path}: {sentence(error)}") from error

@@ -1,4 +1,4 @@
-"""Commands as processes of their own: what they said last, their end, their lock."""
+"""Signals that stop commands, and worker processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -11,111 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 import linear_probe.cli
 import ssl_faces.cli
-from ssl_faces.common.children import (
-    Failed,
-    Stopped,
-    deaf_to_interrupts,
-    exit_code,
-    only_one,
-    run,
-    stoppable,
-)
-from ssl_faces.common.errors import InputError
-
-CHILD = """
-import pathlib, signal, sys, time
-what, place = sys.argv[1:]
-print("begun", flush=True)
-if what == "fail":
-    print("ssl-faces: error: no faces; give some", file=sys.stderr)
-    print("exit", file=sys.stderr)
-    sys.exit(2)
-if what == "break":
-    raise KeyError("x")
-if what == "wait":
-    def stop(number, frame):
-        pathlib.Path(place).write_text("saved")
-        sys.exit(0)
-    signal.signal(signal.SIGTERM, stop)
-    pathlib.Path(place).write_text("ready")
-    time.sleep(60)
-"""
-
-
-@pytest.fixture
-def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A module `talk` for child processes; where it leaves word."""
-    (tmp_path / "talk.py").write_text(CHILD)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return tmp_path / "word"
-
-
-def eventually(true: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
-
-
-def is_free(folder: Path) -> bool:
-    try:
-        with only_one(folder):
-            return True
-    except InputError:
-        return False
-
-
-@pytest.fixture
-def lock(tmp_path: Path) -> Iterator[int]:
-    with only_one(tmp_path / "out") as handle:
-        yield handle
-
-
-def test_what_a_command_said_last(talk: Path, lock: int, tmp_path: Path) -> None:
-    log = tmp_path / "logs" / "x.log"
-    run("talk", ["well", str(talk)], log, lock)
-    with pytest.raises(Failed, match=r"^no faces; give some$"):
-        run("talk", ["fail", str(talk)], log, lock)
-    with pytest.raises(Failed, match=r"^KeyError: 'x' \(exit code 1; see .*x\.log\)$"):
-        run("talk", ["break", str(talk)], log, lock)
-    assert log.read_text().count("begun") == 3
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_command_first(
-    number: signal.Signals, talk: Path, lock: int, tmp_path: Path
-) -> None:
-    def deaf_no_more(_: object, __: object) -> None:
-        pass
-
-    # Where the tests themselves run under `nohup`, `stoppable` would leave the signal ignored.
-    inherited = signal.signal(number, deaf_no_more)
-
-    def send() -> None:
-        eventually(talk.exists)
-        os.kill(os.getpid(), number)
-
-    sender = threading.Thread(target=send)
-    with stoppable():
-        sender.start()
-        with pytest.raises(Stopped) as stopped:
-            run("talk", ["wait", str(talk)], tmp_path / "x.log", lock)
-    sender.join()
-    assert stopped.value.number == number
-    assert talk.read_text() == "saved"
-    assert signal.signal(number, inherited) is deaf_no_more
+from ssl_faces.common.children import deaf_to_interrupts, exit_code, stoppable
 
 
 @pytest.fixture
 def heard() -> Iterator[None]:
-    """Signals are heard, also where the tests run under `nohup`."""
+    """Signals have handlers, even if the tests run under `nohup`."""
     before = {
         number: signal.signal(number, signal.default_int_handler)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -160,7 +67,7 @@ def test_a_stopped_command_says_so_in_one_line(
 ) -> None:
     def work(*_: object) -> None:
         signal.raise_signal(number)
-        raise AssertionError("it went on")
+        raise AssertionError("it was not stopped")
 
     monkeypatch.setattr(f"{module}.{function}", work)
     handler = signal.getsignal(number)
@@ -218,30 +125,6 @@ def test_a_worker_that_its_parent_ends_is_deaf_to_ctrl_c(heard: None) -> None:
         worker.wait(1)
     worker.terminate()
     assert worker.wait(30) == -signal.SIGTERM
-
-
-def test_the_lock_is_held_until_the_last_command_ends(talk: Path, tmp_path: Path) -> None:
-    """Also where the process that started it was killed."""
-    out = tmp_path / "out"
-    parent = (
-        "import sys; from pathlib import Path; from ssl_faces.common.children import *\n"
-        f"with only_one(Path({str(out)!r})) as lock:\n"
-        f"    run('talk', ['wait', {str(talk)!r}], Path({str(tmp_path / 'x.log')!r}), lock)"
-    )
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
-    process = subprocess.Popen(
-        [sys.executable, "-c", parent], env={**os.environ, "PYTHONPATH": path}
-    )
-    eventually(talk.exists)
-    process.kill()
-    process.wait()
-    with pytest.raises(InputError, match="still at work in it") as refused, only_one(out):
-        pass
-    child = int((out / "compare.lock").read_text())
-    assert f"(process {child})" in str(refused.value)
-    os.kill(child, signal.SIGTERM)
-    eventually(partial(is_free, out))
-    assert talk.read_text() == "saved"
 
 
 def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""What all commands that run a plan share: arguments, the folder's lock, the end by a signal."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ssl_faces.common.arguments import Parser, whole
+from ssl_faces.common.children import Stopped, stoppable
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.passwords import hidden
+from ssl_faces.common.yaml_settings import first_change
+from ssl_faces.plan.engine import Engine
+from ssl_faces.plan.steps import say
+from ssl_faces.training.requeue import job_id
+from ssl_faces.training.run_record import Held, RunRecord, claim
+
+
+def add_jobs(parser: Any, default: int = 1) -> None:
+    """The argument `--jobs`."""
+    parser.add_argument(
+        "--jobs",
+        type=whole(1, 1024),
+        default=default,
+        metavar="N",
+        help="steps at once, as far as memory allows; default: %(default)s",
+    )
+
+
+def plan_parser(command: str, about: str, example: str) -> Parser:
+    """A parser of `-c FILE --out DIR`."""
+    parser = Parser(prog=command, description=about)
+    parser.add_argument("-c", "--config", type=Path, required=True, help=f"such as {example}")
+    parser.add_argument("--out", type=Path, required=True, help="folder of all its runs")
+    return parser
+
+
+def run_plan(
+    command: Sequence[str],
+    out: Path,
+    work: Callable[[Engine], int],
+    *,
+    shared: bool = False,
+    **settings: Any,
+) -> int:
+    """Run a plan in its folder, alone there. Stopped, it says how to continue.
+
+    Args:
+        command: as it was typed.
+        work: what the plan does with its engine; gives the exit code.
+        shared: several commands may work in the folder at once.
+        settings: of the engine.
+
+    Returns:
+        The exit code of `work`, or 128 plus the number of the signal that stopped it.
+
+    Raises:
+        InputError: as `work` raises it, or the folder is in use.
+    """
+    kind = command[1]
+    with ExitStack() as stack:
+        record: RunRecord | None = None
+        try:
+            lock = claim(out, patience=0.0 if shared else None)
+            stack.callback(os.close, lock)
+            record = stack.enter_context(RunRecord(command, kind, locked=True))
+        except Held:
+            if not shared:
+                raise
+            lock = -1
+        stack.enter_context(stoppable(*([signal.SIGUSR1] if job_id() else [])))
+        engine = Engine(out, lock, record=record, **settings)
+        try:
+            code = work(engine)
+        except Stopped as stopped:
+            again = hidden(shlex.join(command))
+            queued = engine.queue_again(stopped.number)
+            say(f"stopped; what was done is kept, and the same command resumes: {again}{queued}")
+            if record is not None:
+                record.stopped(str(stopped))
+            return 128 + stopped.number
+        if code and record is not None:
+            failed = [f"{name}: {error}" for name, error in engine.failures.items()]
+            record.stopped(failed[0] if failed else "", "failed")
+        return code
+
+
+def refuse_changes(
+    source: Path,
+    folder: Path,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    configs: Sequence[str],
+    delete: str,
+) -> None:
+    """Raises InputError if a run in `folder` was begun with other settings.
+
+    Args:
+        source: the plan's file, for the message.
+        before, now: `settled` settings.
+        configs: those of them that are config files.
+        delete: what to delete to run it anew.
+    """
+    change = first_change(dict(before), dict(now), configs)
+    if change is not None:
+        raise InputError(
+            f"{source}: {folder} was begun with other settings ({change}); set it back, give "
+            f"another --out, or delete {delete}"
+        )

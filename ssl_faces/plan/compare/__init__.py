@@ -1,1 +1,0 @@
-"""`ssl-faces compare`: several methods on the same faces, each run with the same arithmetic."""

@@ -1,1 +1,0 @@
-"""A job: stages of pretraining and the scores of what they made, from one file."""

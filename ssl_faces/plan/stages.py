@@ -1,0 +1,144 @@
+"""What jobs and comparisons have in common: stages of `ssl-faces fit`, and scores of encoders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator
+
+from ssl_faces.common.arguments import whole
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.ranges import PositiveInt
+from ssl_faces.common.yaml_settings import PREVIOUS, Arguments, Strict, flags
+from ssl_faces.plan.steps import Step
+
+PROBE = "probe"
+"""Folder of the scores."""
+
+LENGTHS = {"trainer.max_steps", "trainer.max_epochs"}
+OWN_KEYS = {"out", "ckpt_path", "seed_everything", "data.seed"}
+"""Settings of `fit` that follow from the plan."""
+
+
+def free_of(keys: Collection[str], plan: str) -> AfterValidator:
+    """Arguments that have none of these keys, which follow from the plan."""
+
+    def check(arguments: Arguments) -> Arguments:
+        for key in arguments:
+            if key in keys:
+                raise ValueError(f"'{key}' follows from the {plan}; leave it out")
+        return arguments
+
+    return AfterValidator(check)
+
+
+class Probe(Strict):
+    """Arguments of `linear-probe run`, by their names; the defaults are those of that command."""
+
+    task: str = "expression,pose,identity,attributes"
+    features: str | None = None
+    data: str | None = None
+    or_rendered: bool = False
+    baselines: bool = True
+    precision: Literal["32", "bf16", "auto"] = "auto"
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    batch_size: PositiveInt = 256
+    bootstrap: PositiveInt = 1000
+    max_train: Annotated[int, PlainValidator(whole(100))] | None = None
+
+    def words(self) -> list[str]:
+        """As on the command line."""
+        words = []
+        for name, value in self:
+            option = f"--{name.replace('_', '-')}"
+            if name == "baselines":
+                words += [] if value else ["--no-baselines"]
+            elif value is True:
+                words.append(option)
+            elif value not in (None, False):
+                words += [option, str(value)]
+        return words
+
+    def step(self, encoders: Sequence[Path], out: Path, log: str) -> Step:
+        """Scores encoders in one run, unless that was done with the same weights."""
+        words = ["run", *(word for path in encoders for word in ("--encoder", str(path)))]
+        words += ["--out", str(out / PROBE), *self.words()]
+        weights = [sha256(path / "encoder" / "encoder.safetensors") for path in encoders]
+        return Step(
+            PROBE,
+            ["linear-probe", *words],
+            out / log,
+            out / PROBE,
+            decides={"words": words, "weights": weights},
+            note=out / "probe.json",
+            is_whole=lambda: (out / PROBE / "records.jsonl").is_file(),
+        )
+
+
+def fit_words(configs: Sequence[str], arguments: Arguments, seed: int, previous: Path) -> list[str]:
+    """Arguments of `ssl-faces fit`, except for `--out`.
+
+    Args:
+        previous: folder that `{previous}` stands for.
+    """
+    words = [word for config in configs for word in ("-c", config)]
+    words += [word.replace(PREVIOUS, str(previous)) for word in flags(arguments)]
+    return [*words, "--seed_everything", str(seed), "--data.seed", str(seed)]
+
+
+def fit_step(
+    name: str, words: Sequence[str], folder: Path, steps: Sequence[Step], **more: Any
+) -> Step:
+    """A run of `ssl-faces fit` in a folder, resumed if it was begun, after the last of `steps`.
+
+    Args:
+        more: attributes of the step.
+    """
+    argv = ["ssl-faces", "fit", *words, "--out", str(folder), "--ckpt_path", "last"]
+    log = folder.with_name(f"{folder.name}.log")
+    return Step(name, argv, log, folder, after=[step.name for step in steps[-1:]], **more)
+
+
+def finished_card(folder: Path, steps: int) -> dict[str, Any] | None:
+    """Card of the encoder of a run that has done its steps; None if it has not."""
+    from ssl_faces.encoders.encoder import read_card  # late: it imports torch
+
+    try:
+        card = read_card(folder / "encoder")
+    except InputError:
+        return None
+    return card if card.get("steps") == steps else None
+
+
+def uses_previous(*arguments: Arguments) -> bool:
+    """Whether `{previous}` is in any of them."""
+    return PREVIOUS in json.dumps(arguments)
+
+
+class Stage(Strict):
+    """One run of `ssl-faces fit`.
+
+    Attributes:
+        configs: files for `-c`, in this order; the plan's own come after them.
+        arguments: `--KEY=VALUE`; `{previous}` stands for the folder of the stage before.
+    """
+
+    configs: list[str] = Field(min_length=1)
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from error

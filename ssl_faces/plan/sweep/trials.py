@@ -1,0 +1,349 @@
+"""Trials of a sweep as steps: settings from Optuna, watched, pruned, judged by their figures."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssl_faces.common.errors import InputError
+from ssl_faces.encoders.encoder import read_card
+from ssl_faces.plan.processes import Failed
+from ssl_faces.plan.steps import Step, say
+from ssl_faces.plan.sweep import search
+from ssl_faces.plan.sweep import storage as storages
+from ssl_faces.plan.sweep.settings import Sweep
+from ssl_faces.plan.sweep.storage import Place, database
+from ssl_faces.plan.sweep.study import (
+    TRIALS,
+    add_trial,
+    failures,
+    folder_of,
+    index_of,
+    originals,
+    retry,
+    write_note,
+)
+from ssl_faces.plan.sweep.words import command_of
+from ssl_faces.training.logged import Curve, read_logged
+from ssl_faces.training.run_record import Held, claim
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.storages import RDBStorage
+
+LOOK = 2.0
+"""Seconds between two looks at a run's figures, and at the trials of other commands."""
+
+MOST_KILLED = 3
+"""How often a trial whose run is killed by a signal is queued again."""
+
+MOST_FAILED = 3
+"""A sweep ends after this many failed trials if none has given a figure."""
+
+
+@dataclass
+class _Running:
+    """A trial that runs.
+
+    Attributes:
+        lock: of its folder.
+        reported: values of the metric that the study knows.
+        state: as its note has it; `lost`: another command has it.
+    """
+
+    trial: Trial
+    folder: str
+    lock: int
+    settings: dict[str, Any]
+    command: list[str]
+    reported: list[float] = field(default_factory=list)
+    state: str = "running"
+    value: float | None = None
+    error: str | None = None
+    began: float = field(default_factory=time.monotonic)
+    looked: float = 0.0
+    heartbeat: float = 0.0
+    size: int = -1
+
+
+class Trials:
+    """A `Source` of the engine.
+
+    Args:
+        source: the sweep's file.
+        most: trials of the whole sweep.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        source: Path,
+        place: Place,
+        storage: RDBStorage,
+        study: Study,
+        seed: int,
+        most: int,
+    ) -> None:
+        self.sweep, self.source, self.place = sweep, source, place
+        self.storage, self.study, self.seed, self.most = storage, study, seed, most
+        self._running: dict[str, _Running] = {}
+        self._held: list[Trial] = []  # whose folders other processes have
+        self._over = self._waits = False
+        self._looked = 0.0
+
+    # Starting ------------------------------------------------------------------------------
+
+    def progress(self) -> str:
+        return ""
+
+    def is_over(self) -> bool:
+        return self._over
+
+    def next(self, busy: Sequence[Step]) -> Step | None:
+        from optuna.storages import fail_stale_trials
+        from optuna.trial import TrialState
+
+        if time.monotonic() - self._looked < LOOK:
+            return None
+        with self.place.alone():
+            for trial in list(self._held):
+                self._beat(trial)
+                step = self._start(trial)
+                if step is not None:
+                    return step
+            fail_stale_trials(self.study)
+            trials = self.study.get_trials(deepcopy=False)
+            if not any(trial.state == TrialState.WAITING for trial in trials):
+                if self.sweep.method == "grid" or len(originals(trials)) >= self.most:
+                    self._looked = time.monotonic()
+                    self._over = not any(t.state == TrialState.RUNNING for t in trials)
+                    if not self._over and not busy and not self._waits:
+                        say("no trial is left to begin; waiting for those of other commands")
+                        self._waits = True
+                    return None
+                add_trial(self.study, self.sweep, {})
+            return self._start(self.study.ask())
+
+    def _start(self, trial: Trial) -> Step | None:
+        """The trial as a step; None if its folder is in use, such as by an orphaned run."""
+        folder = folder_of(trial)
+        try:
+            lock = claim(self.place.out / TRIALS, f"{folder}.lock", patience=0.0)
+        except Held as error:
+            if trial not in self._held:
+                self._held.append(trial)
+                say(f"trial {folder}: waiting, as {error}")
+            self._beat(trial)
+            self._looked = time.monotonic()
+            return None
+        if trial in self._held:
+            self._held.remove(trial)
+        self.study.sampler = search.sampler(self.sweep, self.seed, index_of(trial))
+        settings = search.suggest(trial, self.sweep.parameters)
+        run = self.place.out / TRIALS / folder
+        command = [*command_of(self.sweep, settings), "--out", str(run), "--ckpt_path", "last"]
+        resumes = "resumes: " if (run / "checkpoints").exists() else ""
+        running = _Running(trial, folder, lock, settings, command)
+        self._running[folder] = running
+        self._note(running)
+        self._beat(trial)
+        return Step(
+            f"trial {folder}",
+            command,
+            run.with_suffix(".log"),
+            run,
+            detail=resumes + ", ".join(f"{name}={value}" for name, value in settings.items()),
+            environment={"WANDB_RUN_GROUP": self.place.name},
+            lock=lock,
+        )
+
+    def _beat(self, trial: Trial) -> None:
+        self.storage.record_heartbeat(trial._trial_id)
+
+    # While it runs -------------------------------------------------------------------------
+
+    def watch(self, step: Step) -> bool:
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        running, now = self._running[step.out.name], time.monotonic()
+        if now - running.looked < LOOK:
+            return True
+        running.looked = now
+        files = (step.out / "csv").glob("version_*/metrics.csv")
+        size = sum(path.stat().st_size for path in files)
+        with database(self.place):
+            if now - running.heartbeat > storages.HEARTBEAT:
+                self._beat(running.trial)
+                running.heartbeat = now
+            if size == running.size:
+                return True
+            running.size = size
+            try:
+                return self._may_continue(running, read_logged(step.out))
+            except UpdateFinishedTrialError:
+                running.state = "lost"
+                return False
+
+    def _may_continue(self, running: _Running, logged: dict[str, Curve]) -> bool:
+        metric = self.sweep.metric.name
+        if metric not in logged:
+            group = metric.rpartition("/")[0].partition("/")[0]
+            if group and any(name.startswith(f"{group}/") for name in logged):
+                # What is logged together with it is there.
+                self._refuse_metric(logged)
+            return True
+        if self._is_bad(running, list(logged[metric].values())):
+            running.state, running.value = "pruned", running.reported[-1]
+            return False
+        return True
+
+    def _is_bad(self, running: _Running, values: list[float]) -> bool:
+        """Report the new values; whether the pruner ends the trial at one of them."""
+        bad = False
+        for value in values[len(running.reported) :]:
+            running.reported.append(value)
+            running.trial.report(value, len(running.reported))
+            # Asked at each value, as the pruner notes there what later trials are compared with.
+            bad |= running.trial.should_prune()
+        return bad
+
+    def _refuse_metric(self, logged: dict[str, Curve]) -> None:
+        """Raises InputError if no trial has logged the metric."""
+        metric = self.sweep.metric.name
+        if any(t.intermediate_values for t in self.study.get_trials(deepcopy=False)):
+            return
+        names = [name for name in logged if name.partition("/")[0] != "lr"]
+        near = [name for name in names if name.partition("/")[0] == metric.partition("/")[0]]
+        raise InputError(
+            f"{self.source}: metric.name: the runs log no '{metric}'; take one of "
+            f"{', '.join((near or names)[:24])}"
+        )
+
+    # When it ends --------------------------------------------------------------------------
+
+    def ended(self, step: Step, error: Failed | None) -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        running = self._running[step.out.name]
+        self._looked = 0.0
+        try:
+            with database(self.place):
+                if running.state == "running":
+                    self._judge(running, step, error)
+                if running.state == "complete":
+                    self.study.tell(running.trial, running.value)
+                elif running.state == "pruned":
+                    self.study.tell(running.trial, state=TrialState.PRUNED)
+                elif running.state == "failed":
+                    self.study.tell(running.trial, state=TrialState.FAIL)
+                elif running.state == "waiting":
+                    retry(self.study, running.trial.number)
+        except UpdateFinishedTrialError:
+            running.state = "lost"
+        except ValueError as wrong:
+            if "Cannot tell" not in str(wrong):
+                raise
+            running.state = "lost"
+        except BaseException:
+            # Such as a wrong metric, or a full disk: the trial is queued again.
+            self.stopped(step)
+            raise
+        del self._running[running.folder]
+        self._close(running)
+        if running.state == "failed":
+            self._check_failures(running)
+
+    def _close(self, running: _Running) -> None:
+        """Note and print the result; free the folder."""
+        if running.state != "lost":
+            self._note(running)
+        metric = self.sweep.metric.name
+        result = {
+            "complete": f"{metric} {running.value}",
+            "pruned": f"ended early at {metric} {running.value}, as others do better",
+            "waiting": f"{running.error}; it is queued again",
+            # After its machine was suspended, for example.
+            "lost": "another worker has it now; it is left to that",
+        }.get(running.state, f"failed: {running.error}")
+        say(f"trial {running.folder}: {result}")
+        # Only now: until the study knows its end, the folder is in use.
+        os.close(running.lock)
+
+    def _judge(self, running: _Running, step: Step, error: Failed | None) -> None:
+        """The trial's state and figure once its run has ended."""
+        metric = self.sweep.metric.name
+        if error is not None:
+            if "the disk is full" in str(error):
+                raise InputError(f"trial {running.folder}: {error}")
+            killed = int(running.trial.user_attrs.get("killed", 0)) + 1
+            again = error.code is not None and error.code < 0 and killed <= MOST_KILLED
+            running.trial.set_user_attr("killed", killed)
+            running.state, running.error = "waiting" if again else "failed", str(error)
+            return
+        logged = read_logged(step.out)
+        if logged.get(metric):
+            values = list(logged[metric].values())
+            # Later trials are compared with it; it has ended, so that it can't be pruned.
+            self._is_bad(running, values)
+            running.value = values[-1]
+        else:
+            running.value = _figure_of_card(step.out, metric)
+        if running.value is None:
+            if logged:
+                self._refuse_metric(logged)
+            running.error = f"its run has logged no '{metric}'; see {step.log}"
+        running.state = "failed" if running.value is None else "complete"
+
+    def stopped(self, step: Step) -> None:
+        running = self._running.pop(step.out.name, None)
+        if running is None:
+            return
+        # If the database can't be written, the trial's heartbeat stops.
+        with suppress(InputError), database(self.place):
+            retry(self.study, running.trial.number)
+        running.state = "waiting"
+        self._note(running)
+        os.close(running.lock)
+
+    def _check_failures(self, last: _Running) -> None:
+        from optuna.trial import TrialState
+
+        trials = self.study.get_trials(deepcopy=False)
+        good = any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
+        failed = len(failures(trials))
+        if not good and failed >= min(MOST_FAILED, self.most):
+            raise InputError(
+                f"{self.source}: {failed} trials have failed and none has given a figure, the last "
+                f"as: {last.error} (mend it; --retry-failed queues them again)"
+            )
+
+    def _note(self, running: _Running) -> None:
+        write_note(
+            self.place.out,
+            running.folder,
+            {
+                "state": running.state,
+                "value": running.value,
+                "values": running.reported,
+                "settings": running.settings,
+                "params": running.trial.params,
+                "command": shlex.join(running.command),
+                "error": running.error,
+                "seconds": round(time.monotonic() - running.began, 1),
+            },
+        )
+
+
+def _figure_of_card(run: Path, metric: str) -> float | None:
+    """Of a run that was killed after its last checkpoint, before its files were written."""
+    try:
+        return float(read_card(run / "encoder")["online"]["figures"][metric])
+    except (InputError, KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,394 @@
+"""What a comparison trains, what it doesn't train again, and how it resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
+from safetensors.torch import load_file
+
+from ssl_faces.bench.cost import count
+from ssl_faces.cli import main
+from ssl_faces.common.yaml_settings import flags
+from ssl_faces.encoders.encoder import read_card
+from ssl_faces.plan import engine
+from ssl_faces.plan.compare import amount, count_stages, read
+from ssl_faces.plan.engine import duration
+from ssl_faces.plan.processes import Command
+from ssl_faces.plan.stages import Probe
+from ssl_faces.training.run_record import is_held
+from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
+from tests.support.in_process import InProcess
+from tests.support.waiting import eventually
+
+
+def two_stages() -> list[dict[str, Any]]:
+    return [{**stage1(), "share": 0.7}, {**stage2(), "share": 0.3}]
+
+
+@pytest.fixture
+def write(tmp_path: Path, common: dict[str, Any]) -> Write:
+    """Writes a comparison of FaceCycle's first stage and two seeds; keys replace its own."""
+
+    def write(**changed: Any) -> Path:
+        methods = {"motion": [stage1()]}
+        content = {"budget_pflop": 4e-6, "seeds": [0, 1], **common, "methods": methods, **changed}
+        given = {key: value for key, value in content.items() if value is not None}
+        return write_plan(tmp_path / "comparison.yaml", given)
+
+    return write
+
+
+def compare(path: Path, out: Path) -> int:
+    return main(["compare", "-c", str(path), "--out", str(out)])
+
+
+def instead_of_scores(in_process: InProcess) -> None:
+    """Only what is trained matters: scores and table are noted, not made."""
+
+    def scores(words: list[str]) -> None:
+        folder = Path(words[words.index("--out") + 1])
+        folder.mkdir(exist_ok=True)
+        (folder / "records.jsonl").touch()
+
+    def table(words: list[str]) -> None:
+        Path(words[1], "comparison.md").write_text("the table")
+
+    in_process.instead |= {"run": scores, "comparison": table}
+
+
+@pytest.fixture
+def fits(in_process: InProcess) -> InProcess:
+    instead_of_scores(in_process)
+    return in_process
+
+
+def test_steps_come_from_the_budget(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison = read(write(methods={"facecycle": two_stages()}, budget_pflop=3e-5))
+    counts = count_stages(comparison, tmp_path / "out", "facecycle")
+    sizes = [f"--{key}={value}" for key, value in stage1()["arguments"].items()]
+    size = ["--data.batch_size", "2", "--data.size", "16"]
+    alone = count(["-c", stage1()["configs"][0], *size, *sizes])
+    assert counts[0].flop_a_step == alone.flop
+    for counted, share in zip(counts, (0.7, 0.3), strict=True):
+        assert counted.flop <= share * 3e10 < counted.flop + counted.flop_a_step
+        assert counted.pairs_a_step == 2
+    assert capsys.readouterr().out.count(" a step of 2 pairs, ") == 2
+    # Counted once.
+    assert count_stages(comparison, tmp_path / "out", "facecycle") == counts
+    assert capsys.readouterr().out == ""
+
+
+def test_stages_seeds_and_what_is_done(
+    write: Write, tmp_path: Path, fits: InProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+
+    def run(seeds: list[int]) -> list[str]:
+        fits.calls.clear()
+        path = write(methods={"facecycle": two_stages()}, budget_pflop=8e-6, seeds=seeds)
+        assert compare(path, out) == 0
+        return fits.verbs
+
+    assert run([0]) == ["fit", "fit", "run", "comparison"]
+    for stage, words in zip((1, 2), fits.calls, strict=False):
+        assert words[words.index("--out") + 1] == str(out / f"facecycle/seed0/stage{stage}")
+    last = out / "facecycle/seed0/stage1/checkpoints/last.ckpt"
+    assert f"--model.motion_checkpoint={last}" in fits.calls[1]
+    printed = capsys.readouterr().out
+    assert "facecycle, seed 0, stage 2 of 2: " in printed
+    assert "about 1 min left" in printed
+    # The second command trains the seed that is new, and scores again.
+    assert run([0, 7]) == ["fit", "fit", "run", "comparison"]
+    for words in fits.calls[:2]:
+        assert "facecycle/seed7" in words[words.index("--out") + 1]
+        assert words[words.index("--data.seed") + 1] == "7"
+    encoders = [str(out / f"facecycle/seed{seed}/stage2") for seed in (0, 7)]
+    scores = fits.calls[2]
+    assert [scores[i + 1] for i, word in enumerate(scores) if word == "--encoder"] == encoders
+    capsys.readouterr()
+    assert run([0, 7]) == ["comparison"]
+    assert "4 of 4 steps are done already" in capsys.readouterr().out
+
+    (method,) = json.loads((out / "comparison.json").read_text())["methods"]
+    cards = [read_card(out / f"facecycle/seed7/stage{i}") for i in (1, 2)]
+    about = method["runs"][1]
+    assert about["steps"] == [card["steps"] for card in cards]
+    assert about["pairs"] == 2 * sum(about["steps"])
+    assert about["seconds"] == pytest.approx(sum(card["training_seconds"] for card in cards))
+    assert 0 < about["pflop"] <= 8e-6
+    assert cards[0]["seed"] == 7
+
+    # Killed after its last checkpoint, a run has no encoder yet.
+    run_folder = out / "facecycle/seed7/stage2"
+    weights = (run_folder / "encoder/encoder.safetensors").read_bytes()
+    shutil.rmtree(run_folder / "encoder")
+    assert run([0, 7]) == ["fit", "comparison"]
+    assert (run_folder / "encoder/encoder.safetensors").read_bytes() == weights
+    # Its time is that of the last checkpoint.
+    assert 0 < read_card(run_folder)["training_seconds"] <= cards[1]["training_seconds"]
+
+
+def test_other_settings_for_runs_that_exist_are_refused(
+    write: Write, tmp_path: Path, fits: InProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert compare(write(seeds=[0]), out) == 0
+    fits.calls.clear()
+
+    def refused(path: Path) -> str:
+        capsys.readouterr()
+        assert compare(path, out) == 2
+        assert fits.calls == []
+        return capsys.readouterr().err
+
+    few = Path(read(write()).configs[0])
+    text = few.read_text()
+    message = refused(write(seeds=[0], budget_pflop=5e-6))
+    assert f"{out}/motion/seed0/stage1 was begun with other settings" in message
+    assert "(budget_pflop was 4e-06 and is 5e-06 now)" in message
+    assert f"give another --out, or delete {out}/motion" in message
+    other = stage1(**{"model.fold_weight": 2})
+    assert "(model.fold_weight was not given and is 2" in refused(
+        write(methods={"motion": [other]})
+    )
+    few.write_text(text.replace("frames: 4", "frames: 5"))
+    assert f"({few} has changed since)" in refused(write(seeds=[0]))
+    few.write_text(text)
+    # Another method, or other scores, don't change the run.
+    both = {"motion": [stage1()], "other": [other]}
+    assert compare(write(seeds=[0], methods=both, probe={"task": "pose"}), out) == 0
+    assert fits.verbs == ["fit", "run", "comparison"]
+    # A run that failed before its first checkpoint restricts nothing.
+    for name in ("checkpoints", "encoder"):
+        shutil.rmtree(out / "motion/seed0/stage1" / name)
+    shutil.rmtree(out / "other")
+    assert compare(write(seeds=[0], budget_pflop=5e-6), out) == 0
+
+
+class StopsAtOnce(pl.Callback):
+    """Ends a run after its first step."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        trainer.should_stop = True
+
+
+def test_methods_that_fail_stop_no_others(
+    write: Write, tmp_path: Path, fits: InProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    methods = {
+        "unbuildable": [stage1(**{"model.input_size": 30})],
+        "too_dear": [stage1(**{"data.batch_size": 8})],
+        "homeless": [stage1(**{"data.cache": "/dev/null/packed"})],
+        "hasty": [stage1(**{"trainer.callbacks": {"class_path": f"{__name__}.StopsAtOnce"}})],
+        "motion": [stage1()],
+    }
+    assert compare(write(seeds=[3], methods=methods, budget_pflop=3e-6), out) == 1
+    printed = capsys.readouterr().out
+    assert "failed: unbuildable: model.input_size: 30; give a multiple of 4" in printed
+    assert "failed: too_dear: budget_pflop: 3 GFLOP" in printed
+    assert "failed: homeless: seed 3: code 2" in printed
+    assert "failed: hasty: seed 3: it ended without its result" in printed
+    about = json.loads((out / "comparison.json").read_text())
+    of_methods = {one["name"]: (len(one["runs"]), bool(one["error"])) for one in about["methods"]}
+    assert of_methods == {**dict.fromkeys(methods, (0, True)), "motion": (1, False)}
+    assert "the table" in printed
+
+
+def test_a_stopped_comparison_resumes(
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """SIGTERM within a run saves its only checkpoint; the result equals an uninterrupted run."""
+    in_process = InProcess()
+    instead_of_scores(in_process)
+    monkeypatch.setattr(
+        engine,
+        "executor",
+        lambda argv, *more: (Command if argv[1] == "fit" else in_process)(argv, *more),
+    )
+    out, run = tmp_path / "out", tmp_path / "out/motion/seed0/stage1"
+    path = write(seeds=[0], methods={"motion": [stage1(checkpoint_every=999)]}, budget_pflop=6e-5)
+    log = run.with_suffix(".log")
+
+    def send() -> None:
+        eventually(lambda: log.exists() and "first step after" in log.read_text())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    assert compare(path, out) == 128 + signal.SIGTERM
+    sender.join()
+    printed = capsys.readouterr().out
+    assert f"resumes: ssl-faces compare -c {path} --out {out}" in printed
+    assert not (run / "encoder").exists()
+    assert compare(path, out) == 0
+    # The command that the comparison printed, from the beginning.
+    command = next(x for x in printed.splitlines() if x.startswith("  $ ")).removeprefix("  $ ")
+    words = shlex.split(command)[1:]
+    words[words.index("--out") + 1] = str(tmp_path / "whole")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert main(words) == 0
+    torch.set_num_threads(threads)
+    assert read_card(tmp_path / "whole")["steps"] == read_card(run)["steps"]
+    whole, resumed = (
+        load_file(path / "encoder/encoder.safetensors") for path in (tmp_path / "whole", run)
+    )
+    torch.testing.assert_close(resumed, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_killed_in_each_stage_and_scored(
+    write: Write, common: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`kill -9` of all processes within each stage; the last command does all that is left."""
+    from tests.linear_probe.conftest import write_fer2013, write_keypoints, write_lfw
+
+    for make in (write_fer2013, write_keypoints, write_lfw):
+        make(tmp_path / "data")
+    probe = {"task": "expression,pose,identity", "data": str(tmp_path / "data"), "bootstrap": 50}
+    path = write(
+        methods={"facecycle": two_stages(), "broken": [stage1(**{"model.input_size": 30})]},
+        budget_pflop=8e-5,
+        arguments={**common["arguments"], "checkpoint_every": 4},
+        seeds=[0],
+        probe={**probe, "precision": "32", "device": "cpu"},
+    )
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "ssl_faces.cli", "compare", "-c", str(path), "--out", str(out)]
+    for stage in (1, 2):
+        saved = out / f"facecycle/seed0/stage{stage}/checkpoints/last.ckpt"
+        parent = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        eventually(saved.exists, 300)
+        child = int((out / "run.lock").read_text().split()[1])
+        parent.kill()
+        os.kill(child, signal.SIGKILL)
+        parent.wait()
+        # An orphan's end is seen by the lock that it held.
+        eventually(lambda: not is_held(out))
+    assert compare(path, out) == 1
+    printed = capsys.readouterr().out
+    assert "failed: broken: model.input_size: 30" in printed
+    assert "| facecycle | " in printed
+    assert "| broken |  | failed: model.input_size: 30; give" in printed
+    assert (out / "comparison.csv").read_text().count("facecycle,method,") == 7
+
+
+def test_the_configs_that_come_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert len(read(Path("configs/compare/small.yaml")).methods) == 13
+    assert len(read(Path("configs/compare/ablation.yaml")).methods) == 8
+    comparison = read(Path("configs/compare/facecycle_encoder.yaml"))
+    assert [comparison.share("facecycle", stage) for stage in (0, 1)] == [0.8, 0.2]
+    assert "--precision" in comparison.probe.words()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"budget": 3}, "budget: unknown key; take it out"),
+        ({"budget_pflop": None}, "budget_pflop: is missing"),
+        ({"budget_pflop": "much"}, "budget_pflop: much; give a number above 0"),
+        ({"seeds": [0, 0]}, "seeds: a seed is there twice"),
+        ({"methods": {}}, "methods: dictionary should have at least 1 item"),
+        ({"methods": {"a": []}}, "methods.a: no stage"),
+        ({"methods": {"../a": [stage1()]}}, "methods.../a"),
+        ({"methods": {"probe": [stage1()]}}, "'probe' is the folder of the scores"),
+        ({"methods": {"a": [{"arguments": {}}]}}, "methods.a.0.configs: is missing"),
+        ({"methods": {"a": [{"configs": ["none.yaml"]}]}}, "none.yaml: no such file"),
+        ({"methods": {"a": [{**stage1(), "share": 0.5}]}}, "shares of its 1 stages don't sum to 1"),
+        ({"methods": {"a": [stage1(**{"trainer.max_steps": 3})]}}, "'trainer.max_steps' follows"),
+        ({"methods": {"a": [stage1(x="{previous}/y")]}}, "{previous} in its first stage"),
+        ({"arguments": {"out": "x"}}, "arguments: 'out' follows from the comparison"),
+        ({"probe": {"encoder": "x"}}, "probe.encoder: unknown key"),
+        ({"probe": {"precision": "8"}}, "probe.precision: input should be '32', 'bf16' or 'auto'"),
+        ({"spaces": {"b": {}}}, "spaces: no method 'b'"),
+    ],
+)
+def test_invalid_files(
+    changed: dict[str, Any],
+    message: str,
+    write: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write(**changed)
+    assert compare(path, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"ssl-faces: error: {path}: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_shares_are_equal_by_default(write: Write) -> None:
+    comparison = read(write(methods={"facecycle": [stage1(), stage2()], "motion": [stage1()]}))
+    assert [comparison.share("facecycle", stage) for stage in (0, 1)] == [0.5, 0.5]
+    assert comparison.share("motion", 0) == 1
+
+
+_values = st.one_of(
+    st.booleans(),
+    st.integers(-(10**6), 10**6),
+    st.floats(-1e6, 1e6).filter(lambda x: abs(x) > 1e-12 or x == 0),
+    st.dictionaries(st.integers(0, 99), st.floats(0, 1), min_size=1),
+    st.lists(st.integers(), min_size=1),
+)
+
+
+@given(_values)
+def test_arguments_arrive_as_they_are_written(value: Any) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    kind: Any = dict[int, float] if isinstance(value, dict) else type(value)
+    parser.add_argument("--key", type=list[int] if isinstance(value, list) else kind)
+    assert parser.parse_args(flags({"key": value})).key == value
+    # As they come from the file, too.
+    assert yaml.safe_load(yaml.safe_dump({"key": value})) == {"key": value}
+
+
+def test_probe_arguments_are_those_of_linear_probe_run() -> None:
+    from linear_probe.arguments import parser
+
+    more: dict[str, Any] = {"features": "map", "data": "rendered", "or_rendered": True}
+    probe = Probe(task="pose", baselines=False, max_train=100, **more)
+    arguments = parser().parse_args(["run", "--encoder", "x", "--out", "y", *probe.words()])
+    for name, value in probe:
+        if name == "baselines":
+            assert arguments.baselines == "none"
+        else:
+            assert getattr(arguments, name) == value, name
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys; from ssl_faces.cli import main\n"
+    code += "try: main(['compare', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Stopped, the same command resumes" in " ".join(done.stdout.split())
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_amounts_and_times_as_text() -> None:
+    amounts = [amount(x) for x in (5e14, 7.13e10, 2e13, 123e6)]
+    assert amounts == ["0.5 PFLOP", "71.3 GFLOP", "20 TFLOP", "0.123 GFLOP"]
+    assert [duration(x) for x in (2, 90, 7500)] == ["1 min", "2 min", "2 h 05 min"]

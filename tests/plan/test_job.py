@@ -1,0 +1,204 @@
+"""A job from its file: its stages in turn, its scores, and what is not done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from linear_probe.arguments import parser
+from ssl_faces.cli import main
+from ssl_faces.plan.job import read
+from ssl_faces.plan.runs import find_runs
+from ssl_faces.training.fit import check
+from ssl_faces.training.run_record import claim, read_run, state_of
+from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
+from tests.support.in_process import InProcess
+
+EXPERIMENTS = sorted((ROOT / "configs/experiment").glob("*.yaml"))
+
+
+@pytest.fixture
+def write(tmp_path: Path, common: dict[str, Any]) -> Write:
+    """Writes a job of FaceCycle's two stages, two steps each; keys replace its own."""
+
+    def write(**changed: Any) -> Path:
+        length = {"trainer.max_steps": 2, "trainer.log_every_n_steps": 1}
+        content = {
+            "seed": 3,
+            "configs": common["configs"],
+            "arguments": {**common["arguments"], **length},
+            "stages": {"motion": stage1(), "identity": stage2()},
+            "probe": {"task": "pose", "data": "rendered:60", "bootstrap": 20, "device": "cpu"},
+            **changed,
+        }
+        return write_plan(tmp_path / "job.yaml", content)
+
+    return write
+
+
+def job(path: Path, out: Path) -> int:
+    return main(["job", "-c", str(path), "--out", str(out)])
+
+
+def test_stages_then_scores_then_nothing_anew(
+    write: Write, tmp_path: Path, in_process: InProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, path = tmp_path / "out", write()
+    assert job(path, out) == 0
+    assert in_process.verbs == ["fit", "fit", "run", "report"]
+    first, second, scores, _ = in_process.calls
+    assert f"--model.motion_checkpoint={out}/motion/checkpoints/last.ckpt" in second
+    assert [first[first.index(x) + 1] for x in ("--seed_everything", "--data.seed")] == ["3", "3"]
+    assert scores[:3] == ["run", "--encoder", str(out / "identity")]
+    assert (out / "report.html").is_file()
+    assert (out / "job.yaml").read_bytes() == path.read_bytes()
+
+    # All that is needed to know a run and to repeat it.
+    about = read_run(out / "motion")
+    assert about is not None
+    (session,) = about["sessions"]
+    assert session["command"][1:] == first
+    assert (session["state"], session["step"]) == ("finished", 2)
+    assert about["packages"]["torch"]
+    assert about["seed"] == {"seed_everything": 3, "data": 3}
+    assert yaml.safe_load((out / "motion/config.yaml").read_text())["model"]["class_path"]
+    for kept in ("csv/version_0/metrics.csv", "panels", "checkpoints/last.ckpt", "encoder"):
+        assert (out / "motion" / kept).exists(), kept
+
+    # The list of runs: the job with its scores, and its stages.
+    runs = {run.folder: run for run in find_runs([tmp_path])}
+    assert [runs[out / name].state for name in (".", "motion", "identity")] == ["finished"] * 3
+    assert (runs[out / "motion"].method, runs[out / "motion"].step) == ("FaceCycleMotion", 2)
+    assert runs[out].progress == "4 of 4"
+    (record,) = runs[out].records
+    rows = [json.loads(x) for x in (out / "probe/records.jsonl").read_text().splitlines()]
+    of_encoder = [
+        r for r in rows if r["encoder"] == str(out / "identity") and r["metric"] == "MAE yaw"
+    ]
+    best = min(of_encoder, key=lambda r: r["hyperparameters"]["validation"]["MAE"])
+    assert record["feature_space"] == best["feature_space"]
+    assert len(of_encoder) > 1
+    capsys.readouterr()
+    assert main(["runs", str(tmp_path)]) == 0
+    assert f"pose MAE yaw {best['value']:.2f}°" in capsys.readouterr().out
+
+    in_process.calls.clear()
+    assert job(path, out) == 0
+    assert in_process.verbs == ["report"]
+    # Other scores don't change a run; another setting of a stage that was begun does.
+    assert job(write(probe=None), out) == 0
+    in_process.calls.clear()
+    for name, kept in (("motion", False), ("identity", True)):
+        # A stage that failed before its first checkpoint restricts nothing.
+        if kept:
+            (out / "motion/checkpoints/last.ckpt").rename(tmp_path / "kept")
+        assert job(write(seed=4), out) == 2
+        message = f"{name} was begun with other settings (seed was 3 and is 4 now)"
+        assert message in capsys.readouterr().err
+    (tmp_path / "kept").rename(out / "motion/checkpoints/last.ckpt")
+    assert in_process.calls == []
+    # A stage that was deleted is trained anew.
+    shutil.rmtree(out / "identity")
+    assert job(write(probe=None), out) == 0
+    assert in_process.verbs == ["fit"]
+
+
+def replaced(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    content = yaml.safe_load(path.read_text())
+    change(content["stages"]["identity"]["arguments"])
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"stage": {}}, "stage: unknown key"),
+        ({"stages": {"a": {"configs": ["configs/method/none.yaml"]}}}, "none.yaml: no such file"),
+        ({"stages": {}}, "stages: "),
+        ({"stages": {"probe": {"configs": ["x"]}}}, "'probe' is the folder of the scores"),
+        ({"arguments": {"out": "x"}}, "'out' follows from the job; leave it out"),
+        ({"seed": -1}, "seed: "),
+        ({"probe": {"tasks": "pose"}}, "probe.tasks: unknown key"),
+        ({"arguments": {"x": "{previous}/y"}}, "{previous} in the first stage"),
+        # Of a later stage, before the first is trained.
+        (
+            {"stages": {"a": stage1(), "b": stage2(**{"model.colour": 1})}},
+            "stages.b: configuration",
+        ),
+        ({"stages": {"a": stage1(), "b": stage2(model="ssl_faces.methods.No")}}, "ssl_faces.metho"),
+    ],
+)
+def test_invalid_files(
+    changed: dict[str, object],
+    message: str,
+    write: Write,
+    tmp_path: Path,
+    in_process: InProcess,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write(**changed)
+    assert job(path, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"ssl-faces: error: {path}: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert in_process.calls == []
+
+
+def test_a_stage_that_fails_ends_the_job(
+    write: Write, tmp_path: Path, in_process: InProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    stages = {"motion": stage1(), "identity": stage2(**{"data.cache": "/dev/null/packed"})}
+    assert job(write(stages=stages), out) == 2
+    assert "stages.identity: code 2; what was done is kept" in capsys.readouterr().err
+    states = [state_of(out / name) for name in (".", "motion", "identity")]
+    assert states == ["failed", "finished", "failed"]
+    assert main(["runs", str(tmp_path)]) == 0
+    assert "failed: " in capsys.readouterr().out
+    assert main(["runs", str(tmp_path / "none")]) == 2
+    assert "none: no such folder" in capsys.readouterr().err
+
+
+def test_a_run_in_a_folder_that_another_has(
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is refused before it builds or writes anything."""
+    monkeypatch.setattr("ssl_faces.training.run_record.PATIENCE", 0.0)
+    out = tmp_path / "out"
+    motion, _ = read(write()).steps(out)
+    held = claim(out / "motion")
+    assert main(list(motion.argv[1:])) == 2
+    message = f"{out}/motion: another run is at work in it (process {os.getpid()} on"
+    assert message in capsys.readouterr().err
+    assert sorted(p.name for p in (out / "motion").iterdir()) == ["run.lock"]
+    os.close(held)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_can_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    experiment = read(path)
+    assert experiment.probe is not None
+    assert f"ssl-faces job -c configs/experiment/{path.name} --out runs/" in path.read_text()
+    for step in experiment.steps(Path("out")):  # `fit` and `linear-probe run` accept all of it
+        check(step.argv[1:])
+    parser().parse_args(["run", "--encoder", "x", "--out", "y", *experiment.probe.words()])
+
+
+def test_every_method_has_an_experiment() -> None:
+    texts = [path.read_text() for path in EXPERIMENTS]
+    for path in (ROOT / "configs/method").glob("*.yaml"):
+        if path.stem != "facecycle_contrast":
+            assert any(f"configs/method/{path.name}" in text for text in texts), path
