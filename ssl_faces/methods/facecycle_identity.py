@@ -314,6 +314,7 @@ def build_motion(path: Path | str, settings: Any) -> FaceCycleMotion:
             trunk_training=settings["trunk_training"],
             # Runs and releases before there was a choice have the paper's.
             design=settings.get("design", "paper"),
+            descriptor_weight=settings.get("descriptor_weight", 0.0),
             noise_std=settings["noise_std"],
             ssim_scale=settings["ssim_scale"],
             linear_std=settings["linear_std"],
