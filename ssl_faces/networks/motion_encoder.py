@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from ssl_faces.networks.blocks import ChannelAttention, ResidualBlock, conv, init_facecycle, leaky
-from ssl_faces.networks.standardiser import BatchStandardiser
+from ssl_faces.networks.standardiser import BatchNorm, BatchStandardiser
 
 Design = Literal["paper", "repair"]
 
@@ -51,7 +51,7 @@ class MotionEncoder(nn.Module):
             end = (leaky(), nn.Linear(512, code_dim), nn.Tanh())
         else:
             linear = nn.Linear(512, code_dim)
-            end = (nn.BatchNorm1d(512), leaky(), linear, BatchStandardiser(code_dim))
+            end = (BatchNorm(512), leaky(), linear, BatchStandardiser(code_dim))
         self.code = nn.Sequential(nn.Linear(self.map_dim, 512), *end)
         self.apply(init_facecycle)
         for module in self.code:
@@ -90,8 +90,8 @@ def residual_convs(width: int) -> nn.Sequential:
         shortcut = None
         if stride > 1:
             shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), BatchNorm(outputs)
             )
-        blocks.append(BasicBlock(inputs, outputs, stride, shortcut))
+        blocks.append(BasicBlock(inputs, outputs, stride, shortcut, norm_layer=BatchNorm))
     first = nn.Conv2d(3, half, 5, 2, 2, bias=False)
-    return nn.Sequential(first, nn.BatchNorm2d(half), nn.ReLU(True), *blocks)
+    return nn.Sequential(first, BatchNorm(half), nn.ReLU(True), *blocks)
