@@ -80,8 +80,10 @@ class BatchNorm(_BatchNorm):
         variance = mean_over_devices((rows - mean).square())
         count = len(rows) * devices
         with torch.no_grad():
-            assert self.running_mean is not None and self.running_var is not None
-            assert self.num_batches_tracked is not None and self.momentum is not None
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            assert self.momentum is not None
             self.running_mean.lerp_(mean[0], self.momentum)
             self.running_var.lerp_(variance[0] * count / (count - 1), self.momentum)
             self.num_batches_tracked += 1
