@@ -22,7 +22,7 @@ PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered --max-train $(MAX_
 
 quickstart: $(VENV)/installed
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml $(FIT_DATA) \
-	    --out "$(OUT)/motion" --model.map_size 48 --probe_every 0 \
+	    --out "$(OUT)/motion" --probe_every 0 \
 	    --trainer.max_steps $(MOTION_STEPS) --ckpt_path last
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_identity_small.yaml $(FIT_DATA) \
 	    --out "$(OUT)/identity" --probe_every 0 \

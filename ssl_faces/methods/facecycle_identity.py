@@ -7,15 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from lightly.loss import NTXentLoss
+from torch import Tensor, nn
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.ranges import NonNegativeFloat, NonNegativeInt, UnitBelow1, check_ranges
+from ssl_faces.common.ranges import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    UnitBelow1,
+    check_ranges,
+)
+from ssl_faces.data.pairs.augment import PRESETS, PairAugmentation
 from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.margin import MarginLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
@@ -35,7 +44,7 @@ from ssl_faces.methods.method import (
 )
 from ssl_faces.methods.released import find_released, load_released, settings_from
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
-from ssl_faces.networks.renormaliser import ReNormaliser
+from ssl_faces.networks.renormaliser import Direction, ReNormaliser
 from ssl_faces.networks.standardiser import mean_over_devices
 
 
@@ -49,6 +58,39 @@ class IdentityCycle(NamedTuple):
     r6: Tensor  # generator(re-identified, inverse flow)
 
 
+class CentredViews(nn.Module):
+    """Strong views of pairs, of whose images a random ellipse about the centre is left.
+
+    Outside of it each view has one random colour: two frames of a clip share their background, by
+    which contrast would recognise them instead of by the face.
+
+    Args:
+        size: side of the images.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        colours = replace(PRESETS["views"], jitter=0.3, hue=0.03, grey_share=0.1)
+        self.strong = PairAugmentation(size, colours)
+        place = torch.linspace(-1, 1, size)
+        self.register_buffer("place", place, persistent=False)
+        self.place: Tensor
+
+    @torch.no_grad()
+    def forward(self, pairs: Tensor) -> Tensor:
+        """Views of pairs [b, 2, 3, S, S] in [0, 1], of the same shape."""
+
+        def draw(low: float, high: float) -> Tensor:
+            # On the CPU, so that every device has the same.
+            return low + (high - low) * torch.rand(*pairs.shape[:2], 1, 1).to(self.place)
+
+        across = (self.place + draw(-0.1, 0.1)) / draw(0.45, 0.75)
+        down = (self.place[:, None] + draw(-0.1, 0.1)) / draw(0.55, 0.9)
+        inside = across.square() + down.square() < 1
+        colour = torch.rand(*pairs.shape[:3], 1, 1).to(pairs)
+        return torch.where(inside[:, :, None], self.strong(pairs), colour)
+
+
 class FaceCycleIdentity(Method):
     """Learns an identity code by taking people's identity out of neutral faces and back in.
 
@@ -60,6 +102,12 @@ class FaceCycleIdentity(Method):
         perceptual_weight, ssim_weight, symmetry_weight, margin_weight: of the loss terms; pixel
             L1 has 1.
         margin: of the margin term.
+        agreement_weight: of the L1 between each picture's own mean face and that of the batch, so
+            that one face is left of all people. The paper has none.
+        contrast_weight: of SimCLR's contrast (Chen et al., ICML 2020): the identity codes of two
+            images of one person, in strong views without their background (`CentredViews`), among
+            all others of the batch. The paper has none.
+        temperature: of the contrast's softmax over cosines.
         betas: of Adam.
         learning_rates: learning rate from each epoch on (the paper's schedule).
         peak_learning_rate: if given, a cosine schedule with this peak replaces `learning_rates`.
@@ -84,6 +132,9 @@ class FaceCycleIdentity(Method):
         symmetry_weight: NonNegativeFloat = 1.5,
         margin_weight: NonNegativeFloat = 1.0,
         margin: NonNegativeFloat = 0.1,
+        agreement_weight: NonNegativeFloat = 0.0,
+        contrast_weight: NonNegativeFloat = 0.0,
+        temperature: PositiveFloat = 0.2,
         betas: tuple[UnitBelow1, UnitBelow1] = (0.5, 0.9),
         learning_rates: dict[int, NonNegativeFloat] | None = None,
         peak_learning_rate: NonNegativeFloat | None = None,
@@ -104,11 +155,16 @@ class FaceCycleIdentity(Method):
         assert self.encoder.identity is not None
         self.identity = self.encoder.identity
         self.renormaliser = ReNormaliser(
-            widths.generator, trunk_width=widths.trunk, code_dim=self.identity.code_dim
+            widths.generator,
+            trunk_width=widths.trunk,
+            code_dim=self.identity.code_dim,
+            design=self.motion.design,
         )
         self.gram = GramLoss()
         self.symmetry = SymmetryLoss()
         self.margin = MarginLoss(margin)
+        self.views = CentredViews(self.picture_size)
+        self.contrast = NTXentLoss(temperature, gather_distributed=True)
 
     def train(self, mode: bool = True) -> FaceCycleIdentity:
         super().train(mode)
@@ -153,8 +209,8 @@ class FaceCycleIdentity(Method):
             )
             _, inverse, neutral = self.motion.neutralise(x, self.motion.maps(x))
             codes = self.identity(torch.cat((x, other)))[1].chunk(2)
-            mean_face = self._deidentified(neutral, codes[0])
-            swapped = self.renormaliser(self._coarse(mean_face), codes[1], "reidentify")
+            mean_face = self._renormalised(neutral, codes[0], "deidentify")
+            swapped = self._renormalised(mean_face, codes[1], "reidentify")
             moved = self.motion.generator(self.motion.maps(swapped), inverse)
             return self.encoder.denormalise(moved)
 
@@ -168,7 +224,7 @@ class FaceCycleIdentity(Method):
         with self.editing(seed):
             x = self.encoder.normalise(self.motion.check_side(images))
             _, _, neutral = self.motion.neutralise(x, self.motion.maps(x))
-            mean_face = self._deidentified(neutral, self.identity(x)[1])
+            mean_face = self._renormalised(neutral, self.identity(x)[1], "deidentify")
             return self.encoder.denormalise(mean_face)
 
     def flow_of(self, images: Tensor) -> Tensor:
@@ -191,8 +247,16 @@ class FaceCycleIdentity(Method):
     def edit_networks(self) -> tuple[str, ...]:
         return (*(f"motion.{name}" for name in self.motion.edit_networks()), "renormaliser")
 
-    def _deidentified(self, neutral: Tensor, code: Tensor) -> Tensor:
-        return self.renormaliser(self._coarse(neutral), code, "deidentify")
+    def _renormalised(self, face: Tensor, code: Tensor, direction: Direction) -> Tensor:
+        """Faces [N, 3, S, S] without identity, or with that of the codes [N, code_dim].
+
+        Args:
+            face: of N people, or [1, 3, S, S].
+        """
+        # One face's trunk features are computed once.
+        coarse = self._coarse(face).expand(len(code), -1, -1, -1)
+        rendered = self.renormaliser(coarse, code, direction)
+        return rendered if self.motion.design == "paper" else face + rendered.float()
 
     def _coarse(self, x: Tensor) -> Tensor:
         return self.motion.generator_trunk(x, ("relu3_1",))["relu3_1"]
@@ -205,13 +269,12 @@ class FaceCycleIdentity(Method):
         with torch.no_grad():
             maps = self.motion.maps(x)
             _, inverse, neutral = self.motion.neutralise(x, maps)
-            target = self.motion.perceptual_maps(x, maps)
+            if self.hparams["perceptual_weight"]:
+                target = self.motion.perceptual_maps(x, maps)
         _, code = self.identity(x)
-        deidentified = self._deidentified(neutral, code)
+        deidentified = self._renormalised(neutral, code, "deidentify")
         mean_face = mean_over_devices(deidentified.float())
-        # The mean face's trunk features are those of one picture, whatever the batch.
-        coarse = self._coarse(mean_face).expand(len(x), -1, -1, -1)
-        reidentified = self.renormaliser(coarse, code, "reidentify")
+        reidentified = self._renormalised(mean_face, code, "reidentify")
         r5 = self.motion.warped(reidentified, inverse)
         r6 = self.motion.generator(self.motion.maps(reidentified), inverse)
 
@@ -220,25 +283,34 @@ class FaceCycleIdentity(Method):
             "pixel": pixel(r6.float(), x)
             + 0.8 * pixel(r5, x)
             + pixel(reidentified.float(), neutral.float()),
-            "perceptual": self.gram(self.motion.trunk(torch.cat((r5, r6))), target),
             "ssim": ssim[0] + 0.8 * ssim[1],
             "symmetry": self.symmetry(reidentified.float()),
             "margin": self.margin(mean_face, neutral.float()),
         }
+        if self.hparams["perceptual_weight"]:
+            losses["perceptual"] = self.gram(self.motion.trunk(torch.cat((r5, r6))), target)
+        if self.hparams["agreement_weight"]:
+            mean_faces = mean_face.detach().expand_as(deidentified)
+            losses["agreement"] = pixel(deidentified.float(), mean_faces)
         return IdentityCycle(neutral, mean_face, reidentified, r5, r6), losses
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the loss terms."""
-        return (
-            losses["pixel"]
-            + self.hparams["perceptual_weight"] * losses["perceptual"]
-            + self.hparams["ssim_weight"] * losses["ssim"]
-            + self.hparams["symmetry_weight"] * losses["symmetry"]
-            + self.hparams["margin_weight"] * losses["margin"]
+        return sum(
+            (
+                self.hparams[f"{name}_weight"] * loss
+                for name, loss in losses.items()
+                if name != "pixel"
+            ),
+            losses["pixel"],
         )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         _, losses = self.cycle(self.motion.frames(batch))
+        if self.hparams["contrast_weight"]:
+            views = self.views(batch["pairs"]).transpose(0, 1).flatten(0, 1)
+            _, codes = self.identity(self.encoder.normalise(views))
+            losses["contrast"] = self.contrast(*codes.float().chunk(2))
         total = self.total(losses)
         self.log("loss", total, prog_bar=True)
         self.log_dict({f"loss/{name}": value for name, value in losses.items()})
@@ -314,6 +386,7 @@ def build_motion(path: Path | str, settings: Any) -> FaceCycleMotion:
             trunk_training=settings["trunk_training"],
             # Runs and releases before there was a choice have the paper's.
             design=settings.get("design", "paper"),
+            descriptor_weight=settings.get("descriptor_weight", 0.0),
             noise_std=settings["noise_std"],
             ssim_scale=settings["ssim_scale"],
             linear_std=settings["linear_std"],

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from lightly.loss.vicreg_loss import covariance_loss
 from torch import Tensor, nn
 
 from ssl_faces.common.errors import InputError
@@ -24,6 +25,7 @@ from ssl_faces.common.ranges import (
 )
 from ssl_faces.losses.fold import FoldLoss
 from ssl_faces.losses.gram import GramLoss
+from ssl_faces.losses.hog import HOG
 from ssl_faces.losses.ssim import SSIMLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
 from ssl_faces.methods.learning_rate import ADAM_ARGUMENTS, adam
@@ -31,13 +33,13 @@ from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, Edit, Method
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator
 from ssl_faces.networks.motion_decoder import MotionDecoder
+from ssl_faces.networks.motion_encoder import Design
 from ssl_faces.networks.repair_generator import IMAGE, RepairGenerator
-from ssl_faces.networks.standardiser import mean_over_devices
+from ssl_faces.networks.standardiser import BatchStandardiser, mean_over_devices
 from ssl_faces.networks.trunk import LAYERS, VggTrunk, convs_upto
 from ssl_faces.networks.warp import inverse_flow, warp
 
 Size = Literal["paper", "small"]
-Design = Literal["paper", "repair"]
 Maps = dict[str, Tensor]
 
 INVERSE_STEPS = 4
@@ -88,8 +90,9 @@ class FaceCycleMotion(Method):
         trunk_training: `frozen` (the paper's) or `joint`: the generator gets a trunk of its own,
             which starts from the same weights and is trained; the perceptual loss's stays frozen.
             The run's folder then has the trained one, `trunk.safetensors`.
-        design: `paper` is the published one. `repair` learns motion within minutes: codes are
-            standardised over the batch (`BatchStandardiser`), the generator adds to the warped
+        design: `paper` is the published one. `repair` learns motion within minutes: the
+            encoder is batch-normalised and its codes standardised over the batch (see
+            `MotionEncoder`), the generator adds to the warped
             image instead of painting it anew (`RepairGenerator`), inverse flows are iterated,
             images continue beyond their border, and r2 is left out.
         noise_std: noise beside the maps that the design `paper` warps.
@@ -103,6 +106,11 @@ class FaceCycleMotion(Method):
             the SSIM loss. The paper has none.
         coarse_weight: of the same L1 terms at a half, a quarter and an eighth of the resolution,
             each. The paper has none.
+        decorrelation_weight: of VICReg's covariance term (Bardes et al., ICLR 2022) of the motion
+            codes. Standardised codes are of rank 1 without it. The paper has none.
+        descriptor_weight: of the squared error of the image's histograms of oriented gradients,
+            each standardised over the batch, which a linear layer predicts from the motion
+            encoder's map: the target of MaskFeat (Wei et al., CVPR 2022). The paper has none.
         ssim_scale: `normalised` compares pictures as the networks see them, as the authors do;
             `unit` in [0, 1], where SSIM's luminance term is meant to be: short runs then learn
             colours and brightness many times sooner.
@@ -143,6 +151,8 @@ class FaceCycleMotion(Method):
         centre_weight: NonNegativeFloat = 0.0,
         consistency_weight: NonNegativeFloat = 0.0,
         coarse_weight: NonNegativeFloat = 0.0,
+        decorrelation_weight: NonNegativeFloat = 0.0,
+        descriptor_weight: NonNegativeFloat = 0.0,
         ssim_scale: Literal["normalised", "unit"] = "normalised",
         linear_std: NonNegativeFloat = 0.01,
         betas: tuple[UnitBelow1, UnitBelow1] = (0.5, 0.999),
@@ -175,6 +185,7 @@ class FaceCycleMotion(Method):
             "map_size": map_size,
             "trunk_training": trunk_training,
             "design": design,
+            "descriptor_weight": descriptor_weight,
             "noise_std": noise_std,
             "ssim_scale": ssim_scale,
             "linear_std": linear_std,
@@ -190,7 +201,7 @@ class FaceCycleMotion(Method):
             code_size=input_size,
             map_size=map_size,
             linear_std=linear_std,
-            code_end="tanh" if design == "paper" else "standardised",
+            design=design,
         )
         self.decoder = MotionDecoder(widths.decoder, self.encoder.motion.code_dim)
         shape = (widths.generator, widths.blocks, widths.trunk)
@@ -209,6 +220,11 @@ class FaceCycleMotion(Method):
         self.gram = GramLoss()
         self.symmetry = SymmetryLoss()
         self.fold = FoldLoss()
+        self.hog = HOG()
+        if descriptor_weight:
+            length = self.hog.length(input_size)
+            self.descriptor = nn.Linear(self.encoder.motion.map_dim, length)
+            self.standardised = BatchStandardiser(length)
 
     def by_products(self) -> dict[str, nn.Module]:
         """The trained trunk, for `trunk_weights` of another run."""
@@ -228,9 +244,16 @@ class FaceCycleMotion(Method):
         """The perceptual loss's features of `x`, taken from `maps(x)` where they are the same."""
         return maps if self.generator_trunk is self.trunk else self.trunk(x)
 
-    def neutralise(self, x: Tensor, maps: Maps) -> tuple[Tensor, Tensor, Tensor]:
-        """Flow and inverse flow [B, 2, 16, 16] and neutral face [B, 3, S, S] of `x`."""
-        _, code = self.encoder.motion(x)
+    def neutralise(
+        self, x: Tensor, maps: Maps, code: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Flow and inverse flow [B, 2, 16, 16] and neutral face [B, 3, S, S] of `x`.
+
+        Args:
+            code: the motion code of `x`; None computes it.
+        """
+        if code is None:
+            _, code = self.encoder.motion(x)
         flow = self.decoder(code)
         return flow, self.inverse(flow), self.generator(maps, flow)
 
@@ -337,7 +360,8 @@ class FaceCycleMotion(Method):
             return t.roll(half, 0) if self.exchange else t
 
         maps = self.maps(x)
-        flow, inverse, neutral = self.neutralise(x, maps)
+        conv_map, code = self.encoder.motion(x)
+        flow, inverse, neutral = self.neutralise(x, maps, code)
         neutral_maps = self.maps(neutral)
         others_maps = {
             name: swap(of)
@@ -357,6 +381,12 @@ class FaceCycleMotion(Method):
             r4=self.warped(swap(direct), inverse),
         )
         losses = self._losses(x, cycle)
+        if self.hparams["decorrelation_weight"]:
+            losses["decorrelation"] = covariance_loss(code)
+        if self.hparams["descriptor_weight"]:
+            target = self.standardised(self.hog(self.encoder.denormalise(x)))
+            predicted = self.descriptor(conv_map.flatten(1)).float()
+            losses["descriptor"] = F.mse_loss(predicted, target)
         if self.hparams["perceptual_weight"]:
             warped = self.trunk(torch.cat((cycle.r3, cycle.r4, cycle.r1)))
             of_neutral = self.perceptual_maps(neutral, neutral_maps)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_faces.encoders.encoder import FaceEncoder
-from ssl_faces.networks.motion_encoder import CodeEnd, MotionEncoder
+from ssl_faces.networks.motion_encoder import Design, MotionEncoder
 
 
 class FaceCycleEncoder(FaceEncoder):
@@ -25,7 +25,7 @@ class FaceCycleEncoder(FaceEncoder):
         map_size: side of the pictures that the maps are of, from `code_size` on; None is
             `code_size`. The paper trains at 64 and probes the map of 100x100 pictures.
         identity: whether the identity encoder is there.
-        linear_std, code_end: see `MotionEncoder`.
+        linear_std, design: see `MotionEncoder`.
 
     Raises:
         ValueError: `map_size` below `code_size`.
@@ -41,7 +41,7 @@ class FaceCycleEncoder(FaceEncoder):
         map_size: int | None = None,
         identity: bool = False,
         linear_std: float = 0.01,
-        code_end: CodeEnd = "tanh",
+        design: Design = "paper",
     ) -> None:
         map_size = map_size or code_size
         if map_size < code_size:
@@ -55,11 +55,11 @@ class FaceCycleEncoder(FaceEncoder):
                 "map_size": map_size,
                 "identity": identity,
                 "linear_std": linear_std,
-                "code_end": code_end,
+                "design": design,
             },
         )
         self.code_size = code_size
-        settings = (width, code_dim, code_size, linear_std, code_end)
+        settings = (width, code_dim, code_size, linear_std, design)
         self.motion = MotionEncoder(*settings)
         self.identity = MotionEncoder(*settings) if identity else None
         map_dim = 2 * width * math.ceil(map_size / 16) ** 2

@@ -7,6 +7,8 @@ from typing import Literal, cast
 from torch import Tensor, nn
 
 from ssl_faces.networks.blocks import ResidualBlock, conv, double_size
+from ssl_faces.networks.motion_encoder import Design
+from ssl_faces.networks.repair_generator import doubled, faint_rgb
 
 Direction = Literal["deidentify", "reidentify"]
 
@@ -36,10 +38,17 @@ class ReNormaliser(nn.Module):
         blocks: residual blocks.
         trunk_width: width of the `VggTrunk` whose maps come in.
         code_dim: length of the identity code.
+        design: `paper` gives faces. `repair` gives what is to be added to the face that comes in:
+            next to nothing before training; without transposed convolutions.
     """
 
     def __init__(
-        self, width: int = 256, blocks: int = 7, trunk_width: int = 64, code_dim: int = 256
+        self,
+        width: int = 256,
+        blocks: int = 7,
+        trunk_width: int = 64,
+        code_dim: int = 256,
+        design: Design = "paper",
     ) -> None:
         super().__init__()
         half = width // 2
@@ -47,12 +56,13 @@ class ReNormaliser(nn.Module):
         self.deidentify = FeatureNorm(coarse, code_dim)
         self.reidentify = FeatureNorm(coarse, code_dim)
         enter: list[nn.Module] = [] if coarse == width else [conv(coarse, width), nn.ReLU(True)]
-        self.layers = nn.Sequential(
-            *enter,
-            *(ResidualBlock(width) for _ in range(blocks)),
+        to_rgb: tuple[nn.Module, ...] = (
             *(double_size(width, half), nn.ReLU(True), conv(half, half), nn.ReLU(True)),
             *(double_size(half, half), nn.ReLU(True), nn.Conv2d(half, 3, 1)),
         )
+        if design == "repair":
+            to_rgb = (doubled(width, half), doubled(half, half), faint_rgb(half))
+        self.layers = nn.Sequential(*enter, *(ResidualBlock(width) for _ in range(blocks)), *to_rgb)
 
     def forward(self, coarse: Tensor, code: Tensor, direction: Direction) -> Tensor:
         norm = self.deidentify if direction == "deidentify" else self.reidentify

@@ -15,12 +15,20 @@ IMAGE = "image"
 """Name of the source image among the generator's maps."""
 
 
-def _doubled(inputs: int, outputs: int) -> nn.Sequential:
+def doubled(inputs: int, outputs: int) -> nn.Sequential:
     """Bilinear enlargement by 2 and two convolutions: transposed ones leave a grid in images."""
     return nn.Sequential(
         nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
         *(conv(inputs, outputs), nn.ReLU(True), conv(outputs, outputs), nn.ReLU(True)),
     )
+
+
+def faint_rgb(inputs: int) -> nn.Conv2d:
+    """The convolution to RGB whose output is added to an image: next to nothing at first."""
+    layer = conv(inputs, 3)
+    nn.init.normal_(layer.weight, 0.0, 1e-3)
+    nn.init.zeros_(cast(Tensor, layer.bias))
+    return layer
 
 
 class RepairGenerator(nn.Module):
@@ -42,11 +50,9 @@ class RepairGenerator(nn.Module):
         self.body = nn.Sequential(
             conv(coarse + 2, width), nn.ReLU(True), *(ResidualBlock(width) for _ in range(blocks))
         )
-        self.to_half = _doubled(width, half)
-        self.to_full = _doubled(half + fine, half)
-        self.to_rgb = conv(half, 3)
-        nn.init.normal_(self.to_rgb.weight, 0.0, 1e-3)
-        nn.init.zeros_(cast(Tensor, self.to_rgb.bias))
+        self.to_half = doubled(width, half)
+        self.to_full = doubled(half + fine, half)
+        self.to_rgb = faint_rgb(half)
 
     def forward(self, maps: Mapping[str, Tensor], flow: Tensor | None = None) -> Tensor:
         """Render a face.

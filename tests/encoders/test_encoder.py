@@ -139,7 +139,7 @@ def test_the_card_says_what_the_encoder_is(saved: Path) -> None:
             "map_size": 32,
             "identity": True,
             "linear_std": 0.01,
-            "code_end": "tanh",
+            "design": "paper",
         },
         "input_size": 32,
         "feature_dims": {"expression": 8, "expression_map": 32, "identity": 8, "identity_map": 32},

@@ -120,9 +120,23 @@ def test_consistency_and_coarse_terms_equal_loops() -> None:
     )
 
 
+def test_decorrelation_and_descriptor_terms_equal_loops() -> None:
+    method = repair(decorrelation_weight=0.5, descriptor_weight=2.0)
+    x = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    conv_map, code = method.encoder.motion(x)
+    losses = method.cycle(x)[1]
+    covariance = np.cov(code.detach().double().numpy(), rowvar=False)
+    squares = np.square(covariance).sum() - np.square(np.diag(covariance)).sum()
+    assert losses["decorrelation"].item() == pytest.approx(squares / len(covariance), rel=1e-3)
+    hog = method.hog(method.encoder.denormalise(x))
+    target = (hog - hog.mean(0)) / (hog.var(0, correction=0) + 1e-5).sqrt()
+    error = method.descriptor(conv_map.flatten(1)) - target
+    assert losses["descriptor"].item() == pytest.approx(error.square().mean().item(), rel=1e-4)
+
+
 def test_the_repair_design_gives_every_weight_a_gradient() -> None:
     """DDP expects one of each."""
-    method = repair(trunk_training="joint")
+    method = repair(trunk_training="joint", descriptor_weight=1.0)
     x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     method.total(method.cycle(x)[1]).backward()
     without = [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None]

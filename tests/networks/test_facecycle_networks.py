@@ -211,7 +211,7 @@ def test_face_encoder_of_the_paper() -> None:
         "map_size": 64,
         "identity": True,
         "linear_std": 0.01,
-        "code_end": "tanh",
+        "design": "paper",
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_faces.networks.motion_encoder import CodeEnd, MotionEncoder
+from ssl_faces.networks.motion_encoder import Design, MotionEncoder
 from ssl_faces.networks.repair_generator import IMAGE, RepairGenerator
 from ssl_faces.networks.standardiser import BatchStandardiser
 from ssl_faces.networks.warp import warp
@@ -39,14 +39,36 @@ def test_running_averages_serve_afterwards() -> None:
 
 
 def test_a_standardised_code_tells_faces_apart_from_the_start() -> None:
-    ends: tuple[CodeEnd, CodeEnd] = ("tanh", "standardised")
+    designs: tuple[Design, Design] = ("paper", "repair")
     spread = {}
-    for end in ends:
+    for design in designs:
         torch.manual_seed(0)
-        encoder = MotionEncoder(4, 8, 32, linear_std=0.04, code_end=end)
+        encoder = MotionEncoder(4, 8, 32, linear_std=0.04, design=design)
         _, code = encoder(torch.rand(16, 3, 32, 32))
-        spread[end] = code.std(0).mean().item()
-    assert spread["standardised"] > 50 * spread["tanh"]
+        spread[design] = code.std(0).mean().item()
+    assert spread["repair"] > 50 * spread["paper"]
+
+
+@pytest.mark.parametrize("size", [32, 48, 100])
+def test_both_designs_have_maps_of_the_same_shape(size: int) -> None:
+    x = torch.rand(2, 3, size, size)
+    maps = [MotionEncoder(4, 8, size, design=design)(x)[0] for design in ("paper", "repair")]
+    assert maps[0].shape == maps[1].shape
+
+
+def test_the_scale_of_weights_before_a_normalisation_does_not_matter() -> None:
+    """So that weights which grow don't drown what tells faces apart."""
+    torch.manual_seed(0)
+    encoder = MotionEncoder(4, 8, 32, linear_std=0.04, design="repair")
+    x = torch.rand(8, 3, 32, 32)
+    conv_map, code = encoder(x)
+    with torch.no_grad():
+        for module in encoder.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.weight *= 100
+    scaled_map, scaled_code = encoder(x)
+    torch.testing.assert_close(scaled_map, conv_map, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(scaled_code, code, atol=5e-2, rtol=5e-2)
 
 
 def test_the_repair_generator_starts_as_the_warped_image() -> None:
