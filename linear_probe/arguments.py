@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 
 from docstring_parser import parse as parse_docstring
 
-from ssl_faces.common.arguments import Parser, several
+from ssl_faces.common.arguments import Parser, comma_separated
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import may_be_none, range_of
 
@@ -174,5 +174,5 @@ def _reading(kind: Any, keyword: bool, required: bool, repeated: bool) -> dict[s
     allowed = range_of(get_args(kind)[0] if listed else kind)
     if allowed is None:
         return {"metavar": "A,B", **how} if listed else how
-    many: Any = several(allowed) if listed else allowed
+    many: Any = comma_separated(allowed) if listed else allowed
     return {"type": many, "metavar": "N,N" if listed else "N", **how}

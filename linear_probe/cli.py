@@ -15,11 +15,11 @@ from ssl_faces.common.arguments import check_files
 from ssl_faces.common.children import exit_code
 from ssl_faces.common.errors import out_of_memory
 from ssl_faces.common.passwords import hidden
-from ssl_faces.common.pipes import until_the_reader_leaves
+from ssl_faces.common.pipes import exit_on_closed_pipe
 from ssl_faces.common.safe_path import protect
 
 
-@until_the_reader_leaves
+@exit_on_closed_pipe
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 for success, 2 for bad input, which is reported in one
     sentence, 128 and the signal's number if one stopped it."""

@@ -231,7 +231,7 @@ def threshold(encoder: str, *, data: str | None = None) -> int:
     from ssl_faces.data import default_data_root
 
     kept = keep_threshold(encoder, data or default_data_root())
-    print(f"{encoder}: {kept.space} codes from {kept.threshold:.4f} on ({kept.told})")
+    print(f"{encoder}: {kept.space} codes from {kept.threshold:.4f} on ({kept.description})")
     return 0
 
 

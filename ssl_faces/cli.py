@@ -11,7 +11,7 @@ from ssl_faces.common.arguments import check_files
 from ssl_faces.common.children import exit_code
 from ssl_faces.common.errors import InputError, bad_input, out_of_memory
 from ssl_faces.common.passwords import hidden
-from ssl_faces.common.pipes import until_the_reader_leaves
+from ssl_faces.common.pipes import exit_on_closed_pipe
 from ssl_faces.common.safe_path import protect
 
 # Imported on demand, since most import torch, which takes seconds: `--help` takes 0.03 s of CPU.
@@ -62,7 +62,7 @@ Commands (each has --help):
 USAGE += "".join(f"  {name:<14} {about}\n" for name, (_, _, about) in COMMANDS.items())
 
 
-@until_the_reader_leaves
+@exit_on_closed_pipe
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns 0, 2 for bad input (reported in one sentence), or 128 plus the number
     of the signal that stopped it."""

@@ -30,7 +30,7 @@ from linear_probe.sources.source import ImageSource
 from linear_probe.tasks.task import in_test_part
 from ssl_faces import InputError
 from ssl_faces.apps.export.formats import as_onnx
-from ssl_faces.bench.apart import print_measured
+from ssl_faces.bench.apart import print_json
 from ssl_faces.bench.embed import add_arguments
 from ssl_faces.bench.timing import processor_side_by_side
 from ssl_faces.common.arguments import Parser, whole
@@ -216,4 +216,4 @@ def _rates(
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # before the ONNX sessions, which take as many
-    sys.exit(print_measured(parser(), measure))
+    sys.exit(print_json(parser(), measure))

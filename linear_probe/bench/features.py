@@ -23,7 +23,7 @@ from torch import Tensor
 from linear_probe.experiments.runner import device_named
 from linear_probe.features.frozen import EncoderSource, FeatureCache, Pictures, Precision
 from ssl_faces import InputError, load_encoder
-from ssl_faces.bench.apart import print_measured
+from ssl_faces.bench.apart import print_json
 from ssl_faces.bench.features import add_arguments
 from ssl_faces.bench.timing import ratio, side_by_side
 from ssl_faces.common.arguments import Parser
@@ -174,4 +174,4 @@ def _extraction(
 
 
 if __name__ == "__main__":
-    sys.exit(print_measured(parser(), measure))
+    sys.exit(print_json(parser(), measure))

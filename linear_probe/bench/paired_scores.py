@@ -17,7 +17,7 @@ from linear_probe.records.record import Record
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.stats.paired import difference
 from linear_probe.tasks import TASKS
-from ssl_faces.bench.apart import print_measured
+from ssl_faces.bench.apart import print_json
 from ssl_faces.common.arguments import Parser, whole
 
 ASKED = ("expression", "identity")
@@ -90,4 +90,4 @@ def _what(record: Record) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(print_measured(parser(), measure))
+    sys.exit(print_json(parser(), measure))

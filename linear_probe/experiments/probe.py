@@ -38,7 +38,7 @@ from ssl_faces import InputError
 from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.data import (
     FaceSet,
-    PictureFolder,
+    ImageFolder,
     Skipped,
     default_data_root,
     find_face_sets,
@@ -253,7 +253,7 @@ def face_sets_by_seed(
         return dict.fromkeys(seeds, bed)
     if rendered_faces(data, 0) is None:
         found = find_face_sets(data, "all")
-        if not or_rendered or not all(isinstance(faces, PictureFolder) for faces in found):
+        if not or_rendered or not all(isinstance(faces, ImageFolder) for faces in found):
             return dict.fromkeys(seeds, found)
         say(f"{data}: pictures without labels, nothing to score on; scoring on rendered faces")
         data = RENDERED

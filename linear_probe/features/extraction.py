@@ -16,7 +16,7 @@ from torch import Tensor
 
 from linear_probe.sources.source import ImageSource
 from ssl_faces import InputError
-from ssl_faces.data import BadPicture, FaceSet, Skipped
+from ssl_faces.data import BadImage, FaceSet, Skipped
 from ssl_faces.data.store.packing import square
 
 _AHEAD = 2  # batches that may lie decoded in memory
@@ -102,7 +102,7 @@ def _decode(faces: FaceSet, indices: list[int], size: int) -> _Batch:
     decoded = []
     pictures = faces.read_many(indices, at_least=size, shrink=partial(square, size=size))
     for index, picture in zip(indices, pictures, strict=True):
-        if isinstance(picture, BadPicture):
+        if isinstance(picture, BadImage):
             skipped.append(Skipped(faces.records[index].key, str(picture)))
         else:
             decoded.append(picture)

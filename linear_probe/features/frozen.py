@@ -34,7 +34,7 @@ from linear_probe.features.files import (
 from linear_probe.sources.source import Encoder, ImageSource, Precision, Source, add_weights
 from ssl_faces import InputError
 from ssl_faces.common.finite import non_finite_rows
-from ssl_faces.data import BadPicture, FaceSet, Skipped
+from ssl_faces.data import BadImage, FaceSet, Skipped
 from ssl_faces.encoders.encoder import FaceEncoder
 
 __all__ = [
@@ -147,7 +147,7 @@ class Pictures:
     def _hash(self, index: int) -> bytes:
         try:
             return self.faces.content_hash(index)
-        except BadPicture:
+        except BadImage:
             return b""
 
     @cached_property

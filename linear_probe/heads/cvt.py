@@ -17,9 +17,9 @@ from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head, check_picture_size, overlaid
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import (
+    ImageSide,
     LayerCount,
     LayerWidth,
-    PictureSide,
     UnitBelow1,
     WidthFactor,
     check_ranges,
@@ -135,7 +135,7 @@ class CVT(Head):
         self,
         goal: Goal,
         encoder: FaceEncoder | None = None,
-        picture_size: PictureSide = 48,
+        picture_size: ImageSide = 48,
         width: WidthFactor = 0.5,
         dim: LayerWidth = 128,
         depth: LayerCount = 4,

@@ -20,10 +20,10 @@ from linear_probe.heads.goals import Categories, Goal
 from linear_probe.heads.head import Head, Measure, check_picture_size
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import (
+    ImageSide,
     LayerCount,
     LayerWidth,
     NonNegativeFloat,
-    PictureSide,
     PositiveInt,
     WidthFactor,
     check_ranges,
@@ -130,7 +130,7 @@ class Hallucination(Head):
         encoder: FaceEncoder | None = None,
         space: str = "identity",
         scale: PositiveInt = 4,
-        picture_size: PictureSide = 48,
+        picture_size: ImageSide = 48,
         width: WidthFactor = 0.5,
         dim: LayerWidth = 128,
         channels: LayerWidth = 48,

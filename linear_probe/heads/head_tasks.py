@@ -15,9 +15,9 @@ from torchmetrics.functional.regression import concordance_corrcoef
 from linear_probe.features.frozen import Features
 from linear_probe.heads.goals import AGES, Categories, Goal, Several, expected_age
 from linear_probe.tasks.affect import AFFECT, Affect
-from linear_probe.tasks.attributes import CLASSES, Attributes, Said
+from linear_probe.tasks.attributes import CLASSES, AttributePrediction, Attributes
 from linear_probe.tasks.classification import Classes
-from linear_probe.tasks.labelled import LabelTask, Rows
+from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.task import Figure, Task, carries
 
 T = TypeVar("T", bound=LabelTask)
@@ -49,7 +49,12 @@ class HeadTask(ABC, Generic[T]):
 
     @abstractmethod
     def figures(
-        self, rows: Features, splits: list[Rows], outputs: Tensor, chosen: dict[str, Any], more: str
+        self,
+        rows: Features,
+        splits: list[Split],
+        outputs: Tensor,
+        chosen: dict[str, Any],
+        more: str,
     ) -> list[Figure]:
         """Of the outputs [M, outputs] for the test rows of these splits.
 
@@ -76,7 +81,12 @@ class HeadClasses(HeadTask[Classes]):
         return {"accuracy": 100 * float((outputs.argmax(1) == labels).double().mean())}
 
     def figures(
-        self, rows: Features, splits: list[Rows], outputs: Tensor, chosen: dict[str, Any], more: str
+        self,
+        rows: Features,
+        splits: list[Split],
+        outputs: Tensor,
+        chosen: dict[str, Any],
+        more: str,
     ) -> list[Figure]:
         records = _tested(rows, splits)
         note = self.task.note(splits, self.task.labels[records]) + more
@@ -116,10 +126,16 @@ class HeadAttributes(HeadTask[Attributes]):
         return found
 
     def figures(
-        self, rows: Features, splits: list[Rows], outputs: Tensor, chosen: dict[str, Any], more: str
+        self,
+        rows: Features,
+        splits: list[Split],
+        outputs: Tensor,
+        chosen: dict[str, Any],
+        more: str,
     ) -> list[Figure]:
         predicted = {
-            n: Said(t, {"hyperparameters": chosen}) for n, t in self._predicted(outputs).items()
+            n: AttributePrediction(t, {"hyperparameters": chosen})
+            for n, t in self._predicted(outputs).items()
         }
         note = f"trained on {len(splits[0].train):,} pictures{more}"
         return self.task.figures(_tested(rows, splits), predicted, note)
@@ -150,7 +166,12 @@ class HeadAffect(HeadTask[Affect]):
         return {f"CCC {n}": float(v) for n, v in zip(AFFECT, agreement, strict=True)}
 
     def figures(
-        self, rows: Features, splits: list[Rows], outputs: Tensor, chosen: dict[str, Any], more: str
+        self,
+        rows: Features,
+        splits: list[Split],
+        outputs: Tensor,
+        chosen: dict[str, Any],
+        more: str,
     ) -> list[Figure]:
         predicted = outputs[:, -2:].numpy()
         found = self.task.figures(rows, splits, predicted, chosen)
@@ -160,7 +181,7 @@ class HeadAffect(HeadTask[Affect]):
 HEAD_TASKS: tuple[type[HeadTask[Any]], ...] = (HeadClasses, HeadAttributes, HeadAffect)
 
 
-def _tested(features: Features, splits: Sequence[Rows]) -> np.ndarray:
+def _tested(features: Features, splits: Sequence[Split]) -> np.ndarray:
     return np.concatenate([features.records[turn.test] for turn in splits])
 
 

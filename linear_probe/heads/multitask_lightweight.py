@@ -14,7 +14,7 @@ from linear_probe.heads.crops import random_crops
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import FrozenFeatures, Head, check_picture_size
 from ssl_faces import FaceEncoder, InputError
-from ssl_faces.common.ranges import NonNegativeInt, PictureSide, UnitBelow1, check_ranges
+from ssl_faces.common.ranges import ImageSide, NonNegativeInt, UnitBelow1, check_ranges
 from ssl_faces.networks.backbone import TIMM, BackboneEncoder
 
 
@@ -47,7 +47,7 @@ class MultitaskLightweight(Head):
         encoder: FaceEncoder | None = None,
         space: str = "pooled",
         backbone: str = "mobilenetv3_large_100",
-        picture_size: PictureSide = 48,
+        picture_size: ImageSide = 48,
         keep_size: bool = True,
         margin: NonNegativeInt = 6,
         dropout: UnitBelow1 = 0.2,

@@ -13,10 +13,10 @@ from torch.utils.data import Dataset, Sampler
 from tqdm import tqdm
 
 from linear_probe.features.frozen import Features
-from linear_probe.tasks.labelled import Rows
+from linear_probe.tasks.labelled import Split
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet, Skipped
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.store.packing import square
 
 _AT_ONCE = 512
@@ -54,7 +54,7 @@ def decode(faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
             part = [int(index) for index in indices[start : start + _AT_ONCE]]
             pictures = faces.read_many(part, at_least=size, shrink=partial(square, size=size))
             for index, picture in zip(part, pictures, strict=True):
-                if isinstance(picture, BadPicture):
+                if isinstance(picture, BadImage):
                     skipped.append(Skipped(faces.records[index].key, str(picture)))
                 else:
                     images.append(picture)
@@ -81,7 +81,7 @@ class LabelledSplit:
     validation: Tensor
 
     @classmethod
-    def of(cls, images: Tensor, labels: Tensor, rows: Rows) -> LabelledSplit:
+    def of(cls, images: Tensor, labels: Tensor, rows: Split) -> LabelledSplit:
         """With the rows of a task's split."""
         train = torch.from_numpy(rows.train[~rows.validation])
         return cls(images, labels, train, torch.from_numpy(rows.train[rows.validation]))

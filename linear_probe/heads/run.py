@@ -35,7 +35,7 @@ from linear_probe.stats.conditions import condition_note
 from linear_probe.tasks import TASKS, Task
 from linear_probe.tasks.cross_sets import crossed_by_seed
 from linear_probe.tasks.identity import Identity
-from linear_probe.tasks.labelled import LabelTask, Rows
+from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.task import Figure, rows_of
 from ssl_faces import InputError, load_encoder
 from ssl_faces.callbacks.panels import panel
@@ -161,11 +161,11 @@ class _Heads:
         changes = degradations(self.job.robustness)
         outputs: list[list[Tensor]] = [[] for _ in (None, *changes)]
         decoded: list[Decoded] = []
-        splits: list[Rows] = []
+        splits: list[Split] = []
 
         def folds(size: int) -> list[LabelledSplit]:
             decoded.append(self._decode(faces, task.indices, size))
-            splits.extend(task.turns(decoded[0].rows, Pictures(faces, task.indices)))
+            splits.extend(task.splits(decoded[0].rows, Pictures(faces, task.indices)))
             tested = np.concatenate([decoded[0].records[split.test] for split in splits])
             decoded.extend(self._decode(faces, tested, size, change) for change in changes)
             labels = asked.labels[torch.from_numpy(decoded[0].records)]

@@ -18,10 +18,10 @@ from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import FrozenFeatures, Head
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import (
+    ImageSide,
     LayerCount,
     LayerWidth,
     NonNegativeFloat,
-    PictureSide,
     WidthFactor,
     check_ranges,
 )
@@ -117,7 +117,7 @@ class ExogenousNetwork(Head):
         self,
         goal: Goal,
         encoder: FaceEncoder | None = None,
-        picture_size: PictureSide = 48,
+        picture_size: ImageSide = 48,
         width: WidthFactor = 0.5,
         augment: bool = True,
     ) -> None:
@@ -184,7 +184,7 @@ class THIN(Head):
         encoder: FaceEncoder | None = None,
         exogenous: str = "identity",
         endogenous: str = "expression",
-        picture_size: PictureSide = 48,
+        picture_size: ImageSide = 48,
         width: WidthFactor = 0.5,
         augment: bool = True,
         dim: LayerWidth = 128,

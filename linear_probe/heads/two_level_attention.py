@@ -18,11 +18,11 @@ from linear_probe.heads.head import Head
 from linear_probe.heads.layer_maps import layer_maps
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import (
+    ImageSide,
     LayerCount,
     LayerWidth,
     NonNegativeFloat,
     OpenUnit,
-    PictureSide,
     UnitBelow1,
     WidthFactor,
     check_ranges,
@@ -171,7 +171,7 @@ class TwoLevelAttention(Head):
         self,
         goal: Goal,
         encoder: FaceEncoder | None = None,
-        picture_size: PictureSide = 48,
+        picture_size: ImageSide = 48,
         width: WidthFactor = 0.5,
         layers: LayerCount = 4,
         dim: LayerWidth = 128,

@@ -19,7 +19,7 @@ from linear_probe.features.frozen import EncoderSource, FeatureCache, Features, 
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.tasks import TASKS
 from linear_probe.tasks.classification import Classes, how_chosen
-from linear_probe.tasks.labelled import Rows
+from linear_probe.tasks.labelled import Split
 from linear_probe.tasks.task import find
 from ssl_faces import InputError, load_encoder
 from ssl_faces.encoders.encoder import find_encoder
@@ -140,7 +140,7 @@ def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
 
 
 def _probe(
-    task: Classes, space: str, features: Features, rows: Rows, predictor: LogisticPredictor
+    task: Classes, space: str, features: Features, rows: Split, predictor: LogisticPredictor
 ) -> SavedProbe:
     values, targets = features.values, torch.from_numpy(task.labels[features.records])
     train, test = torch.from_numpy(rows.train), torch.from_numpy(rows.test)

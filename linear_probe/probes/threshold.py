@@ -15,7 +15,7 @@ from linear_probe.probes.verification import best_threshold
 from ssl_faces import InputError, load_encoder
 from ssl_faces.apps.embedding import Verification, codes_of, cosines
 from ssl_faces.data import distinct_pairs, find_face_sets
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.store.packing import square
 from ssl_faces.encoders.encoder import find_encoder
 from ssl_faces.encoders.release import update_card
@@ -48,7 +48,7 @@ def keep_threshold(encoder: str, data: str | Path) -> Verification:
     for key in sorted({key for pair in pairs for key in (pair.first, pair.second)}):
         try:
             picture = faces.read(number[key], loaded.input_size)
-        except (BadPicture, KeyError):
+        except (BadImage, KeyError):
             continue
         crops[key] = square(picture, loaded.input_size).transpose(1, 2, 0)
     whole = [pair for pair in pairs if pair.first in crops and pair.second in crops]

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from linear_probe.experiments.probe import rendered_faces
-from ssl_faces.data import BadPicture, FaceSet, find_face_sets
+from ssl_faces.data import BadImage, FaceSet, find_face_sets
 from ssl_faces.data.store.packing import square
 
 SIDE = 72
@@ -68,7 +68,7 @@ class Thumbnails:
 def _uri(faces: FaceSet, index: int) -> str | None:
     try:
         image = faces.read(index, at_least=SIDE)
-    except BadPicture:
+    except BadImage:
         return None
     stream = io.BytesIO()
     Image.fromarray(square(image, SIDE).transpose(1, 2, 0)).save(stream, "JPEG", quality=80)

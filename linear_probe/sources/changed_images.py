@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_faces.data import BadPicture, FaceSet
+from ssl_faces.data import BadImage, FaceSet
 from ssl_faces.data.faces import Shrink, whole
 from ssl_faces.data.store.packing import square
 
@@ -76,7 +76,7 @@ class ChangedFaces(FaceSet):
 
     def read(self, index: int, at_least: int | None = None) -> np.ndarray:
         (picture,) = self.read_many([index], at_least)
-        if isinstance(picture, BadPicture):
+        if isinstance(picture, BadImage):
             raise picture
         return picture
 
@@ -86,12 +86,12 @@ class ChangedFaces(FaceSet):
         at_least: int | None = None,
         workers: int = 4,
         shrink: Shrink = whole,
-    ) -> list[np.ndarray | BadPicture]:
+    ) -> list[np.ndarray | BadImage]:
         # Always at the same size, whatever `at_least` is.
         found = self.faces.read_many(indices, MOST_SIDE, workers, _square)
         places: dict[int, list[int]] = {}
         for place, picture in enumerate(found):
-            if not isinstance(picture, BadPicture):
+            if not isinstance(picture, BadImage):
                 places.setdefault(picture.shape[-1], []).append(place)
         for alike in places.values():
             pixels = np.stack([self._picture(found[i]) for i in alike])
@@ -102,8 +102,8 @@ class ChangedFaces(FaceSet):
         return found
 
     @staticmethod
-    def _picture(found: np.ndarray | BadPicture) -> np.ndarray:
-        if isinstance(found, BadPicture):
+    def _picture(found: np.ndarray | BadImage) -> np.ndarray:
+        if isinstance(found, BadImage):
             raise found
         return found
 

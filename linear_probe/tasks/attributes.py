@@ -31,15 +31,15 @@ AGE_BANDS = (0, 10, 20, 30, 40, 50, 60, 70)
 """Youngest age, in years, of each band that figures are given for."""
 
 
-class Said(NamedTuple):
+class AttributePrediction(NamedTuple):
     """The predictions of one attribute of M test images.
 
     Attributes:
-        told: logits [M, classes], or years [M].
+        outputs: logits [M, classes], or years [M].
         chosen: further fields of the figures: hyper-parameters and the like.
     """
 
-    told: Tensor
+    outputs: Tensor
     chosen: dict[str, Any]
 
 
@@ -113,12 +113,12 @@ class Attributes(LabelTask):
         rows = self.rows(features, pictures)
         values = features.values[torch.from_numpy(rows.train)]
         tested = features.values[torch.from_numpy(rows.test)]
-        predicted: dict[str, Said] = {}
+        predicted: dict[str, AttributePrediction] = {}
         for name, labels in self.labels.items():
             known = torch.from_numpy(labels[features.records[rows.train]])
             if name in CLASSES:
                 predictor = LogisticProbe(device=self.device).fit(values, known, rows.validation)
-                predicted[name] = Said(predictor(tested), how_chosen(predictor))
+                predicted[name] = AttributePrediction(predictor(tested), how_chosen(predictor))
                 continue
             ridge = RidgeProbe(device=self.device).fit(values, known[:, None], rows.validation)
             error = {"MAE": round(ridge.validation_error[ridge.l2], 4)}
@@ -127,12 +127,12 @@ class Attributes(LabelTask):
                 "at_grid_edge": ridge.at_grid_edge,
                 "probe": "ridge regression",
             }
-            predicted[name] = Said(ridge(tested)[:, 0], how)
+            predicted[name] = AttributePrediction(ridge(tested)[:, 0], how)
         note = f"trained on {len(rows.train):,} pictures"
         return self.figures(features.records[rows.test], predicted, note)
 
     def figures(
-        self, records: np.ndarray, predicted: Mapping[str, Said], note: str
+        self, records: np.ndarray, predicted: Mapping[str, AttributePrediction], note: str
     ) -> list[Figure]:
         """The figures of predictions of attributes of test records."""
         weights, sample = self.bootstrap(records)

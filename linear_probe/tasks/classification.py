@@ -16,7 +16,7 @@ from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.knn import NEIGHBOURS, knn_classes
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.records.predictions import Predictions
-from linear_probe.tasks.labelled import LabelTask, Rows, check_classes
+from linear_probe.tasks.labelled import LabelTask, Split, check_classes
 from linear_probe.tasks.near_copies import SIMILAR
 from linear_probe.tasks.splits import stratified_group_split
 from linear_probe.tasks.task import Figure, percentage, rows_of
@@ -68,15 +68,15 @@ class Classes(LabelTask):
     def _validation(self, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
         return stratified_group_split(self.labels[train], groups, self.validation_share, self.seed)
 
-    def fit(self, features: Features, rows: Rows) -> LogisticPredictor:
+    def fit(self, features: Features, rows: Split) -> LogisticPredictor:
         """The probe fitted on the training rows; sees neither features nor labels of others."""
         targets = torch.from_numpy(self.labels[features.records[rows.train]])
         probe = LogisticProbe(device=self.device)
         return probe.fit(features.values[torch.from_numpy(rows.train)], targets, rows.validation)
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
-        turns = self.turns(features, pictures)
-        return self._figures(features, turns, [self.fit(features, rows) for rows in turns])
+        splits = self.splits(features, pictures)
+        return self._figures(features, splits, [self.fit(features, rows) for rows in splits])
 
     @classmethod
     def score_together(
@@ -109,17 +109,17 @@ class Classes(LabelTask):
     def score_degraded(
         self, features: Features, pictures: Pictures, degraded: Iterable[Features]
     ) -> Iterator[list[Figure]]:
-        turns = self.turns(features, pictures)
-        predictors = [self.fit(features, rows) for rows in turns]
-        records = self.tested_records(features, turns)
-        note = self.note(turns, self.labels[records])
+        splits = self.splits(features, pictures)
+        predictors = [self.fit(features, rows) for rows in splits]
+        records = self.tested_records(features, splits)
+        note = self.note(splits, self.labels[records])
         for changed in degraded:
             logits = [
                 self._logits(
                     predictor,
                     changed.values[torch.from_numpy(rows_of(changed, features.records[rows.test]))],
                 )
-                for predictor, rows in zip(predictors, turns, strict=True)
+                for predictor, rows in zip(predictors, splits, strict=True)
             ]
             yield self.main_figures(records, torch.cat(logits), how_chosen(*predictors), note)
 
@@ -146,19 +146,19 @@ class Classes(LabelTask):
         )
 
     def _figures(
-        self, features: Features, turns: list[Rows], predictors: list[LogisticPredictor]
+        self, features: Features, splits: list[Split], predictors: list[LogisticPredictor]
     ) -> list[Figure]:
-        records = self.tested_records(features, turns)
+        records = self.tested_records(features, splits)
         logits = torch.cat(
             [
                 self._logits(predictor, features.values[torch.from_numpy(rows.test)])
-                for predictor, rows in zip(predictors, turns, strict=True)
+                for predictor, rows in zip(predictors, splits, strict=True)
             ]
         )
-        neighbours = np.concatenate([self._neighbours_vote(features, rows) for rows in turns])
+        neighbours = np.concatenate([self._neighbours_vote(features, rows) for rows in splits])
         targets = self.labels[records]
-        own = ~np.concatenate([self._near_copies(features, rows) for rows in turns])
-        note = self.note(turns, targets)
+        own = ~np.concatenate([self._near_copies(features, rows) for rows in splits])
+        note = self.note(splits, targets)
         if not own.all():
             note += (
                 f"; {(~own).sum():,} test pictures have a near-copy in the training part (HOG "
@@ -187,13 +187,13 @@ class Classes(LabelTask):
         )
         return [*figures, unseen, knn]
 
-    def note(self, turns: list[Rows], targets: np.ndarray) -> str:
+    def note(self, splits: list[Split], targets: np.ndarray) -> str:
         """The note for figures of these splits and int [M] targets of test rows."""
-        copies = sum(rows.copies for rows in turns)
+        copies = sum(rows.copies for rows in splits)
         if self.folds is None:
-            note = f"trained on {len(turns[0].train):,} pictures"
+            note = f"trained on {len(splits[0].train):,} pictures"
         else:
-            note = f"{len(targets):,} pictures in {len(turns)} folds"
+            note = f"{len(targets):,} pictures in {len(splits)} folds"
         note += f"; {copies} training pictures left out as exact copies of test pictures"
         present = np.unique(targets)
         absent = [name for i, name in enumerate(self.class_names) if i not in present]
@@ -201,11 +201,11 @@ class Classes(LabelTask):
             note += f"; no test picture of {', '.join(absent)}"
         return note
 
-    def _near_copies(self, features: Features, rows: Rows) -> np.ndarray:
+    def _near_copies(self, features: Features, rows: Split) -> np.ndarray:
         """bool [M]: test rows whose picture has a near-copy in the training part."""
         return np.zeros(len(rows.test), dtype=bool)
 
-    def _neighbours_vote(self, features: Features, rows: Rows) -> np.ndarray:
+    def _neighbours_vote(self, features: Features, rows: Split) -> np.ndarray:
         train, test = (features.values[torch.from_numpy(part)] for part in (rows.train, rows.test))
         targets = torch.from_numpy(self.labels[features.records[rows.train]])
         return knn_classes(train, targets, test, device=self.device).numpy()

@@ -14,7 +14,7 @@ import numpy as np
 
 from linear_probe.features.frozen import Features
 from linear_probe.tasks.classification import Classes
-from linear_probe.tasks.labelled import Rows
+from linear_probe.tasks.labelled import Split
 from linear_probe.tasks.near_copies import has_near_copy
 from ssl_faces.data import FaceSet
 
@@ -31,7 +31,7 @@ class Expression(Classes):
         WeakKeyDictionary()
     )
 
-    def _near_copies(self, features: Features, rows: Rows) -> np.ndarray:
+    def _near_copies(self, features: Features, rows: Split) -> np.ndarray:
         train, test = (features.records[part] for part in (rows.train, rows.test))
         if not self.faces.near_copies:
             # Rendered faces, for one, are all alike to HOG.

@@ -185,7 +185,7 @@ class Identity(Task):
         rates = weighted_rates(similarities, same, np.concatenate([once, weights]), [FALSE_ACCEPT])
         n = len(same)
         left_out = len(self.pairs) - n + self.missing
-        note = f"{left_out} pairs left out for want of a picture"
+        note = f"{left_out} pairs skipped (image missing)"
         if self.doubled:
             note += f"; {self.doubled:,} pairs listed twice count once"
         official, found = self.faces.official_pairs, (n, len(np.unique(folds)))

@@ -16,7 +16,7 @@ from ssl_faces import InputError
 
 
 @dataclass(frozen=True)
-class Rows:
+class Split:
     """Rows of the features by what they are used for.
 
     Attributes:
@@ -93,18 +93,18 @@ class LabelTask(Task):
         self.indices = np.sort(np.concatenate([drawn, tested]))
         self.split += f", {self.max_train:,} training pictures"
 
-    def turns(self, features: Features, pictures: Pictures) -> list[Rows]:
+    def splits(self, features: Features, pictures: Pictures) -> list[Split]:
         """`rows` of the test part, or of each fold in turn."""
         if self.folds is None:
             return [self.rows(features, pictures)]
         here = np.unique(self.folds[np.intersect1d(features.records, self.indices)])
         return [self.rows(features, pictures, int(fold)) for fold in here]
 
-    def tested_records(self, features: Features, splits: Sequence[Rows]) -> np.ndarray:
+    def tested_records(self, features: Features, splits: Sequence[Split]) -> np.ndarray:
         """int [M], the test records of these splits, in the order of their predictions."""
         return np.concatenate([features.records[rows.test] for rows in splits])
 
-    def rows(self, features: Features, pictures: Pictures, fold: int | None = None) -> Rows:
+    def rows(self, features: Features, pictures: Pictures, fold: int | None = None) -> Split:
         """Sort the rows of the features.
 
         Args:
@@ -134,7 +134,7 @@ class LabelTask(Task):
         groups = np.array(
             [person or content for person, content in zip(people, hashes[train], strict=True)]
         )
-        return Rows(train, test, self._validation(known, groups), int(copy.sum()))
+        return Split(train, test, self._validation(known, groups), int(copy.sum()))
 
     @abstractmethod
     def _check(self, train: np.ndarray, test: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ssl_faces import InputError
 from ssl_faces.common.csv_files import CsvWriter
 from ssl_faces.common.files import replace_file
-from ssl_faces.data import BadPicture, FaceSet
+from ssl_faces.data import BadImage, FaceSet
 
 LEAKS_FILE = "leaks.csv"
 SAME_BYTES = "same bytes"
@@ -55,7 +55,7 @@ def content_of(faces: FaceSet, index: int) -> str:
     """SHA-256 (hex) of the bytes of a picture; empty where they can't be read."""
     try:
         return faces.content_hash(index).hex()
-    except BadPicture:
+    except BadImage:
         return ""
 
 

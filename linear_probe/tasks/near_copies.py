@@ -16,7 +16,7 @@ from torch import Tensor
 
 from linear_probe.probes.standardise import Standardiser
 from linear_probe.sources.baselines import HogSource
-from ssl_faces.data import BadPicture, FaceSet
+from ssl_faces.data import BadImage, FaceSet
 from ssl_faces.data.store.packing import square
 
 SIMILAR = 0.6
@@ -59,7 +59,7 @@ def _hog(faces: FaceSet, records: np.ndarray) -> tuple[Tensor, np.ndarray]:
         pictures = []
         squares = faces.read_many(piece, at_least=SIDE, shrink=partial(square, size=SIDE))
         for place, picture in enumerate(squares, start):
-            if not isinstance(picture, BadPicture):
+            if not isinstance(picture, BadImage):
                 places.append(place)
                 pictures.append(picture)
         if pictures:

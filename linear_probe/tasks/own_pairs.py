@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from linear_probe.tasks.leaks import Leak, Placed, content_of, find_leaks
 from ssl_faces import InputError
 from ssl_faces.common.errors import shorten
-from ssl_faces.data import PICTURE_SUFFIXES, FacePair, FaceRecord, FaceSet, Skipped
+from ssl_faces.data import IMAGE_SUFFIXES, FacePair, FaceRecord, FaceSet, Skipped
 from ssl_faces.data.sets.folder import existing_folder
 from ssl_faces.data.sets.lfw import read_pairs
 from ssl_faces.data.tables import MEND, described, file_in, header_of, read_table
@@ -202,7 +202,7 @@ def _read(path: Path, images: Path) -> list[_Pair]:
 def _lfw_picture(images: Path, person: str, number: int) -> str:
     stem = f"{person}_{number:04d}"
     for place in (f"{person}/{stem}", stem):
-        for suffix in sorted(PICTURE_SUFFIXES, key=lambda s: (s != ".jpg", s)):
+        for suffix in sorted(IMAGE_SUFFIXES, key=lambda s: (s != ".jpg", s)):
             if (images / f"{place}{suffix}").is_file():
                 return f"{place}{suffix}"
     return f"{person}/{stem}.jpg"

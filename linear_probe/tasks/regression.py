@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
 from linear_probe.records.predictions import Predictions
-from linear_probe.tasks.labelled import LabelTask, Rows
+from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.task import Figure, Reference
 from ssl_faces import InputError
 
@@ -118,14 +118,14 @@ class Regression(LabelTask):
         validation[chosen] = True
         return validation
 
-    def fit(self, features: Features, rows: Rows) -> RidgePredictor:
+    def fit(self, features: Features, rows: Split) -> RidgePredictor:
         """The probe fitted on the training rows; sees neither features nor labels of others."""
         targets = torch.from_numpy(self.targets[features.records[rows.train]])
         probe = RidgeProbe(device=self.device)
         return probe.fit(features.values[torch.from_numpy(rows.train)], targets, rows.validation)
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
-        splits = self.turns(features, pictures)
+        splits = self.splits(features, pictures)
         predictors = [self.fit(features, rows) for rows in splits]
         predicted = [
             predictor(features.values[torch.from_numpy(rows.test)]).cpu().numpy()
@@ -145,7 +145,7 @@ class Regression(LabelTask):
 
     def references(self, features: Features, pictures: Pictures) -> list[Reference]:
         """The figures of predicting the training part's mean for every image."""
-        splits = self.turns(features, pictures)
+        splits = self.splits(features, pictures)
         predicted = []
         for rows in splits:
             mean = self.targets[features.records[rows.train]].mean(axis=0)
@@ -156,21 +156,21 @@ class Regression(LabelTask):
     def figures(
         self,
         features: Features,
-        turns: list[Rows],
+        splits: list[Split],
         predicted: np.ndarray,
         hyperparameters: dict[str, Any],
         at_grid_edge: bool = False,
     ) -> list[Figure]:
         """The figures of predictions float [M, T] for the test rows of these splits."""
-        records = self.tested_records(features, turns)
+        records = self.tested_records(features, splits)
         weights, sample = self.bootstrap(records)
         once = np.ones((1, len(records)), dtype=weights.dtype)
         note = (
-            f"trained on {len(turns[0].train):,} pictures"
+            f"trained on {len(splits[0].train):,} pictures"
             if self.folds is None
-            else f"{len(records):,} pictures in {len(turns)} folds"
+            else f"{len(records):,} pictures in {len(splits)} folds"
         )
-        copies = sum(rows.copies for rows in turns)
+        copies = sum(rows.copies for rows in splits)
         if copies:
             note += f"; {copies} training pictures left out as exact copies of test pictures"
         people = {self.faces.records[i].person for i in records} - {None}

@@ -11,7 +11,7 @@ import torch
 from ssl_faces.apps.embedding import as_crops, as_images
 from ssl_faces.common.errors import InputError
 from ssl_faces.methods.loading import load_method
-from ssl_faces.methods.method import OF_TWO, Method
+from ssl_faces.methods.method import TWO_FACE_EDITS, Method
 
 BATCH = 32
 
@@ -48,7 +48,8 @@ def apply_edit(
         method: from `open_method`.
         edit: one of `method.edits()`.
         crops: uint8 RGB [S, S, 3] each, S = `method.picture_size`, as from a `FaceFinder`.
-        people: for the edits `OF_TWO`, crops of the target identity: one for each, or one for all.
+        people: for the edits `TWO_FACE_EDITS`, crops of the target identity: one for each, or one
+            for all.
         seed: of the noise that some methods render with.
 
     Raises:
@@ -60,7 +61,7 @@ def apply_edit(
     results = [np.zeros((0, method.picture_size, method.picture_size, 3), np.uint8)]
     for start in range(0, len(crops), BATCH):
         images = [as_images(crops[start : start + BATCH]).to(device)]
-        if edit in OF_TWO:
+        if edit in TWO_FACE_EDITS:
             assert people is not None
             images.append(as_images(people[start : start + BATCH]).to(device))
         with torch.no_grad():

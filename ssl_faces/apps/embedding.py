@@ -17,7 +17,7 @@ from torch import Tensor
 from ssl_faces.apps.faces import Detect, Face, FaceCrop, FaceFinder, FaceReader
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.finite import non_finite_rows
-from ssl_faces.data.pictures import BadPicture, decode_picture
+from ssl_faces.data.pictures import BadImage, decode_image
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
 from ssl_faces.prepare.sources import kind_of
 
@@ -36,13 +36,13 @@ class Verification(NamedTuple):
         space: the feature space.
         mean: of the codes, float64 [D], subtracted before comparison.
         threshold: least cosine similarity of a pair of one person.
-        told: the pairs that mean and threshold were chosen on, in words.
+        description: the pairs that mean and threshold were chosen on, in words.
     """
 
     space: str
     mean: Tensor
     threshold: float
-    told: str
+    description: str
 
 
 def embed(
@@ -86,15 +86,15 @@ def face_of(picture: Picture, finder: FaceFinder, name: str = "the picture") -> 
             name = os.fsdecode(picture)
             path = Path(name).expanduser()
             if kind_of(path) != "picture":
-                raise BadPicture("a video or animation; give a picture")
-            return finder(decode_picture(path))[0]
+                raise BadImage("a video or animation; give a picture")
+            return finder(decode_image(path))[0]
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             kind = f"{picture.dtype} {list(picture.shape)}"
             raise InputError(f"{name}: {kind}; give uint8 RGB [H, W, 3], or the file's name")
         if not picture.size:
-            raise BadPicture("it has no pixels")
+            raise BadImage("it has no pixels")
         return finder(picture)[0]
-    except BadPicture as error:
+    except BadImage as error:
         raise InputError(f"{name}: {error}") from error
 
 

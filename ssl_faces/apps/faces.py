@@ -14,7 +14,7 @@ import numpy as np
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import refuse_input, same_file
 from ssl_faces.data.faces import Skipped
-from ssl_faces.data.pictures import BadPicture, decode_picture
+from ssl_faces.data.pictures import BadImage, decode_image
 from ssl_faces.data.store.packing import square
 from ssl_faces.prepare.alignment import aligned
 from ssl_faces.prepare.detectors import FaceDetector, faces_of, open_detector
@@ -94,7 +94,7 @@ class FaceFinder:
             else:
                 kept.append(FaceCrop(pixels, (left, top, right, bottom), round(float(score), 4)))
         if not kept:
-            raise BadPicture(
+            raise BadImage(
                 f"no face that can be used ({reasons[0]})"
                 if reasons
                 else "no face found (--detect never takes it as a face crop)"
@@ -190,32 +190,32 @@ class FaceReader:
             for source in bar:
                 try:
                     yield from self._read(source)
-                except BadPicture as error:
+                except BadImage as error:
                     self.skipped.append(Skipped(source.key, str(error)))
                 except MemoryError:
                     self.skipped.append(Skipped(source.key, "takes more memory than there is"))
 
     def _read(self, source: Source) -> Iterator[Face]:
         if kind_of(source.path) == "picture":
-            crops = self.finder(decode_picture(source.path))
+            crops = self.finder(decode_image(source.path))
             self.whole += crops[0].box is None
             yield from self._faces(source.key, source.key, crops)
             return
         if not self.fps:
-            raise BadPicture("a video or animation; give a picture")
+            raise BadImage("a video or animation; give a picture")
         frames = faces = 0
         for frame in open_video(source.path, self.fps):
             frames += 1
             try:
                 crops = self.finder(frame.pixels)
-            except BadPicture:
+            except BadImage:
                 continue
             faces += 1
             self.whole += faces == 1 and crops[0].box is None
             key = f"{source.key}#frame{frame.number}"
             yield from self._faces(key, source.key, crops, frame)
         if not faces:
-            raise BadPicture(f"no face found in {frames:,} frames")
+            raise BadImage(f"no face found in {frames:,} frames")
 
     def _faces(
         self, key: str, source: str, crops: list[FaceCrop], frame: Frame | None = None
@@ -284,7 +284,7 @@ def _is_output(path: Path, out: Path) -> bool:
     """
     if not same_file(path, out):
         return False
-    with suppress(BadPicture):
+    with suppress(BadImage):
         kind_of(path)
         refuse_input(out, [path])
     return True

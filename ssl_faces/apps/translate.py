@@ -69,7 +69,7 @@ def is_video(place: Path) -> bool:
     Raises:
         InputError: it is neither a video nor an image nor a folder.
     """
-    from ssl_faces.data.pictures import BadPicture
+    from ssl_faces.data.pictures import BadImage
     from ssl_faces.prepare.sources import kind_of
 
     path = place.expanduser()
@@ -77,7 +77,7 @@ def is_video(place: Path) -> bool:
         return False
     try:
         return kind_of(path) == "video"
-    except BadPicture as error:
+    except BadImage as error:
         raise InputError(f"{place}: {error}") from error
 
 
@@ -93,7 +93,7 @@ def _translate_video(options: argparse.Namespace) -> None:
     from ssl_faces.apps.embedding import batches
     from ssl_faces.apps.faces import FaceFinder, first_face, open_video
     from ssl_faces.common.files import replacing
-    from ssl_faces.data.pictures import BadPicture
+    from ssl_faces.data.pictures import BadImage
     from ssl_faces.methods.method import MOTION
 
     video, out = options.motion_of, options.out
@@ -123,7 +123,7 @@ def _translate_video(options: argparse.Namespace) -> None:
                     writer.write(frame.time, (source, person, result))
                     count += 1
                 bar.update(len(batch))
-        except BadPicture as error:
+        except BadImage as error:
             raise InputError(f"{video}: {error}") from error
         finally:
             if writer is not None:
@@ -142,14 +142,14 @@ def _translate_video(options: argparse.Namespace) -> None:
 def _followed(frames: Any, finder: FaceFinder) -> Iterator[tuple[Frame, FaceCrop | None]]:
     """Each frame with the followed face: the one that overlaps the last box most, or the largest
     if none does."""
-    from ssl_faces.data.pictures import BadPicture
+    from ssl_faces.data.pictures import BadImage
     from ssl_faces.prepare.tracks import overlap
 
     last: np.ndarray | None = None
     for frame in frames:
         try:
             faces = finder(frame.pixels)
-        except BadPicture:
+        except BadImage:
             yield frame, None
             continue
         face = faces[0]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.pipes import until_the_reader_leaves
+from ssl_faces.common.pipes import exit_on_closed_pipe
 from ssl_faces.common.safe_path import python
 
 _MOST_STDERR = 3000  # characters, for the error message
@@ -24,7 +24,7 @@ def run_in_subprocess(module: str, argv: Sequence[str], show: bool = False) -> A
     """Run `python -m MODULE ARGV` and return what it prints, parsed from JSON.
 
     Args:
-        module: a module that calls `print_measured`.
+        module: a module that calls `print_json`.
         show: pass on its stderr while it runs, for measurements of minutes to hours.
 
     Raises:
@@ -62,7 +62,7 @@ def as_argv(arguments: argparse.Namespace) -> list[str]:
     return argv
 
 
-def print_measured(
+def print_json(
     parser: argparse.ArgumentParser,
     measure: Callable[[argparse.Namespace], Any],
     argv: Sequence[str] | None = None,
@@ -71,7 +71,7 @@ def print_measured(
     return run_module(lambda: print(json.dumps(measure(parser.parse_args(argv)))))
 
 
-@until_the_reader_leaves
+@exit_on_closed_pipe
 def run_module(call: Callable[[], object]) -> int:
     """Run the body of `python -m MODULE`; returns 0, or 2 for bad input, printed as one line."""
     try:

@@ -131,7 +131,7 @@ def count(settings: Sequence[str], keep: Path | None = None, precision: str = "3
 
 def _keep(cli: FaceCLI, folder: Path) -> None:
     cli.trainer.save_checkpoint(folder / CHECKPOINT, weights_only=False)
-    for name, network in cli.model.by_products().items():
+    for name, network in cli.model.extra_networks().items():
         weights = {key: value.contiguous() for key, value in network.state_dict().items()}
         replace_file(folder / f"{name}.safetensors", save(weights), durable=False)
 

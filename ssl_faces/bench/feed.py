@@ -24,14 +24,14 @@ from torchvision import transforms
 from ssl_faces.bench.options import add_rounds
 from ssl_faces.bench.result import Result, Value
 from ssl_faces.bench.timing import side_by_side
-from ssl_faces.common.arguments import SIDE, several, whole
+from ssl_faces.common.arguments import SIDE, comma_separated, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceRecord, FaceSet
 from ssl_faces.data.pairs.augment import PairAugmentation
 from ssl_faces.data.pairs.pairing import PairBatches
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.sets.discover import default_data_root, find_face_sets
-from ssl_faces.data.sets.folder import PictureFolder
+from ssl_faces.data.sets.folder import ImageFolder
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.stored_faces import StoredFaces
@@ -47,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", type=SIDE, default=64, help="side of the images (64)")
     add("--batch-size", type=whole(1), default=16, help="pairs per batch (16)")
     add("--pictures", type=whole(1), default=4000, help="images to pack (4,000)")
-    add("--workers", type=several(whole(0, 64)), default="0,1,2", help="loader processes (0,1,2)")
+    add(
+        "--workers",
+        type=comma_separated(whole(0, 64)),
+        default="0,1,2",
+        help="loader processes (0,1,2)",
+    )
     add_rounds(parser)
 
 
@@ -117,10 +122,10 @@ def _rates(
         "packed, memory": _endless(PairBatches(in_memory, batch_size=batch_size), None, workers),
         "packed, disk, and batch augmentation": lambda: augmentation(packed()["pairs"]),
     }
-    turns = {name: _turn(load, workers) for name, load in loaders.items()}
-    seconds = side_by_side({name: turn for name, (turn, _) in turns.items()}, arguments.rounds)
+    splits = {name: _turn(load, workers) for name, load in loaders.items()}
+    seconds = side_by_side({name: turn for name, (turn, _) in splits.items()}, arguments.rounds)
     return {
-        name: [turns[name][1] * batch_size / s for s in values] for name, values in seconds.items()
+        name: [splits[name][1] * batch_size / s for s in values] for name, values in seconds.items()
     }
 
 
@@ -219,7 +224,7 @@ def _faces(arguments: argparse.Namespace, folder: Path) -> FaceSet:
     )
     readable = zip(records, images, strict=True)
     return FaceSet(
-        root.name, "all", [r for r, image in readable if not isinstance(image, BadPicture)]
+        root.name, "all", [r for r, image in readable if not isinstance(image, BadImage)]
     )
 
 
@@ -230,4 +235,4 @@ def _rendered(folder: Path, count: int, size: int) -> FaceSet:
         path = folder / f"{record.key}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(faces.read(i)).save(path, quality=95)
-    return PictureFolder(folder, people_from_folders=True)
+    return ImageFolder(folder, people_from_folders=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssl_faces.bench.options import add_step, stage1
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.common.arguments import number, several, whole
+from ssl_faces.common.arguments import comma_separated, number, whole
 from ssl_faces.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--faces", type=whole(1, 10**12), default=100_000_000)
     add("--epochs", type=positive, default=1, help="in one, each face is first in a pair once")
-    add("--gpus", type=several(whole(1)), default="8,64", help="numbers of devices to plan for")
+    add(
+        "--gpus",
+        type=comma_separated(whole(1)),
+        default="8,64",
+        help="numbers of devices to plan for",
+    )
     add("--gpus-a-node", type=whole(1), default=8)
     add_step(parser, pairs=16)
     add("--precision", choices=("32", "bf16"), default="bf16")

@@ -79,7 +79,7 @@ class EncoderExport(pl.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, CarefulWandbLogger):
                 logger.log_encoder(directory, card)
-        for name, network in module.by_products().items():
+        for name, network in module.extra_networks().items():
             weights = {key: value.contiguous() for key, value in network.state_dict().items()}
             replace_file(self.out / f"{name}.safetensors", save(weights))
         print(f"encoder: {directory}")

@@ -14,7 +14,7 @@ from lightning_fabric.plugins.environments import SLURMEnvironment
 from ssl_faces.training.requeue import requeue
 
 
-class StopAsked(SystemExit):
+class RunStopped(SystemExit):
     """The run has ended because of a signal.
 
     The exit code is 128 + the signal's number in the first process, and 0 in others, since
@@ -114,7 +114,7 @@ class StopSignals(pl.Callback):
                 flush=True,
             )
         if ends:
-            raise StopAsked(number, trainer.global_step, trainer.is_global_zero)
+            raise RunStopped(number, trainer.global_step, trainer.is_global_zero)
         self.received = 0
 
 

@@ -136,7 +136,7 @@ def number(
     return Range(float, low, high, above, below)
 
 
-def several(of: Range) -> Callable[[str], list[Any]]:
+def comma_separated(of: Range) -> Callable[[str], list[Any]]:
     """Comma-separated numbers in this range."""
 
     def numbers(text: str) -> list[Any]:

@@ -14,11 +14,11 @@ from ssl_faces.common.errors import causes
 
 P = ParamSpec("P")
 
-READER_LEFT = 141
+CLOSED_PIPE = 141
 """Exit code 128 + SIGPIPE, as of Unix tools."""
 
 
-def until_the_reader_leaves(main: Callable[P, int]) -> Callable[P, int]:
+def exit_on_closed_pipe(main: Callable[P, int]) -> Callable[P, int]:
     """Wrap a program's `main` to end silently when its output is no longer read.
 
     SIGPIPE stays ignored, since it would also end a program with a closed socket. Other
@@ -47,7 +47,7 @@ def until_the_reader_leaves(main: Callable[P, int]) -> Callable[P, int]:
             for fd in closed:
                 os.dup2(devnull, fd)
             os.close(devnull)
-            return READER_LEFT
+            return CLOSED_PIPE
 
     return wrapped
 

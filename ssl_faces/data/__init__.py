@@ -11,9 +11,9 @@ from ssl_faces.data.faces import distinct_pairs as distinct_pairs
 from ssl_faces.data.faces import in_test_share as in_test_share
 from ssl_faces.data.faces import read_skipped as read_skipped
 from ssl_faces.data.faces import write_skipped as write_skipped
-from ssl_faces.data.pictures import PICTURE_SUFFIXES as PICTURE_SUFFIXES
-from ssl_faces.data.pictures import BadPicture as BadPicture
-from ssl_faces.data.pictures import decode_picture as decode_picture
+from ssl_faces.data.pictures import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from ssl_faces.data.pictures import BadImage as BadImage
+from ssl_faces.data.pictures import decode_image as decode_image
 from ssl_faces.data.sets.across import cross_database as cross_database
 from ssl_faces.data.sets.affectnet import AffectNet as AffectNet
 from ssl_faces.data.sets.aflw2000 import AFLW2000 as AFLW2000
@@ -27,7 +27,7 @@ from ssl_faces.data.sets.discover import default_data_root as default_data_root
 from ssl_faces.data.sets.discover import find_face_sets as find_face_sets
 from ssl_faces.data.sets.fer2013 import Fer2013 as Fer2013
 from ssl_faces.data.sets.ferplus import FERPlus as FERPlus
-from ssl_faces.data.sets.folder import PictureFolder as PictureFolder
+from ssl_faces.data.sets.folder import ImageFolder as ImageFolder
 from ssl_faces.data.sets.joined import JoinedFaces as JoinedFaces
 from ssl_faces.data.sets.lfw import LFW as LFW
 from ssl_faces.data.sets.oulucasia import OuluCasia as OuluCasia

@@ -23,7 +23,7 @@ from torch import Tensor
 from ssl_faces.common.csv_files import CsvWriter, unescaped
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
-from ssl_faces.data.pictures import SHORTEST_SIDE, BadPicture, content_hash, decode_picture
+from ssl_faces.data.pictures import SHORTEST_SIDE, BadImage, content_hash, decode_image
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """Class order of expression labels in the workbench (FER-2013's order is alphabetical too, bar
@@ -270,13 +270,13 @@ class FaceSet:
             pixels = np.repeat(source[..., None], 3, axis=2) if source.ndim == 2 else source
         else:
             # Boxes are in pixels of the whole picture.
-            pixels = decode_picture(source, at_least=at_least if box is None else None)
+            pixels = decode_image(source, at_least=at_least if box is None else None)
         if box is None:
             return pixels
         left, top, right, bottom = (max(0, side) for side in box)
         face = pixels[top:bottom, left:right]
         if min(face.shape[:2]) < SHORTEST_SIDE:
-            raise BadPicture(f"its box {box} lies outside, or has a side below {SHORTEST_SIDE}")
+            raise BadImage(f"its box {box} lies outside, or has a side below {SHORTEST_SIDE}")
         return face
 
     def content_hash(self, index: int) -> bytes:
@@ -294,7 +294,7 @@ class FaceSet:
         at_least: int | None = None,
         workers: int = 4,
         shrink: Shrink = whole,
-    ) -> list[np.ndarray | BadPicture]:
+    ) -> list[np.ndarray | BadImage]:
         """`read` of several faces at once; a bad picture is given as its error.
 
         Args:
@@ -302,10 +302,10 @@ class FaceSet:
                 that no more than `workers` whole images are in memory.
         """
 
-        def read(index: int) -> np.ndarray | BadPicture:
+        def read(index: int) -> np.ndarray | BadImage:
             try:
                 return shrink(self.read(index, at_least))
-            except BadPicture as error:
+            except BadImage as error:
                 return error
 
         with ThreadPoolExecutor(workers) as pool:

@@ -1,6 +1,6 @@
 """Picture bytes to pixels: the one place where files become uint8 RGB, whatever their kind.
 
-Every face set decodes through `decode_picture`; what can't be used raises `BadPicture`, which the
+Every face set decodes through `decode_image`; what can't be used raises `BadImage`, which the
 packing and the probes count, list and skip.
 """
 
@@ -20,7 +20,7 @@ from ssl_faces.common.files import regular
 
 _JPEG = ("jpg", "jpeg", "jpe")
 _OTHERS = ("png", "bmp", "gif", "tif", "tiff", "webp", "ppm", "pgm", "pbm", "pnm")
-PICTURE_SUFFIXES = frozenset(f".{ending}" for ending in (*_JPEG, *_OTHERS))
+IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in (*_JPEG, *_OTHERS))
 """File name endings (lower case) that the face sets list as pictures."""
 
 MOST_PIXELS = 100_000_000
@@ -64,11 +64,11 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-class BadPicture(Exception):
+class BadImage(Exception):
     """A picture that can't be used. The message is the short reason, without the file's name."""
 
 
-def decode_picture(source: Path | bytes, at_least: int | None = None) -> np.ndarray:
+def decode_image(source: Path | bytes, at_least: int | None = None) -> np.ndarray:
     """Decode a picture file, or its bytes, to uint8 RGB [H, W, 3], upright.
 
     Grey becomes three equal channels; 16-bit grey is scaled by 1/257, not clipped; transparency
@@ -94,7 +94,7 @@ def decode_picture(source: Path | bytes, at_least: int | None = None) -> np.ndar
         with _alone(_sized(source).stat().st_size > _LARGE):
             return _decode_bytes(source.read_bytes(), at_least)
     except OSError as error:
-        raise BadPicture(f"can't be read ({error.strerror or error})") from error
+        raise BadImage(f"can't be read ({error.strerror or error})") from error
 
 
 def content_hash(path: Path) -> bytes:
@@ -107,12 +107,12 @@ def content_hash(path: Path) -> bytes:
         with _sized(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
-        raise BadPicture(f"can't be read ({error.strerror or error})") from error
+        raise BadImage(f"can't be read ({error.strerror or error})") from error
 
 
 def _sized(path: Path) -> Path:
     if regular(path).stat().st_size > MOST_BYTES:
-        raise BadPicture(f"a file of more than {MOST_BYTES:,} bytes")
+        raise BadImage(f"a file of more than {MOST_BYTES:,} bytes")
     return path
 
 
@@ -123,22 +123,22 @@ def _alone(large: bool) -> AbstractContextManager[object]:
 
 def _decode_bytes(data: bytes, at_least: int | None) -> np.ndarray:
     if not data:
-        raise BadPicture("empty (0 bytes)")
+        raise BadImage("empty (0 bytes)")
     try:
         return _decode(data, at_least)
-    except (BadPicture, MemoryError):
+    except (BadImage, MemoryError):
         raise
     except UnidentifiedImageError as error:
         # Some versions of Pillow don't know a file again that was cut in its head.
         if data.startswith(_BEGINNINGS):
-            raise BadPicture("truncated or broken (cut in its head)") from error
-        raise BadPicture("not a picture of a known kind") from error
+            raise BadImage("truncated or broken (cut in its head)") from error
+        raise BadImage("not a picture of a known kind") from error
     except Image.DecompressionBombError as error:
-        raise BadPicture(f"more than {MOST_PIXELS:,} pixels") from error
+        raise BadImage(f"more than {MOST_PIXELS:,} pixels") from error
     # Pillow's readers let out whatever a broken file trips over: OSError, SyntaxError,
     # ValueError, struct.error, KeyError, OverflowError, EOFError, …
     except Exception as error:
-        raise BadPicture(f"truncated or broken ({error})") from error
+        raise BadImage(f"truncated or broken ({error})") from error
 
 
 def _decode(data: bytes, at_least: int | None) -> np.ndarray:
@@ -146,14 +146,14 @@ def _decode(data: bytes, at_least: int | None) -> np.ndarray:
     picture: Image.Image = Image.open(buffer, formats=FORMATS)
     width, height = picture.size
     if width * height > MOST_PIXELS:
-        raise BadPicture(f"{width}x{height}: more than {MOST_PIXELS:,} pixels")
+        raise BadImage(f"{width}x{height}: more than {MOST_PIXELS:,} pixels")
     if min(width, height) < SHORTEST_SIDE:
-        raise BadPicture(f"{width}x{height}: a side below {SHORTEST_SIDE} pixels")
+        raise BadImage(f"{width}x{height}: a side below {SHORTEST_SIDE} pixels")
     # Opening stops where the pixels begin. Without an end mark behind them the file was cut, and
     # the decoders would take zeros after the cut (a full disk's) for pixels.
     end_mark = _END_MARKS.get(picture.format or "")
     if end_mark is not None and data.find(end_mark, buffer.tell()) < 0:
-        raise BadPicture("truncated (no end mark)")
+        raise BadImage("truncated (no end mark)")
     if at_least is not None:
         # A square bound, so that it holds on either side of a quarter turn.
         picture.draft(None, (at_least, at_least))
@@ -197,7 +197,7 @@ def _conversion(picture: Image.Image) -> Callable[[Image.Image], np.ndarray]:
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         return _rgb_from_16_bit
     if picture.mode == "F":
-        raise BadPicture("floating-point pixels, whose range is unknown: save it as 8 or 16 bit")
+        raise BadImage("floating-point pixels, whose range is unknown: save it as 8 or 16 bit")
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA"):
         return _over_background
     return lambda strip: np.array(strip.convert("RGB"))
@@ -213,6 +213,6 @@ def _rgb_from_16_bit(picture: Image.Image) -> np.ndarray:
     grey = np.asarray(picture)
     # Pillow reads some 16-bit kinds (PGM) as 32-bit integers.
     if grey.dtype.itemsize > 2 and (grey.min() < 0 or grey.max() > 65535):
-        raise BadPicture("32-bit pixels beyond 0-65535: save it as 8 or 16 bit")
+        raise BadImage("32-bit pixels beyond 0-65535: save it as 8 or 16 bit")
     eight_bit = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.repeat(eight_bit[..., None], 3, axis=2)

@@ -126,12 +126,12 @@ def release(
     networks_text = ""
     data = b""
     if method is not None:
-        from ssl_faces.methods.loading import rebuilt_from
+        from ssl_faces.methods.loading import rebuild_settings
         from ssl_faces.methods.released import REBUILD, edit_state
 
         networks = halved(edit_state(method))
         _check_size(encoder, networks, "method", "leave its networks out by --encoder-only")
-        added[REBUILD] = rebuilt_from(method)
+        added[REBUILD] = rebuild_settings(method)
         added["largest_change_of_edits_by_float16"] = _change_of_edits(method, half, networks)
         data = save(networks)
         added[HASHES] = {METHOD_FILE: hashlib.sha256(data).hexdigest()}
@@ -255,7 +255,7 @@ def _change_of_edits(
 ) -> dict[str, float]:
     """By edit: the largest change of a pixel of 16 rendered faces by half precision, as a share of
     the range; `method` has the halved weights afterwards."""
-    from ssl_faces.methods.method import OF_TWO
+    from ssl_faces.methods.method import TWO_FACE_EDITS
     from ssl_faces.methods.released import edit_state
     from ssl_faces.rendered import RenderedFaces
 
@@ -264,7 +264,7 @@ def _change_of_edits(
 
     def pictures() -> dict[str, Tensor]:
         return {
-            name: edit(images, images.roll(1, 0)) if name in OF_TWO else edit(images)
+            name: edit(images, images.roll(1, 0)) if name in TWO_FACE_EDITS else edit(images)
             for name, edit in method.edits().items()
         }
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import (
+    ImageSide,
     LayerWidth,
     NonNegativeInt,
-    PictureSide,
     PositiveFloat,
     UnitAbove0,
     UnitFloat,
@@ -57,7 +57,7 @@ class DINO(JointEmbedding):
         optimizer: OptimizerSettings = ADAMW,
         momentum: UnitFloat = 0.99,
         local_crops: NonNegativeInt = 2,
-        local_size: PictureSide = 32,
+        local_size: ImageSide = 32,
         local_scale: tuple[UnitAbove0, UnitAbove0] = (0.15, 0.5),
         prototypes: LayerWidth = 4096,
         hidden_dim: LayerWidth = 1024,

@@ -33,8 +33,8 @@ from ssl_faces.methods.encoder_method import EncoderMethod
 from ssl_faces.methods.method import FRONTAL, MOTION, NEUTRAL, SWAP, Edit
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, CodesFrom, EncoderSettings
+from ssl_faces.networks.image_decoder import ImageDecoder
 from ssl_faces.networks.motion_decoder import MotionDecoder
-from ssl_faces.networks.picture_decoder import PictureDecoder
 from ssl_faces.networks.warp import inverse_flow, warp
 
 
@@ -112,7 +112,7 @@ class FaceCycleContrast(EncoderMethod):
         self.identity_projector = SimCLRProjectionHead(code_dim, 2 * code_dim, projection_dim)
         self.expression_projector = SimCLRProjectionHead(code_dim, 2 * code_dim, projection_dim)
         self.motion = MotionDecoder(decoder_width, code_dim)
-        self.face = PictureDecoder(code_dim, encoder.input_size, decoder_width)
+        self.face = ImageDecoder(code_dim, encoder.input_size, decoder_width)
         self.contrast = NTXentLoss(temperature, gather_distributed=True)
         self.dependence = CrossCorrelationLoss()
         self.ssim, self.symmetry, self.fold = SSIMLoss(), SymmetryLoss(), FoldLoss()

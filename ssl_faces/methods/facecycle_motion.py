@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import (
+    ImageSide,
     NonNegativeFloat,
     NonNegativeInt,
-    PictureSide,
     UnitBelow1,
     check_ranges,
 )
@@ -138,7 +138,7 @@ class FaceCycleMotion(Method):
     def __init__(
         self,
         size: Size = "paper",
-        input_size: PictureSide = 64,
+        input_size: ImageSide = 64,
         trunk_weights: str = "imagenet",
         trunk_training: Literal["frozen", "joint"] = "frozen",
         design: Design = "paper",
@@ -161,7 +161,7 @@ class FaceCycleMotion(Method):
         warmup_steps: NonNegativeInt = 100,
         rate_factors: dict[str, NonNegativeFloat] | None = None,
         exchange: bool = True,
-        map_size: PictureSide | None = None,
+        map_size: ImageSide | None = None,
     ) -> None:
         super().__init__()
         check_ranges(type(self).__init__, locals(), "model")
@@ -226,7 +226,7 @@ class FaceCycleMotion(Method):
             self.descriptor = nn.Linear(self.encoder.motion.map_dim, length)
             self.standardised = BatchStandardiser(length)
 
-    def by_products(self) -> dict[str, nn.Module]:
+    def extra_networks(self) -> dict[str, nn.Module]:
         """The trained trunk, for `trunk_weights` of another run."""
         if self.generator_trunk is self.trunk:
             return {}

@@ -92,7 +92,7 @@ def editable(checkpoint: Path) -> bool:
     return read_checkpoint(checkpoint).get("method") in _LOADERS
 
 
-def rebuilt_from(method: Method) -> dict[str, Any]:
+def rebuild_settings(method: Method) -> dict[str, Any]:
     """The name and settings from which a released method is built again, for its card.
 
     Raises:

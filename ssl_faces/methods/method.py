@@ -23,7 +23,7 @@ NEUTRAL, FRONTAL = "neutral face", "frontal face"
 SWAP, MOTION, MEAN = "identity swap", "motion transfer", "mean face"
 """Edits of images, see `Method.edits`."""
 
-OF_TWO = (SWAP, MOTION)
+TWO_FACE_EDITS = (SWAP, MOTION)
 """Edits that take a second face: the person to show."""
 
 
@@ -65,7 +65,7 @@ class Method(pl.LightningModule, ABC):
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """Images [N, 3, S, S] in [0, 1] to look at, by name; flows are [N, 2, h, w]."""
 
-    def by_products(self) -> dict[str, nn.Module]:
+    def extra_networks(self) -> dict[str, nn.Module]:
         """Networks beside the encoder that other runs can start from, by file name."""
         return {}
 

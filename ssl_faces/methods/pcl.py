@@ -23,7 +23,7 @@ from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.blocks import conv, init_facecycle, leaky
-from ssl_faces.networks.picture_decoder import PictureDecoder
+from ssl_faces.networks.image_decoder import ImageDecoder
 
 BRANCH = 128  # channels of the branches, as in the paper
 
@@ -97,7 +97,7 @@ class PCL(JointEmbedding):
         dim = BRANCH * min(side, 4) ** 2
         self.face_branch = _branch(channels)
         self.pose_branch = _branch(channels)
-        self.decoder = PictureDecoder(dim, size, decoder_width)
+        self.decoder = ImageDecoder(dim, size, decoder_width)
         self.face_projector = SimCLRProjectionHead(dim, dim, projection_dim)
         self.pose_projector = SimCLRProjectionHead(dim, dim, projection_dim)
         self.recolour = PairAugmentation(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.ranges import PictureSide, WidthFactor, check_fields
+from ssl_faces.common.ranges import ImageSide, WidthFactor, check_fields
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.networks.motion_encoder import MotionEncoder
 from ssl_faces.networks.pointwise import without_small_strided
@@ -38,7 +38,7 @@ class EncoderSettings:
     """
 
     name: str = "resnet18"
-    input_size: PictureSide = 64
+    input_size: ImageSide = 64
     width: WidthFactor = 1.0
 
 

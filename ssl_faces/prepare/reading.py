@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ssl_faces.data.pictures import BadPicture, decode_picture
+from ssl_faces.data.pictures import BadImage, decode_image
 from ssl_faces.prepare.alignment import aligned
 from ssl_faces.prepare.detectors import FaceDetector, faces_of
 from ssl_faces.prepare.quality import HASH_BITS, NearDuplicates, perceptual_hash, sharpness
@@ -89,7 +89,7 @@ def read_source(source: Source, settings: Settings, detector: FaceDetector) -> S
     try:
         kind = kind_of(source.path)
         if kind == "picture":
-            reader.read(Frame(0, -1.0, decode_picture(source.path)), None)
+            reader.read(Frame(0, -1.0, decode_image(source.path)), None)
         else:
             video = Video(source.path, settings.fps)
             tracker = Tracker(_GAP / settings.fps)
@@ -97,7 +97,7 @@ def read_source(source: Source, settings: Settings, detector: FaceDetector) -> S
                 reader.read(frame, tracker)
             if video.note:
                 reader.rows.append(FaceRow(video.note))
-    except BadPicture as error:
+    except BadImage as error:
         reader.rows.append(FaceRow(str(error)))
     except MemoryError:
         reader.rows.append(FaceRow("takes more memory than there is"))

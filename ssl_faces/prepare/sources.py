@@ -15,7 +15,7 @@ from PIL import Image
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import NOT_REGULAR, regular
-from ssl_faces.data.pictures import MOST_BYTES, MOST_PIXELS, SHORTEST_SIDE, BadPicture
+from ssl_faces.data.pictures import MOST_BYTES, MOST_PIXELS, SHORTEST_SIDE, BadImage
 
 Kind = Literal["picture", "video"]
 
@@ -136,15 +136,15 @@ def kind_of(path: Path) -> Kind:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise BadPicture(f"not a file ({NOT_REGULAR})")
+            raise BadImage(f"not a file ({NOT_REGULAR})")
         with path.open("rb") as stream:
             head = stream.read(HEAD)
     except OSError as error:
-        raise BadPicture(f"can't be read ({error.strerror or error})") from error
+        raise BadImage(f"can't be read ({error.strerror or error})") from error
     kind = kind_by_head(head)
     if kind == "picture":
         if status.st_size > MOST_BYTES:
-            raise BadPicture("a picture of more than 1 GiB")
+            raise BadImage("a picture of more than 1 GiB")
         return "video" if head.startswith(b"GIF8") and _is_animated(path) else "picture"
     return kind
 
@@ -156,18 +156,18 @@ def kind_by_head(head: bytes) -> Kind:
         BadPicture: neither an image nor a video; the reason.
     """
     if not head:
-        raise BadPicture("empty (0 bytes)")
+        raise BadImage("empty (0 bytes)")
     if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
-        raise BadPicture("an archive: it is not opened; unpack it and give the folder")
+        raise BadImage("an archive: it is not opened; unpack it and give the folder")
     if head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS:
-        raise BadPicture("a HEIC or AVIF picture, which can't be read here: save it as JPEG")
+        raise BadImage("a HEIC or AVIF picture, which can't be read here: save it as JPEG")
     if b"<svg" in head.lower():
-        raise BadPicture("a drawing (SVG), no photograph")
+        raise BadImage("a drawing (SVG), no photograph")
     if _is_picture(head):
         return "picture"
     if _is_video(head):
         return "video"
-    raise BadPicture("no picture or video of a known kind by its first bytes")
+    raise BadImage("no picture or video of a known kind by its first bytes")
 
 
 def _is_picture(head: bytes) -> bool:
@@ -220,11 +220,11 @@ class Video:
         try:
             with self._opened() as container:
                 yield from self._frames(container)
-        except BadPicture:
+        except BadImage:
             raise
         # Decoders of broken files raise anything.
         except Exception as error:
-            raise BadPicture(f"truncated or broken ({_words(error)})") from error
+            raise BadImage(f"truncated or broken ({_words(error)})") from error
 
     def count(self) -> int:
         """The number of frames, counted without decoding them; 0 if there are none."""
@@ -251,10 +251,10 @@ class Video:
         import av
 
         if len(container.streams) and not container.streams.video:
-            raise BadPicture("a file without a video track")
+            raise BadImage("a file without a video track")
         stream = container.streams.video[0] if len(container.streams) else None
         if stream is None or stream.codec_context is None:
-            raise BadPicture("truncated or broken (no track in it can be decoded)")
+            raise BadImage("truncated or broken (no track in it can be decoded)")
         self.seconds = _seconds(stream, container)
         rate = self.rate = float(stream.average_rate or 25)
         number, slot, last, broken, successive = 0, -1, 0.0, 0, 0
@@ -286,7 +286,7 @@ class Video:
                     yield Frame(number, last, _pixels(frame, stream))
                 number += 1
         if slot < 0:
-            raise BadPicture("truncated or broken (not one frame can be decoded)")
+            raise BadImage("truncated or broken (not one frame can be decoded)")
         end = last + 1 / rate
         if self.seconds - end > max(0.5, (1 - _SHORT_OF) * self.seconds) or why:
             self.note = f"cut short: {end:.1f} of {self.seconds:.1f} s could be read"
@@ -302,9 +302,9 @@ def _seconds(stream: Any, container: Any) -> float:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
-        raise BadPicture(f"frames of {width}x{height}: more than {MOST_PIXELS:,} pixels")
+        raise BadImage(f"frames of {width}x{height}: more than {MOST_PIXELS:,} pixels")
     if width and height and min(width, height) < SHORTEST_SIDE:
-        raise BadPicture(f"frames of {width}x{height}: a side below {SHORTEST_SIDE} pixels")
+        raise BadImage(f"frames of {width}x{height}: a side below {SHORTEST_SIDE} pixels")
 
 
 def _pixels(frame: Any, stream: Any) -> np.ndarray:

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from ssl_faces.common.files import replace_file
 from ssl_faces.data.faces import FaceRecord, FaceSet
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.prepare.reading import FaceRow, SourceFaces
 
 
@@ -61,7 +61,7 @@ class Store:
                 crop: np.ndarray = file.get_slice("crops")[at]
                 return crop
         except (OSError, SafetensorError, IndexError) as error:
-            raise BadPicture(f"{self.path(key)} is missing or broken ({error})") from error
+            raise BadImage(f"{self.path(key)} is missing or broken ({error})") from error
 
     def sources(self) -> list[str]:
         """The keys of all sources, sorted."""
@@ -105,5 +105,5 @@ class PreparedFaces(FaceSet):
     def version(self, index: int) -> bytes:
         try:
             return self.content_hash(index)
-        except BadPicture:
+        except BadImage:
             return b"missing"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ssl_faces.common.arguments import number, whole
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.ranges import PictureSide, Seed, check_ranges
+from ssl_faces.common.ranges import ImageSide, Seed, check_ranges
 from ssl_faces.data.faces import EXPRESSIONS, Part
 from ssl_faces.rendered.face_set import MAX_COUNT, Count, Indices, RenderedSet
 from ssl_faces.rendered.factors import ACTION_UNITS, FACTORS
@@ -231,7 +231,7 @@ class RenderedClips(RenderedSet):
         frames: Frames = 32,
         fps: FrameRate = 12.5,
         part: Part = "train",
-        size: PictureSide = 64,
+        size: ImageSide = 64,
         seed: Seed = 0,
         nuisances: Nuisances = "mild",
         counterparts: Sequence[str] = (),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssl_faces.common.arguments import whole as whole_number
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.ranges import PictureSide, Seed, check_ranges
+from ssl_faces.common.ranges import ImageSide, Seed, check_ranges
 from ssl_faces.data.faces import (
     EXPRESSIONS,
     FacePair,
@@ -26,7 +26,7 @@ from ssl_faces.data.faces import (
     in_test_share,
     whole,
 )
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.rendered.factors import counterpart
 from ssl_faces.rendered.labels import GROUPS
 from ssl_faces.rendered.records import RenderedRecords, person_name
@@ -62,7 +62,7 @@ class RenderedSet(FaceSet):
         at_least: int | None = None,
         workers: int = 4,
         shrink: Shrink = whole,
-    ) -> list[np.ndarray | BadPicture]:
+    ) -> list[np.ndarray | BadImage]:
         """Render the faces `indices` at once."""
         rendered = self.render_batch(indices).permute(0, 2, 3, 1).contiguous().numpy()
         return [shrink(pixels) for pixels in rendered]
@@ -182,7 +182,7 @@ class RenderedFaces(RenderedSet):
         count: Count = 4096,
         people: Count = 256,
         part: Part = "train",
-        size: PictureSide = 64,
+        size: ImageSide = 64,
         seed: Seed = 0,
         nuisances: Nuisances = "mild",
         counterparts: Sequence[str] = (),

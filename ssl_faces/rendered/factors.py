@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.ranges import PictureSide, check_value
+from ssl_faces.common.ranges import ImageSide, check_value
 
 
 class Factor(NamedTuple):
@@ -273,4 +273,4 @@ def _check_ranges(given: Mapping[str, Tensor]) -> None:
 
 def check_size(size: int) -> None:
     """Raises InputError unless an image can have this side."""
-    check_value(PictureSide, size, "rendered.size")
+    check_value(ImageSide, size, "rendered.size")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ssl_faces.bench import scale
 from ssl_faces.bench.feed import PicturePairs
-from ssl_faces.data import PictureFolder
+from ssl_faces.data import ImageFolder
 from tests.support.benches import run_bench
 from tests.support.commands import refusal
 
@@ -46,7 +46,7 @@ def test_feed(
 
 
 def test_the_pil_loaders_pairs_are_of_one_person(album: Path) -> None:
-    faces = PictureFolder(album, people_from_folders=True)
+    faces = ImageFolder(album, people_from_folders=True)
     pairs = PicturePairs(faces, 16, flip_share=0.0)
     assert len(pairs) == 24
     torch.manual_seed(0)

@@ -14,7 +14,7 @@ import linear_probe.cli
 import ssl_faces.cli
 from linear_probe.arguments import parser
 from ssl_faces.bench.cli import BENCHES
-from ssl_faces.common.pipes import READER_LEFT, until_the_reader_leaves
+from ssl_faces.common.pipes import CLOSED_PIPE, exit_on_closed_pipe
 from tests.support.types import Capsys, Patch
 
 Main = Callable[[list[str]], int]
@@ -61,9 +61,9 @@ def test_help(program: str, main: Main, words: list[str], capsys: Capsys) -> Non
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["ssl_faces.cli", "--help"], READER_LEFT),
+        (["ssl_faces.cli", "--help"], CLOSED_PIPE),
         (["ssl_faces.cli", "runs", "--help"], 0),  # argparse passes over what it can't print
-        (["linear_probe.cli"], READER_LEFT),  # by its error
+        (["linear_probe.cli"], CLOSED_PIPE),  # by its error
     ],
 )
 def test_output_that_nobody_reads(words: list[str], code: int) -> None:
@@ -83,7 +83,7 @@ def test_a_library_that_ends_the_program_for_it(monkeypatch: Patch) -> None:
     reading, writing = os.pipe()
     os.close(reading)
 
-    @until_the_reader_leaves
+    @exit_on_closed_pipe
     def main() -> int:
         try:
             print("x", flush=True)
@@ -96,11 +96,11 @@ def test_a_library_that_ends_the_program_for_it(monkeypatch: Patch) -> None:
 
     with os.fdopen(writing, "w") as output:
         monkeypatch.setattr(sys, "stdout", output)
-        assert main() == READER_LEFT
+        assert main() == CLOSED_PIPE
 
 
 def test_another_broken_pipe_is_no_readers_leaving() -> None:
-    @until_the_reader_leaves
+    @exit_on_closed_pipe
     def main() -> int:
         raise BrokenPipeError("of a socket")
 

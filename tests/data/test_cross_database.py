@@ -12,7 +12,7 @@ from ssl_faces.data import (
     EXPRESSIONS,
     W300LP,
     AffectNet,
-    BadPicture,
+    BadImage,
     CKPlus,
     ClassFolders,
     FaceRecord,
@@ -144,7 +144,7 @@ def test_rendered_faces_on_either_side(tmp_path: Path) -> None:
                 rendered.records[i].key for i in expected
             }
         for one, other in zip(faces.read_many(rows), rendered.read_many(expected), strict=True):
-            assert not isinstance(one, BadPicture)
+            assert not isinstance(one, BadImage)
             np.testing.assert_array_equal(one, other)
         for i, row in zip(rows, expected, strict=True):
             name = faces.class_names["expression"][faces.records[i].labels["expression"]]

@@ -25,7 +25,7 @@ from ssl_faces.data import (
     SFEW,
     W300LP,
     AffectNet,
-    BadPicture,
+    BadImage,
     Biwi,
     CFPFrontal,
     CKPlus,
@@ -35,8 +35,8 @@ from ssl_faces.data import (
     FaceSet,
     Fer2013,
     FERPlus,
+    ImageFolder,
     OuluCasia,
-    PictureFolder,
     RafDb,
     UTKFace,
     YouTubeKeypoints,
@@ -805,20 +805,20 @@ def test_class_folders_of_a_users_own_classes(tmp_path: Path) -> None:
     mine = ClassFolders(made.class_folders(tmp_path, ("happy", "Sad", "bored")))
     assert mine.categories == ("Sad", "bored", "happy")
     assert mine.records[-1].labels == {"category": 2}
-    assert type(find_face_sets(tmp_path)[0]) is PictureFolder
+    assert type(find_face_sets(tmp_path)[0]) is ImageFolder
 
 
 # Any folder -------------------------------------------------------------------------------------
 
 
 def test_picture_folder_lists_nested_pictures_in_order(tmp_path: Path) -> None:
-    faces = PictureFolder(made.album(tmp_path))
+    faces = ImageFolder(made.album(tmp_path))
     assert keys(faces) == ["a/3.jpg", "b/2.PNG", "b/deep/er/1.jpeg", "top.bmp"]
     assert faces.ignored == {".txt": 1, ".mp4": 1, "no ending": 1}
     assert [set(sample) for sample in faces] == [{"image", "key"}] * 4
     assert faces.name == tmp_path.name
-    assert PictureFolder(tmp_path, name="album").name == "album"
-    people = [r.person for r in PictureFolder(tmp_path, people_from_folders=True).records]
+    assert ImageFolder(tmp_path, name="album").name == "album"
+    people = [r.person for r in ImageFolder(tmp_path, people_from_folders=True).records]
     assert people == ["a", "b", "b/deep/er", None]
 
 
@@ -826,12 +826,12 @@ def test_picture_folder_lists_nested_pictures_in_order(tmp_path: Path) -> None:
 def test_picture_folder_parts_are_disjoint_and_stay(
     tmp_path: Path, people_from_folders: bool
 ) -> None:
-    def parts(people: range) -> dict[str, PictureFolder]:
+    def parts(people: range) -> dict[str, ImageFolder]:
         for person in people:
             for i in range(3):
                 put_picture(tmp_path / f"p{person}" / f"{i}.jpg")
         names = ("train", "test", "all")
-        return {p: PictureFolder(tmp_path, people_from_folders, p) for p in names}  # type: ignore[arg-type]
+        return {p: ImageFolder(tmp_path, people_from_folders, p) for p in names}  # type: ignore[arg-type]
 
     found = parts(range(40))
     listed = {part: set(keys(faces)) for part, faces in found.items()}
@@ -849,18 +849,18 @@ def test_picture_folder_follows_links_once(tmp_path: Path) -> None:
     put_picture(root / "2.jpg")
     (root / "linked").symlink_to(tmp_path / "elsewhere")
     (root / "loop").symlink_to(root)
-    assert keys(PictureFolder(root)) == ["2.jpg", "linked/1.jpg"]
+    assert keys(ImageFolder(root)) == ["2.jpg", "linked/1.jpg"]
 
 
 def test_picture_folder_bad_roots(tmp_path: Path) -> None:
-    assert f"{tmp_path / 'gone'} does not exist" in message_of(PictureFolder, tmp_path / "gone")
+    assert f"{tmp_path / 'gone'} does not exist" in message_of(ImageFolder, tmp_path / "gone")
     file = put_picture(tmp_path / "a.jpg")
-    assert f"{file} is a file" in message_of(PictureFolder, file)
+    assert f"{file} is a file" in message_of(ImageFolder, file)
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert f"{empty} holds no picture" in message_of(PictureFolder, empty)
+    assert f"{empty} holds no picture" in message_of(ImageFolder, empty)
     (empty / "clip.mp4").touch()
-    assert "it holds files ending in .mp4" in message_of(PictureFolder, empty)
+    assert "it holds files ending in .mp4" in message_of(ImageFolder, empty)
 
 
 def test_file_names_that_are_no_unicode_are_listed(tmp_path: Path) -> None:
@@ -869,7 +869,7 @@ def test_file_names_that_are_no_unicode_are_listed(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system takes Unicode names only")
     part = "test" if in_test_share("caf\udce9.jpg") else "train"
-    assert len(PictureFolder(tmp_path, part=part)[0]["image"]) == 3  # type: ignore[arg-type]
+    assert len(ImageFolder(tmp_path, part=part)[0]["image"]) == 3  # type: ignore[arg-type]
 
 
 # Reading ----------------------------------------------------------------------------------------
@@ -878,9 +878,9 @@ def test_file_names_that_are_no_unicode_are_listed(tmp_path: Path) -> None:
 def test_a_bad_picture_is_known_when_it_is_read(tmp_path: Path) -> None:
     put_picture(tmp_path / "good.jpg")
     (tmp_path / "zero.jpg").touch()
-    faces = PictureFolder(tmp_path)
+    faces = ImageFolder(tmp_path)
     assert faces[0]["image"].shape == (3, 10, 12)
-    with pytest.raises(BadPicture, match="0 bytes"):
+    with pytest.raises(BadImage, match="0 bytes"):
         faces[1]
 
 
@@ -890,7 +890,7 @@ def test_a_box_outside_the_picture_is_a_bad_picture(tmp_path: Path) -> None:
     faces = FaceSet("x", "all", [FaceRecord(str(i), path, box=b) for i, b in enumerate(boxes)])
     assert faces.read(0).shape == (20, 20, 3)
     for i in (1, 2):
-        with pytest.raises(BadPicture, match="lies outside"):
+        with pytest.raises(BadImage, match="lies outside"):
             faces.read(i)
 
 

@@ -11,7 +11,7 @@ import pytest
 from ssl_faces.data import (
     LFW,
     Fer2013,
-    PictureFolder,
+    ImageFolder,
     UTKFace,
     YouTubeKeypoints,
     default_data_root,
@@ -77,7 +77,7 @@ def test_finds_the_csv_and_pairs_beside(tmp_path: Path) -> None:
 def test_plain_pictures_are_one_unlabelled_set(tmp_path: Path) -> None:
     album(tmp_path)
     (found,) = find_face_sets(tmp_path)
-    assert type(found) is PictureFolder
+    assert type(found) is ImageFolder
     assert found.part == "all"
     assert len(found) == 4
     assert find_face_sets(tmp_path, "test") == []

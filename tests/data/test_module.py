@@ -20,7 +20,7 @@ from ssl_faces.data import (
     LFW,
     FaceSet,
     Fer2013,
-    PictureFolder,
+    ImageFolder,
     UTKFace,
     YouTubeKeypoints,
     find_face_sets,
@@ -318,7 +318,7 @@ def test_a_plain_folder_is_trained_on_whole(tmp_path: Path) -> None:
 
 def test_sets_given_one_by_one(tmp_path: Path) -> None:
     album(tmp_path / "album")
-    faces = PictureFolder(tmp_path / "album", people_from_folders=True, name="mine")
+    faces = ImageFolder(tmp_path / "album", people_from_folders=True, name="mine")
     data = ready(sets=[faces])
     assert len(keys_of(data, "mine")) == 15
     assert about(data, "mine")["pairs"] == "pictures of one person, or mirror images"

@@ -226,10 +226,10 @@ def test_packs_need_a_labelled_set(folder: Path, tmp_path: Path) -> None:
 
 
 def test_bad_settings(folder: Path, tmp_path: Path) -> None:
-    from ssl_faces.data import PictureFolder
+    from ssl_faces.data import ImageFolder
 
     place = tmp_path / "pack"
-    pack_sets([PictureFolder(folder)], place, SIZE)
+    pack_sets([ImageFolder(folder)], place, SIZE)
     with pytest.raises(InputError, match=r"data\.online_root: serves data.packs only"):
         FaceDataModule(online_root=folder)
     with pytest.raises(InputError, match=r"data\.online_pictures: -1"):

@@ -20,7 +20,7 @@ from filelock import FileLock
 from PIL import Image
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data import FaceSet, PictureFolder, decode_picture
+from ssl_faces.data import FaceSet, ImageFolder, decode_image
 from ssl_faces.data.faces import FaceRecord
 from ssl_faces.data.store.caching import pack
 from ssl_faces.data.store.packing import Packed, pack_sets, square
@@ -105,11 +105,11 @@ def middle(pixels: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [16, 20, 24])
 def test_pixels_are_those_of_the_resized_centre_square(root: Path, cache: Path, size: int) -> None:
-    found = stored(pack(PictureFolder(root), size, cache))
+    found = stored(pack(ImageFolder(root), size, cache))
     assert found.keys() == SIZES.keys()
     for name, (image, _, _) in found.items():
         assert image.dtype == np.uint8
-        centre = middle(decode_picture(root / name, at_least=size))
+        centre = middle(decode_image(root / name, at_least=size))
         expected = Image.fromarray(centre).resize((size, size), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(image, np.asarray(expected).transpose(2, 0, 1))
 
@@ -202,7 +202,7 @@ def test_a_person_with_more_pictures_than_a_shard_fills_several(
 def test_a_second_call_decodes_nothing(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = pack(PictureFolder(root), 16, cache)
+    first = pack(ImageFolder(root), 16, cache)
 
     def fail(*args: object, **kwargs: object) -> None:
         raise AssertionError("decoded again")
@@ -210,14 +210,14 @@ def test_a_second_call_decodes_nothing(
     monkeypatch.setattr(FaceSet, "read", fail)
     monkeypatch.setattr(FaceSet, "read_many", fail)
     monkeypatch.setattr(FaceSet, "content_hash", fail)
-    second = pack(PictureFolder(root), 16, cache)
+    second = pack(ImageFolder(root), 16, cache)
     assert second.folder == first.folder
     assert second.index == first.index
     assert second.verify() == 0, "what was just written needs no reading"
 
 
 def test_other_users_may_read_a_pack(root: Path, cache: Path) -> None:
-    packed = pack(PictureFolder(root), 16, cache)
+    packed = pack(ImageFolder(root), 16, cache)
     files = sorted(path.name for path in packed.folder.iterdir() if path.name != ".lock")
     assert files == ["index.json", "shard-00000.safetensors", "tests.safetensors"]
     for file in files:
@@ -225,9 +225,9 @@ def test_other_users_may_read_a_pack(root: Path, cache: Path) -> None:
 
 
 def test_a_changed_picture_is_packed_again(root: Path, cache: Path) -> None:
-    before = pack(PictureFolder(root), 16, cache)
+    before = pack(ImageFolder(root), 16, cache)
     save(noise(16, 16, 99), root / "c.png")
-    after = pack(PictureFolder(root), 16, cache)
+    after = pack(ImageFolder(root), 16, cache)
     assert after.folder != before.folder
     one, two = stored(before), stored(after)
     np.testing.assert_array_equal(two["c.png"].image, noise(16, 16, 99).transpose(2, 0, 1))
@@ -238,11 +238,11 @@ def test_a_changed_picture_is_packed_again(root: Path, cache: Path) -> None:
     # The same number of bytes at another time.
     status = (root / "c.png").stat()
     os.utime(root / "c.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert pack(PictureFolder(root), 16, cache).folder != after.folder
+    assert pack(ImageFolder(root), 16, cache).folder != after.folder
 
 
 def test_what_is_packed_names_the_pack(root: Path, cache: Path) -> None:
-    folder = PictureFolder(root)
+    folder = ImageFolder(root)
     fewer = FaceSet(folder.name, "all", folder.records[:3])
     other = FaceSet("other", "all", folder.records)
     part = FaceSet(folder.name, "train", folder.records)
@@ -266,7 +266,7 @@ def test_the_same_names_sizes_and_times_in_another_folder_are_another_pack(
         path.parent.mkdir(parents=True)
         Image.fromarray(noise(16, 16, seed)).save(path)
         os.utime(path, ns=(10**18, 10**18))
-        packs.append(pack(PictureFolder(path.parent), 16, cache))
+        packs.append(pack(ImageFolder(path.parent), 16, cache))
     assert packs[0].folder != packs[1].folder
     assert not np.array_equal(*(stored(packed)["a.bmp"].image for packed in packs))
 
@@ -277,7 +277,7 @@ def test_default_cache_root(root: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert default_cache_root() == tmp_path / ".cache" / "ssl-faces" / "packed"
     monkeypatch.setenv("SSL_FACES_CACHE", "~/packs")
     assert default_cache_root() == tmp_path / "packs"
-    assert pack(PictureFolder(root), 16).folder.parent == tmp_path / "packs"
+    assert pack(ImageFolder(root), 16).folder.parent == tmp_path / "packs"
 
 
 # Bad pictures -----------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_bad_pictures_are_skipped_and_listed(root: Path, cache: Path) -> None:
     (root / "b.jpg").write_bytes((root / "b.jpg").read_bytes()[:200])
     (root / "empty.png").touch()
     (root / "gone.png").symlink_to(root / "nowhere.png")
-    packed = pack(PictureFolder(root), 16, cache)
+    packed = pack(ImageFolder(root), 16, cache)
     found = stored(packed)
     assert found.keys() == {"a.png", "c.png", "d.jpg"}
     np.testing.assert_array_equal(found["c.png"].image, noise(16, 16, 2).transpose(2, 0, 1))
@@ -299,14 +299,14 @@ def test_bad_pictures_are_skipped_and_listed(root: Path, cache: Path) -> None:
     assert "can't be read" in reasons["gone.png"]
     for key, picture in found.items():
         assert picture.sha256 == hashlib.sha256((root / key).read_bytes()).hexdigest()
-    again = pack(PictureFolder(root), 16, cache)
+    again = pack(ImageFolder(root), 16, cache)
     assert (again.folder, again.index) == (packed.folder, packed.index)
 
 
 def test_no_picture_that_decodes(tmp_path: Path, cache: Path) -> None:
     for name in ("1.png", "2.png"):
         (tmp_path / name).write_text("no picture")
-    text = message_of(pack, PictureFolder(tmp_path), 16, cache)
+    text = message_of(pack, ImageFolder(tmp_path), 16, cache)
     assert "none of its 2 pictures can be decoded (" in text
     assert ".png: not a picture" in text
     assert "check that they are whole" in text
@@ -322,7 +322,7 @@ def test_whole_images_are_not_kept(tmp_path: Path) -> None:
         (tmp_path / "faces" / f"{i}.png").write_bytes(data.getvalue())
     tracemalloc.start()
     try:
-        done = pack_sets([PictureFolder(tmp_path / "faces")], tmp_path / "pack", 16, workers=2)
+        done = pack_sets([ImageFolder(tmp_path / "faces")], tmp_path / "pack", 16, workers=2)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -385,9 +385,9 @@ def test_a_killed_packing_goes_on_to_the_same_bytes(
 
     small_shards(monkeypatch, 3)
     monkeypatch.setattr(FaceSet, "read", counted)
-    done = pack_sets([PictureFolder(eleven)], tmp_path / "cut", 16)
+    done = pack_sets([ImageFolder(eleven)], tmp_path / "cut", 16)
     assert len(read) == 11 - 3 * len(left) if len(left) < 4 else read == []
-    pack_sets([PictureFolder(eleven)], tmp_path / "whole", 16)
+    pack_sets([ImageFolder(eleven)], tmp_path / "whole", 16)
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
     assert (done.pictures, done.added, done.skipped) == (10, 10, 1)
 
@@ -401,7 +401,7 @@ def test_shards_of_a_killed_packing_of_other_pictures_are_not_taken(
         save(noise(16, 16, 50 + i), eleven / f"{i:02d}.png")
     small_shards(monkeypatch, 3)
     for out in ("cut", "whole"):
-        pack_sets([PictureFolder(eleven)], tmp_path / out, 16)
+        pack_sets([ImageFolder(eleven)], tmp_path / out, 16)
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
@@ -414,16 +414,16 @@ def test_a_full_disk_leaves_nothing_half_made(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, step, full)
-        text = message_of(pack, PictureFolder(root), 16, cache)
+        text = message_of(pack, ImageFolder(root), 16, cache)
     assert "the disk is full" in text
     assert "or set SSL_FACES_CACHE to another folder" in text
     assert not list(cache.rglob("*shard*"))
-    assert len(stored(pack(PictureFolder(root), 16, cache))) == 4, "it resumes"
+    assert len(stored(pack(ImageFolder(root), 16, cache))) == 4, "it resumes"
 
 
 def test_a_cache_that_cannot_be_made(root: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
-    text = message_of(pack, PictureFolder(root), 16, tmp_path / "taken")
+    text = message_of(pack, ImageFolder(root), 16, tmp_path / "taken")
     assert str(tmp_path / "taken") in text
     assert "SSL_FACES_CACHE" in text
 
@@ -442,9 +442,9 @@ def test_broken_shards_are_packed_again_as_they_were(
     small_shards(monkeypatch, 3)
     out = tmp_path / "pack"
     if kind in ("pixels", "missing", "short"):
-        out = pack(PictureFolder(eleven), 16, cache).folder
+        out = pack(ImageFolder(eleven), 16, cache).folder
     else:
-        pack_sets([PictureFolder(eleven)], out, 16)
+        pack_sets([ImageFolder(eleven)], out, 16)
     whole = files_of(out)
     shards = sorted(out.glob("shard-*"))
     if kind == "missing":
@@ -456,24 +456,24 @@ def test_broken_shards_are_packed_again_as_they_were(
     if kind == "two":
         shards[2].unlink()
     if out.is_relative_to(cache):
-        assert pack(PictureFolder(eleven), 16, cache).folder == out
+        assert pack(ImageFolder(eleven), 16, cache).folder == out
     else:
-        done = pack_sets([PictureFolder(eleven)], out, 16)
+        done = pack_sets([ImageFolder(eleven)], out, 16)
         assert (done.repaired, done.pictures) == (2 if kind == "two" else 1, 10)
     assert files_of(out) == whole
-    assert pack_sets([PictureFolder(eleven)], out, 16).repaired == 0
+    assert pack_sets([ImageFolder(eleven)], out, 16).repaired == 0
 
 
 def test_a_broken_list_of_tests_is_made_again(eleven: Path, root: Path, tmp_path: Path) -> None:
     out = tmp_path / "pack"
     tested = HeldOut.of([3], [hashlib.sha256((eleven / "01.png").read_bytes()).digest()])
-    pack_sets([PictureFolder(eleven)], out, 16, held_out=tested)
+    pack_sets([ImageFolder(eleven)], out, 16, held_out=tested)
     whole = files_of(out)
     flip(out / TESTS, 0.999)
-    pack_sets([PictureFolder(eleven)], out, 16, held_out=tested)
+    pack_sets([ImageFolder(eleven)], out, 16, held_out=tested)
     assert files_of(out) == whole
     flip(out / TESTS, 0.999)
-    assert "may be of eleven" in message_of(pack_sets, [PictureFolder(root)], out, 16)
+    assert "may be of eleven" in message_of(pack_sets, [ImageFolder(root)], out, 16)
 
 
 def test_a_broken_shard_of_a_killed_packing_is_not_taken(
@@ -482,11 +482,11 @@ def test_a_broken_shard_of_a_killed_packing_is_not_taken(
     """No index has its SHA-256 yet."""
     small_shards(monkeypatch, 3)
     for out in ("whole", "cut"):
-        pack_sets([PictureFolder(eleven)], tmp_path / out, 16)
+        pack_sets([ImageFolder(eleven)], tmp_path / out, 16)
     (tmp_path / "cut" / INDEX).unlink()
     for shard in (tmp_path / "cut").glob("shard-*"):
         flip(shard)
-    pack_sets([PictureFolder(eleven)], tmp_path / "cut", 16)
+    pack_sets([ImageFolder(eleven)], tmp_path / "cut", 16)
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
@@ -494,9 +494,9 @@ def test_a_broken_shard_of_sets_that_are_not_given(
     eleven: Path, root: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "pack"
-    pack_sets([PictureFolder(eleven), PictureFolder(root)], out, 16)
+    pack_sets([ImageFolder(eleven), ImageFolder(root)], out, 16)
     flip(out / "shard-00000.safetensors")
-    text = message_of(pack_sets, [PictureFolder(eleven)], out, 16)
+    text = message_of(pack_sets, [ImageFolder(eleven)], out, 16)
     assert "shard-00000.safetensors: missing or broken, and may be of faces" in text
     assert len(stored(Pack(out))) == 14
 
@@ -519,7 +519,7 @@ def test_files_with_other_times_are_the_same_pictures(eleven: Path, tmp_path: Pa
 
 
 def add(folder: Path, out: Path, size: int = 16, held_out: HeldOut | None = None) -> Packed:
-    return pack_sets([PictureFolder(folder)], out, size, held_out=held_out)
+    return pack_sets([ImageFolder(folder)], out, size, held_out=held_out)
 
 
 def test_only_new_pictures_are_decoded(
@@ -588,7 +588,7 @@ def test_sets_that_are_not_given_stay(eleven: Path, root: Path, tmp_path: Path) 
 def test_test_people_and_copies_of_test_pictures_are_left_out(eleven: Path, tmp_path: Path) -> None:
     for i in range(3):
         save(noise(16, 16, 90 + i), eleven / "tested" / f"{i}.png")
-    faces = PictureFolder(eleven, people_from_folders=True)
+    faces = ImageFolder(eleven, people_from_folders=True)
     digest = hashlib.sha256((eleven / "02.png").read_bytes()).digest()
     held_out = HeldOut.of([number_of("tested")], [digest])
     done = pack_sets([faces], tmp_path / "pack", 16, held_out=held_out)
@@ -654,7 +654,7 @@ def test_a_pack_of_another_size_is_refused(eleven: Path, tmp_path: Path) -> None
 
 
 def test_two_sets_of_one_name_are_refused(eleven: Path, tmp_path: Path) -> None:
-    faces = PictureFolder(eleven)
+    faces = ImageFolder(eleven)
     with pytest.raises(InputError, match="two face sets are called eleven"):
         pack_sets([faces, faces], tmp_path / "pack", 16)
 

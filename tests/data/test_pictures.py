@@ -1,4 +1,4 @@
-"""Any picture becomes upright uint8 RGB, and anything else is a `BadPicture`."""
+"""Any picture becomes upright uint8 RGB, and anything else is a `BadImage`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 
-from ssl_faces.data.pictures import BACKGROUND, BadPicture, decode_picture
+from ssl_faces.data.pictures import BACKGROUND, BadImage, decode_image
 
 # Pillow warns about broken EXIF and near-bombs; what counts here is what comes back.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:Image size")
@@ -83,7 +83,7 @@ def check_kind(pixels: np.ndarray) -> None:
     ],
 )
 def test_lossless_kinds_keep_every_pixel(data: bytes, expected: np.ndarray) -> None:
-    pixels = decode_picture(data)
+    pixels = decode_image(data)
     check_kind(pixels)
     np.testing.assert_array_equal(pixels, expected)
     pixels[0, 0] = 7  # raises if read-only
@@ -103,7 +103,7 @@ def test_lossless_kinds_keep_every_pixel(data: bytes, expected: np.ndarray) -> N
     ],
 )
 def test_jpeg_kinds_come_close(data: bytes, expected: np.ndarray) -> None:
-    pixels = decode_picture(data)
+    pixels = decode_image(data)
     check_kind(pixels)
     assert np.abs(pixels.astype(int) - expected).mean() < 3
 
@@ -111,13 +111,13 @@ def test_jpeg_kinds_come_close(data: bytes, expected: np.ndarray) -> None:
 def test_a_file_decodes_as_its_bytes_do(tmp_path: Path) -> None:
     file = tmp_path / "face.png"
     file.write_bytes(encoded(COLOUR))
-    np.testing.assert_array_equal(decode_picture(file), COLOUR)
+    np.testing.assert_array_equal(decode_image(file), COLOUR)
 
 
 def test_an_animation_gives_its_first_frame() -> None:
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert (decode_picture(data) == [255, 0, 0]).all()
+    assert (decode_image(data) == [255, 0, 0]).all()
 
 
 SIXTEEN_BIT = (np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) * 68).astype(np.uint16)  # to 65,212
@@ -135,16 +135,16 @@ SIXTEEN_BIT = (np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) * 68).astype(np.
     ],
 )
 def test_16_bit_grey_is_scaled_and_not_clipped(data: bytes) -> None:
-    pixels = decode_picture(data)
+    pixels = decode_image(data)
     check_kind(pixels)
     np.testing.assert_array_equal(pixels, as_rgb(np.round(SIXTEEN_BIT / 257).astype(np.uint8)))
-    assert (decode_picture(encoded(np.full((9, 9), 65535, np.uint16))) == 255).all()
+    assert (decode_image(encoded(np.full((9, 9), 65535, np.uint16))) == 255).all()
 
 
 @pytest.mark.parametrize("values", [np.float32(0.5), np.int32(70_000), np.int32(-1)])
 def test_pixels_of_unknown_range_are_refused(values: np.generic) -> None:
-    with pytest.raises(BadPicture, match="save it as 8 or 16 bit"):
-        decode_picture(encoded(np.full((9, 9), values), "TIFF"))
+    with pytest.raises(BadImage, match="save it as 8 or 16 bit"):
+        decode_image(encoded(np.full((9, 9), values), "TIFF"))
 
 
 def transparent(mode: str) -> bytes:
@@ -187,14 +187,14 @@ def transparent(mode: str) -> bytes:
     ],
 )
 def test_transparency_lies_over_mid_grey(mode: str, left: list[int]) -> None:
-    pixels = decode_picture(transparent(mode))
+    pixels = decode_image(transparent(mode))
     check_kind(pixels)
     assert (pixels[:, :10] == left).all()
     assert (pixels[:, 10:] == BACKGROUND).all()
 
 
 def test_half_transparent_is_half_the_background() -> None:
-    pixels = decode_picture(encoded(Image.new("RGBA", (9, 9), (255, 0, 100, 51))))
+    pixels = decode_image(encoded(Image.new("RGBA", (9, 9), (255, 0, 100, 51))))
     expected = 0.2 * np.array([255, 0, 100]) + 0.8 * BACKGROUND
     assert np.abs(pixels - expected).max() <= 0.5
 
@@ -217,7 +217,7 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    pixels = decode_picture(encoded(COLOUR, kind, exif=exif, quality=95))
+    pixels = decode_image(encoded(COLOUR, kind, exif=exif, quality=95))
     expected = UPRIGHT[orientation](COLOUR)
     assert pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected).mean() < 6
@@ -225,25 +225,25 @@ def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
 
 def test_broken_exif_does_not_cost_the_picture() -> None:
     exif = b"Exif\0\0II*\0\xff\xff\xff\x7f"
-    check_kind(decode_picture(encoded(COLOUR, "JPEG", exif=exif)))
+    check_kind(decode_image(encoded(COLOUR, "JPEG", exif=exif)))
 
 
 def test_at_least_decodes_smaller_but_never_below() -> None:
     big = np.asarray(Image.fromarray(COLOUR).resize((640, 384), Image.Resampling.BICUBIC))
     data = encoded(big, "JPEG", quality=95)
-    assert decode_picture(data).shape == (384, 640, 3)
-    assert decode_picture(data, at_least=96).shape == (96, 160, 3)
-    assert decode_picture(data, at_least=97).shape == (192, 320, 3)
-    assert decode_picture(data, at_least=5000).shape == (384, 640, 3)
+    assert decode_image(data).shape == (384, 640, 3)
+    assert decode_image(data, at_least=96).shape == (96, 160, 3)
+    assert decode_image(data, at_least=97).shape == (192, 320, 3)
+    assert decode_image(data, at_least=5000).shape == (384, 640, 3)
     small = np.asarray(Image.fromarray(big).resize((160, 96), Image.Resampling.BOX))
-    assert np.abs(decode_picture(data, at_least=96).astype(int) - small).mean() < 3
+    assert np.abs(decode_image(data, at_least=96).astype(int) - small).mean() < 3
 
 
 def test_at_least_holds_for_a_turned_picture_too() -> None:
     big = np.asarray(Image.fromarray(COLOUR).resize((640, 384), Image.Resampling.BICUBIC))
     exif = Image.Exif()
     exif[0x0112] = 6
-    pixels = decode_picture(encoded(big, "JPEG", quality=95, exif=exif), at_least=96)
+    pixels = decode_image(encoded(big, "JPEG", quality=95, exif=exif), at_least=96)
     assert pixels.shape == (160, 96, 3)
     upright = UPRIGHT[6](big)
     expected = np.asarray(Image.fromarray(upright).resize((96, 160), Image.Resampling.BOX))
@@ -251,7 +251,7 @@ def test_at_least_holds_for_a_turned_picture_too() -> None:
 
 
 def test_at_least_leaves_other_kinds_whole() -> None:
-    np.testing.assert_array_equal(decode_picture(encoded(COLOUR), at_least=8), COLOUR)
+    np.testing.assert_array_equal(decode_image(encoded(COLOUR), at_least=8), COLOUR)
 
 
 def png_claiming(width: int, height: int) -> bytes:
@@ -273,15 +273,15 @@ def png_claiming(width: int, height: int) -> bytes:
 )
 def test_a_huge_picture_is_refused_by_its_header(width: int, height: int) -> None:
     # Were it decoded first, the reason would be that the pixels are missing.
-    with pytest.raises(BadPicture, match="100,000,000 pixels"):
-        decode_picture(png_claiming(width, height))
+    with pytest.raises(BadImage, match="100,000,000 pixels"):
+        decode_image(png_claiming(width, height))
 
 
 @pytest.mark.parametrize("size", [(7, 100), (100, 7), (1, 1)])
 def test_a_tiny_picture_is_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(BadPicture, match="a side below 8 pixels"):
-        decode_picture(encoded(Image.new("RGB", size)))
-    assert decode_picture(encoded(Image.new("L", (8, 8)))).shape == (8, 8, 3)
+    with pytest.raises(BadImage, match="a side below 8 pixels"):
+        decode_image(encoded(Image.new("RGB", size)))
+    assert decode_image(encoded(Image.new("L", (8, 8)))).shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize(
@@ -295,8 +295,8 @@ def test_a_tiny_picture_is_refused(size: tuple[int, int]) -> None:
     ],
 )
 def test_what_is_no_picture_says_so(data: bytes, reason: str) -> None:
-    with pytest.raises(BadPicture, match=reason):
-        decode_picture(data)
+    with pytest.raises(BadImage, match=reason):
+        decode_image(data)
 
 
 @pytest.mark.parametrize("kind", ["RGB", "RGBA", "LA", "P", "I;16", "L", "CMYK"])
@@ -313,9 +313,9 @@ def test_large_images_are_converted_strip_by_strip_to_the_same_pixels(
         picture.info["transparency"] = 3
     data = io.BytesIO()
     picture.save(data, "TIFF" if kind == "CMYK" else "PNG")
-    whole = decode_picture(data.getvalue())
+    whole = decode_image(data.getvalue())
     monkeypatch.setattr("ssl_faces.data.pictures._STRIP", 100)
-    np.testing.assert_array_equal(decode_picture(data.getvalue()), whole)
+    np.testing.assert_array_equal(decode_image(data.getvalue()), whole)
 
 
 def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,19 +337,19 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("ssl_faces.data.pictures._LARGE", 1000)
     monkeypatch.setattr(BmpImageFile, "load", load)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(decode_picture, [large, small] * 8))
+        list(pool.map(decode_image, [large, small] * 8))
     assert most[1] == 1
     assert most[0] > 1
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(BadPicture, match="No such file"):
-        decode_picture(tmp_path / "gone.jpg")
-    with pytest.raises(BadPicture, match="can't be read"):
-        decode_picture(tmp_path)
+    with pytest.raises(BadImage, match="No such file"):
+        decode_image(tmp_path / "gone.jpg")
+    with pytest.raises(BadImage, match="can't be read"):
+        decode_image(tmp_path)
     (tmp_path / "empty.jpg").touch()
-    with pytest.raises(BadPicture, match="0 bytes"):
-        decode_picture(tmp_path / "empty.jpg")
+    with pytest.raises(BadImage, match="0 bytes"):
+        decode_image(tmp_path / "empty.jpg")
 
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)
@@ -372,13 +372,13 @@ WHOLE = {
 def test_a_truncated_file_is_never_filled_up(kind: str) -> None:
     """However short it is cut: refused, or (a trailer alone was lost) all the pixels."""
     data = WHOLE[kind]
-    whole = decode_picture(data)
+    whole = decode_image(data)
     refused = 0
     cuts = range(1, len(data), max(1, len(data) // 150))
     for cut in cuts:
         try:
-            np.testing.assert_array_equal(decode_picture(data[:cut]), whole, err_msg=f"at {cut}")
-        except BadPicture:
+            np.testing.assert_array_equal(decode_image(data[:cut]), whole, err_msg=f"at {cut}")
+        except BadImage:
             refused += 1
     assert refused >= 0.9 * len(cuts)
 
@@ -389,22 +389,22 @@ def test_a_tail_of_zeros_is_a_truncated_file(kind: str) -> None:
     data = WHOLE[kind]
     for share in (0.3, 0.6, 0.9, 0.99):
         cut = int(share * len(data))
-        with pytest.raises(BadPicture, match="truncated"):
-            decode_picture(data[:cut] + bytes(len(data) - cut))
+        with pytest.raises(BadImage, match="truncated"):
+            decode_image(data[:cut] + bytes(len(data) - cut))
 
 
 def test_bytes_behind_the_picture_are_no_harm() -> None:
     """Phones append videos and notes to their JPEGs."""
     for kind in ("JPEG", "PNG"):
         with_trailer = WHOLE[kind] + b"\0\0\0 ftypmp42 \xff\xda\xff\xd8\xff and more"
-        np.testing.assert_array_equal(decode_picture(with_trailer), decode_picture(WHOLE[kind]))
+        np.testing.assert_array_equal(decode_image(with_trailer), decode_image(WHOLE[kind]))
 
 
 def decodes_or_is_bad(data: bytes, at_least: int | None = None) -> None:
     """Any other exception fails the test."""
     try:
-        pixels = decode_picture(data, at_least=at_least)
-    except BadPicture:
+        pixels = decode_image(data, at_least=at_least)
+    except BadImage:
         return
     check_kind(pixels)
     assert min(pixels.shape[:2]) >= min(8, at_least or 8)

@@ -17,8 +17,8 @@ from linear_probe.cli import main as linear_probe
 from linear_probe.sources.table import EmbeddingTable
 from ssl_faces.cli import main
 from ssl_faces.common.yaml_settings import read_yaml
-from ssl_faces.data import PictureFolder, decode_picture, find_face_sets
-from ssl_faces.data.pictures import MOST_BYTES, BadPicture
+from ssl_faces.data import ImageFolder, decode_image, find_face_sets
+from ssl_faces.data.pictures import MOST_BYTES, BadImage
 from ssl_faces.data.sets.class_folders import ClassFolders
 from ssl_faces.data.sets.fer2013 import Fer2013
 from ssl_faces.data.sets.lfw import read_pairs
@@ -85,7 +85,7 @@ def test_images_are_skipped_and_listed(special: Callable[[Path], Path], tmp_path
     save(tmp_path / "faces" / "a.png", 1)
     special(tmp_path / "faces" / "x.jpg")
     (tmp_path / "faces" / "y.jpg").symlink_to("y.jpg")
-    done = pack_sets([PictureFolder(tmp_path / "faces")], tmp_path / "pack", 16)
+    done = pack_sets([ImageFolder(tmp_path / "faces")], tmp_path / "pack", 16)
     assert (done.pictures, done.skipped) == (1, 2)
     reasons = {item.key: item.reason for _, item in Pack(tmp_path / "pack").skipped()}
     assert reasons["x.jpg"] == f"can't be read ({NOT_REGULAR})"
@@ -104,7 +104,7 @@ def test_images_of_labelled_sets_are_skipped(
     assert [item.key for item in train.skipped] == ["happy/x.jpg"]
     everything = ClassFolders(tmp_path / "faces")
     place = [record.key for record in everything.records].index("happy/x.jpg")
-    with pytest.raises(BadPicture, match=NOT_REGULAR):
+    with pytest.raises(BadImage, match=NOT_REGULAR):
         everything.content_hash(place)
 
 
@@ -147,8 +147,8 @@ def test_arguments_of_the_commands_are_refused(
 def test_a_file_of_many_bytes_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "x.jpg").open("wb") as file:
         file.truncate(MOST_BYTES + 1)
-    with pytest.raises(BadPicture, match="more than 1,073,741,824 bytes"):
-        decode_picture(tmp_path / "x.jpg")
+    with pytest.raises(BadImage, match="more than 1,073,741,824 bytes"):
+        decode_image(tmp_path / "x.jpg")
 
 
 def test_packing_beside_an_index_that_is_no_file(
@@ -156,5 +156,5 @@ def test_packing_beside_an_index_that_is_no_file(
 ) -> None:
     save(tmp_path / "faces" / "a.png", 1)
     special(tmp_path / "pack" / INDEX)
-    text = message_of(pack_sets, [PictureFolder(tmp_path / "faces")], tmp_path / "pack", 16)
+    text = message_of(pack_sets, [ImageFolder(tmp_path / "faces")], tmp_path / "pack", 16)
     assert f"{INDEX}: can't be read ({NOT_REGULAR})" in text

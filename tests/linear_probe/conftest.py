@@ -17,7 +17,7 @@ from torch import Tensor
 from linear_probe.experiments import probe as run
 from linear_probe.features.frozen import Pictures
 from linear_probe.records.record import Record
-from ssl_faces.data import EXPRESSIONS, FaceSet, PictureFolder, in_test_share
+from ssl_faces.data import EXPRESSIONS, FaceSet, ImageFolder, in_test_share
 from ssl_faces.data.sets.youtube_keypoints import COLUMNS
 from ssl_faces.encoders.encoder import save_encoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
@@ -80,7 +80,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def all_of(folder: Path) -> Pictures:
-    faces: FaceSet = PictureFolder(folder)
+    faces: FaceSet = ImageFolder(folder)
     return Pictures(faces, np.arange(len(faces)))
 
 

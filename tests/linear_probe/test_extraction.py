@@ -18,7 +18,7 @@ from linear_probe.features.extraction import _AHEAD, Chunk, cut, extract
 from linear_probe.features.files import write_features
 from linear_probe.features.frozen import EncoderSource
 from ssl_faces.common.errors import InputError
-from ssl_faces.data import BadPicture, FaceSet
+from ssl_faces.data import BadImage, FaceSet
 from ssl_faces.data.faces import FaceRecord
 from tests.linear_probe.conftest import CountingEncoder, all_of
 
@@ -34,7 +34,7 @@ class Grey(FaceSet):
     def read(self, index: int, at_least: int | None = None) -> np.ndarray:
         self.asked += 1
         if index in self.bad:
-            raise BadPicture("broken")
+            raise BadImage("broken")
         return np.full((16, 16, 3), index, dtype=np.uint8)
 
 

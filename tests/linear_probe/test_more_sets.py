@@ -176,9 +176,9 @@ def test_ckplus_is_predicted_out_of_fold(tmp_path: Path) -> None:
 
     people = np.array([task.faces.records[i].person for i in features.records])
     targets, predicted = task.labels[features.records], np.full(len(people), -1)
-    turns = task.turns(features, pictures)
-    assert len(turns) == 2
-    for rows in turns:
+    splits = task.splits(features, pictures)
+    assert len(splits) == 2
+    for rows in splits:
         assert not set(people[rows.train]) & set(people[rows.test])
         train = people[rows.train]
         assert not set(train[rows.validation]) & set(train[~rows.validation])
@@ -194,7 +194,7 @@ def test_ckplus_is_predicted_out_of_fold(tmp_path: Path) -> None:
     assert recall.value == pytest.approx(100 * recall_score(targets, predicted, average="macro"))
     assert len(accuracy.hyperparameters["l2"]) == 2
     # Whole people are drawn: in the order of the folds, as the figures are.
-    order = np.concatenate([rows.test for rows in turns])
+    order = np.concatenate([rows.test for rows in splits])
     weights = cluster_weights(people[order], 40, 0)
     hits = (predicted == targets)[order]
     expected = 100 * (weights @ hits) / weights.sum(axis=1)

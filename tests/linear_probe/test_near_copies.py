@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from linear_probe.tasks.near_copies import has_near_copy
-from ssl_faces.data import FaceSet, PictureFolder, find_face_sets
+from ssl_faces.data import FaceSet, ImageFolder, find_face_sets
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def saved(root: Path, pictures: list[Image.Image]) -> FaceSet:
     root.mkdir()
     for i, picture in enumerate(pictures):
         picture.save(root / f"{i:03d}.png")
-    return PictureFolder(root)
+    return ImageFolder(root)
 
 
 @pytest.mark.parametrize("how", ["darker", "smaller", "cropped", "compressed"])

@@ -20,9 +20,9 @@ from linear_probe.experiments.truth.faces import (
     MOTION,
     MOVES,
     NEUTRAL,
-    OF_TWO,
     SWAP,
     TASKS,
+    TWO_FACE_EDITS,
     TruthBatch,
     TruthFaces,
     face_region,
@@ -277,7 +277,7 @@ def test_batches_are_parts_of_the_whole(faces: TruthFaces) -> None:
     whole, part = faces.batch(np.arange(COUNT)), faces.batch(np.array([3, 20]))
     assert torch.equal(part.images, whole.images[[3, 20]])
     assert torch.equal(part.truths[SWAP], whole.truths[SWAP][[3, 20]])
-    assert all(torch.equal(part.second[t], whole.second[t][[3, 20]]) for t in OF_TWO)
+    assert all(torch.equal(part.second[t], whole.second[t][[3, 20]]) for t in TWO_FACE_EDITS)
     assert torch.equal(part.regions[NEUTRAL], whole.regions[NEUTRAL][[3, 20]])
 
 

@@ -150,7 +150,7 @@ def test_a_jointly_trained_trunk_can_be_another_runs_frozen_one(tmp_path: Path) 
     with torch.no_grad():
         for parameter in method.generator_trunk.parameters():
             parameter.add_(0.01)
-    (trunk,) = method.by_products().values()
+    (trunk,) = method.extra_networks().values()
     assert isinstance(trunk, VggTrunk)
     path = tmp_path / "trunk.safetensors"
     save_file(trunk.state_dict(), path)
@@ -161,7 +161,7 @@ def test_a_jointly_trained_trunk_can_be_another_runs_frozen_one(tmp_path: Path) 
 
 
 def test_a_frozen_trunk_is_no_by_product() -> None:
-    assert small().by_products() == {}
+    assert small().extra_networks() == {}
 
 
 def test_what_the_generator_does_not_see_of_its_trunk_is_not_trained() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.prepare import sources
 from ssl_faces.prepare.sources import Video, kind_of, list_sources, version_of
 from tests.support.images import write_gif, write_picture, write_video, zip_bomb
@@ -59,18 +59,18 @@ def test_the_first_bytes_decide(tmp_path: Path) -> None:
     ],
 )
 def test_other_files_are_refused(data: bytes, reason: str, tmp_path: Path) -> None:
-    with pytest.raises(BadPicture, match=reason):
+    with pytest.raises(BadImage, match=reason):
         kind_of(named(tmp_path / "x.jpg", data))
 
 
 def test_pipes_loops_and_missing_files_are_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(BadPicture, match="not a file"):
+    with pytest.raises(BadImage, match="not a file"):
         kind_of(tmp_path / "pipe.jpg")
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
-    with pytest.raises(BadPicture, match=r"can't be read .Too many levels"):
+    with pytest.raises(BadImage, match=r"can't be read .Too many levels"):
         kind_of(tmp_path / "loop.jpg")
-    with pytest.raises(BadPicture, match=r"can't be read .No such file"):
+    with pytest.raises(BadImage, match=r"can't be read .No such file"):
         kind_of(tmp_path / "none.jpg")
 
 
@@ -154,11 +154,11 @@ def test_a_cut_video_gives_its_whole_frames_and_a_note(tmp_path: Path) -> None:
 def test_videos_without_one_frame(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "a.mp4", ramp(10)).read_bytes()
     cut = named(tmp_path / "cut.mp4", whole[: len(whole) // 2])  # its index is at its end
-    with pytest.raises(BadPicture, match="truncated or broken"):
+    with pytest.raises(BadImage, match="truncated or broken"):
         list(Video(cut, 5))
-    with pytest.raises(BadPicture, match="truncated or broken"):
+    with pytest.raises(BadImage, match="truncated or broken"):
         list(Video(named(tmp_path / "b.mkv", b"\x1a\x45\xdf\xa3" + bytes(500)), 5))
-    with pytest.raises(BadPicture, match=r"can't be read|No such file"):
+    with pytest.raises(BadImage, match=r"can't be read|No such file"):
         list(Video(tmp_path / "none.mp4", 5))
 
 
@@ -182,7 +182,7 @@ def test_a_file_with_sound_alone(tmp_path: Path) -> None:
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(BadPicture, match="without a video track"):
+    with pytest.raises(BadImage, match="without a video track"):
         list(Video(tmp_path / "a.mp4", 5))
 
 
@@ -191,7 +191,7 @@ def test_frames_of_too_many_pixels_are_not_decoded(
 ) -> None:
     path = write_video(tmp_path / "a.mp4", ramp(3))
     monkeypatch.setattr(sources, "MOST_PIXELS", 48 * 64 - 1)
-    with pytest.raises(BadPicture, match="frames of 64x48: more than 3,071 pixels"):
+    with pytest.raises(BadImage, match="frames of 64x48: more than 3,071 pixels"):
         list(Video(path, 5))
 
 
@@ -254,7 +254,7 @@ def test_frames_are_counted_without_decoding_them(kind: str, tmp_path: Path) -> 
         path.write_bytes(path.read_bytes()[: size // 2])
     try:
         decoded = len(list(Video(path, 1000)))
-    except BadPicture:
+    except BadImage:
         decoded = 0
     assert Video(path, 1000).count() == decoded
     assert decoded == {"whole": 12, "gif": 5, "broken": 0}.get(kind, decoded)

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from hypothesis import strategies as st
 
-from ssl_faces.callbacks.stop_signals import StopAsked
+from ssl_faces.callbacks.stop_signals import RunStopped
 
 # Numbers of steps between starts and kills.
 KILLS = st.lists(st.integers(1, 9), min_size=1, max_size=4)
@@ -38,7 +38,7 @@ def until_finished(kills: list[int], step: Callable[[], int], run: Callable[[int
     for steps in kills:
         try:
             run(step() + steps)
-        except (Killed, StopAsked):
+        except (Killed, RunStopped):
             continue
     run(None)
 

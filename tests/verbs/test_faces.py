@@ -10,7 +10,7 @@ import pytest
 
 from ssl_faces import InputError
 from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.store.packing import square
 from ssl_faces.prepare.mtcnn import MTCNN
 from ssl_faces.prepare.reading import Settings, read_source
@@ -42,9 +42,9 @@ def test_small_images_are_crops_and_large_ones_are_searched(stub: None) -> None:
     assert FaceFinder(32)(large)[0].box == (40, 30, 130, 120)
     assert FaceFinder(32, "never")(large)[0].box is None
     for finder, picture in ((FaceFinder(32, "always"), small), (FaceFinder(32), photo())):
-        with pytest.raises(BadPicture, match="no face found"):
+        with pytest.raises(BadImage, match="no face found"):
             finder(picture)
-    with pytest.raises(BadPicture, match=r"no face that can be used \(too small: 39 px"):
+    with pytest.raises(BadImage, match=r"no face that can be used \(too small: 39 px"):
         FaceFinder(32)(photo((40, 30, 39)))
     with pytest.raises(InputError, match="--detect maybe: give auto, always, never"):
         FaceFinder(32, "maybe")  # type: ignore[arg-type]

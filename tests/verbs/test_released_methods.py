@@ -17,7 +17,7 @@ from ssl_faces import InputError, load_encoder, load_method, save_encoder
 from ssl_faces.encoders import release as module
 from ssl_faces.encoders.release import update_card
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, load_motion
-from ssl_faces.methods.method import OF_TWO, Method
+from ssl_faces.methods.method import TWO_FACE_EDITS, Method
 from ssl_faces.methods.released import edit_state
 from tests.support.apps import Runs, a_run
 from tests.support.commands import refusal, run
@@ -34,7 +34,7 @@ def release(source: Path, out: Path, *more: str) -> tuple[object, ...]:
 def pictures(method: Method) -> dict[str, torch.Tensor]:
     images = as_images(rendered(3))
     return {
-        name: edit(images, images.flip(0)) if name in OF_TWO else edit(images)
+        name: edit(images, images.flip(0)) if name in TWO_FACE_EDITS else edit(images)
         for name, edit in method.edits().items()
     }
 

@@ -206,16 +206,16 @@ def test_each_clip_of_a_person_is_asked_once_by_the_others(tmp_path: Path) -> No
     assert [found.faces.records[i].key for i in found.frames[1].tolist()] == [
         f"Ann_Other_3{frame}.jpg" for frame in range(3)
     ]
-    asked = [i for _, test in found.turns() for i in test.tolist()]
+    asked = [i for _, test in found.splits() for i in test.tolist()]
     assert sorted(asked) == list(range(9))
-    for train, test in found.turns():
+    for train, test in found.splits():
         assert not {*train.tolist()} & {*test.tolist()}
         chosen = found.validation(train, 0)
         for label in range(3):
             here = found.labels[train] == label
             # One of each who has two, and never the only one.
             assert chosen[here].sum() == (here.sum() > 1)
-    drawn = {tuple(found.validation(found.turns()[0][0], seed)) for seed in range(20)}
+    drawn = {tuple(found.validation(found.splits()[0][0], seed)) for seed in range(20)}
     assert len(drawn) > 1
 
 
@@ -253,7 +253,7 @@ def test_splits_that_teach_nothing_are_told(
     labels: list[int], folds: list[int], message: str
 ) -> None:
     with pytest.raises(InputError, match=f"video expression: .*{message}"):
-        few(labels, folds).turns()
+        few(labels, folds).splits()
 
 
 def test_too_few_to_choose_on_is_told() -> None:

@@ -25,7 +25,7 @@ from linear_probe.sources.by_name import encoder_sources
 from linear_probe.sources.onnx_file import OnnxSource
 from linear_probe.tasks.attributes import CLASSES, Attributes, age_bands
 from linear_probe.tasks.classification import Classes, how_chosen
-from linear_probe.tasks.labelled import LabelTask, Rows
+from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.task import carries
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.data import FaceSet, Skipped
@@ -369,7 +369,7 @@ class FileSubject(Subject):
         return self._data
 
 
-def _examples(task: LabelTask, side: int, seen: tuple[Features, Rows] | None = None) -> Examples:
+def _examples(task: LabelTask, side: int, seen: tuple[Features, Split] | None = None) -> Examples:
     """All pictures of a task at this side.
 
     Args:

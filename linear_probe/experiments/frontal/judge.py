@@ -23,7 +23,7 @@ from linear_probe.stats.intervals import cluster_weights
 from linear_probe.tasks.splits import stratified_group_split
 from linear_probe.tasks.task import DRAWS_SEED, Figure, percentage, sample_of
 from ssl_faces import InputError
-from ssl_faces.data import BadPicture, FaceSet
+from ssl_faces.data import BadImage, FaceSet
 from ssl_faces.data.store.packing import square
 
 HOG_SIDE = 64
@@ -157,7 +157,7 @@ def yaw_probe(sets: Sequence[FaceSet], batch_size: int) -> tuple[RidgePredictor,
     read = faces.read_many(
         range(len(faces)), at_least=HOG_SIDE, shrink=partial(square, size=HOG_SIDE)
     )
-    whole_rows = [row for row, image in enumerate(read) if not isinstance(image, BadPicture)]
+    whole_rows = [row for row, image in enumerate(read) if not isinstance(image, BadImage)]
     images = torch.from_numpy(np.stack([np.asarray(read[row]) for row in whole_rows])).float() / 255
     records = [faces.records[row] for row in whole_rows]
     yaw = torch.stack([record.labels["pose"][:1] for record in records])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_faces import InputError
-from ssl_faces.data import CFP, BadPicture, FaceSet
+from ssl_faces.data import CFP, BadImage, FaceSet
 from ssl_faces.data.faces import distinct_pairs
 from ssl_faces.data.store.packing import square
 
@@ -95,7 +95,7 @@ class ProfilePairs:
             records.tolist(), at_least=size, shrink=partial(square, size=size)
         )
         for record, image in zip(records, found, strict=True):
-            if isinstance(image, BadPicture):
+            if isinstance(image, BadImage):
                 raise InputError(f"{self.faces.records[record].key}: {image}; replace the image")
         return torch.from_numpy(np.stack([np.asarray(image) for image in found])).float() / 255
 

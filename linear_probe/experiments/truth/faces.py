@@ -27,7 +27,7 @@ from ssl_faces.rendered import (
 NEUTRAL, FRONTAL, SWAP = "neutral face", "frontal face", "identity swap"
 MOTION, AGAIN = "motion transfer", "re-expression"
 TASKS = (NEUTRAL, FRONTAL, SWAP, MOTION, AGAIN)
-OF_TWO = (SWAP, MOTION, AGAIN)
+TWO_FACE_EDITS = (SWAP, MOTION, AGAIN)
 """Tasks whose edit takes a second image."""
 
 MOVES = (*ACTION_UNITS, "gaze", "yaw", "pitch", "roll")
@@ -53,7 +53,7 @@ class TruthBatch:
 
     Attributes:
         images: float [B, 3, S, S] in [0, 1].
-        second: by task of `OF_TWO`, the image that the edit takes beside `images`: the other
+        second: by task of `TWO_FACE_EDITS`, the second image that the edit takes: the other
             person of a swap or a motion transfer, or the same person in another expression and
             pose. As `images`.
         truths: what is right, as `images`.

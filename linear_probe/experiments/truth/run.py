@@ -24,9 +24,9 @@ from linear_probe.experiments.truth.faces import (
     FRONTAL,
     MOTION,
     NEUTRAL,
-    OF_TWO,
     SWAP,
     TASKS,
+    TWO_FACE_EDITS,
     TruthBatch,
     TruthFaces,
     check_faces,
@@ -171,7 +171,7 @@ def _trivial(task: str, mean_face: Tensor, mean_truths: Mapping[str, Tensor]) ->
     """What is to be had without a method, by name."""
     # What is blurred is nearer to whatever it does not match: no merit of a method.
     made: dict[str, Answer] = {INPUT: lambda batch: batch.images, BLURRED: blurred}
-    if task in OF_TWO:
+    if task in TWO_FACE_EDITS:
         name = OTHER_FRAME if task == AGAIN else OTHER
         made[name] = lambda batch: batch.second[task]
     if task == AGAIN:
@@ -198,7 +198,7 @@ def _always(picture: Tensor) -> Answer:
 
 def _on(edit: Callable[..., Tensor], task: str, device: str) -> Answer:
     def answer(batch: TruthBatch) -> Tensor:
-        inputs = (batch.images, batch.second[task]) if task in OF_TWO else (batch.images,)
+        inputs = (batch.images, batch.second[task]) if task in TWO_FACE_EDITS else (batch.images,)
         return edit(*(images.to(device) for images in inputs)).float().cpu()
 
     return answer

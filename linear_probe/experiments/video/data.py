@@ -14,7 +14,7 @@ from linear_probe.tasks import MissingData
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.task import in_test_part
 from ssl_faces import InputError
-from ssl_faces.common.ranges import PictureSide, PositiveFloat, PositiveInt, Seed, check_ranges
+from ssl_faces.common.ranges import ImageSide, PositiveFloat, PositiveInt, Seed, check_ranges
 from ssl_faces.data import (
     EXPRESSIONS,
     Part,
@@ -61,7 +61,7 @@ class RenderedVideos(VideoData):
         people: PositiveInt = 400,
         frames: PositiveInt = 8,
         fps: PositiveFloat = 3.0,
-        size: PictureSide = 48,
+        size: ImageSide = 48,
         nuisances: Nuisances = "none",
         seed: Seed = 0,
     ) -> None:

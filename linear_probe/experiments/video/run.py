@@ -125,7 +125,7 @@ def measurements(job: VideoJob, run: Run) -> Iterator[Measured]:
             )
         run.say(cache.about())
         started = time.perf_counter()
-        splits = sequences.turns()
+        splits = sequences.splits()
         fitted = {
             space: _fit(_vectors(sequences, one, statistics), sequences, splits, seeds, run.device)
             for space, one in features.items()
@@ -199,7 +199,7 @@ def _fit(
 
 
 def _note(sequences: Sequences, undecoded: int) -> str:
-    train = "–".join(f"{n:,}" for n in sorted({len(train) for train, _ in sequences.turns()}))
+    train = "–".join(f"{n:,}" for n in sorted({len(train) for train, _ in sequences.splits()}))
     lengths = np.array([len(rows) for rows in sequences.frames])
     note = f"trained on {train} sequences; {np.median(lengths):.0f} frames a sequence (median)"
     if undecoded:

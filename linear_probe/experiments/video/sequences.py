@@ -88,7 +88,7 @@ class Sequences:
             skipped=[*self.skipped, *skipped],
         )
 
-    def turns(self) -> list[tuple[np.ndarray, np.ndarray]]:
+    def splits(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """The training and test sequences, int64 [n] and [m], of each fold.
 
         Raises:

@@ -19,8 +19,8 @@ from torch import Tensor
 from ssl_faces import InputError
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Seed, check_ranges
-from ssl_faces.data import EXPRESSIONS, FaceSet, PictureFolder
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data import EXPRESSIONS, FaceSet, ImageFolder
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.sets.folder import subfolders
 from ssl_faces.data.store.packing import square
 from ssl_faces.data.tables import has_columns, number_in, read_lines, read_table
@@ -90,7 +90,7 @@ class LandmarkClips:
         found = []
         pictures = self.faces.read_many(rows, at_least=SIZE, shrink=partial(square, size=SIZE))
         for row, picture in zip(rows, pictures, strict=True):
-            if isinstance(picture, BadPicture):
+            if isinstance(picture, BadImage):
                 raise InputError(f"{self.faces.records[row].key}: {picture}; mend or remove it")
             found.append(picture)
         return torch.from_numpy(np.stack(found)).float() / 255
@@ -160,7 +160,7 @@ class RenderedLandmarks(LandmarkData):
             "rendered_landmarks",
             "rendered landmarks",
             f"{self.people} people, the last of {self.per_person} clips of each is tested; "
-            f"landmarks told with an error of {self.noise:g} % of the face's height"
+            f"landmarks with an error of {self.noise:g} % of the face's height"
             + (f", and of {self.bias:g} % that stays through a clip" if self.bias else ""),
             [clip[0].key.rpartition("/")[0] for clip in of],
             noisy,
@@ -240,7 +240,7 @@ class LandmarkFolder(LandmarkData):
         if any(clip.shape[-1] < 5 for clip in stacked):
             return None, None
         try:
-            faces = PictureFolder(self.root)
+            faces = ImageFolder(self.root)
         except InputError:
             return None, None
         row_of = {

@@ -21,7 +21,7 @@ from linear_probe.sources.changed_images import GREY, MIRRORED, MIRRORED_GREY, C
 from linear_probe.tasks import Expression, Figure, Identity, Pose, Task
 from linear_probe.tasks.task import rows_of
 from ssl_faces import InputError
-from ssl_faces.data import BadPicture, FaceSet
+from ssl_faces.data import BadImage, FaceSet
 
 EPOCHS = 300
 RATE = 30.0
@@ -61,9 +61,9 @@ class FaceCycleExpression(Expression):
         return None
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
-        turns = self.turns(features, pictures)
+        splits = self.splits(features, pictures)
         logits = []
-        for rows in turns:
+        for rows in splits:
             known = features.records[rows.train]
             views = [features.values[torch.from_numpy(rows.train)]]
             views += [seen.values[torch.from_numpy(rows_of(seen, known))] for seen in self.seen]
@@ -77,8 +77,8 @@ class FaceCycleExpression(Expression):
             known_classes = features.values[torch.from_numpy(rows.test)].to(weight) @ weight + bias
             lacking = len(self.class_names) - known_classes.shape[1]
             logits.append(F.pad(known_classes, (0, lacking), value=-torch.inf))
-        records = self.tested_records(features, turns)
-        note = self.note(turns, self.labels[records])
+        records = self.tested_records(features, splits)
+        note = self.note(splits, self.labels[records])
         return self.main_figures(records, torch.cat(logits), {}, note)
 
     @classmethod
@@ -102,14 +102,14 @@ class FaceCyclePose(Pose):
         )
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
-        turns = self.turns(features, pictures)
+        splits = self.splits(features, pictures)
         predicted = []
-        for rows in turns:
+        for rows in splits:
             train, test = (features.values[torch.from_numpy(r)] for r in (rows.train, rows.test))
             model = LinearRegression()
             model.fit(train.double().numpy(), self.targets[features.records[rows.train]])
             predicted.append(model.predict(test.double().numpy()))
-        return self.figures(features, turns, np.concatenate(predicted), {})
+        return self.figures(features, splits, np.concatenate(predicted), {})
 
 
 class FaceCycleIdentity(Identity):
@@ -203,7 +203,7 @@ def _has_colour(faces: FaceSet) -> bool:
     """Whether any of some pictures, evenly spread, has colour."""
     spread = np.unique(np.linspace(0, len(faces) - 1, 64).astype(int)).tolist()
     return any(
-        not isinstance(colour, BadPicture) and colour.any()
+        not isinstance(colour, BadImage) and colour.any()
         for colour in faces.read_many(spread, shrink=_colour)
     )
 

@@ -15,7 +15,7 @@ from ssl_faces.apps.embedding import as_images, codes_of, cosines, verification_
 from ssl_faces.apps.faces import FaceFinder
 from ssl_faces.apps.verify import SPACE, Reliability, reliability
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.encoders.encoder import METHOD_FILE, FaceEncoder, load_encoder, read_card
 from ssl_faces.encoders.saved_probe import SavedProbe, load_probe
 from ssl_faces.methods.loading import editable
@@ -130,7 +130,7 @@ class FaceComparison:
             self._finders[key] = FaceFinder(side, "never" if whole else "auto", self._detector)
         try:
             return self._finders[key](picture)[0].pixels
-        except BadPicture as error:
+        except BadImage as error:
             # The page has a checkbox instead of the command line's option.
             reason = str(error).partition(" (--detect")[0]
             raise InputError(

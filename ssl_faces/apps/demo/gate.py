@@ -11,7 +11,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import PlainTextResponse
 
 from ssl_faces.apps.demo.uploads import Limits, check_picture
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -102,7 +102,7 @@ class Gate:
                     most = f"{self.limits.most_mb:g} MB"
                     raise Refused(413, f"exceeds the maximum allowed size of {most}")
                 await run_in_threadpool(check_picture, file.file, self.limits)
-        except BadPicture as error:
+        except BadImage as error:
             raise Refused(415, f"{error}; give another picture, as JPEG or PNG") from error
         finally:
             await form.close()

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pictures import FORMATS, MOST_PIXELS, BadPicture, decode_picture
+from ssl_faces.data.pictures import FORMATS, MOST_PIXELS, BadImage, decode_image
 from ssl_faces.prepare.sources import HEAD, kind_by_head, kind_of
 
 _MB = 1 << 20
@@ -52,11 +52,11 @@ def read_upload(path: Path | None, name: str, limits: Limits) -> np.ndarray:
         with path.open("rb") as file:
             check_picture(file, limits)
         if kind_of(path) != "picture":
-            raise BadPicture(_NO_PICTURE)
-        return decode_picture(path)
+            raise BadImage(_NO_PICTURE)
+        return decode_image(path)
     except OSError as error:
         raise InputError(f"{name}: is no longer kept here; give it again") from error
-    except BadPicture as error:
+    except BadImage as error:
         raise InputError(f"{name}: {error}; give another picture, as JPEG or PNG") from error
 
 
@@ -68,16 +68,16 @@ def check_picture(file: BinaryIO, limits: Limits) -> None:
     """
     size = file.seek(0, os.SEEK_END)
     if size > limits.most_bytes:
-        raise BadPicture(f"{size / _MB:.1f} MB are more than the {limits.most_mb:g} MB allowed")
+        raise BadImage(f"{size / _MB:.1f} MB are more than the {limits.most_mb:g} MB allowed")
     file.seek(0)
     if kind_by_head(file.read(HEAD)) != "picture":
-        raise BadPicture(_NO_PICTURE)
+        raise BadImage(_NO_PICTURE)
     file.seek(0)
     width, height = _size(file)
     if not width * height:
-        raise BadPicture("truncated or broken (cut in its head)")
+        raise BadImage("truncated or broken (cut in its head)")
     if width * height > limits.most_pixels:
-        raise BadPicture(
+        raise BadImage(
             f"{width:,} x {height:,} pixels are more than the {limits.most_pixels:,} allowed"
         )
 
@@ -90,6 +90,6 @@ def _size(file: BinaryIO) -> tuple[int, int]:
             with Image.open(file, formats=FORMATS) as image:
                 return image.size
         except Image.DecompressionBombError as error:
-            raise BadPicture(f"more than {MOST_PIXELS:,} pixels") from error
+            raise BadImage(f"more than {MOST_PIXELS:,} pixels") from error
         except Exception:
             return 0, 0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data import BadPicture, Part, PictureFolder, default_data_root, find_face_sets
+from ssl_faces.data import BadImage, ImageFolder, Part, default_data_root, find_face_sets
 from ssl_faces.data.store.packing import square
 from ssl_faces.rendered import RenderedFaces
 
@@ -53,7 +53,7 @@ def some_faces(data: str, part: Part, size: int, count: int) -> Faces:
         return Faces(images, f"{len(images)} rendered faces, part {part}")
     sets = [faces for faces in find_face_sets(data, part) if len(faces)]
     if not sets:
-        sets = [f for f in find_face_sets(data, "train") if isinstance(f, PictureFolder)]
+        sets = [f for f in find_face_sets(data, "train") if isinstance(f, ImageFolder)]
     if not sets:
         raise InputError(f"{data} holds no face of the part '{part}'; give another --data")
     crops: list[np.ndarray] = []
@@ -63,7 +63,7 @@ def some_faces(data: str, part: Part, size: int, count: int) -> Faces:
         indices = np.linspace(0, len(faces) - 1, min(share, len(faces))).astype(int)
         shrink = partial(square, size=size)
         read = faces.read_many(np.unique(indices).tolist(), at_least=size, shrink=shrink)
-        good = [crop for crop in read if not isinstance(crop, BadPicture)]
+        good = [crop for crop in read if not isinstance(crop, BadImage)]
         crops += good
         if good:
             counts.append(f"{faces.title} {len(good)}")

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.hardware import free_gpu_memory
 from ssl_faces.common.ranges import (
+    ImageSide,
     NonNegativeInt,
-    PictureSide,
     PositiveFloat,
     PositiveInt,
     Seed,
@@ -116,7 +116,7 @@ class FaceDataModule(pl.LightningDataModule):
         sets: list[FaceSet] | None = None,
         rendered: PositiveInt = 8192,
         batch_size: PositiveInt = 16,
-        size: PictureSide = 64,
+        size: ImageSide = 64,
         flip_share: UnitFloat = FLIP_SHARE,
         positives: Positives = "frames",
         augmentation: Preset | Augmentation = "frames",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.sets.discover import find_face_sets
 from ssl_faces.data.store.packing import square
 from ssl_faces.data.store.packs import HeldOut
@@ -105,7 +105,7 @@ class Slice:
         images, rows = [], []
         pictures = self.faces.read_many(self.rows, at_least=size, shrink=partial(square, size=size))
         for row, picture in zip(self.rows, pictures, strict=True):
-            if not isinstance(picture, BadPicture):
+            if not isinstance(picture, BadImage):
                 images.append(picture)
                 rows.append(row)
         in_bank = set(self.rows[: self.bank])
@@ -227,7 +227,7 @@ def _fresh(faces: FaceSet, rows: Iterable[int], seen: set[bytes]) -> Iterable[in
     for row in rows:
         try:
             digest = faces.content_hash(row)
-        except BadPicture:
+        except BadImage:
             continue
         if digest not in seen:
             seen.add(digest)

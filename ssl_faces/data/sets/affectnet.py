@@ -15,7 +15,7 @@ import numpy as np
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.files import regular
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part, Skipped
-from ssl_faces.data.sets.folder import entry_of, pictures_under
+from ssl_faces.data.sets.folder import entry_of, images_under
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet
 from ssl_faces.data.tables import MEND, has_columns, number_in, read_table, whole_number_in
 
@@ -129,7 +129,7 @@ def _rows_of_arrays(side: Path) -> Iterator[_Row | Skipped]:
             f"affectnet: {side} has no {'annotations' if annotations is None else 'images'}/; "
             "unpack both of the owner's folders"
         )
-    for name in pictures_under(images):
+    for name in images_under(images):
         stem = name.rpartition(".")[0]
         key = f"{side.name}/{name}"
         paths = [annotations / f"{stem}_{what}.npy" for what in ("exp", "val", "aro")]

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from ssl_faces.data.sets.expressions import frames_in
-from ssl_faces.data.sets.folder import is_picture_name
+from ssl_faces.data.sets.folder import is_image_name
 from ssl_faces.data.sets.pose_para import PoseParaSet
 
 
@@ -35,7 +35,7 @@ class AFLW2000(PoseParaSet):
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         """Whether one of the first images is `imageNNNNN` with its `.mat`."""
-        images = (path for path in folder.iterdir() if is_picture_name(path.name))
+        images = (path for path in folder.iterdir() if is_image_name(path.name))
         return any(
             path.stem.startswith("image")
             and path.stem[5:].isdigit()

@@ -8,7 +8,7 @@ from pathlib import Path
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part
 from ssl_faces.data.sets.expressions import count_expressions, expression_of
-from ssl_faces.data.sets.folder import pictures_under, subfolders
+from ssl_faces.data.sets.folder import images_under, subfolders
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet, split_by_content
 
 
@@ -73,7 +73,7 @@ class ClassFolders(RecognisedSet):
             for child, number in zip(
                 folders, known if expressions else range(len(known)), strict=True
             )
-            for image in pictures_under(child)
+            for image in images_under(child)
         ]
         if not records and part == "all":
             raise InputError(f"{folder}: no picture in its class folders; check the path")

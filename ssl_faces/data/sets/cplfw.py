@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.data.faces import FacePair, FaceRecord
-from ssl_faces.data.sets.folder import entry_of, pictures_under
+from ssl_faces.data.sets.folder import entry_of, images_under
 from ssl_faces.data.sets.recognised import VerificationSet
 from ssl_faces.data.tables import numbered_lines
 
@@ -44,7 +44,7 @@ class CPLFW(VerificationSet):
         if pairs_file is None:
             raise self.lacks(folder, PAIRS_FILE, "it and images/")
         images = entry_of(folder, "images", "aligned images") or folder
-        names = pictures_under(images)
+        names = images_under(images)
         records = [FaceRecord(name, images / name, self.person_of(name)) for name in names]
         return records, _read_pairs(pairs_file)
 

@@ -11,10 +11,10 @@ from typing import Any
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceSet, Part
 from ssl_faces.data.sets.folder import (
-    PictureFolder,
+    ImageFolder,
     existing_folder,
-    is_picture_name,
-    pictures_under,
+    images_under,
+    is_image_name,
     subfolders,
 )
 from ssl_faces.data.sets.recognised import RecognisedSet, registered
@@ -39,7 +39,7 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
     The data sets of `registered()` are recognised by a folder's contents, not by its name. Sets of
     the same images, such as FERPlus and FER-2013, share a folder. Sets that are all test are listed
     for the part `train` too, empty: what they hold out counts. A root with none of them but with
-    images is one `PictureFolder`, of part `all` since nothing scores on it; for the part `test`
+    images is one `ImageFolder`, of part `all` since nothing scores on it; for the part `test`
     the list is empty. Images beside a recognised data set are left out, with a warning in the log
     that names their folder.
 
@@ -54,7 +54,7 @@ def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
     if found:
         return _recognised_sets(folder, part, found, unknown)
     if unknown:
-        return [] if part == "test" else [PictureFolder(folder)]
+        return [] if part == "test" else [ImageFolder(folder)]
     archives = sorted(n for n in os.listdir(folder) if n.lower().endswith(_ARCHIVE_SUFFIXES))
     if archives:
         tool = "zipfile" if archives[0].lower().endswith(".zip") else "tarfile"
@@ -147,10 +147,10 @@ def _search(
         found += [(kind, folder) for kind in kinds]
         return
     if depth == 0:
-        if pictures_under(folder):
+        if images_under(folder):
             unknown.append(folder)
         return
-    if any(is_picture_name(name) for name in os.listdir(folder)):
+    if any(is_image_name(name) for name in os.listdir(folder)):
         unknown.append(folder)
     for child in subfolders(folder):
         _search(child, depth - 1, found, unknown)

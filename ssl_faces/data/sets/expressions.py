@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord
-from ssl_faces.data.sets.folder import is_picture_name, pictures_under, subfolders
+from ssl_faces.data.sets.folder import images_under, is_image_name, subfolders
 
 APEX_FRAMES = 3
 """Frames at a sequence's end that show its expression; the first one is neutral."""
@@ -65,14 +65,14 @@ def records_of_classes(side: Path, root: Path, title: str) -> Iterator[FaceRecor
     """
     for folder in subfolders(side):
         labels = {"expression": expression_folder(folder, title)}
-        for name in pictures_under(folder):
+        for name in images_under(folder):
             path = folder / name
             yield FaceRecord(path.relative_to(root).as_posix(), path, labels=dict(labels))
 
 
 def frames_in(folder: Path) -> list[Path]:
     """The images directly in a folder, in order of name."""
-    return sorted(path for path in folder.iterdir() if is_picture_name(path.name))
+    return sorted(path for path in folder.iterdir() if is_image_name(path.name))
 
 
 def sequence_records(

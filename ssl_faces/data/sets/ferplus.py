@@ -17,7 +17,7 @@ import numpy as np
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part, Skipped
 from ssl_faces.data.sets.fer2013 import CSV_FILES, csv_of, pixels_of, rows_of_csv
-from ssl_faces.data.sets.folder import entry_of, pictures_under
+from ssl_faces.data.sets.folder import entry_of, images_under
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet
 from ssl_faces.data.tables import read_table, whole_number_in
 
@@ -158,7 +158,7 @@ def _present(home: Path) -> dict[str, dict[str, Path]]:
     """The images there are, by usage and name."""
     places = {usage: entry_of(home, name) for usage, name in _FOLDERS.items()}
     return {
-        usage: {} if place is None else {name: place / name for name in pictures_under(place)}
+        usage: {} if place is None else {name: place / name for name in images_under(place)}
         for usage, place in places.items()
     }
 

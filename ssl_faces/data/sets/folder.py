@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceRecord, FaceSet, Part, in_test_share
-from ssl_faces.data.pictures import PICTURE_SUFFIXES
+from ssl_faces.data.pictures import IMAGE_SUFFIXES
 
 
 def existing_folder(root: str | Path, what: str) -> Path:
@@ -59,12 +59,12 @@ def _entry(folder: Path, name: str) -> Path | None:
     return next((folder / n for n in sorted(os.listdir(folder)) if n.lower() == name.lower()), None)
 
 
-def is_picture_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     """Whether a file of this name is listed as a picture: known ending, not hidden."""
-    return not _ignored(name) and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+    return not _ignored(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def pictures_under(folder: Path, ignored: Counter[str] | None = None) -> list[str]:
+def images_under(folder: Path, ignored: Counter[str] | None = None) -> list[str]:
     """Pictures in `folder` and its subfolders: sorted posix paths relative to it.
 
     Follows links to folders, each folder once. Hidden files and folders are left out.
@@ -84,7 +84,7 @@ def pictures_under(folder: Path, ignored: Counter[str] | None = None) -> list[st
         prefix = Path(parent).relative_to(folder).as_posix()
         prefix = "" if prefix == "." else prefix + "/"
         for name in files:
-            if is_picture_name(name):
+            if is_image_name(name):
                 paths.append(prefix + name)
             elif ignored is not None and not _ignored(name):
                 ignored[os.path.splitext(name)[1].lower() or "no ending"] += 1
@@ -95,7 +95,7 @@ def _ignored(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-class PictureFolder(FaceSet):
+class ImageFolder(FaceSet):
     """Every picture in a folder and its subfolders, unlabelled.
 
     Keys are posix paths relative to `root`, in sorted order.
@@ -126,11 +126,11 @@ class PictureFolder(FaceSet):
     ) -> None:
         folder = existing_folder(root, name or "picture folder")
         ignored: Counter[str] = Counter()
-        keys = pictures_under(folder, ignored)
+        keys = images_under(folder, ignored)
         if not keys:
             seen = f"; it holds files ending in {', '.join(sorted(ignored))}" if ignored else ""
             raise InputError(
-                f"folder {folder} holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))}){seen}"
+                f"folder {folder} holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}){seen}"
             )
         records = []
         for key in keys:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ssl_faces.data.faces import FaceRecord, FaceSet, Part, Shrink, whole
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 
 
 class _OtherSetsFaces(FaceSet):
@@ -40,9 +40,9 @@ class _OtherSetsFaces(FaceSet):
         at_least: int | None = None,
         workers: int = 4,
         shrink: Shrink = whole,
-    ) -> list[np.ndarray | BadPicture]:
+    ) -> list[np.ndarray | BadImage]:
         # One set after the other: sets that make their images are faster with many at once.
-        images: dict[int, np.ndarray | BadPicture] = {}
+        images: dict[int, np.ndarray | BadImage] = {}
         places = [self._places[index] for index in indices]
         for faces in {id(faces): faces for faces, _ in places}.values():
             here = {place: row for place, (of, row) in enumerate(places) if of is faces}

@@ -11,7 +11,7 @@ from pathlib import Path
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.data.faces import FacePair, FaceRecord, Part
 from ssl_faces.data.sets.expressions import frames_in
-from ssl_faces.data.sets.folder import entry_of, is_picture_name, subfolders
+from ssl_faces.data.sets.folder import entry_of, is_image_name, subfolders
 from ssl_faces.data.sets.recognised import Entry, VerificationSet
 from ssl_faces.data.tables import read_lines
 
@@ -87,7 +87,7 @@ def folder_of_people(folder: Path) -> Path | None:
     for candidate in (folder, *(c for c in children if c.name.lower().startswith("lfw"))):
         for person_folder in subfolders(candidate)[:20]:
             if any(
-                is_picture_name(path.name) and _number_in(path.stem, person_folder.name) is not None
+                is_image_name(path.name) and _number_in(path.stem, person_folder.name) is not None
                 for path in person_folder.iterdir()
             ):
                 return candidate

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part, Skipped
-from ssl_faces.data.sets.folder import entry_of, pictures_under
+from ssl_faces.data.sets.folder import entry_of, images_under
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet
 from ssl_faces.data.tables import MEND, numbered_lines
 
@@ -43,7 +43,7 @@ class RafDb(RecognisedSet):
         list_file, aligned = _list_in(folder), entry_of(folder, "aligned", "Image/aligned")
         if list_file is None or aligned is None:
             raise self.lacks(folder, LIST_FILE if list_file is None else "aligned/", "both")
-        present = set(pictures_under(aligned))
+        present = set(images_under(aligned))
         for where, line in numbered_lines(list_file):
             name, label = _name_and_label(where, line)
             if part not in ("all", name.partition("_")[0]):

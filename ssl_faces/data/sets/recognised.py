@@ -16,7 +16,7 @@ import numpy as np
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part, Skipped, in_test_share
-from ssl_faces.data.pictures import BadPicture, content_hash
+from ssl_faces.data.pictures import BadImage, content_hash
 from ssl_faces.data.sets.folder import existing_folder
 
 REGISTRY: dict[str, type[RecognisedSet]] = {}
@@ -184,7 +184,7 @@ def split_by_content(records: Iterable[FaceRecord], part: Part) -> Iterator[Entr
             assert isinstance(record.source, Path)
             try:
                 digest = content_hash(record.source).hex()
-            except BadPicture as error:
+            except BadImage as error:
                 yield Skipped(record.key, str(error))
                 continue
             if in_test_share(digest) != (part == "test"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ssl_faces.data.faces import Part
 from ssl_faces.data.sets.expressions import count_expressions, records_of_classes
-from ssl_faces.data.sets.folder import entry_of, pictures_under, subfolders
+from ssl_faces.data.sets.folder import entry_of, images_under, subfolders
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet
 
 # Of either part, the folders that the owner's archives unpack to: faces cut out, then whole frames.
@@ -45,7 +45,7 @@ class SFEW(RecognisedSet):
             if place.name.lower() not in _WHOLE:
                 return True
             # Other sets have `Train` and `Val` too: the images' names decide.
-            names = (Path(name).stem for c in subfolders(place) for name in pictures_under(c))
+            names = (Path(name).stem for c in subfolders(place) for name in images_under(c))
             first = list(islice(names, 20))
             if 2 * sum(_FRAME.fullmatch(name) is not None for name in first) > len(first):
                 return True

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceRecord, Part, Skipped
-from ssl_faces.data.sets.folder import is_picture_name, pictures_under
+from ssl_faces.data.sets.folder import images_under, is_image_name
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet, split_by_content
 
 GENDERS = ("male", "female")
@@ -49,12 +49,12 @@ class UTKFace(RecognisedSet):
     def recognises(cls, folder: Path) -> bool:
         """Whether most of the first images directly in `folder` are named as UTKFace names them."""
         with os.scandir(folder) as entries:
-            names = list(islice((e.name for e in entries if is_picture_name(e.name)), 20))
+            names = list(islice((e.name for e in entries if is_image_name(e.name)), 20))
         labelled = sum(not isinstance(labels_of(name), str) for name in names)
         return 2 * labelled > len(names)
 
     def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
-        keys = pictures_under(folder)
+        keys = images_under(folder)
         labels = {key: labels_of(key.rpartition("/")[2]) for key in keys}
         if all(isinstance(label, str) for label in labels.values()):
             raise InputError(

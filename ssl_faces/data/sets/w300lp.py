@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ssl_faces.data.sets.folder import is_picture_name, pictures_under, subfolders
+from ssl_faces.data.sets.folder import images_under, is_image_name, subfolders
 from ssl_faces.data.sets.pose_para import PoseParaSet
 
 SOURCES = ("AFW", "HELEN", "IBUG", "LFPW")
@@ -39,14 +39,14 @@ class W300LP(PoseParaSet):
     def recognises(cls, folder: Path) -> bool:
         for source in filter(_is_source, subfolders(folder)):
             names = sorted(path.name for path in source.iterdir())
-            first = next(filter(is_picture_name, names), None)
+            first = next(filter(is_image_name, names), None)
             if first is not None and f"{first.rpartition('.')[0]}.mat" in names:
                 return True
         return False
 
     def images(self, folder: Path) -> Iterator[tuple[str, Path, str | None]]:
         for source in filter(_is_source, subfolders(folder)):
-            for name in pictures_under(source):
+            for name in images_under(source):
                 path = source / name
                 yield f"{source.name}/{name}", path, f"{self.name}_{_TURN.sub('', path.stem)}"
 

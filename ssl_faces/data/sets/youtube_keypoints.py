@@ -13,7 +13,7 @@ import torch
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceRecord, Part, Skipped
-from ssl_faces.data.sets.folder import entry_of, pictures_under
+from ssl_faces.data.sets.folder import entry_of, images_under
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet
 from ssl_faces.data.tables import MEND, has_columns, number_in, read_table
 
@@ -56,7 +56,7 @@ class YouTubeKeypoints(RecognisedSet):
         if table is None or images is None or not images.is_dir():
             missing = "labels.csv" if table is None else "images/"
             raise self.lacks(folder, missing, "images/ and labels.csv")
-        present = set(pictures_under(images))
+        present = set(images_under(images))
         records: list[FaceRecord] = []
         for image, person, numbers in _rows(table):
             if not self.in_part(person, part):

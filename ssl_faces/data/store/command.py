@@ -87,7 +87,7 @@ def _verify(place: str) -> None:
 def _pack(options: argparse.Namespace) -> None:
     from ssl_faces.data.faces import FaceSet
     from ssl_faces.data.sets.discover import find_face_sets, recognised
-    from ssl_faces.data.sets.folder import PictureFolder
+    from ssl_faces.data.sets.folder import ImageFolder
     from ssl_faces.data.store.packing import pack_sets
     from ssl_faces.data.store.packs import INDEX, Index, Pack
     from ssl_faces.data.store.selection import held_out_by
@@ -100,8 +100,8 @@ def _pack(options: argparse.Namespace) -> None:
     sets: list[FaceSet] = []
     for source in options.sources:
         for faces in find_face_sets(source, "all" if options.include_tests else "train"):
-            plain = options.people_from_folders and isinstance(faces, PictureFolder)
-            sets.append(PictureFolder(source, people_from_folders=True) if plain else faces)
+            plain = options.people_from_folders and isinstance(faces, ImageFolder)
+            sets.append(ImageFolder(source, people_from_folders=True) if plain else faces)
     held_out = None if options.include_tests else held_out_by(sets)
     if options.include_tests and index.exists() and not Pack(out).held_out.is_empty:
         raise InputError(f"--include-tests: {out} was packed without tests; give another --out")

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file, write_failure
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.store.held_out import HeldOut, dump_held_out, parse_held_out
 from ssl_faces.data.store.packs import INDEX, TESTS, Index, Pack, Passed, whole_shards
 from ssl_faces.data.store.shards import (
@@ -296,7 +296,7 @@ class _Packing:
             digests = np.frombuffer(b"".join(digest for *_, digest in decoded), np.uint8)
             copies = self.held_out.copies(digests.reshape(-1, 32)).tolist()
             for (at, picture, digest), copy in zip(decoded, copies, strict=True):
-                if isinstance(picture, BadPicture):
+                if isinstance(picture, BadImage):
                     passed.append(self._passed(at, str(picture)))
                 elif copy:
                     passed.append(self._passed(at, ""))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.store.held_out import HeldOut
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.shards import ShardEntry, number_of
@@ -43,7 +43,7 @@ def held_out_by(sets: Sequence[FaceSet]) -> HeldOut:
         for i in range(0 if test is None else len(test)):
             assert test is not None
             # No probe can test on an image that can't be read.
-            with suppress(BadPicture):
+            with suppress(BadImage):
                 hashes.append(test.content_hash(i))
     return HeldOut.of([number_of(person) for person in people], hashes)
 

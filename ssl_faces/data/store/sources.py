@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pictures import BadPicture
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.store.shards import number_of
 
 
@@ -74,14 +74,14 @@ class Sources:
         faces, row = self.faces(place), int(self.rows[place])
         try:
             return faces.records[row].box is None and faces.content_hash(row) == digest
-        except BadPicture:
+        except BadImage:
             return False
 
     def decoded(
         self, places: np.ndarray, size: int, workers: int
-    ) -> list[tuple[int, np.ndarray | BadPicture, bytes]]:
+    ) -> list[tuple[int, np.ndarray | BadImage, bytes]]:
         """Place, centre square and SHA-256 of each of the `places`, in their order."""
-        images: dict[int, tuple[np.ndarray | BadPicture, bytes]] = {}
+        images: dict[int, tuple[np.ndarray | BadImage, bytes]] = {}
         for number, faces in self.sets.items():
             mine = places[self.sets_of[places] == number].tolist()
             rows = self.rows[mine].tolist()
@@ -89,9 +89,9 @@ class Sources:
             for place, row, image in zip(mine, rows, squares, strict=True):
                 digest = bytes(32)
                 try:
-                    if not isinstance(image, BadPicture):
+                    if not isinstance(image, BadImage):
                         digest = faces.content_hash(row)
-                except BadPicture as error:
+                except BadImage as error:
                     image = error
                 images[place] = image, digest
         return [(place, *images[place]) for place in places.tolist()]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssl_faces.networks.blocks import conv, init_facecycle, leaky
 
 
-class PictureDecoder(nn.Module):
+class ImageDecoder(nn.Module):
     """Features [B, feature_dim] to normalised images [B, 3, size, size].
 
     A linear layer makes the smallest map. Each next stage doubles it (bilinear) and applies a 3x3
