@@ -125,7 +125,7 @@ def noise(rng: np.random.Generator, bright: float) -> np.ndarray:
 
 
 def write_fer2013(root: Path, train: int = 12, test: int = 4) -> Path:
-    """Classes told apart by where the picture is bright."""
+    """Classes that differ in where the image is bright."""
     rng = np.random.default_rng(1)
     for usage, count in (("Training", train), ("PublicTest", test)):
         for i, name in enumerate(EXPRESSIONS):

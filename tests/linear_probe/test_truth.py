@@ -346,7 +346,7 @@ def test_counts_that_can_not_be(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ("--run {tmp}/none --out {tmp}/o", "none: no such file"),
         ("--run {tmp} --out {tmp}/o", "last.ckpt: no such file; give a run's"),
@@ -361,7 +361,7 @@ def test_counts_that_can_not_be(count: int) -> None:
     ],
 )
 def test_what_can_not_be_scored_is_told_in_a_sentence(
-    arguments: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save({"state_dict": {}, "method": "simclr"}, tmp_path / "other.ckpt")
     torch.save({"state_dict": {}, "method": "facecycle_motion"}, tmp_path / "bare.ckpt")
@@ -369,6 +369,6 @@ def test_what_can_not_be_scored_is_told_in_a_sentence(
     assert main(["truth", *arguments.format(tmp=tmp_path).split()]) == 2
     error = capsys.readouterr().err
     assert error.startswith("linear-probe: error: ")
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "o").exists()

@@ -41,7 +41,7 @@ def test_several_begin_a_study_at_once(shared: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"metod": "grid"}, "metod: unknown key"),
         ({"command": None}, "command: is missing"),
@@ -66,7 +66,7 @@ def test_several_begin_a_study_at_once(shared: bool, tmp_path: Path) -> None:
 )
 def test_a_wrong_file(
     changed: dict[str, Any],
-    said: str,
+    message: str,
     write: Write,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -75,13 +75,13 @@ def test_a_wrong_file(
     assert sweep(path, tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert f"{path}: " in error
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("parameter", "said"),
+    ("parameter", "message"),
     [
         ({"model.no_such_weight": {"values": [1.0]}}, "no_such_weight"),
         # A wrong value, also in the middle of good ones.
@@ -90,7 +90,7 @@ def test_a_wrong_file(
 )
 def test_a_setting_that_fit_does_not_know(
     parameter: dict[str, Any],
-    said: str,
+    message: str,
     write: Write,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -100,7 +100,7 @@ def test_a_setting_that_fit_does_not_know(
     assert sweep(path, tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert f"{path}: configuration: " in error
-    assert said in error
+    assert message in error
     assert not (tmp_path / "out").exists()
     path = write(command=fit, parameters=parameter)
     assert sweep(path, tmp_path / "out") == 2
@@ -108,7 +108,7 @@ def test_a_setting_that_fit_does_not_know(
 
 
 @pytest.mark.parametrize(
-    ("more", "parameters", "said"),
+    ("more", "parameters", "message"),
     [
         (
             ["--data.positives=picture"],
@@ -141,7 +141,7 @@ def test_a_setting_that_fit_does_not_know(
     ],
 )
 def test_a_parameter_that_changes_nothing(
-    more: list[str], parameters: dict[str, Any], said: str, write: Write
+    more: list[str], parameters: dict[str, Any], message: str, write: Write
 ) -> None:
     command = ["ssl-faces", "fit", "-c", MOTION, *more]
     path = write(
@@ -150,8 +150,8 @@ def test_a_parameter_that_changes_nothing(
         method="random",
         run_cap=3,
     )
-    if said:
-        assert f"{path}: {said}" in message_of(check_command, read(path), path)
+    if message:
+        assert f"{path}: {message}" in message_of(check_command, read(path), path)
     else:
         check_command(read(path), path)
 
@@ -258,7 +258,7 @@ def test_another_sweep_in_the_same_folder(
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
         ("nonsense", "not a database address"),
         ("no_such_db://host/x", "not a database address"),
@@ -267,13 +267,13 @@ def test_another_sweep_in_the_same_folder(
 )
 def test_a_wrong_database(
     address: str,
-    said: str,
+    message: str,
     write: Write,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert sweep(write(), tmp_path / "out", "--storage", address) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_passwords_are_neither_kept_nor_printed(
@@ -284,8 +284,11 @@ def test_passwords_are_neither_kept_nor_printed(
 ) -> None:
     path = write(parameters={"data.packs": {"values": ["a", "ftp://me:s3cret@host/b"]}})
     assert sweep(path, tmp_path / "out") == 2
-    said = capsys.readouterr().err
-    assert "parameters.data.packs.values: ftp://me:***@host/b: the address has a password" in said
+    message = capsys.readouterr().err
+    password = "parameters.data.packs.values: ftp://me:***@host/b: the address has a password"
+    assert password in message
+        "parameters.data.packs.values: ftp://me:***@host/b: the address has a password" in message
+    )
     assert not (tmp_path / "out").exists()
 
     def stop(place: object) -> None:
@@ -294,9 +297,9 @@ def test_passwords_are_neither_kept_nor_printed(
     monkeypatch.setattr(storages, "open_storage", stop)
     address = "postgresql://me:s3cret@host/x"
     assert sweep(write(), tmp_path / "out", "--storage", address) == 128 + signal.SIGTERM
-    said = capsys.readouterr().out
-    assert "--storage postgresql://me:***@host/x" in said
-    assert "s3cret" not in said
+    message = capsys.readouterr().out
+    assert "--storage postgresql://me:***@host/x" in message
+    assert "s3cret" not in message
 
 
 def test_passwords_of_a_database_are_not_printed(tmp_path: Path) -> None:
@@ -308,6 +311,6 @@ def test_passwords_of_a_database_are_not_printed(tmp_path: Path) -> None:
         with storages.database(place):
             raise OperationalError("", {}, Exception("could not connect"))
 
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as refusal:
         fail()
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(refusal.value)

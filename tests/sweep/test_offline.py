@@ -49,7 +49,7 @@ def test_a_grid_runs_each_point_once(
         ("0000", "1"),
         ("0001", "2"),
     ]
-    # With more trials it goes on, and with no more it does nothing.
+    # With more trials it continues, and with no more it does nothing.
     for _ in range(2):
         assert sweep(path, out) == 0
         assert [one["given"]["x"] for one in begun(out)] == ["1", "2", "3", "4"]
@@ -208,10 +208,10 @@ def test_two_commands_share_one_study(write: Write, tmp_path: Path) -> None:
     other = subprocess.Popen(command(path, out, "--workers", "2"), stdout=subprocess.PIPE)
     eventually(lambda: len(begun(out)) > 0)
     assert sweep(path, out, "--workers", "2") == 0
-    told = other.communicate()[0].decode()
+    output = other.communicate()[0].decode()
     assert other.returncode == 0
     assert Counter(one["folder"] for one in begun(out)) == {f"{i:04d}": 1 for i in range(8)}
-    assert 0 < len(re.findall(r"^trial \d+: x=", told, re.MULTILINE)) < 8  # both had some
+    assert 0 < len(re.findall(r"^trial \d+: x=", output, re.MULTILINE)) < 8  # both had some
 
 
 def test_a_trial_that_another_has_continued_is_left_to_it(
