@@ -57,7 +57,7 @@ def test_both_designs_have_maps_of_the_same_shape(size: int) -> None:
 
 
 def test_the_scale_of_weights_before_a_normalisation_does_not_matter() -> None:
-    """So that weights which grow don't drown what tells faces apart."""
+    """Growing weights must not hide the differences between faces."""
     torch.manual_seed(0)
     encoder = MotionEncoder(4, 8, 32, linear_std=0.04, design="repair")
     x = torch.rand(8, 3, 32, 32)

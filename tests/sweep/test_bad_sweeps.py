@@ -287,8 +287,6 @@ def test_passwords_are_neither_kept_nor_printed(
     message = capsys.readouterr().err
     password = "parameters.data.packs.values: ftp://me:***@host/b: the address has a password"
     assert password in message
-        "parameters.data.packs.values: ftp://me:***@host/b: the address has a password" in message
-    )
     assert not (tmp_path / "out").exists()
 
     def stop(place: object) -> None:
