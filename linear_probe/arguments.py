@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 
 from docstring_parser import parse as parse_docstring
 
-from ssl_faces.common.arguments import Parser, comma_separated
+from ssl_faces.common.arguments import comma_separated
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import may_be_none, range_of
 
@@ -44,41 +44,6 @@ class _Argument(NamedTuple):
     def dest(self) -> str:
         long = next((flag for flag in self.flags if flag.startswith("--")), self.flags[0])
         return long.removeprefix("--").replace("-", "_")
-
-
-def parser() -> Parser:
-    """The parser of all commands; those with a settings file are read by
-    `linear_probe.experiments.job_files`, `suite` by its own."""
-    from linear_probe.commands import COMMANDS
-    from linear_probe.experiments.runner import Experiment
-    from linear_probe.experiments.verbs import VERBS
-
-    reader = Parser(
-        prog="linear-probe",
-        description="Score frozen features: linear probes of expression, head pose, identity and "
-        "attributes, with 95 % intervals, beside raw pixels, HOG, LBP and the untrained encoder.",
-    )
-    commands = reader.add_subparsers(dest="command", required=True, parser_class=Parser)
-    for verb, experiment in VERBS.items():
-        commands.add_parser(verb, help=experiment.says)
-    commands.add_parser(
-        "suite", help="every task, encoder, probe and head of a file, resumed, then the report"
-    )
-    for name, target in COMMANDS.items():
-        says = parse_docstring(target.__doc__ or "").short_description or ""
-        command = commands.add_parser(name, help=says.rstrip("."), description=says)
-        add_arguments(command, target)
-        if isinstance(target, type) and issubclass(target, Experiment):
-            command.add_argument("--out", required=True, metavar="DIR", help=target.writes)
-        if name == "run":
-            command.add_argument(
-                "--no-baselines",
-                dest="baselines",
-                action="store_const",
-                const="none",
-                help="the same as --baselines none",
-            )
-    return reader
 
 
 def add_arguments(parser: argparse.ArgumentParser, target: Callable[..., Any]) -> None:

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from linear_probe.arguments import call, parser
+from linear_probe.arguments import call
 from linear_probe.experiments.runner import Experiment, run_experiment
 from linear_probe.experiments.verbs import VERBS
+from linear_probe.parser import parser
 from ssl_faces import InputError
 from ssl_faces.common.arguments import check_files
 from ssl_faces.common.children import exit_code

@@ -17,13 +17,14 @@ from linear_probe.experiments.jobs import spaces as spaces_of
 from linear_probe.experiments.robustness import degradations
 from linear_probe.experiments.runner import Run, Say, device_named, print_line, run_experiment
 from linear_probe.experiments.settings import ProbeSettings
-from linear_probe.features.frozen import FeatureCache, Pictures, Precision, Source
+from linear_probe.features.frozen import FeatureCache, Pictures, Source
 from linear_probe.features.listing import write_listing
 from linear_probe.heads.thin_beds import TEST_BEDS
 from linear_probe.records.measured import Measured
 from linear_probe.records.record import Record
 from linear_probe.sources.baselines import baselines_named
 from linear_probe.sources.by_name import encoder_sources
+from linear_probe.sources.source import precision_named
 from linear_probe.stats.conditions import (
     ChangedFeatures,
     condition_note,
@@ -35,7 +36,6 @@ from linear_probe.tasks.cross_sets import crossed_by_seed
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.protocols import PROTOCOLS
 from ssl_faces import InputError
-from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.data import (
     FaceSet,
     ImageFolder,
@@ -186,13 +186,6 @@ def _data(
     tested = face_sets_by_seed(settings.test_data, False, seeds, say)
     by_task = [crossed_by_seed(face_sets, tested, kinds.get(name, TASKS[name])) for name in names]
     return names, {seed: [f for sets in by_task for f in sets[seed]] for seed in seeds}
-
-
-def precision_named(name: str) -> Precision:
-    """`32` or `bf16`; `auto` is bf16 where the hardware has it."""
-    if name == "auto":
-        return "bf16" if fast_bfloat16() else "32"
-    return "bf16" if name == "bf16" else "32"
 
 
 def _silent(line: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,18 +55,24 @@ class Run:
             self.say(f"{len(skipped)} pictures skipped: see {path}")
 
 
-class Experiment(ABC):
-    """A dataclass: its fields are the settings, documented under `Attributes`."""
+class Experiment:
+    """A dataclass: its fields are the settings, documented under `Attributes`.
 
+    `module` names the module with the function `measurements(settings, run)`. It is imported when
+    the experiment runs, so that settings need no torch.
+    """
+
+    module = ""
     writes = "folder for records.jsonl"
 
-    @abstractmethod
     def measurements(self, run: Run) -> Iterator[Measured]:
         """Measure; each measurement is recorded before the next one is computed.
 
         Raises:
             InputError: a setting, the data or the output folder can't be used.
         """
+        found: Iterator[Measured] = import_module(self.module).measurements(self, run)
+        return found
 
     @property
     def computes_on(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import PlainValidator
 
 from linear_probe.arguments import Option
-from linear_probe.experiments.runner import Experiment, Run
+from linear_probe.experiments.runner import Experiment
 from ssl_faces.common.arguments import number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
 
 if TYPE_CHECKING:
-    from linear_probe.records.measured import Measured
     from linear_probe.records.record import Record
 
 TrainCount = Annotated[int, PlainValidator(whole(100))]
@@ -103,19 +102,15 @@ class ProbeSettings(Experiment):
         if self.epochs is not None and self.protocol is None:
             raise InputError("--epochs has no effect without --protocol; leave it out")
 
+    module = "linear_probe.experiments.probe"
     writes = "folder for records.jsonl, features, skipped.csv"
 
     @property
     def hardware_note(self) -> str:
-        from linear_probe.experiments.probe import precision_named
+        from linear_probe.sources.source import precision_named
 
         precision = precision_named(self.precision)
         return "" if precision == "32" else f", features in {precision}"
-
-    def measurements(self, run: Run) -> Iterator[Measured]:
-        from linear_probe.experiments.probe import measurements
-
-        return measurements(self, run)
 
     def summary(self, out: Path, records: list[Record]) -> str:
         if not self.brief:
@@ -148,15 +143,11 @@ class TruthSettings(Experiment):
     batch_size: PositiveInt = 64
     device: Device = "auto"
 
+    module = "linear_probe.experiments.truth.run"
     writes = "folder for records.jsonl, truth.png"
 
     def __post_init__(self) -> None:
         check_fields(self, "")
-
-    def measurements(self, run: Run) -> Iterator[Measured]:
-        from linear_probe.experiments.truth.run import measurements
-
-        return measurements(self, run)
 
     def summary(self, out: Path, records: list[Record]) -> str:
         table = super().summary(out, records)
@@ -188,15 +179,11 @@ class FrontalSettings(Experiment):
     batch_size: PositiveInt = 64
     device: Device = "auto"
 
+    module = "linear_probe.experiments.frontal.run"
     writes = "folder for records.jsonl, frontal.png"
 
     def __post_init__(self) -> None:
         check_fields(self, "")
-
-    def measurements(self, run: Run) -> Iterator[Measured]:
-        from linear_probe.experiments.frontal.run import measurements
-
-        return measurements(self, run)
 
     def summary(self, out: Path, records: list[Record]) -> str:
         table = super().summary(out, records)
@@ -235,12 +222,6 @@ class SavedProbeSettings:
 
     def __post_init__(self) -> None:
         check_fields(self, "")
-
-    def run(self) -> int:
-        from linear_probe.probes.saved_probes import make_probe
-
-        make_probe(self)
-        return 0
 
 
 def summary_of(folders: Sequence[str | Path]) -> str:

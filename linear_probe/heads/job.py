@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from linear_probe.experiments.runner import Experiment, Run
+from linear_probe.experiments.runner import Experiment
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.module import HeadTraining
@@ -14,7 +14,7 @@ from ssl_faces import FaceEncoder
 from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
 
 if TYPE_CHECKING:
-    from linear_probe.records.measured import Measured
+    pass
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,4 @@ class HeadJob(Experiment):
         """The stage that is scored."""
         return Stage(self.task, self.data, self.training, self.max_train, self.test_data)
 
-    def measurements(self, run: Run) -> Iterator[Measured]:
-        from linear_probe.heads.run import measurements
-
-        return measurements(self, run)
+    module = "linear_probe.heads.run"

@@ -197,8 +197,8 @@ def _weights(encoder: str) -> dict[str, str]:
 
 def check(source: Path, steps: Sequence[Step]) -> None:
     """Raises InputError if the arguments of a cell are invalid, before any is run."""
-    from linear_probe.arguments import parser
     from linear_probe.experiments.job_files import read_job
+    from linear_probe.parser import parser
 
     for step in steps:
         words = step.argv[1:]

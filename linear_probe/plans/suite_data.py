@@ -91,7 +91,7 @@ def _named(words: Sequence[str]) -> Iterator[str | None]:
             if stage.test_data is not None:
                 yield stage.test_data
         return
-    from linear_probe.arguments import parser
+    from linear_probe.parser import parser
 
     arguments = vars(parser().parse_args(words))
     own = {name: arguments[name] for name in _OWN if arguments[name] is not None}

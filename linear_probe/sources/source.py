@@ -8,7 +8,16 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from ssl_faces.common.hardware import fast_bfloat16
+
 Precision = Literal["32", "bf16"]
+
+
+def precision_named(name: str) -> Precision:
+    """`32` or `bf16`; `auto` is bf16 where the hardware has it."""
+    if name == "auto":
+        return "bf16" if fast_bfloat16() else "32"
+    return "bf16" if name == "bf16" else "32"
 
 
 class Encoder(Protocol):

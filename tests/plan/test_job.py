@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from linear_probe.arguments import parser
+from linear_probe.parser import parser
 from ssl_faces.cli import main
 from ssl_faces.plan.job import read
 from ssl_faces.plan.runs import find_runs

@@ -112,8 +112,7 @@ class AuditJob(Experiment):
     def __post_init__(self) -> None:
         check_fields(self, "")
 
-    def measurements(self, run: Run) -> Iterator[Measured]:
-        return measurements(self, run)
+    module = __name__
 
     def summary(self, out: Path, records: list[Record]) -> str:
         shown = "".join(f"\n{as_text(table)}\n" for table in write_audit(out))

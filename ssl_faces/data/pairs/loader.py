@@ -5,16 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from torch.utils.data import DataLoader
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.pairs.pairing import PairBatch, PairBatches
-
-if TYPE_CHECKING:
-    from ssl_faces.data.pairs.module import FaceDataModule
-
 
 _GRACE = 30  # seconds
 
@@ -36,10 +32,21 @@ def _end_later(number: int, frame: FrameType | None) -> None:
     signal.alarm(_GRACE)
 
 
+class _Data(Protocol):
+    """What the loader needs of the data module."""
+
+    trainer: Any
+    num_workers: int
+
+    def position(self) -> tuple[int, int]:
+        """The epoch, and the batch in it that comes next."""
+        ...
+
+
 class PairLoader(DataLoader[PairBatch]):
     """A loader whose every iteration is the trainer's current epoch, from where it stopped."""
 
-    def __init__(self, batches: PairBatches, data: FaceDataModule) -> None:
+    def __init__(self, batches: PairBatches, data: _Data) -> None:
         on_gpu = data.trainer is not None and data.trainer.strategy.root_device.type == "cuda"
         super().__init__(
             batches,
