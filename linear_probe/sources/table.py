@@ -271,7 +271,8 @@ def _read_parquet(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         kind = table["key"].dtype if "key" in table else "none"
         raise InputError(f"{path}: needs a column 'key' of text, and has {kind}; add it")
     for name, empty in table.isna().sum().items():
-        if empty:
+        # Columns with `__` in front are no features: crops have no box, for example.
+        if empty and not str(name).startswith("__"):
             raise InputError(f"{path}: column '{name}' has {empty:,} empty cells; fill them")
     keys = table.pop("key").tolist()
     lists = {n: c for n, c in table.items() if len(c) and isinstance(c.iloc[0], np.ndarray)}

@@ -106,4 +106,4 @@ def test_data_that_do_not_serve(
     code = run(
         *given[:4], "--train", fer / "Training", "--test", fer / "PublicTest", "--test-data", other
     )
-    assert "--test-data goes with --data" in refused(capsys, code)
+    assert "--data and --test-data can't be combined with data of your own" in refused(capsys, code)

@@ -130,7 +130,7 @@ def test_the_bench_tells_speeds_and_cosines(
         forward, extraction = (float(cell.replace(",", "")) for cell in row[1:3])
         assert float(row[3]) == pytest.approx(extraction / forward, rel=0.01)
     for space in ("expression", "expression_map"):
-        assert f"- {space}: least 0.99" in shown
+        assert f"- {space}: minimum 0.99" in shown
 
 
 def test_the_bench_refuses_what_can_not_be(folder: Path, tiny: Path) -> None:

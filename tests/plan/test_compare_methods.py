@@ -196,7 +196,7 @@ def test_methods_that_fail_stop_no_others(
     out = tmp_path / "out"
     methods = {
         "unbuildable": [stage1(**{"model.input_size": 30})],
-        "too_dear": [stage1(**{"data.batch_size": 8})],
+        "too_dear": [stage1(**{"data.batch_size": 32})],
         "homeless": [stage1(**{"data.cache": "/dev/null/packed"})],
         "hasty": [stage1(**{"trainer.callbacks": {"class_path": f"{__name__}.StopsAtOnce"}})],
         "motion": [stage1()],
