@@ -76,7 +76,7 @@ class FaceFinder:
         """The faces of an image, uint8 RGB [H, W, 3], the largest first.
 
         Raises:
-            BadPicture: it has no usable face; the reason.
+            BadImage: it has no usable face; the reason.
             InputError: the detector can't be loaded.
         """
         if self.takes_whole(picture):

@@ -93,7 +93,7 @@ class StopSignals(pl.Callback):
         Returns if Slurm's warning came but the job can't be requeued: it uses its remaining time.
 
         Raises:
-            StopAsked: otherwise.
+            RunStopped: otherwise.
         """
         number = self.received
         if trainer.world_size > 1:

@@ -207,7 +207,7 @@ class FaceSet:
 
     Raises:
         InputError: from `__init__` of the subclasses, for folders or labels that can't be used.
-        BadPicture: from `read` and `__getitem__`, for a picture that can't be decoded.
+        BadImage: from `read` and `__getitem__`, for a picture that can't be decoded.
     """
 
     name: str = ""
@@ -263,7 +263,7 @@ class FaceSet:
             at_least: allow a cheaper decode at reduced size, both sides at least this long.
 
         Raises:
-            BadPicture: the bytes are not a picture that can be used.
+            BadImage: the bytes are not a picture that can be used.
         """
         source, box = self.records[index].source, self.records[index].box
         if isinstance(source, np.ndarray):

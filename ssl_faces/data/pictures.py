@@ -83,7 +83,7 @@ def decode_image(source: Path | bytes, at_least: int | None = None) -> np.ndarra
             with both sides still at least this long where the picture's were.
 
     Raises:
-        BadPicture: unreadable, no regular file, empty, truncated, no picture, more than
+        BadImage: unreadable, no regular file, empty, truncated, no picture, more than
             `MOST_PIXELS` pixels or `MOST_BYTES` bytes, a side below `SHORTEST_SIDE`, or a kind of
             pixel with no clear range (floats). Nothing else is raised for any
             bytes, as long as there is memory.
@@ -101,7 +101,7 @@ def content_hash(path: Path) -> bytes:
     """SHA-256 of a picture file's bytes, without keeping them.
 
     Raises:
-        BadPicture: unreadable, no regular file, or more than `MOST_BYTES` bytes.
+        BadImage: unreadable, no regular file, or more than `MOST_BYTES` bytes.
     """
     try:
         with _sized(path).open("rb") as file:

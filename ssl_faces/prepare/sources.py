@@ -131,7 +131,7 @@ def kind_of(path: Path) -> Kind:
     """The kind of a file by its first bytes, whatever its ending. Animations are videos.
 
     Raises:
-        BadPicture: neither an image nor a video, or unreadable; the reason.
+        BadImage: neither an image nor a video, or unreadable; the reason.
     """
     try:
         status = path.stat()
@@ -153,7 +153,7 @@ def kind_by_head(head: bytes) -> Kind:
     """The kind of a file by its first `HEAD` bytes, by which animations are images.
 
     Raises:
-        BadPicture: neither an image nor a video; the reason.
+        BadImage: neither an image nor a video; the reason.
     """
     if not head:
         raise BadImage("empty (0 bytes)")
@@ -208,7 +208,7 @@ class Video:
         rate: its average frames per second, once iteration has begun.
 
     Raises:
-        BadPicture: while iterating, if no frame can be decoded.
+        BadImage: while iterating, if no frame can be decoded.
     """
 
     def __init__(self, path: Path, fps: float) -> None:

@@ -55,7 +55,7 @@ class Store:
             return None
 
     def crop(self, key: str, at: int) -> np.ndarray:
-        """One crop of a source, uint8 [S, S, 3]; BadPicture if the file is missing or broken."""
+        """One crop of a source, uint8 [S, S, 3]; BadImage if the file is missing or broken."""
         try:
             with safe_open(self.path(key), "numpy") as file:
                 crop: np.ndarray = file.get_slice("crops")[at]

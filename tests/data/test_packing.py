@@ -336,7 +336,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import ssl_faces.data.store.shards as shards
-from ssl_faces.data import PictureFolder
+from ssl_faces.data import ImageFolder
 from ssl_faces.data.store.packing import pack_sets
 
 source, out, allowed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
@@ -352,7 +352,7 @@ def counted(temporary, path):
     rename(temporary, path)
 
 os.replace = counted
-pack_sets([PictureFolder(source)], out, 16)
+pack_sets([ImageFolder(source)], out, 16)
 """
 
 

@@ -153,7 +153,7 @@ from pathlib import Path
 import numpy as np, torch
 from linear_probe.features import frozen
 from linear_probe.features.frozen import EncoderSource, FeatureCache, Pictures
-from ssl_faces.data import PictureFolder
+from ssl_faces.data import ImageFolder
 
 class Slow:
     encoder_name, input_size, config = "counting", 16, {}
@@ -172,7 +172,7 @@ class Slow:
         return {"colour": images.mean(dim=(2, 3)), "corner": images[:, :, 0, 0]}
 
 frozen._PIECE = 2
-faces = PictureFolder(sys.argv[1])
+faces = ImageFolder(sys.argv[1])
 cache = FeatureCache(Path(sys.argv[2]), batch_size=2)
 cache.fill([EncoderSource("x", Slow())], Pictures(faces, np.arange(len(faces))))
 """

@@ -325,7 +325,7 @@ def test_cplfw_pairs_without_a_picture(tmp_path: Path) -> None:
     values = torch.randn(len(kept), 8, generator=torch.Generator().manual_seed(0))
     accuracy, *_ = task.score(Features(values, kept), pictures_of(task))
     assert accuracy.n == 36
-    assert "4 pairs left out" in accuracy.note
+    assert "4 pairs skipped" in accuracy.note
     few = kept[::2]
     with pytest.raises(InputError, match="of 40 pairs of CPLFW lack a picture, more than 20%"):
         task.score(Features(values[::2], few), pictures_of(task))

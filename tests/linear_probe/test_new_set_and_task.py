@@ -21,7 +21,7 @@ from tests.linear_probe.test_probe_cli import refused, run
 
 SET = """
 from ssl_faces.data.faces import FaceRecord, Skipped
-from ssl_faces.data.sets.folder import pictures_under
+from ssl_faces.data.sets.folder import images_under
 from ssl_faces.data.sets.recognised import RecognisedSet
 
 
@@ -36,7 +36,7 @@ class Heads(RecognisedSet):
         return (folder / "heads.txt").exists()
 
     def entries(self, folder, part):
-        for key in pictures_under(folder):
+        for key in images_under(folder):
             person, tilt, _ = key.split("_")
             if self.in_part(person, part):
                 yield FaceRecord(key, folder / key, person, {"tilt": float(tilt)})

@@ -369,7 +369,7 @@ def test_pairs_end_to_end(tiny: Path, tmp_path: Path) -> None:
     accuracy = records["accuracy"]
     assert (accuracy.task, accuracy.data_set) == ("identity", str(pairs))
     assert (accuracy.split, accuracy.n) == ("pairs in 3 folds", 22)
-    assert "2 pairs left out" in accuracy.note
+    assert "2 pairs skipped" in accuracy.note
     assert len(accuracy.hyperparameters["thresholds"]) == 3
     rows = list(csv.reader((out / "skipped.csv").open()))
     assert rows[1][1:] == ["P2/P2_0002.png", "named in mine.csv, missing on disk"]

@@ -132,7 +132,7 @@ def test_identity_tells_people_apart(small_data: Path, tmp_path: Path) -> None:
     assert accuracy.value > 90
     assert area.value > 95
     assert len(accuracy.hyperparameters["thresholds"]) == 3
-    assert "0 pairs left out" in accuracy.note
+    assert "0 pairs skipped" in accuracy.note
 
 
 def test_pairs_without_a_picture_are_left_out_and_counted(small_data: Path, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_pairs_without_a_picture_are_left_out_and_counted(small_data: Path, tmp_
     task, features, pictures = prepared(Identity, small_data, tmp_path / "f")
     accuracy, *_ = task.score(features, pictures)
     assert accuracy.n == 20
-    assert "4 pairs left out" in accuracy.note
+    assert "4 pairs skipped" in accuracy.note
     assert task.faces.skipped == [
         ("Fold1_Person2/Fold1_Person2_0002.jpg", "named in pairs.txt, missing on disk")
     ]

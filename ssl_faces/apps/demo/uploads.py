@@ -64,7 +64,7 @@ def check_picture(file: BinaryIO, limits: Limits) -> None:
     """Check an upload by its size, first bytes and header, without decoding it.
 
     Raises:
-        BadPicture: no image, or one beyond the limits.
+        BadImage: no image, or one beyond the limits.
     """
     size = file.seek(0, os.SEEK_END)
     if size > limits.most_bytes:
