@@ -22,6 +22,7 @@ METHODS = (ROOT / "configs/method/README.md").read_text()
 HEADS = (ROOT / "configs/head/README.md").read_text()
 FACES = (ROOT / "ssl_faces/data/README.md").read_text()
 SCORES = (ROOT / "linear_probe/README.md").read_text()
+TRAINING = (ROOT / "ssl_faces/training/README.md").read_text()
 BIN = Path(sys.executable).parent
 
 
@@ -61,6 +62,7 @@ def test_the_readme_names_both_commands() -> None:
         *("README.md", "CONTRIBUTING.md", "configs/method/README.md", "configs/head/README.md"),
         *("ssl_faces/bench/README.md", "configs/sweep/README.md", "configs/launch/README.md"),
         *("ssl_faces/data/README.md", "linear_probe/README.md", "checkpoints/README.md"),
+        *("ssl_faces/training/README.md", "ssl_faces/apps/README.md"),
     ],
 )
 def test_every_file_that_a_page_names_exists(page: str) -> None:
@@ -84,7 +86,7 @@ def test_every_head_stands_in_the_heads_page(config: Path) -> None:
     "command",
     [
         command
-        for command in commands(README + METHODS + FACES + SCORES)
+        for command in commands(README + METHODS + FACES + SCORES + TRAINING)
         if command.startswith("ssl-faces fit") and "NAME" not in command
     ],
 )
