@@ -162,3 +162,11 @@ def test_pairs_of_pretraining_are_frames_of_one_clip(clips: RenderedClips, tmp_p
     for batch in batches:
         for first, second in batch["pairs"].numpy():
             assert of_picture[first.tobytes()] == of_picture[second.tobytes()]
+
+
+def test_configurations_of_before_find_the_classes() -> None:
+    from ssl_faces import rendered
+    from ssl_faces.data import rendered as former
+
+    assert former.RenderedClips is rendered.RenderedClips
+    assert former.RenderedFaces is rendered.RenderedFaces
