@@ -34,7 +34,7 @@ from ssl_faces.plan.stages import Probe
 from ssl_faces.training.run_record import is_held
 from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
 from tests.support.in_process import InProcess
-from tests.support.waiting import eventually
+from tests.support.processes import eventually
 
 
 def two_stages() -> list[dict[str, Any]]:

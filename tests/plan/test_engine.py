@@ -24,7 +24,7 @@ from ssl_faces.plan.runs import find_runs
 from ssl_faces.plan.steps import Step
 from ssl_faces.training import run_record
 from ssl_faces.training.run_record import is_held, read_run, state_of
-from tests.support.waiting import eventually
+from tests.support.processes import eventually
 
 COMMAND = ["ssl-faces", "job", "-c", "x.yaml"]
 

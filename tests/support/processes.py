@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
+
+from tests.support import threads
 
 
 def eventually(true: Callable[[], bool], seconds: float = 120) -> None:
@@ -30,13 +32,8 @@ def free_port() -> int:
         return port
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """As processes of a run have: L1 and ReLU turn last digits into jumps."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# As processes of a run have: L1 and ReLU turn last digits into jumps.
+one_thread = contextmanager(threads.one_thread)
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from ssl_faces.plan.sweep.search import sampler, suggest
 from ssl_faces.plan.sweep.settings import read
 from ssl_faces.plan.sweep.study import read_notes
 from ssl_faces.training.run_record import claim
-from tests.support.waiting import eventually
+from tests.support.processes import eventually
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
 
 UNIFORM = {"x": {"min": -10.0, "max": 10.0}}

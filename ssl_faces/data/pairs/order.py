@@ -8,8 +8,6 @@ again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 
@@ -60,30 +58,3 @@ class EpochOrder:
                 found.append((window, begin - start, last - start))
             begin, window = max(begin, last), window + 1
         return found
-
-
-@dataclass(frozen=True)
-class Shuffling:
-    """How well an order is shuffled.
-
-    Attributes:
-        correlation: of a picture's stored place with its place in the order (Spearman's; 0 for a
-            random permutation, with a standard deviation of 1 / sqrt(n - 1); 1 unshuffled).
-        neighbours: the mean distance between the stored places of neighbours in the order, as a
-            share of a random permutation's, (n + 1) / 3; about 0 unshuffled, 1 at best.
-    """
-
-    correlation: float
-    neighbours: float
-
-
-def shuffling(order: np.ndarray) -> Shuffling:
-    """Measure an order: the stored places, 0 to n - 1, in the order they come in.
-
-    Both figures need n of 2 at least.
-    """
-    count = len(order)
-    places = np.arange(count)
-    correlation = float(np.corrcoef(places, order)[0, 1])
-    distance = float(np.abs(np.diff(order.astype(np.int64))).mean())
-    return Shuffling(correlation, distance / ((count + 1) / 3))
