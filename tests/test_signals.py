@@ -18,6 +18,7 @@ import pytest
 import linear_probe.cli
 import ssl_faces.cli
 from ssl_faces.common.children import deaf_to_interrupts, exit_code, stoppable
+from tests.support.processes import eventually
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_a_worker_that_its_parent_ends_is_deaf_to_ctrl_c(heard: None) -> None:
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         os.kill(os.getpid(), signal.SIGINT)
         worker.send_signal(signal.SIGINT)
-    assert heard_by_parent == [signal.SIGINT]
+    eventually(lambda: heard_by_parent == [signal.SIGINT])  # another thread may have received it
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(1)
     worker.terminate()
