@@ -91,6 +91,31 @@ class CentredViews(nn.Module):
         return torch.where(inside[:, :, None], self.strong(pairs), colour)
 
 
+class RunningFace(nn.Module):
+    """The running average of faces: their mean over 100 batches, then an exponential average.
+
+    Args:
+        size: side of the faces.
+
+    Attributes:
+        face: float32 [1, 3, size, size]; zero before the first batch.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("face", torch.zeros(1, 3, size, size))
+        self.register_buffer("batches", torch.zeros(()))
+        self.face: Tensor
+        self.batches: Tensor
+
+    @torch.no_grad()
+    def take(self, faces: Tensor) -> None:
+        """Take faces [N, 3, size, size] of a batch of all devices into the average."""
+        self.batches += 1
+        weight = (1 / self.batches).clamp_min(0.01)
+        self.face += weight * (mean_over_devices(faces.float()) - self.face)
+
+
 class FaceCycleIdentity(Method):
     """Learns an identity code by taking people's identity out of neutral faces and back in.
 
@@ -160,6 +185,9 @@ class FaceCycleIdentity(Method):
             code_dim=self.identity.code_dim,
             design=self.motion.design,
         )
+        if self.motion.design == "repair":
+            # What is painted to take the identity out is added to it.
+            self.average = RunningFace(self.motion.picture_size)
         self.gram = GramLoss()
         self.symmetry = SymmetryLoss()
         self.margin = MarginLoss(margin)
@@ -245,7 +273,8 @@ class FaceCycleIdentity(Method):
         }
 
     def edit_networks(self) -> tuple[str, ...]:
-        return (*(f"motion.{name}" for name in self.motion.edit_networks()), "renormaliser")
+        own = ("renormaliser",) if self.motion.design == "paper" else ("renormaliser", "average")
+        return (*(f"motion.{name}" for name in self.motion.edit_networks()), *own)
 
     def _renormalised(self, face: Tensor, code: Tensor, direction: Direction) -> Tensor:
         """Faces [N, 3, S, S] without identity, or with that of the codes [N, code_dim].
@@ -256,7 +285,9 @@ class FaceCycleIdentity(Method):
         # One face's trunk features are computed once.
         coarse = self._coarse(face).expand(len(code), -1, -1, -1)
         rendered = self.renormaliser(coarse, code, direction)
-        return rendered if self.motion.design == "paper" else face + rendered.float()
+        if self.motion.design == "paper":
+            return rendered
+        return (self.average.face if direction == "deidentify" else face) + rendered.float()
 
     def _coarse(self, x: Tensor) -> Tensor:
         return self.motion.generator_trunk(x, ("relu3_1",))["relu3_1"]
@@ -271,6 +302,8 @@ class FaceCycleIdentity(Method):
             _, inverse, neutral = self.motion.neutralise(x, maps)
             if self.hparams["perceptual_weight"]:
                 target = self.motion.perceptual_maps(x, maps)
+        if self.training and self.motion.design == "repair":
+            self.average.take(neutral)
         _, code = self.identity(x)
         deidentified = self._renormalised(neutral, code, "deidentify")
         mean_face = mean_over_devices(deidentified.float())

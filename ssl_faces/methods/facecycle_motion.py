@@ -102,8 +102,9 @@ class FaceCycleMotion(Method):
             need. The paper has none.
         centre_weight: of the L1 of the batch's mean flow. The cycle leaves open a zoom or shift
             that all flows share; this takes it out. The paper has none.
-        consistency_weight: of the difference between the neutral faces of a pair: L1 and 2.5 times
-            the SSIM loss. The paper has none.
+        consistency_weight: of the difference between the warped faces of a pair (L1 and 2.5 times
+            the SSIM loss), and half of that between each neutral face and its partner's warped
+            face, which gets no gradient. The paper has none.
         coarse_weight: of the same L1 terms at a half, a quarter and an eighth of the resolution,
             each. The paper has none.
         decorrelation_weight: of VICReg's covariance term (Bardes et al., ICLR 2022) of the motion
@@ -416,11 +417,17 @@ class FaceCycleMotion(Method):
         if self.hparams["centre_weight"]:
             losses["centre"] = mean_over_devices(cycle.flow).abs().mean()
         if self.hparams["consistency_weight"]:
-            first, second = neutral.chunk(2)
-            losses["consistency"] = (
-                self._l1(first, second) + 2.5 * self.ssim_loss(first[None], second)[0]
-            )
+            # Two painted faces would agree best without eyes and mouth: flows must agree, and
+            # painting must reach the partner's warped face.
+            first, second = cycle.direct.float().chunk(2)
+            partner = torch.cat((second, first)).detach()
+            losses["consistency"] = self._difference(first, second)
+            losses["consistency"] += 0.5 * self._difference(neutral, partner)
         return losses
+
+    def _difference(self, rendered: Tensor, target: Tensor) -> Tensor:
+        """L1 and SSIM loss, weighted as in the cycle's terms."""
+        return self._l1(rendered, target) + 2.5 * self.ssim_loss(rendered[None], target)[0]
 
     def _l1(self, rendered: Tensor, x: Tensor) -> Tensor:
         """L1, and `coarse_weight` times that of the pictures shrunk by 2, 4 and 8, each."""

@@ -104,9 +104,12 @@ def test_consistency_and_coarse_terms_equal_loops() -> None:
             total += weight * sum(distances) / len(distances)
         return total
 
-    neutral = cycle.neutral.detach()
-    ssim = method.ssim_loss(neutral[None, :2], neutral[2:])[0].item()
-    expected = l1(neutral[:2], neutral[2:]) + 2.5 * ssim
+    def difference(a: torch.Tensor, b: torch.Tensor) -> float:
+        return l1(a, b) + 2.5 * method.ssim_loss(a[None], b)[0].item()
+
+    direct, neutral = cycle.direct.detach(), cycle.neutral.detach()
+    expected = difference(direct[:2], direct[2:])
+    expected += 0.5 * difference(neutral, direct[[2, 3, 0, 1]])
     assert losses["consistency"].item() == pytest.approx(expected, rel=1e-4)
     expected = l1(cycle.r1.detach(), x) + l1(cycle.r3.detach(), x)
     expected += 1.5 * l1(cycle.r4.detach(), x)
