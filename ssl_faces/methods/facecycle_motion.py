@@ -35,7 +35,7 @@ from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.motion_encoder import Design
 from ssl_faces.networks.repair_generator import IMAGE, RepairGenerator
-from ssl_faces.networks.standardiser import BatchStandardiser, mean_over_devices
+from ssl_faces.networks.standardiser import BatchCentre, BatchStandardiser
 from ssl_faces.networks.trunk import LAYERS, VggTrunk, convs_upto
 from ssl_faces.networks.warp import inverse_flow, warp
 
@@ -100,8 +100,6 @@ class FaceCycleMotion(Method):
         fold_weight: of the `FoldLoss` of the flows; the paper has none.
         flow_weight: of the mean square of the flows, in grid units, so that nothing moves without
             need. The paper has none.
-        centre_weight: of the L1 of the batch's mean flow. The cycle leaves open a zoom or shift
-            that all flows share; this takes it out. The paper has none.
         consistency_weight: of the difference between the warped faces of a pair (L1 and 2.5 times
             the SSIM loss), and half of that between each neutral face and its partner's warped
             face, which gets no gradient. The paper has none.
@@ -149,7 +147,6 @@ class FaceCycleMotion(Method):
         symmetry_weight: NonNegativeFloat = 1.5,
         fold_weight: NonNegativeFloat = 0.0,
         flow_weight: NonNegativeFloat = 0.0,
-        centre_weight: NonNegativeFloat = 0.0,
         consistency_weight: NonNegativeFloat = 0.0,
         coarse_weight: NonNegativeFloat = 0.0,
         decorrelation_weight: NonNegativeFloat = 0.0,
@@ -205,6 +202,9 @@ class FaceCycleMotion(Method):
             design=design,
         )
         self.decoder = MotionDecoder(widths.decoder, self.encoder.motion.code_dim)
+        if design == "repair":
+            # Else all flows enlarge what is alike in all faces, by which they agree.
+            self.centre = BatchCentre(2, 16, 16)
         shape = (widths.generator, widths.blocks, widths.trunk)
         self.generator: Generator | RepairGenerator = (
             Generator(*shape, noise_std) if design == "paper" else RepairGenerator(*shape)
@@ -255,8 +255,13 @@ class FaceCycleMotion(Method):
         """
         if code is None:
             _, code = self.encoder.motion(x)
-        flow = self.decoder(code)
+        flow = self.flow(code)
         return flow, self.inverse(flow), self.generator(maps, flow)
+
+    def flow(self, code: Tensor) -> Tensor:
+        """The flow [B, 2, 16, 16] of motion codes [B, D] that takes the motion out."""
+        flow: Tensor = self.decoder(code)
+        return self.centre(flow) if self.design == "repair" else flow
 
     def inverse(self, flow: Tensor) -> Tensor:
         """The design's inverse of a flow [B, 2, 16, 16]."""
@@ -302,7 +307,7 @@ class FaceCycleMotion(Method):
     def flow_of(self, images: Tensor) -> Tensor:
         with self.editing():
             x = self.encoder.normalise(self.check_side(images))
-            return self.decoder(self.encoder.motion(x)[1])
+            return self.flow(self.encoder.motion(x)[1])
 
     def transfer_motion(self, images: Tensor, people: Tensor, seed: int = 0) -> Tensor:
         """The people of `people` with the expression and pose of `images`.
@@ -321,7 +326,7 @@ class FaceCycleMotion(Method):
             x, other = (
                 self.encoder.normalise(self.check_side(pictures)) for pictures in (images, people)
             )
-            inverse = self.inverse(self.decoder(self.encoder.motion(x)[1]))
+            inverse = self.inverse(self.flow(self.encoder.motion(x)[1]))
             _, _, neutral = self.neutralise(other, self.maps(other))
             return self.encoder.denormalise(self.generator(self.maps(neutral), inverse))
 
@@ -333,7 +338,8 @@ class FaceCycleMotion(Method):
         }
 
     def edit_networks(self) -> tuple[str, ...]:
-        return ("decoder", "generator", "trunk", "generator_trunk")
+        own = ("centre",) if self.design == "repair" else ()
+        return ("decoder", *own, "generator", "trunk", "generator_trunk")
 
     def check_side(self, images: Tensor) -> Tensor:
         """`images`, if they are of the side that the networks are for.
@@ -414,8 +420,6 @@ class FaceCycleMotion(Method):
             losses["fold"] = losses["fold"] + self.fold(cycle.inverse)
         if self.hparams["flow_weight"]:
             losses["flow"] = cycle.flow.square().mean()
-        if self.hparams["centre_weight"]:
-            losses["centre"] = mean_over_devices(cycle.flow).abs().mean()
         if self.hparams["consistency_weight"]:
             # Two painted faces would agree best without eyes and mouth: flows must agree, and
             # painting must reach the partner's warped face.

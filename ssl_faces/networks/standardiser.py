@@ -61,6 +61,32 @@ class BatchStandardiser(nn.Module):
         return (code - mean) / (variance + self.eps).sqrt()
 
 
+class BatchCentre(nn.Module):
+    """Inputs [N, *shape] less their mean; float32.
+
+    In training mode over the batches of all devices, otherwise with a running average.
+
+    Args:
+        shape: of one input.
+        momentum: weight of the current batch in the running average.
+    """
+
+    mean: Tensor
+
+    def __init__(self, *shape: int, momentum: float = 0.02) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(1, *shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.mean
+        if self.training:
+            mean = mean_over_devices(x.float())
+            with torch.no_grad():
+                self.mean.lerp_(mean, self.momentum)
+        return x.float() - mean
+
+
 class BatchNorm(_BatchNorm):
     """`nn.BatchNorm1d` and `nn.BatchNorm2d`, over the batch of all devices while it trains.
 
