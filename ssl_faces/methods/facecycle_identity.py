@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from lightly.loss import NTXentLoss
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import (
@@ -24,12 +23,12 @@ from ssl_faces.common.ranges import (
     UnitBelow1,
     check_ranges,
 )
-from ssl_faces.data.pairs.augment import PRESETS, PairAugmentation
 from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.margin import MarginLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
-from ssl_faces.methods.facecycle_motion import SIZES, FaceCycleMotion
-from ssl_faces.methods.learning_rate import ADAM_ARGUMENTS, adam
+from ssl_faces.methods.centred_views import CentredViews
+from ssl_faces.methods.cycle_method import CycleMethod
+from ssl_faces.methods.facecycle_motion import REBUILT_FROM, FaceCycleMotion
 from ssl_faces.methods.method import (
     FRONTAL,
     MEAN,
@@ -37,11 +36,11 @@ from ssl_faces.methods.method import (
     NEUTRAL,
     SWAP,
     Edit,
-    Method,
     check_method,
     load_weights,
     read_checkpoint,
 )
+from ssl_faces.methods.motion_networks import SIZES
 from ssl_faces.methods.released import find_released, load_released, settings_from
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.renormaliser import Direction, ReNormaliser
@@ -58,40 +57,7 @@ class IdentityCycle(NamedTuple):
     r6: Tensor  # generator(re-identified, inverse flow)
 
 
-class CentredViews(nn.Module):
-    """Strong views of pairs, of whose images a random ellipse about the centre is left.
-
-    Outside of it each view has one random colour: two frames of a clip share their background, by
-    which contrast would recognise them instead of by the face.
-
-    Args:
-        size: side of the images.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        colours = replace(PRESETS["views"], jitter=0.3, hue=0.03, grey_share=0.1)
-        self.strong = PairAugmentation(size, colours)
-        place = torch.linspace(-1, 1, size)
-        self.register_buffer("place", place, persistent=False)
-        self.place: Tensor
-
-    @torch.no_grad()
-    def forward(self, pairs: Tensor) -> Tensor:
-        """Views of pairs [b, 2, 3, S, S] in [0, 1], of the same shape."""
-
-        def draw(low: float, high: float) -> Tensor:
-            # On the CPU, so that every device has the same.
-            return low + (high - low) * torch.rand(*pairs.shape[:2], 1, 1).to(self.place)
-
-        across = (self.place + draw(-0.1, 0.1)) / draw(0.45, 0.75)
-        down = (self.place[:, None] + draw(-0.1, 0.1)) / draw(0.55, 0.9)
-        inside = across.square() + down.square() < 1
-        colour = torch.rand(*pairs.shape[:3], 1, 1).to(pairs)
-        return torch.where(inside[:, :, None], self.strong(pairs), colour)
-
-
-class FaceCycleIdentity(Method):
+class FaceCycleIdentity(CycleMethod):
     """Learns an identity code by taking people's identity out of neutral faces and back in.
 
     The motion encoder, decoder and generator of stage 1 stay as they are.
@@ -121,7 +87,6 @@ class FaceCycleIdentity(Method):
 
     name = "facecycle_identity"
     encoder: FaceCycleEncoder
-    adjustable = ADAM_ARGUMENTS
     by_content: ClassVar[Mapping[str, str]] = {"motion_checkpoint": "motion."}
 
     def __init__(
@@ -294,37 +259,13 @@ class FaceCycleIdentity(Method):
             losses["agreement"] = pixel(deidentified.float(), mean_faces)
         return IdentityCycle(neutral, mean_face, reidentified, r5, r6), losses
 
-    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of the loss terms."""
-        return sum(
-            (
-                self.hparams[f"{name}_weight"] * loss
-                for name, loss in losses.items()
-                if name != "pixel"
-            ),
-            losses["pixel"],
-        )
-
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         _, losses = self.cycle(self.motion.frames(batch))
         if self.hparams["contrast_weight"]:
             views = self.views(batch["pairs"]).transpose(0, 1).flatten(0, 1)
             _, codes = self.identity(self.encoder.normalise(views))
             losses["contrast"] = self.contrast(*codes.float().chunk(2))
-        total = self.total(losses)
-        self.log("loss", total, prog_bar=True)
-        self.log_dict({f"loss/{name}": value for name, value in losses.items()})
-        return total
-
-    def configure_optimizers(self) -> Any:
-        return adam(
-            self,
-            self.hparams["betas"],
-            self.learning_rates,
-            self.hparams["peak_learning_rate"],
-            self.hparams["warmup_steps"],
-            self.hparams["rate_factors"],
-        )
+        return self.logged(losses)
 
     @torch.no_grad()
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -371,6 +312,10 @@ def load_motion(path: Path | str) -> FaceCycleMotion:
     return motion
 
 
+_ADDED = {"map_size": None, "design": "paper", "descriptor_weight": 0.0}
+"""Arguments that older runs and releases lack, and what these were trained with."""
+
+
 def build_motion(path: Path | str, settings: Any) -> FaceCycleMotion:
     """Stage 1 of these settings of the checkpoint `path`, with fresh weights.
 
@@ -378,20 +323,12 @@ def build_motion(path: Path | str, settings: Any) -> FaceCycleMotion:
         InputError: they are not those of stage 1.
     """
     try:
+        known = {**_ADDED, **settings}
+        # The checkpoint holds the trunk's weights.
         return FaceCycleMotion(
-            size=settings["size"],
-            input_size=settings["input_size"],
-            map_size=settings.get("map_size"),
-            trunk_weights="random",  # the checkpoint holds the trunk's weights
-            trunk_training=settings["trunk_training"],
-            # Runs and releases before there was a choice have the paper's.
-            design=settings.get("design", "paper"),
-            descriptor_weight=settings.get("descriptor_weight", 0.0),
-            noise_std=settings["noise_std"],
-            ssim_scale=settings["ssim_scale"],
-            linear_std=settings["linear_std"],
+            trunk_weights="random", **{name: known[name] for name in REBUILT_FROM}
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(
             f"checkpoint {path}: its settings are not those of a {FaceCycleMotion.name}; it was "
             "made by another version, train stage 1 again"

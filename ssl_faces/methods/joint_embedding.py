@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from ssl_faces.methods.encoder_method import ViewsMethod
 from ssl_faces.networks.backbone import BackboneEncoder
 
-
 LOOK_BACK = 0.02
 """Most that a teacher looks back over at the start, as a share of the run: with BYOL's 0.996 and
 MoCo v3's 0.99 a short run would end before the teacher has left its random weights."""
 
 LEAST_MOMENTUM = 0.9
-"""Where the shortest runs stop lowering it: BYOL still learns with it (Grill et al. 2020, table 5a)."""
+"""The lowest, in the shortest runs: BYOL still learns with it (Grill et al. 2020, ablations)."""
 
 
 class JointEmbedding(ViewsMethod):
@@ -52,8 +51,10 @@ class JointEmbedding(ViewsMethod):
         return int(self.trainer.estimated_stepping_batches)
 
     def by_view(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """`network` of the first and of the second images [b, …] of `x` [2b, …], one after the other:
-        batch normalisation takes its statistics of one view, as the authors of most methods do."""
+        """`network` of the first images of `x` [2b, …], then of the second ones.
+
+        Batch normalisation takes its statistics of one view, as in most authors' code.
+        """
         return torch.cat([network(view) for view in x.chunk(2)])
 
     def embed(self, x: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 
 class MoCoV3(JointEmbedding):
     """MoCo v3: no queue; keys are gathered from all devices. Patch projections of ViTs stay random,
-    position embeddings are fixed. Projectors have three layers behind ViTs and two behind others, as
-    in the authors' code.
+    position embeddings are fixed. As in the authors' code, the projector has three layers for ViTs
+    and two for other encoders.
 
     Args:
         encoder: the encoder to train.

@@ -63,7 +63,7 @@ class PCL(JointEmbedding):
         optimizer: its optimiser.
         temperature: of both contrastive losses.
         projection_dim: length of their embeddings.
-        decoder_width: channels of the decoder's last layer; default: 32 times the encoder's `width`,
+        decoder_width: channels of the decoder's last layer; default: 32 times the encoder's width,
             at least 4, so that the decoder takes less than a third of a step's arithmetic.
         colours: strength of the pose term's colour jitter (see `Augmentation`).
         orthogonality_weight, face_weight, pose_weight: of the terms; reconstruction has weight 1.

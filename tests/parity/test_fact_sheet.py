@@ -25,7 +25,10 @@ from tests.support.fits import ROOT
 from tests.support.types import Patch
 
 CLIPS, FRAMES, SIDE = 24, 4, 64
-RATES = {"motion": [1e-5] + 19 * [5e-5] + 20 * [1e-5], "identity": [5e-5] + 9 * [1e-4] + 10 * [1e-5]}
+RATES = {
+    "motion": [1e-5] + 19 * [5e-5] + 20 * [1e-5],
+    "identity": [5e-5] + 9 * [1e-4] + 10 * [1e-5],
+}
 BETAS = {"motion": (0.5, 0.999), "identity": (0.5, 0.9)}
 stages = pytest.mark.parametrize("stage", ["motion", "identity"])
 
@@ -120,7 +123,10 @@ def test_which_images_meet(stage: str, cache: Path) -> None:
     for seed in range(10):
         data.seed = seed
         pairs = met(data)
-        clips = [(first[1].rpartition("/")[0], second[1].rpartition("/")[0]) for first, second, _ in pairs]
+        clips = [
+            (first[1].rpartition("/")[0], second[1].rpartition("/")[0])
+            for first, second, _ in pairs
+        ]
         assert len({first for first, _ in clips}) == len(clips) == CLIPS
         assert all((first == second) == (stage == "motion") for first, second in clips)
         assert all(m == (first == second) for first, second, m in pairs)

@@ -53,8 +53,10 @@ class PairBatches(IterableDataset[PairBatch]):
     are left out. With `different_share` an epoch has as many pairs, but images are drawn by group:
     those that have a partner for that share of the pairs, those without for the rest. Within a
     group no image comes first again before all have. With `by_clip` an epoch is one pair a person
-    (or clip), whose first image is drawn, and one of each image of nobody known. Batch i of an epoch is the same for any number
-    of workers, and over several ranks the ranks' batches i together are one batch of all of them.
+    (or clip), whose first image is drawn, and one of each image of nobody known.
+
+    Batch i of an epoch is the same for any number of workers, and over several ranks the ranks'
+    batches i together are one batch of all of them.
 
     Args:
         faces: what is trained on.
