@@ -48,19 +48,19 @@ from ssl_faces.networks.standardiser import mean_over_devices
 
 
 class IdentityCycle(NamedTuple):
-    """Everything stage 2 renders for N pictures."""
+    """Everything stage 2 renders for N images."""
 
     neutral: Tensor
-    mean_face: Tensor  # [1, 3, S, S], over all pictures of all devices
+    mean_face: Tensor  # [1, 3, S, S], over all images of all devices
     reidentified: Tensor
     r5: Tensor  # warp(re-identified, inverse flow)
     r6: Tensor  # generator(re-identified, inverse flow)
 
 
 class FaceCycleIdentity(CycleMethod):
-    """Learns an identity code by taking people's identity out of neutral faces and back in.
+    """Learns an identity code by removing the identity from neutral faces and adding it again.
 
-    The motion encoder, decoder and generator of stage 1 stay as they are.
+    The motion encoder, decoder and generator of stage 1 are frozen.
 
     Args:
         motion_checkpoint: stage 1's checkpoint (`RUN/checkpoints/last.ckpt`), or one of stage 2,
@@ -68,8 +68,8 @@ class FaceCycleIdentity(CycleMethod):
         perceptual_weight, ssim_weight, symmetry_weight, margin_weight: of the loss terms; pixel
             L1 has 1.
         margin: of the margin term.
-        agreement_weight: of the L1 between each picture's own mean face and that of the batch, so
-            that one face is left of all people. The paper has none.
+        agreement_weight: of the L1 between each image's own mean face and that of the batch. The
+            paper has none.
         contrast_weight: of SimCLR's contrast (Chen et al., ICML 2020): the identity codes of two
             images of one person, in strong views without their background (`CentredViews`), among
             all others of the batch. The paper has none.
@@ -78,8 +78,7 @@ class FaceCycleIdentity(CycleMethod):
         learning_rates: learning rate from each epoch on (the paper's schedule).
         peak_learning_rate: if given, a cosine schedule with this peak replaces `learning_rates`.
         warmup_steps: linear warm-up of the cosine schedule.
-        rate_factors: factors on the learning rate of `encoder` and `renormaliser`;
-            those left out have 1.
+        rate_factors: factors on the learning rate of `encoder` and `renormaliser`; by default 1.
 
     Raises:
         InputError: the checkpoint can't be used.
@@ -158,33 +157,33 @@ class FaceCycleIdentity(CycleMethod):
     def swap_identity(self, images: Tensor, identity_of: Tensor, seed: int = 0) -> Tensor:
         """The faces of `images` with the identity of the people of `identity_of`.
 
-        Each picture's own mean face is re-identified with the other person's identity code, and
-        moved back by the picture's inverse flow (Chang et al. 2021, "identity swap").
+        Each image's own mean face is re-identified with the other person's identity code, and
+        moved back by the image's inverse flow (Chang et al. 2021, "identity swap").
 
         Args:
-            images, identity_of: float [B, 3, S, S] in [0, 1], as is what is returned.
+            images, identity_of: float [B, 3, S, S] in [0, 1], like the result.
 
         Raises:
-            InputError: pictures of another side than `picture_size`.
+            InputError: the side of the images is not `picture_size`.
         """
         with self.editing(seed):
-            x, other = (
-                self.encoder.normalise(self.motion.check_side(pictures))
-                for pictures in (images, identity_of)
+            x, y = (
+                self.encoder.normalise(self.motion.check_side(faces))
+                for faces in (images, identity_of)
             )
             _, inverse, neutral = self.motion.neutralise(x, self.motion.maps(x))
-            codes = self.identity(torch.cat((x, other)))[1].chunk(2)
+            codes = self.identity(torch.cat((x, y)))[1].chunk(2)
             mean_face = self._renormalised(neutral, codes[0], "deidentify")
             swapped = self._renormalised(mean_face, codes[1], "reidentify")
             moved = self.motion.generator(self.motion.maps(swapped), inverse)
             return self.encoder.denormalise(moved)
 
     def mean_face(self, images: Tensor, seed: int = 0) -> Tensor:
-        """The neutral faces of `images` with their identity taken out, each picture's own: float
-        [B, 3, S, S] in [0, 1], in and out. Well trained, it is one face for all.
+        """The neutral faces of `images` without their identity: float [B, 3, S, S] in [0, 1], in
+        and out. After enough training all are one face.
 
         Raises:
-            InputError: pictures of another side than `picture_size`.
+            InputError: the side of the images is not `picture_size`.
         """
         with self.editing(seed):
             x = self.encoder.normalise(self.motion.check_side(images))
@@ -227,9 +226,9 @@ class FaceCycleIdentity(CycleMethod):
         return self.motion.generator_trunk(x, ("relu3_1",))["relu3_1"]
 
     def cycle(self, x: Tensor) -> tuple[IdentityCycle, dict[str, Tensor]]:
-        """The identity cycle of normalised pictures [N, 3, S, S], and its loss terms, unweighted.
+        """The identity cycle of normalised images [N, 3, S, S], and its loss terms, unweighted.
 
-        Under DDP the mean face is the mean over the pictures of all devices.
+        Under DDP the mean face is the mean over the images of all devices.
         """
         with torch.no_grad():
             maps = self.motion.maps(x)
@@ -283,7 +282,7 @@ class FaceCycleIdentity(CycleMethod):
 
 
 def load_motion(path: Path | str) -> FaceCycleMotion:
-    """Stage 1 as its checkpoint holds it, frozen.
+    """Stage 1 from a checkpoint, frozen.
 
     Args:
         path: a checkpoint of stage 1, or of stage 2, which holds its stage 1; or the folder or name

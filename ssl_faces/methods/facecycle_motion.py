@@ -42,14 +42,14 @@ REBUILT_FROM = (
 
 
 class MotionCycle(NamedTuple):
-    """Everything stage 1 renders for 2b pictures: first frames of b pairs, then second frames."""
+    """Everything stage 1 renders for 2b images: first frames of b pairs, then second frames."""
 
     flow: Tensor
     inverse: Tensor
     neutral: Tensor
     direct: Tensor
     r1: Tensor  # generator(neutral of the other frame, inverse flow)
-    r2: Tensor | None  # generator(the picture, no flow), in the paper's design
+    r2: Tensor | None  # generator(the image, no flow), in the paper's design
     r3: Tensor  # warp(neutral of the other frame, inverse flow)
     r4: Tensor  # warp(direct warp of the other frame, inverse flow)
 
@@ -57,29 +57,26 @@ class MotionCycle(NamedTuple):
 class FaceCycleMotion(MotionNetworks, CycleMethod):
     """Learns an expression code by making faces neutral and expressive again.
 
-    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1], two pictures of one person each (or a
-    picture and its mirror image).
+    Batches: `pairs`, float [b, 2, 3, S, S] in [0, 1], two images of one person (or an image
+    and its mirror image).
 
     Args:
         size: `paper` is the published architecture, `small` the same design for CPUs.
-        input_size: side of the pictures, a multiple of 4.
+        input_size: side of the images, a multiple of 4.
         trunk_weights: VGG trunk of the generator and of the perceptual loss: `imagenet` (the
             paper's), `random`, or a safetensors file.
-        trunk_training: `frozen` (the paper's) or `joint`: the generator gets a trunk of its own,
-            which starts from the same weights and is trained; the perceptual loss's stays frozen.
-            The run's folder then has the trained one, `trunk.safetensors`.
-        design: `paper` is the published one. `repair` learns motion within minutes: the
-            encoder is batch-normalised and its codes standardised over the batch (see
-            `MotionEncoder`), the generator adds to the warped
-            image instead of painting it anew (`RepairGenerator`), inverse flows are iterated,
-            images continue beyond their border, and r2 is left out.
-        noise_std: noise beside the maps that the design `paper` warps.
+        trunk_training: `frozen` (the paper's), or `joint`: the generator has its own trunk, which
+            starts from the same weights and is trained. It is saved as `trunk.safetensors`.
+        design: `paper` is the published one. `repair` learns motion within minutes: the encoder is
+            batch-normalised and its codes standardised over the batch (see `MotionEncoder`), the
+            generator adds to the warped image (`RepairGenerator`), inverse flows are iterated,
+            warps use border padding, and r2 is left out.
+        noise_std: standard deviation of the noise that the design `paper` adds to warped maps.
         perceptual_weight, ssim_weight, symmetry_weight: of the loss terms; pixel L1 has 1.
         fold_weight: of the `FoldLoss` of the flows; the paper has none.
-        flow_weight: of the mean square of the flows, in grid units, so that nothing moves without
-            need. The paper has none.
-        centre_weight: of the L1 of the batch's mean flow. The cycle leaves open a zoom or shift
-            that all flows share; this takes it out. The paper has none.
+        flow_weight: of the mean square of the flows, in grid units. The paper has none.
+        centre_weight: of the L1 of the batch's mean flow: without it, all flows may share a zoom or
+            shift. The paper has none.
         consistency_weight: of the difference between the neutral faces of a pair: L1 and 2.5 times
             the SSIM loss. The paper has none.
         coarse_weight: of the same L1 terms at a half, a quarter and an eighth of the resolution,
@@ -89,23 +86,22 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         descriptor_weight: of the squared error of the image's histograms of oriented gradients,
             each standardised over the batch, which a linear layer predicts from the motion
             encoder's map: the target of MaskFeat (Wei et al., CVPR 2022). The paper has none.
-        ssim_scale: `normalised` compares pictures as the networks see them, as the authors do;
-            `unit` in [0, 1], where SSIM's luminance term is meant to be: short runs then learn
-            colours and brightness many times sooner.
+        ssim_scale: `normalised` compares normalised images, as the authors do; `unit` images in
+            [0, 1], the range of SSIM's constants: short runs learn colours and brightness sooner.
         linear_std: of the encoder's first linear weights, see `MotionEncoder`.
         betas: of Adam.
         learning_rates: learning rate from each epoch on (the paper's schedule).
         peak_learning_rate: if given, a cosine schedule with this peak replaces `learning_rates`.
         warmup_steps: linear warm-up of the cosine schedule.
-        rate_factors: factors on the learning rate of `encoder`, `decoder` and `generator`; those
-            left out have 1.
-        exchange: each picture of a pair is rendered from the other's neutral face (the paper's
-            cycle); False: from its own, which is auto-encoding.
-        map_size: side of the pictures that the trained encoder takes its conv map of, from
-            `input_size` on; None is `input_size`. The paper probes the map of 100x100 pictures.
+        rate_factors: factors on the learning rate of `encoder`, `decoder` and `generator`; by
+            default 1.
+        exchange: each image of a pair is rendered from the other's neutral face (the paper's
+            cycle); False: from its own (auto-encoding).
+        map_size: side of the images from which the trained encoder computes its conv map, at least
+            `input_size`, the default. The paper probes the map of 100x100 images.
 
     Raises:
-        InputError: a size that the generator can't render, or weights that can't be had.
+        InputError: an unsupported size, or weights that can't be loaded.
     """
 
     name = "facecycle_motion"
@@ -176,7 +172,7 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         """Both directions of the cycle for normalised frames `x` [2b, 3, S, S], and its losses.
 
         Returns:
-            The rendered pictures, and the loss terms before their weights.
+            The rendered images, and the loss terms before their weights.
         """
         half = x.shape[0] // 2
 
@@ -247,7 +243,7 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         return losses
 
     def _l1(self, rendered: Tensor, x: Tensor) -> Tensor:
-        """L1, and `coarse_weight` times that of the pictures shrunk by 2, 4 and 8, each."""
+        """L1, and `coarse_weight` times that of the images shrunk by 2, 4 and 8, each."""
         loss = F.l1_loss(rendered, x)
         if self.coarse_weight:
             for factor in (2, 4, 8):
@@ -256,7 +252,7 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         return loss
 
     def ssim_loss(self, rendered: Tensor, x: Tensor) -> Tensor:
-        """SSIM losses [K] of K renderings [K, N, 3, S, S] of pictures `x` [N, 3, S, S]."""
+        """SSIM losses [K] of K renderings [K, N, 3, S, S] of images `x` [N, 3, S, S]."""
         if self.ssim_scale == "unit":
             mean, std = self.encoder.mean, self.encoder.std
             rendered, x = rendered * std + mean, x * std + mean
@@ -266,7 +262,7 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         """Normalised frames [2b, 3, S, S]: first frames of the pairs, then second frames.
 
         Raises:
-            InputError: pictures of another size than the networks are for.
+            InputError: the images have another size than the networks.
         """
         pairs = self.check_side(batch["pairs"])
         return self.encoder.normalise(pairs.transpose(0, 1).flatten(0, 1))

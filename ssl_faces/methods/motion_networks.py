@@ -91,7 +91,7 @@ class MotionNetworks(Method):
         return {"trunk": self.generator_trunk}
 
     def maps(self, x: Tensor) -> Maps:
-        """The generator's maps of pictures `x`, and the perceptual loss's where they are shared."""
+        """The generator's maps of images `x`; with one trunk, those of the perceptual loss too."""
         layers = LAYERS if self.generator_trunk is self.trunk else GENERATOR_LAYERS
         maps: Maps = dict(self.generator_trunk(x, layers))
         if self.design == "repair":
@@ -120,7 +120,7 @@ class MotionNetworks(Method):
         return inverse_flow(flow, INVERSE_STEPS if self.design == "repair" else None)
 
     def warped(self, x: Tensor, flow: Tensor) -> Tensor:
-        """Pictures [B, 3, S, S] warped by a flow, as the design does it outside of them."""
+        """Images [B, 3, S, S] warped by a flow, with the design's padding."""
         if self.design == "repair":
             return warp(x, flow, padding="border")
         return warp(x, flow, clamp=True)
@@ -131,7 +131,7 @@ class MotionNetworks(Method):
 
     @contextmanager
     def editing(self, seed: int = 0) -> Iterator[None]:
-        """As in `Method`; every picture has the same noise beside its warped maps."""
+        """As in `Method`; all images get the same noise on their warped maps."""
         if isinstance(self.generator, Generator):
             self.generator.share_noise(True)
         try:
@@ -144,12 +144,11 @@ class MotionNetworks(Method):
     def neutral_face(self, images: Tensor, seed: int = 0) -> Tensor:
         """The same people without expression: float [B, 3, S, S] in [0, 1], in and out.
 
-        The paper has one neutral face. Its flow takes out all motion, and as the symmetry loss asks
-        for a face like its mirror image, pose is among it: the neutral face is its frontal face too
-        (Chang et al. 2021, "frontalization").
+        It is also the frontal face (Chang et al. 2021, "frontalization"): the flow removes all
+        motion, and the symmetry loss makes pose part of the motion.
 
         Raises:
-            InputError: pictures of another side than `picture_size`.
+            InputError: the side of the images is not `picture_size`.
         """
         with self.editing(seed):
             x = self.encoder.normalise(self.check_side(images))
@@ -164,22 +163,19 @@ class MotionNetworks(Method):
     def transfer_motion(self, images: Tensor, people: Tensor, seed: int = 0) -> Tensor:
         """The people of `people` with the expression and pose of `images`.
 
-        The neutral faces of `people` moved by the inverse flow of `images`: what the cycle does
-        with two frames of one person, here of two people (Chang et al. 2021, "image-to-image
-        translation").
+        The neutral faces of `people`, moved by the inverse flow of `images` (Chang et al. 2021,
+        "image-to-image translation").
 
         Args:
-            images, people: float [B, 3, S, S] in [0, 1], as is what is returned.
+            images, people: float [B, 3, S, S] in [0, 1], like the result.
 
         Raises:
-            InputError: pictures of another side than `picture_size`.
+            InputError: the side of the images is not `picture_size`.
         """
         with self.editing(seed):
-            x, other = (
-                self.encoder.normalise(self.check_side(pictures)) for pictures in (images, people)
-            )
+            x, y = (self.encoder.normalise(self.check_side(faces)) for faces in (images, people))
             inverse = self.inverse(self.decoder(self.encoder.motion(x)[1]))
-            _, _, neutral = self.neutralise(other, self.maps(other))
+            _, _, neutral = self.neutralise(y, self.maps(y))
             return self.encoder.denormalise(self.generator(self.maps(neutral), inverse))
 
     def edits(self) -> dict[str, Edit]:
@@ -193,10 +189,10 @@ class MotionNetworks(Method):
         return ("decoder", "generator", "trunk", "generator_trunk")
 
     def check_side(self, images: Tensor) -> Tensor:
-        """`images`, if they are of the side that the networks are for.
+        """Return `images`.
 
         Raises:
-            InputError: they are not.
+            InputError: their side is not the `input_size` of the networks.
         """
         side, size = images.shape[-1], self.encoder.code_size
         if side != size:
