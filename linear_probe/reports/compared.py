@@ -21,6 +21,7 @@ class TrainedRun:
         steps: of each stage.
         pairs: seen in training.
         pflop: 10^15 multiplications and additions of training.
+        two_image_share: share of the pairs that are two images of one person, as far as known.
         uses_identity_labels: pairs may be two images of a person.
     """
 
@@ -32,6 +33,7 @@ class TrainedRun:
     seconds: float
     uses_identity_labels: bool
     hardware: str
+    two_image_share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ CSV_COLUMNS = (
     *("method", "kind", "seeds", "task", "data_set", "split", "metric", "probe", "feature_space"),
     *("unit", "n", "value", "spread", "low", "high", "at_grid_edge", "best", "tied"),
     *("gap", "gap_low", "gap_high", "p", "p_corrected"),
-    *("steps", "pairs", "pflop", "minutes", "uses_identity_labels", "error"),
+    *("steps", "pairs", "two_image_pairs_%", "pflop", "minutes", "uses_identity_labels", "error"),
 )
 
 SIGNIFICANT = 0.05
@@ -160,6 +160,7 @@ def _about(row: Row) -> Line:
         "seeds": " ".join(str(run.seed) for run in runs),
         "steps": " + ".join(map(str, runs[0].steps)),
         "pairs": str(runs[0].pairs),
+        "two_image_pairs_%": _percent(runs[0].two_image_share),
         "pflop": f"{runs[0].pflop:.4g}",
         # The only cost that differs between seeds: the mean.
         "minutes": f"{sum(run.seconds for run in runs) / len(runs) / 60:.1f}",
@@ -181,6 +182,10 @@ def _figure(column: Column, estimate: Estimate) -> Line:
         "high": _digits(high),
         "at_grid_edge": "yes" if estimate.at_grid_edge else "",
     }
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f}"
 
 
 def _digits(number: float) -> str:

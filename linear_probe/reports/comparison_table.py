@@ -69,10 +69,11 @@ def pivot(found: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
                 *(cell_of(figures[c], True) if c in figures else "-" for c in columns),
                 about["seeds"].replace(" ", ", "),
                 *(_with_commas(about[key]) for key in ("steps", "pairs")),
+                about["two_image_pairs_%"],
                 *(about["pflop"], about["minutes"]),
             ]
         )
-    return [*header, "seeds", "steps", "pairs", "PFLOP", "minutes"], body
+    return [*header, "seeds", "steps", "pairs", "two-image pairs %", "PFLOP", "minutes"], body
 
 
 def column_of(line: Line) -> Column:

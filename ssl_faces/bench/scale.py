@@ -55,7 +55,7 @@ def _candidate(name: str, settings: dict[str, Any], precision: str) -> Callable[
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         a, b = (torch.randn(MATRIX, MATRIX).to(dtype) for _ in range(2))
         return lambda: [a @ b for _ in range(16)]
-    from ssl_faces.training.fit import DDP as SETTINGS
+    from ssl_faces.training.launch import DDP as SETTINGS
 
     side = settings["input_size"]
     step = Step(settings["size"], side, precision)

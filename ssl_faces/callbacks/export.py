@@ -106,6 +106,7 @@ class EncoderExport(pl.Callback):
             "different_share": data.different_share,
             "share_of_pairs_of_two_pictures_by_set": data.two_images,
             "candidates": data.candidates,
+            "epoch_of": data.epoch_of,
             "augmentation": str(data.augmentation.settings),
             "steps": trainer.global_step,
             "epochs": trainer.current_epoch,

@@ -43,6 +43,6 @@ class BarlowTwins(JointEmbedding):
         self.criterion = BarlowTwinsLoss(redundancy_weight)
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        first, second = self.projector(self.represent(x)).chunk(2)
+        first, second = self.embed(x).chunk(2)
         # Gathered first: lightly gathers after standardising each device's batch separately.
         return {"correlation": self.criterion(gathered(first), gathered(second))}

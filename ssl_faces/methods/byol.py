@@ -43,7 +43,7 @@ class BYOL(JointEmbedding):
         self.criterion = NegativeCosineSimilarity()
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        predicted = self.predictor(self.projector(self.represent(x)))
+        predicted = self.by_view(self.predictor, self.embed(x))
         # Each image against the other one of its pair.
-        target = self.targets(x).roll(len(x) // 2, 0)
+        target = self.by_view(self.targets, x).roll(len(x) // 2, 0)
         return {"prediction": self.criterion(predicted, target)}

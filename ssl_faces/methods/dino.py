@@ -43,8 +43,8 @@ class DINO(JointEmbedding):
         hidden_dim: of the projector (2048 in the paper).
         student_temperature, teacher_temperature: of the softmaxes.
         warmup_temperature: of the teacher at the start; rises linearly to `teacher_temperature`.
-        warmup_epochs: epochs in which it rises.
-        frozen_epochs: epochs in which the projector's last layer is frozen.
+        warmup_share: share of the run in which it rises (30 of 100 epochs in the authors' code).
+        frozen_share: share of the run in which the projector's last layer is frozen (1 of 100).
     """
 
     name = "dino"
@@ -64,8 +64,8 @@ class DINO(JointEmbedding):
         student_temperature: PositiveFloat = 0.1,
         teacher_temperature: PositiveFloat = 0.07,
         warmup_temperature: PositiveFloat = 0.04,
-        warmup_epochs: NonNegativeInt = 30,
-        frozen_epochs: NonNegativeInt = 1,
+        warmup_share: UnitFloat = 0.3,
+        frozen_share: UnitFloat = 0.01,
     ) -> None:
         super().__init__(locals())
         low, high = local_scale
@@ -80,19 +80,13 @@ class DINO(JointEmbedding):
         # Tensors with a gradient can't be copied to the teacher.
         with torch.no_grad():
             self.projector = DINOProjectionHead(
-                self.representation_dim,
-                hidden_dim,
-                output_dim=prototypes,
-                freeze_last_layer=frozen_epochs,
+                self.representation_dim, hidden_dim, output_dim=prototypes
             )
         self.teacher = Teacher(self.encoder, self.projector, momentum)
-        self.criterion = DINOLoss(
-            prototypes,
-            warmup_temperature,
-            teacher_temperature,
-            warmup_epochs,
-            student_temperature,
-        )
+        self.criterion = DINOLoss(prototypes, student_temp=student_temperature)
+        self.temperatures = (warmup_temperature, teacher_temperature)
+        self.warmup_share = warmup_share
+        self.frozen_share = frozen_share
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         crops = [self.represent(x)]
@@ -100,8 +94,14 @@ class DINO(JointEmbedding):
             crops.append(self.represent(self.cut(x)))
         student = self.projector(torch.cat(crops)).split(len(x) // 2)
         teacher = self.targets(x).chunk(2)
-        loss = self.criterion(list(teacher), list(student), epoch=self.current_epoch)
+        loss = self.criterion(list(teacher), list(student), self.teacher_temperature())
         return {"distillation": loss}
+
+    def teacher_temperature(self) -> float:
+        """The temperature of the teacher's softmax in this step."""
+        start, end = self.temperatures
+        warmup = self.warmup_share * self.steps
+        return start + (end - start) * min(1.0, self.trainer.global_step / max(1.0, warmup))
 
     def cut(self, x: Tensor) -> Tensor:
         """Normalised local crops [2b · local_crops, 3, s, s] of normalised images [2b, …]: crop by
@@ -112,4 +112,5 @@ class DINO(JointEmbedding):
         return local.contiguous(memory_format=torch.channels_last)
 
     def on_after_backward(self) -> None:
-        self.projector.cancel_last_layer_gradients(self.current_epoch)
+        if self.trainer.global_step < self.frozen_share * self.steps:
+            self.projector.last_layer.zero_grad()

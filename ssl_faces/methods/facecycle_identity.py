@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,12 +23,12 @@ from ssl_faces.common.ranges import (
     UnitBelow1,
     check_ranges,
 )
-from ssl_faces.data.pairs.augment import PRESETS, PairAugmentation
 from ssl_faces.losses.gram import GramLoss
 from ssl_faces.losses.margin import MarginLoss
 from ssl_faces.losses.symmetry import SymmetryLoss
-from ssl_faces.methods.facecycle_motion import SIZES, FaceCycleMotion
-from ssl_faces.methods.learning_rate import ADAM_ARGUMENTS, adam
+from ssl_faces.methods.centred_views import CentredViews
+from ssl_faces.methods.cycle_method import CycleMethod
+from ssl_faces.methods.facecycle_motion import REBUILT_FROM, FaceCycleMotion
 from ssl_faces.methods.method import (
     FRONTAL,
     MEAN,
@@ -37,11 +36,11 @@ from ssl_faces.methods.method import (
     NEUTRAL,
     SWAP,
     Edit,
-    Method,
     check_method,
     load_weights,
     read_checkpoint,
 )
+from ssl_faces.methods.motion_networks import SIZES
 from ssl_faces.methods.released import find_released, load_released, settings_from
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.renormaliser import Direction, ReNormaliser
@@ -49,46 +48,13 @@ from ssl_faces.networks.standardiser import mean_over_devices
 
 
 class IdentityCycle(NamedTuple):
-    """Everything stage 2 renders for N pictures."""
+    """Everything stage 2 renders for N images."""
 
     neutral: Tensor
-    mean_face: Tensor  # [1, 3, S, S], over all pictures of all devices
+    mean_face: Tensor  # [1, 3, S, S], over all images of all devices
     reidentified: Tensor
     r5: Tensor  # warp(re-identified, inverse flow)
     r6: Tensor  # generator(re-identified, inverse flow)
-
-
-class CentredViews(nn.Module):
-    """Strong views of pairs, of whose images a random ellipse about the centre is left.
-
-    Outside of it each view has one random colour: two frames of a clip share their background, by
-    which contrast would recognise them instead of by the face.
-
-    Args:
-        size: side of the images.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        colours = replace(PRESETS["views"], jitter=0.3, hue=0.03, grey_share=0.1)
-        self.strong = PairAugmentation(size, colours)
-        place = torch.linspace(-1, 1, size)
-        self.register_buffer("place", place, persistent=False)
-        self.place: Tensor
-
-    @torch.no_grad()
-    def forward(self, pairs: Tensor) -> Tensor:
-        """Views of pairs [b, 2, 3, S, S] in [0, 1], of the same shape."""
-
-        def draw(low: float, high: float) -> Tensor:
-            # On the CPU, so that every device has the same.
-            return low + (high - low) * torch.rand(*pairs.shape[:2], 1, 1).to(self.place)
-
-        across = (self.place + draw(-0.1, 0.1)) / draw(0.45, 0.75)
-        down = (self.place[:, None] + draw(-0.1, 0.1)) / draw(0.55, 0.9)
-        inside = across.square() + down.square() < 1
-        colour = torch.rand(*pairs.shape[:3], 1, 1).to(pairs)
-        return torch.where(inside[:, :, None], self.strong(pairs), colour)
 
 
 class RunningFace(nn.Module):
@@ -116,10 +82,10 @@ class RunningFace(nn.Module):
         self.face += weight * (mean_over_devices(faces.float()) - self.face)
 
 
-class FaceCycleIdentity(Method):
-    """Learns an identity code by taking people's identity out of neutral faces and back in.
+class FaceCycleIdentity(CycleMethod):
+    """Learns an identity code by removing the identity from neutral faces and adding it again.
 
-    The motion encoder, decoder and generator of stage 1 stay as they are.
+    The motion encoder, decoder and generator of stage 1 are frozen.
 
     Args:
         motion_checkpoint: stage 1's checkpoint (`RUN/checkpoints/last.ckpt`), or one of stage 2,
@@ -127,8 +93,8 @@ class FaceCycleIdentity(Method):
         perceptual_weight, ssim_weight, symmetry_weight, margin_weight: of the loss terms; pixel
             L1 has 1.
         margin: of the margin term.
-        agreement_weight: of the L1 between each picture's own mean face and that of the batch, so
-            that one face is left of all people. The paper has none.
+        agreement_weight: of the L1 between each image's own mean face and that of the batch. The
+            paper has none.
         contrast_weight: of SimCLR's contrast (Chen et al., ICML 2020): the identity codes of two
             images of one person, in strong views without their background (`CentredViews`), among
             all others of the batch. The paper has none.
@@ -137,8 +103,7 @@ class FaceCycleIdentity(Method):
         learning_rates: learning rate from each epoch on (the paper's schedule).
         peak_learning_rate: if given, a cosine schedule with this peak replaces `learning_rates`.
         warmup_steps: linear warm-up of the cosine schedule.
-        rate_factors: factors on the learning rate of `encoder` and `renormaliser`;
-            those left out have 1.
+        rate_factors: factors on the learning rate of `encoder` and `renormaliser`; by default 1.
 
     Raises:
         InputError: the checkpoint can't be used.
@@ -146,7 +111,6 @@ class FaceCycleIdentity(Method):
 
     name = "facecycle_identity"
     encoder: FaceCycleEncoder
-    adjustable = ADAM_ARGUMENTS
     by_content: ClassVar[Mapping[str, str]] = {"motion_checkpoint": "motion."}
 
     def __init__(
@@ -221,33 +185,33 @@ class FaceCycleIdentity(Method):
     def swap_identity(self, images: Tensor, identity_of: Tensor, seed: int = 0) -> Tensor:
         """The faces of `images` with the identity of the people of `identity_of`.
 
-        Each picture's own mean face is re-identified with the other person's identity code, and
-        moved back by the picture's inverse flow (Chang et al. 2021, "identity swap").
+        Each image's own mean face is re-identified with the other person's identity code, and
+        moved back by the image's inverse flow (Chang et al. 2021, "identity swap").
 
         Args:
-            images, identity_of: float [B, 3, S, S] in [0, 1], as is what is returned.
+            images, identity_of: float [B, 3, S, S] in [0, 1], like the result.
 
         Raises:
-            InputError: pictures of another side than `picture_size`.
+            InputError: the side of the images is not `picture_size`.
         """
         with self.editing(seed):
-            x, other = (
-                self.encoder.normalise(self.motion.check_side(pictures))
-                for pictures in (images, identity_of)
+            x, y = (
+                self.encoder.normalise(self.motion.check_side(faces))
+                for faces in (images, identity_of)
             )
             _, inverse, neutral = self.motion.neutralise(x, self.motion.maps(x))
-            codes = self.identity(torch.cat((x, other)))[1].chunk(2)
+            codes = self.identity(torch.cat((x, y)))[1].chunk(2)
             mean_face = self._renormalised(neutral, codes[0], "deidentify")
             swapped = self._renormalised(mean_face, codes[1], "reidentify")
             moved = self.motion.generator(self.motion.maps(swapped), inverse)
             return self.encoder.denormalise(moved)
 
     def mean_face(self, images: Tensor, seed: int = 0) -> Tensor:
-        """The neutral faces of `images` with their identity taken out, each picture's own: float
-        [B, 3, S, S] in [0, 1], in and out. Well trained, it is one face for all.
+        """The neutral faces of `images` without their identity: float [B, 3, S, S] in [0, 1], in
+        and out. After enough training all are one face.
 
         Raises:
-            InputError: pictures of another side than `picture_size`.
+            InputError: the side of the images is not `picture_size`.
         """
         with self.editing(seed):
             x = self.encoder.normalise(self.motion.check_side(images))
@@ -293,9 +257,9 @@ class FaceCycleIdentity(Method):
         return self.motion.generator_trunk(x, ("relu3_1",))["relu3_1"]
 
     def cycle(self, x: Tensor) -> tuple[IdentityCycle, dict[str, Tensor]]:
-        """The identity cycle of normalised pictures [N, 3, S, S], and its loss terms, unweighted.
+        """The identity cycle of normalised images [N, 3, S, S], and its loss terms, unweighted.
 
-        Under DDP the mean face is the mean over the pictures of all devices.
+        Under DDP the mean face is the mean over the images of all devices.
         """
         with torch.no_grad():
             maps = self.motion.maps(x)
@@ -327,37 +291,13 @@ class FaceCycleIdentity(Method):
             losses["agreement"] = pixel(deidentified.float(), mean_faces)
         return IdentityCycle(neutral, mean_face, reidentified, r5, r6), losses
 
-    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of the loss terms."""
-        return sum(
-            (
-                self.hparams[f"{name}_weight"] * loss
-                for name, loss in losses.items()
-                if name != "pixel"
-            ),
-            losses["pixel"],
-        )
-
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         _, losses = self.cycle(self.motion.frames(batch))
         if self.hparams["contrast_weight"]:
             views = self.views(batch["pairs"]).transpose(0, 1).flatten(0, 1)
             _, codes = self.identity(self.encoder.normalise(views))
             losses["contrast"] = self.contrast(*codes.float().chunk(2))
-        total = self.total(losses)
-        self.log("loss", total, prog_bar=True)
-        self.log_dict({f"loss/{name}": value for name, value in losses.items()})
-        return total
-
-    def configure_optimizers(self) -> Any:
-        return adam(
-            self,
-            self.hparams["betas"],
-            self.learning_rates,
-            self.hparams["peak_learning_rate"],
-            self.hparams["warmup_steps"],
-            self.hparams["rate_factors"],
-        )
+        return self.logged(losses)
 
     @torch.no_grad()
     def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -375,7 +315,7 @@ class FaceCycleIdentity(Method):
 
 
 def load_motion(path: Path | str) -> FaceCycleMotion:
-    """Stage 1 as its checkpoint holds it, frozen.
+    """Stage 1 from a checkpoint, frozen.
 
     Args:
         path: a checkpoint of stage 1, or of stage 2, which holds its stage 1; or the folder or name
@@ -404,6 +344,10 @@ def load_motion(path: Path | str) -> FaceCycleMotion:
     return motion
 
 
+_ADDED = {"map_size": None, "design": "paper", "descriptor_weight": 0.0}
+"""Arguments that older runs and releases lack, and what these were trained with."""
+
+
 def build_motion(path: Path | str, settings: Any) -> FaceCycleMotion:
     """Stage 1 of these settings of the checkpoint `path`, with fresh weights.
 
@@ -411,20 +355,12 @@ def build_motion(path: Path | str, settings: Any) -> FaceCycleMotion:
         InputError: they are not those of stage 1.
     """
     try:
+        known = {**_ADDED, **settings}
+        # The checkpoint holds the trunk's weights.
         return FaceCycleMotion(
-            size=settings["size"],
-            input_size=settings["input_size"],
-            map_size=settings.get("map_size"),
-            trunk_weights="random",  # the checkpoint holds the trunk's weights
-            trunk_training=settings["trunk_training"],
-            # Runs and releases before there was a choice have the paper's.
-            design=settings.get("design", "paper"),
-            descriptor_weight=settings.get("descriptor_weight", 0.0),
-            noise_std=settings["noise_std"],
-            ssim_scale=settings["ssim_scale"],
-            linear_std=settings["linear_std"],
+            trunk_weights="random", **{name: known[name] for name in REBUILT_FROM}
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError) as error:
         raise InputError(
             f"checkpoint {path}: its settings are not those of a {FaceCycleMotion.name}; it was "
             "made by another version, train stage 1 again"

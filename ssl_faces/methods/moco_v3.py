@@ -5,9 +5,10 @@ Chen, Xie, He: An Empirical Study of Training Self-Supervised Vision Transformer
 
 from __future__ import annotations
 
+import itertools
+
 import torch
-from lightly.models.modules import MoCoProjectionHead
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_faces.common.ranges import LayerWidth, PositiveFloat, UnitFloat
 from ssl_faces.losses.contrast import info_nce
@@ -18,7 +19,8 @@ from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 
 class MoCoV3(JointEmbedding):
     """MoCo v3: no queue; keys are gathered from all devices. Patch projections of ViTs stay random,
-    position embeddings are fixed.
+    position embeddings are fixed. As in the authors' code, the projector has three layers for ViTs
+    and two for other encoders.
 
     Args:
         encoder: the encoder to train.
@@ -46,17 +48,22 @@ class MoCoV3(JointEmbedding):
             patches = self.encoder.network.patch_embed.proj
             torch.nn.init.xavier_uniform_(patches.weight.view(len(patches.weight), -1))
             patches.requires_grad_(False)
-        self.projector = MoCoProjectionHead(
-            self.representation_dim, hidden_dim, projection_dim, num_layers=3, batch_norm=True
-        )
-        self.predictor = MoCoProjectionHead(
-            projection_dim, hidden_dim, projection_dim, num_layers=2, batch_norm=True
-        )
+        hidden = [hidden_dim] * (2 if self.encoder.is_vit else 1)
+        self.projector = _head(self.representation_dim, *hidden, projection_dim)
+        self.predictor = _head(projection_dim, hidden_dim, projection_dim)
         self.teacher = Teacher(self.encoder, self.projector, momentum)
         self.temperature = temperature
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        queries = self.predictor(self.projector(self.represent(x))).chunk(2)
-        keys = self.targets(x).chunk(2)
+        queries = self.by_view(self.predictor, self.embed(x)).chunk(2)
+        keys = self.by_view(self.targets, x).chunk(2)
         first = info_nce(queries[0], keys[1], self.temperature)
         return {"contrastive": first + info_nce(queries[1], keys[0], self.temperature)}
+
+
+def _head(*widths: int) -> nn.Sequential:
+    """Layers without biases, each with batch normalisation, the last one's without weights."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU()]
+    return nn.Sequential(*layers[:-2], nn.BatchNorm1d(widths[-1], affine=False))

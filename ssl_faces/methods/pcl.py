@@ -63,7 +63,8 @@ class PCL(JointEmbedding):
         optimizer: its optimiser.
         temperature: of both contrastive losses.
         projection_dim: length of their embeddings.
-        decoder_width: channels of the decoder's last layer.
+        decoder_width: channels of the decoder's last layer; default: 32 times the encoder's width,
+            at least 4, so that the decoder takes less than a third of a step's arithmetic.
         colours: strength of the pose term's colour jitter (see `Augmentation`).
         orthogonality_weight, face_weight, pose_weight: of the terms; reconstruction has weight 1.
 
@@ -79,7 +80,7 @@ class PCL(JointEmbedding):
         optimizer: OptimizerSettings = ADAMW,
         temperature: PositiveFloat = 0.07,
         projection_dim: LayerWidth = 512,
-        decoder_width: LayerWidth = 32,
+        decoder_width: LayerWidth | None = None,
         colours: UnitFloat = 0.8,
         orthogonality_weight: NonNegativeFloat = 1.0,
         face_weight: NonNegativeFloat = 1.0,
@@ -97,7 +98,7 @@ class PCL(JointEmbedding):
         dim = BRANCH * min(side, 4) ** 2
         self.face_branch = _branch(channels)
         self.pose_branch = _branch(channels)
-        self.decoder = ImageDecoder(dim, size, decoder_width)
+        self.decoder = ImageDecoder(dim, size, decoder_width or max(4, round(32 * encoder.width)))
         self.face_projector = SimCLRProjectionHead(dim, dim, projection_dim)
         self.pose_projector = SimCLRProjectionHead(dim, dim, projection_dim)
         self.recolour = PairAugmentation(

@@ -41,7 +41,7 @@ class SimSiam(JointEmbedding):
         self.criterion = NegativeCosineSimilarity()
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        projected = self.projector(self.represent(x))
+        projected = self.embed(x)
         # Each image against the other one of its pair.
         target = projected.detach().roll(len(x) // 2, 0)
-        return {"prediction": self.criterion(self.predictor(projected), target)}
+        return {"prediction": self.criterion(self.by_view(self.predictor, projected), target)}

@@ -44,7 +44,7 @@ class VICReg(JointEmbedding):
         self.weights = (invariance_weight, variance_weight, covariance_weight)
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        first, second = self.projector(self.represent(x)).chunk(2)
+        first, second = self.embed(x).chunk(2)
         invariance, variance, covariance = self.weights
         similarity = invariance * invariance_loss(first, second)
         first, second = gathered(first), gathered(second)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -280,6 +280,7 @@ class _Comparing:
                     "encoder": str(folders[-1]),
                     "steps": [count.steps for count in counts],
                     "pairs": sum(int(card["pairs_seen"]) for card in cards),
+                    "two_image_share": _two_image_share(cards),
                     "pflop": sum(count.flop for count in counts) / 1e15,
                     "seconds": sum(float(card["training_seconds"]) for card in cards),
                     "uses_identity_labels": any(c["uses_identity_labels"] for c in cards),
@@ -379,6 +380,15 @@ def _read_count(out: Path, method: str, stage: int) -> dict[str, Any] | None:
         return content if isinstance(content["settings"], dict) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _two_image_share(cards: Sequence[Mapping[str, Any]]) -> float | None:
+    """Share of all pairs, 0 to 1, that are two images of one person; None if a card lacks it."""
+    shares = [card.get("share_of_pairs_of_two_pictures") for card in cards]
+    pairs = [int(card["pairs_seen"]) for card in cards]
+    if None in shares:
+        return None
+    return sum(share * seen for share, seen in zip(shares, pairs, strict=True)) / sum(pairs)
 
 
 def amount(flop: float) -> str:

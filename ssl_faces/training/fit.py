@@ -49,11 +49,6 @@ from ssl_faces.training.without_effect import changed_without_effect
 
 _log = logging.getLogger(__name__)
 
-# Default options of DistributedDataParallel: gradients share memory with the buckets that are sent,
-# which saves a copy. On 2 cores two processes train 1.76 times as fast as one, and without any
-# exchange 1.79 times (`ssl-faces bench scale`), so other options have little to gain.
-DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
-
 
 class _Parser(SettingsErrors, LightningArgumentParser):
     """The parser of `fit`."""
@@ -151,7 +146,7 @@ class FaceCLI(LightningCLI):
         kept = settings.clone()
         kept.pop("ckpt_path", None)
         self.text = self._parser(self.config.subcommand).dump(
-            kept, skip_none=False, skip_validation=True
+            kept, skip_unset=False, skip_validation=True
         )
         if self.resumed is not None:
             line = self.resumed.check(yaml.safe_load(self.text), kind)

@@ -43,6 +43,14 @@ _DATA_ANYWHERE = (
 """Data settings that don't change batches, or whose images the data module compares."""
 
 
+_ADDED = {
+    "data.candidates": 1,
+    "data.epoch_of": "images",
+    "data.augmentation.mirror_augmented": False,
+}
+"""Settings that older checkpoints lack, and what these were trained with."""
+
+
 @dataclass(frozen=True)
 class Change:
     """A setting that differs from the checkpoint's."""
@@ -203,8 +211,10 @@ def _changes(before: Any, now: Any, name: str = "") -> Iterator[Change]:
     """Differences by dotted name; mappings with numbers as keys (rates by epoch) are values."""
     if _is_section(before) and _is_section(now):
         for key in {**before, **now}:
-            yield from _changes(before.get(key), now.get(key), f"{name}.{key}" if name else key)
-    elif before != now:
+            setting = f"{name}.{key}" if name else key
+            yield from _changes(before.get(key, _ADDED.get(setting)), now.get(key), setting)
+    # False (unseeded) is not the seed 0.
+    elif before != now or isinstance(before, bool) != isinstance(now, bool):
         yield Change(name, before, now)
 
 

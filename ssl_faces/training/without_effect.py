@@ -38,7 +38,7 @@ def _missing(value: object) -> bool:
 
 
 RULES = (
-    Rule(("data.flip_share",), ("data.positives",), lambda kind: kind in ("picture", "person")),
+    Rule(("data.flip_share",), ("data.positives",), lambda kind: kind != "frames"),
     Rule(("data.flip_share",), ("data.different_share",), _given),
     Rule(("data.rendered",), ("data.root",), _given),
     Rule(("data.rendered",), ("data.packs",), _given),
@@ -54,7 +54,7 @@ RULES = (
     Rule(("model.learning_rates",), ("model.peak_learning_rate",), _given),
     Rule(("model.warmup_steps",), ("model.peak_learning_rate",), _missing),
     Rule(("model.local_size", "model.local_scale"), ("model.local_crops",), _zero, "DINO"),
-    Rule(("model.warmup_temperature",), ("model.warmup_epochs",), _zero, "DINO"),
+    Rule(("model.warmup_temperature",), ("model.warmup_share",), _zero, "DINO"),
     Rule(("model.ssim_scale",), ("model.ssim_weight",), _zero, "FaceCycleMotion"),
     Rule(("model.margin",), ("model.margin_weight",), _zero, "FaceCycleIdentity"),
     Rule(

@@ -157,6 +157,8 @@ def test_pictures_of_nobody_meet_their_mirror_image() -> None:
 
 PEOPLE = [0] * 8 + [-1] * 4 + [2] * 3 + [1] + [0] * 2 + [7] * 6
 """Person 0 in two stretches, person 1 with one picture, four pictures of nobody."""
+GROUPS = [[*range(8), 16, 17], [8], [9], [10], [11], [12, 13, 14], [15], [*range(18, 24)]]
+GROUP_OF = {number: group for group, members in enumerate(GROUPS) for number in members}
 
 
 def test_pictures_of_a_person_meet_that_persons_others() -> None:
@@ -203,6 +205,43 @@ def test_flip_share_is_the_share_of_mirror_images(share: float) -> None:
     mirrored = sum(m for _, _, m in rows) / len(rows)
     # 2000 draws: five standard deviations.
     assert abs(mirrored - share) <= 5 * (share * (1 - share) / 2000) ** 0.5
+
+
+@pytest.mark.parametrize("strangers", [False, True])
+def test_an_epoch_of_clips_is_one_pair_a_person(strangers: bool) -> None:
+    """And one of each image of nobody; strangers are images of two people, all equally likely."""
+    firsts, partners = Counter[int](), Counter[int]()
+    for epoch in range(200):
+        settings = {"by_clip": True, "strangers": strangers, "flip_share": 0.5}
+        batches = batches_of(24, PEOPLE, epoch, batch_size=1, **settings)
+        rows = pairs_of(list(batches))
+        assert len(rows) == len(batches) == len(GROUPS)
+        assert sorted(GROUP_OF[first] for first, _, _ in rows) == list(range(len(GROUPS)))
+        for first, second, mirrored in rows:
+            assert mirrored == (first == second)
+            assert (GROUP_OF[first] != GROUP_OF[second]) == strangers
+        firsts.update(first for first, _, _ in rows)
+        partners.update(GROUP_OF[second] for _, second, _ in rows)
+    # Six standard deviations.
+    for members in GROUPS:
+        expected = 200 / len(members)
+        assert all(abs(firsts[number] - expected) < 6 * expected**0.5 for number in members)
+    assert all(abs(partners[group] - 200) < 6 * 200**0.5 for group in range(len(GROUPS)))
+
+
+@pytest.mark.parametrize("strangers", [False, True])
+def test_epochs_of_clips_resume_and_are_shared_among_ranks(strangers: bool) -> None:
+    settings = {"people": PEOPLE, "epoch": 1, "by_clip": True, "strangers": strangers}
+    whole = list(batches_of(24, batch_size=4, **settings))  # type: ignore[arg-type]
+    tail = batches_of(24, batch_size=4, **settings)  # type: ignore[arg-type]
+    tail.start = 1
+    assert_same(list(DataLoader(tail, batch_size=None, num_workers=1)), whole[1:])
+    ranks = [
+        list(batches_of(24, batch_size=2, rank=rank, world_size=2, **settings))  # type: ignore[arg-type]
+        for rank in range(2)
+    ]
+    for batch, *parts in zip(whole, *ranks, strict=True):
+        assert torch.equal(torch.cat([part["pairs"] for part in parts]), batch["pairs"])
 
 
 MIXED = [0] * 2 + [1] * 4 + [-1] * 16 + [2, 3]

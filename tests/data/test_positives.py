@@ -140,6 +140,9 @@ def test_sets_beside_those_of_a_folder(tmp_path: Path, sets: list[FaceSet]) -> N
         ({"candidates": 0}, "data.candidates: 0; give a whole number from 1 to 3"),
         ({"candidates": 4}, "data.candidates: 4; give a whole number from 1 to 3"),
         ({"candidates": 2, "positives": "picture"}, "has no effect with data.positives=picture"),
+        ({"candidates": 2, "positives": "strangers"}, "no partner is another image of the person"),
+        ({"epoch_of": "clips", "positives": "picture"}, "data.epoch_of: clips has no effect with"),
+        ({"epoch_of": "clips", "different_share": 0.5}, "can't be combined with data.different_sh"),
         ({"different_share": 1.2}, "data.different_share: 1.2; give a number from 0 to 1"),
         ({"different_share": -0.1}, "data.different_share: -0.1; give a number from 0 to 1"),
         ({"different_share": 0.5, "positives": "person"}, "no effect with data.positives=person"),
@@ -181,6 +184,23 @@ def test_people_of_one_picture_only(sets: list[FaceSet]) -> None:
     assert "\n" not in text
 
 
+def test_pairs_of_strangers(sets: list[FaceSet], tmp_path: Path) -> None:
+    data = ready(sets, "strangers", epoch_of="clips")
+    pairs = met(data)
+    assert len(pairs) == 5 + 5  # five people, and five images of nobody
+    assert all(person_of(a[1]) != person_of(b[1]) or not person_of(a[1]) for a, b, _ in pairs)
+    assert not any(mirrored for _, _, mirrored in pairs)
+    assert data.mix() == "pairs: images of two people each"
+    assert data.two_pictures == 0
+    # Three of the ten first images have a partner, and half of these meet it.
+    assert ready(sets, "frames", epoch_of="clips").two_pictures == pytest.approx(0.15)
+    text = message_of(ready, sets, "frames", epoch_of="clips", window=2)
+    assert text.startswith("data.positives=strangers and data.epoch_of=clips need all images")
+    youtube(tmp_path / "alone", {"Ann": 3})
+    text = message_of(ready, [YouTubeKeypoints(tmp_path / "alone", "all")], "strangers")
+    assert text.startswith("data.positives: strangers, but all images are of one person; give")
+
+
 def test_a_resume_with_other_positives_is_refused(sets: list[FaceSet]) -> None:
     before, after = ready(sets, "frames"), ready(sets, "picture")
     with pytest.raises(InputError, match=r"has positives frames \(now picture\)"):
@@ -188,5 +208,6 @@ def test_a_resume_with_other_positives_is_refused(sets: list[FaceSet]) -> None:
     mixed = ready(sets, "frames", different_share=0.5)
     with pytest.raises(InputError, match=r"has different_share None \(now 0.5\)"):
         mixed.load_state_dict({"order": before._order()})
-    older = {k: v for k, v in before._order().items() if k not in ("different_share", "candidates")}
+    added = ("different_share", "candidates", "epoch_of")
+    older = {k: v for k, v in before._order().items() if k not in added}
     before.load_state_dict({"order": older})

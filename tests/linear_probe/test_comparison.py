@@ -100,7 +100,7 @@ def test_means_intervals_and_what_they_took(tmp_path: Path) -> None:
         for r, _ in rows[:2]
     ]
     both = [a_run("out/a/seed0"), a_run("out/a/seed1", 1, seconds=150.0)]
-    one = a_method("b", a_run("out/b/seed0", uses_identity_labels=True))
+    one = a_method("b", a_run("out/b/seed0", uses_identity_labels=True, two_image_share=0.753))
     failed = a_method("c", error="its loss is not finite")
     folder = save(tmp_path, rows, [a_method("a", *both), one, failed])
     found = cells(folder)
@@ -116,6 +116,7 @@ def test_means_intervals_and_what_they_took(tmp_path: Path) -> None:
     assert found["b"]["expression accuracy %"] == f"**60.00 [{low:.2f}, {high:.2f}]**"
     assert found["b"]["expression kNN accuracy %"] == "-"
     assert found["b"]["identity labels"] == "yes"
+    assert [found[name]["two-image pairs %"] for name in "ab"] == ["", "75"]
     assert found["c"]["features"] == "failed: its loss is not finite"
     # Better than all, and not among those that compete.
     assert found["HOG"]["expression accuracy %"].startswith("90.00 [")

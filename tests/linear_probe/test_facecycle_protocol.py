@@ -23,7 +23,6 @@ from linear_probe.tasks.protocols.facecycle import (
     train_linear_layer,
 )
 from ssl_faces import InputError
-from ssl_faces.data import FaceRecord, FaceSet
 from ssl_faces.data.sets.discover import find_face_sets
 from ssl_faces.rendered import RenderedFaces
 
@@ -71,7 +70,7 @@ def test_it_comes_near_the_optimum_of_its_penalty() -> None:
     assert ours == pytest.approx(-np.log(proba).mean(), abs=0.01)
 
 
-def test_views_are_drawn_half_mirrored_a_fifth_grey(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_view_is_drawn_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each view has its own feature, so that the gradient's first step counts the draws."""
     n = 20_000
     views = torch.zeros(4, n, 4)
@@ -93,7 +92,7 @@ def test_views_are_drawn_half_mirrored_a_fifth_grey(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.Tensor, "__matmul__", seen)
     train_linear_layer(views, torch.arange(n) % 2, epochs=1)
     shares = counted / n
-    assert shares.tolist() == pytest.approx([0.4, 0.4, 0.1, 0.1], abs=0.015)
+    assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.015)
 
 
 def test_overflow_is_told() -> None:
@@ -116,10 +115,14 @@ def test_expression_takes_views_and_looks_at_no_validation(
     task = kind(find_face_sets(small_data, "all"), replicates=20)
     assert isinstance(task, FaceCycleExpression)
     features, pictures = prepared(task, tmp_path)
-    assert [view.factor for view in task.views()] == ["mirrored"]
+    assert len(task.views()) == len({view.factor for view in task.views()}) == 8
+    assert "one of 8 views of each image (crop of 0.8-1.2 of the area, jitter 0.05" in task.protocol
     assert "20 epochs (the paper: 300)" in task.protocol
     # Rows of the view in another order than the features' own.
-    task.seen = [Features(features.values.flip(0) + 0.1, features.records[::-1].copy())]
+    task.seen = [
+        features,
+        Features(features.values.flip(0) + 0.1, features.records[::-1].copy()),
+    ]
     accuracy, _ = task.score(features, pictures)
     assert accuracy.hyperparameters == {}
     rows = task.rows(features, pictures)
@@ -134,13 +137,26 @@ def test_expression_takes_views_and_looks_at_no_validation(
     assert task.tested() is None
 
 
-def test_colour_is_seen() -> None:
-    grey = [FaceRecord(str(i), np.full((8, 8), i, dtype=np.uint8)) for i in range(3)]
-    assert not module._has_colour(FaceSet("g", "all", grey))
-    coloured = FaceRecord("c", np.dstack([np.full((8, 8), i, dtype=np.uint8) for i in range(3)]))
-    assert module._has_colour(FaceSet("g", "all", [*grey, coloured]))
-    task = FaceCycleExpression([RenderedFaces(240, 60, "all", size=32)])
-    assert [view.factor for view in task.views()] == ["mirrored", "grey", "mirrored grey"]
+def test_views_are_augmented_as_by_the_authors() -> None:
+    settings = module.AUGMENTATION
+    assert (settings.crop_scale, settings.crop_ratio) == ((0.8, 1.2), (3 / 4, 4 / 3))
+    assert (settings.flip_share, settings.grey_share) == (0.5, 0.2)
+    # Brighter to the right, and red.
+    ramp = (
+        torch.linspace(0.2, 0.8, 32).expand(400, 3, 32, 32)
+        * torch.tensor([1, 0.5, 0.5])[:, None, None]
+    )
+    view = FaceCycleExpression([RenderedFaces(240, 60, "all", size=32)]).views()[0]
+    views = view.apply(ramp, 1, list(range(400)))
+    torch.testing.assert_close(views[7:8], view.apply(ramp[:1], 1, [7]))
+    mirrored = views[..., :16].mean((1, 2, 3)) > views[..., 16:].mean((1, 2, 3))
+    grey = (views[:, 0] - views[:, 1]).abs().amax((1, 2)) < 1e-5
+    # 400 draws: five standard deviations.
+    assert mirrored.float().mean().item() == pytest.approx(0.5, abs=0.125)
+    assert grey.float().mean().item() == pytest.approx(0.2, abs=0.1)
+    # Crops of less than the whole image have a smaller contrast.
+    reach = views.amax((1, 2, 3)) - views.amin((1, 2, 3))
+    assert 0.3 < (reach < 0.97 * reach.max()).float().mean() < 1
 
 
 def test_pose_is_least_squares(small_data: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Loss(nn.Module):
         # FaceCycle's encoder has no batch normalisation. That of the heads is in eval mode, since
         # each process normalises its own batch.
         self.method = kind(EncoderSettings("facecycle", 32, 0.0625), **heads).eval()
-        self.method._trainer = SimpleNamespace(current_epoch=0)
+        self.method._trainer = SimpleNamespace(global_step=0, estimated_stepping_batches=100)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack(list(self.method.losses(x).values())).sum()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ TINY = EncoderSettings("facecycle", 32, 0.0625)
 def built(kind: type[Any], **settings: Any) -> Any:
     torch.manual_seed(0)
     method: JointEmbedding = kind(TINY, **settings)
-    method._trainer = SimpleNamespace(current_epoch=0)  # type: ignore[assignment]
+    method._trainer = at_step(0)  # type: ignore[assignment]
     if method.teacher is not None:
         # Otherwise its output equals the student's.
         with torch.no_grad():
@@ -37,8 +38,19 @@ def built(kind: type[Any], **settings: Any) -> Any:
     return method
 
 
+def at_step(step: int) -> SimpleNamespace:
+    """A trainer at this step of 100."""
+    return SimpleNamespace(global_step=step, estimated_stepping_batches=100)
+
+
 def images() -> Tensor:
     return torch.randn(2 * B, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def each_view(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Batch normalisation sees one view at a time."""
+    first, second = x[:B], x[B:]
+    return torch.cat((network(first), network(second)))
 
 
 def embeddings(method: Any, x: Tensor) -> Tensor:
@@ -50,6 +62,18 @@ def targets(method: Any, x: Tensor) -> Tensor:
     teacher = method.teacher
     result: Tensor = teacher.projector(method.represent(x, teacher.encoder)).detach()
     return result
+
+
+def embeddings_by_view(method: Any, x: Tensor) -> Tensor:
+    return each_view(lambda view: embeddings(method, view), x)
+
+
+def targets_by_view(method: Any, x: Tensor) -> Tensor:
+    return each_view(lambda view: targets(method, view), x)
+
+
+def predictions_by_view(method: Any, x: Tensor) -> Tensor:
+    return each_view(lambda view: method.predictor(embeddings(method, view)).detach(), x)
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
@@ -78,8 +102,8 @@ def test_simclr() -> None:
 def test_moco_v3() -> None:
     """Each query among the B keys of the other images: both ways, times twice the temperature."""
     method = built(MoCoV3, projection_dim=DIM, hidden_dim=16, temperature=0.5)
-    q = method.predictor(method.projector(method.represent(images()))).detach()
-    k, loss = targets(method, images()), 0.0
+    q = predictions_by_view(method, images())
+    k, loss = targets_by_view(method, images()), 0.0
     for i in range(2 * B):
         first = 0 if i >= B else B
         keys = [math.exp(cosine(q[i], k[j]) / 0.5) for j in range(first, first + B)]
@@ -89,23 +113,21 @@ def test_moco_v3() -> None:
 
 def test_byol() -> None:
     method = built(BYOL, projection_dim=DIM, hidden_dim=16)
-    p = method.predictor(method.projector(method.represent(images()))).detach()
-    z = targets(method, images())
+    p, z = predictions_by_view(method, images()), targets_by_view(method, images())
     loss = -sum(cosine(p[i], z[partner(i)]) for i in range(2 * B)) / (2 * B)
     assert total(method, images()) == pytest.approx(loss, rel=1e-4)
 
 
 def test_simsiam() -> None:
     method = built(SimSiam, projection_dim=DIM, hidden_dim=16)
-    z = embeddings(method, images())
-    p = method.predictor(z).detach()
+    z, p = embeddings_by_view(method, images()), predictions_by_view(method, images())
     loss = -sum(cosine(p[i], z[partner(i)]) for i in range(2 * B)) / (2 * B)
     assert total(method, images()) == pytest.approx(loss, rel=1e-4)
 
 
 def test_vicreg() -> None:
     method = built(VICReg, projection_dim=DIM, variance_weight=20.0, covariance_weight=2.0)
-    z = embeddings(method, images()).double()
+    z = embeddings_by_view(method, images()).double()
     result = {name: value.item() for name, value in method.losses(images()).items()}
     alike = sum(((z[i] - z[i + B]) ** 2).sum().item() for i in range(B)) / (B * DIM)
     variance = covariance = 0.0
@@ -129,7 +151,7 @@ def test_vicreg() -> None:
 
 def test_barlow_twins() -> None:
     method = built(BarlowTwins, projection_dim=DIM, redundancy_weight=0.1)
-    z = embeddings(method, images()).double()
+    z = embeddings_by_view(method, images()).double()
     first, second = (
         (branch - branch.mean(0)) / (branch.var(0, correction=0) + 1e-5).sqrt()
         for branch in z.split(B)
@@ -157,7 +179,7 @@ def test_dino_and_its_centre() -> None:
         local_crops=1,
         warmup_temperature=0.5,
         teacher_temperature=0.7,
-        warmup_epochs=3,
+        warmup_share=0.4,
     )
     x, centre = images(), torch.randn(DIM)
     method.criterion.center = centre.view(1, 1, -1).clone()
@@ -167,8 +189,8 @@ def test_dino_and_its_centre() -> None:
     student = embeddings(method, torch.cat((x, local))).split(B)
     teacher = targets(method, x).split(B)
     loss = 0.0
-    for epoch, temperature in ((0, 0.5), (1, 0.6), (7, 0.7)):
-        method._trainer.current_epoch = epoch
+    for step, temperature in ((0, 0.5), (20, 0.6), (40, 0.7), (99, 0.7)):
+        method._trainer = at_step(step)
         method.criterion.center = centre.view(1, 1, -1).clone()
         loss = 0.0
         for t in range(2):
@@ -199,10 +221,10 @@ def test_dinos_local_crops_are_of_their_images() -> None:
     )
 
 
-def test_dinos_last_layer_is_still_in_the_first_epoch() -> None:
-    method = built(DINO, prototypes=DIM, hidden_dim=8, local_crops=0)
-    for epoch, moves in ((0, False), (1, True)):
-        method._trainer.current_epoch = epoch
+def test_dinos_last_layer_is_frozen_for_a_share_of_the_run() -> None:
+    method = built(DINO, prototypes=DIM, hidden_dim=8, local_crops=0, frozen_share=0.05)
+    for step, moves in ((0, False), (4, False), (5, True)):
+        method._trainer = at_step(step)
         method.zero_grad()
         sum(method.losses(images()).values()).backward()
         method.on_after_backward()
@@ -231,11 +253,26 @@ def test_simsiams_target_gets_no_gradient() -> None:
         return torch.autograd.grad(loss, weight)[0]
 
     result = gradient(sum(method.losses(images()).values()))  # type: ignore[arg-type]
-    z = method.projector(method.represent(images()))
+    z = each_view(lambda view: method.projector(method.represent(view)), images())
     alike = nn.functional.cosine_similarity
-    fast = z.detach().clone().roll(B, 0)
-    expected = gradient(-alike(method.predictor(z), fast).mean())
+    predicted = each_view(method.predictor, z)
+    fixed = z.detach().clone().roll(B, 0)
+    expected = gradient(-alike(predicted, fixed).mean())
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-7)
-    z = method.projector(method.represent(images()))
-    free = gradient(-alike(method.predictor(z), z.roll(B, 0)).mean())
+    z = each_view(lambda view: method.projector(method.represent(view)), images())
+    free = gradient(-alike(each_view(method.predictor, z), z.roll(B, 0)).mean())
     assert (free - expected).norm() > 0.1 * expected.norm()
+
+
+@pytest.mark.parametrize(("encoder", "layers"), [("timm:test_vit", 3), ("resnet18", 2)])
+def test_heads_of_moco_v3_are_those_of_the_authors_code(encoder: str, layers: int) -> None:
+    """Layers without biases, each batch-normalised, and the last one without learned weights."""
+    method = MoCoV3(EncoderSettings(encoder, 32, 0.0625 if encoder == "resnet18" else 1.0))
+    for head, count in ((method.projector, layers), (method.predictor, 2)):
+        hidden = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
+        assert [type(layer) for layer in head] == (count * hidden)[:-1]
+        linear = [layer for layer in head if isinstance(layer, nn.Linear)]
+        assert [layer.out_features for layer in linear] == [*[1024] * (count - 1), 256]
+        assert all(layer.bias is None for layer in linear)
+        norms = [layer for layer in head if isinstance(layer, nn.BatchNorm1d)]
+        assert [layer.affine for layer in norms] == [*[True] * (count - 1), False]

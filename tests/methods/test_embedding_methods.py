@@ -147,7 +147,7 @@ def test_settings_are_checked_by_the_constructor_too() -> None:
 def train(method: Any, steps: int, rate: float) -> tuple[list[float], float]:
     """Losses on eight faces, and then the spread of their L2-normalised codes: 0 where they are
     all equal, 1 where they fill the sphere."""
-    method._trainer = SimpleNamespace(current_epoch=0)
+    method._trainer = SimpleNamespace(global_step=0, estimated_stepping_batches=1000)
     x = method.views({"pairs": mirrored_pairs()})
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], rate)
     totals = []
@@ -179,6 +179,7 @@ def test_dinos_loss_falls_once_the_centre_has_caught_up() -> None:
     others until all are equal; from there each face gets its own."""
     torch.manual_seed(0)
     settings = {"prototypes": 32, "hidden_dim": 64, "local_crops": 0, "momentum": 0.95}
+    settings |= {"frozen_share": 0}
     method = DINO(EncoderSettings("resnet18", 32, 0.0625), **settings)  # type: ignore[arg-type]
     totals, spread = train(method, steps=150, rate=2e-3)
     top = max(range(5, 150), key=totals.__getitem__)
@@ -201,12 +202,26 @@ def test_the_teacher_is_an_average_of_the_student() -> None:
         with torch.no_grad():
             for p in student.parameters():
                 p.add_(torch.randn_like(p))
-        momenta.append(teacher.follow(method.encoder, student, step, 5))
+        # In a long run.
+        momenta.append(teacher.follow(method.encoder, student, 2500 * step, 10_001))
         state = student.layers[0].weight.detach()
         expected = momenta[-1] * expected + (1 - momenta[-1]) * state
     torch.testing.assert_close(teacher.projector.layers[0].weight, expected)
     # A cosine from 0.99 to 1.
     assert [momenta[i] for i in (0, 2, 4)] == pytest.approx([0.99, 0.995, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("momentum", "steps", "start"),
+    [(0.99, 2, 0.9), (0.99, 1000, 0.95), (0.99, 5000, 0.99), (0.996, 10_000, 0.995), (0.5, 2, 0.5)],
+)
+def test_teachers_of_short_runs_look_back_less(momentum: float, steps: int, start: float) -> None:
+    """Over at most 2 % of the run; still to a momentum of 1 at its end."""
+    student = BYOL(EncoderSettings("facecycle", 32, 0.0625), hidden_dim=16, projection_dim=8)
+    teacher = Teacher(student.encoder, student.projector, momentum)
+    networks = (student.encoder, student.projector)
+    assert teacher.follow(*networks, 0, steps) == pytest.approx(start)
+    assert teacher.follow(*networks, steps - 1, steps) == pytest.approx(1.0)
 
 
 def test_vits_of_moco_v3_have_random_patch_projections() -> None:

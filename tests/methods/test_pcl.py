@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightly.loss import NTXentLoss
+from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.losses.orthogonality import OrthogonalityLoss
@@ -74,6 +75,23 @@ def test_learns_to_render_faces() -> None:
     flat = 4 * (x[:6] - x[:6].mean((-2, -1), keepdim=True)).abs().mean().item()
     assert last["reconstruction"].item() < 0.7 * flat
     assert last["pose"].item() < 0.5 * first
+
+
+@pytest.mark.parametrize(("width", "size"), [(0.25, 48), (1.0, 64)])
+def test_the_decoder_takes_less_than_a_third_of_a_step(width: float, size: int) -> None:
+    """Of the encoders of `configs/compare/small.yaml` and of `configs/method/pcl.yaml`."""
+    net = PCL(EncoderSettings("resnet18", size, width))
+    features = torch.randn(4, net.decoder.first.in_features, requires_grad=True)
+    flops = []
+    # Four renderings a pair.
+    for loss in (
+        lambda: sum(net.losses(torch.randn(2, 3, size, size)).values(), torch.zeros(())),
+        lambda: net.decoder(features).sum(),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            loss().backward()
+        flops.append(counter.get_total_flops())
+    assert flops[1] < flops[0] / 3
 
 
 def test_layers_behind_the_map_are_left_out() -> None:

@@ -13,8 +13,8 @@ from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator, MapNoise
 from ssl_faces.networks.motion_decoder import MotionDecoder
 from ssl_faces.networks.motion_encoder import MotionEncoder
-from ssl_faces.networks.renormaliser import FeatureNorm, ReNormaliser
-from ssl_faces.networks.trunk import Layer, VggTrunk, convs_upto
+from ssl_faces.networks.renormaliser import ReNormaliser
+from ssl_faces.networks.trunk import Layer, VggTrunk
 
 
 def count(*networks: nn.Module) -> int:
@@ -40,6 +40,9 @@ def test_encoder_and_decoder_start_as_the_papers() -> None:
         weight = module.weight.detach()
         standard_error = 1 / math.sqrt(2 * weight.numel())
         assert weight.std().item() == pytest.approx(deviation, rel=5 * standard_error)
+        assert abs(weight.mean().item()) < 10 * deviation * standard_error
+        # Of a uniform draw no value is beyond 1.74 deviations, of a normal one every twelfth.
+        assert weight.numel() < 1000 or (weight.abs() > 1.8 * deviation).float().mean() > 0.04
         if module.bias is not None:
             assert module.bias.abs().max() == 0
     # Encoder: 12 convolutions, 2 residual blocks, 2 attentions, 2 linear; decoder: 6, 2, 2 and 0.
@@ -80,20 +83,6 @@ def test_generator_with_a_flow_draws_noise(flow: Tensor) -> None:
     torch.testing.assert_close(*pictures, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("layer", GENERATOR_LAYERS)
-def test_generator_moves_each_map_and_adds_its_noise_encoding(layer: Layer) -> None:
-    """With a flow of 0 it renders map + encoding; the encoding starts from the map's mean."""
-    generator, maps = small_generator(0.0), maps_of(4)
-    by_hand = {}
-    for name, noise in (("relu2_1", generator.fine_noise), ("relu3_1", generator.coarse_noise)):
-        mean = maps[name].mean((2, 3), keepdim=True).expand_as(maps[name])
-        by_hand[name] = maps[name] + noise.layers(mean)
-    still = generator(maps, torch.zeros(2, 2, 16, 16))
-    torch.testing.assert_close(still, generator(by_hand), rtol=1e-4, atol=1e-4)
-    by_hand[layer] = maps[layer]
-    assert (still - generator(by_hand)).abs().max() > 1e-3
-
-
 def test_noise_has_the_given_deviation_around_the_maps_mean() -> None:
     torch.manual_seed(0)
     noise = MapNoise(2, 0.5)
@@ -126,16 +115,6 @@ def test_shapes(width: int, trunk_width: int, code_dim: int, size: int, flow: Te
         assert network(maps["relu3_1"], code, direction).shape == x.shape
 
 
-def test_networks_have_the_papers_layers() -> None:
-    """Parameters as added up from the layers in the paper."""
-    assert count(MotionEncoder()) == 4_240_000
-    assert count(MotionDecoder()) == 2_996_544
-    assert count(Generator()) == 12_854_147
-    assert count(ReNormaliser()) == 9_458_947
-    trunk = VggTrunk("random")
-    assert sum(count(trunk.convs[name]) for name in convs_upto("relu3_1")) == 555_328
-
-
 def test_codes_and_flows_lie_between_minus_one_and_one() -> None:
     """Without biases a code of 0 gives a flow of 0; flows are float32 under autocast."""
     torch.manual_seed(0)
@@ -146,32 +125,6 @@ def test_codes_and_flows_lie_between_minus_one_and_one() -> None:
     assert decoder(torch.zeros(2, 8)).abs().max() == 0
     with torch.autocast("cpu", torch.bfloat16):
         assert decoder(torch.randn(1, 8)).dtype == torch.float32
-
-
-def test_renormaliser_directions_differ_in_their_norms_only() -> None:
-    torch.manual_seed(0)
-    network = ReNormaliser(8, 2, 2, 6)
-    coarse, code = torch.rand(2, 8, 4, 4), torch.randn(2, 6)
-    out, back = (network(coarse, code, d) for d in ("deidentify", "reidentify"))
-    assert (out - back).abs().max() > 1e-3
-    network.reidentify.load_state_dict(network.deidentify.state_dict())
-    torch.testing.assert_close(network(coarse, code, "reidentify"), out)
-
-
-def test_feature_norm_equals_a_loop() -> None:
-    """(x - mean) / √(variance + 1e-5) over the positions, times gamma(code), plus beta(code)."""
-    torch.manual_seed(0)
-    norm, x, code = FeatureNorm(3, 5), 4 * torch.randn(2, 3, 4, 5) + 1, torch.randn(2, 5)
-    expected = torch.zeros_like(x)
-    for b in range(2):
-        for c in range(3):
-            gamma = (norm.gamma.weight[c, :, 0, 0] @ code[b] + norm.gamma.bias[c]).item()
-            beta = (norm.beta.weight[c, :, 0, 0] @ code[b] + norm.beta.bias[c]).item()
-            values = x[b, c].flatten().tolist()
-            mean = sum(values) / len(values)
-            variance = sum((v - mean) ** 2 for v in values) / len(values)
-            expected[b, c] = (x[b, c] - mean) / math.sqrt(variance + 1e-5) * gamma + beta
-    torch.testing.assert_close(norm(x, code), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("identity", [False, True])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
-import subprocess
-import sys
 import urllib.error
 from pathlib import Path
 
@@ -62,16 +59,6 @@ def test_layers_equal_torchvisions(saved: Path, features: nn.Sequential) -> None
         torch.testing.assert_close(result[layer], expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("width", [64, 8, 1])
-def test_shapes(width: int) -> None:
-    result = VggTrunk("random", width)(torch.randn(2, 3, 64, 64))
-    assert {layer: tuple(v.shape) for layer, v in result.items()} == {
-        "relu2_1": (2, 2 * width, 32, 32),
-        "relu3_1": (2, 4 * width, 16, 16),
-        "relu4_1": (2, 8 * width, 8, 8),
-    }
-
-
 def test_nothing_is_computed_after_the_last_layer() -> None:
     trunk = VggTrunk("random", 2)
 
@@ -97,21 +84,11 @@ def test_a_frozen_trunk_passes_gradients_to_its_input() -> None:
 # Random weights ---------------------------------------------------------------------------------
 
 
-def digest(trunk: VggTrunk) -> str:
-    values = [p.detach().numpy().tobytes() for p in trunk.parameters()]
-    return hashlib.sha256(b"".join(values)).hexdigest()
-
-
-def test_random_weights_are_the_same_in_another_process() -> None:
-    """And independent of torch's seed."""
-    program = (
-        "import hashlib, torch; torch.manual_seed(123)\n"
-        "from ssl_faces.networks.trunk import VggTrunk\n"
-        "values = [p.detach().numpy().tobytes() for p in VggTrunk('random', 4).parameters()]\n"
-        "print(hashlib.sha256(b''.join(values)).hexdigest())"
-    )
-    other = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    assert other.stdout.decode().strip() == digest(VggTrunk("random", 4))
+def test_random_weights_do_not_depend_on_torchs_seed() -> None:
+    first = VggTrunk("random", 4).state_dict()
+    torch.manual_seed(123)
+    second = VggTrunk("random", 4).state_dict()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_random_weights_are_he_normal() -> None:

@@ -31,6 +31,7 @@ from ssl_faces.plan.compare import amount, count_stages, read
 from ssl_faces.plan.engine import duration
 from ssl_faces.plan.processes import Command
 from ssl_faces.plan.stages import Probe
+from ssl_faces.training.fit import check
 from ssl_faces.training.run_record import is_held
 from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
 from tests.support.in_process import InProcess
@@ -297,7 +298,17 @@ def test_killed_in_each_stage_and_scored(
 
 def test_the_configs_that_come_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert len(read(Path("configs/compare/small.yaml")).methods) == 13
+    assert len(read(Path("configs/compare/small.yaml")).methods) == 11
+    clips = read(Path("configs/compare/clips.yaml"))
+    for method, frames in (("fabnet", True), ("tcae", True), ("simclr", False), ("hybrid", False)):
+        ((stage,),) = (clips.methods[method],)
+        settings = check(["fit", *(word for path in stage.configs for word in ("-c", path))])
+        (faces,) = settings["data"]["sets"]
+        assert faces["class_path"] == "ssl_faces.rendered.RenderedClips"
+        positives = "frames" if frames else "picture"
+        assert (settings["data"]["positives"], settings["data"]["flip_share"]) == (positives, 0.0)
+        # SimCLR keeps its own views.
+        assert (settings["data"]["augmentation"] == "views") == (method == "simclr")
     assert len(read(Path("configs/compare/ablation.yaml")).methods) == 8
     comparison = read(Path("configs/compare/facecycle_encoder.yaml"))
     assert [comparison.share("facecycle", stage) for stage in (0, 1)] == [0.8, 0.2]

@@ -104,6 +104,8 @@ def test_new_rates_and_decay_act_and_are_recorded(
         ("model.init_args.optimizer.name", "sgd", "optimizer.name sgd (was adamw)"),
         ("model.init_args.encoder.width", 0.125, "encoder.width 0.125 (was 0.0625)"),
         ("seed_everything", 7, "seed_everything 7 (was 0)"),
+        ("seed_everything", False, "seed_everything False (was 0)"),
+        ("data.epoch_of", "clips", "data.epoch_of clips (was images)"),
         ("data.batch_size", 4, "data.batch_size 4 (was 2)"),
         ("data.augmentation", "views", "data.augmentation views (was frames)"),
         ("trainer.precision", "bf16-mixed", "trainer.precision bf16-mixed (was 32-true)"),
@@ -123,6 +125,14 @@ def test_changes_that_are_refused_by_name(key: str, value: Any, message: str, wh
         inner = inner[section]
     inner[name] = value
     assert message in message_of(resumed.check, given, SimCLR)
+
+
+def test_settings_that_older_checkpoints_lack(whole: Path) -> None:
+    resumed = read_resumed(whole / "checkpoints/last.ckpt", SimCLR)
+    assert resumed.settings is not None
+    for name in ("candidates", "epoch_of"):
+        del resumed.settings["data"][name]
+    assert resumed.check(config(whole), SimCLR) is None
 
 
 @pytest.mark.parametrize("path", [LAST[1], "checkpoints/last.ckpt"])

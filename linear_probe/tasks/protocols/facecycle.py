@@ -17,11 +17,11 @@ from torch import Tensor
 
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.verification import plain_similarities
-from linear_probe.sources.changed_images import GREY, MIRRORED, MIRRORED_GREY, Change
+from linear_probe.sources.changed_images import Change
 from linear_probe.tasks import Expression, Figure, Identity, Pose, Task
 from linear_probe.tasks.task import rows_of
 from ssl_faces import InputError
-from ssl_faces.data import BadImage, FaceSet
+from ssl_faces.data.pairs.augment import Augmentation, PairAugmentation
 
 EPOCHS = 300
 RATE = 30.0
@@ -29,7 +29,25 @@ RATE_STEPS = 80 / 300
 """After this share of the epochs, and again, the learning rate is divided by 10."""
 
 BATCH = 256
-GREY_SHARE = 0.2
+VIEWS = 8
+"""Augmented views of each image, whose features are computed once; the authors draw one anew for
+each of the 300 epochs."""
+
+AUGMENTATION = Augmentation(
+    crop_scale=(0.8, 1.2), crop_ratio=(3 / 4, 4 / 3), grey_share=0.2, alike=False
+)
+"""Crop, mirroring and greying are the authors'; the strengths of the colour jitter, which the paper
+does not state, are those of pretraining."""
+
+
+def _augmented(images: Tensor, level: float, seeds: list[int]) -> Tensor:
+    augmentation = PairAugmentation(images.shape[-1], AUGMENTATION)
+    views = []
+    with torch.random.fork_rng(devices=[]):
+        for image, seed in zip(images, seeds, strict=True):
+            torch.manual_seed(seed)
+            views.append(augmentation(image.expand(1, 2, -1, -1, -1))[0, 0])
+    return torch.stack(views)
 
 
 class FaceCycleExpression(Expression):
@@ -40,21 +58,19 @@ class FaceCycleExpression(Expression):
 
     def _prepare(self) -> None:
         super()._prepare()
-        self.colour = _has_colour(self.faces)
-        drawn = "the mirror image of half of the pictures"
-        drawn += f" and grey ones of {GREY_SHARE:.0%}" if self.colour else " (all are grey)"
         self.protocol = (
             "FaceCycle's protocol: one linear layer on frozen features as they are, cross-entropy, "
             f"SGD with momentum 0.9, weight decay 1e-4, batches of {BATCH}, learning rate "
             f"{RATE:g} divided by 10 every {_step(self.epochs)} epochs, {self.epochs} epochs"
             f"{'' if self.epochs == EPOCHS else f' (the paper: {EPOCHS})'}, the last one; no "
-            f"validation; drawn anew in each epoch: {drawn}; unlike the paper's: this encoder's "
-            "size and feature spaces, these crops, exact copies of test pictures left out"
+            f"validation; in each epoch one of {VIEWS} views of each image ({AUGMENTATION}); "
+            "unlike the paper's: this encoder's size and feature spaces, these face crops, exact "
+            "copies of test pictures left out"
         )
 
     def views(self) -> list[Change]:
-        # All that the paper's augmentation can draw: its features are computed once.
-        return [MIRRORED, GREY, MIRRORED_GREY] if self.colour else [MIRRORED]
+        # Random numbers are drawn by the factor's name.
+        return [Change(f"view {k}", 1, "", True, _augmented) for k in range(VIEWS)]
 
     def tested(self) -> None:
         """Robustness is not part of the protocol."""
@@ -65,8 +81,7 @@ class FaceCycleExpression(Expression):
         logits = []
         for rows in splits:
             known = features.records[rows.train]
-            views = [features.values[torch.from_numpy(rows.train)]]
-            views += [seen.values[torch.from_numpy(rows_of(seen, known))] for seen in self.seen]
+            views = [seen.values[torch.from_numpy(rows_of(seen, known))] for seen in self.seen]
             weight, bias = train_linear_layer(
                 torch.stack(views),
                 torch.from_numpy(self.labels[known]),
@@ -153,9 +168,8 @@ def train_linear_layer(
     """Weight [D, K] and bias [K] of the last epoch of FaceCycle's SGD.
 
     Args:
-        views: float [V, N, D], features of the pictures as they are (V = 1), mirrored (2), grey
-            (3) and both (4). A picture's view is drawn in each epoch: mirrored half of the time,
-            grey in `GREY_SHARE` of it.
+        views: float [V, N, D], features of V views of the images, one of which is drawn for each
+            image in each epoch.
         targets: int64 [N], classes from 0.
         seed: of the first weights, the order and the views.
 
@@ -176,8 +190,7 @@ def train_linear_layer(
     views, targets = views.to(device), targets.to(device)
     for _ in range(epochs):
         order = torch.randperm(n, generator=generator)
-        view = (torch.rand(n, generator=generator) < 0.5).long() * (count > 1)
-        view += 2 * (torch.rand(n, generator=generator) < GREY_SHARE).long() * (count > 3)
+        view = torch.randint(count, (n,), generator=generator)
         for rows in order.split(BATCH):
             logits = views[view[rows].to(device), rows.to(device)] @ weight + bias
             loss = F.cross_entropy(logits, targets[rows.to(device)])
@@ -197,17 +210,3 @@ def train_linear_layer(
 def _step(epochs: int) -> int:
     """Epochs between two falls of the learning rate."""
     return max(1, round(RATE_STEPS * epochs))
-
-
-def _has_colour(faces: FaceSet) -> bool:
-    """Whether any of some pictures, evenly spread, has colour."""
-    spread = np.unique(np.linspace(0, len(faces) - 1, 64).astype(int)).tolist()
-    return any(
-        not isinstance(colour, BadImage) and colour.any()
-        for colour in faces.read_many(spread, shrink=_colour)
-    )
-
-
-def _colour(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W]: by how much the channels differ."""
-    return np.asarray(np.ptp(image, axis=2))

@@ -36,8 +36,9 @@ class Augmentation:
         grey_share: probability that a picture loses its colour.
         flip_share: probability that a picture is mirrored.
         alike: draw jitter, grey and flip once a pair, so that both frames stay two views of one
-            recording; else once a picture, as contrastive methods do. Crops are always of their
-            own.
+            recording; else for each image. Crops are always drawn for each image.
+        mirror_augmented: a partner that is a mirror image is that of the augmented first image;
+            else it is augmented like any other partner.
     """
 
     crop_scale: tuple[PositiveFloat, PositiveFloat] = (0.95, 1.05)
@@ -48,6 +49,7 @@ class Augmentation:
     grey_share: UnitFloat = 0.0
     flip_share: UnitFloat = 0.5
     alike: bool = True
+    mirror_augmented: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, "data.augmentation")
@@ -61,15 +63,18 @@ class Augmentation:
             f"grey in {self.grey_share:g}" if self.grey_share else "",
             f"flip in {self.flip_share:g}" if self.flip_share else "",
             "alike for both of a pair" if self.alike else "each picture by itself",
+            "mirror images of the augmented image" if self.mirror_augmented else "",
         ]
         return ", ".join(filter(None, parts))
 
 
-Preset = Literal["frames", "views"]
+Preset = Literal["frames", "facecycle", "views"]
 
 PRESETS: dict[Preset, Augmentation] = {
-    # Two frames of one recording (FaceCycle).
+    # Two frames of one recording, at FaceCycle's strengths.
     "frames": Augmentation(),
+    # As the authors of FaceCycle do it.
+    "facecycle": Augmentation(alike=False, mirror_augmented=True),
     # Two views of one picture (SimCLR, Chen et al. 2020, as lightly has it for small pictures:
     # no blur), with crops that keep most of the face: probes see whole faces, in their place.
     "views": Augmentation(
@@ -101,8 +106,12 @@ class PairAugmentation(nn.Module):
         self.settings = settings
 
     @torch.no_grad()
-    def forward(self, pairs: Tensor) -> Tensor:
-        """uint8 or float [0, 1] pairs [b, 2, 3, S, S] to float in [0, 1] of the same shape."""
+    def forward(self, pairs: Tensor, mirrored: Tensor | None = None) -> Tensor:
+        """uint8 or float [0, 1] pairs [b, 2, 3, S, S] to float in [0, 1] of the same shape.
+
+        Args:
+            mirrored: bool [b], whether the second image is the first one's mirror image; None: no.
+        """
         if pairs.dtype == torch.uint8:
             pairs = pairs.float() / 255
         count = len(pairs)
@@ -110,8 +119,8 @@ class PairAugmentation(nn.Module):
         # Draws for each, and how many pictures share one.
         each, draws = (2, count) if self.settings.alike else (1, 2 * count)
         boxes = self.draw_boxes(2 * count)
-        mirrored = (torch.rand(draws) < self.settings.flip_share).repeat_interleave(each)
-        grid = grids(boxes.to(pairs), mirrored.to(pairs.device), self.size)
+        flipped = (torch.rand(draws) < self.settings.flip_share).repeat_interleave(each)
+        grid = grids(boxes.to(pairs), flipped.to(pairs.device), self.size)
         # Box edges lie up to half a pixel outside the outermost pixels' centres.
         pictures = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
         factors, order = self.draw_jitter(draws)
@@ -128,7 +137,10 @@ class PairAugmentation(nn.Module):
             )
             colours, shift = map_to @ colours, (map_to @ shift[..., None])[..., 0]
         jittered = torch.baddbmm(shift[..., None], colours, pictures.flatten(2))
-        return jittered.clamp_(0, 1).view(count, 2, 3, self.size, self.size)
+        augmented = jittered.clamp_(0, 1).view(count, 2, 3, self.size, self.size)
+        if self.settings.mirror_augmented and mirrored is not None:
+            augmented[mirrored, 1] = augmented[mirrored, 0].flip(-1)
+        return augmented
 
     def draw_boxes(self, count: int) -> Tensor:
         """[count, 4] left, top, width and height of crops, as shares of the side."""

@@ -29,28 +29,33 @@ def joined_with(sets: Sequence[FaceSet], more: Sequence[FaceSet], root: Path) ->
 
 
 def two_images_by_set(
-    faces: StoredFaces, partner_share: float, different_share: float | None
+    faces: StoredFaces, partner_share: float, different_share: float | None, by_clip: bool = False
 ) -> dict[str, float]:
     """Share of the pairs, 0 to 1, that are two images of one person, by the first image's set.
 
     Args:
         partner_share: probability that an image meets its partner, if it has one.
         different_share: of all pairs, see `PairBatches`; `partner_share` then has no effect.
+        by_clip: an epoch is one pair a person, see `PairBatches`.
     """
     _, people = faces.listed(np.arange(len(faces.counts)))
     _, of_each, counts = np.unique(people, return_inverse=True, return_counts=True)
     paired = (people >= 0) & (counts[of_each] > 1)
+    # How often an image comes first, next to the others.
+    first = 1 / counts[of_each] if by_clip else np.ones(len(people))
+    first[people < 0] = 1
     by_set: Counter[str] = Counter()
-    parts = np.split(paired, np.cumsum(faces.counts)[:-1])
+    parts = np.split(paired * first, np.cumsum(faces.counts)[:-1])
     for shard, here in enumerate(parts):
         names = [one["name"] for one in faces.packs[faces.shards[shard][0]].index.sets]
         sets = faces.shard(shard).column("sets")[faces.rows(shard)]
-        by_set.update(names[number] for number in sets[here].tolist())
+        for number in np.unique(sets[here > 0]).tolist():
+            by_set[names[number]] += here[sets == number].sum()
     if different_share is None:
-        share = partner_share / max(1, len(paired))
+        share = partner_share / max(1, first.sum())
     else:
         share = different_share / max(1, int(paired.sum()))
-    return {name: count * share for name, count in sorted(by_set.items())}
+    return {name: float(count * share) for name, count in sorted(by_set.items())}
 
 
 def describe_mix(by_set: Mapping[str, float], candidates: int) -> str:

@@ -52,7 +52,7 @@ from ssl_faces.training.launch import is_first
 
 _log = logging.getLogger(__name__)
 
-Positives = Literal["frames", "picture", "person"]
+Positives = Literal["frames", "picture", "person", "strangers"]
 
 FLIP_SHARE = 0.5
 """FaceCycle's."""
@@ -87,9 +87,12 @@ class FaceDataModule(pl.LightningDataModule):
         positives: what a pair is. `frames`: another image of the person if there is one, else the
             mirror image (see `flip_share`). `picture`: always the mirror image, which uses no
             identity labels. `person`: always another image of the person; people with one image are
-            left out.
-        augmentation: `frames` is FaceCycle's mild one, the same for both images of a pair; `views`
-            is a strong one for each image, for contrastive methods; or your own strengths.
+            left out. `strangers`: always an image of another person (FaceCycle's stage 2).
+        epoch_of: what an epoch has one pair of each of: `images`, or `clips`, the images of a
+            person (FaceCycle). The first image of a clip's pair is drawn anew in each epoch.
+        augmentation: `frames` is FaceCycle's mild one, the same for both images of a pair;
+            `facecycle` is as mild and drawn for each image, as its authors do; `views` is a strong
+            one for each image, for contrastive methods; or your own strengths.
         leave_out_tests: see above; False trains on test faces too, and the card records it.
         seed: of order, pairs and augmentation.
         num_workers: of the loader; images are packed, so 0 is usually best.
@@ -132,6 +135,7 @@ class FaceDataModule(pl.LightningDataModule):
         online_root: Path | None = None,
         candidates: Candidates = 1,
         different_share: UnitFloat | None = None,
+        epoch_of: Literal["images", "clips"] = "images",
     ) -> None:
         super().__init__()
         check_ranges(FaceDataModule.__init__, locals(), "data")
@@ -140,10 +144,15 @@ class FaceDataModule(pl.LightningDataModule):
                 f"data.different_share: has no effect with data.positives={positives}, where all "
                 "pairs are alike; leave it out, or set data.positives=frames"
             )
-        if candidates > 1 and positives == "picture":
+        if candidates > 1 and positives in ("picture", "strangers"):
             raise InputError(
-                "data.candidates: has no effect with data.positives=picture, where every partner "
-                "is the mirror image; leave one of them out"
+                f"data.candidates: has no effect with data.positives={positives}, where no partner "
+                "is another image of the person; leave one of them out"
+            )
+        if epoch_of == "clips" and (positives == "picture" or different_share is not None):
+            raise InputError(
+                "data.epoch_of: clips has no effect with data.positives=picture, and can't be "
+                "combined with data.different_share; leave one of them out"
             )
         if sets is not None and not sets:
             raise InputError("data.sets: no face set in it; name at least one, or leave it out")
@@ -162,6 +171,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.positives = positives
         self.candidates = candidates
         self.different_share = different_share
+        self.epoch_of = epoch_of
         self.use_people = positives != "picture"
         self.leave_out_tests = leave_out_tests
         self.seed = seed
@@ -220,6 +230,8 @@ class FaceDataModule(pl.LightningDataModule):
         self.faces = StoredFaces(packs, [one.rows for one in chosen], self.use_people)
         if self.positives == "person":
             self._keep_paired()
+        if self.positives == "strangers" or self.epoch_of == "clips":
+            self._check_clips()
         if self.different_share and self.two_images == {}:
             raise InputError(
                 f"data.different_share: {self.different_share:g}, but no person has two images; "
@@ -247,6 +259,20 @@ class FaceDataModule(pl.LightningDataModule):
         found = only_paired(self.faces)
         found.describe(self.description)
         self.faces = StoredFaces(self.packs, found.rows)
+
+    def _check_clips(self) -> None:
+        if self.streamed or self.window is not None:
+            raise InputError(
+                "data.positives=strangers and data.epoch_of=clips need all images at once; leave "
+                "out data.window, and raise data.cache_gb until all shards fit"
+            )
+        assert self.faces is not None
+        _, people = self.faces.listed(np.arange(len(self.faces.counts)))
+        if self.positives == "strangers" and len(set(people.tolist())) == 1 and people[0] >= 0:
+            raise InputError(
+                "data.positives: strangers, but all images are of one person; give more people, or "
+                "set data.positives=frames"
+            )
 
     def _opened(self) -> list[Pack]:
         if self.places is None:
@@ -301,7 +327,8 @@ class FaceDataModule(pl.LightningDataModule):
         assert self.faces is not None
         if self.streamed:
             return None
-        return two_images_by_set(self.faces, 1 - self._flip_share, self.different_share)
+        by_clip = self.epoch_of == "clips"
+        return two_images_by_set(self.faces, 1 - self._flip_share, self.different_share, by_clip)
 
     @property
     def two_pictures(self) -> float | None:
@@ -310,11 +337,14 @@ class FaceDataModule(pl.LightningDataModule):
 
     def mix(self) -> str:
         """What the pairs are, in one line; empty where it is not known."""
+        if self.positives == "strangers":
+            return "pairs: images of two people each"
         return "" if self.two_images is None else describe_mix(self.two_images, self.candidates)
 
     @property
     def _flip_share(self) -> float:
-        return 0.0 if self.positives == "person" else self.flip_share
+        fixed = {"person": 0.0, "strangers": 1.0}
+        return fixed.get(self.positives, self.flip_share)
 
     def _face_sets(self) -> list[FaceSet]:
         if self.sets is not None and self.root is None:
@@ -382,6 +412,8 @@ class FaceDataModule(pl.LightningDataModule):
             window=self.window,
             candidates=self.candidates,
             different_share=self.different_share,
+            by_clip=self.epoch_of == "clips",
+            strangers=self.positives == "strangers",
         )
 
     def _load(self) -> None:
@@ -418,7 +450,7 @@ class FaceDataModule(pl.LightningDataModule):
         # resumed run draws what the uninterrupted one would have drawn.
         torch.manual_seed(batch["seed"])
         pairs = batch["pairs"] if "pairs" in batch else self._gathered(batch)
-        augmented = self.augmentation(pairs)
+        augmented = self.augmentation(pairs, batch["mirrored"])
         return {"pairs": augmented, "mirrored": batch["mirrored"], "seed": batch["seed"]}
 
     def _gathered(self, batch: PairBatch) -> Tensor:
@@ -464,6 +496,7 @@ class FaceDataModule(pl.LightningDataModule):
             "positives": self.positives,
             "candidates": self.candidates,
             "different_share": self.different_share,
+            "epoch_of": self.epoch_of,
             "seed": self.seed,
             "window": self.window,
         }

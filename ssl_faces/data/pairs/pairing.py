@@ -1,4 +1,4 @@
-"""Pairs for pretraining: two pictures of one person, or a picture and its mirror image."""
+"""Pairs for pretraining: two images of one person or of two, or an image and its mirror image."""
 
 from __future__ import annotations
 
@@ -52,8 +52,11 @@ class PairBatches(IterableDataset[PairBatch]):
     Those at its end that don't fill a batch on every rank (fewer than `batch_size * world_size`)
     are left out. With `different_share` an epoch has as many pairs, but images are drawn by group:
     those that have a partner for that share of the pairs, those without for the rest. Within a
-    group no image comes first again before all have. Batch i of an epoch is the same for any number
-    of workers, and over several ranks the ranks' batches i together are one batch of all of them.
+    group no image comes first again before all have. With `by_clip` an epoch is one pair a person
+    (or clip), whose first image is drawn, and one of each image of nobody known.
+
+    Batch i of an epoch is the same for any number of workers, and over several ranks the ranks'
+    batches i together are one batch of all of them.
 
     Args:
         faces: what is trained on.
@@ -66,6 +69,8 @@ class PairBatches(IterableDataset[PairBatch]):
             are mirror images, of images without a partner if there are any. Windows without
             partners give mirror images. `flip_share` then has no effect. None: each image comes
             first equally often.
+        by_clip: see above; only without `window` and `different_share`.
+        strangers: the second image is of another person, all equally likely, and never mirrored.
         seed: see above.
         rank, world_size: of this process.
         window: shards a window of the order; partners come from the same window. None: all.
@@ -85,9 +90,13 @@ class PairBatches(IterableDataset[PairBatch]):
         gather: bool = True,
         candidates: int = 1,
         different_share: float | None = None,
+        by_clip: bool = False,
+        strangers: bool = False,
     ) -> None:
         self.faces = faces
         self.different_share = different_share
+        self.by_clip = by_clip
+        self.strangers = strangers
         self.candidates = candidates
         self.batch_size = batch_size
         self.flip_share = flip_share
@@ -102,7 +111,10 @@ class PairBatches(IterableDataset[PairBatch]):
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        return int(self.faces.counts.sum()) // (self.batch_size * self.world_size)
+        pairs = int(self.faces.counts.sum())
+        if self.by_clip:
+            pairs = len(self.people(np.arange(len(self.faces.counts))).groups) - 1
+        return pairs // (self.batch_size * self.world_size)
 
     def __iter__(self) -> Iterator[PairBatch]:
         worker = get_worker_info()
@@ -150,6 +162,8 @@ class PairBatches(IterableDataset[PairBatch]):
             uniform: float [b, 1 + candidates or more] in [0, 1).
             flip_share: probability of the mirror image where there is a partner: one, or [b].
         """
+        if self.strangers:
+            return people.strangers(members, uniform)
         drawn = [
             people.draw(members, uniform[:, [0, 1 + k]], flip_share) for k in range(self.candidates)
         ]
@@ -212,6 +226,8 @@ class _People:
     """The pictures of a window, and whose others each can meet.
 
     The pictures of a person lie side by side in `by_person`, whose stretches begin at `starts`.
+    With the images of nobody known behind them, one by one, `everyone` begins its stretches at
+    `groups`, and ends there.
     """
 
     def __init__(self, numbers: np.ndarray, people: np.ndarray) -> None:
@@ -225,6 +241,10 @@ class _People:
         # -1: of nobody.
         self.place = np.full(len(numbers), -1, np.int32)
         self.place[self.by_person] = np.arange(len(ordered), dtype=np.int32)
+        alone = np.flatnonzero(self.place < 0).astype(np.int32)
+        self.everyone = np.concatenate((self.by_person, alone))
+        people = self.starts[:-1] if len(ordered) else self.starts[:0]
+        self.groups = np.concatenate((people, np.arange(len(ordered), len(numbers) + 1)))
 
     def partners(self, members: np.ndarray, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For places in the window, another place of the same person's each, all equally likely,
@@ -240,6 +260,24 @@ class _People:
         within = (place - first + shift)[has] % count[has]
         other[has] = self.by_person[first[has] + within]
         return other, has
+
+    def one_each(self, random: np.random.Generator) -> np.ndarray:
+        """One place in the window of each group, in random order."""
+        place = random.integers(self.groups[:-1], self.groups[1:])
+        return random.permutation(self.everyone[place])
+
+    def strangers(self, members: np.ndarray, uniform: np.ndarray) -> Draw:
+        """Pairs of places in the window with a place of another group, which is drawn before its
+        image, by uniform numbers [b, 2 or more] in [0, 1)."""
+        place_of = np.empty(len(self.everyone), np.int64)
+        place_of[self.everyone] = np.arange(len(self.everyone))
+        count = len(self.groups) - 1
+        own = np.searchsorted(self.groups, place_of[members], side="right") - 1
+        group = (own + 1 + (uniform[:, 0] * (count - 1)).astype(np.int64)) % count
+        sizes = self.groups[group + 1] - self.groups[group]
+        second = self.everyone[self.groups[group] + (uniform[:, 1] * sizes).astype(np.int64)]
+        first, second = (self.numbers[p].astype(np.int64) for p in (members, second))
+        return Draw(first, second, np.zeros(len(members), bool))
 
     def weighted(self, share: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """An order in which a share of the places have a partner.
@@ -293,7 +331,11 @@ class _Epoch:
         self.window = window
         self.people = self.batches.people(windows[window])
         share = self.batches.different_share
-        if share is None:
+        if self.batches.by_clip:
+            words = np.random.SeedSequence((self.batches.seed, self.batches.epoch, window, 0, 3))
+            self.within = self.people.one_each(np.random.default_rng(words))
+            self.flip_shares = np.full(len(self.within), self.batches.flip_share)
+        elif share is None:
             self.within = self.order.within(window)
             self.flip_shares = np.full(len(self.within), self.batches.flip_share)
         else:

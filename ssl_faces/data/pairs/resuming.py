@@ -10,7 +10,7 @@ from torch import Tensor
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.store.listing import changes_of
 
-_ADDED = {"candidates": 1, "different_share": None}
+_ADDED = {"candidates": 1, "different_share": None, "epoch_of": "images"}
 """Settings that older checkpoints lack, and what these were trained with."""
 
 
