@@ -75,9 +75,9 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         perceptual_weight, ssim_weight, symmetry_weight: of the loss terms; pixel L1 has 1.
         fold_weight: of the `FoldLoss` of the flows; the paper has none.
         flow_weight: of the mean square of the flows, in grid units. The paper has none.
-        consistency_weight: of the difference between the warped faces of a pair (L1 and 2.5 times
-            the SSIM loss), and half of that between each neutral face and its partner's warped
-            face, which gets no gradient. The paper has none.
+        consistency_weight: of the difference (L1 and 2.5 times the SSIM loss) between r4 and the
+            image, and half of that between each neutral face and its partner's warped face, for
+            which only the painting is trained. The paper has none.
         coarse_weight: of the same L1 terms at a half, a quarter and an eighth of the resolution,
             each. The paper has none.
         decorrelation_weight: of VICReg's covariance term (Bardes et al., ICLR 2022) of the motion
@@ -232,12 +232,13 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         if self.hparams["flow_weight"]:
             losses["flow"] = cycle.flow.square().mean()
         if self.hparams["consistency_weight"]:
-            # Two painted faces would agree best without eyes and mouth: flows must agree, and
-            # painting must reach the partner's warped face.
-            first, second = cycle.direct.float().chunk(2)
-            partner = torch.cat((second, first)).detach()
-            losses["consistency"] = self._difference(first, second)
-            losses["consistency"] += 0.5 * self._difference(neutral, partner)
+            # Compared where the image is: neutral faces agree best if flows shrink what differs.
+            # Painting must reach the partner's warped face, and moves no flow.
+            direct = cycle.direct.float()
+            partner = direct.detach().roll(len(direct) // 2, 0)
+            painted = neutral - direct + direct.detach()
+            losses["consistency"] = self._difference(cycle.r4.float(), x)
+            losses["consistency"] += 0.5 * self._difference(painted, partner)
         return losses
 
     def _difference(self, rendered: Tensor, target: Tensor) -> Tensor:
