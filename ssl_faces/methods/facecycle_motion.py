@@ -76,8 +76,8 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         fold_weight: of the `FoldLoss` of the flows; the paper has none.
         flow_weight: of the mean square of the flows, in grid units. The paper has none.
         consistency_weight: of the difference (L1 and 2.5 times the SSIM loss) between r4 and the
-            image, and half of that between each neutral face and its partner's warped face, for
-            which only the painting is trained. The paper has none.
+            image, and a quarter of that between each neutral face and its partner's warped face,
+            for which only the painting is trained. The paper has none.
         coarse_weight: of the same L1 terms at a half, a quarter and an eighth of the resolution,
             each. The paper has none.
         decorrelation_weight: of VICReg's covariance term (Bardes et al., ICLR 2022) of the motion
@@ -238,7 +238,7 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
             partner = direct.detach().roll(len(direct) // 2, 0)
             painted = neutral - direct + direct.detach()
             losses["consistency"] = self._difference(cycle.r4.float(), x)
-            losses["consistency"] += 0.5 * self._difference(painted, partner)
+            losses["consistency"] += 0.25 * self._difference(painted, partner)
         return losses
 
     def _difference(self, rendered: Tensor, target: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssl_faces.networks.blocks import ResidualBlock, conv, double_size
 from ssl_faces.networks.motion_encoder import Design
-from ssl_faces.networks.repair_generator import doubled, faint_rgb
+from ssl_faces.networks.repair_generator import doubled, faint
 
 Direction = Literal["deidentify", "reidentify"]
 
@@ -61,7 +61,7 @@ class ReNormaliser(nn.Module):
             *(double_size(half, half), nn.ReLU(True), nn.Conv2d(half, 3, 1)),
         )
         if design == "repair":
-            to_rgb = (doubled(width, half), doubled(half, half), faint_rgb(half))
+            to_rgb = (doubled(width, half), doubled(half, half), faint(half))
         self.layers = nn.Sequential(*enter, *(ResidualBlock(width) for _ in range(blocks)), *to_rgb)
 
     def forward(self, coarse: Tensor, code: Tensor, direction: Direction) -> Tensor:

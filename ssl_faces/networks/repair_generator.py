@@ -23,9 +23,9 @@ def doubled(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-def faint_rgb(inputs: int) -> nn.Conv2d:
-    """The convolution to RGB whose output is added to an image: next to nothing at first."""
-    layer = conv(inputs, 3)
+def faint(inputs: int, channels: int = 3) -> nn.Conv2d:
+    """The convolution whose output is added to an image: next to nothing at first."""
+    layer = conv(inputs, channels)
     nn.init.normal_(layer.weight, 0.0, 1e-3)
     nn.init.zeros_(cast(Tensor, layer.bias))
     return layer
@@ -36,7 +36,8 @@ class RepairGenerator(nn.Module):
 
     Not the paper's `Generator`, which paints every face anew from warped maps. Here the result is
     the warped image plus what is painted from the warped maps and the flow; before training, that
-    is next to nothing. There is no noise.
+    is next to nothing. It is grey: colours come from the image, where three painted channels left
+    tints on photographs. There is no noise.
 
     Args:
         width: channels of the residual blocks; half as many after each doubling of the size.
@@ -52,7 +53,7 @@ class RepairGenerator(nn.Module):
         )
         self.to_half = doubled(width, half)
         self.to_full = doubled(half + fine, half)
-        self.to_rgb = faint_rgb(half)
+        self.to_grey = faint(half, 1)
 
     def forward(self, maps: Mapping[str, Tensor], flow: Tensor | None = None) -> Tensor:
         """Render a face.
@@ -69,5 +70,5 @@ class RepairGenerator(nn.Module):
             fine, coarse = (warp(x, flow, padding="border").to(x.dtype) for x in (fine, coarse))
             image = warp(image, flow, padding="border")
         half = self.to_half(self.body(torch.cat((coarse, seen), 1)))
-        painted = self.to_rgb(self.to_full(torch.cat((fine, half), 1)))
+        painted = self.to_grey(self.to_full(torch.cat((fine, half), 1)))
         return cast(Tensor, image.float() + painted.float())

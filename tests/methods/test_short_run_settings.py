@@ -109,7 +109,7 @@ def test_consistency_and_coarse_terms_equal_loops() -> None:
 
     direct, neutral = cycle.direct.detach(), cycle.neutral.detach()
     expected = difference(cycle.r4.detach(), x)
-    expected += 0.5 * difference(neutral, direct[[2, 3, 0, 1]])
+    expected += 0.25 * difference(neutral, direct[[2, 3, 0, 1]])
     assert losses["consistency"].item() == pytest.approx(expected, rel=1e-4)
     expected = l1(cycle.r1.detach(), x) + l1(cycle.r3.detach(), x)
     expected += 1.5 * l1(cycle.r4.detach(), x)

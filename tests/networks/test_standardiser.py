@@ -83,7 +83,10 @@ def test_the_repair_generator_starts_as_the_warped_image() -> None:
     # Without a flow nothing is moved.
     torch.testing.assert_close(generator(maps), image, atol=0.05, rtol=0)
     # What is painted depends on flow and maps.
-    nn.init.normal_(generator.to_rgb.weight, 0.0, 1.0)
+    nn.init.normal_(generator.to_grey.weight, 0.0, 1.0)
+    # It is grey: the differences of the channels are the image's.
+    painted = generator(maps, flow) - start
+    torch.testing.assert_close(painted, painted[:, :1].expand_as(painted), atol=1e-5, rtol=0)
     other = {**maps, "relu3_1": maps["relu3_1"] + 1}
     assert (generator(other, flow) - generator(maps, flow)).abs().max() > 1e-2
     uniform = {name: torch.ones_like(of) for name, of in maps.items()}
