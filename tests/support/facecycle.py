@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
+from ssl_faces.networks.generator import Generator
 
 SIDE = 32
 
@@ -19,6 +20,7 @@ def motion(noise_std: float = 1.0, seed: int = 0) -> FaceCycleMotion:
         *("small", SIDE, "random", "joint"), noise_std=noise_std, linear_std=0.04
     )
     # Initial weights render next to nothing; these make images differ.
+    assert isinstance(method.generator, Generator)
     for parameter in method.generator.to_rgb.parameters():
         parameter.data.mul_(20)
     return method
