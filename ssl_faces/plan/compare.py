@@ -384,11 +384,14 @@ def _read_count(out: Path, method: str, stage: int) -> dict[str, Any] | None:
 
 def _two_image_share(cards: Sequence[Mapping[str, Any]]) -> float | None:
     """Share of all pairs, 0 to 1, that are two images of one person; None if a card lacks it."""
-    shares = [card.get("share_of_pairs_of_two_pictures") for card in cards]
-    pairs = [int(card["pairs_seen"]) for card in cards]
-    if None in shares:
-        return None
-    return sum(share * seen for share, seen in zip(shares, pairs, strict=True)) / sum(pairs)
+    pairs = two_images = 0.0
+    for card in cards:
+        share = card.get("share_of_pairs_of_two_pictures")
+        if share is None:
+            return None
+        pairs += int(card["pairs_seen"])
+        two_images += float(share) * int(card["pairs_seen"])
+    return two_images / pairs
 
 
 def amount(flop: float) -> str:

@@ -28,6 +28,9 @@ SECONDS = 30
 _RETRIES = 5
 _PAUSE = 5
 """Largest number of seconds between retries."""
+_TIMEOUT = 30
+"""Seconds for one request. By default a server that accepts but never answers holds up the end of
+a run for minutes."""
 _SERVER = "https://api.wandb.ai"
 
 
@@ -71,6 +74,8 @@ def patient_settings(**more: Any) -> Any:
         x_graphql_retry_wait_max_seconds=_PAUSE,
         x_file_stream_retry_wait_max_seconds=_PAUSE,
         x_file_transfer_retry_wait_max_seconds=_PAUSE,
+        x_graphql_timeout_seconds=_TIMEOUT,
+        x_file_stream_timeout_seconds=_TIMEOUT,
         **more,
     )
 

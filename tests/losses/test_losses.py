@@ -113,16 +113,8 @@ def test_only_folds_cost() -> None:
 
 
 def naive_gram(features: Tensor) -> Tensor:
-    batch, channels, height, width = features.shape
-    gram = torch.zeros(batch, channels, channels, dtype=torch.float64)
-    for b in range(batch):
-        for i in range(channels):
-            for j in range(channels):
-                for row in range(height):
-                    for column in range(width):
-                        product = features[b, i, row, column] * features[b, j, row, column]
-                        gram[b, i, j] = gram[b, i, j] + product.double()
-    return gram / (height * width)
+    x = features.double()
+    return torch.einsum("bihw,bjhw->bij", x, x) / (x.shape[-2] * x.shape[-1])
 
 
 def naive_gram_loss(prediction: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:

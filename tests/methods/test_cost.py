@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,8 +17,8 @@ def step_flops(method: FaceCycleMotion) -> int:
     return total
 
 
-@pytest.mark.parametrize("training", ["frozen", "joint"])
-def test_a_small_step_is_at_least_20_times_cheaper(training: str) -> None:
+def test_a_small_step_is_at_least_20_times_cheaper() -> None:
     paper = step_flops(FaceCycleMotion("paper", trunk_weights="random"))
-    small = step_flops(FaceCycleMotion("small", trunk_weights="random", trunk_training=training))  # type: ignore[arg-type]
-    assert paper / small >= 20
+    for training in ("frozen", "joint"):
+        small = FaceCycleMotion("small", trunk_weights="random", trunk_training=training)  # type: ignore[arg-type]
+        assert paper / step_flops(small) >= 20

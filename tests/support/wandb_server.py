@@ -30,6 +30,8 @@ class Answers(BaseHTTPRequestHandler):
             body = gzip.decompress(body)
         server = self.server
         assert isinstance(server, Server)
+        if server.silent:
+            threading.Event().wait()
         server.requests.append((self.path, body.decode(errors="replace")))
         reply = _reply(json.loads(body), server.server_port) if "graphql" in self.path else {}
         answer = json.dumps(reply).encode()
@@ -61,7 +63,10 @@ class Server(ThreadingHTTPServer):
 
     Attributes:
         requests: path and body of each request.
+        silent: accept requests, but never answer.
     """
+
+    silent = False
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)

@@ -244,7 +244,8 @@ class _People:
         alone = np.flatnonzero(self.place < 0).astype(np.int32)
         self.everyone = np.concatenate((self.by_person, alone))
         people = self.starts[:-1] if len(ordered) else self.starts[:0]
-        self.groups = np.concatenate((people, np.arange(len(ordered), len(numbers) + 1)))
+        ends = np.arange(len(ordered), len(numbers) + 1)
+        self.groups: np.ndarray = np.concatenate((people, ends)).astype(np.int64)
 
     def partners(self, members: np.ndarray, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For places in the window, another place of the same person's each, all equally likely,
