@@ -100,7 +100,7 @@ def report(
         maps: 2-D maps of features in an .html report, seconds each; default: 6
         wandb: PROJECT or PROJECT/RUN: log it to W&B too (offline, see WANDB_MODE)
     """
-    from linear_probe.records.collect import find_records, read_folders, replicates_of
+    from linear_probe.records.collect import find_records, replicates_of
     from linear_probe.reports.command import Form
     from linear_probe.reports.command import table as table_of
     from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
@@ -121,18 +121,19 @@ def report(
         check_ending(out)
         check_output(Path(out), overwrite, folders)
     target = None if wandb is None else parse_target(wandb)
-    records = read_folders(folders)
+    found = find_records(folders)
+    records = [one.record for one in found]
     if out:
         write_report(folders, out, data, maps)
         print(f"report: {out}")
     elif summary:
         print(summary_of(folders))
     else:
-        replicates = replicates_of(find_records(folders))
+        replicates = replicates_of(found)
         form: Form = "markdown" if markdown else "latex" if latex else "text"
         print(table_of(records, form=form, validation=validation, replicates=replicates))
     if target is not None:
-        print(log_to_wandb(records, *target, folders[0]))
+        print(log_to_wandb(records, *target, folders[0], replicates_of(found)))
     return 0
 
 

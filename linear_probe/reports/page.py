@@ -120,7 +120,7 @@ def page(
         found: records with their folders, at least one.
         data: folder of the images for the galleries, or `rendered`; None lists keys.
         most_maps: 2-D maps to draw; each takes seconds.
-        first: sections that come before those of the records.
+        first: sections that come before all else.
         title, foot: of the page.
 
     Raises:
@@ -129,7 +129,15 @@ def page(
     records = [one.record for one in found]
     trained = distinct(r.encoder for r in records if is_trained(r))
     references = distinct(r.encoder for r in records if r.encoder not in trained)
-    sections = [*first, *_sections(found, _Details(Thumbnails(data), data is not None, most_maps))]
+    sections = _sections(found, _Details(Thumbnails(data), data is not None, most_maps))
+    cards = compared(found)
+    without_card: dict[str, list[str]] = {}
+    for card in cards:
+        if card.warning:
+            without_card.setdefault(card.warning, []).append(card.name)
+    about = [f"{warning}: {', '.join(names)}" for warning, names in without_card.items()]
+    if references:
+        about.append(f"for reference: {'; '.join(references)}")
     commands = (c for folder in _folders(found) for c in RunFolder(folder).commands())
     return _template().render(
         title=title,
@@ -137,9 +145,10 @@ def page(
         lead=f"{_counted(len(records), 'figure')} of {_counted(len(trained), 'encoder')} and "
         f"{_counted(len(references), 'reference')} on "
         f"{', '.join(distinct(record.data_set for record in records))}",
-        tasks=distinct(section.task for section in sections),
-        cards=compared(found),
-        references=[f"for reference: {'; '.join(references)}"] if references else [],
+        tasks=distinct(section.task for section in (*first, *sections)),
+        cards=[card for card in cards if card.about],
+        references=about,
+        first=first,
         sections=sections,
         commands=distinct(commands),
         repeat=_repeat(found),
@@ -170,7 +179,7 @@ def _sections(found: Sequence[Found], details: _Details) -> list[Section]:
             )
         parts_notes = [] if not evidence else [GROUP_NOTE]
         recalls, groups = recall_tables(evidence), group_tables(evidence)
-        intervals = [_intervals(figures, metric) for metric in figures.metrics]
+        intervals = [plot for metric in figures.metrics for plot in _intervals(figures, metric)]
         key = (figures.task, figures.data_set, figures.split)
         parts = [
             Part(tables=[table], notes=list(table.notes)),
@@ -229,17 +238,20 @@ def _repeat(found: Sequence[Found]) -> list[str]:
     ]
 
 
-def _intervals(figures: TaskFigures, metric: str) -> Plot:
-    rows = [row for row in figures.rows if metric in row.cells]
+def _intervals(figures: TaskFigures, metric: str) -> list[Plot]:
+    """The plot of a metric; none if no row has an interval."""
     bars = []
-    for row in rows:
-        estimate = row.cells[metric]
-        strong = is_trained(estimate.records[0])
-        bars.append(plots.Bar(row.name, estimate.value, *estimate.interval, strong))
-    up = rows[0].cells[metric].records[0].higher_is_better
+    for row in figures.rows:
+        estimate = row.cells.get(metric)
+        if estimate is not None and estimate.has_interval:
+            strong = is_trained(estimate.records[0])
+            bars.append(plots.Bar(row.name, estimate.value, *estimate.interval, strong))
+            up = estimate.records[0].higher_is_better
+    if not bars:
+        return []
     unit = figures.units[metric]
     svg = plots.interval_plot(f"{figures.title}, {metric}", bars, unit)
-    return Plot(metric, svg, f"{unit}, {'higher' if up else 'lower'} is better".lstrip(", "))
+    return [Plot(metric, svg, f"{unit}, {'higher' if up else 'lower'} is better".lstrip(", "))]
 
 
 def _rocs(evidence: Sequence[Evidence]) -> list[Plot]:
@@ -278,7 +290,8 @@ def _curve(curve: Curve, names: Sequence[str]) -> Plot:
     lines = []
     for name in names:
         cells = rows[name].cells if name in rows else {}
-        ends = [cell.interval for cell in cells.values()]
+        ends = [cell.interval for cell in cells.values() if cell.has_interval]
+        ends = ends if len(ends) == len(cells) else []
         lines.append(
             plots.Line(
                 name,

@@ -29,6 +29,10 @@ SPREAD = (
     "± is the standard deviation over seeds of the mean before it; the 95 % interval is over test "
     "rows (bootstrap) and seeds (Student's t) together"
 )
+NO_INTERVAL = (
+    "no interval: the bootstrap's replicates of these seeds are not beside the records, and an "
+    "interval over seeds needs them"
+)
 BEST = (
     "bold: the best of its column, if it is significantly different from the second (paired "
     "bootstrap on the same test rows: the 95 % interval of the difference excludes 0)"
@@ -102,8 +106,11 @@ class TaskFigures:
         """What readers must know: protocol, notes, probes, seeds, hardware."""
         records = self.records
         notes = [EDGE] if any(record.at_grid_edge for record in records) else []
-        if any(cell.spread is not None for row in self.rows for cell in row.cells.values()):
+        cells = [cell for row in self.rows for cell in row.cells.values()]
+        if any(cell.spread is not None for cell in cells):
             notes.append(SPREAD)
+        if not all(cell.has_interval for cell in cells):
+            notes.append(NO_INTERVAL)
         notes += distinct(record.protocol for record in records)
         notes += distinct(record.note for record in records)
         notes += self._probes()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from linear_probe.records.collect import Replicates
 from linear_probe.records.record import Record
 from linear_probe.reports.tables import curves, task_figures
 from linear_probe.reports.text_tables import Table
@@ -32,17 +33,24 @@ def parse_target(text: str) -> tuple[str, str | None]:
 
 
 def log_to_wandb(
-    records: Sequence[Record], project: str, run: str | None = None, folder: str | Path = "."
+    records: Sequence[Record],
+    project: str,
+    run: str | None = None,
+    folder: str | Path = ".",
+    replicates: Replicates | None = None,
 ) -> str:
     """Log the tables and curves as a W&B run; never asks for an account and never fails.
 
     Args:
+        replicates: of the bootstrap, for intervals over seeds.
         folder: where W&B keeps its files, in `wandb/`.
 
     Returns:
         A sentence that says where it was logged, or why not.
     """
-    return _log_carefully(lambda wandb: _of_records(wandb, records), project, run, folder)
+    return _log_carefully(
+        lambda wandb: _of_records(wandb, records, replicates), project, run, folder
+    )
 
 
 def log_table(table: Table, project: str, run: str | None = None, folder: str | Path = ".") -> str:
@@ -93,9 +101,11 @@ def _log(
     return f"W&B: {len(logged)} tables and plots logged to {place}"
 
 
-def _of_records(wandb: Any, records: Sequence[Record]) -> dict[str, Any]:
+def _of_records(
+    wandb: Any, records: Sequence[Record], replicates: Replicates | None
+) -> dict[str, Any]:
     logged: dict[str, Any] = {}
-    for figures in task_figures(records):
+    for figures in task_figures(records, replicates):
         columns = ["encoder", "features", "probe", "seeds", "n"]
         for metric in figures.metrics:
             columns += [figures.heading(metric), f"{metric} low", f"{metric} high"]
@@ -108,7 +118,7 @@ def _of_records(wandb: Any, records: Sequence[Record]) -> dict[str, Any]:
             for row in figures.rows
         ]
         logged[f"tables/{figures.title}"] = wandb.Table(columns=columns, data=body)
-    for curve in curves(records):
+    for curve in curves(records, replicates):
         columns = ["row", curve.heading, f"{curve.metric} {curve.unit}".strip(), "low", "high"]
         body = [
             [row.name, level, *_numbers(cell)]
@@ -128,4 +138,6 @@ def _of_records(wandb: Any, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _numbers(cell: Estimate | None) -> list[float | None]:
-    return [None] * 3 if cell is None else [cell.value, *cell.interval]
+    if cell is None:
+        return [None] * 3
+    return [cell.value, *(cell.interval if cell.has_interval else (None, None))]

@@ -1,15 +1,18 @@
 """Means over training seeds, with one rule for their 95 % intervals, differences and p-values.
 
-Two independent things make the mean over S seeds uncertain:
+Every interval of a score and of a difference is made here, and nowhere else by another rule
+(`breakdown` has those of single classes and groups). Two independent things make the mean over S
+seeds uncertain:
 
 - which test rows there are: the bootstrap's replicates of the mean (all seeds are scored on the
   same draws);
 - which seeds there were: the mean of S values varies by s / sqrt(S) as Student's t with S - 1
   degrees of freedom.
 
-Replicates of both together are sums of the two. The difference of two means pairs the seeds that
+The uncertainty is the distribution of their sum. The difference of two means pairs the seeds that
 both sides name (s is of the differences by seed); else it has the spread of Welch's test. With one
-seed the second part is unknown and counts as 0: the interval is over test rows alone.
+seed the second part is unknown: the interval is over test rows alone, and it says nothing about
+another training of the same method. Several seeds without replicates have no interval.
 Sources: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 16; Welch,
 "The generalization of Student's problem", Biometrika 1947; Holm, "A simple sequentially rejective
 multiple test procedure", 1979.
@@ -19,9 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.stats import norm
+from scipy.optimize import brentq
 from scipy.stats import t as student
 
 from linear_probe.records.collect import Replicates
@@ -37,11 +41,13 @@ class OverSeeds:
         values: float [S], of each seed.
         replicates: float [S, B], the bootstrap's of each seed, from the same draws of test rows.
         seeds: S seeds that can be paired with the same seeds of another side; empty: not paired.
+        bounds: least and highest value that the metric can have.
     """
 
     values: np.ndarray
     replicates: np.ndarray
     seeds: tuple[int, ...] = ()
+    bounds: tuple[float, float] = (-np.inf, np.inf)
 
     @property
     def value(self) -> float:
@@ -52,10 +58,15 @@ class OverSeeds:
         """Standard deviation over the seeds (of a sample); None with one seed."""
         return float(self.values.std(ddof=1)) if len(self.values) > 1 else None
 
-    @property
+    @cached_property
     def interval(self) -> tuple[float, float]:
-        """95 % interval over test rows and seeds; with one seed over test rows alone."""
-        return interval(_with_seeds(self.replicates.mean(axis=0), *_variance_of_mean(self.values)))
+        """95 % interval over test rows and seeds, within the bounds; with one seed over test rows
+        alone; NaN if several seeds have no replicates."""
+        if not self.replicates.shape[1]:
+            return np.nan, np.nan
+        spread = Spread(self.replicates.mean(axis=0), *_variance_of_mean(self.values))
+        low, high = spread.interval
+        return max(low, self.bounds[0]), min(high, self.bounds[1])
 
 
 @dataclass(frozen=True)
@@ -64,12 +75,10 @@ class Estimate(OverSeeds):
 
     Attributes:
         records: one for each seed, in the order of the seeds.
-        resampled: whether the replicates are the bootstrap's. If not, they are normal quantiles
-            that have the records' intervals: good for an interval, not for a difference.
+        replicates: [S, 0] if a record has none, or another number than the others.
     """
 
     records: tuple[Record, ...] = ()
-    resampled: bool = True
 
     @classmethod
     def of(cls, records: Iterable[Record], replicates: Replicates | None = None) -> Estimate:
@@ -78,26 +87,25 @@ class Estimate(OverSeeds):
         ordered = tuple(by_seed[seed] for seed in sorted(by_seed))
         draws = [(replicates or {}).get(record.key) for record in ordered]
         known = [draw for draw in draws if draw is not None]
-        resampled = len(known) == len(draws) and len({len(draw) for draw in known}) == 1
+        whole = len(known) == len(draws) and len({len(draw) for draw in known}) == 1
         return cls(
             np.array([record.value for record in ordered]),
-            np.stack(known if resampled else [_quantiles(record) for record in ordered]),
+            np.stack(known) if whole else np.empty((len(ordered), 0)),
             tuple(record.seed for record in ordered),
+            bounds_of(ordered[0]),
             ordered,
-            resampled,
         )
 
-    @property
+    @cached_property
     def interval(self) -> tuple[float, float]:
-        """95 % interval, within the range of the metric; with one seed the record's own."""
-        first = self.records[0]
+        """As of `OverSeeds`; with one seed the record's, which is made from its replicates."""
         if len(self.records) == 1:
-            return first.low, first.high
-        low, high = super().interval
-        if first.unit == "%":
-            return max(low, 0.0), min(high, 100.0)
-        # An error is at least 0; an agreement may be negative.
-        return (low if first.higher_is_better else max(low, 0.0)), high
+            return self.records[0].low, self.records[0].high
+        return super().interval
+
+    @property
+    def has_interval(self) -> bool:
+        return bool(np.isfinite(self.interval[0]))
 
     @property
     def at_grid_edge(self) -> bool:
@@ -113,16 +121,19 @@ class Estimate(OverSeeds):
     def comparable(self, other: Estimate) -> bool:
         """Whether both have replicates from the same draws of the same test rows."""
         samples = {record.sample for record in (*self.records, *other.records)}
-        if not (self.resampled and other.resampled and len(samples) == 1 and "" not in samples):
+        if len(samples) > 1 or "" in samples:
             return False
-        draws, others = self.replicates.mean(axis=0), other.replicates.mean(axis=0)
-        return draws.shape == others.shape and bool(np.isfinite(draws - others).any())
+        if self.replicates.shape[1] != other.replicates.shape[1] or not self.replicates.size:
+            return False
+        draws = self.replicates.mean(axis=0) - other.replicates.mean(axis=0)
+        return bool(np.isfinite(draws).any())
 
     def __str__(self) -> str:
         mark = "*" if self.at_grid_edge else ""
         spread = "" if self.spread is None else f" ± {self.spread:.2f}"
         low, high = self.interval
-        return f"{self.value:.2f}{mark}{spread} [{low:.2f}, {high:.2f}]"
+        ends = f" [{low:.2f}, {high:.2f}]" if self.has_interval else ""
+        return f"{self.value:.2f}{mark}{spread}{ends}"
 
 
 @dataclass(frozen=True)
@@ -132,8 +143,7 @@ class Gap:
     Attributes:
         value: in their unit.
         low, high: 95 % interval, by the rule of this module.
-        p: two-sided p-value that there is no difference: twice the share of the replicates on the
-            other side of 0, at least 1 / replicates.
+        p: two-sided p-value that there is no difference.
     """
 
     value: float
@@ -155,6 +165,64 @@ def gap(one: OverSeeds, other: OverSeeds) -> Gap:
 
     If both name the same seeds, these are paired.
     """
+    spread = spread_of_gap(one, other)
+    return Gap(one.value - other.value, *spread.interval, spread.p(0.0))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The distribution of a sum: replicates of test rows, and Student's t of seeds.
+
+    Attributes:
+        rows: float [B], replicates; NaN is left out.
+        variance: of the mean over seeds; 0 if it is not known.
+        freedom: degrees of freedom of the variance.
+    """
+
+    rows: np.ndarray
+    variance: float
+    freedom: float
+
+    @cached_property
+    def _finite(self) -> np.ndarray:
+        return self.rows[np.isfinite(self.rows)]
+
+    def below(self, limit: float) -> float:
+        """The probability of values up to `limit`."""
+        if self.variance == 0:
+            return float(np.mean(self._finite <= limit))
+        scaled = (limit - self._finite) / self.variance**0.5
+        return float(student.cdf(scaled, self.freedom).mean())
+
+    def above(self, limit: float) -> float:
+        return Spread(-self.rows, self.variance, self.freedom).below(-limit)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % of the distribution, with equal tails."""
+        if self.variance == 0:
+            return interval(self.rows)
+        tails = [self.variance**0.5 * student.ppf(p, self.freedom) for p in (0.025, 0.975)]
+        low, high = (
+            # The quantile lies between those of the lowest and of the highest replicate.
+            brentq(
+                lambda x, p=p: self.below(x) - p,
+                self._finite.min() + tail - 1e-9,
+                self._finite.max() + tail + 1e-9,
+                xtol=1e-9,
+            )
+            for p, tail in zip((0.025, 0.975), tails, strict=True)
+        )
+        return float(low), float(high)
+
+    def p(self, null: float) -> float:
+        """Two-sided p-value of the value `null`; of test rows alone at least 1 / replicates."""
+        least = 1 / len(self._finite) if self.variance == 0 else 0.0
+        return min(1.0, max(2 * min(self.below(null), self.above(null)), least))
+
+
+def spread_of_gap(one: OverSeeds, other: OverSeeds) -> Spread:
+    """How uncertain `one` less `other` is; arguments as of `gap`."""
     if one.seeds and one.seeds == other.seeds:
         variance, freedom = _variance_of_mean(one.values - other.values)
     else:
@@ -163,11 +231,7 @@ def gap(one: OverSeeds, other: OverSeeds) -> Gap:
         parts = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True) if v > 0)
         freedom = variance**2 / parts if parts else 1.0
     between = one.replicates.mean(axis=0) - other.replicates.mean(axis=0)
-    replicates = _with_seeds(between, variance, freedom)
-    finite = replicates[np.isfinite(replicates)]
-    share = min(np.mean(finite <= 0), np.mean(finite >= 0))
-    p = min(1.0, max(2 * float(share), 1 / len(finite)))
-    return Gap(one.value - other.value, *interval(replicates), p)
+    return Spread(between, variance, freedom)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -186,21 +250,9 @@ def _variance_of_mean(values: np.ndarray) -> tuple[float, float]:
     return (float(values.var(ddof=1)) / seeds, seeds - 1.0) if seeds > 1 else (0.0, 1.0)
 
 
-def _with_seeds(replicates: np.ndarray, variance: float, freedom: float) -> np.ndarray:
-    """Replicates [B], each moved by one of B equally likely values of Student's t."""
-    if variance == 0:
-        return replicates
-    likely = student.ppf(_probabilities(len(replicates)), freedom)
-    # The order must not depend on the replicates.
-    return replicates + np.sqrt(variance) * np.random.default_rng(0).permutation(likely)
-
-
-def _quantiles(record: Record, count: int = 1000) -> np.ndarray:
-    """Normal quantiles [count] around a record's value that have its 95 % interval."""
-    z = norm.ppf(_probabilities(count)) / norm.ppf(0.975)
-    return record.value + z * np.where(z < 0, record.value - record.low, record.high - record.value)
-
-
-def _probabilities(count: int) -> np.ndarray:
-    probabilities: np.ndarray = (np.arange(count) + 0.5) / count
-    return probabilities
+def bounds_of(record: Record) -> tuple[float, float]:
+    """The least and the highest value of a record's metric."""
+    if record.unit == "%":
+        return 0.0, 100.0
+    # An error is at least 0; an agreement may be negative.
+    return (-np.inf if record.higher_is_better else 0.0), np.inf

@@ -6,11 +6,13 @@ Source of the protocol: Huang et al., "Labeled Faces in the Wild", Univ. of Mass
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.metrics import accuracy_score
 
 from linear_probe.features.frozen import Features, Pictures
@@ -22,7 +24,7 @@ from linear_probe.probes.verification import (
     whitened_similarities,
 )
 from linear_probe.records.predictions import Predictions
-from linear_probe.stats.intervals import stratum_weights
+from linear_probe.stats.intervals import pair_weights
 from linear_probe.tasks.task import (
     DRAWS_SEED,
     Figure,
@@ -81,6 +83,8 @@ class Identity(Task):
                 "choose the threshold on; give the official pairs.txt with its folds"
             )
         self._number = {record.key: i for i, record in enumerate(self.faces.records)}
+        self._person = person_numbers(self.pairs, {r.key: r.person for r in self.faces.records})
+        self._drawn: tuple[list[tuple[str, str]], np.ndarray] | None = None
         named = {self._number[key] for p in self.pairs for key in (p.first, p.second)}
         self.indices = np.array(sorted(named))
         self.split = f"pairs in {folds} folds"
@@ -88,7 +92,7 @@ class Identity(Task):
             "cosine similarity of frozen features, less the mean of the other folds' pictures, or "
             "their Euclidean distance; whitened: after PCA whitening learnt on the other folds' "
             "pictures, as many directions as serve best there; threshold chosen on the other "
-            "folds; intervals by bootstrap over pairs within folds"
+            "folds; intervals by bootstrap over people: pairs that share a person vary together"
         )
 
     def _refuse_many_missing(self, missing: int) -> None:
@@ -110,7 +114,7 @@ class Identity(Task):
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         pairs = self._whole(features)
-        x, (first, second, same, folds, _) = features.values, pairs
+        x, (first, second, same, folds, *_) = features.values, pairs
         whitened = whitened_similarities(x, first, second, same, folds)
         dims = {"directions kept": whitened.dims.tolist()}
         # For the main probe first. Distances count as similarities the wrong way round.
@@ -163,7 +167,16 @@ class Identity(Task):
                 "too few to choose a threshold on other folds; check the pictures"
             )
         first, second = np.array(rows).T
-        return _Pairs(first, second, same, folds, keys)
+        people = np.array([[self._person[key] for key in both] for both in keys])
+        return _Pairs(first, second, same, folds, keys, people)
+
+    def _weights(self, pairs: _Pairs) -> np.ndarray:
+        """Draws [B, N] of the pairs, the same for all feature spaces."""
+        if self._drawn is None or self._drawn[0] != pairs.keys:
+            # By kind, as the protocol fixes how many pairs of each kind there are.
+            drawn = pair_weights(pairs.people, pairs.same, self.replicates, DRAWS_SEED)
+            self._drawn = pairs.keys, drawn
+        return self._drawn[1]
 
     def _figures(
         self,
@@ -179,8 +192,7 @@ class Identity(Task):
         learnt_from = similarities if thresholds_from is None else thresholds_from
         decided = verify(learnt_from, same, folds, similarities)
 
-        # By fold and kind, as the protocol fixes how many pairs of each kind a fold has.
-        weights = stratum_weights(2 * folds + same, self.replicates, DRAWS_SEED)
+        weights = self._weights(pairs)
         once = np.ones((1, len(same)), dtype=weights.dtype)
         rates = weighted_rates(similarities, same, np.concatenate([once, weights]), [FALSE_ACCEPT])
         n = len(same)
@@ -206,7 +218,11 @@ class Identity(Task):
         }
         called_same = decided.correct == same
         accuracy = accuracy_score(same, called_same)
-        drawn = (f"{a} {b} {f} {s}" for (a, b), f, s in zip(pairs.keys, folds, same, strict=True))
+        people = pairs.people.tolist()
+        drawn = (
+            f"{a} {b} {fold} {kind} {who}"
+            for (a, b), fold, kind, who in zip(pairs.keys, folds, same, people, strict=True)
+        )
         sample = sample_of(drawn, self.replicates, DRAWS_SEED)
         common: dict[str, Any] = {"note": note, "probe": probe, "at_grid_edge": at_grid_edge}
         return [
@@ -234,14 +250,41 @@ class Identity(Task):
         ]
 
 
+def person_numbers(
+    pairs: Sequence[FacePair], person_of: Mapping[str, str | None]
+) -> dict[str, int]:
+    """The number of the person in each image of the pairs, by key.
+
+    Images without a known person show one person if pairs say so, else different people.
+    """
+    keys = list(dict.fromkeys(key for pair in pairs for key in pair[:2]))
+    named = [person_of.get(key) for key in keys]
+    nodes: dict[tuple[str, str], int] = {}
+    own = [nodes.setdefault(("image", key), len(nodes)) for key in keys]
+    edges = [
+        (i, nodes.setdefault(("person", name), len(nodes)))
+        for i, name in zip(own, named, strict=True)
+        if name is not None
+    ]
+    number = dict(zip(keys, own, strict=True))
+    edges += [(number[pair.first], number[pair.second]) for pair in pairs if pair.same]
+    graph = coo_array(
+        (np.ones(len(edges)), np.array(edges).reshape(-1, 2).T), shape=(len(nodes),) * 2
+    )
+    person = connected_components(graph, directed=False)[1]
+    return {key: int(person[i]) for key, i in number.items()}
+
+
 class _Pairs(NamedTuple):
-    """Pairs by their rows of the features: int [N], bool [N], int [N]; and their keys, N."""
+    """Pairs by their rows of the features: int [N], bool [N], int [N]; their keys, N, and the
+    numbers of their people, int [N, 2]."""
 
     first: np.ndarray
     second: np.ndarray
     same: np.ndarray
     folds: np.ndarray
     keys: list[tuple[str, str]]
+    people: np.ndarray
 
     @property
     def pictures(self) -> np.ndarray:

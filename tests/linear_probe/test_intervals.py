@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from linear_probe.stats.intervals import cluster_weights, interval, row_weights, stratum_weights
+from linear_probe.stats import intervals
+from linear_probe.stats.intervals import cluster_weights, interval, pair_weights, row_weights
+from linear_probe.tasks.identity import person_numbers
+from ssl_faces.data import FacePair
 
 
 def test_rows_are_drawn_n_at_a_time() -> None:
@@ -23,12 +27,56 @@ def test_clusters_stay_together() -> None:
     assert (weights[:, 0] + weights[:, 2] + weights[:, 5] == 3).all()
 
 
-def test_strata_keep_their_size_and_are_drawn_apart() -> None:
+def test_pairs_that_share_a_person_vary_together() -> None:
+    people = np.array([[0, 1], [1, 2], [2, 2], [2, 2], [3, 4]])
+    weights = pair_weights(people, np.arange(5) * 0, 20000, seed=0)
+    assert np.allclose(weights.sum(axis=1), 5, rtol=1e-5)
+    assert (weights > 0).all()
+    related = np.corrcoef(weights.T)
+    shared = (people[:, None, :, None] == people[None, :, None, :]).any(axis=(2, 3))
+    np.fill_diagonal(shared, False)
+    apart = ~shared & ~np.eye(5, dtype=bool)
+    assert related[shared].min() > related[apart].max() + 0.3
+    # The two pairs of one person are one cluster.
+    assert related[2, 3] == pytest.approx(1)
+
+
+def test_strata_keep_their_number_of_pairs() -> None:
     strata = np.array([0, 1, 0, 1, 0, 1])
-    weights = stratum_weights(strata, 50, seed=0)
+    weights = pair_weights(np.arange(12).reshape(6, 2), strata, 2000, seed=0)
     for stratum in (0, 1):
-        assert (weights[:, strata == stratum].sum(axis=1) == 3).all()
-    assert (weights[:, strata == 0] != weights[:, strata == 1]).any()
+        assert np.allclose(weights[:, strata == stratum].sum(axis=1), 3, rtol=1e-5)
+    # Pairs without a common person are drawn apart, with the variance of a bootstrap's.
+    assert abs(np.corrcoef(weights.T)[0, 1]) < 0.1
+    many = pair_weights(np.arange(600).reshape(300, 2), np.zeros(300), 400, seed=0)
+    assert many.var() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("connected", ["eigenvalues", "incidence"])
+def test_pairs_of_people_who_differ_need_people_to_be_covered(
+    connected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in CFP: ten folds of people, each in several pairs, some easier to verify."""
+    if connected == "incidence":
+        monkeypatch.setattr(intervals, "_MOST_PAIRS", 0)
+    rng = np.random.default_rng(0)
+    folds = np.repeat(np.arange(10), 60)
+    local = np.array([rng.choice(15, 2, replace=False) for _ in range(600)])
+    local[::2, 1] = local[::2, 0]
+    people = local + 15 * folds[:, None]
+    effects = rng.normal(size=(200, 150))
+    right = effects[:, people].mean(axis=2) + rng.normal(size=(200, 600)) > 0
+    covered = {}
+    for name, weights in (
+        ("people", pair_weights(people, np.arange(600) % 2, 300, 0)),
+        ("pairs", row_weights(600, 300, 0)),
+    ):
+        low, high = np.transpose([interval(r) for r in right @ weights.T / 600])
+        covered[name] = np.mean((low <= 0.5) & (high >= 0.5))
+    assert covered["pairs"] < 0.8
+    assert covered["people"] >= 0.92
+    if connected == "eigenvalues":  # not much wider than they need to be
+        assert covered["people"] <= 0.985
 
 
 def test_same_seed_same_draws() -> None:
@@ -64,3 +112,15 @@ def test_clustered_errors_need_clusters_to_be_covered() -> None:
 
 def test_nan_replicates_are_left_out() -> None:
     assert interval(np.array([np.nan, 1.0, 1.0])) == (1.0, 1.0)
+
+
+def test_who_is_in_the_pairs() -> None:
+    """By name; without one by the pairs that show one person."""
+    pairs = [
+        *(FacePair("a1", "a2", True, 0), FacePair("a1", "x1", False, 0)),
+        *(FacePair("x1", "x2", True, 1), FacePair("x2", "y1", False, 1)),
+    ]
+    person = person_numbers(pairs, {"a1": "Ann", "a2": "Ann", "y1": None})
+    assert person["a1"] == person["a2"]
+    assert person["x1"] == person["x2"]
+    assert len({person[key] for key in ("a1", "x1", "y1")}) == 3

@@ -19,7 +19,7 @@ from linear_probe.probes.verification import pair_similarities, verify
 from linear_probe.sources.baselines import BASELINES, HogSource
 from linear_probe.sources.by_name import encoder_sources
 from linear_probe.sources.source import ImageSource
-from linear_probe.stats.intervals import cluster_weights
+from linear_probe.stats.intervals import cluster_weights, pair_weights
 from linear_probe.tasks.splits import stratified_group_split
 from linear_probe.tasks.task import DRAWS_SEED, Figure, percentage, sample_of
 from ssl_faces import InputError
@@ -76,10 +76,13 @@ def figures(
     """
     found = []
     of_pairs = pairs.people_of[pairs.profile[pairs.second]]
-    found += _shares("accuracy", row.verified, base.verified, of_pairs, replicates)
+    both = np.stack([pairs.people_of[pairs.frontal[pairs.first]], of_pairs], axis=1)
+    weights = pair_weights(both, pairs.same, replicates, DRAWS_SEED)
+    found += _shares("accuracy", row.verified, base.verified, both, weights)
     of_images = pairs.people_of[pairs.profile]
     if row.identified is not None and base.identified is not None:
-        found += _shares("rank-1", row.identified, base.identified, of_images, replicates)
+        weights = cluster_weights(of_images, replicates, DRAWS_SEED)
+        found += _shares("rank-1", row.identified, base.identified, of_images, weights)
     if yaw is not None:
         of_images = of_pairs if row.identified is None else of_images
         weights = cluster_weights(of_images, replicates, DRAWS_SEED)
@@ -91,10 +94,10 @@ def figures(
 
 
 def _shares(
-    metric: str, right: np.ndarray, base: np.ndarray, people: np.ndarray, replicates: int
+    metric: str, right: np.ndarray, base: np.ndarray, people: np.ndarray, weights: np.ndarray
 ) -> list[Figure]:
-    weights = cluster_weights(people, replicates, DRAWS_SEED)
-    sample = sample_of((f"{i} {p}" for i, p in enumerate(people)), replicates, DRAWS_SEED)
+    drawn = (f"{i} {p}" for i, p in enumerate(people))
+    sample = sample_of(drawn, len(weights), DRAWS_SEED)
     total, n = weights.sum(1), len(right)
     gain = right.astype(float) - base
     return [

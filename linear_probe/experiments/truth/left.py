@@ -20,7 +20,7 @@ from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
 from linear_probe.probes.verification import pair_similarities, verify
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.sources.baselines import HogSource
-from linear_probe.stats.intervals import cluster_weights
+from linear_probe.stats.intervals import cluster_weights, pair_weights
 from linear_probe.tasks.splits import stratified_group_split
 from linear_probe.tasks.task import Figure, percentage, sample_of
 from ssl_faces.data import EXPRESSIONS
@@ -146,9 +146,11 @@ class LeftProbes:
     ) -> Figure:
         similarities = pair_similarities(features, first, second, folds)
         hits = verify(similarities, same, folds).correct.astype(float)
-        weights = self._weights(self.faces.people[first], replicates)
+        people = np.stack([self.faces.people[first], self.faces.people[second]], axis=1)
+        weights = pair_weights(people, same, replicates, self.faces.seed)
         keys = (
-            f"{self.faces.keys[a]} {self.faces.keys[b]}" for a, b in zip(first, second, strict=True)
+            f"{self.faces.keys[a]} {self.faces.keys[b]} {who}"
+            for a, b, who in zip(first, second, people.tolist(), strict=True)
         )
         sample = sample_of(keys, replicates, self.faces.seed)
         mean = weights @ hits / weights.sum(1)

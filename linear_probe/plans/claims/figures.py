@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Literal
 
 import numpy as np
 
 from linear_probe.plans.claims.settings import Call, Claim
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
-from linear_probe.stats.over_seeds import Gap, OverSeeds
+from linear_probe.stats.over_seeds import OverSeeds, bounds_of
 from ssl_faces import InputError
 
-Verdict = Literal["holds", "not seen here", "the contrary is seen", "no data", "not run"]
 _ONE_OF = (
     ("data_set", "data set: name it in the arguments"),
     ("probe", "probe: name it as the claim's `probe`"),
@@ -50,6 +48,8 @@ def figure(
 ) -> tuple[OverSeeds, list[Record]]:
     """The claim's metric in the folders of an arm, over these seeds, and records of one metric.
 
+    Both are in the order of the seeds.
+
     Raises:
         InputError: there is no such figure.
     """
@@ -70,7 +70,13 @@ def figure(
         values.append([record.value for record in records])
         # Draws of test rows are the same for all metrics.
         draws.append(of_records)
-    return OverSeeds(np.mean(values, axis=0), np.mean(draws, axis=0)), records
+    of_seeds = OverSeeds(
+        np.mean(values, axis=0),
+        np.mean(draws, axis=0),
+        tuple(sorted(seeds)),
+        bounds_of(records[0]),
+    )
+    return of_seeds, records
 
 
 def meant(call: Call, claim: Claim, metric: str) -> list[Record]:
@@ -130,13 +136,3 @@ def times_smaller(idea: Sequence[Record], without: Sequence[Record]) -> float:
             )
         sizes.append(float(np.mean(of_seeds)))
     return sizes[1] / sizes[0]
-
-
-def verdict(difference: Gap, claim: Claim, smaller: float | None = None) -> Verdict:
-    """By the 95 % interval of the gap by which `idea` is better than `without`, and by how many
-    times smaller it is, where the claim is about that too."""
-    least = 0.0 if claim.at_most_worse is None else -claim.at_most_worse
-    too_large = smaller is not None and smaller < (claim.at_least_smaller or 0)
-    if difference.high < least or too_large:
-        return "the contrary is seen"
-    return "holds" if difference.low > least else "not seen here"

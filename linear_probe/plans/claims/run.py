@@ -81,7 +81,7 @@ def run_claims(claims: Claims, out: Path, engine: Engine | None = None) -> Table
     Raises:
         InputError: at the end, if an arm failed for another reason than missing data.
     """
-    table = ClaimTable(out)
+    table = ClaimTable(out, claims)
     steps: dict[tuple[str, ...], Step] = {}
     needed: dict[str, list[str]] = {}
     for name, claim in claims.claims.items():

@@ -16,7 +16,7 @@ from linear_probe.records.record import RECORDS_FILE, Record
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular
-from ssl_faces.common.ranges import FiniteFloat, NonNegativeFloat, Seed
+from ssl_faces.common.ranges import FiniteFloat, PositiveFloat, Seed
 from ssl_faces.common.yaml_settings import PREVIOUS, Strict, read_as
 from ssl_faces.plan import stages as plan_stages
 
@@ -207,9 +207,10 @@ class Claim(Strict):
         metric: of the records; the mean of several metrics on one scale.
         probe, task: of the records, if several have such a metric.
         level: of the degradation; None is unchanged images.
-        at_most_worse: the claim is that the idea costs no more than this; None: that it is better.
+        at_most_worse: the claim is that the idea costs no more than this margin; None: that it is
+            better.
         at_least_smaller: and that its compressed file is so many times smaller (for audits).
-        tried: what else was tried if it does not hold; printed once for claims that share it.
+        tried: what else was tried if it is not supported; printed once for claims that share it.
     """
 
     says: str
@@ -221,7 +222,7 @@ class Claim(Strict):
     probe: str | None = None
     task: str | None = None
     level: FiniteFloat | None = None
-    at_most_worse: NonNegativeFloat | None = None
+    at_most_worse: PositiveFloat | None = None
     at_least_smaller: float | None = Field(default=None, gt=1)
     tried: str = ""
 
@@ -233,12 +234,50 @@ class Claim(Strict):
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
+class Smallest(Strict):
+    """The smallest effect of interest of some metrics.
+
+    Attributes:
+        effect: in their unit; verdicts are by it (see `linear_probe.stats.verdicts`).
+        metrics: whose it is.
+        reason: why, from outside the results.
+    """
+
+    effect: PositiveFloat
+    metrics: list[str] = Field(min_length=1)
+    reason: str
+
+
 class Claims(Strict):
-    """The file: seeds and arguments of all heads, then the claims by name."""
+    """The file.
+
+    Attributes:
+        seeds, arguments: of all heads.
+        smallest: effects of interest by kind of metric.
+        remark: what readers of the table must know.
+        claims: by name.
+    """
 
     seeds: list[Seed] = Field(min_length=1)
     arguments: dict[str, Any] = Field(default_factory=dict)
+    smallest: list[Smallest] = Field(min_length=1)
+    remark: str = ""
     claims: dict[Name, Claim] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _effects(self) -> Claims:
+        for name, claim in self.claims.items():
+            effects = [{s.effect for s in self.smallest if m in s.metrics} for m in claim.metrics]
+            if any(len(of) != 1 or of != effects[0] for of in effects):
+                raise ValueError(
+                    f"claims.{name}: `smallest` has not one effect for {', '.join(claim.metrics)}; "
+                    "name each metric in one of its entries"
+                )
+        return self
+
+    def smallest_of(self, claim: Claim) -> float:
+        """The smallest effect of interest of a claim's metric, in its unit."""
+        return next(s.effect for s in self.smallest if claim.metrics[0] in s.metrics)
 
     def only(self, names: Sequence[str]) -> Claims:
         """Only these claims, in this order.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from linear_probe.plans.claims.figures import Verdict, figure, seeds_there, times_smaller, verdict
-from linear_probe.plans.claims.settings import Call, Claim
-from linear_probe.reports.text_tables import Table, as_text
-from linear_probe.reports.write import write_report
-from linear_probe.stats.over_seeds import OverSeeds, gap
+from linear_probe.plans.claims.figures import figure, seeds_there, times_smaller
+from linear_probe.plans.claims.settings import Call, Claim, Claims
+from linear_probe.records.collect import find_records
+from linear_probe.reports.page import Part, Section, page
+from linear_probe.reports.text_tables import Cell, Table, as_text
+from linear_probe.stats.over_seeds import OverSeeds
+from linear_probe.stats.verdicts import LEVEL, MOST_SEEDS, Judged, Verdict, corrected, judge
 from ssl_faces import InputError
 from ssl_faces.common.files import replace_file
 
@@ -17,17 +20,42 @@ CLAIMS_FILE = "claims.md"
 CLAIMS_PAGE = "claims.html"
 
 _VERDICTS: list[tuple[Verdict, ...]] = [
-    ("holds",),
-    ("not seen here",),
-    ("the contrary is seen",),
+    ("supported",),
+    ("no effect of interest",),
+    ("inconclusive",),
+    ("contradicted",),
+    ("one seed: no verdict",),
     ("no data", "not run"),
 ]
-_HEADER = ["name", "claim", "published", "with", "without", "gain", "seeds", "verdict"]
-_NOTE = (
+_HEADER = ["name", "claim", "verdict", "after Holm", "gain", "smallest", "with", "without", "seeds"]
+_HEADER += ["would settle it", "published"]
+_NOTES = [
     "with and without: mean over seeds, 95 % interval over test rows and seeds, in the metric's "
-    "unit; gain: of the one with it, more where more is better, else less; holds: the gain's "
-    "interval is above 0 (or above what the idea may cost)"
-)
+    "unit; gain: of the one with it, more where more is better, else less; seeds are paired",
+    "verdict, by the gain's interval: no effect of interest, within the smallest effect of "
+    "interest on both sides of 0; else supported, above 0; contradicted, below 0; inconclusive, "
+    "too wide for either. With a margin (-1.00 and the like) the claim is that the idea costs no "
+    "more: supported above it, contradicted below it. One seed gives no verdict",
+    "would settle it: so many seeds, and so many test rows (n) if those are too few, make half of "
+    "the interval at most half of the smallest effect, so that there is a verdict whatever the "
+    "gain: 1.96² v / m + t² s² / S <= (effect / 2)², with v and s² the gain's measured variances "
+    "over test rows and seeds, m times the test rows, S seeds and t Student's 97.5 % quantile "
+    "(`linear_probe/stats/verdicts.py`)",
+]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A claim's row: its cells from `gain` to `without`, and what was found."""
+
+    name: str
+    claim: Claim
+    cells: list[str]
+    seeds: str
+    judged: Judged | None
+    verdict: Verdict
+    settled_by: str = "-"
+    by_size: bool = False
 
 
 class ClaimTable:
@@ -35,14 +63,13 @@ class ClaimTable:
 
     Args:
         out: the claims' folder.
+        claims: the file.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.body: list[list[str]] = []
-        self.papers: dict[str, list[tuple[str, Verdict]]] = {}
-        self.notes: dict[str, None] = {_NOTE: None}
-        self.tried: dict[str, list[str]] = {}
+    def __init__(self, out: Path, claims: Claims) -> None:
+        self.out, self.claims = out, claims
+        self.rows: list[_Row] = []
+        self.notes: dict[str, None] = {}
         self.folders: dict[Path, None] = {}
 
     def add(self, name: str, claim: Claim, idea: Sequence[Call], without: Sequence[Call]) -> None:
@@ -67,18 +94,31 @@ class ClaimTable:
                 "and run it anew"
             )
         pair = (mean, mean_without) if records[0].higher_is_better else (mean_without, mean)
-        difference = gap(*pair)
-        smaller = None
-        if claim.at_least_smaller is not None:
-            smaller = times_smaller(records, of_without)
+        smallest = self.claims.smallest_of(claim)
+        judged = judge(*pair, smallest, claim.at_most_worse)
         # What has no unit, such as CCC, is at most 1.
         digits = 2 if records[0].unit else 3
-        parts = (difference.value, difference.low, difference.high)
+        parts = (judged.gain.value, judged.gain.low, judged.gain.high)
         gain = "{} [{}, {}]".format(*(f"{x:+.{digits}f}" for x in parts))
-        if smaller is not None:
+        verdict = judged.verdict
+        smaller = too_large = None
+        if claim.at_least_smaller is not None:
+            smaller = times_smaller(records, of_without)
             gain += f"; {smaller:.1f} times smaller"
-        cells = [_text(mean, digits), _text(mean_without, digits), gain]
-        self._row(name, claim, cells, str(len(records)), verdict(difference, claim, smaller))
+            too_large = smaller < claim.at_least_smaller
+            verdict = "contradicted" if too_large else verdict
+        effect = f"{smallest:.{digits}f}"
+        if claim.at_most_worse is not None:
+            effect = f"{-claim.at_most_worse:.{digits}f}"
+        settled_by = "-"
+        if verdict == "inconclusive" and judged.needed is not None:
+            count, times = judged.needed
+            settled_by = f"{count:,}{' or more' if count == MOST_SEEDS else ''} seeds"
+            settled_by += f", n {records[0].n * times:,.0f}" if times > 1 else ""
+        cells = [Cell(gain, judged.gain.value), Cell(effect)]
+        cells += [_cell(mean, digits), _cell(mean_without, digits)]
+        of_all = (str(len(seeds)), judged, verdict, settled_by, bool(too_large))
+        self.rows.append(_Row(name, claim, cells, *of_all))
         # Seeds may have been run on several machines.
         machines = " and ".join(dict.fromkeys(record.hardware for record in both))
         self.notes[f"{records[0].data_set}, n {records[0].n:,}; {machines}"] = None
@@ -86,27 +126,64 @@ class ClaimTable:
 
     def add_missing(self, name: str, claim: Claim, reason: str, result: Verdict) -> None:
         """A row without figures."""
-        self._row(name, claim, ["-", "-", "-"], "-", result)
+        self.rows.append(_Row(name, claim, ["-"] * 4, "-", None, result))
         self.notes[f"{name}: {reason}"] = None
-
-    def _row(self, name: str, claim: Claim, cells: list[str], seeds: str, result: Verdict) -> None:
-        self.body.append([name, claim.says, claim.published, *cells, seeds, result])
-        self.papers.setdefault(claim.paper, []).append((seeds, result))
-        if claim.tried and result != "holds":
-            self.tried.setdefault(claim.tried, []).append(name)
 
     @property
     def table(self) -> Table:
+        after = dict(zip(self._tested(), corrected(self._judged()), strict=True))
+        body = []
+        for row in self.rows:
+            verdicts = [row.verdict, row.verdict if row.by_size else after.get(row.name, "-")]
+            start = [row.name, row.claim.says, *verdicts]
+            body.append([*start, *row.cells, row.seeds, row.settled_by, row.claim.published])
         # What was tried for several claims is printed once.
-        tried = (f"{', '.join(names)}: {text}" for text, names in self.tried.items())
-        return Table("Claims of the papers", _HEADER, self.body, [*self.notes, *tried])
+        tried: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.claim.tried and row.verdict != "supported":
+                tried.setdefault(row.claim.tried, []).append(row.name)
+        notes = [*_NOTES, *self._about_chance(list(after.values())), *self._about_effects()]
+        notes += [*self.notes, *(f"{', '.join(names)}: {text}" for text, names in tried.items())]
+        return Table("Claims of the papers", _HEADER, body, notes)
+
+    def _judged(self) -> list[Judged]:
+        return [row.judged for row in self.rows if row.judged is not None]
+
+    def _tested(self) -> list[str]:
+        return [row.name for row in self.rows if row.judged is not None]
+
+    def _about_chance(self, after: Sequence[Verdict]) -> list[str]:
+        count = sum(one.p is not None for one in self._judged())
+        if not count:
+            return []
+        kept = sum(verdict in ("supported", "contradicted") for verdict in after)
+        return [
+            f"false positives: {count} claims were tested, each at {100 * LEVEL:g} %: if no idea "
+            f"had any effect, {count * LEVEL:.1f} verdicts of supported or contradicted would be "
+            "expected by chance alone. After Holm: the verdicts that remain if the probability of "
+            f"any false one among all claims is to be at most {100 * LEVEL:g} % ({kept} of "
+            "supported or contradicted); the others are inconclusive"
+        ]
+
+    def _about_effects(self) -> list[str]:
+        metrics = {metric for row in self.rows for metric in row.claim.metrics}
+        effects = [
+            f"{one.effect:g} for {', '.join(m for m in one.metrics if m in metrics)}, {one.reason}"
+            for one in self.claims.smallest
+            if metrics & {*one.metrics}
+        ]
+        notes = [f"smallest effects of interest: {'; '.join(effects)}"]
+        return notes + ([self.claims.remark] if self.claims.remark else [])
 
     @property
     def by_paper(self) -> Table:
+        papers: dict[str, list[_Row]] = {}
+        for row in self.rows:
+            papers.setdefault(row.claim.paper, []).append(row)
         body = []
-        for paper, rows in self.papers.items():
-            counts = [sum(result in kinds for _, result in rows) for kinds in _VERDICTS]
-            seeds = sorted({int(count) for count, _ in rows if count.isdigit()})
+        for paper, rows in papers.items():
+            counts = [sum(row.verdict in kinds for row in rows) for kinds in _VERDICTS]
+            seeds = sorted({int(row.seeds) for row in rows if row.seeds.isdigit()})
             ends = dict.fromkeys(str(count) for count in (seeds[:1] + seeds[-1:]))
             body.append([paper, *(str(count or "-") for count in counts), " to ".join(ends) or "-"])
         header = ["paper", *(" or ".join(kinds) for kinds in _VERDICTS), "seeds"]
@@ -118,11 +195,23 @@ class ClaimTable:
         replace_file(self.out / CLAIMS_FILE, ("\n\n".join(tables) + "\n").encode())
 
     def write_page(self) -> None:
-        """Write `claims.html`, with plots of all records."""
-        if self.folders:
-            write_report([str(path) for path in self.folders], self.out / CLAIMS_PAGE, None, 0)
+        """Write `claims.html`: both tables, and all records with plots."""
+        if not self.folders:
+            return
+        table = self.table
+        named = [[Cell(claim, hint=name), *cells] for name, claim, *cells in table.body]
+        by_claim = Table(table.title, table.header[1:], named)
+        parts = [
+            Part(tables=[self.by_paper], kind="plain"),
+            Part("Claim by claim", tables=[by_claim], notes=list(table.notes)),
+        ]
+        first = [Section("claims", "Claims of the papers", "", parts)]
+        title, found = "Claims of the papers", find_records(list(self.folders))
+        text = page(found, most_maps=0, first=first, title=title)
+        replace_file(self.out / CLAIMS_PAGE, text.encode(errors="backslashreplace"))
 
 
-def _text(figure: OverSeeds, digits: int) -> str:
+def _cell(figure: OverSeeds, digits: int) -> Cell:
     low, high = figure.interval
-    return f"{figure.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    text = f"{figure.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return Cell(text, figure.value)
