@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_faces.bench import literal
-from ssl_faces.bench.options import stage1
-from ssl_faces.bench.step import LITERAL, OURS, difference
+from ssl_faces.bench.step import LITERAL, OURS, difference, stage1
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from tests.support.benches import run_bench
 
@@ -25,14 +24,8 @@ def frames() -> Tensor:
 
 
 def method(training: str = "frozen", scale: str = "normalised") -> FaceCycleMotion:
-    made: FaceCycleMotion = stage1(
-        *("small", 48),
-        trunk_training=training,
-        fold_weight=1.0,
-        ssim_scale=scale,
-        linear_std=0.04,
-    )
-    return made
+    settings = {"trunk_training": training, "ssim_scale": scale, "linear_std": 0.04}
+    return stage1("small", 48, fold_weight=1.0, **settings)
 
 
 @pytest.mark.parametrize("training", ["frozen", "joint"])
