@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ssl_faces.common.errors import InputError
@@ -24,23 +25,16 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
+# Imported when they are used, since they import torch: `--help` is quick.
+_MODULES = {
+    **dict.fromkeys(("embed", "similarity"), "ssl_faces.apps.embedding"),
+    **dict.fromkeys(("FaceEncoder", "load_encoder", "save_encoder"), "ssl_faces.encoders.encoder"),
+    "load_method": "ssl_faces.methods.loading",
+    "load_probe": "ssl_faces.encoders.saved_probe",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # torch is imported only when an encoder is asked for, so that `--help` is quick.
-    if name == "load_method":
-        from ssl_faces.methods import loading
-
-        return loading.load_method
-    if name == "load_probe":
-        from ssl_faces.encoders import saved_probe
-
-        return saved_probe.load_probe
-    if name in ("embed", "similarity"):
-        from ssl_faces.apps import embedding
-
-        return getattr(embedding, name)
-    if name in __all__:
-        from ssl_faces.encoders import encoder
-
-        return getattr(encoder, name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'ssl_faces' has no attribute '{name}'")

@@ -62,13 +62,17 @@ def add_method(of: argparse.ArgumentParser) -> None:
     of.add_argument("--seed", type=SEED, default=0, help="of rendering noise (default: 0)")
 
 
-def add_frames(of: argparse.ArgumentParser) -> None:
+def add_reader(of: argparse.ArgumentParser) -> None:
+    """The arguments of `open_reader`: pictures and videos, an encoder, detection."""
+    add_sources(of, "pictures, videos, or folders of them")
+    add_encoder(of)
     of.add_argument(
         "--fps",
         type=number(0, 1000),
         default=1.0,
         help="frames per second of videos to read; 0 skips videos (default: 1)",
     )
+    add_detection(of)
 
 
 def writable(key: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_faces.apps.arguments import add_detection, add_method, add_sources, parser
-from ssl_faces.common.csv_files import CsvWriter
+from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output, refuse_input
 from ssl_faces.data.tables import read_table
@@ -126,11 +125,8 @@ def write_edits(
     finder = FaceFinder(method.picture_size, options.detect, options.detector)
     people = None if person is None else [first_face(person, finder).pixels]
     reader = FaceReader(sources, finder, out=out)
-    text = io.StringIO()
-    table = CsvWriter(text)
-    table.writerow(
-        ("source", "face", "picture", "left", "top", "right", "bottom", "score", "reason")
-    )
+    sides = ("left", "top", "right", "bottom")
+    table: list[tuple[object, ...]] = [("source", "face", "picture", *sides, "score", "reason")]
     shown: list[list[np.ndarray]] = []
     count = 0
     earlier = _earlier_pictures(out)
@@ -142,19 +138,18 @@ def write_edits(
             name = picture_name(face.key)
             earlier.discard(name)
             replace_file(out / name, png(result), durable=False)
-            table.writerow((face.source, face.key, name, *(face.box or ("",) * 4), face.score, ""))
+            table.append((face.source, face.key, name, *(face.box or ("",) * 4), face.score, ""))
             if len(shown) < MOST:
                 shown.append([face.pixels, *(people or ()), result])
         count += len(faces)
     if not count:
         raise reader.nothing()
-    for skipped in reader.skipped:
-        table.writerow((skipped.key, *("",) * 7, skipped.reason))
+    table += [(skipped.key, *("",) * 7, skipped.reason) for skipped in reader.skipped]
     titles = ["source", *(["person"] if people else []), edit]
     replace_file(out / SHEET, png(sheet(titles, shown)))
     for name in earlier:
         (out / name).unlink(missing_ok=True)
-    replace_file(out / TABLE, text.getvalue().encode(errors="backslashreplace"))
+    replace_file(out / TABLE, csv_bytes(table))
     print(f"{out}: {edit} of {count:,} faces of {reader.files:,} files; sheet: {out / SHEET}")
     reader.print_summary()
     if person is None and method.edits()[NEUTRAL] == method.edits().get(FRONTAL):

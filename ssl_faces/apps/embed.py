@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssl_faces.apps.arguments import (
-    add_detection,
-    add_encoder,
-    add_frames,
-    add_sources,
-    parser,
-    writable,
-)
+from ssl_faces.apps.arguments import add_reader, parser, writable
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
 
@@ -37,14 +30,11 @@ FILE.skipped.csv, with the reason.
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces embed`; bad input and no detected face raise InputError."""
     of = parser("embed", ABOUT)
-    add_sources(of, "pictures, videos, or folders of them")
     of.add_argument("--out", required=True, type=Path, metavar="FILE", help=".npz or .parquet")
     add_overwrite(of)
-    add_encoder(of)
+    add_reader(of)
     of.add_argument("--spaces", metavar="S,S", help="feature spaces (default: all)")
     of.add_argument("--largest", action="store_true", help="only the largest face of each picture")
-    add_frames(of)
-    add_detection(of)
     options = of.parse_args(arguments)
     out: Path = options.out
     if out.suffix not in (".npz", ".parquet"):

@@ -16,9 +16,8 @@ from ssl_faces.common.outputs import refuse_input, same_file
 from ssl_faces.data.faces import Skipped
 from ssl_faces.data.pictures import BadImage, decode_image
 from ssl_faces.data.store.packing import square
-from ssl_faces.prepare.alignment import aligned
 from ssl_faces.prepare.detectors import FaceDetector, faces_of, open_detector
-from ssl_faces.prepare.reading import FaceRow, Settings, refusal
+from ssl_faces.prepare.reading import Settings, judged
 from ssl_faces.prepare.sources import Frame, Source, Video, kind_of, list_sources
 
 Detect = Literal["auto", "always", "never"]
@@ -84,15 +83,13 @@ class FaceFinder:
         if self._open is None:
             self._open = open_detector(self.detector, 0.8 * _KEPT.min_face)
         kept, reasons = [], []
-        for box, score, points in zip(*faces_of(self._open, picture), strict=True):
-            pixels, inside = aligned(picture, points, self.size)
-            left, top, right, bottom = (round(float(x), 1) for x in box)
-            row = FaceRow(box=[left, top, right, bottom], score=float(score))
-            reason = refusal(row, inside, _KEPT)
-            if reason:
-                reasons.append(reason)
+        settings = replace(_KEPT, size=self.size)
+        for row, pixels in judged(picture, faces_of(self._open, picture), settings):
+            if row.reason:
+                reasons.append(row.reason)
             else:
-                kept.append(FaceCrop(pixels, (left, top, right, bottom), round(float(score), 4)))
+                left, top, right, bottom = row.box or (0.0,) * 4
+                kept.append(FaceCrop(pixels, (left, top, right, bottom), row.score))
         if not kept:
             raise BadImage(
                 f"no face that can be used ({reasons[0]})"

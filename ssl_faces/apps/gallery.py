@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssl_faces.apps.arguments import (
-    add_detection,
-    add_encoder,
-    add_frames,
-    add_sources,
-    parser,
-    writable,
-)
+from ssl_faces.apps.arguments import add_reader, parser, writable
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
@@ -45,16 +38,13 @@ _ROWS = 1024  # faces whose similarities to all others are computed at once
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces gallery`; bad input and fewer than two faces raise InputError."""
     of = parser("gallery", ABOUT)
-    add_sources(of, "pictures, videos, or folders of them")
     of.add_argument("--out", required=True, type=Path, metavar="FILE.html")
     add_overwrite(of)
-    add_encoder(of)
+    add_reader(of)
     of.add_argument("--spaces", default="expression,identity", metavar="S,S")
     of.add_argument(
         "--nearest", type=whole(1, 50), default=8, metavar="K", help="of each (default: 8)"
     )
-    add_frames(of)
-    add_detection(of)
     options = of.parse_args(arguments)
     out: Path = options.out
     if out.suffix not in (".html", ".htm"):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssl_faces.apps.arguments import add_detection, add_encoder, parser, writable
-from ssl_faces.common.csv_files import CsvWriter
+from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
 
@@ -101,9 +100,7 @@ def run(arguments: Sequence[str]) -> None:
     values = cosines(
         codes[0], codes[1], None if verification is None else verification.mean
     ).tolist()
-    table = io.StringIO()
-    writer = CsvWriter(table)
-    writer.writerow(("a", "b", "similarity", "threshold", "decision"))
+    table = [("a", "b", "similarity", "threshold", "decision")]
     for first, row in zip(keys[0], values, strict=True):
         for second, value in zip(keys[1], row, strict=True):
             threshold = decision = verdict = ""
@@ -111,10 +108,10 @@ def run(arguments: Sequence[str]) -> None:
                 threshold = f"{verification.threshold:.4f}"
                 decision = "same" if value >= verification.threshold else "different"
                 verdict = f": {decision} (threshold {verification.threshold:.3f})"
-            writer.writerow((first, second, f"{value:.4f}", threshold, decision))
+            table.append((first, second, f"{value:.4f}", threshold, decision))
             print(f"{first}  {second}  similarity {value:.3f}{verdict}")
     if options.out is not None:
-        replace_file(options.out, table.getvalue().encode())
+        replace_file(options.out, csv_bytes(table))
     for remark in remarks:
         print(remark)
     if verification is None:

@@ -50,32 +50,19 @@ def run_in_subprocess(module: str, argv: Sequence[str], show: bool = False) -> A
         return json.load(stdout)
 
 
-def as_argv(arguments: argparse.Namespace) -> list[str]:
-    """A bench's own arguments as `--NAME VALUE`, repeated for lists; unset ones are left out."""
-    argv = []
-    for name, values in vars(arguments).items():
-        if name in ("bench", "out", "overwrite", "page"):
-            continue
-        for value in values if isinstance(values, list) else [values]:
-            if value is not None:
-                argv += [f"--{name.replace('_', '-')}", str(value)]
-    return argv
-
-
+@exit_on_closed_pipe
 def print_json(
     parser: argparse.ArgumentParser,
     measure: Callable[[argparse.Namespace], Any],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Print a measurement as JSON; returns the exit code."""
-    return run_module(lambda: print(json.dumps(measure(parser.parse_args(argv)))))
+    """Print a measurement as JSON: the body of `python -m MODULE`.
 
-
-@exit_on_closed_pipe
-def run_module(call: Callable[[], object]) -> int:
-    """Run the body of `python -m MODULE`; returns 0, or 2 for bad input, printed as one line."""
+    Returns:
+        The exit code: 0, or 2 for bad input, which is printed as one line.
+    """
     try:
-        call()
+        print(json.dumps(measure(parser.parse_args(argv))))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

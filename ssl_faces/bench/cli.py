@@ -12,20 +12,15 @@ from ssl_faces.common.outputs import add_overwrite, check_output
 BENCHES = {
     "cost": "count the arithmetic of one training step of any method: GFLOP per step and image",
     "embed": "released encoders, HOG, LBP and installed recognisers: accuracy and speed",
-    "features": "feature extraction compared with the encoder's bare forward pass",
     "plan": "estimate time, memory, disk, network and cost of a large run from measured speed",
-    "scale": "two processes of one thread each compared with one",
     "step": "a training step compared with the authors' schedule of network calls",
-    "feed": "pairs per second of packed faces compared with a loader that decodes every image",
-    "prepare": "faces detected in photos and videos, errors of their eyes, faces per second",
-    "render": "faces rendered per second",
 }
 """Each is a module with `add_arguments(parser)` and `measure(arguments) -> Result`. If it has
 `PASSES_ON`, it also takes arguments that its parser does not know, as `arguments.settings`."""
 
 
 def run(argv: Sequence[str]) -> None:
-    """Run `ssl-faces bench`: print the table, write the JSON. Bad input raises InputError."""
+    """Run `ssl-faces bench`: print the table, write the JSON; InputError for bad input."""
     parser = Parser(prog="ssl-faces bench", description="Measure speed on this machine.")
     verbs = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
     chosen = next((word for word in argv if word in BENCHES), None)

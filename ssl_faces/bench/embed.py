@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.bench.apart import as_argv, run_in_subprocess
-from ssl_faces.bench.options import add_rounds
+from ssl_faces.bench.apart import run_in_subprocess
 from ssl_faces.bench.result import Result, Value
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.files import replace_file
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-train", type=whole(100), default=5000, help="training images of every probe")
     add("--every", type=whole(1), default=1, metavar="K", help="every Kth test image and pair only")
     add("--batch-size", type=whole(1), default=8, help="faces per batch, for the times")
-    add_rounds(parser)
+    add("--rounds", type=whole(1), default=5, help="measured calls of each embedder (5)")
     add("--page", type=Path, metavar="FILE.md", help="also write the table there")
 
 
@@ -51,7 +50,11 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: bad arguments.
     """
-    argv = as_argv(arguments)
+    argv = []
+    for name, values in vars(arguments).items():
+        if name not in ("bench", "out", "overwrite", "page"):
+            for value in values if isinstance(values, list) else [values]:
+                argv += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
     result = table_of(run_in_subprocess("linear_probe.bench.embeddings", argv, show=True))
     if arguments.page is not None:
         replace_file(arguments.page, page_of(result).encode())

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssl_faces.bench.options import add_step, stage1
 from ssl_faces.bench.result import Result, Value
+from ssl_faces.bench.step import add_step, stage1
 from ssl_faces.common.arguments import comma_separated, number, whole
 from ssl_faces.common.errors import InputError
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="numbers of devices to plan for",
     )
     add("--gpus-a-node", type=whole(1), default=8)
-    add_step(parser, pairs=16)
+    add_step(parser)
     add("--precision", choices=("32", "bf16"), default="bf16")
     add("--bytes-a-picture", type=positive, help="when packed; default: uncompressed pixels")
     add("--scaling", type=positive, default=0.9, help="share of linear scaling; assumed: 0.9")

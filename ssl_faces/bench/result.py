@@ -8,13 +8,13 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ssl_faces.common.files import replace_file
 
 Value = float | int | str | None
+_PACKAGES = ("torch", "pytorch-lightning", "kornia", "numpy")
 
 
 @dataclass
@@ -61,18 +61,14 @@ def machine() -> dict[str, Any]:
     import torch
 
     from ssl_faces.common.hardware import hardware
+    from ssl_faces.training.run_record import package_versions
 
-    versions = {}
-    for package in ("torch", "pytorch-lightning", "kornia", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    versions = package_versions()
     return {
         "hardware": hardware("cuda" if torch.cuda.is_available() else "cpu"),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {name: versions[name] for name in _PACKAGES if name in versions},
     }
 
 

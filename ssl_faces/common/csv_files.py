@@ -30,6 +30,13 @@ class CsvWriter:
             self.writerow(row)
 
 
+def csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
+    """The rows as a file; characters that are not UTF-8 are escaped."""
+    stream = io.StringIO()
+    CsvWriter(stream).writerows(rows)
+    return stream.getvalue().encode(errors="backslashreplace")
+
+
 def unescaped(text: str) -> str:
     """The original text of a cell written by `CsvWriter`."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssl_faces.common.csv_files import CsvWriter
+from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.files import replace_file
 from ssl_faces.prepare.reading import POINTS, FaceRow, SourceFaces
 from ssl_faces.prepare.store import Store
@@ -30,13 +30,8 @@ _SIDE = 12  # faces along a side of the contact sheet
 
 def write_manifest(out: Path, sources: Iterable[tuple[str, SourceFaces]]) -> None:
     """Write the manifest as CSV with `COLUMNS`."""
-    text = io.StringIO()
-    writer = CsvWriter(text)
-    writer.writerow(COLUMNS)
-    for key, found in sources:
-        for row in found.rows:
-            writer.writerow(_cells(key, found.kind, row))
-    replace_file(out / NAME, text.getvalue().encode(errors="backslashreplace"))
+    rows = [_cells(key, faces.kind, row) for key, faces in sources for row in faces.rows]
+    replace_file(out / NAME, csv_bytes([COLUMNS, *rows]))
 
 
 def _cells(key: str, kind: str, row: FaceRow) -> list[object]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ssl_faces.data.pictures import BadImage, decode_image
 from ssl_faces.prepare.alignment import aligned
-from ssl_faces.prepare.detectors import FaceDetector, faces_of
+from ssl_faces.prepare.detectors import FaceDetector, Faces, faces_of
 from ssl_faces.prepare.quality import HASH_BITS, NearDuplicates, perceptual_hash, sharpness
 from ssl_faces.prepare.sources import Frame, Source, Video, kind_of
 from ssl_faces.prepare.tracks import Tracker
@@ -116,27 +116,17 @@ class _Reader:
 
     def read(self, frame: Frame, tracker: Tracker | None) -> None:
         found = faces_of(self.detector, frame.pixels)
-        size = self.settings.size
-        faces = [aligned(frame.pixels, points, size) for points in found.landmarks]
-        hashes = [perceptual_hash(crop) for crop, _ in faces]
-        clips = [""] * len(faces)
+        faces = judged(frame.pixels, found, self.settings)
+        hashes = [perceptual_hash(crop) for _, crop in faces]
+        clips, at_time = [""] * len(faces), ""
         if tracker is not None:
             bits = np.array(hashes, bool).reshape(-1, HASH_BITS)
             numbers = tracker.step(frame.time, frame.pixels, found.boxes, found.landmarks, bits)
             clips = [f"{self.source.key}#clip{number}" for number in numbers]
-        at_time = f"#frame{frame.number}" if tracker is not None else ""
-        for i, ((crop, inside), clip) in enumerate(zip(faces, clips, strict=True)):
-            row = FaceRow(
-                key=f"{self.source.key}{at_time}#{i}",
-                time=round(frame.time, 3),
-                frame=frame.number,
-                box=_rounded(found.boxes[i]),
-                landmarks=_rounded(found.landmarks[i]),
-                score=round(float(found.scores[i]), 4),
-                sharpness=round(sharpness(crop), 4),
-                clip=clip,
-            )
-            row.reason = refusal(row, inside, self.settings)
+            at_time = f"#frame{frame.number}"
+        for i, (row, crop) in enumerate(faces):
+            row.key, row.clip = f"{self.source.key}{at_time}#{i}", clips[i]
+            row.time, row.frame = round(frame.time, 3), frame.number
             if not row.reason:
                 near = self.seen.add(hashes[i], row.key)
                 row.reason = "" if near is None else NEAR + near
@@ -156,7 +146,26 @@ class _Reader:
         )
 
 
-def refusal(row: FaceRow, inside: float, settings: Settings) -> str:
+def judged(
+    picture: np.ndarray, faces: Faces, settings: Settings
+) -> list[tuple[FaceRow, np.ndarray]]:
+    """The detected faces of an image, each with its crop uint8 [S, S, 3] and, if it is not kept,
+    the reason."""
+    rows = []
+    for box, score, points in zip(*faces, strict=True):
+        crop, inside = aligned(picture, points, settings.size)
+        row = FaceRow(
+            box=_rounded(box),
+            landmarks=_rounded(points),
+            score=round(float(score), 4),
+            sharpness=round(sharpness(crop), 4),
+        )
+        row.reason = _refusal(row, inside, settings)
+        rows.append((row, crop))
+    return rows
+
+
+def _refusal(row: FaceRow, inside: float, settings: Settings) -> str:
     """Why a face with a box is not kept, or an empty text; `inside` is the share of its crop that
     lies within the image."""
     assert row.box is not None

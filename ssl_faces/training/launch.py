@@ -121,7 +121,7 @@ def _slurm(environment: Mapping[str, str]) -> Launch:
 DDP: dict[str, Any] = {"gradient_as_bucket_view": True}
 """Default options of DistributedDataParallel: gradients share memory with the buckets that are
 sent, which saves a copy. On 2 cores two processes train 1.76 times as fast as one, and without any
-exchange 1.79 times (`ssl-faces bench scale`), so other options have little to gain."""
+exchange 1.79 times (measured once), so other options have little to gain."""
 
 
 def devices_and_strategy(settings: Any, launch: Launch | None) -> dict[str, Any]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from tests.support.images import astronaut
+from tests.support.types import Capsys, Patch
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
-def test_the_three_lines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_three_lines(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
     (block,) = (b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "embed" in b)
     lines = [line for line in block.splitlines() if line and "import" not in line]
     assert len(lines) == 3

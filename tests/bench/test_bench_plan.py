@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_faces.bench.options import stage1
 from ssl_faces.bench.plan import GIB, WORKSPACE, Memory, memory_of, plan, saved_bytes
+from ssl_faces.bench.step import stage1
 from tests.support.benches import run_bench
 from tests.support.commands import refusal
+from tests.support.types import Capsys
 
 SETTINGS = argparse.Namespace(
     faces=9_000_000, epochs=2.0, pairs=16, scaling=0.5, price=4.0, gpus_a_node=8
@@ -68,7 +69,7 @@ STEP = {
 }
 
 
-def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: Capsys) -> None:
     step = tmp_path / "step.json"
     step.write_text(json.dumps(STEP))
     argv = ("plan", *SIZE, "--step", step, "--gpus", "1,8", "--faces", 900000)
@@ -87,10 +88,7 @@ def test_a_plan_from_a_measured_step(tmp_path: Path, capsys: pytest.CaptureFixtu
     ],
 )
 def test_steps_that_can_not_be_used(
-    changed: dict[str, object],
-    message: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    changed: dict[str, object], message: str, tmp_path: Path, capsys: Capsys
 ) -> None:
     step = tmp_path / "step.json"
     step.write_text(json.dumps(STEP | changed))

@@ -17,6 +17,7 @@ from ssl_faces.bench.cost import count, of_batch
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method
 from tests.support.benches import run_bench
+from tests.support.types import Capsys
 
 ROOT = Path(__file__).parents[2]
 MOTION = ["-c", str(ROOT / "configs/method/facecycle_motion_small.yaml")]
@@ -130,8 +131,10 @@ def test_facecycle_in_both_precisions_and_its_second_stage(tmp_path: Path) -> No
     assert few.trained < few.parameters - exact.trained / 2
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (row,) = run_bench(tmp_path, "cost", *MOTION, *SMALL)["rows"]
-    assert row["pictures a step"] == 32
-    assert row["GFLOP a step"] == pytest.approx(32 * row["GFLOP a picture"])
+def test_the_command(tmp_path: Path, capsys: Capsys) -> None:
+    model = ("--model", f"{__name__}.Contrast", "--data.size", "16", "--data.batch_size", "3")
+    (row,) = run_bench(tmp_path, "cost", *model)["rows"]
+    assert row["pictures a step"] == 6
+    assert row["GFLOP a step"] == contrast(pairs=3) / 1e9
+    assert row["GFLOP a step"] == pytest.approx(6 * row["GFLOP a picture"])
     assert f"{row['GFLOP a step']:,.4g}" in capsys.readouterr().out

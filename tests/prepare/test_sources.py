@@ -14,6 +14,7 @@ from ssl_faces.data.pictures import BadImage
 from ssl_faces.prepare import sources
 from ssl_faces.prepare.sources import Video, kind_of, list_sources, version_of
 from tests.support.images import write_gif, write_picture, write_video, zip_bomb
+from tests.support.types import Patch
 
 GREY = np.full((48, 64, 3), 90, np.uint8)
 
@@ -186,16 +187,14 @@ def test_a_file_with_sound_alone(tmp_path: Path) -> None:
         list(Video(tmp_path / "a.mp4", 5))
 
 
-def test_frames_of_too_many_pixels_are_not_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frames_of_too_many_pixels_are_not_decoded(tmp_path: Path, monkeypatch: Patch) -> None:
     path = write_video(tmp_path / "a.mp4", ramp(3))
     monkeypatch.setattr(sources, "MOST_PIXELS", 48 * 64 - 1)
     with pytest.raises(BadImage, match="frames of 64x48: more than 3,071 pixels"):
         list(Video(path, 5))
 
 
-def test_a_name_is_never_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_never_an_address(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.chdir(tmp_path)
     film = write_video(tmp_path / "a.mp4", ramp(3)).read_bytes()
     for name in ("concat:a.mp4|a.mp4", "http:x.mp4", "%03d.mp4"):

@@ -13,10 +13,7 @@ ANNA, BEN = DRAW.random((2, 256)) < 0.5
 
 
 def step(
-    tracker: Tracker,
-    time: float,
-    *faces: tuple[float, np.ndarray],
-    frame: np.ndarray = GREY,
+    tracker: Tracker, time: float, *faces: tuple[float, np.ndarray], frame: np.ndarray = GREY
 ) -> list[int]:
     """Faces 100 px wide with their left sides there, and who they look like."""
     found = faces_at([(left, 0, left + 100, 100) for left, _ in faces])

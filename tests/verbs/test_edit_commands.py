@@ -30,6 +30,7 @@ from tests.support.images import (
     write_gif,
     write_video,
 )
+from tests.support.types import Capsys, Patch
 
 
 def resized(images: torch.Tensor, mode: str) -> torch.Tensor:
@@ -39,17 +40,16 @@ def resized(images: torch.Tensor, mode: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("command", "edit"),
-    [("neutralise", NEUTRAL), ("frontalise", FRONTAL), ("swap-identity", SWAP)],
+    ("command", "edit", "kind"),
+    [
+        ("neutralise", NEUTRAL, "facecycle_identity"),
+        ("swap-identity", SWAP, "facecycle_identity"),
+        ("frontalise", FRONTAL, "facecycle_contrast"),
+        ("swap-identity", SWAP, "facecycle_contrast"),
+    ],
 )
-@pytest.mark.parametrize("kind", ["facecycle_identity", "facecycle_contrast"])
 def test_commands_write_the_edits(
-    command: str,
-    edit: str,
-    kind: str,
-    run_of: Runs,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    command: str, edit: str, kind: str, run_of: Runs, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr("ssl_faces.apps.editing.BATCH", 2)
     crops = rendered(5)
@@ -76,9 +76,7 @@ def test_commands_write_the_edits(
         assert sheet.height // 98 == (3 if edit == SWAP else 2)
 
 
-def test_bad_files_are_listed(
-    run_of: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_files_are_listed(run_of: Runs, tmp_path: Path, capsys: Capsys) -> None:
     bad_folder(tmp_path / "in")
     argv = ("neutralise", tmp_path / "in", "--with", run_of("facecycle_motion"), "--out")
     out = tmp_path / "out"
@@ -111,14 +109,12 @@ def frames_of(path: Path) -> tuple[np.ndarray, list[float]]:
     return pixels, [float(frame.time or 0) for frame in frames]
 
 
-@pytest.mark.parametrize("kind", ["facecycle_motion", "facecycle_contrast"])
-def test_a_film_moves_a_person(
-    kind: str, run_of: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_film_moves_a_person(run_of: Runs, tmp_path: Path, capsys: Capsys) -> None:
+    source = run_of("facecycle_contrast")
     (person,) = write_all(tmp_path / "person", rendered(1, seed=4))
     film = write_video(tmp_path / "a film ü.mkv", list(rendered(9, 64)), 12, "ffv1")
     out = tmp_path / "out/moved.mp4"
-    argv = ("translate", "--motion-of", film, "--person", person, "--with", run_of(kind))
+    argv = ("translate", "--motion-of", film, "--person", person, "--with", source)
     assert run(*argv, "--out", out) == 0
     printed = capsys.readouterr()
     assert "9 frames" in printed.out
@@ -128,7 +124,7 @@ def test_a_film_moves_a_person(
     assert times == pytest.approx([i / 12 for i in range(9)], abs=1e-3)
     images = resized(as_images(frames_of(film)[0]), "bilinear")
     people = as_images(rendered(1, seed=4)).expand_as(images)
-    moved = load_method(run_of(kind)).edits()[MOTION](images, people)
+    moved = load_method(source).edits()[MOTION](images, people)
     for i, expected in enumerate((images, people, moved)):
         part = resized(as_images(frames)[..., i * 192 : (i + 1) * 192], "area")
         # Enlarged, and compressed with half of the colours' resolution.
@@ -141,7 +137,7 @@ def test_a_film_moves_a_person(
 
 
 def test_frames_without_a_face_repeat_the_last_result(
-    run_of: Runs, stub: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_of: Runs, stub: None, tmp_path: Path, capsys: Capsys
 ) -> None:
     (person,) = write_all(tmp_path / "person", rendered(1))
     empty = photo()
@@ -161,9 +157,7 @@ def test_frames_without_a_face_repeat_the_last_result(
     assert boxes == [None, (40, 40, 130, 130), None, (44, 40, 134, 130), None]
 
 
-def test_bad_films_leave_nothing(
-    run_of: Runs, stub: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_films_leave_nothing(run_of: Runs, stub: None, tmp_path: Path, capsys: Capsys) -> None:
     (person,) = write_all(tmp_path / "person", rendered(1))
     argv = ("translate", "--person", person, "--with", run_of("facecycle_motion"), "--motion-of")
     out = tmp_path / "out" / "a.mp4"
@@ -188,7 +182,7 @@ def test_bad_films_leave_nothing(
     assert (tmp_path / "pictures/sheet.png").exists()
 
 
-def test_every_command_exists_and_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_exists_and_is_in_the_help(capsys: Capsys) -> None:
     assert run("--help") == 0
     printed = capsys.readouterr().out
     for name, (module, function, _) in COMMANDS.items():

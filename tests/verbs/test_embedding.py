@@ -16,6 +16,7 @@ from ssl_faces import InputError, embed, load_encoder, save_encoder, similarity
 from ssl_faces.apps.gallery import nearest
 from tests.support.commands import refusal, run
 from tests.support.images import as_images, bad_folder, photo, rendered, write_all, write_video
+from tests.support.types import Capsys, Patch
 
 
 def test_embed_gives_the_encoders_codes_of_the_largest_faces(
@@ -59,7 +60,7 @@ def test_similarity_is_the_cosine_less_the_cards_mean(encoder_folder: Path) -> N
 
 
 def test_the_table_is_one_that_linear_probe_reads(
-    encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    encoder_folder: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     bad_folder(tmp_path / "in")
     paths = write_all(tmp_path / "in/faces", rendered(3))
@@ -92,7 +93,7 @@ def test_the_table_is_one_that_linear_probe_reads(
 
 
 def test_verify_decides_by_the_cards_threshold(
-    encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    encoder_folder: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     paths = write_all(tmp_path / "in", rendered(4))
     encoder = load_encoder(encoder_folder)
@@ -114,9 +115,7 @@ def test_verify_decides_by_the_cards_threshold(
     assert float(rows[2]["similarity"]) == pytest.approx(float(alike[0, 2]), abs=1e-4)
 
 
-def test_verify_without_a_threshold(
-    encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_without_a_threshold(encoder_folder: Path, tmp_path: Path, capsys: Capsys) -> None:
     bare = save_encoder(load_encoder(encoder_folder), tmp_path / "bare", {})
     first, second = write_all(tmp_path / "in", rendered(2))
     assert run("verify", first, second, "--encoder", bare) == 0
@@ -144,10 +143,7 @@ def test_nearest_equals_a_loop() -> None:
 
 
 def test_the_gallery_is_one_page_with_its_pictures(
-    encoder_folder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    encoder_folder: Path, tmp_path: Path, capsys: Capsys, monkeypatch: Patch
 ) -> None:
     paths = write_all(tmp_path / "in", rendered(5))
     paths[0].rename(tmp_path / "in" / "a <script>'\" face.png")

@@ -9,6 +9,7 @@ import pytest
 from tests.support.apps import Runs
 from tests.support.commands import refusal
 from tests.support.images import rendered, write_all
+from tests.support.types import Capsys
 
 MOTION = f"-c {Path(__file__).parents[2]}/configs/method/facecycle_motion_small.yaml"
 TO = "--out {new}"
@@ -81,7 +82,7 @@ def places(
 
 
 @pytest.mark.parametrize("argv", REFUSALS)
-def test_refusals(argv: str, places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_refusals(argv: str, places: dict[str, Path], capsys: Capsys) -> None:
     root = places["new"].parent
     before = set(root.rglob("*"))
     words = [word.format(**places) for word in argv.split()]

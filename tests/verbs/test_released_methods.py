@@ -23,6 +23,7 @@ from tests.support.apps import Runs, a_run
 from tests.support.commands import refusal, run
 from tests.support.facecycle import same_weights
 from tests.support.images import as_images, rendered
+from tests.support.types import Capsys, Patch
 
 KINDS = ("facecycle_motion", "facecycle_identity", "facecycle_contrast")
 
@@ -41,7 +42,7 @@ def pictures(method: Method) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_release_makes_nearly_the_same_pictures(
-    kind: str, run_of: Runs, release_of: Runs, monkeypatch: pytest.MonkeyPatch
+    kind: str, run_of: Runs, release_of: Runs, monkeypatch: Patch
 ) -> None:
     folder = release_of(kind)
     monkeypatch.setattr("ssl_faces.methods.released.RELEASED", folder.parent)
@@ -80,7 +81,7 @@ def test_stage_2_starts_from_a_released_stage_1(release_of: Runs) -> None:
 
 
 def test_truth_takes_a_release_by_its_name(
-    run_of: Runs, release_of: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_of: Runs, release_of: Runs, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     source, folder = (of("facecycle_contrast") for of in (run_of, release_of))
     monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
@@ -95,12 +96,7 @@ def test_truth_takes_a_release_by_its_name(
         assert abs(value[task, "kept, untrained", "L1"] - of_both[0]) > 0.2
 
 
-def test_other_releases(
-    run_of: Runs,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_other_releases(run_of: Runs, tmp_path: Path, capsys: Capsys, monkeypatch: Patch) -> None:
     source = run_of("facecycle_contrast")
     assert run(*release(source, tmp_path)) == 0
     assert "that edit pictures (--with kept)" in capsys.readouterr().out
@@ -131,9 +127,7 @@ def test_other_releases(
     assert not (tmp_path / "large").exists()
 
 
-def test_a_checkpoint_of_another_step_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_checkpoint_of_another_step_is_refused(tmp_path: Path, capsys: Capsys) -> None:
     source = a_run("facecycle_motion", tmp_path)
     encoder = load_encoder(source)
     state = encoder.state_dict()
