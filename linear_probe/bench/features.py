@@ -11,7 +11,9 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,84 +95,62 @@ def _encoder(name: str | None) -> FaceEncoder:
 def _compare(
     encoder: FaceEncoder, pictures: Pictures, batch_size: int, device: str, rounds: int
 ) -> dict[str, Any]:
+    count = len(pictures)
     precisions: tuple[Precision, ...] = ("32", "bf16")
     sources = {p: EncoderSource(p, encoder, None, p) for p in precisions}
-    features: dict[str, dict[str, Tensor]] = {}
-    candidates: dict[str, Callable[[], object]] = {}
-    for precision, source in sources.items():
-        source.to(device)
-        candidates[f"{precision} forward"] = _forward(source, len(pictures), batch_size, device)
-        candidates[f"{precision} extraction"] = _extraction(
-            source, pictures, batch_size, device, features
-        )
-    used: dict[str, list[float]] = {name: [] for name in candidates}
-    seconds = side_by_side(
-        {name: _counting(call, used[name]) for name, call in candidates.items()}, rounds
-    )
-    used = {name: values[-rounds:] for name, values in used.items()}  # without the warm-up
-    speeds = []
-    for precision in sources:
-        forward, extraction = f"{precision} forward", f"{precision} extraction"
-        speeds.append(
-            {
-                "precision": precision,
-                "forward": len(pictures) / float(np.median(seconds[forward])),
-                "extraction": len(pictures) / float(np.median(seconds[extraction])),
-                "share": ratio(seconds, forward, extraction),
-                # What other programs take doesn't count; a GPU's time isn't the processor's.
-                "share_by_cpu_time": ratio(used, forward, extraction) if device == "cpu" else None,
-            }
-        )
-    cosines = {}
-    for space, exact in features["32"].items():
-        found = F.cosine_similarity(exact.double(), features["bf16"][space].double())
-        cosines[space] = {"least": float(found.min()), "mean": float(found.mean())}
-    return {"speeds": speeds, "cosines": cosines, "seconds": seconds}
-
-
-def _counting(call: Callable[[], object], used: list[float]) -> Callable[[], object]:
-    """`call`, which writes down the CPU seconds of each time, all threads together."""
-
-    def counted() -> None:
-        before = time.process_time()
-        call()
-        used.append(time.process_time() - before)
-
-    return counted
-
-
-def _forward(
-    source: EncoderSource, count: int, batch_size: int, device: str
-) -> Callable[[], object]:
-    size = source.input_size
+    size = encoder.input_size
     images = torch.rand(batch_size, 3, size, size, device=device)
+    features: dict[str, dict[str, Tensor]] = {}
 
-    def call() -> None:
+    def forward(source: EncoderSource) -> None:
         with torch.inference_mode():
             for _ in range(count // batch_size):
                 source(images)
 
-    return call
-
-
-def _extraction(
-    source: EncoderSource,
-    pictures: Pictures,
-    batch_size: int,
-    device: str,
-    features: dict[str, dict[str, Tensor]],
-) -> Callable[[], object]:
-    def call() -> None:
+    def extraction(source: EncoderSource) -> None:
         with tempfile.TemporaryDirectory() as folder:
             cache = FeatureCache(Path(folder), batch_size, device)
             cache.fill([source], pictures)
-            if source.name not in features:
+            if source.name not in features:  # in the warm-up
                 features[source.name] = {
                     space: cache.read(source, pictures, space).values.clone()
                     for space in source.dims
                 }
 
-    return call
+    used: dict[str, list[float]] = defaultdict(list)
+
+    def counted(name: str, call: Callable[[EncoderSource], None], source: EncoderSource) -> None:
+        """`call`, which notes the CPU seconds of all threads together."""
+        before = time.process_time()
+        call(source)
+        used[name].append(time.process_time() - before)
+
+    calls: dict[str, Callable[[], object]] = {}
+    for precision, source in sources.items():
+        source.to(device)
+        for what, call in (("forward", forward), ("extraction", extraction)):
+            name = f"{precision} {what}"
+            calls[name] = partial(counted, name, call, source)
+    seconds = side_by_side(calls, rounds)
+    used = {name: values[-rounds:] for name, values in used.items()}  # without the warm-up
+    speeds = []
+    for precision in sources:
+        names = f"{precision} forward", f"{precision} extraction"
+        speeds.append(
+            {
+                "precision": precision,
+                "forward": count / float(np.median(seconds[names[0]])),
+                "extraction": count / float(np.median(seconds[names[1]])),
+                "share": ratio(seconds, *names),
+                # Without other programs' time; a GPU's time isn't the processor's.
+                "share_by_cpu_time": ratio(used, *names) if device == "cpu" else None,
+            }
+        )
+    cosines = {}
+    for space, exact in features["32"].items():
+        near = F.cosine_similarity(exact.double(), features["bf16"][space].double())
+        cosines[space] = {"least": float(near.min()), "mean": float(near.mean())}
+    return {"speeds": speeds, "cosines": cosines, "seconds": seconds}
 
 
 if __name__ == "__main__":

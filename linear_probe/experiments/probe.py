@@ -92,11 +92,7 @@ def run_probes(
 
 
 def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
-    """Score every feature space of the encoders and baselines by every task and seed.
-
-    Raises:
-        InputError: a setting, an encoder or the data can't be used.
-    """
+    """Score every feature space of the encoders and baselines by every task and seed."""
     seeds = list(dict.fromkeys(settings.seeds))
     for name in settings.tasks or []:
         if name not in TASKS:

@@ -299,8 +299,8 @@ class THIN(Head):
     def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
         if not self.informed:
             raise InputError(
-                "before: nobody taught THIN the exogenous variable; give a stage whose head is "
-                "ExogenousNetwork, or an encoder"
+                "before: THIN needs a stage that learns the exogenous variable; give one whose "
+                "head is ExogenousNetwork, or an encoder"
             )
         exogenous, endogenous = self.both(images)
         outputs = self.classify(torch.cat((endogenous, self._shares(exogenous)), 1))

@@ -29,12 +29,6 @@ def test_patterns_are_scikit_images() -> None:
         assert np.mean(one[0].numpy() != expected) < 0.002  # luma that rounds either way
 
 
-def test_a_flat_picture_has_every_bit_but_those_beyond_its_edge() -> None:
-    found = lbp_maps(torch.full((1, 3, 5, 5), 0.5))[0, 0]
-    assert (found[1:-1, 1:-1] == 1).all()
-    assert found[0, 2] == 0b11110001 / 255  # of what is above nothing is there
-
-
 def test_fusion_weighs_each_number_by_both_paths() -> None:
     torch.manual_seed(0)
     fuse = AttentionalFusion(8).eval()
@@ -62,12 +56,6 @@ def test_each_fusion_uses_the_branches_that_it_names(fusion: Fusion) -> None:
     head.losses(images, torch.arange(4))["cross_entropy"].backward()
     for trunk in head.trunks.values():
         assert trunk.network.conv1.weight.grad.abs().sum() > 0
-
-
-def test_patterns_know_nothing_of_light() -> None:
-    head = small(fusion="patterns").eval()
-    image = torch.randint(0, 100, (2, 3, 32, 32)).float()
-    torch.testing.assert_close(head(image / 255), head((image + 100) / 255), atol=1e-2, rtol=0)
 
 
 def test_attention_is_shared_out_over_all_places() -> None:

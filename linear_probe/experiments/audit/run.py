@@ -109,9 +109,6 @@ class AuditJob(Experiment):
     seed: Seed = 0
     bootstrap: PositiveInt = 1000
 
-    def __post_init__(self) -> None:
-        check_fields(self, "")
-
     module = __name__
 
     def summary(self, out: Path, records: list[Record]) -> str:
@@ -132,10 +129,6 @@ def measurements(job: AuditJob, run: Run) -> Iterator[Measured]:
 
     What is measured already is not measured again. `audit.md`, `audit.csv` and `audit.html` are
     written after each compression; the compressed classifiers are in `models`.
-
-    Raises:
-        InputError: a setting, the classifier, its data or the output folder can't be used, or a
-            package is missing.
     """
     need_onnx("audit")
     _check(job)
@@ -240,19 +233,12 @@ class _Audit:
             "as_it_was": self._as_it_was(model, compression),
         }
         trained = f"trained on {subject.examples.taught:,} pictures"
+        draws = (self.weights, self.sample)
         figures = class_figures(
-            *(
-                {"hyperparameters": chosen},
-                targets,
-                predictions.predicted,
-                self.weights,
-                self.sample,
-            ),
+            *({"hyperparameters": chosen}, targets, predictions.predicted, *draws),
             *(trained, target.of, predictions),
         )
-        figures += fairness_figures(
-            predictions, self.weights, self.sample, chosen, trained, target.of
-        )
+        figures += fairness_figures(predictions, *draws, chosen, trained, target.of)
         task = subject.task
         asked = TaskFacts(
             *(task.name, task.data_set, task.split, f"{subject.how}; {PROTOCOL}", subject.seed)
@@ -263,7 +249,7 @@ class _Audit:
         )
         if chosen["as_it_was"]:
             self.run.say(f"{name}: left as they were: {', '.join(chosen['as_it_was'])}")
-        by_group = group_figures(predictions, self.weights, self.sample, chosen, target.of)
+        by_group = group_figures(predictions, *draws, chosen, target.of)
         for (grouping, group), figure in by_group.items():
             condition = {"factor": grouping, "level": group, "unit": ""}
             yield row._replace(figures=[figure], condition=condition)
