@@ -67,7 +67,7 @@ def decode(faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
 
 @dataclass(frozen=True)
 class LabelledSplit:
-    """What a head is trained and validated on.
+    """Images and labels to train and validate a head on.
 
     Attributes:
         images: uint8 [N, 3, R, R].
@@ -88,7 +88,7 @@ class LabelledSplit:
 
 
 class LabelledPictures(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches by their rows, so that nothing is collated image by image.
+    """Whole batches by their rows, without collating single images.
 
     Args:
         images: uint8 [N, 3, R, R].

@@ -55,11 +55,8 @@ def check_grouping(grouping: str, names: Sequence[str]) -> None:
 def common_classes(targets: np.ndarray, names: Sequence[str], which: Sequence[str]) -> np.ndarray:
     """int [K]: the classes that each of these groups has rows of: recalls of the same classes are
     compared."""
-    of = np.array(names)
-    found = np.unique(targets)
-    for group in which:
-        found = np.intersect1d(found, targets[of == group])
-    return found
+    has = [np.isin(np.unique(targets), targets[rows]) for rows in _members(names, which)]
+    return np.unique(targets)[np.all(has, axis=0)]
 
 
 def group_recalls(
@@ -86,14 +83,11 @@ def group_recalls(
             f"groups {', '.join(which)} have no class in common, so that no recall can be "
             "compared; give more pictures, or name another grouping"
         )
-    of, right = np.array(names), predicted == targets
-    recalls = [
-        [_share(weights, (of == group) & (targets == label), right) for group in which]
-        for label in classes
-    ]
+    of_class = targets == classes[:, None]
+    recalls = _shares(weights, of_class[:, None] & _members(names, which), predicted == targets)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a draw may miss the whole group
-        return np.nanmean(recalls, axis=0).T
+        return np.nanmean(recalls, axis=1)
 
 
 def group_accuracies(
@@ -104,14 +98,21 @@ def group_accuracies(
     weights: np.ndarray,
 ) -> np.ndarray:
     """The accuracy in each group, 0 to 1, [B, G]; arguments as of `group_recalls`."""
-    of, right = np.array(names), predicted == targets
-    return np.stack([_share(weights, of == group, right) for group in which], axis=1)
+    return _shares(weights, _members(names, which), predicted == targets)
 
 
-def _share(weights: np.ndarray, rows: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Of these rows those that are right, by draw, [B]; NaN in a draw that has none of them."""
-    drawn = weights[:, rows].sum(axis=1, dtype=np.float64)
-    hits = weights[:, rows & right].sum(axis=1, dtype=np.float64)
+def _members(names: Sequence[str], which: Sequence[str]) -> np.ndarray:
+    """bool [G, N]: which rows are of each group."""
+    return np.array(names) == np.array(which)[:, None]
+
+
+def _shares(weights: np.ndarray, rows: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of these rows, bool [..., N], those that are right, by draw, [B, ...]; NaN in a draw that has
+    none of them."""
+    drawn, hits = (
+        np.tensordot(weights.astype(np.float64), of.astype(np.float64), (1, -1))
+        for of in (rows, rows & right)
+    )
     return np.divide(hits, drawn, np.full_like(hits, np.nan), where=drawn > 0)
 
 
