@@ -11,7 +11,6 @@ from skimage.feature import local_binary_pattern
 from linear_probe.heads.cvt import CVT, AttentionalFusion, Fusion, lbp_maps
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import overlaid
-from ssl_faces import InputError
 from ssl_faces.rendered import RenderedFaces
 
 
@@ -56,17 +55,6 @@ def test_each_fusion_uses_the_branches_that_it_names(fusion: Fusion) -> None:
     head.losses(images, torch.arange(4))["cross_entropy"].backward()
     for trunk in head.trunks.values():
         assert trunk.network.conv1.weight.grad.abs().sum() > 0
-
-
-def test_attention_is_shared_out_over_all_places() -> None:
-    head = small().eval()
-    images = torch.rand(3, 3, 32, 32)
-    found = head.attention(images)
-    assert found.shape == (3, 2, 2)
-    assert (found > 0).all()
-    assert (found.flatten(1).sum(1) < 1).all()  # the class token has its part
-    with pytest.raises(InputError, match="only attention has maps"):
-        small(aggregation="average").attention(images)
 
 
 def test_without_attention_places_are_exchangeable() -> None:
