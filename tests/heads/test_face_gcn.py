@@ -22,6 +22,7 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.heads.conftest import SQUARE
+from tests.support.refusals import error_of
 from tests.support.types import Capsys
 
 ROOT = Path(__file__).parents[2]
@@ -185,11 +186,11 @@ def test_people_are_told_apart_and_written_down(tmp_path: Path, capsys: Capsys) 
     assert (other.encoder, other.feature_space) == (str(encoder), "face_gcn, texture on map")
     first = ["--frames", "first", "--temporal_kernel", "1", "--training.epochs", "1"]
     assert main([*words, *first, "--out", str(tmp_path / "first")]) == 0
-    capsys.readouterr()
-    assert main([*words, "--temporal_kernel", "11", "--out", str(tmp_path / "long")]) == 2
-    assert "temporal_kernel: 11 frames, and the clip" in capsys.readouterr().err
-    assert main([*words, "--nodes", "[colour]", "--out", str(tmp_path / "long")]) == 2
-    assert "nodes: colour; give some of coordinates, shape, texture" in capsys.readouterr().err
+    words += ["--out", str(tmp_path / "bad")]
+    message = error_of(main, capsys, [*words, "--temporal_kernel", "11"])
+    assert "temporal_kernel: 11 frames, and the clip" in message
+    message = error_of(main, capsys, [*words, "--nodes", "[colour]"])
+    assert "nodes: colour; give some of coordinates, shape, texture" in message
 
 
 def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for() -> None:

@@ -30,6 +30,7 @@ from ssl_faces.data import find_face_sets
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
 from tests.support.pickles import Touch
+from tests.support.refusals import error_of
 from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
@@ -92,9 +93,7 @@ def test_where_a_checkpoint_goes_on_and_where_not(tmp_path: Path, capsys: Capsys
         return str(tmp_path / name)
 
     def refused(*more: str) -> str:
-        capsys.readouterr()
-        assert main([*words, *more]) == 2
-        return capsys.readouterr().err.rstrip()
+        return error_of(main, capsys, [*words, *more])
 
     words = [*SMALL, "--task", "expression", "--out", str(tmp_path / "out")]
     words += ["--training.epochs", "1", "--training.batch_size", "8", "--data"]
@@ -188,10 +187,8 @@ def test_batches_follow_from_seed_and_epoch_and_are_shared_out() -> None:
     ],
 )
 def test_bad_input(more: list[str], message: str, tmp_path: Path, capsys: Capsys) -> None:
-    assert main([*SMALL, *more, "--out", str(tmp_path / "out")]) == 2
-    error = [x for x in capsys.readouterr().err.splitlines() if "error" in x]
-    assert len(error) == 1
-    assert message in error[0]
+    words = [*SMALL, *more, "--out", str(tmp_path / "out")]
+    assert message in error_of(main, capsys, words)
     assert not (tmp_path / "out" / RECORDS_FILE).exists()
 
 
@@ -213,8 +210,7 @@ def test_a_run_that_failed_before_it_learnt_anything_binds_no_settings(
             "inception_fer is not finite; no checkpoint had been saved, so set a lower",
         ),
     ):
-        assert main([*words, *wrong]) == 2
-        assert message in capsys.readouterr().err
+        assert message in error_of(main, capsys, [*words, *wrong])
         assert RunFolder(tmp_path).records() == []
     assert main(words) == 0
     assert read_records(tmp_path / RECORDS_FILE)
@@ -232,9 +228,8 @@ def test_a_loss_that_is_not_finite_after_some_epochs(
         return {n: x * (torch.nan if steps > 3 else 1) for n, x in losses(*arguments).items()}
 
     monkeypatch.setattr(InceptionFER, "losses", bad_at_last)
-    assert main([*SMALL, "--out", str(tmp_path)]) == 2
+    shown = error_of(main, capsys, [*SMALL, "--out", str(tmp_path)])
     (kept,) = tmp_path.glob("heads/*/seed0/last.ckpt")
-    shown = capsys.readouterr().err
     assert f"the last good checkpoint, {kept}, is kept: set a lower training.peak_lear" in shown
     assert read_records(tmp_path / RECORDS_FILE) == []
     assert all(value.isfinite().all() for value in weights(tmp_path).values())

@@ -28,6 +28,7 @@ from ssl_faces.data import FaceSet
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.heads.conftest import SMALL_THIN
 from tests.heads.conftest import thin_on_digits as own
+from tests.support.refusals import error_of
 from tests.support.types import Capsys
 
 ROOT = Path(__file__).parents[2]
@@ -292,9 +293,7 @@ def test_it_is_trained_and_scored_in_both_stages(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be(more: list[str], message: str, tmp_path: Path, capsys: Capsys) -> None:
-    assert main([*TINY, *more, "--out", str(tmp_path)]) == 2
-    error = capsys.readouterr().err.strip().splitlines()
-    assert message in error[-1]
+    assert message in error_of(main, capsys, [*TINY, *more, "--out", str(tmp_path)])
 
 
 @pytest.mark.parametrize("name", ["thin", "thin_own", "thin_digits", "thin_shapes"])

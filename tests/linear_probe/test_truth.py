@@ -42,6 +42,7 @@ from linear_probe.records.measured import Measured, records_of
 from linear_probe.reports.command import table
 from ssl_faces.data import EXPRESSIONS, in_test_share
 from ssl_faces.rendered import FACTORS, RenderedFaces, project_landmarks, render_faces
+from tests.support.refusals import error_of
 from tests.support.types import Capsys, Patch
 
 COUNT, SIZE = 24, 32
@@ -335,9 +336,6 @@ def test_what_can_not_be_scored_is_told_in_a_sentence(
     torch.save({"state_dict": {}, "method": "simclr"}, tmp_path / "other.ckpt")
     torch.save({"state_dict": {}, "method": "facecycle_motion"}, tmp_path / "bare.ckpt")
     (tmp_path / "text.ckpt").write_text("no checkpoint")
-    assert main(["truth", *arguments.format(tmp=tmp_path).split()]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("linear-probe: error: ")
-    assert message in error
-    assert error.count("\n") == 1
+    words = ["truth", *arguments.format(tmp=tmp_path).split()]
+    assert message in error_of(main, capsys, words)
     assert not (tmp_path / "o").exists()
