@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from linear_probe.heads.pictures import decode
+from linear_probe.heads.pictures import decode_all
 from ssl_faces import InputError
 from ssl_faces.data import CFP, FaceSet
 from ssl_faces.data.faces import distinct_pairs
@@ -89,10 +89,7 @@ class ProfilePairs:
         Raises:
             InputError: an image can't be decoded.
         """
-        decoded = decode(self.faces, records, size)
-        for bad in decoded.skipped:
-            raise InputError(f"{bad.key}: {bad.reason}; replace the image")
-        return decoded.images.float() / 255
+        return decode_all(self.faces, records, size)
 
     def shown(self) -> np.ndarray:
         """Places in `profile` of one image each of some people."""

@@ -6,22 +6,19 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 from pydantic import PlainValidator
 from torch import Tensor
 
+from linear_probe.heads.pictures import decode_all
 from ssl_faces import InputError
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Seed, check_ranges
 from ssl_faces.data import EXPRESSIONS, FaceSet, ImageFolder
-from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.sets.folder import subfolders
-from ssl_faces.data.store.packing import square
 from ssl_faces.data.tables import has_columns, number_in, read_lines, read_table
 from ssl_faces.rendered import Nuisances, RenderedClips
 
@@ -81,14 +78,7 @@ class LandmarkClips:
             raise InputError(
                 f"nodes: texture needs pictures, and {self.title} has landmarks only; leave it out"
             )
-        rows = [int(row) for row in self.frames[clip]]
-        found = []
-        pictures = self.faces.read_many(rows, at_least=SIZE, shrink=partial(square, size=SIZE))
-        for row, picture in zip(rows, pictures, strict=True):
-            if isinstance(picture, BadImage):
-                raise InputError(f"{self.faces.records[row].key}: {picture}; mend or remove it")
-            found.append(picture)
-        return torch.from_numpy(np.stack(found)).float() / 255
+        return decode_all(self.faces, self.frames[clip], SIZE)
 
 
 class LandmarkData(ABC):
