@@ -103,10 +103,11 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
     epochs = 300 if settings.epochs is None else settings.epochs
     kinds = PROTOCOLS[settings.protocol](epochs) if settings.protocol else TASKS
     changes = degradations(settings.robustness)
-    plain = _baselines(settings.baselines)
+    named = list(settings.baselines)
+    plain = baselines_named(named == ["all"] if named in (["all"], ["none"]) else named)
     precision = precision_named(settings.precision)
     # What is missing is missing for all seeds: reported once.
-    say = {seed: run.say if seed == seeds[0] else _silent for seed in seeds}
+    say = {seed: run.say if seed == seeds[0] else lambda line: None for seed in seeds}
     sources = {
         seed: encoder_sources(
             settings.encoders, settings.spaces, precision, sorted(plain), seed, say[seed]
@@ -151,12 +152,6 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
                 yield row._replace(figures=worse, condition=condition, note=notes)
 
 
-def _baselines(names: Sequence[str]) -> frozenset[str]:
-    if list(names) in (["all"], ["none"]):
-        return baselines_named(list(names) == ["all"])
-    return baselines_named(names)
-
-
 def _data(
     settings: ProbeSettings,
     kinds: Mapping[str, type[Task]],
@@ -182,10 +177,6 @@ def _data(
     tested = face_sets_by_seed(settings.test_data, False, seeds, say)
     by_task = [crossed_by_seed(face_sets, tested, kinds.get(name, TASKS[name])) for name in names]
     return names, {seed: [f for sets in by_task for f in sets[seed]] for seed in seeds}
-
-
-def _silent(line: str) -> None:
-    del line
 
 
 def _extract(

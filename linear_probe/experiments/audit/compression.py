@@ -164,7 +164,8 @@ def shared(network: nn.Module, example: Tensor, count: int, seed: int = 0) -> nn
         if len(looked_at) > MOST_CLUSTERED:
             drawn = np.random.default_rng(seed).choice(len(looked_at), MOST_CLUSTERED, False)
             looked_at = looked_at[drawn]
-        values[kept] = _nearest(_centres(looked_at, centres, seed), values[kept])
+        means = _centres(looked_at, centres, seed)
+        values[kept] = means[np.searchsorted((means[1:] + means[:-1]) / 2, values[kept])]
         weight.copy_(torch.from_numpy(values).view_as(weight))
     return found
 
@@ -175,7 +176,3 @@ def _centres(values: np.ndarray, count: int, seed: int) -> np.ndarray:
     start = np.linspace(values.min(), values.max(), count)[:, None]
     means = KMeans(count, init=start, n_init=1, random_state=seed).fit(values[:, None])
     return np.sort(means.cluster_centers_[:, 0].astype(np.float32))
-
-
-def _nearest(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return centres[np.searchsorted((centres[1:] + centres[:-1]) / 2, values)]

@@ -90,17 +90,6 @@ def group_recalls(
         return np.nanmean(recalls, axis=1)
 
 
-def group_accuracies(
-    targets: np.ndarray,
-    predicted: np.ndarray,
-    names: Sequence[str],
-    which: Sequence[str],
-    weights: np.ndarray,
-) -> np.ndarray:
-    """The accuracy in each group, 0 to 1, [B, G]; arguments as of `group_recalls`."""
-    return _shares(weights, _members(names, which), predicted == targets)
-
-
 def _members(names: Sequence[str], which: Sequence[str]) -> np.ndarray:
     """bool [G, N]: which rows are of each group."""
     return np.array(names) == np.array(which)[:, None]
@@ -158,9 +147,9 @@ def fairness_figures(
         )
         metric = f"{of} fairness across {grouping}".strip()
         found.append(Figure(metric, float(fair[0]), "", True, n, sample, drawn, chosen, note=notes))
+        members = _members(names, which)
         gap, gaps = (
-            np.ptp(group_accuracies(targets, predicted, names, which, w), axis=1)
-            for w in (once, weights)
+            np.ptp(_shares(w, members, predicted == targets), axis=1) for w in (once, weights)
         )
         metric = f"{of} accuracy gap across {grouping}".strip()
         found.append(
@@ -179,13 +168,11 @@ def group_figures(
     """The accuracy of each group, small ones too, by grouping and group; arguments as of
     `fairness_figures`."""
     found = {}
-    targets, predicted = predictions.targets, predictions.predicted
-    once = np.ones((1, len(targets)), dtype=np.float32)
+    right = predictions.predicted == predictions.targets
+    once = np.ones((1, len(right)), dtype=np.float32)
     for grouping, names in predictions.groups.items():
         which = sorted(set(names))
-        values, drawn = (
-            group_accuracies(targets, predicted, names, which, w) for w in (once, weights)
-        )
+        values, drawn = (_shares(w, _members(names, which), right) for w in (once, weights))
         for i, group in enumerate(which):
             found[grouping, group] = percentage(
                 *(f"{of} accuracy".strip(), values[0, i], drawn[:, i], names.count(group), sample),

@@ -210,9 +210,10 @@ class _Audit:
             return
         started = time.perf_counter()
         model = OnnxModel(self.file if compression is None else self._compressed(compression))
-        path = self.run.out / MODELS_FOLDER / f"{_slug(self.subject)}-{_slug_of(name)}.onnx"
-        replace_file(path, model.data)
         subject, target = self.subject, self.subject.target
+        classifier = _slug(f"{Path(subject.name).name} {subject.space}")
+        file = f"{classifier}-seed{subject.seed}-{_slug(name)}.onnx"
+        replace_file(self.run.out / MODELS_FOLDER / file, model.data)
         logits = self._logits(model)
         targets = target.numbers[self.records]
         keys = [subject.task.faces.records[i].key for i in self.records]
@@ -341,9 +342,5 @@ class _Audit:
         return found + (model.in_float() if compression.quantise else [])
 
 
-def _slug(subject: Subject) -> str:
-    return f"{_slug_of(f'{Path(subject.name).name} {subject.space}')}-seed{subject.seed}"
-
-
-def _slug_of(name: str) -> str:
+def _slug(name: str) -> str:
     return safe_name(name.replace("%", "percent").replace(".", "_"))
