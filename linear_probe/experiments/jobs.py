@@ -1,4 +1,4 @@
-"""What a run has to score: tasks by seed, with the sources of their features."""
+"""The plan of a run: tasks by seed, with the sources of their features."""
 
 from __future__ import annotations
 

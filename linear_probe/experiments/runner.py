@@ -27,7 +27,7 @@ def print_line(line: str) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """What an experiment runs with.
+    """The environment of a running experiment.
 
     Attributes:
         recorder: of the output folder.

@@ -64,7 +64,7 @@ def measurements(job: HeadJob, run: Run) -> Iterator[Measured]:
 
 
 class _Data(Trainer):
-    """What is read from disk for the stages of one job; it serves all of them."""
+    """A job's trainer, and the data that all its stages share."""
 
     def __init__(self, job: HeadJob, run: Run) -> None:
         super().__init__(job, run)

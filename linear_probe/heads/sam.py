@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: gradients are taken where the loss nearby is worst.
+"""Sharpness-aware minimisation: gradients are taken at the worst loss nearby.
 
 Foret, Kleiner, Mobahi, Neyshabur: Sharpness-Aware Minimization for Efficiently Improving
 Generalization, ICLR 2021. No library that we use has it.

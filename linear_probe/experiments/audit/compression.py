@@ -27,7 +27,7 @@ Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 
 @dataclass(frozen=True)
 class Compression:
-    """One way, or several one after the other, in the order of the attributes.
+    """A way to compress, or several, applied in the order of the attributes.
 
     Attributes:
         sparsity: share of the weights that are set to 0, the smallest of the whole network; 0 is
@@ -56,7 +56,7 @@ class Compression:
 
     @property
     def name(self) -> str:
-        """How tables call it, such as `90 % pruned, 16 values, 8 bits`."""
+        """Its name in tables, such as `90 % pruned, 16 values, 8 bits`."""
         parts = []
         if self.sparsity:
             several = "s" if self.epochs > 1 else ""

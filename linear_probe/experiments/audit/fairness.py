@@ -22,7 +22,7 @@ UNKNOWN = "not known"
 
 
 def ranked_groups(names: Sequence[str]) -> list[str]:
-    """Which groups have the rows to be ranked, `FEWEST` at least, by name.
+    """The groups with at least `FEWEST` rows, which are ranked, by name.
 
     Args:
         names: of each row's group.
@@ -34,7 +34,7 @@ def ranked_groups(names: Sequence[str]) -> list[str]:
 
 
 def check_grouping(grouping: str, names: Sequence[str]) -> None:
-    """That groups can be compared.
+    """Check that groups can be compared.
 
     Raises:
         InputError: all rows belong to one group, or fewer than two groups are large enough.
@@ -120,7 +120,7 @@ def fairness_figures(
     note: str,
     of: str = "",
 ) -> list[Figure]:
-    """Of each grouping the fairness score, and the best group's accuracy less the worst's.
+    """For each grouping the fairness score, and the best group's accuracy less the worst's.
 
     Only groups of `FEWEST` rows or more count. Both rest on the draws of the other figures.
 

@@ -1,4 +1,4 @@
-"""`linear-probe audit`: compress a trained classifier in several ways: what it costs, and whom."""
+"""`linear-probe audit`: compress a trained classifier in several ways, and measure the cost."""
 
 from __future__ import annotations
 
@@ -164,10 +164,9 @@ def _subject(job: AuditJob, run: Run) -> Subject:
         return HeadSubject(load_head(job.head, job.data, run.say), job.target)
     task = _task(job, run)
     if job.encoder is not None:
-        features = run.out / FEATURES_FOLDER
-        return ProbeSubject(job.encoder, job.space, task, job.target, job.seed, features)
+        return ProbeSubject(job.encoder, job, task, run.out / FEATURES_FOLDER)
     assert job.onnx is not None
-    return FileSubject(Path(job.onnx), task, job.target, job.seed)
+    return FileSubject(Path(job.onnx), job, task)
 
 
 def _task(job: AuditJob, run: Run) -> LabelTask:
@@ -257,7 +256,7 @@ class _Audit:
         yield row  # the last: where it is recorded, all is
 
     def _settings(self, compression: Compression | None) -> dict[str, Any]:
-        """What decides a compression's figures, beside the sample; as JSON gives it back."""
+        """The settings, beside the sample, that decide a compression's figures, as JSON values."""
         found: dict[str, Any] = {"classifier": self.digest}
         if compression is not None:
             found["compression"] = dataclasses.asdict(compression)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.task import carries
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.data import FaceSet, Skipped
+
+if TYPE_CHECKING:
+    from linear_probe.experiments.audit.run import AuditJob
 
 
 @dataclass(frozen=True)
@@ -297,26 +300,16 @@ class ProbeSubject(NetworkSubject):
 
     Args:
         encoder: as `--encoder` takes it, but for files.
-        space: its feature space; None where it has one only.
+        job: its space, target and seed count.
         task: what the probe learns; it is fitted by the task's seed.
-        target: see `target_of`.
-        seed: of what compressing draws.
         features: folder of the frozen features.
 
     Raises:
         InputError: no network that can be compressed, or no such space.
     """
 
-    def __init__(
-        self,
-        encoder: str,
-        space: str | None,
-        task: LabelTask,
-        target: str | None,
-        seed: int,
-        features: Path,
-    ) -> None:
-        numbers = target_of(task, target).numbers
+    def __init__(self, encoder: str, job: AuditJob, task: LabelTask, features: Path) -> None:
+        space, numbers = job.space, target_of(task, job.target).numbers
         (source,) = encoder_sources([encoder], None, "32", baselines=False)
         if not isinstance(source, EncoderSource) or not isinstance(source.encoder, nn.Module):
             raise InputError(
@@ -329,7 +322,7 @@ class ProbeSubject(NetworkSubject):
             given = "none given" if space is None else f"'{space}'"
             raise InputError(f"space: {given}; {encoder} has {', '.join(spaces)}: name one")
         source.dims = {space: source.dims[space]}
-        self.name, self.space, self.seed = encoder, space, seed
+        self.name, self.space, self.seed = encoder, space, job.seed
         self.fingerprint = source.fingerprint
         pictures = Pictures(task.faces, task.indices)
         cache = FeatureCache(features)
@@ -343,7 +336,7 @@ class ProbeSubject(NetworkSubject):
         source.encoder.to("cpu").to(memory_format=torch.contiguous_format)
         network = ProbedEncoder(source.encoder, space, predictor)
         self.network = network.eval().requires_grad_(True)
-        super().__init__(task, target, source.input_size, (values, rows))
+        super().__init__(task, job.target, source.input_size, (values, rows))
         self.chosen = how_chosen(predictor)["hyperparameters"]
         self.how = f"logistic regression on {space}, fitted as `linear-probe run` does"
 
@@ -361,8 +354,8 @@ class FileSubject(Subject):
 
     Args:
         path: the file.
-        task, target: what it predicts, see `target_of`.
-        seed: of what compressing draws.
+        job: its target and seed count.
+        task: what it predicts.
 
     Raises:
         InputError: it can't be read, or takes other images or has other classes.
@@ -371,9 +364,9 @@ class FileSubject(Subject):
     space = "end to end"
     how = "a file, as it is"
 
-    def __init__(self, path: Path, task: LabelTask, target: str | None, seed: int) -> None:
+    def __init__(self, path: Path, job: AuditJob, task: LabelTask) -> None:
         source = OnnxSource(str(path))
-        super().__init__(task, target, source.input_size)
+        super().__init__(task, job.target, source.input_size)
         (classes, *others) = source.dims.values()
         if others or classes != len(self.target.classes):
             raise InputError(
@@ -381,7 +374,7 @@ class FileSubject(Subject):
                 f"{self.target.label} of {task.faces.title} has {len(self.target.classes)} classes "
                 f"({', '.join(self.target.classes)}); export one output with a logit for each"
             )
-        self.name, self.seed, self._data = str(path), seed, path.read_bytes()
+        self.name, self.seed, self._data = str(path), job.seed, path.read_bytes()
 
     def file(self) -> bytes:
         return self._data

@@ -1,4 +1,4 @@
-"""Recognisers as judges: what they decide on pairs and images, and how often they are right."""
+"""Recognisers as judges: their decisions on pairs and images, and how often they are right."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class TruthBatch:
 
 
 class TruthLabels(NamedTuple):
-    """What is true of the N sources: yaw in degrees, float [N], and expression, int [N]."""
+    """True labels of the N sources: yaw in degrees, float [N], and expression, int [N]."""
 
     yaw: np.ndarray
     expression: np.ndarray

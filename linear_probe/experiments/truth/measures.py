@@ -1,4 +1,4 @@
-"""How far pictures are from what is true, each picture by itself and as figures."""
+"""Errors of images against the truth, of each image and as figures."""
 
 from __future__ import annotations
 

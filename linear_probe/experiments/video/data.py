@@ -1,4 +1,4 @@
-"""Where videos are from: rendered clips, the YouTube keypoints, a user's folders of clips."""
+"""Sources of videos: rendered clips, the YouTube keypoints, a user's folders of clips."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CLIP_AND_FRAME = re.compile(r"(?P<clip>.+_\d)\d\.\w+")
 
 
 class VideoData(ABC):
-    """What a config names as `data`."""
+    """Base class of a config's `data`."""
 
     @abstractmethod
     def sequences(self, out: Path) -> Sequences:
@@ -46,7 +46,7 @@ class VideoData(ABC):
 
 
 class RenderedVideos(VideoData):
-    """The expression of `RenderedClips`, which comes and goes when it will; people are split.
+    """The expression of `RenderedClips`, which peaks at a random time; split by person.
 
     Args:
         clips, people: of both parts together; a fifth of the people, about, is tested.

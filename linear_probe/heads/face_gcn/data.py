@@ -1,4 +1,4 @@
-"""Where moving landmarks come from: rendered clips, or folders of landmark files."""
+"""Sources of moving landmarks: rendered clips, or folders of landmark files."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ssl_faces.data.tables import has_columns, number_in, read_lines, read_table
 from ssl_faces.rendered import Nuisances, RenderedClips
 
 SIZE = 64
-"""Side that pictures are looked at for texture."""
+"""Side of the images that texture is taken from."""
 
 
 @dataclass(frozen=True, eq=False)
 class LandmarkClips:
-    """N clips of faces that move, and whose each is.
+    """N clips of moving faces, and the person of each.
 
     Attributes:
         name, title, split: of the data, as in records.
@@ -82,7 +82,7 @@ class LandmarkClips:
 
 
 class LandmarkData(ABC):
-    """What a config names as `data`."""
+    """Base class of a config's `data`."""
 
     @abstractmethod
     def clips(self) -> LandmarkClips:

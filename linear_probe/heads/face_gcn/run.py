@@ -1,4 +1,4 @@
-"""`linear-probe landmarks`: who is it, by landmarks that move; trains and scores a Face-GCN."""
+"""`linear-probe landmarks`: train a Face-GCN to identify people by moving landmarks, score it."""
 
 from __future__ import annotations
 
