@@ -239,7 +239,9 @@ def test_motion_moves_and_the_rest_stays(faces: TruthFaces) -> None:
     assert (faces.people[faces._following] == faces.people).all()
     batch = faces.batch(np.arange(COUNT))
     differ = (batch.second[AGAIN] - batch.images).abs().flatten(1).mean(1)
-    assert (differ[faces._following != np.arange(COUNT)] > 0).all()
+    others = faces._following != np.arange(COUNT)
+    assert others.sum() > COUNT / 2
+    assert (differ[others] > 0).all()
     assert {"yaw", "pitch", "roll"} <= set(MOVES)
 
 
