@@ -171,14 +171,7 @@ class _StageRun:
         more = {"training": dataclasses.asdict(self.stage.training)}
         for task, of_task, extra in zip(tasks, features, measured, strict=True):
             scored = task.score(of_task, Pictures(task.faces, task.indices))
-            figures = [
-                replace(
-                    figure,
-                    hyperparameters=figure.hyperparameters | more,
-                    note="; ".join(filter(None, (figure.note, used.size))),
-                )
-                for figure in [*scored, *extra]
-            ]
+            figures = _noted([*scored, *extra], more, used)
             how = f"{self._training(head)}, to tell {people.title}; {task.protocol}"
             row = self._row(head, task, how, figures)
             if self.job.encoder is not None:
@@ -231,11 +224,7 @@ class _StageRun:
             tested = Tested(whole.rows, splits, torch.cat(parts))
             return asked.figures(tested, chosen, f"; {used.size}{more}")
 
-        figures = scored(outputs[0])
-        figures += [
-            replace(figure, hyperparameters=chosen, note=f"{figure.note}; {used.size}")
-            for figure in measured
-        ]
+        figures = scored(outputs[0]) + _noted(measured, chosen, used)
         if represented is not None:
             figures.append(exogenous_readout(task, whole.records, represented))
         how = (
@@ -342,6 +331,18 @@ class _StageRun:
             "the learning rate"
             f"{' and sharpness-aware minimisation' if training.sam_radius else ''}"
         )
+
+
+def _noted(figures: Sequence[Figure], chosen: dict[str, Any], used: Cost) -> list[Figure]:
+    """The figures with more hyper-parameters, and the cost in their notes."""
+    return [
+        replace(
+            figure,
+            hyperparameters=figure.hyperparameters | chosen,
+            note="; ".join(filter(None, (figure.note, used.size))),
+        )
+        for figure in figures
+    ]
 
 
 def tasks_of(stage: Stage, bootstrap: int, say: Say = print) -> list[HeadTask[Any]]:
