@@ -48,18 +48,22 @@ class _Argument(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser, target: Callable[..., Any]) -> None:
     """Add an argument for each parameter of a function or field of a dataclass."""
+    documented = reversed(target.__mro__) if isinstance(target, type) else (target,)
     docs = {
-        part.arg_name: part.description for part in parse_docstring(target.__doc__ or "").params
+        part.arg_name: part.description
+        for owner in documented
+        for part in parse_docstring(owner.__doc__ or "").params
     }
-    for one in _arguments(target):
-        text = " ".join((docs[one.name] or "").split())
-        usual = one.how.get("default")
-        if usual is not None and usual is not False and usual != []:
-            text += f"; default: {','.join(map(str, usual)) if isinstance(usual, list) else usual}"
-        parser.add_argument(*one.flags, help=text.replace("%", "%%"), **one.how)
+    for argument in _arguments(target):
+        text = " ".join((docs[argument.name] or "").split())
+        default = argument.how.get("default")
+        if default is not None and default is not False and default != []:
+            shown = ",".join(map(str, default)) if isinstance(default, list) else default
+            text += f"; default: {shown}"
+        parser.add_argument(*argument.flags, help=text.replace("%", "%%"), **argument.how)
 
 
-def call(target: Callable[..., Any], given: argparse.Namespace) -> Any:
+def call(target: Callable[..., Any], parsed: argparse.Namespace) -> Any:
     """Call a function, or make a dataclass, with parsed arguments; a parameter `words` gets the
     command as it was typed.
 
@@ -67,16 +71,16 @@ def call(target: Callable[..., Any], given: argparse.Namespace) -> Any:
         InputError: a value that can't be used.
     """
     positional, named = [], {}
-    for one in _arguments(target):
-        value = getattr(given, one.dest)
-        if one.names and isinstance(value, str):
-            value = names_in(value, one.flags[0])
-        if one.flags[0].startswith("-"):
-            named[one.name] = value
+    for argument in _arguments(target):
+        value = getattr(parsed, argument.dest)
+        if argument.names and isinstance(value, str):
+            value = names_in(value, argument.flags[0])
+        if argument.flags[0].startswith("-"):
+            named[argument.name] = value
         else:
             positional.append(value)
     if "words" in inspect.signature(target).parameters:
-        named["words"] = given.words
+        named["words"] = parsed.words
     return target(*positional, **named)
 
 
@@ -93,22 +97,23 @@ def names_in(text: str, argument: str) -> list[str]:
 
 
 def _arguments(target: Callable[..., Any]) -> Iterator[_Argument]:
-    made = {}
+    factories = {}
     if is_dataclass(target):
-        made = {f.name: f.default_factory for f in fields(target) if f.default_factory != MISSING}
+        factories = {f.name: f.default_factory for f in fields(target)}
     hints = get_type_hints(target, include_extras=True)
     for name, parameter in inspect.signature(target).parameters.items():
         kind, option = _kind(hints[name])
         if option is not None and not option.flags:
             continue
-        usual = made[name]() if name in made else parameter.default
+        factory = factories.get(name, MISSING)
+        default = parameter.default if factory is MISSING else factory()
+        required = default is inspect.Parameter.empty
         keyword = is_dataclass(target) or parameter.kind is parameter.KEYWORD_ONLY
         flags = option.flags if option else (f"--{name.replace('_', '-')}",) if keyword else (name,)
         repeated = option is not None and option.repeated
-        how = {} if keyword else {"metavar": name.upper().removesuffix("S")}
-        how |= _reading(kind, keyword, usual is inspect.Parameter.empty, repeated)
-        if usual is not inspect.Parameter.empty and kind is not bool:
-            how["default"] = usual
+        how = _reading(kind, required, repeated) if keyword else _placed(name, kind, required)
+        if not required and kind is not bool:
+            how["default"] = default
         yield _Argument(name, flags, how, keyword and get_origin(kind) is list and not repeated)
 
 
@@ -118,24 +123,29 @@ def _kind(hint: Any) -> tuple[Any, Option | None]:
         hint = next(kind for kind in get_args(hint) if kind is not type(None))
     option = None
     if get_origin(hint) is Annotated:
-        option = next((one for one in hint.__metadata__ if isinstance(one, Option)), None)
+        option = next((mark for mark in hint.__metadata__ if isinstance(mark, Option)), None)
     if option is not None and range_of(hint) is None:
         hint = hint.__origin__
     return hint, option
 
 
-def _reading(kind: Any, keyword: bool, required: bool, repeated: bool) -> dict[str, Any]:
+def _placed(name: str, kind: Any, required: bool) -> dict[str, Any]:
+    """How a positional argument is read."""
+    several, single = ("+", None) if required else ("*", "?")
+    nargs = several if get_origin(kind) is list else single
+    return {"metavar": name.upper().removesuffix("S"), "nargs": nargs}
+
+
+def _reading(kind: Any, required: bool, repeated: bool) -> dict[str, Any]:
+    """How an option is read."""
     if kind is bool:
         return {"action": "store_true"}
-    listed = get_origin(kind) is list
-    if not keyword:
-        nargs = ("+" if required else "*") if listed else (None if required else "?")
-        return {"nargs": nargs}
     how: dict[str, Any] = {"required": True} if required else {}
     if repeated:
         return {"action": "append", "metavar": "NAME", **how}
     if get_origin(kind) is Literal:
         return {"choices": get_args(kind), **how}
+    listed = get_origin(kind) is list
     allowed = range_of(get_args(kind)[0] if listed else kind)
     if allowed is None:
         return {"metavar": "A,B", **how} if listed else how

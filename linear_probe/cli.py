@@ -46,7 +46,11 @@ def _main(words: list[str]) -> int:
         sys.stdout.flush()
         return code
     except InputError as error:
-        return _fail(str(error), _code(error))
+        from linear_probe.tasks import MissingData
+
+        # For missing data the exit code that the plan which runs this command asks for.
+        lacks = isinstance(error, MissingData)
+        return _fail(str(error), int(os.environ.get("LINEAR_PROBE_NO_DATA", 2)) if lacks else 2)
     except OSError as error:
         from ssl_faces.common.files import path_failure
 
@@ -91,13 +95,6 @@ def run(words: Sequence[str]) -> int:
 def _fail(message: str, code: int = 2) -> int:
     print(f"linear-probe: error: {hidden(message)}", file=sys.stderr)
     return code
-
-
-def _code(error: InputError) -> int:
-    """2; for missing data the exit code that the plan which runs this command asks for."""
-    from linear_probe.tasks import MissingData
-
-    return int(os.environ.get("LINEAR_PROBE_NO_DATA", 2)) if isinstance(error, MissingData) else 2
 
 
 if __name__ == "__main__":

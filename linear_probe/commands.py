@@ -267,21 +267,11 @@ def cache(folders: list[str] | None = None, *, clean: bool = False) -> int:
     return 0
 
 
-class SaveProbe(SavedProbeSettings):
-    __doc__ = SavedProbeSettings.__doc__
-
-    def run(self) -> int:
-        from linear_probe.probes.saved_probes import make_probe
-
-        make_probe(self)
-        return 0
-
-
 COMMANDS: dict[str, Callable[..., Any]] = {
     "run": ProbeSettings,
     "truth": TruthSettings,
     "frontal": FrontalSettings,
-    "save-probe": SaveProbe,
+    "save-probe": SavedProbeSettings,
     **{
         function.__name__: function
         for function in (

@@ -21,6 +21,10 @@ from ssl_faces.bench.apart import print_json
 from ssl_faces.common.arguments import Parser, whole
 
 ASKED = ("expression", "identity")
+_FIELDS = (
+    *("task", "data_set", "split", "feature_space", "probe"),
+    *("metric", "unit", "higher_is_better", "n", "note"),
+)
 
 
 def parser() -> Parser:
@@ -40,7 +44,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     Raises:
         InputError: an encoder or the data can't be used.
     """
-    # Told once, below.
+    # Reported below.
     sets = face_sets_by_seed(arguments.data, False, [0], lambda line: None)[0]
     tasks = [name for name in ASKED if TASKS[name].serving(sets)]
     if not tasks:
@@ -65,21 +69,12 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             continue
         was = before[_what(record)]
         change = difference(record, was, replicates[record.name], replicates[was.name])
+        values = {"before": was, "after": record, "difference": change}
         found.append(
-            {
-                "task": record.task,
-                "data_set": record.data_set,
-                "split": record.split,
-                "feature_space": record.feature_space,
-                "probe": record.probe,
-                "metric": record.metric,
-                "unit": record.unit,
-                "higher_is_better": record.higher_is_better,
-                "n": record.n,
-                "note": record.note,
-                "before": {"value": was.value, "low": was.low, "high": was.high},
-                "after": {"value": record.value, "low": record.low, "high": record.high},
-                "difference": {"value": change.value, "low": change.low, "high": change.high},
+            {name: getattr(record, name) for name in _FIELDS}
+            | {
+                name: {bound: getattr(one, bound) for bound in ("value", "low", "high")}
+                for name, one in values.items()
             }
         )
     return found

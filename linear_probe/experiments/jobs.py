@@ -1,8 +1,9 @@
-"""What a run has to score: tasks by seed, with the sources of their features."""
+"""The plan of a run: tasks by seed, with the sources of their features."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from linear_probe.features.frozen import Source
@@ -24,47 +25,53 @@ class Job(NamedTuple):
     first: bool
 
 
-def spaces(
-    tasks: Sequence[Task], encoders: Sequence[Source], baselines: Collection[str]
-) -> list[tuple[Source, str]]:
-    """Every source of the tasks on one face set, the baselines first, with its spaces.
+@dataclass(frozen=True)
+class Plan:
+    """The tasks and sources of a run, by seed.
 
-    Args:
+    Attributes:
+        tasks: the same kinds of tasks for each seed.
+        encoders: trained ones are the same for all seeds, untrained ones may not be.
         baselines: names of those to score.
     """
-    sides = dict.fromkeys(task.baseline_side for task in tasks)
-    sources: list[Source] = [
-        baseline(side) for baseline in BASELINES if baseline.name in baselines for side in sides
-    ]
-    sources += encoders
-    return [(source, space) for source in sources for space in source.dims]
 
+    tasks: Mapping[int, list[Task]]
+    encoders: Mapping[int, list[Source]]
+    baselines: Collection[str]
 
-def jobs(
-    tasks: dict[int, list[Task]], encoders: dict[int, list[Source]], baselines: Collection[str]
-) -> Iterator[Job]:
-    """All jobs in the order of the tables.
+    def all_tasks(self) -> list[Task]:
+        return [task for of_seed in self.tasks.values() for task in of_seed]
 
-    Args:
-        tasks: the same kinds of tasks for each seed.
-        encoders: by seed; trained ones are the same for all, untrained ones may not be.
-    """
-    for same_kind in zip(*tasks.values(), strict=True):
-        by_faces: dict[int, list[Task]] = {}
-        for task in same_kind:
-            by_faces.setdefault(id(task.faces), []).append(task)
-        for together in by_faces.values():
-            first = True
-            columns = [spaces([task], encoders[task.seed], baselines) for task in together]
-            for row in zip(*columns, strict=True):
-                sharing: dict[str, list[int]] = {}
-                for i, (source, _) in enumerate(row):
-                    sharing.setdefault(source.fingerprint, []).append(i)
-                for places in sharing.values():
-                    source, space = row[places[0]]
-                    # All tasks have their references with the first source, a baseline if any.
-                    yield Job([together[i] for i in places], source, space, first)
-                first = False
+    def spaces(self, seed: int, tasks: Sequence[Task]) -> list[tuple[Source, str]]:
+        """Every source of a seed's tasks on one face set, the baselines first, with its spaces."""
+        sides = dict.fromkeys(task.baseline_side for task in tasks)
+        sources: list[Source] = [
+            baseline(side)
+            for baseline in BASELINES
+            if baseline.name in self.baselines
+            for side in sides
+        ]
+        sources += self.encoders[seed]
+        return [(source, space) for source in sources for space in source.dims]
+
+    def jobs(self) -> Iterator[Job]:
+        """All jobs in the order of the tables."""
+        for same_kind in zip(*self.tasks.values(), strict=True):
+            by_faces: dict[int, list[Task]] = {}
+            for task in same_kind:
+                by_faces.setdefault(id(task.faces), []).append(task)
+            for together in by_faces.values():
+                first = True
+                columns = [self.spaces(task.seed, [task]) for task in together]
+                for row in zip(*columns, strict=True):
+                    sharing: dict[str, list[int]] = {}
+                    for i, (source, _) in enumerate(row):
+                        sharing.setdefault(source.fingerprint, []).append(i)
+                    for places in sharing.values():
+                        source, space = row[places[0]]
+                        # All tasks have their references with the first source, a baseline if any.
+                        yield Job([together[i] for i in places], source, space, first)
+                    first = False
 
 
 def rounds(sources: Sequence[Source]) -> list[list[Source]]:

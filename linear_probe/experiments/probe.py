@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from linear_probe.experiments.jobs import jobs, rounds
-from linear_probe.experiments.jobs import spaces as spaces_of
+from linear_probe.experiments.jobs import Plan, rounds
 from linear_probe.experiments.robustness import degradations
 from linear_probe.experiments.runner import Run, Say, device_named, print_line, run_experiment
 from linear_probe.experiments.settings import ProbeSettings
-from linear_probe.features.frozen import FeatureCache, Pictures, Source
+from linear_probe.features.frozen import FeatureCache, Pictures
 from linear_probe.features.listing import write_listing
 from linear_probe.heads.thin_beds import TEST_BEDS
 from linear_probe.records.measured import Measured
@@ -92,11 +91,7 @@ def run_probes(
 
 
 def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
-    """Score every feature space of the encoders and baselines by every task and seed.
-
-    Raises:
-        InputError: a setting, an encoder or the data can't be used.
-    """
+    """Score every feature space of the encoders and baselines by every task and seed."""
     seeds = list(dict.fromkeys(settings.seeds))
     for name in settings.tasks or []:
         if name not in TASKS:
@@ -107,10 +102,11 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
     epochs = 300 if settings.epochs is None else settings.epochs
     kinds = PROTOCOLS[settings.protocol](epochs) if settings.protocol else TASKS
     changes = degradations(settings.robustness)
-    plain = _baselines(settings.baselines)
+    named = list(settings.baselines)
+    plain = baselines_named(named == ["all"] if named in (["all"], ["none"]) else named)
     precision = precision_named(settings.precision)
     # What is missing is missing for all seeds: reported once.
-    say = {seed: run.say if seed == seeds[0] else _silent for seed in seeds}
+    say = {seed: run.say if seed == seeds[0] else lambda line: None for seed in seeds}
     sources = {
         seed: encoder_sources(
             settings.encoders, settings.spaces, precision, sorted(plain), seed, say[seed]
@@ -123,12 +119,13 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
         for seed in seeds
     }
     cache = FeatureCache(run.out / FEATURES_FOLDER, settings.batch_size, run.device)
-    pictures_of = _extract(chosen, sources, plain, cache, run)
+    plan = Plan(chosen, sources, plain)
+    pictures_of = _extract(plan, cache, run)
     changed = ChangedFeatures(cache, pictures_of)
-    changed.fill(chosen, sources, plain, changes)
+    changed.fill(plan, changes)
     run.say(cache.about())
 
-    for job in jobs(chosen, sources, plain):
+    for job in plan.jobs():
         source, space = job.source, job.space
         pictures = pictures_of[id(job.tasks[0].faces)]
         features = cache.read(source, pictures, space)
@@ -153,12 +150,6 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
             ):
                 notes = "; ".join(filter(None, (note, condition_note(condition))))
                 yield row._replace(figures=worse, condition=condition, note=notes)
-
-
-def _baselines(names: Sequence[str]) -> frozenset[str]:
-    if list(names) in (["all"], ["none"]):
-        return baselines_named(list(names) == ["all"])
-    return baselines_named(names)
 
 
 def _data(
@@ -188,34 +179,20 @@ def _data(
     return names, {seed: [f for sets in by_task for f in sets[seed]] for seed in seeds}
 
 
-def _silent(line: str) -> None:
-    del line
-
-
-def _extract(
-    tasks: dict[int, list[Task]],
-    encoders: dict[int, list[Source]],
-    baselines: Collection[str],
-    cache: FeatureCache,
-    run: Run,
-) -> dict[int, Pictures]:
-    """Fill the cache for all tasks and list the skipped images; the images by id of the face set.
-
-    Args:
-        tasks, encoders: by seed.
-    """
+def _extract(plan: Plan, cache: FeatureCache, run: Run) -> dict[int, Pictures]:
+    """Fill the cache and list the skipped images; the images of all tasks by id of the face set."""
     pictures_of: dict[int, Pictures] = {}
     count, listed = 0, None
-    for faces in {id(t.faces): t.faces for of_seed in tasks.values() for t in of_seed}.values():
+    for faces in {id(task.faces): task.faces for task in plan.all_tasks()}.values():
         # Tasks on one face set share its features.
-        here = {seed: [t for t in of_seed if t.faces is faces] for seed, of_seed in tasks.items()}
+        here = {
+            seed: [t for t in of_seed if t.faces is faces] for seed, of_seed in plan.tasks.items()
+        }
         wanted = [task.indices for of_seed in here.values() for task in of_seed]
         pictures = Pictures(faces, np.unique(np.concatenate(wanted)))
         pictures_of[id(faces)] = pictures
         sources = [
-            source
-            for seed, of_seed in here.items()
-            for source, _ in spaces_of(of_seed, encoders[seed], baselines)
+            source for seed, of_seed in here.items() for source, _ in plan.spaces(seed, of_seed)
         ]
         skipped: dict[Skipped, None] = dict.fromkeys(faces.skipped)
         for together in rounds(sources):

@@ -1,4 +1,4 @@
-"""Robustness: how figures fall when test images are degraded.
+"""Robustness: figures on degraded test images.
 
 The probe is fitted on clean training images. Degradations are kornia's.
 """

@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssl_faces.common.ranges import check_fields
+
 if TYPE_CHECKING:  # imported late, so that `--help` needs no torch
     from linear_probe.records.measured import Measured
     from linear_probe.records.record import Record
@@ -25,7 +27,7 @@ def print_line(line: str) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """What an experiment runs with.
+    """The environment of a running experiment.
 
     Attributes:
         recorder: of the output folder.
@@ -64,6 +66,9 @@ class Experiment:
 
     module = ""
     writes = "folder for records.jsonl"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "")
 
     def measurements(self, run: Run) -> Iterator[Measured]:
         """Measure; each measurement is recorded before the next one is computed.

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import PlainValidator
 
@@ -98,7 +98,7 @@ class ProbeSettings(Experiment):
     own: Annotated[Sequence[Any], Option()] = ()
 
     def __post_init__(self) -> None:
-        check_fields(self, "")
+        super().__post_init__()
         if self.epochs is not None and self.protocol is None:
             raise InputError("--epochs has no effect without --protocol; leave it out")
 
@@ -119,75 +119,69 @@ class ProbeSettings(Experiment):
         return f"\n{summary_of([out])}\n\nrecords: {out}/records.jsonl\n{more}"
 
 
-@dataclass(frozen=True)
-class TruthSettings(Experiment):
-    """Neutral, frontal and swapped faces of a run beside the rendered truth.
-
-    Attributes:
-        run: folder of `ssl-faces fit`, or a checkpoint; may be repeated
-        count: faces to score on
-        seed: of people and untrained weights
-        nuisances: how much light, place, camera and occluders vary
-        no_untrained: leave out the methods with fresh weights
-        bootstrap: replicates behind the intervals
-        batch_size: faces at once
-        device: where methods run
-    """
-
-    run: Annotated[list[str], Option("--run", repeated=True)]
-    count: FaceCount = 512
-    seed: Seed = 0
-    nuisances: Literal["none", "mild", "all"] = "mild"
-    no_untrained: bool = False
-    bootstrap: PositiveInt = 1000
-    batch_size: PositiveInt = 64
-    device: Device = "auto"
-
-    module = "linear_probe.experiments.truth.run"
-    writes = "folder for records.jsonl, truth.png"
-
-    def __post_init__(self) -> None:
-        check_fields(self, "")
-
-    def summary(self, out: Path, records: list[Record]) -> str:
-        table = super().summary(out, records)
-        return f"{table}\n\nrecords: {out}/records.jsonl\npictures: {out}/truth.png"
-
-
-@dataclass(frozen=True)
-class FrontalSettings(Experiment):
-    """Frontal faces made of CFP's profile photographs, judged by a recogniser.
+@dataclass(frozen=True, kw_only=True)
+class EditSettings(Experiment):
+    """Score what methods make of images.
 
     Attributes:
         run: folder of `ssl-faces fit`, a checkpoint, or a released name; may be repeated
-        recogniser: who judges: package:dlib, timm:NAME, any --encoder of `linear-probe run`, or HOG
-        data: folder with CFP, and perhaps with a set that has poses; default: $SSL_FACES_DATA, else
-            ~/.cache/ssl-faces/data
         no_untrained: leave out the methods with fresh weights
         seed: of untrained weights
         bootstrap: replicates behind the intervals
         batch_size: images at once
-        device: where methods and recogniser run
+        device: where methods run
     """
 
     run: Annotated[list[str], Option("--run", repeated=True)]
-    recogniser: str
-    data: str | None = None
     no_untrained: bool = False
     seed: Seed = 0
     bootstrap: PositiveInt = 1000
     batch_size: PositiveInt = 64
     device: Device = "auto"
 
-    module = "linear_probe.experiments.frontal.run"
-    writes = "folder for records.jsonl, frontal.png"
-
-    def __post_init__(self) -> None:
-        check_fields(self, "")
+    panel: ClassVar[str]
+    """The file of images to look at, in the output folder."""
 
     def summary(self, out: Path, records: list[Record]) -> str:
         table = super().summary(out, records)
-        return f"{table}\n\nrecords: {out}/records.jsonl\nimages: {out}/frontal.png"
+        return f"{table}\n\nrecords: {out}/records.jsonl\nimages: {out}/{self.panel}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruthSettings(EditSettings):
+    """Neutral, frontal and swapped faces of a run beside the rendered truth.
+
+    Attributes:
+        count: faces to score on
+        seed: of people and untrained weights
+        nuisances: how much light, place, camera and occluders vary
+    """
+
+    count: FaceCount = 512
+    nuisances: Literal["none", "mild", "all"] = "mild"
+
+    module = "linear_probe.experiments.truth.run"
+    panel = "truth.png"
+    writes = "folder for records.jsonl, truth.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontalSettings(EditSettings):
+    """Frontal faces made of CFP's profile photographs, judged by a recogniser.
+
+    Attributes:
+        recogniser: who judges: package:dlib, timm:NAME, any --encoder of `linear-probe run`, or HOG
+        data: folder with CFP, and perhaps with a set that has poses; default: $SSL_FACES_DATA, else
+            ~/.cache/ssl-faces/data
+        device: where methods and recogniser run
+    """
+
+    recogniser: str
+    data: str | None = None
+
+    module = "linear_probe.experiments.frontal.run"
+    panel = "frontal.png"
+    writes = "folder for records.jsonl, frontal.png"
 
 
 @dataclass(frozen=True)
@@ -222,6 +216,13 @@ class SavedProbeSettings:
 
     def __post_init__(self) -> None:
         check_fields(self, "")
+
+    def run(self) -> int:
+        """Fit the probe and keep it; the command's exit code."""
+        from linear_probe.probes.saved_probes import make_probe
+
+        make_probe(self)
+        return 0
 
 
 def summary_of(folders: Sequence[str | Path]) -> str:

@@ -1,4 +1,4 @@
-"""What a head costs in use: parameters, multiplications and additions, time a face on one core."""
+"""The cost of a head: parameters, multiplications and additions, time a face on one core."""
 
 from __future__ import annotations
 

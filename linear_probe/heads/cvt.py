@@ -35,8 +35,8 @@ _LUMA = (0.2125, 0.7154, 0.0721)  # ITU-R BT.709, as scikit-image's
 def lbp_maps(images: Tensor) -> Tensor:
     """Codes / 255, float [B, 1, S, S] in [0, 1], of RGB pictures float [B, 3, S, S] in [0, 1].
 
-    Bit k says whether the luma at the angle of k eighths of a turn, a pixel away and interpolated,
-    is at least the pixel's own (Ojala et al., PAMI 2002); outside the picture it is 0. As
+    Bit k is 1 if the luma at the angle of k eighths of a turn, a pixel away and interpolated, is at
+    least the pixel's own (Ojala et al., PAMI 2002); outside the image luma is 0. As
     scikit-image's `local_binary_pattern(P=8, R=1)`.
     """
     # In the whole steps of 8 bits, so that equal neighbours are equal.
@@ -62,7 +62,7 @@ def lbp_maps(images: Tensor) -> Tensor:
 
 class AttentionalFusion(nn.Module):
     """Attentional selective fusion of two maps: w a + (1 - w) b, where w [B, C, h, w] in (0, 1) is
-    the sigmoid of what a local and a global path say of their sum.
+    the sigmoid of a local plus a global path, both applied to a + b.
 
     Args:
         channels: of both maps.
@@ -114,8 +114,8 @@ class CVT(Head):
 
     Args:
         goal: see `Head`.
-        encoder: makes the maps of both branches, of pictures and of patterns shown as pictures, and
-            doesn't learn; None: a ResNet-18 for each branch.
+        encoder: frozen, for the maps of both branches (images, and patterns as images); None: a
+            ResNet-18 for each branch.
         picture_size: side of the pictures; with an encoder that encoder's.
         width: of the ResNets.
         dim: length of the tokens.

@@ -9,7 +9,6 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +18,9 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from linear_probe.experiments.runner import Run
 from linear_probe.heads.head import Head
+from linear_probe.heads.job import HeadExperiment
 from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import EpochBatches, LabelledPictures, LabelledSplit
 from ssl_faces import InputError
@@ -36,6 +37,7 @@ from ssl_faces.training.launch import is_first
 from ssl_faces.training.log_once import CSVRows
 
 _log = logging.getLogger(__name__)
+HEADS_FOLDER = "heads"
 SETTINGS_FILE = "settings.json"
 IMAGES = "images"
 """Key of the settings file: SHA-256 of the training images and labels."""
@@ -43,113 +45,104 @@ CHECKPOINT_FILE = "last.ckpt"
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Where a head is trained: of Lightning's trainer."""
-
-    accelerator: str = "auto"
-    devices: int = 1
-    precision: str = "32-true"
-
-
-def usual_precision() -> str:
-    """bf16 where it is fast."""
-    return "bf16-mixed" if fast_bfloat16() else "32-true"
-
-
-def train(
-    head: Head,
-    training: HeadTraining,
-    split: LabelledSplit,
-    seed: int,
-    run: Path,
-    machine: Machine,
-    settings: dict[str, Any],
-) -> None:
-    """Train `head` on the split's training rows, from its last checkpoint in `run` if any.
-
-    If several processes train in one folder at once, one trains and the others wait.
+class Trainer:
+    """Trains heads by the settings of an experiment.
 
     Args:
-        settings: all that decides the weights, as plain JSON values: written to `run`. A checkpoint
-            there must have the same settings and images, wherever the images lie.
-
-    Raises:
-        InputError: a batch larger than the training part or not a multiple of the devices; a
-            checkpoint that can't be read or has other settings; a loss that is not finite.
+        job: the settings.
+        run: of the experiment.
     """
-    check_batch(training, split, machine)
-    head.goal.count(split.labels[split.train])
-    with _exclusive(run):
-        _note_settings(run, {**settings, IMAGES: _digest(split)})
-        _fit(head, training, split, seed, run, machine)
 
+    def __init__(self, job: HeadExperiment, run: Run) -> None:
+        self.run, self.accelerator, self.devices = run, job.accelerator, job.devices
+        self.precision = job.precision or ("bf16-mixed" if fast_bfloat16() else "32-true")
+        self.bfloat16 = self.precision.startswith("bf16")
 
-def check_batch(training: HeadTraining, split: LabelledSplit, machine: Machine) -> None:
-    """Raises InputError if a batch exceeds the training part or is no multiple of the devices."""
-    batch, count = training.batch_size, len(split.train)
-    if count < batch or batch % machine.devices:
-        raise InputError(
-            f"training.batch_size: {batch}; give a multiple of the {machine.devices} device(s), "
-            f"and no more than the {count:,} training pictures"
+    def train(
+        self, head: Head, training: HeadTraining, split: LabelledSplit, seed: int, folder: Path
+    ) -> None:
+        """Train `head` on the split's training rows, from its last checkpoint in `folder` if any.
+
+        The settings of the run are written there. A checkpoint must have the same settings and
+        images, wherever the images lie. If several processes train in one folder at once, one
+        trains and the others wait.
+
+        Raises:
+            InputError: a batch larger than the training part or not a multiple of the devices; a
+                checkpoint that can't be read or has other settings; a loss that is not finite; a
+                folder that can't be written.
+        """
+        batch, count = training.batch_size, len(split.train)
+        if count < batch or batch % self.devices:
+            raise InputError(
+                f"training.batch_size: {batch}; give a multiple of the {self.devices} device(s), "
+                f"and no more than the {count:,} training pictures"
+            )
+        self.run.folder.begin()
+        labels = split.labels[split.train]
+        head.goal.count(labels)
+        settings = {**self.run.settings, "seeds": [seed], IMAGES: _digest(split)}
+        with _exclusive(folder):
+            _note_settings(folder, settings)
+            checkpoint = folder / CHECKPOINT_FILE
+            resumes = checkpoint.exists()
+            if resumes:
+                read_checkpoint(checkpoint)  # its message says more than Lightning's
+            trainer = self._lightning(training.epochs, count // batch, folder)
+            order = EpochBatches(count, batch, seed, trainer.global_rank, trainer.world_size)
+            rows = LabelledPictures(split.images[split.train], labels)
+            more: dict[str, Any] = {}
+            if "weights_only" in inspect.signature(trainer.fit).parameters:  # Lightning from 2.6 on
+                more["weights_only"] = True
+            with suppress(SIGTERMException):
+                trainer.fit(
+                    HeadModule(head, training, seed),
+                    DataLoader(rows, sampler=order, batch_size=None),
+                    ckpt_path=str(checkpoint) if resumes else None,
+                    **more,
+                )
+        if trainer.received_sigterm:
+            raise Stopped(signal.SIGTERM)
+
+    def _lightning(self, epochs: int, steps: int, folder: Path) -> pl.Trainer:
+        """Lightning's trainer, for epochs of so many steps."""
+        checkpoint = folder / CHECKPOINT_FILE
+        return pl.Trainer(
+            max_epochs=epochs,
+            accelerator=self.accelerator,
+            devices=self.devices,
+            precision=self.precision,  # type: ignore[arg-type]
+            logger=CSVRows(folder, name="csv"),
+            callbacks=[
+                LastCheckpoint(checkpoint, steps),  # of whole epochs: each orders its rows anew
+                StepsBar(),
+                FiniteLoss(
+                    checkpoint,
+                    "set a lower training.peak_learning_rate, and another --out (or delete "
+                    f"{folder})",
+                    "set a lower training.peak_learning_rate and run again",
+                ),
+            ],
+            default_root_dir=folder,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            log_every_n_steps=20,
         )
+
+    def outputs(self, head: Head, images: Tensor, features: bool = False) -> Tensor:
+        """See `head_outputs`."""
+        return head_outputs(head, images, self.bfloat16, features)
 
 
 @contextmanager
-def _exclusive(run: Path) -> Iterator[None]:
+def _exclusive(folder: Path) -> Iterator[None]:
     """Keep other processes, but those of this run, from training in the folder."""
     if not is_first():
         yield
         return
-    waiting = f"{run}: another process trains this head; waiting for it"
-    with locked(run / CHECKPOINT_FILE, lambda: _log.warning(waiting)):
+    waiting = f"{folder}: another process trains this head; waiting for it"
+    with locked(folder / CHECKPOINT_FILE, lambda: _log.warning(waiting)):
         yield
-
-
-def _fit(
-    head: Head, training: HeadTraining, split: LabelledSplit, seed: int, run: Path, machine: Machine
-) -> None:
-    labels = split.labels[split.train]
-    batch = training.batch_size
-    checkpoint = run / CHECKPOINT_FILE
-    resumes = checkpoint.exists()
-    if resumes:
-        read_checkpoint(checkpoint)  # before Lightning does, which says less of what is wrong
-    trainer = pl.Trainer(
-        max_epochs=training.epochs,
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        precision=machine.precision,  # type: ignore[arg-type]
-        logger=CSVRows(run, name="csv"),
-        # Of whole epochs: the order of rows begins anew in each.
-        callbacks=[
-            LastCheckpoint(checkpoint, len(labels) // batch),
-            StepsBar(),
-            FiniteLoss(
-                checkpoint,
-                f"set a lower training.peak_learning_rate, and another --out (or delete {run})",
-                "set a lower training.peak_learning_rate and run again",
-            ),
-        ],
-        default_root_dir=run,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        log_every_n_steps=20,
-    )
-    order = EpochBatches(len(labels), batch, seed, trainer.global_rank, trainer.world_size)
-    rows = LabelledPictures(split.images[split.train], labels)
-    more: dict[str, Any] = {}
-    if "weights_only" in inspect.signature(trainer.fit).parameters:  # of Lightning from 2.6 on
-        more["weights_only"] = True
-    with suppress(SIGTERMException):
-        trainer.fit(
-            HeadModule(head, training, seed),
-            DataLoader(rows, sampler=order, batch_size=None),
-            ckpt_path=str(checkpoint) if resumes else None,
-            **more,
-        )
-    if trainer.received_sigterm:
-        raise Stopped(signal.SIGTERM)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

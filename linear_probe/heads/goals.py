@@ -17,7 +17,7 @@ AGES = 101
 
 
 class Goal(ABC):
-    """What a head says of a picture: `outputs` numbers.
+    """What a head predicts: `outputs` numbers for each image.
 
     Attributes:
         counts: by the name of a classification, how often its classes are in the training part,
@@ -41,8 +41,8 @@ class Goal(ABC):
 
     @abstractmethod
     def average(self, outputs: Tensor) -> Tensor:
-        """Of outputs [views, B, outputs] for several views of each picture, [B, outputs]: values
-        are averaged, of classes the probabilities, of which the logarithm is returned."""
+        """The mean [B, outputs] of outputs [views, B, outputs] for several views of each image.
+        Values are averaged; for classes it is the logarithm of the mean probability."""
 
     @abstractmethod
     def count(self, labels: Tensor) -> None:
@@ -79,12 +79,12 @@ class Categories(Goal):
 
 
 class Several(Goal):
-    """Several things of a picture at once, in columns of the outputs and of the labels.
+    """Several predictions for each image, in columns of the outputs and of the labels.
 
-    Labels are float [B, things]: a class's number, -1 where it isn't known, or a value.
+    Labels are float [B, predictions]: a class's number, -1 if unknown, or a value.
 
     Args:
-        sizes: outputs of each thing by its name, in order; 1 is a value, more are classes.
+        sizes: number of outputs by name, in order; 1 is a value, more are classes.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
@@ -93,7 +93,7 @@ class Several(Goal):
         self.outputs = sum(self.sizes.values())
 
     def parts(self, outputs: Tensor) -> dict[str, Tensor]:
-        """Of [B, outputs] what belongs to each thing, [B, its size]."""
+        """The columns of outputs [B, outputs] by name, [B, size]."""
         return dict(zip(self.sizes, outputs.split(list(self.sizes.values()), dim=1), strict=True))
 
     def losses(self, outputs: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:

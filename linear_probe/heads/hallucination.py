@@ -35,7 +35,7 @@ SCALES = (2, 4, 8)
 
 
 class SuperResolution(nn.Module):
-    """What a bicubic enlargement lacks, from residual blocks at the small size and sub-pixel
+    """The residual of a bicubic enlargement, by residual blocks at the small size and sub-pixel
     convolutions (Lim et al., EDSR, 2017; Shi et al. 2016), without batch normalisation.
 
     Args:
@@ -97,9 +97,9 @@ class CentredClassifier(nn.Module):
 
 
 class Hallucination(Head):
-    """A hallucination sub-network, and on what it makes a recognition sub-network.
+    """A hallucination sub-network, followed by a recognition sub-network.
 
-    Pictures are made small first, by `scale`: that is all that the head sees of them.
+    Images are reduced by `scale` first; the head sees nothing else of them.
 
     Args:
         goal: see `Head`; classes, such as people.
@@ -111,10 +111,10 @@ class Hallucination(Head):
         width: of the ResNet.
         dim: length of the ResNet's features.
         channels, blocks: of the hallucination.
-        hallucinator: `joint`: both learn together; `separate`: each alone, the one to come near
-            the true pixels, the other to recognise true pictures; `bicubic`: no hallucination, the
-            recogniser learns of bicubic enlargements.
-        pixel_weight: of the mean squared difference of pixels: with 10 in place of 300 hallucinated
+        hallucinator: `joint`: both are trained together; `separate`: each alone, the first to
+            match the true pixels, the second to recognise true images; `bicubic`: no hallucination,
+            the recogniser is trained on bicubic enlargements.
+        pixel_weight: of the mean squared difference of pixels: with 10 instead of 300 hallucinated
             faces are hardly sharper than bicubic enlargements.
         centre_weight: of the distance to the class centres.
 
@@ -177,8 +177,8 @@ class Hallucination(Head):
         return small.clamp(0, 1)
 
     def hallucinated(self, images: Tensor) -> Tensor:
-        """What is made of the small version of pictures [B, 3, S, S] in [0, 1]; as large, perhaps
-        a little outside of [0, 1]."""
+        """Images [B, 3, S, S] in [0, 1] after reduction and enlargement, perhaps a little outside
+        of [0, 1]."""
         small = self.made_small(images)
         if self.hallucinator == "bicubic":
             return enlarged(small, self.scale)

@@ -17,7 +17,7 @@ LEAST_SIDE = 16
 
 
 class Measure(NamedTuple):
-    """Something about each picture that is no answer of the head, such as how well it is restored.
+    """A measure of each image beside the head's outputs, such as how well it is restored.
 
     Attributes:
         values: float [B].
@@ -37,13 +37,13 @@ class Head(nn.Module, ABC):
 
     Args:
         goal: the meaning of its outputs, and their loss.
-        encoder: a trained encoder to rest on, frozen, instead of the paper's own network.
+        encoder: a trained encoder, frozen, to use instead of the paper's own network.
 
     Attributes:
         name: the head's name in configs and records.
-        picture_size: side of the pictures that it takes.
-        space: of the encoder's feature spaces, which it rests on; `END_TO_END` without an encoder.
-        looked_at: test pictures that `panels` is given.
+        picture_size: side of the images that it takes.
+        space: the encoder's feature space that it uses; `END_TO_END` without an encoder.
+        looked_at: number of test images for `panels`.
     """
 
     name: ClassVar[str]
@@ -60,24 +60,23 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
-        """What the classifier sees, [B, D], of RGB pictures float [B, 3, S, S] in [0, 1]."""
+        """Inputs of the classifier, [B, D], for RGB images float [B, 3, S, S] in [0, 1]."""
 
     def classify(self, features: Tensor) -> Tensor:
-        """Outputs [B, outputs], of classes their logits, of the result of `embed`."""
+        """Outputs [B, outputs] for the result of `embed`; those of classes are logits."""
         return self.classifier(features)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Outputs [B, outputs] of pictures as for `embed`."""
+        """Outputs [B, outputs] for images as for `embed`."""
         return self.classify(self.embed(images))
 
     def representation(self, images: Tensor) -> Tensor:
-        """What a picture is made of, [B, D], as for `embed`: by it people are verified, and what a
-        probe reads there of an exogenous variable is scored where a set has one."""
+        """The representation [B, D] of images as for `embed`: people are verified by it, and the
+        probe of an exogenous variable is fitted on it."""
         return self.embed(images)
 
     def take_over(self, earlier: Head) -> None:
-        """Start from what a head of this kind learnt for another goal: all weights but the
-        classifier's."""
+        """Copy all weights but the classifier's from a head of this kind with another goal."""
         own = self.state_dict()
         for name, value in earlier.state_dict().items():
             if name in own and not name.startswith("classifier."):
@@ -87,33 +86,33 @@ class Head(nn.Module, ABC):
         """Called before each training step with the share of the training that is done."""
 
     def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
-        """Terms whose sum is minimised, of pictures as for `forward` and labels of the goal;
+        """Loss terms, whose sum is minimised, for images as for `forward` and labels of the goal;
         `balanced` as there."""
         return self.goal.losses(self(images), labels, balanced)
 
     def predict(self, images: Tensor) -> Tensor:
-        """Outputs [B, outputs] of pictures to be scored; log-probabilities will do for logits."""
+        """Outputs [B, outputs] for test images; log-probabilities may stand for logits."""
         return self(images)
 
     def panels(self, images: Tensor) -> dict[str, Tensor]:
-        """Rows of pictures to look at, [N, 3, S, S] in [0, 1], of pictures as for `forward`."""
+        """Rows of images to look at, [N, 3, S, S] in [0, 1], for images as for `forward`."""
         return {}
 
     def measures(self, images: Tensor) -> dict[str, Measure]:
-        """Other measures of test images, as for `forward`, by the metric's name."""
+        """Further measures of test images as for `forward`, by the metric's name."""
         return {}
 
     def vary(self, images: Tensor) -> Tensor:
-        """Training pictures uint8 [B, 3, R, R], of side `read_size`, to float in [0, 1]."""
+        """Augment training images uint8 [B, 3, R, R] of side `read_size`; float in [0, 1]."""
         return images.float() / 255
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Pictures to be scored, uint8 [B, 3, R, R], to float in [0, 1]."""
+        """Test images uint8 [B, 3, R, R] as float in [0, 1]."""
         return images.float() / 255
 
     @property
     def read_size(self) -> int:
-        """Side that pictures are read at, before `vary` or `prepare`."""
+        """Side at which images are read, before `vary` or `prepare`."""
         return self.picture_size
 
     def train(self, mode: bool = True) -> Self:
@@ -125,11 +124,7 @@ class Head(nn.Module, ABC):
 
 
 def check_picture_size(side: int) -> None:
-    """That a network which halves its maps again and again is left something.
-
-    Raises:
-        InputError: too small a side.
-    """
+    """Raise InputError if the last map of a network that halves its maps would be empty."""
     if side < LEAST_SIDE:
         raise InputError(
             f"head.picture_size: {side}; the network's last map would be empty: give "
@@ -138,8 +133,8 @@ def check_picture_size(side: int) -> None:
 
 
 def overlaid(images: Tensor, weights: Tensor) -> Tensor:
-    """Pictures [N, 3, S, S] in [0, 1], grey, under the colours of where weights [N, h, w] lie: of
-    each picture from its smallest, dark, to its largest, bright."""
+    """Grey images [N, 3, S, S] in [0, 1] under a colour map of weights [N, h, w], from the smallest
+    weight of each image, dark, to its largest, bright."""
     from kornia.color import ApplyColorMap, ColorMap, ColorMapType
 
     size = images.shape[-2:]
@@ -152,8 +147,7 @@ def overlaid(images: Tensor, weights: Tensor) -> Tensor:
 
 
 class FrozenFeatures(nn.Module):
-    """A frozen encoder's feature vectors of pictures, each number standardised by running
-    statistics.
+    """A frozen encoder's feature vectors, each number standardised by running statistics.
 
     Args:
         encoder: the encoder.
@@ -176,7 +170,7 @@ class FrozenFeatures(nn.Module):
         self.standardise = nn.BatchNorm1d(self.dim, affine=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, dim] of RGB pictures float [B, 3, S, S] in [0, 1]."""
+        """[B, dim] for RGB images float [B, 3, S, S] in [0, 1]."""
         with torch.no_grad():
             features = self._encoder[0](images, (self.space,))[self.space]
         return self.standardise(features.float())

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +20,24 @@ from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.task import Figure, Task, carries
 
 T = TypeVar("T", bound=LabelTask)
+
+
+class Tested(NamedTuple):
+    """A head's outputs for the test rows of splits.
+
+    Attributes:
+        rows: of the splits; only their records matter.
+        outputs: [M, outputs].
+    """
+
+    rows: Features
+    splits: list[Split]
+    outputs: Tensor
+
+    @property
+    def records(self) -> np.ndarray:
+        """int [M], of the face set."""
+        return np.concatenate([self.rows.records[split.test] for split in self.splits])
 
 
 class HeadTask(ABC, Generic[T]):
@@ -48,18 +65,10 @@ class HeadTask(ABC, Generic[T]):
         """Figures of outputs [N, outputs] on validation images."""
 
     @abstractmethod
-    def figures(
-        self,
-        rows: Features,
-        splits: list[Split],
-        outputs: Tensor,
-        chosen: dict[str, Any],
-        more: str,
-    ) -> list[Figure]:
-        """Of the outputs [M, outputs] for the test rows of these splits.
+    def figures(self, tested: Tested, chosen: dict[str, Any], more: str) -> list[Figure]:
+        """The figures of outputs for test rows.
 
         Args:
-            rows: of the splits; only their records matter.
             chosen: hyper-parameters, for the records.
             more: to be added to their note.
         """
@@ -80,17 +89,10 @@ class HeadClasses(HeadTask[Classes]):
     def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         return {"accuracy": 100 * float((outputs.argmax(1) == labels).double().mean())}
 
-    def figures(
-        self,
-        rows: Features,
-        splits: list[Split],
-        outputs: Tensor,
-        chosen: dict[str, Any],
-        more: str,
-    ) -> list[Figure]:
-        records = _tested(rows, splits)
-        note = self.task.note(splits, self.task.labels[records]) + more
-        return self.task.main_figures(records, outputs, {"hyperparameters": chosen}, note)
+    def figures(self, tested: Tested, chosen: dict[str, Any], more: str) -> list[Figure]:
+        note = self.task.note(tested.splits, self.task.labels[tested.records]) + more
+        chosen = {"hyperparameters": chosen}
+        return self.task.main_figures(tested.records, tested.outputs, chosen, note)
 
 
 class HeadAttributes(HeadTask[Attributes]):
@@ -125,20 +127,13 @@ class HeadAttributes(HeadTask[Attributes]):
                 found[f"MAE {name}"] = float((predicted - column).abs().mean())
         return found
 
-    def figures(
-        self,
-        rows: Features,
-        splits: list[Split],
-        outputs: Tensor,
-        chosen: dict[str, Any],
-        more: str,
-    ) -> list[Figure]:
+    def figures(self, tested: Tested, chosen: dict[str, Any], more: str) -> list[Figure]:
         predicted = {
             n: AttributePrediction(t, {"hyperparameters": chosen})
-            for n, t in self._predicted(outputs).items()
+            for n, t in self._predicted(tested.outputs).items()
         }
-        note = f"trained on {len(splits[0].train):,} pictures{more}"
-        return self.task.figures(_tested(rows, splits), predicted, note)
+        note = f"trained on {len(tested.splits[0].train):,} pictures{more}"
+        return self.task.figures(tested.records, predicted, note)
 
 
 class HeadAffect(HeadTask[Affect]):
@@ -165,24 +160,13 @@ class HeadAffect(HeadTask[Affect]):
         agreement = concordance_corrcoef(outputs[:, -2:].float(), labels[:, -2:])
         return {f"CCC {n}": float(v) for n, v in zip(AFFECT, agreement, strict=True)}
 
-    def figures(
-        self,
-        rows: Features,
-        splits: list[Split],
-        outputs: Tensor,
-        chosen: dict[str, Any],
-        more: str,
-    ) -> list[Figure]:
-        predicted = outputs[:, -2:].numpy()
-        found = self.task.figures(rows, splits, predicted, chosen)
-        return [f if not more else replace(f, note=f.note + more) for f in found]
+    def figures(self, tested: Tested, chosen: dict[str, Any], more: str) -> list[Figure]:
+        predicted = tested.outputs[:, -2:].numpy()
+        figures = self.task.figures(tested.rows, tested.splits, predicted, chosen)
+        return [replace(figure, note=figure.note + more) for figure in figures]
 
 
 HEAD_TASKS: tuple[type[HeadTask[Any]], ...] = (HeadClasses, HeadAttributes, HeadAffect)
-
-
-def _tested(features: Features, splits: Sequence[Split]) -> np.ndarray:
-    return np.concatenate([features.records[turn.test] for turn in splits])
 
 
 def head_task(kind: type[Task]) -> type[HeadTask[Any]] | None:

@@ -63,7 +63,7 @@ class Inception(nn.Module):
 
 
 class TenCrops(Head):
-    """A head that trains on random crops and mirror images, and adds up what it says of ten.
+    """A head that is trained on random crops and mirror images, and averages ten of them.
 
     Args:
         goal, encoder: see `Head`.
@@ -129,8 +129,8 @@ class InceptionFER(TenCrops):
 
 
 class PlainFER(TenCrops):
-    """What the claim is measured against: convolutions in a row, as AlexNet has them, of as much
-    arithmetic (Krizhevsky et al., NIPS 2012; its five layers for pictures of 48 px).
+    """The claim's baseline: convolutions in a row, as in AlexNet, of as much arithmetic
+    (Krizhevsky et al., NIPS 2012; its five layers for pictures of 48 px).
 
     Args: as of `InceptionFER`; a width of 1 costs what InceptionFER of width 1 does.
     """

@@ -1,10 +1,9 @@
-"""Settings of `linear-probe head`."""
+"""Settings of `linear-probe head`, and those of all experiments that train heads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from linear_probe.experiments.runner import Experiment
 from linear_probe.heads.goals import Goal
@@ -13,8 +12,33 @@ from linear_probe.heads.module import HeadTraining
 from ssl_faces import FaceEncoder
 from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
 
-if TYPE_CHECKING:
-    pass
+
+@dataclass(frozen=True, kw_only=True)
+class HeadExperiment(Experiment):
+    """Settings of an experiment that trains heads.
+
+    Attributes:
+        encoder: a trained encoder that it rests on, frozen; None: its own network, end to end.
+        training: how it is trained.
+        seeds: of weights, order and random draws; the split and the bootstrap are those of seed 0
+            of `linear-probe run`, so that figures of all seeds rest on the same draws.
+        bootstrap: replicates behind the intervals.
+        accelerator, devices, precision: of Lightning's trainer; None: bf16 where it is fast.
+        label: its name in tables; None: the head's name.
+    """
+
+    encoder: str | None = None
+    training: HeadTraining = field(default_factory=HeadTraining)
+    seeds: list[Seed] = field(default_factory=lambda: [0])
+    bootstrap: PositiveInt = 1000
+    accelerator: str = "auto"
+    devices: PositiveInt = 1
+    precision: str | None = None
+    label: str | None = None
+
+    @property
+    def computes_on(self) -> str:
+        return "cpu" if self.accelerator == "cpu" else "auto"
 
 
 @dataclass(frozen=True)
@@ -42,55 +66,33 @@ class Stage:
         check_fields(self, "before")
 
 
-@dataclass(frozen=True)
-class HeadJob(Experiment):
-    """Settings of one config in `configs/head`.
+@dataclass(frozen=True, kw_only=True)
+class HeadJob(HeadExperiment):
+    """Settings of one config in `configs/head`; for the others see `HeadExperiment`.
 
     Attributes:
         head: the head: `class_path` and `init_args`.
-        encoder: a trained encoder that it rests on, frozen; None: its own network, end to end.
         task: what it learns and is scored on: a task of `linear-probe run` that heads learn.
         data, test_data: as there: a folder, `rendered`, `rendered:COUNT`, a test bed (`digits`,
             `shapes`, see `linear_probe.heads.thin_beds`), or None for the usual one; `test_data`
             to train on one data set and test on another.
-        training: how it is trained.
         before: stages that it learns first, one after the other.
-        seeds: of weights, order and random draws; the split and the bootstrap are those of seed 0
-            of `linear-probe run`, so that figures of all seeds rest on the same draws.
         max_train: training images; None is all.
         robustness: also evaluate on degraded test images, as `linear-probe run --robustness` does:
             such as `[resolution]`.
-        bootstrap: replicates behind the intervals.
-        accelerator, devices, precision: of Lightning's trainer; None: bf16 where it is fast.
-        label: its name in tables; None: the head's name.
     """
 
     head: Callable[[Goal, FaceEncoder | None], Head]
-    encoder: str | None = None
     task: str = "expression"
     data: str | None = None
     test_data: str | None = None
-    training: HeadTraining = field(default_factory=HeadTraining)
     before: list[Stage] = field(default_factory=list)
-    seeds: list[Seed] = field(default_factory=lambda: [0])
     max_train: PositiveInt | None = None
     robustness: list[str] = field(default_factory=list)
-    bootstrap: PositiveInt = 1000
-    accelerator: str = "auto"
-    devices: PositiveInt = 1
-    precision: str | None = None
-    label: str | None = None
 
-    def __post_init__(self) -> None:
-        check_fields(self, "")
-
-    @property
-    def computes_on(self) -> str:
-        return "cpu" if self.accelerator == "cpu" else "auto"
+    module = "linear_probe.heads.run"
 
     @property
     def last_stage(self) -> Stage:
         """The stage that is scored."""
         return Stage(self.task, self.data, self.training, self.max_train, self.test_data)
-
-    module = "linear_probe.heads.run"

@@ -22,7 +22,7 @@ from ssl_faces.common.files import regular
 
 
 class TrainedHead(NamedTuple):
-    """A head with what it learnt.
+    """A trained head.
 
     Attributes:
         head: in evaluation mode, on the CPU.
@@ -98,7 +98,7 @@ def _job_of(folder: Path) -> tuple[HeadJob, int]:
 
 
 def _task_in(folder: Path, tasks: list[HeadTask[Any]]) -> HeadTask[Any]:
-    """That whose face set the folder is called for, where several serve."""
+    """The task whose face set the folder is named after, if there are several."""
     if len(tasks) == 1:
         return tasks[0]
     name = folder.resolve().parent.name

@@ -19,20 +19,20 @@ from ssl_faces.common.ranges import NonNegativeFloat, OpenUnit, PositiveInt, che
 
 
 class MAFER(Head):
-    """Two steps in one run. First the inner head learns pictures as they are. What it then is
-    becomes the teacher; the head continues with images of which more and more are made small, to a
-    side drawn at random, and large again: its features must match the teacher's of the picture as
-    it was, beside the cross-entropy.
+    """Two steps in one run. First the inner head is trained on images as they are. A copy of it
+    becomes the teacher. Then more and more images are reduced to a random side and enlarged again,
+    and the head's features must match the teacher's features of the original, beside the
+    cross-entropy.
 
-    The paper's first step is on faces' identities (VGGFace2), its second on expression; here both
-    are on the task that is given.
+    The paper's first step learns identities (VGGFace2), its second expression; here both learn the
+    job's task.
 
     Args:
         goal, encoder: see `Head`.
         head: the inner head, any.
         teacher_share: of the training that the first step takes.
-        least_side: smallest side that pictures are made.
-        most_probability: that a picture is made small, at the end; it grows from 0.
+        least_side: smallest side that images are reduced to.
+        most_probability: of reducing an image, at the end; it grows from 0.
         feature_weight: of the squared distance between features, whose length is 1; 0 is
             cross-entropy alone.
     """

@@ -19,8 +19,8 @@ from ssl_faces.networks.backbone import TIMM, BackboneEncoder
 
 
 class MultitaskLightweight(Head):
-    """A network of timm with one linear layer on its pooled features, for any goal: of several
-    things at once (age, gender, race) it has a head each, side by side.
+    """A network of timm with one linear layer on its pooled features, for any goal; several
+    predictions (age, gender, race) have an output each, side by side.
 
     The paper's order of learning, identity, attributes, expression, is the job's `before`; its
     class weights are `training.balanced`, its sharpness-aware minimisation `training.sam_radius`.

@@ -1,5 +1,5 @@
-"""Whose picture is it? What a face network is trained on before it learns of attributes and
-expressions (Savchenko 2021: VGGFace2)."""
+"""Identification of people, which face networks learn before attributes and expressions
+(Savchenko 2021: VGGFace2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssl_faces.data import FaceSet
 
 PEOPLE = "people"
 LEAST = 2
-"""Pictures of a person, or there is none to learn from and none to watch."""
+"""Images of a person, one to train on and one to validate on."""
 KEPT = 0.1
 
 
@@ -25,18 +25,18 @@ class People:
     """The people of the training parts of face sets, each a class.
 
     Args:
-        face_sets: all that there are; test people and sets without people are left out.
-        max_train: pictures at most, the most photographed people first; None is all.
+        face_sets: the sets; test people and sets without people are left out.
+        max_train: number of images at most, people with most images first; None is all.
 
     Attributes:
-        title: what it is, in words.
+        title: a description.
 
     Raises:
         MissingData: fewer than two people with `LEAST` pictures.
     """
 
     def __init__(self, face_sets: Sequence[FaceSet], max_train: int | None = None) -> None:
-        # Sets number their people each by their own rule: "7" is another one in another set.
+        # Each set names its people by its own rule: "7" is another person in another set.
         whose: dict[tuple[int, str], list[int]] = {}
         self._sets: list[FaceSet] = []
         held_out = frozenset().union(*(faces.held_out_people for faces in face_sets))

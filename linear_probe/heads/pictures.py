@@ -49,7 +49,9 @@ def decode(faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
         InputError: none of them can be decoded.
     """
     images, records, skipped = [], [], []
-    with tqdm(total=len(indices), desc=f"pictures of {faces.name}", unit="faces") as bar:
+    about = f"pictures of {faces.name}"
+    few = len(indices) <= _AT_ONCE
+    with tqdm(total=len(indices), desc=about, unit="faces", disable=few) as bar:
         for start in range(0, len(indices), _AT_ONCE):
             part = [int(index) for index in indices[start : start + _AT_ONCE]]
             pictures = faces.read_many(part, at_least=size, shrink=partial(square, size=size))
@@ -65,9 +67,21 @@ def decode(faces: FaceSet, indices: np.ndarray, size: int) -> Decoded:
     return Decoded(torch.from_numpy(np.stack(images)), np.array(records, dtype=np.int64), skipped)
 
 
+def decode_all(faces: FaceSet, indices: np.ndarray, size: int) -> Tensor:
+    """The images of these records, float [N, 3, `size`, `size`] in [0, 1].
+
+    Raises:
+        InputError: one of them can't be decoded.
+    """
+    decoded = decode(faces, indices, size)
+    for bad in decoded.skipped:
+        raise InputError(f"{bad.key}: {bad.reason}; replace the image")
+    return decoded.images.float() / 255
+
+
 @dataclass(frozen=True)
 class LabelledSplit:
-    """What a head is trained and validated on.
+    """Images and labels to train and validate a head on.
 
     Attributes:
         images: uint8 [N, 3, R, R].
@@ -88,7 +102,7 @@ class LabelledSplit:
 
 
 class LabelledPictures(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches by their rows, so that nothing is collated image by image.
+    """Whole batches by their rows, without collating single images.
 
     Args:
         images: uint8 [N, 3, R, R].

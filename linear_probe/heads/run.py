@@ -20,15 +20,14 @@ from linear_probe.experiments.robustness import degradations
 from linear_probe.experiments.runner import Run, Say
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.heads.cost import Cost, cost
-from linear_probe.heads.fit import Machine, check_batch, head_outputs, train, usual_precision
+from linear_probe.heads.fit import HEADS_FOLDER, Trainer
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
-from linear_probe.heads.head_tasks import HeadTask, head_task
+from linear_probe.heads.head_tasks import HeadTask, Tested, head_task
 from linear_probe.heads.job import HeadJob, Stage
+from linear_probe.heads.more_figures import exogenous_readout, has_readout, measure_figures
 from linear_probe.heads.people import PEOPLE, People
 from linear_probe.heads.pictures import Decoded, LabelledSplit, decode
-from linear_probe.heads.readout import exogenous_readout, has_readout
-from linear_probe.heads.restoration import measure_figures
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.sources.changed_images import Change, ChangedFaces
 from linear_probe.stats.conditions import condition_note
@@ -44,118 +43,144 @@ from ssl_faces.data import FaceSet
 from ssl_faces.training.fit import quiet
 from ssl_faces.training.launch import is_first
 
-HEADS_FOLDER = "heads"
-
 
 def measurements(job: HeadJob, run: Run) -> Iterator[Measured]:
     """Train and score a head for each seed and each face set that serves.
 
     An interrupted training resumes from its last checkpoint; a finished one is only scored.
-
-    Raises:
-        InputError: heads don't learn the task, or an encoder, the data or the output folder can't
-            be used.
     """
     known = [n for n, kind in TASKS.items() if kind is Identity or head_task(kind) is not None]
     for task in (job.task, *(stage.task for stage in job.before if stage.task != PEOPLE)):
         if task not in known:
             raise InputError(f"task: '{task}'; heads learn {', '.join(known)}")
     quiet()
-    heads = _Heads(job, run)
+    data = _Data(job, run)
     for seed in job.seeds:
         head: Head | None = None
         for number, stage in enumerate(job.before, start=1):
-            head = yield from heads.stage(stage, seed, head, f"before {number} {stage.task}")
-        yield from heads.stage(job.last_stage, seed, head)
+            name = f"before {number} {stage.task}"
+            head = yield from _StageRun(data, stage, seed, head, name).measurements()
+        yield from _StageRun(data, job.last_stage, seed, head).measurements()
 
 
-class _Heads:
-    """Trains and scores the stages of one job; what is read from disk serves all of them."""
+class _Data(Trainer):
+    """A job's trainer, and the data that all its stages share."""
 
     def __init__(self, job: HeadJob, run: Run) -> None:
-        self.job, self.run = job, run
-        self.machine = Machine(job.accelerator, job.devices, job.precision or usual_precision())
-        self.bfloat16 = self.machine.precision.startswith("bf16")
+        super().__init__(job, run)
+        self.job = job
         self._tasks: dict[tuple[str | int | None, ...], list[HeadTask[Any]]] = {}
         self._people: dict[tuple[str | None, int | None], People] = {}
         self._decoded: dict[tuple[str, int, bytes, Change | None], Decoded] = {}
 
-    def stage(
-        self, stage: Stage, seed: int, earlier: Head | None, name: str = ""
-    ) -> Generator[Measured, None, Head]:
-        """Train on a stage's data, from `earlier` if any, and measure; the trained head.
-
-        Args:
-            name: of the stage's folder; empty is the last stage.
-        """
-        if stage.task in (PEOPLE, Identity.name):
-            return (yield from self._people_stage(stage, seed, earlier, name))
+    def tasks(self, stage: Stage) -> list[HeadTask[Any]]:
         key = (stage.task, stage.data, stage.test_data, stage.max_train)
         if key not in self._tasks:
             self._tasks[key] = tasks_of(stage, self.job.bootstrap, self.run.say)
-        tasks = self._tasks[key]
-        if name and len(tasks) > 1:
-            sets = ", ".join(one.task.faces.name for one in tasks)
-            raise InputError(
-                f"{name}: {sets} have its labels; name the folder of one as its `data`"
-            )
-        for task in tasks:
-            head = yield from self._task_stage(task, stage, seed, earlier, name)
-        return head
+        return self._tasks[key]
 
-    def _people_stage(
-        self, stage: Stage, seed: int, earlier: Head | None, name: str
-    ) -> Generator[Measured, None, Head]:
-        """Train on people; where the task is identity, verify pairs of others by the features."""
-        started = time.perf_counter()
-        tasks: list[Identity] = []
-        sets = _face_sets(stage, self.run.say)
-        if stage.task == Identity.name:
-            tasks = serving_tasks(Identity, sets, 0, self.job.bootstrap, "cpu")
+    def people(self, stage: Stage, sets: Sequence[FaceSet]) -> People:
         key = stage.data, stage.max_train
         if key not in self._people:
             self._people[key] = People(sets, stage.max_train)
-        people = self._people[key]
+        return self._people[key]
+
+    def decode(
+        self, faces: FaceSet, indices: np.ndarray, size: int, change: Change | None = None
+    ) -> Decoded:
+        """The images of these records, perhaps degraded; undecodable ones are listed once."""
+        key = (faces.name, size, indices.tobytes(), change)
+        if key not in self._decoded:
+            source = faces if change is None else ChangedFaces(faces, change, 0)
+            self._decoded[key] = decode(source, indices, size)
+            if change is None:
+                self.run.skip(faces, indices, self._decoded[key].skipped)
+        return self._decoded[key]
+
+
+class _Fitted(NamedTuple):
+    """A trained head (of folds the last), mean validation figures, and the folder of the run."""
+
+    head: Head
+    validation: dict[str, float]
+    folder: Path
+
+
+class _StageRun:
+    """Trains and scores the head of a stage with a seed.
+
+    Args:
+        data: of the job.
+        stage: its settings.
+        seed: of weights, order and random draws.
+        earlier: the head of the stage before, if any.
+        name: of the stage's folder; empty is the last stage.
+    """
+
+    def __init__(
+        self, data: _Data, stage: Stage, seed: int, earlier: Head | None, name: str = ""
+    ) -> None:
+        self.data, self.job, self.run = data, data.job, data.run
+        self.stage, self.seed, self.earlier, self.name = stage, seed, earlier, name
+        self.started = time.perf_counter()
+
+    def measurements(self) -> Generator[Measured, None, Head]:
+        """Train and measure; the trained head."""
+        if self.stage.task in (PEOPLE, Identity.name):
+            return (yield from self._people())
+        tasks = self.data.tasks(self.stage)
+        if self.name and len(tasks) > 1:
+            sets = ", ".join(asked.task.faces.name for asked in tasks)
+            raise InputError(
+                f"{self.name}: {sets} have its labels; name the folder of one as its `data`"
+            )
+        for asked in tasks:
+            self.started = time.perf_counter()
+            head = yield from self._task(asked)
+        return head
+
+    def _people(self) -> Generator[Measured, None, Head]:
+        """Train on people; where the task is identity, verify pairs of others by the features."""
+        tasks: list[Identity] = []
+        sets = _face_sets(self.stage, self.run.say)
+        if self.stage.task == Identity.name:
+            tasks = serving_tasks(Identity, sets, 0, self.job.bootstrap, "cpu")
+        people = self.data.people(self.stage, sets)
         fitted = self._fit(
-            *(stage, seed, earlier, name or Identity.name, people),
-            lambda size: [people.pictures(lambda f, i: self._decode(f, i, size), seed)],
+            self.name or Identity.name,
+            people,
+            lambda size: [
+                people.pictures(lambda f, i: self.data.decode(f, i, size), self.seed),
+            ],
         )
         head = fitted.head
         values = ", ".join(f"{name} {value:.2f} %" for name, value in fitted.validation.items())
-        self.run.say(f"{people.title}: seed {seed}: validation {values}")
-        decoded = [self._decode(task.faces, task.indices, head.read_size) for task in tasks]
-        features = [Features(self._outputs(head, one.images, True), one.records) for one in decoded]
+        self.run.say(f"{people.title}: seed {self.seed}: validation {values}")
+        decoded = [self.data.decode(task.faces, task.indices, head.read_size) for task in tasks]
+        features = [
+            Features(self.data.outputs(head, part.images, True), part.records) for part in decoded
+        ]
         if not tasks or not is_first():  # one process writes
             return head
         self._draw(fitted, decoded[0].images)
         measured = [
-            self._measures(head, task.faces, one.images, one.records)
-            for task, one in zip(tasks, decoded, strict=True)
+            self._measures(head, task.faces, part.images, part.records)
+            for task, part in zip(tasks, decoded, strict=True)
         ]
         used = self._cost(head)
-        more = {"training": dataclasses.asdict(stage.training)}
+        more = {"training": dataclasses.asdict(self.stage.training)}
         for task, of_task, extra in zip(tasks, features, measured, strict=True):
             scored = task.score(of_task, Pictures(task.faces, task.indices))
-            figures = [
-                replace(
-                    figure,
-                    hyperparameters=figure.hyperparameters | more,
-                    note="; ".join(filter(None, (figure.note, used.size))),
-                )
-                for figure in [*scored, *extra]
-            ]
-            how = f"{_training(self.job, stage, head)}, to tell {people.title}; {task.protocol}"
-            row = self._row(head, task, how, seed, figures, started)
+            figures = _noted([*scored, *extra], more, used)
+            how = f"{self._training(head)}, to tell {people.title}; {task.protocol}"
+            row = self._row(head, task, how, figures)
             if self.job.encoder is not None:
                 row = row._replace(space=f"{row.probe} on {row.space}")
             yield row._replace(probe=task.probe)
         return head
 
-    def _task_stage(
-        self, asked: HeadTask[Any], stage: Stage, seed: int, earlier: Head | None, name: str
-    ) -> Generator[Measured, None, Head]:
+    def _task(self, asked: HeadTask[Any]) -> Generator[Measured, None, Head]:
         """Train and score a task with labels of single images."""
-        started = time.perf_counter()
         task: LabelTask = asked.task
         faces = task.faces
         changes = degradations(self.job.robustness)
@@ -164,10 +189,10 @@ class _Heads:
         splits: list[Split] = []
 
         def folds(size: int) -> list[LabelledSplit]:
-            decoded.append(self._decode(faces, task.indices, size))
+            decoded.append(self.data.decode(faces, task.indices, size))
             splits.extend(task.splits(decoded[0].rows, Pictures(faces, task.indices)))
             tested = np.concatenate([decoded[0].records[split.test] for split in splits])
-            decoded.extend(self._decode(faces, tested, size, change) for change in changes)
+            decoded.extend(self.data.decode(faces, tested, size, change) for change in changes)
             labels = asked.labels[torch.from_numpy(decoded[0].records)]
             return [LabelledSplit.of(decoded[0].images, labels, split) for split in splits]
 
@@ -175,55 +200,48 @@ class _Heads:
             records = decoded[0].records[splits[fold].test]
             for images, parts in zip(decoded, outputs, strict=True):
                 rows = torch.from_numpy(rows_of(images.rows, records))
-                parts.append(self._outputs(head, images.images[rows]))
+                parts.append(self.data.outputs(head, images.images[rows]))
 
-        fitted = self._fit(
-            stage, seed, earlier, f"{name} {faces.name}".strip(), asked, folds, after
-        )
+        fitted = self._fit(f"{self.name} {faces.name}".strip(), asked, folds, after)
         head, whole = fitted.head, decoded[0]
         if not is_first():  # one process writes
             return head
         test = splits[-1].test
         shown = whole.images[torch.from_numpy(test)]
         self._draw(fitted, shown)
-        represented = self._outputs(head, whole.images, True) if has_readout(task) else None
+        represented = self.data.outputs(head, whole.images, True) if has_readout(task) else None
         measured: list[Figure] = []
         if len(splits) == 1:  # else each test image has another head
             measured = self._measures(head, faces, shown, whole.records[test])
         used = self._cost(head)
         chosen = {
-            **dataclasses.asdict(stage.training),
+            **dataclasses.asdict(self.stage.training),
             "validation": fitted.validation,
             "cost": dataclasses.asdict(used),
         }
-        figures = [
-            *asked.figures(whole.rows, splits, torch.cat(outputs[0]), chosen, f"; {used.size}"),
-            *(
-                replace(one, hyperparameters=chosen, note=f"{one.note}; {used.size}")
-                for one in measured
-            ),
-        ]
+
+        def scored(parts: list[Tensor], more: str = "") -> list[Figure]:
+            tested = Tested(whole.rows, splits, torch.cat(parts))
+            return asked.figures(tested, chosen, f"; {used.size}{more}")
+
+        figures = scored(outputs[0]) + _noted(measured, chosen, used)
         if represented is not None:
             figures.append(exogenous_readout(task, whole.records, represented))
         how = (
-            f"{_training(self.job, stage, head)}, on all of the training part but "
+            f"{self._training(head)}, on all of the training part but "
             f"{task.validation_share:.0%} (stratified, copies of a picture and pictures of a "
             "person together), which chooses nothing in a run; the last weights are scored"
         )
-        row = self._row(head, task, how, seed, figures, started)
+        row = self._row(head, task, how, figures)
         yield row
         for change, parts in zip(changes, outputs[1:], strict=True):
             condition = {"factor": change.factor, "level": change.level, "unit": change.unit}
-            note = f"; {used.size}; {condition_note(condition)}"
-            worse = asked.figures(whole.rows, splits, torch.cat(parts), chosen, note)
+            worse = scored(parts, f"; {condition_note(condition)}")
             yield row._replace(figures=worse, condition=condition)
         return head
 
     def _fit(
         self,
-        stage: Stage,
-        seed: int,
-        earlier: Head | None,
         name: str,
         lesson: HeadTask[Any] | People,
         folds: Callable[[int], list[LabelledSplit]],
@@ -237,55 +255,36 @@ class _Heads:
             folds: the data, at the side that the head reads images at.
             after: called with each trained head and its fold.
         """
-        head = self._new(stage, lesson.goal(), seed, earlier)
+        head = self._new(lesson.goal())
         named = safe_name(f"{self.job.label or head.name} {self.job.encoder or ''} {name}")
-        folder = self.run.out / HEADS_FOLDER / named / f"seed{seed}"
+        folder = self.run.out / HEADS_FOLDER / named / f"seed{self.seed}"
         splits = folds(head.read_size)
-        settings = {**self.run.settings, "seeds": [seed]}
         figures = []
         for fold, split in enumerate(splits):
             if fold:
-                head = self._new(stage, lesson.goal(), seed, earlier)
+                head = self._new(lesson.goal())
             run = folder / f"fold{fold}" if len(splits) > 1 else folder
-            check_batch(stage.training, split, self.machine)
-            self.run.folder.begin()
-            train(head, stage.training, split, seed, run, self.machine, settings)
+            self.data.train(head, self.stage.training, split, self.seed, run)
             kept = split.validation
-            figures.append(
-                lesson.validation(self._outputs(head, split.images[kept]), split.labels[kept])
-            )
+            outputs = self.data.outputs(head, split.images[kept])
+            figures.append(lesson.validation(outputs, split.labels[kept]))
             after(head, fold)
         means = {k: round(float(np.mean([one[k] for one in figures])), 4) for k in figures[0]}
         return _Fitted(head, means, folder)
 
-    def _new(self, stage: Stage, goal: Goal, seed: int, earlier: Head | None) -> Head:
+    def _new(self, goal: Goal) -> Head:
         encoder = None if self.job.encoder is None else load_encoder(self.job.encoder)
-        torch.manual_seed(seed)
-        head = (stage.head or self.job.head)(goal, encoder)
-        if earlier is not None:
-            head.take_over(earlier)
+        torch.manual_seed(self.seed)
+        head = (self.stage.head or self.job.head)(goal, encoder)
+        if self.earlier is not None:
+            head.take_over(self.earlier)
         return head.to(memory_format=torch.channels_last)
-
-    def _decode(
-        self, faces: FaceSet, indices: np.ndarray, size: int, change: Change | None = None
-    ) -> Decoded:
-        """The images of these records, perhaps degraded; undecodable ones are listed once."""
-        key = (faces.name, size, indices.tobytes(), change)
-        if key not in self._decoded:
-            source = faces if change is None else ChangedFaces(faces, change, 0)
-            self._decoded[key] = decode(source, indices, size)
-            if change is None:
-                self.run.skip(faces, indices, self._decoded[key].skipped)
-        return self._decoded[key]
-
-    def _outputs(self, head: Head, images: Tensor, features: bool = False) -> Tensor:
-        return head_outputs(head, images, self.bfloat16, features)
 
     def _measures(
         self, head: Head, faces: FaceSet, images: Tensor, records: np.ndarray
     ) -> list[Figure]:
         keys = [faces.records[i].key for i in records]
-        return measure_figures(head, images, keys, self.job.bootstrap, self.bfloat16)
+        return measure_figures(head, images, keys, self.job.bootstrap, self.data.bfloat16)
 
     def _cost(self, head: Head) -> Cost:
         used = cost(head)  # moves it to the CPU
@@ -305,32 +304,45 @@ class _Heads:
             replace_file(path, stream.getvalue())
             self.run.say(f"pictures to look at: {path}")
 
-    def _row(
-        self,
-        head: Head,
-        task: Task,
-        protocol: str,
-        seed: int,
-        figures: list[Figure],
-        started: float,
-    ) -> Measured:
+    def _row(self, head: Head, task: Task, protocol: str, figures: list[Figure]) -> Measured:
         name = self.job.label or head.name
         return Measured(
-            TaskFacts(task.name, task.data_set, task.split, protocol, seed),
+            TaskFacts(task.name, task.data_set, task.split, protocol, self.seed),
             name if self.job.encoder is None else self.job.encoder,
             head.space,
             name,
             figures,
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - self.started,
+        )
+
+    def _training(self, head: Head) -> str:
+        """What was trained, and how, in words."""
+        parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
+        stages = ", then ".join(
+            f"{'the identity of people' if s.task == PEOPLE else s.task} "
+            f"({s.training.epochs} epochs)"
+            for s in self.job.before
+        )
+        before = f"before that on {stages}, " if stages and self.stage.task == self.job.task else ""
+        training = self.stage.training
+        return (
+            f"{parameters / 1e6:.2f} M parameters trained on labelled pictures of "
+            f"{head.picture_size} px, {before}{training.epochs} epochs of AdamW with one cycle of "
+            "the learning rate"
+            f"{' and sharpness-aware minimisation' if training.sam_radius else ''}"
         )
 
 
-class _Fitted(NamedTuple):
-    """A trained head (of folds the last), mean validation figures, and the folder of the run."""
-
-    head: Head
-    validation: dict[str, float]
-    folder: Path
+def _noted(figures: Sequence[Figure], chosen: dict[str, Any], used: Cost) -> list[Figure]:
+    """The figures with more hyper-parameters, and the cost in their notes."""
+    return [
+        replace(
+            figure,
+            hyperparameters=figure.hyperparameters | chosen,
+            note="; ".join(filter(None, (figure.note, used.size))),
+        )
+        for figure in figures
+    ]
 
 
 def tasks_of(stage: Stage, bootstrap: int, say: Say = print) -> list[HeadTask[Any]]:
@@ -353,21 +365,6 @@ def tasks_of(stage: Stage, bootstrap: int, say: Say = print) -> list[HeadTask[An
 
 def _face_sets(stage: Stage, say: Say) -> Sequence[FaceSet]:
     return face_sets_by_seed(stage.data, False, [0], say)[0]
-
-
-def _training(job: HeadJob, stage: Stage, head: Head) -> str:
-    """What was trained, and how, in words."""
-    parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
-    before = ", then ".join(
-        f"{'the identity of people' if s.task == PEOPLE else s.task} ({s.training.epochs} epochs)"
-        for s in job.before
-    )
-    return (
-        f"{parameters / 1e6:.2f} M parameters trained on labelled pictures of {head.picture_size} "
-        f"px, {f'before that on {before}, ' if before and stage.task == job.task else ''}"
-        f"{stage.training.epochs} epochs of AdamW with one cycle of the learning rate"
-        f"{' and sharpness-aware minimisation' if stage.training.sam_radius else ''}"
-    )
 
 
 def safe_name(name: str) -> str:

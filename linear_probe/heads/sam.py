@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: gradients are taken where the loss nearby is worst.
+"""Sharpness-aware minimisation: gradients are taken at the worst loss nearby.
 
 Foret, Kleiner, Mobahi, Neyshabur: Sharpness-Aware Minimization for Efficiently Improving
 Generalization, ICLR 2021. No library that we use has it.
@@ -6,11 +6,10 @@ Generalization, ICLR 2021. No library that we use has it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 
 class SAMAdamW(torch.optim.AdamW):
@@ -28,10 +27,6 @@ class SAMAdamW(torch.optim.AdamW):
         super().__init__(params, **more)
         self.radius = radius
 
-    def _trained(self) -> Iterator[Tensor]:
-        for group in self.param_groups:
-            yield from (p for p in group["params"] if p.grad is not None)
-
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step.
 
@@ -46,8 +41,9 @@ class SAMAdamW(torch.optim.AdamW):
         with torch.enable_grad():
             loss = closure()
         with torch.no_grad():
-            trained = list(self._trained())
-            grads = [p.grad for p in trained if p.grad is not None]
+            groups = self.param_groups
+            trained = [p for group in groups for p in group["params"] if p.grad is not None]
+            grads = [p.grad for p in trained]
             norm = torch.stack([g.norm() for g in grads]).norm().clamp(min=1e-12)
             before = [p.clone() for p in trained]
             for p, g in zip(trained, grads, strict=True):

@@ -1,5 +1,5 @@
-"""An ensemble that an exogenous variable, such as identity, chooses from by a tree, and whose own
-features are to know nothing of it.
+"""An ensemble whose members an exogenous variable, such as identity, weighs through a tree, and
+whose own features are trained to be independent of it.
 
 Arnaud, Dapogny, Bailly: THIN: THrowable Information Networks and Application for Facial Expression
 Recognition In The Wild, 2020.
@@ -34,12 +34,12 @@ MAX_DEPTH = 8
 
 
 class CosineDispelling(nn.Module):
-    """Mean |cosine| between what an exogenous network's last layers make of its own features and
-    what they make of the endogenous features of the same pictures.
+    """Mean |cosine| between the outputs of an exogenous network's last layers for its own features
+    and for the endogenous features of the same images.
 
-    0 where those layers read nothing of the exogenous embedding in the endogenous features, 1 where
-    they read just it. The layers don't learn. The paper's loss as its authors' public network has
-    it (`facial_expression_recognition/model/thin.py` of github.com/estephe-arnaud/ademfa).
+    0 if those layers find nothing of the exogenous embedding in the endogenous features, 1 if they
+    find just that. The layers are frozen. The paper's loss as in its authors' public network
+    (`facial_expression_recognition/model/thin.py` of github.com/estephe-arnaud/ademfa).
     """
 
     def forward(self, exogenous: Tensor, endogenous: Tensor) -> Tensor:
@@ -48,15 +48,15 @@ class CosineDispelling(nn.Module):
 
 
 class TreeGate(nn.Module):
-    """Leaf probabilities of a complete binary tree whose inner nodes go left with a sigmoid's
-    probability of what they are given.
+    """Leaf probabilities of a complete binary tree, whose inner nodes go left with the sigmoid of a
+    linear function of the input as probability.
 
-    A leaf's probability is the product of the choices on the way to it, so that those of all leaves
-    sum to 1 (Arnaud, Dapogny, Bailly: THIN, 2020). Nodes are numbered level by level from the root,
-    0, leaves from left to right; node n has the children 2n + 1 and 2n + 2.
+    A leaf's probability is the product of the choices on the way to it; those of all leaves sum to
+    1 (Arnaud, Dapogny, Bailly: THIN, 2020). Nodes are numbered level by level from the root, 0,
+    leaves from left to right; node n has the children 2n + 1 and 2n + 2.
 
     Args:
-        inputs: length of what is routed by.
+        inputs: length of the input.
         depth: choices on the way to a leaf, 1 to `MAX_DEPTH`; there are 2^depth leaves.
 
     Raises:
@@ -143,16 +143,14 @@ class ExogenousNetwork(Head):
 class THIN(Head):
     """Throwable information networks.
 
-    The exogenous representation is frozen. It routes each picture through a soft tree to weak
-    predictors, whose outputs on the endogenous representation are summed by the leaves'
-    probabilities: logits where the goal is a class; of a goal of several things each in turn,
-    values as they are. The dispelling loss takes what is exogenous out of the endogenous
-    representation.
+    The exogenous representation is frozen. It routes each image through a soft tree to weak
+    predictors. Their outputs (logits or values) on the endogenous representation are summed with
+    the leaves' probabilities as weights. The dispelling loss removes exogenous information from the
+    endogenous representation.
 
-    On an encoder one of its codes is exogenous, another one, through a layer that learns,
-    endogenous. Without one both are ResNets: the exogenous one has learnt in a stage before, as an
-    `ExogenousNetwork`, and the endogenous one starts from its weights, as the authors' two do from
-    one network's.
+    With an encoder, one of its codes is exogenous, and another, through a trained layer,
+    endogenous. Without one both are ResNets: the exogenous one was trained in a stage before, as an
+    `ExogenousNetwork`, and the endogenous one starts from its weights, as the authors' do.
 
     Args:
         goal: see `Head`.
@@ -164,11 +162,10 @@ class THIN(Head):
         dim: with an encoder, length of the endogenous representation.
         depth: of the tree, with 2^depth weak predictors.
         hidden: units of a weak predictor's hidden layer.
-        gate: `tree`; or `none`, what the claim is measured against: the plain mean of as many weak
-            predictors.
-        dispelling: by what the dispelling loss is measured. `cosine`, the authors', is of what the
-            exogenous network's last layers make of both, and needs networks of its own;
-            `correlation` is between the numbers of both (`CrossCorrelationLoss`).
+        gate: `tree`; or `none`, the claim's baseline: the plain mean of as many weak predictors.
+        dispelling: the dispelling loss: `cosine`, the authors' (`CosineDispelling`), which needs
+            networks of its own, or `correlation` between both representations
+            (`CrossCorrelationLoss`).
         dispelling_weight: of that loss; 0 leaves it out.
 
     Raises:
@@ -299,8 +296,8 @@ class THIN(Head):
     def losses(self, images: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
         if not self.informed:
             raise InputError(
-                "before: nobody taught THIN the exogenous variable; give a stage whose head is "
-                "ExogenousNetwork, or an encoder"
+                "before: THIN needs a stage that learns the exogenous variable; give one whose "
+                "head is ExogenousNetwork, or an encoder"
             )
         exogenous, endogenous = self.both(images)
         outputs = self.classify(torch.cat((endogenous, self._shares(exogenous)), 1))

@@ -1,4 +1,4 @@
-"""Test beds beside faces: pictures that an exogenous variable shapes, which is none of their class.
+"""Test beds without faces: images with an exogenous variable that is independent of the class.
 
 Digits under large rotations and shapes at several scales, as Arnaud, Dapogny, Bailly have them
 (THIN, 2020); here scikit-learn's bundled digits, and shapes drawn on the spot, so that nothing need

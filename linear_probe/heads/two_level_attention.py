@@ -34,14 +34,14 @@ ValueLoss = Literal["ccc", "mse"]
 
 
 class ConcordanceLoss(nn.Module):
-    """1 - CCC of values over the batch of all devices: 0 where all are as they should be, 1 where
-    they have nothing to do with it, at most 2.
+    """1 - CCC of values over the batch of all devices: 0 for perfect agreement, 1 for none, at
+    most 2.
 
     CCC is 2 cov / (var + var + (difference of means)²), Lin, Biometrics 45(1), 1989, with moments
     over n. torchmetrics' has a slope too, but is NaN of values that are all the same.
 
     Args:
-        eps: added to the denominator, so that values that are all one have a CCC of 0.
+        eps: added to the denominator, so that constant values have a CCC of 0.
     """
 
     def __init__(self, eps: float = 1e-8) -> None:
@@ -98,8 +98,8 @@ class MeanPool(nn.Module):
 
 
 class LayerVector(nn.Module):
-    """The first level: a layer's map [B, C, h, w] to one vector [B, dim], the mean over its places
-    with weights by attention, or without.
+    """The first level: the mean over the places of a layer's map [B, C, h, w] as a vector [B, dim],
+    weighted by attention or not.
 
     Args:
         channels: C; each is standardised by running statistics, as layers differ in size.
@@ -127,22 +127,21 @@ class LayerVector(nn.Module):
 class TwoLevelAttention(Head):
     """2Att-2Mt.
 
-    Maps of several layers of a CNN become a vector each (first level), a bi-directional GRU reads
-    these from the shallow layer to the deep one, and its states become one vector by attention over
-    them (second level). Of that, one branch makes a category representation, which predicts the
-    classes, and another a dimensional one, which predicts the values.
+    The maps of several layers of a CNN become a vector each (first level). A bi-directional GRU
+    reads these vectors from the shallow layer to the deep one, and attention over its states gives
+    one vector (second level). A category branch predicts the classes from it, a dimensional branch
+    the values.
 
-    With two stages, the first trains the classes alone; in the second the values are learnt
-    beside them, and the dimensional branch sees the category representation too. Without, both are
-    learnt from the first step on, and the dimensional branch doesn't see what the other makes: what
-    they share is the network below.
+    With two stages, the first trains the classes alone; the second trains the values too, and the
+    dimensional branch also sees the category representation. With one stage, both branches are
+    trained from the first step and share only the network below.
 
-    What is a class and what a value follows from the goal: task `affect` has valence and arousal as
-    values and, where the set has it, the expression as classes. A goal without values is learnt in
+    The goal decides which labels are classes or values: task `affect` has valence and arousal as
+    values and, if the set has it, the expression as classes. A goal without values is trained in
     one stage by the category branch alone.
 
-    The paper scores by CCC and RMSE, and so do we; which loss it trains values with, and the sizes
-    of its layers, we don't know.
+    The paper scores by CCC and RMSE, as we do. It gives neither its loss of values nor the sizes of
+    its layers.
 
     Args:
         goal: see `Head`.

@@ -11,11 +11,23 @@ import torch.nn.functional as F
 from lightly.utils.benchmarking import knn_predict
 from torch import Tensor
 
+from linear_probe.probes.kinds import ClassProbe
 from linear_probe.probes.standardise import Standardiser
 
 NEIGHBOURS = 200
 TEMPERATURE = 0.1
 _BATCH = 256
+
+
+class KNN(ClassProbe):
+    """`knn_classes` with its defaults."""
+
+    name = "kNN"
+    about = f"{NEIGHBOURS} neighbours by cosine of standardised features"
+    hyperparameters = {"neighbours": NEIGHBOURS}  # noqa: RUF012
+
+    def predict(self, train: Tensor, targets: Tensor, test: Tensor, device: str) -> Tensor:
+        return knn_classes(train, targets, test, device=device)
 
 
 def knn_classes(

@@ -14,7 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from linear_probe.features.frozen import EncoderSource
 from linear_probe.sources.options import split_options
+from linear_probe.sources.source import Opened, Precision, opens
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of, shorten
 from ssl_faces.common.files import regular
@@ -126,6 +128,15 @@ class Backbone(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cls(name, make(name, untrained or name.random))
+
+
+@opens(lambda name: name.startswith(LIBRARIES))
+def _open(name: str, precision: Precision) -> Opened:
+    backbone = BackboneName.parse(name)
+    source = EncoderSource(name, Backbone.load(backbone), None, precision)
+    if backbone.random:
+        return Opened(source)
+    return Opened(source, lambda seed: Backbone.load(backbone, untrained=True, seed=seed))
 
 
 def resnet18_weights() -> tuple[Path, str]:

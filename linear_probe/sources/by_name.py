@@ -12,26 +12,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from linear_probe.features.frozen import EncoderSource
-from linear_probe.sources.backbones import LIBRARIES, Backbone, BackboneName, resnet18_weights
+from linear_probe.sources.backbones import Backbone, BackboneName, resnet18_weights
 from linear_probe.sources.baselines import RESNET18 as IMAGENET
 from linear_probe.sources.baselines import UNTRAINED, baselines_named
-from linear_probe.sources.onnx_file import OnnxSource, is_onnx
-from linear_probe.sources.packages import is_package, package_source
-from linear_probe.sources.source import Encoder, Precision, Source
-from linear_probe.sources.table import EmbeddingTable, is_table
+from linear_probe.sources.source import KINDS, Opened, Precision, Source
 from ssl_faces import InputError, load_encoder
+from ssl_faces.common.registries import import_modules
 
 RESNET18 = "ImageNet ResNet-18"
-
-
-class _Opened(NamedTuple):
-    """A source, and what makes the same encoder untrained of a seed, where there is such a one."""
-
-    source: Source
-    untrained: Callable[[int], Encoder] | None = None
 
 
 def encoder_sources(
@@ -83,20 +73,12 @@ def encoder_sources(
     return sources
 
 
-def _open(name: str, precision: Precision) -> _Opened:
-    if name.startswith(LIBRARIES):
-        backbone = BackboneName.parse(name)
-        source = EncoderSource(name, Backbone.load(backbone), None, precision)
-        if backbone.random:
-            return _Opened(source)
-        return _Opened(source, lambda seed: Backbone.load(backbone, untrained=True, seed=seed))
-    if is_package(name):
-        return _Opened(package_source(name))
-    if is_onnx(name):
-        return _Opened(OnnxSource(name))
-    if is_table(name):
-        return _Opened(EmbeddingTable(name))
-    return _Opened(
+def _open(name: str, precision: Precision) -> Opened:
+    import_modules("linear_probe.sources")
+    for recognises, opener in KINDS.items():
+        if recognises(name):
+            return opener(name, precision)
+    return Opened(
         EncoderSource(name, load_encoder(name), None, precision),
         lambda seed: load_encoder(name, untrained=True, seed=seed),
     )

@@ -12,16 +12,12 @@ import torch
 from torch import Tensor
 
 from linear_probe.sources.options import split_options
+from linear_probe.sources.source import Opened, Precision, opens
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of
 
 _OPTIONS = ("size", "mean", "std")
 _PIXELS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-
-
-def is_onnx(name: str) -> bool:
-    """Whether an encoder's name is that of an ONNX file."""
-    return name.partition("?")[0].endswith(".onnx")
 
 
 class OnnxSource:
@@ -193,3 +189,8 @@ class OnnxSource:
                 "export it again, with a batch of any size"
             ) from error
         return found
+
+
+@opens(lambda name: name.partition("?")[0].endswith(".onnx"))
+def _open(name: str, precision: Precision) -> Opened:
+    return Opened(OnnxSource(name))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from linear_probe.sources.source import Opened, Precision, opens
 from ssl_faces import InputError
 
 PREFIX = "package:"
@@ -96,12 +97,8 @@ PACKAGES: dict[str, type[DlibSource]] = {"dlib": DlibSource}
 """By the name behind `package:`."""
 
 
-def is_package(name: str) -> bool:
-    """Whether an encoder's name is that of a package's recogniser."""
-    return name.startswith(PREFIX)
-
-
-def package_source(name: str) -> DlibSource:
+@opens(lambda name: name.startswith(PREFIX))
+def package_source(name: str, precision: Precision) -> Opened:
     """The source that `package:NAME` names.
 
     Raises:
@@ -111,4 +108,4 @@ def package_source(name: str) -> DlibSource:
     if known not in PACKAGES:
         there = ", ".join(PREFIX + one for one in PACKAGES)
         raise InputError(f"{name}: no recogniser that is known here; there is {there}")
-    return PACKAGES[known](name)
+    return Opened(PACKAGES[known](name))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from linear_probe.features.frozen import Features, KeyedSource, Pictures
+from linear_probe.sources.source import Opened, Precision, opens
 from ssl_faces import InputError
 from ssl_faces.apps.arguments import writable
 from ssl_faces.common.errors import reason_of
@@ -26,11 +27,6 @@ MOST_MISSING = 0.2
 _TEXT = ("string", "empty")
 COLUMNS = "features"
 """The space of a Parquet file's plain numeric columns, where it has no columns of lists."""
-
-
-def is_table(name: str) -> bool:
-    """Whether an encoder's name is that of an embedding table."""
-    return name.endswith((".npz", ".parquet"))
 
 
 class EmbeddingTable(KeyedSource):
@@ -293,3 +289,8 @@ def _matrix(path: Path, name: str, rows: list[np.ndarray]) -> np.ndarray:
             "numbers; give all the same length"
         )
     return np.stack(rows)
+
+
+@opens(lambda name: name.endswith((".npz", ".parquet")))
+def _open(name: str, precision: Precision) -> Opened:
+    return Opened(EmbeddingTable(name))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from linear_probe.experiments.jobs import rounds, spaces
+from linear_probe.experiments.jobs import Plan, rounds
 from linear_probe.features.frozen import FeatureCache, Features, Pictures, Source
 from linear_probe.sources.changed_images import Change, ChangedFaces
 from linear_probe.tasks import Figure, Task
@@ -85,24 +85,17 @@ class ChangedFeatures:
         self.pictures = pictures
         self._changed: dict[tuple[int, str, bytes], Pictures] = {}
 
-    def fill(
-        self,
-        tasks: dict[int, list[Task]],
-        encoders: dict[int, list[Source]],
-        baselines: Collection[str],
-        changes: Sequence[Change],
-    ) -> None:
+    def fill(self, plan: Plan, changes: Sequence[Change]) -> None:
         """Compute the features that `read` and `scores` need."""
-        for seed, of_seed in tasks.items():
-            for task in of_seed:
-                sources = [source for source, _ in spaces([task], encoders[seed], baselines)]
-                wanted = [(view, task.indices) for view in task.views()]
-                tested = task.tested()
-                if tested is not None:
-                    wanted += [(change, tested) for change in changes]
-                for change, records in wanted:
-                    for together in rounds(sources):
-                        self.cache.fill(together, self._pictures(task, change, records))
+        for task in plan.all_tasks():
+            sources = [source for source, _ in plan.spaces(task.seed, [task])]
+            wanted = [(view, task.indices) for view in task.views()]
+            tested = task.tested()
+            if tested is not None:
+                wanted += [(change, tested) for change in changes]
+            for change, records in wanted:
+                for together in rounds(sources):
+                    self.cache.fill(together, self._pictures(task, change, records))
 
     def read(self, task: Task, source: Source, space: str, view: Change) -> Features:
         """Features of a view of the task's images."""

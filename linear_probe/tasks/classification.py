@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, recall_score
 from torch import Tensor
 
 from linear_probe.features.frozen import Features, Pictures
-from linear_probe.probes.knn import NEIGHBOURS, knn_classes
+from linear_probe.probes.kinds import ClassProbe, class_probes
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.records.predictions import Predictions
 from linear_probe.tasks.labelled import LabelTask, Split, check_classes
@@ -50,9 +50,9 @@ class Classes(LabelTask):
         self.protocol = (
             "multinomial logistic regression on frozen features, standardised; L2 chosen by "
             f"accuracy on {self.validation_share:.0%} of the training part (stratified, copies of "
-            "a picture and pictures of a person together), then fitted on all of it; kNN: "
-            f"{NEIGHBOURS} neighbours by cosine of standardised features"
+            "a picture and pictures of a person together), then fitted on all of it"
         )
+        self.protocol += "".join(f"; {probe.name}: {probe.about}" for probe in class_probes())
         if self.folds is not None:
             self.protocol += (
                 "; each fold is predicted by what the others teach, and figures are of all "
@@ -155,7 +155,6 @@ class Classes(LabelTask):
                 for predictor, rows in zip(predictors, splits, strict=True)
             ]
         )
-        neighbours = np.concatenate([self._neighbours_vote(features, rows) for rows in splits])
         targets = self.labels[records]
         own = ~np.concatenate([self._near_copies(features, rows) for rows in splits])
         note = self.note(splits, targets)
@@ -168,16 +167,21 @@ class Classes(LabelTask):
         figures = self.main_figures(records, logits, chosen, note)
         weights, sample = self.bootstrap(records)
         correct = (logits.argmax(dim=1).cpu().numpy() == targets).astype(np.float32)
-        near = (neighbours == targets).astype(np.float32)
-        knn = percentage(
-            *("kNN accuracy", near.mean(), weights @ near / weights.sum(axis=1)),
-            *(len(targets), sample),
-            hyperparameters={"neighbours": NEIGHBOURS},
-            note=note,
-            probe="kNN",
-        )
+        others = []
+        for probe in class_probes():
+            predicted = np.concatenate([self._by(probe, features, rows) for rows in splits])
+            hits = (predicted == targets).astype(np.float32)
+            others.append(
+                percentage(
+                    *(f"{probe.name} accuracy", hits.mean(), weights @ hits / weights.sum(axis=1)),
+                    *(len(targets), sample),
+                    hyperparameters=dict(probe.hyperparameters),
+                    note=note,
+                    probe=probe.name,
+                )
+            )
         if own.all() or not own.any():
-            return [*figures, knn]
+            return [*figures, *others]
         with np.errstate(invalid="ignore"):
             replicates = weights[:, own] @ correct[own] / weights[:, own].sum(axis=1)
         unseen = percentage(
@@ -185,7 +189,7 @@ class Classes(LabelTask):
             **chosen,
             note=note,
         )
-        return [*figures, unseen, knn]
+        return [*figures, unseen, *others]
 
     def note(self, splits: list[Split], targets: np.ndarray) -> str:
         """The note for figures of these splits and int [M] targets of test rows."""
@@ -205,10 +209,10 @@ class Classes(LabelTask):
         """bool [M]: test rows whose picture has a near-copy in the training part."""
         return np.zeros(len(rows.test), dtype=bool)
 
-    def _neighbours_vote(self, features: Features, rows: Split) -> np.ndarray:
+    def _by(self, probe: ClassProbe, features: Features, rows: Split) -> np.ndarray:
         train, test = (features.values[torch.from_numpy(part)] for part in (rows.train, rows.test))
         targets = torch.from_numpy(self.labels[features.records[rows.train]])
-        return knn_classes(train, targets, test, device=self.device).numpy()
+        return probe.predict(train, targets, test, self.device).numpy()
 
 
 def class_predictions(

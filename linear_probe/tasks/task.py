@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,6 +16,7 @@ from linear_probe.records.predictions import Predictions
 from linear_probe.sources.changed_images import Change
 from linear_probe.stats.intervals import interval
 from ssl_faces import InputError
+from ssl_faces.common.registries import import_modules
 from ssl_faces.data import FaceSet, JoinedFaces
 from ssl_faces.data.sets.recognised import titles_with
 
@@ -319,6 +318,4 @@ class Tasks(Mapping[str, type[Task]]):
 
 @cache
 def _import_all() -> None:
-    package = import_module("linear_probe.tasks")
-    for module in pkgutil.iter_modules(package.__path__):
-        import_module(f"{package.__name__}.{module.name}")
+    import_modules("linear_probe.tasks")

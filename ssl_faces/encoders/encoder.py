@@ -11,7 +11,6 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file, replacing, write
 from ssl_faces.common.finite import check_weights
+from ssl_faces.common.registries import import_modules
 
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.json"
@@ -32,11 +32,8 @@ HASHES = "sha256"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Cards can name only these encoders, so a foreign card can't import other code.
-ENCODERS = {
-    "facecycle": "ssl_faces.networks.facecycle_encoder:FaceCycleEncoder",
-    "backbone": "ssl_faces.networks.backbone:BackboneEncoder",
-}
+_KINDS: dict[str, type[FaceEncoder]] = {}
+"""By `encoder_name`; cards can name only these, so that a foreign card can't import other code."""
 
 _INSTALLED = Path(__file__).parents[1] / "released"
 
@@ -48,7 +45,8 @@ class FaceEncoder(nn.Module, ABC):
     """Images to named feature vectors, with resizing and normalisation inside.
 
     Attributes:
-        encoder_name: the key of this class in `ENCODERS`.
+        encoder_name: how cards call this class. A subclass with a name, in a file of
+            `ssl_faces/networks`, is registered.
         config: the arguments that rebuild it, plain JSON values.
         input_size: side to which images are resized.
         feature_dims: length of the vector of each feature space.
@@ -56,6 +54,11 @@ class FaceEncoder(nn.Module, ABC):
     """
 
     encoder_name: str
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "encoder_name" in cls.__dict__:
+            _KINDS[cls.encoder_name] = cls
 
     def __init__(self, input_size: int, config: dict[str, Any]) -> None:
         super().__init__()
@@ -223,16 +226,15 @@ def _read_card(path: Path) -> dict[str, Any]:
 
 def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:
     name = card.get("encoder")
-    if not isinstance(name, str) or name not in ENCODERS:
+    import_modules("ssl_faces.networks")
+    if not isinstance(name, str) or name not in _KINDS:
         raise InputError(
-            f"{path}: unknown encoder '{name}'; this version knows {', '.join(sorted(ENCODERS))}"
+            f"{path}: unknown encoder '{name}'; this version knows {', '.join(sorted(_KINDS))}"
         )
-    module, _, class_name = ENCODERS[name].partition(":")
-    encoder_class = getattr(import_module(module), class_name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            encoder: FaceEncoder = encoder_class(**card["config"])
+            encoder = _KINDS[name](**card["config"])
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{path}: its 'config' does not fit encoder '{name}' ({error}); "

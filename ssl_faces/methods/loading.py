@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.registries import import_modules
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, build_motion
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
@@ -46,6 +47,32 @@ class _Source:
             load_weights(self.path, method, self.state())
 
 
+_Build = Callable[[_Source, bool], Any]
+_LOADERS: dict[str, tuple[_Build, Callable[[Any], Any]]] = {}
+"""By the method's name: what builds it, untrained or with its weights, and its settings."""
+
+
+def loads(method: type[Method], settings: Callable[[Any], Any]) -> Callable[[_Build], _Build]:
+    """Register the decorated function as the loader of a method that edits images.
+
+    It takes the source of the settings and weights, and whether to leave weights untrained.
+
+    Args:
+        settings: the settings from which a released method is built again.
+    """
+
+    def register(build: _Build) -> _Build:
+        _LOADERS[method.name] = build, settings
+        return build
+
+    return register
+
+
+def _loaders() -> dict[str, tuple[_Build, Callable[[Any], Any]]]:
+    import_modules("ssl_faces.methods")
+    return _LOADERS
+
+
 def load_method(run: str | os.PathLike[str], *, untrained: bool = False, seed: int = 0) -> Method:
     """The method that a run trained, with all its networks, in eval mode and frozen.
 
@@ -73,12 +100,12 @@ def load_method(run: str | os.PathLike[str], *, untrained: bool = False, seed: i
         checkpoint = read_checkpoint(path)
         name = checkpoint.get("method", "another program")
         source = _Source(path, checkpoint.get("hyper_parameters"), checkpoint)
-    if name not in _LOADERS:
+    if name not in _loaders():
         what = released or f"checkpoint {path}"
         raise InputError(f"{what}: is of {name}; give a run of {', '.join(_LOADERS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        method = _LOADERS[name](source, untrained)
+        method: Method = _LOADERS[name][0](source, untrained)
     method.eval().requires_grad_(False)
     return method
 
@@ -89,7 +116,7 @@ def editable(checkpoint: Path) -> bool:
     Raises:
         InputError: not a whole checkpoint.
     """
-    return read_checkpoint(checkpoint).get("method") in _LOADERS
+    return read_checkpoint(checkpoint).get("method") in _loaders()
 
 
 def rebuild_settings(method: Method) -> dict[str, Any]:
@@ -98,17 +125,12 @@ def rebuild_settings(method: Method) -> dict[str, Any]:
     Raises:
         InputError: a method that can't be built again.
     """
-    if isinstance(method, FaceCycleContrast):
-        settings = dict(method.hparams)
-    elif isinstance(method, FaceCycleMotion):
-        settings = method.settings
-    elif isinstance(method, FaceCycleIdentity):
-        settings = method.motion.settings
-    else:
+    if method.name not in _loaders():
         raise InputError(f"{method.name}: none of {', '.join(_LOADERS)}, which edit pictures")
-    return {"method": method.name, "settings": settings}
+    return {"method": method.name, "settings": _LOADERS[method.name][1](method)}
 
 
+@loads(FaceCycleMotion, lambda method: method.settings)
 def _motion(source: _Source, untrained: bool) -> FaceCycleMotion:
     motion = build_motion(source.path, source.settings)
     if untrained:
@@ -118,6 +140,7 @@ def _motion(source: _Source, untrained: bool) -> FaceCycleMotion:
     return motion
 
 
+@loads(FaceCycleIdentity, lambda method: method.motion.settings)
 def _identity(source: _Source, untrained: bool) -> FaceCycleIdentity:
     stage1 = source.path
     if source.checkpoint is not None and "motion_settings" not in source.checkpoint:
@@ -134,6 +157,7 @@ def _identity(source: _Source, untrained: bool) -> FaceCycleIdentity:
     return method
 
 
+@loads(FaceCycleContrast, lambda method: dict(method.hparams))
 def _contrast(source: _Source, untrained: bool) -> FaceCycleContrast:
     try:
         settings = dict(source.settings)
@@ -162,10 +186,3 @@ def _load_trunk(source: _Source, motion: FaceCycleMotion, prefix: str) -> None:
                 f"checkpoint {source.path}: its weights are not those of a {motion.name} of its "
                 "settings; it was made by another version, train again"
             ) from error
-
-
-_LOADERS: dict[str, Callable[[_Source, bool], Any]] = {
-    FaceCycleMotion.name: _motion,
-    FaceCycleIdentity.name: _identity,
-    FaceCycleContrast.name: _contrast,
-}

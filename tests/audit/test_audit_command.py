@@ -33,7 +33,9 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.encoders.onnx_files import quantised
 from ssl_faces.networks.backbone import BackboneEncoder
+from tests.support.refusals import error_of
 from tests.support.threads import one_thread
+from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,11 +82,7 @@ def config(folder: Path, **more: Any) -> list[str]:
 
 
 def test_what_is_written_and_a_second_time_only_what_is_new(
-    data: Path,
-    encoder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    data: Path, encoder: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     of = {"data": str(data), "encoder": str(encoder)}
     compressed: list[str] = []
@@ -227,9 +225,7 @@ def _inception(goal: Categories) -> InceptionFER:
     return InceptionFER(goal, width=0.0625, hidden=(8, 8))
 
 
-def test_an_onnx_file_is_quantised_and_no_more(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_onnx_file_is_quantised_and_no_more(data: Path, tmp_path: Path, capsys: Capsys) -> None:
     torch.manual_seed(0)
     network = torch.nn.Sequential(
         *(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)),
@@ -242,13 +238,11 @@ def test_an_onnx_file_is_quantised_and_no_more(
     assert main(config(tmp_path, compressions=[{"quantise": "dynamic"}], **of)) == 0
     records = read_records(tmp_path / "out" / RECORDS_FILE)
     assert {r.probe for r in records} == {"as it is", "8 bits, dynamic"}
-    assert main(config(tmp_path, compressions=[{"clusters": 4}], **of)) == 2
-    assert "an ONNX file can be quantised only" in capsys.readouterr().err
-    assert (
-        main(config(tmp_path, compressions=[{"quantise": "static"}], **{**of, "target": "race"}))
-        == 2
-    )
-    assert "gives 2 numbers a picture, and race of UTKFace has 5" in capsys.readouterr().err
+    words = config(tmp_path, compressions=[{"clusters": 4}], **of)
+    assert "an ONNX file can be quantised only" in error_of(main, capsys, words)
+    words = config(tmp_path, compressions=[{"quantise": "static"}], **{**of, "target": "race"})
+    message = error_of(main, capsys, words)
+    assert "gives 2 numbers a picture, and race of UTKFace has 5" in message
 
 
 def test_groupings_that_say_nothing(data: Path, tmp_path: Path) -> None:
@@ -267,7 +261,7 @@ def test_groupings_that_say_nothing(data: Path, tmp_path: Path) -> None:
 
 
 def test_training_after_pruning_that_diverges(
-    data: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, encoder: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     settings = {
         "data": str(data),
@@ -275,8 +269,8 @@ def test_training_after_pruning_that_diverges(
         "tuning": {"learning_rate": 1.0e30, "batch_size": 32},
     }
     words = config(tmp_path, **settings, compressions=[{"sparsity": 0.5, "epochs": 3}])
-    assert main(words) == 2
-    assert "tuning.learning_rate: 1e+30: the loss is not finite at step" in capsys.readouterr().err
+    message = error_of(main, capsys, words)
+    assert "tuning.learning_rate: 1e+30: the loss is not finite at step" in message
     kept = read_records(tmp_path / "out" / RECORDS_FILE)
     assert {record.probe for record in kept} == {AS_IT_IS}
 
@@ -292,35 +286,22 @@ def test_training_after_pruning_that_diverges(
         ({"space": "expression"}, "space: 'expression'; "),
         ({"target": None}, "target: none given; UTKFace has gender, race"),
         ({"groups": ["glasses"]}, "groups: 'glasses'"),
-        ({"tuning": {"learning_rate": 0}}, "tuning.learning_rate: 0"),
-        ({"sparsity": 0.5}, "sparsity"),
     ],
 )
 def test_bad_input(
-    more: dict[str, Any],
-    message: str,
-    data: Path,
-    encoder: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    more: dict[str, Any], message: str, data: Path, encoder: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
-    assert main(config(tmp_path, **{"data": str(data), "encoder": str(encoder), **more})) == 2
-    error = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert len(error) == 1
-    assert message in error[0]
+    words = config(tmp_path, **{"data": str(data), "encoder": str(encoder), **more})
+    assert message in error_of(main, capsys, words)
     assert not (tmp_path / "out" / RECORDS_FILE).exists()
 
 
 def test_missing_packages_are_told(
-    data: Path,
-    encoder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    data: Path, encoder: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    assert main(config(tmp_path, data=str(data), encoder=str(encoder))) == 2
-    assert 'pip install "ssl-faces[encoders]"' in capsys.readouterr().err
+    words = config(tmp_path, data=str(data), encoder=str(encoder))
+    assert 'pip install "ssl-faces[encoders]"' in error_of(main, capsys, words)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from linear_probe.experiments.audit import compression
 from linear_probe.experiments.audit.compression import Compression, pruned, shared, weights_that_run
 from ssl_faces import InputError
+from tests.support.types import Patch
 
 
 class Net(nn.Module):
@@ -105,7 +106,7 @@ def test_a_pruned_network_stays_pruned() -> None:
     assert len(after.conv.weight.unique()) == 4
 
 
-def test_large_layers_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_layers_are_looked_at_in_part(monkeypatch: Patch) -> None:
     monkeypatch.setattr(compression, "MOST_CLUSTERED", 50)
     found = shared(network(), IMAGES, 3)
     assert isinstance(found, Net)

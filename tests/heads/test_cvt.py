@@ -11,7 +11,6 @@ from skimage.feature import local_binary_pattern
 from linear_probe.heads.cvt import CVT, AttentionalFusion, Fusion, lbp_maps
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import overlaid
-from ssl_faces import InputError
 from ssl_faces.rendered import RenderedFaces
 
 
@@ -27,12 +26,6 @@ def test_patterns_are_scikit_images() -> None:
         grey = (255 * rgb2gray(image.permute(1, 2, 0).numpy())).round()
         expected = local_binary_pattern(grey.astype(np.uint8), 8, 1)
         assert np.mean(one[0].numpy() != expected) < 0.002  # luma that rounds either way
-
-
-def test_a_flat_picture_has_every_bit_but_those_beyond_its_edge() -> None:
-    found = lbp_maps(torch.full((1, 3, 5, 5), 0.5))[0, 0]
-    assert (found[1:-1, 1:-1] == 1).all()
-    assert found[0, 2] == 0b11110001 / 255  # of what is above nothing is there
 
 
 def test_fusion_weighs_each_number_by_both_paths() -> None:
@@ -62,23 +55,6 @@ def test_each_fusion_uses_the_branches_that_it_names(fusion: Fusion) -> None:
     head.losses(images, torch.arange(4))["cross_entropy"].backward()
     for trunk in head.trunks.values():
         assert trunk.network.conv1.weight.grad.abs().sum() > 0
-
-
-def test_patterns_know_nothing_of_light() -> None:
-    head = small(fusion="patterns").eval()
-    image = torch.randint(0, 100, (2, 3, 32, 32)).float()
-    torch.testing.assert_close(head(image / 255), head((image + 100) / 255), atol=1e-2, rtol=0)
-
-
-def test_attention_is_shared_out_over_all_places() -> None:
-    head = small().eval()
-    images = torch.rand(3, 3, 32, 32)
-    found = head.attention(images)
-    assert found.shape == (3, 2, 2)
-    assert (found > 0).all()
-    assert (found.flatten(1).sum(1) < 1).all()  # the class token has its part
-    with pytest.raises(InputError, match="only attention has maps"):
-        small(aggregation="average").attention(images)
 
 
 def test_without_attention_places_are_exchangeable() -> None:

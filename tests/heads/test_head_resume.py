@@ -12,11 +12,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from linear_probe.heads.fit import Machine, train
+from linear_probe.experiments.runner import Run, print_line
+from linear_probe.heads.fit import Trainer
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import Head
+from linear_probe.heads.job import HeadExperiment
 from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import LabelledSplit
+from linear_probe.records.recorder import Recorder
 from ssl_faces.training.checkpoints import load_checkpoint
 from ssl_faces.training.fit import quiet
 from tests.support.resumes import KILLS, assert_same, kill_at, until_finished
@@ -56,11 +59,13 @@ def trained(
     pictures = LabelledSplit(images, torch.arange(count) % 3, torch.arange(count), torch.arange(0))
     how = HeadTraining(epochs, BATCH, sam_radius=radius)
     path = folder / "last.ckpt"
+    job = HeadExperiment(accelerator="cpu", precision="32-true")
+    experiment = Run(Recorder(folder / "records", "here"), "cpu", print_line, {})
 
     def run(kill: int | None) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(HeadModule, "on_train_batch_end", kill_at(kill))
-            train(Means(), how, pictures, 0, folder, Machine("cpu"), {})
+            Trainer(job, experiment).train(Means(), how, pictures, 0, folder)
 
     def step() -> int:
         return int(load_checkpoint(path)["global_step"]) if path.exists() else 0

@@ -17,6 +17,7 @@ from linear_probe.heads.mafer import MAFER
 from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import FaceEncoder
 from ssl_faces.rendered import RenderedFaces
+from tests.support.types import Patch
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,9 +66,7 @@ def test_the_teacher_is_what_the_head_was_at_the_end_of_step_one() -> None:
     assert all(torch.equal(v, kept[k]) for k, v in head.teacher.state_dict().items())
 
 
-def test_features_are_matched_with_those_of_the_picture_as_it_was(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_features_are_matched_with_those_of_the_picture_as_it_was(monkeypatch: Patch) -> None:
     head = made(feature_weight=2.0)
     head.begin_step(0.6)
     head.eval()

@@ -12,25 +12,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.regression import concordance_corrcoef
 
 from linear_probe.cli import main
 from linear_probe.experiments.probe import rendered_faces
 from linear_probe.heads.goals import Categories, Goal, Several
 from linear_probe.heads.layer_maps import layer_maps
-from linear_probe.heads.two_level_attention import (
-    AttentionPool,
-    ConcordanceLoss,
-    MeanPool,
-    TwoLevelAttention,
-)
+from linear_probe.heads.two_level_attention import AttentionPool, ConcordanceLoss, TwoLevelAttention
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.reports.thumbnails import Thumbnails
-from linear_probe.tasks.affect import concordance
 from ssl_faces import FaceEncoder, InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
 from tests.support.layouts import put_picture
+from tests.support.types import Patch
 
 ROOT = Path(__file__).parents[2]
 AFFECT = Several({"expression": 7, "valence": 1, "arousal": 1})
@@ -56,9 +50,6 @@ def labels_of(faces: RenderedFaces) -> Tensor:
     return torch.tensor([[float(r.labels[n]) for n in names] for r in faces.records])
 
 
-# Both levels ------------------------------------------------------------------------------------
-
-
 def test_attention_is_the_softmax_of_what_the_query_says_of_each_vector() -> None:
     torch.manual_seed(0)
     pool, x = AttentionPool(5, 4), torch.randn(3, 6, 5)
@@ -72,12 +63,6 @@ def test_attention_is_the_softmax_of_what_the_query_says_of_each_vector() -> Non
         np.testing.assert_allclose(weights[picture].tolist(), shares, rtol=1e-4)
         expected = sum(s * one for s, one in zip(shares, x[picture], strict=True))
         torch.testing.assert_close(found[picture], expected.float())
-
-
-def test_a_mean_weighs_all_alike() -> None:
-    x = torch.randn(2, 4, 3)
-    weights = MeanPool().weights(x)
-    torch.testing.assert_close(MeanPool()(x), (weights[:, :, None] * x).sum(1))
 
 
 def test_layers_are_those_of_the_fact_sheet() -> None:
@@ -138,9 +123,6 @@ def test_its_own_network_knows_nothing_of_exposure() -> None:
     torch.testing.assert_close(head(images + 0.3), head(images), atol=1e-4, rtol=0)
 
 
-# Maps of encoders -------------------------------------------------------------------------------
-
-
 def test_maps_are_those_at_the_end_of_each_stage() -> None:
     encoder = BackboneEncoder("resnet18", 32, 0.0625).eval()
     x = torch.randn(2, 3, 32, 32)
@@ -168,9 +150,6 @@ def test_blocks_of_vits_lie_evenly_apart() -> None:
         torch.testing.assert_close(m, block[:, 1:].transpose(1, 2).unflatten(2, (4, 4)))
 
 
-# The loss and the stages ------------------------------------------------------------------------
-
-
 def test_concordance_is_lins() -> None:
     rng = np.random.default_rng(0)
     true = rng.uniform(-1, 1, 40)
@@ -181,13 +160,9 @@ def test_concordance_is_lins() -> None:
     cov = sum((s - mean_s) * (t - mean_t) for s, t in zip(shown, true, strict=True)) / n
     var = sum((s - mean_s) ** 2 + (t - mean_t) ** 2 for s, t in zip(shown, true, strict=True)) / n
     assert found == pytest.approx(2 * cov / (var + (mean_s - mean_t) ** 2), rel=1e-5)
-    # Scores are over n - 1, and near.
-    assert found == pytest.approx(concordance(true, shown, np.ones((1, n)))[0], abs=2e-3)
-    theirs = concordance_corrcoef(torch.tensor(shown), torch.tensor(true))
-    assert found == pytest.approx(theirs.item(), abs=2e-3)
 
 
-def test_concordance_is_of_the_batch_of_all_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concordance_is_of_the_batch_of_all_devices(monkeypatch: Patch) -> None:
     torch.manual_seed(0)
     shown, true = torch.randn(10), torch.randn(10)
     whole = ConcordanceLoss()(shown, true)
@@ -209,11 +184,6 @@ def test_concordance_ends_and_slopes() -> None:
         assert found.item() == 1
         (slope,) = torch.autograd.grad(found, shown)
         assert torch.isfinite(slope).all()
-    shaken = torch.randn(9, dtype=torch.float64, requires_grad=True)
-    # In float32, so with its precision.
-    assert torch.autograd.gradcheck(
-        lambda s: loss(s, true).double(), shaken, eps=1e-2, atol=2e-3, rtol=2e-2
-    )
 
 
 @pytest.mark.parametrize("value_loss", ["ccc", "mse"])
@@ -324,24 +294,12 @@ def test_an_encoder_without_maps_is_refused() -> None:
         small(encoder=Codes(32, {}))
 
 
-# From end to end --------------------------------------------------------------------------------
-
-
 def head_words(out: Path, *more: str) -> list[str]:
     words = ["head", "-c", str(ROOT / "configs/head/two_level_attention.yaml"), "--out", str(out)]
     for name, value in SMALL.items():
         words += [f"--head.init_args.{name}", str(value)]
     words += ["--training.epochs", "2", "--bootstrap", "20", "--accelerator", "cpu"]
     return [*words, *more]
-
-
-def test_it_runs_on_rendered_faces_by_their_count(tmp_path: Path) -> None:
-    assert main(head_words(tmp_path, "--data", "rendered:300", "--training.batch_size", "16")) == 0
-    records = read_records(tmp_path / RECORDS_FILE)
-    metrics = ["CCC valence", "RMSE valence", "CCC arousal", "RMSE arousal"]
-    assert [r.metric for r in records] == metrics
-    assert {(r.task, r.probe) for r in records} == {("affect", "two_level_attention")}
-    assert len(rendered_faces("rendered:300", 0) or ()) == 300
 
 
 def test_it_runs_on_affectnets_layout_on_an_encoder(tmp_path: Path) -> None:
@@ -362,6 +320,9 @@ def test_it_runs_on_affectnets_layout_on_an_encoder(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main(head_words(out, *more, "--training.batch_size", "8")) == 0
     records = read_records(out / RECORDS_FILE)
+    metrics = ["CCC valence", "RMSE valence", "CCC arousal", "RMSE arousal"]
+    assert [r.metric for r in records] == metrics
+    assert {(r.task, r.probe) for r in records} == {("affect", "two_level_attention")}
     assert {r.data_set for r in records} == {"AffectNet"}
     assert {r.n for r in records} == {24}
     assert {r.feature_space for r in records} == {"maps of 4 layers"}

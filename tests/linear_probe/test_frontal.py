@@ -12,17 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from linear_probe.cli import main
-from linear_probe.experiments.frontal import run as frontal_run
+from linear_probe.experiments import edits
+from linear_probe.experiments.edits import INPUT
 from linear_probe.experiments.frontal.judge import Judge, recogniser
 from linear_probe.experiments.frontal.pairs import ProfilePairs
-from linear_probe.experiments.frontal.run import (
-    FRONTAL,
-    INPUT,
-    MIRRORED,
-    OTHER_PHOTO,
-    TASK,
-    score,
-)
+from linear_probe.experiments.frontal.run import FRONTAL, MIRRORED, OTHER_PHOTO, TASK, score
 from linear_probe.experiments.runner import run_experiment
 from linear_probe.experiments.settings import FrontalSettings
 from linear_probe.records.measured import Measured
@@ -30,6 +24,7 @@ from linear_probe.records.record import read_records
 from linear_probe.sources.baselines import PixelSource
 from ssl_faces.data import CFP
 from tests.support.refusals import message_of
+from tests.support.types import Capsys, Patch
 
 PEOPLE, SIDE = 12, 16
 
@@ -110,8 +105,8 @@ def pairs(cfp: Path) -> ProfilePairs:
 
 
 def scored(pairs: ProfilePairs, methods: dict[str, Any]) -> dict[tuple[str, str], float]:
-    judge = Judge.of(PixelSource(SIDE), pairs, 7, "cpu")
-    rows, shown = score(pairs, judge, methods, SIDE, replicates=50)
+    judge = Judge(PixelSource(SIDE), pairs, 7, "cpu")
+    rows, shown = score(pairs, judge, SIDE, methods, replicates=50)
     assert all(f.low <= f.value <= f.high or f.n == 0 for row in rows for f in row.figures)
     assert {len(images) for images in shown.values()} == {8}
     return values(rows)
@@ -161,16 +156,14 @@ def test_one_face_for_everybody_is_at_chance(pairs: ProfilePairs) -> None:
     assert found["one", "rank-1"] == pytest.approx(100 / PEOPLE)
 
 
-def test_the_whole_command(
-    cfp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_whole_command(cfp: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys) -> None:
     kinds: list[bool] = []
 
     def load(run: str, *, untrained: bool, seed: int) -> Method:
         kinds.append(untrained)
         return Method(lambda x: x / 2 if untrained else x)
 
-    monkeypatch.setattr(frontal_run, "load_method", load)
+    monkeypatch.setattr(edits, "load_method", load)
     out = tmp_path / "out"
     words = ["frontal", "--run", "mine", "--recogniser", "HOG", "--data", str(cfp), "--out"]
     assert main([*words, str(out), "--bootstrap", "20"]) == 0
@@ -188,14 +181,16 @@ def test_the_whole_command(
 
 
 def test_what_can_not_be_judged(cfp: Path, tmp_path: Path, pairs: ProfilePairs) -> None:
-    text = message_of(run_experiment, FrontalSettings(["mine"], "mine"), tmp_path)
+    text = message_of(run_experiment, FrontalSettings(run=["mine"], recogniser="mine"), tmp_path)
     assert text.startswith("--recogniser mine: is the run that it judges")
     assert "no_such_one: no card.json there" in message_of(recogniser, "no_such_one")
     text = message_of(scored, pairs, {"still": Method(None)})
     assert text.startswith("still: makes no frontal faces")
     other = tmp_path / "other"
     put(other / "1_0_0_2017.png", np.zeros((SIDE, SIDE, 3)))
-    text = message_of(run_experiment, FrontalSettings(["mine"], "HOG", str(other)), tmp_path)
+    text = message_of(
+        run_experiment, FrontalSettings(run=["mine"], recogniser="HOG", data=str(other)), tmp_path
+    )
     assert text == f"{other}: holds no CFP with its frontal-profile pairs; give --data FOLDER"
     table = cfp / "pairs_FP.csv"
     table.write_text("\n".join(x for x in table.read_text().split("\n") if not x.endswith(",1")))

@@ -17,6 +17,7 @@ import pytest
 from linear_probe.cli import main
 from linear_probe.features import frozen as features
 from linear_probe.records.record import read_records
+from tests.support.types import Capsys, Patch
 
 pytestmark = pytest.mark.usefixtures("few_rendered")
 
@@ -25,7 +26,7 @@ def run(*arguments: str | Path) -> int:
     return main(["run", "--bootstrap", "20", "--device", "cpu", *map(str, arguments)])
 
 
-def refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
+def refused(capsys: Capsys, code: int) -> str:
     """The one sentence that a refused command prints."""
     assert code == 2
     error = capsys.readouterr().err
@@ -35,9 +36,7 @@ def refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
     return message
 
 
-def test_rendered_end_to_end(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rendered_end_to_end(tiny: Path, tmp_path: Path, capsys: Capsys) -> None:
     out = tmp_path / "out"
     assert run("--encoder", tiny, "--data", "rendered", "--out", out) == 0
     printed = capsys.readouterr().out
@@ -73,7 +72,7 @@ def test_rendered_end_to_end(
 
 
 def test_same_seed_same_records_and_nothing_twice(
-    small_data: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_data: Path, tiny: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     def without_seconds(folder: str) -> list[dict[str, object]]:
         lines = (tmp_path / folder / "records.jsonl").read_text().splitlines()
@@ -90,7 +89,7 @@ def test_same_seed_same_records_and_nothing_twice(
 
 
 def test_a_second_encoder_joins_the_records(
-    small_data: Path, tmp_path: Path, save_tiny: Callable[..., Path], capsys: pytest.CaptureFixture
+    small_data: Path, tmp_path: Path, save_tiny: Callable[..., Path], capsys: Capsys
 ) -> None:
     one, other = save_tiny(tmp_path / "one", 1), save_tiny(tmp_path / "other", 2)
     common = ("--data", small_data, "--out", tmp_path / "out", "--task", "pose")
@@ -115,7 +114,7 @@ def test_a_second_encoder_joins_the_records(
 
 
 def test_tasks_without_data_are_skipped_aloud_unless_asked_for(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_data: Path, tiny: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     shutil.rmtree(small_data / "lfw")
     arguments = ("--encoder", tiny, "--data", small_data, "--out", tmp_path / "out")
@@ -132,7 +131,7 @@ def test_tasks_without_data_are_skipped_aloud_unless_asked_for(
 
 
 def test_skipped_pictures_are_listed(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_data: Path, tiny: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     (small_data / "fer2013/Training/sad/Training_0.png").write_bytes(b"")
     (small_data / "youtube_keypoints/images/One_0_0.png").unlink()
@@ -147,10 +146,7 @@ def test_skipped_pictures_are_listed(
 
 
 def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
-    tiny: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tiny: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     monkeypatch.delenv("SSL_FACES_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -170,31 +166,17 @@ def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
         (["--encoder", "{tiny}", "--features", "neck"], "unknown feature space 'neck'"),
         (["--encoder", "{tiny}", "--data", "no/such"], "no/such"),
         (["--encoder", "{tiny}", "--data", "{empty}"], "holds no pictures"),
-        (["--encoder", "{tiny}", "--batch-size", "0"], "--batch-size"),
-        (["--encoder", "{tiny}", "--seed", "-1"], "--seed"),
-        (["--encoder", "{tiny}", "--seed", "x"], "--seed"),
-        (["--encoder", "{tiny}", "--seeds", "0,,1"], "--seed"),
-        (["--encoder", "{tiny}", "--label-shares", "0"], "--label-shares"),
-        (["--encoder", "{tiny}", "--label-shares", "half"], "--label-shares"),
         (["--encoder", "{tiny}", "--robustness", "fog"], "unknown factor 'fog'"),
-        (["--encoder", "{tiny}", "--protocol", "ours"], "--protocol"),
-        (["--encoder", "{tiny}", "--protocol", "facecycle", "--epochs", "0"], "--epochs"),
         (["--encoder", "{tiny}", "--epochs", "9"], "--epochs has no effect without --protocol"),
         (
             ["--encoder", "{tiny}", "--protocol", "facecycle", "--task", "attributes"],
             "no task 'attributes'",
         ),
-        (["--encoder", "{tiny}", "--bootstrap", "0"], "--bootstrap"),
-        (["--encoder", "{tiny}", "--colour", "red"], "--colour"),
         ([], "--encoder"),
     ],
 )
 def test_wrong_arguments(
-    arguments: list[str],
-    shown: str,
-    tiny: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], shown: str, tiny: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -207,7 +189,7 @@ def test_wrong_arguments(
 
 
 def test_pictures_that_are_no_data_set(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_data: Path, tiny: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     folder = small_data / "fer2013" / "Training" / "sad"
     code = run("--encoder", tiny, "--data", folder, "--out", tmp_path / "out")
@@ -216,9 +198,7 @@ def test_pictures_that_are_no_data_set(
     assert "scoring on rendered faces" in capsys.readouterr().out
 
 
-def test_fewer_training_pictures(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fewer_training_pictures(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run("--encoder", tiny, "--data", "rendered", "--out", out, "--max-train", "100") == 0
     records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
@@ -229,16 +209,10 @@ def test_fewer_training_pictures(
     }
     assert max(trained) <= 100  # fewer where copies of test pictures were drawn
     assert min(trained) > 50
-    assert "scored" not in capsys.readouterr().err
-    code = run("--encoder", tiny, "--data", "rendered", "--out", out, "--max-train", "5")
-    assert "--max-train: 5; give a whole number from 100" in refused(capsys, code)
 
 
 def test_cuda_where_there_is_none(
-    tiny: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tiny: Path, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     code = run("--encoder", tiny, "--out", tmp_path / "out", "--device", "cuda")
@@ -246,7 +220,7 @@ def test_cuda_where_there_is_none(
 
 
 def test_damaged_records_are_told_before_anything_is_computed(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_data: Path, tiny: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -258,16 +232,14 @@ def test_damaged_records_are_told_before_anything_is_computed(
     assert "line 1" in refused(capsys, main(["report", str(out)]))
 
 
-def test_out_that_is_a_file(
-    small_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_out_that_is_a_file(small_data: Path, tiny: Path, tmp_path: Path, capsys: Capsys) -> None:
     (tmp_path / "out").write_text("mine")
     code = run("--encoder", tiny, "--data", small_data, "--out", tmp_path / "out")
     assert str(tmp_path / "out") in refused(capsys, code)
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_report_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_of_nothing(tmp_path: Path, capsys: Capsys) -> None:
     assert "none" in refused(capsys, main(["report", str(tmp_path / "none")]))
     assert "command" in refused(capsys, main([]))
 
@@ -278,12 +250,8 @@ def test_full_disk(small_data: Path, tiny: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    # fmt: off
-    command = [
-        sys.executable, "-m", "linear_probe.cli", "run", "--encoder", tiny, "--data", small_data,
-        "--out", tmp_path / "out", "--task", "expression",
-    ]
-    # fmt: on
+    words = ["run", "--encoder", tiny, "--data", small_data, "--out", tmp_path / "out"]
+    command = [sys.executable, "-m", "linear_probe.cli", *words, "--task", "expression"]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -299,21 +267,3 @@ def test_full_disk(small_data: Path, tiny: Path, tmp_path: Path) -> None:
     left = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert all(path.suffix == ".safetensors" for path in left)
     assert all(path.stat().st_size < 20_000 for path in left)
-
-
-def test_help_needs_no_torch() -> None:
-    code = (
-        "import sys; from linear_probe.cli import main\n"
-        "try: main(['run', '--help'])\n"
-        "except SystemExit: pass\n"
-        "sys.exit('torch' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "--encoder" in done.stdout

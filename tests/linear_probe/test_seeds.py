@@ -16,6 +16,7 @@ from linear_probe.records.predictions import predictions_path, read_predictions
 from linear_probe.records.record import Record, read_records
 from linear_probe.tasks import Expression
 from ssl_faces.data.sets.discover import find_face_sets
+from tests.support.types import Capsys, Patch
 
 
 def run(out: Path, *arguments: str | Path) -> list[Record]:
@@ -32,8 +33,8 @@ def test_seeds_are_as_many_runs(
     small_data: Path,
     tmp_path: Path,
     save_tiny: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: Patch,
+    capsys: Capsys,
 ) -> None:
     tiny = save_tiny(tmp_path / "tiny", seed=5)  # untrained weights of no seed asked for
     seen: dict[str, int] = {}
@@ -45,14 +46,8 @@ def test_seeds_are_as_many_runs(
 
     monkeypatch.setattr(EncoderSource, "__call__", counting)
     common = (
-        "--encoder",
-        tiny,
-        "--features",
-        "expression",
-        "--task",
-        "identity",
-        "--data",
-        small_data,
+        *("--encoder", tiny, "--features", "expression"),
+        *("--task", "identity", "--data", small_data),
     )
     together = run(tmp_path / "both", "--seeds", "0,3", *common)
     assert seen == {str(tiny): 24, f"{tiny}, untrained": 48}
@@ -120,7 +115,7 @@ def test_conditions_of_a_run(small_data: Path, tmp_path: Path, tiny: Path) -> No
 
 
 def test_facecycles_protocol_stands_beside_ours(
-    small_data: Path, tmp_path: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+    small_data: Path, tmp_path: Path, tiny: Path, capsys: Capsys
 ) -> None:
     common = ("--encoder", tiny, "--features", "expression", "--no-baselines", "--data", small_data)
     out = tmp_path / "out"

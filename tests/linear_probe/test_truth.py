@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from linear_probe.cli import main
+from linear_probe.experiments.edits import BLURRED, INPUT, blurred, write_panel
 from linear_probe.experiments.truth.faces import (
     AGAIN,
     FRONTAL,
@@ -23,7 +24,6 @@ from linear_probe.experiments.truth.faces import (
     SWAP,
     TASKS,
     TWO_FACE_EDITS,
-    TruthBatch,
     TruthFaces,
     face_region,
     truths,
@@ -31,21 +31,19 @@ from linear_probe.experiments.truth.faces import (
 from linear_probe.experiments.truth.left import LEFT, pairs_of
 from linear_probe.experiments.truth.measures import errors
 from linear_probe.experiments.truth.run import (
-    BLURRED,
-    INPUT,
     MEAN_FACE,
     MEAN_TRUTH,
     OTHER,
     OTHER_FRAME,
     TRUTH,
     score,
-    write_panel,
 )
 from linear_probe.records.measured import Measured, records_of
 from linear_probe.reports.command import table
-from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS, in_test_share
 from ssl_faces.rendered import FACTORS, RenderedFaces, project_landmarks, render_faces
+from tests.support.refusals import error_of
+from tests.support.types import Capsys, Patch
 
 COUNT, SIZE = 24, 32
 
@@ -56,7 +54,7 @@ def faces() -> TruthFaces:
 
 
 @pytest.fixture(autouse=True)
-def few_training_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_training_faces(monkeypatch: Patch) -> None:
     monkeypatch.setattr("linear_probe.experiments.truth.faces._TRAINING", 70)
 
 
@@ -70,6 +68,9 @@ class Fake:
 
     def edits(self) -> Mapping[str, Callable[..., Tensor]]:
         return self._edits
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        return {}
 
 
 def all_knowing(faces: TruthFaces) -> Fake:
@@ -98,12 +99,7 @@ def figures_of(rows: list[Measured]) -> dict[tuple[str, str], dict[str, tuple[fl
     }
 
 
-# Figures ------------------------------------------------------------------------------------------
-
-
-def test_the_truth_has_no_error_and_trivial_methods_are_the_trivial_rows(
-    faces: TruthFaces,
-) -> None:
+def test_the_truth_has_no_error_and_trivial_methods_are_the_trivial_rows(faces: TruthFaces) -> None:
     methods = {
         "right": all_knowing(faces),
         "lazy": Fake(
@@ -199,9 +195,6 @@ def test_ssim_is_torchmetrics() -> None:
     torch.testing.assert_close(found["face SSIM"], part, rtol=0, atol=1e-4)
 
 
-# Faces --------------------------------------------------------------------------------------------
-
-
 def test_faces_are_of_test_people_and_swaps_of_others(faces: TruthFaces) -> None:
     people = {key.partition("/")[0] for key in faces.keys}
     assert all(in_test_share(name) for name in people)
@@ -246,13 +239,10 @@ def test_motion_moves_and_the_rest_stays(faces: TruthFaces) -> None:
     assert (faces.people[faces._following] == faces.people).all()
     batch = faces.batch(np.arange(COUNT))
     differ = (batch.second[AGAIN] - batch.images).abs().flatten(1).mean(1)
-    assert (differ[faces._following != np.arange(COUNT)] > 0).all()
-    # A truth of motion transfer and of its mover have the same pose.
-    of = faces.faces.factors(faces._indices)
-    points = project_landmarks(of, SIZE)
-    true = truths(of, faces.faces.factors(faces._indices[faces._partners]))[MOTION]
+    others = faces._following != np.arange(COUNT)
+    assert others.sum() > COUNT / 2
+    assert (differ[others] > 0).all()
     assert {"yaw", "pitch", "roll"} <= set(MOVES)
-    assert not torch.equal(project_landmarks(true, SIZE), points)  # another person's landmarks
 
 
 def test_pairs_are_of_one_person_and_of_two_and_folds_share_nobody() -> None:
@@ -281,9 +271,7 @@ def test_batches_are_parts_of_the_whole(faces: TruthFaces) -> None:
     assert torch.equal(part.regions[NEUTRAL], whole.regions[NEUTRAL][[3, 20]])
 
 
-def test_mean_faces_are_means_over_training_people(
-    faces: TruthFaces, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mean_faces_are_means_over_training_people(faces: TruthFaces, monkeypatch: Patch) -> None:
     monkeypatch.setattr("linear_probe.experiments.truth.faces._BATCH", 16)
     mean, of_truths = faces.means()
     train = RenderedFaces(70, 10, "train", SIZE)
@@ -315,18 +303,13 @@ def test_few_faces(count: int) -> None:
 
 
 def test_blurred_is_an_average_of_neighbours() -> None:
-    from linear_probe.experiments.truth.run import blurred
-
     point = torch.zeros(1, 3, 48, 48)
     point[..., 24, 24] = 1
-    found = blurred(TruthBatch(point, {}, {}, {}))
+    found = blurred(point)
     assert float(found[0, 0].sum()) == pytest.approx(1, abs=1e-5)
     grid = torch.arange(48.0) - 24
     spread = float((found[0, 0].sum(0) * grid**2).sum().sqrt())
     assert spread == pytest.approx(48 / 24, rel=0.03)  # cut off at three standard deviations
-
-
-# The panel and bad input --------------------------------------------------------------------------
 
 
 def test_the_panel_takes_pictures_of_several_sizes(tmp_path: Path) -> None:
@@ -339,12 +322,6 @@ def test_the_panel_takes_pictures_of_several_sizes(tmp_path: Path) -> None:
         assert picture.size == (96 + 2 * (96 + 2) + 2, 2 * (96 + 4))
 
 
-@pytest.mark.parametrize("count", [-1, 0, 1, 100_001])
-def test_counts_that_can_not_be(count: int) -> None:
-    with pytest.raises(InputError, match=f"--count must be a whole number from 2.*not {count}$"):
-        TruthFaces(count, SIZE)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -353,22 +330,14 @@ def test_counts_that_can_not_be(count: int) -> None:
         ("--run {tmp}/other.ckpt --out {tmp}/o", "is of simclr; give a run of facecycle_motion, "),
         ("--run {tmp}/text.ckpt --out {tmp}/o", "text.ckpt: can't be used"),
         ("--run {tmp}/bare.ckpt --out {tmp}/o", "its settings are not those of a facecycle_motion"),
-        ("--run {tmp}/none --out {tmp}/o --bootstrap 0", "--bootstrap: 0; give a whole number"),
-        ("--run {tmp}/none --out {tmp}/o --count 0", "--count: 0; give a whole number from 2"),
-        ("--run {tmp}/none --out {tmp}/o --seed -3", "--seed: -3; give a whole number from 0"),
-        ("--run {tmp}/none --out {tmp}/o --nuisances some", "invalid choice: 'some'"),
-        ("--out {tmp}/o", "--run"),
     ],
 )
 def test_what_can_not_be_scored_is_told_in_a_sentence(
-    arguments: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: str, message: str, tmp_path: Path, capsys: Capsys
 ) -> None:
     torch.save({"state_dict": {}, "method": "simclr"}, tmp_path / "other.ckpt")
     torch.save({"state_dict": {}, "method": "facecycle_motion"}, tmp_path / "bare.ckpt")
     (tmp_path / "text.ckpt").write_text("no checkpoint")
-    assert main(["truth", *arguments.format(tmp=tmp_path).split()]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("linear-probe: error: ")
-    assert message in error
-    assert error.count("\n") == 1
+    words = ["truth", *arguments.format(tmp=tmp_path).split()]
+    assert message in error_of(main, capsys, words)
     assert not (tmp_path / "o").exists()

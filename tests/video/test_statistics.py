@@ -25,10 +25,7 @@ def by_loop(frames: list[list[float]], statistics: list[Statistic]) -> list[floa
     return [value / length for value in vector]
 
 
-@pytest.mark.parametrize(
-    "statistics",
-    [["mean", "std", "min", "max"], ["mean"], ["max", "std"]],
-)
+@pytest.mark.parametrize("statistics", [["mean", "std", "min", "max"], ["mean"], ["max", "std"]])
 def test_a_loop_says_the_same(statistics: list[Statistic]) -> None:
     features = torch.from_numpy(np.random.default_rng(0).normal(1, 2, (9, 5)))
     sequences = [np.array([0, 1, 2]), np.array([8]), np.array([3, 7, 5, 4])]

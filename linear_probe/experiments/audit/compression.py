@@ -27,7 +27,7 @@ Layer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 
 @dataclass(frozen=True)
 class Compression:
-    """One way, or several one after the other, in the order of the attributes.
+    """A way to compress, or several, applied in the order of the attributes.
 
     Attributes:
         sparsity: share of the weights that are set to 0, the smallest of the whole network; 0 is
@@ -56,7 +56,7 @@ class Compression:
 
     @property
     def name(self) -> str:
-        """How tables call it, such as `90 % pruned, 16 values, 8 bits`."""
+        """Its name in tables, such as `90 % pruned, 16 values, 8 bits`."""
         parts = []
         if self.sparsity:
             several = "s" if self.epochs > 1 else ""
@@ -164,7 +164,8 @@ def shared(network: nn.Module, example: Tensor, count: int, seed: int = 0) -> nn
         if len(looked_at) > MOST_CLUSTERED:
             drawn = np.random.default_rng(seed).choice(len(looked_at), MOST_CLUSTERED, False)
             looked_at = looked_at[drawn]
-        values[kept] = _nearest(_centres(looked_at, centres, seed), values[kept])
+        means = _centres(looked_at, centres, seed)
+        values[kept] = means[np.searchsorted((means[1:] + means[:-1]) / 2, values[kept])]
         weight.copy_(torch.from_numpy(values).view_as(weight))
     return found
 
@@ -175,7 +176,3 @@ def _centres(values: np.ndarray, count: int, seed: int) -> np.ndarray:
     start = np.linspace(values.min(), values.max(), count)[:, None]
     means = KMeans(count, init=start, n_init=1, random_state=seed).fit(values[:, None])
     return np.sort(means.cluster_centers_[:, 0].astype(np.float32))
-
-
-def _nearest(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return centres[np.searchsorted((centres[1:] + centres[:-1]) / 2, values)]

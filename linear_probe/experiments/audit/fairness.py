@@ -22,7 +22,7 @@ UNKNOWN = "not known"
 
 
 def ranked_groups(names: Sequence[str]) -> list[str]:
-    """Which groups have the rows to be ranked, `FEWEST` at least, by name.
+    """The groups with at least `FEWEST` rows, which are ranked, by name.
 
     Args:
         names: of each row's group.
@@ -34,7 +34,7 @@ def ranked_groups(names: Sequence[str]) -> list[str]:
 
 
 def check_grouping(grouping: str, names: Sequence[str]) -> None:
-    """That groups can be compared.
+    """Check that groups can be compared.
 
     Raises:
         InputError: all rows belong to one group, or fewer than two groups are large enough.
@@ -55,11 +55,8 @@ def check_grouping(grouping: str, names: Sequence[str]) -> None:
 def common_classes(targets: np.ndarray, names: Sequence[str], which: Sequence[str]) -> np.ndarray:
     """int [K]: the classes that each of these groups has rows of: recalls of the same classes are
     compared."""
-    of = np.array(names)
-    found = np.unique(targets)
-    for group in which:
-        found = np.intersect1d(found, targets[of == group])
-    return found
+    has = [np.isin(np.unique(targets), targets[rows]) for rows in _members(names, which)]
+    return np.unique(targets)[np.all(has, axis=0)]
 
 
 def group_recalls(
@@ -86,32 +83,25 @@ def group_recalls(
             f"groups {', '.join(which)} have no class in common, so that no recall can be "
             "compared; give more pictures, or name another grouping"
         )
-    of, right = np.array(names), predicted == targets
-    recalls = [
-        [_share(weights, (of == group) & (targets == label), right) for group in which]
-        for label in classes
-    ]
+    of_class = targets == classes[:, None]
+    recalls = _shares(weights, of_class[:, None] & _members(names, which), predicted == targets)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a draw may miss the whole group
-        return np.nanmean(recalls, axis=0).T
+        return np.nanmean(recalls, axis=1)
 
 
-def group_accuracies(
-    targets: np.ndarray,
-    predicted: np.ndarray,
-    names: Sequence[str],
-    which: Sequence[str],
-    weights: np.ndarray,
-) -> np.ndarray:
-    """The accuracy in each group, 0 to 1, [B, G]; arguments as of `group_recalls`."""
-    of, right = np.array(names), predicted == targets
-    return np.stack([_share(weights, of == group, right) for group in which], axis=1)
+def _members(names: Sequence[str], which: Sequence[str]) -> np.ndarray:
+    """bool [G, N]: which rows are of each group."""
+    return np.array(names) == np.array(which)[:, None]
 
 
-def _share(weights: np.ndarray, rows: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Of these rows those that are right, by draw, [B]; NaN in a draw that has none of them."""
-    drawn = weights[:, rows].sum(axis=1, dtype=np.float64)
-    hits = weights[:, rows & right].sum(axis=1, dtype=np.float64)
+def _shares(weights: np.ndarray, rows: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Of these rows, bool [..., N], those that are right, by draw, [B, ...]; NaN in a draw that has
+    none of them."""
+    drawn, hits = (
+        np.tensordot(weights.astype(np.float64), of.astype(np.float64), (1, -1))
+        for of in (rows, rows & right)
+    )
     return np.divide(hits, drawn, np.full_like(hits, np.nan), where=drawn > 0)
 
 
@@ -130,7 +120,7 @@ def fairness_figures(
     note: str,
     of: str = "",
 ) -> list[Figure]:
-    """Of each grouping the fairness score, and the best group's accuracy less the worst's.
+    """For each grouping the fairness score, and the best group's accuracy less the worst's.
 
     Only groups of `FEWEST` rows or more count. Both rest on the draws of the other figures.
 
@@ -157,9 +147,9 @@ def fairness_figures(
         )
         metric = f"{of} fairness across {grouping}".strip()
         found.append(Figure(metric, float(fair[0]), "", True, n, sample, drawn, chosen, note=notes))
+        members = _members(names, which)
         gap, gaps = (
-            np.ptp(group_accuracies(targets, predicted, names, which, w), axis=1)
-            for w in (once, weights)
+            np.ptp(_shares(w, members, predicted == targets), axis=1) for w in (once, weights)
         )
         metric = f"{of} accuracy gap across {grouping}".strip()
         found.append(
@@ -178,13 +168,11 @@ def group_figures(
     """The accuracy of each group, small ones too, by grouping and group; arguments as of
     `fairness_figures`."""
     found = {}
-    targets, predicted = predictions.targets, predictions.predicted
-    once = np.ones((1, len(targets)), dtype=np.float32)
+    right = predictions.predicted == predictions.targets
+    once = np.ones((1, len(right)), dtype=np.float32)
     for grouping, names in predictions.groups.items():
         which = sorted(set(names))
-        values, drawn = (
-            group_accuracies(targets, predicted, names, which, w) for w in (once, weights)
-        )
+        values, drawn = (_shares(w, _members(names, which), right) for w in (once, weights))
         for i, group in enumerate(which):
             found[grouping, group] = percentage(
                 *(f"{of} accuracy".strip(), values[0, i], drawn[:, i], names.count(group), sample),

@@ -1,4 +1,4 @@
-"""A classifier as an ONNX file: written, run on one core, and looked into.
+"""A classifier as an ONNX file: write it, run it on one core, and count its weights.
 
 Everything that is measured is measured of such files, by the same runtime.
 """
@@ -68,7 +68,7 @@ class OnnxModel:
         self.input: str = self._session.get_inputs()[0].name
 
     def logits(self, pictures: Tensor) -> Tensor:
-        """float32 [B, K] of pictures float32 [B, 3, S, S]."""
+        """float32 [B, K] for images float32 [B, 3, S, S]."""
         try:
             found = self._session.run(None, {self.input: pictures.numpy()})[0]
         except Exception as error:  # its exceptions share no public class

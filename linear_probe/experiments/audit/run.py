@@ -1,4 +1,4 @@
-"""`linear-probe audit`: compress a trained classifier in several ways: what it costs, and whom."""
+"""`linear-probe audit`: compress a trained classifier in several ways, and measure the cost."""
 
 from __future__ import annotations
 
@@ -109,9 +109,6 @@ class AuditJob(Experiment):
     seed: Seed = 0
     bootstrap: PositiveInt = 1000
 
-    def __post_init__(self) -> None:
-        check_fields(self, "")
-
     module = __name__
 
     def summary(self, out: Path, records: list[Record]) -> str:
@@ -132,10 +129,6 @@ def measurements(job: AuditJob, run: Run) -> Iterator[Measured]:
 
     What is measured already is not measured again. `audit.md`, `audit.csv` and `audit.html` are
     written after each compression; the compressed classifiers are in `models`.
-
-    Raises:
-        InputError: a setting, the classifier, its data or the output folder can't be used, or a
-            package is missing.
     """
     need_onnx("audit")
     _check(job)
@@ -171,10 +164,9 @@ def _subject(job: AuditJob, run: Run) -> Subject:
         return HeadSubject(load_head(job.head, job.data, run.say), job.target)
     task = _task(job, run)
     if job.encoder is not None:
-        features = run.out / FEATURES_FOLDER
-        return ProbeSubject(job.encoder, job.space, task, job.target, job.seed, features)
+        return ProbeSubject(job.encoder, job, task, run.out / FEATURES_FOLDER)
     assert job.onnx is not None
-    return FileSubject(Path(job.onnx), task, job.target, job.seed)
+    return FileSubject(Path(job.onnx), job, task)
 
 
 def _task(job: AuditJob, run: Run) -> LabelTask:
@@ -217,9 +209,10 @@ class _Audit:
             return
         started = time.perf_counter()
         model = OnnxModel(self.file if compression is None else self._compressed(compression))
-        path = self.run.out / MODELS_FOLDER / f"{_slug(self.subject)}-{_slug_of(name)}.onnx"
-        replace_file(path, model.data)
         subject, target = self.subject, self.subject.target
+        classifier = _slug(f"{Path(subject.name).name} {subject.space}")
+        file = f"{classifier}-seed{subject.seed}-{_slug(name)}.onnx"
+        replace_file(self.run.out / MODELS_FOLDER / file, model.data)
         logits = self._logits(model)
         targets = target.numbers[self.records]
         keys = [subject.task.faces.records[i].key for i in self.records]
@@ -240,19 +233,12 @@ class _Audit:
             "as_it_was": self._as_it_was(model, compression),
         }
         trained = f"trained on {subject.examples.taught:,} pictures"
+        draws = (self.weights, self.sample)
         figures = class_figures(
-            *(
-                {"hyperparameters": chosen},
-                targets,
-                predictions.predicted,
-                self.weights,
-                self.sample,
-            ),
+            *({"hyperparameters": chosen}, targets, predictions.predicted, *draws),
             *(trained, target.of, predictions),
         )
-        figures += fairness_figures(
-            predictions, self.weights, self.sample, chosen, trained, target.of
-        )
+        figures += fairness_figures(predictions, *draws, chosen, trained, target.of)
         task = subject.task
         asked = TaskFacts(
             *(task.name, task.data_set, task.split, f"{subject.how}; {PROTOCOL}", subject.seed)
@@ -263,14 +249,14 @@ class _Audit:
         )
         if chosen["as_it_was"]:
             self.run.say(f"{name}: left as they were: {', '.join(chosen['as_it_was'])}")
-        by_group = group_figures(predictions, self.weights, self.sample, chosen, target.of)
+        by_group = group_figures(predictions, *draws, chosen, target.of)
         for (grouping, group), figure in by_group.items():
             condition = {"factor": grouping, "level": group, "unit": ""}
             yield row._replace(figures=[figure], condition=condition)
         yield row  # the last: where it is recorded, all is
 
     def _settings(self, compression: Compression | None) -> dict[str, Any]:
-        """What decides a compression's figures, beside the sample; as JSON gives it back."""
+        """The settings, beside the sample, that decide a compression's figures, as JSON values."""
         found: dict[str, Any] = {"classifier": self.digest}
         if compression is not None:
             found["compression"] = dataclasses.asdict(compression)
@@ -355,9 +341,5 @@ class _Audit:
         return found + (model.in_float() if compression.quantise else [])
 
 
-def _slug(subject: Subject) -> str:
-    return f"{_slug_of(f'{Path(subject.name).name} {subject.space}')}-seed{subject.seed}"
-
-
-def _slug_of(name: str) -> str:
+def _slug(name: str) -> str:
     return safe_name(name.replace("%", "percent").replace(".", "_"))

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.task import carries
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.data import FaceSet, Skipped
+
+if TYPE_CHECKING:
+    from linear_probe.experiments.audit.run import AuditJob
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,16 @@ def _names(faces: FaceSet, label: str, records: np.ndarray) -> list[str]:
 class Subject(ABC):
     """A trained classifier and its data.
 
+    Args:
+        task: what it is scored on.
+        target: the label that is audited, see `target_of`.
+        side: of its images.
+        seen: the features and rows that it was fitted on, if they are known already.
+
     Attributes:
         name, space, fingerprint: as `encoder`, `feature_space` and `fingerprint` of its records.
-        task: what it is scored on.
-        target: what it says.
         seed: of its training, as of its records.
-        examples: the pictures.
+        examples: the images.
         chosen: hyper-parameters of its training.
         how: how it was trained, in words.
     """
@@ -155,12 +162,32 @@ class Subject(ABC):
     name: str
     space: str
     fingerprint: str = ""
-    task: LabelTask
-    target: Target
     seed: int
-    examples: Examples
-    chosen: dict[str, Any]
     how: str
+
+    def __init__(
+        self,
+        task: LabelTask,
+        target: str | None,
+        side: int,
+        seen: tuple[Features, Split] | None = None,
+    ) -> None:
+        self.task, self.target = task, target_of(task, target)
+        self.chosen: dict[str, Any] = {}
+        if task.folds is not None:
+            raise InputError(
+                f"{task.faces.title} is scored in folds, each by a classifier of its own; audit "
+                "one on a set with a test part"
+            )
+        wanted = task.indices if seen is None else seen[0].records
+        decoded = decode(task.faces, wanted, side)
+        pictures = Pictures(task.faces, task.indices)
+        rows = task.rows(decoded.rows, pictures) if seen is None else seen[1]
+        # A head's validation images are not trained on here either.
+        learnt = rows.train[~rows.validation]
+        self.examples = Examples(
+            *(decoded.images, decoded.records, learnt, rows.test, len(rows.train), decoded.skipped)
+        )
 
     def prepared(self, rows: np.ndarray) -> Tensor:
         """The images of these rows as the network takes them, float32 [N, 3, S, S] in [0, 1]."""
@@ -172,10 +199,10 @@ class Subject(ABC):
 
 
 class NetworkSubject(Subject):
-    """One whose network is at hand, so that it can be pruned, shared and trained.
+    """A subject with a network, which can be pruned, shared and trained.
 
     Attributes:
-        network: pictures as of `prepared` to logits [N, K], in evaluation mode.
+        network: images as of `prepared` to logits [N, K], in evaluation mode.
     """
 
     network: nn.Module
@@ -214,18 +241,15 @@ class HeadSubject(NetworkSubject):
 
     def __init__(self, trained: TrainedHead, target: str | None = None) -> None:
         head, asked, job, self.seed = trained
-        self.task = asked.task
-        self.target = target_of(self.task, target)
-        self.name = (job.label or head.name) + (f" on {job.encoder}" if job.encoder else "")
+        super().__init__(asked.task, target, head.read_size)
+        name = job.label or head.name
+        self.name = name + (f" on {job.encoder}" if job.encoder else "")
         self.space = head.space
-        self.examples = _examples(self.task, head.read_size)
         self._labels = asked.labels[torch.from_numpy(self.examples.records)]
         head.goal.count(self._labels[torch.from_numpy(self.examples.learnt)])
-        self._balanced = job.training.balanced
-        self._head = head
+        self._balanced, self._head = job.training.balanced, head
         self.network = HeadNetwork(head, _columns(head, self.target)).eval()
-        self.chosen = {}
-        self.how = f"{job.label or head.name}, trained as `linear-probe head` does"
+        self.how = f"{name}, trained as `linear-probe head` does"
 
     def prepared(self, rows: np.ndarray) -> Tensor:
         return self._head.prepare(self.examples.images[torch.from_numpy(rows)]).float()
@@ -252,7 +276,7 @@ class ProbedEncoder(nn.Module):
     """An encoder and a probe on one of its feature spaces as one network.
 
     Args:
-        encoder: pictures float [B, 3, S, S] in [0, 1] to features by space.
+        encoder: images float [B, 3, S, S] in [0, 1] to features by space.
         space: which.
         predictor: the fitted probe.
     """
@@ -276,27 +300,16 @@ class ProbeSubject(NetworkSubject):
 
     Args:
         encoder: as `--encoder` takes it, but for files.
-        space: its feature space; None where it has one only.
+        job: its space, target and seed count.
         task: what the probe learns; it is fitted by the task's seed.
-        seed: of what compressing draws.
-        target: see `target_of`.
         features: folder of the frozen features.
 
     Raises:
         InputError: no network that can be compressed, or no such space.
     """
 
-    def __init__(
-        self,
-        encoder: str,
-        space: str | None,
-        task: LabelTask,
-        target: str | None,
-        seed: int,
-        features: Path,
-    ) -> None:
-        self.task, self.seed = task, seed
-        self.target = target_of(task, target)
+    def __init__(self, encoder: str, job: AuditJob, task: LabelTask, features: Path) -> None:
+        space, numbers = job.space, target_of(task, job.target).numbers
         (source,) = encoder_sources([encoder], None, "32", baselines=False)
         if not isinstance(source, EncoderSource) or not isinstance(source.encoder, nn.Module):
             raise InputError(
@@ -309,21 +322,21 @@ class ProbeSubject(NetworkSubject):
             given = "none given" if space is None else f"'{space}'"
             raise InputError(f"space: {given}; {encoder} has {', '.join(spaces)}: name one")
         source.dims = {space: source.dims[space]}
-        self.name, self.space = encoder, space
+        self.name, self.space, self.seed = encoder, space, job.seed
         self.fingerprint = source.fingerprint
         pictures = Pictures(task.faces, task.indices)
         cache = FeatureCache(features)
         cache.fill([source], pictures)
         values = cache.read(source, pictures, space)
         rows = task.rows(values, pictures)
-        known = torch.from_numpy(self.target.numbers[values.records[rows.train]])
+        known = torch.from_numpy(numbers[values.records[rows.train]])
         predictor = LogisticProbe().fit(
             values.values[torch.from_numpy(rows.train)], known, rows.validation
         )
         source.encoder.to("cpu").to(memory_format=torch.contiguous_format)
         network = ProbedEncoder(source.encoder, space, predictor)
         self.network = network.eval().requires_grad_(True)
-        self.examples = _examples(task, source.input_size, (values, rows))
+        super().__init__(task, job.target, source.input_size, (values, rows))
         self.chosen = how_chosen(predictor)["hyperparameters"]
         self.how = f"logistic regression on {space}, fitted as `linear-probe run` does"
 
@@ -336,22 +349,24 @@ class ProbeSubject(NetworkSubject):
 
 
 class FileSubject(Subject):
-    """An ONNX file of a classifier: pictures [B, 3, S, S] in [0, 1] to logits [B, K], in the order
+    """An ONNX file of a classifier: images [B, 3, S, S] in [0, 1] to logits [B, K], in the order
     of the task's classes. It can be quantised, and no more.
 
     Args:
         path: the file.
-        task, target: what it says, see `target_of`.
-        seed: of what compressing draws.
+        job: its target and seed count.
+        task: what it predicts.
 
     Raises:
         InputError: it can't be read, or takes other images or has other classes.
     """
 
-    def __init__(self, path: Path, task: LabelTask, target: str | None, seed: int) -> None:
-        self.task, self.seed = task, seed
-        self.target = target_of(task, target)
+    space = "end to end"
+    how = "a file, as it is"
+
+    def __init__(self, path: Path, job: AuditJob, task: LabelTask) -> None:
         source = OnnxSource(str(path))
+        super().__init__(task, job.target, source.input_size)
         (classes, *others) = source.dims.values()
         if others or classes != len(self.target.classes):
             raise InputError(
@@ -359,30 +374,7 @@ class FileSubject(Subject):
                 f"{self.target.label} of {task.faces.title} has {len(self.target.classes)} classes "
                 f"({', '.join(self.target.classes)}); export one output with a logit for each"
             )
-        self.name, self.space = str(path), "end to end"
-        self._data = path.read_bytes()
-        self.examples = _examples(task, source.input_size)
-        self.chosen = {}
-        self.how = "a file, as it is"
+        self.name, self.seed, self._data = str(path), job.seed, path.read_bytes()
 
     def file(self) -> bytes:
         return self._data
-
-
-def _examples(task: LabelTask, side: int, seen: tuple[Features, Split] | None = None) -> Examples:
-    """All pictures of a task at this side.
-
-    Args:
-        seen: the features and rows of the subject, if it has read them.
-    """
-    if task.folds is not None:
-        raise InputError(
-            f"{task.faces.title} is scored in folds, each by a classifier of its own; audit one on "
-            "a set with a test part"
-        )
-    wanted = task.indices if seen is None else seen[0].records
-    found = decode(task.faces, wanted, side)
-    rows = task.rows(found.rows, Pictures(task.faces, task.indices)) if seen is None else seen[1]
-    # A head's validation images are not trained on here either.
-    learnt = rows.train[~rows.validation]
-    return Examples(found.images, found.records, learnt, rows.test, len(rows.train), found.skipped)

@@ -1,10 +1,8 @@
-"""Recognisers as judges: what they decide on pairs and images, and how often they are right."""
+"""Recognisers as judges: their decisions on pairs and images, and how often they are right."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,19 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from linear_probe.experiments.edits import PeopleSample
 from linear_probe.experiments.frontal.pairs import ProfilePairs
 from linear_probe.features.extraction import check_shapes
+from linear_probe.heads.pictures import decode
 from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
 from linear_probe.probes.verification import pair_similarities, verify
 from linear_probe.sources.baselines import BASELINES, HogSource
 from linear_probe.sources.by_name import encoder_sources
 from linear_probe.sources.source import ImageSource
-from linear_probe.stats.intervals import cluster_weights, pair_weights
 from linear_probe.tasks.splits import stratified_group_split
-from linear_probe.tasks.task import DRAWS_SEED, Figure, percentage, sample_of
+from linear_probe.tasks.task import Figure
 from ssl_faces import InputError
-from ssl_faces.data import BadImage, FaceSet
-from ssl_faces.data.store.packing import square
+from ssl_faces.data import FaceSet
 
 HOG_SIDE = 64
 
@@ -74,61 +72,48 @@ def figures(
         yaw: degrees [images], as the probe reads it in the row's images, if there is a probe.
         replicates: of the bootstrap, over the people of the profile images.
     """
-    found = []
     of_pairs = pairs.people_of[pairs.profile[pairs.second]]
-    both = np.stack([pairs.people_of[pairs.frontal[pairs.first]], of_pairs], axis=1)
-    weights = pair_weights(both, pairs.same, replicates, DRAWS_SEED)
-    found += _shares("accuracy", row.verified, base.verified, both, weights)
     of_images = pairs.people_of[pairs.profile]
+
+    def sample(people: np.ndarray, same: np.ndarray | None = None) -> PeopleSample:
+        return PeopleSample(
+            people, (f"{i} {p}" for i, p in enumerate(people)), replicates, same=same
+        )
+
+    both = np.stack([pairs.people_of[pairs.frontal[pairs.first]], of_pairs], axis=1)
+    found = _gains(sample(both, pairs.same), "accuracy", row.verified, base.verified)
     if row.identified is not None and base.identified is not None:
-        weights = cluster_weights(of_images, replicates, DRAWS_SEED)
-        found += _shares("rank-1", row.identified, base.identified, of_images, weights)
+        found += _gains(sample(of_images), "rank-1", row.identified, base.identified)
     if yaw is not None:
-        of_images = of_pairs if row.identified is None else of_images
-        weights = cluster_weights(of_images, replicates, DRAWS_SEED)
-        sample = sample_of((f"{i} {p}" for i, p in enumerate(of_images)), replicates, DRAWS_SEED)
-        values = weights @ np.abs(yaw) / weights.sum(1)
-        mean = float(np.abs(yaw).mean())
-        found.append(Figure("mean |yaw|", mean, "degrees", False, len(yaw), sample, values))
+        of_yaw = sample(of_pairs if row.identified is None else of_images)
+        found.append(of_yaw.mean("mean |yaw|", np.abs(yaw), "degrees", False))
     return found
 
 
-def _shares(
-    metric: str, right: np.ndarray, base: np.ndarray, people: np.ndarray, weights: np.ndarray
-) -> list[Figure]:
-    drawn = (f"{i} {p}" for i, p in enumerate(people))
-    sample = sample_of(drawn, len(weights), DRAWS_SEED)
-    total, n = weights.sum(1), len(right)
+def _gains(sample: PeopleSample, metric: str, right: np.ndarray, base: np.ndarray) -> list[Figure]:
     gain = right.astype(float) - base
-    return [
-        percentage(metric, right.mean(), weights @ right / total, n, sample),
-        percentage(f"{metric}, gain on the input", gain.mean(), weights @ gain / total, n, sample),
-    ]
+    return [sample.mean(metric, right), sample.mean(f"{metric}, gain on the input", gain)]
 
 
-@dataclass(frozen=True)
 class Judge:
-    """A recogniser in one of its feature spaces, and the frontal photographs as it sees them.
+    """A recogniser, and the frontal photographs as it sees them.
 
-    Attributes:
+    Args:
         source: the recogniser.
-        frontal: [F, D] by feature space.
+        pairs: with the photographs.
         batch_size: images at once.
         device: where the recogniser runs.
+
+    Attributes:
+        frontal: features [F, D] of the photographs by feature space.
     """
 
-    source: ImageSource
-    frontal: dict[str, Tensor]
-    batch_size: int
-    device: str
-
-    @classmethod
-    def of(cls, source: ImageSource, pairs: ProfilePairs, batch_size: int, device: str) -> Judge:
+    def __init__(
+        self, source: ImageSource, pairs: ProfilePairs, batch_size: int, device: str
+    ) -> None:
         source.to(device)
-        judge = cls(source, {}, batch_size, device)
-        seen = judge.features(pairs.images(pairs.frontal, source.input_size))
-        judge.frontal.update(seen)
-        return judge
+        self.source, self.batch_size, self.device = source, batch_size, device
+        self.frontal = self.features(pairs.images(pairs.frontal, source.input_size))
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Features [N, D] by space, of images of any size."""
@@ -157,17 +142,13 @@ def yaw_probe(sets: Sequence[FaceSet], batch_size: int) -> tuple[RidgePredictor,
     faces = next((f for f in sets if len(f) and "pose" in f.records[0].labels and f.people), None)
     if faces is None:
         return None
-    read = faces.read_many(
-        range(len(faces)), at_least=HOG_SIDE, shrink=partial(square, size=HOG_SIDE)
-    )
-    whole_rows = [row for row, image in enumerate(read) if not isinstance(image, BadImage)]
-    images = torch.from_numpy(np.stack([np.asarray(read[row]) for row in whole_rows])).float() / 255
-    records = [faces.records[row] for row in whole_rows]
+    decoded = decode(faces, np.arange(len(faces)), HOG_SIDE)
+    records = [faces.records[row] for row in decoded.records]
     yaw = torch.stack([record.labels["pose"][:1] for record in records])
     people = np.array([str(record.person) for record in records])
     validation = stratified_group_split(np.zeros(len(people), np.int64), people, 0.2, 0)
     hog = HogSource(HOG_SIDE)
-    features = features_of(hog, images, batch_size)[hog.space]
+    features = features_of(hog, decoded.images.float() / 255, batch_size)[hog.space]
     return RidgeProbe().fit(features, yaw, validation), faces.title
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from linear_probe.heads.pictures import decode_all
 from ssl_faces import InputError
-from ssl_faces.data import CFP, BadImage, FaceSet
+from ssl_faces.data import CFP, FaceSet
 from ssl_faces.data.faces import distinct_pairs
-from ssl_faces.data.store.packing import square
 
 _SHOWN = 8  # people of the panel
 
@@ -91,13 +89,7 @@ class ProfilePairs:
         Raises:
             InputError: an image can't be decoded.
         """
-        found = self.faces.read_many(
-            records.tolist(), at_least=size, shrink=partial(square, size=size)
-        )
-        for record, image in zip(records, found, strict=True):
-            if isinstance(image, BadImage):
-                raise InputError(f"{self.faces.records[record].key}: {image}; replace the image")
-        return torch.from_numpy(np.stack([np.asarray(image) for image in found])).float() / 255
+        return decode_all(self.faces, records, size)
 
     def shown(self) -> np.ndarray:
         """Places in `profile` of one image each of some people."""

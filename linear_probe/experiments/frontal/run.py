@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from linear_probe.experiments.edits import BLURRED, INPUT, Editor, blurred, edited, score_runs
 from linear_probe.experiments.frontal.judge import (
     HOG_SIDE,
     Judge,
@@ -22,44 +24,32 @@ from linear_probe.experiments.frontal.judge import (
 from linear_probe.experiments.frontal.pairs import ProfilePairs
 from linear_probe.experiments.runner import Run
 from linear_probe.experiments.settings import FrontalSettings
-from linear_probe.experiments.truth.faces import FRONTAL, TruthBatch
-from linear_probe.experiments.truth.run import (
-    BLURRED,
-    INPUT,
-    Editor,
-    blurred,
-    fingerprint_of,
-    write_panel,
-)
+from linear_probe.experiments.truth.faces import FRONTAL
 from linear_probe.probes.ridge import RidgePredictor
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.sources.baselines import HogSource
 from linear_probe.tasks.task import DRAWS_SEED
-from ssl_faces import InputError, load_method
+from ssl_faces import InputError
 from ssl_faces.data import CFP, default_data_root, find_face_sets
 
 TASK = "frontalisation"
 MIRRORED = "return the input, mirrored"
 OTHER_PHOTO = "the person's other frontal photograph"
-PANEL_FILE = "frontal.png"
-
-Edit = Callable[[Tensor], Tensor]
-"""What is made of profile images, float [B, 3, S, S] in [0, 1]."""
 
 
 def score(
     pairs: ProfilePairs,
     judge: Judge,
-    methods: Mapping[str, Editor],
     size: int,
+    methods: Mapping[str, Editor],
     probe: tuple[RidgePredictor, str] | None = None,
     replicates: int = 1000,
 ) -> tuple[list[Measured], dict[str, Tensor]]:
     """Score methods of one image size, beside what needs no method.
 
     Args:
+        size: side of the images that the methods take.
         methods: by the name of their rows.
-        size: side of the images that they take.
         probe: of yaw, see `yaw_probe`.
         replicates: of the bootstrap.
 
@@ -69,15 +59,15 @@ def score(
     Raises:
         InputError: a method makes no frontal faces.
     """
-    edits: dict[str, Edit] = {
+    edits: dict[str, Callable[[Tensor], Tensor]] = {
         INPUT: lambda images: images,
         MIRRORED: lambda images: images.flip(-1),
-        BLURRED: lambda images: blurred(TruthBatch(images, {}, {}, {})),
+        BLURRED: blurred,
     }
     for name, method in methods.items():
         if FRONTAL not in method.edits():
             raise InputError(f"{name}: makes no frontal faces; give a run of a method that does")
-        edits[name] = _on(method.edits()[FRONTAL], judge)
+        edits[name] = partial(edited, method.edits()[FRONTAL], judge.device)
     inputs = pairs.images(pairs.profile, size)
     made: dict[str, Tensor | None] = {}
     seconds: dict[str, float] = {}
@@ -114,14 +104,6 @@ def score(
     return rows, shown
 
 
-def _on(edit: Callable[..., Tensor], judge: Judge) -> Edit:
-    def edited(images: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return edit(images.to(judge.device)).float().cpu()
-
-    return edited
-
-
 def _task(
     pairs: ProfilePairs, judge: Judge, size: int, probe: tuple[RidgePredictor, str] | None
 ) -> TaskFacts:
@@ -147,11 +129,7 @@ def _task(
 
 
 def measurements(settings: FrontalSettings, run: Run) -> Iterator[Measured]:
-    """Score the frontal faces that runs make of CFP's profile photographs, and write a panel.
-
-    Raises:
-        InputError: a setting, a run or the data can't be used, or the folder can't be written.
-    """
+    """Score the frontal faces that runs make of CFP's profile photographs, and write a panel."""
     if settings.recogniser in settings.run:
         raise InputError(
             f"--recogniser {settings.recogniser}: is the run that it judges; give another "
@@ -163,19 +141,8 @@ def measurements(settings: FrontalSettings, run: Run) -> Iterator[Measured]:
     if not isinstance(faces, CFP):
         raise InputError(f"{root}: holds no CFP with its frontal-profile pairs; give --data FOLDER")
     pairs = ProfilePairs.of(faces)
-    judge = Judge.of(recogniser(settings.recogniser), pairs, settings.batch_size, run.device)
-    by_size: dict[int, dict[str, Editor]] = {}
-    fingerprints: dict[str, str] = {}
-    for name in dict.fromkeys(settings.run):
-        for untrained in (False,) if settings.no_untrained else (True, False):
-            method = load_method(name, untrained=untrained, seed=settings.seed).to(run.device)
-            row = f"{name}, untrained" if untrained else name
-            by_size.setdefault(method.picture_size, {})[row] = method
-            fingerprints[row] = fingerprint_of(method)
+    judge = Judge(recogniser(settings.recogniser), pairs, settings.batch_size, run.device)
     probe = yaw_probe(sets, settings.batch_size)
-    shown: dict[str, Tensor] = {}
-    for size in sorted(by_size, reverse=True):
-        rows, images = score(pairs, judge, by_size[size], size, probe, settings.bootstrap)
-        yield from (row._replace(fingerprint=fingerprints.get(row.encoder, "")) for row in rows)
-        shown = {**images, **shown}
-    write_panel(run.out / PANEL_FILE, shown)
+
+    scored = partial(score, pairs, judge, probe=probe, replicates=settings.bootstrap)
+    yield from score_runs(settings, run, scored)

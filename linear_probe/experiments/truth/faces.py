@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +12,6 @@ import torch
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from ssl_faces import InputError
 from ssl_faces.data.faces import EXPRESSIONS
 from ssl_faces.rendered import (
     ACTION_UNITS,
@@ -33,18 +32,9 @@ TWO_FACE_EDITS = (SWAP, MOTION, AGAIN)
 MOVES = (*ACTION_UNITS, "gaze", "yaw", "pitch", "roll")
 """The factors that motion transfer takes from an image."""
 
-MOST = 100_000
 _PICTURES = len(EXPRESSIONS)  # of a person at most: each expression once
 _TRAINING = 1400  # pictures of the set whose training part the mean faces are of
 _BATCH = 128
-
-
-def check_faces(count: int, seed: int) -> None:
-    """Raises InputError where there are no such faces."""
-    if not 2 <= count <= MOST:
-        raise InputError(f"--count must be a whole number from 2 to {MOST}, not {count}")
-    if not 0 <= seed < 2**63:
-        raise InputError(f"--seed must be a whole number from 0 to {2**63 - 1}, not {seed}")
 
 
 @dataclass(frozen=True)
@@ -67,7 +57,7 @@ class TruthBatch:
 
 
 class TruthLabels(NamedTuple):
-    """What is true of the N sources: yaw in degrees, float [N], and expression, int [N]."""
+    """True labels of the N sources: yaw in degrees, float [N], and expression, int [N]."""
 
     yaw: np.ndarray
     expression: np.ndarray
@@ -87,15 +77,11 @@ class TruthFaces:
     Attributes:
         people: int64 [count], the person of each picture.
         keys: of each picture.
-
-    Raises:
-        InputError: an argument out of range.
     """
 
     def __init__(
         self, count: int = 512, size: int = 64, seed: int = 0, nuisances: Nuisances = "mild"
     ) -> None:
-        check_faces(count, seed)
         self.size, self.seed, self.nuisances = size, seed, nuisances
         needed = max(2, math.ceil(count / _PICTURES))
         people = 5 * needed
@@ -126,6 +112,16 @@ class TruthFaces:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def split(self) -> str:
+        """As in `Record`."""
+        return f"test people, {self.size} px, nuisances {self.nuisances}"
+
+    def row_names(self, rows: Sequence[int] | np.ndarray | None = None) -> list[str]:
+        """Names of the pictures in these places for the bootstrap's sample; None is all."""
+        places = range(len(self)) if rows is None else rows
+        return [f"{self.keys[row]} {self.people[row]}" for row in places]
 
     def batch(self, rows: np.ndarray) -> TruthBatch:
         """The pictures in these places, int [B]."""

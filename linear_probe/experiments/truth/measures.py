@@ -1,18 +1,18 @@
-"""How far pictures are from what is true, each picture by itself and as figures."""
+"""Errors of images against the truth, of each image and as figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from kornia.metrics import ssim
 from torch import Tensor
 
+from linear_probe.experiments.edits import PeopleSample
 from linear_probe.experiments.truth.faces import AGAIN, FRONTAL, MOTION, NEUTRAL, SWAP, TruthFaces
-from linear_probe.stats.intervals import cluster_weights
-from linear_probe.tasks.task import Figure, percentage, sample_of
+from linear_probe.records.measured import TaskFacts
+from linear_probe.tasks.task import Figure
 
 WINDOW = 11
 """Side of SSIM's Gaussian window (sigma 1.5), as in Wang et al., "Image quality assessment: from
@@ -30,30 +30,19 @@ _ASKED = {
 }
 
 
-@dataclass(frozen=True)
-class TruthTask:
-    """What `linear_probe.records.measured.records_of` asks of a task; fields as in `Record`."""
-
-    name: str
-    data_set: str
-    split: str
-    protocol: str
-    seed: int
-
-    @classmethod
-    def of(cls, name: str, faces: TruthFaces) -> TruthTask:
-        """The task of this name (of `TASKS`) on these faces."""
-        return cls(
-            name,
-            faces.faces.title,
-            f"test people, {faces.size} px, nuisances {faces.nuisances}",
-            f"against the rendered truth: {_ASKED[name]}, in the same light, before the same "
-            "background and camera; L1 in hundredths of the range from black to white, SSIM x 100 "
-            f"(Gaussian window of {WINDOW} px), over the whole picture and over the face (the "
-            "convex hull of the truth's 68 landmarks); intervals by bootstrap over "
-            f"{len(np.unique(faces.people))} people",
-            faces.seed,
-        )
+def task_facts(name: str, faces: TruthFaces) -> TaskFacts:
+    """What records hold of a task of `TASKS` on these faces."""
+    return TaskFacts(
+        name,
+        faces.faces.title,
+        faces.split,
+        f"against the rendered truth: {_ASKED[name]}, in the same light, before the same "
+        "background and camera; L1 in hundredths of the range from black to white, SSIM x 100 "
+        f"(Gaussian window of {WINDOW} px), over the whole picture and over the face (the "
+        "convex hull of the truth's 68 landmarks); intervals by bootstrap over "
+        f"{len(np.unique(faces.people))} people",
+        faces.seed,
+    )
 
 
 def errors(found: Tensor, truth: Tensor, region: Tensor) -> dict[str, Tensor]:
@@ -87,18 +76,8 @@ def figures(
         replicates: of the bootstrap.
         note: what readers must know of them.
     """
-    weights = cluster_weights(faces.people, replicates, faces.seed)
-    keys = zip(faces.keys, faces.people, strict=True)
-    sample = sample_of((f"{key} {person}" for key, person in keys), replicates, faces.seed)
+    sample = PeopleSample(faces.people, faces.row_names(), replicates, faces.seed)
     return [
-        percentage(
-            metric,
-            of.mean(),
-            weights @ of / weights.sum(1),
-            len(of),
-            sample,
-            HIGHER_IS_BETTER[metric],
-            note=note,
-        )
-        for metric, of in values.items()
+        sample.mean(metric, row, higher_is_better=HIGHER_IS_BETTER[metric], note=note)
+        for metric, row in values.items()
     ]

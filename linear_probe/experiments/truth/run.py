@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
+from linear_probe.experiments.edits import BLURRED, INPUT, Editor, blurred, edited, score_runs
 from linear_probe.experiments.runner import Run
 from linear_probe.experiments.settings import TruthSettings
 from linear_probe.experiments.truth.faces import (
@@ -29,28 +24,18 @@ from linear_probe.experiments.truth.faces import (
     TWO_FACE_EDITS,
     TruthBatch,
     TruthFaces,
-    check_faces,
 )
 from linear_probe.experiments.truth.left import LeftProbes
-from linear_probe.experiments.truth.measures import TruthTask, errors, figures
+from linear_probe.experiments.truth.measures import errors, figures, task_facts
 from linear_probe.records.measured import Measured
-from linear_probe.sources.source import add_weights
-from ssl_faces import load_method
-from ssl_faces.callbacks.panels import panel
-from ssl_faces.common.files import replace_file
 
-PANEL_FILE = "truth.png"
 _SHOWN = 8  # faces of the panel
-_LEAST_SIDE = 96  # of a face on the panel, pixels
 
-INPUT = "return the input"
-BLURRED = "return the input, blurred"
 OTHER = "return the other person's picture"
 OTHER_FRAME = "return the person's other picture"
 TRUTH = "the truth"
 MEAN_FACE = "the mean training face"
 MEAN_TRUTH = "the mean of training people's truths"
-_TRIVIAL = (INPUT, BLURRED, OTHER, OTHER_FRAME, MEAN_FACE, MEAN_TRUTH, TRUTH)
 
 Answer = Callable[[TruthBatch], Tensor]
 """What is made of a batch: float [B, 3, S, S] in [0, 1]."""
@@ -59,46 +44,18 @@ _EDITS = {task: MOTION if task == AGAIN else task for task in TASKS}
 """The edit that each task scores, by its name in `Editor.edits`."""
 
 
-class Editor(Protocol):
-    """What a method must offer to be scored; `ssl_faces.load_method` gives one."""
-
-    @property
-    def picture_size(self) -> int: ...
-
-    def edits(self) -> Mapping[str, Callable[..., Tensor]]:
-        """See `ssl_faces.methods.method.Method.edits`."""
-        ...
-
-
 def measurements(settings: TruthSettings, run: Run) -> Iterator[Measured]:
-    """Score what the methods of runs make of rendered faces, and write the panel `truth.png`.
+    """Score what the methods of runs make of rendered faces, and write the panel `truth.png`."""
 
-    Raises:
-        InputError: a setting or a run can't be used, or the folder can't be written.
-    """
-    check_faces(settings.count, settings.seed)
-    by_size: dict[int, dict[str, Editor]] = defaultdict(dict)
-    fingerprints: dict[str, str] = {}
-    for name in dict.fromkeys(settings.run):
-        for untrained in (False,) if settings.no_untrained else (True, False):
-            shown_as = f"{name}, untrained" if untrained else name
-            method = load_method(name, untrained=untrained, seed=settings.seed).to(run.device)
-            by_size[method.picture_size][shown_as] = method
-            fingerprints[shown_as] = fingerprint_of(method)
-    rows: list[Measured] = []
-    shown: dict[str, Tensor] = {}
-    for size in sorted(by_size, reverse=True):
+    def of_size(
+        size: int, methods: Mapping[str, Editor]
+    ) -> tuple[list[Measured], dict[str, Tensor]]:
         faces = TruthFaces(settings.count, size, settings.seed, settings.nuisances)
         people = len(np.unique(faces.people))
         run.say(f"{len(faces)} rendered faces of {size} px, {people} people")
-        found, pictures = score(
-            by_size[size], faces, settings.bootstrap, settings.batch_size, run.device
-        )
-        rows += [row._replace(fingerprint=fingerprints.get(row.encoder, "")) for row in found]
-        # The same faces in every size: once as they are.
-        shown = {**pictures, **shown}
-    write_panel(run.out / PANEL_FILE, shown)
-    yield from rows
+        return score(methods, faces, settings.bootstrap, settings.batch_size, run.device)
+
+    yield from score_runs(settings, run, of_size)
 
 
 def score(
@@ -108,7 +65,7 @@ def score(
     batch_size: int = 64,
     device: str = "cpu",
 ) -> tuple[list[Measured], dict[str, Tensor]]:
-    """Score methods of one picture size, beside what needs no method.
+    """Score methods of one image size, beside what needs no method.
 
     Args:
         methods: by the name of their rows.
@@ -118,20 +75,20 @@ def score(
         device: where the methods are.
 
     Returns:
-        The rows of each task, in the tables' order, and pictures [8, 3, S, S] to look at, by name.
+        The rows of each task, in the tables' order, and images [8, 3, S, S] to look at, by name.
     """
     mean_face, mean_truths = faces.means()
     answers: dict[str, dict[str, Answer]] = {}
     for task in TASKS:
         made = {
-            name: _on(method.edits()[_EDITS[task]], task, device)
+            name: partial(_answer, method.edits()[_EDITS[task]], task, device)
             for name, method in methods.items()
             if _EDITS[task] in method.edits()
         }
         if made:
             answers[task] = _trivial(task, mean_face, mean_truths) | made
-    probes = LeftProbes.fit(faces) if FRONTAL in answers else None
-    values: dict[tuple[str, str, str], list[Tensor]] = defaultdict(list)
+    probes = LeftProbes(faces) if FRONTAL in answers else None
+    values: dict[tuple[str, str], dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     left: dict[str, list[Tensor]] = defaultdict(list)
     seconds: dict[tuple[str, str], float] = defaultdict(float)
     for start in range(0, len(faces), batch_size):
@@ -139,69 +96,53 @@ def score(
         for task, of_task in answers.items():
             for name, answer in of_task.items():
                 began = time.perf_counter()
-                found = answer(batch)
+                images = answer(batch)
                 seconds[task, name] += time.perf_counter() - began
-                of_each = errors(found, batch.truths[task], batch.regions[task])
-                for metric, of_metric in of_each.items():
-                    values[task, name, metric].append(of_metric)
+                for metric, error in errors(
+                    images, batch.truths[task], batch.regions[task]
+                ).items():
+                    values[task, name][metric].append(error)
                 if probes is not None and task == FRONTAL:
-                    left[name].append(probes.features(found))
+                    left[name].append(probes.features(images))
         if probes is not None:
             left[TRUTH].append(probes.features(batch.truths[FRONTAL]))
-    by_row: dict[tuple[str, str], dict[str, np.ndarray]] = defaultdict(dict)
-    for (task, name, metric), parts in values.items():
-        by_row[task, name][metric] = torch.cat(parts).double().numpy()
     rows = [
         Measured(
-            TruthTask.of(task, faces),
-            name,
-            "",
-            "none",
-            figures(of_row, faces, replicates, _note(task, methods.get(name))),
+            task_facts(task, faces),
+            *(name, "", "none"),
+            figures(
+                {metric: torch.cat(parts).double().numpy() for metric, parts in metrics.items()},
+                *(faces, replicates, _note(task, methods.get(name))),
+            ),
             seconds=seconds[task, name],
         )
-        for (task, name), of_row in by_row.items()
+        for (task, name), metrics in values.items()
     ]
     if probes is not None:
-        rows += [probes.row(name, torch.cat(of), replicates) for name, of in left.items()]
-    return rows, _pictures(answers, faces)
+        rows += [probes.row(name, torch.cat(parts), replicates) for name, parts in left.items()]
+    return rows, _images(answers, methods, faces)
 
 
 def _trivial(task: str, mean_face: Tensor, mean_truths: Mapping[str, Tensor]) -> dict[str, Answer]:
-    """What is to be had without a method, by name."""
-    # What is blurred is nearer to whatever it does not match: no merit of a method.
-    made: dict[str, Answer] = {INPUT: lambda batch: batch.images, BLURRED: blurred}
+    """Answers without a method, by name."""
+    made: dict[str, Answer] = {}
+    if task != AGAIN:  # where the input is the truth
+        made[INPUT] = lambda batch: batch.images
+        # A blurred image is nearer to whatever it does not match: no merit of a method.
+        made[BLURRED] = lambda batch: blurred(batch.images)
     if task in TWO_FACE_EDITS:
         name = OTHER_FRAME if task == AGAIN else OTHER
         made[name] = lambda batch: batch.second[task]
-    if task == AGAIN:
-        # The input is the truth here.
-        del made[INPUT], made[BLURRED]
-    made[MEAN_FACE] = _always(mean_face)
-    # Of a swap or a transfer they are faces of all kinds, too: on average the mean face.
+    made[MEAN_FACE] = lambda batch: mean_face.expand_as(batch.images)
+    # Truths of a swap or a transfer are faces of all kinds: on average the mean face.
     if task in mean_truths:
-        made[MEAN_TRUTH] = _always(mean_truths[task])
+        made[MEAN_TRUTH] = lambda batch: mean_truths[task].expand_as(batch.images)
     return made
 
 
-def blurred(batch: TruthBatch) -> Tensor:
-    """The images after a Gaussian blur of a standard deviation of a 24th of their side."""
-    images = batch.images
-    sigma = images.shape[-1] / 24
-    reach = math.ceil(3 * sigma)
-    return gaussian_blur2d(images, (2 * reach + 1, 2 * reach + 1), (sigma, sigma))
-
-
-def _always(picture: Tensor) -> Answer:
-    return lambda batch: picture.expand_as(batch.images)
-
-
-def _on(edit: Callable[..., Tensor], task: str, device: str) -> Answer:
-    def answer(batch: TruthBatch) -> Tensor:
-        inputs = (batch.images, batch.second[task]) if task in TWO_FACE_EDITS else (batch.images,)
-        return edit(*(images.to(device) for images in inputs)).float().cpu()
-
-    return answer
+def _answer(edit: Callable[..., Tensor], task: str, device: str, batch: TruthBatch) -> Tensor:
+    second = (batch.second[task],) if task in TWO_FACE_EDITS else ()
+    return edited(edit, device, batch.images, *second)
 
 
 def _note(task: str, method: Editor | None) -> str:
@@ -211,14 +152,14 @@ def _note(task: str, method: Editor | None) -> str:
     return ""
 
 
-def _pictures(answers: Mapping[str, Mapping[str, Answer]], faces: TruthFaces) -> dict[str, Tensor]:
-    """Some faces, what is true of them, and what trained methods make of them."""
+def _images(
+    answers: Mapping[str, Mapping[str, Answer]], methods: Mapping[str, Editor], faces: TruthFaces
+) -> dict[str, Tensor]:
+    """Some faces, their truths, and what methods make of them."""
     count = min(_SHOWN, len(faces))
     batch = faces.batch(np.linspace(0, len(faces) - 1, count).round().astype(int))
-    found = {"input": batch.images}
-    names = dict.fromkeys(name for of_task in answers.values() for name in of_task)
-    methods = [name for name in names if name not in _TRIVIAL]
-    found |= {f"true {task}": batch.truths[task] for task in (NEUTRAL, FRONTAL) if task in answers}
+    images = {"input": batch.images}
+    images |= {f"true {task}": batch.truths[task] for task in (NEUTRAL, FRONTAL) if task in answers}
     for name in methods:
         made = {
             task: answers[task][name](batch)
@@ -228,34 +169,14 @@ def _pictures(answers: Mapping[str, Mapping[str, Answer]], faces: TruthFaces) ->
         if len(made) == 2 and torch.equal(made[NEUTRAL], made[FRONTAL]):
             # Shown below both truths, not twice.
             made = {f"{NEUTRAL}, {FRONTAL}": made[NEUTRAL]}
-        found |= {f"{name}: {task}": pictures for task, pictures in made.items()}
+        images |= {f"{name}: {task}": of_task for task, of_task in made.items()}
     for task in (SWAP, MOTION, AGAIN):
         if task not in answers:
             continue
-        found |= {f"second image of {task}": batch.second[task]}
+        images[f"second image of {task}"] = batch.second[task]
         if task != AGAIN:  # where the input is the truth
-            found |= {f"true {task}": batch.truths[task]}
+            images[f"true {task}"] = batch.truths[task]
         for name in methods:
             if name in answers[task]:
-                found[f"{name}: {task}"] = answers[task][name](batch)
-    return found
-
-
-def write_panel(path: Path, pictures: Mapping[str, Tensor]) -> None:
-    """Write rows of pictures [N, 3, S, S] in [0, 1] with their names as PNG, smaller ones enlarged.
-
-    Raises:
-        InputError: the folder can't be written, or the disk is full.
-    """
-    side = max(_LEAST_SIDE, *(of.shape[-1] for of in pictures.values()))
-    large = {name: F.interpolate(of, (side, side)) for name, of in pictures.items()}
-    buffer = io.BytesIO()
-    panel(large).save(buffer, "PNG")
-    replace_file(path, buffer.getvalue())
-
-
-def fingerprint_of(method: torch.nn.Module) -> str:
-    """SHA-256 (hex) of all weights of a method."""
-    digest = hashlib.sha256()
-    add_weights(digest, method.state_dict())
-    return digest.hexdigest()
+                images[f"{name}: {task}"] = answers[task][name](batch)
+    return images

@@ -1,1 +1,1 @@
-"""From frames to videos: one vector a sequence, and what a linear classifier makes of it."""
+"""Classification of videos: one vector for each sequence of frames, and a linear probe."""

@@ -1,4 +1,4 @@
-"""Where videos are from: rendered clips, the YouTube keypoints, a user's folders of clips."""
+"""Sources of videos: rendered clips, the YouTube keypoints, a user's folders of clips."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CLIP_AND_FRAME = re.compile(r"(?P<clip>.+_\d)\d\.\w+")
 
 
 class VideoData(ABC):
-    """What a config names as `data`."""
+    """Base class of a config's `data`."""
 
     @abstractmethod
     def sequences(self, out: Path) -> Sequences:
@@ -46,7 +46,7 @@ class VideoData(ABC):
 
 
 class RenderedVideos(VideoData):
-    """The expression of `RenderedClips`, which comes and goes when it will; people are split.
+    """The expression of `RenderedClips`, which peaks at a random time; split by person.
 
     Args:
         clips, people: of both parts together; a fifth of the people, about, is tested.
@@ -114,7 +114,7 @@ class KeypointVideos(VideoData):
         if not known:
             raise MissingData(f"video identity needs YouTube keypoints, which {root} lacks")
         faces = known[0]
-        by_clip: dict[tuple[str, str], list[int]] = defaultdict(list)
+        clips: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for i, record in enumerate(faces.records):
             named = _CLIP_AND_FRAME.fullmatch(record.key)
             if named is None or record.person is None:
@@ -122,21 +122,18 @@ class KeypointVideos(VideoData):
                     f"{faces.name}: {record.key} is not called Person_<clip><frame>.jpg with a "
                     "digit for each, which identifies the clip; rename it, or take it out"
                 )
-            by_clip[record.person, named["clip"]].append(i)
-        by_person: dict[str, list[str]] = defaultdict(list)
-        for person, clip in sorted(by_clip):
-            by_person[person].append(clip)
-        people = [person for person, clips in by_person.items() if len(clips) > 1]
+            clips[record.person][named["clip"]].append(i)
+        people = [person for person in sorted(clips) if len(clips[person]) > 1]
         rows = [
             (person, number, place, clip)
             for number, person in enumerate(people)
-            for place, clip in enumerate(by_person[person])
+            for place, clip in enumerate(sorted(clips[person]))
         ]
         return Sequences(
             "video identity",
             faces,
             f"people of the part {self.part}, each of their clips by the others",
-            [np.array(by_clip[person, clip]) for person, _, _, clip in rows],
+            [np.array(clips[person][clip]) for person, _, _, clip in rows],
             [clip for *_, clip in rows],
             np.array([number for _, number, _, _ in rows], dtype=np.int64),
             people,

@@ -35,7 +35,7 @@ from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.sources.by_name import encoder_sources
 from linear_probe.tasks.classification import class_figures, class_predictions, how_chosen
 from ssl_faces import InputError, load_encoder
-from ssl_faces.common.ranges import PositiveInt, Seed, check_fields
+from ssl_faces.common.ranges import PositiveInt, Seed
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,6 @@ class VideoJob(Experiment):
     device: str = "auto"
     precision: Precision = "32"
 
-    def __post_init__(self) -> None:
-        check_fields(self, "")
-
     @property
     def hardware_note(self) -> str:
         return "" if self.precision == "32" else f", features in {self.precision}"
@@ -96,11 +93,7 @@ class _Fitted(NamedTuple):
 
 
 def measurements(job: VideoJob, run: Run) -> Iterator[Measured]:
-    """Fit and score the probe of each seed.
-
-    Raises:
-        InputError: a setting, the encoder, the videos or the output folder can't be used.
-    """
+    """Fit and score the probe of each seed."""
     statistics = known_statistics(job.statistics)
     if not job.seeds:
         raise InputError("seeds: none given; name one or several, such as [0, 1, 2]")

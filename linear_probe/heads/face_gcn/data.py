@@ -1,38 +1,34 @@
-"""Where moving landmarks come from: rendered clips, or folders of landmark files."""
+"""Sources of moving landmarks: rendered clips, or folders of landmark files."""
 
 from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 from pydantic import PlainValidator
 from torch import Tensor
 
+from linear_probe.heads.pictures import decode_all
 from ssl_faces import InputError
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, Seed, check_ranges
 from ssl_faces.data import EXPRESSIONS, FaceSet, ImageFolder
-from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.sets.folder import subfolders
-from ssl_faces.data.store.packing import square
 from ssl_faces.data.tables import has_columns, number_in, read_lines, read_table
 from ssl_faces.rendered import Nuisances, RenderedClips
 
 SIZE = 64
-"""Side that pictures are looked at for texture."""
+"""Side of the images that texture is taken from."""
 
 
 @dataclass(frozen=True, eq=False)
 class LandmarkClips:
-    """N clips of faces that move, and whose each is.
+    """N clips of moving faces, and the person of each.
 
     Attributes:
         name, title, split: of the data, as in records.
@@ -58,17 +54,13 @@ class LandmarkClips:
     frames: Sequence[np.ndarray] | None = None
 
     def __post_init__(self) -> None:
-        counts = {clip.shape[1] for clip in self.points}
-        if len(counts) > 1:
-            odd = next(
-                key
-                for key, clip in zip(self.keys, self.points, strict=True)
-                if clip.shape[1] != self.points[0].shape[1]
-            )
-            raise InputError(
-                f"{self.title}: clips have {', '.join(map(str, sorted(counts)))} landmarks a face, "
-                f"{odd} another number than {self.keys[0]}; give one set of landmarks"
-            )
+        counts = [clip.shape[1] for clip in self.points]
+        for key, count in zip(self.keys, counts, strict=True):
+            if count != counts[0]:
+                raise InputError(
+                    f"{self.title}: clips have {', '.join(map(str, sorted({*counts})))} landmarks "
+                    f"a face, {key} another number than {self.keys[0]}; give one set of landmarks"
+                )
         known = {p for p, asked in zip(self.people, self.tested.tolist(), strict=True) if not asked}
         if len(known) < 2 or not self.tested.any():
             raise InputError(
@@ -86,18 +78,11 @@ class LandmarkClips:
             raise InputError(
                 f"nodes: texture needs pictures, and {self.title} has landmarks only; leave it out"
             )
-        rows = [int(row) for row in self.frames[clip]]
-        found = []
-        pictures = self.faces.read_many(rows, at_least=SIZE, shrink=partial(square, size=SIZE))
-        for row, picture in zip(rows, pictures, strict=True):
-            if isinstance(picture, BadImage):
-                raise InputError(f"{self.faces.records[row].key}: {picture}; mend or remove it")
-            found.append(picture)
-        return torch.from_numpy(np.stack(found)).float() / 255
+        return decode_all(self.faces, self.frames[clip], SIZE)
 
 
 class LandmarkData(ABC):
-    """What a config names as `data`."""
+    """Base class of a config's `data`."""
 
     @abstractmethod
     def clips(self) -> LandmarkClips:
@@ -189,56 +174,39 @@ class LandmarkFolder(LandmarkData):
     def clips(self) -> LandmarkClips:
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder; give one of PERSON/CLIP/FRAME.csv")
-        by_clip: dict[tuple[str, str], list[Path]] = defaultdict(list)
+        names: list[tuple[str, str]] = []
+        files: list[list[Path]] = []
         for person in subfolders(self.root):
             for clip in subfolders(person):
-                files = [p for p in clip.iterdir() if p.suffix.lower() in (".csv", ".bnd")]
-                if files:
-                    by_clip[person.name, clip.name] = sorted(files, key=_in_order)
-        if not by_clip:
+                frames = [p for p in clip.iterdir() if p.suffix.lower() in (".csv", ".bnd")]
+                if frames:
+                    names.append((person.name, clip.name))
+                    files.append(sorted(frames, key=_in_order))
+        if not names:
             raise InputError(f"{self.root}: no PERSON/CLIP/FRAME.csv or .bnd in it; check the path")
-        found = [[_read(path) for path in files] for files in by_clip.values()]
-        for files, frames in zip(by_clip.values(), found, strict=True):
-            for path, frame in zip(files, frames, strict=True):
-                if frame.shape != frames[0].shape:
-                    raise InputError(
-                        f"{path}: {len(frame)} landmarks of {frame.shape[1]} numbers, and "
-                        f"{files[0].name} has {len(frames[0])} of {frames[0].shape[1]}; give the "
-                        "same in all frames"
-                    )
-        last: dict[str, str] = {}
-        for person_name, clip_name in sorted(by_clip):
-            last[person_name] = clip_name
-        tested = np.array(
-            [name == (self.tested or last[person]) for person, name in by_clip], dtype=bool
-        )
-        learnt = {person for (person, _), asked in zip(by_clip, tested, strict=True) if not asked}
-        kept = [i for i, (person, _) in enumerate(by_clip) if not tested[i] or person in learnt]
-        names = [*by_clip]
-        stacked = [np.stack(frames) for frames in found]
-        faces, frames_of = self._pictures(by_clip, stacked, kept)
+        points = [_read_clip(frames) for frames in files]
+        last = dict(sorted(names))
+        tested = np.array([clip == (self.tested or last[person]) for person, clip in names])
+        learnt = {person for (person, _), asked in zip(names, tested, strict=True) if not asked}
+        kept = [i for i, (person, _) in enumerate(names) if not tested[i] or person in learnt]
+        faces, rows = None, None
+        if all(clip.shape[-1] == 5 for clip in points):
+            faces, rows = self._pictures([files[i] for i in kept])
         return LandmarkClips(
             self.root.name,
             f"landmarks of {self.root.name}",
             f"clips {self.tested} tested" if self.tested else "the last clip of each is tested",
             ["/".join(names[i]) for i in kept],
-            [stacked[i][..., :3] for i in kept],
+            [points[i][..., :3] for i in kept],
             [names[i][0] for i in kept],
             tested[kept],
-            None if faces is None else [stacked[i][..., 3:] for i in kept],
+            None if faces is None else [points[i][..., 3:] for i in kept],
             faces,
-            frames_of,
+            rows,
         )
 
-    def _pictures(
-        self,
-        by_clip: dict[tuple[str, str], list[Path]],
-        stacked: list[np.ndarray],
-        kept: list[int],
-    ) -> tuple[FaceSet | None, list[np.ndarray] | None]:
-        """The pictures beside the landmarks, where every frame has one and says where they are."""
-        if any(clip.shape[-1] < 5 for clip in stacked):
-            return None, None
+    def _pictures(self, clips: list[list[Path]]) -> tuple[FaceSet | None, list[np.ndarray] | None]:
+        """The pictures beside the landmarks of these clips, and their records, if there are any."""
         try:
             faces = ImageFolder(self.root)
         except InputError:
@@ -246,18 +214,34 @@ class LandmarkFolder(LandmarkData):
         row_of = {
             str(Path(record.key).with_suffix("")): i for i, record in enumerate(faces.records)
         }
-        names = [*by_clip.items()]
-        try:
-            frames = [
-                np.array([row_of["/".join((*names[i][0], path.stem))] for path in names[i][1]])
-                for i in kept
-            ]
-        except KeyError as error:
+        rows = []
+        for frames in clips:
+            keys = [str(path.relative_to(self.root).with_suffix("")) for path in frames]
+            for key in keys:
+                if key not in row_of:
+                    raise InputError(
+                        f"{self.root}: {key} has u and v and no picture of that name; add it, or "
+                        "take the columns out"
+                    )
+            rows.append(np.array([row_of[key] for key in keys]))
+        return faces, rows
+
+
+def _read_clip(frames: list[Path]) -> np.ndarray:
+    """float64 [T, V, 3] or [T, V, 5].
+
+    Raises:
+        InputError: a frame can't be read, or has other landmarks than the first.
+    """
+    points = [_read(path) for path in frames]
+    for path, frame in zip(frames, points, strict=True):
+        if frame.shape != points[0].shape:
             raise InputError(
-                f"{self.root}: {error.args[0]} has u and v and no picture of that name; add it, or "
-                "take the columns out"
-            ) from error
-        return faces, frames
+                f"{path}: {len(frame)} landmarks of {frame.shape[1]} numbers, and "
+                f"{frames[0].name} has {len(points[0])} of {points[0].shape[1]}; give the "
+                "same in all frames"
+            )
+    return np.stack(points)
 
 
 def _in_order(path: Path) -> list[tuple[int, str]]:

@@ -37,7 +37,7 @@ class GraphConvolution(nn.Module):
 
 
 class Unit(nn.Module):
-    """A graph convolution, then one along time, and what came in beside both.
+    """A graph convolution, then one along time, with a residual connection.
 
     Args:
         channels, out, matrices: see `GraphConvolution`.

@@ -1,4 +1,4 @@
-"""What a node of the graph knows: where its landmark is, the surface around it, how it looks."""
+"""Features of a graph's nodes: the landmark's place, the surface around it, its texture."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def patches(images: Tensor, places: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sampled(encoder: FaceEncoder, images: Tensor, places: Tensor) -> Tensor:
-    """What the last map of a frozen encoder has at each landmark: [N, V, C].
+    """The last map of a frozen encoder at each landmark: [N, V, C].
 
     Args:
         images, places: see `patches`.

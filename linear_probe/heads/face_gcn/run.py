@@ -1,4 +1,4 @@
-"""`linear-probe landmarks`: who is it, by landmarks that move; trains and scores a Face-GCN."""
+"""`linear-probe landmarks`: train a Face-GCN to identify people by moving landmarks, score it."""
 
 from __future__ import annotations
 
@@ -12,29 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.runner import Experiment, Run
+from linear_probe.experiments.runner import Run
 from linear_probe.heads.face_gcn.data import LandmarkClips, LandmarkData
 from linear_probe.heads.face_gcn.graph import Topology, adjacency, edges_of
 from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN
 from linear_probe.heads.face_gcn.nodes import aligned, local_shape, nearest, patches, sampled
-from linear_probe.heads.fit import Machine, check_batch, head_outputs, usual_precision
-from linear_probe.heads.fit import train as train_head
+from linear_probe.heads.fit import HEADS_FOLDER, Trainer
 from linear_probe.heads.goals import Categories
-from linear_probe.heads.module import HeadTraining
+from linear_probe.heads.job import HeadExperiment
 from linear_probe.heads.pictures import LabelledSplit
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.stats.intervals import cluster_weights
 from linear_probe.tasks.classification import class_figures, class_predictions
 from linear_probe.tasks.task import DRAWS_SEED, sample_of
 from ssl_faces import InputError, load_encoder
-from ssl_faces.common.ranges import (
-    LayerCount,
-    LayerWidth,
-    PositiveInt,
-    Seed,
-    UnitBelow1,
-    check_fields,
-)
+from ssl_faces.common.ranges import LayerCount, LayerWidth, UnitBelow1
 from ssl_faces.training.fit import quiet
 from ssl_faces.training.launch import is_first
 
@@ -43,9 +35,9 @@ Node = Literal["coordinates", "shape", "texture"]
 NODES: tuple[Node, ...] = ("coordinates", "shape", "texture")
 
 
-@dataclass(frozen=True)
-class LandmarksJob(Experiment):
-    """Settings of `configs/head/face_gcn.yaml`.
+@dataclass(frozen=True, kw_only=True)
+class LandmarksJob(HeadExperiment):
+    """Settings of `configs/head/face_gcn.yaml`; for the others see `HeadExperiment`.
 
     Attributes:
         data: the clips: `class_path` and `init_args` of one of `linear_probe.heads.face_gcn.data`.
@@ -55,45 +47,21 @@ class LandmarksJob(Experiment):
         frames: of each clip: `all`, or `first`, one neutral frame.
         topology: of the graph: `delaunay`, or `contours` of 68 points.
         widths, temporal_kernel, dropout: see `FaceGCN`.
-        training: how it is trained.
-        seeds: of weights and order; clips and bootstrap are the same for all.
-        bootstrap: replicates behind the intervals.
-        accelerator, devices, precision: see `HeadJob`.
-        label: its name in tables.
     """
 
     data: LandmarkData
     nodes: list[str] = field(default_factory=lambda: list(NODES))
-    encoder: str | None = None
     frames: Literal["all", "first"] = "all"
     topology: Topology = "delaunay"
     widths: list[LayerWidth] = field(default_factory=lambda: list(WIDTHS))
     temporal_kernel: LayerCount = 9
     dropout: UnitBelow1 = 0.0
-    training: HeadTraining = field(default_factory=HeadTraining)
-    seeds: list[Seed] = field(default_factory=lambda: [0])
-    bootstrap: PositiveInt = 1000
-    accelerator: str = "auto"
-    devices: PositiveInt = 1
-    precision: str | None = None
-    label: str | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self, "")
-
-    @property
-    def computes_on(self) -> str:
-        return "cpu" if self.accelerator == "cpu" else "auto"
 
     module = __name__
 
 
 def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
-    """Train and score by each seed; the runs are in the folder's `heads`.
-
-    Raises:
-        InputError: a setting, the data, the encoder or the output folder can't be used.
-    """
+    """Train and score by each seed; the runs are in the folder's `heads`."""
     unknown = sorted({*job.nodes} - {*NODES})
     if unknown or not job.nodes:
         raise InputError(
@@ -112,22 +80,18 @@ def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
     keys = [clips.keys[i] for i in test.tolist()]
     drawn = (f"{key} {clips.people[i]}" for key, i in zip(keys, test.tolist(), strict=True))
     sample = sample_of(drawn, job.bootstrap, DRAWS_SEED)
-    machine = Machine(job.accelerator, job.devices, job.precision or usual_precision())
+    trainer = Trainer(job, run)
     # Nothing is chosen during training, so that nothing is validated on.
     split = LabelledSplit(nodes, labels, train, train[:0])
     note = f"trained on {len(train):,} clips of {len(people)} people, {nodes.shape[2]} frames"
     for seed in dict.fromkeys(job.seeds):
         started = time.perf_counter()
         torch.manual_seed(seed)
-        goal = Categories(len(people))
         how = (job.widths, job.temporal_kernel, job.dropout)
-        head = FaceGCN(goal, nodes.shape[1], matrices, *how)
-        check_batch(job.training, split, machine)
-        run.folder.begin()
-        folder = run.out / "heads" / FaceGCN.name / f"seed{seed}"
-        settings = {**run.settings, "seeds": [seed]}
-        train_head(head, job.training, split, seed, folder, machine, settings)
-        logits = head_outputs(head, nodes[test], machine.precision.startswith("bf16"))
+        head = FaceGCN(Categories(len(people)), nodes.shape[1], matrices, *how)
+        folder = run.out / HEADS_FOLDER / FaceGCN.name / f"seed{seed}"
+        trainer.train(head, job.training, split, seed, folder)
+        logits = trainer.outputs(head, nodes[test])
         if not is_first():
             continue  # one process writes
         predictions = class_predictions(keys, targets, logits, people)

@@ -5,16 +5,15 @@ A data set is one file in this folder: a subclass of `RecognisedSet`, which regi
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterable, Iterator
 from functools import cache, partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.registries import import_modules
 from ssl_faces.data.faces import FacePair, FaceRecord, FaceSet, Part, Skipped, in_test_share
 from ssl_faces.data.pictures import BadImage, content_hash
 from ssl_faces.data.sets.folder import existing_folder
@@ -165,9 +164,7 @@ def registered() -> list[type[RecognisedSet]]:
 
 @cache
 def _import_all() -> None:
-    package = import_module("ssl_faces.data.sets")
-    for module in pkgutil.iter_modules(package.__path__):
-        import_module(f"{package.__name__}.{module.name}")
+    import_modules("ssl_faces.data.sets")
 
 
 def titles_with(label: str) -> str:

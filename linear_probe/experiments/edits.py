@@ -1,0 +1,143 @@
+"""Methods that edit images: load those of runs, score them, and draw what they make."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from kornia.filters import gaussian_blur2d
+from torch import Tensor
+
+from linear_probe.experiments.runner import Run
+from linear_probe.experiments.settings import EditSettings
+from linear_probe.records.measured import Measured
+from linear_probe.sources.source import add_weights
+from linear_probe.stats.intervals import cluster_weights, pair_weights
+from linear_probe.tasks.task import DRAWS_SEED, Figure, sample_of
+from ssl_faces import load_method
+from ssl_faces.callbacks.panels import panel
+from ssl_faces.common.files import replace_file
+
+INPUT = "return the input"
+BLURRED = "return the input, blurred"
+_LEAST_SIDE = 96  # of a face on the panel, pixels
+
+
+class Editor(Protocol):
+    """What a method must offer to be scored; `ssl_faces.load_method` gives one."""
+
+    @property
+    def picture_size(self) -> int: ...
+
+    def edits(self) -> Mapping[str, Callable[..., Tensor]]:
+        """See `ssl_faces.methods.method.Method.edits`."""
+        ...
+
+    def state_dict(self) -> Mapping[str, Tensor]: ...
+
+
+Score = Callable[[int, Mapping[str, Editor]], tuple[list[Measured], dict[str, Tensor]]]
+"""Scores methods, by name, that take images of one size: their rows, and images to look at
+[N, 3, S, S] by name."""
+
+
+def score_runs(settings: EditSettings, run: Run, score: Score) -> Iterator[Measured]:
+    """Score the methods of runs, of one image size after the other, and write the panel.
+
+    Raises:
+        InputError: a run can't be used, or the folder can't be written.
+    """
+    by_size: dict[int, dict[str, Editor]] = defaultdict(dict)
+    for name in dict.fromkeys(settings.run):
+        for untrained in (False,) if settings.no_untrained else (True, False):
+            method = load_method(name, untrained=untrained, seed=settings.seed).to(run.device)
+            by_size[method.picture_size][f"{name}, untrained" if untrained else name] = method
+    shown: dict[str, Tensor] = {}
+    for size in sorted(by_size, reverse=True):
+        rows, images = score(size, by_size[size])
+        hashes = {name: _fingerprint(method) for name, method in by_size[size].items()}
+        yield from (row._replace(fingerprint=hashes.get(row.encoder, "")) for row in rows)
+        # Images without a method are the same in every size: they are shown once.
+        shown = {**images, **shown}
+    write_panel(run.out / settings.panel, shown)
+
+
+def _fingerprint(method: Editor) -> str:
+    """SHA-256 (hex) of all weights of a method."""
+    digest = hashlib.sha256()
+    add_weights(digest, method.state_dict())
+    return digest.hexdigest()
+
+
+class PeopleSample:
+    """Test rows, and the bootstrap's draws of them by person.
+
+    Args:
+        people: [N], whose each row is, or [N, 2], the two people of each pair.
+        rows: names of the rows, N.
+        replicates, seed: of the bootstrap.
+        same: bool [N], for pairs: whether they are of one person.
+    """
+
+    def __init__(
+        self,
+        people: np.ndarray,
+        rows: Iterable[str],
+        replicates: int,
+        seed: int = DRAWS_SEED,
+        same: np.ndarray | None = None,
+    ) -> None:
+        self.weights = (
+            cluster_weights(people, replicates, seed)
+            if same is None
+            else pair_weights(people, same, replicates, seed)
+        )
+        self.name = sample_of(rows, replicates, seed)
+
+    def mean(
+        self,
+        metric: str,
+        values: np.ndarray,
+        unit: str = "%",
+        higher_is_better: bool = True,
+        **more: Any,
+    ) -> Figure:
+        """The mean of a number of each row, [N]; in percent if that is the unit."""
+        factor = 100 if unit == "%" else 1
+        drawn = factor * (self.weights @ values / self.weights.sum(1))
+        mean = factor * float(values.mean())
+        return Figure(metric, mean, unit, higher_is_better, len(values), self.name, drawn, **more)
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Images after a Gaussian blur of a standard deviation of a 24th of their side."""
+    sigma = images.shape[-1] / 24
+    reach = math.ceil(3 * sigma)
+    return gaussian_blur2d(images, (2 * reach + 1, 2 * reach + 1), (sigma, sigma))
+
+
+def edited(edit: Callable[..., Tensor], device: str, *images: Tensor) -> Tensor:
+    """What a method's edit makes of images, on the CPU."""
+    with torch.inference_mode():
+        return edit(*(batch.to(device) for batch in images)).float().cpu()
+
+
+def write_panel(path: Path, images: Mapping[str, Tensor]) -> None:
+    """Write rows of images [N, 3, S, S] in [0, 1] with their names as PNG, smaller ones enlarged.
+
+    Raises:
+        InputError: the folder can't be written, or the disk is full.
+    """
+    side = max(_LEAST_SIDE, *(row.shape[-1] for row in images.values()))
+    large = {name: F.interpolate(row, (side, side)) for name, row in images.items()}
+    buffer = io.BytesIO()
+    panel(large).save(buffer, "PNG")
+    replace_file(path, buffer.getvalue())
