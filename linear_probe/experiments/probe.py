@@ -24,6 +24,7 @@ from linear_probe.records.measured import Measured
 from linear_probe.records.record import Record
 from linear_probe.sources.baselines import baselines_named
 from linear_probe.sources.by_name import encoder_sources
+from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.source import precision_named
 from linear_probe.stats.conditions import (
     ChangedFeatures,
@@ -127,6 +128,7 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
     changed = ChangedFeatures(cache, pictures_of)
     changed.fill(chosen, sources, plain, changes)
     run.say(cache.about())
+    overlaps = Overlaps(run.say)
 
     for job in jobs(chosen, sources, plain):
         source, space = job.source, job.space
@@ -143,8 +145,11 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
         together = type(job.tasks[0]).score_together(job.tasks, features, pictures)
         seconds = (time.perf_counter() - started) / len(job.tasks)
         for task, figures in zip(job.tasks, together, strict=True):
+            encoder = getattr(source, "encoder", None)
+            overlap = overlaps.of(source.name, encoder, task.faces, task.scored())
             row = Measured(
-                task, source.name, space, task.probe, figures, source.fingerprint, seconds, note
+                *(task, source.name, space, task.probe, figures, source.fingerprint, seconds, note),
+                overlap=overlap,
             )
             yield row
             for condition, worse in chain(

@@ -137,7 +137,7 @@ class HeadAttributes(HeadTask[Attributes]):
             n: AttributePrediction(t, {"hyperparameters": chosen})
             for n, t in self._predicted(outputs).items()
         }
-        note = f"trained on {len(splits[0].train):,} pictures{more}"
+        note = self.task.note(splits) + more
         return self.task.figures(_tested(rows, splits), predicted, note)
 
 

@@ -31,6 +31,7 @@ from linear_probe.heads.readout import exogenous_readout, has_readout
 from linear_probe.heads.restoration import measure_figures
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.sources.changed_images import Change, ChangedFaces
+from linear_probe.sources.overlap import Overlaps
 from linear_probe.stats.conditions import condition_note
 from linear_probe.tasks import TASKS, Task
 from linear_probe.tasks.cross_sets import crossed_by_seed
@@ -76,6 +77,7 @@ class _Heads:
         self.job, self.run = job, run
         self.machine = Machine(job.accelerator, job.devices, job.precision or usual_precision())
         self.bfloat16 = self.machine.precision.startswith("bf16")
+        self.overlaps = Overlaps(run.say)
         self._tasks: dict[tuple[str | int | None, ...], list[HeadTask[Any]]] = {}
         self._people: dict[tuple[str | None, int | None], People] = {}
         self._decoded: dict[tuple[str, int, bytes, Change | None], Decoded] = {}
@@ -315,6 +317,10 @@ class _Heads:
         started: float,
     ) -> Measured:
         name = self.job.label or head.name
+        overlap = {}
+        if self.job.encoder is not None:
+            encoder = load_encoder(self.job.encoder)
+            overlap = self.overlaps.of(self.job.encoder, encoder, task.faces, task.scored())
         return Measured(
             TaskFacts(task.name, task.data_set, task.split, protocol, seed),
             name if self.job.encoder is None else self.job.encoder,
@@ -322,6 +328,7 @@ class _Heads:
             name,
             figures,
             seconds=time.perf_counter() - started,
+            overlap=overlap,
         )
 
 

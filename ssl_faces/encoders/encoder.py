@@ -26,6 +26,7 @@ from ssl_faces.common.finite import check_weights
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.json"
 METHOD_FILE = "method.safetensors"
+TRAINED_FILE = "trained_images.safetensors"
 HASHES = "sha256"
 """Key of the card: the SHA-256 of each file of weights, by the file's name."""
 
@@ -53,6 +54,7 @@ class FaceEncoder(nn.Module, ABC):
         input_size: side to which images are resized.
         feature_dims: length of the vector of each feature space.
         card: the card of the weights (empty for a new encoder).
+        place: the folder that the weights were loaded from; None for a new encoder.
     """
 
     encoder_name: str
@@ -63,6 +65,7 @@ class FaceEncoder(nn.Module, ABC):
         self.input_size = input_size
         self.config = config
         self.card: dict[str, Any] = {}
+        self.place: Path | None = None
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.mean: Tensor
@@ -160,6 +163,7 @@ def load_encoder(
     if not untrained:
         _load_weights(encoder, directory / WEIGHTS_FILE)
         check_hash(card, directory / WEIGHTS_FILE)
+        encoder.place = directory
     return encoder.eval().requires_grad_(False)
 
 

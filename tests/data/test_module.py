@@ -170,6 +170,7 @@ def test_it_says_what_it_left_out(root: Path) -> None:
         "pictures": 3,
         "left_out_as_copies_of_test_pictures": 0,
         "left_out_as_pictures_of_test_people": 2,
+        "left_out_as_near_copies_of_test_pictures": 0,
         "skipped": 0,
         "pairs": "pictures of one person, or mirror images",
     }
