@@ -295,6 +295,13 @@ class FaceSet:
         data = source.tobytes() if isinstance(source, np.ndarray) else source
         return hashlib.sha256(data).digest()
 
+    def hash_if_readable(self, index: int) -> bytes:
+        """`content_hash`, or nothing where the image can't be read."""
+        try:
+            return self.content_hash(index)
+        except BadImage:
+            return b""
+
     def read_many(
         self,
         indices: Sequence[int],

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -93,12 +92,7 @@ class Described:
     @cached_property
     def hashes(self) -> np.ndarray:
         """uint8 [N, 32], SHA-256 of the stored bytes; zeros where they can't be read."""
-        digests = []
-        for row in self.rows.tolist():
-            digest = bytes(32)
-            with suppress(BadImage):
-                digest = self.faces.content_hash(row)
-            digests.append(digest)
+        digests = (self.faces.hash_if_readable(row) or bytes(32) for row in self.rows.tolist())
         return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
 
     @cached_property

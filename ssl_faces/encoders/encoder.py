@@ -245,18 +245,33 @@ def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:
     return encoder
 
 
-def _load_weights(encoder: FaceEncoder, path: Path) -> None:
+def read_weights(
+    path: Path, mend: str = "copy or save it again", missing: str = ""
+) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Args:
+        path: the file.
+        mend: what the user can do if it is broken.
+        missing: the message for a missing file; `mend` by default.
+
+    Raises:
+        InputError: the file is missing or broken.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        state = load_file(regular(path))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing beside its card; copy it there") from error
+        state: dict[str, Tensor] = load_file(regular(path))
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: not a whole safetensors file ({error}); copy or save it again"
-        ) from error
+        if missing and isinstance(error, FileNotFoundError):
+            raise InputError(missing) from error
+        raise InputError(f"{path}: not a whole safetensors file ({error}); {mend}") from error
+    return state
+
+
+def _load_weights(encoder: FaceEncoder, path: Path) -> None:
+    state = read_weights(path, missing=f"{path}: missing beside its card; copy it there")
     check_weights(path, state, "the file is damaged, or training diverged: copy or train it again")
     try:
         encoder.load_state_dict(state)

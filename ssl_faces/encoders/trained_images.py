@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import safetensors.numpy
@@ -21,8 +21,6 @@ from ssl_faces.common.arguments import Parser
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file
 from ssl_faces.data.near_copies import SIDE, Described, describe
-from ssl_faces.data.pairs.module import FaceDataModule
-from ssl_faces.data.pairs.online import PICTURES
 from ssl_faces.data.store.held_out import NEAR_COPIES
 from ssl_faces.data.store.shards import number_of
 from ssl_faces.data.store.sources import square
@@ -33,6 +31,9 @@ from ssl_faces.encoders.encoder import (
     find_encoder,
     read_card,
 )
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from ssl_faces.data.pairs.module import FaceDataModule
 
 EXACT_BYTES = 8
 """Of the SHA-256 of an image's stored bytes."""
@@ -141,9 +142,10 @@ def hashes_of(data: FaceDataModule) -> TrainedImages:
     mean, scale = descriptors.mean(axis=0), descriptors.std(axis=0)
     scale[scale <= 1e-6] = 1.0
     exact, bits, people = [], [], [np.zeros(0, np.int64)]
-    for stored in _shards(data):
+    for number, stored in enumerate(_shards(data)):
+        described = sample[number] if step == 1 else _described(stored.images)
         exact.append(stored.hashes[:, :EXACT_BYTES])
-        bits.append(_signs(_described(stored.images), mean, scale))
+        bits.append(_signs(described, mean, scale))
         people.append(stored.people[stored.people >= 0])
     both = np.unique(np.concatenate((np.concatenate(exact), np.concatenate(bits)), axis=1), axis=0)
     names = np.unique(np.concatenate(people))
@@ -251,6 +253,8 @@ def make_trained_images(
         InputError: the encoder's card does not list its data, or the folder has other images than
             were trained on.
     """
+    from ssl_faces.data.pairs.module import FaceDataModule
+    from ssl_faces.data.pairs.online import PICTURES
     from ssl_faces.encoders.release import update_card
 
     card = read_card(encoder)

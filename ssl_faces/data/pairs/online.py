@@ -225,10 +225,7 @@ def _order(name: str) -> bytes:
 def _fresh(faces: FaceSet, rows: Iterable[int], seen: set[bytes]) -> Iterable[int]:
     """Those whose bytes were not seen before; they then have been."""
     for row in rows:
-        try:
-            digest = faces.content_hash(row)
-        except BadImage:
-            continue
-        if digest not in seen:
+        digest = faces.hash_if_readable(row)
+        if digest and digest not in seen:
             seen.add(digest)
             yield row
