@@ -25,6 +25,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pack": ("ssl_faces.data.store.command", "run", "decode pictures once, to shards"),
     "render": ("ssl_faces.rendered.cli", "run", "rendered faces with exact labels, as files"),
     "release": ("ssl_faces.encoders.release", "run", "an encoder in half precision, by its name"),
+    "trained-images": (
+        "ssl_faces.encoders.trained_images",
+        "run",
+        "hashes of the images that an encoder was trained on",
+    ),
     "export": ("ssl_faces.apps.export.command", "run", "an encoder as one ONNX or torch file"),
     "bench": ("ssl_faces.bench.cli", "run", "measurements on this machine"),
     "embed": ("ssl_faces.apps.embed", "run", "codes of all faces, to a table"),

@@ -23,6 +23,7 @@ from linear_probe.records.measured import Measured
 from linear_probe.records.record import Record
 from linear_probe.sources.baselines import baselines_named
 from linear_probe.sources.by_name import encoder_sources
+from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.source import precision_named
 from linear_probe.stats.conditions import (
     ChangedFeatures,
@@ -124,6 +125,7 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
     changed = ChangedFeatures(cache, pictures_of)
     changed.fill(plan, changes)
     run.say(cache.about())
+    overlaps = Overlaps(run.say)
 
     for job in plan.jobs():
         source, space = job.source, job.space
@@ -140,8 +142,11 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
         together = type(job.tasks[0]).score_together(job.tasks, features, pictures)
         seconds = (time.perf_counter() - started) / len(job.tasks)
         for task, figures in zip(job.tasks, together, strict=True):
+            encoder = getattr(source, "encoder", None)
+            overlap = overlaps.of(source.name, encoder, task.faces, task.scored())
             row = Measured(
-                task, source.name, space, task.probe, figures, source.fingerprint, seconds, note
+                *(task, source.name, space, task.probe, figures, source.fingerprint, seconds, note),
+                overlap=overlap,
             )
             yield row
             for condition, worse in chain(

@@ -34,7 +34,7 @@ from linear_probe.features.files import (
 from linear_probe.sources.source import Encoder, ImageSource, Precision, Source, add_weights
 from ssl_faces import InputError
 from ssl_faces.common.finite import non_finite_rows
-from ssl_faces.data import BadImage, FaceSet, Skipped
+from ssl_faces.data import FaceSet, Skipped
 from ssl_faces.encoders.encoder import FaceEncoder
 
 __all__ = [
@@ -139,16 +139,10 @@ class Pictures:
     def __init__(self, faces: FaceSet, indices: np.ndarray) -> None:
         self.faces = faces
         self.indices = indices
-        self.hashes = [self._hash(int(index)) for index in indices]
+        self.hashes = [faces.hash_if_readable(int(index)) for index in indices]
 
     def __len__(self) -> int:
         return len(self.indices)
-
-    def _hash(self, index: int) -> bytes:
-        try:
-            return self.faces.content_hash(index)
-        except BadImage:
-            return b""
 
     @cached_property
     def fingerprint(self) -> str:

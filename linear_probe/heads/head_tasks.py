@@ -132,7 +132,7 @@ class HeadAttributes(HeadTask[Attributes]):
             n: AttributePrediction(t, {"hyperparameters": chosen})
             for n, t in self._predicted(tested.outputs).items()
         }
-        note = f"trained on {len(tested.splits[0].train):,} pictures{more}"
+        note = self.task.note(tested.splits) + more
         return self.task.figures(tested.records, predicted, note)
 
 

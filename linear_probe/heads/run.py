@@ -30,6 +30,7 @@ from linear_probe.heads.people import PEOPLE, People
 from linear_probe.heads.pictures import Decoded, LabelledSplit, decode
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.sources.changed_images import Change, ChangedFaces
+from linear_probe.sources.overlap import Overlaps
 from linear_probe.stats.conditions import condition_note
 from linear_probe.tasks import TASKS, Task
 from linear_probe.tasks.cross_sets import crossed_by_seed
@@ -69,6 +70,7 @@ class _Data(Trainer):
     def __init__(self, job: HeadJob, run: Run) -> None:
         super().__init__(job, run)
         self.job = job
+        self.overlaps = Overlaps(run.say)
         self._tasks: dict[tuple[str | int | None, ...], list[HeadTask[Any]]] = {}
         self._people: dict[tuple[str | None, int | None], People] = {}
         self._decoded: dict[tuple[str, int, bytes, Change | None], Decoded] = {}
@@ -306,6 +308,10 @@ class _StageRun:
 
     def _row(self, head: Head, task: Task, protocol: str, figures: list[Figure]) -> Measured:
         name = self.job.label or head.name
+        overlap = {}
+        if self.job.encoder is not None:
+            encoder = load_encoder(self.job.encoder)
+            overlap = self.overlaps.of(self.job.encoder, encoder, task.faces, task.scored())
         return Measured(
             TaskFacts(task.name, task.data_set, task.split, protocol, self.seed),
             name if self.job.encoder is None else self.job.encoder,
@@ -313,6 +319,7 @@ class _StageRun:
             name,
             figures,
             seconds=time.perf_counter() - self.started,
+            overlap=overlap,
         )
 
     def _training(self, head: Head) -> str:

@@ -17,6 +17,7 @@ from linear_probe.experiments.runner import Say, device_named
 from linear_probe.experiments.settings import SavedProbeSettings
 from linear_probe.features.frozen import EncoderSource, FeatureCache, Features, Pictures
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
+from linear_probe.sources.overlap import Overlaps
 from linear_probe.tasks import TASKS
 from linear_probe.tasks.classification import Classes, how_chosen
 from linear_probe.tasks.labelled import Split
@@ -73,6 +74,7 @@ def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
     pictures = Pictures(task.faces, task.indices)
     cache = FeatureCache(Path(settings.out) / FEATURES_FOLDER, settings.batch_size, device)
     cache.fill([source], pictures)
+    overlap = Overlaps(say).of(encoder, loaded, task.faces, task.scored())
     say(cache.about())
     fitted = []
     for name in source.dims:
@@ -84,6 +86,7 @@ def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
         fitted.append((accuracy, name, features, rows, predictor))
     _, chosen, features, rows, predictor = max(fitted, key=lambda row: row[0])
     probe = _probe(task, chosen, features, rows, predictor)
+    probe.about["overlap"] = overlap
     path = save_probe(encoder, probe)
     right, calibration = probe.about["accuracy"], probe.about["calibration_error"]
     say(
@@ -155,7 +158,7 @@ def _probe(
     records = features.records[rows.test]
     tested = predictor(values[test]).cpu()
     how = how_chosen(predictor)
-    accuracy, recall = task.main_figures(records, tested, how, "")[:2]
+    figures = task.main_figures(records, tested, how, "")
     of_test = targets[test]
     about = {
         "data_set": task.data_set,
@@ -166,14 +169,14 @@ def _probe(
         "l2": predictor.l2,
         "validation_accuracy": how["hyperparameters"]["validation"]["accuracy"],
         **{
-            figure.metric.replace(" ", "_"): {
+            figure.metric.replace(",", "").replace(" ", "_"): {
                 "value": round(figure.value, 4),
                 "low": round(figure.low, 4),
                 "high": round(figure.high, 4),
                 "unit": figure.unit,
                 "n": figure.n,
             }
-            for figure in (accuracy, recall)
+            for figure in figures
         },
         "calibration_error": {
             "value": round(calibration_error((tested / temperature).softmax(1), of_test), 4),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -49,6 +51,7 @@ class Measured(NamedTuple):
         fingerprint: of the source, unshortened.
         note: what readers must know of all the figures.
         condition: as in `Record`; None for none.
+        overlap: as in `Record`.
     """
 
     task: TaskLike
@@ -60,6 +63,7 @@ class Measured(NamedTuple):
     seconds: float = 0.0
     note: str = ""
     condition: dict[str, Any] | None = None
+    overlap: Mapping[str, Any] = MappingProxyType({})
 
 
 def records_of(row: Measured, where: str) -> list[Record]:
@@ -90,6 +94,7 @@ def records_of(row: Measured, where: str) -> list[Record]:
             condition=row.condition or {},
             protocol=row.task.protocol,
             fingerprint=row.fingerprint[:16],
+            overlap=dict(row.overlap),
             seconds=round(row.seconds, 3),
             hardware=where,
             versions=_versions(),

@@ -52,6 +52,8 @@ class Record:
         sample: SHA-256 (shortened) of the test rows and the bootstrap's draws from them: figures of
             the same sample can be compared pair by pair.
         fingerprint: SHA-256 (shortened) of the encoder's weights and configuration.
+        overlap: the test images that the encoder was trained on, counted (the fields of
+            `ssl_faces.encoders.trained_images.Overlap`); empty where that is not known.
         seconds: time of the probe, without the extraction of the features.
         hardware: what it ran on.
         versions: of Python and of the libraries that decide the figure.
@@ -81,6 +83,7 @@ class Record:
     note: str = ""
     sample: str = ""
     fingerprint: str = ""
+    overlap: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     hardware: str = ""
     versions: dict[str, str] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from linear_probe.records.frame import frame
 from linear_probe.records.published import published, published_notes
 from linear_probe.records.record import Record
 from linear_probe.reports.text_tables import Cell, Table
+from linear_probe.sources.overlap import overlap_in_words
 from linear_probe.stats.over_seeds import Estimate, gap
 
 ORDER = ("expression", "pose", "identity", "attributes")
@@ -113,6 +114,11 @@ class TaskFigures:
             notes.append(NO_INTERVAL)
         notes += distinct(record.protocol for record in records)
         notes += distinct(record.note for record in records)
+        notes += distinct(
+            overlap_in_words(record.encoder, record.data_set, record.overlap)
+            for record in records
+            if record.overlap
+        )
         notes += self._probes()
         return [*notes, "; ".join([_seeds(records), *distinct(r.hardware for r in records)])]
 

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from linear_probe.features.frozen import EncoderSource
@@ -19,8 +17,8 @@ from linear_probe.sources.options import split_options
 from linear_probe.sources.source import Opened, Precision, opens
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of, shorten
-from ssl_faces.common.files import regular
 from ssl_faces.common.finite import check_weights
+from ssl_faces.encoders.encoder import read_weights
 
 LIBRARIES = ("timm:", "torchvision:")
 SPACE = "pooled"
@@ -267,16 +265,8 @@ def _place(weights: Any) -> Path:
 
 
 def _read(name: BackboneName, file: str) -> dict[str, Tensor]:
-    try:
-        return load_file(regular(Path(file)))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{name}?weights={file}: no such file; give a .safetensors file of its weights"
-        ) from error
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{file}: not a whole safetensors file ({error}); copy or save it again"
-        ) from error
+    missing = f"{name}?weights={file}: no such file; give a .safetensors file of its weights"
+    return read_weights(Path(file), missing=missing)
 
 
 def _load(network: nn.Module, state: Mapping[str, Tensor], name: BackboneName) -> None:

@@ -8,16 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from skimage.feature import hog, local_binary_pattern
+from skimage.feature import local_binary_pattern
 from torch import Tensor
 
 from ssl_faces import InputError
-
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in grey (ITU-R BT.601)."""
-
-CELL = 8
-"""Side of HOG's and LBP's cells in pixels."""
+from ssl_faces.data.hog import CELL, hog, hog_length
+from ssl_faces.data.near_copies import LUMA
 
 LBP_PATTERNS = 59
 """Patterns of 8 neighbours in LBP: the 58 uniform ones, and one for all others."""
@@ -75,15 +71,10 @@ class HogSource(Baseline):
     name = "HOG"
 
     def _dim(self, size: int) -> int:
-        return 36 * (size // CELL - 1) ** 2
+        return hog_length(size)
 
     def _features(self, grey: Tensor) -> Tensor:
-        cells, blocks = (CELL, CELL), (2, 2)
-        rows = [
-            hog(picture, orientations=9, pixels_per_cell=cells, cells_per_block=blocks)
-            for picture in grey.cpu().numpy()
-        ]
-        return torch.from_numpy(np.stack(rows)).float()
+        return torch.from_numpy(hog(grey.cpu().numpy()))
 
 
 class LbpSource(Baseline):

@@ -19,7 +19,12 @@ from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.logistic import LogisticProbe
 from linear_probe.probes.ridge import RidgeProbe
 from linear_probe.records.predictions import Predictions
-from linear_probe.tasks.classification import class_figures, class_predictions, how_chosen
+from linear_probe.tasks.classification import (
+    class_figures,
+    class_predictions,
+    how_chosen,
+    scored_rows,
+)
 from linear_probe.tasks.labelled import LabelTask, check_classes
 from linear_probe.tasks.splits import stratified_group_split
 from linear_probe.tasks.task import Figure, carries
@@ -128,8 +133,7 @@ class Attributes(LabelTask):
                 "probe": "ridge regression",
             }
             predicted[name] = AttributePrediction(ridge(tested)[:, 0], how)
-        note = f"trained on {len(rows.train):,} pictures"
-        return self.figures(features.records[rows.test], predicted, note)
+        return self.figures(features.records[rows.test], predicted, self.note([rows]))
 
     def figures(
         self, records: np.ndarray, predicted: Mapping[str, AttributePrediction], note: str
@@ -147,23 +151,29 @@ class Attributes(LabelTask):
                 )
                 figures += class_figures(
                     *(chosen, targets, predictions.predicted, weights, sample, note),
-                    *(name, predictions),
+                    *(name, predictions, self.originals(records)),
                 )
                 continue
             guessed = outputs.cpu().numpy()
             errors = np.abs(guessed - targets)
-            figures.append(
+            kept = Predictions(
+                *("regression", keys, targets, guessed, np.zeros((len(keys), 0))), groups=groups
+            )
+            figures += [
                 Figure(
-                    *(f"MAE {name}", float(errors.mean()), "years", False, len(targets), sample),
-                    weights @ errors.astype(np.float32) / weights.sum(axis=1),
+                    *(metric, float(errors[which].mean()), "years", False, int(which.sum())),
+                    sample,
+                    weights[:, which]
+                    @ errors[which].astype(np.float32)
+                    / weights[:, which].sum(axis=1),
                     **chosen,
                     note=note,
-                    predictions=Predictions(
-                        *("regression", keys, targets, guessed, np.zeros((len(keys), 0))),
-                        groups=groups,
-                    ),
+                    predictions=kept if which.all() else None,
                 )
-            )
+                for metric, which in scored_rows(
+                    f"MAE {name}", len(targets), self.originals(records)
+                ).items()
+            ]
         return figures
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import accuracy_score, recall_score
+from sklearn.metrics import recall_score
 from torch import Tensor
 
 from linear_probe.features.frozen import Features, Pictures
@@ -17,7 +18,6 @@ from linear_probe.probes.kinds import ClassProbe, class_probes
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.records.predictions import Predictions
 from linear_probe.tasks.labelled import LabelTask, Split, check_classes
-from linear_probe.tasks.near_copies import SIMILAR
 from linear_probe.tasks.splits import stratified_group_split
 from linear_probe.tasks.task import Figure, percentage, rows_of
 
@@ -103,8 +103,7 @@ class Classes(LabelTask):
         return None if self.folds is not None else np.where(self.is_test, -1, self.labels)
 
     def tested(self) -> np.ndarray | None:
-        scored = self.is_test if self.folds is None else self.folds >= 0
-        return self.indices[scored[self.indices]]
+        return self.scored()
 
     def score_degraded(
         self, features: Features, pictures: Pictures, degraded: Iterable[Features]
@@ -143,6 +142,7 @@ class Classes(LabelTask):
         return class_figures(
             *(chosen, targets, predictions.predicted, weights, sample, note),
             predictions=predictions,
+            originals=self.originals(records),
         )
 
     def _figures(
@@ -156,58 +156,28 @@ class Classes(LabelTask):
             ]
         )
         targets = self.labels[records]
-        own = ~np.concatenate([self._near_copies(features, rows) for rows in splits])
         note = self.note(splits, targets)
-        if not own.all():
-            note += (
-                f"; {(~own).sum():,} test pictures have a near-copy in the training part (HOG "
-                f"cosine of {SIMILAR} or more): 'no copies' is without them"
-            )
-        chosen = how_chosen(*predictors)
-        figures = self.main_figures(records, logits, chosen, note)
         weights, sample = self.bootstrap(records)
-        correct = (logits.argmax(dim=1).cpu().numpy() == targets).astype(np.float32)
-        others = []
+        figures = self.main_figures(records, logits, how_chosen(*predictors), note)
         for probe in class_probes():
             predicted = np.concatenate([self._by(probe, features, rows) for rows in splits])
-            hits = (predicted == targets).astype(np.float32)
-            others.append(
-                percentage(
-                    *(f"{probe.name} accuracy", hits.mean(), weights @ hits / weights.sum(axis=1)),
-                    *(len(targets), sample),
-                    hyperparameters=dict(probe.hyperparameters),
-                    note=note,
-                    probe=probe.name,
-                )
+            figures += shares_of(
+                f"{probe.name} accuracy",
+                *(predicted == targets, weights, sample, self.originals(records)),
+                hyperparameters=dict(probe.hyperparameters),
+                note=note,
+                probe=probe.name,
             )
-        if own.all() or not own.any():
-            return [*figures, *others]
-        with np.errstate(invalid="ignore"):
-            replicates = weights[:, own] @ correct[own] / weights[:, own].sum(axis=1)
-        unseen = percentage(
-            *("accuracy, no copies", correct[own].mean(), replicates, int(own.sum()), sample),
-            **chosen,
-            note=note,
-        )
-        return [*figures, unseen, *others]
+        return figures
 
-    def note(self, splits: list[Split], targets: np.ndarray) -> str:
+    def note(self, splits: Sequence[Split], targets: np.ndarray | None = None) -> str:
         """The note for figures of these splits and int [M] targets of test rows."""
-        copies = sum(rows.copies for rows in splits)
-        if self.folds is None:
-            note = f"trained on {len(splits[0].train):,} pictures"
-        else:
-            note = f"{len(targets):,} pictures in {len(splits)} folds"
-        note += f"; {copies} training pictures left out as exact copies of test pictures"
-        present = np.unique(targets)
+        note = super().note(splits)
+        present = np.unique(self.labels[self.indices] if targets is None else targets)
         absent = [name for i, name in enumerate(self.class_names) if i not in present]
         if absent:
             note += f"; no test picture of {', '.join(absent)}"
         return note
-
-    def _near_copies(self, features: Features, rows: Split) -> np.ndarray:
-        """bool [M]: test rows whose picture has a near-copy in the training part."""
-        return np.zeros(len(rows.test), dtype=bool)
 
     def _by(self, probe: ClassProbe, features: Features, rows: Split) -> np.ndarray:
         train, test = (features.values[torch.from_numpy(part)] for part in (rows.train, rows.test))
@@ -250,8 +220,12 @@ def class_figures(
     note: str,
     of: str = "",
     predictions: Predictions | None = None,
+    originals: np.ndarray | None = None,
 ) -> list[Figure]:
     """Accuracy, and the mean of the recalls of those classes that the test part has.
+
+    If some test rows have near-copies in the training part, the first figure is the accuracy
+    without them: encoders may have been trained on those.
 
     Args:
         chosen: `how_chosen` of the probe that predicted, or nothing.
@@ -262,6 +236,7 @@ def class_figures(
         note: as in `Record`.
         of: the label, where a task has several such figures.
         predictions: those of each test row, kept with the accuracy.
+        originals: bool [N], rows without a near-copy; None is all.
     """
     correct = (predicted == targets).astype(np.float32)
     present = np.unique(targets)
@@ -272,19 +247,50 @@ def class_figures(
         recalls = weights @ (is_class * correct[:, None]) / (weights @ is_class)
         mean_recalls = np.nanmean(recalls, axis=1)
     mean_recall = recall_score(targets, predicted, labels=present, average="macro", zero_division=0)
-    accuracies = weights @ correct / weights.sum(axis=1)
+    more: dict[str, Any] = {**chosen, "note": note}
+    accuracy = f"{of} accuracy".strip()
+    *without_copies, whole = shares_of(accuracy, correct, weights, sample, originals, **more)
+    recall_metric = f"{of} mean class recall".strip()
     return [
-        percentage(
-            *(f"{of} {metric}".strip(), value, replicates, len(targets), sample),
-            **chosen,
-            note=note,
-            predictions=kept,
-        )
-        for metric, value, replicates, kept in (
-            ("accuracy", accuracy_score(targets, predicted), accuracies, predictions),
-            ("mean class recall", mean_recall, mean_recalls, None),
-        )
+        *without_copies,
+        replace(whole, predictions=predictions),
+        percentage(recall_metric, mean_recall, mean_recalls, len(targets), sample, **more),
     ]
+
+
+def shares_of(
+    metric: str,
+    correct: np.ndarray,
+    weights: np.ndarray,
+    sample: str,
+    originals: np.ndarray | None,
+    **more: Any,
+) -> list[Figure]:
+    """The share of correct test rows, last, and before it that of the rows without near-copies, if
+    there are others.
+
+    Args:
+        correct: bool or float [N].
+        weights, sample, originals: as in `class_figures`.
+        more: other fields of the figures.
+    """
+    correct = correct.astype(np.float32)
+    figures = []
+    for name, which in scored_rows(metric, len(correct), originals).items():
+        with np.errstate(invalid="ignore"):
+            replicates = weights[:, which] @ correct[which] / weights[:, which].sum(axis=1)
+        share, count = float(correct[which].mean(dtype=np.float64)), int(which.sum())
+        figures.append(percentage(name, share, replicates, count, sample, **more))
+    return figures
+
+
+def scored_rows(metric: str, count: int, originals: np.ndarray | None) -> dict[str, np.ndarray]:
+    """The test rows, bool [count], that a metric is of, and before them those without near-copies,
+    if there are others; by the metric's name."""
+    rows = {metric: np.ones(count, bool)}
+    if originals is None or originals.all() or not originals.any():
+        return rows
+    return {f"{metric}, no copies": originals, **rows}
 
 
 def how_chosen(*predictors: LogisticPredictor) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from linear_probe.features.frozen import Features, Pictures
 from linear_probe.stats.intervals import cluster_weights, row_weights
 from linear_probe.tasks.task import DRAWS_SEED, Task, in_test_part, people_of, sample_of
 from ssl_faces import InputError
+from ssl_faces.data.near_copies import SIMILAR, Described, find_near_copies
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,15 @@ class Split:
         test: int [M], rows to score on.
         validation: bool [N], which of `train` choose the L2; no person and no picture is on both
             sides.
-        copies: training pictures left out because a test picture is the same, byte for byte.
+        copies: training images left out because a test image is the same, byte for byte.
+        near_copies: training images left out as other near-copies of a test image.
     """
 
     train: np.ndarray
     test: np.ndarray
     validation: np.ndarray
     copies: int
+    near_copies: int
 
 
 class LabelTask(Task):
@@ -93,6 +97,43 @@ class LabelTask(Task):
         self.indices = np.sort(np.concatenate([drawn, tested]))
         self.split += f", {self.max_train:,} training pictures"
 
+    @cached_property
+    def near_copies(self) -> tuple[np.ndarray, np.ndarray]:
+        """bool [records] each: training images that are near-copies of a test image, and test
+        images that have such a near-copy. None with folds, which are of people."""
+        train, test = np.zeros((2, len(self.faces)), bool)
+        if self.folds is None and self.faces.near_copies:
+            rows = np.flatnonzero(~self.is_test), np.flatnonzero(self.is_test)
+            found = find_near_copies(*(Described(self.faces, side) for side in rows))
+            train[rows[0]], test[rows[1]] = found.train, found.test
+        return train, test
+
+    def note(self, splits: Sequence[Split]) -> str:
+        """The note for figures of these splits: training images, and how many are left out."""
+        if self.folds is None:
+            note = f"trained on {len(splits[0].train):,} pictures"
+        else:
+            tested = sum(len(rows.test) for rows in splits)
+            note = f"{tested:,} pictures in {len(splits)} folds"
+        copies = sum(rows.copies for rows in splits)
+        if copies:
+            note += f"; {copies:,} training pictures left out as exact copies of test pictures"
+        near = sum(rows.near_copies for rows in splits)
+        if near:
+            note += (
+                f"; {near:,} training pictures left out as near-copies of test pictures (HOG "
+                f"cosine of {SIMILAR} or more)"
+            )
+        return note
+
+    def scored(self) -> np.ndarray:
+        tested = self.is_test if self.folds is None else self.folds >= 0
+        return self.indices[tested[self.indices]]
+
+    def originals(self, records: np.ndarray) -> np.ndarray:
+        """bool [M]: which of these test records have no near-copy in the training part."""
+        return ~self.near_copies[1][records]
+
     def splits(self, features: Features, pictures: Pictures) -> list[Split]:
         """`rows` of the test part, or of each fold in turn."""
         if self.folds is None:
@@ -119,9 +160,10 @@ class LabelTask(Task):
         tested = self.is_test if fold is None or self.folds is None else self.folds == fold
         is_test = tested[features.records]
         copy = ~is_test & np.isin(hashes, hashes[is_test])
+        near_copy = self.near_copies[0][features.records] & ~copy
         # There may be features of more images than this task uses.
         wanted = np.isin(features.records, self.indices)
-        train = np.flatnonzero(wanted & ~is_test & ~copy)
+        train = np.flatnonzero(wanted & ~is_test & ~copy & ~near_copy)
         test = np.flatnonzero(wanted & is_test)
         if not len(train) or not len(test):
             raise InputError(
@@ -134,7 +176,8 @@ class LabelTask(Task):
         groups = np.array(
             [person or content for person, content in zip(people, hashes[train], strict=True)]
         )
-        return Split(train, test, self._validation(known, groups), int(copy.sum()))
+        validation = self._validation(known, groups)
+        return Split(train, test, validation, int(copy.sum()), int((wanted & near_copy).sum()))
 
     @abstractmethod
     def _check(self, train: np.ndarray, test: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ssl_faces import InputError
 from ssl_faces.common.csv_files import CsvWriter
 from ssl_faces.common.files import replace_file
-from ssl_faces.data import BadImage, FaceSet
+from ssl_faces.data import FaceSet
 
 LEAKS_FILE = "leaks.csv"
 SAME_BYTES = "same bytes"
@@ -46,17 +46,9 @@ class Placed(NamedTuple):
 def placed(faces: FaceSet, side: str) -> list[Placed]:
     """Every picture of a face set on one side; those that can't be read have no content."""
     return [
-        Placed(side, record.key, content_of(faces, i), record.person)
+        Placed(side, record.key, faces.hash_if_readable(i).hex(), record.person)
         for i, record in enumerate(faces.records)
     ]
-
-
-def content_of(faces: FaceSet, index: int) -> str:
-    """SHA-256 (hex) of the bytes of a picture; empty where they can't be read."""
-    try:
-        return faces.content_hash(index).hex()
-    except BadImage:
-        return ""
 
 
 def find_leaks(pictures: Iterable[Placed]) -> list[Leak]:

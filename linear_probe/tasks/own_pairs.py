@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from linear_probe.tasks.leaks import Leak, Placed, content_of, find_leaks
+from linear_probe.tasks.leaks import Leak, Placed, find_leaks
 from ssl_faces import InputError
 from ssl_faces.common.errors import shorten
 from ssl_faces.data import IMAGE_SUFFIXES, FacePair, FaceRecord, FaceSet, Skipped
@@ -82,7 +82,7 @@ class PairFaces(FaceSet):
         ]
         super().__init__("own_pairs", "all", records, skipped=skipped)
         self.title = str(path)
-        self._content = {r.key: content_of(self, i) for i, r in enumerate(records)}
+        self._content = {r.key: self.hash_if_readable(i).hex() for i, r in enumerate(records)}
         self._person = person_of
         count = len(listed)
         listed = _distinct(listed, lambda key: self._content.get(key) or posixpath.normpath(key))

@@ -158,5 +158,6 @@ def _face_set(path: Path, rows: Sequence[_Row], names: Mapping[str, list[str]]) 
         )
     faces = FaceSet("own_table", "all", records, skipped=skipped)
     faces.title = str(path)
+    faces.near_copies = not faces.people
     faces.class_names = {"expression": EXPRESSIONS, **names}
     return faces

@@ -165,14 +165,7 @@ class Regression(LabelTask):
         records = self.tested_records(features, splits)
         weights, sample = self.bootstrap(records)
         once = np.ones((1, len(records)), dtype=weights.dtype)
-        note = (
-            f"trained on {len(splits[0].train):,} pictures"
-            if self.folds is None
-            else f"{len(records):,} pictures in {len(splits)} folds"
-        )
-        copies = sum(rows.copies for rows in splits)
-        if copies:
-            note += f"; {copies} training pictures left out as exact copies of test pictures"
+        note = self.note(splits)
         people = {self.faces.records[i].person for i in records} - {None}
         if people:
             note += f"; scored on {len(people)} people"

@@ -218,6 +218,10 @@ class Task(ABC):
         """Other versions of the images of `indices` whose features `score` finds in `seen`."""
         return []
 
+    def scored(self) -> np.ndarray:
+        """int64, the records whose images are scored."""
+        return self.indices
+
     def strata(self) -> np.ndarray | None:
         """Strata for shares of the training labels: int [records of `faces`].
 
@@ -288,7 +292,10 @@ def in_test_part(faces: FaceSet) -> np.ndarray:
     """
     test = faces.test_part()
     if test is None:
-        raise InputError(f"{faces.name}: it has no part 'test' to score on; give another data set")
+        raise InputError(
+            faces.no_test
+            or f"{faces.name}: it has no part 'test' to score on; give another data set"
+        )
     keys = {record.key for record in test.records}
     return np.array([record.key in keys for record in faces.records])
 

@@ -17,7 +17,8 @@ from ssl_faces.common.files import replace_file
 from ssl_faces.common.hardware import hardware
 from ssl_faces.data.faces import write_skipped
 from ssl_faces.data.pairs.module import FaceDataModule
-from ssl_faces.encoders.encoder import is_whole, save_encoder
+from ssl_faces.encoders.encoder import HASHES, TRAINED_FILE, is_whole, save_encoder
+from ssl_faces.encoders.trained_images import hashes_of, save_trained_images
 from ssl_faces.methods.method import Method
 from ssl_faces.training.wandb_logger import CarefulWandbLogger
 
@@ -75,7 +76,14 @@ class EncoderExport(pl.Callback):
                 "no step was trained, so no encoder is saved; see the trainer settings"
             )
         card = self.card(trainer, module)
-        directory = save_encoder(module.encoder, self.out / "encoder", card)
+        directory = self.out / "encoder"
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if not data.streamed:
+            line, digest = save_trained_images(directory, hashes_of(data))
+            card[HASHES] = {TRAINED_FILE: digest}
+        save_encoder(module.encoder, directory, card)
+        if not data.streamed:
+            print(line)
         for logger in trainer.loggers:
             if isinstance(logger, CarefulWandbLogger):
                 logger.log_encoder(directory, card)
@@ -124,7 +132,7 @@ class EncoderExport(pl.Callback):
 
 def left_out(data: FaceDataModule) -> str:
     """Description of the images that were held out from pretraining."""
-    parts = ["test parts of all probes"] if data.leaves_tests_out else []
+    parts = data.tests_left_out()
     if data.online.faces:
         parts.append(f"{data.online} for the online probe, with their people and copies")
     return "; ".join(parts) or "nothing"

@@ -159,6 +159,10 @@ def distinct_pairs(pairs: Iterable[FacePair], title: str) -> list[FacePair]:
     return list(first_of.values())
 
 
+class EmptyPart(InputError):
+    """A face set has no image in the part."""
+
+
 Shrink = Callable[[np.ndarray], np.ndarray]
 
 
@@ -202,7 +206,9 @@ class FaceSet:
         pose_truth: what the label `pose` rests on, in words.
         same_images_as: the name of the set whose images it has, with other labels or pairs.
         learns_from: the name of the set to train on, for a set that is all test.
-        near_copies: whether its training part is known to have near-copies of test images.
+        near_copies: whether it is of photographs whose people are mostly unknown, such as those of
+            the web, so that its training part may have near-copies of test images.
+        no_test: why `test_part` gives none although probes score on the set.
         official_pairs: how many pairs and folds the official protocol has, if any is known.
 
     Raises:
@@ -217,7 +223,7 @@ class FaceSet:
     pose_truth: str = "pose as given"
     same_images_as: ClassVar[str] = ""
     learns_from: ClassVar[str] = ""
-    near_copies: ClassVar[bool] = False
+    near_copies: bool = False
     official_pairs: ClassVar[tuple[int, int] | None] = None
     class_names: Mapping[str, Sequence[str]] = MappingProxyType({"expression": EXPRESSIONS})
 
@@ -235,7 +241,7 @@ class FaceSet:
         people: Sequence[str] | None = None,
     ) -> None:
         if not records and not empty:
-            raise InputError(f"{name}: no picture in its part '{part}'; check the folder's layout")
+            raise EmptyPart(f"{name}: no picture in its part '{part}'; check the folder's layout")
         self.name = name
         self.title = self.title or name
         self.part = part
@@ -244,6 +250,7 @@ class FaceSet:
         self.skipped = skipped or []
         self._test = test
         self._test_set: FaceSet | None = None
+        self.no_test = ""
         self.folds = folds
         if people is None:
             people = sorted({r.person for r in records if r.person is not None})
@@ -288,6 +295,13 @@ class FaceSet:
         data = source.tobytes() if isinstance(source, np.ndarray) else source
         return hashlib.sha256(data).digest()
 
+    def hash_if_readable(self, index: int) -> bytes:
+        """`content_hash`, or nothing where the image can't be read."""
+        try:
+            return self.content_hash(index)
+        except BadImage:
+            return b""
+
     def read_many(
         self,
         indices: Sequence[int],
@@ -330,9 +344,12 @@ class FaceSet:
         return self._test is not None
 
     def test_part(self) -> FaceSet | None:
-        """The set's part `test`; None where no probe scores on the set."""
-        if self._test_set is None and self._test is not None:
-            self._test_set = self._test()
+        """The set's part `test`; None where no probe scores on the set, or none of it is there."""
+        if self._test_set is None and self._test is not None and not self.no_test:
+            try:
+                self._test_set = self._test()
+            except EmptyPart as error:
+                self.no_test = str(error)
         return self._test_set
 
     def __getitem__(self, index: int) -> FaceSample:

@@ -26,6 +26,7 @@ from ssl_faces.common.registries import import_modules
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.json"
 METHOD_FILE = "method.safetensors"
+TRAINED_FILE = "trained_images.safetensors"
 HASHES = "sha256"
 """Key of the card: the SHA-256 of each file of weights, by the file's name."""
 
@@ -51,6 +52,7 @@ class FaceEncoder(nn.Module, ABC):
         input_size: side to which images are resized.
         feature_dims: length of the vector of each feature space.
         card: the card of the weights (empty for a new encoder).
+        place: the folder that the weights were loaded from; None for a new encoder.
     """
 
     encoder_name: str
@@ -66,6 +68,7 @@ class FaceEncoder(nn.Module, ABC):
         self.input_size = input_size
         self.config = config
         self.card: dict[str, Any] = {}
+        self.place: Path | None = None
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.mean: Tensor
@@ -163,6 +166,7 @@ def load_encoder(
     if not untrained:
         _load_weights(encoder, directory / WEIGHTS_FILE)
         check_hash(card, directory / WEIGHTS_FILE)
+        encoder.place = directory
     return encoder.eval().requires_grad_(False)
 
 
@@ -243,18 +247,33 @@ def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:
     return encoder
 
 
-def _load_weights(encoder: FaceEncoder, path: Path) -> None:
+def read_weights(
+    path: Path, mend: str = "copy or save it again", missing: str = ""
+) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Args:
+        path: the file.
+        mend: what the user can do if it is broken.
+        missing: the message for a missing file; `mend` by default.
+
+    Raises:
+        InputError: the file is missing or broken.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        state = load_file(regular(path))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing beside its card; copy it there") from error
+        state: dict[str, Tensor] = load_file(regular(path))
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path}: not a whole safetensors file ({error}); copy or save it again"
-        ) from error
+        if missing and isinstance(error, FileNotFoundError):
+            raise InputError(missing) from error
+        raise InputError(f"{path}: not a whole safetensors file ({error}); {mend}") from error
+    return state
+
+
+def _load_weights(encoder: FaceEncoder, path: Path) -> None:
+    state = read_weights(path, missing=f"{path}: missing beside its card; copy it there")
     check_weights(path, state, "the file is damaged, or training diverged: copy or train it again")
     try:
         encoder.load_state_dict(state)

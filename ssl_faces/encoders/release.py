@@ -23,6 +23,7 @@ from ssl_faces.encoders.encoder import (
     HASHES,
     METHOD_FILE,
     RELEASED,
+    TRAINED_FILE,
     WEIGHTS_FILE,
     FaceEncoder,
     find_encoder,
@@ -30,6 +31,7 @@ from ssl_faces.encoders.encoder import (
     save_encoder,
 )
 from ssl_faces.encoders.saved_probe import probe_file
+from ssl_faces.encoders.trained_images import load_trained_images
 
 if TYPE_CHECKING:
     from ssl_faces.methods.method import Method
@@ -124,7 +126,11 @@ def release(
     if isinstance(settings, dict):
         card["method_settings"] = {key: _named(value) for key, value in settings.items()}
     networks_text = ""
-    data = b""
+    data = trained = b""
+    hashes: dict[str, str] = {}
+    if load_trained_images(encoder) is not None:
+        trained = (find_encoder(encoder) / TRAINED_FILE).read_bytes()
+        hashes[TRAINED_FILE] = hashlib.sha256(trained).hexdigest()
     if method is not None:
         from ssl_faces.methods.loading import rebuild_settings
         from ssl_faces.methods.released import REBUILD, edit_state
@@ -134,15 +140,16 @@ def release(
         added[REBUILD] = rebuild_settings(method)
         added["largest_change_of_edits_by_float16"] = _change_of_edits(method, half, networks)
         data = save(networks)
-        added[HASHES] = {METHOD_FILE: hashlib.sha256(data).hexdigest()}
+        hashes[METHOD_FILE] = hashlib.sha256(data).hexdigest()
         size = _bytes(networks) / 1e6
         networks_text = f", and {size:.1f} MB that edit pictures (--with {name})"
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{name}.", dir=out) as place:
-            if data:
-                replace_file(Path(place, METHOD_FILE), data)
-            save_encoder(half, place, added | card, weights)
+            for file, content in ((METHOD_FILE, data), (TRAINED_FILE, trained)):
+                if content:
+                    replace_file(Path(place, file), content)
+            save_encoder(half, place, added | card | {HASHES: hashes}, weights)
             _move(Path(place), directory)
     except OSError as error:
         raise InputError(f"{directory}: {write_failure(error)}") from error
@@ -178,9 +185,10 @@ def _move(place: Path, directory: Path) -> None:
     """
     directory.mkdir(exist_ok=True)
     (directory / CARD_FILE).unlink(missing_ok=True)
-    for old in (directory / METHOD_FILE, *directory.glob(probe_file("*"))):
-        old.unlink(missing_ok=True)
-    for name in (METHOD_FILE, WEIGHTS_FILE, CARD_FILE):
+    for name in (METHOD_FILE, TRAINED_FILE, probe_file("*")):
+        for old in directory.glob(name):
+            old.unlink()
+    for name in (METHOD_FILE, TRAINED_FILE, WEIGHTS_FILE, CARD_FILE):
         if (place / name).exists():
             os.replace(place / name, directory / name)
 

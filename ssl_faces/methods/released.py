@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import regular
 from ssl_faces.common.finite import check_weights
 from ssl_faces.encoders.encoder import (
     CARD_FILE,
@@ -22,6 +21,7 @@ from ssl_faces.encoders.encoder import (
     check_hash,
     load_encoder,
     read_card,
+    read_weights,
 )
 from ssl_faces.methods.method import Method
 
@@ -81,16 +81,8 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing or broken, or its bytes have changed since the release.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = folder / METHOD_FILE
-    try:
-        state: dict[str, Tensor] = load_file(regular(path))
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path}: not a whole safetensors file ({error}); copy or release it again"
-        ) from error
+    state = read_weights(path, "copy or release it again")
     check_weights(path, state, "the file is damaged: copy or release it again")
     check_hash(read_card(folder), path)
     return state

@@ -17,6 +17,7 @@ from ssl_faces.data import (
     default_data_root,
     find_face_sets,
 )
+from ssl_faces.data.store.selection import held_out_by
 from tests.support.layouts import (
     TWO_FOLDS,
     album,
@@ -30,6 +31,7 @@ from tests.support.layouts import (
     oulucasia,
     pixels_text,
     put_picture,
+    rafdb,
     sfew,
     utkface,
     youtube,
@@ -153,3 +155,16 @@ def test_default_data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert default_data_root() == tmp_path / "faces"
     monkeypatch.delenv("SSL_FACES_DATA")
     assert default_data_root() == tmp_path / ".cache" / "ssl-faces" / "data"
+
+
+def test_a_set_without_its_test_part_does_not_hide_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fer_folders(tmp_path / "fer", usages=["Training"])
+    assert "no folder 'PublicTest'" in message_of(find_face_sets, tmp_path, "test")
+    rafdb(tmp_path / "raf")
+    assert [faces.name for faces in find_face_sets(tmp_path, "test")] == ["rafdb"]
+    assert "no folder 'PublicTest'" in caplog.text
+    (fer, _) = find_face_sets(tmp_path, "train")
+    assert fer.test_part() is None
+    assert held_out_by([fer], cache=tmp_path / "cache").is_empty

@@ -1,60 +1,90 @@
-"""Near-copies: found in another crop, size, brightness or compression, and nothing else is."""
+"""Near-copies of test images are left out of a probe's training, and figures without them lead."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image
 
-from linear_probe.tasks.near_copies import has_near_copy
-from ssl_faces.data import FaceSet, ImageFolder, find_face_sets
+from linear_probe.features.frozen import FeatureCache, Pictures
+from linear_probe.sources.baselines import HogSource
+from linear_probe.tasks import Attributes, Expression
+from ssl_faces.data import find_face_sets
+from ssl_faces.data.sets.utkface import UTKFace
+from tests.support.photographs import CHANGES, photographs_of_people, saved
 
-
-@pytest.fixture
-def crops(real_data: Path) -> list[Image.Image]:
-    """Sixty real faces of as many people."""
-    (faces,) = (f for f in find_face_sets(real_data, "all") if f.name == "lfw")
-    first = {record.person: i for i, record in reversed(list(enumerate(faces.records)))}
-    return [Image.fromarray(faces.read(i)).convert("L") for i in sorted(first.values())[:60]]
+COPIES = 6
 
 
-def changed(picture: Image.Image, how: str) -> Image.Image:
-    side = picture.size[0]
-    if how == "darker":
-        return ImageEnhance.Contrast(ImageEnhance.Brightness(picture).enhance(0.6)).enhance(0.8)
-    if how == "smaller":
-        return picture.resize((40, 40))
-    if how == "cropped":
-        return picture.crop((1, 1, side - 1, side - 1))
-    data = io.BytesIO()
-    picture.save(data, "JPEG", quality=30)
-    return Image.open(data)
+@pytest.fixture(scope="module")
+def people(real_data: Path) -> list[Image.Image]:
+    return [first for first, _ in photographs_of_people(real_data)]
 
 
-def saved(root: Path, pictures: list[Image.Image]) -> FaceSet:
-    root.mkdir()
-    for i, picture in enumerate(pictures):
-        picture.save(root / f"{i:03d}.png")
-    return ImageFolder(root)
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("how", ["darker", "smaller", "cropped", "compressed"])
-def test_copies_are_found_and_other_people_are_not(
-    how: str, crops: list[Image.Image], tmp_path: Path
+def test_they_are_in_neither_the_probe_nor_the_bank(
+    people: list[Image.Image], tmp_path: Path
 ) -> None:
-    train, others = crops[:40], crops[40:]
-    faces = saved(tmp_path / "faces", [*train, *(changed(p, how) for p in train[:20]), *others])
-    found = has_near_copy(faces, np.arange(40), np.arange(40, 80))
-    assert found[:20].mean() >= 0.95
-    assert found[20:].mean() <= 0.05
+    test = [*(CHANGES["darker"](image) for image in people[:COPIES]), *people[40:]]
+    for usage, images in (("Training", people[:40]), ("PublicTest", test)):
+        for place, kind in enumerate(("happy", "sad")):
+            saved(tmp_path / "data" / usage / kind, images[place::2])
+    task = Expression(find_face_sets(tmp_path / "data", "all"), replicates=50)
+    pictures = Pictures(task.faces, task.indices)
+    cache, source = FeatureCache(tmp_path / "features"), HogSource(48)
+    cache.fill([source], pictures)
+    features = cache.read(source, pictures, source.space)
+
+    (rows,) = task.splits(features, pictures)
+    assert (len(rows.train), len(rows.test), rows.near_copies) == (34, 26, COPIES)
+    trained = {task.faces.records[i].key for i in features.records[rows.train]}
+    copied = {f"Training/{kind}/{i:03d}.png" for kind in ("happy", "sad") for i in range(3)}
+    assert not trained & copied
+
+    figures = task.score(features, pictures)
+    assert [(figure.metric, figure.n) for figure in figures] == [
+        ("accuracy, no copies", 20),
+        ("accuracy", 26),
+        ("mean class recall", 26),
+        ("kNN accuracy, no copies", 20),
+        ("kNN accuracy", 26),
+    ]
+    originals = task.originals(features.records[rows.test])
+    predicted = figures[1].predictions
+    assert predicted is not None
+    correct = predicted.predicted == predicted.targets
+    assert figures[0].value == pytest.approx(100 * correct[originals].mean())
+    assert figures[1].value == pytest.approx(100 * correct.mean())
+    for figure in figures:
+        assert "6 training pictures left out as near-copies of test pictures" in figure.note
 
 
-def test_a_broken_picture_is_no_copy(crops: list[Image.Image], tmp_path: Path) -> None:
-    faces = saved(tmp_path / "faces", [*crops[:9], crops[3]])
-    (tmp_path / "faces" / "003.png").write_bytes(b"broken")
-    assert has_near_copy(faces, np.arange(9), np.array([9, 3])).tolist() == [False, False]
-    again = saved(tmp_path / "again", [*crops[:9], crops[3]])
-    assert has_near_copy(again, np.arange(9), np.array([9])).tolist() == [True]
+def test_attributes_have_figures_without_them(people: list[Image.Image], tmp_path: Path) -> None:
+    root = tmp_path / "UTKFace"
+    root.mkdir()
+    for i, image in enumerate(people):
+        image.save(root / f"{20 + i}_{i % 2}_{i % 2}_{i}.png")
+    test = {record.key for record in UTKFace(root, "test").records}
+    (copied, *_) = sorted(test)
+    # The near-copy is in the training part or, by its bytes, in the test part too: try some.
+    for quality in range(30, 60):
+        path = root / f"30_{quality % 2}_{quality % 2}_{quality}.jpg"
+        Image.open(root / copied).save(path, "JPEG", quality=quality)
+        if path.name not in {record.key for record in UTKFace(root, "test").records}:
+            break
+        path.unlink()
+    task = Attributes([UTKFace(root, "all")], replicates=50)
+    pictures = Pictures(task.faces, task.indices)
+    cache, source = FeatureCache(tmp_path / "features"), HogSource(48)
+    cache.fill([source], pictures)
+    figures = task.score(cache.read(source, pictures, source.space), pictures)
+    n = {figure.metric: figure.n for figure in figures}
+    assert n["MAE age"] == n["gender accuracy"] == len(test)
+    assert n["MAE age, no copies"] == n["gender accuracy, no copies"] == len(test) - 1
+    assert np.isfinite([figure.value for figure in figures]).all()

@@ -153,7 +153,7 @@ def test_faces_without_labels(faces: Path, cache: Path, tmp_path: Path, capfd: C
         f.keys() == {"online/rank/expression", "online/std/expression"} for f in result.values()
     )
     assert card(tmp_path)["online"]["pictures"] == "training pictures, without labels"
-    assert card(tmp_path)["left_out"] == "test parts of all probes"
+    assert card(tmp_path)["left_out"] == "nothing"
 
 
 def test_how_many_are_kept_back_follows_from_the_probe(cache: Path, tmp_path: Path) -> None:

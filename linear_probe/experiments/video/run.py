@@ -33,6 +33,7 @@ from linear_probe.features.frozen import (
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.sources.by_name import encoder_sources
+from linear_probe.sources.overlap import Overlaps
 from linear_probe.tasks.classification import class_figures, class_predictions, how_chosen
 from ssl_faces import InputError, load_encoder
 from ssl_faces.common.ranges import PositiveInt, Seed
@@ -102,6 +103,7 @@ def measurements(job: VideoJob, run: Run) -> Iterator[Measured]:
     if not len(listed):
         raise InputError(f"{listed.name}: {listed.faces.title} holds no video; check the path")
     pictures = Pictures(listed.faces, np.unique(np.concatenate(listed.frames)))
+    overlaps = Overlaps(run.say)
     cache = FeatureCache(job.features or run.out / FEATURES_FOLDER, job.batch_size, run.device)
     for source, seeds in sources:
         bad = cache.fill([source], pictures)
@@ -141,7 +143,12 @@ def measurements(job: VideoJob, run: Run) -> Iterator[Measured]:
             )
             title = sequences.faces.title
             task = TaskFacts(sequences.name, title, sequences.split, how, seed)
-            yield Measured(task, source.name, space, probe, figures, source.fingerprint, seconds)
+            frames = np.unique(np.concatenate([sequences.frames[i] for i in test]))
+            encoder = getattr(source, "encoder", None)
+            yield Measured(
+                *(task, source.name, space, probe, figures, source.fingerprint, seconds),
+                overlap=overlaps.of(source.name, encoder, sequences.faces, frames),
+            )
 
 
 def _sources(job: VideoJob, say: Say) -> list[tuple[Source, list[int]]]:

@@ -6,6 +6,7 @@ import functools
 import logging
 import operator
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,8 +65,8 @@ class FaceDataModule(pl.LightningDataModule):
     """Pairs of faces for pretraining.
 
     By default everything that a probe tests on is left out: the test parts of the sets, their
-    byte-identical copies, and every image of a test person in any set (LFW and the YouTube
-    keypoints share people).
+    byte-identical copies and near-copies, and every image of a test person in any set (LFW and the
+    YouTube keypoints share people).
 
     Args:
         root: folder with face sets, recognised by their contents, or with any images. Default:
@@ -94,6 +95,9 @@ class FaceDataModule(pl.LightningDataModule):
             `facecycle` is as mild and drawn for each image, as its authors do; `views` is a strong
             one for each image, for contrastive methods; or your own strengths.
         leave_out_tests: see above; False trains on test faces too, and the card records it.
+        leave_out_near_copies: leave out near-copies of test images too. Only photographs are
+            searched for them (`FaceSet.near_copies`), once, which takes half a minute for 30,000
+            images. False repeats runs of older versions.
         seed: of order, pairs and augmentation.
         num_workers: of the loader; images are packed, so 0 is usually best.
         cache: folder of packed and fetched faces; default `$SSL_FACES_CACHE` or
@@ -136,6 +140,7 @@ class FaceDataModule(pl.LightningDataModule):
         candidates: Candidates = 1,
         different_share: UnitFloat | None = None,
         epoch_of: Literal["images", "clips"] = "images",
+        leave_out_near_copies: bool = True,
     ) -> None:
         super().__init__()
         check_ranges(FaceDataModule.__init__, locals(), "data")
@@ -143,6 +148,11 @@ class FaceDataModule(pl.LightningDataModule):
             raise InputError(
                 f"data.different_share: has no effect with data.positives={positives}, where all "
                 "pairs are alike; leave it out, or set data.positives=frames"
+            )
+        if not leave_out_tests and not leave_out_near_copies:
+            raise InputError(
+                "data.leave_out_near_copies: has no effect with data.leave_out_tests=false, which "
+                "trains on the test images themselves; leave it out"
             )
         if candidates > 1 and positives in ("picture", "strangers"):
             raise InputError(
@@ -174,6 +184,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.epoch_of = epoch_of
         self.use_people = positives != "picture"
         self.leave_out_tests = leave_out_tests
+        self.leave_out_near_copies = leave_out_near_copies
         self.seed = seed
         self.num_workers = num_workers
         self.cache = cache
@@ -192,6 +203,8 @@ class FaceDataModule(pl.LightningDataModule):
         self.packs: list[Pack] = []
         self.faces: StoredFaces | None = None
         self.streamed = False  # whether not all shards can be kept
+        self.tested: dict[str, bool] = {}
+        self._held_out: HeldOut | None = None
         self._found: list[FaceSet] | None = None
         self._on_device: Tensor | None = None
         self._listing: Tensor | None = None
@@ -205,6 +218,8 @@ class FaceDataModule(pl.LightningDataModule):
             one.verify()
             if all_fit(packs, self._most):
                 one.fetch()
+        if self.places is None:
+            self._tests(packs)  # finds near-copies once a machine
 
     def setup(self, stage: str | None = None) -> None:
         if self.faces is not None:
@@ -291,10 +306,18 @@ class FaceDataModule(pl.LightningDataModule):
         """What probes test on, as far as it matters here."""
         if not self.leave_out_tests and not self.online_pictures:
             return HeldOut.of()
-        if self.places is None:
+        near = self.leave_out_tests and self.leave_out_near_copies
+        if self.places is not None:
+            tests = functools.reduce(operator.or_, (one.held_out for one in packs))
+            return tests if near else replace(tests, near=HeldOut.of().near)
+        if self._held_out is None:
             # Of all sets: one that is all test has nothing to train on, but much to leave out.
-            return held_out_by(self._face_sets())
-        return functools.reduce(operator.or_, (one.held_out for one in packs))
+            sets = self._face_sets()
+            self._held_out = held_out_by(sets, near, self.cache)
+            self.tested = {
+                faces.title: near and faces.near_copies for faces in sets if faces.test_part()
+            }
+        return self._held_out
 
     def _keep_back(self, tests: HeldOut) -> None:
         """Choose what pretraining leaves to the online probe."""
@@ -372,6 +395,26 @@ class FaceDataModule(pl.LightningDataModule):
         return self.leave_out_tests or any(
             len(one.held_out.people) or len(one.held_out.hashes) for one in self.packs
         )
+
+    def tests_left_out(self) -> list[str]:
+        """What of which test parts is left out, now or when the packs were made, in words."""
+        if not self.leaves_tests_out:
+            return []
+        if self.places is not None:
+            held_out = functools.reduce(operator.or_, (one.held_out for one in self.packs))
+            near = self.streamed or self.leave_out_near_copies
+            sets = {"the sets that the packs were made of": near and len(held_out.near) > 0}
+        else:
+            held_out, sets = self._held_out or HeldOut.of(), self.tested
+        parts = []
+        if sets:
+            parts.append(f"test images of {', '.join(sets)} and their byte-identical copies")
+        if len(held_out.people):
+            parts.append("images of their test people, by name")
+        searched = [title for title, near in sets.items() if near]
+        if searched:
+            parts.append(f"near-copies (HOG) of test images of {', '.join(searched)}")
+        return parts
 
     def trained_on(self) -> list[tuple[str, str, str]]:
         """(set, key, SHA-256 of the stored bytes) of every picture that is trained on."""

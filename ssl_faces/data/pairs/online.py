@@ -199,7 +199,7 @@ def _slice(faces: FaceSet, labels: list[Label], tests: HeldOut, count: int) -> S
     most = min(count, int(len(names) * SET_SHARE))
     names.sort(key=lambda one: (_order(one[0]), one[1]))
     groups: list[list[int]] = []
-    seen = {row.tobytes() for row in tests.hashes}
+    seen = {row.tobytes() for row in (*tests.hashes, *tests.near)}
     taken = 0
     for _, members in groupby(names, key=lambda one: one[0]):
         group = list(_fresh(faces, [row for _, row in members], seen))
@@ -225,10 +225,7 @@ def _order(name: str) -> bytes:
 def _fresh(faces: FaceSet, rows: Iterable[int], seen: set[bytes]) -> Iterable[int]:
     """Those whose bytes were not seen before; they then have been."""
     for row in rows:
-        try:
-            digest = faces.content_hash(row)
-        except BadImage:
-            continue
-        if digest not in seen:
+        digest = faces.hash_if_readable(row)
+        if digest and digest not in seen:
             seen.add(digest)
             yield row

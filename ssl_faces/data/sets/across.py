@@ -7,7 +7,6 @@ Neural Networks", WACV 2016, but of one set at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 import numpy as np
 
@@ -87,11 +86,10 @@ def _training_rows(faces: FaceSet, label: str) -> np.ndarray:
     """int64 [N], those of the training part; of all, where the set has no test part or no other."""
     rows = _rows(faces, label)
     tested: set[str] = set()
-    if faces.folds is None:
-        # A copy of the set may lack the folder of its test part.
-        with suppress(InputError):
-            test = faces.test_part()
-            tested = set() if test is None else {record.key for record in test.records}
+    # A copy of the set may lack its test part.
+    test = faces.test_part() if faces.folds is None else None
+    if test is not None:
+        tested = {record.key for record in test.records}
     training = np.array([i for i in rows.tolist() if faces.records[i].key not in tested], np.int64)
     return training if len(training) else rows
 

@@ -62,6 +62,7 @@ class AffectNet(RecognisedSet):
     title = "AffectNet"
     split = "training -> validation"
     labels = ("expression", "valence", "arousal")
+    near_copies = True
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:

@@ -35,6 +35,7 @@ class ClassFolders(RecognisedSet):
     folder_title = "folders of expressions"
     split = "by the pictures' bytes, a fifth for the test"
     labels = ("expression",)
+    near_copies = True
     may_be_empty = ("train", "test", "all")
     repeatable = True
     rank = 9

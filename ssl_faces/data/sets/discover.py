@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.faces import FaceSet, Part
+from ssl_faces.data.faces import EmptyPart, FaceSet, Part
 from ssl_faces.data.sets.folder import (
     ImageFolder,
     existing_folder,
@@ -18,6 +18,7 @@ from ssl_faces.data.sets.folder import (
     subfolders,
 )
 from ssl_faces.data.sets.recognised import RecognisedSet, registered
+from ssl_faces.data.store.held_out import COPIES, NEAR_COPIES, OF_PEOPLE
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +91,13 @@ def _recognised_sets(
         _log.warning("%s is no data set known here: its pictures are left out", place)
     sets: dict[str, FaceSet] = {}
     for kind, place in found:
-        faces = kind(place, part)
+        try:
+            faces = kind(place, part)
+        except EmptyPart as error:
+            if part != "test" or len(found) == 1:
+                raise
+            _log.warning("%s: left out: %s", place, error)
+            continue
         faces.place = place
         if faces.name in sets:
             raise InputError(
@@ -101,8 +108,9 @@ def _recognised_sets(
 
 
 _KEPT_BACK = {
-    "left_out_as_pictures_of_test_people": "of test people",
-    "left_out_as_copies_of_test_pictures": "copies of test images",
+    OF_PEOPLE: "of test people",
+    COPIES: "copies of test images",
+    NEAR_COPIES: "near-copies of test images",
     "left_out_for_the_online_probe": "for the online probe",
     "left_out_as_only_pictures_of_their_person": "without a second one of their person",
 }

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssl_faces.common.errors import InputError, shorten
-from ssl_faces.data.faces import EXPRESSIONS, FaceRecord, Part
+from ssl_faces.data.faces import EXPRESSIONS, EmptyPart, FaceRecord, Part
 from ssl_faces.data.sets.expressions import count_expressions, expression_of, records_of_classes
 from ssl_faces.data.sets.folder import entry_of
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet
@@ -85,7 +85,7 @@ class Fer2013(RecognisedSet):
         places = [entry_of(folder, *_USAGES[side]) for side in sides]
         if not any(places):
             names = " or ".join(f"'{_USAGES[side][0]}'" for side in sides)
-            raise InputError(
+            raise EmptyPart(
                 f"{self.name}: {folder} has no folder {names} and no {CSV_FILES[0]}, so no part "
                 f"'{part}'; give the folder that holds them"
             )

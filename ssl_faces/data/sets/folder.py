@@ -115,6 +115,7 @@ class ImageFolder(FaceSet):
         InputError: the folder is missing or holds no picture.
     """
 
+    near_copies = True
     ignored: dict[str, int]
 
     def __init__(

@@ -114,6 +114,7 @@ class JoinedFaces(_OtherSetsFaces):
         )
         self.class_names = train.class_names
         self.pose_truth = test.pose_truth
+        self.near_copies = train.near_copies and test.near_copies
         self.title = title
         self.split = split
         self._first = len(train)

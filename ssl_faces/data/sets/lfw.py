@@ -32,6 +32,7 @@ class LFW(VerificationSet):
 
     name = "lfw"
     title = "LFW"
+    near_copies = True
     pairs_source = PAIRS_FILE
     official_pairs = (6000, 10)  # view 2
     rank = 8

@@ -34,6 +34,7 @@ class RafDb(RecognisedSet):
     title = "RAF-DB"
     split = "train -> test"
     labels = ("expression",)
+    near_copies = True
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:

@@ -111,10 +111,10 @@ def _pack(options: argparse.Namespace) -> None:
     print(f"{out}: {done.pictures:,} pictures to train on, {done.added:,} of them new")
     if done.repaired:
         print(f"packed again: {done.repaired:,} shards that were missing or broken")
-    if done.of_test_people or done.copies:
+    if done.of_test_people or done.copies or done.near_copies:
         print(
-            f"left out: {done.of_test_people:,} pictures of test people, {done.copies:,} copies of "
-            "test pictures"
+            f"left out: {done.of_test_people:,} pictures of test people, {done.copies:,} copies "
+            f"and {done.near_copies:,} near-copies of test pictures"
         )
     if done.skipped:
         print(f"skipped {done.skipped:,} pictures that can't be used; {index} lists them")

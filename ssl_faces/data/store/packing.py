@@ -29,8 +29,24 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file, write_failure
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.pictures import BadImage
-from ssl_faces.data.store.held_out import HeldOut, dump_held_out, parse_held_out
-from ssl_faces.data.store.packs import INDEX, TESTS, Index, Pack, Passed, whole_shards
+from ssl_faces.data.store.held_out import (
+    COPIES,
+    NEAR_COPIES,
+    OF_PEOPLE,
+    HeldOut,
+    dump_held_out,
+    parse_held_out,
+)
+from ssl_faces.data.store.packs import (
+    COPY,
+    INDEX,
+    NEAR_COPY,
+    TESTS,
+    Index,
+    Pack,
+    Passed,
+    whole_shards,
+)
 from ssl_faces.data.store.shards import (
     Columns,
     Shard,
@@ -45,8 +61,6 @@ __all__ = ["Packed", "pack_sets", "square"]
 
 _log = logging.getLogger(__name__)
 _PIECE = 256  # images given to the decoding threads at once
-_COPIES = "left_out_as_copies_of_test_pictures"
-_OF_PEOPLE = "left_out_as_pictures_of_test_people"
 
 
 @dataclass
@@ -58,7 +72,7 @@ class Packed:
         added: of them, those decoded now.
         changed, gone: keys of packed images that have changed or are gone; no longer trained on.
         left_out_since: packed images that are now known as test images.
-        of_test_people, copies: listed images that are left out.
+        of_test_people, copies, near_copies: listed images that are left out.
         skipped: images that can't be used.
         repaired: shards that were missing or broken and are packed again.
     """
@@ -70,6 +84,7 @@ class Packed:
     left_out_since: int = 0
     of_test_people: int = 0
     copies: int = 0
+    near_copies: int = 0
     skipped: int = 0
     repaired: int = 0
 
@@ -204,7 +219,9 @@ class _Packing:
         self.stored = self._stored()
         known = np.isin(sources.versions, self.stored)
         listed: dict[tuple[int, str], int] | None = None
-        self.stored_copies = np.zeros(len(self.index.sets), np.int64)
+        self.stored_copies = {
+            key: np.zeros(len(self.index.sets), np.int64) for key in (COPIES, NEAR_COPIES)
+        }
         for k, entry in enumerate(self.index.shards):
             with Shard(self.out / entry.file) as shard:
                 versions, sets = shard.column("versions"), shard.column("sets")
@@ -220,9 +237,8 @@ class _Packing:
                         if sources.has_bytes(at, hashes[row].tobytes()):
                             sources.versions[at] = versions[row]
                             stale[row], known[at] = False, True
-                of_people = self.held_out.of_people(shard.column("people"))
-                copies = self.held_out.copies(shard.column("hashes")) & ~of_people
-                drop = stale | of_people | copies
+                left_out = self.held_out.left_out(shard.column("people"), shard.column("hashes"))
+                drop = np.logical_or.reduce([stale, *left_out.values()])
                 before = np.zeros(len(drop), bool)
                 before[entry.dropped] = True
                 # An image that is again as it was packed is trained on again.
@@ -234,11 +250,13 @@ class _Packing:
                 exists = (int(sets[row]), keys[row]) in listed
                 (self.done.changed if exists else self.done.gone).append(keys[row])
             self.done.left_out_since += int((fresh & ~stale).sum())
-            self.stored_copies += self._by_set(sets[copies & given & ~stale])
+            for key, count in self.stored_copies.items():
+                count += self._by_set(sets[left_out[key] & given & ~stale])
             # `_finish` does not count sets that are not given.
-            for what, which in ((_COPIES, copies), (_OF_PEOPLE, of_people)):
+            for key, which in left_out.items():
                 for number in sets[which & fresh & ~given].tolist():
-                    self.index.sets[number][what] += 1
+                    about = self.index.sets[number]
+                    about[key] = about.get(key, 0) + 1
 
     def _stored(self) -> np.ndarray:
         """int64: the versions of all images in the shards."""
@@ -294,12 +312,14 @@ class _Packing:
         for start in range(0, len(piece), _PIECE):
             decoded = sources.decoded(piece[start : start + _PIECE], self.size, self.workers)
             digests = np.frombuffer(b"".join(digest for *_, digest in decoded), np.uint8)
-            copies = self.held_out.copies(digests.reshape(-1, 32)).tolist()
-            for (at, picture, digest), copy in zip(decoded, copies, strict=True):
+            digests = digests.reshape(-1, 32)
+            copies = self.held_out.copies(digests).tolist()
+            near_copies = self.held_out.near_copies(digests).tolist()
+            for (at, picture, digest), copy, near in zip(decoded, copies, near_copies, strict=True):
                 if isinstance(picture, BadImage):
                     passed.append(self._passed(at, str(picture)))
-                elif copy:
-                    passed.append(self._passed(at, ""))
+                elif copy or near:
+                    passed.append(self._passed(at, COPY if copy else NEAR_COPY))
                 else:
                     images.append(picture)
                     rows.append(at)
@@ -332,7 +352,8 @@ class _Packing:
                 both = np.concatenate((shard.column("versions"), versions))
                 if not np.array_equal(np.sort(both), np.sort(self.sources.versions[piece])):
                     return None
-                if self.held_out.copies(shard.column("hashes")).any() or shard.size != self.size:
+                left_out = self.held_out.left_out(shard.column("people"), shard.column("hashes"))
+                if any(map(np.any, left_out.values())) or shard.size != self.size:
                     return None
                 content, pictures = shard.check(), shard.pictures
         except (FileNotFoundError, InputError, KeyError, TypeError, ValueError):
@@ -354,10 +375,11 @@ class _Packing:
             passed += [Passed(faces.name, s.key, s.reason, None) for s in faces.skipped]
         self.index.passed = passed
         self.done.pictures = sum(e.pictures - len(e.dropped) for e in self.index.shards)
-        self.done.skipped = sum(bool(p.reason) for p in passed)
-        self.done.copies = sum(not p.reason for p in passed)
+        self.done.skipped = sum(p.is_skipped for p in passed)
+        self.done.copies = sum(p.reason == COPY for p in passed)
+        self.done.near_copies = sum(p.reason == NEAR_COPY for p in passed)
         if not self.done.pictures:
-            bad = next((p for p in passed if p.reason and p.version is not None), None)
+            bad = next((p for p in passed if p.is_skipped and p.version is not None), None)
             why = f" ({bad.key}: {bad.reason}); check that they are whole" if bad else ""
             end = "can be decoded" if bad else "is left to train on; give more faces"
             raise InputError(
@@ -370,10 +392,12 @@ class _Packing:
                 "part": faces.part,
                 "people": bool(faces.people),
                 "tests": faces.part == "all" and faces.has_test_part and self.held_out.is_empty,
-                _COPIES: sum(p.face_set == faces.name and not p.reason for p in passed)
-                + (int(self.stored_copies[number]) if number < len(self.stored_copies) else 0),
-                _OF_PEOPLE: int(self.of_test_people[mine].sum()),
+                OF_PEOPLE: int(self.of_test_people[mine].sum()),
             }
+            for key, reason in ((COPIES, COPY), (NEAR_COPIES, NEAR_COPY)):
+                stored = self.stored_copies[key][number : number + 1].sum()
+                passed_by = sum(p.face_set == faces.name and p.reason == reason for p in passed)
+                about[key] = int(stored) + passed_by
             self.index.sets[number : number + 1] = [about]
         for number, pictures in enumerate(self._pictures_by_set().tolist()):
             self.index.sets[number]["pictures"] = pictures

@@ -35,6 +35,9 @@ other pixels."""
 
 _LARGEST_SHARD = 2**30
 
+COPY, NEAR_COPY = "", "near-copy of a test image"
+"""Reasons of images that are left out although they can be used."""
+
 
 def default_cache_root() -> Path:
     """Where packed faces are kept: `$SSL_FACES_CACHE`, else `~/.cache/ssl-faces/packed`."""
@@ -48,7 +51,7 @@ class Passed:
 
     Attributes:
         face_set, key: which.
-        reason: why it could not be used; empty for a copy of a test image.
+        reason: why it could not be used, or `COPY` or `NEAR_COPY`.
         version: as in `Columns`; None if the listing itself skipped it.
     """
 
@@ -56,6 +59,11 @@ class Passed:
     key: str
     reason: str
     version: int | None
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether it could not be used."""
+        return self.reason not in (COPY, NEAR_COPY)
 
 
 @dataclass
@@ -232,7 +240,8 @@ class Pack:
 
     def skipped(self) -> list[tuple[str, Skipped]]:
         """(face set's name, image) of every image that could not be used."""
-        return [(p.face_set, Skipped(p.key, p.reason)) for p in self.index.passed if p.reason]
+        passed = (p for p in self.index.passed if p.is_skipped)
+        return [(p.face_set, Skipped(p.key, p.reason)) for p in passed]
 
     def fetch(self) -> None:
         """Fetch all shards that are not here.

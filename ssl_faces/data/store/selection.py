@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pictures import BadImage
-from ssl_faces.data.store.held_out import HeldOut
+from ssl_faces.data.near_copies import Described, find_near_copies
+from ssl_faces.data.sets.across import same_pictures
+from ssl_faces.data.sets.recognised import RecognisedSet
+from ssl_faces.data.store.held_out import REASONS, HeldOut
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.shards import ShardEntry, number_of
 from ssl_faces.data.store.stored_faces import StoredFaces
 
 _log = logging.getLogger(__name__)
+_FOR_PROBE = "left_out_for_the_online_probe"
 
 
 class Selection(NamedTuple):
@@ -33,19 +36,49 @@ class Selection(NamedTuple):
     description: list[dict[str, Any]]
 
 
-def held_out_by(sets: Sequence[FaceSet]) -> HeldOut:
-    """The test people and test images of face sets, which no pretraining may see."""
+def held_out_by(
+    sets: Sequence[FaceSet], near_copies: bool = True, cache: Path | None = None
+) -> HeldOut:
+    """The test people and test images of face sets, which no pretraining may see.
+
+    Args:
+        near_copies: find the near-copies of test images among the sets' images, too. This reads
+            all images of the sets with `near_copies` at the first time, and is then kept in
+            `cache` (as in `find_near_copies`).
+    """
     people: set[str] = set()
     hashes: list[bytes] = []
     for faces in sets:
         people |= faces.held_out_people
         test = faces.test_part()
-        for i in range(0 if test is None else len(test)):
-            assert test is not None
+        if test is not None:
             # No probe can test on an image that can't be read.
-            with suppress(BadImage):
-                hashes.append(test.content_hash(i))
-    return HeldOut.of([number_of(person) for person in people], hashes)
+            hashes += filter(None, map(test.hash_if_readable, range(len(test))))
+    near = _near_copies(sets, cache) if near_copies else []
+    return HeldOut.of([number_of(person) for person in people], hashes, near)
+
+
+def _near_copies(sets: Sequence[FaceSet], cache: Path | None) -> list[bytes]:
+    photographs = [faces for faces in sets if faces.near_copies]
+    parts = [test for faces in photographs if (test := faces.test_part()) is not None]
+    tests = [Described(test) for test in parts if len(test)]
+    hashes: list[bytes] = []
+    for faces in photographs if tests else ():
+        train = Described(faces)
+        for test in (one for one in tests if _may_share(faces, one.faces)):
+            hashes += [row.tobytes() for row in find_near_copies(train, test, cache).hashes]
+    return hashes
+
+
+def _may_share(train: FaceSet, test: FaceSet) -> bool:
+    """Whether two sets may have the same photographs in like crops: one set, sets of the same
+    images, and folders of any images with all sets.
+
+    Data sets cut faces out each in its way: of FER-2013, UTKFace, LFW, CFP and the YouTube
+    keypoints no image has a cosine of 0.7 with a test image of another.
+    """
+    anything = not isinstance(train, RecognisedSet) or train.repeatable
+    return anything or same_pictures(train, test)
 
 
 def select(
@@ -62,40 +95,39 @@ def select(
         # All were left out when the pack was made: no need to read the shards.
         return select_unread(pack, use_people)
     rows, names = [], len(pack.index.sets)
-    pictures, copies, of_people, for_probe = (np.zeros(names, np.int64) for _ in range(4))
+    counts = {key: np.zeros(names, np.int64) for key in ("pictures", *REASONS, _FOR_PROBE)}
     for number in range(len(pack.index.shards)):
         with pack.open(number) as shard:
             kept = pack.kept(number)
             sets = shard.column("sets")[kept]
             people, hashes = shard.column("people")[kept], shard.column("hashes")[kept]
-        test_person = held_out.of_people(people)
-        copy = held_out.copies(hashes) & ~test_person
-        keep = ~test_person & ~copy
+        left_out = held_out.left_out(people, hashes)
+        keep = ~np.logical_or.reduce(list(left_out.values()))
         probed = (kept_back.of_people(people) | kept_back.copies(hashes)) & keep
         keep &= ~probed
-        whys = ((pictures, keep), (copies, copy), (of_people, test_person), (for_probe, probed))
-        for counts, which in whys:
-            counts += np.bincount(sets[which], minlength=names)
+        for key, which in (left_out | {"pictures": keep, _FOR_PROBE: probed}).items():
+            counts[key] += np.bincount(sets[which], minlength=names)
         rows.append(kept[keep])
     description = select_unread(pack, use_people).description
     for i, about in enumerate(description):
-        about["pictures"] = int(pictures[i])
-        about["left_out_as_copies_of_test_pictures"] += int(copies[i])
-        about["left_out_as_pictures_of_test_people"] += int(of_people[i])
+        about["pictures"] = int(counts["pictures"][i])
+        for key in REASONS:
+            about[key] += int(counts[key][i])
         if online is not None:
-            about["left_out_for_the_online_probe"] = int(for_probe[i])
+            about[_FOR_PROBE] = int(counts[_FOR_PROBE][i])
     return Selection(rows, description)
 
 
 def select_unread(pack: Pack, use_people: bool) -> Selection:
     """All that a pack keeps, without reading its shards."""
     skipped = Counter(name for name, _ in pack.skipped())
-    counts = ("left_out_as_copies_of_test_pictures", "left_out_as_pictures_of_test_people")
-    copied = ("name", "part", "pictures", *counts)
     description = []
     for stored in pack.index.sets:
         paired = use_people and stored["people"]
-        about = {key: stored[key] for key in copied} | {"skipped": skipped[stored["name"]]}
+        about = {key: stored[key] for key in ("name", "part", "pictures")}
+        # Older packs don't count near-copies.
+        about |= {key: stored.get(key, 0) for key in REASONS}
+        about["skipped"] = skipped[stored["name"]]
         about["pairs"] = "pictures of one person, or mirror images" if paired else "mirror images"
         description.append(about)
     return Selection(None, description)
@@ -195,6 +227,7 @@ def check_left_out_alike(packs: Sequence[Pack]) -> None:
     first = packs[0].held_out
     for pack in packs[1:]:
         alike = np.array_equal(first.people, pack.held_out.people)
+        alike = alike and np.array_equal(first.near, pack.held_out.near)
         if not alike or not np.array_equal(first.hashes, pack.held_out.hashes):
             raise InputError(
                 f"{packs[0].place} and {pack.place} left out other test pictures, and are more "

@@ -1,0 +1,294 @@
+"""Hashes of the images that an encoder was trained on, in a file beside its weights.
+
+They tell whether a test image was trained on, byte for byte or as a near-copy, and whether a named
+test person was. An image takes `BYTES` bytes. It can't be made again from them, but whoever has an
+image can find out whether it was trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import safetensors.numpy
+
+from ssl_faces.common.arguments import Parser
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import regular, replace_file
+from ssl_faces.data.near_copies import SIDE, Described, describe
+from ssl_faces.data.store.held_out import NEAR_COPIES
+from ssl_faces.data.store.shards import number_of
+from ssl_faces.data.store.sources import square
+from ssl_faces.encoders.encoder import (
+    HASHES,
+    TRAINED_FILE,
+    check_hash,
+    find_encoder,
+    read_card,
+)
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from ssl_faces.data.pairs.module import FaceDataModule
+
+EXACT_BYTES = 8
+"""Of the SHA-256 of an image's stored bytes."""
+
+BITS = 256
+"""Signs of projections of an image's standardised HOG descriptor."""
+
+BYTES = EXACT_BYTES + BITS // 8
+
+MOST_BITS = 66
+"""Most bits in which near-copies differ. Among FER-2013's and UTKFace's test images this finds 99 %
+of those whose cosine with a training image is 0.75 or more and 81 to 87 % of those with 0.6, and
+takes 0.2 to 0.4 % of those below 0.5 for near-copies."""
+
+_SAMPLE = 10_000  # images that descriptors are standardised by
+_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many of the test images an encoder was trained on.
+
+    Attributes:
+        images: the test images.
+        identical: those that were trained on, byte for byte.
+        near: those of which only a near-copy was.
+        of_people: those of a person, by name, of whom any image was.
+    """
+
+    images: int
+    identical: int
+    near: int
+    of_people: int
+
+
+@dataclass(frozen=True)
+class TrainedImages:
+    """The hashes of N training images.
+
+    Attributes:
+        exact: uint8 [N, EXACT_BYTES], first bytes of SHA-256, sorted.
+        bits: uint8 [N, BITS / 8], of the HOG descriptors.
+        people: int64 [P], sorted: `number_of` the name of each person.
+        mean, scale: float32 [D], by which descriptors are standardised.
+    """
+
+    exact: np.ndarray
+    bits: np.ndarray
+    people: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def overlap(self, test: Described) -> Overlap:
+        """How many of these images were trained on. Images that can't be decoded count only if
+        they are byte-identical."""
+        readable = test.hashes.any(axis=1)
+        identical = np.isin(_whole(test.hashes[:, :EXACT_BYTES]), _whole(self.exact)) & readable
+        near = np.zeros(len(test), bool)
+        descriptors, places = test.descriptors
+        for some in (descriptors, test.mirrored):
+            near[places] |= self._near(some.numpy())
+        names = [test.faces.records[row].person for row in test.rows.tolist()]
+        numbers = np.array([-1 if name is None else number_of(name) for name in names], np.int64)
+        trained = np.isin(numbers, self.people)
+        counts = (identical, near & ~identical, trained)
+        return Overlap(len(test), *(int(which.sum()) for which in counts))
+
+    def _near(self, descriptors: np.ndarray) -> np.ndarray:
+        """bool [M]: which descriptors [M, D] have a training image's nearly equal bits."""
+        # Products of signs count the bits that are equal.
+        trained = np.unpackbits(self.bits, axis=1).astype(np.float32) * 2 - 1
+        asked = np.unpackbits(_signs(descriptors, self.mean, self.scale), axis=1)
+        asked = asked.astype(np.float32) * 2 - 1
+        near = np.zeros(len(asked), bool)
+        for start in range(0, len(trained), _BATCH):
+            equal = asked @ trained[start : start + _BATCH].T
+            near |= (equal >= BITS - 2 * MOST_BITS).any(axis=1)
+        return near
+
+
+class _Stored(NamedTuple):
+    """Some training images of one shard: uint8 [n, 3, S, S], [n, 32] and int64 [n]."""
+
+    images: np.ndarray
+    hashes: np.ndarray
+    people: np.ndarray
+
+
+def hashes_of(data: FaceDataModule) -> TrainedImages:
+    """The hashes of all images that a data module trains on.
+
+    Raises:
+        InputError: its shards are streamed.
+    """
+    faces = data.faces
+    assert faces is not None
+    if data.streamed:
+        raise InputError("training images are streamed, so that no hashes of them are kept")
+    total = int(faces.counts.sum())
+    step = -(-total // _SAMPLE)
+    sample, seen = [], 0
+    for stored in _shards(data):
+        sample.append(_described(stored.images[-seen % step :: step]))
+        seen += len(stored.images)
+    descriptors = np.concatenate(sample)
+    mean, scale = descriptors.mean(axis=0), descriptors.std(axis=0)
+    scale[scale <= 1e-6] = 1.0
+    exact, bits, people = [], [], [np.zeros(0, np.int64)]
+    for number, stored in enumerate(_shards(data)):
+        described = sample[number] if step == 1 else _described(stored.images)
+        exact.append(stored.hashes[:, :EXACT_BYTES])
+        bits.append(_signs(described, mean, scale))
+        people.append(stored.people[stored.people >= 0])
+    both = np.unique(np.concatenate((np.concatenate(exact), np.concatenate(bits)), axis=1), axis=0)
+    names = np.unique(np.concatenate(people))
+    return TrainedImages(both[:, :EXACT_BYTES], both[:, EXACT_BYTES:], names, mean, scale)
+
+
+def _shards(data: FaceDataModule) -> Iterator[_Stored]:
+    assert data.faces is not None
+    for number, (k, index) in enumerate(data.faces.shards):
+        rows = data.faces.rows(number)
+        if not len(rows):
+            continue
+        with data.packs[k].open(index) as shard:
+            images = shard.images()[rows]
+            yield _Stored(images, shard.column("hashes")[rows], shard.column("people")[rows])
+
+
+def _described(images: np.ndarray) -> np.ndarray:
+    """HOG descriptors float32 [n, D] of uint8 [n, 3, S, S]."""
+    resized = [square(image.transpose(1, 2, 0), SIDE) for image in images]
+    parts = [
+        describe(np.stack(resized[start : start + _BATCH]))
+        for start in range(0, len(resized), _BATCH)
+    ]
+    return np.concatenate(parts or [describe(np.zeros((0, 3, SIDE, SIDE), np.uint8))])
+
+
+def _signs(descriptors: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """uint8 [M, BITS / 8] of descriptors [M, D]."""
+    length = descriptors.shape[1]
+    # Fixed for all encoders: files of two of them can be compared with the same images.
+    digest = hashlib.shake_256(b"near-copies").digest(length * BITS // 8)
+    signs = np.unpackbits(np.frombuffer(digest, np.uint8)).reshape(length, BITS)
+    projected = (descriptors - mean) / scale @ (signs.astype(np.float32) * 2 - 1)
+    return np.packbits(projected > 0, axis=1)
+
+
+def _whole(rows: np.ndarray) -> np.ndarray:
+    """uint8 [n, 8] as one number each."""
+    return np.ascontiguousarray(rows).view(np.uint64)[:, 0]
+
+
+def save_trained_images(directory: Path, trained: TrainedImages) -> tuple[str, str]:
+    """Write the hashes beside an encoder's weights; a line for the user, and the file's SHA-256.
+
+    Raises:
+        InputError: the folder can't be written, or the disk is full.
+    """
+    columns = {name: np.ascontiguousarray(column) for name, column in vars(trained).items()}
+    data = safetensors.numpy.save(columns)
+    replace_file(directory / TRAINED_FILE, data)
+    line = f"hashes of {len(trained.exact):,} training images: {directory / TRAINED_FILE}"
+    return f"{line} ({len(data) / 1e6:.1f} MB)", hashlib.sha256(data).hexdigest()
+
+
+def load_trained_images(encoder: str | os.PathLike[str]) -> TrainedImages | None:
+    """The hashes of an encoder's training images, named as in `load_encoder`; None if it has none.
+
+    Raises:
+        InputError: no such encoder, or a broken file.
+    """
+    path = find_encoder(encoder) / TRAINED_FILE
+    if not path.exists():
+        return None
+    check_hash(read_card(encoder), path)
+    try:
+        trained = TrainedImages(**safetensors.numpy.load(regular(path).read_bytes()))
+        shapes = trained.exact.shape[1:], trained.bits.shape[1:], trained.mean.shape
+        expected = (EXACT_BYTES,), (BITS // 8,), trained.scale.shape
+        if shapes != expected or len(trained.exact) != len(trained.bits):
+            raise ValueError("other columns")
+    except Exception as error:  # the error of safetensors is not a ValueError
+        raise InputError(
+            f"{path}: no whole file of hashes ({error}); make it again: ssl-faces trained-images "
+            f"{os.fsdecode(encoder)}"
+        ) from error
+    return trained
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run `ssl-faces trained-images`; bad input raises InputError."""
+    parser = Parser(
+        prog="ssl-faces trained-images",
+        description="Save hashes of the images that an encoder was trained on beside its weights, "
+        "from the data sets that its card names. `ssl-faces fit` does so for new encoders.",
+    )
+    add = parser.add_argument
+    add("encoder", metavar="ENCODER", help="folder of a run or encoder, or a released name")
+    add("--data", type=Path, metavar="DIR", help="folder with the data sets; default: as data.root")
+    add("--cache", type=Path, metavar="DIR", help="folder of packed faces")
+    options = parser.parse_args(arguments)
+    print(make_trained_images(options.encoder, options.data, options.cache))
+
+
+def make_trained_images(
+    encoder: str | os.PathLike[str], root: Path | None = None, cache: Path | None = None
+) -> str:
+    """Save the hashes of a trained encoder's images; a line for the user.
+
+    Args:
+        root: folder with the data sets; default as of `FaceDataModule`.
+        cache: as of `FaceDataModule`.
+
+    Raises:
+        InputError: the encoder's card does not list its data, or the folder has other images than
+            were trained on.
+    """
+    from ssl_faces.data.pairs.module import FaceDataModule
+    from ssl_faces.data.pairs.online import PICTURES
+    from ssl_faces.encoders.release import update_card
+
+    card = read_card(encoder)
+    listed = card.get("data")
+    if not isinstance(listed, list) or not all(isinstance(about, dict) for about in listed):
+        raise InputError(f"{encoder}: its card does not list the data that it was trained on")
+    kept_back = any(about.get("left_out_for_the_online_probe") for about in listed)
+    data = FaceDataModule(
+        root,
+        size=SIDE,
+        cache=cache,
+        positives="picture",
+        online_pictures=PICTURES if kept_back else None,
+        leave_out_near_copies=any(NEAR_COPIES in about for about in listed),
+    )
+    data.prepare_data()
+    data.setup()
+    counts = [
+        {about.get("name"): about.get("pictures") for about in of if about.get("pictures")}
+        for of in (listed, data.description)
+    ]
+    names = counts[0].keys() | counts[1].keys()
+    other = [
+        f"{name}: {counts[0].get(name, 0):,} in the card, {counts[1].get(name, 0):,} in the folder"
+        for name in sorted(names)
+        if counts[0].get(name) != counts[1].get(name)
+    ]
+    if other:
+        raise InputError(
+            f"{encoder}: was trained on other images than --data has ({'; '.join(other)}); give "
+            "the folder that it was trained on"
+        )
+    directory = find_encoder(encoder)
+    line, digest = save_trained_images(directory, hashes_of(data))
+    hashes = {**card.get(HASHES, {}), TRAINED_FILE: digest}
+    update_card(directory, **{HASHES: hashes})
+    return line

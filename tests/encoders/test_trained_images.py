@@ -1,0 +1,196 @@
+"""Hashes of training images: they tell which test images an encoder was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from linear_probe.cli import main as linear_probe
+from linear_probe.experiments.probe import run_probes
+from linear_probe.sources.overlap import overlap_in_words
+from ssl_faces import load_encoder, save_encoder
+from ssl_faces.cli import main as ssl_faces
+from ssl_faces.data import ClassFolders, ImageFolder, JoinedFaces
+from ssl_faces.data.near_copies import Described
+from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.encoders.encoder import HASHES, TRAINED_FILE
+from ssl_faces.encoders.release import release
+from ssl_faces.encoders.saved_probe import load_probe
+from ssl_faces.encoders.trained_images import (
+    BYTES,
+    hashes_of,
+    load_trained_images,
+    make_trained_images,
+    save_trained_images,
+)
+from ssl_faces.networks.backbone import BackboneEncoder
+from tests.support.photographs import CHANGES, photographs_of_people, saved
+from tests.support.refusals import message_of
+
+
+@pytest.fixture(scope="module")
+def photographs(real_data: Path) -> list[list[Image.Image]]:
+    return photographs_of_people(real_data)
+
+
+@pytest.fixture
+def trained_on(tmp_path: Path) -> Callable[[Path], Path]:
+    """An encoder, as it is saved after training on the images of a folder."""
+
+    def save(root: Path, **settings: object) -> Path:
+        data = FaceDataModule(root, size=48, cache=tmp_path / "cache", **settings)  # type: ignore[arg-type]
+        data.prepare_data()
+        data.setup()
+        torch.manual_seed(0)
+        encoder = BackboneEncoder("resnet18", input_size=32, width=0.125)
+        place = tmp_path / "encoder"
+        _, digest = save_trained_images(place, hashes_of(data))
+        card = {"method": "none", "data": data.description, HASHES: {TRAINED_FILE: digest}}
+        return save_encoder(encoder, place, card)
+
+    return save
+
+
+@pytest.fixture
+def folders(photographs: list[list[Image.Image]], tmp_path: Path) -> Path:
+    """Faces of 40 people to learn from, and of 20 others to test on, in two classes."""
+    first = [image for image, _ in photographs]
+    for side, images in (("train", first[:40]), ("test", first[40:])):
+        for place, kind in enumerate(("a", "b")):
+            saved(tmp_path / side / kind, images[place::2])
+    return tmp_path
+
+
+def score(encoder: Path, root: Path, out: Path) -> dict[str, int]:
+    """The overlap in all records of a run on the folders `train` and `test` of `root`."""
+    sides = [ClassFolders(root / side) for side in ("train", "test")]
+    records = run_probes(
+        [str(encoder)],
+        out,
+        own=[JoinedFaces(*sides, "own_folders", "test", "train -> test")],
+        tasks=["classes"],
+        baselines=["HOG", "untrained"],
+        replicates=20,
+    )
+    ours = [record for record in records if record.encoder == str(encoder)]
+    assert ours
+    assert all(record.overlap == ours[0].overlap for record in ours)
+    assert all(record.overlap == {} for record in records if record not in ours)
+    return ours[0].overlap
+
+
+def test_all_test_images_that_were_trained_on_are_reported(
+    folders: Path,
+    trained_on: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    encoder = trained_on(folders / "test")
+    overlap = {"images": 20, "identical": 20, "near": 0, "of_people": 0}
+    assert score(encoder, folders, tmp_path / "out") == overlap
+    line = overlap_in_words(str(encoder), "test", overlap)
+    assert "on 20 byte for byte" in line
+    assert capsys.readouterr().out.count(line) == 1
+    assert linear_probe(["report", str(tmp_path / "out")]) == 0
+    assert line in capsys.readouterr().out
+
+
+def test_a_saved_probe_has_the_overlap(
+    photographs: list[list[Image.Image]], trained_on: Callable[..., Path], tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    for place, kind in enumerate(("happy", "sad")):
+        saved(own / kind, [image for image, _ in photographs][place::2])
+    encoder = trained_on(own, leave_out_tests=False)
+    words = ["--encoder", str(encoder), "--data", str(own), "--out", str(tmp_path / "out")]
+    assert linear_probe(["save-probe", *words]) == 0
+    probe = load_probe(encoder)
+    assert probe is not None
+    overlap = probe.about["overlap"]
+    assert overlap["identical"] == overlap["images"] == probe.about["accuracy"]["n"]
+
+
+def test_no_overlap_is_said_only_where_there_is_none(
+    folders: Path,
+    trained_on: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    encoder = trained_on(folders / "train")
+    overlap = score(encoder, folders, tmp_path / "out")
+    assert (overlap["images"], overlap["identical"], overlap["of_people"]) == (20, 0, 0)
+    assert overlap["near"] <= 1
+    (encoder / TRAINED_FILE).unlink()
+    capsys.readouterr()
+    assert score(encoder, folders, tmp_path / "again") == {}
+    printed = capsys.readouterr().out
+    assert "no hashes of its training images" in printed
+    assert "none of the" not in printed
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_near_copies_are_found_and_other_photographs_are_not(
+    how: str,
+    photographs: list[list[Image.Image]],
+    trained_on: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    first, second = map(list, zip(*photographs, strict=True))
+    trained = load_trained_images(trained_on(saved(tmp_path / "train", first)))
+    assert trained is not None
+    for name, images, low, high in (
+        ("copies", [CHANGES[how](image) for image in first], 54, 60),
+        ("others", second, 0, 3),
+    ):
+        faces = ImageFolder(saved(tmp_path / name, images))
+        found = trained.overlap(Described(faces))
+        assert (found.images, found.identical) == (60, 0)
+        assert low <= found.near <= high
+
+
+def test_people_count_by_name(
+    photographs: list[list[Image.Image]], trained_on: Callable[..., Path], tmp_path: Path
+) -> None:
+    first, second = map(list, zip(*photographs, strict=True))
+    for place in range(4):
+        saved(tmp_path / "train" / f"person {place}", [first[place]])
+        saved(tmp_path / "test" / f"person {place + 2}", [second[place]])
+    sets = [ImageFolder(tmp_path / "train", people_from_folders=True)]
+    trained = load_trained_images(trained_on(None, sets=sets))
+    assert trained is not None
+    assert len(trained.people) == 4
+    test = Described(ImageFolder(tmp_path / "test", people_from_folders=True))
+    assert trained.overlap(test).of_people == 2
+
+
+def test_they_are_small_made_again_released_and_checked(
+    folders: Path, trained_on: Callable[..., Path], tmp_path: Path
+) -> None:
+    encoder = trained_on(folders / "train")
+    path = encoder / TRAINED_FILE
+    content = path.read_bytes()
+    trained = load_trained_images(encoder)
+    assert trained is not None
+    assert trained.exact.nbytes + trained.bits.nbytes == 40 * BYTES
+
+    path.unlink()
+    more = [str(encoder), "--data", str(folders / "train"), "--cache", str(tmp_path / "cache")]
+    assert ssl_faces(["trained-images", *more]) == 0
+    assert path.read_bytes() == content
+    text = message_of(make_trained_images, encoder, folders / "test", tmp_path / "cache")
+    assert "was trained on other images than --data has" in text
+    assert "40 in the card" in text
+
+    release(encoder, "small", tmp_path / "released")
+    released = tmp_path / "released" / "small"
+    assert (released / TRAINED_FILE).read_bytes() == content
+    assert TRAINED_FILE in json.loads((released / "card.json").read_text())[HASHES]
+    assert load_encoder(released).place == released
+
+    path.write_bytes(content[:-9])
+    assert "its bytes are not those" in message_of(load_trained_images, encoder)
