@@ -311,7 +311,7 @@ class _StageRun:
         overlap = {}
         if self.job.encoder is not None:
             encoder = load_encoder(self.job.encoder)
-            overlap = self.overlaps.of(self.job.encoder, encoder, task.faces, task.scored())
+            overlap = self.data.overlaps.of(self.job.encoder, encoder, task.faces, task.scored())
         return Measured(
             TaskFacts(task.name, task.data_set, task.split, protocol, self.seed),
             name if self.job.encoder is None else self.job.encoder,
