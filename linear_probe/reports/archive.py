@@ -18,7 +18,7 @@ from pathlib import Path
 from linear_probe.records.collect import read_folders
 from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
 from linear_probe.reports.compared import COMPARISON_FILE
-from linear_probe.reports.comparison import CSV_COLUMNS, Line, comparison
+from linear_probe.reports.comparison import CSV_COLUMNS, TWO_IMAGES, Line, comparison
 from linear_probe.reports.comparison_table import cell_of, comparison_csv, pivot
 from ssl_faces import InputError
 from ssl_faces.common.csv_files import unescaped
@@ -84,14 +84,15 @@ class KeptComparison:
         try:
             reader = csv.DictReader(io.StringIO(regular(self.path).read_text()))
             self.lines: list[Line] = [
-                {str(name): unescaped(str(cell or "")) for name, cell in row.items()}
+                {TWO_IMAGES: ""}
+                | {str(name): unescaped(str(cell or "")) for name, cell in row.items()}
                 for row in reader
             ]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(
                 f"{self.path}: can't be read ({error}); `linear-probe keep` writes it"
             ) from error
-        if tuple(reader.fieldnames or ()) != CSV_COLUMNS:
+        if {*(reader.fieldnames or ()), TWO_IMAGES} != set(CSV_COLUMNS):
             raise InputError(
                 f"{self.path}: has other columns; write it anew by `linear-probe keep`"
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 from linear_probe.reports.comparison import (
     CSV_COLUMNS,
     SIGNIFICANT,
+    TWO_IMAGES,
     Column,
     Comparison,
     Line,
@@ -56,6 +57,7 @@ def pivot(found: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     for line in found:
         by_method.setdefault(line["method"], []).append(line)
     header = ["method", "identity labels", "features", *(column.heading for column in columns)]
+    shares = any(line[TWO_IMAGES] for line in found)
     body: list[list[str]] = []
     for method, mine in by_method.items():
         about = mine[0]
@@ -69,11 +71,12 @@ def pivot(found: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
                 *(cell_of(figures[c], True) if c in figures else "-" for c in columns),
                 about["seeds"].replace(" ", ", "),
                 *(_with_commas(about[key]) for key in ("steps", "pairs")),
-                about["two_image_pairs_%"],
+                *([about[TWO_IMAGES]] if shares else []),
                 *(about["pflop"], about["minutes"]),
             ]
         )
-    return [*header, "seeds", "steps", "pairs", "two-image pairs %", "PFLOP", "minutes"], body
+    header += ["seeds", "steps", "pairs", *(["two-image pairs %"] if shares else [])]
+    return [*header, "PFLOP", "minutes"], body
 
 
 def column_of(line: Line) -> Column:

@@ -1,4 +1,4 @@
-"""Pictures of a face set changed in one way: degraded for robustness curves, or mirrored.
+"""Images of a face set changed in one way: degraded for robustness curves, or augmented.
 
 A change is applied to the picture as it is stored (its centre square, at most `MOST_SIDE` wide),
 so that every encoder and baseline sees the same changed picture, whatever size it takes. What is
@@ -119,22 +119,3 @@ def _changed(change: Change, pixels: Tensor, seeds: list[int]) -> np.ndarray:
     changed = change.apply(pixels.float() / 255, change.level, seeds)
     levels = (changed.clamp(0, 1) * 255).round().to(torch.uint8)
     return levels.permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _mirrored(images: Tensor, level: float, seeds: list[int]) -> Tensor:
-    return images.flip(3)
-
-
-def _grey(images: Tensor, level: float, seeds: list[int]) -> Tensor:
-    from kornia.color import rgb_to_grayscale
-
-    return rgb_to_grayscale(images).expand(-1, 3, -1, -1)
-
-
-def _mirrored_grey(images: Tensor, level: float, seeds: list[int]) -> Tensor:
-    return _grey(images.flip(3), level, seeds)
-
-
-MIRRORED = Change("mirrored", 1, "", False, _mirrored)
-GREY = Change("grey", 1, "", False, _grey)
-MIRRORED_GREY = Change("mirrored grey", 1, "", False, _mirrored_grey)

@@ -14,7 +14,7 @@ from PIL import Image
 from linear_probe.experiments.robustness import DEGRADATIONS, degradations
 from linear_probe.features.frozen import FeatureCache, Features, Pictures
 from linear_probe.sources.baselines import PixelSource
-from linear_probe.sources.changed_images import GREY, MIRRORED, MIRRORED_GREY, Change, ChangedFaces
+from linear_probe.sources.changed_images import Change, ChangedFaces
 from linear_probe.tasks import Expression, Identity
 from linear_probe.tasks.task import rows_of
 from ssl_faces.data import FaceRecord, FaceSet
@@ -77,10 +77,6 @@ def test_known_cases() -> None:
     grey_noise = difference - difference.mean(axis=3, keepdims=True)
     assert inside.mean() > 0.9
     assert np.abs(grey_noise[inside]).max() <= 1
-    np.testing.assert_array_equal(changed(MIRRORED), x[:, :, ::-1])
-    grey = changed(GREY)
-    np.testing.assert_allclose(grey[..., 0], x @ [0.299, 0.587, 0.114], atol=0.6)
-    np.testing.assert_array_equal(changed(MIRRORED_GREY), grey[:, :, ::-1])
 
 
 def test_blur_by_a_loop() -> None:
@@ -107,10 +103,10 @@ def test_jpeg_is_near_a_real_codec() -> None:
 
 
 def test_content_tells_changes_apart() -> None:
-    changes = [MIRRORED, GREY, *degradations(["all"])]
+    changes = degradations(["all"])
     hashes = {ChangedFaces(faces(), change, 0).content_hash(0) for change in changes}
     assert len(hashes | {faces().content_hash(0)}) == len(changes) + 1
-    known = ChangedFaces(faces(), GREY, 0, {0: faces().content_hash(0)})
+    known = ChangedFaces(faces(), changes[0], 0, {0: faces().content_hash(0)})
     assert known.content_hash(0) in hashes
 
 
