@@ -19,14 +19,14 @@ PAGES = sorted(
     if "checkpoints/claims" not in path.as_posix()
 )
 SOURCES = [*PAGES, "configs/claims.yaml"]
-FIGURE = re.compile(r"[-+]?(-?\d+\.\d+)[^\d\[\]|]{0,24}\[[-+]?(\d+\.\d+), [-+]?(\d+\.\d+)\]")
+FIGURE = re.compile(r"[-+]?(-?\d+\.\d+)[^\d\[\]|]{0,40}\[[-+]?(\d+\.\d+), [-+]?(\d+\.\d+)\]")
 """A value with its interval, without signs: a gain may be told from either side."""
 
 UNARCHIVED = {
     # Paired differences: the replicates that they are made from are not archived.
     "README.md": "1.03",
     "checkpoints/README.md": "1.03 4.09 1.70 1.89 2.6 4.9 1.8 10.8 8.1",
-    "checkpoints/ablation.md": "8.6 1.6 2.7 3.7",
+    "checkpoints/ablation.md": "4.9 8.6 1.6 2.4 2.7 3.7",
     "checkpoints/audit/audit.md": "0.22 0.36 0.74 0.14",
     "linear_probe/README.md": "0.51 1.09 2.28",
     # Runs whose records are not archived.
