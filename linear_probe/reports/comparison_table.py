@@ -134,7 +134,10 @@ def _notes(found: Comparison) -> list[str]:
             "(bootstrap) and seeds (Student's t) together"
         )
     if any(len(method.runs) == 1 for method in methods):
-        notes.append("with one seed, the 95 % interval is over test rows alone")
+        notes.append(
+            "with one seed, intervals and tests are over test rows alone: they compare these "
+            "trained encoders, and give no verdict about the methods"
+        )
     if found.tests:
         notes.append(
             f"bold: the best method of a column; ≈: not significantly different from it; "

@@ -21,6 +21,11 @@ from tests.support.in_process import InProcess
 BASE = {
     "seeds": [0, 1, 2],
     "arguments": {"task": "expression"},
+    "smallest": [
+        {"effect": 1.0, "metrics": ["accuracy", "MAE", "face L1"], "reason": "a point"},
+        {"effect": 0.01, "metrics": ["CCC valence", "CCC arousal", "RMSE"], "reason": "as here"},
+    ],
+    "remark": "set beforehand",
     "claims": {
         "better": {
             "says": "the idea is better",

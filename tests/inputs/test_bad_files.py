@@ -54,6 +54,7 @@ READERS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
         read_claims,
         {
             "seeds": [0],
+            "smallest": [{"effect": 1.0, "metrics": ["accuracy"], "reason": "a point"}],
             "claims": {
                 "a": {
                     **{"says": "a", "paper": "b", "published": "c", "level": 0.5},
@@ -67,7 +68,7 @@ BAD_NUMBERS = (math.nan, math.inf, -math.inf, -1, -(10**30), 10**30, "ten", [1],
 # Numbers that may be negative, or have no largest value.
 _ALLOWED: dict[Any, tuple[float, ...]] = {
     **dict.fromkeys(("min", "max", "level"), (-1, -(10**30), 10**30)),
-    **dict.fromkeys(("budget_pflop", "at_most_worse"), (10**30,)),
+    **dict.fromkeys(("budget_pflop", "at_most_worse", "effect"), (10**30,)),
 }
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,17 @@ def save(folder: Path, rows: list[tuple[Record, np.ndarray]]) -> Path:
     return folder
 
 
+@cache
+def draws(n: int) -> np.ndarray:
+    return row_weights(n, 2000, 0)
+
+
 def scored(
     name: str, correct: np.ndarray, space: str = "map", sample: str = "s"
 ) -> tuple[Record, np.ndarray]:
     """A record of which test rows an encoder got right, and its replicates."""
     n = len(correct)
-    replicates = 100 * row_weights(n, 2000, 0) @ correct.astype(np.float32) / n
+    replicates = 100 * draws(n) @ correct.astype(np.float32) / n
     value = 100 * float(correct.mean())
     record = replace(ONE, encoder=name, feature_space=space, value=value, n=n, sample=sample)
     return record, replicates

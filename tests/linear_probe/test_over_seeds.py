@@ -95,19 +95,22 @@ def test_one_pair_of_runs_has_one_interval() -> None:
 
 
 def test_estimates_from_records_alone() -> None:
-    """One seed has the record's interval; more have the rule's, from normal quantiles."""
+    """One seed has the record's interval; that of several needs replicates."""
     one = Estimate.of([ONE])
     assert one.interval == (ONE.low, ONE.high)
     assert str(one) == "44.12 [42.50, 45.75]"
-    # Seeds that agree add nothing to the uncertainty of the test rows.
-    twice = Estimate.of([replace(ONE, seed=1), ONE])
-    assert twice.interval == pytest.approx((ONE.low, ONE.high), abs=0.02)
-    assert [r.seed for r in twice.records] == [0, 1]
-    apart = Estimate.of([ONE, replace(ONE, seed=1, value=47.0, low=45.4, high=48.6)])
-    assert apart.interval[0] < 44 < 47 < apart.interval[1]
+    records = [replace(ONE, seed=1, value=46.12), ONE]
+    two = Estimate.of(records)
+    assert not two.has_interval
+    assert str(two) == "45.12 ± 1.41"
+    assert [r.seed for r in two.records] == [0, 1]
+    noise = np.random.default_rng(0).standard_normal(1000)
+    whole = Estimate.of(records, {r.key: r.value + noise for r in records})
+    half = t.ppf(0.975, 1) * 1.0
+    assert whole.interval == pytest.approx((45.12 - half, 45.12 + half), rel=0.05)
     # Within the range of the metric.
-    low = Estimate.of([replace(ONE, value=v, low=v - 1, high=v + 1, seed=v) for v in (1, 9)])
-    assert low.interval[0] == 0
+    low = [replace(ONE, value=v, low=v - 1, high=v + 1, seed=v) for v in (1, 9)]
+    assert Estimate.of(low, {r.key: r.value + noise for r in low}).interval[0] == 0
 
 
 def test_what_is_hard_for_both_cancels_out() -> None:

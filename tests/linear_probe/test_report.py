@@ -108,7 +108,13 @@ def test_several_seeds_are_one_row() -> None:
     records = [replace(ACCURACY, seed=i, value=v, low=v - 1 - i) for i, v in enumerate(values)]
     (row,) = [line for line in table([*records, PIXELS]).splitlines() if "runs/a" in line]
     # Mean and standard deviation of 44, 43, 45.5.
-    assert "44.17 ± 1.26 [" in row
+    assert "44.17 ± 1.26 " in row
+    assert "[" not in row
+    assert "no interval: the bootstrap's replicates" in table(records)
+    draws = {r.key: r.value + np.linspace(-1, 1, 200) for r in records}
+    assert re.search(
+        r"44\.17 ± 1\.26 \[4[0-2]\.\d\d, 4[5-8]\.\d\d\]", table(records, replicates=draws)
+    )
     assert re.split(r" {2,}", row.strip())[-2:] == ["0, 1, 2", "3,589"]
     (row,) = [line for line in table([*records, PIXELS]).splitlines() if "pixels" in line]
     assert "±" not in row

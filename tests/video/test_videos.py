@@ -291,7 +291,12 @@ def test_as_arms_of_a_claim_they_share_features(
     mean = {**arm, "arguments": {**arguments, "statistics": ["mean"]}}
     claim = {"says": "s", "paper": "p", "published": "p", "idea": arm, "without": mean}
     claims = Claims.model_validate(
-        {"seeds": [0, 1, 2], "arguments": {"task": "expression"}, "claims": {"one": claim}}
+        {
+            "seeds": [0, 1, 2],
+            "arguments": {"task": "expression"},
+            "smallest": [{"effect": 1.0, "metrics": ["accuracy"], "reason": "a point"}],
+            "claims": {"one": claim},
+        }
     )
     computed: list[int] = []
     forward = BackboneEncoder.forward
@@ -304,5 +309,5 @@ def test_as_arms_of_a_claim_they_share_features(
 
     table = run_all(claims, tmp_path / "claims", run_job)
     row = cells(table)
-    assert (row["seeds"], row["verdict"]) == ("3", "holds")
+    assert (row["seeds"], row["verdict"]) == ("3", "supported")
     assert sum(computed) == 4 * 2 * (24 + 16)

@@ -131,7 +131,8 @@ class ClaimTable:
 
     @property
     def table(self) -> Table:
-        after = dict(zip(self._tested(), corrected(self._judged()), strict=True))
+        judged = {row.name: row.judged for row in self.rows if row.judged is not None}
+        after = dict(zip(judged, corrected(list(judged.values())), strict=True))
         body = []
         for row in self.rows:
             verdicts = [row.verdict, row.verdict if row.by_size else after.get(row.name, "-")]
@@ -142,28 +143,10 @@ class ClaimTable:
         for row in self.rows:
             if row.claim.tried and row.verdict != "supported":
                 tried.setdefault(row.claim.tried, []).append(row.name)
-        notes = [*_NOTES, *self._about_chance(list(after.values())), *self._about_effects()]
+        tested = sum(one.p is not None for one in judged.values())
+        notes = [*_NOTES, *_about_chance(tested, list(after.values())), *self._about_effects()]
         notes += [*self.notes, *(f"{', '.join(names)}: {text}" for text, names in tried.items())]
         return Table("Claims of the papers", _HEADER, body, notes)
-
-    def _judged(self) -> list[Judged]:
-        return [row.judged for row in self.rows if row.judged is not None]
-
-    def _tested(self) -> list[str]:
-        return [row.name for row in self.rows if row.judged is not None]
-
-    def _about_chance(self, after: Sequence[Verdict]) -> list[str]:
-        count = sum(one.p is not None for one in self._judged())
-        if not count:
-            return []
-        kept = sum(verdict in ("supported", "contradicted") for verdict in after)
-        return [
-            f"false positives: {count} claims were tested, each at {100 * LEVEL:g} %: if no idea "
-            f"had any effect, {count * LEVEL:.1f} verdicts of supported or contradicted would be "
-            "expected by chance alone. After Holm: the verdicts that remain if the probability of "
-            f"any false one among all claims is to be at most {100 * LEVEL:g} % ({kept} of "
-            "supported or contradicted); the others are inconclusive"
-        ]
 
     def _about_effects(self) -> list[str]:
         metrics = {metric for row in self.rows for metric in row.claim.metrics}
@@ -209,6 +192,19 @@ class ClaimTable:
         title, found = "Claims of the papers", find_records(list(self.folders))
         text = page(found, most_maps=0, first=first, title=title)
         replace_file(self.out / CLAIMS_PAGE, text.encode(errors="backslashreplace"))
+
+
+def _about_chance(tested: int, after: Sequence[Verdict]) -> list[str]:
+    if not tested:
+        return []
+    kept = sum(verdict in ("supported", "contradicted") for verdict in after)
+    return [
+        f"false positives: {tested} claims were tested, each at {100 * LEVEL:g} %: if no idea had "
+        f"any effect, {tested * LEVEL:.1f} verdicts of supported or contradicted would be expected "
+        "by chance alone. After Holm: the verdicts that remain if the probability of any false one "
+        f"among all claims is to be at most {100 * LEVEL:g} % ({kept} of supported or "
+        "contradicted); the others are inconclusive"
+    ]
 
 
 def _cell(figure: OverSeeds, digits: int) -> Cell:
