@@ -272,7 +272,7 @@ def test_machines_share_a_database(write: Write, tmp_path: Path) -> None:
 def test_notes_are_whole(write: Write, tmp_path: Path) -> None:
     """What a dashboard, or a study begun anew, has of a trial."""
     values: list[Any] = [[0.6, 1.0], "a b", True]
-    path = write(("--steps=1",), parameters={"y": {"values": values}, "x": {"value": 2}})
+    path = write(("--steps=1",), parameters={"y": {"values": [*values, "a b"]}, "x": {"value": 2}})
     assert sweep(path, tmp_path / "out") == 0
     notes = read_notes(tmp_path / "out")
     assert [note["settings"] for note in notes] == [{"y": y, "x": 2} for y in values]
