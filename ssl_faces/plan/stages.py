@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field, PlainValidator
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import PositiveInt
-from ssl_faces.common.yaml_settings import PREVIOUS, Arguments, Strict, flags
+from ssl_faces.common.yaml_settings import PREVIOUS, Arguments, Strict, flags, settled
+from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.steps import Step
 
 PROBE = "probe"
@@ -63,20 +64,38 @@ class Probe(Strict):
                 words += [option, str(value)]
         return words
 
-    def step(self, encoders: Sequence[Path], out: Path, log: str) -> Step:
-        """Scores encoders in one run, unless that was done with the same weights."""
-        words = ["run", *(word for path in encoders for word in ("--encoder", str(path)))]
+    def score(
+        self,
+        engine: Engine,
+        encoders: Sequence[Path] | Path,
+        log: Path,
+        name: str,
+        page: Sequence[str],
+    ) -> None:
+        """Score encoders in one run, unless that was done with the same weights; then make a page.
+
+        Args:
+            engine: of the plan. `probe` in its folder gets the scores.
+            encoders: folders of runs.
+            name: of the page's step.
+            page: a command of `linear-probe`, always run.
+        """
+        out = engine.out
+        runs = [encoders] if isinstance(encoders, Path) else encoders
+        words = ["run", *(word for path in runs for word in ("--encoder", str(path)))]
         words += ["--out", str(out / PROBE), *self.words()]
-        weights = [sha256(path / "encoder" / "encoder.safetensors") for path in encoders]
-        return Step(
+        weights: Any = [sha256(path / "encoder" / "encoder.safetensors") for path in runs]
+        scores = Step(
             PROBE,
             ["linear-probe", *words],
-            out / log,
+            log,
             out / PROBE,
-            decides={"words": words, "weights": weights},
+            decides={"words": words, "weights": weights[0] if runs is not encoders else weights},
             note=out / "probe.json",
             is_whole=lambda: (out / PROBE / "records.jsonl").is_file(),
         )
+        argv = ["linear-probe", *page]
+        engine.run([scores, Step(name, argv, log, out, after=[PROBE], always=True)], quiet=True)
 
 
 def fit_words(configs: Sequence[str], arguments: Arguments, seed: int, previous: Path) -> list[str]:
@@ -114,11 +133,6 @@ def finished_card(folder: Path, steps: int) -> dict[str, Any] | None:
     return card if card.get("steps") == steps else None
 
 
-def uses_previous(*arguments: Arguments) -> bool:
-    """Whether `{previous}` is in any of them."""
-    return PREVIOUS in json.dumps(arguments)
-
-
 class Stage(Strict):
     """One run of `ssl-faces fit`.
 
@@ -129,6 +143,37 @@ class Stage(Strict):
 
     configs: list[str] = Field(min_length=1)
     arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class Staged(Strict):
+    """Settings of plans with stages.
+
+    Attributes:
+        configs: further files for `-c`, of every stage.
+        arguments: `--KEY=VALUE` of every stage; a stage's own come after them.
+        probe: how encoders are scored; None: not at all.
+    """
+
+    configs: list[str] = Field(default_factory=list)
+    arguments: Arguments = Field(default_factory=dict)
+    probe: Probe | None = Probe()
+
+    def configs_of(self, stage: Stage) -> list[str]:
+        return [*stage.configs, *self.configs]
+
+    def arguments_of(self, stage: Stage) -> Arguments:
+        return {**self.arguments, **stage.arguments}
+
+    def decides(self, stage: Stage, **more: Any) -> dict[str, Any]:
+        """All that decides a stage, as JSON values; configs by their contents."""
+        return settled(self.configs_of(stage), {**self.arguments_of(stage), **more})
+
+    def check(self, place: str, folders: Iterable[str], first: Stage) -> None:
+        """Raises ValueError if a name or the first stage, at `place`, can't be."""
+        if PROBE in folders:
+            raise ValueError(f"'{PROBE}' is the folder of the scores; choose another name")
+        if PREVIOUS in json.dumps(self.arguments_of(first)):
+            raise ValueError(f"{place}: {PREVIOUS} in the first stage; none is before it")
 
 
 def sha256(path: Path) -> str:

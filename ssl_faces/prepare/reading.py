@@ -115,13 +115,15 @@ class _Reader:
         self.seen = NearDuplicates(settings.duplicate_bits)
 
     def read(self, frame: Frame, tracker: Tracker | None) -> None:
-        found = faces_of(self.detector, frame.pixels)
-        faces = judged(frame.pixels, found, self.settings)
+        detected = faces_of(self.detector, frame.pixels)
+        faces = judged(frame.pixels, detected, self.settings)
         hashes = [perceptual_hash(crop) for _, crop in faces]
         clips, at_time = [""] * len(faces), ""
         if tracker is not None:
             bits = np.array(hashes, bool).reshape(-1, HASH_BITS)
-            numbers = tracker.step(frame.time, frame.pixels, found.boxes, found.landmarks, bits)
+            numbers = tracker.step(
+                frame.time, frame.pixels, detected.boxes, detected.landmarks, bits
+            )
             clips = [f"{self.source.key}#clip{number}" for number in numbers]
             at_time = f"#frame{frame.number}"
         for i, (row, crop) in enumerate(faces):
@@ -191,10 +193,10 @@ def drop_near_duplicates(
 ) -> Iterator[tuple[str, SourceFaces]]:
     """Mark faces that nearly equal one of an earlier source; sources come in a fixed order."""
     seen = NearDuplicates(bits)
-    for key, found in sources:
-        for row in found.rows:
+    for key, faces in sources:
+        for row in faces.rows:
             if row.reason or row.at < 0:
                 continue
-            near = seen.add(np.unpackbits(found.hashes[row.at]).astype(bool), row.key)
+            near = seen.add(np.unpackbits(faces.hashes[row.at]).astype(bool), row.key)
             row.reason = "" if near is None else NEAR + near
-        yield key, found
+        yield key, faces

@@ -29,12 +29,12 @@ class Store:
         digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:24]
         return self.folder / f"{digest}.safetensors"
 
-    def write(self, key: str, version: str, found: SourceFaces) -> None:
+    def write(self, key: str, version: str, faces: SourceFaces) -> None:
         """Write the faces of a source; InputError if the folder can't be written."""
-        rows = [asdict(row) for row in found.rows]
-        about = {"key": key, "version": version, "kind": found.kind, "rows": rows}
-        about["sha256"] = _digest(about, found.crops, found.hashes)
-        data = save({"crops": found.crops, "hashes": found.hashes}, {"about": json.dumps(about)})
+        rows = [asdict(row) for row in faces.rows]
+        about = {"key": key, "version": version, "kind": faces.kind, "rows": rows}
+        about["sha256"] = _digest(about, faces.crops, faces.hashes)
+        data = save({"crops": faces.crops, "hashes": faces.hashes}, {"about": json.dumps(about)})
         replace_file(self.path(key), data, durable=False)
 
     def read(self, key: str) -> tuple[str, SourceFaces] | None:

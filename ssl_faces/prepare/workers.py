@@ -41,9 +41,9 @@ def read_all(
     while left:
         done: set[Source] = set()
         try:
-            for source, found in _by_pool(left, settings, min(workers, len(left))):
+            for source, faces in _by_pool(left, settings, min(workers, len(left))):
                 done.add(source)
-                yield source, found
+                yield source, faces
         except BrokenProcessPool:
             # Any of the files that were being read may be the cause: read these one by one.
             left = [source for source in left if source not in done]

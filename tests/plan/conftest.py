@@ -11,6 +11,7 @@ import yaml
 
 from ssl_faces.plan import engine
 from tests.support.in_process import InProcess
+from tests.support.types import Patch
 
 ROOT = Path(__file__).parents[2]
 MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")
@@ -20,14 +21,14 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> InProcess:
+def in_process(monkeypatch: Patch) -> InProcess:
     executor = InProcess()
     monkeypatch.setattr(engine, "executor", executor)
     return executor
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _environment(monkeypatch: Patch, tmp_path: Path) -> None:
     """For commands that tests start."""
     # Reading real faces takes long.
     monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / "none"))

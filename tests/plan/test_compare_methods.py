@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
-from safetensors.torch import load_file
 
 from ssl_faces.bench.cost import count
 from ssl_faces.cli import main
 from ssl_faces.common.yaml_settings import flags
 from ssl_faces.encoders.encoder import read_card
-from ssl_faces.plan import engine
-from ssl_faces.plan.compare import amount, count_stages, read
+from ssl_faces.plan.compare import Method, amount, read
 from ssl_faces.plan.engine import duration
-from ssl_faces.plan.processes import Command
 from ssl_faces.plan.stages import Probe
 from ssl_faces.training.fit import check
 from ssl_faces.training.run_record import is_held
 from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
+from tests.support.commands import refusal
 from tests.support.in_process import InProcess
-from tests.support.processes import eventually
+from tests.support.types import Capsys, Patch
+from tests.support.waiting import eventually
 
 
 def two_stages() -> list[dict[str, Any]]:
@@ -59,7 +55,8 @@ def compare(path: Path, out: Path) -> int:
     return main(["compare", "-c", str(path), "--out", str(out)])
 
 
-def instead_of_scores(in_process: InProcess) -> None:
+@pytest.fixture
+def fits(in_process: InProcess) -> InProcess:
     """Only what is trained matters: scores and table are noted, not made."""
 
     def scores(words: list[str]) -> None:
@@ -71,34 +68,30 @@ def instead_of_scores(in_process: InProcess) -> None:
         Path(words[1], "comparison.md").write_text("the table")
 
     in_process.instead |= {"run": scores, "comparison": table}
-
-
-@pytest.fixture
-def fits(in_process: InProcess) -> InProcess:
-    instead_of_scores(in_process)
     return in_process
 
 
-def test_steps_come_from_the_budget(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_steps_come_from_the_budget(write: Write, tmp_path: Path, capsys: Capsys) -> None:
     comparison = read(write(methods={"facecycle": two_stages()}, budget_pflop=3e-5))
-    counts = count_stages(comparison, tmp_path / "out", "facecycle")
+    method = Method(comparison, tmp_path / "out", "facecycle")
+    method.count()
     sizes = [f"--{key}={value}" for key, value in stage1()["arguments"].items()]
     size = ["--data.batch_size", "2", "--data.size", "16"]
     alone = count(["-c", stage1()["configs"][0], *size, *sizes])
-    assert counts[0].flop_a_step == alone.flop
-    for counted, share in zip(counts, (0.7, 0.3), strict=True):
+    assert method.counted[0].flop_a_step == alone.flop
+    for counted, share in zip(method.counted, (0.7, 0.3), strict=True):
         assert counted.flop <= share * 3e10 < counted.flop + counted.flop_a_step
         assert counted.pairs_a_step == 2
     assert capsys.readouterr().out.count(" a step of 2 pairs, ") == 2
     # Counted once.
-    assert count_stages(comparison, tmp_path / "out", "facecycle") == counts
+    again = Method(comparison, tmp_path / "out", "facecycle")
+    again.count()
+    assert again.counted == method.counted
     assert capsys.readouterr().out == ""
 
 
 def test_stages_seeds_and_what_is_done(
-    write: Write, tmp_path: Path, fits: InProcess, capsys: pytest.CaptureFixture[str]
+    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys
 ) -> None:
     out = tmp_path / "out"
 
@@ -148,17 +141,16 @@ def test_stages_seeds_and_what_is_done(
 
 
 def test_other_settings_for_runs_that_exist_are_refused(
-    write: Write, tmp_path: Path, fits: InProcess, capsys: pytest.CaptureFixture[str]
+    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys
 ) -> None:
     out = tmp_path / "out"
     assert compare(write(seeds=[0]), out) == 0
     fits.calls.clear()
 
     def refused(path: Path) -> str:
-        capsys.readouterr()
-        assert compare(path, out) == 2
+        message = refusal(capsys, "compare", "-c", path, "--out", out)
         assert fits.calls == []
-        return capsys.readouterr().err
+        return message
 
     few = Path(read(write()).configs[0])
     text = few.read_text()
@@ -192,7 +184,7 @@ class StopsAtOnce(pl.Callback):
 
 
 def test_methods_that_fail_stop_no_others(
-    write: Write, tmp_path: Path, fits: InProcess, capsys: pytest.CaptureFixture[str]
+    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys
 ) -> None:
     out = tmp_path / "out"
     methods = {
@@ -214,54 +206,9 @@ def test_methods_that_fail_stop_no_others(
     assert "the table" in printed
 
 
-def test_a_stopped_comparison_resumes(
-    write: Write,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """SIGTERM within a run saves its only checkpoint; the result equals an uninterrupted run."""
-    in_process = InProcess()
-    instead_of_scores(in_process)
-    monkeypatch.setattr(
-        engine,
-        "executor",
-        lambda argv, *more: (Command if argv[1] == "fit" else in_process)(argv, *more),
-    )
-    out, run = tmp_path / "out", tmp_path / "out/motion/seed0/stage1"
-    path = write(seeds=[0], methods={"motion": [stage1(checkpoint_every=999)]}, budget_pflop=6e-5)
-    log = run.with_suffix(".log")
-
-    def send() -> None:
-        eventually(lambda: log.exists() and "first step after" in log.read_text())
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    assert compare(path, out) == 128 + signal.SIGTERM
-    sender.join()
-    printed = capsys.readouterr().out
-    assert f"resumes: ssl-faces compare -c {path} --out {out}" in printed
-    assert not (run / "encoder").exists()
-    assert compare(path, out) == 0
-    # The command that the comparison printed, from the beginning.
-    command = next(x for x in printed.splitlines() if x.startswith("  $ ")).removeprefix("  $ ")
-    words = shlex.split(command)[1:]
-    words[words.index("--out") + 1] = str(tmp_path / "whole")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    assert main(words) == 0
-    torch.set_num_threads(threads)
-    assert read_card(tmp_path / "whole")["steps"] == read_card(run)["steps"]
-    whole, resumed = (
-        load_file(path / "encoder/encoder.safetensors") for path in (tmp_path / "whole", run)
-    )
-    torch.testing.assert_close(resumed, whole, rtol=0, atol=1e-6)
-
-
 @pytest.mark.slow
 def test_killed_in_each_stage_and_scored(
-    write: Write, common: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Write, common: dict[str, Any], tmp_path: Path, capsys: Capsys
 ) -> None:
     """`kill -9` of all processes within each stage; the last command does all that is left."""
     from tests.linear_probe.conftest import write_fer2013, write_keypoints, write_lfw
@@ -296,7 +243,7 @@ def test_killed_in_each_stage_and_scored(
     assert (out / "comparison.csv").read_text().count("facecycle,method,") == 7
 
 
-def test_the_configs_that_come_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
     monkeypatch.chdir(ROOT)
     assert len(read(Path("configs/compare/small.yaml")).methods) == 11
     clips = read(Path("configs/compare/clips.yaml"))
@@ -311,7 +258,11 @@ def test_the_configs_that_come_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (settings["data"]["augmentation"] == "views") == (method == "simclr")
     assert len(read(Path("configs/compare/ablation.yaml")).methods) == 8
     comparison = read(Path("configs/compare/facecycle_encoder.yaml"))
-    assert [comparison.share("facecycle", stage) for stage in (0, 1)] == [0.8, 0.2]
+    method = Method(comparison, Path(), "facecycle")
+    assert [method.share(stage) for stage in (0, 1)] == [0.8, 0.2]
+    (equal,) = [stage.model_copy(update={"share": None}) for stage in method.stages[:1]]
+    method.stages = [equal, equal]
+    assert method.share(0) == 0.5
     assert "--precision" in comparison.probe.words()
 
 
@@ -320,7 +271,6 @@ def test_the_configs_that_come_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"budget": 3}, "budget: unknown key; take it out"),
         ({"budget_pflop": None}, "budget_pflop: is missing"),
-        ({"budget_pflop": "much"}, "budget_pflop: much; give a number above 0"),
         ({"seeds": [0, 0]}, "seeds: a seed is there twice"),
         ({"methods": {}}, "methods: dictionary should have at least 1 item"),
         ({"methods": {"a": []}}, "methods.a: no stage"),
@@ -330,7 +280,7 @@ def test_the_configs_that_come_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"methods": {"a": [{"configs": ["none.yaml"]}]}}, "none.yaml: no such file"),
         ({"methods": {"a": [{**stage1(), "share": 0.5}]}}, "shares of its 1 stages don't sum to 1"),
         ({"methods": {"a": [stage1(**{"trainer.max_steps": 3})]}}, "'trainer.max_steps' follows"),
-        ({"methods": {"a": [stage1(x="{previous}/y")]}}, "{previous} in its first stage"),
+        ({"methods": {"a": [stage1(x="{previous}/y")]}}, "{previous} in the first stage"),
         ({"arguments": {"out": "x"}}, "arguments: 'out' follows from the comparison"),
         ({"probe": {"encoder": "x"}}, "probe.encoder: unknown key"),
         ({"probe": {"precision": "8"}}, "probe.precision: input should be '32', 'bf16' or 'auto'"),
@@ -338,25 +288,13 @@ def test_the_configs_that_come_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_invalid_files(
-    changed: dict[str, Any],
-    message: str,
-    write: Write,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    changed: dict[str, Any], message: str, write: Write, tmp_path: Path, capsys: Capsys
 ) -> None:
     path = write(**changed)
-    assert compare(path, tmp_path / "out") == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"ssl-faces: error: {path}: ")
+    error = refusal(capsys, "compare", "-c", path, "--out", tmp_path / "out")
+    assert error.startswith(f"{path}: ")
     assert message in error
-    assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_shares_are_equal_by_default(write: Write) -> None:
-    comparison = read(write(methods={"facecycle": [stage1(), stage2()], "motion": [stage1()]}))
-    assert [comparison.share("facecycle", stage) for stage in (0, 1)] == [0.5, 0.5]
-    assert comparison.share("motion", 0) == 1
 
 
 _values = st.one_of(

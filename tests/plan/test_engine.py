@@ -17,20 +17,21 @@ import pytest
 from ssl_faces.common.errors import InputError
 from ssl_faces.plan import engine as engines
 from ssl_faces.plan import memory
-from ssl_faces.plan.command import refuse_changes, run_plan
+from ssl_faces.plan.command import run_plan
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.processes import Failed
 from ssl_faces.plan.runs import find_runs
 from ssl_faces.plan.steps import Step
 from ssl_faces.training import run_record
 from ssl_faces.training.run_record import is_held, read_run, state_of
-from tests.support.processes import eventually
+from tests.support.types import Capsys, Patch
+from tests.support.waiting import eventually
 
 COMMAND = ["ssl-faces", "job", "-c", "x.yaml"]
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: Patch) -> None:
     monkeypatch.setattr(engines, "_TICK", 0.02)
 
 
@@ -74,9 +75,7 @@ def run(out: Path, steps: list[Step], **settings: Any) -> tuple[int, dict[str, F
     return run_plan(COMMAND, out, work, **settings), failures
 
 
-def test_steps_run_once_after_those_that_they_need(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_steps_run_once_after_those_that_they_need(tmp_path: Path, capsys: Capsys) -> None:
     def steps(seed: int = 0) -> list[Step]:
         decides = {"seed": seed}
         return [
@@ -111,7 +110,7 @@ def test_steps_run_once_after_those_that_they_need(
     ],
 )
 def test_a_failed_step_stops_only_those_that_need_it(
-    code: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    code: str | None, message: str, tmp_path: Path, capsys: Capsys
 ) -> None:
     bad = step(tmp_path, "bad", code or "")
     if code is None:
@@ -151,7 +150,7 @@ time.sleep(0.1)
 """
 
 
-def test_independent_steps_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_independent_steps_run_at_once(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     meeting = [step(tmp_path, name, MEET) for name in "ab"]
@@ -165,7 +164,7 @@ def test_independent_steps_run_at_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert run(tmp_path, shared, jobs=3)[0] == 0
 
 
-def test_steps_wait_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_wait_for_memory(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(engines, "free_memory", lambda: 1000)
     assert run(tmp_path, [step(tmp_path, name, ALONE) for name in "abc"], jobs=3)[0] == 0
 
@@ -179,7 +178,7 @@ def test_a_step_that_runs_out_of_memory_beside_others_runs_again_alone(tmp_path:
     assert "out of memory" in str(run(tmp_path, steps, jobs=2)[1]["alone"])
 
 
-def test_memory_of_machine_and_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_machine_and_container(tmp_path: Path, monkeypatch: Patch) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    4000 kB\n")
     (tmp_path / "7").mkdir()
     (tmp_path / "7/status").write_text("Name:\tx\nVmHWM:\t     512 kB\n")
@@ -223,7 +222,7 @@ def send(ready: Callable[[], bool], *numbers: int) -> threading.Thread:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_steps_first(
-    number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    number: signal.Signals, tmp_path: Path, capsys: Capsys
 ) -> None:
     steps = [step(tmp_path, "first"), step(tmp_path, "waits", WAIT)]
     sender = send((tmp_path / "ready").exists, number)
@@ -255,9 +254,7 @@ def test_a_second_signal_kills(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 30
 
 
-def test_the_lock_is_held_until_the_last_step_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lock_is_held_until_the_last_step_ends(tmp_path: Path, monkeypatch: Patch) -> None:
     """Even if the process that started it was killed."""
     program = (
         "import sys; from pathlib import Path; from tests.plan.test_engine import *\n"
@@ -314,8 +311,8 @@ def test_slurm_queues_a_stopped_plan_again(
     argv: list[str],
     queued: bool,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: Patch,
+    capsys: Capsys,
 ) -> None:
     calls = tmp_path / "calls"
     scontrol = tmp_path / "scontrol"
@@ -328,20 +325,3 @@ def test_slurm_queues_a_stopped_plan_again(
     assert run(tmp_path / "out", steps)[0] == 128 + number
     assert ("; Slurm job 77 is queued again" in capsys.readouterr().out) is queued
     assert (calls.exists() and "requeue 77" in calls.read_text()) is queued
-
-
-def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
-    def message(before: dict[str, Any], now: dict[str, Any]) -> str:
-        with pytest.raises(InputError) as refused:
-            refuse_changes(Path("x.yaml"), Path("run"), before, now, ["a.yaml"], "run and more")
-        return str(refused.value)
-
-    start, end = "x.yaml: run was begun with other settings (", "or delete run and more"
-    for before, now, change in (
-        ({"k": 1}, {"k": 2}, "k was 1 and is 2 now"),
-        ({}, {"k": "a"}, 'k was not given and is "a" now'),
-        ({"a.yaml": "12"}, {"a.yaml": "34"}, "a.yaml has changed since"),
-    ):
-        assert message(before, now).startswith(f"{start}{change}); set it back, give another --out")
-        assert message(before, now).endswith(end)
-    refuse_changes(Path("x.yaml"), Path("run"), {"k": 1}, {"k": 1}, [], "run")

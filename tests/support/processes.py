@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +14,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from tests.support import threads
-
-
-def eventually(true: Callable[[], bool], seconds: float = 120) -> None:
-    """Wait until `true()`; fails after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
+from tests.support.waiting import eventually
 
 
 def free_port() -> int:
@@ -31,6 +23,8 @@ def free_port() -> int:
         port: int = probe.getsockname()[1]
         return port
 
+
+__all__ = ["eventually", "free_port", "gradients", "one_thread", "results_of_two"]
 
 # As processes of a run have: L1 and ReLU turn last digits into jumps.
 one_thread = contextmanager(threads.one_thread)

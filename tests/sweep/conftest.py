@@ -14,6 +14,8 @@ import yaml
 from ssl_faces.cli import main
 from ssl_faces.plan import engine
 from ssl_faces.plan.sweep import storage, trials
+from tests.support.commands import refusal
+from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,7 +93,7 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def _soon(monkeypatch: Patch) -> None:
     monkeypatch.setattr(trials, "LOOK", 0.05)
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
     monkeypatch.setattr(storage, "GRACE", 3)
@@ -104,6 +106,11 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sweep(path: Path, out: Path, *more: str) -> int:
     return main(["sweep", str(path), "--out", str(out), *more])
+
+
+def refused(capsys: Capsys, path: Path, out: Path, *more: str) -> str:
+    """The sentence that refuses a sweep."""
+    return refusal(capsys, "sweep", path, "--out", out, *more)
 
 
 def begun(out: Path) -> list[dict[str, Any]]:

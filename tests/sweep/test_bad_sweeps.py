@@ -19,7 +19,8 @@ from ssl_faces.plan.sweep.settings import read
 from ssl_faces.plan.sweep.study import read_notes
 from ssl_faces.plan.sweep.words import check_command
 from tests.support.refusals import message_of
-from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
+from tests.support.types import Capsys, Patch
+from tests.sweep.conftest import METRIC, ROOT, Write, begun, refused, sweep
 
 MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")
 
@@ -65,18 +66,12 @@ def test_several_begin_a_study_at_once(shared: bool, tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_file(
-    changed: dict[str, Any],
-    message: str,
-    write: Write,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    changed: dict[str, Any], message: str, write: Write, tmp_path: Path, capsys: Capsys
 ) -> None:
     path = write(**changed)
-    assert sweep(path, tmp_path / "out") == 2
-    error = capsys.readouterr().err
-    assert f"{path}: " in error
+    error = refused(capsys, path, tmp_path / "out")
+    assert error.startswith(f"{path}: ")
     assert message in error
-    assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -89,22 +84,16 @@ def test_a_wrong_file(
     ],
 )
 def test_a_setting_that_fit_does_not_know(
-    parameter: dict[str, Any],
-    message: str,
-    write: Write,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    parameter: dict[str, Any], message: str, write: Write, tmp_path: Path, capsys: Capsys
 ) -> None:
     fit = ["ssl-faces", "fit", "-c", MOTION]
     path = write(command=[*fit, "${args}"], parameters=parameter)
-    assert sweep(path, tmp_path / "out") == 2
-    error = capsys.readouterr().err
+    error = refused(capsys, path, tmp_path / "out")
     assert f"{path}: configuration: " in error
     assert message in error
     assert not (tmp_path / "out").exists()
     path = write(command=fit, parameters=parameter)
-    assert sweep(path, tmp_path / "out") == 2
-    assert "no ${args} in it" in capsys.readouterr().err
+    assert "no ${args} in it" in refused(capsys, path, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -156,28 +145,24 @@ def test_a_parameter_that_changes_nothing(
         check_command(read(path), path)
 
 
-def test_a_metric_that_no_run_logs(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_metric_that_no_run_logs(write: Write, tmp_path: Path, capsys: Capsys) -> None:
     """It is refused while the first run is running; that is stopped and resumes when the file is
     corrected."""
     out, gate = tmp_path / "out", tmp_path / "gate"
     wrong = {"name": "online/expression/pooled", "goal": "maximize"}
     given = (f"--wait={gate}",)
     path = write(given, metric=wrong, parameters={"x": {"values": [3]}})
-    assert sweep(path, out) == 2
-    error = capsys.readouterr().err
+    error = refused(capsys, path, out)
     assert f"metric.name: the runs log no 'online/expression/pooled'; take one of {METRIC}" in error
     gate.touch()
     assert sweep(write(given, parameters={"x": {"values": [3]}}), out) == 0
     assert [one["from"] for one in begun(out)] == [0, 1]
     # A run that ends without it shows all that there is.
     path = write(metric={"name": "accuracy", "goal": "maximize"}, name="other.yaml")
-    assert sweep(path, tmp_path / "other") == 2
-    assert f"take one of loss, {METRIC}" in capsys.readouterr().err
+    assert f"take one of loss, {METRIC}" in refused(capsys, path, tmp_path / "other")
 
 
-def test_failed_trials(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_trials(write: Write, tmp_path: Path, capsys: Capsys) -> None:
     """A failed trial stops no other; the sweep ends if all fail."""
     out = tmp_path / "out"
     path = write(("--steps=1",), parameters={"fail": {"values": [0, 1]}, "x": {"value": 3}})
@@ -189,21 +174,20 @@ def test_failed_trials(write: Write, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert sweep(path, out, "--retry-failed") == 1
     assert [one["folder"] for one in begun(out)] == ["0000", "0001", "0001"]
     path = write(("--fail=1",), name="all.yaml")
-    capsys.readouterr()
-    assert sweep(path, tmp_path / "all") == 2
-    assert "3 trials have failed and none has given a figure" in capsys.readouterr().err
+    error = refused(capsys, path, tmp_path / "all")
+    assert "3 trials have failed and none has given a figure" in error
     assert len(begun(tmp_path / "all")) == 3
 
 
 def test_a_full_disk_stops_it_and_loses_nothing(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Write, tmp_path: Path, capsys: Capsys
 ) -> None:
     out, full = tmp_path / "out", tmp_path / "child.py"
     path = write(("--steps=1",), parameters={"x": {"values": [3]}})
     whole = full.read_text()
     full.write_text(whole.replace('given.get("fail") == "full"', "True"))
-    assert sweep(path, out) == 2
-    assert "trial 0000: " in (error := capsys.readouterr().err)
+    error = refused(capsys, path, out)
+    assert "trial 0000: " in error
     assert "the disk is full" in error
     full.write_text(whole)
     assert sweep(path, out) == 0
@@ -211,18 +195,15 @@ def test_a_full_disk_stops_it_and_loses_nothing(
 
 
 def test_a_study_that_another_holds(
-    write: Write,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    write: Write, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     monkeypatch.setattr(storages, "BUSY", 0.2)
     out, path = tmp_path / "out", write(("--steps=1",))
     assert sweep(path, out, "--trials", "1") == 0
     holder = sqlite3.connect(out / "study.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
-    assert sweep(path, out) == 2
-    assert "study.db: the study has been locked by another process" in capsys.readouterr().err
+    message = refused(capsys, path, out)
+    assert "study.db: the study has been locked by another process" in message
     holder.execute("ROLLBACK")
     holder.close()
     assert sweep(path, out) == 0
@@ -230,31 +211,27 @@ def test_a_study_that_another_holds(
 
 
 def test_a_damaged_study_is_made_anew_from_its_trials(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Write, tmp_path: Path, capsys: Capsys
 ) -> None:
     out, path = tmp_path / "out", write(("--steps=1",))
     assert sweep(path, out, "--trials", "2") == 0
     (out / "study.db").write_bytes(b"no database" * 1000)
-    assert sweep(path, out) == 2
-    assert "move it away and give the same command again" in capsys.readouterr().err
+    assert "move it away and give the same command again" in refused(capsys, path, out)
     os.rename(out / "study.db", out / "broken")
     assert sweep(path, out) == 0
     assert [one["given"]["x"] for one in begun(out)] == ["1", "2", "3", "4"]
     assert [note["folder"] for note in read_notes(out)] == ["0000", "0001", "0002", "0003"]
 
 
-def test_another_sweep_in_the_same_folder(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_sweep_in_the_same_folder(write: Write, tmp_path: Path, capsys: Capsys) -> None:
     out = tmp_path / "out"
     assert sweep(write(("--steps=1",)), out, "--trials", "1") == 0
     changed = write(("--steps=1",), parameters={"x": {"values": [1, 9]}})
-    assert sweep(changed, out) == 2
-    error = capsys.readouterr().err
+    error = refused(capsys, changed, out)
     assert "was begun with another parameters" in error
     assert "give another --out" in error
-    assert sweep(write(("--steps=1",)), out, "--seed", "1") == 2
-    assert "another seed (0, and now 1)" in capsys.readouterr().err
+    error = refused(capsys, write(("--steps=1",)), out, "--seed", "1")
+    assert "another seed (0, and now 1)" in error
 
 
 @pytest.mark.parametrize(
@@ -266,25 +243,16 @@ def test_another_sweep_in_the_same_folder(
     ],
 )
 def test_a_wrong_database(
-    address: str,
-    message: str,
-    write: Write,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    address: str, message: str, write: Write, tmp_path: Path, capsys: Capsys
 ) -> None:
-    assert sweep(write(), tmp_path / "out", "--storage", address) == 2
-    assert message in capsys.readouterr().err
+    assert message in refused(capsys, write(), tmp_path / "out", "--storage", address)
 
 
 def test_passwords_are_neither_kept_nor_printed(
-    write: Write,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    write: Write, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     path = write(parameters={"data.packs": {"values": ["a", "ftp://me:s3cret@host/b"]}})
-    assert sweep(path, tmp_path / "out") == 2
-    message = capsys.readouterr().err
+    message = refused(capsys, path, tmp_path / "out")
     password = "parameters.data.packs.values: ftp://me:***@host/b: the address has a password"
     assert password in message
     assert not (tmp_path / "out").exists()
@@ -292,7 +260,7 @@ def test_passwords_are_neither_kept_nor_printed(
     def stop(place: object) -> None:
         raise Stopped(signal.SIGTERM)
 
-    monkeypatch.setattr(storages, "open_storage", stop)
+    monkeypatch.setattr("ssl_faces.plan.sweep.study.open_storage", stop)
     address = "postgresql://me:s3cret@host/x"
     assert sweep(write(), tmp_path / "out", "--storage", address) == 128 + signal.SIGTERM
     message = capsys.readouterr().out

@@ -20,12 +20,12 @@ from ssl_faces.plan import engine
 from ssl_faces.plan.processes import Command
 from ssl_faces.plan.sweep import search, trials
 from ssl_faces.plan.sweep import storage as storages
-from ssl_faces.plan.sweep import study as studies
 from ssl_faces.plan.sweep.search import sampler, suggest
 from ssl_faces.plan.sweep.settings import read
-from ssl_faces.plan.sweep.study import read_notes
+from ssl_faces.plan.sweep.study import SweepStudy, read_notes
 from ssl_faces.training.run_record import claim
-from tests.support.processes import eventually
+from tests.support.types import Capsys, Patch
+from tests.support.waiting import eventually
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
 
 UNIFORM = {"x": {"min": -10.0, "max": 10.0}}
@@ -40,9 +40,7 @@ def drawn(out: Path) -> dict[str, float]:
     return {note["folder"]: note["settings"]["x"] for note in read_notes(out)}
 
 
-def test_a_grid_runs_each_point_once(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_grid_runs_each_point_once(write: Write, tmp_path: Path, capsys: Capsys) -> None:
     out, path = tmp_path / "out", write()
     assert sweep(path, out, "--trials", "2") == 0
     assert [(one["folder"], one["given"]["x"]) for one in begun(out)] == [
@@ -102,7 +100,7 @@ def test_bayes_looks_where_earlier_trials_were_good(write: Write) -> None:
 
 @pytest.mark.parametrize("pruner", ["file", "median"])
 def test_by_the_pruner_that_is_asked_for(
-    pruner: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pruner: str, write: Write, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """Trials of x below 0 hang after their first figure unless they are ended for it."""
     monkeypatch.setattr(search, "WARM_UP", 1)
@@ -124,7 +122,7 @@ def test_by_the_pruner_that_is_asked_for(
 
 
 def test_a_killed_run_resumes_from_its_checkpoint(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Write, tmp_path: Path, capsys: Capsys
 ) -> None:
     path = write(("--kill=2",), parameters={"x": {"values": [3]}})
     assert sweep(path, tmp_path / "out") == 0
@@ -148,7 +146,7 @@ def command(path: Path, out: Path, *more: str) -> list[str]:
 
 
 def test_killed_workers_lose_no_trial_and_run_none_twice(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Write, tmp_path: Path, capsys: Capsys
 ) -> None:
     """`kill -9` of a command with two workers: one of the runs is killed with it, and one goes on
     as an orphan. A second command does the rest meanwhile, and then both."""
@@ -178,9 +176,7 @@ def test_killed_workers_lose_no_trial_and_run_none_twice(
     assert "trial 0000: resumes: x=1" in capsys.readouterr().out
 
 
-def test_a_stopped_sweep_resumes(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stopped_sweep_resumes(write: Write, tmp_path: Path, capsys: Capsys) -> None:
     out, gate = tmp_path / "out", tmp_path / "gate"
     path = write((f"--wait={gate}",), parameters={"x": {"values": [2, 3, 4]}})
 
@@ -215,21 +211,16 @@ def test_two_commands_share_one_study(write: Write, tmp_path: Path) -> None:
 
 
 def test_a_trial_that_another_has_continued_is_left_to_it(
-    write: Write,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    write: Write, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
 ) -> None:
     """As after a machine was suspended: its worker's result does not count."""
-    import optuna
-
     out = tmp_path / "out"
     path = write(("--steps=1",), parameters={"x": {"values": [3]}})
 
     def start(*arguments: Any) -> Command:
-        study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{out / 'study.db'}")
-        if len(study.trials) == 1:
-            studies.retry(study, 0)
+        study = SweepStudy(read(path), path, storages.Place(out, None, "sweep"), 0, 1)
+        if len(study.trials()) == 1:
+            study.retry(0)
         return Command(*arguments)
 
     monkeypatch.setattr(engine, "executor", start)
@@ -240,7 +231,7 @@ def test_a_trial_that_another_has_continued_is_left_to_it(
 
 
 def test_a_trial_waits_for_an_orphaned_run_of_it(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    write: Write, tmp_path: Path, capsys: Capsys
 ) -> None:
     out, held = tmp_path / "out", threading.Event()
 
@@ -266,13 +257,12 @@ def test_machines_share_a_database(write: Write, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     path = write(("--steps=1",), method="random", parameters=UNIFORM, run_cap=3, name="s.yaml")
     there = storages.Place(tmp_path / "there", url, "s")
-    storage = storages.open_storage(there)
-    study = studies.open_study(read(path), path, there, storage, 0, 3)
-    studies.add_trial(study, read(path), {})
-    trial = study.ask()
-    storage.record_heartbeat(trial._trial_id)
-    optuna.storages.fail_stale_trials(study)
-    assert study.trials[0].state.name == "RUNNING"
+    study = SweepStudy(read(path), path, there, 0, 3)
+    study.add({})
+    trial = study.study.ask()
+    study.storage.record_heartbeat(trial._trial_id)
+    optuna.storages.fail_stale_trials(study.study)
+    assert study.trials()[0].state.name == "RUNNING"
     assert sweep(path, tmp_path / "here", "--storage", url) == 0
     found = optuna.load_study(study_name="s", storage=url).get_trials()
     assert [one.state.name for one in found] == ["FAIL", *["COMPLETE"] * 3]
@@ -282,7 +272,7 @@ def test_machines_share_a_database(write: Write, tmp_path: Path) -> None:
 def test_notes_are_whole(write: Write, tmp_path: Path) -> None:
     """What a dashboard, or a study begun anew, has of a trial."""
     values: list[Any] = [[0.6, 1.0], "a b", True]
-    path = write(("--steps=1",), parameters={"y": {"values": values}, "x": {"value": 2}})
+    path = write(("--steps=1",), parameters={"y": {"values": [*values, "a b"]}, "x": {"value": 2}})
     assert sweep(path, tmp_path / "out") == 0
     notes = read_notes(tmp_path / "out")
     assert [note["settings"] for note in notes] == [{"y": y, "x": 2} for y in values]

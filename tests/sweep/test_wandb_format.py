@@ -15,6 +15,7 @@ from ssl_faces.plan.sweep.search import distribution
 from ssl_faces.plan.sweep.settings import Parameter, read
 from ssl_faces.plan.sweep.words import check_command, command_of, examples, fit_words
 from ssl_faces.training.fit import default_loggers, default_out
+from tests.support.types import Patch
 from tests.sweep.conftest import ROOT, Write
 
 FILES = sorted((ROOT / "configs/sweep").glob("*.yaml"))
@@ -85,7 +86,7 @@ def test_wandbs_agent_runs_the_same_command(path: Path, tmp_path: Path) -> None:
 
 
 def test_every_placeholder_has_the_same_value(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: Write, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("FACES", "a b")
     names = ("env", "interpreter", "program", "args", "args_no_equals", "args_no_hyphens")
@@ -122,14 +123,12 @@ def test_numbers_are_drawn_as_wandbs_own_optuna_does(given: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_fit_takes_every_setting_of_our_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_takes_every_setting_of_our_files(path: Path, monkeypatch: Patch) -> None:
     monkeypatch.chdir(ROOT)
     check_command(read(path), path)
 
 
-def test_a_run_of_wandbs_agent_has_a_folder_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_wandbs_agent_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: Patch) -> None:
     """And is online under the agent's id; any other is offline."""
     monkeypatch.delenv("WANDB_MODE", raising=False)
     assert default_out() == Path("runs/run")

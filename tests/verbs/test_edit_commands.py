@@ -88,9 +88,14 @@ def test_bad_files_are_listed(run_of: Runs, tmp_path: Path, capsys: Capsys) -> N
     assert [bool(row["reason"]) for row in rows] == [False] * 2 + [True] * 9
     assert len(list(out.rglob("*.png"))) == 3
     # In the folder that is read, a second run does not read the images of the first.
+    out = tmp_path / "in/out"
     for more in ((), ("--overwrite",)):
-        assert run(*argv, tmp_path / "in/out", *more) == 0
+        assert run(*argv, out, *more) == 0
         assert "of 2 faces of 11 files" in capsys.readouterr().out
+    # Pictures of faces that are gone are removed.
+    (tmp_path / "in/gut ü 脸.png").unlink()
+    assert run(*argv, out, "--overwrite") == 0
+    assert len(list((out / "pictures").rglob("*.png"))) == 1
 
 
 def test_names_that_are_too_long_are_cut() -> None:

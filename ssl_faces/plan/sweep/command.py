@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_faces.common.arguments import SEED, Parser, whole
-from ssl_faces.common.csv_files import CsvWriter
+from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.outputs import refuse_input
@@ -42,8 +41,8 @@ def run(argv: Sequence[str]) -> int:
     # Late, so that `--help` is quick.
     from ssl_faces.plan.sweep.search import pruner
     from ssl_faces.plan.sweep.settings import read
-    from ssl_faces.plan.sweep.storage import Place, open_storage
-    from ssl_faces.plan.sweep.study import SWEEP_FILE, failures, open_study, retry
+    from ssl_faces.plan.sweep.storage import Place
+    from ssl_faces.plan.sweep.study import SWEEP_FILE, SweepStudy
     from ssl_faces.plan.sweep.trials import Trials
     from ssl_faces.plan.sweep.words import check_command
 
@@ -59,19 +58,18 @@ def run(argv: Sequence[str]) -> int:
     place = Place(out, arguments.storage, arguments.study or sweep.name or source.stem)
 
     def work(engine: Engine) -> int:
-        storage = open_storage(place)
-        study = open_study(sweep, source, place, storage, seed, most)
-        study.pruner = pruner(sweep, arguments.pruner)
+        study = SweepStudy(sweep, source, place, seed, most)
+        study.study.pruner = pruner(sweep, arguments.pruner)
         engine.begin(seed=seed)
         if arguments.retry_failed:
             with place.alone():
-                for trial in failures(study.get_trials(deepcopy=False)):
-                    retry(study, trial.number)
+                for trial in study.failures():
+                    study.retry(trial.number)
         say(
             f"{most} trials of {source} by {sweep.method}, judged by {sweep.metric.name} "
             f"({sweep.metric.goal}); study: {place}"
         )
-        engine.take_from(Trials(sweep, source, place, storage, study, seed, most))
+        engine.take_from(Trials(study))
         return summary(sweep, out)
 
     command = ["ssl-faces", "sweep", *argv]
@@ -134,14 +132,13 @@ def summary(sweep: Sweep, out: Path) -> int:
     judged.sort(key=lambda note: (note["state"] != "complete", sign * note["value"]))
     rest = [note for note in notes if note.get("value") is None]
     names = list(sweep.parameters)
-    stream = io.StringIO()
-    writer = CsvWriter(stream)
-    writer.writerow(["trial", "state", sweep.metric.name, *names, "seconds", "error"])
+    rows = [["trial", "state", sweep.metric.name, *names, "seconds", "error"]]
     for note in [*judged, *rest]:
         settings = [note.get("settings", {}).get(name) for name in names]
-        row = [note["folder"], note.get("state"), note.get("value"), *settings]
-        writer.writerow([*row, note.get("seconds"), note.get("error")])
-    replace_file(out / TABLE, stream.getvalue().encode())
+        keys = ("folder", "state", "value")
+        row = [*map(note.get, keys), *settings, note.get("seconds"), note.get("error")]
+        rows.append(row)
+    replace_file(out / TABLE, csv_bytes(rows))
     for note in judged[:5]:
         text = ", ".join(f"{k}={v}" for k, v in note["settings"].items())
         early = " (ended early)" if note["state"] == "pruned" else ""

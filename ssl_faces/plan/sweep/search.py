@@ -28,9 +28,7 @@ def distribution(parameter: Parameter) -> BaseDistribution:
 
     if parameter.kind in ("constant", "categorical"):
         return CategoricalDistribution([_scalar(value) for value in parameter.examples])
-    low, high, q = parameter.min, parameter.max, parameter.q
-    assert low is not None
-    assert high is not None
+    (low, high), q = parameter.ends, parameter.q
     if parameter.kind == "log_uniform":
         return FloatDistribution(math.exp(low), math.exp(high), log=True)
     if parameter.kind == "int_uniform":
@@ -67,11 +65,10 @@ def grid(parameters: Mapping[str, Parameter]) -> list[dict[str, Any]]:
             scalars = [_scalar(value) for value in parameter.examples]
             choices.append(list({(type(value), value): value for value in scalars}.values()))
         else:
-            assert parameter.min is not None
-            assert parameter.max is not None
+            low, high = parameter.ends
             step = parameter.q if parameter.kind == "q_uniform" else 1
-            count = math.floor((parameter.max - parameter.min) / step + 1e-9) + 1
-            choices.append([parameter.min + i * step for i in range(count)])
+            count = math.floor((high - low) / step + 1e-9) + 1
+            choices.append([low + i * step for i in range(count)])
     return [dict(zip(parameters, point, strict=True)) for point in itertools.product(*choices)]
 
 

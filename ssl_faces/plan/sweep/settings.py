@@ -9,17 +9,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.passwords import refuse_passwords
 from ssl_faces.common.ranges import PositiveInt
-from ssl_faces.common.yaml_settings import Strict, read_yaml, sentence
+from ssl_faces.common.yaml_settings import Strict, read_as, read_yaml
 
 LIKE = "configs/sweep/facecycle_losses.yaml"
 
 OWN = ("out", "ckpt_path")
 """Settings of `fit` that follow from the sweep: each trial has a folder, and resumes in it."""
+
+_RANGES = ("int_uniform", "uniform", "log_uniform", "log_uniform_values", "q_uniform")
+_NEEDS = {"constant": {"value"}, "categorical": {"values"}} | {k: {"min", "max"} for k in _RANGES}
+"""The keys that each distribution needs."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 
@@ -59,14 +63,18 @@ class Parameter(Strict):
         return isinstance(self.min, int) and isinstance(self.max, int)
 
     @property
+    def ends(self) -> tuple[Any, Any]:
+        """The ends of a range of numbers."""
+        return self.min, self.max
+
+    @property
     def examples(self) -> list[Any]:
         """Its values, or the ends of its range."""
         if self.kind == "constant":
             return [self.value]
         if self.values is not None:
             return self.values
-        ends = [self.min, self.max]
-        return [float(end) for end in ends if end is not None] if "log" in self.kind else ends
+        return [float(end) for end in self.ends] if "log" in self.kind else list(self.ends)
 
     @model_validator(mode="before")
     @classmethod
@@ -79,15 +87,11 @@ class Parameter(Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> Parameter:
-        keys = self.model_fields_set
-        ends = ("int_uniform", "uniform", "log_uniform", "log_uniform_values", "q_uniform")
-        needs = {"constant": {"value"}, "categorical": {"values"}}
-        needs |= {kind: {"min", "max"} for kind in ends}
-        if self.kind not in needs:
+        if self.kind not in _NEEDS:
             raise ValueError(
-                f"distribution '{self.kind}' is not one of {', '.join(needs)}; take one of them"
+                f"distribution '{self.kind}' is not one of {', '.join(_NEEDS)}; take one of them"
             )
-        needed = needs[self.kind]
+        keys, needed = self.model_fields_set, _NEEDS[self.kind]
         missing = sorted(needed - keys)
         if missing:
             raise ValueError(f"no {' and no '.join(missing)}; give value, values, or min and max")
@@ -143,11 +147,7 @@ class EarlyTerminate(Strict):
     @property
     def first(self) -> int:
         """Number of values at which trials are first compared."""
-        if self.min_iter is not None:
-            return self.min_iter
-        assert self.max_iter is not None
-        assert self.s is not None
-        return max(1, self.max_iter // self.eta**self.s)
+        return self.min_iter or max(1, (self.max_iter or 0) // self.eta ** (self.s or 0))
 
 
 class Sweep(Strict):
@@ -161,7 +161,7 @@ class Sweep(Strict):
         parameters: the settings that vary.
         early_terminate: when bad trials are pruned; None: never.
         run_cap: most trials; a grid has its own number.
-        name, description, project, entity, program: as for W&B.
+        name, description, project, entity, program, apiVersion, kind: as for W&B.
     """
 
     command: list[str | int | float] = Field(min_length=1)
@@ -175,6 +175,8 @@ class Sweep(Strict):
     project: str | None = None
     entity: str | None = None
     program: str | None = None
+    apiVersion: Any = None
+    kind: Any = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Sweep:
@@ -205,9 +207,4 @@ def read(path: Path) -> Sweep:
         if key in settings:
             raise InputError(f"{path}: '{key}' is for W&B's server only; take it out")
     refuse_passwords(settings, str(path))
-    for key in ("apiVersion", "kind"):
-        settings.pop(key, None)
-    try:
-        return Sweep.model_validate(settings)
-    except ValidationError as error:
-        raise InputError(f"{path}: {sentence(error)}") from error
+    return read_as(Sweep, path, LIKE)

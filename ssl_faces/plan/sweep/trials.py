@@ -12,30 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan.processes import Failed
 from ssl_faces.plan.steps import Step, say
 from ssl_faces.plan.sweep import search
 from ssl_faces.plan.sweep import storage as storages
-from ssl_faces.plan.sweep.settings import Sweep
-from ssl_faces.plan.sweep.storage import Place, database
-from ssl_faces.plan.sweep.study import (
-    TRIALS,
-    add_trial,
-    failures,
-    folder_of,
-    index_of,
-    originals,
-    retry,
-    write_note,
-)
+from ssl_faces.plan.sweep.storage import database
+from ssl_faces.plan.sweep.study import TRIALS, SweepStudy, folder_of, index_of, write_note
 from ssl_faces.plan.sweep.words import command_of
 from ssl_faces.training.logged import Curve, read_logged
 from ssl_faces.training.run_record import Held, claim
 
 if TYPE_CHECKING:
-    from optuna import Study, Trial
-    from optuna.storages import RDBStorage
+    from optuna import Trial
 
 LOOK = 2.0
 """Seconds between two looks at a run's figures, and at the trials of other commands."""
@@ -73,25 +61,11 @@ class _Running:
 
 
 class Trials:
-    """A `Source` of the engine.
+    """A `Source` of the engine."""
 
-    Args:
-        source: the sweep's file.
-        most: trials of the whole sweep.
-    """
-
-    def __init__(
-        self,
-        sweep: Sweep,
-        source: Path,
-        place: Place,
-        storage: RDBStorage,
-        study: Study,
-        seed: int,
-        most: int,
-    ) -> None:
-        self.sweep, self.source, self.place = sweep, source, place
-        self.storage, self.study, self.seed, self.most = storage, study, seed, most
+    def __init__(self, study: SweepStudy) -> None:
+        self.trials, self.study = study, study.study
+        self.sweep, self.place = study.sweep, study.place
         self._running: dict[str, _Running] = {}
         self._held: list[Trial] = []  # whose folders other processes have
         self._over = self._waits = False
@@ -118,16 +92,17 @@ class Trials:
                 if step is not None:
                     return step
             fail_stale_trials(self.study)
-            trials = self.study.get_trials(deepcopy=False)
+            trials = self.trials.trials()
             if not any(trial.state == TrialState.WAITING for trial in trials):
-                if self.sweep.method == "grid" or len(originals(trials)) >= self.most:
+                is_grid = self.sweep.method == "grid"
+                if is_grid or len(self.trials.originals()) >= self.trials.most:
                     self._looked = time.monotonic()
                     self._over = not any(t.state == TrialState.RUNNING for t in trials)
                     if not self._over and not busy and not self._waits:
                         say("no trial is left to begin; waiting for those of other commands")
                         self._waits = True
                     return None
-                add_trial(self.study, self.sweep, {})
+                self.trials.add({})
             return self._start(self.study.ask())
 
     def _start(self, trial: Trial) -> Step | None:
@@ -144,7 +119,7 @@ class Trials:
             return None
         if trial in self._held:
             self._held.remove(trial)
-        self.study.sampler = search.sampler(self.sweep, self.seed, index_of(trial))
+        self.study.sampler = search.sampler(self.sweep, self.trials.seed, index_of(trial))
         settings = search.suggest(trial, self.sweep.parameters)
         run = self.place.out / TRIALS / folder
         command = [*command_of(self.sweep, settings), "--out", str(run), "--ckpt_path", "last"]
@@ -164,7 +139,7 @@ class Trials:
         )
 
     def _beat(self, trial: Trial) -> None:
-        self.storage.record_heartbeat(trial._trial_id)
+        self.trials.storage.record_heartbeat(trial._trial_id)
 
     # While it runs -------------------------------------------------------------------------
 
@@ -216,12 +191,12 @@ class Trials:
     def _refuse_metric(self, logged: dict[str, Curve]) -> None:
         """Raises InputError if no trial has logged the metric."""
         metric = self.sweep.metric.name
-        if any(t.intermediate_values for t in self.study.get_trials(deepcopy=False)):
+        if any(trial.intermediate_values for trial in self.trials.trials()):
             return
         names = [name for name in logged if name.partition("/")[0] != "lr"]
         near = [name for name in names if name.partition("/")[0] == metric.partition("/")[0]]
         raise InputError(
-            f"{self.source}: metric.name: the runs log no '{metric}'; take one of "
+            f"{self.trials.source}: metric.name: the runs log no '{metric}'; take one of "
             f"{', '.join((near or names)[:24])}"
         )
 
@@ -239,12 +214,11 @@ class Trials:
                     self._judge(running, step, error)
                 if running.state == "complete":
                     self.study.tell(running.trial, running.value)
-                elif running.state == "pruned":
-                    self.study.tell(running.trial, state=TrialState.PRUNED)
-                elif running.state == "failed":
-                    self.study.tell(running.trial, state=TrialState.FAIL)
+                elif running.state in ("pruned", "failed"):
+                    ends = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+                    self.study.tell(running.trial, state=ends[running.state])
                 elif running.state == "waiting":
-                    retry(self.study, running.trial.number)
+                    self.trials.retry(running.trial.number)
         except UpdateFinishedTrialError:
             running.state = "lost"
         except ValueError as wrong:
@@ -307,21 +281,18 @@ class Trials:
             return
         # If the database can't be written, the trial's heartbeat stops.
         with suppress(InputError), database(self.place):
-            retry(self.study, running.trial.number)
+            self.trials.retry(running.trial.number)
         running.state = "waiting"
         self._note(running)
         os.close(running.lock)
 
     def _check_failures(self, last: _Running) -> None:
-        from optuna.trial import TrialState
-
-        trials = self.study.get_trials(deepcopy=False)
-        good = any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials)
-        failed = len(failures(trials))
-        if not good and failed >= min(MOST_FAILED, self.most):
+        good = any(trial.state.name in ("COMPLETE", "PRUNED") for trial in self.trials.trials())
+        failed = len(self.trials.failures())
+        if not good and failed >= min(MOST_FAILED, self.trials.most):
             raise InputError(
-                f"{self.source}: {failed} trials have failed and none has given a figure, the last "
-                f"as: {last.error} (mend it; --retry-failed queues them again)"
+                f"{self.trials.source}: {failed} trials have failed and none has given a figure, "
+                f"the last as: {last.error} (mend it; --retry-failed queues them again)"
             )
 
     def _note(self, running: _Running) -> None:
@@ -343,6 +314,8 @@ class Trials:
 
 def _figure_of_card(run: Path, metric: str) -> float | None:
     """Of a run that was killed after its last checkpoint, before its files were written."""
+    from ssl_faces.encoders.encoder import read_card  # late: it imports torch
+
     try:
         return float(read_card(run / "encoder")["online"]["figures"][metric])
     except (InputError, KeyError, TypeError, ValueError):
