@@ -35,13 +35,7 @@ from linear_probe.tasks.cross_sets import crossed_by_seed
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.protocols import PROTOCOLS
 from ssl_faces import InputError
-from ssl_faces.data import (
-    FaceSet,
-    ImageFolder,
-    Skipped,
-    default_data_root,
-    find_face_sets,
-)
+from ssl_faces.data import FaceSet, ImageFolder, Skipped, default_data_root, find_face_sets
 from ssl_faces.rendered import RenderedFaces
 
 __all__ = ["device_named", "face_sets_by_seed", "rendered_faces", "run_probes"]

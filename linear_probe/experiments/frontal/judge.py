@@ -74,10 +74,7 @@ def figures(
     """
     of_pairs, of_images = (
         PeopleSample(people, (f"{i} {p}" for i, p in enumerate(people)), replicates)
-        for people in (
-            pairs.people_of[pairs.profile[pairs.second]],
-            pairs.people_of[pairs.profile],
-        )
+        for people in (pairs.people_of[pairs.profile[pairs.second]], pairs.people_of[pairs.profile])
     )
     found = _gains(of_pairs, "accuracy", row.verified, base.verified)
     if row.identified is not None and base.identified is not None:
