@@ -36,13 +36,7 @@ from linear_probe.tasks.cross_sets import crossed_by_seed
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.protocols import PROTOCOLS
 from ssl_faces import InputError
-from ssl_faces.data import (
-    FaceSet,
-    ImageFolder,
-    Skipped,
-    default_data_root,
-    find_face_sets,
-)
+from ssl_faces.data import FaceSet, ImageFolder, Skipped, default_data_root, find_face_sets
 from ssl_faces.rendered import RenderedFaces
 
 __all__ = ["device_named", "face_sets_by_seed", "rendered_faces", "run_probes"]
@@ -93,34 +87,9 @@ def run_probes(
 
 def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
     """Score every feature space of the encoders and baselines by every task and seed."""
-    seeds = list(dict.fromkeys(settings.seeds))
-    for name in settings.tasks or []:
-        if name not in TASKS:
-            raise InputError(f"unknown task '{name}'; this version knows {', '.join(TASKS)}")
-    # Before encoders are loaded, which takes longer.
-    files = {name: getattr(settings, name) for name in OwnData.__dataclass_fields__}
-    own = settings.own or OwnData(**files).face_sets(run.out)
-    epochs = 300 if settings.epochs is None else settings.epochs
-    kinds = PROTOCOLS[settings.protocol](epochs) if settings.protocol else TASKS
     changes = degradations(settings.robustness)
-    named = list(settings.baselines)
-    plain = baselines_named(named == ["all"] if named in (["all"], ["none"]) else named)
-    precision = precision_named(settings.precision)
-    # What is missing is missing for all seeds: reported once.
-    say = {seed: run.say if seed == seeds[0] else lambda line: None for seed in seeds}
-    sources = {
-        seed: encoder_sources(
-            settings.encoders, settings.spaces, precision, sorted(plain), seed, say[seed]
-        )
-        for seed in seeds
-    }
-    names, face_sets = _data(settings, kinds, seeds, own, run.say)
-    chosen = {
-        seed: _tasks(settings, kinds, names, face_sets[seed], seed, run.device, say[seed])
-        for seed in seeds
-    }
+    plan = _Planner(settings, run).plan()
     cache = FeatureCache(run.out / FEATURES_FOLDER, settings.batch_size, run.device)
-    plan = Plan(chosen, sources, plain)
     pictures_of = _extract(plan, cache, run)
     changed = ChangedFeatures(cache, pictures_of)
     changed.fill(plan, changes)
@@ -157,31 +126,88 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
                 yield row._replace(figures=worse, condition=condition, note=notes)
 
 
-def _data(
-    settings: ProbeSettings,
-    kinds: Mapping[str, type[Task]],
-    seeds: Sequence[int],
-    own: Sequence[FaceSet],
-    say: Say,
-) -> tuple[Sequence[str] | None, Mapping[int, Sequence[FaceSet]]]:
-    """The tasks to score, None for the usual ones, and the face sets by seed."""
-    names = settings.tasks
-    if own:
-        if settings.data is not None or settings.test_data is not None:
-            raise InputError(
-                "--data and --test-data can't be combined with data of your own; score them one "
-                "after the other"
+class _Planner:
+    """Makes the plan of a run from its settings."""
+
+    def __init__(self, settings: ProbeSettings, run: Run) -> None:
+        for name in settings.tasks or []:
+            if name not in TASKS:
+                raise InputError(f"unknown task '{name}'; this version knows {', '.join(TASKS)}")
+        self.settings, self.run = settings, run
+        self.seeds = list(dict.fromkeys(settings.seeds))
+        epochs = 300 if settings.epochs is None else settings.epochs
+        self.kinds = PROTOCOLS[settings.protocol](epochs) if settings.protocol else TASKS
+        # What is missing is missing for all seeds: reported once.
+        self.say = {s: run.say if s == self.seeds[0] else lambda line: None for s in self.seeds}
+
+    def plan(self) -> Plan:
+        settings = self.settings
+        # Before encoders are loaded, which takes longer.
+        files = {name: getattr(settings, name) for name in OwnData.__dataclass_fields__}
+        own = settings.own or OwnData(**files).face_sets(self.run.out)
+        named = list(settings.baselines)
+        baselines = baselines_named(named == ["all"] if named in (["all"], ["none"]) else named)
+        precision = precision_named(settings.precision)
+        encoders = {
+            seed: encoder_sources(
+                *(settings.encoders, settings.spaces, precision),
+                *(sorted(baselines), seed, self.say[seed]),
             )
-        if names is None:
-            names = [name for name, kind in kinds.items() if kind.serving(own)]
-        return names, dict.fromkeys(seeds, own)
-    face_sets = face_sets_by_seed(settings.data, settings.or_rendered, seeds, say)
-    if settings.test_data is None:
-        return names, face_sets
-    names = list(names or ["expression"])
-    tested = face_sets_by_seed(settings.test_data, False, seeds, say)
-    by_task = [crossed_by_seed(face_sets, tested, kinds.get(name, TASKS[name])) for name in names]
-    return names, {seed: [f for sets in by_task for f in sets[seed]] for seed in seeds}
+            for seed in self.seeds
+        }
+        names, face_sets = self._face_sets(own)
+        tasks = {seed: self._tasks(names, face_sets[seed], seed) for seed in self.seeds}
+        return Plan(tasks, encoders, baselines)
+
+    def _face_sets(
+        self, own: Sequence[FaceSet]
+    ) -> tuple[Sequence[str] | None, Mapping[int, Sequence[FaceSet]]]:
+        """The tasks to score, None for the usual ones, and the face sets by seed."""
+        settings, names = self.settings, self.settings.tasks
+        if own:
+            if settings.data is not None or settings.test_data is not None:
+                raise InputError(
+                    "--data and --test-data can't be combined with data of your own; score them "
+                    "one after the other"
+                )
+            if names is None:
+                names = [name for name, kind in self.kinds.items() if kind.serving(own)]
+            return names, dict.fromkeys(self.seeds, own)
+        say = self.run.say
+        face_sets = face_sets_by_seed(settings.data, settings.or_rendered, self.seeds, say)
+        if settings.test_data is None:
+            return names, face_sets
+        names = list(names or ["expression"])
+        tested = face_sets_by_seed(settings.test_data, False, self.seeds, say)
+        by_task = [
+            crossed_by_seed(face_sets, tested, self.kinds.get(name, TASKS[name])) for name in names
+        ]
+        return names, {seed: [f for sets in by_task for f in sets[seed]] for seed in self.seeds}
+
+    def _tasks(
+        self, names: Sequence[str] | None, face_sets: Sequence[FaceSet], seed: int
+    ) -> list[Task]:
+        kinds, settings = self.kinds, self.settings
+        tasks: list[Task] = []
+        # Some sets have rare labels; a missing task is reported only if it is a usual one.
+        rare = [n for n in ("affect", "classes") if n in kinds and kinds[n].serving(face_sets)]
+        for name in dict.fromkeys(names or [*USUAL_TASKS, *rare]):
+            if name not in kinds:
+                raise InputError(f"the protocol has no task '{name}'; it has {', '.join(kinds)}")
+            more = (seed, settings.replicates, self.run.device, settings.max_train)
+            try:
+                tasks += serving_tasks(kinds[name], face_sets, *more)
+            except MissingData as error:
+                if names is not None:
+                    raise InputError(str(error)) from error
+                self.say[seed](f"{error.__cause__}: task skipped")
+        if not tasks:
+            there = ", ".join(faces.name for faces in face_sets)
+            raise InputError(
+                f"the data hold nothing to score on (found: {there}); give a folder with FER-2013, "
+                f"LFW or the YouTube keypoints, or --data {RENDERED}"
+            )
+        return tasks
 
 
 def _extract(plan: Plan, cache: FeatureCache, run: Run) -> dict[int, Pictures]:
@@ -254,38 +280,6 @@ def rendered_faces(data: str | Path, seed: int) -> RenderedFaces | None:
     # As many pictures of each person, or one less, in sets of any size.
     people = math.ceil(faces * RENDERED_PEOPLE / RENDERED_COUNT)
     return RenderedFaces(faces, people, "all", seed=seed)
-
-
-def _tasks(
-    settings: ProbeSettings,
-    kinds: Mapping[str, type[Task]],
-    names: Sequence[str] | None,
-    face_sets: Sequence[FaceSet],
-    seed: int,
-    device: str,
-    say: Say,
-) -> list[Task]:
-    tasks: list[Task] = []
-    # Some sets have rare labels; a missing task is reported only if it is a usual one.
-    rare = [n for n in ("affect", "classes") if n in kinds and kinds[n].serving(face_sets)]
-    for name in dict.fromkeys(names or [*USUAL_TASKS, *rare]):
-        if name not in kinds:
-            raise InputError(f"the protocol has no task '{name}'; it has {', '.join(kinds)}")
-        try:
-            tasks += serving_tasks(
-                kinds[name], face_sets, seed, settings.replicates, device, settings.max_train
-            )
-        except MissingData as error:
-            if names is not None:
-                raise InputError(str(error)) from error
-            say(f"{error.__cause__}: task skipped")
-    if not tasks:
-        there = ", ".join(faces.name for faces in face_sets)
-        raise InputError(
-            f"the data hold nothing to score on (found: {there}); give a folder with FER-2013, "
-            f"LFW or the YouTube keypoints, or --data {RENDERED}"
-        )
-    return tasks
 
 
 def serving_tasks(

@@ -89,7 +89,4 @@ class HeadModule(pl.LightningModule):
             total_steps=int(self.trainer.estimated_stepping_batches),
             pct_start=0.15,
         )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

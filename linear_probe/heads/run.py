@@ -151,9 +151,7 @@ class _StageRun:
         fitted = self._fit(
             self.name or Identity.name,
             people,
-            lambda size: [
-                people.pictures(lambda f, i: self.data.decode(f, i, size), self.seed),
-            ],
+            lambda size: [people.pictures(lambda f, i: self.data.decode(f, i, size), self.seed)],
         )
         head = fitted.head
         values = ", ".join(f"{name} {value:.2f} %" for name, value in fitted.validation.items())

@@ -164,9 +164,6 @@ def _corners(shape: str) -> tuple[Sequence[float], Sequence[float]]:
     if shape == "cross":
         arm = math.degrees(math.atan(1 / 3))  # a third as wide as long
         inner = math.sqrt(2) / math.sqrt(10)
-        return (
-            [90.0 * i + a for i in range(4) for a in (-arm, arm, 45)],
-            [1.0, 1.0, inner] * 4,
-        )
+        return ([90.0 * i + a for i in range(4) for a in (-arm, arm, 45)], [1.0, 1.0, inner] * 4)
     count = {"triangle": 3, "square": 4, "pentagon": 5, "hexagon": 6}[shape]
     return [360.0 / count * i for i in range(count)], [1.0] * count

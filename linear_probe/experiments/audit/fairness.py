@@ -159,11 +159,7 @@ def fairness_figures(
 
 
 def group_figures(
-    predictions: Predictions,
-    weights: np.ndarray,
-    sample: str,
-    chosen: dict[str, Any],
-    of: str = "",
+    predictions: Predictions, weights: np.ndarray, sample: str, chosen: dict[str, Any], of: str = ""
 ) -> dict[tuple[str, str], Figure]:
     """The accuracy of each group, small ones too, by grouping and group; arguments as of
     `fairness_figures`."""

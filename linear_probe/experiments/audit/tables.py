@@ -159,11 +159,7 @@ def write_audit(folder: Path) -> list[Table]:
     text = "\n\n".join(as_text(table, markdown=True) for table in tables) + "\n"
     sections = [_section(one, those) for one, those in zip(found, by_subject, strict=True)]
     shown = page(find_records([folder]), None, 0, sections, TITLE, FOOT)
-    for name, content in (
-        (AUDIT_FILE, text),
-        (AUDIT_TABLE, audit_csv(found)),
-        (AUDIT_PAGE, shown),
-    ):
+    for name, content in ((AUDIT_FILE, text), (AUDIT_TABLE, audit_csv(found)), (AUDIT_PAGE, shown)):
         replace_file(folder / name, content.encode(errors="backslashreplace"))
     return tables
 

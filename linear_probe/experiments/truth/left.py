@@ -116,9 +116,7 @@ class LeftProbes:
         return Measured(task, name, self.hog.space, "ridge, logistic, cosine", figures)
 
 
-def pairs_of(
-    people: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+def pairs_of(people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
     """Pairs to verify: first and second rows int [M], bool [M] whether they show one person, and
     folds int [M] that share no person. None where too few people have two pictures.
 
