@@ -71,10 +71,10 @@ def overlap_in_words(encoder: str, data_set: str, overlap: Mapping[str, Any]) ->
     if not (identical or near or of_people):
         return (
             f"{encoder}: its training images have none of the {of}, neither byte for byte nor as "
-            "near-copies (HOG), and nobody of their people by name"
+            "near-copies (HOG hash), and nobody of their people by name"
         )
     return (
         f"{encoder}: was trained on some of the {of}: on {identical:,} byte for byte, on {near:,} "
-        f"more as near-copies (HOG); {of_people:,} show people, by name, whose images it was "
+        f"more as near-copies (HOG hash); {of_people:,} show people, by name, whose images it was "
         "trained on"
     )

@@ -104,7 +104,8 @@ class LabelTask(Task):
         train, test = np.zeros((2, len(self.faces)), bool)
         if self.folds is None and self.faces.near_copies:
             rows = np.flatnonzero(~self.is_test), np.flatnonzero(self.is_test)
-            found = find_near_copies(*(Described(self.faces, side) for side in rows))
+            sides = [Described(self.faces, side) for side in rows]
+            found = find_near_copies(sides[0], sides[1])
             train[rows[0]], test[rows[1]] = found.train, found.test
         return train, test
 

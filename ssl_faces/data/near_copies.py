@@ -71,7 +71,7 @@ class Described:
         self.faces = faces
         self.rows = np.arange(len(faces)) if rows is None else rows
         # By key, so that the parts of a set and the whole of it have one order.
-        keys = [faces.records[i].key for i in self.rows]
+        keys = [faces.records[i].key for i in self.rows.tolist()]
         self.order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
 
     def __len__(self) -> int:
@@ -163,7 +163,7 @@ def _read(path: Path, train: Described, test: Described) -> NearCopies | None:
         hashes = columns["hashes"].reshape(-1, 32)
     except Exception:  # missing or broken: safetensors has an error of its own
         return None
-    return NearCopies(*both, hashes)
+    return NearCopies(both[0], both[1], hashes)
 
 
 def _compare(train: Described, test: Described) -> NearCopies:

@@ -24,6 +24,7 @@ from ssl_faces.encoders.encoder import (
     HASHES,
     METHOD_FILE,
     RELEASED,
+    TRAINED_FILE,
     WEIGHTS_FILE,
     FaceEncoder,
     is_whole,
@@ -31,6 +32,7 @@ from ssl_faces.encoders.encoder import (
     save_encoder,
 )
 from ssl_faces.encoders.release import update_card
+from ssl_faces.encoders.trained_images import load_trained_images
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.support.pickles import Touch
 from tests.support.refusals import message_of as refusal
@@ -289,8 +291,10 @@ def test_the_released_encoders_have_hashes() -> None:
     assert cards
     for path in cards:
         weights = {one.name for one in path.parent.glob("*.safetensors")}
-        assert json.loads(path.read_text())[HASHES].keys() == weights & {WEIGHTS_FILE, METHOD_FILE}
+        hashed = weights & {WEIGHTS_FILE, METHOD_FILE, TRAINED_FILE}
+        assert json.loads(path.read_text())[HASHES].keys() == hashed
         assert is_whole(path.parent)
+        assert load_trained_images(path.parent) is not None
 
 
 # Saving fails -----------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ def test_they_are_small_made_again_released_and_checked(
     content = path.read_bytes()
     trained = load_trained_images(encoder)
     assert trained is not None
-    assert trained.exact.nbytes + trained.bits.nbytes == 40 * BYTES
+    assert trained.exact.nbytes + trained.bits.nbytes + trained.sets.nbytes == 40 * BYTES
 
     path.unlink()
     more = [str(encoder), "--data", str(folders / "train"), "--cache", str(tmp_path / "cache")]

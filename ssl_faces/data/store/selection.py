@@ -65,8 +65,8 @@ def _near_copies(sets: Sequence[FaceSet], cache: Path | None) -> list[bytes]:
     hashes: list[bytes] = []
     for faces in photographs if tests else ():
         train = Described(faces)
-        for test in (one for one in tests if _may_share(faces, one.faces)):
-            hashes += [row.tobytes() for row in find_near_copies(train, test, cache).hashes]
+        for tested in (one for one in tests if _may_share(faces, one.faces)):
+            hashes += [row.tobytes() for row in find_near_copies(train, tested, cache).hashes]
     return hashes
 
 
