@@ -16,7 +16,15 @@ from linear_probe.experiments import edits
 from linear_probe.experiments.edits import INPUT
 from linear_probe.experiments.frontal.judge import Judge, recogniser
 from linear_probe.experiments.frontal.pairs import ProfilePairs
-from linear_probe.experiments.frontal.run import FRONTAL, MIRRORED, OTHER_PHOTO, TASK, score
+from linear_probe.experiments.frontal.run import (
+    FRONTAL,
+    MIRRORED,
+    MOTION,
+    NEUTRAL,
+    OTHER_PHOTO,
+    TASK,
+    score,
+)
 from linear_probe.experiments.runner import run_experiment
 from linear_probe.experiments.settings import FrontalSettings
 from linear_probe.records.measured import Measured
@@ -202,3 +210,20 @@ def test_what_can_not_be_judged(cfp: Path, tmp_path: Path, pairs: ProfilePairs) 
     table.write_text(cfp_pairs)
     text = message_of(ProfilePairs.of, CFP(cfp, "test"))
     assert text.startswith("000/profile/01.png: its person has no other frontal photograph than")
+
+
+def test_the_panel_has_what_a_method_makes_of_the_frontal_photographs(pairs: ProfilePairs) -> None:
+    class Editor(Method):
+        def edits(self) -> dict[str, Any]:
+            return {
+                FRONTAL: lambda images: images,
+                NEUTRAL: lambda images: 1 - images,
+                MOTION: lambda images, people: (images + 2 * people) / 3,
+            }
+
+    judge = Judge(PixelSource(SIDE), pairs, 7, "cpu")
+    _, shown = score(pairs, judge, SIDE, {"it": Editor(None)}, replicates=50)
+    front = shown["a frontal photograph"]
+    torch.testing.assert_close(shown["it: the frontal one, neutral"], 1 - front)
+    moved = (front[[1, 2, 3, 4, 5, 6, 7, 0]] + 2 * front) / 3
+    torch.testing.assert_close(shown["it: … moved like the next"], moved)

@@ -24,7 +24,7 @@ from linear_probe.experiments.frontal.judge import (
 from linear_probe.experiments.frontal.pairs import ProfilePairs
 from linear_probe.experiments.runner import Run
 from linear_probe.experiments.settings import FrontalSettings
-from linear_probe.experiments.truth.faces import FRONTAL
+from linear_probe.experiments.truth.faces import FRONTAL, MOTION, NEUTRAL
 from linear_probe.probes.ridge import RidgePredictor
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.sources.baselines import HogSource
@@ -100,7 +100,17 @@ def score(
     people = pairs.people_of[pairs.profile[places]]
     truth = np.array([pairs.frontal[pairs.people_of[pairs.frontal] == who][0] for who in people])
     shown = {"input": inputs[places], "a frontal photograph": pairs.images(truth, size)}
-    shown |= {name: of[places] for name, of in made.items() if name in methods and of is not None}
+    for name, method in methods.items():
+        of, offered = made[name], method.edits()
+        assert of is not None
+        shown[name] = of[places]
+        photographs = shown["a frontal photograph"]
+        if NEUTRAL in offered:
+            neutral = edited(offered[NEUTRAL], judge.device, photographs)
+            shown[f"{name}: the frontal one, neutral"] = neutral
+        if MOTION in offered:
+            moved = edited(offered[MOTION], judge.device, photographs.roll(-1, 0), photographs)
+            shown[f"{name}: … moved like the next"] = moved
     return rows, shown
 
 
