@@ -115,12 +115,12 @@ def needed(spread: Spread, seeds: int, effect: float) -> tuple[int, float]:
 def corrected(judged: Sequence[Judged]) -> list[Verdict]:
     """The verdicts after Holm's correction, in the same order: those that don't survive it are
     inconclusive. Verdicts of an effect, and of no effect of interest, are a family each."""
-    verdicts: list[Verdict] = [one.verdict for one in judged]
+    verdicts: list[Verdict] = [claim.verdict for claim in judged]
     for of, kept in (
         ("p", ("supported", "contradicted")),
         ("p_effect", ("no effect of interest",)),
     ):
-        tested = [i for i, one in enumerate(judged) if getattr(one, of) is not None]
+        tested = [i for i, claim in enumerate(judged) if getattr(claim, of) is not None]
         for i, p in zip(tested, holm([getattr(judged[i], of) for i in tested]), strict=True):
             if judged[i].verdict in kept and p >= LEVEL:
                 verdicts[i] = "inconclusive"

@@ -257,22 +257,15 @@ def person_numbers(
 
     Images without a known person show one person if pairs say so, else different people.
     """
-    keys = list(dict.fromkeys(key for pair in pairs for key in pair[:2]))
-    named = [person_of.get(key) for key in keys]
-    nodes: dict[tuple[str, str], int] = {}
-    own = [nodes.setdefault(("image", key), len(nodes)) for key in keys]
-    edges = [
-        (i, nodes.setdefault(("person", name), len(nodes)))
-        for i, name in zip(own, named, strict=True)
-        if name is not None
-    ]
-    number = dict(zip(keys, own, strict=True))
-    edges += [(number[pair.first], number[pair.second]) for pair in pairs if pair.same]
-    graph = coo_array(
-        (np.ones(len(edges)), np.array(edges).reshape(-1, 2).T), shape=(len(nodes),) * 2
-    )
+    keys = dict.fromkeys(key for pair in pairs for key in pair[:2])
+    # A person's name, or the image itself.
+    label = {key: (person_of.get(key) is not None, person_of.get(key) or key) for key in keys}
+    number = {name: i for i, name in enumerate(dict.fromkeys(label.values()))}
+    same = [[number[label[key]] for key in pair[:2]] for pair in pairs if pair.same]
+    edges = np.array(same, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(same)), edges), shape=(len(number), len(number)))
     person = connected_components(graph, directed=False)[1]
-    return {key: int(person[i]) for key, i in number.items()}
+    return {key: int(person[number[label[key]]]) for key in keys}
 
 
 class _Pairs(NamedTuple):

@@ -50,7 +50,7 @@ class _Row:
 
     name: str
     claim: Claim
-    cells: list[str]
+    cells: Sequence[str]
     seeds: str
     judged: Judged | None
     verdict: Verdict
