@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from skimage.feature import local_binary_pattern
+from skimage.feature import hog, local_binary_pattern
 from torch import Tensor
 
 from ssl_faces import InputError
-from ssl_faces.data.hog import CELL, hog, hog_length
+from ssl_faces.data.hog import CELL, DIRECTIONS, hog_length
 from ssl_faces.data.near_copies import LUMA
 
 LBP_PATTERNS = 59
@@ -74,7 +74,13 @@ class HogSource(Baseline):
         return hog_length(size)
 
     def _features(self, grey: Tensor) -> Tensor:
-        return torch.from_numpy(hog(grey.cpu().numpy()))
+        # scikit-image's, which sums in single precision: kept figures rest on its last digits.
+        cells, blocks = (CELL, CELL), (2, 2)
+        rows = [
+            hog(image, orientations=DIRECTIONS, pixels_per_cell=cells, cells_per_block=blocks)
+            for image in grey.cpu().numpy()
+        ]
+        return torch.from_numpy(np.stack(rows)).float()
 
 
 class LbpSource(Baseline):

@@ -1,7 +1,7 @@
 """Histograms of oriented gradients (HOG) of many grey images at once.
 
 Source: Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection", CVPR 2005; with
-the constants of scikit-image's `hog`, which takes one image at a time and ten times as long.
+the constants of scikit-image's `hog`, which takes one image at a time and longer.
 """
 
 from __future__ import annotations
