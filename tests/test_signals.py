@@ -44,7 +44,7 @@ def heard() -> Iterator[None]:
             linear_probe.cli.main,
             ["report", "x"],
             "linear_probe.records.collect",
-            "read_folders",
+            "find_records",
         ),
         (
             "linear-probe",

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.bench.step import add_step, stage1
-from ssl_faces.common.arguments import comma_separated, number, whole
+from ssl_faces.common.arguments import SIDE, comma_separated, number, whole
 from ssl_faces.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +23,13 @@ if TYPE_CHECKING:
 GIB = 2**30
 FLOAT = 4  # bytes of a float32
 WORKSPACE = 2 * GIB  # of the GPU runtime and of convolutions; assumed
+
+
+def add_step(parser: argparse.ArgumentParser) -> None:
+    """Arguments of a training step of FaceCycle's stage 1."""
+    parser.add_argument("--size", choices=("paper", "small"), default="paper", help="of stage 1")
+    parser.add_argument("--input-size", type=SIDE, default=64, help="side of the images (64)")
+    parser.add_argument("--pairs", type=whole(1), default=16, help="per device (16)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +127,8 @@ def plan(
 def memory_of(size: str, side: int, pairs: int, precision: str) -> Memory:
     """Memory of a training step of stage 1, from forward passes of one and of two pairs."""
     import torch
+
+    from ssl_faces.bench.step import stage1
 
     method = stage1(size, side, trunk_training="frozen" if size == "paper" else "joint")
     parameters = list(method.parameters())

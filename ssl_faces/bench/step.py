@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_faces.bench import literal
+from ssl_faces.bench.plan import add_step
 from ssl_faces.bench.result import Result
 from ssl_faces.bench.timing import ratio, side_by_side
-from ssl_faces.common.arguments import SIDE, whole
+from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
@@ -23,13 +24,6 @@ from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 LITERAL = "literal schedule, float32, NCHW"
 OURS = "ours, float32"
 OURS_BF16 = "ours, bf16"
-
-
-def add_step(parser: argparse.ArgumentParser) -> None:
-    """Arguments of a training step of FaceCycle's stage 1."""
-    parser.add_argument("--size", choices=("paper", "small"), default="paper", help="of stage 1")
-    parser.add_argument("--input-size", type=SIDE, default=64, help="side of the images (64)")
-    parser.add_argument("--pairs", type=whole(1), default=16, help="per device (16)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
