@@ -24,13 +24,14 @@ FIGURE = re.compile(r"[-+]?(-?\d+\.\d+)[^\d\[\]|]{0,40}\[[-+]?(\d+\.\d+), [-+]?(
 
 UNARCHIVED = {
     # Paired differences: the replicates that they are made from are not archived.
-    "README.md": "1.03",
-    "checkpoints/README.md": "1.03 4.09 1.70 1.89 0.22 2.6 4.9 1.8 10.8 8.1",
+    "README.md": "2.11 0.61 0.82",
+    "checkpoints/README.md": (
+        "3.54 0.82 2.22 2.14 1.89 0.22 7.15 2.11 0.61 4.85 1.62 0.73 7.96 6.25"
+    ),
     "checkpoints/ablation.md": "4.9 8.6 1.6 2.4 2.7 3.7",
     "checkpoints/audit/audit.md": "0.22 0.36 0.74 0.14",
-    "linear_probe/README.md": "0.51 1.09 2.28",
+    "linear_probe/README.md": "0.34 1.78 0.89 4.43 1.06 6.09",
     # Runs whose records are not archived.
-    "configs/method/README.md": "6.85 20.90 70.31 4.41 5.30 5.10 64.91",
     "ssl_faces/apps/README.md": "49.12",
     "ssl_faces/data/README.md": "57.95",
 }
