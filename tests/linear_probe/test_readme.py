@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "checkpoints/tables.yaml"
 
 
-PAGES = ("README.md", "linear_probe/README.md", "ssl_faces/data/README.md")
+PAGES = (
+    *("README.md", "linear_probe/README.md", "ssl_faces/data/README.md"),
+    "configs/method/README.md",
+)
 """Outside `checkpoints`."""
 
 
