@@ -1,0 +1,33 @@
+"""How often `verify` is right, as the card says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from ssl_faces.apps.verify import reliability
+
+
+def record(data_set: str, value: float) -> dict[str, Any]:
+    return {
+        **{"task": "identity", "metric": "accuracy", "probe": "cosine similarity"},
+        **{"feature_space": "identity", "data_set": data_set, "value": value},
+        **{"low": value - 1, "high": value + 1, "n": 100},
+    }
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([record("CFP frontal-profile", 55), record("LFW", 65)], "65.0 % [64.0, 66.0] of 100"),
+        ([record("CFP frontal-profile", 55), {"task": "pose"}], "55.0 % [54.0, 56.0] of 100"),
+        ([], None),
+    ],
+)
+def test_it_is_that_of_the_thresholds_set(
+    records: list[dict[str, Any]], expected: str | None
+) -> None:
+    found = reliability(cast(Any, SimpleNamespace(card={"records": records})))
+    assert (None if found is None else expected in str(found)) == (expected and True)
