@@ -77,7 +77,7 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         flow_weight: of the mean square of the flows, in grid units. The paper has none.
         consistency_weight: of the difference (L1 and 2.5 times the SSIM loss) between r4 and the
             image, and a quarter of that between each neutral face and its partner's warped face,
-            for which only the painting is trained. The paper has none.
+            of which the warps of the images get no gradient. The paper has none.
         coarse_weight: of the same L1 terms at a half, a quarter and an eighth of the resolution,
             each. The paper has none.
         decorrelation_weight: of VICReg's covariance term (Bardes et al., ICLR 2022) of the motion
@@ -233,7 +233,7 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
             losses["flow"] = cycle.flow.square().mean()
         if self.hparams["consistency_weight"]:
             # Compared where the image is: neutral faces agree best if flows shrink what differs.
-            # Painting must reach the partner's warped face, and moves no flow.
+            # Painting must reach the partner's warped face; the images' warps get no gradient.
             direct = cycle.direct.float()
             partner = direct.detach().roll(len(direct) // 2, 0)
             painted = neutral - direct + direct.detach()
