@@ -121,6 +121,18 @@ def test_consistency_and_coarse_terms_equal_loops() -> None:
     )
 
 
+def test_what_painting_must_reach_moves_no_warp() -> None:
+    method = repair()
+    torch.nn.init.zeros_(method.generator.to_grey.weight)  # so that nothing is painted yet
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    cycle, losses = method.cycle(x)
+    of = [*method.decoder.parameters()]
+    expected = torch.autograd.grad(method._difference(cycle.r4, x), of, retain_graph=True)
+    found = torch.autograd.grad(losses["consistency"], of)
+    assert any(grad.any() for grad in expected)
+    torch.testing.assert_close(found, expected)
+
+
 def test_flows_are_centred_over_the_batch_and_by_its_running_mean() -> None:
     method = repair()
     code = torch.randn(6, method.encoder.motion.code_dim)
