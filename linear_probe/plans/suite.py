@@ -20,6 +20,7 @@ from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.sources.backbones import LIBRARIES
 from linear_probe.tasks import TASKS
 from ssl_faces import InputError
+from ssl_faces.common.config_files import HEADS, find_config
 from ssl_faces.common.files import write_failure
 from ssl_faces.common.yaml_settings import Name, Strict, check_configs, flags, read_as
 from ssl_faces.encoders.encoder import WEIGHTS_FILE, find_encoder
@@ -114,7 +115,7 @@ def read(path: Path) -> Suite:
     """
     suite = read_as(Suite, path, EXAMPLE)
     for head in suite.heads.values():
-        check_configs(path, head.configs, "linear-probe head")
+        check_configs(path, head.configs, "linear-probe head", HEADS)
     return suite
 
 
@@ -137,7 +138,7 @@ def cells(suite: Suite, out: Path) -> Iterator[Step]:
         for encoder_or_none in dict.fromkeys(head.encoders):
             words = ["head", *(word for config in head.configs for word in ("-c", config))]
             words += flags(head.arguments)
-            inputs = {config: sha256(Path(config)) for config in head.configs}
+            inputs = {config: sha256(find_config(config, HEADS)) for config in head.configs}
             if encoder_or_none is not None:
                 words += ["--encoder", encoder_or_none]
                 inputs |= _weights(encoder_or_none)

@@ -30,6 +30,7 @@ from ssl_faces.callbacks.step_figures import StepFigures
 from ssl_faces.callbacks.steps_bar import StepsBar
 from ssl_faces.callbacks.stop_signals import StopSignals
 from ssl_faces.common.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
+from ssl_faces.common.config_files import with_files
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.common.outputs import refuse_input
@@ -364,5 +365,5 @@ def build(cli: type[FaceCLI], data: type[FaceDataModule], arguments: Sequence[st
         parser_kwargs={"prog": "ssl-faces"},
         auto_configure_optimizers=False,
         trainer_defaults={"log_every_n_steps": 20},
-        args=list(arguments),
+        args=with_files(arguments),
     )
