@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ssl_faces.apps.embedding import embed, similarity
     from ssl_faces.encoders.encoder import FaceEncoder, load_encoder, save_encoder
     from ssl_faces.encoders.saved_probe import load_probe
+    from ssl_faces.encoders.wrapped import wrap_encoder
     from ssl_faces.methods.loading import load_method
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "load_probe",
     "save_encoder",
     "similarity",
+    "wrap_encoder",
 ]
 __version__ = "0.1.0"
 
@@ -31,6 +33,7 @@ _MODULES = {
     **dict.fromkeys(("FaceEncoder", "load_encoder", "save_encoder"), "ssl_faces.encoders.encoder"),
     "load_method": "ssl_faces.methods.loading",
     "load_probe": "ssl_faces.encoders.saved_probe",
+    "wrap_encoder": "ssl_faces.encoders.wrapped",
 }
 
 

@@ -18,6 +18,8 @@ from linear_probe.experiments.probe import FEATURES_FOLDER
 from linear_probe.plans.suite_data import DataPrints
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.sources.backbones import LIBRARIES
+from linear_probe.sources.by_name import split_name
+from linear_probe.sources.module import PREFIX
 from linear_probe.tasks import TASKS
 from ssl_faces import InputError
 from ssl_faces.common.config_files import HEADS, find_config
@@ -189,11 +191,14 @@ def _prepare(folder: Path, out: Path | None) -> None:
 
 
 def _weights(encoder: str) -> dict[str, str]:
-    """The hash of an encoder's file; nothing for one of a library."""
-    if encoder.startswith(LIBRARIES):
-        return {}
-    file = Path(encoder.partition("?")[0])
-    return {encoder: sha256(file if file.is_file() else find_encoder(encoder) / WEIGHTS_FILE)}
+    """The hash of an encoder's file, if it has one."""
+    name = split_name(encoder)[1]
+    base, _, options = name.partition("?")
+    if base.startswith((*LIBRARIES, PREFIX)):
+        given = re.search(r"weights=([^&]+)", options)
+        return {given[1]: sha256(Path(given[1]))} if given and os.path.isfile(given[1]) else {}
+    file = Path(base)
+    return {encoder: sha256(file if file.is_file() else find_encoder(name) / WEIGHTS_FILE)}
 
 
 def check(source: Path, steps: Sequence[Step]) -> None:

@@ -18,6 +18,7 @@ CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "co
 FIT = ("method", "data")
 HEADS, AUDITS = ("head",), ("audit",)
 """Folders of the configs of `ssl-faces fit`, `linear-probe head` and `linear-probe audit`."""
+ALL = (*FIT, *HEADS, *AUDITS)
 
 _NAME = re.compile(r"[A-Za-z0-9][\w+-]*(/[\w+-]+)?")
 _PREFIX = "configs/"
