@@ -35,9 +35,7 @@ def parameters(encoder: Any) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in encoder.named_parameters()}
 
 
-@pytest.mark.parametrize(
-    "place", ["", "encoder", "encoder/encoder.safetensors", "checkpoints/last.ckpt"]
-)
+@pytest.mark.parametrize("place", ["", "encoder/encoder.safetensors", "checkpoints/last.ckpt"])
 def test_another_method_continues(place: str, first: Path, tmp_path: Path) -> None:
     """From each form of the weights; its card names all images and what it started from."""
     start = ("--model.encoder.weights", str(first / place))
@@ -46,10 +44,8 @@ def test_another_method_continues(place: str, first: Path, tmp_path: Path) -> No
     expected = parameters(load_encoder(first))
     for name, value in parameters(encoder).items():
         assert torch.equal(value, expected[name]), name
-    teacher = weights(tmp_path / "run")
-    assert torch.equal(
-        teacher["teacher.encoder.network.conv1.weight"], expected["network.conv1.weight"]
-    )
+    name = "network.conv1.weight"  # the teacher starts as a copy
+    torch.testing.assert_close(weights(tmp_path / "run")[f"teacher.encoder.{name}"], expected[name])
     started = encoder.card["started_from"]
     assert started["encoder"] == str(first / place)
     assert (started["method"], started["steps"]) == ("simclr", 2)
@@ -90,7 +86,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(first: Path, tmp_path: Path) 
     [
         (
             ("--model.encoder.weights", "{first}", "--model.encoder.width", "0.125"),
-            "of another shape network.conv1.weight [4, 3, 3, 3], not [8, 3, 3, 3] and",
+            "of another shape network.layer1.0.conv1.weight [4, 64, 3, 3], not [8, 64, 3, 3], net",
         ),
         (("--model.encoder.weights", "facecycle"), "they are of a facecycle encoder"),
         (
@@ -106,10 +102,8 @@ def test_weights_of_another_architecture(
     more: tuple[str, ...], shown: str, first: Path, tmp_path: Path, capsys: Capsys
 ) -> None:
     words = [word.format(first=first) for word in more]
-    message = refused(
-        capsys, *method_run("simclr", "resnet18", first.parent, tmp_path / "r", *words)
-    )
-    assert shown in message, message
+    run = method_run("simclr", "resnet18", first.parent, tmp_path / "r", *words)
+    assert shown in refused(capsys, *run)
     assert not (tmp_path / "r").exists()
 
 
