@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.finite_loss import FiniteLoss
-from ssl_faces.callbacks.first_step import FirstStep, StartClock
+from ssl_faces.callbacks.first_step import ExpectedTime, FirstStep, StartClock
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint, RunSettings, SameCheckpoint
 from ssl_faces.callbacks.network_summary import NetworkSummary
 from ssl_faces.callbacks.online_probe import OnlineProbe
@@ -196,6 +196,7 @@ class FaceCLI(LightningCLI):
             signals,
             SameCheckpoint(settings.get("ckpt_path")),
             FirstStep(self.clock),
+            ExpectedTime(),
             # Before callbacks that save weights.
             FiniteLoss(settings.out / CHECKPOINT),
             StepFigures(),
