@@ -78,9 +78,7 @@ def test_reports_as_latex(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     write_records(tmp_path / "records.jsonl", [ONE])
     assert main(["report", str(tmp_path), "--latex"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(
-        r"\ba & expression\\_map & 44\.12 \{\[\}42\.50, 45\.75\] & 3,589 &", printed
-    )
+    assert re.search(r"\ba & expression\\_map & 44\.12 \{\[\}42\.50, 45\.75\] & 3,589 &", printed)
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r.tex")]) == 0
     assert (tmp_path / "r.tex").read_text() == printed
     assert main(["report", str(tmp_path), "--latex", "--markdown"]) == 2
