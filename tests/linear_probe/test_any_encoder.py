@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def own(tmp_path: Path, monkeypatch: Patch) -> Path:
 def write_module(folder: Path, monkeypatch: Patch, factor: int) -> Path:
     (folder / "own_nets.py").write_text(MODULE.replace("FACTOR", str(factor)))
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.delitem(__import__("sys").modules, "own_nets", raising=False)
+    monkeypatch.delitem(sys.modules, "own_nets", raising=False)
     monkeypatch.setattr("sys.dont_write_bytecode", True)
     return folder
 
@@ -306,8 +307,11 @@ def test_no_row_is_named_by_a_path(encoders: list[str], names: list[str]) -> Non
     assert list(shown_names(encoders).values()) == names
 
 
-def test_a_table_with_names(tiny: Path, own: Path, tmp_path: Path, capsys: Any) -> None:
-    """A network of one's own beside one of ours, each by its name; reports find the card."""
+def test_a_table_with_names(
+    tiny: Path, own: Path, tmp_path: Path, capsys: Any, monkeypatch: Patch
+) -> None:
+    """A network of one's own beside one of ours, each by its name; reports find the card, and run
+    no code."""
     from linear_probe.cli import main
 
     torch.save(network().state_dict(), own / "a.pth")
@@ -335,10 +339,12 @@ def test_a_table_with_names(tiny: Path, own: Path, tmp_path: Path, capsys: Any) 
     assert main(["compare", str(out), f"{tiny.name}=expression", "ours"]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert f"{tiny.name}=expression and ours=expression are not significantly different" in line
+    monkeypatch.delitem(sys.modules, "own_nets")
     assert main(["report", str(out), "--out", str(tmp_path / "page.html"), "--maps", "0"]) == 0
     page = (tmp_path / "page.html").read_text()
     assert "no card found at this path: mine" in page
     assert "no card found at this path: ours" not in page
+    assert "own_nets" not in sys.modules
 
 
 PAGE = (Path(__file__).parents[2] / "linear_probe/README.md").read_text()
