@@ -159,4 +159,4 @@ def test_memory_and_terminal_stay_as_they_are(client: Any, capfd: Capsys) -> Non
         ask(number)
     assert _resident() - before < 6 << 20
     printed = capfd.readouterr()
-    assert len(printed.out) + len(printed.err) < 10_000
+    assert len(printed.out) + len(printed.err) < 2_000

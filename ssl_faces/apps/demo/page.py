@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from asyncio import Queue
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -60,6 +61,16 @@ CSS = """
 .result [role=status] { position: absolute; left: -9999px; }
 .result [role=alert] { border-left: 4px solid #b00020; padding: .4rem .8rem; }
 """
+
+
+class _Messages(LRUCache[str, Queue[Any]]):
+    """Messages of the latest sessions. Those to a replaced session are dropped.
+
+    Gradio's own cache would print a traceback for each of them.
+    """
+
+    def __missing__(self, session: str) -> Queue[Any]:
+        return Queue()
 
 
 def upload(who: str) -> gr.Image:
@@ -122,7 +133,7 @@ def build_page(comparison: FaceComparison, limits: Limits) -> gr.Blocks:
     page.queue(max_size=16)
     # Gradio keeps results until they are fetched, and states of sessions.
     page.state_session_capacity = MOST_SESSIONS
-    page._queue.pending_messages_per_session = LRUCache(MOST_SESSIONS)
+    page._queue.pending_messages_per_session = _Messages(MOST_SESSIONS)
     return page
 
 
