@@ -192,6 +192,18 @@ def comparison(folder: str) -> int:
     return 0
 
 
+def tuning(folder: str) -> int:
+    """Validation scores of the short runs of `ssl-faces compare`: tuning.json.
+
+    Args:
+        folder: `tuning` in the --out of `ssl-faces compare`
+    """
+    from linear_probe.reports.comparison import write_validation_scores
+
+    print(f"validation scores: {write_validation_scores(Path(folder))}")
+    return 0
+
+
 def card(encoder: str, folders: list[str]) -> int:
     """Put an encoder's figures into its card.
 
@@ -275,7 +287,18 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     **{
         function.__name__: function
         for function in (
-            *(claims, report, breakdown, leakage, compare, comparison, card, keep, threshold),
+            *(
+                claims,
+                report,
+                breakdown,
+                leakage,
+                compare,
+                comparison,
+                tuning,
+                card,
+                keep,
+                threshold,
+            ),
             *(readme, cache),
         )
     },
