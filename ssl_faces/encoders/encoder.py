@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import regular, replace_file, replacing, write
+from ssl_faces.common.files import locked, regular, replace_file, replacing, write
 from ssl_faces.common.finite import check_weights
 from ssl_faces.common.registries import import_modules
 
@@ -282,3 +282,11 @@ def _load_weights(encoder: FaceEncoder, path: Path) -> None:
             f"{path}: its weights are not those of the encoder that {CARD_FILE} describes; "
             "copy both from the same run"
         ) from error
+
+
+def update_card(directory: Path, **added: Any) -> None:
+    """Set keys of the card in a folder; InputError if it can't be written."""
+    path = directory / CARD_FILE
+    with locked(path):
+        card = json.loads(path.read_text()) | added
+        replace_file(path, (json.dumps(card, indent=2) + "\n").encode())

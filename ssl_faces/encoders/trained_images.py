@@ -292,7 +292,7 @@ def make_trained_images(
     """
     from ssl_faces.data.pairs.module import FaceDataModule
     from ssl_faces.data.pairs.online import PICTURES
-    from ssl_faces.encoders.release import update_card
+    from ssl_faces.encoders.encoder import update_card
 
     card = read_card(encoder)
     listed = card.get("data")
