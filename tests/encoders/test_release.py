@@ -125,6 +125,8 @@ def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path: 
         packed.extractall(tmp_path / "site")
     code = (
         "import sys, ssl_faces, torch\n"
+        "from ssl_faces.networks.trunk import VggTrunk\n"
+        "VggTrunk('hed')\n"
         f"assert ssl_faces.__file__.startswith({str(tmp_path)!r})\n"
         "for name in sys.argv[1:]:\n"
         "    encoder = ssl_faces.load_encoder(name)\n"
