@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from ssl_faces.encoders.encoder import FaceEncoder, load_encoder, save_encoder
     from ssl_faces.encoders.hub import from_pretrained, push_to_hub
     from ssl_faces.encoders.saved_probe import SavedProbe, load_probe
+    from ssl_faces.methods import methods
     from ssl_faces.methods.loading import load_method
     from ssl_faces.methods.method import Method
-    from ssl_faces.training.catalogue import methods
     from ssl_faces.training.curves import plot_training
     from ssl_faces.training.pretrain import pretrain
 

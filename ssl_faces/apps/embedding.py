@@ -8,6 +8,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -18,12 +19,12 @@ from torch import Tensor
 
 from ssl_faces.apps.arguments import writable
 from ssl_faces.apps.embed import columns
-from ssl_faces.apps.faces import Detect, Face, FaceFinder, FaceReader, ImageSource
+from ssl_faces.apps.faces import Detect, Face, FaceFinder, FaceReader
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.finite import non_finite_rows
 from ssl_faces.data.faces import Skipped
+from ssl_faces.data.pictures import BadImage
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
-from ssl_faces.prepare.sources import Source, list_sources
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,32 +121,80 @@ def embed(
     if not isinstance(encoder, FaceEncoder):
         encoder = load_encoder(encoder)
     named = [sources] if isinstance(sources, str | os.PathLike | np.ndarray) else list(sources)
-    if not named:
-        raise InputError("embed: no source; give at least one image, video or folder")
     finder = FaceFinder(encoder.input_size, detect, detector)
-    reader = FaceReader(
-        _listed(named), finder, largest=largest, fps=fps, quiet=True, strict=strict
-    )
-    faces, codes = read_codes(encoder, reader, spaces, batch_size=batch_size)
+    reader = _ManySources(named, finder, strict, largest=largest, fps=fps, quiet=True)
+    faces: list[Face] = []
+
+    def crops() -> Iterator[np.ndarray]:
+        for face in reader:
+            faces.append(face.without_pixels())
+            yield face.pixels
+
+    parts = list(codes_of(encoder, crops(), spaces, batch_size))
+    if not parts:
+        first = "; ".join(f"{skipped.key}: {skipped.reason}" for skipped in reader.skipped[:3])
+        raise InputError(f"embed: no face in {len(named)} sources ({first})")
     if reader.skipped:
-        _log.warning("%s (see `skipped`)", reader.summary().splitlines()[-1])
+        _log.warning("skipped %d files; see `skipped` for the reasons", len(reader.skipped))
+    codes = {space: torch.cat([part[space] for part in parts]) for space in parts[0]}
     return Embeddings(codes, faces, reader.skipped)
 
 
-def _listed(sources: Sequence[Picture]) -> list[Source | ImageSource]:
-    """Files and images in the given order; files that share a name have their path as key."""
-    listed: list[Source | ImageSource] = []
-    paths = [Path(os.fsdecode(s)) for s in sources if not isinstance(s, np.ndarray)]
-    counts = Counter(path.resolve().name for path in paths)
-    for i, source in enumerate(sources):
-        if isinstance(source, np.ndarray):
-            listed.append(ImageSource(f"image {i}", _checked(source, f"image {i}")))
-            continue
-        path = Path(os.fsdecode(source))
-        for name, files in list_sources([path], Path("-")).items():
-            start = path.as_posix() if counts[path.resolve().name] > 1 else name
-            listed += [Source(start + file.key.removeprefix(name), file.path) for file in files]
-    return listed
+class _ManySources:
+    """The faces of files, folders and images in memory, in the given order.
+
+    Args:
+        sources: file names or arrays.
+        strict: raise an error at the first file without a usable face.
+        options: of `FaceReader`.
+
+    Raises:
+        InputError: a source does not exist, or is an array that is no image.
+    """
+
+    def __init__(
+        self, sources: Sequence[Picture], finder: FaceFinder, strict: bool, **options: Any
+    ) -> None:
+        if not sources:
+            raise InputError("embed: no source; give at least one image, video or folder")
+        self.finder, self.strict, self.largest = finder, strict, options["largest"]
+        self.skipped: list[Skipped] = []
+        self._sources: list[tuple[str, FaceReader | np.ndarray]] = []
+        paths = [None if isinstance(s, np.ndarray) else Path(os.fsdecode(s)) for s in sources]
+        names = Counter(path.resolve().name for path in paths if path is not None)
+        for i, (source, path) in enumerate(zip(sources, paths, strict=True)):
+            if path is None:
+                name = f"image {i}"
+                self._sources.append((name, _checked(np.asarray(source), name)))
+            else:
+                # Files that share a name have their path in the key.
+                before = f"{path.parent.as_posix()}/" if names[path.resolve().name] > 1 else ""
+                self._sources.append((before, FaceReader([path], finder, **options)))
+
+    def __iter__(self) -> Iterator[Face]:
+        for name, source in self._sources:
+            if isinstance(source, np.ndarray):
+                yield from self._of_image(name, source)
+                continue
+            for face in source:
+                self._check(name, source.skipped)
+                yield replace(face, key=name + face.key, source=name + face.source)
+            self._check(name, source.skipped)
+            self.skipped += [Skipped(name + key, reason) for key, reason in source.skipped]
+
+    def _of_image(self, name: str, pixels: np.ndarray) -> Iterator[Face]:
+        try:
+            crops = self.finder(pixels)
+        except BadImage as error:
+            self._check("", [Skipped(name, str(error))])
+            self.skipped.append(Skipped(name, str(error)))
+            return
+        for i, crop in enumerate(crops[:1] if self.largest else crops):
+            yield Face(f"{name}#{i}" if i else name, name, crop.pixels, crop.box, crop.score)
+
+    def _check(self, name: str, skipped: Sequence[Skipped]) -> None:
+        if self.strict and skipped:
+            raise InputError(f"{name}{skipped[0].key}: {skipped[0].reason}")
 
 
 def _checked(pixels: np.ndarray, name: str) -> np.ndarray:
@@ -169,7 +218,6 @@ def read_codes(
     reader: FaceReader,
     spaces: Collection[str] | None,
     see: Callable[[Face], object] = lambda face: None,
-    batch_size: int = BATCH,
 ) -> tuple[list[Face], dict[str, Tensor]]:
     """The faces of a reader, without pixels, and their codes, float32 [N, D] by feature space.
 
@@ -187,7 +235,7 @@ def read_codes(
             faces.append(face.without_pixels())
             yield face.pixels
 
-    parts = list(codes_of(encoder, crops(), spaces, batch_size))
+    parts = list(codes_of(encoder, crops(), spaces))
     if not parts:
         raise reader.nothing()
     return faces, {space: torch.cat([part[space] for part in parts]) for space in parts[0]}

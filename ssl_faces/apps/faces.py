@@ -134,27 +134,18 @@ class Face:
         return replace(self, pixels=_NO_PIXELS)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageSource:
-    """An image in memory: its key, and uint8 RGB [H, W, 3]."""
-
-    key: str
-    pixels: np.ndarray
-
-
 class FaceReader:
     """The faces of files and folders, in the order of their keys, with a progress bar.
 
     Iterate over it for `Face`s. Files that can't be used raise nothing and are listed in `skipped`.
 
     Args:
-        sources: images, videos, and folders of them; or listed files and images in memory.
+        sources: images, videos, and folders of them.
         finder: finds the faces.
         largest: only the largest face of each image and frame.
         fps: frames per second of videos to read; 0 skips videos.
         out: a folder or table of the command, skipped if it lies among the sources.
         quiet: without a progress bar.
-        strict: raise InputError at the first file that can't be used.
 
     Attributes:
         skipped: files without a usable face, and the reasons.
@@ -167,26 +158,22 @@ class FaceReader:
 
     def __init__(
         self,
-        sources: Sequence[Path | Source | ImageSource],
+        sources: Sequence[Path],
         finder: FaceFinder,
         *,
         largest: bool = False,
         fps: float = 0.0,
         out: Path | None = None,
         quiet: bool = False,
-        strict: bool = False,
     ) -> None:
         output = Path("-") if out is None else out.expanduser()
         self.finder, self.largest, self.fps, self.quiet = finder, largest, fps, quiet
-        self.strict = strict
-        places = [source for source in sources if isinstance(source, Path)]
-        self._sources: list[Source | ImageSource] = [
+        self._sources = [
             source
-            for listed in list_sources(places, output).values()
+            for listed in list_sources(sources, output).values()
             for source in listed
             if not _is_output(source.path, output)
         ]
-        self._sources += [source for source in sources if not isinstance(source, Path)]
         self.files = len(self._sources)
         self.skipped: list[Skipped] = []
         self.whole = 0
@@ -201,18 +188,14 @@ class FaceReader:
                 try:
                     yield from self._read(source)
                 except BadImage as error:
-                    if self.strict:
-                        raise InputError(f"{source.key}: {error}") from error
                     self.skipped.append(Skipped(source.key, str(error)))
                 except MemoryError:
                     self.skipped.append(Skipped(source.key, "takes more memory than there is"))
 
-    def _read(self, source: Source | ImageSource) -> Iterator[Face]:
-        if isinstance(source, ImageSource):
-            yield from self._faces(source.key, source.key, self._of_image(source.pixels))
-            return
+    def _read(self, source: Source) -> Iterator[Face]:
         if kind_of(source.path) == "picture":
-            crops = self._of_image(decode_image(source.path))
+            crops = self.finder(decode_image(source.path))
+            self.whole += crops[0].box is None
             yield from self._faces(source.key, source.key, crops)
             return
         if not self.fps:
@@ -230,11 +213,6 @@ class FaceReader:
             yield from self._faces(key, source.key, crops, frame)
         if not faces:
             raise BadImage(f"no face found in {frames:,} frames")
-
-    def _of_image(self, pixels: np.ndarray) -> list[FaceCrop]:
-        crops = self.finder(pixels)
-        self.whole += crops[0].box is None
-        return crops
 
     def _faces(
         self, key: str, source: str, crops: list[FaceCrop], frame: Frame | None = None

@@ -85,8 +85,8 @@ def from_pretrained(
         )
     except Exception as error:  # the client raises many types
         raise InputError(
-            f"{repository}: can't be downloaded ({reason_of(error)}); check its name, the token and "
-            "the network"
+            f"{repository}: can't be downloaded ({reason_of(error)}); check its name, the token "
+            "and the network"
         ) from error
     return load_encoder(folder)
 
@@ -148,4 +148,3 @@ def _hub() -> Any:
             "the Hugging Face hub needs the package huggingface_hub; pip install 'ssl-faces[hub]'"
         ) from error
     return huggingface_hub
-

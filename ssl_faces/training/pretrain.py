@@ -13,12 +13,15 @@ from ssl_faces.common.errors import InputError, bad_input
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.sets.dataset import face_set_of
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
+from ssl_faces.methods import method_class
 from ssl_faces.methods.method import Method
-from ssl_faces.training.catalogue import config_of, method_class
 from ssl_faces.training.fit import run
 from ssl_faces.training.launch import is_first
 
 Settings = Mapping[str, Any]
+
+_INSTALLED = Path(__file__).parents[1] / "configs"
+_CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "configs"
 
 
 def pretrain(
@@ -69,7 +72,11 @@ def pretrain(
         sets = [face_set_of(faces)]
     run_settings = {"max_steps": steps} if steps is not None else {}
     seeds = {} if seed is None else {"seed_everything": seed, "data.seed": seed}
-    groups = {"model": model or {}, "data": data or {}, "trainer": {**run_settings, **(trainer or {})}}
+    groups = {
+        "model": model or {},
+        "data": data or {},
+        "trainer": {**run_settings, **(trainer or {})},
+    }
     words += [*_words(groups), *_words(seeds), *_words(options)]
     words += ["--ckpt_path", "last"] if resume else []
     try:
@@ -83,6 +90,12 @@ def pretrain(
     if is_first():
         return load_encoder(out)
     return trained.encoder.eval().requires_grad_(False)
+
+
+def config_of(name: str) -> Path | None:
+    """The config of a method by its name, such as `simclr_small`; None if there is none."""
+    path = _CONFIGS / "method" / f"{name}.yaml"
+    return path if path.is_file() else None
 
 
 def _method_words(method: str | type[Method]) -> list[str]:

@@ -624,9 +624,7 @@ def real(real_data: Path) -> FaceData:
     return data
 
 
-def test_real_faces_that_are_trained_on_are_in_no_test(
-    real_data: Path, real: FaceData
-) -> None:
+def test_real_faces_that_are_trained_on_are_in_no_test(real_data: Path, real: FaceData) -> None:
     """Against the test parts as the owners' files give them, read without the face sets."""
     rows = real.trained_on()
     hashes = {row[2] for row in rows}

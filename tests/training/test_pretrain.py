@@ -23,8 +23,8 @@ from ssl_faces import (
 )
 from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.networks.backbone import EncoderSettings
-from ssl_faces.training.catalogue import CONFIGS, config_of
-from tests.support.fits import SIZE
+from ssl_faces.training.pretrain import config_of
+from tests.support.fits import ROOT, SIZE
 from tests.support.twins import Twins
 from tests.support.types import Patch
 
@@ -44,7 +44,9 @@ def test_methods_lists_the_classes_by_name() -> None:
     assert listed["simclr"] is SimCLR
     assert list(listed) == sorted(listed)
     assert not any(inspect.isabstract(kind) for kind in listed.values())
-    configs = {path.stem.removesuffix("_small") for path in CONFIGS.glob("*.yaml")}
+    configs = {
+        path.stem.removesuffix("_small") for path in (ROOT / "configs/method").glob("*.yaml")
+    }
     assert configs == {name for name, kind in listed.items() if "ssl_faces" in kind.__module__}
 
 
@@ -70,7 +72,13 @@ def test_by_name_and_by_class_the_run_is_one(faces: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="holds a run already"):
         pretrain("simclr", faces, out=tmp_path / "a", **settings(tmp_path / "c"))
     resumed = pretrain(
-        "simclr", faces, out=tmp_path / "a", steps=4, seed=5, resume=True, **settings(tmp_path / "c")
+        "simclr",
+        faces,
+        out=tmp_path / "a",
+        steps=4,
+        seed=5,
+        resume=True,
+        **settings(tmp_path / "c"),
     )
     assert resumed.card["steps"] == 4
 

@@ -65,7 +65,7 @@ def test_embed_in_python_equals_the_command(
     assert table.time.max() == 2
     rows = list(csv.DictReader((tmp_path / "codes.parquet.skipped.csv").open()))
     assert [(s.key, s.reason) for s in codes.skipped] == [(r["picture"], r["reason"]) for r in rows]
-    assert f"skipped {len(rows)} of" in caplog.text
+    assert f"skipped {len(rows)} files" in caplog.text
     with pytest.raises(InputError, match=re.escape(f"{codes.skipped[0].key}: ")):
         embed(encoder_folder, tmp_path / "in", strict=True)
     # Files of one name keep their paths.

@@ -100,7 +100,9 @@ class DatasetFaces(FaceSet):
 
     def content_hash(self, index: int) -> bytes:
         stored = self._stored(index)
-        return hashlib.sha256(stored).digest() if isinstance(stored, bytes) else content_hash(stored)
+        return (
+            hashlib.sha256(stored).digest() if isinstance(stored, bytes) else content_hash(stored)
+        )
 
     def version(self, index: int) -> bytes:
         return self._version
