@@ -16,7 +16,7 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.hardware import hardware
 from ssl_faces.data.faces import write_skipped
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.encoders.encoder import HASHES, TRAINED_FILE, is_whole, save_encoder
 from ssl_faces.encoders.trained_images import hashes_of, save_trained_images
 from ssl_faces.methods.method import Method
@@ -130,7 +130,7 @@ class EncoderExport(pl.Callback):
         }
 
 
-def left_out(data: FaceDataModule) -> str:
+def left_out(data: FaceData) -> str:
     """Description of the images that were held out from pretraining."""
     parts = data.tests_left_out()
     if data.online.faces:

@@ -84,6 +84,11 @@ class FaceEncoder(nn.Module, ABC):
         features = self.features(self.normalise(self.resize(images)), wanted)
         return {space: features[space] for space in wanted}
 
+    def untrained(self, seed: int = 0) -> FaceEncoder:
+        """The same architecture with random weights of a seed, frozen, in eval mode."""
+        card = {"encoder": self.encoder_name, "config": self.config}
+        return _build(card, Path("encoder"), seed).eval().requires_grad_(False)
+
     @abstractmethod
     def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
         """Feature vectors of normalised images [B, 3, input_size, input_size], at least of the
