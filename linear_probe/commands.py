@@ -17,6 +17,7 @@ from linear_probe.experiments.settings import (
     summary_of,
 )
 from ssl_faces.common.arguments import whole
+from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
 from ssl_faces.common.ranges import NonNegativeInt, Seed
@@ -40,7 +41,7 @@ def claims(
     """Run each paper's system with and without its idea.
 
     Args:
-        config: the claims' file
+        config: the claims' file, or its name in configs
         out: folder for runs, claims.md and claims.html
         wandb: PROJECT or PROJECT/RUN: log the table to W&B (offline, see WANDB_MODE)
         only: some of the claims; default: all
@@ -54,7 +55,7 @@ def claims(
     from linear_probe.reports.wandb_tables import parse_target
 
     target = None if wandb is None else parse_target(wandb)
-    read = read_claims(Path(config))
+    read = read_claims(find_config(config, ("",)))
     if seeds is not None:
         read = read.model_copy(update={"seeds": seeds})
     if only is not None:

@@ -16,6 +16,7 @@ from ssl_faces.common.safe_path import protect
 
 # Imported on demand, since most import torch, which takes seconds: `--help` takes 0.03 s of CPU.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "methods": ("ssl_faces.training.catalogue", "run", "methods to train, and what they need"),
     "job": ("ssl_faces.plan.job", "run", "all stages and scores of an experiment"),
     "runs": ("ssl_faces.plan.runs", "run", "list runs with their state and scores"),
     "compare": ("ssl_faces.plan.compare", "run", "train methods with the same budget"),
@@ -54,8 +55,8 @@ usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--K
 
 Pretrain an encoder on unlabelled faces, and apply it to your own pictures.
 
-  ssl-faces fit -c configs/method/facecycle_motion_small.yaml --out runs/motion
-  ssl-faces fit -c configs/method/facecycle_identity_small.yaml --out runs/identity \\
+  ssl-faces fit -c facecycle_motion_small --out runs/motion
+  ssl-faces fit -c facecycle_identity_small --out runs/identity \\
       --model.motion_checkpoint runs/motion/checkpoints/last.ckpt
 
   ssl-faces fit --help              every setting

@@ -84,6 +84,7 @@ COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
         "frontalise": (*_FACES, *_OUT),
         "gallery": (*_FACES, *_ENCODER, "--out", "{out}.html"),
         "job": ("-c", "{none}", *_OUT),
+        "methods": (),
         "neutralise": (*_FACES, *_OUT),
         "pack": ("{faces}", *_OUT),
         "prepare": ("{faces}", *_OUT),

@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from linear_probe.records.record import RECORDS_FILE, Record
+from ssl_faces.common import config_files
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular
@@ -308,11 +309,11 @@ def _within(out: Path, folder: str) -> str:
 def _content(config: str) -> str:
     """A config without its comments; empty if it can't be read, which its verb reports."""
     try:
-        text = regular(Path(config)).read_text()
+        text = regular(config_files.find_config(config, config_files.ALL)).read_text()
         for now, before in _MOVED.items():
             text = text.replace(now, before)
         return json.dumps(yaml.safe_load(text), sort_keys=True, default=str)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (InputError, OSError, UnicodeDecodeError, yaml.YAMLError):
         return ""
 
 
