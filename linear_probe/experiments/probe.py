@@ -95,7 +95,8 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
     changed.fill(plan, changes)
     run.say(cache.about())
     overlaps = Overlaps(run.say)
-    origins = {name: text for name, text in map(split_name, settings.encoders) if name}
+    names = [split_name(one) for one in settings.encoders if isinstance(one, str)]
+    origins = {name: text for name, text in names if name}
 
     for job in plan.jobs():
         source, space = job.source, job.space
