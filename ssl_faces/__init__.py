@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from ssl_faces.encoders.encoder import FaceEncoder, load_encoder, save_encoder
     from ssl_faces.encoders.saved_probe import load_probe
     from ssl_faces.methods.loading import load_method
+    from ssl_faces.prepare.alignment import align
 
 __all__ = [
     "FaceEncoder",
     "InputError",
+    "align",
     "embed",
     "load_encoder",
     "load_method",
@@ -31,6 +33,7 @@ _MODULES = {
     **dict.fromkeys(("FaceEncoder", "load_encoder", "save_encoder"), "ssl_faces.encoders.encoder"),
     "load_method": "ssl_faces.methods.loading",
     "load_probe": "ssl_faces.encoders.saved_probe",
+    "align": "ssl_faces.prepare.alignment",
 }
 
 
