@@ -61,6 +61,25 @@ def reliability(encoder: FaceEncoder, space: str = SPACE) -> Reliability | None:
     return found.get("LFW") or next(iter(found.values()), None)
 
 
+def meaning(value: float, threshold: float | None, accuracy: Reliability | None) -> str:
+    """What a similarity says, in plain words."""
+    if threshold is None:
+        text = "This encoder has no threshold, so the similarity only compares with others."
+    else:
+        side = "above" if value >= threshold else "below"
+        text = (
+            f"The similarity {value:.3f} is {side} the threshold {threshold:.3f}. Pairs of one "
+            "person are more often above it than pairs of two people."
+        )
+    how_often = (
+        "how often that is right is not known"
+        if accuracy is None
+        else (f"that decision is {accuracy}")
+    )
+    proof = "it does not show whether two pictures are of one person"
+    return f"{text} {how_often[:1].upper()}{how_often[1:]}: {proof}."
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces verify`; bad input and a side without any face raise InputError."""
     of = parser("verify", ABOUT)

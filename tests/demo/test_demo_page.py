@@ -19,7 +19,7 @@ from PIL import Image
 
 from ssl_faces.apps.demo.comparison import FaceComparison
 from ssl_faces.apps.demo.server import build_app, uploads_folder
-from ssl_faces.apps.demo.uploads import Limits
+from ssl_faces.apps.web.uploads import Limits
 from tests.support.commands import refusal, run
 from tests.support.images import encoded, rendered, write_all
 from tests.support.types import Capsys, Patch

@@ -16,8 +16,8 @@ import numpy as np
 from gradio.utils import LRUCache
 
 from ssl_faces.apps.demo.comparison import FLOW, PANELS, TRANSLATION, Compared, FaceComparison
-from ssl_faces.apps.demo.uploads import Limits, read_upload
 from ssl_faces.apps.sheets import enlarged, png
+from ssl_faces.apps.web.uploads import Limits, read_upload
 from ssl_faces.common.errors import InputError, out_of_memory
 from ssl_faces.encoders.saved_probe import SavedProbe
 
