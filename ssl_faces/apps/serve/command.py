@@ -60,6 +60,8 @@ def run(arguments: Sequence[str]) -> None:
     for package in ("fastapi", "prometheus_client", "uvicorn"):
         if find_spec(package) is None:
             raise InputError(f"the service needs {package}; pip install 'ssl-faces[serve]'")
+    # FastAPI sends traces to wherever the environment names, unless an operator wants them.
+    os.environ.setdefault("FASTAPI_OTEL_AUTO_CONFIGURE", "false")
     # Imported late, since they import torch.
     from ssl_faces.apps.serve.app import build_app
     from ssl_faces.apps.serve.limits import ServiceLimits
