@@ -63,21 +63,21 @@ def reliability(encoder: FaceEncoder, space: str = SPACE) -> Reliability | None:
 
 def meaning(value: float, threshold: float | None, accuracy: Reliability | None) -> str:
     """What a similarity says, in plain words."""
+    no_proof = "it does not show whether two pictures are of one person"
     if threshold is None:
-        text = "This encoder has no threshold, so the similarity only compares with others."
-    else:
-        side = "above" if value >= threshold else "below"
-        text = (
-            f"The similarity {value:.3f} is {side} the threshold {threshold:.3f}. Pairs of one "
-            "person are more often above it than pairs of two people."
+        return (
+            "The encoder's card has no threshold, so the similarity can only be compared with that "
+            f"of other pairs; {no_proof}."
         )
-    how_often = (
-        "how often that is right is not known"
-        if accuracy is None
-        else (f"that decision is {accuracy}")
+    side = "above" if value >= threshold else "below"
+    if accuracy is None:
+        how_often = "How often such a decision is right is not known"
+    else:
+        how_often = f"Taken as a decision, this is {accuracy}"
+    return (
+        f"{value:.3f} is {side} the threshold {threshold:.3f}: pairs of one person are above it "
+        f"more often than pairs of two people. {how_often}, so {no_proof}."
     )
-    proof = "it does not show whether two pictures are of one person"
-    return f"{text} {how_often[:1].upper()}{how_often[1:]}: {proof}."
 
 
 def run(arguments: Sequence[str]) -> None:
