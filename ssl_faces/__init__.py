@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ssl_faces.methods import methods
     from ssl_faces.methods.loading import load_method
     from ssl_faces.methods.method import Method
+    from ssl_faces.prepare.alignment import align
     from ssl_faces.training.curves import plot_training
     from ssl_faces.training.pretrain import pretrain
 
@@ -48,6 +49,7 @@ _HOMES = {
     "wrap_encoder": "encoders.wrapped",
     "load_method": "methods.loading",
     "Method": "methods.method",
+    "align": "prepare.alignment",
 }
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "InputError",
     "Method",
     "SavedProbe",
+    "align",
     "embed",
     "from_pretrained",
     "load_encoder",

@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "translate": ("ssl_faces.apps.translate", "run", "one person's motion on another's face"),
     "gallery": ("ssl_faces.apps.gallery", "run", "a page of faces and their nearest neighbours"),
     "demo": ("ssl_faces.apps.demo.command", "run", "a local page that compares two faces"),
+    "serve": ("ssl_faces.apps.serve.command", "run", "codes, verification, expressions by HTTP"),
 }
 """Every command except `fit`: its module, its function and its help. The function takes the
 arguments after the name and returns the exit code, or None for 0."""

@@ -34,6 +34,7 @@ REFUSALS = {
     "export {encoder} --out {new}.onnx --spaces pooled,smile": "has no feature space 'smile'",
     "export {empty} --out {new}.onnx": "no card.json there",
     "export {encoder} --out {new}.pt2 --int8": "--int8 is only valid for .onnx output",
+    "export {encoder} --out {new}.pt2 --pipeline": "--pipeline is only valid for .onnx output",
     "export {encoder} --out {new}.pt2 --opset 17": "--opset is only valid for .onnx output",
     "export {encoder} --out {folder}.onnx": "is a folder",
     "export {encoder}": "see `ssl-faces export --help`",
