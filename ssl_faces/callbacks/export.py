@@ -117,7 +117,8 @@ class EncoderExport(pl.Callback):
             **({"changed_on_resume": self.changes} if self.changes else {}),
             "data": data.description,
             "left_out": left_out(data),
-            "uses_identity_labels": data.has_people or start.get("uses_identity_labels", False),
+            "uses_identity_labels": data.uses_identity_labels
+            or start.get("uses_identity_labels", False),
             "positives": data.positives,
             "share_of_pairs_of_two_pictures": data.two_pictures,
             "different_share": data.different_share,

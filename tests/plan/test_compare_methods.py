@@ -305,7 +305,7 @@ def test_killed_in_each_stage_and_scored(
 def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
     monkeypatch.chdir(ROOT)
     small = read(Path("configs/compare/small.yaml"))
-    assert len(small.methods) == 11
+    assert len(small.methods) == 17
     assert len(small.seeds) == 3
     assert small.probe.baselines
     assert small.tuning is not None
