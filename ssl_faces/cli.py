@@ -33,6 +33,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("ssl_faces.apps.export.command", "run", "an encoder as one ONNX or torch file"),
     "bench": ("ssl_faces.bench.cli", "run", "measurements on this machine"),
     "embed": ("ssl_faces.apps.embed", "run", "codes of all faces, to a table"),
+    "expressions": (
+        "ssl_faces.apps.expressions",
+        "run",
+        "probabilities of expressions: images, films",
+    ),
     "verify": ("ssl_faces.apps.verify", "run", "do two pictures show one person? often wrong"),
     "neutralise": ("ssl_faces.apps.edit", "neutralise", "the same faces without expression"),
     "frontalise": ("ssl_faces.apps.edit", "frontalise", "the same faces, facing the camera"),

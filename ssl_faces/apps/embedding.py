@@ -121,17 +121,33 @@ def read_codes(
         InputError: no face, or as `codes_of`.
     """
     faces: list[Face] = []
-
-    def crops() -> Iterator[np.ndarray]:
-        for face in reader:
+    parts: list[dict[str, Tensor]] = []
+    for batch, codes in coded_batches(encoder, reader, spaces):
+        for face in batch:
             see(face)
             faces.append(face.without_pixels())
-            yield face.pixels
-
-    parts = list(codes_of(encoder, crops(), spaces))
+        parts.append(codes)
     if not parts:
         raise reader.nothing()
     return faces, {space: torch.cat([part[space] for part in parts]) for space in parts[0]}
+
+
+def coded_batches(
+    encoder: FaceEncoder, faces: Iterable[Face], spaces: Collection[str] | None
+) -> Iterator[tuple[list[Face], dict[str, Tensor]]]:
+    """Batches of faces, and their codes by feature space; errors as in `codes_of`."""
+    _check_spaces(encoder, spaces)
+    for batch in batches(faces, BATCH):
+        (codes,) = codes_of(encoder, [face.pixels for face in batch], spaces)
+        yield batch, codes
+
+
+def _check_spaces(encoder: FaceEncoder, spaces: Collection[str] | None) -> None:
+    for space in spaces or ():
+        if space not in encoder.feature_dims:
+            raise InputError(
+                f"the encoder has no space '{space}'; it has {', '.join(encoder.feature_dims)}"
+            )
 
 
 def codes_of(
@@ -145,11 +161,7 @@ def codes_of(
     Raises:
         InputError: the encoder has no such space, or codes are NaN or infinite.
     """
-    for space in spaces or ():
-        if space not in encoder.feature_dims:
-            raise InputError(
-                f"the encoder has no space '{space}'; it has {', '.join(encoder.feature_dims)}"
-            )
+    _check_spaces(encoder, spaces)
     device = encoder.mean.device
     for batch in batches(crops, batch_size):
         with torch.no_grad():

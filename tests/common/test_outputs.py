@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
     "embed": (ssl_faces, "embed {photo} --out", ".npz"),
     "embed's list": (ssl_faces, "embed {photo} --out", ".npz.skipped.csv"),
     "gallery": (ssl_faces, "gallery {photo} --out", ".html"),
+    "expressions": (ssl_faces, "expressions {photo} --out", ".csv"),
     "verify": (ssl_faces, "verify {photo} {photo} --out", ".csv"),
     "translate": (ssl_faces, "translate --motion-of {film} --person {photo} --out", ".mp4"),
     "export": (ssl_faces, "export {encoder} --out", ".onnx"),

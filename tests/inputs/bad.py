@@ -80,6 +80,7 @@ COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
         "dashboard": ("{run}", "--out", "{out}.html"),
         "demo": _ENCODER,
         "embed": (*_FACES, *_ENCODER, "--out", "{out}.npz"),
+        "expressions": (*_FACES, "--out", "{out}.csv"),
         "export": ("{encoder}", "--out", "{out}.onnx", "--data", "rendered"),
         "frontalise": (*_FACES, *_OUT),
         "gallery": (*_FACES, *_ENCODER, "--out", "{out}.html"),

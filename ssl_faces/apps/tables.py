@@ -1,0 +1,73 @@
+"""Tables that the commands write row by row, as CSV or Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ssl_faces.common.csv_files import CsvWriter
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.files import replacing
+
+ENDINGS = (".csv", ".parquet")
+_ROWS = 4096  # of Parquet that are in memory
+
+WriteRow = Callable[[Sequence[Any]], None]
+
+
+def check_table(out: Path, option: str = "--out") -> None:
+    """Raise InputError for a name that is no table's, or if pyarrow is missing for it."""
+    if out.suffix not in ENDINGS:
+        raise InputError(f"{option} {out}: give a name that ends in {' or '.join(ENDINGS)}")
+    if out.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise InputError(
+            f"{option} {out}: Parquet needs pyarrow; pip install pyarrow, or give .csv"
+        )
+
+
+@contextmanager
+def table_writer(path: Path, columns: Mapping[str, type]) -> Iterator[WriteRow]:
+    """A function that adds a row, with a cell for each column, to a table that appears whole.
+
+    Args:
+        path: .csv or .parquet.
+        columns: str, int, float or bytes by name; any cell may be None, which is empty in CSV.
+    """
+    with replacing(path) as temporary:
+        if path.suffix == ".csv":
+            text = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+            with temporary.open("w", **text) as stream:  # type: ignore[call-overload]
+                writer = CsvWriter(stream)
+                writer.writerow(columns)
+                yield lambda row: writer.writerow("" if cell is None else cell for cell in row)
+        else:
+            with _parquet_writer(temporary, columns) as write:
+                yield write
+
+
+@contextmanager
+def _parquet_writer(path: Path, columns: Mapping[str, type]) -> Iterator[WriteRow]:
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
+    kinds[bytes] = pyarrow.binary()
+    schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    rows: list[Sequence[Any]] = []
+
+    def flush() -> None:
+        named = [dict(zip(columns, row, strict=True)) for row in rows]
+        file.write_table(pyarrow.Table.from_pylist(named, schema))
+        rows.clear()
+
+    def write(row: Sequence[Any]) -> None:
+        rows.append(row)
+        if len(rows) == _ROWS:
+            flush()
+
+    with parquet.ParquetWriter(path, schema) as file:
+        yield write
+        flush()
