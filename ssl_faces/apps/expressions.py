@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ssl_faces.apps.arguments import add_detection, add_sources, parser
 from ssl_faces.common.arguments import number
+from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite
 
 if TYPE_CHECKING:
@@ -46,7 +47,12 @@ class ProbeOnEncoder:
         from ssl_faces.encoders.encoder import load_encoder
         from ssl_faces.encoders.saved_probe import find_probe
 
-        self.probe: SavedProbe = find_probe(name)
+        probe = find_probe(name)
+        if probe is None:
+            raise InputError(
+                f"{name}: has no saved probe; make one by linear-probe save-probe --encoder {name}"
+            )
+        self.probe: SavedProbe = probe
         self.encoder = load_encoder(name)
         self.size = self.encoder.input_size
         task = {"classes": "class"}.get(self.probe.task, self.probe.task)

@@ -127,24 +127,20 @@ def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> Saved
     return probe
 
 
-def find_probe(encoder: str | os.PathLike[str]) -> SavedProbe:
-    """The probe beside an encoder: that of expressions, or else the only one.
+def find_probe(encoder: str | os.PathLike[str]) -> SavedProbe | None:
+    """The probe beside an encoder: that of expressions, or else the only one; None without any.
 
     Raises:
-        InputError: as of `load_probe`, or there is none, or several of which none is of
-            expressions.
+        InputError: as of `load_probe`, or there are several and none is of expressions.
     """
     folder = find_encoder(encoder)
     tasks = [path.name.removesuffix(probe_file("")) for path in folder.glob(probe_file("*"))]
-    task = EXPRESSION if EXPRESSION in tasks or len(tasks) != 1 else tasks[0]
-    probe = load_probe(encoder, task)
-    if probe is None:
-        several = f"probes of {', '.join(sorted(tasks))} but none of {EXPRESSION}"
+    if EXPRESSION not in tasks and len(tasks) > 1:
         raise InputError(
-            f"{os.fsdecode(encoder)}: has {several if tasks else 'no saved probe'}; make one by "
-            f"linear-probe save-probe --encoder {os.fsdecode(encoder)}"
+            f"{os.fsdecode(encoder)}: has probes of {', '.join(sorted(tasks))} but none of "
+            f"{EXPRESSION}; keep one of them"
         )
-    return probe
+    return load_probe(encoder, tasks[0] if len(tasks) == 1 else EXPRESSION)
 
 
 def _sha256(folder: Path) -> str:

@@ -30,7 +30,7 @@ REFUSALS = {
     "expressions {face} --probe {encoder} --out {new}.csv": "no saved probe; make one by",
     "expressions {face} --out {new}.txt": "a name that ends in .csv or .parquet",
     "expressions {face} --out {new}.csv --plot {new}.html": "--plot: no video among the files",
-    "expressions {drawing} --out {new}.csv --film {new}.mp4": "annotates one video; give one as SRC",
+    "expressions {drawing} --out {new}.csv --film {new}.mp4": "annotates one video",
     "expressions {drawing} --out {new}.csv": "a drawing (SVG), no photograph",
     "demo --encoder {none}": "no card.json there",
     "demo --encoder {encoder} --with {encoder}": "as an encoder alone",
