@@ -148,7 +148,7 @@ class Trainer:
             default_root_dir=folder,
             use_distributed_sampler=False,
             enable_model_summary=False,
-            log_every_n_steps=20,
+            log_every_n_steps=min(20, steps),
         )
 
     def outputs(self, head: Head, images: Tensor, features: bool = False) -> Tensor:

@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
     "bench's page": (ssl_faces, "bench embed --page", ".md"),
     "render": (ssl_faces, "render --sheet", ".png"),
     "report": (linear_probe, "report {encoder} --out", ".md"),
+    "predict": (linear_probe, "predict {encoder} {photo} --out", ".csv"),
+    "export of heads": (linear_probe, "export {encoder} --out", ".onnx"),
     "keep": (linear_probe, "keep {encoder} --out", ".jsonl.gz"),
 }
 
