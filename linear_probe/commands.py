@@ -226,7 +226,7 @@ def keep(folders: list[str], *, out: str, overwrite: bool = False) -> int:
 
 
 def threshold(encoder: str, *, data: str | None = None) -> int:
-    """Put a threshold for `ssl-faces verify` into an encoder's card.
+    """Put the thresholds of `ssl-faces verify`, `search` and `cluster` into an encoder's card.
 
     Args:
         encoder: its folder, or a released name

@@ -48,6 +48,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "translate": ("ssl_faces.apps.translate", "run", "one person's motion on another's face"),
     "gallery": ("ssl_faces.apps.gallery", "run", "a page of faces and their nearest neighbours"),
+    "cluster": ("ssl_faces.apps.cluster", "run", "groups of faces that may show one person"),
+    "search": ("ssl_faces.apps.search", "run", "find a face among many"),
     "demo": ("ssl_faces.apps.demo.command", "run", "a local page that compares two faces"),
 }
 """Every command except `fit`: its module, its function and its help. The function takes the

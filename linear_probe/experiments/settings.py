@@ -33,8 +33,9 @@ class ProbeSettings(Experiment):
         encoders: folder of a saved encoder, or a released name; timm:NAME or torchvision:NAME,
             with ?random or ?weights=FILE.safetensors; package:dlib; FILE.onnx; FILE.npz or
             FILE.parquet with keys and features; may be repeated
-        tasks: some of expression, pose, identity, attributes, affect, landmarks, light, classes;
-            default: those of expression, pose, identity, affect and classes that the data serve
+        tasks: some of expression, pose, identity, identification, attributes, affect, landmarks,
+            light, classes; default: those of expression, pose, identity, affect and classes that
+            the data serve
         data: folder with FER-2013, FERPlus, RAF-DB, AffectNet, SFEW, CK+, Oulu-CASIA, LFW, CPLFW,
             CFP, YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI, UTKFace; or rendered, or
             rendered:COUNT; default: $SSL_FACES_DATA, else ~/.cache/ssl-faces/data if it exists,

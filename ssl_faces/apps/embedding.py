@@ -233,6 +233,55 @@ def verification_of(encoder: FaceEncoder, space: str | None = None) -> Verificat
     return verification if space in (None, verification.space) else None
 
 
+class Identification(NamedTuple):
+    """How an encoder finds people among many, as in its card.
+
+    Attributes:
+        space: the feature space.
+        mean: of the codes, float64 [D], subtracted before comparison.
+        threshold: least cosine similarity of a match.
+        distance: groups of faces are merged up to this mean cosine distance between them.
+        description: the images that the three were chosen on, in words.
+        rates: measured on other people: rows with `gallery` (its number of people), `rank_1`,
+            `rank_5`, `tpir` and `fpir` (true and false positives at the threshold), each value, low
+            and high in percent, and `n`.
+    """
+
+    space: str
+    mean: Tensor
+    threshold: float
+    distance: float
+    description: str
+    rates: list[dict[str, Any]]
+
+
+def identification_of(encoder: FaceEncoder) -> Identification | None:
+    """How an encoder finds people, by its card; None if the card has no such entry.
+
+    Raises:
+        InputError: the card's entry can't be used.
+    """
+    entry = encoder.card.get("identification")
+    if entry is None:
+        return None
+    try:
+        space = str(entry["space"])
+        mean = torch.tensor(entry["mean"], dtype=torch.float64)
+        threshold, distance = float(entry["threshold"]), float(entry["distance"])
+        if mean.shape != (encoder.feature_dims[space],):
+            raise ValueError(f"a mean of {list(mean.shape)} numbers")
+        if not (mean.isfinite().all() and math.isfinite(threshold + distance)):
+            raise ValueError("numbers that are not finite")
+        return Identification(
+            *(space, mean, threshold, distance, str(entry["chosen_on"])), list(entry["rates"])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the encoder's card: 'identification' can't be used ({error}); make it again with "
+            "linear-probe threshold"
+        ) from error
+
+
 def similarity(encoder: FaceEncoder, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Cosine similarities between all faces, float64 [N, N] in [-1, 1] by feature space.
 

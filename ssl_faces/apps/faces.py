@@ -13,7 +13,7 @@ import numpy as np
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import refuse_input, same_file
-from ssl_faces.data.faces import Skipped
+from ssl_faces.data.faces import Skipped, write_skipped
 from ssl_faces.data.pictures import BadImage, decode_image
 from ssl_faces.data.store.packing import square
 from ssl_faces.prepare.detectors import FaceDetector, faces_of, open_detector
@@ -291,12 +291,26 @@ class FaceReader:
         if summary := self.summary():
             print(summary + (of_skipped if self.skipped else ""))
 
+    def list_skipped(self, table: Path) -> Path:
+        """Write the skipped files beside a table, or remove an earlier list; the list's path."""
+        path = skipped_beside(table)
+        if self.skipped:
+            write_skipped(path, [("", skipped) for skipped in self.skipped])
+        else:
+            path.unlink(missing_ok=True)
+        return path
+
     def nothing(self) -> InputError:
         """The error to raise if there was no face at all."""
         if len(self.skipped) == 1:
             return InputError(f"{self.skipped[0].key}: {self.skipped[0].reason}")
         first = "; ".join(f"{skipped.key}: {skipped.reason}" for skipped in self.skipped[:3])
         return InputError(f"no face in {self.files:,} files ({first}); give photos with faces")
+
+
+def skipped_beside(table: Path) -> Path:
+    """The list of skipped files beside a command's table."""
+    return table.with_name(f"{table.name}.skipped.csv")
 
 
 class _Tracks:

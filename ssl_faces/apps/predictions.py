@@ -18,12 +18,11 @@ import numpy as np
 
 from ssl_faces.apps.arguments import writable
 from ssl_faces.apps.embedding import BATCH, batches
-from ssl_faces.apps.faces import Face, FaceReader, open_video
-from ssl_faces.apps.tables import check_table, table_writer
+from ssl_faces.apps.faces import Face, FaceReader, open_video, skipped_beside
+from ssl_faces.apps.tables import PLACE, check_table, place_cells, table_writer
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file, replacing
 from ssl_faces.common.outputs import check_output
-from ssl_faces.data.faces import write_skipped
 
 Row = tuple[Face, np.ndarray]
 Predict = Callable[[Sequence[np.ndarray]], np.ndarray]
@@ -61,7 +60,7 @@ class Targets:
     @property
     def skipped(self) -> Path:
         """The list of skipped files."""
-        return self.table.with_name(f"{self.table.name}.skipped.csv")
+        return skipped_beside(self.table)
 
     def check(self, sources: Sequence[Path]) -> None:
         """Check the files before anything is read.
@@ -137,10 +136,7 @@ def write_predictions(
         if targets.plot:
             page = curves.page(outputs, smooth)
             replace_file(targets.plot, page.encode())
-    if reader.skipped:
-        write_skipped(targets.skipped, [("", skipped) for skipped in reader.skipped])
-    else:
-        targets.skipped.unlink(missing_ok=True)
+    reader.list_skipped(targets.table)
     lines = [f"{targets.table}: {faces:,} faces of {reader.files:,} files"]
     for output in outputs:
         if output.classes:
@@ -203,13 +199,9 @@ def _parts(outputs: Sequence[Output], values: np.ndarray) -> Iterator[tuple[Outp
         start += output.width
 
 
-_BOX = ("left", "top", "right", "bottom")
-
-
 def _columns(outputs: Sequence[Output]) -> dict[str, type]:
     """The table's columns: a number's name, or a class, its probability, and those of all."""
-    columns: dict[str, type] = {"key": str, "source": str, "track": int, "frame": int}
-    columns |= dict.fromkeys(("time", *_BOX, "score"), float)
+    columns = dict(PLACE)
     for output in outputs:
         columns[output.name] = str if output.classes else float
         names = ("probability", *output.classes) if output.classes else ()
@@ -218,9 +210,7 @@ def _columns(outputs: Sequence[Output]) -> dict[str, type]:
 
 
 def _cells(face: Face, outputs: Sequence[Output], values: np.ndarray) -> list[Any]:
-    place = (face.track, face.frame, face.time) if face.of_video else (None, None, None)
-    cells = [writable(face.key), writable(face.source), *place, *(face.box or (None,) * 4)]
-    cells.append(round(face.score, 4))
+    cells = place_cells(face)
     for output, part in _parts(outputs, values):
         if output.classes:
             best = int(part.argmax())

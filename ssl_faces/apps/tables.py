@@ -6,14 +6,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ssl_faces.apps.arguments import writable
 from ssl_faces.common.csv_files import CsvWriter
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replacing
 
+if TYPE_CHECKING:
+    from ssl_faces.apps.faces import Face
+
 ENDINGS = (".csv", ".parquet")
 _ROWS = 4096  # of Parquet that are in memory
+
+PLACE: dict[str, type] = {
+    **{"key": str, "source": str, "track": int, "frame": int},
+    **dict.fromkeys(("time", "left", "top", "right", "bottom", "score"), float),
+}
+"""Columns that say which face a row is of; images have no track, frame and time, and faces that
+were taken whole have no box."""
 
 WriteRow = Callable[[Sequence[Any]], None]
 
@@ -26,6 +37,13 @@ def check_table(out: Path, option: str = "--out") -> None:
         raise InputError(
             f"{option} {out}: Parquet needs pyarrow; pip install pyarrow, or give .csv"
         )
+
+
+def place_cells(face: Face) -> list[Any]:
+    """The cells of `PLACE`."""
+    place = (face.track, face.frame, face.time) if face.of_video else (None, None, None)
+    box = face.box or (None,) * 4
+    return [writable(face.key), writable(face.source), *place, *box, round(face.score, 4)]
 
 
 @contextmanager

@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
     "gallery": (ssl_faces, "gallery {photo} --out", ".html"),
     "expressions": (ssl_faces, "expressions {photo} --out", ".csv"),
     "verify": (ssl_faces, "verify {photo} {photo} --out", ".csv"),
+    "cluster": (ssl_faces, "cluster {photo} --out", ".csv"),
+    "search": (ssl_faces, "search query {encoder} {photo} --out", ".html"),
     "translate": (ssl_faces, "translate --motion-of {film} --person {photo} --out", ".mp4"),
     "export": (ssl_faces, "export {encoder} --out", ".onnx"),
     "export's table": (ssl_faces, "export {encoder} --int8 --out", ".onnx.md"),

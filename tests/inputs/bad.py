@@ -76,6 +76,9 @@ COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
     "ssl-faces": {
         **{f"bench {name}": () for name in BENCHES},
         "bench plan": ("--pictures-per-second", "9"),
+        "cluster": (*_FACES, *_ENCODER, "--out", "{out}.csv", "--distance", "1"),
+        "search index": (*_FACES, *_ENCODER, *_OUT),
+        "search query": ("{none}", "{face}", "--out", "{out}.csv"),
         "compare": ("-c", "{none}", *_OUT),
         "dashboard": ("{run}", "--out", "{out}.html"),
         "demo": _ENCODER,
