@@ -2,8 +2,8 @@
 
 `ssl-faces verify` decides by `verification`. The card's records show its accuracy; their pairs were
 each decided by a threshold of other pairs; this one is chosen on all of them. `ssl-faces search`
-and `ssl-faces cluster` decide by `identification`, which is chosen on half of LFW's people, with
-its error rates on the other half.
+and `ssl-faces cluster` decide by `identification`, which is chosen on half of the people in
+LFW's pairs, with its error rates on the other half.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SPACE = "identity"
 
 
 def keep_threshold(encoder: str, data: str | Path, say: Say = print_line) -> Verification:
-    """Choose mean and threshold on LFW's pairs, and what finds people on half of LFW's people, and
+    """Choose mean and threshold on LFW's pairs, and what finds people on half of their people, and
     put them into the encoder's card as `verification` and `identification`.
 
     Args:
@@ -112,8 +112,9 @@ def _identification(task: Identification, codes: Features) -> dict[str, Any]:
         "space": SPACE,
         "threshold": round(chosen.threshold, 6),
         "distance": round(chosen.distance, 4),
-        "chosen_on": f"half of the people of {task.data_set} (an FPIR of {FALSE_POSITIVES:.0%} in "
-        f"galleries of {chosen.gallery}; the distance of the highest adjusted Rand index)",
+        "chosen_on": f"half of the test people of {task.data_set} (an FPIR of "
+        f"{FALSE_POSITIVES:.0%} in galleries of {chosen.gallery}; the distance of the highest "
+        "adjusted Rand index)",
         "rates": rates_of(task.figures(codes, chosen)),
         "mean": [round(float(x), 5) for x in chosen.mean],
     }

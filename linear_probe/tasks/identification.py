@@ -1,8 +1,9 @@
 """Identification: find a person among N by one image (1:N), and group images by person.
 
-The people are split in two by their names. On one half the mean code, the similarity threshold and
-the distance of groups are chosen; the other half is scored. Source of the measures: ISO/IEC
-19795-1:2021; NIST, "Face Recognition Vendor Test, Part 2: Identification", NISTIR 8271, 2019.
+The people of the set's part `test`, whom no pretraining sees, are split in two by their names. On
+one half the mean code, the similarity threshold and the distance of groups are chosen; the other
+half is scored. Source of the measures: ISO/IEC 19795-1:2021; NIST, "Face Recognition Vendor Test,
+Part 2: Identification", NISTIR 8271, 2019.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.probes.gallery import Gallery, Searches, gallery_of, rand_index
 from linear_probe.stats.intervals import cluster_weights
-from linear_probe.tasks.task import DRAWS_SEED, Figure, Task, percentage, sample_of
+from linear_probe.tasks.task import DRAWS_SEED, Figure, Task, in_test_part, percentage, sample_of
 from ssl_faces import InputError
 from ssl_faces.apps.grouping import cut, group_tree
 from ssl_faces.data import FaceSet, in_test_share
@@ -65,13 +66,20 @@ class Identification(Task):
 
     @classmethod
     def serves(cls, faces: FaceSet) -> bool:
-        if not isinstance(faces, VerificationSet | RenderedFaces):
+        if not isinstance(faces, VerificationSet | RenderedFaces) or not faces.pairs:
             return False
         return sum(record.person is not None for record in faces.records) > len(faces.people) > 0
 
     def _prepare(self) -> None:
-        names = np.array([record.person or "" for record in self.faces.records])
-        self._tested = np.array([in_test_share(name, 0.5) for name in names], bool)
+        held_out = in_test_part(self.faces)
+        names = np.array(
+            [
+                (record.person or "") if tested else ""
+                for record, tested in zip(self.faces.records, held_out, strict=True)
+            ]
+        )
+        # Not by the hash of the name alone, which may have decided who is a test person.
+        self._tested = np.array([in_test_share(f"{self.name} {who}", 0.5) for who in names], bool)
         kept = []
         for half in (False, True):
             rows = np.flatnonzero((names != "") & (self._tested == half))
@@ -84,7 +92,7 @@ class Identification(Task):
             kept += [rows[gallery.first], rows[gallery.probes]]
         self._names = names
         self.indices = np.sort(np.concatenate(kept))
-        self.split = "half of the people"
+        self.split = "half of the test people"
         self.protocol = (
             "cosine similarity of frozen features less their mean; a person's first picture is in "
             "the gallery, up to five others are searched for; expected rates over all galleries "
