@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator
 
@@ -16,13 +16,17 @@ from linear_probe.experiments.settings import (
     TruthSettings,
     summary_of,
 )
-from ssl_faces.common.arguments import whole
+from ssl_faces.common.arguments import number, whole
 from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
 from ssl_faces.common.ranges import NonNegativeInt, Seed
 
 JobCount = Annotated[int, PlainValidator(whole(1, 1024))]
+Seconds = Annotated[float, PlainValidator(number(0, 60))]
+FramesPerSecond = Annotated[float, PlainValidator(number(0.01, 1000))]
+Opset = Annotated[int, PlainValidator(whole(13, 20))]
+FaceCount = Annotated[int, PlainValidator(whole(32))]
 Config = Annotated[str, Option("-c", "--config")]
 
 
@@ -235,7 +239,7 @@ def keep(folders: list[str], *, out: str, overwrite: bool = False) -> int:
 
 
 def threshold(encoder: str, *, data: str | None = None) -> int:
-    """Put a threshold for `ssl-faces verify` into an encoder's card.
+    """Put the thresholds of `ssl-faces verify`, `search` and `cluster` into an encoder's card.
 
     Args:
         encoder: its folder, or a released name
@@ -266,6 +270,86 @@ def readme(*, config: Config = "checkpoints/tables.yaml", check: bool = False) -
     return 1 if stale and check else 0
 
 
+def predict(
+    model: str,
+    sources: list[str],
+    *,
+    out: str,
+    overwrite: bool = False,
+    smooth: Seconds = 0.0,
+    plot: str | None = None,
+    film: str | None = None,
+    fps: FramesPerSecond = 1000.0,
+    largest: bool = False,
+    detect: Literal["auto", "always", "never"] = "auto",
+    detector: str = "mtcnn",
+) -> int:
+    """Predict each face of images and films by a trained head or a saved probe, to a table.
+
+    Args:
+        model: folder of a trained head (OUT/heads/NAME/seedN), or of an encoder with a saved probe,
+            or a released name
+        sources: images, videos, or folders of them
+        out: the table, .csv or .parquet
+        overwrite: replace existing files
+        smooth: moving mean along each track of a video, over so many seconds; 0 is none
+        plot: FILE.html: curves over time
+        film: FILE.mp4: the film with boxes and predictions
+        fps: frames per second of videos to read; 1000 is every frame
+        largest: only the largest face of each image
+        detect: always, never (images are face crops), or auto (images of at most 128 pixels a side
+            are face crops)
+        detector: mtcnn, or yunet:FILE.onnx
+    """
+    from linear_probe.heads.predictor import predict_files
+    from ssl_faces.apps.predictions import Targets
+
+    targets = Targets(*(None if p is None else Path(p) for p in (out, plot, film)), overwrite)
+    print(
+        predict_files(
+            model,
+            [Path(source) for source in sources],
+            targets,
+            smooth=smooth,
+            fps=fps,
+            largest=largest,
+            detect=detect,
+            detector=detector,
+        )
+    )
+    return 0
+
+
+def export(
+    head: str,
+    *,
+    out: str,
+    overwrite: bool = False,
+    opset: Opset = 17,
+    data: str | None = None,
+    faces: FaceCount = 128,
+) -> int:
+    """Write a trained head as one ONNX file, checked against torch.
+
+    Args:
+        head: folder of a trained head (OUT/heads/NAME/seedN)
+        out: FILE.onnx
+        overwrite: replace an existing --out
+        opset: of ONNX
+        data: faces for the check: a folder, or rendered; default: $SSL_FACES_DATA, else
+            ~/.cache/ssl-faces/data, else rendered ones
+        faces: for the check
+    """
+    path = Path(out)
+    if path.suffix != ".onnx":
+        raise InputError(f"--out {out}: give a name that ends in .onnx")
+    check_output(path, overwrite, [head])
+    from linear_probe.heads.export import export_head
+
+    print(export_head(Path(head).expanduser(), path, opset, data, faces))
+    return 0
+
+
 def cache(folders: list[str] | None = None, *, clean: bool = False) -> int:
     """Where the features of earlier runs are, and their size; remove them.
 
@@ -288,19 +372,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     **{
         function.__name__: function
         for function in (
-            *(
-                claims,
-                report,
-                breakdown,
-                leakage,
-                compare,
-                comparison,
-                tuning,
-                card,
-                keep,
-                threshold,
-            ),
-            *(readme, cache),
+            *(claims, report, breakdown, leakage, compare, comparison, tuning),
+            *(card, keep, threshold, readme, cache, predict, export),
         )
     },
 }
