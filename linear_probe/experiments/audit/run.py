@@ -84,7 +84,8 @@ class AuditJob(Experiment):
         train_csv, test_csv: tables of labels instead, as `linear-probe run` takes them.
         max_train: training pictures of a probe, and those that calibration and training after
             pruning draw from; None is all. A head has its own.
-        groups: groupings to compare; None is all there are, such as `race` and `age band`.
+        groups: groupings to compare, perhaps none; None is all there are, such as `race` and
+            `age band`.
         compressions: each is applied to the uncompressed classifier.
         tuning: how a network is trained after pruning, where a compression asks for it.
         seed: of what compressing draws: pictures of the calibration, order of the training. Splits

@@ -196,6 +196,6 @@ def _protocol(job: LandmarksJob, head: FaceGCN) -> str:
         f"spatio-temporal graph convolutions over landmarks turned onto the mean training face, "
         f"{parameters / 1e6:.2f} M parameters; nodes: {', '.join(job.nodes)}{texture}; "
         f"{'all frames' if job.frames == 'all' else 'the first, neutral frame alone'}; people are "
-        f"known, their tested clips are not; {job.training.epochs} epochs of AdamW with one cycle "
+        f"known, their tested clips are not; {job.training} of AdamW with one cycle "
         "of the learning rate, nothing chosen in a run; intervals by bootstrap over people"
     )

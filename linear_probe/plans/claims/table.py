@@ -56,6 +56,7 @@ class _Row:
     verdict: Verdict
     settled_by: str = "-"
     by_size: bool = False
+    reason: str = ""  # of missing figures
 
 
 class ClaimTable:
@@ -128,8 +129,7 @@ class ClaimTable:
 
     def add_missing(self, name: str, claim: Claim, reason: str, result: Verdict) -> None:
         """A row without figures."""
-        self.rows.append(_Row(name, claim, ["-"] * 4, "-", None, result))
-        self.notes[f"{name}: {reason}"] = None
+        self.rows.append(_Row(name, claim, ["-"] * 4, "-", None, result, reason=reason))
 
     @property
     def table(self) -> Table:
@@ -144,7 +144,7 @@ class ClaimTable:
         shared: dict[str, list[str]] = {}
         for row in self.rows:
             tried = row.claim.tried if row.verdict != "supported" else ""
-            for text in filter(None, (row.claim.note, tried)):
+            for text in filter(None, (row.reason, row.claim.note, tried)):
                 shared.setdefault(text, []).append(row.name)
         tested = sum(one.p is not None for one in judged.values())
         notes = [*_NOTES, *_about_chance(tested, list(after.values())), *self._about_effects()]
