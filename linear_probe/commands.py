@@ -87,9 +87,12 @@ def report(
     overwrite: bool = False,
     data: str | None = None,
     maps: NonNegativeInt | None = None,
+    figures: str | None = None,
+    pdf: bool = False,
     wandb: str | None = None,
 ) -> int:
-    """Print the table of earlier runs, or write a page about them.
+    """Print the table of earlier runs, or write a page about them, or tables and figures for a
+    paper.
 
     Args:
         folders: the --out of earlier runs
@@ -102,7 +105,9 @@ def report(
         overwrite: replace what --out names, if it exists
         data: folder, rendered or rendered:COUNT: images for the galleries of an .html report;
             default: keys only
-        maps: 2-D maps of features in an .html report, seconds each; default: 6
+        maps: 2-D maps of features in an .html report or figures, seconds each; default: 6
+        figures: folder to write each plot to, as SVG
+        pdf: the plots as PDF instead
         wandb: PROJECT or PROJECT/RUN: log it to W&B too (offline, see WANDB_MODE)
     """
     from linear_probe.records.collect import find_records, replicates_of
@@ -111,9 +116,12 @@ def report(
     from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
     from linear_probe.reports.write import check_ending, write_report
 
-    for name, value in (("data", data), ("maps", maps)):
-        if value is not None and not out:
-            raise InputError(f"--{name} is for an .html report: add --out report.html")
+    if data is not None and not out:
+        raise InputError("--data is for an .html report: add --out report.html")
+    if maps is not None and not (out or figures):
+        raise InputError("--maps is for an .html report or figures: add --out report.html")
+    if pdf and not figures:
+        raise InputError("--pdf is for figures: add --figures FOLDER")
     if markdown and latex:
         raise InputError("--markdown and --latex exclude each other; give one")
     if out and (validation or markdown or latex or summary):
@@ -131,9 +139,13 @@ def report(
     if out:
         write_report(folders, out, data, maps)
         print(f"report: {out}")
-    elif summary:
+    if figures:
+        from linear_probe.reports.figures import write_figures
+
+        print(f"{len(write_figures(folders, figures, pdf, maps)):,} figures: {figures}")
+    if summary:
         print(summary_of(folders))
-    else:
+    elif not (out or figures):
         replicates = replicates_of(found)
         form: Form = "markdown" if markdown else "latex" if latex else "text"
         print(table_of(records, form=form, validation=validation, replicates=replicates))

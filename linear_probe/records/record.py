@@ -117,6 +117,11 @@ class Record:
         """The key as 16 hexadecimal digits: the name of what is stored beside the record."""
         return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:16]
 
+    @property
+    def supervised(self) -> bool:
+        """Whether it is of a head that was trained on labels, not of a probe."""
+        return not {"training", "epochs"}.isdisjoint(self.hyperparameters)
+
     def to_json(self) -> str:
         """One line of JSON.
 

@@ -170,6 +170,12 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
     assert main(head) == 0
     (folder,) = (tmp_path / "heads").glob("*/seed0")
     trained = load_head(folder)
+    # Of the run's folder the head of a seed.
+    again = load_head(tmp_path, seed=0).head.state_dict()
+    for name, value in trained.head.state_dict().items():
+        assert torch.equal(again[name], value)
+    with pytest.raises(InputError, match=r"holds 0 heads of seed 3 \(none\); give the folder"):
+        load_head(tmp_path, seed=3)
     assert isinstance(trained.head, InceptionFER)
     assert (trained.seed, trained.job.bootstrap) == (0, 20)
     subject = HeadSubject(trained, "gender")
