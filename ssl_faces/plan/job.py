@@ -110,7 +110,8 @@ def run(argv: Sequence[str]) -> int:
         if job.probe is not None:
             report = ["report", str(out / PROBE), "--out", str(out / REPORT), "--overwrite"]
             if os.environ.get("WANDB_MODE") != "disabled":
-                report += ["--wandb", f"ssl-faces/{out.name}"]
+                project = job.arguments.get("wandb.project") or os.environ.get("WANDB_PROJECT")
+                report += ["--wandb", f"{project or 'ssl-faces'}/{out.name}"]
             job.probe.score(engine, encoder, out / "probe.log", "report", report)
             _stop_if_failed(engine, source)
             say(f"records: {out / PROBE / 'records.jsonl'}\nreport: {out / REPORT}")
