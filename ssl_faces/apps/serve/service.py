@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import get_args
 
 import numpy as np
@@ -44,6 +45,8 @@ class Service:
         self._finders: dict[str, FaceFinder] = {
             detect: FaceFinder(size, detect, detector) for detect in get_args(Detect)
         }
+        with suppress(BadImage):  # of no face; loads the detector now, which may fail
+            self._finders["always"](np.zeros((64, 64, 3), np.uint8))
 
     def check(self, images: Sequence[bytes], limits: Limits) -> None:
         """Check images by their first bytes and headers, without decoding them; raises Refused."""
