@@ -20,7 +20,7 @@ from ssl_faces.apps.verify import SPACE, Reliability, reliability
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.pictures import BadImage
 from ssl_faces.encoders.encoder import METHOD_FILE, FaceEncoder, load_encoder, read_card
-from ssl_faces.encoders.saved_probe import SavedProbe, load_probe
+from ssl_faces.encoders.saved_probe import SavedProbe, find_probe
 from ssl_faces.methods.loading import editable
 from ssl_faces.methods.method import MEAN, MOTION, NEUTRAL, Method
 from ssl_faces.methods.released import REBUILD, find_released
@@ -105,7 +105,7 @@ class FaceComparison:
     ) -> None:
         self.encoder_name = os.fsdecode(encoder)
         self.encoder: FaceEncoder = load_encoder(encoder)
-        self.probe: SavedProbe | None = load_probe(encoder)
+        self.probe: SavedProbe | None = find_probe(encoder)
         if method is None and edits_pictures(encoder):
             method = encoder
         self.method: Method | None = None if method is None else open_method(method, NEUTRAL)
