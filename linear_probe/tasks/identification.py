@@ -25,7 +25,7 @@ from ssl_faces.data import FaceSet, in_test_share
 from ssl_faces.data.sets.recognised import VerificationSet
 from ssl_faces.rendered import RenderedFaces
 
-GALLERIES = (10, 100, 1000)
+GALLERIES = (10, 100, 500, 1000)
 """Numbers of people in a gallery, as far as there are more."""
 
 CHOSEN_AT = 100

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -79,7 +80,14 @@ def run_index(arguments: Sequence[str]) -> None:
             raise InputError(
                 f"--out {out}: exists already; give another name, or --overwrite to replace it"
             )
-    count, files, summary = _index(options, out)
+    is_new = not out.exists()
+    try:
+        count, files, summary = _index(options, out)
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                out.rmdir()  # if it is empty
+        raise
     print(f"{out}: {count:,} faces of {files:,} files")
     if summary:
         print(summary)

@@ -111,7 +111,7 @@ COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
         "comparison": ("{none}",),
         "card": ("{encoder}", "{records}"),
         "keep": ("{records}", "--out", "{out}.jsonl.gz"),
-        "predict": ("{encoder}", "{face}", "--out", "{out}.csv"),
+        "predict": ("hybrid", "{face}", "--out", "{out}.csv"),
         "export": ("{none}", "--out", "{out}.onnx"),
         "save-probe": (*_ENCODER, *_OUT, "--data", "rendered:64"),
         "threshold": ("{encoder}", "--data", "{faces}"),
