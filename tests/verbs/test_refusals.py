@@ -53,6 +53,7 @@ REFUSALS = {
     "export {encoder}": "see `ssl-faces export --help`",
     "export {encoder} --out {new}.onnx --data {none}": "none",
     "serve --encoder {none}": "no card.json there",
+    "serve --encoder {encoder} --index {none}": "no whole index",
     "serve --encoder {encoder} --token-file {empty}": "--token-file",
     "serve --encoder {encoder} --detector dlib": "--detector dlib: not known",
     "release {encoder} --name a/b --out {new}": "--name: 'a/b'; give letters",
