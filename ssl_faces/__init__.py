@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from ssl_faces.encoders.encoder import FaceEncoder, load_encoder, save_encoder
     from ssl_faces.encoders.hub import from_pretrained, push_to_hub
     from ssl_faces.encoders.saved_probe import SavedProbe, load_probe
+    from ssl_faces.encoders.wrapped import wrap_encoder
     from ssl_faces.methods import methods
     from ssl_faces.methods.loading import load_method
     from ssl_faces.methods.method import Method
+    from ssl_faces.prepare.alignment import align
     from ssl_faces.training.curves import plot_training
     from ssl_faces.training.pretrain import pretrain
 
@@ -44,8 +46,10 @@ _HOMES = {
     "SavedProbe": "encoders.saved_probe",
     "push_to_hub": "encoders.hub",
     "from_pretrained": "encoders.hub",
+    "wrap_encoder": "encoders.wrapped",
     "load_method": "methods.loading",
     "Method": "methods.method",
+    "align": "prepare.alignment",
 }
 
 __all__ = [
@@ -58,6 +62,7 @@ __all__ = [
     "InputError",
     "Method",
     "SavedProbe",
+    "align",
     "embed",
     "from_pretrained",
     "load_encoder",
@@ -69,6 +74,7 @@ __all__ = [
     "push_to_hub",
     "save_encoder",
     "similarity",
+    "wrap_encoder",
 ]
 __version__ = "0.1.0"
 

@@ -22,7 +22,7 @@ from linear_probe.heads.thin_beds import TEST_BEDS
 from linear_probe.records.measured import Measured
 from linear_probe.records.record import Record
 from linear_probe.sources.baselines import baselines_named
-from linear_probe.sources.by_name import EncoderObject, encoder_sources
+from linear_probe.sources.by_name import EncoderObject, encoder_sources, split_name
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.source import precision_named
 from linear_probe.stats.conditions import (
@@ -95,6 +95,8 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
     changed.fill(plan, changes)
     run.say(cache.about())
     overlaps = Overlaps(run.say)
+    names = [split_name(one) for one in settings.encoders if isinstance(one, str)]
+    origins = {name: text for name, text in names if name}
 
     for job in plan.jobs():
         source, space = job.source, job.space
@@ -116,6 +118,7 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
             row = Measured(
                 *(task, source.name, space, task.probe, figures, source.fingerprint, seconds, note),
                 overlap=overlap,
+                origin=origins.get(source.name, ""),
             )
             yield row
             for condition, worse in chain(

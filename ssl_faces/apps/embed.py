@@ -50,17 +50,13 @@ def run(arguments: Sequence[str]) -> None:
     # Imported late, since they import torch.
     from ssl_faces.apps.embedding import open_reader, read_codes
     from ssl_faces.common.files import replace_file
-    from ssl_faces.data.faces import write_skipped
 
     spaces = options.spaces.split(",") if options.spaces else None
     encoder, reader = open_reader(options, largest=options.largest)
     faces, tensors = read_codes(encoder, reader, spaces)
     codes = {space: values.numpy() for space, values in tensors.items()}
     replace_file(out, (_npz if out.suffix == ".npz" else _parquet)(faces, codes))
-    if reader.skipped:
-        write_skipped(listed, [("", skipped) for skipped in reader.skipped])
-    else:
-        listed.unlink(missing_ok=True)
+    reader.list_skipped(out)
     dims = ", ".join(f"{space} {values.shape[1]}" for space, values in codes.items())
     print(f"{out}: {len(faces):,} faces of {reader.files:,} files; {dims}")
     reader.print_summary(f" (each in {listed})")

@@ -228,17 +228,33 @@ def read_codes(
         InputError: no face, or as `codes_of`.
     """
     faces: list[Face] = []
-
-    def crops() -> Iterator[np.ndarray]:
-        for face in reader:
+    parts: list[dict[str, Tensor]] = []
+    for batch, codes in coded_batches(encoder, reader, spaces):
+        for face in batch:
             see(face)
             faces.append(face.without_pixels())
-            yield face.pixels
-
-    parts = list(codes_of(encoder, crops(), spaces))
+        parts.append(codes)
     if not parts:
         raise reader.nothing()
     return faces, {space: torch.cat([part[space] for part in parts]) for space in parts[0]}
+
+
+def coded_batches(
+    encoder: FaceEncoder, faces: Iterable[Face], spaces: Collection[str] | None
+) -> Iterator[tuple[list[Face], dict[str, Tensor]]]:
+    """Batches of faces, and their codes by feature space; errors as in `codes_of`."""
+    _check_spaces(encoder, spaces)
+    for batch in batches(faces, BATCH):
+        (codes,) = codes_of(encoder, [face.pixels for face in batch], spaces)
+        yield batch, codes
+
+
+def _check_spaces(encoder: FaceEncoder, spaces: Collection[str] | None) -> None:
+    for space in spaces or ():
+        if space not in encoder.feature_dims:
+            raise InputError(
+                f"the encoder has no space '{space}'; it has {', '.join(encoder.feature_dims)}"
+            )
 
 
 def codes_of(
@@ -252,11 +268,7 @@ def codes_of(
     Raises:
         InputError: the encoder has no such space, or codes are NaN or infinite.
     """
-    for space in spaces or ():
-        if space not in encoder.feature_dims:
-            raise InputError(
-                f"the encoder has no space '{space}'; it has {', '.join(encoder.feature_dims)}"
-            )
+    _check_spaces(encoder, spaces)
     device = encoder.mean.device
     for batch in batches(crops, batch_size):
         with torch.no_grad():
@@ -326,6 +338,55 @@ def verification_of(encoder: FaceEncoder, space: str | None = None) -> Verificat
             "linear-probe threshold"
         ) from error
     return verification if space in (None, verification.space) else None
+
+
+class Identification(NamedTuple):
+    """How an encoder finds people among many, as in its card.
+
+    Attributes:
+        space: the feature space.
+        mean: of the codes, float64 [D], subtracted before comparison.
+        threshold: least cosine similarity of a match.
+        distance: groups of faces are merged up to this mean cosine distance between them.
+        description: the images that the three were chosen on, in words.
+        rates: measured on other people: rows with `gallery` (its number of people), `rank_1`,
+            `rank_5`, `tpir` and `fpir` (true and false positives at the threshold), each value, low
+            and high in percent, and `n`.
+    """
+
+    space: str
+    mean: Tensor
+    threshold: float
+    distance: float
+    description: str
+    rates: list[dict[str, Any]]
+
+
+def identification_of(encoder: FaceEncoder) -> Identification | None:
+    """How an encoder finds people, by its card; None if the card has no such entry.
+
+    Raises:
+        InputError: the card's entry can't be used.
+    """
+    entry = encoder.card.get("identification")
+    if entry is None:
+        return None
+    try:
+        space = str(entry["space"])
+        mean = torch.tensor(entry["mean"], dtype=torch.float64)
+        threshold, distance = float(entry["threshold"]), float(entry["distance"])
+        if mean.shape != (encoder.feature_dims[space],):
+            raise ValueError(f"a mean of {list(mean.shape)} numbers")
+        if not (mean.isfinite().all() and math.isfinite(threshold + distance)):
+            raise ValueError("numbers that are not finite")
+        return Identification(
+            *(space, mean, threshold, distance, str(entry["chosen_on"])), list(entry["rates"])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the encoder's card: 'identification' can't be used ({error}); make it again with "
+            "linear-probe threshold"
+        ) from error
 
 
 def similarity(encoder: FaceEncoder, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ from ssl_faces.encoders.encoder import (
     find_encoder,
     read_card,
 )
+from ssl_faces.encoders.start import STARTED_FROM
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from ssl_faces.data.pairs.module import FaceData
@@ -89,6 +90,22 @@ class TrainedImages:
     people: np.ndarray
     mean: np.ndarray
     scale: np.ndarray
+
+    def joined(self, other: TrainedImages) -> TrainedImages:
+        """These images and those of another file."""
+        columns = [
+            np.concatenate((x.exact, x.bits, (x.sets + first).astype(np.uint8)[:, None]), axis=1)
+            for x, first in ((self, 0), (other, len(self.mean)))
+        ]
+        table = np.unique(np.concatenate(columns), axis=0)
+        return TrainedImages(
+            table[:, :EXACT_BYTES],
+            table[:, EXACT_BYTES:-1],
+            table[:, -1],
+            np.unique(np.concatenate((self.people, other.people))),
+            np.concatenate((self.mean, other.mean)),
+            np.concatenate((self.scale, other.scale)),
+        )
 
     def overlap(self, test: Described) -> Overlap:
         """How many of these images were trained on. Images that can't be decoded count only if
@@ -262,6 +279,21 @@ def load_trained_images(encoder: str | os.PathLike[str]) -> TrainedImages | None
     return trained
 
 
+def with_start(
+    trained: TrainedImages, start: str | os.PathLike[str] | None
+) -> TrainedImages | None:
+    """The hashes of training images together with those of the encoder that training started from.
+
+    Args:
+        start: its folder or released name; None if it is not known.
+
+    Returns:
+        None if it has no hashes: some of the images are not known then.
+    """
+    earlier = None if start is None else load_trained_images(start)
+    return None if earlier is None else trained.joined(earlier)
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces trained-images`; bad input raises InputError."""
     parser = Parser(
@@ -292,7 +324,7 @@ def make_trained_images(
     """
     from ssl_faces.data.pairs.module import FaceData
     from ssl_faces.data.pairs.online import PICTURES
-    from ssl_faces.encoders.release import update_card
+    from ssl_faces.encoders.encoder import update_card
 
     card = read_card(encoder)
     listed = card.get("data")
@@ -324,8 +356,18 @@ def make_trained_images(
             f"{encoder}: was trained on other images than --data has ({'; '.join(other)}); give "
             "the folder that it was trained on"
         )
+    trained = hashes_of(data)
+    if STARTED_FROM in card:
+        start = card[STARTED_FROM].get("encoder")
+        whole = with_start(trained, start)
+        if whole is None:
+            raise InputError(
+                f"{encoder}: started from {start}, which has no hashes of its training images; "
+                f"make them first: ssl-faces trained-images {start}"
+            )
+        trained = whole
     directory = find_encoder(encoder)
-    line, digest = save_trained_images(directory, hashes_of(data))
+    line, digest = save_trained_images(directory, trained)
     hashes = {**card.get(HASHES, {}), TRAINED_FILE: digest}
     update_card(directory, **{HASHES: hashes})
     return line

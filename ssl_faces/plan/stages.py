@@ -71,22 +71,27 @@ class Probe(Strict):
         log: Path,
         name: str,
         page: Sequence[str],
+        *,
+        out: Path | None = None,
+        step: str = PROBE,
     ) -> None:
         """Score encoders in one run, unless that was done with the same weights; then make a page.
 
         Args:
-            engine: of the plan. `probe` in its folder gets the scores.
+            engine: of the plan.
             encoders: folders of runs.
             name: of the page's step.
             page: a command of `linear-probe`, always run.
+            out: its folder `probe` gets the scores; default: the plan's.
+            step: name of the scores' step.
         """
-        out = engine.out
+        out = out or engine.out
         runs = [encoders] if isinstance(encoders, Path) else encoders
         words = ["run", *(word for path in runs for word in ("--encoder", str(path)))]
         words += ["--out", str(out / PROBE), *self.words()]
         weights: Any = [sha256(path / "encoder" / "encoder.safetensors") for path in runs]
         scores = Step(
-            PROBE,
+            step,
             ["linear-probe", *words],
             log,
             out / PROBE,
@@ -95,7 +100,7 @@ class Probe(Strict):
             is_whole=lambda: (out / PROBE / "records.jsonl").is_file(),
         )
         argv = ["linear-probe", *page]
-        engine.run([scores, Step(name, argv, log, out, after=[PROBE], always=True)], quiet=True)
+        engine.run([scores, Step(name, argv, log, out, after=[step], always=True)], quiet=True)
 
 
 def fit_words(configs: Sequence[str], arguments: Arguments, seed: int, previous: Path) -> list[str]:

@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.finite_loss import FiniteLoss
-from ssl_faces.callbacks.first_step import FirstStep, StartClock
+from ssl_faces.callbacks.first_step import ExpectedTime, FirstStep, StartClock
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint, RunSettings, SameCheckpoint
 from ssl_faces.callbacks.network_summary import NetworkSummary
 from ssl_faces.callbacks.online_probe import OnlineProbe
@@ -30,6 +30,7 @@ from ssl_faces.callbacks.step_figures import StepFigures
 from ssl_faces.callbacks.steps_bar import StepsBar
 from ssl_faces.callbacks.stop_signals import StopSignals
 from ssl_faces.common.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
+from ssl_faces.common.config_files import with_files
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.common.outputs import refuse_input
@@ -202,6 +203,7 @@ class FaceCLI(LightningCLI):
             signals,
             SameCheckpoint(settings.get("ckpt_path")),
             FirstStep(self.clock),
+            ExpectedTime(),
             # Before callbacks that save weights.
             FiniteLoss(settings.out / CHECKPOINT),
             StepFigures(),
@@ -374,5 +376,5 @@ def build(cli: type[FaceCLI], data: type[FaceData], arguments: Sequence[str]) ->
         parser_kwargs={"prog": "ssl-faces"},
         auto_configure_optimizers=False,
         trainer_defaults={"log_every_n_steps": 20},
-        args=list(arguments),
+        args=with_files(arguments),
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ssl_faces.common.config_files import CONFIGS
 from ssl_faces.common.errors import InputError, bad_input
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.sets.dataset import face_set_of
@@ -19,9 +20,6 @@ from ssl_faces.training.fit import run
 from ssl_faces.training.launch import is_first
 
 Settings = Mapping[str, Any]
-
-_INSTALLED = Path(__file__).parents[1] / "configs"
-_CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "configs"
 
 
 def pretrain(
@@ -94,7 +92,7 @@ def pretrain(
 
 def config_of(name: str) -> Path | None:
     """The config of a method by its name, such as `simclr_small`; None if there is none."""
-    path = _CONFIGS / "method" / f"{name}.yaml"
+    path = CONFIGS / "method" / f"{name}.yaml"
     return path if path.is_file() else None
 
 

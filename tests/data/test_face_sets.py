@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pickle
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from ssl_faces.data import (
     SFEW,
     W300LP,
     AffectNet,
+    AffectNet8,
     BadImage,
     Biwi,
     CFPFrontal,
@@ -126,8 +127,8 @@ def raf(record: FaceRecord) -> str:
     return made.RAF_CLASSES[digits(record) % 7]
 
 
-def affectnet(record: FaceRecord) -> str:
-    return made.AFFECT_CLASSES[digits(record) % 11]
+def affectnet(record: FaceRecord, classes: Sequence[str] = made.AFFECT_CLASSES) -> str:
+    return classes[digits(record) % 11]
 
 
 def oulu(place: str, split: str) -> Layout:
@@ -152,6 +153,11 @@ LAYOUTS = [
         Layout(AffectNet, make, (14, 7, 21), split, AFFECT, affectnet, affect, skipped=12)
         for make in (made.affectnet_csv, made.affectnet_arrays)
         for split in ("training -> validation",)
+    ),
+    Layout(
+        *(AffectNet8, made.affectnet_csv, (0, 8, 24), "training -> validation"),
+        shows=partial(affectnet, classes=(*made.AFFECT_CLASSES, "contempt")),
+        skipped=9,
     ),
     sfew("Train", "Val", "Train -> Val, whole frames"),
     sfew(ALIGNED, ALIGNED_VAL, "Train -> Val"),

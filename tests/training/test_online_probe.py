@@ -18,7 +18,7 @@ from tests.support.types import Capsys
 
 COUNT, PEOPLE, KEPT = 700, 70, 110
 CLASSES = "ssl_faces.rendered.RenderedFaces"
-NAMES = {"expression_knn", "expression_linear", "yaw_mae", "rank", "std"}
+NAMES = {"expression_knn", "expression_linear", "yaw_mae", "rank", "std", "lidar"}
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,8 @@ def test_faces_without_labels(faces: Path, cache: Path, tmp_path: Path, capfd: C
     result = logged(tmp_path)
     assert sorted(result) == [3, 6, 8]
     assert all(
-        f.keys() == {"online/rank/expression", "online/std/expression"} for f in result.values()
+        f.keys() == {f"online/{name}/expression" for name in ("rank", "std", "lidar")}
+        for f in result.values()
     )
     assert card(tmp_path)["online"]["pictures"] == "training pictures, without labels"
     assert card(tmp_path)["left_out"] == "nothing"

@@ -343,6 +343,13 @@ class FaceData(pl.LightningDataModule):
         """Whether pairs may be two pictures of one person."""
         return self.use_people and any(a["people"] for p in self.packs for a in p.index.sets)
 
+    @property
+    def uses_identity_labels(self) -> bool:
+        """Whether pairs may be two images of one real person, by a label of the identity."""
+        # Older packs don't say what their people are known by.
+        sets = [about for pack in self.packs for about in pack.index.sets]
+        return self.use_people and any(a.get("identity_labels", a["people"]) for a in sets)
+
     @functools.cached_property
     def two_images(self) -> dict[str, float] | None:
         """Share of the pairs, 0 to 1, that are two images of one person and no mirror images, by
