@@ -19,7 +19,7 @@ from tests.support.types import Patch
 __all__ = ["hub"]
 SMALLER = {
     r"steps=5000": "steps=2",
-    r'"batch_size": 64': '"batch_size": 8',
+    r'data={"batch_size": 64}': 'data={"batch_size": 8}, trainer={"log_every_n_steps": 1}',
     r"batch_size=64": "batch_size=8",
     r'"rendered"': '"rendered:160"',
     r"label_shares=\[10, 100\]": "label_shares=[50, 100], max_train=100, replicates=20",
@@ -43,7 +43,7 @@ def shown(tmp_path: Path, monkeypatch: Patch, faces: Path) -> list[Any]:
     import plotly.graph_objects as go
 
     figures: list[Any] = []
-    monkeypatch.setattr(go.Figure, "show", figures.append)
+    monkeypatch.setattr(go.Figure, "show", lambda figure: figures.append(figure))
     monkeypatch.setenv("SSL_FACES_CACHE", str(tmp_path / "cache"))
     (tmp_path / "FOLDER").symlink_to(faces)
     write_all(tmp_path / "PHOTOS", rendered(2))
