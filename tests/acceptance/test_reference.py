@@ -52,7 +52,7 @@ def test_every_argument_is_documented(package: Any, name: str) -> None:
     assert text
     if inspect.isclass(value):
         return
-    documented = {part.arg_name for part in parse(text).params}
+    documented = {one for part in parse(text).params for one in part.arg_name.split(", ")}
     parameters = [p for p in inspect.signature(value).parameters if not p.startswith("_")]
     # One argument may be explained by the sentence itself.
     if len(parameters) > 1:
