@@ -54,10 +54,9 @@ def probe(
     Hyper-parameters are chosen on a validation split of the training part only.
 
     Args:
-        encoders: one or several: names and folders (see `--encoder`), or objects, such as
-            `load_encoder` or `pretrain` give, or with `encoder_name`, `config`, `input_size` and
-            `feature_dims`, called with images float [B, 3, S, S] in [0, 1]. As a mapping: objects
-            by their name in tables.
+        encoders: one or several: names and folders (see `--encoder`), or objects: from
+            `load_encoder`, `pretrain`, or `wrap_encoder` for any network. As a mapping: by their
+            names in tables.
         data: a folder of face sets; `rendered` or `rendered:COUNT`; a `FaceSet` or a list of them;
             or a pair `(train, test)`, or a mapping with `train` and `test`, of: folders with a
             folder for each class, CSV tables of labels, `FaceSet`s, or `datasets.Dataset`s with a
@@ -145,11 +144,7 @@ def _named(
 
 def _one(encoder: AnyEncoder, name: str | None = None) -> str | EncoderObject:
     if isinstance(encoder, str | os.PathLike):
-        if name is None:
-            return os.fspath(encoder)
-        from ssl_faces import load_encoder
-
-        encoder = load_encoder(encoder)
+        return os.fspath(encoder) if name is None else f"{name}={os.fspath(encoder)}"
     return EncoderObject.of(encoder, name)
 
 

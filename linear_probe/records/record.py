@@ -237,7 +237,11 @@ def read_records(path: Path | str) -> list[Record]:
 
 
 def write_records(path: Path | str, records: Iterable[Record]) -> None:
-    """Write records as JSON lines, compressed if `path` ends in `.gz`; it is never half-written.
+    """Write records as JSON lines; the file is never half-written.
+
+    Args:
+        path: the file, compressed if it ends in `.gz`.
+        records: in the order to write.
 
     Raises:
         InputError: the folder can't be written, or the disk is full.

@@ -80,9 +80,10 @@ class EncoderObject(NamedTuple):
 
     def open(self, precision: Precision) -> Opened:
         source = EncoderSource(self.name, self.encoder, None, precision)
-        if isinstance(self.encoder, FaceEncoder):
-            return Opened(source, self.encoder.untrained)
-        return Opened(source)
+        kind = type(self.encoder)
+        # A wrapped network can't be made again.
+        known = issubclass(kind, FaceEncoder) and hasattr(kind, "encoder_name")
+        return Opened(source, self.encoder.untrained if known else None)
 
 
 def encoder_sources(

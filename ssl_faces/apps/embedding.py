@@ -396,7 +396,8 @@ def similarity(encoder: FaceEncoder, codes: Mapping[str, Tensor]) -> dict[str, T
     when the card's threshold was chosen.
 
     Args:
-        codes: from `embed`.
+        encoder: from `load_encoder`.
+        codes: of this encoder, from `embed`: [N, D] by feature space.
     """
     means = {}
     if (verification := verification_of(encoder)) is not None:

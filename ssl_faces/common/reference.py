@@ -57,3 +57,4 @@ def build(out: Path) -> None:
 
 if __name__ == "__main__":
     build(Path(sys.argv[1]))
+    print(f"API reference: {sys.argv[1]}/index.html")

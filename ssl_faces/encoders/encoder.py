@@ -123,6 +123,8 @@ def save_encoder(
     """Write the weights and the card to `directory`, each file whole; returns the directory.
 
     Args:
+        encoder: from a method, or a new one.
+        directory: the folder, which is made.
         card: plain JSON values; `encoder`, `config`, `input_size`, `feature_dims`, `parameters` and
             the weights' SHA-256 are added.
         state: weights to write instead of the encoder's, such as those of another precision.

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from difflib import get_close_matches
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ssl_faces.common.errors import InputError
 from ssl_faces.common.registries import import_modules
 
 if TYPE_CHECKING:
@@ -35,19 +33,6 @@ def methods() -> dict[str, type[Method]]:
     import_modules(__name__)
     named = {kind.name: kind for kind in _subclasses(Method) if "name" in kind.__dict__}
     return dict(sorted(named.items()))
-
-
-def method_class(name: str) -> type[Method]:
-    """The class of a method.
-
-    Raises:
-        InputError: no such method; names similar ones.
-    """
-    known = methods()
-    if name not in known:
-        near = get_close_matches(name, known, n=3) or known
-        raise InputError(f"method '{name}': unknown; there are {', '.join(near)}")
-    return known[name]
 
 
 def _subclasses(kind: type[Method]) -> Iterator[type[Method]]:

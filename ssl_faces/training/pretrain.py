@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ssl_faces.common.config_files import CONFIGS
@@ -14,7 +13,7 @@ from ssl_faces.common.errors import InputError, bad_input
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.sets.dataset import face_set_of
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
-from ssl_faces.methods import method_class
+from ssl_faces.methods import methods
 from ssl_faces.methods.method import Method
 from ssl_faces.training.fit import run
 from ssl_faces.training.launch import is_first
@@ -41,7 +40,7 @@ def pretrain(
     card, for `load_encoder(out)`.
 
     Args:
-        method: name of a method or of a config (`"simclr"`, `"facecycle_motion_small"`), the path
+        method: name of a method or of its config (`"simclr"`, `"simclr_small"` for CPUs), the path
             of a config (`"my_method.yaml"`), or a method's class. A class without a config of its
             name has the defaults of `fit`.
         faces: folder of face crops or of face sets; a `FaceSet`, or a `datasets.Dataset` of
@@ -90,22 +89,12 @@ def pretrain(
     return trained.encoder.eval().requires_grad_(False)
 
 
-def config_of(name: str) -> Path | None:
-    """The config of a method by its name, such as `simclr_small`; None if there is none."""
-    path = CONFIGS / "method" / f"{name}.yaml"
-    return path if path.is_file() else None
-
-
 def _method_words(method: str | type[Method]) -> list[str]:
     """The arguments that choose a method."""
     if isinstance(method, str):
-        if Path(method).suffix in (".yaml", ".yml"):
-            return ["-c", method]
-        if (config := config_of(method)) is not None:
-            return ["-c", str(config)]
-        method = method_class(method)
-    config = config_of(method.name)
-    if config is not None and method_class(method.name) is method:
+        return ["-c", method]
+    config = CONFIGS / "method" / f"{method.name}.yaml"
+    if methods().get(method.name) is method and config.is_file():
         return ["-c", str(config)]
     return ["--model", f"{method.__module__}.{method.__qualname__}"]
 

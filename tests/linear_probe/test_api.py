@@ -20,7 +20,7 @@ from linear_probe import (
     read_records,
     table,
 )
-from ssl_faces import InputError, save_encoder
+from ssl_faces import InputError, save_encoder, wrap_encoder
 from ssl_faces.networks.backbone import EncoderSettings, new_encoder
 from ssl_faces.rendered import RenderedFaces
 from tests.support.fits import SIZE
@@ -63,6 +63,17 @@ def test_an_object_is_scored_like_its_folder(encoder: Any, scores: Scores, tmp_p
     (by_name,) = (r.value for r in again if r.metric == "MAE yaw" and r.feature_space)
     plain = frame[(frame.encoder == "mine") & (frame.metric == "MAE yaw") & (frame.factor == "")]
     assert by_name == pytest.approx(plain.value.item())
+
+
+def test_any_network_is_wrapped_and_names_are_given(encoder: Any, tmp_path: Path) -> None:
+    saved = save_encoder(encoder, tmp_path / "saved", {})
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 8, stride=8), torch.nn.ReLU())
+    wrapped = wrap_encoder(network, size=SIZE)
+    faces = RenderedFaces(60, 12, "all", size=SIZE)
+    both = {"ours": saved, "theirs": wrapped}
+    scores = probe(both, faces, tasks="pose", out=tmp_path / "a", baselines=["untrained"], **QUICK)
+    rows = {r.encoder for r in scores if r.feature_space}
+    assert rows == {"ours", "ours, untrained", "theirs"}
 
 
 def test_rows_are_compared_on_the_same_test_images(scores: Scores) -> None:
