@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator
 
@@ -16,12 +16,17 @@ from linear_probe.experiments.settings import (
     TruthSettings,
     summary_of,
 )
-from ssl_faces.common.arguments import whole
+from ssl_faces.common.arguments import number, whole
+from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
 from ssl_faces.common.ranges import NonNegativeInt, Seed
 
 JobCount = Annotated[int, PlainValidator(whole(1, 1024))]
+Seconds = Annotated[float, PlainValidator(number(0, 60))]
+FramesPerSecond = Annotated[float, PlainValidator(number(0.01, 1000))]
+Opset = Annotated[int, PlainValidator(whole(13, 20))]
+FaceCount = Annotated[int, PlainValidator(whole(32))]
 Config = Annotated[str, Option("-c", "--config")]
 
 
@@ -40,7 +45,7 @@ def claims(
     """Run each paper's system with and without its idea.
 
     Args:
-        config: the claims' file
+        config: the claims' file, or its name in configs
         out: folder for runs, claims.md and claims.html
         wandb: PROJECT or PROJECT/RUN: log the table to W&B (offline, see WANDB_MODE)
         only: some of the claims; default: all
@@ -54,7 +59,7 @@ def claims(
     from linear_probe.reports.wandb_tables import parse_target
 
     target = None if wandb is None else parse_target(wandb)
-    read = read_claims(Path(config))
+    read = read_claims(find_config(config, ("",)))
     if seeds is not None:
         read = read.model_copy(update={"seeds": seeds})
     if only is not None:
@@ -82,9 +87,12 @@ def report(
     overwrite: bool = False,
     data: str | None = None,
     maps: NonNegativeInt | None = None,
+    figures: str | None = None,
+    pdf: bool = False,
     wandb: str | None = None,
 ) -> int:
-    """Print the table of earlier runs, or write a page about them.
+    """Print the table of earlier runs, or write a page about them, or tables and figures for a
+    paper.
 
     Args:
         folders: the --out of earlier runs
@@ -97,7 +105,9 @@ def report(
         overwrite: replace what --out names, if it exists
         data: folder, rendered or rendered:COUNT: images for the galleries of an .html report;
             default: keys only
-        maps: 2-D maps of features in an .html report, seconds each; default: 6
+        maps: 2-D maps of features in an .html report or figures, seconds each; default: 6
+        figures: folder to write each plot to, as SVG
+        pdf: the plots as PDF instead
         wandb: PROJECT or PROJECT/RUN: log it to W&B too (offline, see WANDB_MODE)
     """
     from linear_probe.records.collect import find_records, replicates_of
@@ -106,9 +116,12 @@ def report(
     from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
     from linear_probe.reports.write import check_ending, write_report
 
-    for name, value in (("data", data), ("maps", maps)):
-        if value is not None and not out:
-            raise InputError(f"--{name} is for an .html report: add --out report.html")
+    if data is not None and not out:
+        raise InputError("--data is for an .html report: add --out report.html")
+    if maps is not None and not (out or figures):
+        raise InputError("--maps is for an .html report or figures: add --out report.html")
+    if pdf and not figures:
+        raise InputError("--pdf is for figures: add --figures FOLDER")
     if markdown and latex:
         raise InputError("--markdown and --latex exclude each other; give one")
     if out and (validation or markdown or latex or summary):
@@ -126,9 +139,13 @@ def report(
     if out:
         write_report(folders, out, data, maps)
         print(f"report: {out}")
-    elif summary:
+    if figures:
+        from linear_probe.reports.figures import write_figures
+
+        print(f"{len(write_figures(folders, figures, pdf, maps)):,} figures: {figures}")
+    if summary:
         print(summary_of(folders))
-    else:
+    elif not (out or figures):
         replicates = replicates_of(found)
         form: Form = "markdown" if markdown else "latex" if latex else "text"
         print(table_of(records, form=form, validation=validation, replicates=replicates))
@@ -234,7 +251,7 @@ def keep(folders: list[str], *, out: str, overwrite: bool = False) -> int:
 
 
 def threshold(encoder: str, *, data: str | None = None) -> int:
-    """Put a threshold for `ssl-faces verify` into an encoder's card.
+    """Put the thresholds of `ssl-faces verify`, `search` and `cluster` into an encoder's card.
 
     Args:
         encoder: its folder, or a released name
@@ -265,6 +282,86 @@ def readme(*, config: Config = "checkpoints/tables.yaml", check: bool = False) -
     return 1 if stale and check else 0
 
 
+def predict(
+    model: str,
+    sources: list[str],
+    *,
+    out: str,
+    overwrite: bool = False,
+    smooth: Seconds = 0.0,
+    plot: str | None = None,
+    film: str | None = None,
+    fps: FramesPerSecond = 1000.0,
+    largest: bool = False,
+    detect: Literal["auto", "always", "never"] = "auto",
+    detector: str = "mtcnn",
+) -> int:
+    """Predict each face of images and films by a trained head or a saved probe, to a table.
+
+    Args:
+        model: folder of a trained head (OUT/heads/NAME/seedN), or of an encoder with a saved probe,
+            or a released name
+        sources: images, videos, or folders of them
+        out: the table, .csv or .parquet
+        overwrite: replace existing files
+        smooth: moving mean along each track of a video, over so many seconds; 0 is none
+        plot: FILE.html: curves over time
+        film: FILE.mp4: the film with boxes and predictions
+        fps: frames per second of videos to read; 1000 is every frame
+        largest: only the largest face of each image
+        detect: always, never (images are face crops), or auto (images of at most 128 pixels a side
+            are face crops)
+        detector: mtcnn, or yunet:FILE.onnx
+    """
+    from linear_probe.heads.predictor import predict_files
+    from ssl_faces.apps.predictions import Targets
+
+    targets = Targets(*(None if p is None else Path(p) for p in (out, plot, film)), overwrite)
+    print(
+        predict_files(
+            model,
+            [Path(source) for source in sources],
+            targets,
+            smooth=smooth,
+            fps=fps,
+            largest=largest,
+            detect=detect,
+            detector=detector,
+        )
+    )
+    return 0
+
+
+def export(
+    head: str,
+    *,
+    out: str,
+    overwrite: bool = False,
+    opset: Opset = 17,
+    data: str | None = None,
+    faces: FaceCount = 128,
+) -> int:
+    """Write a trained head as one ONNX file, checked against torch.
+
+    Args:
+        head: folder of a trained head (OUT/heads/NAME/seedN)
+        out: FILE.onnx
+        overwrite: replace an existing --out
+        opset: of ONNX
+        data: faces for the check: a folder, or rendered; default: $SSL_FACES_DATA, else
+            ~/.cache/ssl-faces/data, else rendered ones
+        faces: for the check
+    """
+    path = Path(out)
+    if path.suffix != ".onnx":
+        raise InputError(f"--out {out}: give a name that ends in .onnx")
+    check_output(path, overwrite, [head])
+    from linear_probe.heads.export import export_head
+
+    print(export_head(Path(head).expanduser(), path, opset, data, faces))
+    return 0
+
+
 def cache(folders: list[str] | None = None, *, clean: bool = False) -> int:
     """Where the features of earlier runs are, and their size; remove them.
 
@@ -287,19 +384,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     **{
         function.__name__: function
         for function in (
-            *(
-                claims,
-                report,
-                breakdown,
-                leakage,
-                compare,
-                comparison,
-                tuning,
-                card,
-                keep,
-                threshold,
-            ),
-            *(readme, cache),
+            *(claims, report, breakdown, leakage, compare, comparison, tuning),
+            *(card, keep, threshold, readme, cache, predict, export),
         )
     },
 }

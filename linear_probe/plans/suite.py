@@ -18,8 +18,11 @@ from linear_probe.experiments.probe import FEATURES_FOLDER
 from linear_probe.plans.suite_data import DataPrints
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.sources.backbones import LIBRARIES
+from linear_probe.sources.by_name import split_name
+from linear_probe.sources.module import PREFIX
 from linear_probe.tasks import TASKS
 from ssl_faces import InputError
+from ssl_faces.common.config_files import HEADS, find_config
 from ssl_faces.common.files import write_failure
 from ssl_faces.common.yaml_settings import Name, Strict, check_configs, flags, read_as
 from ssl_faces.encoders.encoder import WEIGHTS_FILE, find_encoder
@@ -114,7 +117,7 @@ def read(path: Path) -> Suite:
     """
     suite = read_as(Suite, path, EXAMPLE)
     for head in suite.heads.values():
-        check_configs(path, head.configs, "linear-probe head")
+        check_configs(path, head.configs, "linear-probe head", HEADS)
     return suite
 
 
@@ -137,7 +140,7 @@ def cells(suite: Suite, out: Path) -> Iterator[Step]:
         for encoder_or_none in dict.fromkeys(head.encoders):
             words = ["head", *(word for config in head.configs for word in ("-c", config))]
             words += flags(head.arguments)
-            inputs = {config: sha256(Path(config)) for config in head.configs}
+            inputs = {config: sha256(find_config(config, HEADS)) for config in head.configs}
             if encoder_or_none is not None:
                 words += ["--encoder", encoder_or_none]
                 inputs |= _weights(encoder_or_none)
@@ -188,11 +191,14 @@ def _prepare(folder: Path, out: Path | None) -> None:
 
 
 def _weights(encoder: str) -> dict[str, str]:
-    """The hash of an encoder's file; nothing for one of a library."""
-    if encoder.startswith(LIBRARIES):
-        return {}
-    file = Path(encoder.partition("?")[0])
-    return {encoder: sha256(file if file.is_file() else find_encoder(encoder) / WEIGHTS_FILE)}
+    """The hash of an encoder's file, if it has one."""
+    name = split_name(encoder)[1]
+    base, _, options = name.partition("?")
+    if base.startswith((*LIBRARIES, PREFIX)):
+        given = re.search(r"weights=([^&]+)", options)
+        return {given[1]: sha256(Path(given[1]))} if given and os.path.isfile(given[1]) else {}
+    file = Path(base)
+    return {encoder: sha256(file if file.is_file() else find_encoder(name) / WEIGHTS_FILE)}
 
 
 def check(source: Path, steps: Sequence[Step]) -> None:

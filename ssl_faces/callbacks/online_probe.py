@@ -61,7 +61,7 @@ def probed_spaces(encoder: FaceEncoder) -> list[str]:
 class OnlineProbe(pl.Callback):
     """Probes the encoder every `every` steps and at the end, and warns of collapse.
 
-    For each feature space, on the held-out images (`FaceDataModule.online`): accuracy of expression
+    For each feature space, on the held-out images (`FaceData.online`): accuracy of expression
     in % by kNN and ridge, mean absolute error of yaw in degrees by ridge (as far as these labels
     exist), effective rank, standard deviation and LiDAR (`collapse.py`; of strong views, the same
     in each step). Without held-out images only the latter three, on training images. Only the first

@@ -7,11 +7,13 @@ import shlex
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ssl_faces.common.arguments import Parser, whole
 from ssl_faces.common.children import Stopped, stoppable
+from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.yaml_settings import first_change
@@ -33,9 +35,15 @@ def add_jobs(parser: Any, default: int = 1) -> None:
 
 
 def plan_parser(command: str, about: str, example: str) -> Parser:
-    """A parser of `-c FILE --out DIR`."""
+    """A parser of `-c FILE --out DIR`.
+
+    Args:
+        example: the path of a config of this kind.
+    """
     parser = Parser(prog=command, description=about)
-    parser.add_argument("-c", "--config", type=Path, required=True, help=f"such as {example}")
+    kind = partial(find_config, folders=(Path(example).parent.name,))
+    text = f"a file or the name of a config, such as {Path(example).stem} ({example})"
+    parser.add_argument("-c", "--config", type=kind, required=True, help=text)
     parser.add_argument("--out", type=Path, required=True, help="folder of all its runs")
     return parser
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_faces.common.children import Stopped, collected_signals
+from ssl_faces.common.durations import duration
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.passwords import hidden
@@ -306,12 +307,6 @@ def _wait(process: Process, is_urgent: Callable[[], bool]) -> None:
             time.sleep(_TICK / 2)
     except Failed:
         return  # it has ended
-
-
-def duration(seconds: float) -> str:
-    """Such as `2 h 05 min`; at least a minute."""
-    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 def _is_of_memory(error: Failed) -> bool:

@@ -93,7 +93,7 @@ def run(argv: Sequence[str]) -> int:
         "ssl-faces job",
         "Train the stages of one experiment and score its encoder. Stopped, the same command "
         "resumes.",
-        "one of configs/experiment",
+        EXAMPLE,
     )
     arguments = parser.parse_args(argv)
     job, source, out = read(arguments.config), arguments.config, arguments.out

@@ -90,9 +90,12 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
         out: the run's folder.
         project: W&B project.
         identity: id of the W&B run; None if another process logs.
+        name: of the W&B run; None is the folder's.
     """
 
-    def __init__(self, out: Path, project: str, identity: str | None) -> None:
+    def __init__(
+        self, out: Path, project: str, identity: str | None, name: str | None = None
+    ) -> None:
         mode = wandb_mode()
         if mode != "offline" and not has_account():
             if identity is not None:
@@ -105,7 +108,7 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
         os.environ.setdefault("WANDB_SILENT", "true")
         super().__init__(
             project=project,
-            name=out.name,
+            name=name or out.name,
             save_dir=out,
             offline=mode == "offline",
             mode=mode,
@@ -183,8 +186,13 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
         self.experiment.log_artifact(artifact)
 
 
-def default_loggers(out: Path) -> list[Logger]:
-    """CSV files, and W&B unless WANDB_MODE is `disabled`; a sweep's run has the agent's id."""
+def default_loggers(out: Path, name: str | None = None) -> list[Logger]:
+    """CSV files, and W&B unless WANDB_MODE is `disabled`; a sweep's run has the agent's id.
+
+    Args:
+        out: the run's folder.
+        name: of the W&B run; None is the folder's.
+    """
     loggers: list[Logger] = [CSVRows(out, name="csv")]
     if wandb_mode() != "disabled":
         file, identity = out / "wandb_id", None
@@ -193,7 +201,7 @@ def default_loggers(out: Path) -> list[Logger]:
                 new = os.environ["WANDB_RUN_ID"] if swept() else uuid.uuid4().hex[:8]
                 replace_file(file, new.encode())
             identity = file.read_text()
-        loggers.append(CarefulWandbLogger(out, "ssl-faces", identity))
+        loggers.append(CarefulWandbLogger(out, "ssl-faces", identity, name))
     return loggers
 
 

@@ -141,12 +141,12 @@ def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
 
 
 def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    from ssl_faces.data.pairs.module import FaceDataModule
+    from ssl_faces.data.pairs.module import FaceData
 
     model = settings["model"]
     module, _, name = model["class_path"].rpartition(".")
     method = getattr(import_module(module), name)
-    return flat({"data": _of_signature(FaceDataModule), "model": _of_signature(method)})
+    return flat({"data": _of_signature(FaceData), "model": _of_signature(method)})
 
 
 def _of_signature(kind: type) -> dict[str, Any]:

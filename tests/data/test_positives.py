@@ -11,7 +11,7 @@ import pytest
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import LFW, UTKFace, YouTubeKeypoints
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pairs.module import FaceDataModule, Positives
+from ssl_faces.data.pairs.module import FaceData, Positives
 from ssl_faces.data.store.selection import only_paired
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.rendered import RenderedClips, RenderedFaces
@@ -39,9 +39,9 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[FaceSet]:
     ]
 
 
-def ready(sets: list[FaceSet], positives: Positives, **more: Any) -> FaceDataModule:
+def ready(sets: list[FaceSet], positives: Positives, **more: Any) -> FaceData:
     settings: dict[str, Any] = {"batch_size": 1, "size": 16, "leave_out_tests": False, **more}
-    data = FaceDataModule(sets=sets, positives=positives, **settings)
+    data = FaceData(sets=sets, positives=positives, **settings)
     data.prepare_data()
     data.setup()
     return data
@@ -152,7 +152,7 @@ def test_sets_beside_those_of_a_folder(tmp_path: Path, sets: list[FaceSet]) -> N
 )
 def test_candidates_that_can_not_be(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(InputError, match=expected):
-        FaceDataModule(**settings)
+        FaceData(**settings)
 
 
 def test_the_card_counts_what_was_left_out_for_having_no_partner(sets: list[FaceSet]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ssl_faces.apps.demo.comparison import PANELS, Compared
 from ssl_faces.apps.demo.server import build_app, uploads_folder
-from ssl_faces.apps.demo.uploads import Limits
+from ssl_faces.apps.web.uploads import Limits
 from tests.support.demo import NOT_PICTURES, black
 from tests.support.images import encoded
 from tests.support.types import Capsys

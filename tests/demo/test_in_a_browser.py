@@ -156,7 +156,8 @@ def test_two_faces_are_uploaded_and_compared(
         browser.close()
 
     assert re.fullmatch(r"-?\d\.\d{3}", similarity)
-    assert captions == [
+    assert captions[:2] == [f"picture {who}: taken whole, as a face crop" for who in "AB"]
+    assert captions[2:] == [
         caption
         for who, partner in ("AB", "BA")
         for caption in (
@@ -164,7 +165,7 @@ def test_two_faces_are_uploaded_and_compared(
             f"translation: {partner} moved like {who}",
         )
     ]
-    assert widths == [128] * 10
+    assert widths == [32, 32, *[128] * 10]
     assert all(re.search(r"[\d.]+ %.*[\d.]+ %", row, re.DOTALL) for row in rows)
     assert len(rows) == 7
     assert any("of 2,700 pairs of LFW" in note for note in notes)

@@ -145,19 +145,23 @@ def _add_steps(
             for fit in call.fits:
                 before = [add(_fit_step(fit, out, before))]
             title = f"{name}: {kind}" + (f", {number} of {len(calls)}" if len(calls) > 1 else "")
-            add(
-                Step(
-                    title,
-                    ["linear-probe", arm.command, *call.words],
-                    call.folder.with_name(f"{call.folder.name}.log"),
-                    call.folder,
-                    after=before,
-                    is_whole=(call.folder / RECORDS_FILE).exists,
-                    always=True,  # records of other seeds may be there
-                    environment={NO_DATA_VARIABLE: str(NO_DATA)},
-                )
-            )
+            if call.trained is not None:
+                before = [add(_call_step(f"{title}, its head", "head", call.trained, before))]
+            add(_call_step(title, arm.command, call, before))
     return needed
+
+
+def _call_step(title: str, command: str, call: Call, after: list[str]) -> Step:
+    return Step(
+        title,
+        ["linear-probe", command, *call.words],
+        call.folder.with_name(f"{call.folder.name}.log"),
+        call.folder,
+        after=after,
+        is_whole=(call.folder / RECORDS_FILE).exists,
+        always=True,  # records of other seeds may be there
+        environment={NO_DATA_VARIABLE: str(NO_DATA)},
+    )
 
 
 def _fit_step(fit: Fit, out: Path, after: list[str]) -> Step:

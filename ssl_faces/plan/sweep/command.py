@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_faces.common.arguments import SEED, Parser, whole
+from ssl_faces.common.config_files import find_config
 from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
@@ -84,7 +86,9 @@ def _parser() -> Parser:
         "in its own folder under --out. Stopped or killed, the same command resumes; in several "
         "shells at once they share the work.",
     )
-    parser.add_argument("file", type=Path, help="such as configs/sweep/facecycle_losses.yaml")
+    kind = partial(find_config, folders=("sweep",))
+    text = "a file or the name of a sweep, such as facecycle_losses"
+    parser.add_argument("file", type=kind, help=text)
     parser.add_argument("--out", type=Path, required=True, help="folder of the study and all runs")
     parser.add_argument(
         "--workers", type=whole(1, 1024), default=1, help="trials at once (default: 1)"

@@ -1,0 +1,66 @@
+"""Configs by name: which file a name stands for, and the sentence for a name of none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ssl_faces.common.config_files import AUDITS, CONFIGS, HEADS, find_config, with_files
+from tests.support.refusals import message_of
+from tests.support.types import Patch
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: Patch) -> None:
+    """A folder without `configs`."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "folders", "file"),
+    [
+        ("simclr_small", ("method", "data"), "method/simclr_small.yaml"),
+        ("mixed", ("method", "data"), "data/mixed.yaml"),
+        ("compare/encoder_small", ("method",), "compare/encoder_small.yaml"),
+        ("configs/method/dino.yaml", ("method",), "method/dino.yaml"),
+        ("cvt", HEADS, "head/cvt.yaml"),
+        ("utkface_gender", AUDITS, "audit/utkface_gender.yaml"),
+        ("facecycle_small", ("experiment",), "experiment/facecycle_small.yaml"),
+        ("small", ("compare",), "compare/small.yaml"),
+        ("claims", ("",), "claims.yaml"),
+    ],
+)
+def test_names_of_configs(name: str, folders: tuple[str, ...], file: str) -> None:
+    assert find_config(name, folders) == CONFIGS / file
+
+
+@pytest.mark.parametrize("own", ["simclr", "simclr.yaml"])
+def test_a_file_in_the_current_folder_wins(own: str) -> None:
+    Path(own).write_text("{}")
+    assert find_config("simclr") == Path(own)
+
+
+def test_a_folder_of_that_name_does_not(tmp_path: Path) -> None:
+    Path("simclr").mkdir()
+    assert find_config("simclr") == CONFIGS / "method/simclr.yaml"
+
+
+@pytest.mark.parametrize("path", ["no.yaml", "configs/method/no.yaml", "/no/such", "x" * 300 + "."])
+def test_other_paths_stay_as_they_are(path: str) -> None:
+    assert find_config(path) == Path(path)
+
+
+def test_unknown_names() -> None:
+    text = message_of(find_config, "simclr_smal")
+    assert text.startswith("config 'simclr_smal': no such file, and no config has this name")
+    assert "near it are simclr_small" in text
+    assert "there are rendered_expression, utkface_gender" in message_of(find_config, "q", AUDITS)
+
+
+def test_arguments() -> None:
+    own = str(CONFIGS / "method/mae.yaml")
+    words = ["fit", "-c", "mae", "--config=mae", "--config", "a.yaml", "--out", "mae"]
+    assert with_files(words) == [
+        *("fit", "-c", own, f"--config={own}", "--config", "a.yaml", "--out", "mae")
+    ]
