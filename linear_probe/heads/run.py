@@ -324,8 +324,7 @@ class _StageRun:
         """What was trained, and how, in words."""
         parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
         stages = ", then ".join(
-            f"{'the identity of people' if s.task == PEOPLE else s.task} "
-            f"({s.training})"
+            f"{'the identity of people' if s.task == PEOPLE else s.task} ({s.training})"
             for s in self.job.before
         )
         before = f"before that on {stages}, " if stages and self.stage.task == self.job.task else ""
