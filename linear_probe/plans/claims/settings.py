@@ -186,9 +186,12 @@ class Arm(Strict):
 
     def _label(self) -> str:
         """The head's name in tables: its config, and the settings that differ from it."""
+        shown = dict(self.arguments)
+        if shown.get("before"):
+            shown["before"] = " and ".join(stage["task"] for stage in shown["before"])
         changed = [
             f"{key.rpartition('.')[2]} {_text(value)}"
-            for key, value in self.arguments.items()
+            for key, value in shown.items()
             if key.startswith(("head.", "before", "nodes", "frames"))
         ]
         return ", ".join(["+".join(Path(config).stem for config in self.configs), *changed])
