@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator
 
@@ -16,13 +16,17 @@ from linear_probe.experiments.settings import (
     TruthSettings,
     summary_of,
 )
-from ssl_faces.common.arguments import whole
+from ssl_faces.common.arguments import number, whole
 from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
 from ssl_faces.common.ranges import NonNegativeInt, Seed
 
 JobCount = Annotated[int, PlainValidator(whole(1, 1024))]
+Seconds = Annotated[float, PlainValidator(number(0, 60))]
+FramesPerSecond = Annotated[float, PlainValidator(number(0.01, 1000))]
+Opset = Annotated[int, PlainValidator(whole(13, 20))]
+FaceCount = Annotated[int, PlainValidator(whole(32))]
 Config = Annotated[str, Option("-c", "--config")]
 
 
@@ -34,7 +38,9 @@ def claims(
     only: list[str] | None = None,
     seeds: list[Seed] | None = None,
     table: bool = False,
-    jobs: JobCount = 1,
+    jobs: JobCount | None = None,
+    executor: Literal["local", "slurm", "ray"] = "local",
+    address: str | None = None,
     keep: str | None = None,
     words: Annotated[Sequence[str], Option()] = (),
 ) -> int:
@@ -47,7 +53,9 @@ def claims(
         only: some of the claims; default: all
         seeds: instead of the file's; seeds that are there count too
         table: run nothing, show what is there
-        jobs: arms at once, as far as memory allows
+        jobs: arms at once, as far as memory allows; default: 1, on a cluster 100
+        executor: where arms run: on this machine, or as jobs of a cluster
+        address: of the Ray cluster: auto (the default) or HOST:PORT; `local` tries slurm here
         keep: copy the records of both sides of the claims to this folder, and no others
     """
     from linear_probe.plans.claims.run import run
@@ -67,6 +75,8 @@ def claims(
         ["linear-probe", *words],
         only_table=table,
         jobs=jobs,
+        executor=executor,
+        address=address,
         keep_in=kept,
         target=target,
     )
@@ -83,9 +93,12 @@ def report(
     overwrite: bool = False,
     data: str | None = None,
     maps: NonNegativeInt | None = None,
+    figures: str | None = None,
+    pdf: bool = False,
     wandb: str | None = None,
 ) -> int:
-    """Print the table of earlier runs, or write a page about them.
+    """Print the table of earlier runs, or write a page about them, or tables and figures for a
+    paper.
 
     Args:
         folders: the --out of earlier runs
@@ -98,7 +111,9 @@ def report(
         overwrite: replace what --out names, if it exists
         data: folder, rendered or rendered:COUNT: images for the galleries of an .html report;
             default: keys only
-        maps: 2-D maps of features in an .html report, seconds each; default: 6
+        maps: 2-D maps of features in an .html report or figures, seconds each; default: 6
+        figures: folder to write each plot to, as SVG
+        pdf: the plots as PDF instead
         wandb: PROJECT or PROJECT/RUN: log it to W&B too (offline, see WANDB_MODE)
     """
     from linear_probe.records.collect import find_records, replicates_of
@@ -107,9 +122,12 @@ def report(
     from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
     from linear_probe.reports.write import check_ending, write_report
 
-    for name, value in (("data", data), ("maps", maps)):
-        if value is not None and not out:
-            raise InputError(f"--{name} is for an .html report: add --out report.html")
+    if data is not None and not out:
+        raise InputError("--data is for an .html report: add --out report.html")
+    if maps is not None and not (out or figures):
+        raise InputError("--maps is for an .html report or figures: add --out report.html")
+    if pdf and not figures:
+        raise InputError("--pdf is for figures: add --figures FOLDER")
     if markdown and latex:
         raise InputError("--markdown and --latex exclude each other; give one")
     if out and (validation or markdown or latex or summary):
@@ -127,9 +145,13 @@ def report(
     if out:
         write_report(folders, out, data, maps)
         print(f"report: {out}")
-    elif summary:
+    if figures:
+        from linear_probe.reports.figures import write_figures
+
+        print(f"{len(write_figures(folders, figures, pdf, maps)):,} figures: {figures}")
+    if summary:
         print(summary_of(folders))
-    else:
+    elif not (out or figures):
         replicates = replicates_of(found)
         form: Form = "markdown" if markdown else "latex" if latex else "text"
         print(table_of(records, form=form, validation=validation, replicates=replicates))
@@ -193,6 +215,18 @@ def comparison(folder: str) -> int:
     return 0
 
 
+def tuning(folder: str) -> int:
+    """Validation scores of the short runs of `ssl-faces compare`: tuning.json.
+
+    Args:
+        folder: `tuning` in the --out of `ssl-faces compare`
+    """
+    from linear_probe.reports.comparison import write_validation_scores
+
+    print(f"validation scores: {write_validation_scores(Path(folder))}")
+    return 0
+
+
 def card(encoder: str, folders: list[str]) -> int:
     """Put an encoder's figures into its card.
 
@@ -223,7 +257,7 @@ def keep(folders: list[str], *, out: str, overwrite: bool = False) -> int:
 
 
 def threshold(encoder: str, *, data: str | None = None) -> int:
-    """Put a threshold for `ssl-faces verify` into an encoder's card.
+    """Put the thresholds of `ssl-faces verify`, `search` and `cluster` into an encoder's card.
 
     Args:
         encoder: its folder, or a released name
@@ -254,6 +288,86 @@ def readme(*, config: Config = "checkpoints/tables.yaml", check: bool = False) -
     return 1 if stale and check else 0
 
 
+def predict(
+    model: str,
+    sources: list[str],
+    *,
+    out: str,
+    overwrite: bool = False,
+    smooth: Seconds = 0.0,
+    plot: str | None = None,
+    film: str | None = None,
+    fps: FramesPerSecond = 1000.0,
+    largest: bool = False,
+    detect: Literal["auto", "always", "never"] = "auto",
+    detector: str = "mtcnn",
+) -> int:
+    """Predict each face of images and films by a trained head or a saved probe, to a table.
+
+    Args:
+        model: folder of a trained head (OUT/heads/NAME/seedN), or of an encoder with a saved probe,
+            or a released name
+        sources: images, videos, or folders of them
+        out: the table, .csv or .parquet
+        overwrite: replace existing files
+        smooth: moving mean along each track of a video, over so many seconds; 0 is none
+        plot: FILE.html: curves over time
+        film: FILE.mp4: the film with boxes and predictions
+        fps: frames per second of videos to read; 1000 is every frame
+        largest: only the largest face of each image
+        detect: always, never (images are face crops), or auto (images of at most 128 pixels a side
+            are face crops)
+        detector: mtcnn, or yunet:FILE.onnx
+    """
+    from linear_probe.heads.predictor import predict_files
+    from ssl_faces.apps.predictions import Targets
+
+    targets = Targets(*(None if p is None else Path(p) for p in (out, plot, film)), overwrite)
+    print(
+        predict_files(
+            model,
+            [Path(source) for source in sources],
+            targets,
+            smooth=smooth,
+            fps=fps,
+            largest=largest,
+            detect=detect,
+            detector=detector,
+        )
+    )
+    return 0
+
+
+def export(
+    head: str,
+    *,
+    out: str,
+    overwrite: bool = False,
+    opset: Opset = 17,
+    data: str | None = None,
+    faces: FaceCount = 128,
+) -> int:
+    """Write a trained head as one ONNX file, checked against torch.
+
+    Args:
+        head: folder of a trained head (OUT/heads/NAME/seedN)
+        out: FILE.onnx
+        overwrite: replace an existing --out
+        opset: of ONNX
+        data: faces for the check: a folder, or rendered; default: $SSL_FACES_DATA, else
+            ~/.cache/ssl-faces/data, else rendered ones
+        faces: for the check
+    """
+    path = Path(out)
+    if path.suffix != ".onnx":
+        raise InputError(f"--out {out}: give a name that ends in .onnx")
+    check_output(path, overwrite, [head])
+    from linear_probe.heads.export import export_head
+
+    print(export_head(Path(head).expanduser(), path, opset, data, faces))
+    return 0
+
+
 def cache(folders: list[str] | None = None, *, clean: bool = False) -> int:
     """Where the features of earlier runs are, and their size; remove them.
 
@@ -276,8 +390,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     **{
         function.__name__: function
         for function in (
-            *(claims, report, breakdown, leakage, compare, comparison, card, keep, threshold),
-            *(readme, cache),
+            *(claims, report, breakdown, leakage, compare, comparison, tuning),
+            *(card, keep, threshold, readme, cache, predict, export),
         )
     },
 }

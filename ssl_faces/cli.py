@@ -34,6 +34,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("ssl_faces.apps.export.command", "run", "an encoder as one ONNX or torch file"),
     "bench": ("ssl_faces.bench.cli", "run", "measurements on this machine"),
     "embed": ("ssl_faces.apps.embed", "run", "codes of all faces, to a table"),
+    "expressions": (
+        "ssl_faces.apps.expressions",
+        "run",
+        "probabilities of expressions: images, films",
+    ),
     "verify": ("ssl_faces.apps.verify", "run", "do two pictures show one person? often wrong"),
     "neutralise": ("ssl_faces.apps.edit", "neutralise", "the same faces without expression"),
     "frontalise": ("ssl_faces.apps.edit", "frontalise", "the same faces, facing the camera"),
@@ -44,7 +49,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "translate": ("ssl_faces.apps.translate", "run", "one person's motion on another's face"),
     "gallery": ("ssl_faces.apps.gallery", "run", "a page of faces and their nearest neighbours"),
+    "cluster": ("ssl_faces.apps.cluster", "run", "groups of faces that may show one person"),
+    "search": ("ssl_faces.apps.search", "run", "find a face among many"),
     "demo": ("ssl_faces.apps.demo.command", "run", "a local page that compares two faces"),
+    "serve": ("ssl_faces.apps.serve.command", "run", "codes, verification, expressions by HTTP"),
 }
 """Every command except `fit`: its module, its function and its help. The function takes the
 arguments after the name and returns the exit code, or None for 0."""

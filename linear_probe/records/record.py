@@ -117,6 +117,11 @@ class Record:
         """The key as 16 hexadecimal digits: the name of what is stored beside the record."""
         return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:16]
 
+    @property
+    def supervised(self) -> bool:
+        """Whether it is of a head that was trained on labels, not of a probe."""
+        return not {"training", "epochs"}.isdisjoint(self.hyperparameters)
+
     def to_json(self) -> str:
         """One line of JSON.
 
@@ -232,7 +237,11 @@ def read_records(path: Path | str) -> list[Record]:
 
 
 def write_records(path: Path | str, records: Iterable[Record]) -> None:
-    """Write records as JSON lines, compressed if `path` ends in `.gz`; it is never half-written.
+    """Write records as JSON lines; the file is never half-written.
+
+    Args:
+        path: the file, compressed if it ends in `.gz`.
+        records: in the order to write.
 
     Raises:
         InputError: the folder can't be written, or the disk is full.

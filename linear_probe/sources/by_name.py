@@ -14,16 +14,20 @@ Each may have a name for tables before it: `simclr=runs/a/seed0`.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+from torch import nn
 
 from linear_probe.features.frozen import EncoderSource
 from linear_probe.sources.backbones import BackboneName, load_backbone, resnet18_weights
 from linear_probe.sources.baselines import NAMES, UNTRAINED, baselines_named
 from linear_probe.sources.baselines import RESNET18 as IMAGENET
-from linear_probe.sources.source import KINDS, Opened, Precision, Source
-from ssl_faces import InputError, load_encoder
+from linear_probe.sources.source import KINDS, Encoder, Opened, Precision, Source
+from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.common.registries import import_modules
 
 RESNET18 = "ImageNet ResNet-18"
@@ -46,8 +50,44 @@ def split_name(text: str) -> tuple[str | None, str]:
     return name, match[2]
 
 
+class EncoderObject(NamedTuple):
+    """An encoder that was made in Python, and its name in tables."""
+
+    name: str
+    encoder: Encoder
+
+    @classmethod
+    def of(cls, encoder: Any, name: str | None = None) -> EncoderObject:
+        """A frozen copy of an encoder.
+
+        Args:
+            name: None is its folder, or else its `encoder_name`.
+
+        Raises:
+            InputError: it lacks a part of `linear_probe.sources.source.Encoder`.
+        """
+        for part in ("encoder_name", "input_size", "config", "feature_dims", "state_dict"):
+            if not hasattr(encoder, part):
+                raise InputError(
+                    f"encoder: a {type(encoder).__name__} without '{part}'; give a name, a folder, "
+                    "a FaceEncoder, or an object with the attributes of "
+                    "linear_probe.sources.source.Encoder"
+                )
+        if isinstance(encoder, nn.Module):
+            encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
+        place = getattr(encoder, "place", None)
+        return cls(name or str(place or encoder.encoder_name), cast(Encoder, encoder))
+
+    def open(self, precision: Precision) -> Opened:
+        source = EncoderSource(self.name, self.encoder, None, precision)
+        kind = type(self.encoder)
+        # A wrapped network can't be made again.
+        known = issubclass(kind, FaceEncoder) and hasattr(kind, "encoder_name")
+        return Opened(source, self.encoder.untrained if known else None)
+
+
 def encoder_sources(
-    names: Sequence[str],
+    names: Sequence[str | EncoderObject],
     spaces: Sequence[str] | None = None,
     precision: Precision = "32",
     baselines: bool | Sequence[str] = True,
@@ -57,7 +97,8 @@ def encoder_sources(
     """Each encoder, and before it the same untrained, where that makes sense.
 
     Args:
-        names: as `--encoder` takes them, also `NAME=ENCODER`; none for the baselines alone.
+        names: as `--encoder` takes them, also `NAME=ENCODER`, or encoders; none for the baselines
+            alone.
         spaces: which feature spaces; None is all.
         precision: of the encoders' arithmetic.
         baselines: some of `linear_probe.sources.baselines.NAMES`; `untrained` and `resnet18` count
@@ -99,7 +140,9 @@ def encoder_sources(
     return sources
 
 
-def _open(text: str, precision: Precision) -> Opened:
+def _open(text: str | EncoderObject, precision: Precision) -> Opened:
+    if isinstance(text, EncoderObject):
+        return text.open(precision)
     title, name = split_name(text)
     opened = _open_unnamed(name, precision)
     if title is not None:
@@ -119,7 +162,7 @@ def _open_unnamed(name: str, precision: Precision) -> Opened:
 
 
 def _resnet18(
-    names: Sequence[str], precision: Precision, say: Callable[[str], None]
+    names: Sequence[object], precision: Precision, say: Callable[[str], None]
 ) -> list[Source]:
     """The baseline that every table has where its weights are on the disk; it downloads nothing."""
     if "torchvision:resnet18" in names:

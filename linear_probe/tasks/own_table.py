@@ -18,8 +18,8 @@ from ssl_faces.data.tables import MEND, described, file_in, header_of, number_in
 PICTURE_COLUMNS = ("image", "picture", "path", "file")
 """Names that the column of pictures may have."""
 
-NAMED = ("gender", "race")
-"""Label columns with any names of classes."""
+NAMED = {"gender": "gender", "race": "race", "class": "category"}
+"""Label columns with any names of classes, and the labels that they give."""
 
 TOGETHER = (("yaw", "pitch", "roll"), ("valence", "arousal"))
 """Columns of numbers that go together."""
@@ -27,15 +27,15 @@ TOGETHER = (("yaw", "pitch", "roll"), ("valence", "arousal"))
 LABEL_COLUMNS = ("expression", *TOGETHER[0], "age", *NAMED, *TOGETHER[1])
 
 MOST_MISSING = 0.2
-"""Share of rows without a picture from which the run stops."""
+"""Share of rows that can't be used from which the run stops."""
 
 
 class _Row(NamedTuple):
-    where: str
     picture: str
-    file: Path | None  # None where it is missing
+    file: Path | None
     person: str | None
     labels: dict[str, Any]  # of NAMED as text
+    fault: str  # why the row can't be used; empty if it can
 
 
 def table_faces(train_csv: str | Path, test_csv: str | Path) -> tuple[FaceSet, FaceSet]:
@@ -44,12 +44,15 @@ def table_faces(train_csv: str | Path, test_csv: str | Path) -> tuple[FaceSet, F
     A table has a header, a column of pictures (one of `PICTURE_COLUMNS`; paths from the table's
     folder or from `images/` in it), some of `LABEL_COLUMNS`, the same in both, and may have
     `person`. `expression` is one of EXPRESSIONS, angles are in degrees (yaw above 0 looks to the
-    picture's left, pitch above 0 looks down, roll above 0 is clockwise), `age` in years, `gender`
-    and `race` any names, `valence` and `arousal` from -1 to 1. An empty cell is a label not known.
+    picture's left, pitch above 0 looks down, roll above 0 is clockwise), `age` in years, `class`,
+    `gender` and `race` any names, `valence` and `arousal` from -1 to 1. An empty cell is a label
+    not known. A row with an invalid label, or whose picture is missing, is in `skipped` with its
+    reason.
 
     Raises:
-        InputError: a table can't be read, a column is missing, a row is malformed (names file and
-            line), or more than `MOST_MISSING` of the pictures are missing.
+        InputError: a table can't be read, a column is missing, a row has no picture or one that
+            another row has (names file and line), or more than `MOST_MISSING` of the rows can't be
+            used.
     """
     paths = Path(train_csv).expanduser(), Path(test_csv).expanduser()
     headers = [header_of(path) for path in paths]
@@ -112,7 +115,14 @@ def _rows_of(path: Path, header: Sequence[str]) -> list[_Row]:
             )
         line_of[picture] = where.rpartition(", ")[2]
         person = values.get("person") or None
-        rows.append(_Row(where, picture, file, person, _labels(values, where)))
+        labels: dict[str, Any] = {}
+        line = f"{path.name}, {line_of[picture]}"
+        fault = f"named in {line}; missing on disk" if file is None else ""
+        try:
+            labels = _labels(values, line)
+        except InputError as error:
+            fault = fault or str(error).removesuffix(f"; {MEND}")
+        rows.append(_Row(picture, file, person, labels, fault))
     if not rows:
         raise InputError(f"{path}: no row below the header; add pictures")
     return rows
@@ -145,19 +155,28 @@ def _face_set(path: Path, rows: Sequence[_Row], names: Mapping[str, list[str]]) 
     records: list[FaceRecord] = []
     skipped: list[Skipped] = []
     for row in rows:
-        if row.file is None:
-            line = row.where.rpartition(", ")[2]
-            skipped.append(Skipped(row.picture, f"named in {path.name}, {line}; missing on disk"))
+        if row.fault or row.file is None:
+            skipped.append(Skipped(row.picture, row.fault))
             continue
-        numbers = {n: names[n].index(row.labels[n]) for n in NAMED if n in row.labels}
-        records.append(FaceRecord(row.picture, row.file, row.person, {**row.labels, **numbers}))
+        labels = {n: value for n, value in row.labels.items() if n not in NAMED}
+        for column, label in NAMED.items():
+            if column in row.labels:
+                labels[label] = names[column].index(row.labels[column])
+        records.append(FaceRecord(row.picture, row.file, row.person, labels))
     if len(skipped) > MOST_MISSING * len(rows):
+        missing = sum(row.file is None for row in rows)
+        if missing == len(skipped):
+            raise InputError(
+                f"{path}: {missing:,} of its {len(rows):,} pictures are missing, such as "
+                f"{shorten(skipped[0].key)}; give paths from {folder} or from its folder images"
+            )
         raise InputError(
-            f"{path}: {len(skipped):,} of its {len(rows):,} pictures are missing, such as "
-            f"{shorten(skipped[0].key)}; give paths from {folder} or from its folder images"
+            f"{path}: {len(skipped):,} of its {len(rows):,} rows can't be used; the first: "
+            f"{next(row.fault for row in rows if row.fault and row.file)}; {MEND}"
         )
     faces = FaceSet("own_table", "all", records, skipped=skipped)
     faces.title = str(path)
     faces.near_copies = not faces.people
-    faces.class_names = {"expression": EXPRESSIONS, **names}
+    own = {label: names[column] for column, label in NAMED.items()}
+    faces.class_names = {"expression": EXPRESSIONS, **own}
     return faces

@@ -32,7 +32,7 @@ from ssl_faces.bench.result import Result, Value
 from ssl_faces.callbacks.first_step import StartClock
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.data.pairs.pairing import PairBatch
 from ssl_faces.training.checkpoints import CheckpointFiles
 from ssl_faces.training.fit import FaceCLI, build
@@ -136,7 +136,7 @@ def _keep(cli: FaceCLI, folder: Path) -> None:
         replace_file(folder / f"{name}.safetensors", save(weights), durable=False)
 
 
-class _NoiseFaces(FaceDataModule):
+class _NoiseFaces(FaceData):
     """Noise images in batches of `sizes`; no face set is read."""
 
     sizes: tuple[int, ...] = ()

@@ -16,7 +16,7 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.hardware import hardware
 from ssl_faces.data.faces import write_skipped
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.encoders.encoder import HASHES, TRAINED_FILE, is_whole, save_encoder
 from ssl_faces.encoders.start import STARTED_FROM
 from ssl_faces.encoders.trained_images import hashes_of, save_trained_images, with_start
@@ -117,7 +117,8 @@ class EncoderExport(pl.Callback):
             **({"changed_on_resume": self.changes} if self.changes else {}),
             "data": data.description,
             "left_out": left_out(data),
-            "uses_identity_labels": data.has_people or start.get("uses_identity_labels", False),
+            "uses_identity_labels": data.uses_identity_labels
+            or start.get("uses_identity_labels", False),
             "positives": data.positives,
             "share_of_pairs_of_two_pictures": data.two_pictures,
             "different_share": data.different_share,
@@ -139,7 +140,7 @@ class EncoderExport(pl.Callback):
         }
 
 
-def left_out(data: FaceDataModule) -> str:
+def left_out(data: FaceData) -> str:
     """Description of the images that were held out from pretraining."""
     parts = data.tests_left_out()
     if data.online.faces:

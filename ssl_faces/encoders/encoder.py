@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import regular, replace_file, replacing, write
+from ssl_faces.common.files import locked, regular, replace_file, replacing, write
 from ssl_faces.common.finite import check_weights
 from ssl_faces.common.registries import import_modules
 
@@ -89,6 +89,11 @@ class FaceEncoder(nn.Module, ABC):
         features = self.features(self.normalise(self.resize(images)), wanted)
         return {space: features[space] for space in wanted}
 
+    def untrained(self, seed: int = 0) -> FaceEncoder:
+        """The same architecture with random weights of a seed, frozen, in eval mode."""
+        card = {"encoder": self.encoder_name, "config": self.config}
+        return _build(card, Path("encoder"), seed).eval().requires_grad_(False)
+
     @abstractmethod
     def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
         """Feature vectors of normalised images [B, 3, input_size, input_size], at least of the
@@ -118,6 +123,8 @@ def save_encoder(
     """Write the weights and the card to `directory`, each file whole; returns the directory.
 
     Args:
+        encoder: from a method, or a new one.
+        directory: the folder, which is made.
         card: plain JSON values; `encoder`, `config`, `input_size`, `feature_dims`, `parameters` and
             the weights' SHA-256 are added.
         state: weights to write instead of the encoder's, such as those of another precision.
@@ -293,3 +300,11 @@ def _load_weights(encoder: FaceEncoder, path: Path) -> None:
             f"{path}: its weights are not those of the encoder that {CARD_FILE} describes; "
             "copy both from the same run"
         ) from error
+
+
+def update_card(directory: Path, **added: Any) -> None:
+    """Set keys of the card in a folder; InputError if it can't be written."""
+    path = directory / CARD_FILE
+    with locked(path):
+        card = json.loads(path.read_text()) | added
+        replace_file(path, (json.dumps(card, indent=2) + "\n").encode())

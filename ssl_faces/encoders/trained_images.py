@@ -34,7 +34,7 @@ from ssl_faces.encoders.encoder import (
 from ssl_faces.encoders.start import STARTED_FROM
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
-    from ssl_faces.data.pairs.module import FaceDataModule
+    from ssl_faces.data.pairs.module import FaceData
 
 EXACT_BYTES = 8
 """Of the SHA-256 of an image's stored bytes."""
@@ -144,7 +144,7 @@ class _Stored(NamedTuple):
     sets: np.ndarray
 
 
-def hashes_of(data: FaceDataModule) -> TrainedImages:
+def hashes_of(data: FaceData) -> TrainedImages:
     """The hashes of all images that a data module trains on.
 
     Raises:
@@ -186,7 +186,7 @@ def hashes_of(data: FaceDataModule) -> TrainedImages:
     )
 
 
-def _shards(data: FaceDataModule, firsts: np.ndarray) -> Iterator[_Stored]:
+def _shards(data: FaceData, firsts: np.ndarray) -> Iterator[_Stored]:
     """The training images of each shard.
 
     Args:
@@ -315,23 +315,23 @@ def make_trained_images(
     """Save the hashes of a trained encoder's images; a line for the user.
 
     Args:
-        root: folder with the data sets; default as of `FaceDataModule`.
-        cache: as of `FaceDataModule`.
+        root: folder with the data sets; default as of `FaceData`.
+        cache: as of `FaceData`.
 
     Raises:
         InputError: the encoder's card does not list its data, or the folder has other images than
             were trained on.
     """
-    from ssl_faces.data.pairs.module import FaceDataModule
+    from ssl_faces.data.pairs.module import FaceData
     from ssl_faces.data.pairs.online import PICTURES
-    from ssl_faces.encoders.release import update_card
+    from ssl_faces.encoders.encoder import update_card
 
     card = read_card(encoder)
     listed = card.get("data")
     if not isinstance(listed, list) or not all(isinstance(about, dict) for about in listed):
         raise InputError(f"{encoder}: its card does not list the data that it was trained on")
     kept_back = any(about.get("left_out_for_the_online_probe") for about in listed)
-    data = FaceDataModule(
+    data = FaceData(
         root,
         size=SIDE,
         cache=cache,

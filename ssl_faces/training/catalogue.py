@@ -43,7 +43,7 @@ class MethodEntry:
         return self.configs[-1]
 
 
-def methods() -> list[MethodEntry]:
+def method_entries() -> list[MethodEntry]:
     """All methods that have a config in `configs/method`, by name."""
     paths = {path.stem: path for path in sorted((CONFIGS / "method").glob("*.yaml"))}
     entries = []
@@ -75,7 +75,7 @@ def run(arguments: Sequence[str]) -> None:
         epilog=f"Configs that end in _small are for CPUs. All configs: {CONFIGS}",
     )
     parser.parse_args(arguments)
-    for entry in methods():
+    for entry in method_entries():
         print(f"{entry.name}: {entry.about}")
         print(f"    needs {entry.needs}\n    configs {', '.join(entry.configs)}")
     print("\nTrain one of them: ssl-faces fit -c CONFIG --out DIR")

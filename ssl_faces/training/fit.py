@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -37,7 +37,8 @@ from ssl_faces.common.outputs import refuse_input
 from ssl_faces.common.passwords import refuse_passwords
 from ssl_faces.common.ranges import GlobalSeed, NonNegativeInt, PositiveInt, check_value
 from ssl_faces.common.settings_parser import SettingsErrors
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.faces import FaceSet
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.data.pairs.online import PICTURES
 from ssl_faces.encoders.encoder import CARD_FILE
 from ssl_faces.methods.method import Method
@@ -60,11 +61,13 @@ class FaceCLI(LightningCLI):
 
     Attributes:
         record: of the run's folder; only in the first process.
+        sets: face sets made in Python, to train on instead of those in the settings.
         resumed: the checkpoint to resume from.
     """
 
     clock: StartClock
     record: RunRecord | None = None
+    sets: ClassVar[list[FaceSet]] = []
     resumed: Resumed | None = None
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -172,6 +175,10 @@ class FaceCLI(LightningCLI):
     def config_seed(settings: Any) -> dict[str, Any]:
         """Seeds of weights and augmentation, and of the order of pairs."""
         return {"seed_everything": settings.get("seed_everything"), "data": settings.data.seed}
+
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        self.datamodule.sets = self.sets or self.datamodule.sets
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         self.clock.mark("networks")
@@ -291,23 +298,25 @@ def quiet() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_tip)
 
 
-def run(arguments: Sequence[str], started: float) -> None:
-    """Run `ssl-faces fit`.
+def run(arguments: Sequence[str], started: float, sets: Sequence[FaceSet] = ()) -> Method:
+    """Run `ssl-faces fit`; the trained method.
 
     Args:
         started: `time.perf_counter()` at the start of the command.
+        sets: see `FaceCLI`.
 
     Raises:
         InputError: bad input.
     """
     FaceCLI.clock = StartClock(started)
     FaceCLI.clock.mark("imports")
+    FaceCLI.sets = list(sets)
     quiet()
     with RunRecord(["ssl-faces", *arguments]) as record:
         FaceCLI.record = record if is_first() else None
         code = 1
         try:
-            cli = build(FaceCLI, FaceDataModule, arguments)
+            cli = build(FaceCLI, FaceData, arguments)
             record.step = cli.trainer.global_step
             code = 0
         except MisconfigurationException as error:
@@ -321,9 +330,10 @@ def run(arguments: Sequence[str], started: float) -> None:
                 "those, or start a new run with another --out"
             ) from error
         finally:
-            FaceCLI.record = None
+            FaceCLI.record, FaceCLI.sets = None, []
             finish_wandb(code)
     sys.stdout.flush()
+    return cli.model
 
 
 class _Checked(Exception):
@@ -343,14 +353,14 @@ def check(arguments: Sequence[str]) -> dict[str, Any]:
     """
     quiet()
     try:
-        build(_CheckCLI, FaceDataModule, arguments)
+        build(_CheckCLI, FaceData, arguments)
     except _Checked as checked:
         settings: dict[str, Any] = checked.args[0]
         return settings
     raise AssertionError("settings were not checked")
 
 
-def build(cli: type[FaceCLI], data: type[FaceDataModule], arguments: Sequence[str]) -> FaceCLI:
+def build(cli: type[FaceCLI], data: type[FaceData], arguments: Sequence[str]) -> FaceCLI:
     """Parse the arguments and run the command line.
 
     Raises:

@@ -126,10 +126,13 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
         out: the run's folder.
         project: W&B project.
         identity: id of the W&B run; None if another process logs.
+        name: of the W&B run; None is the folder's.
         more: arguments of `wandb.init`.
     """
 
-    def __init__(self, out: Path, project: str, identity: str | None, **more: Any) -> None:
+    def __init__(
+        self, out: Path, project: str, identity: str | None, name: str | None = None, **more: Any
+    ) -> None:
         mode = wandb_mode()
         if mode != "offline" and not has_account():
             if identity is not None:
@@ -142,7 +145,7 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
         os.environ.setdefault("WANDB_SILENT", "true")
         super().__init__(
             project=project,
-            name=out.name,
+            name=name or out.name,
             save_dir=out,
             offline=mode == "offline",
             mode=mode,
@@ -221,8 +224,16 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
         self.experiment.log_artifact(artifact)
 
 
-def default_loggers(out: Path, settings: WandbSettings | None = None) -> list[Logger]:
-    """CSV files, and W&B unless WANDB_MODE is `disabled`; a sweep's run has the agent's id."""
+def default_loggers(
+    out: Path, settings: WandbSettings | None = None, name: str | None = None
+) -> list[Logger]:
+    """CSV files, and W&B unless WANDB_MODE is `disabled`; a sweep's run has the agent's id.
+
+    Args:
+        out: the run's folder.
+        settings: where W&B's run is listed.
+        name: of the W&B run; None is the folder's.
+    """
     loggers: list[Logger] = [CSVRows(out, name="csv")]
     settings = settings or WandbSettings()
     if wandb_mode() != "disabled":
@@ -235,8 +246,8 @@ def default_loggers(out: Path, settings: WandbSettings | None = None) -> list[Lo
             replace_file(out / PLACE_FILE, f"{entity}/{project}".encode())
             identity = file.read_text()
         given = {"entity": entity, "group": settings.group, "tags": settings.tags}
-        more = {name: value for name, value in given.items() if value}
-        loggers.append(CarefulWandbLogger(out, project, identity, **more))
+        more = {key: value for key, value in given.items() if value}
+        loggers.append(CarefulWandbLogger(out, project, identity, name, **more))
     return loggers
 
 

@@ -19,10 +19,12 @@ from linear_probe.experiments.audit.subjects import HeadNetwork, HeadSubject, gr
 from linear_probe.experiments.audit.tables import AS_IT_IS
 from linear_probe.experiments.job_files import parser
 from linear_probe.heads.cvt import CVT
+from linear_probe.heads.export import PredictingHead
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.mafer import MAFER
+from linear_probe.heads.meaning import Meaning, Part
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
 from linear_probe.records.predictions import predictions_path, read_predictions
 from linear_probe.records.record import RECORDS_FILE, read_records
@@ -30,8 +32,9 @@ from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.stats.breakdown import by_group
 from linear_probe.tasks import Attributes
 from ssl_faces import InputError, save_encoder
+from ssl_faces.apps.export.formats import onnx_features
 from ssl_faces.data import find_face_sets
-from ssl_faces.encoders.onnx_files import quantised
+from ssl_faces.encoders.onnx_files import quantised, traced
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.refusals import error_of
 from tests.support.threads import one_thread
@@ -167,6 +170,12 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
     assert main(head) == 0
     (folder,) = (tmp_path / "heads").glob("*/seed0")
     trained = load_head(folder)
+    # Of the run's folder the head of a seed.
+    again = load_head(tmp_path, seed=0).head.state_dict()
+    for name, value in trained.head.state_dict().items():
+        assert torch.equal(again[name], value)
+    with pytest.raises(InputError, match=r"holds 0 heads of seed 3 \(none\); give the folder"):
+        load_head(tmp_path, seed=3)
     assert isinstance(trained.head, InceptionFER)
     assert (trained.seed, trained.job.bootstrap) == (0, 20)
     subject = HeadSubject(trained, "gender")
@@ -182,6 +191,13 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(shown, goal.parts(whole)[place], rtol=1e-3, atol=1e-4)
     words = config(tmp_path, head=str(folder), space=None, task=None)
     assert main(words) == 0
+    # A set without groups of people can be audited, too.
+    words = config(tmp_path, head=str(tmp_path), space=None, task=None, groups=[])
+    assert main([*words, "--out", str(tmp_path / "alone")]) == 0
+    without = read_records(tmp_path / "alone" / RECORDS_FILE)
+    assert not any("fairness" in r.metric or r.condition for r in without)
+    costs = [r.hyperparameters["cost"] for r in without if r.probe == "as it is"]
+    assert all(cost["float16_bytes"] < cost["compressed_bytes"] for cost in costs)
     records = read_records(tmp_path / "out" / RECORDS_FILE)
     scored = [r for r in read_records(tmp_path / RECORDS_FILE) if r.metric == "gender accuracy"]
     as_it_is = [r for r in records if r.probe == "as it is" and r.metric == "gender accuracy"]
@@ -194,7 +210,7 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run the same `linear-probe head` again"):
         load_head(folder)
     with pytest.raises(InputError, match="can't be read"):
-        load_head(tmp_path)
+        load_head(tmp_path / "heads")
 
 
 @pytest.mark.parametrize("name", ["cvt", "mafer", "multitask_lightweight", "inception_fer"])
@@ -219,6 +235,13 @@ def test_every_head_can_be_written(name: str) -> None:
     torch.testing.assert_close(OnnxModel(data).logits(images), expected, rtol=1e-3, atol=1e-4)
     shown = OnnxModel(quantised(data, "static", images)).logits(images)
     assert shown.shape == expected.shape
+    # So can what it predicts of images at the side that it reads.
+    predicting = PredictingHead(head, Meaning((Part("expression", ("a", "b", "c")),), False))
+    raw = torch.randint(0, 256, read) / 255
+    file = onnx_features(traced(predicting.eval(), raw[:2], ["expression"]), ["expression"])
+    with torch.no_grad():
+        expected = predicting.predictions(raw)["expression"]
+    torch.testing.assert_close(file(raw)["expression"], expected, rtol=1e-3, atol=1e-4)
 
 
 def _inception(goal: Categories) -> InceptionFER:

@@ -116,8 +116,9 @@ def test_predictions_that_are_no_use_are_left_out_with_the_reason(tmp_path: Path
 
 
 def test_what_metrics_share_comes_once_and_of_seeds_the_first(tmp_path: Path) -> None:
-    one = replace(ONE, encoder="a", n=90)
-    records = [replace(one, seed=seed, metric=m) for seed in (0, 1) for m in ("a", "b")]
+    records = [
+        replace(ONE, encoder="a", n=90, seed=seed, metric=m) for seed in (0, 1) for m in ("a", "b")
+    ]
     write_records(tmp_path / RECORDS_FILE, records)
     for record in records:
         write_predictions(predictions_path(tmp_path, record), classified(seed=record.seed))

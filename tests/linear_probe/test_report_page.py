@@ -161,16 +161,20 @@ def test_tables_hold_the_records_numbers(folder: Path) -> None:
     assert "PublicTest/angry/" in found.text or "k1" in found.text
 
 
-def test_best_is_bold_only_if_significant(folder: Path) -> None:
+def test_best_is_bold_and_what_is_tied_is_marked(folder: Path) -> None:
     def bold(html: str) -> list[str]:
         return re.findall(r'<td class="number best"[^>]*>([\d.]+)', html)
 
-    assert bold(written(folder)) == ["44.50"]
+    html = written(folder)
+    assert bold(html) == ["44.50"]
+    assert "] ≈</span>" not in html
     records = read_records(folder / RECORDS_FILE)
     wide = np.random.default_rng(1).normal(0, 50, (3, 100))
     alike = {r.name: r.value + w for r, w in zip(records, wide, strict=False)}
     write_replicates(folder / REPLICATES_FILE, alike)
-    assert bold(written(folder)) == []
+    html = written(folder)
+    assert bold(html) == ["44.50"]
+    assert "] ≈</span>" in html
     (folder / REPLICATES_FILE).write_bytes(b"broken")
     html = written(folder)
     assert bold(html) == []

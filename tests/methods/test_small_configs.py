@@ -13,11 +13,11 @@ from ssl_faces.common.config_files import CONFIGS
 from ssl_faces.common.registries import import_modules
 from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.methods.method import Method
-from ssl_faces.training.catalogue import MethodEntry, methods
+from ssl_faces.training.catalogue import MethodEntry, method_entries
 from tests.support.fits import fit
 from tests.support.types import Capsys, Patch
 
-ENTRIES = {entry.name: entry for entry in methods()}
+ENTRIES = {entry.name: entry for entry in method_entries()}
 STAGE_2 = "facecycle_identity"
 
 
