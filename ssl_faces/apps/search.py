@@ -217,7 +217,7 @@ def open_index(folder: Path, pictures: bool = False) -> Index:
     return Index(about, faiss.read_index(str(folder / INDEX_FILE)), faces)
 
 
-class Found(NamedTuple):
+class Matches(NamedTuple):
     """The nearest faces of a face: rows of the index and similarities, most similar first."""
 
     face: Face
@@ -268,34 +268,33 @@ def run_query(arguments: Sequence[str]) -> None:
     threshold = options.threshold if options.threshold is not None else known and known.threshold
     finder = FaceFinder(encoder.input_size, options.detect, options.detector)
     reader = FaceReader(options.sources, finder, out=out)
-    found = list(_search(index, encoder, reader, options.nearest))
-    if not found:
+    matches = list(_search(index, encoder, reader, options.nearest))
+    if not matches:
         raise reader.nothing()
     note = reliability(known, len(index.faces), options.threshold is None)
     if of_page:
         count = f"{len(index.faces):,} faces of {options.index}"
         lead = [f"The nearest of {count} by cosine similarity; {note}."]
-        page = _page(index, found, threshold, lead, rates_table(known.rates if known else []))
+        page = _page(index, matches, threshold, lead, rates_table(known.rates if known else []))
         replace_file(out, page.encode())
     else:
-        _write_matches(out, index, found, threshold)
+        _write_matches(out, index, matches, threshold)
     reader.list_skipped(out)
     keys = index.faces["key"]
-    for face, rows, similarities, _ in found[:20]:
+    for face, rows, similarities, _ in matches[:20]:
         mark = ""
         if threshold is not None:
             side = "above" if similarities[0] >= threshold else "below"
             mark = f", {side} the threshold {threshold:.3f}"
         best = keys[rows[0]].as_py()
         print(f"{writable(face.key)}: {best}  similarity {similarities[0]:.3f}{mark}")
-    print(
-        f"{out}: {len(found):,} faces of {reader.files:,} files, {len(index.faces):,} in the index"
-    )
+    count = f"{len(index.faces):,} in the index"
+    print(f"{out}: {len(matches):,} faces of {reader.files:,} files, {count}")
     reader.print_summary(f" (each in {skipped_beside(out)})")
     print(note)
 
 
-def _search(index: Index, encoder: Any, reader: Any, nearest: int) -> Iterator[Found]:
+def _search(index: Index, encoder: Any, reader: Any, nearest: int) -> Iterator[Matches]:
     from ssl_faces.apps.embedding import coded_batches
     from ssl_faces.apps.gallery import thumbnail
 
@@ -304,7 +303,7 @@ def _search(index: Index, encoder: Any, reader: Any, nearest: int) -> Iterator[F
         similarities, rows = index.nearest(codes[space], nearest)
         for face, row, similarity in zip(faces, rows, similarities, strict=True):
             picture = thumbnail(face.pixels)
-            yield Found(face.without_pixels(), row.tolist(), similarity.tolist(), picture)
+            yield Matches(face.without_pixels(), row.tolist(), similarity.tolist(), picture)
 
 
 def _rates_near(rates: Sequence[dict[str, Any]], count: int) -> dict[str, Any] | None:
@@ -339,15 +338,15 @@ _MATCH = {"query": str, "rank": int, "similarity": float, "above_threshold": int
 
 
 def _write_matches(
-    out: Path, index: Index, found: Sequence[Found], threshold: float | None
+    out: Path, index: Index, matches: Sequence[Matches], threshold: float | None
 ) -> None:
     from ssl_faces.apps.tables import PLACE, table_writer
 
     places = index.faces.select(list(PLACE))
     with table_writer(out, {**_MATCH, **PLACE}) as write:
-        for face, rows, similarities, _ in found:
-            matches = places.take(rows).to_pylist()
-            for rank, (similarity, match) in enumerate(zip(similarities, matches, strict=True), 1):
+        for face, rows, similarities, _ in matches:
+            nearest = places.take(rows).to_pylist()
+            for rank, (similarity, match) in enumerate(zip(similarities, nearest, strict=True), 1):
                 above = None if threshold is None else int(similarity >= threshold)
                 cells = [writable(face.key), rank, round(similarity, 5), above]
                 write([*cells, *match.values()])
@@ -355,7 +354,7 @@ def _write_matches(
 
 def _page(
     index: Index,
-    found: Sequence[Found],
+    matches: Sequence[Matches],
     threshold: float | None,
     lead: Sequence[str],
     table: Sequence[Sequence[str]],
@@ -363,11 +362,11 @@ def _page(
     from ssl_faces.apps.face_page import Section, ShownFace, face_page
 
     sections = []
-    for face, rows, similarities, picture in found:
+    for face, rows, similarities, picture in matches:
         name = writable(face.key)
         shown = [ShownFace(name, picture, "searched")]
-        matches = index.faces.select(["key", "picture"]).take(rows).to_pylist()
-        for match, similarity in zip(matches, similarities, strict=True):
+        nearest = index.faces.select(["key", "picture"]).take(rows).to_pylist()
+        for match, similarity in zip(nearest, similarities, strict=True):
             image = base64.b64encode(match["picture"]).decode()
             above = threshold is not None and similarity >= threshold
             shown.append(ShownFace(match["key"], image, f"{similarity:.2f}", above))

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from pydantic import TypeAdapter
 
 from ssl_faces.common import files
 from ssl_faces.common.errors import InputError
@@ -26,6 +30,7 @@ from ssl_faces.plan.steps import Step
 from ssl_faces.training import run_record
 from ssl_faces.training.run_record import claim, read_run
 from tests.plan.test_engine import WAIT, calls, run, send, step
+from tests.support.in_process import MAIN
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 
@@ -364,3 +369,34 @@ def test_a_folder_that_cannot_be_written(
     with pytest.raises(InputError, match=r"order\.json: the disk is full"):
         run(tmp_path, [step(tmp_path, "a")], **WORKERS)
     assert state_of(tmp_path, "a")["state"] == "waiting"
+
+
+PAGE = (Path(__file__).parents[2] / "configs/launch/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"^(?:ssl-faces|linear-probe) .*--executor.*$", PAGE, re.M)
+)
+def test_the_pages_commands_reach_their_cluster(
+    line: str, tmp_path: Path, monkeypatch: Patch, capsys: Capsys
+) -> None:
+    def connected(executor: str, address: str | None, out: Path) -> None:
+        raise InputError(f"{executor} {address}")
+
+    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.setattr(command, "_connected", connected)
+    words = shlex.split(line)
+    words[words.index("--out") + 1] = str(tmp_path / "out")
+    assert MAIN[words[0]](words[1:]) == 2
+    named = dict(zip(words, [*words[1:], None], strict=True))
+    expected = f"error: {named['--executor']} {named.get('--address')}"
+    assert expected in capsys.readouterr().err
+
+
+def test_the_pages_resources() -> None:
+    [block] = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    resources = TypeAdapter(PlanResources).validate_python(yaml.safe_load(block)["resources"])
+    needs = resources_of(["ssl-faces", "fit"], Resources(), resources, has_gpus=True)
+    assert (needs.gpus, needs.cpus, needs.memory_gb, needs.hours, needs.attempts) == (
+        *(8, 64, 200, 48, 5),
+    )

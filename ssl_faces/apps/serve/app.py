@@ -88,6 +88,7 @@ class _Work:
             yield
         finally:
             batches.cancel()
+            await asyncio.gather(batches, return_exceptions=True)
             self._threads.shutdown(cancel_futures=True)
 
     async def __call__(

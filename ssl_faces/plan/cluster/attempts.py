@@ -24,6 +24,9 @@ LOOK = 0.5
 GRACE = 30.0
 """Seconds until a shared folder shows everywhere what a job has written."""
 
+_VARIABLES = ("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY")
+"""Variables that reach a worker, beside this project's."""
+
 State = Literal["alive", "ended", "cancelled"]
 """Of a job: `alive` also while it waits, `cancelled` by its user."""
 
@@ -113,10 +116,11 @@ class Attempt:
         return f"{self.cluster.kind} job {self.order.job}"
 
     def _submit(self, count: int) -> None:
+        # No others: the order is a file, and variables may be secrets.
         variables = {
             name: value
             for name, value in os.environ.items()
-            if name.startswith(("SSL_FACES_", "LINEAR_PROBE_")) or name == "WANDB_MODE"
+            if name.startswith(("SSL_FACES_", "LINEAR_PROBE_")) or name in _VARIABLES
         }
         threads = os.environ.get("OMP_NUM_THREADS", str(self.needs.cpus))
         order = Order(
