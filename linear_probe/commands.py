@@ -322,7 +322,8 @@ def predict(
     from linear_probe.heads.predictor import predict_files
     from ssl_faces.apps.predictions import Targets
 
-    targets = Targets(*(None if p is None else Path(p) for p in (out, plot, film)), overwrite)
+    places = [None if path is None else Path(path) for path in (plot, film)]
+    targets = Targets(Path(out), *places, overwrite=overwrite)
     print(
         predict_files(
             model,
