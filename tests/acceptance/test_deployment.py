@@ -26,6 +26,7 @@ from tests.acceptance.test_readme_commands import ROOT, commands
 from tests.support.images import EYES, astronaut
 from tests.support.types import Capsys, Patch
 
+pytest.importorskip("fastapi")
 APPS = (ROOT / "ssl_faces/apps/README.md").read_text()
 
 

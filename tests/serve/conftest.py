@@ -13,10 +13,6 @@ from tests.support.demo import with_probe
 
 __all__ = ["encoder_folder", "with_probe"]
 
-pytest.importorskip("fastapi")
-pytest.importorskip("httpx")
-pytest.importorskip("prometheus_client")
-
 Clients = Callable[..., Any]
 
 

@@ -21,6 +21,9 @@ from tests.support.commands import refusal, run
 from tests.support.images import encoded, rendered
 from tests.support.types import Capsys, Patch
 
+for package in ("fastapi", "prometheus_client"):
+    pytest.importorskip(package)
+
 ROOT = Path(__file__).parents[2]
 TOKEN = "secret-of-the-tests-0123456789"
 FACE = encoded(rendered(1)[0])

@@ -24,6 +24,9 @@ from tests.support.demo import CLASSES, NOT_PICTURES
 from tests.support.images import BAD_FILES, detect_holes, encoded, photo, rendered, write_all
 from tests.support.types import Patch
 
+for package in ("fastapi", "httpx", "prometheus_client"):
+    pytest.importorskip(package)
+
 TOKEN = "a token of tests".replace(" ", "-")
 FACES = rendered(3)
 PNG = {"content-type": "image/png"}
