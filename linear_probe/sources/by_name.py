@@ -80,10 +80,11 @@ class EncoderObject(NamedTuple):
 
     def open(self, precision: Precision) -> Opened:
         source = EncoderSource(self.name, self.encoder, None, precision)
-        kind = type(self.encoder)
+        encoder = self.encoder
         # A wrapped network can't be made again.
-        known = issubclass(kind, FaceEncoder) and hasattr(kind, "encoder_name")
-        return Opened(source, self.encoder.untrained if known else None)
+        if isinstance(encoder, FaceEncoder) and hasattr(type(encoder), "encoder_name"):
+            return Opened(source, encoder.untrained)
+        return Opened(source)
 
 
 def encoder_sources(
