@@ -38,7 +38,9 @@ def claims(
     only: list[str] | None = None,
     seeds: list[Seed] | None = None,
     table: bool = False,
-    jobs: JobCount = 1,
+    jobs: JobCount | None = None,
+    executor: Literal["local", "slurm", "ray"] = "local",
+    address: str | None = None,
     keep: str | None = None,
     words: Annotated[Sequence[str], Option()] = (),
 ) -> int:
@@ -51,7 +53,9 @@ def claims(
         only: some of the claims; default: all
         seeds: instead of the file's; seeds that are there count too
         table: run nothing, show what is there
-        jobs: arms at once, as far as memory allows
+        jobs: arms at once, as far as memory allows; default: 1, on a cluster 100
+        executor: where arms run: on this machine, or as jobs of a cluster
+        address: of the Ray cluster: auto (the default) or HOST:PORT; `local` tries slurm here
         keep: copy the records of both sides of the claims to this folder, and no others
     """
     from linear_probe.plans.claims.run import run
@@ -71,6 +75,8 @@ def claims(
         ["linear-probe", *words],
         only_table=table,
         jobs=jobs,
+        executor=executor,
+        address=address,
         keep_in=kept,
         target=target,
     )

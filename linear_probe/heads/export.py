@@ -108,13 +108,13 @@ def _parity(
     file = onnx_features(content, names)
     largest = dict.fromkeys(names, 0.0)
     for batch in images.split(batch_sizes(len(images))):
-        found = file(batch)
+        predicted = file(batch)
         for name, expected in network.predictions(batch).items():
-            if found[name].shape != expected.shape or not found[name].isfinite().all():
+            if predicted[name].shape != expected.shape or not predicted[name].isfinite().all():
                 largest[name] = float("inf")
                 continue
             scale = 1 if expected.shape[1] > 1 else 1 + expected.abs()
-            difference = float(((found[name] - expected).abs() / scale).max())
+            difference = float(((predicted[name] - expected).abs() / scale).max())
             largest[name] = max(largest[name], difference)
     worst = max(names, key=lambda name: largest[name])
     if largest[worst] > TOLERANCE:

@@ -34,7 +34,7 @@ from ssl_faces.common.finite import check_weights, non_finite_rows
 from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.training.checkpoints import load_checkpoint
 from ssl_faces.training.launch import is_first
-from ssl_faces.training.wandb_logger import default_loggers, finish_wandb
+from ssl_faces.training.wandb_logger import CarefulWandbLogger, default_loggers, finish_wandb
 
 _log = logging.getLogger(__name__)
 HEADS_FOLDER = "heads"
@@ -106,6 +106,9 @@ class Trainer:
             if validate is not None and len(split.validation):
                 curve = ValidationCurve(split, validate, self.bfloat16)
                 trainer.callbacks.append(curve)  # type: ignore[attr-defined]
+            for logger in trainer.loggers:
+                if isinstance(logger, CarefulWandbLogger):
+                    logger.log_hyperparams(_without_places(settings))
             order = EpochBatches(count, batch, seed, trainer.global_rank, trainer.world_size)
             rows = LabelledPictures(split.images[split.train], labels)
             more: dict[str, Any] = {}

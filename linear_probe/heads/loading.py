@@ -20,10 +20,11 @@ from linear_probe.heads.fit import (
 )
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
-from linear_probe.heads.head_tasks import HeadTask
+from linear_probe.heads.head_tasks import HeadTask, head_task
 from linear_probe.heads.job import HeadJob
 from linear_probe.heads.meaning import Meaning, read_meaning
 from linear_probe.heads.run import safe_name, tasks_of
+from linear_probe.tasks import TASKS
 from ssl_faces import InputError, load_encoder
 from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import regular
@@ -88,6 +89,11 @@ def open_head(folder: str | Path) -> tuple[Head, Meaning, dict[str, Any]]:
     """
     folder = Path(folder)
     job, seed = _job_of(folder)
+    if head_task(TASKS[job.task]) is None:
+        raise InputError(
+            f"{folder}: has learned {job.task}, and predicts no label; give a head of "
+            "expression, classes, attributes or affect"
+        )
     meaning = read_meaning(folder)
     if meaning is None:
         trained = load_head(folder)

@@ -26,7 +26,8 @@ from ssl_faces.common.config_files import HEADS, find_config
 from ssl_faces.common.files import write_failure
 from ssl_faces.common.yaml_settings import Name, Strict, check_configs, flags, read_as
 from ssl_faces.encoders.encoder import WEIGHTS_FILE, find_encoder
-from ssl_faces.plan.command import add_jobs, plan_parser, run_plan
+from ssl_faces.plan.cluster.resources import PlanResources
+from ssl_faces.plan.command import add_jobs, plan_parser, run_plan, where
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import sha256
 from ssl_faces.plan.steps import Step, say
@@ -89,6 +90,7 @@ class Suite(Strict):
         tasks: as `--task` does.
         probes, heads: by name.
         baselines: score pixels, HOG, LBP and untrained encoders too.
+        resources: what the commands need of a cluster, by their verbs.
     """
 
     encoders: list[str] = Field(default_factory=list)
@@ -96,6 +98,7 @@ class Suite(Strict):
     probes: dict[Name, ProbeSettings] = Field(default_factory=dict)
     heads: dict[Name, HeadSettings] = Field(default_factory=dict)
     baselines: bool = True
+    resources: PlanResources = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _something(self) -> Suite:
@@ -234,13 +237,15 @@ def run(argv: Sequence[str]) -> int:
         "one report. Stopped or killed, the same command resumes.",
         EXAMPLE,
     )
-    add_jobs(parser, default=max(1, (os.cpu_count() or 2) // 2))
+    local_jobs = max(1, (os.cpu_count() or 2) // 2)
+    add_jobs(parser, local_jobs)
     parser.add_argument(
         "--data", metavar="DIR|rendered[:COUNT]", help="images for the report's galleries"
     )
     arguments = parser.parse_args(argv)
     out = arguments.out
-    steps = list(cells(read(arguments.config), out))
+    suite = read(arguments.config)
+    steps = list(cells(suite, out))
     check(arguments.config, steps)
 
     def work(engine: Engine) -> int:
@@ -256,7 +261,9 @@ def run(argv: Sequence[str]) -> int:
             say(f"failed: {name}: {error}")
         return 1 if engine.failures else 0
 
-    return run_plan(["linear-probe", "suite", *argv], out, work, jobs=arguments.jobs)
+    settings = {"jobs": arguments.jobs, "local_jobs": local_jobs, "resources": suite.resources}
+    command = ["linear-probe", "suite", *argv]
+    return run_plan(command, out, work, **settings, **where(arguments))
 
 
 def _report(folders: list[str], out: Path, data: str | None) -> None:

@@ -47,7 +47,7 @@ def _letter(letter: str) -> str:
         return _LETTERS[letter]
     if " " <= letter <= "~":
         return letter
-    base, *accents = unicodedata.normalize("NFD", letter)
+    base, *accents = list(unicodedata.normalize("NFD", letter))
     if base.isascii() and len(accents) == 1 and accents[0] in _ACCENTS:
         return rf"\{_ACCENTS[accents[0]]}{{{base}}}"
     return f"U+{ord(letter):04X}"

@@ -147,7 +147,7 @@ def _open(text: str | EncoderObject, precision: Precision) -> Opened:
     title, name = split_name(text)
     opened = _open_unnamed(name, precision)
     if title is not None:
-        opened.source.name, opened.source.origin = title, name
+        opened.source.name = title
     return opened
 
 

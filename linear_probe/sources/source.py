@@ -47,13 +47,11 @@ class Source(Protocol):
 
     Attributes:
         name: how tables call it.
-        origin: what `--encoder` named, if `name` is another.
         fingerprint: SHA-256 (hex) of all that decides its features.
         dims: length of the features of each space.
     """
 
     name: str
-    origin: str = ""
     dims: dict[str, int]
 
     @property

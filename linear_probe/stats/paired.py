@@ -30,17 +30,19 @@ class Difference(Gap):
 
     Attributes:
         one, other: the figures compared.
+        rows: their names in tables; empty: as scored.
     """
 
     one: Record
     other: Record
+    rows: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         metric = f"{self.one.task}, {self.one.metric}"
         metric += f", {self.one.probe}" if self.one.probe not in _USUAL else ""
         metric += f", seed {self.one.seed}" if self.one.seed else ""
         unit = "points" if self.one.unit == "%" else self.one.unit
-        rows = [row_name(self.one), row_name(self.other)]
+        rows = list(self.rows or (row_name(self.one), row_name(self.other)))
         if not self.significant:
             return (
                 f"{metric}: {rows[0]} and {rows[1]} are not significantly different: "
@@ -108,8 +110,9 @@ def compare(folder: str | Path, one: str, other: str) -> list[Difference]:
                     f"{folder}: {row_name(shown[a.key])} and {row_name(shown[b.key])} were not "
                     f"scored on the same test rows of {a.data_set}; run both again into one folder"
                 )
-            draws = (replicates[a.name], replicates[b.name])
-            differences.append(difference(shown[a.key], shown[b.key], *draws))
+            rows = (row_name(shown[a.key]), row_name(shown[b.key]))
+            found = difference(a, b, replicates[a.name], replicates[b.name])
+            differences.append(replace(found, rows=rows))
     if not differences:
         raise InputError(f"{folder}: '{one}' and '{other}' have no figure in common")
     return differences

@@ -25,7 +25,7 @@ from ssl_faces.data import FaceSet, in_test_share
 from ssl_faces.data.sets.recognised import VerificationSet
 from ssl_faces.rendered import RenderedFaces
 
-GALLERIES = (10, 100, 1000)
+GALLERIES = (10, 100, 500, 1000)
 """Numbers of people in a gallery, as far as there are more."""
 
 CHOSEN_AT = 100
@@ -139,7 +139,7 @@ class Identification(Task):
                 "them searched for"
             ),
         }
-        found = []
+        figures = []
         for size in self.sizes(searches):
             for metric, values, better in (
                 ("rank-1", searches.ranked(1, size), True),
@@ -155,8 +155,8 @@ class Identification(Task):
                     len(values),
                     sample,
                 )
-                found.append(percentage(*figure, higher_is_better=better, **common))
-        return [*found, self._groups(half, chosen)]
+                figures.append(percentage(*figure, higher_is_better=better, **common))
+        return [*figures, self._groups(half, chosen)]
 
     @staticmethod
     def sizes(searches: Searches) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import squareform
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -13,11 +13,11 @@ def group_tree(codes: Tensor, mean: Tensor) -> np.ndarray:
     """The tree of merged groups of N codes [N, D] less a mean [D], as of scipy's `linkage`.
 
     Two groups are as far apart as the mean cosine distance (0 to 2) between their codes. It takes
-    about 8 N² bytes.
+    about 12 N² bytes.
     """
-    values = normalize(codes.double() - mean, dim=1).numpy()
-    # Half of the squared distance of unit vectors is the cosine distance.
-    tree: np.ndarray = linkage(pdist(values, "sqeuclidean") / 2, "average")
+    values = normalize(codes.double() - mean, dim=1).float()
+    distances = (1 - values @ values.T).clamp_(min=0).numpy()
+    tree: np.ndarray = linkage(squareform(distances, checks=False), "average")
     return tree
 
 

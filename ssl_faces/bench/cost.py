@@ -243,7 +243,10 @@ def of_batch(pairs: int, counted: Callable[[tuple[int, ...]], list[int]]) -> int
         counted: gives the costs of batches of these sizes.
     """
     if pairs > max(_FEW):
-        differences = [counted(_FEW)]
+        try:
+            differences = [counted(_FEW)]
+        except InputError:  # the method takes no small batches
+            return counted((pairs,))[0]
         for _ in range(3):
             last = differences[-1]
             differences.append([b - a for a, b in pairwise(last)])

@@ -147,7 +147,7 @@ class OnlineProbe(pl.Callback):
             if warning:
                 # On a new line, not after the progress bar.
                 print(f"\nwarning: step {self.step} of {module.name}: {warning}", flush=True)
-        for space, features in _features(trainer, module, _views(images)).items():
+        for space, features in _features(trainer, module, lidar_views(images)).items():
             if bool(features.isfinite().all()):
                 measure = lidar(features.unflatten(0, (-1, LIDAR_VIEWS)))
                 self._add(space, {"lidar": measure})
@@ -189,7 +189,7 @@ def _features(trainer: pl.Trainer, module: Method, images: Tensor) -> dict[str, 
     return {space: torch.cat(parts) for space, parts in chunks.items()}
 
 
-def _views(images: Tensor) -> Tensor:
+def lidar_views(images: Tensor) -> Tensor:
     """Augmented views uint8 [n · LIDAR_VIEWS, 3, S, S] of up to `LIDAR_IMAGES` images, image by
     image; always the same."""
     images = images[:: math.ceil(len(images) / LIDAR_IMAGES)]

@@ -107,7 +107,7 @@ class SwAV(MultiCrop):
         rows = torch.cat((views, self.queue), 1)
         first = len(features) // 2 * dist.rank()
         own = slice(first, first + len(features) // 2)
-        self.queue = rows[:, :length]
+        self.queue.copy_(rows[:, :length])
         return [
             sinkhorn(self.prototypes(view), self.iterations, self.epsilon)[own]
             for view in (rows if full else views)

@@ -17,7 +17,7 @@ from ssl_faces.common.files import replace_file
 from ssl_faces.common.ranges import GlobalSeed, PositiveFloat, UnitAbove0
 from ssl_faces.common.yaml_settings import Arguments, Name, check_configs, read_as
 from ssl_faces.plan import stages as plan_stages
-from ssl_faces.plan.command import add_jobs, plan_parser, refuse_changes, run_plan
+from ssl_faces.plan.command import add_jobs, plan_parser, refuse_changes, run_plan, where
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import PROBE, Probe, finished_card, fit_step, fit_words, free_of
 from ssl_faces.plan.steps import Step, say
@@ -169,7 +169,8 @@ def run(argv: Sequence[str]) -> int:
 
     # Each run counts on all GPUs.
     command = ["ssl-faces", "compare", *argv]
-    return run_plan(command, out, work, jobs=arguments.jobs, share_gpus=False)
+    settings = {"jobs": arguments.jobs, "resources": comparison.resources, **where(arguments)}
+    return run_plan(command, out, work, share_gpus=False, **settings)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ from ssl_faces.training.launch import devices_and_strategy, find_launch, is_firs
 from ssl_faces.training.resume import Resumed, no_checkpoint, read_resumed
 from ssl_faces.training.run_record import CHECKPOINT, RUN_FILE, RunRecord
 from ssl_faces.training.trainer_settings import check_trainer
-from ssl_faces.training.wandb_logger import default_loggers, finish_wandb
+from ssl_faces.training.wandb_logger import WandbSettings, default_loggers, finish_wandb
 from ssl_faces.training.without_effect import changed_without_effect
 
 _log = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class FaceCLI(LightningCLI):
         add("--panels_every", type=NonNegativeInt, default=500, help=text)
         text = "steps between online probes of the encoder and checks for collapse, 0: none"
         add("--probe_every", type=NonNegativeInt, default=1000, help=text)
+        add("--wandb", type=WandbSettings, default=WandbSettings())
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
@@ -188,7 +189,7 @@ class FaceCLI(LightningCLI):
             self.record.begin(config.out, method=method, seed=seed)
         settings = self.config_init[self.config_init.subcommand]
         if settings.trainer.logger in (None, True):
-            kwargs["logger"] = default_loggers(settings.out)
+            kwargs["logger"] = default_loggers(settings.out, settings.wandb)
         kwargs["default_root_dir"] = settings.out
         # Not in the saved `config`: the run may resume under another launcher.
         kwargs |= devices_and_strategy(settings.trainer, self.launch)

@@ -46,6 +46,13 @@ def test_what_is_trained(tmp_path: Path) -> None:
     assert runs.words[1][-1].startswith(f"--out={tmp_path}/arms/a-b-")
 
 
+def test_a_label_names_the_tasks_before(tmp_path: Path) -> None:
+    before = [{"task": "people", "training": {"steps": 4}}, {"task": "attributes"}]
+    arm = Arm.model_validate({"configs": ["a.yaml"], "arguments": {"before": before}})
+    (call,) = arm.calls({}, [0], tmp_path)
+    assert "--label=a, before people and attributes" in call.words
+
+
 def test_equal_arms_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
     arm = claims().claims["better"].without
 

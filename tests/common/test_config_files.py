@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from linear_probe.experiments.job_files import read_job as read_verb
+from linear_probe.plans.suite import read as read_suite
 from ssl_faces.common.config_files import AUDITS, CONFIGS, HEADS, find_config, with_files
+from ssl_faces.plan.job import read as read_job
 from tests.support.refusals import message_of
 from tests.support.types import Patch
 
@@ -64,3 +67,22 @@ def test_arguments() -> None:
     assert with_files(words) == [
         *("fit", "-c", own, f"--config={own}", "--config", "a.yaml", "--out", "mae")
     ]
+
+
+def test_plans_find_configs_by_name_and_from_any_folder(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("stages: {a: {configs: [simclr_small, configs/data/mixed.yaml]}}")
+    (step,) = read_job(plan).steps(tmp_path / "out")
+    assert {len(step.decides[name]) for name in ("simclr_small", "configs/data/mixed.yaml")} == {16}
+    for path in (CONFIGS / "experiment").glob("*.yaml"):
+        assert read_job(path).steps(tmp_path / "out")
+    assert read_suite(find_config("standard", ("suite",))).heads
+    plan.write_text("stages: {a: {configs: [simclr_smal]}}")
+    assert message_of(read_job, plan).startswith(f"{plan}: config 'simclr_smal': no such file, and")
+
+
+def test_a_verb_of_linear_probe_finds_its_config(tmp_path: Path) -> None:
+    job, _, _ = read_verb("head", ["-c", "plain_fer", "--out", str(tmp_path)])
+    assert job.task == "expression"
+    text = message_of(read_verb, "audit", ["-c", "utkface", "--out", str(tmp_path)])
+    assert "near it are utkface_gender" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ssl_faces.methods.moco_v3 import MoCoV3
 from ssl_faces.networks.backbone import BackboneEncoder, EncoderSettings, new_encoder
 from tests.support.fits import fit, method_run, refused, weights
 from tests.support.refusals import message_of
-from tests.support.types import Capsys
+from tests.support.types import Capsys, Patch
 
 STILL = ("--model.optimizer.peak_learning_rate", "0", "--model.optimizer.weight_decay", "0")
 """Training that changes no weights."""
@@ -130,3 +131,19 @@ def test_moco_keeps_what_it_starts_from(tmp_path: Path) -> None:
     for name, value in vit.state_dict().items():
         assert torch.equal(method.encoder.state_dict()[name], value), name
     assert not method.encoder.network.pos_embed.requires_grad
+
+
+def test_the_pages_command(tmp_path: Path, monkeypatch: Patch) -> None:
+    """The released hybrid goes on, by the same losses."""
+    page = Path(__file__).parents[2] / "ssl_faces/training/README.md"
+    (line,) = [x for x in page.read_text().splitlines() if "--model.encoder.weights hybrid" in x]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / "none"))
+    few = ("--data.rendered", "300", "--data.batch_size", "4", "--trainer.max_steps", "1")
+    quiet = ("--panels_every", "0", "--probe_every", "0", "--data.cache", str(tmp_path / "packed"))
+    fit(*shlex.split(line)[1:], *few, *quiet, *STILL, "--trainer.precision", "32-true")
+    encoder, released = load_encoder("runs/more"), load_encoder("hybrid")
+    expected = parameters(released)
+    for name, value in parameters(encoder).items():
+        assert torch.equal(value, expected[name]), name
+    assert encoder.card["started_from"]["data"] == released.card["data"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -20,6 +24,7 @@ from linear_probe.sources.by_name import encoder_sources, split_name
 from ssl_faces import FaceEncoder, InputError, embed, save_encoder, wrap_encoder
 from ssl_faces.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
 from ssl_faces.encoders.state_files import load_state, read_state
+from tests.support.images import astronaut
 from tests.support.probing import SMALL_TIMM, only_source, run_probe
 from tests.support.refusals import message_of
 from tests.support.types import Patch
@@ -62,7 +67,7 @@ def own(tmp_path: Path, monkeypatch: Patch) -> Path:
 def write_module(folder: Path, monkeypatch: Patch, factor: int) -> Path:
     (folder / "own_nets.py").write_text(MODULE.replace("FACTOR", str(factor)))
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.delitem(__import__("sys").modules, "own_nets", raising=False)
+    monkeypatch.delitem(sys.modules, "own_nets", raising=False)
     monkeypatch.setattr("sys.dont_write_bytecode", True)
     return folder
 
@@ -302,8 +307,11 @@ def test_no_row_is_named_by_a_path(encoders: list[str], names: list[str]) -> Non
     assert list(shown_names(encoders).values()) == names
 
 
-def test_a_table_with_names(tiny: Path, own: Path, tmp_path: Path, capsys: Any) -> None:
-    """A network of one's own beside one of ours, each by its name; reports find the card."""
+def test_a_table_with_names(
+    tiny: Path, own: Path, tmp_path: Path, capsys: Any, monkeypatch: Patch
+) -> None:
+    """A network of one's own beside one of ours, each by its name; reports find the card, and run
+    no code."""
     from linear_probe.cli import main
 
     torch.save(network().state_dict(), own / "a.pth")
@@ -331,7 +339,52 @@ def test_a_table_with_names(tiny: Path, own: Path, tmp_path: Path, capsys: Any) 
     assert main(["compare", str(out), f"{tiny.name}=expression", "ours"]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert f"{tiny.name}=expression and ours=expression are not significantly different" in line
+    monkeypatch.delitem(sys.modules, "own_nets")
     assert main(["report", str(out), "--out", str(tmp_path / "page.html"), "--maps", "0"]) == 0
     page = (tmp_path / "page.html").read_text()
     assert "no card found at this path: mine" in page
     assert "no card found at this path: ours" not in page
+    assert "own_nets" not in sys.modules
+
+
+PAGE = (Path(__file__).parents[2] / "linear_probe/README.md").read_text()
+
+
+def test_the_pages_command(tmp_path: Path, monkeypatch: Patch, capsys: Any) -> None:
+    (line,) = [x for x in PAGE.splitlines() if x.startswith("linear-probe run") and "module:" in x]
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "nets.py").write_text(MODULE.replace("FACTOR", "1") + "\nbuild = Net\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    from my_package.nets import build  # type: ignore[import-not-found]
+
+    torch.save(build().state_dict(), "mine.pth")
+    words = shlex.split(line)[2:]
+    code, _, error = run_probe(capsys, *words, "--data", "rendered:200", "--task", "pose")
+    assert code == 0, error
+    assert {"mine", "mine, untrained"} <= {
+        r.encoder for r in read_records("runs/mine/records.jsonl")
+    }
+
+
+def test_the_pages_python(tmp_path: Path, monkeypatch: Patch) -> None:
+    (block,) = re.findall(r"```python\n(import timm.*?)```", PAGE, re.DOTALL)
+    for name in ("one.jpg", "other.jpg"):
+        Image.fromarray(astronaut()).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(block, found)
+    assert {space: tuple(x.shape) for space, x in found["codes"].items()} == {
+        "pooled": (2, 512),
+        "layer3": (2, 256),
+        "layer4@2x2": (2, 2048),
+    }
+
+
+@pytest.mark.parametrize("line", [x for x in PAGE.splitlines() if "--encoder simclr=" in x])
+def test_the_pages_names(line: str) -> None:
+    words = shlex.split(line)
+    names = [split_name(words[i + 1])[0] for i, word in enumerate(words) if word == "--encoder"]
+    assert names == ["simclr", "byol"]

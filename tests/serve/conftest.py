@@ -38,7 +38,9 @@ def client_of(service: Any) -> Iterator[Clients]:
 
     opened: list[Any] = []
 
-    def client(token: str | None = None, loopback: bool = True, **limits: Any) -> Any:
+    def client(
+        token: str | None = None, loopback: bool = True, service: Any = service, **limits: Any
+    ) -> Any:
         settings = {"most_mb": 0.05, "most_pixels": 50_000, **limits}
         app = build_app(service, ServiceLimits(**settings), token, loopback=loopback)
         opened.append(TestClient(app, "http://127.0.0.1:8000", raise_server_exceptions=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_faces import embed, load_encoder, load_probe
+from ssl_faces import InputError, embed, load_encoder, load_probe
 from ssl_faces.apps.embedding import cosines
+from ssl_faces.encoders.encoder import update_card
 from tests.serve.conftest import Clients
+from tests.support.commands import run
 from tests.support.demo import CLASSES, NOT_PICTURES
-from tests.support.images import BAD_FILES, detect_holes, encoded, photo, rendered
+from tests.support.images import BAD_FILES, detect_holes, encoded, photo, rendered, write_all
 from tests.support.types import Patch
 
 TOKEN = "a token of tests".replace(" ", "-")
@@ -75,6 +78,44 @@ def test_codes_similarity_and_probabilities(client_of: Clients, with_probe: Path
         assert list(face["probabilities"]) == list(CLASSES)
         assert list(face["probabilities"].values()) == pytest.approx(row, abs=1e-4)
     assert answer["accuracy"]["value"] == 48.123
+
+
+def test_faces_are_found_in_an_index(client_of: Clients, with_probe: Path, tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    from ssl_faces.apps.serve.service import Service
+
+    folder = shutil.copytree(with_probe, tmp_path / "encoder")
+    rate = {"value": 30.0, "low": 20.0, "high": 40.0}
+    rates = [{"gallery": 10, "n": 90, "rank_1": rate, "fpir": rate}]
+    entry = {"space": "identity", "mean": [0.1] * 6, "threshold": 0.5, "distance": 0.3}
+    update_card(folder, identification={**entry, "chosen_on": "a test", "rates": rates})
+    write_all(tmp_path / "faces", rendered(8))
+    words = ("--encoder", folder, "--detect", "never", "--out", tmp_path / "index")
+    assert run("search", "index", tmp_path / "faces", *words) == 0
+    client = client_of(service=Service(folder, index=tmp_path / "index"))
+    assert client.get("/health").json()["searched"] == 8
+    codes = embed(load_encoder(folder), [*rendered(8)], spaces=["identity"])["identity"]
+    values = cosines(codes[:3], codes, torch.full((6,), 0.1, dtype=torch.float64))
+    answer = client.post("/search?nearest=3", json=as_json(*map(encoded, FACES))).json()
+    for i, face in enumerate(answer["faces"]):
+        best = values[i].topk(3)
+        assert face["image"] == i
+        assert [match["key"] for match in face["matches"]] == [
+            f"faces/face {row}.png" for row in best.indices.tolist()
+        ]
+        found = [match["similarity"] for match in face["matches"]]
+        assert found == pytest.approx(best.values.tolist(), abs=1e-4)
+        assert [match["above"] for match in face["matches"]] == [v >= 0.5 for v in found]
+    assert answer["threshold"] == 0.5
+    assert "the right person comes first for 30.0 % [20.0, 40.0]" in answer["meaning"]
+    images = as_json(encoded(FACES[0]))
+    assert len(client.post("/search?nearest=100", json=images).json()["faces"][0]["matches"]) == 8
+    assert "nearest: " in error(client.post("/search?nearest=101", json=images), 422)
+    # Codes of other weights can't be compared.
+    with pytest.raises(InputError, match="was made by other weights than"):
+        Service("hybrid", index=tmp_path / "index")
+    with pytest.raises(InputError, match="no whole index"):
+        Service(folder, index=tmp_path / "faces")
 
 
 @pytest.fixture(name="detecting")

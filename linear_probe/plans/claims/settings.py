@@ -20,6 +20,7 @@ from ssl_faces.common.files import regular
 from ssl_faces.common.ranges import FiniteFloat, PositiveFloat, Seed
 from ssl_faces.common.yaml_settings import PREVIOUS, Strict, read_as
 from ssl_faces.plan import stages as plan_stages
+from ssl_faces.plan.cluster.resources import PlanResources
 
 FIT = "{fit}"
 """In arguments and rows: the folder of the encoder that was trained first."""
@@ -186,9 +187,12 @@ class Arm(Strict):
 
     def _label(self) -> str:
         """The head's name in tables: its config, and the settings that differ from it."""
+        shown = dict(self.arguments)
+        if shown.get("before"):
+            shown["before"] = " and ".join(stage["task"] for stage in shown["before"])
         changed = [
             f"{key.rpartition('.')[2]} {_text(value)}"
-            for key, value in self.arguments.items()
+            for key, value in shown.items()
             if key.startswith(("head.", "before", "nodes", "frames"))
         ]
         return ", ".join(["+".join(Path(config).stem for config in self.configs), *changed])
@@ -274,6 +278,7 @@ class Claims(Strict):
         smallest: effects of interest by kind of metric.
         remark: what readers of the table must know.
         claims: by name.
+        resources: what the commands need of a cluster, by their verbs.
     """
 
     seeds: list[Seed] = Field(min_length=1)
@@ -281,6 +286,7 @@ class Claims(Strict):
     smallest: list[Smallest] = Field(min_length=1)
     remark: str = ""
     claims: dict[Name, Claim] = Field(min_length=1)
+    resources: PlanResources = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _effects(self) -> Claims:

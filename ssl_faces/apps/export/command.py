@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssl_faces.common.arguments import Parser, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.outputs import add_overwrite, check_output
 from ssl_faces.encoders.onnx_files import CALIBRATED, OPSET, OPSETS
+
+if TYPE_CHECKING:
+    from ssl_faces.apps.export.faces import Faces
 
 BESIDE = (".md", ".json")
 """Endings of the files beside an 8-bit file that report its loss."""
@@ -117,11 +120,11 @@ def _export(options: argparse.Namespace) -> list[str]:
         pt2_features,
         with_card,
     )
-    from ssl_faces.apps.export.loss import in_words, measured_loss
+    from ssl_faces.apps.export.loss import in_words
     from ssl_faces.apps.export.parity import check_parity
     from ssl_faces.apps.export.pipeline import Pipeline, as_crops, changes, probes_of
     from ssl_faces.encoders.encoder import load_encoder
-    from ssl_faces.encoders.onnx_files import need_onnx, quantised
+    from ssl_faces.encoders.onnx_files import need_onnx
 
     out, name = options.out, options.encoder
     opset = options.opset or OPSET
@@ -163,25 +166,17 @@ def _export(options: argparse.Namespace) -> list[str]:
     lines = _parity_in_words(card["parity"], "in 32 bits, " if options.int8 else "")
     beside: dict[Path, str] = {}
     if options.int8:
-        train = some_faces(root, "train", encoder.input_size, CALIBRATED)
-        if len(train.images) < LEAST_CALIBRATED:
-            raise InputError(
-                f"--int8: {root} has {len(train.images)} faces to calibrate 8 bits on; give at "
-                f"least {LEAST_CALIBRATED}"
-            )
-        small = quantised(content, "static", train.images, pixels_in_float=True)
-        loss = measured_loss(content, small, spaces, faces, root, options.max_train)
+        small, about = _in_eight_bits(
+            content, spaces, faces, root, encoder.input_size, options.max_train
+        )
         if pipeline is not None:
             rounded = onnx_features(pipeline.wrapped(small), pipeline.outputs)
-            loss["probabilities"] = changes(features(crops), rounded(crops), pipeline.probes)
-        card["eight_bits"] = {
-            "how": "weights signed, by channel; activations unsigned, by layer (onnxruntime, QDQ)",
-            "calibrated_on": train.of,
-            "loss": loss,
-        }
-        content = small
-        page = in_words(loss, out.name)
-        texts = (page, json.dumps(card["eight_bits"], indent=2) + "\n")
+            about["loss"]["probabilities"] = changes(
+                features(crops), rounded(crops), pipeline.probes
+            )
+        content, card["eight_bits"] = small, about
+        page = in_words(about["loss"], out.name)
+        texts = (page, json.dumps(about, indent=2) + "\n")
         beside = dict(zip(_beside(out), texts, strict=True))
         lines.append(page.partition("\n\n")[2])
     if pipeline is not None:
@@ -196,6 +191,32 @@ def _export(options: argparse.Namespace) -> list[str]:
     if is_onnx and pipeline is None:
         lines.append(f"score it with linear-probe run --encoder {out}")
     return lines
+
+
+def _in_eight_bits(
+    content: bytes, spaces: Sequence[str], faces: Faces, root: str, size: int, max_train: int
+) -> tuple[bytes, dict[str, Any]]:
+    """An ONNX file in 8 bits, and for its card how it was made and what it lost.
+
+    Raises:
+        InputError: too few faces to calibrate on.
+    """
+    from ssl_faces.apps.export.faces import some_faces
+    from ssl_faces.apps.export.loss import measured_loss
+    from ssl_faces.encoders.onnx_files import quantised
+
+    train = some_faces(root, "train", size, CALIBRATED)
+    if len(train.images) < LEAST_CALIBRATED:
+        raise InputError(
+            f"--int8: {root} has {len(train.images)} faces to calibrate 8 bits on; give at least "
+            f"{LEAST_CALIBRATED}"
+        )
+    small = quantised(content, "static", train.images, pixels_in_float=True)
+    return small, {
+        "how": "weights signed, by channel; activations unsigned, by layer (onnxruntime, QDQ)",
+        "calibrated_on": train.of,
+        "loss": measured_loss(content, small, spaces, faces, root, max_train),
+    }
 
 
 def _spaces(encoder: str, known: dict[str, int], names: str | None) -> list[str]:

@@ -59,7 +59,8 @@ def check_parity(
     expected = [network(batch) for batch in images.split(64)]
     errors = {
         space: distance(
-            *(torch.cat([part[space] for part in side]) for side in (expected, parts)),
+            torch.cat([part[space] for part in expected]),
+            torch.cat([part[space] for part in parts]),
             1.0 if space in probabilities else None,
         )
         for space in spaces

@@ -140,7 +140,7 @@ class Pipeline:
         graph.node.extend(nodes)
         graph.initializer.extend(constants)
         size = self.encoder.input_size
-        shape = ["faces", size, size, 3]
+        shape: list[str | int | None] = ["faces", size, size, 3]
         graph.input.append(helper.make_tensor_value_info(CROPS, TensorProto.UINT8, shape))
         for name, length in self.dims().items():
             shape = ["faces", length]

@@ -22,10 +22,11 @@ from starlette.exceptions import HTTPException
 from torch import Tensor
 
 from ssl_faces.apps.faces import Detect, FaceCrop
+from ssl_faces.apps.search import reliability
 from ssl_faces.apps.serve import schema
 from ssl_faces.apps.serve.batches import Batcher
 from ssl_faces.apps.serve.guard import Guard, refusal
-from ssl_faces.apps.serve.limits import ServiceLimits
+from ssl_faces.apps.serve.limits import MOST_MATCHES, ServiceLimits
 from ssl_faces.apps.serve.metrics import CONTENT_TYPE_LATEST, Metrics
 from ssl_faces.apps.serve.service import Service
 from ssl_faces.apps.verify import SPACE
@@ -41,6 +42,7 @@ _DETECT = fastapi.Query(
 )
 _FACES = fastapi.Query(description="the largest face of each image, or all")
 _SPACES = fastapi.Query(description="feature spaces, with commas; default: all")
+_NEAREST = fastapi.Query(ge=1, le=MOST_MATCHES, description="matches of each face")
 Detected = Annotated[Detect, _DETECT]
 Which = Annotated[Literal["largest", "all"], _FACES]
 
@@ -86,13 +88,14 @@ class _Work:
             yield
         finally:
             batches.cancel()
+            await asyncio.gather(batches, return_exceptions=True)
             self._threads.shutdown(cancel_futures=True)
 
     async def __call__(
         self, images: list[bytes], spaces: Collection[str], detect: Detect, which: str
     ) -> _Seen:
-        await self._in_threads([partial(self.service.check, images, self.limits)])
-        found = await self._in_threads(
+        await self.in_threads([partial(self.service.check, images, self.limits)])
+        found = await self.in_threads(
             [
                 partial(self.service.faces, data, number, detect, which == "largest")
                 for number, data in enumerate(images)
@@ -103,7 +106,8 @@ class _Work:
         codes = await self._batcher([crop.pixels for crop in crops], spaces)
         return _Seen(crops, numbers, codes)
 
-    async def _in_threads(self, calls: list[Callable[[], _Result]]) -> list[_Result]:
+    async def in_threads(self, calls: list[Callable[[], _Result]]) -> list[_Result]:
+        """The results of functions that run beside each other, in their order."""
         loop = asyncio.get_running_loop()
         futures = [loop.run_in_executor(self._threads, call) for call in calls]
         try:
@@ -214,6 +218,35 @@ def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
                 accuracy=probe.about.get("accuracy"),
             )
 
+    if (index := service.index) is not None:
+
+        @app.post("/search", responses=_failures(), openapi_extra=one_or_more)
+        async def search(
+            request: fastapi.Request,
+            nearest: Annotated[int, _NEAREST] = 5,
+            faces: Which = "largest",
+            detect: Detected = "auto",
+        ) -> schema.Matches:
+            """The most similar faces of the index, which are often of other people."""
+            space = index.about["space"]
+            seen = await work(await _images(request), [space], detect, faces)
+            (found,) = await work.in_threads([partial(service.matches, seen.codes[space], nearest)])
+            known = service.identification
+            return schema.Matches(
+                faces=[
+                    schema.Searched(
+                        **seen.about(i),
+                        matches=[
+                            schema.Match(key=key, similarity=value, above=above)
+                            for key, value, above in row
+                        ],
+                    )
+                    for i, row in enumerate(found)
+                ],
+                threshold=None if known is None else known.threshold,
+                meaning=f"{reliability(known, len(index.faces))}.",
+            )
+
 
 def _add_gets(app: fastapi.FastAPI, service: Service, metrics: Metrics) -> None:
     @app.get("/health")
@@ -224,7 +257,7 @@ def _add_gets(app: fastapi.FastAPI, service: Service, metrics: Metrics) -> None:
             encoder=service.name,
             feature_dims=service.encoder.feature_dims,
             classes=None if service.probe is None else [*service.probe.classes],
-            searched=None,
+            searched=None if service.index is None else len(service.index.faces),
         )
 
     @app.get("/metrics", response_class=Response)

@@ -16,10 +16,11 @@ from ssl_faces.common.files import regular
 from ssl_faces.data.pictures import MOST_PIXELS
 
 ABOUT = """\
-A REST service of an encoder: POST /embed, /verify and /expressions, with an image or JSON of
-several; GET /health, /metrics (Prometheus) and /docs, a page of what it offers. Concurrent requests
-go through the encoder together. Needs pip install 'ssl-faces[serve]'. Images are kept in memory
+A REST service of an encoder: POST /embed, /verify, /expressions and /search (in an index of faces,
+--index), with an image or JSON of several; GET /health, /metrics (Prometheus) and /docs, a page of
+what it offers. Concurrent requests go through the encoder together. Images are kept in memory
 alone, and nothing is sent anywhere. Other machines need a token: --token-file, or SSL_FACES_TOKEN.
+Needs pip install 'ssl-faces[serve]'.
 """
 
 TOKEN = "SSL_FACES_TOKEN"
@@ -34,6 +35,7 @@ def run(arguments: Sequence[str]) -> None:
     add_encoder(of)
     add_detector(of)
     add = of.add_argument
+    add("--index", type=Path, metavar="DIR", help="of `ssl-faces search index`: POST /search")
     add("--host", default="127.0.0.1", help="address (default: only this machine)")
     add("--port", type=whole(0, 65_535), default=8000, help="0: any free port (default: 8000)")
     add("--token-file", type=Path, metavar="FILE", help=f"the token; default: ${TOKEN}")
@@ -71,7 +73,7 @@ def run(arguments: Sequence[str]) -> None:
     limits = ServiceLimits(
         options.max_mb, options.max_pixels, options.queue, options.seconds, options.max_batch
     )
-    service = Service(options.encoder, options.detector)
+    service = Service(options.encoder, options.detector, options.index)
     app = build_app(service, limits, token, options.threads, loopback=options.host in LOOPBACK)
     # More connections than requests, for `/health` and refusals.
     run_app(app, options.host, options.port, options.queue + 64, grace=5)

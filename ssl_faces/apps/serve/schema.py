@@ -55,16 +55,19 @@ class Comparison(BaseModel):
 
 
 class Match(BaseModel):
-    key: str
-    similarity: float
+    key: str = Field(description="of the face in the index: file, frame and number")
+    similarity: float = Field(description="cosine of the identity codes, -1 to 1")
+    above: bool | None = Field(description="whether it is at least the threshold")
 
 
-class Found(Face):
+class Searched(Face):
     matches: list[Match] = Field(description="the most similar faces of the index, best first")
 
 
 class Matches(BaseModel):
-    faces: list[Found]
+    faces: list[Searched]
+    threshold: float | None = Field(description="of the encoder's card; null if it has none")
+    meaning: str = Field(description="how often such matches are right")
 
 
 class Health(BaseModel):

@@ -5,20 +5,23 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssl_faces.apps.embedding import codes_of, cosines, verification_of
+from ssl_faces.apps import search
+from ssl_faces.apps.embedding import codes_of, cosines, identification_of, verification_of
 from ssl_faces.apps.faces import Detect, FaceCrop, FaceFinder
 from ssl_faces.apps.verify import SPACE, meaning, reliability
 from ssl_faces.apps.web.requests import Refused
 from ssl_faces.apps.web.uploads import Limits, TooLarge, check_picture
 from ssl_faces.data.pictures import BadImage, decode_image
 from ssl_faces.encoders.encoder import load_encoder
-from ssl_faces.encoders.saved_probe import load_probe
+from ssl_faces.encoders.saved_probe import find_probe
 
 _WHOLE = " (--detect"  # begins the remark of an error that is for the command line
 
@@ -29,21 +32,35 @@ class Service:
     Args:
         encoder: folder of a saved encoder, a run's, or a released name.
         detector: see `open_detector`.
+        index: folder of `ssl-faces search index`, to search in.
 
     Raises:
         InputError: one of them can't be loaded.
     """
 
-    def __init__(self, encoder: str | os.PathLike[str], detector: str = "mtcnn") -> None:
+    def __init__(
+        self,
+        encoder: str | os.PathLike[str],
+        detector: str = "mtcnn",
+        index: Path | None = None,
+    ) -> None:
         self.encoder = load_encoder(encoder)
         self.name = str(self.encoder.card.get("name") or os.path.basename(os.fsdecode(encoder)))
-        self.probe = load_probe(encoder)
+        self.probe = find_probe(encoder)
         self.verification = verification_of(self.encoder, SPACE)
         self.reliability = reliability(self.encoder)
+        self.identification = identification_of(self.encoder)
+        self.index: search.Index | None = None
+        if index is not None:
+            search.need_faiss()
+            self.index = search.open_index(index.expanduser())
+            self.index.check_encoder(encoder, index)
         size = self.encoder.input_size
         self._finders: dict[str, FaceFinder] = {
             detect: FaceFinder(size, detect, detector) for detect in get_args(Detect)
         }
+        with suppress(BadImage):  # of no face; loads the detector now, which may fail
+            self._finders["always"](np.zeros((64, 64, 3), np.uint8))
 
     def check(self, images: Sequence[bytes], limits: Limits) -> None:
         """Check images by their first bytes and headers, without decoding them; raises Refused."""
@@ -96,3 +113,18 @@ class Service:
         value = float(cosines(codes[:1], codes[1:], mean))
         threshold = None if self.verification is None else self.verification.threshold
         return value, meaning(value, threshold, self.reliability)
+
+    def matches(self, codes: Tensor, count: int) -> list[list[tuple[str, float, bool | None]]]:
+        """Key, similarity and whether it is above the threshold, of the faces of the index that are
+        most similar to each code [N, D]."""
+        assert self.index is not None
+        known = self.identification
+        similarities, rows = self.index.nearest(codes, count)
+        keys = [self.index.faces["key"].take(row).to_pylist() for row in rows]
+        return [
+            [
+                (key, value, None if known is None else value >= known.threshold)
+                for key, value in zip(row, values.tolist(), strict=True)
+            ]
+            for row, values in zip(keys, similarities, strict=True)
+        ]

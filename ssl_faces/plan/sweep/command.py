@@ -14,7 +14,7 @@ from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.outputs import refuse_input
-from ssl_faces.plan.command import run_plan
+from ssl_faces.plan.command import add_executor, run_plan, where
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.steps import say
 
@@ -76,7 +76,8 @@ def run(argv: Sequence[str]) -> int:
 
     command = ["ssl-faces", "sweep", *argv]
     # Several commands may share the work, on several machines too.
-    return run_plan(command, out, work, shared=True, jobs=arguments.workers, by_memory=False)
+    settings = {"jobs": arguments.workers, "resources": sweep.resources, **where(arguments)}
+    return run_plan(command, out, work, shared=True, by_memory=False, **settings)
 
 
 def _parser() -> Parser:
@@ -108,6 +109,7 @@ def _parser() -> Parser:
         help="when bad trials are ended (default: by the file's early_terminate)",
     )
     parser.add_argument("--retry-failed", action="store_true", help="run failed trials again")
+    add_executor(parser)
     return parser
 
 
