@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,16 @@ def test_bad_arguments_are_one_sentence(
         pretrain(**arguments)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_missing_extras_are_one_sentence(tmp_path: Path, monkeypatch: Patch) -> None:
+    for package, call, extra in (
+        ("datasets", lambda: pretrain("simclr", object(), out=tmp_path / "run"), "hub"),
+        ("plotly.express", lambda: plot_training(tmp_path), "dashboard"),
+    ):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(InputError, match=rf"pip install 'ssl-faces\[{extra}\]'"):
+            call()
 
 
 def test_a_plain_trainer_with_the_data_of_a_folder(
