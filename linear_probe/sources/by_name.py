@@ -81,10 +81,9 @@ class EncoderObject(NamedTuple):
     def open(self, precision: Precision) -> Opened:
         source = EncoderSource(self.name, self.encoder, None, precision)
         encoder = self.encoder
-        # A wrapped network can't be made again.
         if isinstance(encoder, FaceEncoder) and hasattr(type(encoder), "encoder_name"):
             return Opened(source, encoder.untrained)
-        return Opened(source)
+        return Opened(source)  # a wrapped network can't be made again
 
 
 def encoder_sources(
