@@ -79,8 +79,8 @@ def probe(
     named = _named(encoders)
     if isinstance(tasks, str):
         tasks = [tasks]
-    about = {"tasks": None if tasks is None else list(tasks), "seed": seed, "baselines": baselines}
-    records = run_probes(named, folder, **about, **_data(data, folder), **settings)
+    settings |= {"tasks": None if tasks is None else list(tasks), **_data(data, folder)}
+    records = run_probes(named, folder, seed=seed, baselines=baselines, **settings)
     return Scores(records, folder)
 
 
