@@ -114,14 +114,14 @@ def _rows_of(path: Path, header: Sequence[str]) -> list[_Row]:
             )
         line_of[picture] = where.rpartition(", ")[2]
         person = values.get("person") or None
-        labels: dict[str, Any] = {}
+        known: dict[str, Any] = {}
         line = f"{path.name}, {line_of[picture]}"
         fault = f"named in {line}; missing on disk" if file is None else ""
         try:
-            labels = _labels(values, line)
+            known = _labels(values, line)
         except InputError as error:
             fault = fault or str(error).removesuffix(f"; {MEND}")
-        rows.append(_Row(picture, file, person, labels, fault))
+        rows.append(_Row(picture, file, person, known, fault))
     if not rows:
         raise InputError(f"{path}: no row below the header; add pictures")
     return rows
