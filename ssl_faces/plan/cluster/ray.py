@@ -5,6 +5,7 @@ A task would end with the head. The actor's name is the order's token, so that a
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -48,9 +49,8 @@ class Ray:
             _check_port(address)
             before = signal.getsignal(signal.SIGTERM)
             try:
-                ray.init(
-                    address, namespace=NAMESPACE, log_to_driver=False, logging_level="CRITICAL"
-                )
+                quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+                ray.init(address, namespace=NAMESPACE, **quiet)
             except Exception as error:
                 raise InputError(
                     f"--address {address}: no Ray cluster can be joined there "
@@ -75,7 +75,7 @@ class Ray:
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         if not any(n.get("CPU", 0) >= cpus and n.get("GPU", 0) >= gpus for n in nodes):
             say(f"  it waits: no node has {cpus} CPUs and {gpus} GPUs; add one, or ask for less")
-        actor = (
+        actor: Any = (
             self.ray.remote(Attempt)
             .options(
                 name=token,
