@@ -54,6 +54,11 @@ def _reply(request: dict[str, Any], port: int) -> dict[str, Any]:
         names = request["variables"]["files"]
         files = [{"name": n, "uploadUrl": f"http://127.0.0.1:{port}/up/{n}"} for n in names]
         return {"data": {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": files}}}
+    if "createArtifact(" in request["query"]:
+        # It is there already: nothing is uploaded.
+        sequence = {"id": "s", "latestArtifact": {"id": "a", "versionIndex": 0}}
+        artifact = {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}
+        return {"data": {"createArtifact": {"artifact": artifact}}}
     viewer = {"id": "v", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
     return {"data": {"viewer": viewer, "serverInfo": {"features": []}, "model": None}}
 

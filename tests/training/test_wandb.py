@@ -138,8 +138,9 @@ def test_a_resumed_run_is_one_run_of_wandb(
     }
     folders = sorted(map(str, (out / "wandb").glob("offline-run-*")))
     words = [sys.executable, "-m", "wandb", "sync", "--yes", *folders]
-    subprocess.run(words, env=environment, check=True, timeout=120)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
     server.cut_off()
+    assert done.returncode == 0, done.stdout + done.stderr
     asked = [json.loads(body) for path, body in server.requests if "graphql" in path]
     # Each session asks how far the run is on the server, and continues it.
     resumed = [a["variables"] for a in asked if "RunResumeStatus" in a["query"]]
