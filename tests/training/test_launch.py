@@ -289,6 +289,21 @@ def test_slurms_script_asks_for_one_task_for_each_gpu(
     assert ("time" in asked) == ("TIME" in variables)
 
 
+def test_the_pages_commands_for_slurm(tmp_path: Path) -> None:
+    run_slurm(tmp_path)  # makes the stand-ins
+    page = (ROOT / "configs/launch/README.md").read_text()
+    commands = [line for line in page.splitlines() if " configs/launch/slurm.sh -c" in f" {line}"]
+    assert len(commands) == 2
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    asked = [
+        subprocess.check_output(line, shell=True, cwd=ROOT, env=environment, text=True).split()
+        for line in commands
+    ]
+    assert {"sbatch", "--nodes=1", "--gpus-per-node=8", "simclr"} <= {*asked[0]}
+    assert {"--nodes=2", "--gpus-per-node=4", "--cpus-per-task=16"} <= {*asked[1]}
+    assert {"--time=24:00:00", "--partition=gpu", "--account=me"} <= {*asked[1]}
+
+
 def test_slurms_script_within_a_job(tmp_path: Path) -> None:
     """`srun` gets the command with all arguments."""
     words = ("-c", "a.yaml", "--out", "runs/with space")
