@@ -17,6 +17,7 @@ from linear_probe.experiments.settings import (
     summary_of,
 )
 from ssl_faces.common.arguments import number, whole
+from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
 from ssl_faces.common.ranges import NonNegativeInt, Seed
@@ -37,20 +38,24 @@ def claims(
     only: list[str] | None = None,
     seeds: list[Seed] | None = None,
     table: bool = False,
-    jobs: JobCount = 1,
+    jobs: JobCount | None = None,
+    executor: Literal["local", "slurm", "ray"] = "local",
+    address: str | None = None,
     keep: str | None = None,
     words: Annotated[Sequence[str], Option()] = (),
 ) -> int:
     """Run each paper's system with and without its idea.
 
     Args:
-        config: the claims' file
+        config: the claims' file, or its name in configs
         out: folder for runs, claims.md and claims.html
         wandb: PROJECT or PROJECT/RUN: log the table to W&B (offline, see WANDB_MODE)
         only: some of the claims; default: all
         seeds: instead of the file's; seeds that are there count too
         table: run nothing, show what is there
-        jobs: arms at once, as far as memory allows
+        jobs: arms at once, as far as memory allows; default: 1, on a cluster 100
+        executor: where arms run: on this machine, or as jobs of a cluster
+        address: of the Ray cluster: auto (the default) or HOST:PORT; `local` tries slurm here
         keep: copy the records of both sides of the claims to this folder, and no others
     """
     from linear_probe.plans.claims.run import run
@@ -58,7 +63,7 @@ def claims(
     from linear_probe.reports.wandb_tables import parse_target
 
     target = None if wandb is None else parse_target(wandb)
-    read = read_claims(Path(config))
+    read = read_claims(find_config(config, ("",)))
     if seeds is not None:
         read = read.model_copy(update={"seeds": seeds})
     if only is not None:
@@ -70,6 +75,8 @@ def claims(
         ["linear-probe", *words],
         only_table=table,
         jobs=jobs,
+        executor=executor,
+        address=address,
         keep_in=kept,
         target=target,
     )
@@ -86,9 +93,12 @@ def report(
     overwrite: bool = False,
     data: str | None = None,
     maps: NonNegativeInt | None = None,
+    figures: str | None = None,
+    pdf: bool = False,
     wandb: str | None = None,
 ) -> int:
-    """Print the table of earlier runs, or write a page about them.
+    """Print the table of earlier runs, or write a page about them, or tables and figures for a
+    paper.
 
     Args:
         folders: the --out of earlier runs
@@ -101,7 +111,9 @@ def report(
         overwrite: replace what --out names, if it exists
         data: folder, rendered or rendered:COUNT: images for the galleries of an .html report;
             default: keys only
-        maps: 2-D maps of features in an .html report, seconds each; default: 6
+        maps: 2-D maps of features in an .html report or figures, seconds each; default: 6
+        figures: folder to write each plot to, as SVG
+        pdf: the plots as PDF instead
         wandb: PROJECT or PROJECT/RUN: log it to W&B too (offline, see WANDB_MODE)
     """
     from linear_probe.records.collect import find_records, replicates_of
@@ -110,9 +122,12 @@ def report(
     from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
     from linear_probe.reports.write import check_ending, write_report
 
-    for name, value in (("data", data), ("maps", maps)):
-        if value is not None and not out:
-            raise InputError(f"--{name} is for an .html report: add --out report.html")
+    if data is not None and not out:
+        raise InputError("--data is for an .html report: add --out report.html")
+    if maps is not None and not (out or figures):
+        raise InputError("--maps is for an .html report or figures: add --out report.html")
+    if pdf and not figures:
+        raise InputError("--pdf is for figures: add --figures FOLDER")
     if markdown and latex:
         raise InputError("--markdown and --latex exclude each other; give one")
     if out and (validation or markdown or latex or summary):
@@ -130,9 +145,13 @@ def report(
     if out:
         write_report(folders, out, data, maps)
         print(f"report: {out}")
-    elif summary:
+    if figures:
+        from linear_probe.reports.figures import write_figures
+
+        print(f"{len(write_figures(folders, figures, pdf, maps)):,} figures: {figures}")
+    if summary:
         print(summary_of(folders))
-    else:
+    elif not (out or figures):
         replicates = replicates_of(found)
         form: Form = "markdown" if markdown else "latex" if latex else "text"
         print(table_of(records, form=form, validation=validation, replicates=replicates))
@@ -193,6 +212,18 @@ def comparison(folder: str) -> int:
     from linear_probe.reports.text_tables import as_text
 
     print(as_text(write_comparison(folder)))
+    return 0
+
+
+def tuning(folder: str) -> int:
+    """Validation scores of the short runs of `ssl-faces compare`: tuning.json.
+
+    Args:
+        folder: `tuning` in the --out of `ssl-faces compare`
+    """
+    from linear_probe.reports.comparison import write_validation_scores
+
+    print(f"validation scores: {write_validation_scores(Path(folder))}")
     return 0
 
 
@@ -360,8 +391,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     **{
         function.__name__: function
         for function in (
-            *(claims, report, breakdown, leakage, compare, comparison, card, keep, threshold),
-            *(readme, cache, predict, export),
+            *(claims, report, breakdown, leakage, compare, comparison, tuning),
+            *(card, keep, threshold, readme, cache, predict, export),
         )
     },
 }

@@ -31,8 +31,9 @@ class ProbeSettings(Experiment):
 
     Attributes:
         encoders: folder of a saved encoder, or a released name; timm:NAME or torchvision:NAME,
-            with ?random or ?weights=FILE.safetensors; package:dlib; FILE.onnx; FILE.npz or
-            FILE.parquet with keys and features; may be repeated
+            with ?random or ?weights=FILE, and &features=pooled,layer3; module:PACKAGE:FUNCTION of
+            your own code, which is run; package:dlib; FILE.onnx; FILE.npz or FILE.parquet with keys
+            and features; may be repeated, each with a name before it: NAME=ENCODER
         tasks: some of expression, pose, identity, identification, attributes, affect, landmarks,
             light, classes; default: those of expression, pose, identity, affect and classes that
             the data serve

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from linear_probe.heads.crops import mirrored_and_moved
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head, check_picture_size, overlaid
-from ssl_faces import FaceEncoder, InputError
+from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.common.ranges import (
     ImageSide,
     LayerCount,
     LayerWidth,
+    PositiveInt,
     UnitBelow1,
     WidthFactor,
     check_ranges,
@@ -109,6 +110,41 @@ class Block(nn.Module):
         return x + self.mlp(self.second(x)), weights
 
 
+def started_from(name: str, least_side: int) -> BackboneEncoder:
+    """A trained encoder's network up to its deepest map of `least_side` places or more a side, to
+    be trained on.
+
+    Args:
+        name: a released encoder or the folder of one, a ResNet.
+
+    Raises:
+        InputError: an encoder without such a map, or of another kind.
+    """
+    from timm.models.resnet import ResNet  # takes a second
+
+    encoder = load_encoder(name)
+    network = encoder.network if isinstance(encoder, BackboneEncoder) else None
+    if not isinstance(network, ResNet):
+        raise InputError(f"head.trunk: {name} is no ResNet; give one, such as hybrid")
+    assert isinstance(encoder, BackboneEncoder)
+    side = encoder.input_size
+    with torch.no_grad():
+        maps = encoder.eval().network.forward_intermediates(
+            torch.zeros(1, 3, side, side), intermediates_only=True
+        )
+    wide = [number for number, of in enumerate(maps) if of.shape[-1] >= least_side]
+    if not wide:
+        raise InputError(
+            f"head.least_map: {least_side}; the largest map of {name} has {maps[0].shape[-1]} "
+            "places a side: give fewer"
+        )
+    network.prune_intermediate_layers([wide[-1]], prune_head=True)
+    # What is left has no code, and each weight a gradient.
+    encoder.codes = nn.ModuleDict()
+    network.num_features = maps[wide[-1]].shape[1]
+    return encoder.train().requires_grad_(True)
+
+
 class CVT(Head):
     """Convolutional visual transformer.
 
@@ -116,7 +152,7 @@ class CVT(Head):
         goal: see `Head`.
         encoder: frozen, for the maps of both branches (images, and patterns as images); None: a
             ResNet-18 for each branch.
-        picture_size: side of the pictures; with an encoder that encoder's.
+        picture_size: side of the pictures; with an encoder or a trunk that one's.
         width: of the ResNets.
         dim: length of the tokens.
         depth, heads: of the transformer.
@@ -124,6 +160,10 @@ class CVT(Head):
         fusion: of both branches; `pictures` and `patterns` are one branch alone.
         aggregation: of the tokens: a class token that attends to all through the transformer, or
             their mean without one.
+        trunk: a released encoder or the folder of one, a ResNet: both branches start from its
+            weights, as the paper's from a network that recognises faces (MS-Celeb-1M); None: they
+            start from random weights.
+        least_map: with a trunk, places a side that the map has at least, each a visual word.
 
     Raises:
         InputError: an encoder without a map, or sizes that don't fit.
@@ -143,19 +183,28 @@ class CVT(Head):
         dropout: UnitBelow1 = 0.1,
         fusion: Fusion = "attention",
         aggregation: Aggregation = "attention",
+        trunk: str | None = None,
+        least_map: PositiveInt = 6,
     ) -> None:
         super().__init__(goal, encoder)
         check_ranges(type(self).__init__, locals(), "head")
         if dim % heads:
             raise InputError(f"head.dim: {dim}; give a multiple of head.heads, {heads}")
         self.fusion, self.aggregation = fusion, aggregation
+        if encoder is not None and trunk is not None:
+            raise InputError("head.trunk: an encoder makes the maps of both branches; give one")
         self.picture_size = picture_size if encoder is None else encoder.input_size
         if encoder is None:
-            check_picture_size(picture_size)
-            settings = EncoderSettings("resnet18", picture_size, width)
             names = [n for n in ("pictures", "patterns") if fusion in (n, *_BOTH)]
-            self.trunks = nn.ModuleDict({name: new_encoder(settings) for name in names})
-            channels = new_encoder(settings).feature_dims["pooled"]
+            if trunk is None:
+                check_picture_size(picture_size)
+                settings = EncoderSettings("resnet18", picture_size, width)
+                trunks = [new_encoder(settings) for _ in names]
+            else:
+                trunks = [started_from(trunk, least_map) for _ in names]
+                self.picture_size = trunks[0].input_size
+            self.trunks = nn.ModuleDict(dict(zip(names, trunks, strict=True)))
+            channels = trunks[0].network.num_features
         elif isinstance(encoder, BackboneEncoder):
             self.space = "map"
             side = encoder.input_size

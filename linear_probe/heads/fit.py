@@ -102,7 +102,7 @@ class Trainer:
             resumes = checkpoint.exists()
             if resumes:
                 read_checkpoint(checkpoint)  # its message says more than Lightning's
-            trainer = self._lightning(training.epochs, count // batch, folder)
+            trainer = self._lightning(training, count // batch, folder)
             if validate is not None and len(split.validation):
                 curve = ValidationCurve(split, validate, self.bfloat16)
                 trainer.callbacks.append(curve)  # type: ignore[attr-defined]
@@ -129,11 +129,12 @@ class Trainer:
         if trainer.received_sigterm:
             raise Stopped(signal.SIGTERM)
 
-    def _lightning(self, epochs: int, steps: int, folder: Path) -> pl.Trainer:
+    def _lightning(self, training: HeadTraining, steps: int, folder: Path) -> pl.Trainer:
         """Lightning's trainer, for epochs of so many steps."""
         checkpoint = folder / CHECKPOINT_FILE
         return pl.Trainer(
-            max_epochs=epochs,
+            max_epochs=training.epochs if training.steps is None else -1,
+            max_steps=training.steps or -1,
             accelerator=self.accelerator,
             devices=self.devices,
             precision=self.precision,  # type: ignore[arg-type]
@@ -283,13 +284,14 @@ def _note_settings(run: Path, settings: dict[str, Any]) -> None:
 
 
 def _without_places(settings: Any) -> Any:
-    """Settings without the data's folders, which may lie elsewhere: `IMAGES` identifies them."""
+    """Settings without the data's folders, which may lie elsewhere (`IMAGES` identifies them), and
+    without those that are not given, which earlier versions may lack."""
     if isinstance(settings, list):
         return [_without_places(one) for one in settings]
     if not isinstance(settings, dict):
         return settings
     kept = {k: v for k, v in settings.items() if k not in ("data", "test_data")}
-    return {name: _without_places(value) for name, value in kept.items()}
+    return {name: _without_places(value) for name, value in kept.items() if value is not None}
 
 
 def _digest(split: LabelledSplit) -> str:

@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 import torch
 
 from linear_probe.experiments.job_files import parser
-from linear_probe.heads.fit import CHECKPOINT_FILE, IMAGES, SETTINGS_FILE, read_checkpoint
+from linear_probe.heads.fit import (
+    CHECKPOINT_FILE,
+    HEADS_FOLDER,
+    IMAGES,
+    SETTINGS_FILE,
+    read_checkpoint,
+)
 from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask, head_task
@@ -41,7 +47,10 @@ class TrainedHead(NamedTuple):
 
 
 def load_head(
-    folder: str | Path, data: str | None = None, say: Callable[[str], None] = print
+    folder: str | Path,
+    data: str | None = None,
+    say: Callable[[str], None] = print,
+    seed: int = 0,
 ) -> TrainedHead:
     """The head of a run's folder, such as `OUT/heads/inception_fer_fer2013/seed0`.
 
@@ -49,13 +58,14 @@ def load_head(
 
     Args:
         data: where its data are now, if elsewhere than in its settings.
+        seed: if `folder` is the `--out` of `linear-probe head`: of the head in it.
 
     Raises:
         InputError: no such folder, a head that isn't trained to its end, one that was a step on the
             way to another (`before`), or of one fold of several; or its data or encoder aren't
             there.
     """
-    folder = Path(folder)
+    folder = _of_seed(Path(folder), seed)
     job, seed = _job_of(folder)
     if data is not None:
         job = dataclasses.replace(job, data=data)
@@ -110,6 +120,24 @@ def _trained(folder: Path, job: HeadJob, seed: int, goal: Goal, what: str) -> He
             "another version of the head); give the folder of the last stage"
         ) from error
     return head.cpu().eval()
+
+
+def _of_seed(folder: Path, seed: int) -> Path:
+    """The folder, or, of a run's `--out`, that of its one scored head of this seed."""
+    if not (folder / HEADS_FOLDER).is_dir():
+        return folder
+    # Stages before the last are on the way to it.
+    found = [
+        path
+        for path in sorted((folder / HEADS_FOLDER).glob(f"*/seed{seed}"))
+        if "_before_" not in path.parent.name
+    ]
+    if len(found) != 1:
+        there = ", ".join(map(str, found)) or "none"
+        raise InputError(
+            f"{folder}: holds {len(found)} heads of seed {seed} ({there}); give the folder of one"
+        )
+    return found[0]
 
 
 def _job_of(folder: Path) -> tuple[HeadJob, int]:

@@ -21,6 +21,7 @@ class HeadTraining:
 
     Attributes:
         epochs: over the training part.
+        steps: of training, in place of `epochs`; None: so many epochs.
         batch_size: pictures a step, on all devices together.
         peak_learning_rate: of the cycle.
         weight_decay: of weights; biases and normalisation layers have none.
@@ -34,9 +35,14 @@ class HeadTraining:
     weight_decay: NonNegativeFloat = 0.05
     sam_radius: NonNegativeFloat = 0.0
     balanced: bool = False
+    steps: PositiveInt | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, "training")
+
+    def __str__(self) -> str:
+        """How long it is, in words."""
+        return f"{self.epochs} epochs" if self.steps is None else f"{self.steps:,} steps"
 
 
 class HeadModule(pl.LightningModule):

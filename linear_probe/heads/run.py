@@ -327,15 +327,14 @@ class _StageRun:
         """What was trained, and how, in words."""
         parameters = sum(p.numel() for p in head.parameters() if p.requires_grad)
         stages = ", then ".join(
-            f"{'the identity of people' if s.task == PEOPLE else s.task} "
-            f"({s.training.epochs} epochs)"
+            f"{'the identity of people' if s.task == PEOPLE else s.task} ({s.training})"
             for s in self.job.before
         )
         before = f"before that on {stages}, " if stages and self.stage.task == self.job.task else ""
         training = self.stage.training
         return (
             f"{parameters / 1e6:.2f} M parameters trained on labelled pictures of "
-            f"{head.picture_size} px, {before}{training.epochs} epochs of AdamW with one cycle of "
+            f"{head.picture_size} px, {before}{training} of AdamW with one cycle of "
             "the learning rate"
             f"{' and sharpness-aware minimisation' if training.sam_radius else ''}"
         )

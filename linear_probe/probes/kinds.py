@@ -33,6 +33,10 @@ class ClassProbe(ABC):
         if "name" in cls.__dict__:
             _KINDS[cls.name] = cls
 
+    def chosen(self, targets: Tensor) -> dict[str, Any]:
+        """The hyper-parameters for training targets int64 [N]."""
+        return dict(self.hyperparameters)
+
     @abstractmethod
     def predict(self, train: Tensor, targets: Tensor, test: Tensor, device: str) -> Tensor:
         """The class of each test row, int64 [M] on the CPU.

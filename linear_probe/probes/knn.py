@@ -6,6 +6,8 @@ Non-Parametric Instance Discrimination", CVPR 2018; the vote is lightly's.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from lightly.utils.benchmarking import knn_predict
@@ -23,11 +25,26 @@ class KNN(ClassProbe):
     """`knn_classes` with its defaults."""
 
     name = "kNN"
-    about = f"{NEIGHBOURS} neighbours by cosine of standardised features"
+    about = (
+        f"{NEIGHBOURS} neighbours by cosine of standardised features, or as many as the smallest "
+        "class has training images"
+    )
     hyperparameters = {"neighbours": NEIGHBOURS}  # noqa: RUF012
+
+    def chosen(self, targets: Tensor) -> dict[str, Any]:
+        return {"neighbours": neighbours_of(targets)}
 
     def predict(self, train: Tensor, targets: Tensor, test: Tensor, device: str) -> Tensor:
         return knn_classes(train, targets, test, device=device)
+
+
+def neighbours_of(targets: Tensor, most: int = NEIGHBOURS) -> int:
+    """How many neighbours vote: `most`, or the rows of the smallest class if these are fewer.
+
+    Of more neighbours than a class has rows, most would be of other classes whatever the features.
+    """
+    counts = torch.bincount(targets)
+    return min(most, int(counts[counts > 0].min()))
 
 
 def knn_classes(
@@ -44,7 +61,7 @@ def knn_classes(
         train: float [N, D]; both are standardised by its statistics, then scaled to length 1.
         targets: int64 [N], classes from 0.
         test: float [M, D].
-        neighbours: how many vote; all, where there are fewer.
+        neighbours: how many vote, at most as many as the smallest class has rows.
         temperature: the lower, the more the nearest count.
 
     Returns:
@@ -53,7 +70,7 @@ def knn_classes(
     standardise = Standardiser.of(train)
     bank = F.normalize(standardise(train).to(device)).T.contiguous()
     labels = targets.to(device)
-    classes, k = int(targets.max()) + 1, min(neighbours, len(train))
+    classes, k = int(targets.max()) + 1, neighbours_of(targets, neighbours)
     found = []
     for start in range(0, len(test), _BATCH):
         rows = F.normalize(standardise(test[start : start + _BATCH]).to(device))

@@ -25,8 +25,7 @@ from ssl_faces.apps.embedding import Verification, codes_of, cosines
 from ssl_faces.data import FaceSet, distinct_pairs, find_face_sets
 from ssl_faces.data.pictures import BadImage
 from ssl_faces.data.store.packing import square
-from ssl_faces.encoders.encoder import find_encoder
-from ssl_faces.encoders.release import update_card
+from ssl_faces.encoders.encoder import find_encoder, update_card
 
 SPACE = "identity"
 

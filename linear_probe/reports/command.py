@@ -27,8 +27,8 @@ def table(
     Args:
         markdown: as Markdown tables instead of aligned columns.
         validation: show what was chosen by, on the validation split, instead of the test figures.
-        replicates: of the bootstrap, for intervals over seeds, and in Markdown and LaTeX to set in
-            bold what is significantly better than the second.
+        replicates: of the bootstrap, for intervals over seeds, and in Markdown and LaTeX to mark
+            the best of each column and what is not significantly different from it.
         form: instead of `markdown`.
     """
     # Late: pandas takes a second to import, which `--help` must not.
@@ -46,7 +46,8 @@ def table(
 
 
 def _renderer(form: Form) -> Callable[[Table], str]:
-    from linear_probe.reports.text_tables import as_latex, as_text
+    from linear_probe.reports.latex import as_latex
+    from linear_probe.reports.text_tables import as_text
 
     if form == "latex":
         return as_latex

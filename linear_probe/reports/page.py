@@ -129,7 +129,7 @@ def page(
     records = [one.record for one in found]
     trained = distinct(r.encoder for r in records if is_trained(r))
     references = distinct(r.encoder for r in records if r.encoder not in trained)
-    sections = _sections(found, _Details(Thumbnails(data), data is not None, most_maps))
+    shown = sections(found, data, most_maps)
     cards = compared(found)
     without_card: dict[str, list[str]] = {}
     for card in cards:
@@ -145,11 +145,11 @@ def page(
         lead=f"{_counted(len(records), 'figure')} of {_counted(len(trained), 'encoder')} and "
         f"{_counted(len(references), 'reference')} on "
         f"{', '.join(distinct(record.data_set for record in records))}",
-        tasks=distinct(section.task for section in (*first, *sections)),
+        tasks=distinct(section.task for section in (*first, *shown)),
         cards=[card for card in cards if card.about],
         references=about,
         first=first,
-        sections=sections,
+        sections=shown,
         commands=distinct(commands),
         repeat=_repeat(found),
         css=base_css() + _asset("page.css"),
@@ -157,7 +157,11 @@ def page(
     )
 
 
-def _sections(found: Sequence[Found], details: _Details) -> list[Section]:
+def sections(
+    found: Sequence[Found], data: str | Path | None = None, most_maps: int = MOST_MAPS
+) -> list[Section]:
+    """A section for each task, data set and split; arguments as of `page`."""
+    details = _Details(Thumbnails(data), data is not None, most_maps)
     records = [one.record for one in found]
     replicates: Replicates = {}
     problems: list[str] = []
@@ -168,7 +172,7 @@ def _sections(found: Sequence[Found], details: _Details) -> list[Section]:
     curves_of: dict[tuple[str, str, str], list[Curve]] = {}
     for curve in curves(records, replicates):
         curves_of.setdefault((curve.task, curve.data_set, curve.split), []).append(curve)
-    sections = []
+    made = []
     for figures in task_figures(records, replicates):
         table = figures_table(figures, row_kind)
         table = table._replace(notes=[*table.notes, *problems])
@@ -192,8 +196,8 @@ def _sections(found: Sequence[Found], details: _Details) -> list[Section]:
             *details.parts(evidence),
             Part(notes=unusable),
         ]
-        sections.append(_section(key, parts))
-    return sections + [_section(key, _curve_parts(those, [])) for key, those in curves_of.items()]
+        made.append(_section(key, parts))
+    return made + [_section(key, _curve_parts(those, [])) for key, those in curves_of.items()]
 
 
 def _section(key: tuple[str, str, str], parts: Sequence[Part]) -> Section:

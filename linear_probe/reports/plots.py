@@ -120,7 +120,7 @@ def _interval_rows(
     parts.append(_text(right, bottom + 34, unit, "tick", "end"))
     labels = []
     for name, kind, bars in rows:
-        parts.append(_text(left, top + 15, _short(name), kind))
+        parts.append(_text(left, top + 15, short(name), kind))
         for i, (bar, colour) in enumerate(bars):
             y = top + 24 + apart * i
             figure = f"{bar.value:.2f} [{bar.low:.2f}, {bar.high:.2f}]"
@@ -278,6 +278,6 @@ def _number(value: float) -> str:
     return f"{value:,.6g}"
 
 
-def _short(name: str, most: int = 52) -> str:
+def short(name: str, most: int = 52) -> str:
     """The end of a long name: paths differ there."""
     return name if len(name) <= most else f"…{name[1 - most :]}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,8 @@ from linear_probe.records.published import published, published_notes
 from linear_probe.records.record import Record
 from linear_probe.reports.text_tables import Cell, Table
 from linear_probe.sources.overlap import overlap_in_words
-from linear_probe.stats.over_seeds import Estimate, gap
+from linear_probe.stats.over_seeds import Estimate, gap, holm
+from linear_probe.stats.verdicts import LEVEL
 
 ORDER = ("expression", "pose", "identity", "attributes")
 """The order of tasks; the others come last."""
@@ -35,9 +36,12 @@ NO_INTERVAL = (
     "interval over seeds needs them"
 )
 BEST = (
-    "bold: the best of its column, if it is significantly different from the second (paired "
-    "bootstrap on the same test rows: the 95 % interval of the difference excludes 0)"
+    "bold: the best of a column; ≈: not significantly different from it (paired bootstrap on the "
+    f"same test rows and seeds, p >= {LEVEL:g} after Holm's correction within the column)"
 )
+Mark = Literal["best", "tied"]
+"""What a cell is among the cells of its column."""
+
 _SPLIT = ["task", "data_set", "split"]
 
 
@@ -133,16 +137,22 @@ class TaskFigures:
             return []
         return ["; ".join(f"{probe}: {', '.join(of)}" for probe, of in metrics_of.items())]
 
-    def best(self) -> set[tuple[str, str]]:
-        """Row name and metric of what is best and significantly different from the second."""
-        best = set()
+    def marks(self) -> dict[tuple[str, str], Mark]:
+        """By row name and metric: the best of each metric, and what is tied with it."""
+        marks: dict[tuple[str, str], Mark] = {}
         for metric in self.metrics:
-            rows = [row for row in self.rows if metric in row.cells]
-            up = rows[0].cells[metric].records[0].higher_is_better
-            rows.sort(key=lambda row: row.cells[metric].value, reverse=up)
-            if len(rows) > 1 and better(*(row.cells[metric] for row in rows[:2])):
-                best.add((rows[0].name, metric))
-        return best
+            cells = {row.name: row.cells[metric] for row in self.rows if metric in row.cells}
+            up = next(iter(cells.values())).records[0].higher_is_better
+            name = (max if up else min)(cells, key=lambda name: cells[name].value)
+            best = cells.pop(name)
+            tested = [other for other in cells if _paired(best, cells[other])]
+            p_values = holm([gap(best, cells[other]).p for other in tested])
+            if tested:
+                marks[name, metric] = "best"
+            for other, p in zip(tested, p_values, strict=True):
+                if p >= LEVEL:
+                    marks[other, metric] = "tied"
+        return marks
 
 
 @dataclass(frozen=True)
@@ -268,22 +278,27 @@ def _sorted(cells: dict[Any, Estimate]) -> dict[Any, Estimate]:
     return {column: cells[column] for column in sorted(cells)}
 
 
+def _paired(one: Estimate, other: Estimate) -> bool:
+    return one.comparable(other) and one.seeds == other.seeds
+
+
 def better(one: Estimate, other: Estimate) -> bool:
     """Whether `one` is significantly better than `other`, on the same draws and seeds."""
-    if not one.comparable(other) or one.seeds != other.seeds:
+    if not _paired(one, other):
         return False
     difference = gap(one, other)
     up = one.records[0].higher_is_better
     return difference.low > 0 if up else difference.high < 0
 
 
-def estimate_cell(estimate: Estimate | None, best: bool = False) -> Cell:
+def estimate_cell(estimate: Estimate | None, mark: Mark | None = None) -> Cell:
     """An estimate as a table shows it."""
     if estimate is None:
         return Cell("-")
     record = estimate.records[0]
     hint = f"{record.probe}; n {estimate.n}; {record.metric}"
-    return Cell(estimate, estimate.value, best=best, hint=hint)
+    text = f"{estimate} ≈" if mark == "tied" else estimate
+    return Cell(text, estimate.value, best=mark == "best", hint=hint)
 
 
 def figures_table(
@@ -295,9 +310,9 @@ def figures_table(
 
     Args:
         row_kind: `Cell.kind` of a row, by its first record.
-        mark_best: set in bold what is significantly better than the second.
+        mark_best: set in bold the best of each column, and mark what is tied with it.
     """
-    best = figures.best() if mark_best else set()
+    marks = figures.marks() if mark_best else {}
     probes = any(row.probe for row in figures.rows)
     seeds = len({record.seed for record in figures.records}) > 1
     header = ["encoder", "features", *(["probe"] if probes else [])]
@@ -307,11 +322,12 @@ def figures_table(
         cells = [Cell(row.encoder, kind=row_kind(row.records[0])), row.feature_space or "-"]
         cells += [row.probe] if probes else []
         for metric in figures.metrics:
-            cells.append(estimate_cell(row.cells.get(metric), (row.name, metric) in best))
+            cells.append(estimate_cell(row.cells.get(metric), marks.get((row.name, metric))))
         cells += [", ".join(map(str, row.seeds))] if seeds else []
         body.append([*cells, Cell(row.n, row.records[0].n)])
     # In a column of their own: measured by other rules, on other data.
-    reported = published(figures.data_set, figures.metrics)
+    kinds = {record.supervised for record in figures.records if record.feature_space}
+    reported = published(figures.data_set, figures.metrics, kinds)
     if reported:
         header.append("published †")
         body = [[*cells, ""] for cells in body]
@@ -319,7 +335,7 @@ def figures_table(
             values = ", ".join(f"{metric} {value:.2f}" for metric, value in theirs.values.items())
             blank = [""] * (len(header) - 2)
             body.append([Cell(theirs.name, kind="published"), *blank, values])
-    notes = [*([BEST] if best else []), *figures.notes, *published_notes(reported)]
+    notes = [*([BEST] if marks else []), *figures.notes, *published_notes(reported)]
     return Table(figures.title, header, body, notes)
 
 

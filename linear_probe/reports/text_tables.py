@@ -1,6 +1,6 @@
-"""The one table that everything is shown in, and its forms: text, Markdown, LaTeX and CSV.
+"""The one table that everything is shown in, and its forms: text, Markdown and CSV.
 
-A page has the fifth form, HTML: `page.html` draws the same tables.
+`latex.py` has the fourth form, and `page.html` the fifth, HTML.
 """
 
 from __future__ import annotations
@@ -117,49 +117,6 @@ def markdown_rows(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[
 
 def _starred(row: Sequence[str]) -> list[str]:
     return [f"**{cell}**" if isinstance(cell, Cell) and cell.best else str(cell) for cell in row]
-
-
-_LATEX = {
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"±": r"$\pm$", "≈": r"$\approx$", "→": r"$\to$", "°": r"$^\circ$", "×": r"$\times$"},
-    **{"†": r"\dag{}", "‡": r"\ddag{}", "▲": r"$\uparrow$", "▼": r"$\downarrow$", "·": r"$\cdot$"},
-    **{"–": "--", "…": r"\dots{}", "<": r"\textless{}", ">": r"\textgreater{}"},
-    # At the start of a row, `[` would be the argument of the `\\` before it.
-    "[": "{[}",
-}
-
-
-def latex_text(text: str) -> str:
-    """A text that LaTeX prints as it is."""
-    return "".join(_LATEX.get(letter, letter) for letter in text)
-
-
-def as_latex(table: Table) -> str:
-    """The table as LaTeX with booktabs; notes stand below it in small print."""
-
-    def line(cells: Iterable[str]) -> str:
-        return " & ".join(cells) + r" \\"
-
-    def shown(cell: Cell) -> str:
-        return rf"\textbf{{{latex_text(cell)}}}" if cell.best else latex_text(cell)
-
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{latex_text(table.title)}}}",
-            rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in table.numeric)}}}",
-            r"\toprule",
-            line(map(latex_text, table.header)),
-            r"\midrule",
-            *(line(map(shown, row)) for row in table.cells),
-            r"\bottomrule",
-            r"\end{tabular}",
-            *(rf"\par\footnotesize {latex_text(note)}" for note in table.notes),
-            r"\end{table}",
-        ]
-    )
 
 
 def as_csv(header: Sequence[str], body: Iterable[Iterable[Any]]) -> str:

@@ -70,9 +70,9 @@ class Classes(LabelTask):
 
     def fit(self, features: Features, rows: Split) -> LogisticPredictor:
         """The probe fitted on the training rows; sees neither features nor labels of others."""
-        targets = torch.from_numpy(self.labels[features.records[rows.train]])
         probe = LogisticProbe(device=self.device)
-        return probe.fit(features.values[torch.from_numpy(rows.train)], targets, rows.validation)
+        values = features.values[torch.from_numpy(rows.train)]
+        return probe.fit(values, self._targets(features, rows), rows.validation)
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         splits = self.splits(features, pictures)
@@ -164,7 +164,9 @@ class Classes(LabelTask):
             figures += shares_of(
                 f"{probe.name} accuracy",
                 *(predicted == targets, weights, sample, self.originals(records)),
-                hyperparameters=dict(probe.hyperparameters),
+                hyperparameters=_of_folds(
+                    [probe.chosen(self._targets(features, rows)) for rows in splits]
+                ),
                 note=note,
                 probe=probe.name,
             )
@@ -181,8 +183,18 @@ class Classes(LabelTask):
 
     def _by(self, probe: ClassProbe, features: Features, rows: Split) -> np.ndarray:
         train, test = (features.values[torch.from_numpy(part)] for part in (rows.train, rows.test))
-        targets = torch.from_numpy(self.labels[features.records[rows.train]])
-        return probe.predict(train, targets, test, self.device).numpy()
+        return probe.predict(train, self._targets(features, rows), test, self.device).numpy()
+
+    def _targets(self, features: Features, rows: Split) -> Tensor:
+        """The classes of the training rows, int64 [N]."""
+        return torch.from_numpy(self.labels[features.records[rows.train]])
+
+
+def _of_folds(values: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Hyper-parameters of all folds; those that differ as a list."""
+    if all(value == values[0] for value in values):
+        return values[0]
+    return {name: [value[name] for value in values] for name in values[0]}
 
 
 def class_predictions(

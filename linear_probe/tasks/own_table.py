@@ -27,15 +27,15 @@ TOGETHER = (("yaw", "pitch", "roll"), ("valence", "arousal"))
 LABEL_COLUMNS = ("expression", *TOGETHER[0], "age", *NAMED, *TOGETHER[1])
 
 MOST_MISSING = 0.2
-"""Share of rows without a picture from which the run stops."""
+"""Share of rows that can't be used from which the run stops."""
 
 
 class _Row(NamedTuple):
-    where: str
     picture: str
-    file: Path | None  # None where it is missing
+    file: Path | None
     person: str | None
     labels: dict[str, Any]  # of NAMED as text
+    fault: str  # why the row can't be used; empty if it can
 
 
 def table_faces(train_csv: str | Path, test_csv: str | Path) -> tuple[FaceSet, FaceSet]:
@@ -46,11 +46,13 @@ def table_faces(train_csv: str | Path, test_csv: str | Path) -> tuple[FaceSet, F
     `person`. `expression` is one of EXPRESSIONS, angles are in degrees (yaw above 0 looks to the
     picture's left, pitch above 0 looks down, roll above 0 is clockwise), `age` in years, `class`,
     `gender` and `race` any names, `valence` and `arousal` from -1 to 1. An empty cell is a label
-    not known.
+    not known. A row with an invalid label, or whose picture is missing, is in `skipped` with its
+    reason.
 
     Raises:
-        InputError: a table can't be read, a column is missing, a row is malformed (names file and
-            line), or more than `MOST_MISSING` of the pictures are missing.
+        InputError: a table can't be read, a column is missing, a row has no picture or one that
+            another row has (names file and line), or more than `MOST_MISSING` of the rows can't be
+            used.
     """
     paths = Path(train_csv).expanduser(), Path(test_csv).expanduser()
     headers = [header_of(path) for path in paths]
@@ -113,7 +115,14 @@ def _rows_of(path: Path, header: Sequence[str]) -> list[_Row]:
             )
         line_of[picture] = where.rpartition(", ")[2]
         person = values.get("person") or None
-        rows.append(_Row(where, picture, file, person, _labels(values, where)))
+        known: dict[str, Any] = {}
+        line = f"{path.name}, {line_of[picture]}"
+        fault = f"named in {line}; missing on disk" if file is None else ""
+        try:
+            known = _labels(values, line)
+        except InputError as error:
+            fault = fault or str(error).removesuffix(f"; {MEND}")
+        rows.append(_Row(picture, file, person, known, fault))
     if not rows:
         raise InputError(f"{path}: no row below the header; add pictures")
     return rows
@@ -146,9 +155,8 @@ def _face_set(path: Path, rows: Sequence[_Row], names: Mapping[str, list[str]]) 
     records: list[FaceRecord] = []
     skipped: list[Skipped] = []
     for row in rows:
-        if row.file is None:
-            line = row.where.rpartition(", ")[2]
-            skipped.append(Skipped(row.picture, f"named in {path.name}, {line}; missing on disk"))
+        if row.fault or row.file is None:
+            skipped.append(Skipped(row.picture, row.fault))
             continue
         labels = {n: value for n, value in row.labels.items() if n not in NAMED}
         for column, label in NAMED.items():
@@ -156,9 +164,15 @@ def _face_set(path: Path, rows: Sequence[_Row], names: Mapping[str, list[str]]) 
                 labels[label] = names[column].index(row.labels[column])
         records.append(FaceRecord(row.picture, row.file, row.person, labels))
     if len(skipped) > MOST_MISSING * len(rows):
+        missing = sum(row.file is None for row in rows)
+        if missing == len(skipped):
+            raise InputError(
+                f"{path}: {missing:,} of its {len(rows):,} pictures are missing, such as "
+                f"{shorten(skipped[0].key)}; give paths from {folder} or from its folder images"
+            )
         raise InputError(
-            f"{path}: {len(skipped):,} of its {len(rows):,} pictures are missing, such as "
-            f"{shorten(skipped[0].key)}; give paths from {folder} or from its folder images"
+            f"{path}: {len(skipped):,} of its {len(rows):,} rows can't be used; the first: "
+            f"{next(row.fault for row in rows if row.fault and row.file)}; {MEND}"
         )
     faces = FaceSet("own_table", "all", records, skipped=skipped)
     faces.title = str(path)

@@ -6,6 +6,7 @@ import argparse
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -19,6 +20,10 @@ from ssl_faces.common.files import regular, replace_file, replacing
 from ssl_faces.common.outputs import add_overwrite, check_output, refuse_input
 
 if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ssl_faces.apps.embedding import Identification
     from ssl_faces.apps.faces import Face
 
 INDEX_FILE, FACES_FILE, ABOUT_FILE = "index.faiss", "faces.parquet", "about.json"
@@ -57,7 +62,8 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _need_faiss() -> None:
+def need_faiss() -> None:
+    """Raise InputError if a package of the index is missing."""
     for package in ("faiss", "pyarrow"):
         if find_spec(package) is None:
             raise InputError(f"search needs {package}; pip install 'ssl-faces[search]'")
@@ -70,7 +76,7 @@ def run_index(arguments: Sequence[str]) -> None:
     add_overwrite(of)
     add_reader(of)
     options = of.parse_args(arguments)
-    _need_faiss()
+    need_faiss()
     out: Path = options.out.expanduser()
     refuse_input(out, options.sources)
     if out.exists():
@@ -154,6 +160,30 @@ class Index(NamedTuple):
     vectors: Any
     faces: Any
 
+    def check_encoder(self, name: str | os.PathLike[str], place: Path) -> None:
+        """Raise InputError if an encoder has other weights than the index was made by."""
+        from ssl_faces.encoders.encoder import find_encoder
+        from ssl_faces.encoders.saved_probe import weights_hash
+
+        if weights_hash(find_encoder(name)) != self.about["encoder_sha256"]:
+            raise InputError(
+                f"{place}: was made by other weights than {os.fsdecode(name)} has; give --encoder, "
+                "or make it again with ssl-faces search index"
+            )
+
+    def nearest(self, codes: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Similarities and rows, [N, K] both, of the faces that are most similar to codes [N, D].
+
+        K is `count`, or the number of faces if that is lower.
+        """
+        import torch
+        from torch.nn.functional import normalize
+
+        mean = torch.tensor(self.about["mean"] or 0.0, dtype=torch.float64)
+        values = normalize(codes.double() - mean, dim=1).float().numpy()
+        similarities, rows = self.vectors.search(values, min(count, len(self.faces)))
+        return similarities, rows
+
 
 def open_index(folder: Path, pictures: bool = False) -> Index:
     """Read an index, after comparing its files with their hashes.
@@ -217,12 +247,13 @@ def run_query(arguments: Sequence[str]) -> None:
     )
     add_detection(of)
     options = of.parse_args(arguments)
-    _need_faiss()
+    need_faiss()
     out: Path = options.out
     from ssl_faces.apps.embedding import identification_of
     from ssl_faces.apps.face_page import rates_table
     from ssl_faces.apps.faces import FaceFinder, FaceReader, skipped_beside
     from ssl_faces.apps.tables import check_table
+    from ssl_faces.encoders.encoder import load_encoder
 
     of_page = out.suffix in (".html", ".htm")
     if not of_page:
@@ -230,7 +261,9 @@ def run_query(arguments: Sequence[str]) -> None:
     for path in (out, skipped_beside(out)):
         check_output(path, options.overwrite, options.sources)
     index = open_index(options.index.expanduser(), pictures=of_page)
-    encoder = _encoder_of(index, options)
+    name = options.encoder or index.about["encoder"]
+    index.check_encoder(name, options.index)
+    encoder = load_encoder(name)
     known = identification_of(encoder)
     threshold = options.threshold if options.threshold is not None else known and known.threshold
     finder = FaceFinder(encoder.input_size, options.detect, options.detector)
@@ -238,8 +271,7 @@ def run_query(arguments: Sequence[str]) -> None:
     matches = list(_search(index, encoder, reader, options.nearest))
     if not matches:
         raise reader.nothing()
-    rates = _rates_near(known.rates if known else [], len(index.faces))
-    note = _reliability(rates, options.threshold is None)
+    note = reliability(known, len(index.faces), options.threshold is None)
     if of_page:
         count = f"{len(index.faces):,} faces of {options.index}"
         lead = [f"The nearest of {count} by cosine similarity; {note}."]
@@ -262,33 +294,13 @@ def run_query(arguments: Sequence[str]) -> None:
     print(note)
 
 
-def _encoder_of(index: Index, options: argparse.Namespace) -> Any:
-    """The index's encoder; InputError if its weights are others now."""
-    from ssl_faces.encoders.encoder import find_encoder, load_encoder
-    from ssl_faces.encoders.saved_probe import weights_hash
-
-    name = options.encoder or index.about["encoder"]
-    if weights_hash(find_encoder(name)) != index.about["encoder_sha256"]:
-        raise InputError(
-            f"{options.index}: was made by other weights than {name} has; give --encoder, or make "
-            "it again with ssl-faces search index"
-        )
-    return load_encoder(name)
-
-
 def _search(index: Index, encoder: Any, reader: Any, nearest: int) -> Iterator[Matches]:
-    import torch
-    from torch.nn.functional import normalize
-
     from ssl_faces.apps.embedding import coded_batches
     from ssl_faces.apps.gallery import thumbnail
 
     space = index.about["space"]
-    count = min(nearest, len(index.faces))
-    mean = torch.tensor(index.about["mean"] or 0.0, dtype=torch.float64)
     for faces, codes in coded_batches(encoder, reader, [space]):
-        values = codes[space].double() - mean
-        similarities, rows = index.vectors.search(normalize(values, dim=1).float().numpy(), count)
+        similarities, rows = index.nearest(codes[space], nearest)
         for face, row, similarity in zip(faces, rows, similarities, strict=True):
             picture = thumbnail(face.pixels)
             yield Matches(face.without_pixels(), row.tolist(), similarity.tolist(), picture)
@@ -300,7 +312,15 @@ def _rates_near(rates: Sequence[dict[str, Any]], count: int) -> dict[str, Any] |
     return fitting[-1] if fitting else rates[0] if rates else None
 
 
-def _reliability(rates: dict[str, Any] | None, usual: bool) -> str:
+def reliability(known: Identification | None, count: int, usual: bool = True) -> str:
+    """How often the matches in an index are right, in words.
+
+    Args:
+        known: of the encoder's card.
+        count: faces of the index.
+        usual: the threshold is that of the card.
+    """
+    rates = _rates_near(known.rates if known else [], count)
     if rates is None:
         return f"the error rates of this encoder are not known; {_WARNING}"
     right, alarm = (

@@ -16,6 +16,7 @@ from ssl_faces.data.pictures import BadImage as BadImage
 from ssl_faces.data.pictures import decode_image as decode_image
 from ssl_faces.data.sets.across import cross_database as cross_database
 from ssl_faces.data.sets.affectnet import AffectNet as AffectNet
+from ssl_faces.data.sets.affectnet import AffectNet8 as AffectNet8
 from ssl_faces.data.sets.aflw2000 import AFLW2000 as AFLW2000
 from ssl_faces.data.sets.biwi import Biwi as Biwi
 from ssl_faces.data.sets.cfp import CFP as CFP

@@ -91,7 +91,11 @@ def save_probe(encoder: str | os.PathLike[str], probe: SavedProbe) -> Path:
 
 
 def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> SavedProbe | None:
-    """The probe of a task of an encoder, named as in `load_encoder`; None if it has none.
+    """The probe of a task of an encoder; None if it has none.
+
+    Args:
+        encoder: its folder or name, as in `load_encoder`.
+        task: of classes.
 
     Raises:
         InputError: no such encoder, a broken file, or a probe of other weights.

@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from linear_probe.cli import main as probe_main
+from linear_probe.records.record import write_records
 from ssl_faces.cli import main
+from tests.linear_probe.conftest import ONE
 from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
@@ -98,13 +101,27 @@ def test_the_readmes_fit_commands_have_settings_that_exist(
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)[2:]
     for i, word in enumerate(words):
-        if word == "-c":
+        if word == "-c" and (ROOT / words[i + 1]).exists():  # else the name of a config
             words[i + 1] = str(ROOT / words[i + 1])
     with pytest.raises(SystemExit) as over:
         main(["fit", *words, "--print_config"])
     printed = capsys.readouterr()
     assert over.value.code == 0, printed.err
     assert "class_path: ssl_faces.methods." in printed.out
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in commands(SCORES) if c.startswith("linear-probe report")]
+)
+def test_reports_of_the_scores_page(command: str, tmp_path: Path, monkeypatch: Patch) -> None:
+    write_records(tmp_path / "runs/probe/records.jsonl", [ONE])
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command.replace("~/.cache/ssl-faces/data", "rendered:8"))[1:]
+    if "--pdf" in words:
+        pytest.importorskip("cairosvg")
+    assert probe_main(words) == 0
+    written = words[words.index("--figures" if "--figures" in words else "--out") + 1]
+    assert (tmp_path / written).exists()
 
 
 def test_make_quickstart_on_a_readers_own_faces(tmp_path: Path) -> None:

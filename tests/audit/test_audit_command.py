@@ -170,6 +170,12 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
     assert main(head) == 0
     (folder,) = (tmp_path / "heads").glob("*/seed0")
     trained = load_head(folder)
+    # Of the run's folder the head of a seed.
+    again = load_head(tmp_path, seed=0).head.state_dict()
+    for name, value in trained.head.state_dict().items():
+        assert torch.equal(again[name], value)
+    with pytest.raises(InputError, match=r"holds 0 heads of seed 3 \(none\); give the folder"):
+        load_head(tmp_path, seed=3)
     assert isinstance(trained.head, InceptionFER)
     assert (trained.seed, trained.job.bootstrap) == (0, 20)
     subject = HeadSubject(trained, "gender")
@@ -185,6 +191,13 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(shown, goal.parts(whole)[place], rtol=1e-3, atol=1e-4)
     words = config(tmp_path, head=str(folder), space=None, task=None)
     assert main(words) == 0
+    # A set without groups of people can be audited, too.
+    words = config(tmp_path, head=str(tmp_path), space=None, task=None, groups=[])
+    assert main([*words, "--out", str(tmp_path / "alone")]) == 0
+    without = read_records(tmp_path / "alone" / RECORDS_FILE)
+    assert not any("fairness" in r.metric or r.condition for r in without)
+    costs = [r.hyperparameters["cost"] for r in without if r.probe == "as it is"]
+    assert all(cost["float16_bytes"] < cost["compressed_bytes"] for cost in costs)
     records = read_records(tmp_path / "out" / RECORDS_FILE)
     scored = [r for r in read_records(tmp_path / RECORDS_FILE) if r.metric == "gender accuracy"]
     as_it_is = [r for r in records if r.probe == "as it is" and r.metric == "gender accuracy"]
@@ -197,7 +210,7 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run the same `linear-probe head` again"):
         load_head(folder)
     with pytest.raises(InputError, match="can't be read"):
-        load_head(tmp_path)
+        load_head(tmp_path / "heads")
 
 
 @pytest.mark.parametrize("name", ["cvt", "mafer", "multitask_lightweight", "inception_fer"])

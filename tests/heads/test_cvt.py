@@ -11,6 +11,8 @@ from skimage.feature import local_binary_pattern
 from linear_probe.heads.cvt import CVT, AttentionalFusion, Fusion, lbp_maps
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import overlaid
+from ssl_faces import InputError, load_encoder
+from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
 
 
@@ -55,6 +57,34 @@ def test_each_fusion_uses_the_branches_that_it_names(fusion: Fusion) -> None:
     head.losses(images, torch.arange(4))["cross_entropy"].backward()
     for trunk in head.trunks.values():
         assert trunk.network.conv1.weight.grad.abs().sum() > 0
+
+
+def test_branches_start_from_a_trained_encoder_up_to_a_map_of_enough_words() -> None:
+    head = CVT(Categories(7), trunk="hybrid").eval()
+    images = torch.rand(2, 3, 48, 48)
+    assert head.picture_size == 48
+    assert head.words(images).shape[1] == 36
+    # Both start from the encoder's third stage, and are trained apart.
+    encoder = load_encoder("hybrid").eval()
+    assert isinstance(encoder, BackboneEncoder)
+    seen: list[torch.Tensor] = []
+    encoder.network.layer3.register_forward_hook(lambda _, __, output: seen.append(output))
+    for shown, found in zip(
+        (images, lbp_maps(images).expand(-1, 3, -1, -1)), head.maps(images), strict=True
+    ):
+        encoder(shown)
+        torch.testing.assert_close(found, seen[-1], rtol=1e-4, atol=1e-4)
+    head.train()
+    head.losses(images, torch.arange(2))["cross_entropy"].backward()
+    assert all(p.grad is not None for p in head.parameters())
+    assert CVT(Categories(7), trunk="hybrid", least_map=12, dim=8).words(images).shape[1] == 144
+    for settings, message in (
+        ({"trunk": "facecycle"}, r"head\.trunk: facecycle is no ResNet"),
+        ({"trunk": "hybrid", "least_map": 25}, r"least_map: 25; the largest map of hybrid has 24"),
+        ({"trunk": "hybrid", "encoder": encoder}, r"head\.trunk: an encoder makes the maps"),
+    ):
+        with pytest.raises(InputError, match=message):
+            CVT(Categories(7), **settings)  # type: ignore[arg-type]
 
 
 def test_without_attention_places_are_exchangeable() -> None:

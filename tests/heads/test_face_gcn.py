@@ -21,6 +21,7 @@ from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
+from ssl_faces.rendered import RenderedClips, camera
 from tests.heads.conftest import SQUARE
 from tests.support.refusals import error_of
 from tests.support.types import Capsys
@@ -172,8 +173,10 @@ def test_people_are_told_apart_and_written_down(tmp_path: Path, capsys: Capsys) 
     # Without an error of the landmarks the shape of the face gives people away.
     assert one.value >= 60
     assert (one.task, one.encoder, one.n) == (
-        *("landmark identity", "face_gcn, coordinates + shape", 5),
+        *("landmark identity", "face_gcn, coordinates + shape", 10),  # each clip is tested
     )
+    folders = {path.parent.name for path in (tmp_path / "out").rglob("last.ckpt")}
+    assert folders == {"fold0", "fold1"}
     assert "nodes: coordinates, shape;" in one.protocol
     # What is trained is only scored.
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
@@ -197,7 +200,7 @@ def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for() -> N
     sizes = {"people": 3, "clips": 2, "frames": 4}
     exact = RenderedLandmarks(**sizes, noise=0).clips()  # type: ignore[arg-type]
     inexact = RenderedLandmarks(**sizes, noise=3).clips()  # type: ignore[arg-type]
-    assert exact.tested.tolist() == [False] * 3 + [True] * 3  # of three people, one after another
+    assert exact.folds.tolist() == [0] * 3 + [1] * 3  # of three people, one after another
     assert exact.faces is not None
     assert exact.frames is not None
     truth = exact.faces.records[int(exact.frames[2][1])].labels["landmarks_3d"]
@@ -213,6 +216,23 @@ def test_rendered_landmarks_are_exact_but_for_the_error_that_is_asked_for() -> N
     assert abs(np.corrcoef(stays[0, 0].ravel(), stays[1, 0].ravel())[0, 1]) < 0.3
     assert "and of 3 % that stays through a clip" in biased.split
     assert exact.images(0).shape == (4, 3, 64, 64)
+
+
+def test_texture_is_taken_where_the_erroneous_landmarks_lie() -> None:
+    """Against the renderer's own camera, which projects any points of the head's frame."""
+    sizes = {"people": 2, "clips": 2, "frames": 4}
+    noisy = RenderedLandmarks(**sizes, noise=2, bias=3).clips()  # type: ignore[arg-type]
+    assert noisy.faces is not None
+    assert noisy.frames is not None
+    assert noisy.places is not None
+    faces = RenderedClips(4, 2, 4, 8.0, "all", 64, 0, "mild")
+    for clip, rows in enumerate(noisy.frames):
+        factors = faces.factors(rows)
+        seen = camera(factors, 64).project(torch.from_numpy(noisy.points[clip])).numpy()
+        exact = np.stack([faces.records[i].labels["landmarks"] for i in rows])
+        moved = np.abs(seen - exact).mean()
+        assert moved > 0.5  # pixels
+        assert np.abs(64 * noisy.places[clip] - seen).mean() < 0.1 * moved
 
 
 def written(root: Path, frames: int = 3) -> Path:
@@ -233,12 +253,12 @@ def written(root: Path, frames: int = 3) -> Path:
 def test_folders_of_landmark_files(tmp_path: Path) -> None:
     clips = LandmarkFolder(str(written(tmp_path))).clips()
     assert list(clips.keys) == ["F001/Angry", "F001/Happy", "M002/Angry", "M002/Happy"]
-    assert clips.tested.tolist() == [False, True] * 2
+    assert clips.folds.tolist() == [-1, 0] * 2
     # Frames by number: 8, 9, 10.
     assert np.allclose(clips.points[1], np.stack([face(10 + i)[:8] for i in range(3)]))
     assert np.allclose(clips.points[0], clips.points[2])
     other = LandmarkFolder(str(tmp_path), tested="Angry").clips()
-    assert other.tested.tolist() == [True, False] * 2
+    assert other.folds.tolist() == [0, -1] * 2
     with pytest.raises(InputError, match="texture needs pictures"):
         clips.images(0)
 

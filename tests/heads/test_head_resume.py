@@ -50,14 +50,19 @@ class Means(Head):
 
 
 def trained(
-    folder: Path, batches: int, epochs: int, radius: float, kills: list[int]
+    folder: Path,
+    batches: int,
+    epochs: int,
+    radius: float,
+    kills: list[int],
+    steps: int | None = None,
 ) -> dict[str, Any]:
     """The last checkpoint of a head that is killed at these steps."""
     draw = torch.Generator().manual_seed(0)
     count = BATCH * batches + 1  # the last picture fills no batch
     images = torch.randint(256, (count, 3, 4, 4), dtype=torch.uint8, generator=draw)
     pictures = LabelledSplit(images, torch.arange(count) % 3, torch.arange(count), torch.arange(0))
-    how = HeadTraining(epochs, BATCH, sam_radius=radius)
+    how = HeadTraining(epochs, BATCH, sam_radius=radius, steps=steps)
     path = folder / "last.ckpt"
     job = HeadExperiment(accelerator="cpu", precision="32-true")
     experiment = Run(Recorder(folder / "records", "here"), "cpu", print_line, {})
@@ -92,3 +97,11 @@ def test_killed_and_resumed_it_equals_one_that_never_stopped(
         expected = trained(Path(whole), batches, epochs, radius, [])
         assert_same(trained(Path(killed), batches, epochs, radius, kills), expected)
         assert expected["global_step"] == batches * epochs
+
+
+@pytest.mark.parametrize("kills", [[], [3], [4, 5]])
+def test_steps_in_place_of_epochs_may_end_within_one(kills: list[int], tmp_path: Path) -> None:
+    quiet()
+    expected = trained(tmp_path / "whole", 2, 1, 0.0, [], steps=5)
+    assert expected["global_step"] == expected["lr_schedulers"][0]["total_steps"] == 5
+    assert_same(trained(tmp_path / "killed", 2, 1, 0.0, kills, steps=5), expected)

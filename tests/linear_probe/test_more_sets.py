@@ -91,6 +91,7 @@ def test_a_task_is_scored_on_each_set_that_serves(tmp_path: Path) -> None:
     sets = find_face_sets(tmp_path, "all")
     assert sorted(titles(Expression, sets)) == [
         ("AffectNet", "training -> validation"),
+        ("AffectNet-8", "training -> validation"),
         ("CK+", "10 folds by person"),
         ("FER-2013", "Training -> PublicTest"),
         ("RAF-DB", "train -> test"),

@@ -256,22 +256,44 @@ def test_a_person_on_both_sides_stops_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"expression": "bored"}, "line 2: expression is 'bored', none of angry, disgust"),
-        ({"yaw": "left"}, "line 2: yaw is 'left', not a number from -180 to 180"),
-        ({"yaw": ""}, "line 2: yaw is '', not a number"),
-        ({"yaw": "nan"}, "line 2: yaw is 'nan', not a number"),
-        ({"age": "-3"}, "line 2: age is '-3', not a number from 0"),
-        ({"valence": "1.5"}, "line 2: valence is '1.5', not a number from -1 to 1"),
         ({"image": ""}, "line 2: image is empty"),
         ({"image": "a.png"}, "line 3: a.png was already given in line 2"),
     ],
 )
-def test_malformed_rows_name_file_and_line(
+def test_rows_without_a_picture_of_their_own(
     change: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     train = table(tmp_path, "train", range(2), change)
     test = table(tmp_path, "test", range(2, 4))
     assert f"{train}, {message}" in message_of(lambda: table_faces(train, test))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"expression": "bored"}, "expression is 'bored', none of angry, disgust"),
+        ({"yaw": "left"}, "yaw is 'left', not a number from -180 to 180"),
+        ({"yaw": ""}, "yaw is '', not a number"),
+        ({"yaw": "nan"}, "yaw is 'nan', not a number"),
+        ({"age": "-3"}, "age is '-3', not a number from 0"),
+        ({"valence": "1.5"}, "valence is '1.5', not a number from -1 to 1"),
+    ],
+)
+def test_rows_with_an_invalid_label_are_skipped_unless_many_are(
+    change: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    test = table(tmp_path, "test", range(2, 4))
+    whole = Path(table(tmp_path, "train", range(2)))
+    good = whole.read_text().splitlines()
+    bad = Path(table(tmp_path, "train", range(2), change)).read_text().splitlines()
+    whole.write_text("\n".join([good[0], bad[1], *good[2:]]))
+    train, _ = table_faces(whole, test)
+    assert len(train) == len(good) - 2
+    (skipped,) = train.skipped
+    assert skipped.reason.startswith(f"train.csv, line 2: {reason}")
+    whole.write_text("\n".join(bad))
+    message = f"{whole}: 8 of its 8 rows can't be used; the first: train.csv, line 2: {reason}"
+    assert message in message_of(lambda: table_faces(whole, test))
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,14 @@ def test_published_figures_are_those_of_the_tables_metrics() -> None:
     assert "FaceCycle" not in table([RENDERED])
 
 
+def test_published_figures_are_of_the_rows_kind() -> None:
+    head = replace(ACCURACY, hyperparameters={"epochs": 12}, encoder="inception_fer")
+    probes, heads, both = (table(rows) for rows in ([ACCURACY], [head], [ACCURACY, head]))
+    assert ("48.76" in probes, "66.40" in probes) == (True, False)
+    assert ("48.76" in heads, "66.40" in heads) == (False, True)
+    assert ("48.76" in both, "66.40" in both) == (True, True)
+
+
 def test_seed_and_hardware_are_told() -> None:
     text = table([replace(ACCURACY, hardware="A CPU, 2 threads")])
     assert "seed 0; A CPU, 2 threads" in text
@@ -172,14 +180,18 @@ def test_points_of_curves_are_in_no_table_but_their_own() -> None:
     assert "blur" not in table([ACCURACY, point("blur", "much", 1.0)])  # type: ignore[arg-type]
 
 
-def test_bold_is_significantly_better_than_the_second() -> None:
+def test_the_best_is_bold_and_what_is_tied_with_it_is_marked() -> None:
     draws = np.random.default_rng(0).normal(size=500)
     a = replace(ACCURACY, sample="s")
     b = replace(a, encoder="b", value=43.0)
     close = {a.key: 44.1 + draws, b.key: 43.0 + draws[::-1]}
     apart = {a.key: 44.1 + draws, b.key: 43.0 + draws}
-    assert "**" not in table([a, b], markdown=True, replicates=close)
-    assert "| **44.12 [" in table([b, a], markdown=True, replicates=apart)
+    tied = table([a, b], markdown=True, replicates=close)
+    assert "| **44.12 [" in tied
+    assert "| 43.00 [42.50, 45.75] ≈ |" in tied
+    alone = table([b, a], markdown=True, replicates=apart)
+    assert "| **44.12 [" in alone
+    assert "≈ |" not in alone
     assert "**" not in table([a, b], markdown=True)
     # Another sample: not to be compared, whatever the replicates are.
     other = replace(b, sample="t")
@@ -190,9 +202,20 @@ def test_bold_is_significantly_better_than_the_second() -> None:
     # Over seeds it is the difference of the means that counts.
     again = [replace(r, seed=1, value=v) for r, v in ((a, 44.3), (b, 43.2))]
     both = {**apart, again[0].key: 44.3 + draws, again[1].key: 43.2 + draws}
-    assert "**43.10 ± 0.14" in table([a, b, *again], markdown=True, replicates=both)
+    assert "≈ |" not in table([a, b, *again], markdown=True, replicates=both)
     again[1] = replace(again[1], value=50.0)
-    assert "**" not in table([a, b, *again], markdown=True, replicates=both)
+    assert "≈ |" in table([a, b, *again], markdown=True, replicates=both)
+
+
+def test_ties_are_corrected_for_the_number_of_rows() -> None:
+    """p = 0.02 alone is significant, among five rows it is not."""
+    draws = np.zeros(500)
+    a = replace(ACCURACY, sample="s", value=44.0)
+    rows = [replace(a, encoder=f"b{i}", value=43.0) for i in range(5)]
+    unsure = np.where(np.arange(500) < 5, 44.5, 43.0)  # above the best in 1 % of the draws
+    replicates = {a.key: 44.0 + draws} | {row.key: unsure for row in rows}
+    assert "≈" not in table([a, rows[0]], markdown=True, replicates=replicates).split("- bold")[0]
+    assert table([a, *rows], markdown=True, replicates=replicates).count("≈ |") == 5
 
 
 def test_folders_are_joined(tmp_path: Path) -> None:

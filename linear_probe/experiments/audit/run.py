@@ -71,8 +71,8 @@ class AuditJob(Experiment):
     """Settings of one config in `configs/audit`: one of `head`, `encoder` and `onnx`, and data.
 
     Attributes:
-        head: folder of a trained head, `OUT/heads/NAME/seedN` of `linear-probe head`; it brings its
-            task and its data.
+        head: folder of a trained head, `OUT/heads/NAME/seedN` of `linear-probe head`, or its OUT,
+            for the head of `seed`; it brings its task and its data.
         encoder: an encoder, as `linear-probe run --encoder` takes it: a linear probe is fitted on
             it, and both are compressed as one network.
         space: the encoder's feature space.
@@ -84,7 +84,8 @@ class AuditJob(Experiment):
         train_csv, test_csv: tables of labels instead, as `linear-probe run` takes them.
         max_train: training pictures of a probe, and those that calibration and training after
             pruning draw from; None is all. A head has its own.
-        groups: groupings to compare; None is all there are, such as `race` and `age band`.
+        groups: groupings to compare, perhaps none; None is all there are, such as `race` and
+            `age band`.
         compressions: each is applied to the uncompressed classifier.
         tuning: how a network is trained after pruning, where a compression asks for it.
         seed: of what compressing draws: pictures of the calibration, order of the training. Splits
@@ -161,7 +162,7 @@ def _subject(job: AuditJob, run: Run) -> Subject:
     if job.head is not None:
         if job.train_csv or job.test_csv:
             raise InputError("train_csv: a head brings its data; give data, or leave it out")
-        return HeadSubject(load_head(job.head, job.data, run.say), job.target)
+        return HeadSubject(load_head(job.head, job.data, run.say, job.seed), job.target)
     task = _task(job, run)
     if job.encoder is not None:
         return ProbeSubject(job.encoder, job, task, run.out / FEATURES_FOLDER)
@@ -224,6 +225,7 @@ class _Audit:
             "cost": {
                 "file_bytes": len(model.data),
                 "compressed_bytes": model.compressed_bytes,
+                **({} if compression else {"float16_bytes": model.float16_bytes}),
                 "parameters": learnt,
                 "nonzero": nonzero,
                 "milliseconds": round(

@@ -104,7 +104,7 @@ def groups_of(
     decade of the age if the set has no age bands.
 
     Args:
-        wanted: groupings; None is all that have something to compare.
+        wanted: groupings, perhaps none; None is all that have something to compare.
 
     Raises:
         InputError: there is no such grouping, or nothing in it to compare.
@@ -121,7 +121,7 @@ def groups_of(
             there = f"has {', '.join(found)}" if found else "has none"
             raise InputError(f"groups: '{name}'; beside {target.label} {faces.title} {there}")
         check_grouping(name, found[name])
-    if wanted:
+    if wanted is not None:
         return {name: found[name] for name in wanted}
     for name in [*found]:
         try:

@@ -35,7 +35,8 @@ class LandmarkClips:
         keys: N.
         points: N times float [T, V, 3], x to the right, y up or down, z towards the viewer.
         people: N.
-        tested: bool [N]; of each tested person there is a clip to learn from.
+        folds: int [N], the fold that tests each clip, from 0; -1 for clips that are only learnt
+            from. The other clips of a tested person are learnt from in that fold.
         places: N times float [T, V, 2], where they are in the picture, in shares of its side; None
             where there are no pictures.
         faces: whose records the pictures are.
@@ -48,7 +49,7 @@ class LandmarkClips:
     keys: Sequence[str]
     points: Sequence[np.ndarray]
     people: Sequence[str]
-    tested: np.ndarray
+    folds: np.ndarray
     places: Sequence[np.ndarray] | None = None
     faces: FaceSet | None = None
     frames: Sequence[np.ndarray] | None = None
@@ -61,12 +62,17 @@ class LandmarkClips:
                     f"{self.title}: clips have {', '.join(map(str, sorted({*counts})))} landmarks "
                     f"a face, {key} another number than {self.keys[0]}; give one set of landmarks"
                 )
-        known = {p for p, asked in zip(self.people, self.tested.tolist(), strict=True) if not asked}
-        if len(known) < 2 or not self.tested.any():
+        people, tested = np.array(self.people), int((self.folds >= 0).sum())
+        known = [len(set(people[self.folds != fold])) for fold in range(self.fold_count)]
+        if not tested or min(known) < 2:
             raise InputError(
-                f"{self.title}: {len(known)} people to learn from and {self.tested.sum()} clips to "
-                "score on; give two people or more with two clips or more each"
+                f"{self.title}: {min(known, default=len(set(people)))} people to learn from and "
+                f"{tested} clips to score on; give two people or more with two clips or more each"
             )
+
+    @property
+    def fold_count(self) -> int:
+        return int(self.folds.max(initial=-1)) + 1
 
     def images(self, clip: int) -> Tensor:
         """Pictures of a clip, float [T, 3, `SIZE`, `SIZE`] in [0, 1].
@@ -94,7 +100,8 @@ class LandmarkData(ABC):
 
 
 class RenderedLandmarks(LandmarkData):
-    """Clips of rendered people, each with another expression; one of each person's is tested.
+    """Clips of rendered people, each with another expression; each is tested in turn, by what the
+    person's other clips teach.
 
     Args:
         people: how many.
@@ -102,7 +109,7 @@ class RenderedLandmarks(LandmarkData):
         frames, fps: of a clip, and a second.
         noise: standard deviation of the error of each frame's landmarks, in
             hundredths of the face's height: exact ones would give everybody away. 2 is what
-            detectors reach.
+            detectors reach. Texture is taken from where the erroneous landmarks lie in the image.
         bias: standard deviation of an error of each landmark that stays through a clip, as
             detectors' do with this face in this light; in the same unit. Frames don't average it
             away.
@@ -139,22 +146,34 @@ class RenderedLandmarks(LandmarkData):
         noisy = [clip + draw.normal(0, error, clip.shape) for clip in points]
         if self.bias:
             noisy = [clip + draw.normal(0, stays, clip.shape[1:]) for clip in noisy]
+        moved = [places_of(*clip) for clip in zip(points, places, noisy, strict=True)]
         people = [clip[0].person or "" for clip in of]
-        last: dict[str, int] = {person: i for i, person in enumerate(people)}
         return LandmarkClips(
             "rendered_landmarks",
             "rendered landmarks",
-            f"{self.people} people, the last of {self.per_person} clips of each is tested; "
+            f"{self.people} people, each of the {self.per_person} clips of each tested in turn; "
             f"landmarks with an error of {self.noise:g} % of the face's height"
             + (f", and of {self.bias:g} % that stays through a clip" if self.bias else ""),
             [clip[0].key.rpartition("/")[0] for clip in of],
             noisy,
             people,
-            np.array([last[person] == i for i, person in enumerate(people)]),
-            [clip / SIZE for clip in places],
+            np.array([people[:i].count(person) for i, person in enumerate(people)]),
+            [clip / SIZE for clip in moved],
             faces,
             list(rows),
         )
+
+
+def places_of(points: np.ndarray, places: np.ndarray, noisy: np.ndarray) -> np.ndarray:
+    """Where points `noisy` [T, V, 3] lie in the images, in which the exact `points` [T, V, 3] lie
+    at `places` [T, V, 2].
+
+    By each frame's affine map from points to places with the least squares, which the errors pass
+    through; a face is flat enough for it.
+    """
+    ones = np.ones((*points.shape[:2], 1))
+    solution = np.linalg.pinv(np.concatenate((points, ones), axis=2)) @ places  # [T, 4, 2]
+    return places + (noisy - points) @ solution[:, :3]
 
 
 class LandmarkFolder(LandmarkData):
@@ -199,7 +218,7 @@ class LandmarkFolder(LandmarkData):
             ["/".join(names[i]) for i in kept],
             [points[i][..., :3] for i in kept],
             [names[i][0] for i in kept],
-            tested[kept],
+            tested[kept].astype(int) - 1,
             None if faces is None else [points[i][..., 3:] for i in kept],
             faces,
             rows,

@@ -69,32 +69,40 @@ def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
         )
     quiet()
     clips = job.data.clips()
-    nodes, reference = graphs(clips, job)
-    matrices = adjacency(edges_of(job.topology, reference), reference)
+    geometry = Geometry(clips, job)
     people = sorted(set(clips.people))
     labels = torch.tensor([people.index(person) for person in clips.people])
-    train, test = (torch.from_numpy(np.flatnonzero(x)) for x in (~clips.tested, clips.tested))
+    folds = range(clips.fold_count)
+    tests = [np.flatnonzero(clips.folds == fold) for fold in folds]
+    test = np.concatenate(tests)
     name = job.label or f"{FaceGCN.name}, {' + '.join(job.nodes)}"
     targets = labels[test].numpy()
     weights = cluster_weights(targets, job.bootstrap, DRAWS_SEED)
-    keys = [clips.keys[i] for i in test.tolist()]
-    drawn = (f"{key} {clips.people[i]}" for key, i in zip(keys, test.tolist(), strict=True))
+    keys = [clips.keys[i] for i in test]
+    drawn = (f"{key} {clips.people[i]}" for key, i in zip(keys, test, strict=True))
     sample = sample_of(drawn, job.bootstrap, DRAWS_SEED)
     trainer = Trainer(job, run)
-    # Nothing is chosen during training, so that nothing is validated on.
-    split = LabelledSplit(nodes, labels, train, train[:0])
-    note = f"trained on {len(train):,} clips of {len(people)} people, {nodes.shape[2]} frames"
+    learnt = len(clips.folds) - len(tests[-1])
+    note = f"trained on {learnt:,} clips of {len(people)} people, {geometry.frames} frames"
     for seed in dict.fromkeys(job.seeds):
         started = time.perf_counter()
-        torch.manual_seed(seed)
-        how = (job.widths, job.temporal_kernel, job.dropout)
-        head = FaceGCN(Categories(len(people)), nodes.shape[1], matrices, *how)
-        folder = run.out / HEADS_FOLDER / FaceGCN.name / f"seed{seed}"
-        trainer.train(head, job.training, split, seed, folder)
-        logits = trainer.outputs(head, nodes[test])
+        logits = []
+        for fold in folds:
+            nodes, reference = geometry.nodes(fold)
+            matrices = adjacency(edges_of(job.topology, reference), reference)
+            # Nothing is chosen during training, so that nothing is validated on.
+            train = torch.from_numpy(np.flatnonzero(clips.folds != fold))
+            split = LabelledSplit(nodes, labels, train, train[:0])
+            torch.manual_seed(seed)
+            how = (job.widths, job.temporal_kernel, job.dropout)
+            head = FaceGCN(Categories(len(people)), nodes.shape[1], matrices, *how)
+            folder = run.out / HEADS_FOLDER / FaceGCN.name / f"seed{seed}"
+            folder = folder / f"fold{fold}" if len(folds) > 1 else folder
+            trainer.train(head, job.training, split, seed, folder)
+            logits.append(trainer.outputs(head, nodes[torch.from_numpy(tests[fold])]))
         if not is_first():
             continue  # one process writes
-        predictions = class_predictions(keys, targets, logits, people)
+        predictions = class_predictions(keys, targets, torch.cat(logits), people)
         chosen = {"hyperparameters": dataclasses.asdict(job.training)}
         figures = class_figures(
             *(chosen, targets, predictions.predicted, weights, sample, note),
@@ -110,44 +118,60 @@ def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
         )
 
 
-def graphs(clips: LandmarkClips, job: LandmarksJob) -> tuple[Tensor, np.ndarray]:
-    """Node features float32 [N, C, T, V] of all clips, as many frames as the shortest has (evenly
-    spaced), and the mean face [V, 3] of the training clips.
+class Geometry:
+    """Node features of all clips, with as many frames as the shortest has, evenly spaced.
+
+    Args:
+        clips: of the job's data.
+        job: which features, and of which frames.
+
+    Attributes:
+        frames: of a clip.
 
     Raises:
         InputError: a clip shorter than the kernel along time, or nodes that the data lack.
     """
-    shortest = min(map(len, clips.points))
-    frames = 1 if job.frames == "first" else shortest
-    if frames < job.temporal_kernel:
-        which = clips.keys[int(np.argmin([len(clip) for clip in clips.points]))]
-        raise InputError(
-            f"temporal_kernel: {job.temporal_kernel} frames, and "
-            + (
-                "frames: first has 1"
-                if job.frames == "first"
-                else f"the clip {which} has {shortest} frames"
+
+    def __init__(self, clips: LandmarkClips, job: LandmarksJob) -> None:
+        shortest = min(map(len, clips.points))
+        self.frames = 1 if job.frames == "first" else shortest
+        if self.frames < job.temporal_kernel:
+            which = clips.keys[int(np.argmin([len(clip) for clip in clips.points]))]
+            raise InputError(
+                f"temporal_kernel: {job.temporal_kernel} frames, and "
+                + (
+                    "frames: first has 1"
+                    if job.frames == "first"
+                    else f"the clip {which} has {shortest} frames"
+                )
+                + "; give a smaller one"
             )
-            + "; give a smaller one"
-        )
-    rows = [np.linspace(0, len(clip) - 1, frames).round().astype(int) for clip in clips.points]
-    points = np.stack([clip[row] for clip, row in zip(clips.points, rows, strict=True)])
-    count, _, places, _ = points.shape
-    known = points[~clips.tested].reshape(-1, places, 3)
-    # First onto any face, then onto the mean of all so turned.
-    reference = aligned(known, known[0]).mean(axis=0)
-    still = aligned(points.reshape(-1, places, 3), reference)
-    scale = float(np.linalg.norm(reference - reference.mean(axis=0), axis=1).mean())
-    parts: list[np.ndarray] = []
-    if "coordinates" in job.nodes:
-        parts.append((still - reference.mean(axis=0)) / scale)
-    if "shape" in job.nodes:
-        parts.append(local_shape(still / scale, nearest(reference)))
-    if "texture" in job.nodes:
-        parts.append(_texture(clips, rows, job.encoder).reshape(count * frames, places, -1))
-    nodes = np.concatenate(parts, axis=-1).astype(np.float32)
-    found = torch.from_numpy(nodes).unflatten(0, (count, frames)).permute(0, 3, 1, 2)
-    return found.contiguous(), reference
+        rows = [
+            np.linspace(0, len(clip) - 1, self.frames).round().astype(int) for clip in clips.points
+        ]
+        self.points = np.stack([clip[row] for clip, row in zip(clips.points, rows, strict=True)])
+        self.folds, self.features = clips.folds, job.nodes
+        self.texture = _texture(clips, rows, job.encoder) if "texture" in job.nodes else None
+
+    def nodes(self, fold: int) -> tuple[Tensor, np.ndarray]:
+        """Node features float32 [N, C, T, V] of all clips, and the mean face [V, 3] of the fold's
+        training clips, onto which all faces are turned."""
+        count, frames, places, _ = self.points.shape
+        known = self.points[self.folds != fold].reshape(-1, places, 3)
+        # First onto any face, then onto the mean of all so turned.
+        reference = aligned(known, known[0]).mean(axis=0)
+        still = aligned(self.points.reshape(-1, places, 3), reference)
+        scale = float(np.linalg.norm(reference - reference.mean(axis=0), axis=1).mean())
+        parts: list[np.ndarray] = []
+        if "coordinates" in self.features:
+            parts.append((still - reference.mean(axis=0)) / scale)
+        if "shape" in self.features:
+            parts.append(local_shape(still / scale, nearest(reference)))
+        if self.texture is not None:
+            parts.append(self.texture.reshape(count * frames, places, -1))
+        nodes = np.concatenate(parts, axis=-1).astype(np.float32)
+        found = torch.from_numpy(nodes).unflatten(0, (count, frames)).permute(0, 3, 1, 2)
+        return found.contiguous(), reference
 
 
 def _texture(clips: LandmarkClips, rows: list[np.ndarray], encoder: str | None) -> np.ndarray:
@@ -172,6 +196,6 @@ def _protocol(job: LandmarksJob, head: FaceGCN) -> str:
         f"spatio-temporal graph convolutions over landmarks turned onto the mean training face, "
         f"{parameters / 1e6:.2f} M parameters; nodes: {', '.join(job.nodes)}{texture}; "
         f"{'all frames' if job.frames == 'all' else 'the first, neutral frame alone'}; people are "
-        f"known, their tested clips are not; {job.training.epochs} epochs of AdamW with one cycle "
+        f"known, their tested clips are not; {job.training} of AdamW with one cycle "
         "of the learning rate, nothing chosen in a run; intervals by bootstrap over people"
     )

@@ -120,19 +120,25 @@ def _matches(value: str, wanted: str) -> bool:
     return value == wanted or value.endswith(f"/{wanted}")
 
 
-def times_smaller(idea: Sequence[Record], without: Sequence[Record]) -> float:
-    """How many times smaller the compressed file of `idea` is; means over seeds.
+def times_smaller(idea: Sequence[Record], without: Sequence[Record]) -> dict[str, float]:
+    """How many times smaller the compressed file of `idea` is than that of `without` in float32
+    and, where it is known, in float16; means over seeds.
 
     Raises:
         InputError: records without the size.
     """
-    sizes = []
-    for records in (idea, without):
-        of_seeds = [r.hyperparameters.get("cost", {}).get("compressed_bytes") for r in records]
-        if None in of_seeds:
-            raise InputError(
-                f"at_least_smaller: records of {records[0].probe} don't have a file's size; only "
-                "those of audits do"
-            )
-        sizes.append(float(np.mean(of_seeds)))
-    return sizes[1] / sizes[0]
+    size, float32 = (_mean_cost(records, "compressed_bytes") for records in (idea, without))
+    if size is None or float32 is None:
+        raise InputError(
+            f"at_least_smaller: records of {(idea if size is None else without)[0].probe} don't "
+            "have a file's size; only those of audits do"
+        )
+    float16 = _mean_cost(without, "float16_bytes")
+    smaller = {"float32": float32 / size}
+    return smaller if float16 is None else {**smaller, "float16": float16 / size}
+
+
+def _mean_cost(records: Sequence[Record], name: str) -> float | None:
+    """The mean of a cost over records; None if one lacks it."""
+    values = [record.hyperparameters.get("cost", {}).get(name) for record in records]
+    return None if None in values else float(np.mean(values))

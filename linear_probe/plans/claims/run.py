@@ -35,7 +35,9 @@ def run(
     command: Sequence[str],
     *,
     only_table: bool = False,
-    jobs: int = 1,
+    jobs: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
     keep_in: Path | None = None,
     target: tuple[str, str | None] | None = None,
 ) -> int:
@@ -46,6 +48,7 @@ def run(
         command: as it was typed.
         only_table: run nothing.
         jobs: arms at once.
+        executor, address: where arms run, as of `run_plan`.
         keep_in: folder for copies of the records.
         target: W&B project and run name to log the table to.
 
@@ -65,7 +68,10 @@ def run(
             print(log_table(table, *target, str(out)))
         return 0
 
-    return work(None) if only_table else run_plan(command, out, work, jobs=jobs)
+    if only_table:
+        return work(None)
+    settings = {"jobs": jobs, "executor": executor, "address": address}
+    return run_plan(command, out, work, resources=claims.resources, **settings)
 
 
 def run_claims(claims: Claims, out: Path, engine: Engine | None = None) -> Table:
@@ -145,19 +151,23 @@ def _add_steps(
             for fit in call.fits:
                 before = [add(_fit_step(fit, out, before))]
             title = f"{name}: {kind}" + (f", {number} of {len(calls)}" if len(calls) > 1 else "")
-            add(
-                Step(
-                    title,
-                    ["linear-probe", arm.command, *call.words],
-                    call.folder.with_name(f"{call.folder.name}.log"),
-                    call.folder,
-                    after=before,
-                    is_whole=(call.folder / RECORDS_FILE).exists,
-                    always=True,  # records of other seeds may be there
-                    environment={NO_DATA_VARIABLE: str(NO_DATA)},
-                )
-            )
+            if call.trained is not None:
+                before = [add(_call_step(f"{title}, its head", "head", call.trained, before))]
+            add(_call_step(title, arm.command, call, before))
     return needed
+
+
+def _call_step(title: str, command: str, call: Call, after: list[str]) -> Step:
+    return Step(
+        title,
+        ["linear-probe", command, *call.words],
+        call.folder.with_name(f"{call.folder.name}.log"),
+        call.folder,
+        after=after,
+        is_whole=(call.folder / RECORDS_FILE).exists,
+        always=True,  # records of other seeds may be there
+        environment={NO_DATA_VARIABLE: str(NO_DATA)},
+    )
 
 
 def _fit_step(fit: Fit, out: Path, after: list[str]) -> Step:

@@ -13,15 +13,19 @@ import yaml
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from linear_probe.records.record import RECORDS_FILE, Record
+from ssl_faces.common import config_files
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular
 from ssl_faces.common.ranges import FiniteFloat, PositiveFloat, Seed
 from ssl_faces.common.yaml_settings import PREVIOUS, Strict, read_as
 from ssl_faces.plan import stages as plan_stages
+from ssl_faces.plan.cluster.resources import PlanResources
 
 FIT = "{fit}"
 """In arguments and rows: the folder of the encoder that was trained first."""
+TRAINED = "{trained}"
+"""In arguments: the folder of the `linear-probe head` that was run first."""
 EXAMPLE = "configs/claims.yaml"
 
 _MOVED = {
@@ -69,12 +73,14 @@ class Call(NamedTuple):
         words: the verb's arguments.
         folder: of the records.
         row: fields of the records that the claim is about, or how they end.
+        trained: the call of `linear-probe head` before it, if any.
     """
 
     fits: list[Fit]
     words: list[str]
     folder: Path
     row: dict[str, str]
+    trained: Call | None = None
 
 
 class Arm(Strict):
@@ -85,6 +91,8 @@ class Arm(Strict):
         configs: files for its `-c`; `run` and `truth` have none.
         arguments: `--KEY VALUE`.
         fit: stages that `ssl-faces fit` trains before, in their order.
+        trained: of an audit, an arm of `linear-probe head` whose head it compresses: its folder is
+            `{trained}` in the arguments.
         row: selects records that the verb writes by their fields, such as
             `{feature_space: identity}`.
     """
@@ -93,6 +101,7 @@ class Arm(Strict):
     configs: list[str] = Field(default_factory=list)
     arguments: dict[str, Any] = Field(default_factory=dict)
     fit: list[Stage] = Field(default_factory=list)
+    trained: Arm | None = None
     row: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -103,6 +112,8 @@ class Arm(Strict):
             raise ValueError(f"configs: `linear-probe {self.command}` takes none")
         if self.fit and self.command in _SEVERAL_SEEDS:
             raise ValueError(f"fit: `linear-probe {self.command}` trains on its own")
+        if self.trained and (self.command, self.trained.command) != ("audit", "head"):
+            raise ValueError("trained: audits are of an arm of `linear-probe head`")
         named = {f.name for f in dataclasses.fields(Record) if f.type == "str"}
         for field in self.row:
             if field not in named:
@@ -131,9 +142,13 @@ class Arm(Strict):
             fits = self._fits(seed, out)
             of_fit = str(fits[-1].folder) if fits else ""
             words = [word.replace(FIT, of_fit) for word in words_of_all]
+            trained = None
+            if self.trained is not None:
+                [trained] = self.trained.calls(common, [seed], out)
+                words = [word.replace(TRAINED, str(trained.folder)) for word in words]
             words += [f"--out={here}"] if self.fit else [f"--seed={seed}", f"--out={here}"]
             row = {field: value.replace(FIT, _within(out, of_fit)) for field, value in rows}
-            calls.append(Call(fits, words, here, row))
+            calls.append(Call(fits, words, here, row, trained))
         return calls
 
     def calls_there(self, common: dict[str, Any], out: Path) -> list[Call]:
@@ -149,6 +164,8 @@ class Arm(Strict):
         fits = [json.dumps(stage.model_dump()) for stage in self.fit]
         configs = [*self.configs, *(config for stage in self.fit for config in stage.configs)]
         contents = [_content(config) for config in configs]
+        if self.trained is not None:
+            contents.append(self.trained._folder(common, out).name)
         digest = _digest([self.command, *self._words(common), *fits, *contents])
         return out / "arms" / f"{self._name()}-{digest}"
 
@@ -170,9 +187,12 @@ class Arm(Strict):
 
     def _label(self) -> str:
         """The head's name in tables: its config, and the settings that differ from it."""
+        shown = dict(self.arguments)
+        if shown.get("before"):
+            shown["before"] = " and ".join(stage["task"] for stage in shown["before"])
         changed = [
             f"{key.rpartition('.')[2]} {_text(value)}"
-            for key, value in self.arguments.items()
+            for key, value in shown.items()
             if key.startswith(("head.", "before", "nodes", "frames"))
         ]
         return ", ".join(["+".join(Path(config).stem for config in self.configs), *changed])
@@ -211,6 +231,7 @@ class Claim(Strict):
             better.
         at_least_smaller: and that its compressed file is so many times smaller (for audits).
         tried: what else was tried if it is not supported; printed once for claims that share it.
+        note: what readers must know whatever the verdict is; printed once, too.
     """
 
     says: str
@@ -225,6 +246,7 @@ class Claim(Strict):
     at_most_worse: PositiveFloat | None = None
     at_least_smaller: float | None = Field(default=None, gt=1)
     tried: str = ""
+    note: str = ""
 
     @property
     def metrics(self) -> list[str]:
@@ -256,6 +278,7 @@ class Claims(Strict):
         smallest: effects of interest by kind of metric.
         remark: what readers of the table must know.
         claims: by name.
+        resources: what the commands need of a cluster, by their verbs.
     """
 
     seeds: list[Seed] = Field(min_length=1)
@@ -263,6 +286,7 @@ class Claims(Strict):
     smallest: list[Smallest] = Field(min_length=1)
     remark: str = ""
     claims: dict[Name, Claim] = Field(min_length=1)
+    resources: PlanResources = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _effects(self) -> Claims:
@@ -308,11 +332,11 @@ def _within(out: Path, folder: str) -> str:
 def _content(config: str) -> str:
     """A config without its comments; empty if it can't be read, which its verb reports."""
     try:
-        text = regular(Path(config)).read_text()
+        text = regular(config_files.find_config(config, config_files.ALL)).read_text()
         for now, before in _MOVED.items():
             text = text.replace(now, before)
         return json.dumps(yaml.safe_load(text), sort_keys=True, default=str)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (InputError, OSError, UnicodeDecodeError, yaml.YAMLError):
         return ""
 
 

@@ -56,6 +56,7 @@ class _Row:
     verdict: Verdict
     settled_by: str = "-"
     by_size: bool = False
+    reason: str = ""  # of missing figures
 
 
 class ClaimTable:
@@ -101,11 +102,13 @@ class ClaimTable:
         parts = (judged.gain.value, judged.gain.low, judged.gain.high)
         gain = "{} [{}, {}]".format(*(f"{x:+.{digits}f}" for x in parts))
         verdict = judged.verdict
-        smaller = too_large = None
+        too_large = False
         if claim.at_least_smaller is not None:
             smaller = times_smaller(records, of_without)
-            gain += f"; {smaller:.1f} times smaller"
-            too_large = smaller < claim.at_least_smaller
+            gain += f"; {smaller['float32']:.1f} times smaller than in float32"
+            if "float16" in smaller:
+                gain += f", {smaller['float16']:.1f} than in float16"
+            too_large = smaller["float32"] < claim.at_least_smaller
             verdict = "contradicted" if too_large else verdict
         effect = f"{smallest:.{digits}f}"
         if claim.at_most_worse is not None:
@@ -117,7 +120,7 @@ class ClaimTable:
             settled_by += f", n {records[0].n * times:,.0f}" if times > 1 else ""
         cells = [Cell(gain, judged.gain.value), Cell(effect)]
         cells += [_cell(mean, digits), _cell(mean_without, digits)]
-        of_all = (str(len(seeds)), judged, verdict, settled_by, bool(too_large))
+        of_all = (str(len(seeds)), judged, verdict, settled_by, too_large)
         self.rows.append(_Row(name, claim, cells, *of_all))
         # Seeds may have been run on several machines.
         machines = " and ".join(dict.fromkeys(record.hardware for record in both))
@@ -126,8 +129,7 @@ class ClaimTable:
 
     def add_missing(self, name: str, claim: Claim, reason: str, result: Verdict) -> None:
         """A row without figures."""
-        self.rows.append(_Row(name, claim, ["-"] * 4, "-", None, result))
-        self.notes[f"{name}: {reason}"] = None
+        self.rows.append(_Row(name, claim, ["-"] * 4, "-", None, result, reason=reason))
 
     @property
     def table(self) -> Table:
@@ -138,14 +140,15 @@ class ClaimTable:
             verdicts = [row.verdict, row.verdict if row.by_size else after.get(row.name, "-")]
             start = [row.name, row.claim.says, *verdicts]
             body.append([*start, *row.cells, row.seeds, row.settled_by, row.claim.published])
-        # What was tried for several claims is printed once.
-        tried: dict[str, list[str]] = {}
+        # What several claims share is printed once.
+        shared: dict[str, list[str]] = {}
         for row in self.rows:
-            if row.claim.tried and row.verdict != "supported":
-                tried.setdefault(row.claim.tried, []).append(row.name)
+            tried = row.claim.tried if row.verdict != "supported" else ""
+            for text in filter(None, (row.reason, row.claim.note, tried)):
+                shared.setdefault(text, []).append(row.name)
         tested = sum(one.p is not None for one in judged.values())
         notes = [*_NOTES, *_about_chance(tested, list(after.values())), *self._about_effects()]
-        notes += [*self.notes, *(f"{', '.join(names)}: {text}" for text, names in tried.items())]
+        notes += [*self.notes, *(f"{', '.join(names)}: {text}" for text, names in shared.items())]
         return Table("Claims of the papers", _HEADER, body, notes)
 
     def _about_effects(self) -> list[str]:

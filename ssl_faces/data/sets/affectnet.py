@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -19,11 +20,13 @@ from ssl_faces.data.sets.folder import entry_of, images_under
 from ssl_faces.data.sets.recognised import Entry, RecognisedSet
 from ssl_faces.data.tables import MEND, has_columns, number_in, read_table, whole_number_in
 
-LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry")
-"""What the owner's labels 0 to 6 mean."""
+LABELS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
+"""What the owner's labels 0 to 7 mean."""
 
-LEFT_OUT = {7: "contempt", 8: "none", 9: "uncertain", 10: "no face"}
-"""Labels that are not one of the seven expressions."""
+LEFT_OUT = {8: "none", 9: "uncertain", 10: "no face"}
+"""Labels that are no expression."""
+
+CLASSES = (*EXPRESSIONS, "contempt")
 
 NOT_GIVEN = -2.0
 """The owner's valence and arousal of images without them."""
@@ -55,13 +58,14 @@ class AffectNet(RecognisedSet):
     `images/N.jpg` and `annotations/N_exp.npy`, `N_val.npy`, `N_aro.npy`.
 
     The validation part is `test`: the owner's test labels were never published. Seven classes;
-    contempt, no expression, uncertain and non-faces are left out and listed in `skipped`.
+    contempt (see `AffectNet8`), no expression, uncertain and non-faces are left out and listed in
+    `skipped`.
     """
 
     name = "affectnet"
     title = "AffectNet"
     split = "training -> validation"
-    labels = ("expression", "valence", "arousal")
+    labels: ClassVar[tuple[str, ...]] = ("expression", "valence", "arousal")
     near_copies = True
 
     @classmethod
@@ -87,19 +91,39 @@ class AffectNet(RecognisedSet):
             else:
                 continue
             for row in rows:
-                yield row if isinstance(row, Skipped) else _entry(row)
+                yield row if isinstance(row, Skipped) else self._entry(row)
+
+    def _entry(self, row: _Row) -> Entry:
+        classes = self.class_names["expression"]
+        name = LEFT_OUT.get(row.expression) or LABELS[row.expression]
+        if name not in classes:
+            count = {7: "seven", 8: "eight"}[len(classes)]
+            return Skipped(row.key, f"labelled {name}: none of the {count}")
+        if not row.path.is_file():
+            return Skipped(row.key, "labelled, missing on disk")
+        labels: dict[str, Any] = {"expression": classes.index(name)}
+        if "valence" in self.labels and NOT_GIVEN not in (row.valence, row.arousal):
+            labels |= {"valence": row.valence, "arousal": row.arousal}
+        return FaceRecord(row.key, row.path, labels=labels, box=row.box)
 
 
-def _entry(row: _Row) -> Entry:
-    if row.expression in LEFT_OUT:
-        reason = f"labelled {LEFT_OUT[row.expression]}: none of the seven"
-        return Skipped(row.key, reason)
-    if not row.path.is_file():
-        return Skipped(row.key, "labelled, missing on disk")
-    labels: dict[str, Any] = {"expression": EXPRESSIONS.index(LABELS[row.expression])}
-    if NOT_GIVEN not in (row.valence, row.arousal):
-        labels |= {"valence": row.valence, "arousal": row.arousal}
-    return FaceRecord(row.key, row.path, labels=labels, box=row.box)
+class AffectNet8(AffectNet):
+    """AffectNet with `expression` of eight classes: contempt is the last.
+
+    It lies in the folder of `AffectNet` and labels the same images, those of contempt besides.
+    `train` is empty, so that pretraining doesn't see images twice; `all` has the training part.
+    """
+
+    name = "affectnet8"
+    title = "AffectNet-8"
+    labels = ("expression",)
+    class_names = MappingProxyType({"expression": CLASSES})
+    same_images_as = "affectnet"
+    may_be_empty = ("train",)
+
+    def entries(self, folder: Path, part: Part) -> Iterator[Entry]:
+        if part != "train":
+            yield from super().entries(folder, part)
 
 
 def _rows_of_csv(folder: Path, table: Path) -> Iterator[_Row | Skipped]:
