@@ -84,12 +84,12 @@ def probe(
     return Scores(records, folder)
 
 
-def compare(run: Run, one: str, other: str) -> list[paired.Difference]:
+def compare(run: Run, row: str, other_row: str) -> list[paired.Difference]:
     """Every figure of one row less that of another, by a paired bootstrap of the same test rows.
 
     Args:
         run: from `probe`, or its folder.
-        one, other: rows of the table, `ENCODER` or `ENCODER=SPACE`.
+        row, other_row: of the table, `ENCODER` or `ENCODER=SPACE`.
 
     Returns:
         Differences with `value`, the 95 % interval `low` and `high` (in points of %, degrees or
@@ -98,7 +98,7 @@ def compare(run: Run, one: str, other: str) -> list[paired.Difference]:
     Raises:
         InputError: no such row, nothing in common, or not the same test rows.
     """
-    return paired.compare(folder_of(run), one, other)
+    return paired.compare(folder_of(run), row, other_row)
 
 
 def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
