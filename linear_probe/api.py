@@ -79,17 +79,17 @@ def probe(
     named = _named(encoders)
     if isinstance(tasks, str):
         tasks = [tasks]
-    about = {"tasks": None if tasks is None else list(tasks), "seed": seed, "baselines": baselines}
-    records = run_probes(named, folder, **about, **_data(data, folder), **settings)
+    settings |= {"tasks": None if tasks is None else list(tasks), **_data(data, folder)}
+    records = run_probes(named, folder, seed=seed, baselines=baselines, **settings)
     return Scores(records, folder)
 
 
-def compare(run: Run, one: str, other: str) -> list[paired.Difference]:
+def compare(run: Run, row: str, other_row: str) -> list[paired.Difference]:
     """Every figure of one row less that of another, by a paired bootstrap of the same test rows.
 
     Args:
         run: from `probe`, or its folder.
-        one, other: rows of the table, `ENCODER` or `ENCODER=SPACE`.
+        row, other_row: of the table, `ENCODER` or `ENCODER=SPACE`.
 
     Returns:
         Differences with `value`, the 95 % interval `low` and `high` (in points of %, degrees or
@@ -98,7 +98,7 @@ def compare(run: Run, one: str, other: str) -> list[paired.Difference]:
     Raises:
         InputError: no such row, nothing in common, or not the same test rows.
     """
-    return paired.compare(folder_of(run), one, other)
+    return paired.compare(folder_of(run), row, other_row)
 
 
 def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
@@ -107,6 +107,8 @@ def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
     `factor`, `level` and `level_unit` are the condition of a point of a curve: `labels`, 10 and
     `%` for a probe on 10 % of the labels.
 
+    Encoders have short names, as in all tables: no row is named by a path.
+
     Args:
         records: from `probe` or `read_records`, or the folder of a run.
 
@@ -114,8 +116,10 @@ def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
         InputError: a folder without records.
     """
     if isinstance(records, str | os.PathLike):
-        records = [each.record for each in find_records([Path(records)])]
-    return frame(records).drop(columns=["record", "condition"])
+        shown = [each.record for each in find_records([Path(records)])]
+    else:
+        shown = paired.as_shown([*records])
+    return frame(shown).drop(columns=["record", "condition"])
 
 
 def folder_of(run: Run) -> Path:
@@ -128,7 +132,7 @@ def found_in(run: Run) -> list[Found]:
     found = find_records([folder_of(run)])
     if isinstance(run, Scores):
         keys = {record.key for record in run}
-        found = [each for each in found if each.record.key in keys]
+        found = [each for each in found if each.stored.key in keys]
     return found
 
 

@@ -322,7 +322,8 @@ def predict(
     from linear_probe.heads.predictor import predict_files
     from ssl_faces.apps.predictions import Targets
 
-    targets = Targets(*(None if p is None else Path(p) for p in (out, plot, film)), overwrite)
+    plot_to, film_to = (None if path is None else Path(path) for path in (plot, film))
+    targets = Targets(Path(out), plot_to, film_to, overwrite)
     print(
         predict_files(
             model,

@@ -49,11 +49,10 @@ def find_records(folders: Sequence[str | Path], short: bool = True) -> list[Foun
         if not read[path]:
             raise InputError(f"{path}: holds no record; run `linear-probe run --out {folder}`")
     names = shown_names(r.encoder for records in read.values() for r in records) if short else {}
-    of_folders = {path: path.parent if path.name == RECORDS_FILE else path for path in read}
-    titles = shown_names(map(str, of_folders.values())) if short else {}
+    places = {p: str(p.parent if p.name == RECORDS_FILE else p) for p in read}
+    titles = shown_names(places.values()) if short else {}
     found: dict[tuple[str | int, ...], Found] = {}
     for path, records in read.items():
-        folder = str(of_folders[path])
         shown = [replace(r, encoder=names.get(r.encoder, r.encoder)) for r in records]
         earlier = {key: one.record for key, one in found.items()}
         clashing = {
@@ -63,7 +62,7 @@ def find_records(folders: Sequence[str | Path], short: bool = True) -> list[Foun
         }
         for stored, record in zip(records, shown, strict=True):
             if (record.task, record.encoder, record.feature_space) in clashing:
-                title = titles.get(folder, folder)
+                title = titles.get(places[path], places[path])
                 record = replace(record, encoder=f"{record.encoder} ({title})")
             found.setdefault(record.key, Found(record, stored, path.parent))
     return list(found.values())

@@ -68,17 +68,17 @@ def plot_confusion(run: Run, row: str | None = None, task: str = "expression") -
         InputError: no such row or no predictions of classes, or Plotly is missing.
     """
     px = plotly_express()
-    one = _evidence(run, row, task, "classification")[0]
-    counts = confusion(one.predictions)
+    shown = _evidence(run, row, task, "classification")[0]
+    counts = confusion(shown.predictions)
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = one.predictions.classes
+    names = shown.predictions.classes
     figure = px.imshow(
         pd.DataFrame(shares, names, names),
         zmin=0,
         zmax=100,
         text_auto=".0f",
         labels={"x": "predicted", "y": "true", "color": "%"},
-        title=f"{one.record.task}: {one.record.data_set}, {one.name} (n {one.record.n:,})",
+        title=f"{task}: {shown.record.data_set}, {shown.name} (n {shown.record.n:,})",
     )
     figure.update_traces(
         customdata=counts,
@@ -101,10 +101,10 @@ def plot_pose_error(run: Run, row: str | None = None, width: float = 15.0) -> Fi
     """
     px = plotly_express()
     points = []
-    for one in _evidence(run, row, "pose", "regression"):
-        angle = one.record.metric.rpartition(" ")[2]
-        for centre, part in by_value(one.predictions, width):
-            where = {"encoder": one.name, "angle": angle, "true angle °": centre, "n": part.n}
+    for scored in _evidence(run, row, "pose", "regression"):
+        angle = scored.record.metric.rpartition(" ")[2]
+        for centre, part in by_value(scored.predictions, width):
+            where = {"encoder": scored.name, "angle": angle, "true angle °": centre, "n": part.n}
             ends = _ends(part.value, part.low, part.high)
             points.append({**where, "mean abs. error °": part.value, **ends})
     return px.line(

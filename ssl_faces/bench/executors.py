@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable
@@ -69,6 +70,8 @@ def _ray_of_this_machine() -> Ray:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Ray's switch for systems without several nodes: it binds to the loopback address.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # Otherwise Ray writes a token to the user's folder.
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         import ray
 

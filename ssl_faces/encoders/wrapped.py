@@ -21,7 +21,7 @@ POOLED, CLASS_TOKEN, PATCHES_MEAN = "pooled", "class_token", "patches_mean"
 
 _TOKENS = "*"
 """Stands for the last tokens, among the names of layers."""
-_GRID = re.compile(r"(.+)@(\d+)x\2")
+_GRID = re.compile(r"(.+)@([1-9]\d*)x\2")
 
 
 class WrappedEncoder(FaceEncoder):
@@ -190,8 +190,8 @@ class WrappedEncoder(FaceEncoder):
 def wrap_encoder(
     network: nn.Module,
     size: int = 224,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
+    mean: float | Sequence[float] = IMAGENET_MEAN,
+    std: float | Sequence[float] = IMAGENET_STD,
     features: Sequence[str] = (),
 ) -> WrappedEncoder:
     """Any network as an encoder, for `embed` and probes.
@@ -202,7 +202,7 @@ def wrap_encoder(
         network: takes normalised images [B, 3, size, size]; returns features [B, D], a map, tokens,
             or a mapping of these.
         size: side to which images are resized.
-        mean, std: of the normalisation of images in [0, 1].
+        mean, std: of the normalisation of images in [0, 1]: one number, or one for each channel.
         features: feature spaces, see `WrappedEncoder`; none: what the network returns.
 
     Raises:
@@ -210,4 +210,8 @@ def wrap_encoder(
     """
     kind = type(network)
     config = {"code": f"{kind.__module__}.{kind.__qualname__}"}
-    return WrappedEncoder(network, size, mean, std, features, config=config)
+    return WrappedEncoder(network, size, _each(mean), _each(std), features, config=config)
+
+
+def _each(values: float | Sequence[float]) -> Sequence[float]:
+    return (values,) if isinstance(values, int | float) else values

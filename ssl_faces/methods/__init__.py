@@ -31,7 +31,8 @@ def methods() -> dict[str, type[Method]]:
     from ssl_faces.methods.method import Method
 
     import_modules(__name__)
-    named = {kind.name: kind for kind in _subclasses(Method) if "name" in kind.__dict__}
+    kinds = _subclasses(Method)  # type: ignore[type-abstract]
+    named = {kind.name: kind for kind in kinds if "name" in kind.__dict__}
     return dict(sorted(named.items()))
 
 

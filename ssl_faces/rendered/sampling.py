@@ -143,8 +143,10 @@ def sample_factors(
     for name, factor in FACTORS.items():
         low, high = ranges.get(name, (factor.low, factor.high))
         factors[name] = low + (high - low) * shares[name]
-    years = _YEARS if nuisances == "wide" else 0.0
-    _people(factors, shares, years * (2 * shares["age again"] - 1))
+    _people(factors, shares)
+    if nuisances == "wide":  # the hair is that of the person's own age
+        years = factors["age"] + _YEARS * (2 * shares["age again"] - 1)
+        factors["age"] = np.clip(years, FACTORS["age"].low, FACTORS["age"].high)
     for name, least in _LEAST.items():
         factors[name] = np.where(factors[name] < least, 0.0, factors[name])
     factors["resolution"] = np.minimum(factors["resolution"], 1.0)
@@ -174,21 +176,14 @@ def expression_units(expression: np.ndarray, intensity: np.ndarray) -> dict[str,
     }
 
 
-def _people(
-    factors: dict[str, np.ndarray], shares: Mapping[str, np.ndarray], years: np.ndarray
-) -> None:
-    """Features that people have or lack, their amounts, and the effects of age.
-
-    Args:
-        years: [N], added to the age.
-    """
+def _people(factors: dict[str, np.ndarray], shares: Mapping[str, np.ndarray]) -> None:
+    """Features that people have or lack, their amounts, and the effects of age."""
     masculine = shares["masculinity"] > 0.5
     # Two groups rather than a continuum.
     factors["masculinity"] = 0.9 * shares["masculinity"] + 0.1 * masculine
     # More of the young.
     oldest, youngest = FACTORS["age"].high, FACTORS["age"].low
-    age = youngest + (oldest - youngest) * shares["age"] ** 1.5
-    factors["age"] = np.clip(age + years, youngest, oldest)
+    factors["age"] = youngest + (oldest - youngest) * shares["age"] ** 1.5
     long_hair = shares["hair_length again"] > np.where(masculine, 0.88, 0.22)
     length = shares["hair_length"]
     factors["hair_length"] = np.where(long_hair, 0.55 + 0.45 * length, 0.25 * length)

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.training.logged import read_logged
@@ -43,7 +43,7 @@ def plot_training(
     return px.line(rows, x="step", y="value", color="metric", line_dash="run", markers=True)
 
 
-def plotly_express() -> object:
+def plotly_express() -> Any:
     """The module `plotly.express`; InputError if Plotly is missing."""
     try:
         import plotly.express as px

@@ -24,6 +24,7 @@ SMALLER = {
     r'"rendered"': '"rendered:160"',
     r"label_shares=\[10, 100\]": "label_shares=[50, 100], max_train=100, replicates=20",
     r"runs/dataset\", steps=2": r'runs/dataset", steps=2, data={"batch_size": 8}',
+    r'runs/simclr", steps=2\)': 'runs/simclr", steps=2, data={"batch_size": 8})',
 }
 
 
@@ -53,6 +54,14 @@ def shown(tmp_path: Path, monkeypatch: Patch, faces: Path) -> list[Any]:
     save_encoder(encoder, tmp_path / "runs/identity/encoder", {})
     monkeypatch.chdir(tmp_path)
     return figures
+
+
+def test_the_readmes_way(shown: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks("README.md", "From Python")
+    exec(block, {})
+    printed = capsys.readouterr().out
+    assert printed.startswith("barlow_twins byol ")
+    assert re.search(r"simclr=\w+ .* p = \d", printed)
 
 
 def test_training_from_python(shown: list[Any], tmp_path: Path) -> None:

@@ -261,6 +261,8 @@ def test_a_network_as_an_object() -> None:
     assert encoder(torch.rand(2, 3, 100, 100))["pooled"].shape == (2, 96)
     codes = embed(encoder, [np.full((64, 64, 3), 90, np.uint8)])
     assert codes["layer3@2x2"].shape == (1, 768)
+    grey = wrap_encoder(net, 64, mean=0.5, std=0.25)
+    torch.testing.assert_close(grey(images)["pooled"], net((images - 0.5) / 0.25))
     assert "can't be built again from a card" in message_of(save_encoder, encoder, "no", {})
     text = message_of(wrap_encoder, timm.create_model("test_vit"), 100)
     assert text.startswith("module: the network fails on images [2, 3, 100, 100]")

@@ -23,7 +23,7 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.plan import command
 from ssl_faces.plan import engine as engines
 from ssl_faces.plan.cluster import attempts, seat, slurm
-from ssl_faces.plan.cluster.attempts import Remote, State
+from ssl_faces.plan.cluster.attempts import Remote
 from ssl_faces.plan.cluster.resources import PlanResources, Resources, resources_of
 from ssl_faces.plan.cluster.seat import Seat, launcher
 from ssl_faces.plan.steps import Step
@@ -33,6 +33,7 @@ from tests.plan.test_engine import WAIT, calls, run, send, step
 from tests.support.in_process import MAIN
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
+from tests.support.workers import Workers
 
 LOCAL: dict[str, Any] = {"executor": "slurm", "address": "local"}
 WORKERS: dict[str, Any] = {"executor": "ray"}
@@ -49,44 +50,6 @@ def _quick(monkeypatch: Patch) -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-class Workers:
-    """A `Cluster` of processes, in place of Ray."""
-
-    kind = "ray"
-    has_gpus = False
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, subprocess.Popen[bytes]] = {}
-
-    def submit(self, name: str, seat: Path, token: str, needs: Resources) -> str:
-        words = [sys.executable, "-P", "-m", "ssl_faces.plan.cluster.worker", str(seat), token]
-        process = subprocess.Popen(words, stderr=subprocess.PIPE)
-        self.jobs[str(process.pid)] = process
-        return str(process.pid)
-
-    def state(self, job: str) -> State:
-        return "alive" if self.jobs[job].poll() is None else "ended"
-
-    def error(self, job: str) -> str:
-        process = self.jobs[job]
-        assert process.stderr is not None
-        return process.stderr.read().decode().strip() if process.returncode == 2 else ""
-
-    def cancel(self, job: str) -> None:
-        if job in self.jobs:
-            self.jobs[job].kill()
-
-
-@pytest.fixture
-def workers(monkeypatch: Patch) -> Iterator[Workers]:
-    cluster = Workers()
-    monkeypatch.setattr(command, "_connected", lambda *_: cluster)
-    yield cluster
-    for process in cluster.jobs.values():
-        process.kill()
-        process.wait()
 
 
 def state_of(out: Path, name: str) -> dict[str, Any]:

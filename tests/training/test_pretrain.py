@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,22 @@ def test_by_name_and_by_class_the_run_is_one(faces: Path, tmp_path: Path) -> Non
     assert resumed.card["steps"] == 4
 
 
-def test_a_class_of_ones_own_has_the_defaults_of_fit(faces: Path, tmp_path: Path) -> None:
+class OfANotebook(Twins):
+    name = "of_a_notebook"
+
+
+@pytest.mark.parametrize("kind", [Twins, OfANotebook])
+def test_a_class_of_ones_own_has_the_defaults_of_fit(
+    kind: type[Twins], faces: Path, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    if kind is OfANotebook:
+        monkeypatch.setattr(kind, "__module__", "__main__")
+        monkeypatch.setattr(sys.modules["__main__"], kind.__name__, kind, raising=False)
     data = {"size": SIZE, "batch_size": 2, "cache": tmp_path / "c"}
     encoder = pretrain(
-        Twins, faces, out=tmp_path / "run", steps=1, data=data, trainer=TRAINER, panels_every=0
+        kind, faces, out=tmp_path / "run", steps=1, data=data, trainer=TRAINER, panels_every=0
     )
-    assert encoder.card["method"] == Twins.name
+    assert encoder.card["method"] == kind.name
     assert encoder.card["positives"] == "frames"
 
 
@@ -111,6 +122,16 @@ def test_bad_arguments_are_one_sentence(
         pretrain(**arguments)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_missing_extras_are_one_sentence(tmp_path: Path, monkeypatch: Patch) -> None:
+    for package, call, extra in (
+        ("datasets", lambda: pretrain("simclr", object(), out=tmp_path / "run"), "hub"),
+        ("plotly.express", lambda: plot_training(tmp_path), "dashboard"),
+    ):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(InputError, match=rf"pip install 'ssl-faces\[{extra}\]'"):
+            call()
 
 
 def test_a_plain_trainer_with_the_data_of_a_folder(

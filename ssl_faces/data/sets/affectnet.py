@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class AffectNet(RecognisedSet):
     name = "affectnet"
     title = "AffectNet"
     split = "training -> validation"
-    labels = ("expression", "valence", "arousal")
+    labels: ClassVar[tuple[str, ...]] = ("expression", "valence", "arousal")
     near_copies = True
 
     @classmethod

@@ -5,6 +5,7 @@ A task would end with the head. The actor's name is the order's token, so that a
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -49,7 +50,10 @@ class Ray:
             before = signal.getsignal(signal.SIGTERM)
             try:
                 ray.init(
-                    address, namespace=NAMESPACE, log_to_driver=False, logging_level="CRITICAL"
+                    address,
+                    namespace=NAMESPACE,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
                 )
             except Exception as error:
                 raise InputError(
@@ -75,7 +79,7 @@ class Ray:
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         if not any(n.get("CPU", 0) >= cpus and n.get("GPU", 0) >= gpus for n in nodes):
             say(f"  it waits: no node has {cpus} CPUs and {gpus} GPUs; add one, or ask for less")
-        actor = (
+        actor: Any = (
             self.ray.remote(Attempt)
             .options(
                 name=token,

@@ -115,7 +115,7 @@ class Slurm:
         if (self._states or {}).get(job) == "OUT_OF_MEMORY":
             return "Slurm ended it as it ran out of memory; raise its memory_gb"
         kind = self.submitit.LocalJob if self.is_local else self.submitit.SlurmJob
-        known = kind(self.folder, job)
+        known: Any = kind(self.folder, job)
         if not known.paths.result_pickle.exists():
             return ""
         try:
