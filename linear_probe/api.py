@@ -107,6 +107,8 @@ def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
     `factor`, `level` and `level_unit` are the condition of a point of a curve: `labels`, 10 and
     `%` for a probe on 10 % of the labels.
 
+    Encoders have short names, as in all tables: no row is named by a path.
+
     Args:
         records: from `probe` or `read_records`, or the folder of a run.
 
@@ -114,8 +116,10 @@ def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
         InputError: a folder without records.
     """
     if isinstance(records, str | os.PathLike):
-        records = [each.record for each in find_records([Path(records)])]
-    return frame(records).drop(columns=["record", "condition"])
+        shown = [each.record for each in find_records([Path(records)])]
+    else:
+        shown = paired.as_shown([*records])
+    return frame(shown).drop(columns=["record", "condition"])
 
 
 def folder_of(run: Run) -> Path:
@@ -128,7 +132,7 @@ def found_in(run: Run) -> list[Found]:
     found = find_records([folder_of(run)])
     if isinstance(run, Scores):
         keys = {record.key for record in run}
-        found = [each for each in found if each.record.key in keys]
+        found = [each for each in found if each.stored.key in keys]
     return found
 
 

@@ -322,8 +322,8 @@ def predict(
     from linear_probe.heads.predictor import predict_files
     from ssl_faces.apps.predictions import Targets
 
-    places = [None if path is None else Path(path) for path in (plot, film)]
-    targets = Targets(Path(out), *places, overwrite=overwrite)
+    plot_to, film_to = (None if path is None else Path(path) for path in (plot, film))
+    targets = Targets(Path(out), plot_to, film_to, overwrite)
     print(
         predict_files(
             model,

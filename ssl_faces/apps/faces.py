@@ -195,6 +195,8 @@ class FaceReader:
             if not _is_output(source.path, output)
         ]
         self.files = len(self.sources)
+        # Otherwise all keys differ, and long films need no list of them.
+        self._ambiguous = any("#" in source.key for source in self.sources)
         self.skipped: list[Skipped] = []
         self.notes: list[str] = []
         self.whole = self.frames = self.empty_frames = 0
@@ -266,9 +268,10 @@ class FaceReader:
         time, number = (-1.0, 0) if frame is None else (round(frame.time, 3), frame.number)
         for i, crop in enumerate(crops[:1] if self.largest else crops):
             name = f"{key}#{i}" if i else key
-            while name in self._keys:  # a file whose name equals the key of another's face
-                name += "'"
-            self._keys.add(name)
+            if self._ambiguous:
+                while name in self._keys:  # a file whose name equals the key of another's face
+                    name += "'"
+                self._keys.add(name)
             track = tracks[i] if tracks else -1
             yield Face(name, source, crop.pixels, crop.box, crop.score, time, number, track)
 

@@ -63,6 +63,10 @@ def test_an_object_is_scored_like_its_folder(encoder: Any, scores: Scores, tmp_p
     (by_name,) = (r.value for r in again if r.metric == "MAE yaw" and r.feature_space)
     plain = frame[(frame.encoder == "mine") & (frame.metric == "MAE yaw") & (frame.factor == "")]
     assert by_name == pytest.approx(plain.value.item())
+    # Rows have no paths as names.
+    assert set(table(again).encoder) == set(table(again.folder).encoder)
+    assert "saved" in set(table(again).encoder)
+    assert plot_pose_error(again, "saved").data
 
 
 def test_any_network_is_wrapped_and_names_are_given(encoder: Any, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from linear_probe.records.record import read_records
 from linear_probe.tasks import TASKS
 from linear_probe.tasks.task import rows_of
 from ssl_faces import InputError, load_encoder
+from ssl_faces.apps.demo.comparison import FaceComparison
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.encoders.encoder import RELEASED, save_encoder
 from ssl_faces.encoders.saved_probe import load_probe, probe_file
@@ -275,6 +276,9 @@ def test_own_classes(
     table = tmp_path / "predicted.csv"
     assert main(["predict", str(place), str(paths["test"][0]), "--out", str(table)]) == 0
     assert "class_no hat" in table.read_text(encoding="utf-8")
+    shown = FaceComparison(place).probe
+    assert shown is not None
+    assert shown.classes == names
     capsys.readouterr()
     assert main(own) == 2
     assert "has a probe of classes already" in capsys.readouterr().err

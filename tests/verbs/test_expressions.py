@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from ssl_faces import embed, load_encoder
-from ssl_faces.apps.faces import Face
-from ssl_faces.apps.predictions import annotated, smoothed
+from ssl_faces.apps.faces import Face, FaceFinder, FaceReader
+from ssl_faces.apps.predictions import Output, Targets, annotated, smoothed, write_predictions
 from ssl_faces.encoders.saved_probe import load_probe, probe_file
 from tests.support.apps import add_probe
 from tests.support.commands import refusal, run
@@ -131,6 +131,23 @@ def test_smoothing_waits_for_no_more_than_its_window() -> None:
         low, high = max(0, face.frame - 10), min(999, face.frame + 10)
         assert values[0] == pytest.approx((low + high) / 2)
     assert count == 1000
+
+
+def test_numbers_beside_classes(stub: None, tmp_path: Path) -> None:
+    film = write_video(tmp_path / "film.mkv", [photo((26, 40, 80))] * 3, 10, "ffv1")
+    reader = FaceReader([film], FaceFinder(16), fps=1000, tracked=True, quiet=True)
+    outputs = [Output("age"), Output("race", ("a", "b"))]
+    targets = Targets(tmp_path / "o.csv", tmp_path / "o.html", tmp_path / "o.mp4")
+    lines = write_predictions(
+        reader, lambda crops: np.tile([31.4, 0.2, 0.8], (len(crops), 1)), outputs, targets
+    )
+    assert "race: b 100%" in lines
+    assert "age:" not in lines
+    for row in rows_of(targets.table):
+        assert [row[name] for name in ("age", "race", "race_probability", "race_a")] == [
+            *("31.4", "b", "0.8", "0.2")
+        ]
+    assert '"age"' in (tmp_path / "o.html").read_text(encoding="utf-8")
 
 
 def test_own_classes_and_labels_at_the_edge(

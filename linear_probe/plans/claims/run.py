@@ -70,8 +70,13 @@ def run(
 
     if only_table:
         return work(None)
-    settings = {"jobs": jobs, "executor": executor, "address": address}
-    return run_plan(command, out, work, resources=claims.resources, **settings)
+    return run_plan(
+        *(command, out, work),
+        executor=executor,
+        address=address,
+        resources=claims.resources,
+        jobs=jobs,
+    )
 
 
 def run_claims(claims: Claims, out: Path, engine: Engine | None = None) -> Table:

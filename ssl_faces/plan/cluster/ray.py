@@ -49,8 +49,12 @@ class Ray:
             _check_port(address)
             before = signal.getsignal(signal.SIGTERM)
             try:
-                quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-                ray.init(address, namespace=NAMESPACE, **quiet)
+                ray.init(
+                    address,
+                    namespace=NAMESPACE,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                )
             except Exception as error:
                 raise InputError(
                     f"--address {address}: no Ray cluster can be joined there "
