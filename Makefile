@@ -2,9 +2,11 @@
 #   make quickstart [DATA=FOLDER] [OUT=FOLDER]   pretrain both stages, probe, show where pictures are
 #   make test                                    the whole test suite
 #   make readme                                  tables and pictures of the pages, from kept records
+#   make docs [DOCS=FOLDER]                      the API reference, from the docstrings
 PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= runs/quickstart
+DOCS   ?= build/docs
 BIN    := $(VENV)/bin
 
 # Rendered clips, or real faces from the folder DATA. Probes learn expressions from MAX_TRAIN real
@@ -18,7 +20,7 @@ TASKS          ?= expression,pose,identity
 FIT_DATA       := $(if $(DATA),--data.root "$(DATA)",-c configs/data/rendered.yaml)
 PROBE_DATA     := $(if $(DATA),--data "$(DATA)" --or-rendered --max-train $(MAX_TRAIN),--data rendered:$(PROBE_FACES))
 
-.PHONY: quickstart test test-slow readme check format clean
+.PHONY: quickstart test test-slow readme docs check format clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/ssl-faces fit -c configs/method/facecycle_motion_small.yaml $(FIT_DATA) \
@@ -43,6 +45,9 @@ test-slow: $(VENV)/installed
 
 readme: $(VENV)/installed
 	$(BIN)/linear-probe readme
+
+docs: $(VENV)/installed
+	$(BIN)/python -m ssl_faces.common.reference "$(DOCS)"
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator
 
@@ -16,12 +16,17 @@ from linear_probe.experiments.settings import (
     TruthSettings,
     summary_of,
 )
-from ssl_faces.common.arguments import whole
+from ssl_faces.common.arguments import number, whole
+from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import check_output
 from ssl_faces.common.ranges import NonNegativeInt, Seed
 
 JobCount = Annotated[int, PlainValidator(whole(1, 1024))]
+Seconds = Annotated[float, PlainValidator(number(0, 60))]
+FramesPerSecond = Annotated[float, PlainValidator(number(0.01, 1000))]
+Opset = Annotated[int, PlainValidator(whole(13, 20))]
+FaceCount = Annotated[int, PlainValidator(whole(32))]
 Config = Annotated[str, Option("-c", "--config")]
 
 
@@ -33,20 +38,24 @@ def claims(
     only: list[str] | None = None,
     seeds: list[Seed] | None = None,
     table: bool = False,
-    jobs: JobCount = 1,
+    jobs: JobCount | None = None,
+    executor: Literal["local", "slurm", "ray"] = "local",
+    address: str | None = None,
     keep: str | None = None,
     words: Annotated[Sequence[str], Option()] = (),
 ) -> int:
     """Run each paper's system with and without its idea.
 
     Args:
-        config: the claims' file
+        config: the claims' file, or its name in configs
         out: folder for runs, claims.md and claims.html
         wandb: PROJECT or PROJECT/RUN: log the table to W&B (offline, see WANDB_MODE)
         only: some of the claims; default: all
         seeds: instead of the file's; seeds that are there count too
         table: run nothing, show what is there
-        jobs: arms at once, as far as memory allows
+        jobs: arms at once, as far as memory allows; default: 1, on a cluster 100
+        executor: where arms run: on this machine, or as jobs of a cluster
+        address: of the Ray cluster: auto (the default) or HOST:PORT; `local` tries slurm here
         keep: copy the records of both sides of the claims to this folder, and no others
     """
     from linear_probe.plans.claims.run import run
@@ -54,7 +63,7 @@ def claims(
     from linear_probe.reports.wandb_tables import parse_target
 
     target = None if wandb is None else parse_target(wandb)
-    read = read_claims(Path(config))
+    read = read_claims(find_config(config, ("",)))
     if seeds is not None:
         read = read.model_copy(update={"seeds": seeds})
     if only is not None:
@@ -66,6 +75,8 @@ def claims(
         ["linear-probe", *words],
         only_table=table,
         jobs=jobs,
+        executor=executor,
+        address=address,
         keep_in=kept,
         target=target,
     )
@@ -204,6 +215,18 @@ def comparison(folder: str) -> int:
     return 0
 
 
+def tuning(folder: str) -> int:
+    """Validation scores of the short runs of `ssl-faces compare`: tuning.json.
+
+    Args:
+        folder: `tuning` in the --out of `ssl-faces compare`
+    """
+    from linear_probe.reports.comparison import write_validation_scores
+
+    print(f"validation scores: {write_validation_scores(Path(folder))}")
+    return 0
+
+
 def card(encoder: str, folders: list[str]) -> int:
     """Put an encoder's figures into its card.
 
@@ -234,7 +257,7 @@ def keep(folders: list[str], *, out: str, overwrite: bool = False) -> int:
 
 
 def threshold(encoder: str, *, data: str | None = None) -> int:
-    """Put a threshold for `ssl-faces verify` into an encoder's card.
+    """Put the thresholds of `ssl-faces verify`, `search` and `cluster` into an encoder's card.
 
     Args:
         encoder: its folder, or a released name
@@ -265,6 +288,87 @@ def readme(*, config: Config = "checkpoints/tables.yaml", check: bool = False) -
     return 1 if stale and check else 0
 
 
+def predict(
+    model: str,
+    sources: list[str],
+    *,
+    out: str,
+    overwrite: bool = False,
+    smooth: Seconds = 0.0,
+    plot: str | None = None,
+    film: str | None = None,
+    fps: FramesPerSecond = 1000.0,
+    largest: bool = False,
+    detect: Literal["auto", "always", "never"] = "auto",
+    detector: str = "mtcnn",
+) -> int:
+    """Predict each face of images and films by a trained head or a saved probe, to a table.
+
+    Args:
+        model: folder of a trained head (OUT/heads/NAME/seedN), or of an encoder with a saved probe,
+            or a released name
+        sources: images, videos, or folders of them
+        out: the table, .csv or .parquet
+        overwrite: replace existing files
+        smooth: moving mean along each track of a video, over so many seconds; 0 is none
+        plot: FILE.html: curves over time
+        film: FILE.mp4: the film with boxes and predictions
+        fps: frames per second of videos to read; 1000 is every frame
+        largest: only the largest face of each image
+        detect: always, never (images are face crops), or auto (images of at most 128 pixels a side
+            are face crops)
+        detector: mtcnn, or yunet:FILE.onnx
+    """
+    from linear_probe.heads.predictor import predict_files
+    from ssl_faces.apps.predictions import Targets
+
+    plot_to, film_to = (None if path is None else Path(path) for path in (plot, film))
+    targets = Targets(Path(out), plot_to, film_to, overwrite)
+    print(
+        predict_files(
+            model,
+            [Path(source) for source in sources],
+            targets,
+            smooth=smooth,
+            fps=fps,
+            largest=largest,
+            detect=detect,
+            detector=detector,
+        )
+    )
+    return 0
+
+
+def export(
+    head: str,
+    *,
+    out: str,
+    overwrite: bool = False,
+    opset: Opset = 17,
+    data: str | None = None,
+    faces: FaceCount = 128,
+) -> int:
+    """Write a trained head as one ONNX file, checked against torch.
+
+    Args:
+        head: folder of a trained head (OUT/heads/NAME/seedN)
+        out: FILE.onnx
+        overwrite: replace an existing --out
+        opset: of ONNX
+        data: faces for the check: a folder, or rendered; default: $SSL_FACES_DATA, else
+            ~/.cache/ssl-faces/data, else rendered ones
+        faces: for the check
+    """
+    path = Path(out)
+    if path.suffix != ".onnx":
+        raise InputError(f"--out {out}: give a name that ends in .onnx")
+    check_output(path, overwrite, [head])
+    from linear_probe.heads.export import export_head
+
+    print(export_head(Path(head).expanduser(), path, opset, data, faces))
+    return 0
+
+
 def cache(folders: list[str] | None = None, *, clean: bool = False) -> int:
     """Where the features of earlier runs are, and their size; remove them.
 
@@ -287,8 +391,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     **{
         function.__name__: function
         for function in (
-            *(claims, report, breakdown, leakage, compare, comparison, card, keep, threshold),
-            *(readme, cache),
+            *(claims, report, breakdown, leakage, compare, comparison, tuning),
+            *(card, keep, threshold, readme, cache, predict, export),
         )
     },
 }

@@ -16,6 +16,7 @@ from ssl_faces.common.safe_path import protect
 
 # Imported on demand, since most import torch, which takes seconds: `--help` takes 0.03 s of CPU.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "methods": ("ssl_faces.training.catalogue", "run", "methods to train, and what they need"),
     "job": ("ssl_faces.plan.job", "run", "all stages and scores of an experiment"),
     "runs": ("ssl_faces.plan.runs", "run", "list runs with their state and scores"),
     "compare": ("ssl_faces.plan.compare", "run", "train methods with the same budget"),
@@ -33,6 +34,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "export": ("ssl_faces.apps.export.command", "run", "an encoder as one ONNX or torch file"),
     "bench": ("ssl_faces.bench.cli", "run", "measurements on this machine"),
     "embed": ("ssl_faces.apps.embed", "run", "codes of all faces, to a table"),
+    "expressions": (
+        "ssl_faces.apps.expressions",
+        "run",
+        "probabilities of expressions: images, films",
+    ),
     "verify": ("ssl_faces.apps.verify", "run", "do two pictures show one person? often wrong"),
     "neutralise": ("ssl_faces.apps.edit", "neutralise", "the same faces without expression"),
     "frontalise": ("ssl_faces.apps.edit", "frontalise", "the same faces, facing the camera"),
@@ -43,7 +49,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "translate": ("ssl_faces.apps.translate", "run", "one person's motion on another's face"),
     "gallery": ("ssl_faces.apps.gallery", "run", "a page of faces and their nearest neighbours"),
+    "cluster": ("ssl_faces.apps.cluster", "run", "groups of faces that may show one person"),
+    "search": ("ssl_faces.apps.search", "run", "find a face among many"),
     "demo": ("ssl_faces.apps.demo.command", "run", "a local page that compares two faces"),
+    "serve": ("ssl_faces.apps.serve.command", "run", "codes, verification, expressions by HTTP"),
 }
 """Every command except `fit`: its module, its function and its help. The function takes the
 arguments after the name and returns the exit code, or None for 0."""
@@ -54,8 +63,8 @@ usage: ssl-faces fit -c CONFIG [-c CONFIG ...] --out DIR [--ckpt_path last] [--K
 
 Pretrain an encoder on unlabelled faces, and apply it to your own pictures.
 
-  ssl-faces fit -c configs/method/facecycle_motion_small.yaml --out runs/motion
-  ssl-faces fit -c configs/method/facecycle_identity_small.yaml --out runs/identity \\
+  ssl-faces fit -c facecycle_motion_small --out runs/motion
+  ssl-faces fit -c facecycle_identity_small --out runs/identity \\
       --model.motion_checkpoint runs/motion/checkpoints/last.ckpt
 
   ssl-faces fit --help              every setting

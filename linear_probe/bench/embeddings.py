@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from linear_probe.experiments.probe import run_probes
-from linear_probe.features.frozen import EncoderSource
 from linear_probe.records.record import Record
 from linear_probe.sources.baselines import BASELINES
 from linear_probe.sources.by_name import encoder_sources
@@ -170,9 +169,10 @@ def _sources(
     found: dict[str, ImageSource] = {}
     for source in encoder_sources(encoders, spaces, baselines=False):
         found[source.name] = source  # type: ignore[assignment]
-        if isinstance(source, EncoderSource) and isinstance(source.encoder, FaceEncoder):
+        encoder = getattr(source, "encoder", None)
+        if isinstance(encoder, FaceEncoder) and encoder.place is not None:  # one of ours
             path = folder / f"{len(found)}.onnx"
-            path.write_bytes(as_onnx(source.encoder, source.name, list(source.dims), OPSET))
+            path.write_bytes(as_onnx(encoder, source.name, list(source.dims), OPSET))
             found[f"{source.name}, ONNX"] = OnnxSource(str(path))
     # As large as they are scored at, see the records.
     found |= {kind.name: kind(48) for kind in BASELINES}

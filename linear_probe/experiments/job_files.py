@@ -16,6 +16,7 @@ from linear_probe.experiments.verbs import VERBS
 from linear_probe.records.record import Record
 from ssl_faces import InputError
 from ssl_faces.common.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
+from ssl_faces.common.config_files import with_files
 from ssl_faces.common.settings_parser import SettingsErrors
 
 
@@ -25,7 +26,8 @@ def parser(verb: str) -> ArgumentParser:
     restrict_class_paths()
     about = f"{says[:1].upper()}{says[1:]}. {CONFIGS_ARE_CODE}"
     reader = SettingsErrors(prog=f"linear-probe {verb}", description=about)
-    reader.add_argument("-c", "--config", action="config", help="such as one of configs/head")
+    text = f"a file or the name of a config of configs/{VERBS[verb].configs}"
+    reader.add_argument("-c", "--config", action="config", help=text)
     reader.add_argument("--out", type=Path, required=True, help="for records.jsonl and the runs")
     reader.add_class_arguments(_kind(verb), as_group=False)
     return reader
@@ -43,7 +45,7 @@ def read_job(verb: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any], 
     """
     kind = _kind(verb)
     reader = parser(verb)
-    given = reader.parse_args(list(arguments))
+    given = reader.parse_args(with_files(arguments, (VERBS[verb].configs,)))
     names = kind.__dataclass_fields__
     for name, hint in get_type_hints(kind).items():
         if dataclasses.is_dataclass(hint) and not isinstance(given[name], Namespace):

@@ -22,7 +22,7 @@ from linear_probe.heads.thin_beds import TEST_BEDS
 from linear_probe.records.measured import Measured
 from linear_probe.records.record import Record
 from linear_probe.sources.baselines import baselines_named
-from linear_probe.sources.by_name import encoder_sources
+from linear_probe.sources.by_name import EncoderObject, encoder_sources, split_name
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.source import precision_named
 from linear_probe.stats.conditions import (
@@ -49,7 +49,7 @@ FEATURES_FOLDER = "features"
 
 
 def run_probes(
-    encoders: Sequence[str],
+    encoders: Sequence[str | EncoderObject],
     out: str | Path,
     *,
     seed: int | Sequence[int] = 0,
@@ -61,7 +61,7 @@ def run_probes(
     """Score frozen encoders and write the figures to `out`/records.jsonl.
 
     Args:
-        encoders: as `--encoder` takes them: see `linear_probe.sources.by_name`.
+        encoders: as `--encoder` takes them, or encoders: see `linear_probe.sources.by_name`.
         out: folder for the records, the frozen features and the list of skipped images.
         seed: one or several.
         baselines: some of `linear_probe.sources.baselines.NAMES`; True is all, False none.
@@ -76,7 +76,7 @@ def run_probes(
         InputError: an argument, an encoder or the data can't be used, or `out` can't be written.
     """
     chosen = ProbeSettings(
-        list(encoders),
+        list(encoders),  # type: ignore[arg-type]  # the command line gives names only
         seeds=[seed] if isinstance(seed, int) else list(seed),
         baselines=sorted(baselines_named(baselines)) or ["none"],
         own=own,
@@ -95,6 +95,8 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
     changed.fill(plan, changes)
     run.say(cache.about())
     overlaps = Overlaps(run.say)
+    names = [split_name(one) for one in settings.encoders if isinstance(one, str)]
+    origins = {name: text for name, text in names if name}
 
     for job in plan.jobs():
         source, space = job.source, job.space
@@ -116,6 +118,7 @@ def measurements(settings: ProbeSettings, run: Run) -> Iterator[Measured]:
             row = Measured(
                 *(task, source.name, space, task.probe, figures, source.fingerprint, seconds, note),
                 overlap=overlap,
+                origin=origins.get(source.name, ""),
             )
             yield row
             for condition, worse in chain(

@@ -94,7 +94,10 @@ class Experiment:
         from linear_probe.records.collect import find_records, replicates_of
         from linear_probe.reports.command import table
 
-        return f"\n{table(records, replicates=replicates_of(find_records([out])))}"
+        found = find_records([out])
+        keys = {record.key for record in records}
+        shown = [one.record for one in found if one.stored.key in keys]
+        return f"\n{table(shown, replicates=replicates_of(found))}"
 
 
 def device_named(name: str) -> str:

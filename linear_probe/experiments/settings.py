@@ -31,10 +31,12 @@ class ProbeSettings(Experiment):
 
     Attributes:
         encoders: folder of a saved encoder, or a released name; timm:NAME or torchvision:NAME,
-            with ?random or ?weights=FILE.safetensors; package:dlib; FILE.onnx; FILE.npz or
-            FILE.parquet with keys and features; may be repeated
-        tasks: some of expression, pose, identity, attributes, affect, landmarks, light, classes;
-            default: those of expression, pose, identity, affect and classes that the data serve
+            with ?random or ?weights=FILE, and &features=pooled,layer3; module:PACKAGE:FUNCTION of
+            your own code, which is run; package:dlib; FILE.onnx; FILE.npz or FILE.parquet with keys
+            and features; may be repeated, each with a name before it: NAME=ENCODER
+        tasks: some of expression, pose, identity, identification, attributes, affect, landmarks,
+            light, classes; default: those of expression, pose, identity, affect and classes that
+            the data serve
         data: folder with FER-2013, FERPlus, RAF-DB, AffectNet, SFEW, CK+, Oulu-CASIA, LFW, CPLFW,
             CFP, YouTube keypoints, 300W-LP, AFLW2000-3D, BIWI, UTKFace; or rendered, or
             rendered:COUNT; default: $SSL_FACES_DATA, else ~/.cache/ssl-faces/data if it exists,
@@ -63,7 +65,7 @@ class ProbeSettings(Experiment):
         train: your own images, a folder with a folder for each class; with --test
         test: as --train, to test on
         train_csv: your own labels: a column image and some of expression, yaw, pitch, roll, age,
-            gender, race, valence, arousal, person; with --test-csv
+            gender, race, class, valence, arousal, person; with --test-csv
         test_csv: as --train-csv, to test on
         pairs: your own pairs: LFW's pairs.txt format, or CSV with first, second, same and perhaps
             fold; with --images
@@ -191,20 +193,28 @@ class SavedProbeSettings:
     Attributes:
         encoder: its folder, or a released name
         out: for features, kept there; those of an earlier `linear-probe run` there are reused
-        task: one of classes
+        task: one of classes; default: expression, or the classes of --train
+        train: your own classes: a folder with a folder for each class, or a CSV with the columns
+            image and class (or expression), and perhaps person; with --test
+        test: as --train, to test on
+        save: folder for the probe and a copy of its encoder; default: the encoder's own folder, or
+            OUT/probe for --train
         space: feature space; default: the best on validation images
         data: as in `linear-probe run`; FER-2013 if it is there, else the first set that serves
         max_train: train on N images, drawn by the seed; default: all
         seed: of the validation split
         batch_size: images at once
         device: where encoder and probe run
-        overwrite: replace the probe that the encoder has
+        overwrite: replace the probe that is there
         replicates: of the bootstrap
     """
 
     encoder: str
     out: str
-    task: str = "expression"
+    task: str | None = None
+    train: str | None = None
+    test: str | None = None
+    save: str | None = None
     space: str | None = None
     data: str | None = None
     max_train: TrainCount | None = None

@@ -11,11 +11,13 @@ class Verb(NamedTuple):
     Attributes:
         says: what it does, for `--help`.
         module, job: where its settings are, an `Experiment`; imported when it runs.
+        configs: folder of its configs in `configs`.
     """
 
     says: str
     module: str
     job: str
+    configs: str = "head"
 
 
 VERBS = {
@@ -29,7 +31,7 @@ VERBS = {
     ),
     "audit": Verb(
         "compress a classifier: its cost, overall and by groups of people",
-        *("linear_probe.experiments.audit.run", "AuditJob"),
+        *("linear_probe.experiments.audit.run", "AuditJob", "audit"),
     ),
     "landmarks": Verb(
         "identify people by moving landmarks: train a Face-GCN, and score it",

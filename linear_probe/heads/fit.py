@@ -34,7 +34,7 @@ from ssl_faces.common.finite import check_weights, non_finite_rows
 from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.training.checkpoints import load_checkpoint
 from ssl_faces.training.launch import is_first
-from ssl_faces.training.log_once import CSVRows
+from ssl_faces.training.wandb_logger import CarefulWandbLogger, default_loggers, finish_wandb
 
 _log = logging.getLogger(__name__)
 HEADS_FOLDER = "heads"
@@ -42,6 +42,9 @@ SETTINGS_FILE = "settings.json"
 IMAGES = "images"
 """Key of the settings file: SHA-256 of the training images and labels."""
 CHECKPOINT_FILE = "last.ckpt"
+VALIDATED = 512
+"""Validation images, at most, that are looked at after each epoch."""
+Validate = Callable[[Tensor, Tensor], dict[str, float]]
 _T = TypeVar("_T")
 
 
@@ -59,13 +62,24 @@ class Trainer:
         self.bfloat16 = self.precision.startswith("bf16")
 
     def train(
-        self, head: Head, training: HeadTraining, split: LabelledSplit, seed: int, folder: Path
+        self,
+        head: Head,
+        training: HeadTraining,
+        split: LabelledSplit,
+        seed: int,
+        folder: Path,
+        validate: Validate | None = None,
     ) -> None:
         """Train `head` on the split's training rows, from its last checkpoint in `folder` if any.
 
         The settings of the run are written there. A checkpoint must have the same settings and
         images, wherever the images lie. If several processes train in one folder at once, one
-        trains and the others wait.
+        trains and the others wait. The loss and figures on validation images are logged there as
+        CSV, and by W&B as `ssl-faces fit` does (offline, see WANDB_MODE).
+
+        Args:
+            validate: figures of outputs [N, outputs] and labels of validation images; they are
+                logged after each epoch, and choose nothing.
 
         Raises:
             InputError: a batch larger than the training part or not a multiple of the devices; a
@@ -89,18 +103,29 @@ class Trainer:
             if resumes:
                 read_checkpoint(checkpoint)  # its message says more than Lightning's
             trainer = self._lightning(training, count // batch, folder)
+            if validate is not None and len(split.validation):
+                curve = ValidationCurve(split, validate, self.bfloat16)
+                trainer.callbacks.append(curve)  # type: ignore[attr-defined]
+            for logger in trainer.loggers:
+                if isinstance(logger, CarefulWandbLogger):
+                    logger.log_hyperparams(_without_places(settings))
             order = EpochBatches(count, batch, seed, trainer.global_rank, trainer.world_size)
             rows = LabelledPictures(split.images[split.train], labels)
             more: dict[str, Any] = {}
             if "weights_only" in inspect.signature(trainer.fit).parameters:  # Lightning from 2.6 on
                 more["weights_only"] = True
-            with suppress(SIGTERMException):
-                trainer.fit(
-                    HeadModule(head, training, seed),
-                    DataLoader(rows, sampler=order, batch_size=None),
-                    ckpt_path=str(checkpoint) if resumes else None,
-                    **more,
-                )
+            failed = 1
+            try:
+                with suppress(SIGTERMException):
+                    trainer.fit(
+                        HeadModule(head, training, seed),
+                        DataLoader(rows, sampler=order, batch_size=None),
+                        ckpt_path=str(checkpoint) if resumes else None,
+                        **more,
+                    )
+                failed = 0
+            finally:
+                finish_wandb(failed)  # the next head is another run
         if trainer.received_sigterm:
             raise Stopped(signal.SIGTERM)
 
@@ -113,7 +138,7 @@ class Trainer:
             accelerator=self.accelerator,
             devices=self.devices,
             precision=self.precision,  # type: ignore[arg-type]
-            logger=CSVRows(folder, name="csv"),
+            logger=default_loggers(folder, name=f"{folder.parent.name} {folder.name}"),
             callbacks=[
                 LastCheckpoint(checkpoint, steps),  # of whole epochs: each orders its rows anew
                 StepsBar(),
@@ -127,12 +152,39 @@ class Trainer:
             default_root_dir=folder,
             use_distributed_sampler=False,
             enable_model_summary=False,
-            log_every_n_steps=20,
+            log_every_n_steps=min(20, steps),
         )
 
     def outputs(self, head: Head, images: Tensor, features: bool = False) -> Tensor:
         """See `head_outputs`."""
         return head_outputs(head, images, self.bfloat16, features)
+
+
+class ValidationCurve(pl.Callback):
+    """Logs figures on up to `VALIDATED` validation images after each epoch, as `validation/NAME`.
+
+    Args:
+        split: its validation rows are looked at.
+        validate: the figures.
+        bfloat16: as in `head_outputs`.
+    """
+
+    def __init__(self, split: LabelledSplit, validate: Validate, bfloat16: bool) -> None:
+        step = -(-len(split.validation) // VALIDATED)
+        rows = split.validation[::step]
+        self.images, self.labels = split.images[rows], split.labels[rows]
+        self.validate, self.bfloat16 = validate, bfloat16
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        head: Any = module.head
+        outputs = head_outputs(head, self.images, self.bfloat16)
+        head.train()
+        figures = self.validate(outputs, self.labels)
+        module.log_dict(
+            {f"validation/{name}": value for name, value in figures.items()}, rank_zero_only=True
+        )
 
 
 @contextmanager

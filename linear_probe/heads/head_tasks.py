@@ -12,7 +12,8 @@ from torch import Tensor
 from torchmetrics.functional.regression import concordance_corrcoef
 
 from linear_probe.features.frozen import Features
-from linear_probe.heads.goals import AGES, Categories, Goal, Several, expected_age
+from linear_probe.heads.goals import AGES, Goal, Several, expected_age
+from linear_probe.heads.meaning import Meaning, Part
 from linear_probe.tasks.affect import AFFECT, Affect
 from linear_probe.tasks.attributes import CLASSES, AttributePrediction, Attributes
 from linear_probe.tasks.classification import Classes
@@ -57,8 +58,12 @@ class HeadTask(ABC, Generic[T]):
         self.task: T = task
 
     @abstractmethod
+    def meaning(self) -> Meaning:
+        """The meaning of a head's outputs."""
+
     def goal(self) -> Goal:
         """The goal of a head."""
+        return self.meaning().goal()
 
     @abstractmethod
     def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
@@ -83,8 +88,9 @@ class HeadClasses(HeadTask[Classes]):
         super().__init__(task)
         self.labels = torch.from_numpy(task.labels)
 
-    def goal(self) -> Goal:
-        return Categories(len(self.task.class_names))
+    def meaning(self) -> Meaning:
+        name = {"category": "class"}.get(self.task.label, self.task.label)
+        return Meaning((Part(name, tuple(self.task.class_names)),), several=False)
 
     def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         return {"accuracy": 100 * float((outputs.argmax(1) == labels).double().mean())}
@@ -108,12 +114,18 @@ class HeadAttributes(HeadTask[Attributes]):
             place = [*task.labels].index("age")
             self.labels[:, place] = self.labels[:, place].round().clamp(max=AGES - 1)
 
-    def goal(self) -> Several:
+    def meaning(self) -> Meaning:
         names = self.task.faces.class_names
-        return Several({n: AGES if n == "age" else len(names[n]) for n in self.task.labels})
+        parts = (
+            Part(n, years=True) if n == "age" else Part(n, tuple(names[n]))
+            for n in self.task.labels
+        )
+        return Meaning(tuple(parts), several=True)
 
     def _predicted(self, outputs: Tensor) -> dict[str, Tensor]:
-        parts = self.goal().parts(outputs)
+        goal = self.goal()
+        assert isinstance(goal, Several)
+        parts = goal.parts(outputs)
         return {n: expected_age(part) if n == "age" else part for n, part in parts.items()}
 
     def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
@@ -152,9 +164,12 @@ class HeadAffect(HeadTask[Affect]):
             columns.insert(0, torch.tensor(known, dtype=torch.float32)[:, None])
         self.labels = torch.cat(columns, 1)
 
-    def goal(self) -> Several:
-        sizes = {"expression": self.expressions} if self.expressions else {}
-        return Several(sizes | dict.fromkeys(AFFECT, 1))
+    def meaning(self) -> Meaning:
+        parts = [Part(name) for name in AFFECT]
+        if self.expressions:
+            names = tuple(self.task.faces.class_names["expression"])
+            parts.insert(0, Part("expression", names))
+        return Meaning(tuple(parts), several=True)
 
     def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         agreement = concordance_corrcoef(outputs[:, -2:].float(), labels[:, -2:])

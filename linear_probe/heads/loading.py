@@ -18,10 +18,13 @@ from linear_probe.heads.fit import (
     SETTINGS_FILE,
     read_checkpoint,
 )
+from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
-from linear_probe.heads.head_tasks import HeadTask
+from linear_probe.heads.head_tasks import HeadTask, head_task
 from linear_probe.heads.job import HeadJob
+from linear_probe.heads.meaning import Meaning, read_meaning
 from linear_probe.heads.run import safe_name, tasks_of
+from linear_probe.tasks import TASKS
 from ssl_faces import InputError, load_encoder
 from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import regular
@@ -72,18 +75,51 @@ def load_head(
             f"{folder}: {task.task.faces.title} is scored in folds, each by a head of its own; "
             "give a head that was trained on a set with a test part"
         )
+    head = _trained(folder, job, seed, task.goal(), task.task.faces.title)
+    return TrainedHead(head, task, job, seed)
+
+
+def open_head(folder: str | Path) -> tuple[Head, Meaning, dict[str, Any]]:
+    """A trained head to predict by, the meaning of its outputs, and facts of its training.
+
+    Its training data are needed only for heads of older versions, which lack `outputs.json`.
+
+    Raises:
+        InputError: as of `load_head`.
+    """
+    folder = Path(folder)
+    job, seed = _job_of(folder)
+    if head_task(TASKS[job.task]) is None:
+        raise InputError(
+            f"{folder}: has learned {job.task}, and predicts no label; give a head of "
+            "expression, classes, attributes or affect"
+        )
+    meaning = read_meaning(folder)
+    if meaning is None:
+        trained = load_head(folder)
+        head, meaning = trained.head, trained.task.meaning()
+    else:
+        head = _trained(folder, job, seed, meaning.goal(), "these outputs")
+    about = {"task": job.task, "seed": seed, "training": dataclasses.asdict(job.training)}
+    if job.encoder is not None:
+        about["encoder"] = job.encoder
+    return head, meaning, about
+
+
+def _trained(folder: Path, job: HeadJob, seed: int, goal: Goal, what: str) -> Head:
+    """The head with its weights, in evaluation mode on the CPU; `what` it predicts, for errors."""
     encoder = None if job.encoder is None else load_encoder(job.encoder)
     torch.manual_seed(seed)
-    head = job.head(task.goal(), encoder)
+    head = job.head(goal, encoder)
     state = _state_of(folder / CHECKPOINT_FILE)
     try:
         head.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(
-            f"{folder}: its weights are not of {head.name} for {task.task.faces.title} (another "
-            "stage's, or of another version of the head); give the folder of the last stage"
+            f"{folder}: its weights are not of {head.name} for {what} (another stage's, or of "
+            "another version of the head); give the folder of the last stage"
         ) from error
-    return TrainedHead(head.cpu().eval(), task, job, seed)
+    return head.cpu().eval()
 
 
 def _of_seed(folder: Path, seed: int) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as transforms
 
 from linear_probe.heads.crops import random_crops
 from linear_probe.heads.goals import Goal
@@ -74,7 +73,10 @@ class MultitaskLightweight(Head):
         return random_crops(images, self.picture_size).float() / 255
 
     def prepare(self, images: Tensor) -> Tensor:
-        return transforms.center_crop(images, [self.picture_size] * 2).float() / 255
+        # Not torchvision's: what rounds sizes can't be written as ONNX.
+        start = round((int(images.shape[-1]) - self.picture_size) / 2)
+        place = slice(start, start + self.picture_size)
+        return images[..., place, place].float() / 255
 
     def embed(self, images: Tensor) -> Tensor:
         return self.backbone(images)

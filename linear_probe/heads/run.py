@@ -25,6 +25,7 @@ from linear_probe.heads.goals import Goal
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask, Tested, head_task
 from linear_probe.heads.job import HeadJob, Stage
+from linear_probe.heads.meaning import save_meaning
 from linear_probe.heads.more_figures import exogenous_readout, has_readout, measure_figures
 from linear_probe.heads.people import PEOPLE, People
 from linear_probe.heads.pictures import Decoded, LabelledSplit, decode
@@ -264,7 +265,9 @@ class _StageRun:
             if fold:
                 head = self._new(lesson.goal())
             run = folder / f"fold{fold}" if len(splits) > 1 else folder
-            self.data.train(head, self.stage.training, split, self.seed, run)
+            self.data.train(*(head, self.stage.training, split, self.seed, run), lesson.validation)
+            if isinstance(lesson, HeadTask) and is_first():
+                save_meaning(run, lesson.meaning())
             kept = split.validation
             outputs = self.data.outputs(head, split.images[kept])
             figures.append(lesson.validation(outputs, split.labels[kept]))

@@ -18,12 +18,16 @@ from linear_probe.experiments.probe import FEATURES_FOLDER
 from linear_probe.plans.suite_data import DataPrints
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.sources.backbones import LIBRARIES
+from linear_probe.sources.by_name import split_name
+from linear_probe.sources.module import PREFIX
 from linear_probe.tasks import TASKS
 from ssl_faces import InputError
+from ssl_faces.common.config_files import HEADS, find_config
 from ssl_faces.common.files import write_failure
 from ssl_faces.common.yaml_settings import Name, Strict, check_configs, flags, read_as
 from ssl_faces.encoders.encoder import WEIGHTS_FILE, find_encoder
-from ssl_faces.plan.command import add_jobs, plan_parser, run_plan
+from ssl_faces.plan.cluster.resources import PlanResources
+from ssl_faces.plan.command import add_jobs, plan_parser, run_plan, where
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import sha256
 from ssl_faces.plan.steps import Step, say
@@ -86,6 +90,7 @@ class Suite(Strict):
         tasks: as `--task` does.
         probes, heads: by name.
         baselines: score pixels, HOG, LBP and untrained encoders too.
+        resources: what the commands need of a cluster, by their verbs.
     """
 
     encoders: list[str] = Field(default_factory=list)
@@ -93,6 +98,7 @@ class Suite(Strict):
     probes: dict[Name, ProbeSettings] = Field(default_factory=dict)
     heads: dict[Name, HeadSettings] = Field(default_factory=dict)
     baselines: bool = True
+    resources: PlanResources = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _something(self) -> Suite:
@@ -114,7 +120,7 @@ def read(path: Path) -> Suite:
     """
     suite = read_as(Suite, path, EXAMPLE)
     for head in suite.heads.values():
-        check_configs(path, head.configs, "linear-probe head")
+        check_configs(path, head.configs, "linear-probe head", HEADS)
     return suite
 
 
@@ -137,7 +143,7 @@ def cells(suite: Suite, out: Path) -> Iterator[Step]:
         for encoder_or_none in dict.fromkeys(head.encoders):
             words = ["head", *(word for config in head.configs for word in ("-c", config))]
             words += flags(head.arguments)
-            inputs = {config: sha256(Path(config)) for config in head.configs}
+            inputs = {config: sha256(find_config(config, HEADS)) for config in head.configs}
             if encoder_or_none is not None:
                 words += ["--encoder", encoder_or_none]
                 inputs |= _weights(encoder_or_none)
@@ -188,11 +194,14 @@ def _prepare(folder: Path, out: Path | None) -> None:
 
 
 def _weights(encoder: str) -> dict[str, str]:
-    """The hash of an encoder's file; nothing for one of a library."""
-    if encoder.startswith(LIBRARIES):
-        return {}
-    file = Path(encoder.partition("?")[0])
-    return {encoder: sha256(file if file.is_file() else find_encoder(encoder) / WEIGHTS_FILE)}
+    """The hash of an encoder's file, if it has one."""
+    name = split_name(encoder)[1]
+    base, _, options = name.partition("?")
+    if base.startswith((*LIBRARIES, PREFIX)):
+        given = re.search(r"weights=([^&]+)", options)
+        return {given[1]: sha256(Path(given[1]))} if given and os.path.isfile(given[1]) else {}
+    file = Path(base)
+    return {encoder: sha256(file if file.is_file() else find_encoder(name) / WEIGHTS_FILE)}
 
 
 def check(source: Path, steps: Sequence[Step]) -> None:
@@ -228,13 +237,15 @@ def run(argv: Sequence[str]) -> int:
         "one report. Stopped or killed, the same command resumes.",
         EXAMPLE,
     )
-    add_jobs(parser, default=max(1, (os.cpu_count() or 2) // 2))
+    local_jobs = max(1, (os.cpu_count() or 2) // 2)
+    add_jobs(parser, local_jobs)
     parser.add_argument(
         "--data", metavar="DIR|rendered[:COUNT]", help="images for the report's galleries"
     )
     arguments = parser.parse_args(argv)
     out = arguments.out
-    steps = list(cells(read(arguments.config), out))
+    suite = read(arguments.config)
+    steps = list(cells(suite, out))
     check(arguments.config, steps)
 
     def work(engine: Engine) -> int:
@@ -250,7 +261,9 @@ def run(argv: Sequence[str]) -> int:
             say(f"failed: {name}: {error}")
         return 1 if engine.failures else 0
 
-    return run_plan(["linear-probe", "suite", *argv], out, work, jobs=arguments.jobs)
+    settings = {"jobs": arguments.jobs, "local_jobs": local_jobs, "resources": suite.resources}
+    command = ["linear-probe", "suite", *argv]
+    return run_plan(command, out, work, **settings, **where(arguments))
 
 
 def _report(folders: list[str], out: Path, data: str | None) -> None:

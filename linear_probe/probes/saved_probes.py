@@ -1,8 +1,8 @@
-"""`linear-probe save-probe`: fit one linear probe and keep it beside its encoder."""
+"""`linear-probe save-probe`: fit one linear probe, and save it beside its encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,22 @@ from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.tasks import TASKS
 from linear_probe.tasks.classification import Classes, how_chosen
+from linear_probe.tasks.expression import Expression
 from linear_probe.tasks.labelled import Split
+from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.task import find
 from ssl_faces import InputError, load_encoder
-from ssl_faces.encoders.encoder import find_encoder
+from ssl_faces.common.files import replace_file
+from ssl_faces.common.outputs import same_file
+from ssl_faces.data import FaceSet
+from ssl_faces.encoders.encoder import (
+    CARD_FILE,
+    HASHES,
+    TRAINED_FILE,
+    WEIGHTS_FILE,
+    find_encoder,
+    read_card,
+)
 from ssl_faces.encoders.saved_probe import SavedProbe, probe_file, save_probe
 
 _FIRST = ("fer2013",)
@@ -31,7 +43,7 @@ _BINS = 15
 
 
 def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
-    """Fit the probe that `linear-probe run` scores, and save it into the encoder's folder.
+    """Fit the probe that `linear-probe run` scores, and save it beside its encoder.
 
     L2 is chosen on a validation split of the training part. So is the temperature, for a probe that
     was fitted on the rest; the saved one is fitted on all of the training part. The test part
@@ -44,21 +56,20 @@ def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
         InputError: a setting, the encoder or the data can't be used, or nothing can be written.
     """
     encoder, space = settings.encoder, settings.space
-    kind = TASKS.get(settings.task)
-    if kind is None or not issubclass(kind, Classes):
-        known = ", ".join(name for name, one in TASKS.items() if issubclass(one, Classes))
-        raise InputError(f"--task {settings.task}: give one of classes: {known}")
+    find_encoder(encoder)
+    own = _own_faces(settings)
+    kind = _kind(settings.task, own)
     device = device_named(settings.device)
-    path = find_encoder(encoder) / probe_file(settings.task)
-    if path.exists() and not settings.overwrite:
-        raise InputError(
-            f"{encoder}: has a probe of {settings.task} already; --overwrite replaces it"
-        )
+    folder = _folder(settings, bool(own))
+    if (folder / probe_file(kind.name)).exists() and not settings.overwrite:
+        raise InputError(f"{folder}: has a probe of {kind.name} already; --overwrite replaces it")
     loaded = load_encoder(encoder)
     spaces = list(loaded.feature_dims)
     if space is not None and space not in spaces:
         raise InputError(f"--space {space}: {encoder} has {', '.join(spaces)}; give one of them")
-    face_sets = face_sets_by_seed(settings.data, False, [settings.seed], say)[settings.seed]
+    face_sets: Sequence[FaceSet] = own
+    if not own:
+        face_sets = face_sets_by_seed(settings.data, False, [settings.seed], say)[settings.seed]
     first = find(kind.serving(face_sets), _FIRST)
     (task, *_) = serving_tasks(
         *(kind, [first] if first else face_sets, settings.seed, settings.replicates, device),
@@ -87,7 +98,8 @@ def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
     _, chosen, features, rows, predictor = max(fitted, key=lambda row: row[0])
     probe = _probe(task, chosen, features, rows, predictor)
     probe.about["overlap"] = overlap
-    path = save_probe(encoder, probe)
+    _copy_encoder(find_encoder(encoder), folder, settings.overwrite)
+    path = save_probe(folder, probe)
     right, calibration = probe.about["accuracy"], probe.about["calibration_error"]
     say(
         f"{path}: {task.data_set} {task.split}, {chosen}: accuracy {right['value']:.2f} % "
@@ -96,6 +108,61 @@ def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
         f"temperature, {probe.temperature:.3f}"
     )
     return path
+
+
+def _own_faces(settings: SavedProbeSettings) -> list[FaceSet]:
+    """The user's own classes, if any."""
+    named = settings.train, settings.test
+    if named != (None, None) and settings.data is not None:
+        raise InputError("--data can't be combined with --train and --test; leave one out")
+    tables = [place is not None and place.lower().endswith(".csv") for place in named]
+    if all(named) and tables[0] != tables[1]:
+        raise InputError(
+            f"--train {named[0]} and --test {named[1]}: give two folders, or two CSV files"
+        )
+    of = dict(
+        zip(("train_csv", "test_csv") if any(tables) else ("train", "test"), named, strict=True)
+    )
+    return OwnData(**of).face_sets(settings.out)
+
+
+def _kind(task: str | None, own: Sequence[FaceSet]) -> type[Classes]:
+    if task is None:
+        of_classes = bool(own) and Classes.serves(own[0])
+        task = Classes.name if of_classes else Expression.name
+    kind = TASKS.get(task)
+    if kind is None or not issubclass(kind, Classes):
+        known = ", ".join(name for name, one in TASKS.items() if issubclass(one, Classes))
+        raise InputError(f"--task {task}: give one of classes: {known}")
+    return kind
+
+
+def _folder(settings: SavedProbeSettings, own: bool) -> Path:
+    """The folder to save to; InputError if another encoder is there."""
+    source = find_encoder(settings.encoder)
+    default = Path(settings.out) / "probe" if own else source
+    folder = default if settings.save is None else Path(settings.save)
+    if (folder / CARD_FILE).exists() and not settings.overwrite:
+        there, here = (read_card(place).get(HASHES) for place in (folder, source))
+        if there != here:
+            raise InputError(
+                f"--save {folder}: has another encoder; give another folder, or --overwrite to "
+                "replace it"
+            )
+    return folder
+
+
+def _copy_encoder(source: Path, folder: Path, overwrite: bool) -> None:
+    """Copy an encoder to the folder of its probe, so that it works by itself."""
+    if same_file(source, folder):
+        return
+    if (folder / CARD_FILE).exists() and overwrite:
+        for old in folder.glob(probe_file("*")):  # of the encoder that is replaced
+            if read_card(folder).get(HASHES) != read_card(source).get(HASHES):
+                old.unlink()
+    for name in (TRAINED_FILE, WEIGHTS_FILE, CARD_FILE):  # a folder with a card is whole
+        if (source / name).exists():
+            replace_file(folder / name, (source / name).read_bytes())
 
 
 def best_by_card(card: Mapping[str, Any], task: Classes) -> str | None:
@@ -120,11 +187,14 @@ def best_by_card(card: Mapping[str, Any], task: Classes) -> str | None:
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """The number that logits [N, K] are to be divided by for the least cross-entropy with targets
-    int64 [N]; within a hundredth and a hundred.
+    int64 [N]; within a hundredth and a hundred. 1 if all are predicted rightly: then a smaller
+    number always fits better.
 
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
     """
     logits = logits.double()
+    if bool((logits.argmax(1) == targets).all()):
+        return 1.0
 
     def loss(log_temperature: float) -> float:
         return float(F.cross_entropy(logits / float(np.exp(log_temperature)), targets))

@@ -11,8 +11,7 @@ from linear_probe.records.collect import read_folders
 from linear_probe.records.record import Record
 from linear_probe.sources.source import Precision
 from ssl_faces import InputError, load_encoder
-from ssl_faces.encoders.encoder import find_encoder
-from ssl_faces.encoders.release import update_card
+from ssl_faces.encoders.encoder import find_encoder, update_card
 
 _PRECISIONS: tuple[Precision, ...] = ("32", "bf16")
 

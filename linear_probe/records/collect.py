@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from linear_probe.records.naming import shown_names
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from ssl_faces import InputError
@@ -21,7 +22,8 @@ class Found:
     """A record and where it was found.
 
     Attributes:
-        record: as tables show it, with its folder in the encoder's name if two folders disagree.
+        record: as tables show it: the encoder by a short name, with the folder's if two folders
+            disagree.
         stored: as it is written; its `name` is what is kept beside the records by.
         folder: the run's.
     """
@@ -31,28 +33,37 @@ class Found:
     folder: Path
 
 
-def find_records(folders: Sequence[str | Path]) -> list[Found]:
+def find_records(folders: Sequence[str | Path], short: bool = True) -> list[Found]:
     """`read_folders`, with where each record comes from.
+
+    Args:
+        short: show encoders by short names, see `shown_names`.
 
     Raises:
         InputError: a folder is missing or without records, or a line is not a record.
     """
-    found: dict[tuple[str | int, ...], Found] = {}
+    read: dict[Path, list[Record]] = {}
     for folder in map(Path, folders):
         path = folder / RECORDS_FILE if folder.is_dir() or not folder.exists() else folder
-        records = read_records(path)
-        if not records:
+        read[path] = read_records(path)
+        if not read[path]:
             raise InputError(f"{path}: holds no record; run `linear-probe run --out {folder}`")
+    names = shown_names(r.encoder for records in read.values() for r in records) if short else {}
+    places = {p: str(p.parent if p.name == RECORDS_FILE else p) for p in read}
+    titles = shown_names(places.values()) if short else {}
+    found: dict[tuple[str | int, ...], Found] = {}
+    for path, records in read.items():
+        shown = [replace(r, encoder=names.get(r.encoder, r.encoder)) for r in records]
         earlier = {key: one.record for key, one in found.items()}
         clashing = {
             (r.task, r.encoder, r.feature_space)
-            for r in records
+            for r in shown
             if r.key in earlier and (earlier[r.key].value, earlier[r.key].n) != (r.value, r.n)
         }
-        for stored in records:
-            record = stored
+        for stored, record in zip(records, shown, strict=True):
             if (record.task, record.encoder, record.feature_space) in clashing:
-                record = replace(record, encoder=f"{record.encoder} ({folder})")
+                title = titles.get(places[path], places[path])
+                record = replace(record, encoder=f"{record.encoder} ({title})")
             found.setdefault(record.key, Found(record, stored, path.parent))
     return list(found.values())
 
@@ -60,12 +71,13 @@ def find_records(folders: Sequence[str | Path]) -> list[Found]:
 def read_folders(folders: Sequence[str | Path]) -> list[Record]:
     """The records of folders that `linear-probe run` wrote; equal figures come once.
 
-    If two folders disagree, the later's rows are named with their folder.
+    Encoders have the names that they were scored by. If two folders disagree, the later's rows
+    are named with their folder.
 
     Raises:
         InputError: a folder is missing or without records, or a line is not a record.
     """
-    return [one.record for one in find_records(folders)]
+    return [one.record for one in find_records(folders, short=False)]
 
 
 def replicates_of(found: Sequence[Found]) -> Replicates:

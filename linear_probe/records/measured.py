@@ -51,7 +51,7 @@ class Measured(NamedTuple):
         fingerprint: of the source, unshortened.
         note: what readers must know of all the figures.
         condition: as in `Record`; None for none.
-        overlap: as in `Record`.
+        overlap, origin: as in `Record`.
     """
 
     task: TaskLike
@@ -64,6 +64,7 @@ class Measured(NamedTuple):
     note: str = ""
     condition: dict[str, Any] | None = None
     overlap: Mapping[str, Any] = MappingProxyType({})
+    origin: str = ""
 
 
 def records_of(row: Measured, where: str) -> list[Record]:
@@ -88,6 +89,7 @@ def records_of(row: Measured, where: str) -> list[Record]:
             data_set=row.task.data_set,
             split=row.task.split,
             encoder=row.encoder,
+            origin=row.origin,
             feature_space=row.space,
             probe=figure.probe or row.probe,
             seed=row.task.seed,

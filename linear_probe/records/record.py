@@ -31,6 +31,7 @@ class Record:
         split: training part and test part.
         encoder: the source of the features: an encoder's name on the command line, the same with
             `, untrained`, or the name of a baseline.
+        origin: the encoder on the command line, if it was given another name.
         feature_space: which of the encoder's feature spaces.
         probe: what was fitted on the frozen features.
         metric: name of the measure.
@@ -76,6 +77,7 @@ class Record:
     higher_is_better: bool
     n: int
     seed: int
+    origin: str = ""
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     at_grid_edge: bool = False
     condition: dict[str, Any] = field(default_factory=dict)
@@ -235,7 +237,11 @@ def read_records(path: Path | str) -> list[Record]:
 
 
 def write_records(path: Path | str, records: Iterable[Record]) -> None:
-    """Write records as JSON lines, compressed if `path` ends in `.gz`; it is never half-written.
+    """Write records as JSON lines; the file is never half-written.
+
+    Args:
+        path: the file, compressed if it ends in `.gz`.
+        records: in the order to write.
 
     Raises:
         InputError: the folder can't be written, or the disk is full.

@@ -51,14 +51,14 @@ def compared(found: Sequence[Found]) -> list[Compared]:
 
 def _compared(name: str, record: Record) -> Compared:
     try:
-        card = read_card(record.encoder)
+        card = read_card(record.origin or record.encoder)
     except InputError:
         return Compared(name, {}, "no card found at this path")
     about = _about(card)
     if not record.fingerprint:
         return Compared(name, about, "")
     try:
-        encoder = load_encoder(record.encoder)
+        encoder = load_encoder(record.origin or record.encoder)
         same = any(
             EncoderSource("", encoder, None, precision).fingerprint.startswith(record.fingerprint)
             for precision in _PRECISIONS

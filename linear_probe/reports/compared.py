@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ssl_faces import InputError
 from ssl_faces.common.files import regular
@@ -53,12 +54,15 @@ class Compared:
     Attributes:
         folder: of the runs, as their encoders' names begin.
         scores: folder of the records, within that of the file.
+        tuning: what was tuned: `share` of the budget and number of `runs` of each method, `task`
+            that chose, and the `chosen` arguments by method; empty if nothing was.
     """
 
     budget_pflop: float
     folder: str
     scores: str
     methods: list[Trained]
+    tuning: dict[str, Any] = field(default_factory=dict)
 
 
 def read_compared(folder: Path) -> Compared:

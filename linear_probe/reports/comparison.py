@@ -7,6 +7,7 @@ feature space that is best on the validation split, or that `comparison.json` na
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from linear_probe.reports.tables import task_figures
 from linear_probe.stats.over_seeds import Estimate, gap, holm
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
+from ssl_faces.common.files import replace_file
 
 # By task: the metric, and the probe if one metric has several. For other tasks the first metric.
 _METRICS: dict[str, tuple[tuple[str, str | None], ...]] = {
@@ -40,6 +42,8 @@ CSV_COLUMNS = (
     *("steps", "pairs", "pflop", "minutes", "uses_identity_labels", "error"),
     TWO_IMAGES,
 )
+
+TUNING_FILE = "tuning.json"
 
 SIGNIFICANT = 0.05
 """Corrected p-value below which two methods are significantly different."""
@@ -148,6 +152,34 @@ def comparison(folder: str | Path) -> Comparison:
         for figure in lines[row.name] or [dict[str, str]()]
     ]
     return Comparison(compared, whole, tests, list(notes), list(protocols))
+
+
+def write_validation_scores(folder: Path) -> Path:
+    """Write `tuning.json`: the scores of each run on the tasks' validation splits.
+
+    A method's space is the best one on that split. Scores of errors are negative, so that higher
+    is better. Tasks without a validation split, such as pairs in folds, are left out.
+
+    Raises:
+        InputError: the folder can't be read or written.
+    """
+    compared = read_compared(folder)
+    records = [r for r in read_records(folder / compared.scores / RECORDS_FILE) if not r.condition]
+    columns = _columns(records)
+    scores: dict[str, dict[str, float]] = {}
+    for row in _rows(compared, records):
+        if row.about is None:
+            continue
+        scores[row.name] = {}
+        for column in {c.task: c for c in reversed(columns)}.values():
+            space = _space(row, column, columns, {})
+            mine = [r for r in row.records if _in(r, column) and r.feature_space == space]
+            values = [value for r in mine if (value := _validation(r)) is not None]
+            if values:
+                scores[row.name][column.task] = float(np.mean(values))
+    path = folder / TUNING_FILE
+    replace_file(path, (json.dumps(scores, indent=2) + "\n").encode())
+    return path
 
 
 def _about(row: Row) -> Line:

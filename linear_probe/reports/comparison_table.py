@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from linear_probe.reports.comparison import (
     CSV_COLUMNS,
@@ -113,6 +114,21 @@ def _with_commas(text: str) -> str:
     return re.sub(r"\d+", lambda number: f"{int(number[0]):,}", text)
 
 
+def _tuning(about: dict[str, Any]) -> list[str]:
+    """What was tuned, and what was chosen."""
+    if not about:
+        return ["settings: as in the configs; nothing was tuned for this comparison"]
+    chosen = [
+        f"{method}: "
+        + (", ".join(f"{key} {value}" for key, value in own.items()) or "as configured")
+        for method, own in about["chosen"].items()
+    ]
+    return [
+        f"tuned: for every method {about['runs']} runs of {about['share']:g} of the budget, by the "
+        f"mean rank of validation scores ({about['task']}); " + "; ".join(chosen)
+    ]
+
+
 def _notes(found: Comparison) -> list[str]:
     methods = found.compared.methods
     runs = [run for method in methods for run in method.runs]
@@ -127,6 +143,7 @@ def _notes(found: Comparison) -> list[str]:
         "mean over seeds; for pairs in folds the one that most folds choose, each by the pairs of "
         "the other folds; the test part chooses nothing",
         *found.notes,
+        *_tuning(found.compared.tuning),
     ]
     if any(line["spread"] for line in figures):
         notes.append(

@@ -17,7 +17,7 @@ import numpy as np
 from linear_probe.records.predictions import predictions_path, read_predictions
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.reports.text_tables import Table, as_text
-from linear_probe.stats.paired import row_name
+from linear_probe.stats.paired import as_shown, row_name
 from ssl_faces import InputError
 
 
@@ -81,9 +81,9 @@ def scores(folder: str | Path) -> dict[str, dict[str, Score]]:
     rows: dict[str, dict[str, Score]] = {}
     for factor in _FACTORS:
         by_row: dict[str, list[Record]] = {}
-        for record in records:
+        for record, shown in zip(records, as_shown(records), strict=True):
             if record.task == factor.task and record.feature_space:
-                by_row.setdefault(row_name(record), []).append(record)
+                by_row.setdefault(row_name(shown), []).append(record)
         for row, mine in by_row.items():
             # The task's own probe comes first; other protocols are not mixed in. The first data
             # set stands for the factor.

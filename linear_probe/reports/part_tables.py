@@ -20,7 +20,7 @@ from linear_probe.stats.breakdown import (
     ranked_gap,
     recalls,
 )
-from linear_probe.stats.paired import row_name, rows_named
+from linear_probe.stats.paired import as_shown, row_name, rows_named
 from ssl_faces import InputError
 
 GROUP_NOTE = (
@@ -135,13 +135,12 @@ def breakdown(folder: str | Path, row: str | None = None, markdown: bool = False
     """
     folder = Path(folder)
     records = [r for r in read_records(folder / RECORDS_FILE) if not r.condition]
-    if row is not None:
-        records = rows_named(records, row, folder)
+    wanted = records if row is None else rows_named(records, row, folder)
     parts = []
-    for record in records:
+    for record, shown in zip(records, as_shown(records), strict=True):
         predictions = read_predictions(predictions_path(folder, record))
-        if predictions is not None:
-            parts += [as_text(t, markdown) for t in _tables(record, predictions)]
+        if record in wanted and predictions is not None:
+            parts += [as_text(t, markdown) for t in _tables(shown, predictions)]
     if not parts:
         raise InputError(
             f"{folder}: no predictions were kept there; run `linear-probe run --out {folder}` again"

@@ -50,7 +50,7 @@ def write_report(
             can't be written.
     """
     ending = check_ending(out)
-    found = find_records(folders)
+    found = find_records(folders, short=ending != ".csv")
     records = [one.record for one in found]
     if ending == ".csv":
         text = records_csv(records)

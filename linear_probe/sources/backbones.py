@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
@@ -13,33 +13,34 @@ import torch
 from torch import Tensor, nn
 
 from linear_probe.features.frozen import EncoderSource
-from linear_probe.sources.options import split_options
+from linear_probe.sources.options import spaces_in, split_options
 from linear_probe.sources.source import Opened, Precision, opens
 from ssl_faces import InputError
-from ssl_faces.common.errors import reason_of, shorten
-from ssl_faces.common.finite import check_weights
-from ssl_faces.encoders.encoder import read_weights
+from ssl_faces.common.errors import reason_of
+from ssl_faces.encoders.state_files import ENDINGS, load_state, read_state
+from ssl_faces.encoders.wrapped import WrappedEncoder
 
 LIBRARIES = ("timm:", "torchvision:")
-SPACE = "pooled"
 
 
 @dataclass(frozen=True)
 class BackboneName:
-    """`LIBRARY:NAME`, `LIBRARY:NAME?random` or `LIBRARY:NAME?weights=FILE.safetensors`.
+    """`LIBRARY:NAME`, perhaps with `?random` or `?weights=FILE`, and `&features=A,B`.
 
     Attributes:
         library: `timm` or `torchvision`.
         name: as the library calls the architecture (with timm maybe `.tag`, for the weights).
         random: untrained.
-        weights: a safetensors file, or with torchvision a name such as `IMAGENET1K_V1`; None is
+        weights: a file of weights, or with torchvision a name such as `IMAGENET1K_V1`; None is
             the library's usual weights.
+        spaces: feature spaces (see `WrappedEncoder`); none: `pooled`.
     """
 
     library: str
     name: str
     random: bool = False
     weights: str | None = None
+    spaces: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.library}:{self.name}"
@@ -51,17 +52,17 @@ class BackboneName:
         Raises:
             InputError: an unknown option, or options that contradict each other.
         """
-        base, options = split_options(text, ("random", "weights"))
+        base, options = split_options(text, ("random", "weights", "features"))
         library, _, name = base.partition(":")
         weights = options.get("weights")
         if weights == "" or (weights is not None and "random" in options):
-            raise InputError(f"{text}: give ?random, or ?weights=FILE.safetensors, or neither")
-        return cls(library, name, "random" in options, weights)
+            raise InputError(f"{text}: give ?random, or ?weights=FILE, or neither")
+        return cls(library, name, "random" in options, weights, spaces_in(options))
 
 
 @dataclass(frozen=True)
 class _Made:
-    """A network whose output is its features, what it takes, and what decides them beside weights.
+    """A network whose output is its features, and what it takes.
 
     `mean` and `std` normalise images in [0, 1].
     """
@@ -70,71 +71,44 @@ class _Made:
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    config: dict[str, Any] = field(default_factory=dict)
 
 
-class Backbone(nn.Module):
-    """A frozen backbone with its normalisation: an `Encoder` with one space, `pooled`.
+def load_backbone(name: BackboneName, *, untrained: bool = False, seed: int = 0) -> WrappedEncoder:
+    """The backbone with its weights, which the library downloads if it doesn't have them.
 
-    Features are what the library's classifier would see: of most architectures the map's mean.
-    Pictures come at the library's size for them; cropped faces are not cropped again.
+    `pooled` features are what the library's classifier would see: of most architectures the mean of
+    the last map. Images come at the library's size; cropped faces are not cropped again.
+
+    Args:
+        name: which, and which weights.
+        untrained: the same architecture with random weights instead.
+        seed: of random weights.
+
+    Raises:
+        InputError: the library is not installed or knows no such backbone, the weights can't be
+            had or are not this backbone's, or it has no such feature space.
     """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, name: BackboneName, made: _Made) -> None:
-        super().__init__()
-        self.encoder_name = name.library
-        self.input_size = made.size
-        self.network = made.network
-        self.config: dict[str, Any] = {
-            # Without the tag: weights are known by themselves.
-            "name": name.name.partition(".")[0],
-            "version": version(name.library),
-            "mean": list(made.mean),
-            "std": list(made.std),
-            **made.config,
-        }
-        self.register_buffer("mean", torch.tensor(made.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(made.std).view(3, 1, 1), persistent=False)
-        self.eval().requires_grad_(False)
-        with torch.inference_mode():
-            found = self.network(torch.zeros(2, 3, made.size, made.size))
-        if not isinstance(found, Tensor) or found.ndim != 2:
-            raise InputError(f"{name}: gives no pooled features [B, D]; choose another backbone")
-        self.feature_dims = {SPACE: found.shape[1]}
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """{"pooled": [B, D]} of RGB images float [B, 3, S, S] in [0, 1]."""
-        return {SPACE: self.network((images - self.mean) / self.std)}
-
-    @classmethod
-    def load(cls, name: BackboneName, *, untrained: bool = False, seed: int = 0) -> Backbone:
-        """The backbone with its weights, which the library fetches where it does not have them.
-
-        Args:
-            name: which, and which weights.
-            untrained: the same architecture with random weights instead.
-            seed: of random weights.
-
-        Raises:
-            InputError: the library is not installed or knows no such backbone, or the weights
-                can't be had or are not this backbone's.
-        """
-        make = {"timm": _from_timm, "torchvision": _from_torchvision}[name.library]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return cls(name, make(name, untrained or name.random))
+    make = {"timm": _from_timm, "torchvision": _from_torchvision}[name.library]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = make(name, untrained or name.random)
+    config: dict[str, Any] = {
+        # Without the tag: weights are known by themselves.
+        "name": name.name.partition(".")[0],
+        "version": version(name.library),
+    }
+    return WrappedEncoder(
+        made.network, made.size, made.mean, made.std, name.spaces, name.library, config
+    )
 
 
 @opens(lambda name: name.startswith(LIBRARIES))
 def _open(name: str, precision: Precision) -> Opened:
     backbone = BackboneName.parse(name)
-    source = EncoderSource(name, Backbone.load(backbone), None, precision)
+    source = EncoderSource(name, load_backbone(backbone), None, precision)
     if backbone.random:
         return Opened(source)
-    return Opened(source, lambda seed: Backbone.load(backbone, untrained=True, seed=seed))
+    return Opened(source, lambda seed: load_backbone(backbone, untrained=True, seed=seed))
 
 
 def resnet18_weights() -> tuple[Path, str]:
@@ -155,7 +129,7 @@ def _from_timm(name: BackboneName, random: bool) -> _Made:
         ) from error
     if not timm.is_model(name.name):
         raise _unknown(name, timm.list_models())
-    state = None if name.weights is None or random else _read(name, name.weights)
+    state = None if name.weights is None or random else read_state(Path(name.weights))
     pretrained = not random and state is None
     classes: dict[str, Any] = {}
     if state is not None:
@@ -169,7 +143,7 @@ def _from_timm(name: BackboneName, random: bool) -> _Made:
         raise InputError(
             f"{name}: its weights can't be had ({reason_of(error)}); fetch "
             f"{_timm_url(timm.get_pretrained_cfg(name.name))} and give it as "
-            f"{name}?weights=FILE.safetensors"
+            f"{name}?weights=FILE"
         ) from error
     if state is not None:
         _load(network, state, name)
@@ -204,11 +178,11 @@ def _from_torchvision(name: BackboneName, random: bool) -> _Made:
     if name.weights is not None:
         if name.weights in there.__members__:
             weights = there[name.weights]
-        elif name.weights.endswith(".safetensors"):
-            state = _read(name, name.weights) if not random else None
+        elif name.weights.endswith(ENDINGS):
+            state = read_state(Path(name.weights)) if not random else None
         else:
             raise InputError(
-                f"{name}?weights={name.weights}: neither a .safetensors file nor one of "
+                f"{name}?weights={name.weights}: neither a file of weights nor one of "
                 f"{', '.join(there.__members__)}; give one of these"
             )
     network = models.get_model(name.name, weights=None)
@@ -255,7 +229,7 @@ def _fetched(name: BackboneName, weights: Any) -> Mapping[str, Tensor]:
             ) from error
         raise InputError(
             f"{name}: its weights can't be had ({reason_of(error)}); put {weights.url} at {place}, "
-            f"or give a file of your own as {name}?weights=FILE.safetensors"
+            f"or give a file of your own as {name}?weights=FILE"
         ) from error
     return state
 
@@ -264,22 +238,8 @@ def _place(weights: Any) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
 
 
-def _read(name: BackboneName, file: str) -> dict[str, Tensor]:
-    missing = f"{name}?weights={file}: no such file; give a .safetensors file of its weights"
-    return read_weights(Path(file), missing=missing)
-
-
 def _load(network: nn.Module, state: Mapping[str, Tensor], name: BackboneName) -> None:
-    check_weights(name, state, "fetch or save its weights again")
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        first = shorten(lines[1] if len(lines) > 1 else lines[0])
-        raise InputError(
-            f"{name}: the weights given are not this backbone's ({first}); give those of {name}, "
-            "with the library's own names"
-        ) from error
+    load_state(network, state, name, f"give those of {name}, with the library's own names")
 
 
 def _unknown(name: BackboneName, known: list[str]) -> InputError:

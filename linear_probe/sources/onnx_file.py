@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.sources.options import split_options
+from linear_probe.sources.options import numbers_in, side_in, split_options
 from linear_probe.sources.source import Opened, Precision, opens
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of
@@ -40,7 +40,8 @@ class OnnxSource:
         self.path = Path(base)
         self._session = self._open(["CPUExecutionProvider"])
         self._take_input()
-        self.mean, self.std = self._numbers("mean", 0.0), self._numbers("std", 1.0)
+        self.mean = numbers_in(name, self._options, "mean") or (0.0,)
+        self.std = numbers_in(name, self._options, "std") or (1.0,)
         if not all(self.std):
             raise InputError(f"{name}: std of 0 can't be divided by; give another")
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -134,11 +135,9 @@ class OnnxSource:
             )
         self._batch = shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
         sides = {side for side in shape[2:] if isinstance(side, int)}
-        wanted = self._options.get("size")
+        wanted = side_in(self.name, self._options)
         if wanted is not None:
-            if not wanted.isascii() or not wanted.isdigit() or int(wanted) < 1:
-                raise InputError(f"{self.name}: size must be a whole number from 1, not {wanted}")
-            sides.add(int(wanted))
+            sides.add(wanted)
         if not sides:
             raise InputError(
                 f"{self.path}: its input leaves the pictures' size open; "
@@ -151,20 +150,6 @@ class OnnxSource:
                 + "; only square pictures of its own size can be given"
             )
         (self.input_size,) = sides
-
-    def _numbers(self, option: str, usual: float) -> tuple[float, ...]:
-        text = self._options.get(option)
-        if text is None:
-            return (usual,)
-        try:
-            found = tuple(float(part) for part in text.split(","))
-            if len(found) not in (1, 3) or not np.isfinite(found).all():
-                raise ValueError
-        except ValueError:
-            raise InputError(
-                f"{self.name}: {option} must be one number or three with commas, not '{text}'"
-            ) from None
-        return found
 
     def _dim(self, space: str, values: Any, rows: int) -> int:
         if not isinstance(values, np.ndarray) or values.ndim != 2 or len(values) != rows:

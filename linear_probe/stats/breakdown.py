@@ -57,6 +57,19 @@ def by_group(predictions: Predictions, grouping: str) -> list[PartFigure]:
     return sorted(parts, key=lambda figure: (not figure.ranked, sign * figure.value))
 
 
+def by_value(predictions: Predictions, width: float) -> list[tuple[float, PartFigure]]:
+    """The error of values by bins of the true value, such as angles, each with its centre.
+
+    Args:
+        width: of a bin; one is centred on 0.
+    """
+    bins = np.round(predictions.targets / width).astype(int)
+    return [
+        (width * number, _part(f"{width * number:g}", predictions, bins == number))
+        for number in np.unique(bins).tolist()
+    ]
+
+
 def ranked_gap(parts: Iterable[PartFigure]) -> float | None:
     """Best less worst of the parts that are ranked; None if there are fewer than 2."""
     values = [part.value for part in parts if part.ranked]

@@ -9,11 +9,12 @@ Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from linear_probe.records.naming import shown_names
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.stats.over_seeds import Estimate, Gap, gap
@@ -29,17 +30,19 @@ class Difference(Gap):
 
     Attributes:
         one, other: the figures compared.
+        rows: their names in tables; empty: as scored.
     """
 
     one: Record
     other: Record
+    rows: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         metric = f"{self.one.task}, {self.one.metric}"
         metric += f", {self.one.probe}" if self.one.probe not in _USUAL else ""
         metric += f", seed {self.one.seed}" if self.one.seed else ""
         unit = "points" if self.one.unit == "%" else self.one.unit
-        rows = [row_name(self.one), row_name(self.other)]
+        rows = list(self.rows or (row_name(self.one), row_name(self.other)))
         if not self.significant:
             return (
                 f"{metric}: {rows[0]} and {rows[1]} are not significantly different: "
@@ -59,14 +62,20 @@ def row_name(record: Record) -> str:
     return f"{record.encoder}={record.feature_space}" if record.feature_space else record.encoder
 
 
+def as_shown(records: Sequence[Record]) -> list[Record]:
+    """The records with their encoders' names in tables."""
+    names = shown_names(record.encoder for record in records)
+    return [replace(record, encoder=names[record.encoder]) for record in records]
+
+
 def compare(folder: str | Path, one: str, other: str) -> list[Difference]:
     """Every figure of `one` less that of `other`, in the order of the records.
 
     Args:
         folder: what `linear-probe run` wrote.
-        one, other: rows as ENCODER or ENCODER=SPACE. If no space is named and both have the same
-            spaces, each space is compared with itself, else every space of one with all of the
-            other.
+        one, other: rows as ENCODER or ENCODER=SPACE, by the name in tables or as scored. If no
+            space is named and both have the same spaces, each space is compared with itself, else
+            every space of one with all of the other.
 
     Raises:
         InputError: no such row, nothing in common, or the test rows are not the same.
@@ -75,7 +84,8 @@ def compare(folder: str | Path, one: str, other: str) -> list[Difference]:
     records = read_records(folder / RECORDS_FILE)
     replicates = read_replicates(folder / REPLICATES_FILE)
     ones, others = rows_named(records, one, folder), rows_named(records, other, folder)
-    spaces = {row_name(r) for r in records if r.feature_space}
+    shown = dict(zip([r.key for r in records], as_shown(records), strict=True))
+    spaces = {row_name(r) for r in (*records, *shown.values()) if r.feature_space}
     shared = {r.feature_space for r in ones} & {r.feature_space for r in others}
     same_space = bool(shared) and one not in spaces and other not in spaces
     differences = []
@@ -92,15 +102,17 @@ def compare(folder: str | Path, one: str, other: str) -> list[Difference]:
             for record in (a, b):
                 if record.name not in replicates:
                     raise InputError(
-                        f"{folder}: no bootstrap replicates of {row_name(record)}, "
+                        f"{folder}: no bootstrap replicates of {row_name(shown[record.key])}, "
                         f"{record.metric}; run `linear-probe run --out {folder}` again"
                     )
             if a.sample != b.sample:
                 raise InputError(
-                    f"{folder}: {row_name(a)} and {row_name(b)} were not scored on the same test "
-                    f"rows of {a.data_set}; run both again into one folder"
+                    f"{folder}: {row_name(shown[a.key])} and {row_name(shown[b.key])} were not "
+                    f"scored on the same test rows of {a.data_set}; run both again into one folder"
                 )
-            differences.append(difference(a, b, replicates[a.name], replicates[b.name]))
+            rows = (row_name(shown[a.key]), row_name(shown[b.key]))
+            found = difference(a, b, replicates[a.name], replicates[b.name])
+            differences.append(replace(found, rows=rows))
     if not differences:
         raise InputError(f"{folder}: '{one}' and '{other}' have no figure in common")
     return differences
@@ -122,9 +134,14 @@ def rows_named(records: Sequence[Record], name: str, folder: Path) -> list[Recor
         InputError: no such row.
     """
     records = [r for r in records if not r.condition]
-    named = [r for r in records if name in (r.encoder, row_name(r))]
+    shown = as_shown(records)
+    named = [
+        r
+        for r, short in zip(records, shown, strict=True)
+        if name in (r.encoder, row_name(r), short.encoder, row_name(short))
+    ]
     if not named:
-        there = ", ".join(dict.fromkeys(map(row_name, records)))
+        there = ", ".join(dict.fromkeys(map(row_name, shown)))
         raise InputError(f"{folder}: holds no row '{name}'; there are {there}")
     return named
 

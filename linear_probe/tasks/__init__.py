@@ -7,6 +7,7 @@ from linear_probe.tasks.attributes import Attributes
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.exogenous import Exogenous
 from linear_probe.tasks.expression import Expression
+from linear_probe.tasks.identification import Identification
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.landmarks import Landmarks
 from linear_probe.tasks.light import Light
@@ -28,6 +29,7 @@ __all__ = [
     "Exogenous",
     "Expression",
     "Figure",
+    "Identification",
     "Identity",
     "Landmarks",
     "Light",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from linear_probe.records.recorder import RunFolder
@@ -63,6 +64,25 @@ class OwnData:
             refuse_leaks(paired.leaks(), Path(out), f"the folds of {self.pairs}")
             sets.append(paired)
         return sets
+
+
+def joined_sets(train: FaceSet, test: FaceSet, out: Path) -> JoinedFaces:
+    """Two face sets as one, to learn on the first and score on the second.
+
+    Args:
+        out: the run's folder, where leaks are listed.
+
+    Raises:
+        InputError: other classes, or the same image or person on both sides.
+    """
+    if dict(train.class_names) != dict(test.class_names):
+        sides = [", ".join(chain(*of.class_names.values())) for of in (train, test)]
+        raise InputError(
+            f"data: train has the classes {sides[0]}, and test {sides[1]}; both must have the same"
+        )
+    _refuse_shared(train, test, out, "train and test")
+    split = f"{train.title} -> {test.title}"
+    return JoinedFaces(train, test, "own_sets", test.title, split)
 
 
 def _argument(name: str) -> str:

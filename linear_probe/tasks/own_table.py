@@ -18,8 +18,8 @@ from ssl_faces.data.tables import MEND, described, file_in, header_of, number_in
 PICTURE_COLUMNS = ("image", "picture", "path", "file")
 """Names that the column of pictures may have."""
 
-NAMED = ("gender", "race")
-"""Label columns with any names of classes."""
+NAMED = {"gender": "gender", "race": "race", "class": "category"}
+"""Label columns with any names of classes, and the labels that they give."""
 
 TOGETHER = (("yaw", "pitch", "roll"), ("valence", "arousal"))
 """Columns of numbers that go together."""
@@ -44,9 +44,10 @@ def table_faces(train_csv: str | Path, test_csv: str | Path) -> tuple[FaceSet, F
     A table has a header, a column of pictures (one of `PICTURE_COLUMNS`; paths from the table's
     folder or from `images/` in it), some of `LABEL_COLUMNS`, the same in both, and may have
     `person`. `expression` is one of EXPRESSIONS, angles are in degrees (yaw above 0 looks to the
-    picture's left, pitch above 0 looks down, roll above 0 is clockwise), `age` in years, `gender`
-    and `race` any names, `valence` and `arousal` from -1 to 1. An empty cell is a label not known.
-    A row with an invalid label, or whose picture is missing, is in `skipped` with its reason.
+    picture's left, pitch above 0 looks down, roll above 0 is clockwise), `age` in years, `class`,
+    `gender` and `race` any names, `valence` and `arousal` from -1 to 1. An empty cell is a label
+    not known. A row with an invalid label, or whose picture is missing, is in `skipped` with its
+    reason.
 
     Raises:
         InputError: a table can't be read, a column is missing, a row has no picture or one that
@@ -157,8 +158,11 @@ def _face_set(path: Path, rows: Sequence[_Row], names: Mapping[str, list[str]]) 
         if row.fault or row.file is None:
             skipped.append(Skipped(row.picture, row.fault))
             continue
-        numbers = {n: names[n].index(row.labels[n]) for n in NAMED if n in row.labels}
-        records.append(FaceRecord(row.picture, row.file, row.person, {**row.labels, **numbers}))
+        labels = {n: value for n, value in row.labels.items() if n not in NAMED}
+        for column, label in NAMED.items():
+            if column in row.labels:
+                labels[label] = names[column].index(row.labels[column])
+        records.append(FaceRecord(row.picture, row.file, row.person, labels))
     if len(skipped) > MOST_MISSING * len(rows):
         missing = sum(row.file is None for row in rows)
         if missing == len(skipped):
@@ -173,5 +177,6 @@ def _face_set(path: Path, rows: Sequence[_Row], names: Mapping[str, list[str]]) 
     faces = FaceSet("own_table", "all", records, skipped=skipped)
     faces.title = str(path)
     faces.near_copies = not faces.people
-    faces.class_names = {"expression": EXPRESSIONS, **names}
+    own = {label: names[column] for column, label in NAMED.items()}
+    faces.class_names = {"expression": EXPRESSIONS, **own}
     return faces

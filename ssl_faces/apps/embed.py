@@ -17,6 +17,9 @@ from ssl_faces.common.outputs import add_overwrite, check_output
 if TYPE_CHECKING:
     from ssl_faces.apps.faces import Face
 
+SIDES = ("left", "top", "right", "bottom")
+"""Of a face's box."""
+
 ABOUT = """\
 Codes of all faces in pictures, folders and videos, to FILE.npz or FILE.parquet: `keys` (in Parquet
 `key`), an array [N, D] for each feature space, and source, box, score, time and frame, named with
@@ -47,28 +50,25 @@ def run(arguments: Sequence[str]) -> None:
     # Imported late, since they import torch.
     from ssl_faces.apps.embedding import open_reader, read_codes
     from ssl_faces.common.files import replace_file
-    from ssl_faces.data.faces import write_skipped
 
     spaces = options.spaces.split(",") if options.spaces else None
     encoder, reader = open_reader(options, largest=options.largest)
     faces, tensors = read_codes(encoder, reader, spaces)
     codes = {space: values.numpy() for space, values in tensors.items()}
     replace_file(out, (_npz if out.suffix == ".npz" else _parquet)(faces, codes))
-    if reader.skipped:
-        write_skipped(listed, [("", skipped) for skipped in reader.skipped])
-    else:
-        listed.unlink(missing_ok=True)
+    reader.list_skipped(out)
     dims = ", ".join(f"{space} {values.shape[1]}" for space, values in codes.items())
     print(f"{out}: {len(faces):,} faces of {reader.files:,} files; {dims}")
     reader.print_summary(f" (each in {listed})")
 
 
-def _columns(faces: Sequence[Face]) -> dict[str, np.ndarray]:
-    """What is known of each face beside its codes; missing boxes are NaN."""
+def columns(faces: Sequence[Face]) -> dict[str, np.ndarray]:
+    """What is known of each face beside its key and codes, [N] each; missing boxes are NaN."""
     none = (np.nan,) * 4
+    boxes = np.array([face.box or none for face in faces], np.float32).reshape(-1, 4)
     return {
+        **dict(zip(SIDES, boxes.T, strict=True)),
         "source": np.array([writable(face.source) for face in faces], dtype=np.str_),
-        "box": np.array([face.box or none for face in faces], np.float32),
         "score": np.array([face.score for face in faces], np.float32),
         "time": np.array([face.time for face in faces], np.float32),
         "frame": np.array([face.frame for face in faces], np.int64),
@@ -78,8 +78,10 @@ def _columns(faces: Sequence[Face]) -> dict[str, np.ndarray]:
 def _npz(faces: Sequence[Face], codes: dict[str, np.ndarray]) -> bytes:
     data = io.BytesIO()
     keys = np.array([writable(face.key) for face in faces], dtype=np.str_)
-    columns = {f"__{name}": values for name, values in _columns(faces).items()}
-    np.savez(data, **({"keys": keys} | codes | columns))
+    known = columns(faces)
+    known["box"] = np.stack([known.pop(side) for side in SIDES], 1)
+    more = {f"__{name}": values for name, values in known.items()}
+    np.savez(data, **({"keys": keys} | codes | more))
     return data.getvalue()
 
 
@@ -88,17 +90,12 @@ def _parquet(faces: Sequence[Face], codes: dict[str, np.ndarray]) -> bytes:
     from pyarrow import parquet
 
     keys = [writable(face.key) for face in faces]
-    columns: dict[str, object] = {"key": pyarrow.array(keys, pyarrow.string())}
+    table: dict[str, object] = {"key": pyarrow.array(keys, pyarrow.string())}
     for space, values in codes.items():
         flat = pyarrow.array(values.ravel())
-        columns[space] = pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    known = _columns(faces)
-    box = known.pop("box")
-    # Numbers, not lists: `linear-probe` takes lists for feature spaces.
-    for i, side in enumerate(("left", "top", "right", "bottom")):
-        columns[f"__{side}"] = pyarrow.array(box[:, i])
-    for name, column in known.items():
-        columns[f"__{name}"] = pyarrow.array(column)
+        table[space] = pyarrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    # The box as numbers, not as a list: `linear-probe` takes lists for feature spaces.
+    table |= {f"__{name}": pyarrow.array(column) for name, column in columns(faces).items()}
     data = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), data)
+    parquet.write_table(pyarrow.table(table), data)
     return data.getvalue()

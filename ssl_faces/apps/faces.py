@@ -7,18 +7,23 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import refuse_input, same_file
-from ssl_faces.data.faces import Skipped
+from ssl_faces.data.faces import Skipped, write_skipped
 from ssl_faces.data.pictures import BadImage, decode_image
 from ssl_faces.data.store.packing import square
 from ssl_faces.prepare.detectors import FaceDetector, faces_of, open_detector
-from ssl_faces.prepare.reading import Settings, judged
+from ssl_faces.prepare.quality import HASH_BITS, perceptual_hash
+from ssl_faces.prepare.reading import GAP, Settings, judged
 from ssl_faces.prepare.sources import Frame, Source, Video, kind_of, list_sources
+from ssl_faces.prepare.tracks import Tracker
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Detect = Literal["auto", "always", "never"]
 
@@ -29,6 +34,7 @@ EVERY_FRAME = 1000.0
 """Frames per second of a `Video` that give all frames."""
 
 _KEPT = Settings(min_sharpness=0.0)  # blurred images that the user gives are wanted
+_SHOWN = 25  # frames of a video between two lines of progress
 _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
@@ -39,11 +45,14 @@ class FaceCrop(NamedTuple):
         pixels: uint8 RGB [S, S, 3].
         box: left, top, right, bottom in pixels of the image; None if it was taken whole.
         score: of the detector, 0 to 1; 1 if it was taken whole.
+        landmarks: x and y of the eyes, the nose and the corners of the mouth, [5, 2]; None if it
+            was taken whole.
     """
 
     pixels: np.ndarray
     box: tuple[float, float, float, float] | None
     score: float
+    landmarks: np.ndarray | None = None
 
 
 class FaceFinder:
@@ -89,7 +98,8 @@ class FaceFinder:
                 reasons.append(row.reason)
             else:
                 left, top, right, bottom = row.box or (0.0,) * 4
-                kept.append(FaceCrop(pixels, (left, top, right, bottom), row.score))
+                points = np.array(row.landmarks)
+                kept.append(FaceCrop(pixels, (left, top, right, bottom), row.score, points))
         if not kept:
             raise BadImage(
                 f"no face that can be used ({reasons[0]})"
@@ -115,6 +125,8 @@ class Face:
         pixels, box, score: as in `FaceCrop`.
         time: seconds in the video, -1 in an image.
         frame: of the video, from 0.
+        track: of the video, from 0: faces of one track show one person, as the clips of `prepare`
+            do. -1 in an image, or if the reader doesn't track.
     """
 
     key: str
@@ -124,6 +136,7 @@ class Face:
     score: float
     time: float = -1.0
     frame: int = 0
+    track: int = -1
 
     @property
     def of_video(self) -> bool:
@@ -146,11 +159,16 @@ class FaceReader:
         fps: frames per second of videos to read; 0 skips videos.
         out: a folder or table of the command, skipped if it lies among the sources.
         quiet: without a progress bar.
+        tracked: link the faces of a video to tracks.
 
     Attributes:
         skipped: files without a usable face, and the reasons.
+        sources: the files to read, in the order of their keys.
         files: number of files.
         whole: number of images (or videos) taken as face crops.
+        frames, empty_frames: number of frames of videos that were read, and of those without a
+            usable face.
+        notes: what is wrong with videos that were read in part.
 
     Raises:
         InputError: a source is missing, empty or can't be listed, or `out` is an image among them.
@@ -165,34 +183,48 @@ class FaceReader:
         fps: float = 0.0,
         out: Path | None = None,
         quiet: bool = False,
+        tracked: bool = False,
     ) -> None:
         output = Path("-") if out is None else out.expanduser()
         self.finder, self.largest, self.fps, self.quiet = finder, largest, fps, quiet
-        self._sources = [
+        self.tracked = tracked
+        self.sources = [
             source
             for listed in list_sources(sources, output).values()
             for source in listed
             if not _is_output(source.path, output)
         ]
-        self.files = len(self._sources)
+        self.files = len(self.sources)
+        # Otherwise all keys differ, and long films need no list of them.
+        self._ambiguous = any("#" in source.key for source in self.sources)
         self.skipped: list[Skipped] = []
-        self.whole = 0
+        self.notes: list[str] = []
+        self.whole = self.frames = self.empty_frames = 0
         self._keys: set[str] = set()
+
+    def has_video(self) -> bool:
+        """Whether any of the files is a video or animation, by its first bytes."""
+        for source in self.sources:
+            with suppress(BadImage):
+                if kind_of(source.path) == "video":
+                    return True
+        return False
 
     def __iter__(self) -> Iterator[Face]:
         from tqdm import tqdm
 
-        self.skipped, self.whole, self._keys = [], 0, set()
-        with tqdm(self._sources, desc="reading faces", unit="files", disable=self.quiet) as bar:
+        self.skipped, self.notes, self._keys = [], [], set()
+        self.whole = self.frames = self.empty_frames = 0
+        with tqdm(self.sources, desc="reading faces", unit="files", disable=self.quiet) as bar:
             for source in bar:
                 try:
-                    yield from self._read(source)
+                    yield from self._read(source, bar)
                 except BadImage as error:
                     self.skipped.append(Skipped(source.key, str(error)))
                 except MemoryError:
                     self.skipped.append(Skipped(source.key, "takes more memory than there is"))
 
-    def _read(self, source: Source) -> Iterator[Face]:
+    def _read(self, source: Source, bar: tqdm[Source]) -> Iterator[Face]:
         if kind_of(source.path) == "picture":
             crops = self.finder(decode_image(source.path))
             self.whole += crops[0].box is None
@@ -200,33 +232,51 @@ class FaceReader:
             return
         if not self.fps:
             raise BadImage("a video or animation; give a picture")
+        video = open_video(source.path, self.fps)
+        tracks = _Tracks(source.path, video) if self.tracked else None
         frames = faces = 0
-        for frame in open_video(source.path, self.fps):
+        for frame in video:
             frames += 1
+            self.frames += 1
+            if frames % _SHOWN == 0:
+                bar.set_postfix_str(f"{source.key}: {frame.time:.0f} of {video.seconds:.0f} s")
             try:
                 crops = self.finder(frame.pixels)
             except BadImage:
+                crops = []
+            numbers = [-1] * len(crops) if tracks is None else tracks.step(frame, crops)
+            if not crops:
+                self.empty_frames += 1
                 continue
             faces += 1
             self.whole += faces == 1 and crops[0].box is None
             key = f"{source.key}#frame{frame.number}"
-            yield from self._faces(key, source.key, crops, frame)
+            yield from self._faces(key, source.key, crops, frame, numbers)
+        if video.note:
+            self.notes.append(f"{source.key}: {video.note}")
         if not faces:
             raise BadImage(f"no face found in {frames:,} frames")
 
     def _faces(
-        self, key: str, source: str, crops: list[FaceCrop], frame: Frame | None = None
+        self,
+        key: str,
+        source: str,
+        crops: list[FaceCrop],
+        frame: Frame | None = None,
+        tracks: Sequence[int] = (),
     ) -> Iterator[Face]:
         time, number = (-1.0, 0) if frame is None else (round(frame.time, 3), frame.number)
         for i, crop in enumerate(crops[:1] if self.largest else crops):
             name = f"{key}#{i}" if i else key
-            while name in self._keys:  # a file whose name equals the key of another's face
-                name += "'"
-            self._keys.add(name)
-            yield Face(name, source, *crop, time=time, frame=number)
+            if self._ambiguous:
+                while name in self._keys:  # a file whose name equals the key of another's face
+                    name += "'"
+                self._keys.add(name)
+            track = tracks[i] if tracks else -1
+            yield Face(name, source, crop.pixels, crop.box, crop.score, time, number, track)
 
     def summary(self) -> str:
-        """How many files were skipped or taken whole; empty if none."""
+        """How many files were skipped, taken whole or read in part; empty if none."""
         from ssl_faces.prepare.manifest import counted
 
         lines = []
@@ -236,6 +286,7 @@ class FaceReader:
             counts = counted(skipped.reason for skipped in self.skipped)
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts)
             lines.append(f"skipped {len(self.skipped):,} of {self.files:,} files: {reasons}")
+        lines += self.notes
         return "\n".join(lines)
 
     def print_summary(self, of_skipped: str = "") -> None:
@@ -243,12 +294,55 @@ class FaceReader:
         if summary := self.summary():
             print(summary + (of_skipped if self.skipped else ""))
 
+    def list_skipped(self, table: Path) -> Path:
+        """Write the skipped files beside a table, or remove an earlier list; the list's path."""
+        path = skipped_beside(table)
+        if self.skipped:
+            write_skipped(path, [("", skipped) for skipped in self.skipped])
+        else:
+            path.unlink(missing_ok=True)
+        return path
+
     def nothing(self) -> InputError:
         """The error to raise if there was no face at all."""
         if len(self.skipped) == 1:
             return InputError(f"{self.skipped[0].key}: {self.skipped[0].reason}")
         first = "; ".join(f"{skipped.key}: {skipped.reason}" for skipped in self.skipped[:3])
         return InputError(f"no face in {self.files:,} files ({first}); give photos with faces")
+
+
+def skipped_beside(table: Path) -> Path:
+    """The list of skipped files beside a command's table."""
+    return table.with_name(f"{table.name}.skipped.csv")
+
+
+class _Tracks:
+    """Links the faces of successive frames of a video to tracks, as `prepare` does to clips."""
+
+    def __init__(self, path: Path, video: Video) -> None:
+        if find_spec("imagehash") is None:
+            raise InputError(f"{path}: tracks need imagehash; pip install 'ssl-faces[prepare]'")
+        self._video = video
+        self._tracker: Tracker | None = None
+
+    def step(self, frame: Frame, crops: Sequence[FaceCrop]) -> list[int]:
+        """The track of each face of the next frame."""
+        if self._tracker is None:
+            self._tracker = Tracker(GAP / min(self._video.fps, self._video.rate))
+        height, width = frame.pixels.shape[:2]
+        boxes, points, hashes = [], [], []
+        for crop in crops:
+            # A frame that is a face crop has its face in one place.
+            boxes.append(crop.box or (0.0, 0.0, float(width), float(height)))
+            points.append(np.zeros((5, 2)) if crop.landmarks is None else crop.landmarks)
+            hashes.append(perceptual_hash(crop.pixels))
+        return self._tracker.step(
+            frame.time,
+            frame.pixels,
+            np.array(boxes).reshape(-1, 4),
+            np.array(points).reshape(-1, 5, 2),
+            np.array(hashes, bool).reshape(-1, HASH_BITS),
+        )
 
 
 def open_video(path: Path, fps: float = EVERY_FRAME) -> Video:

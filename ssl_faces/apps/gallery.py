@@ -77,13 +77,18 @@ def run(arguments: Sequence[str]) -> None:
 
 def thumbnail(pixels: np.ndarray) -> str:
     """A face as a JPEG in base64."""
+    return base64.b64encode(jpeg(pixels)).decode()
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    """A small JPEG of a face."""
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     data = io.BytesIO()
     image.save(data, "JPEG", quality=85)
-    return base64.b64encode(data.getvalue()).decode()
+    return data.getvalue()
 
 
 def nearest(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +28,6 @@ several faces, the largest is followed.
 """
 
 SIDE = 192  # pixels of a face in a video, even
-_TICKS = 60_000
-"""Per second: whole numbers for 24, 25, 30, 50, 60 and 30000/1001 frames per second."""
-
-_CODECS = ("libx264", "mpeg4")
 _EMPTY = 128  # grey level before the first face
 
 
@@ -92,6 +87,8 @@ def _translate_video(options: argparse.Namespace) -> None:
     from ssl_faces.apps.editing import BATCH, apply_edit, open_method
     from ssl_faces.apps.embedding import batches
     from ssl_faces.apps.faces import FaceFinder, first_face, open_video
+    from ssl_faces.apps.films import FilmWriter
+    from ssl_faces.apps.sheets import enlarged
     from ssl_faces.common.files import replacing
     from ssl_faces.data.pictures import BadImage
     from ssl_faces.methods.method import MOTION
@@ -108,19 +105,20 @@ def _translate_video(options: argparse.Namespace) -> None:
         replacing(out, out.suffix) as path,
         tqdm(total=frames.count() or None, desc="frames", unit="frames") as bar,
     ):
-        writer: _Writer | None = None
+        writer: FilmWriter | None = None
         try:
             for batch in batches(_followed(frames, finder), BATCH):
                 crops = [face.pixels for _, face in batch if face is not None]
                 results = iter(apply_edit(method, MOTION, crops, [person], options.seed))
                 for frame, face in batch:
                     if writer is None:
-                        writer = _Writer(path, frames.rate, frame.time)
+                        writer = FilmWriter(path, frames.rate, frame.time, (3 * SIDE, SIDE))
                     if face is None:
                         without += 1
                     else:
                         source, result = face.pixels, next(results)
-                    writer.write(frame.time, (source, person, result))
+                    shown = [np.asarray(enlarged(face, SIDE)) for face in (source, person, result)]
+                    writer.write(frame.time, np.concatenate(shown, axis=1))
                     count += 1
                 bar.update(len(batch))
         except BadImage as error:
@@ -158,36 +156,3 @@ def _followed(frames: Any, finder: FaceFinder) -> Iterator[tuple[Frame, FaceCrop
             face = faces[int(np.argmax(shared))]  # the largest of equals
         last = None if face.box is None else np.array(face.box)
         yield frame, face
-
-
-class _Writer:
-    """An MP4 of faces side by side, each frame at its time."""
-
-    def __init__(self, path: Path, rate: float, start: float) -> None:
-        import av
-
-        self._container = av.open(str(path), "w", format="mp4")
-        codec = next(name for name in _CODECS if name in av.codecs_available)
-        stream: Any = self._container.add_stream(codec, rate=Fraction(rate).limit_denominator(1001))
-        stream.width, stream.height, stream.pix_fmt = 3 * SIDE, SIDE, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, _TICKS)
-        if codec == "mpeg4":
-            stream.bit_rate = 2_000_000
-        self._stream = stream
-        self._start, self._last = start, -1
-
-    def write(self, time: float, faces: Sequence[np.ndarray]) -> None:
-        import av
-
-        from ssl_faces.apps.sheets import enlarged
-
-        row = np.concatenate([np.asarray(enlarged(face, SIDE)) for face in faces], axis=1)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(row), format="rgb24")
-        # Times of broken videos may decrease; times of written frames always increase.
-        self._last = max(round((time - self._start) * _TICKS), self._last + 1)
-        frame.pts, frame.time_base = self._last, Fraction(1, _TICKS)
-        self._container.mux(self._stream.encode(frame))
-
-    def close(self) -> None:
-        self._container.mux(self._stream.encode())
-        self._container.close()

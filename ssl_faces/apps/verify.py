@@ -61,6 +61,25 @@ def reliability(encoder: FaceEncoder, space: str = SPACE) -> Reliability | None:
     return found.get("LFW") or next(iter(found.values()), None)
 
 
+def meaning(value: float, threshold: float | None, accuracy: Reliability | None) -> str:
+    """What a similarity says, in plain words."""
+    no_proof = "it does not show whether two pictures are of one person"
+    if threshold is None:
+        return (
+            "The encoder's card has no threshold, so the similarity can only be compared with that "
+            f"of other pairs; {no_proof}."
+        )
+    side = "above" if value >= threshold else "below"
+    if accuracy is None:
+        how_often = "How often such a decision is right is not known"
+    else:
+        how_often = f"Taken as a decision, this is {accuracy}"
+    return (
+        f"{value:.3f} is {side} the threshold {threshold:.3f}: pairs of one person are above it "
+        f"more often than pairs of two people. {how_often}, so {no_proof}."
+    )
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces verify`; bad input and a side without any face raise InputError."""
     of = parser("verify", ABOUT)

@@ -11,8 +11,10 @@ from ssl_faces.common.outputs import add_overwrite, check_output
 
 BENCHES = {
     "cost": "count the arithmetic of one training step of any method: GFLOP per step and image",
+    "executors": "what a step of a plan costs on this machine, as a job of Slurm and on Ray",
     "embed": "released encoders, HOG, LBP and installed recognisers: accuracy and speed",
     "plan": "estimate time, memory, disk, network and cost of a large run from measured speed",
+    "serve": "requests per second of the REST service, with and without batches; its memory",
     "step": "a training step compared with the authors' schedule of network calls",
 }
 """Each is a module with `add_arguments(parser)` and `measure(arguments) -> Result`. If it has

@@ -32,7 +32,7 @@ from ssl_faces.bench.result import Result, Value
 from ssl_faces.callbacks.first_step import StartClock
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.data.pairs.pairing import PairBatch
 from ssl_faces.training.checkpoints import CheckpointFiles
 from ssl_faces.training.fit import FaceCLI, build
@@ -136,7 +136,7 @@ def _keep(cli: FaceCLI, folder: Path) -> None:
         replace_file(folder / f"{name}.safetensors", save(weights), durable=False)
 
 
-class _NoiseFaces(FaceDataModule):
+class _NoiseFaces(FaceData):
     """Noise images in batches of `sizes`; no face set is read."""
 
     sizes: tuple[int, ...] = ()
@@ -243,7 +243,10 @@ def of_batch(pairs: int, counted: Callable[[tuple[int, ...]], list[int]]) -> int
         counted: gives the costs of batches of these sizes.
     """
     if pairs > max(_FEW):
-        differences = [counted(_FEW)]
+        try:
+            differences = [counted(_FEW)]
+        except InputError:  # the method takes no small batches
+            return counted((pairs,))[0]
         for _ in range(3):
             last = differences[-1]
             differences.append([b - a for a, b in pairwise(last)])

@@ -9,6 +9,7 @@ convolutions, the target's moments with each rendering. Nothing trains with it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,12 @@ from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.networks.generator import GENERATOR_LAYERS, Generator, MapNoise
 
 _WINDOW, _SIGMA = 11, 1.5
+
+
+def stage1(size: str, input_size: int, **settings: Any) -> FaceCycleMotion:
+    """FaceCycle's stage 1 with random weights from seed 0."""
+    torch.manual_seed(0)
+    return FaceCycleMotion(size, input_size, trunk_weights="random", **settings)  # type: ignore[arg-type]
 
 
 def losses(method: FaceCycleMotion, x: Tensor) -> dict[str, Tensor]:

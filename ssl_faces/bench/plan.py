@@ -128,7 +128,7 @@ def memory_of(size: str, side: int, pairs: int, precision: str) -> Memory:
     """Memory of a training step of stage 1, from forward passes of one and of two pairs."""
     import torch
 
-    from ssl_faces.bench.step import stage1
+    from ssl_faces.bench.literal import stage1
 
     method = stage1(size, side, trunk_training="frozen" if size == "paper" else "joint")
     parameters = list(method.parameters())

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,12 +91,6 @@ def _device(arguments: argparse.Namespace) -> str:
     return str(arguments.device)
 
 
-def stage1(size: str, input_size: int, **settings: Any) -> FaceCycleMotion:
-    """FaceCycle's stage 1 with random weights from seed 0."""
-    torch.manual_seed(0)
-    return FaceCycleMotion(size, input_size, trunk_weights="random", **settings)  # type: ignore[arg-type]
-
-
 @dataclass
 class _Candidate:
     name: str
@@ -110,7 +103,9 @@ def _candidates(arguments: argparse.Namespace, device: str) -> list[_Candidate]:
     x = _frames(arguments, device)
 
     def candidate(name: str, layout: torch.memory_format) -> _Candidate:
-        method = stage1(arguments.size, arguments.input_size).to(device, memory_format=layout)
+        method = literal.stage1(arguments.size, arguments.input_size).to(
+            device, memory_format=layout
+        )
         parameters = [p for p in method.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(parameters, lr=1e-5, betas=(0.5, 0.999))
 

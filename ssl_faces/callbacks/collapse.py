@@ -34,8 +34,36 @@ def effective_rank(features: Tensor) -> float:
     if not singular.max() > 0:
         return 0.0
     # Smaller values are rounding errors of a Gram matrix in float64.
-    singular = torch.where(singular > 1e-7 * singular.max(), singular, 0)
-    share = singular / singular.sum() + 1e-7
+    return _exp_entropy(torch.where(singular > 1e-7 * singular.max(), singular, 0))
+
+
+def lidar(features: Tensor, delta: float = 1e-4) -> float:
+    """LiDAR of features [n, q, D] of q views each of n images: the effective rank of what differs
+    between images, in units of what differs between the views of one.
+
+    With the means m_i of each image's views and m of all, S_b = E[(m_i - m)(m_i - m)^T] and
+    S_w = E[(x - m_i)(x - m_i)^T] + delta I, it is exp of the entropy of the normalised eigenvalues
+    of S_w^-1/2 S_b S_w^-1/2. From 1 to min(n - 1, D); 0 if the means are equal. RankMe counts
+    directions of noise too; LiDAR does not.
+
+    Source: Thilak et al., "LiDAR: Sensing Linear Probing Performance in Joint Embedding SSL
+    Architectures", ICLR 2024, section 4 (there with n = 1,000 and q = 50).
+    """
+    features = features.double()
+    means = features.mean(1)
+    within = (features - means[:, None]).flatten(0, 1)
+    covariance = within.T @ within / len(within) + delta * torch.eye(within.shape[1]).to(within)
+    between = (means - means.mean(0)) / math.sqrt(len(means))
+    # The n x n matrix has the same eigenvalues other than 0.
+    root = torch.linalg.cholesky(covariance)
+    whitened = torch.linalg.solve_triangular(root, between.T, upper=False)
+    eigenvalues = torch.linalg.eigvalsh(whitened.T @ whitened).clamp(min=0)
+    return _exp_entropy(eigenvalues) if eigenvalues.max() > 1e-12 else 0.0
+
+
+def _exp_entropy(values: Tensor) -> float:
+    """Exp of the entropy of values [N] from 0, normalised to a sum of 1."""
+    share = values / values.sum() + 1e-7
     return float(torch.exp(-(share * share.log()).sum()))
 
 

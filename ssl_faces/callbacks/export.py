@@ -16,9 +16,10 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.hardware import hardware
 from ssl_faces.data.faces import write_skipped
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.encoders.encoder import HASHES, TRAINED_FILE, is_whole, save_encoder
-from ssl_faces.encoders.trained_images import hashes_of, save_trained_images
+from ssl_faces.encoders.start import STARTED_FROM
+from ssl_faces.encoders.trained_images import hashes_of, save_trained_images, with_start
 from ssl_faces.methods.method import Method
 from ssl_faces.training.wandb_logger import CarefulWandbLogger
 
@@ -78,11 +79,17 @@ class EncoderExport(pl.Callback):
         card = self.card(trainer, module)
         directory = self.out / "encoder"
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not data.streamed:
-            line, digest = save_trained_images(directory, hashes_of(data))
+        start = module.encoder.start
+        trained = None if data.streamed else hashes_of(data)
+        line = ""
+        if trained is not None and start is not None:
+            trained = with_start(trained, start.folder)
+            line = f"no hashes of training images: {start.name} has none of its own"
+        if trained is not None:
+            line, digest = save_trained_images(directory, trained)
             card[HASHES] = {TRAINED_FILE: digest}
         save_encoder(module.encoder, directory, card)
-        if not data.streamed:
+        if line:
             print(line)
         for logger in trainer.loggers:
             if isinstance(logger, CarefulWandbLogger):
@@ -98,6 +105,7 @@ class EncoderExport(pl.Callback):
         pairs = trainer.global_step * data.batch_size * trainer.world_size
         probes = [c for c in trainer.callbacks if isinstance(c, OnlineProbe)]  # type: ignore[attr-defined]
         online = probes[0].card(data.online.faces) if probes else {}
+        start = {} if module.encoder.start is None else module.encoder.start.card()
         return {
             "method": module.name,
             "method_settings": {
@@ -105,10 +113,12 @@ class EncoderExport(pl.Callback):
                 for k, v in module.hparams.items()
                 if not k.startswith("_")
             },
+            **({STARTED_FROM: start} if start else {}),
             **({"changed_on_resume": self.changes} if self.changes else {}),
             "data": data.description,
             "left_out": left_out(data),
-            "uses_identity_labels": data.has_people,
+            "uses_identity_labels": data.uses_identity_labels
+            or start.get("uses_identity_labels", False),
             "positives": data.positives,
             "share_of_pairs_of_two_pictures": data.two_pictures,
             "different_share": data.different_share,
@@ -130,7 +140,7 @@ class EncoderExport(pl.Callback):
         }
 
 
-def left_out(data: FaceDataModule) -> str:
+def left_out(data: FaceData) -> str:
     """Description of the images that were held out from pretraining."""
     parts = data.tests_left_out()
     if data.online.faces:

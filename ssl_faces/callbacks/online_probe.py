@@ -7,6 +7,7 @@ of the training parts, with deterministic probes of a fixed strength, and are no
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,13 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_faces.callbacks.collapse import CollapseWatch
+from ssl_faces.callbacks.collapse import CollapseWatch, lidar
+from ssl_faces.data.pairs.augment import PRESETS, PairAugmentation
 from ssl_faces.data.pairs.online import Label, OnlineFaces
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method, in_eval_mode
 
 SAMPLE = 512
 """Number of training images to check for collapse if no images are held out."""
+
+LIDAR_IMAGES, LIDAR_VIEWS = 256, 8
+"""Number of images of which LiDAR is measured, and of augmented views of each: fewer than in the
+paper, so that it takes no longer than the probes. Compare it with figures of as many only."""
 
 _MOST_DIMS = 4096
 _BATCH = 256
@@ -55,11 +61,11 @@ def probed_spaces(encoder: FaceEncoder) -> list[str]:
 class OnlineProbe(pl.Callback):
     """Probes the encoder every `every` steps and at the end, and warns of collapse.
 
-    For each feature space, on the held-out images (`FaceDataModule.online`): accuracy of expression
+    For each feature space, on the held-out images (`FaceData.online`): accuracy of expression
     in % by kNN and ridge, mean absolute error of yaw in degrees by ridge (as far as these labels
-    exist), effective rank and standard deviation (`collapse.py`). Without held-out images only the
-    latter two, on training images. Only the first process computes them; the others wait in the
-    next step.
+    exist), effective rank, standard deviation and LiDAR (`collapse.py`; of strong views, the same
+    in each step). Without held-out images only the latter three, on training images. Only the first
+    process computes them; the others wait in the next step.
 
     Args:
         every: number of steps; 0 for never.
@@ -129,6 +135,7 @@ class OnlineProbe(pl.Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         held_out: list[OnlineFaces] = data.online.faces
         if held_out:
+            images = held_out[0].images
             features_of_sets = [_features(trainer, module, f.images) for f in held_out]
         else:
             images = (255 * data.sample(SAMPLE)["pairs"][:, 0]).round().byte()
@@ -140,6 +147,10 @@ class OnlineProbe(pl.Callback):
             if warning:
                 # On a new line, not after the progress bar.
                 print(f"\nwarning: step {self.step} of {module.name}: {warning}", flush=True)
+        for space, features in _features(trainer, module, lidar_views(images)).items():
+            if bool(features.isfinite().all()):
+                measure = lidar(features.unflatten(0, (-1, LIDAR_VIEWS)))
+                self._add(space, {"lidar": measure})
         for faces, spaces in zip(held_out, features_of_sets, strict=False):
             for space, features in spaces.items():
                 if bool(features.isfinite().all()):
@@ -176,6 +187,18 @@ def _features(trainer: pl.Trainer, module: Method, images: Tensor) -> dict[str, 
             for space, features in module.encoder(x, spaces).items():
                 chunks[space].append(features.float().cpu())
     return {space: torch.cat(parts) for space, parts in chunks.items()}
+
+
+def lidar_views(images: Tensor) -> Tensor:
+    """Augmented views uint8 [n · LIDAR_VIEWS, 3, S, S] of up to `LIDAR_IMAGES` images, image by
+    image; always the same."""
+    images = images[:: math.ceil(len(images) / LIDAR_IMAGES)]
+    augment = PairAugmentation(images.shape[-1], PRESETS["views"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pairs = images[:, None].expand(-1, 2, -1, -1, -1)
+        views = torch.cat([augment(pairs) for _ in range(LIDAR_VIEWS // 2)], 1)
+    return (255 * views.flatten(0, 1)).round().byte()
 
 
 def standardised(bank: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch.nn.utils import get_total_norm
 class StepFigures(pl.Callback):
     """Logs every `log_every_n_steps` batches, without additional waits for a GPU:
 
-    - `lr-NAME`: learning rate of each parameter group (`lr` for a single one)
+    - `learning_rate`, or `learning_rate/NAME` of each parameter group if their rates differ
     - `throughput/pairs_per_second`: of all devices together, by wall time since the last time
     - `gradient_norm`: L2 norm of all gradients (`gradient_norm/NUMBER` for several optimisers)
     """
@@ -56,11 +56,12 @@ class StepFigures(pl.Callback):
         if gradients:
             self._norms[number] = get_total_norm(gradients)
         # Now: at the end of the batch the schedule is one step further.
+        differ = len({group.get("initial_lr", group["lr"]) for group in groups}) > 1
         for i, group in enumerate(groups):
-            names = [str(number)] if len(optimizers) > 1 else []
-            if len(groups) > 1:
+            names = ["learning_rate", *([str(number)] if len(optimizers) > 1 else [])]
+            if differ:
                 names.append(str(group.get("name", i)))
-            self._rates["-".join(["lr", *names])] = float(group["lr"])
+            self._rates["/".join(names)] = float(group["lr"])
 
     @rank_zero_only
     def on_train_batch_end(

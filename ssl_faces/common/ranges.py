@@ -99,6 +99,11 @@ def _numbers(hint: Any, value: Any) -> Iterator[tuple[Range, Any]]:
 def check_order(settings: Any, names: Iterable[str], key: str) -> None:
     """Raise InputError if the first number of a dataclass's pair is larger than the second."""
     for name in names:
-        low, high = getattr(settings, name)
-        if low > high:
-            raise InputError(f"{key}.{name}: {low:g} to {high:g}; give the smaller number first")
+        check_increasing(getattr(settings, name), f"{key}.{name}")
+
+
+def check_increasing(pair: tuple[float, float], key: str) -> None:
+    """Raise InputError if the first number of a pair is larger than the second."""
+    low, high = pair
+    if low > high:
+        raise InputError(f"{key}: {low:g} to {high:g}; give the smaller number first")

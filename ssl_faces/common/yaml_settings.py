@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from ssl_faces.common.arguments import check_text
+from ssl_faces.common.config_files import FIT, find_config
 from ssl_faces.common.errors import InputError, reason_of
 from ssl_faces.common.files import regular
 
@@ -70,10 +71,23 @@ def read_as(kind: type[_Settings], path: Path, example: str) -> _Settings:
         raise InputError(f"{path}: {sentence(error)}") from error
 
 
-def check_configs(path: Path, configs: Iterable[str], command: str = "ssl-faces fit") -> None:
-    """Raises InputError if a config that the file `path` names doesn't exist."""
+def check_configs(
+    path: Path,
+    configs: Iterable[str],
+    command: str = "ssl-faces fit",
+    folders: Sequence[str] = FIT,
+) -> None:
+    """Raises InputError if a config that the file `path` names doesn't exist.
+
+    Args:
+        folders: see `find_config`.
+    """
     for config in configs:
-        if not Path(config).is_file():
+        try:
+            found = find_config(config, folders)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        if not found.is_file():
             raise InputError(
                 f"{path}: {config}: no such file from here; give the path of a config for "
                 f"`{command}`"
@@ -84,7 +98,8 @@ def settled(configs: Iterable[str], arguments: Arguments) -> dict[str, Any]:
     """All that decides a command, as JSON values; configs by the hash of their contents."""
     decides: dict[str, Any] = dict(arguments)
     for config in configs:
-        decides[config] = hashlib.sha256(regular(Path(config)).read_bytes()).hexdigest()[:16]
+        content = regular(find_config(config)).read_bytes()
+        decides[config] = hashlib.sha256(content).hexdigest()[:16]
     settings: dict[str, Any] = json.loads(json.dumps(decides, default=str))
     return settings
 

@@ -208,6 +208,7 @@ class FaceSet:
         learns_from: the name of the set to train on, for a set that is all test.
         near_copies: whether it is of photographs whose people are mostly unknown, such as those of
             the web, so that its training part may have near-copies of test images.
+        identity_labels: whether its people are known by labels of real people's identity.
         no_test: why `test_part` gives none although probes score on the set.
         official_pairs: how many pairs and folds the official protocol has, if any is known.
 
@@ -224,6 +225,7 @@ class FaceSet:
     same_images_as: ClassVar[str] = ""
     learns_from: ClassVar[str] = ""
     near_copies: bool = False
+    identity_labels: ClassVar[bool] = True
     official_pairs: ClassVar[tuple[int, int] | None] = None
     class_names: Mapping[str, Sequence[str]] = MappingProxyType({"expression": EXPRESSIONS})
 

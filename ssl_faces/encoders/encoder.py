@@ -12,16 +12,19 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import regular, replace_file, replacing, write
+from ssl_faces.common.files import locked, regular, replace_file, replacing, write
 from ssl_faces.common.finite import check_weights
 from ssl_faces.common.registries import import_modules
+
+if TYPE_CHECKING:
+    from ssl_faces.encoders.start import Start
 
 WEIGHTS_FILE = "encoder.safetensors"
 CARD_FILE = "card.json"
@@ -53,9 +56,11 @@ class FaceEncoder(nn.Module, ABC):
         feature_dims: length of the vector of each feature space.
         card: the card of the weights (empty for a new encoder).
         place: the folder that the weights were loaded from; None for a new encoder.
+        start: the weights that a new encoder starts from; None if they are random.
     """
 
     encoder_name: str
+    start: Start | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -83,6 +88,11 @@ class FaceEncoder(nn.Module, ABC):
         wanted = self.feature_dims if spaces is None else spaces
         features = self.features(self.normalise(self.resize(images)), wanted)
         return {space: features[space] for space in wanted}
+
+    def untrained(self, seed: int = 0) -> FaceEncoder:
+        """The same architecture with random weights of a seed, frozen, in eval mode."""
+        card = {"encoder": self.encoder_name, "config": self.config}
+        return _build(card, Path("encoder"), seed).eval().requires_grad_(False)
 
     @abstractmethod
     def features(self, x: Tensor, spaces: Collection[str]) -> dict[str, Tensor]:
@@ -113,16 +123,24 @@ def save_encoder(
     """Write the weights and the card to `directory`, each file whole; returns the directory.
 
     Args:
+        encoder: from a method, or a new one.
+        directory: the folder, which is made.
         card: plain JSON values; `encoder`, `config`, `input_size`, `feature_dims`, `parameters` and
             the weights' SHA-256 are added.
         state: weights to write instead of the encoder's, such as those of another precision.
 
     Raises:
-        InputError: weights are NaN or infinite, or the directory can't be written.
+        InputError: weights are NaN or infinite, the encoder's class is not registered, or the
+            directory can't be written.
     """
     from safetensors.torch import save
 
     directory = Path(directory)
+    if encoder.encoder_name not in _KINDS:
+        raise InputError(
+            f"{directory}: an encoder of kind '{encoder.encoder_name}' can't be built again from a "
+            "card; save its weights by torch.save(network.state_dict(), FILE)"
+        )
     state = encoder.state_dict() if state is None else state
     check_weights(directory, state, "train again, with a lower learning rate")
     weights = {name: value.contiguous() for name, value in state.items()}
@@ -282,3 +300,11 @@ def _load_weights(encoder: FaceEncoder, path: Path) -> None:
             f"{path}: its weights are not those of the encoder that {CARD_FILE} describes; "
             "copy both from the same run"
         ) from error
+
+
+def update_card(directory: Path, **added: Any) -> None:
+    """Set keys of the card in a folder; InputError if it can't be written."""
+    path = directory / CARD_FILE
+    with locked(path):
+        card = json.loads(path.read_text()) | added
+        replace_file(path, (json.dumps(card, indent=2) + "\n").encode())

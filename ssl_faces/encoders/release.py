@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from ssl_faces.common.arguments import Parser
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import locked, replace_file, write_failure
+from ssl_faces.common.files import replace_file, write_failure
 from ssl_faces.common.outputs import refuse_input
 from ssl_faces.encoders.encoder import (
     CARD_FILE,
@@ -285,11 +284,3 @@ def _change_of_edits(
         name: round(float((images - exact[name]).abs().max()), 6)
         for name, images in pictures().items()
     }
-
-
-def update_card(directory: Path, **added: Any) -> None:
-    """Set keys of the card in a folder; InputError if it can't be written."""
-    path = directory / CARD_FILE
-    with locked(path):
-        card = json.loads(path.read_text()) | added
-        replace_file(path, (json.dumps(card, indent=2) + "\n").encode())

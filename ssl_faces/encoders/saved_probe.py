@@ -78,7 +78,7 @@ def save_probe(encoder: str | os.PathLike[str], probe: SavedProbe) -> Path:
         "task": probe.task,
         "feature_space": probe.space,
         "classes": list(probe.classes),
-        "encoder_sha256": _sha256(folder),
+        "encoder_sha256": weights_hash(folder),
         **probe.about,
     }
     tensors = {
@@ -91,7 +91,11 @@ def save_probe(encoder: str | os.PathLike[str], probe: SavedProbe) -> Path:
 
 
 def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> SavedProbe | None:
-    """The probe of a task of an encoder, named as in `load_encoder`; None if it has none.
+    """The probe of a task of an encoder; None if it has none.
+
+    Args:
+        encoder: its folder or name, as in `load_encoder`.
+        task: of classes.
 
     Raises:
         InputError: no such encoder, a broken file, or a probe of other weights.
@@ -122,12 +126,29 @@ def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> Saved
             raise ValueError("a scale or temperature that is not above 0")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: no whole probe ({error}); {mend}") from error
-    if about.get("encoder_sha256") != _sha256(folder):
+    if about.get("encoder_sha256") != weights_hash(folder):
         raise InputError(f"{path}: is of other weights than {WEIGHTS_FILE} there; {mend}")
     return probe
 
 
-def _sha256(folder: Path) -> str:
+def find_probe(encoder: str | os.PathLike[str]) -> SavedProbe | None:
+    """The probe beside an encoder: that of expressions, or else the only one; None without any.
+
+    Raises:
+        InputError: as of `load_probe`, or there are several and none is of expressions.
+    """
+    folder = find_encoder(encoder)
+    tasks = [path.name.removesuffix(probe_file("")) for path in folder.glob(probe_file("*"))]
+    if EXPRESSION not in tasks and len(tasks) > 1:
+        raise InputError(
+            f"{os.fsdecode(encoder)}: has probes of {', '.join(sorted(tasks))} but none of "
+            f"{EXPRESSION}; keep one of them"
+        )
+    return load_probe(encoder, tasks[0] if len(tasks) == 1 else EXPRESSION)
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of an encoder's weights, in hex; InputError if they can't be read."""
     path = folder / WEIGHTS_FILE
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()

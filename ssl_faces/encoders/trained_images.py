@@ -31,9 +31,10 @@ from ssl_faces.encoders.encoder import (
     find_encoder,
     read_card,
 )
+from ssl_faces.encoders.start import STARTED_FROM
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
-    from ssl_faces.data.pairs.module import FaceDataModule
+    from ssl_faces.data.pairs.module import FaceData
 
 EXACT_BYTES = 8
 """Of the SHA-256 of an image's stored bytes."""
@@ -90,6 +91,22 @@ class TrainedImages:
     mean: np.ndarray
     scale: np.ndarray
 
+    def joined(self, other: TrainedImages) -> TrainedImages:
+        """These images and those of another file."""
+        columns = [
+            np.concatenate((x.exact, x.bits, (x.sets + first).astype(np.uint8)[:, None]), axis=1)
+            for x, first in ((self, 0), (other, len(self.mean)))
+        ]
+        table = np.unique(np.concatenate(columns), axis=0)
+        return TrainedImages(
+            table[:, :EXACT_BYTES],
+            table[:, EXACT_BYTES:-1],
+            table[:, -1],
+            np.unique(np.concatenate((self.people, other.people))),
+            np.concatenate((self.mean, other.mean)),
+            np.concatenate((self.scale, other.scale)),
+        )
+
     def overlap(self, test: Described) -> Overlap:
         """How many of these images were trained on. Images that can't be decoded count only if
         they are byte-identical."""
@@ -127,7 +144,7 @@ class _Stored(NamedTuple):
     sets: np.ndarray
 
 
-def hashes_of(data: FaceDataModule) -> TrainedImages:
+def hashes_of(data: FaceData) -> TrainedImages:
     """The hashes of all images that a data module trains on.
 
     Raises:
@@ -169,7 +186,7 @@ def hashes_of(data: FaceDataModule) -> TrainedImages:
     )
 
 
-def _shards(data: FaceDataModule, firsts: np.ndarray) -> Iterator[_Stored]:
+def _shards(data: FaceData, firsts: np.ndarray) -> Iterator[_Stored]:
     """The training images of each shard.
 
     Args:
@@ -262,6 +279,21 @@ def load_trained_images(encoder: str | os.PathLike[str]) -> TrainedImages | None
     return trained
 
 
+def with_start(
+    trained: TrainedImages, start: str | os.PathLike[str] | None
+) -> TrainedImages | None:
+    """The hashes of training images together with those of the encoder that training started from.
+
+    Args:
+        start: its folder or released name; None if it is not known.
+
+    Returns:
+        None if it has no hashes: some of the images are not known then.
+    """
+    earlier = None if start is None else load_trained_images(start)
+    return None if earlier is None else trained.joined(earlier)
+
+
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces trained-images`; bad input raises InputError."""
     parser = Parser(
@@ -283,23 +315,23 @@ def make_trained_images(
     """Save the hashes of a trained encoder's images; a line for the user.
 
     Args:
-        root: folder with the data sets; default as of `FaceDataModule`.
-        cache: as of `FaceDataModule`.
+        root: folder with the data sets; default as of `FaceData`.
+        cache: as of `FaceData`.
 
     Raises:
         InputError: the encoder's card does not list its data, or the folder has other images than
             were trained on.
     """
-    from ssl_faces.data.pairs.module import FaceDataModule
+    from ssl_faces.data.pairs.module import FaceData
     from ssl_faces.data.pairs.online import PICTURES
-    from ssl_faces.encoders.release import update_card
+    from ssl_faces.encoders.encoder import update_card
 
     card = read_card(encoder)
     listed = card.get("data")
     if not isinstance(listed, list) or not all(isinstance(about, dict) for about in listed):
         raise InputError(f"{encoder}: its card does not list the data that it was trained on")
     kept_back = any(about.get("left_out_for_the_online_probe") for about in listed)
-    data = FaceDataModule(
+    data = FaceData(
         root,
         size=SIDE,
         cache=cache,
@@ -324,8 +356,18 @@ def make_trained_images(
             f"{encoder}: was trained on other images than --data has ({'; '.join(other)}); give "
             "the folder that it was trained on"
         )
+    trained = hashes_of(data)
+    if STARTED_FROM in card:
+        start = card[STARTED_FROM].get("encoder")
+        whole = with_start(trained, start)
+        if whole is None:
+            raise InputError(
+                f"{encoder}: started from {start}, which has no hashes of its training images; "
+                f"make them first: ssl-faces trained-images {start}"
+            )
+        trained = whole
     directory = find_encoder(encoder)
-    line, digest = save_trained_images(directory, hashes_of(data))
+    line, digest = save_trained_images(directory, trained)
     hashes = {**card.get(HASHES, {}), TRAINED_FILE: digest}
     update_card(directory, **{HASHES: hashes})
     return line

@@ -5,14 +5,13 @@ Caron et al.: Emerging Properties in Self-Supervised Vision Transformers, ICCV 2
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
 
 import torch
 from lightly.loss import DINOLoss
 from lightly.models.modules import DINOProjectionHead
-from torch import Tensor
+from torch import Tensor, nn
 
-from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import (
     ImageSide,
     LayerWidth,
@@ -21,13 +20,13 @@ from ssl_faces.common.ranges import (
     UnitAbove0,
     UnitFloat,
 )
-from ssl_faces.data.pairs.augment import PRESETS, PairAugmentation
-from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
+from ssl_faces.methods.joint_embedding import Teacher
+from ssl_faces.methods.multi_crop import MultiCrop
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 
 
-class DINO(JointEmbedding):
+class DINO(MultiCrop):
     """DINO with multi-crop: the images of a pair are the two global crops; local crops are cut from
     them, each with a different colour jitter.
 
@@ -68,15 +67,7 @@ class DINO(JointEmbedding):
         frozen_share: UnitFloat = 0.01,
     ) -> None:
         super().__init__(locals())
-        low, high = local_scale
-        if low > high:
-            raise InputError(
-                f"model.local_scale: {low:g} to {high:g}; give the smaller share of the area first"
-            )
-        side = local_size if self.encoder.takes(local_size) else self.encoder.input_size
-        strengths = replace(PRESETS["views"], crop_scale=(low, high))
-        self.local = PairAugmentation(side, strengths)
-        self.local_crops = local_crops
+        self.set_up_crops(local_crops, local_size, local_scale)
         # Tensors with a gradient can't be copied to the teacher.
         with torch.no_grad():
             self.projector = DINOProjectionHead(
@@ -89,28 +80,10 @@ class DINO(JointEmbedding):
         self.frozen_share = frozen_share
 
     def losses(self, x: Tensor) -> dict[str, Tensor]:
-        crops = [self.represent(x)]
-        if self.local_crops:
-            crops.append(self.represent(self.cut(x)))
-        student = self.projector(torch.cat(crops)).split(len(x) // 2)
+        student = self.projector(self.represent_crops(x)).split(len(x) // 2)
         teacher = self.targets(x).chunk(2)
-        loss = self.criterion(list(teacher), list(student), self.teacher_temperature())
-        return {"distillation": loss}
+        temperature = self.ramp(*self.temperatures, self.warmup_share)
+        return {"distillation": self.criterion(list(teacher), list(student), temperature)}
 
-    def teacher_temperature(self) -> float:
-        """The temperature of the teacher's softmax in this step."""
-        start, end = self.temperatures
-        warmup = self.warmup_share * self.steps
-        return start + (end - start) * min(1.0, self.trainer.global_step / max(1.0, warmup))
-
-    def cut(self, x: Tensor) -> Tensor:
-        """Normalised local crops [2b · local_crops, 3, s, s] of normalised images [2b, …]: crop by
-        crop, each in the order of `views`."""
-        pairs = self.encoder.denormalise(x).unflatten(0, (2, -1)).transpose(0, 1)
-        crops = [self.local(pairs).transpose(0, 1).flatten(0, 1) for _ in range(self.local_crops)]
-        local = self.encoder.normalise(torch.cat(crops))
-        return local.contiguous(memory_format=torch.channels_last)
-
-    def on_after_backward(self) -> None:
-        if self.trainer.global_step < self.frozen_share * self.steps:
-            self.projector.last_layer.zero_grad()
+    def last_layers(self) -> Iterable[nn.Module]:
+        return (self.projector.last_layer,)

@@ -64,7 +64,7 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         size: `paper` is the published architecture, `small` the same design for CPUs.
         input_size: side of the images, a multiple of 4.
         trunk_weights: VGG trunk of the generator and of the perceptual loss: `imagenet` (the
-            paper's), `random`, or a safetensors file.
+            paper's), `hed` (a VGG-16 that needs no download), `random`, or a safetensors file.
         trunk_training: `frozen` (the paper's), or `joint`: the generator has its own trunk, which
             starts from the same weights and is trained. It is saved as `trunk.safetensors`.
         design: `paper` is the published one. `repair` learns motion within minutes: the encoder is

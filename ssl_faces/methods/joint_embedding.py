@@ -101,6 +101,7 @@ class Teacher(nn.Module):
 
         start = min(self.momentum, max(LEAST_MOMENTUM, 1 - 1 / (LOOK_BACK * steps)))
         momentum = cosine_schedule(min(step, steps - 1), steps, start, 1.0)
-        update_momentum(encoder, self.encoder, momentum)
-        update_momentum(projector, self.projector, momentum)
+        for student, mean in ((encoder, self.encoder), (projector, self.projector)):
+            if any(True for _ in mean.parameters()):  # none in I-JEPA's projector
+                update_momentum(student, mean, momentum)
         return float(momentum)

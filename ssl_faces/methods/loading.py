@@ -161,7 +161,7 @@ def _identity(source: _Source, untrained: bool) -> FaceCycleIdentity:
 def _contrast(source: _Source, untrained: bool) -> FaceCycleContrast:
     try:
         settings = dict(source.settings)
-        encoder = EncoderSettings(**settings.pop("encoder"))
+        encoder = EncoderSettings(**{**settings.pop("encoder"), "weights": None})
         optimizer = dict(settings.pop("optimizer"))
         betas = tuple(optimizer.pop("betas"))
         method = FaceCycleContrast(encoder, OptimizerSettings(**optimizer, betas=betas), **settings)

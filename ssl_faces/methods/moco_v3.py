@@ -46,7 +46,8 @@ class MoCoV3(JointEmbedding):
         if self.encoder.is_vit:
             self.encoder.fix_positions()
             patches = self.encoder.network.patch_embed.proj
-            torch.nn.init.xavier_uniform_(patches.weight.view(len(patches.weight), -1))
+            if self.encoder.start is None:
+                torch.nn.init.xavier_uniform_(patches.weight.view(len(patches.weight), -1))
             patches.requires_grad_(False)
         hidden = [hidden_dim] * (2 if self.encoder.is_vit else 1)
         self.projector = _head(self.representation_dim, *hidden, projection_dim)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import ImageSide, WidthFactor, check_fields
 from ssl_faces.encoders.encoder import FaceEncoder
+from ssl_faces.encoders.start import start_from
 from ssl_faces.networks.motion_encoder import MotionEncoder
 from ssl_faces.networks.pointwise import without_small_strided
 
@@ -35,11 +36,14 @@ class EncoderSettings:
             architecture of timm, untrained.
         input_size: side of the images in pixels.
         width: factor on the number of channels, for ResNets and FaceCycle's.
+        weights: start from the weights of an encoder of the same architecture: a released name, the
+            folder of a run or encoder, or a `.safetensors` or `.ckpt` of ours; None: random.
     """
 
     name: str = "resnet18"
     input_size: ImageSide = 64
     width: WidthFactor = 1.0
+    weights: str | None = None
 
 
 RESNET18 = EncoderSettings()
@@ -76,7 +80,7 @@ class BackboneEncoder(FaceEncoder):
         codes: Mapping[str, int] | None = None,
         codes_from: CodesFrom = "representation",
     ) -> None:
-        config = asdict(EncoderSettings(name, input_size, width))
+        config: dict[str, Any] = {"name": name, "input_size": input_size, "width": width}
         lengths = dict(codes or {})
         if lengths:
             config["codes"] = lengths
@@ -144,7 +148,11 @@ class BackboneEncoder(FaceEncoder):
         return type(self.network) is VisionTransformer and self.network.pos_embed is not None
 
     def fix_positions(self) -> None:
-        """Use the fixed sine-cosine position embedding of MoCo v3 and MAE in a ViT."""
+        """Use the fixed sine-cosine position embedding of MoCo v3 and MAE in a ViT, or fix the one
+        that training starts from."""
+        if self.start is not None:
+            self.network.pos_embed.requires_grad_(False)
+            return
         from lightly.models.utils import initialize_2d_sine_cosine_positional_embedding
 
         without = self.network.no_embed_class  # positions of the class token
@@ -219,16 +227,22 @@ def new_encoder(
     codes: Mapping[str, int] | None = None,
     codes_from: CodesFrom = "representation",
 ) -> BackboneEncoder:
-    """A new encoder with random weights.
+    """A new encoder, with random weights or those of `settings.weights`.
 
     Raises:
-        InputError: an unknown encoder, or an unsupported size, width or code.
+        InputError: an unknown encoder, an unsupported size, width or code, or weights of another
+            architecture.
     """
     check_fields(settings, "model.encoder")
+    architecture = asdict(settings)
+    weights = architecture.pop("weights")
     try:
-        return BackboneEncoder(**asdict(settings), codes=codes, codes_from=codes_from)
+        encoder = BackboneEncoder(**architecture, codes=codes, codes_from=codes_from)
     except (ValueError, RuntimeError, AssertionError) as error:
         raise InputError(f"model.encoder: {error}") from error
+    if weights is not None:
+        encoder.start = start_from(encoder, weights)
+    return encoder
 
 
 def _map_2x2(last: Tensor) -> Tensor:

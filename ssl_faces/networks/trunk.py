@@ -1,4 +1,4 @@
-"""The first nine convolutions of VGG-19, for the generator and the perceptual loss."""
+"""The first convolutions of VGG-19 or VGG-16, for the generator and the perceptual loss."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from ssl_faces.common.errors import InputError, reason_of
 from ssl_faces.common.files import regular
 from ssl_faces.common.finite import check_weights
+from ssl_faces.encoders.encoder import RELEASED
 
 Layer = Literal["relu2_1", "relu3_1", "relu4_1"]
 LAYERS: tuple[Layer, ...] = ("relu2_1", "relu3_1", "relu4_1")
 IMAGENET_WEIGHTS = "vgg19-dcbb9e9d.pth"
 IMAGENET_URL = f"https://download.pytorch.org/models/{IMAGENET_WEIGHTS}"
+HED_WEIGHTS = RELEASED / "vgg16_hed" / "trunk.safetensors"
 
 # (name, output channels in units of width, whether a 2x2 max pool comes before it)
 _CONVS = (
@@ -51,8 +53,10 @@ class VggTrunk(nn.Module):
     [B, 8·width, S/8, S/8].
 
     Args:
-        weights: `imagenet` (torchvision's VGG-19, only for width 64), `random` (He-normal with a
-            fixed seed), or a safetensors file of a trunk of the same width.
+        weights: `imagenet` (torchvision's VGG-19, only for width 64), `hed` (the VGG-16 that comes
+            with this package, see checkpoints/vgg16_hed; only for width 64), `random` (He-normal
+            with a fixed seed), or a safetensors file of a trunk of the same width. A file of a
+            VGG-16, without conv3_4, gets the identity there.
         width: channels of conv1; VGG-19 has 64.
 
     Raises:
@@ -72,7 +76,7 @@ class VggTrunk(nn.Module):
         elif weights == "imagenet":
             self._load_imagenet()
         else:
-            self._load_file(Path(weights))
+            self._load_file(HED_WEIGHTS if weights == "hed" else Path(weights))
 
     def forward(self, x: Tensor, layers: Iterable[Layer] = LAYERS) -> dict[Layer, Tensor]:
         """The named layers of `x`; later layers are not computed."""
@@ -128,8 +132,8 @@ class VggTrunk(nn.Module):
         except Exception as error:
             raise InputError(
                 f"VGG-19's ImageNet weights could not be loaded ({reason_of(error)}); fetch "
-                f"{IMAGENET_URL} and put it at {place}, or set the trunk's weights to 'random' or "
-                "to a file"
+                f"{IMAGENET_URL} and put it at {place}, or set the trunk's weights to 'hed' (a "
+                "VGG-16 that needs no download), 'random' or a file"
             ) from error
         self.load_state_dict(own)
 
@@ -139,8 +143,8 @@ class VggTrunk(nn.Module):
 
         if not os.path.exists(path):
             raise InputError(
-                f"trunk weights {path}: no such file; give 'imagenet', 'random' or the path of a "
-                "safetensors file"
+                f"trunk weights {path}: no such file; give 'imagenet', 'hed', 'random' or the path "
+                "of a safetensors file"
             )
         try:
             state = load_file(regular(path))
@@ -151,10 +155,14 @@ class VggTrunk(nn.Module):
             ) from error
         check_weights(f"trunk weights {path}", state, "copy or save the file again")
         own = self.state_dict()
+        if not any(key.startswith("convs.conv3_4.") for key in state):
+            identity = torch.empty_like(own["convs.conv3_4.weight"])
+            state["convs.conv3_4.weight"] = nn.init.dirac_(identity)
+            state["convs.conv3_4.bias"] = torch.zeros_like(own["convs.conv3_4.bias"])
         fits = all(key in state and state[key].shape == own[key].shape for key in own)
         if not fits:
             raise InputError(
-                f"trunk weights {path}: not those of a VGG-19 trunk of width {self.width}; "
+                f"trunk weights {path}: not those of a VGG trunk of width {self.width}; "
                 "set the trunk's width to the file's, or give another file"
             )
         self.load_state_dict({key: state[key] for key in own})

@@ -7,36 +7,84 @@ import shlex
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ssl_faces.common.arguments import Parser, whole
 from ssl_faces.common.children import Stopped, stoppable
+from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.yaml_settings import first_change
+from ssl_faces.plan.cluster.attempts import Cluster, Remote
+from ssl_faces.plan.cluster.resources import PlanResources
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.steps import say
 from ssl_faces.training.requeue import job_id
 from ssl_faces.training.run_record import Held, RunRecord, claim
 
+EXECUTORS = ("local", "slurm", "ray")
+
+JOBS_ON_CLUSTER = 100
+
 
 def add_jobs(parser: Any, default: int = 1) -> None:
-    """The argument `--jobs`."""
+    """The argument `--jobs`; None if it is left out."""
     parser.add_argument(
         "--jobs",
         type=whole(1, 1024),
-        default=default,
         metavar="N",
-        help="steps at once, as far as memory allows; default: %(default)s",
+        help=f"steps at once, as far as memory allows; default: {default}, on a cluster "
+        f"{JOBS_ON_CLUSTER}",
     )
 
 
+def add_executor(parser: Any) -> None:
+    """The arguments `--executor` and `--address`."""
+    parser.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default=EXECUTORS[0],
+        help="where steps run: on this machine (default), or as jobs of a cluster; "
+        "configs/launch/README.md",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="auto|HOST:PORT",
+        help="of the Ray cluster (default: auto); `local` tries --executor slurm on this machine",
+    )
+
+
+def where(arguments: Any) -> dict[str, Any]:
+    """The parsed arguments of `add_executor`, for `run_plan`."""
+    return {"executor": arguments.executor, "address": arguments.address}
+
+
+def _connected(executor: str, address: str | None, out: Path) -> Cluster:
+    """The cluster of `--executor`. Raises InputError if it can't be reached."""
+    # Late, as both take a second to import.
+    if executor == "slurm":
+        from ssl_faces.plan.cluster.slurm import Slurm
+
+        return Slurm(out, address)
+    from ssl_faces.plan.cluster.ray import Ray
+
+    return Ray(address)
+
+
 def plan_parser(command: str, about: str, example: str) -> Parser:
-    """A parser of `-c FILE --out DIR`."""
+    """A parser of `-c FILE --out DIR`.
+
+    Args:
+        example: the path of a config of this kind.
+    """
     parser = Parser(prog=command, description=about)
-    parser.add_argument("-c", "--config", type=Path, required=True, help=f"such as {example}")
+    kind = partial(find_config, folders=(Path(example).parent.name,))
+    text = f"a file or the name of a config, such as {Path(example).stem} ({example})"
+    parser.add_argument("-c", "--config", type=kind, required=True, help=text)
     parser.add_argument("--out", type=Path, required=True, help="folder of all its runs")
+    add_executor(parser)
     return parser
 
 
@@ -46,6 +94,11 @@ def run_plan(
     work: Callable[[Engine], int],
     *,
     shared: bool = False,
+    executor: str = EXECUTORS[0],
+    address: str | None = None,
+    resources: PlanResources | None = None,
+    jobs: int | None = None,
+    local_jobs: int = 1,
     **settings: Any,
 ) -> int:
     """Run a plan in its folder, alone there. Stopped, it says how to continue.
@@ -54,6 +107,9 @@ def run_plan(
         command: as it was typed.
         work: what the plan does with its engine; gives the exit code.
         shared: several commands may work in the folder at once.
+        executor, address: as of `add_executor`.
+        resources: what its commands need of a cluster.
+        jobs: most steps at once; None: `local_jobs`, or many on a cluster.
         settings: of the engine.
 
     Returns:
@@ -63,6 +119,8 @@ def run_plan(
         InputError: as `work` raises it, or the folder is in use.
     """
     kind = command[1]
+    if executor == EXECUTORS[0] and address is not None:
+        raise InputError(f"--address {address}: without a cluster; give --executor too")
     with ExitStack() as stack:
         record: RunRecord | None = None
         try:
@@ -73,8 +131,12 @@ def run_plan(
             if not shared:
                 raise
             lock = -1
+        remote = None
+        if executor != EXECUTORS[0]:
+            remote = Remote(_connected(executor, address, out), out, resources or {})
         stack.enter_context(stoppable(*([signal.SIGUSR1] if job_id() else [])))
-        engine = Engine(out, lock, record=record, **settings)
+        most = jobs or (local_jobs if remote is None else JOBS_ON_CLUSTER)
+        engine = Engine(out, lock, most, record, remote=remote, **settings)
         try:
             code = work(engine)
         except Stopped as stopped:

@@ -17,10 +17,11 @@ from ssl_faces.common.files import replace_file
 from ssl_faces.common.ranges import GlobalSeed, PositiveFloat, UnitAbove0
 from ssl_faces.common.yaml_settings import Arguments, Name, check_configs, read_as
 from ssl_faces.plan import stages as plan_stages
-from ssl_faces.plan.command import add_jobs, plan_parser, refuse_changes, run_plan
+from ssl_faces.plan.command import add_jobs, plan_parser, refuse_changes, run_plan, where
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import PROBE, Probe, finished_card, fit_step, fit_words, free_of
 from ssl_faces.plan.steps import Step, say
+from ssl_faces.plan.tuning import TUNING, Tuning
 from ssl_faces.training.run_record import has_checkpoint
 
 EXAMPLE = "configs/compare/small.yaml"
@@ -51,6 +52,7 @@ class Comparison(plan_stages.Staged):
         methods: the stages of each method by its name in the table.
         spaces: by method, the feature space of a task, if it is not to be chosen on the validation
             split.
+        tuning: short runs that choose settings before the long ones; None: all as configured.
     """
 
     budget_pflop: PositiveFloat
@@ -59,6 +61,7 @@ class Comparison(plan_stages.Staged):
     arguments: _Free = Field(default_factory=dict)
     probe: Probe = Probe()
     spaces: dict[str, dict[str, str]] = Field(default_factory=dict)
+    tuning: Tuning | None = None
 
     @field_validator("seeds")
     @classmethod
@@ -82,7 +85,29 @@ class Comparison(plan_stages.Staged):
         unknown = sorted(set(self.spaces) - set(self.methods))
         if unknown:
             raise ValueError(f"spaces: no method '{unknown[0]}'; name those of `methods`")
+        if self.tuning is not None:
+            if TUNING in self.methods:
+                raise ValueError(f"'{TUNING}' is the folder of the short runs; choose another name")
+            self.tuning.check(self.methods)
         return self
+
+    def with_arguments(
+        self, methods: Mapping[str, tuple[str, Arguments]], **changed: Any
+    ) -> Comparison:
+        """The comparison of methods with further arguments in all of their stages.
+
+        Args:
+            methods: by its name in the new comparison: a method, and its arguments.
+            changed: other fields.
+        """
+        staged = {
+            name: [
+                stage.model_copy(update={"arguments": {**stage.arguments, **own}})
+                for stage in self.methods[method]
+            ]
+            for name, (method, own) in methods.items()
+        }
+        return self.model_copy(update={"methods": staged, "tuning": None, **changed})
 
 
 def read(path: Path) -> Comparison:
@@ -115,17 +140,37 @@ def run(argv: Sequence[str]) -> int:
     add_jobs(parser)
     arguments = parser.parse_args(argv)
     comparison, out = read(arguments.config), arguments.out
-    methods = [Method(comparison, out, name) for name in comparison.methods]
-    for method in methods:
-        method.check_unchanged(arguments.config)
+
+    def unchanged(comparison: Comparison, folder: Path) -> list[Method]:
+        methods = [Method(comparison, folder, name) for name in comparison.methods]
+        for method in methods:
+            method.check_unchanged(arguments.config)
+        return methods
+
+    tuning, methods = comparison.tuning, []
+    if tuning is None:
+        methods = unchanged(comparison, out)
 
     def work(engine: Engine) -> int:
         engine.begin()
-        return _compare(comparison, methods, out, engine)
+        if tuning is None:
+            return _compare(comparison, methods, out, engine)
+        trials = comparison.with_arguments(
+            {run: (name, own) for name in comparison.methods for run, own in tuning.runs(name)},
+            budget_pflop=comparison.budget_pflop * tuning.share,
+            seeds=comparison.seeds[:1],
+            probe=tuning.probe,
+            spaces={},
+        )
+        _try(trials, unchanged(trials, out / TUNING), out / TUNING, engine)
+        chosen = tuning.chosen(out / TUNING, comparison.methods)
+        tuned = comparison.with_arguments({name: (name, own) for name, own in chosen.items()})
+        return _compare(tuned, unchanged(tuned, out), out, engine, tuning.about(chosen))
 
     # Each run counts on all GPUs.
     command = ["ssl-faces", "compare", *argv]
-    return run_plan(command, out, work, jobs=arguments.jobs, share_gpus=False)
+    settings = {"jobs": arguments.jobs, "resources": comparison.resources, **where(arguments)}
+    return run_plan(command, out, work, share_gpus=False, **settings)
 
 
 @dataclass(frozen=True)
@@ -297,8 +342,14 @@ class Method:
         return {"name": self.name, "runs": runs, "error": self.error, "spaces": spaces}
 
 
-def _compare(comparison: Comparison, methods: Sequence[Method], out: Path, engine: Engine) -> int:
-    """Train, score and write the table; 1 if a run failed."""
+def _train(
+    comparison: Comparison,
+    methods: Sequence[Method],
+    out: Path,
+    engine: Engine,
+    about: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Train what is not trained yet and write `comparison.json`; folders of the encoders."""
     for method in methods:
         try:
             method.count()
@@ -322,9 +373,37 @@ def _compare(comparison: Comparison, methods: Sequence[Method], out: Path, engin
         "folder": str(out),
         "scores": PROBE,
         "methods": summaries,
+        **({"tuning": about} if about else {}),
     }
     replace_file(out / COMPARISON_FILE, (json.dumps(summary, indent=2) + "\n").encode())
-    encoders = [Path(run["encoder"]) for one in summaries for run in one["runs"]]
+    return [Path(run["encoder"]) for one in summaries for run in one["runs"]]
+
+
+def _try(trials: Comparison, methods: Sequence[Method], out: Path, engine: Engine) -> None:
+    """Train and score the short runs of a tuning.
+
+    Raises:
+        InputError: they can't be scored.
+    """
+    encoders = _train(trials, methods, out, engine)
+    if encoders:
+        log, page, scores = out / "linear-probe.log", ["tuning", str(out)], "scores of the tuning"
+        trials.probe.score(engine, encoders, log, TUNING, page, out=out, step=scores)
+        for name in (scores, TUNING):
+            if name in engine.failures:
+                failed = engine.failures[name]
+                raise InputError(f"{out}: the runs are done, but not their scores: {failed}")
+
+
+def _compare(
+    comparison: Comparison,
+    methods: Sequence[Method],
+    out: Path,
+    engine: Engine,
+    about: Mapping[str, Any] | None = None,
+) -> int:
+    """Train, score and write the table; 1 if a run failed."""
+    encoders = _train(comparison, methods, out, engine, about)
     if encoders:
         log = out / "linear-probe.log"
         comparison.probe.score(engine, encoders, log, "table", ["comparison", str(out)])

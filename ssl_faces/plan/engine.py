@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from ssl_faces.common.children import Stopped, collected_signals
+from ssl_faces.common.durations import duration
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.passwords import hidden
+from ssl_faces.plan.cluster.attempts import Remote
+from ssl_faces.plan.cluster.seat import Seat
 from ssl_faces.plan.memory import free_memory, peak_memory
 from ssl_faces.plan.processes import Command, Executor, Failed, Process
 from ssl_faces.plan.steps import Source, Step, say
@@ -57,6 +60,7 @@ class Engine:
         record: keeps the state of the steps in `run.json`; None: another command does.
         share_gpus: whether each of several jobs sees one GPU only.
         by_memory: whether a step waits until there is memory for it beside those that run.
+        remote: runs the steps on a cluster; None: on this machine.
 
     Attributes:
         failures: messages of the steps that failed, by their names.
@@ -71,9 +75,10 @@ class Engine:
         record: RunRecord | None = None,
         share_gpus: bool = True,
         by_memory: bool = True,
+        remote: Remote | None = None,
     ) -> None:
         self.out, self.lock, self.jobs, self.record = out, lock, jobs, record
-        self.share_gpus, self.by_memory = share_gpus, by_memory
+        self.share_gpus, self.by_memory, self.remote = share_gpus, by_memory, remote
         self.failures: dict[str, Failed] = {}
         self.spent: list[tuple[float, float]] = []
         self._running: list[_Running] = []
@@ -149,17 +154,23 @@ class Engine:
         say(": ".join(filter(None, [step.name, step.detail])) + source.progress())
         say(f"  $ {hidden(shlex.join(step.argv))}\n  log: {step.log}")
         slot = min({*range(self.jobs)} - {running.slot for running in self._running})
-        environment = {**_share(slot, self.jobs, self.share_gpus), **step.environment}
-        lock = self.lock if step.lock is None else step.lock
         try:
             step.prepare()
-            process = executor(step.argv, step.log, lock, environment)
+            process = self._process(step, slot)
         except Failed as error:
             self._note(step, "failed", error=str(error))
             source.ended(step, error)
             return
         self._running.append(_Running(step, process, time.monotonic(), slot))
-        self._note(step, "running")
+        self._note(step, "running", **process.about)
+
+    def _process(self, step: Step, slot: int) -> Process:
+        if self.remote is not None and not step.here:
+            return self.remote.start(step)
+        Seat.of(step, self.out).vacate()  # a cluster may still run it
+        environment = {**_share(slot, self.jobs, self.share_gpus), **step.environment}
+        lock = self.lock if step.lock is None else step.lock
+        return executor(step.argv, step.log, lock, environment)
 
     def _look(self, running: _Running, source: Source) -> None:
         self._most = max(self._most, peak_memory(running.process.pid))
@@ -182,12 +193,13 @@ class Engine:
         source.ended(running.step, error)
         error = self.failures.get(running.step.name, error)
         if error is None:
-            self._note(running.step, "done", seconds=seconds)
+            self._note(running.step, "done", seconds=seconds, **running.process.about)
         else:
-            self._note(running.step, "failed", seconds=seconds, error=str(error))
+            more = {"seconds": seconds, "error": str(error), **running.process.about}
+            self._note(running.step, "failed", **more)
 
     def _has_room(self) -> bool:
-        if not self._running or not self.by_memory:
+        if not self._running or not self.by_memory or self.remote is not None:
             return True
         free = free_memory()
         # Those that run may still grow to what one has used.
@@ -198,7 +210,8 @@ class Engine:
     def _end_all(self, source: Source, number: int, signals: list[int]) -> None:
         if self._running:
             say("stopping: each run saves its checkpoint")
-        self._requeued = any(list(r.step.argv[:2]) == ["ssl-faces", "fit"] for r in self._running)
+        fits = [list(r.step.argv[:2]) == ["ssl-faces", "fit"] for r in self._running]
+        self._requeued = any(fits) and self.remote is None
         for running in self._running:
             running.process.ask_to_end(number)
         known = len(signals)
@@ -279,7 +292,8 @@ class _Graph:
         pass
 
     def ended(self, step: Step, error: Failed | None) -> None:
-        if error is not None and self.engine.is_busy and _is_of_memory(error):
+        is_alone = not self.engine.is_busy or self.engine.remote is not None
+        if error is not None and not is_alone and _is_of_memory(error):
             self.crowded.append(step)
             return
         if error is None and not step.is_whole():
@@ -306,12 +320,6 @@ def _wait(process: Process, is_urgent: Callable[[], bool]) -> None:
             time.sleep(_TICK / 2)
     except Failed:
         return  # it has ended
-
-
-def duration(seconds: float) -> str:
-    """Such as `2 h 05 min`; at least a minute."""
-    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 def _is_of_memory(error: Failed) -> bool:

@@ -14,7 +14,7 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.ranges import GlobalSeed
 from ssl_faces.common.yaml_settings import Arguments, Name, check_configs, read_as
-from ssl_faces.plan.command import plan_parser, refuse_changes, run_plan
+from ssl_faces.plan.command import plan_parser, refuse_changes, run_plan, where
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import OWN_KEYS, PROBE, Stage, Staged, fit_step, fit_words, free_of
 from ssl_faces.plan.steps import Step, say
@@ -93,7 +93,7 @@ def run(argv: Sequence[str]) -> int:
         "ssl-faces job",
         "Train the stages of one experiment and score its encoder. Stopped, the same command "
         "resumes.",
-        "one of configs/experiment",
+        EXAMPLE,
     )
     arguments = parser.parse_args(argv)
     job, source, out = read(arguments.config), arguments.config, arguments.out
@@ -110,13 +110,15 @@ def run(argv: Sequence[str]) -> int:
         if job.probe is not None:
             report = ["report", str(out / PROBE), "--out", str(out / REPORT), "--overwrite"]
             if os.environ.get("WANDB_MODE") != "disabled":
-                report += ["--wandb", f"ssl-faces/{out.name}"]
+                project = job.arguments.get("wandb.project") or os.environ.get("WANDB_PROJECT")
+                report += ["--wandb", f"{project or 'ssl-faces'}/{out.name}"]
             job.probe.score(engine, encoder, out / "probe.log", "report", report)
             _stop_if_failed(engine, source)
             say(f"records: {out / PROBE / 'records.jsonl'}\nreport: {out / REPORT}")
         return 0
 
-    return run_plan(["ssl-faces", "job", *argv], out, work)
+    command = ["ssl-faces", "job", *argv]
+    return run_plan(command, out, work, resources=job.resources, **where(arguments))
 
 
 def _check(job: Job, source: Path, out: Path, steps: Sequence[Step]) -> None:

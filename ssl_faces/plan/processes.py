@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.files import write_failure
@@ -36,9 +37,13 @@ class Process(Protocol):
 
     Attributes:
         pid: of the process here that stands for it; 0 if there is none.
+        about: for the state of its step.
     """
 
     pid: int
+
+    @property
+    def about(self) -> Mapping[str, Any]: ...
 
     def check(self) -> bool:
         """Whether it has ended. Raises `Failed` if it ended with an error."""
@@ -56,7 +61,13 @@ further variables of the environment. Raises `Failed`, or InputError if the log 
 
 
 class Command:
-    """A process of this machine; all its output is appended to `log`. An `Executor`."""
+    """A process of this machine; all its output is appended to `log`. An `Executor`.
+
+    Args:
+        ends_with_us: it gets SIGTERM when this process ends, however that ends (on Linux).
+    """
+
+    about: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -64,6 +75,7 @@ class Command:
         log: Path,
         lock: int,
         environment: Mapping[str, str] | None = None,
+        ends_with_us: bool = False,
     ) -> None:
         self.log = log
         words, is_ours = _runnable(argv)
@@ -86,6 +98,7 @@ class Command:
                     start_new_session=True,
                     pass_fds=(lock,),
                     env=variables,
+                    preexec_fn=_end_with_parent if ends_with_us else None,
                 )
             except OSError as error:
                 raise Failed(f"{words[0]}: can't be run ({error.strerror})") from error
@@ -119,6 +132,12 @@ class Command:
         last = shorten(lines[-1], 300) if lines else "it printed nothing"
         end = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         return f"{last} ({end}; see {self.log})"
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _runnable(argv: Sequence[str]) -> tuple[list[str], bool]:

@@ -14,6 +14,7 @@ from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import PositiveInt
 from ssl_faces.common.yaml_settings import PREVIOUS, Arguments, Strict, flags, settled
+from ssl_faces.plan.cluster.resources import PlanResources
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.steps import Step
 
@@ -71,22 +72,27 @@ class Probe(Strict):
         log: Path,
         name: str,
         page: Sequence[str],
+        *,
+        out: Path | None = None,
+        step: str = PROBE,
     ) -> None:
         """Score encoders in one run, unless that was done with the same weights; then make a page.
 
         Args:
-            engine: of the plan. `probe` in its folder gets the scores.
+            engine: of the plan.
             encoders: folders of runs.
             name: of the page's step.
             page: a command of `linear-probe`, always run.
+            out: its folder `probe` gets the scores; default: the plan's.
+            step: name of the scores' step.
         """
-        out = engine.out
+        out = out or engine.out
         runs = [encoders] if isinstance(encoders, Path) else encoders
         words = ["run", *(word for path in runs for word in ("--encoder", str(path)))]
         words += ["--out", str(out / PROBE), *self.words()]
         weights: Any = [sha256(path / "encoder" / "encoder.safetensors") for path in runs]
         scores = Step(
-            PROBE,
+            step,
             ["linear-probe", *words],
             log,
             out / PROBE,
@@ -95,7 +101,8 @@ class Probe(Strict):
             is_whole=lambda: (out / PROBE / "records.jsonl").is_file(),
         )
         argv = ["linear-probe", *page]
-        engine.run([scores, Step(name, argv, log, out, after=[PROBE], always=True)], quiet=True)
+        page_step = Step(name, argv, log, out, after=[step], always=True, here=True)
+        engine.run([scores, page_step], quiet=True)
 
 
 def fit_words(configs: Sequence[str], arguments: Arguments, seed: int, previous: Path) -> list[str]:
@@ -152,11 +159,13 @@ class Staged(Strict):
         configs: further files for `-c`, of every stage.
         arguments: `--KEY=VALUE` of every stage; a stage's own come after them.
         probe: how encoders are scored; None: not at all.
+        resources: what its commands need of a cluster, by their verbs.
     """
 
     configs: list[str] = Field(default_factory=list)
     arguments: Arguments = Field(default_factory=dict)
     probe: Probe | None = Probe()
+    resources: PlanResources = Field(default_factory=dict)
 
     def configs_of(self, stage: Stage) -> list[str]:
         return [*stage.configs, *self.configs]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from ssl_faces.plan.cluster.resources import Resources
 from ssl_faces.plan.processes import Failed
 
 
@@ -36,6 +37,8 @@ class Step:
         prepare: called before it starts.
         environment: variables beside those of this process.
         lock: that it inherits, if not the plan's.
+        resources: what it needs of a cluster.
+        here: run it on this machine, whatever the executor: it is short.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Step:
     prepare: Callable[[], object] = str
     environment: Mapping[str, str] = field(default_factory=dict)
     lock: int | None = None
+    resources: Resources = field(default_factory=Resources)
+    here: bool = False
 
     @property
     def key(self) -> str:

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from PIL import Image
 
-TEMPLATE = np.array([[0.32, 0.40], [0.68, 0.40], [0.50, 0.60], [0.345, 0.79], [0.655, 0.79]])
-"""Eyes, nose and mouth corners as shares of the crop's side: their mean in the crops of LFW and
-FER-2013 that the workbench trains on, made symmetric (by MTCNN; each set is within 0.01)."""
+from ssl_faces.common.errors import InputError
+from ssl_faces.prepare.numpy_alignment import TEMPLATE, five_points, similarity, window_of
+
+__all__ = ["TEMPLATE", "align", "aligned", "similarity"]
 
 
-def similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Least-squares similarity transform (without mirroring) of points to targets, [P, 2] both:
-    [2, 3].
+def align(image: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:
+    """An upright, antialiased crop of a face, as encoders are trained on.
 
-    In complex numbers it is w = a z + b, so the fit is linear.
+    The similarity transform (shift, rotation, scale) that brings the five landmarks closest to
+    `TEMPLATE`, in least squares. `ssl_faces/prepare/numpy_alignment.py` has the same function in
+    numpy alone, to copy to where an exported encoder runs.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        landmarks: [5, 2]: left eye, right eye, nose, left and right mouth corner (the image's left
+            and right), or [68, 2] of iBUG 300-W. x and y in pixels from the left upper corner of
+            the first pixel, whose centre is (0.5, 0.5).
+        size: side of the crop: `encoder.input_size`.
+
+    Returns:
+        uint8 RGB [size, size, 3].
+
+    Raises:
+        InputError: another kind of image or of landmarks, or landmarks that fit no face in it.
     """
-    z, w = (p[:, 0] + 1j * p[:, 1] for p in (points.astype(float), targets.astype(float)))
-    around = z - z.mean()
-    spread = float(np.sum(np.abs(around) ** 2))
-    a = np.sum(around.conj() * (w - w.mean())) / spread if spread else 0j
-    b = w.mean() - a * z.mean()
-    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        kind = f"{image.dtype} {list(image.shape)}"
+        raise InputError(f"align: an image of {kind}; give uint8 RGB [H, W, 3]")
+    if size < 1:
+        raise InputError(f"align: a size of {size}; give pixels a side, such as input_size")
+    try:
+        crop, inside = aligned(image, five_points(landmarks), size)
+    except ValueError as error:
+        raise InputError(f"align: {error}") from error
+    if not inside:
+        raise InputError("align: the landmarks fit no face in this image; give its x and y")
+    return crop
 
 
 def aligned(picture: np.ndarray, landmarks: np.ndarray, size: int) -> tuple[np.ndarray, float]:
@@ -38,38 +57,18 @@ def aligned(picture: np.ndarray, landmarks: np.ndarray, size: int) -> tuple[np.n
         uint8 RGB [size, size, 3], and the share of it that lies within the image.
     """
     height, width = picture.shape[:2]
-    empty = np.zeros((size, size, 3), np.uint8)
-    if not np.isfinite(landmarks).all():
-        return empty, 0.0
-    forward = similarity(landmarks, TEMPLATE * size)
-    zoom = float(np.hypot(forward[0, 0], forward[1, 0]))
-    if zoom < 1e-6:
-        return empty, 0.0
-    back = np.linalg.inv(np.vstack((forward, [0, 0, 1])))[:2]
-    corners = np.array([[0, 0], [size, 0], [size, size], [0, size]], float)
-    corners = corners @ back[:, :2].T + back[:, 2]
-    inside = _inside(back, size, width, height)
-    # A margin for resampling at the edge of the crop.
-    reach = 2 + math.ceil(2 / zoom)
-    left, top = np.floor(corners.min(0)).astype(int) - reach
-    right, bottom = np.ceil(corners.max(0)).astype(int) + reach
-    if inside == 0 or max(right - left, bottom - top) > 4 * (max(width, height) + reach):
-        return empty, inside
-    rows = np.clip(np.arange(top, bottom), 0, height - 1)
-    columns = np.clip(np.arange(left, right), 0, width - 1)
-    part = Image.fromarray(picture[rows[:, None], columns])
+    window = window_of(landmarks, size, width, height)
+    inside = 0.0 if window is None else _inside(window.back, size, width, height)
+    if window is None or not inside:
+        return np.zeros((size, size, 3), np.uint8), 0.0
+    part = Image.fromarray(picture[window.rows[:, None], window.columns])
     # Pillow's transform does not antialias, so average first when shrinking.
-    shrink = max(1, int(1 / zoom))
-    if shrink > 1:
-        part = part.reduce(shrink)
-    # From pixels of the crop to pixels of the part.
-    to_part = back.copy()
-    to_part[:, 2] -= (left, top)
-    to_part /= shrink
+    if window.shrink > 1:
+        part = part.reduce(window.shrink)
     face = part.transform(
         (size, size),
         Image.Transform.AFFINE,
-        tuple(to_part.ravel().tolist()),
+        tuple(window.to_part.ravel().tolist()),
         Image.Resampling.BICUBIC,
     )
     return np.array(face), inside

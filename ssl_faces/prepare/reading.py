@@ -18,7 +18,7 @@ from ssl_faces.prepare.tracks import Tracker
 POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 NEAR = "near-duplicate of "
 _LEAST_INSIDE = 0.8
-_GAP = 2.5
+GAP = 2.5
 """A clip ends when more frames than this lack its face (two or more)."""
 
 
@@ -92,7 +92,7 @@ def read_source(source: Source, settings: Settings, detector: FaceDetector) -> S
             reader.read(Frame(0, -1.0, decode_image(source.path)), None)
         else:
             video = Video(source.path, settings.fps)
-            tracker = Tracker(_GAP / settings.fps)
+            tracker = Tracker(GAP / settings.fps)
             for frame in video:
                 reader.read(frame, tracker)
             if video.note:

@@ -48,6 +48,7 @@ class RenderedSet(FaceSet):
     """
 
     class_names = MappingProxyType({"expression": EXPRESSIONS, **GROUPS})
+    identity_labels = False
     records: RenderedRecords
     size: int
     counterpart_kinds: tuple[str, ...] = ()

@@ -14,11 +14,12 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.data.faces import EXPRESSIONS
 from ssl_faces.rendered.factors import ACTION_UNITS, EXPRESSION_UNITS, FACTORS, OCCLUDERS
 
-Nuisances = Literal["none", "mild", "all"]
+Nuisances = Literal["none", "mild", "all", "wide"]
 """Variation other than person, expression and pose: `none` is a studio (even light, plain
 background, perfect camera); `mild` varies light, place and background a little and adds some noise;
 `all` adds profiles, hard light, clutter, near and far cameras, occluders, blur, low resolution and
-JPEG."""
+JPEG; `wide` also changes people between their pictures: age, glasses, beard, moustache, fringe and
+parting."""
 
 # Sampling ranges that differ from the factor's range.
 _POSE = {"yaw": (-60.0, 60.0), "pitch": (-25.0, 25.0), "roll": (-25.0, 25.0)}
@@ -74,7 +75,12 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "none": _POSE | {name: (FACTORS[name].default,) * 2 for name in (*_OFF, "clutter")} | _STUDIO,
     "mild": _POSE | {name: (FACTORS[name].default,) * 2 for name in (*_OFF, "clutter")} | _MILD,
     "all": _ALL,
+    "wide": _ALL,
 }
+_CHANGING = {"glasses", "beard", "moustache", "fringe", "parting"}
+"""What changes between the pictures of a person, with wide nuisances."""
+_YEARS = 15.0
+"""Largest difference of a picture's age from the person's, with wide nuisances."""
 _OCCLUDED = 0.08
 """Share of pictures with an occluder of any kind, with all nuisances."""
 _LEAST = {"noise": 0.006, "blur": 0.002, "jpeg_quality": 25.0, "clutter": 0.0}
@@ -109,29 +115,28 @@ def sample_factors(
         person: int [N], each person's number; decides the factors of `of="person"`.
         picture: int [N], which picture of that person.
         expression: int [N], indices into `EXPRESSIONS`.
-        nuisances: see `Nuisances`; the people and their expressions are the same in all.
+        nuisances: see `Nuisances`; the expressions are the same in all, the people in all but
+            `wide`.
 
     Raises:
         InputError: no such nuisances.
     """
     check_nuisances(nuisances)
     ranges = _RANGES[nuisances]
-    again = [f"{name} again" for name in ("yaw", "pitch", "roll", "hair_length")]
+    again = [f"{name} again" for name in ("yaw", "pitch", "roll", "hair_length", "age")]
     streams = [*FACTORS, *again, "intensity", "grey"]
     personal = {"hair_length again", "grey"}
-    of_picture = np.array(
-        [
-            name not in personal and (name not in FACTORS or FACTORS[name].of == "picture")
-            for name in streams
-        ]
-    )[:, None]
+    personal |= {name for name, factor in FACTORS.items() if factor.of == "person"}
+    if nuisances == "wide":
+        personal -= _CHANGING
+    of_picture = np.array([name not in personal for name in streams])[:, None]
     hashes = np.array([zlib.crc32(name.encode()) for name in streams])[:, None]
     shares = dict(
         zip(streams, uniform(seed, hashes, person, (picture + 1) * of_picture), strict=True)
     )
     for name in ("yaw", "pitch", "roll"):  # triangular: frontal is the commonest
         shares[name] = (shares[name] + shares[f"{name} again"]) / 2
-    if nuisances == "all":
+    if nuisances in ("all", "wide"):
         side = 2 * shares["yaw"] - 1
         shares["yaw"] = 0.5 + 0.5 * np.sign(side) * np.abs(side) ** _PROFILE
     factors = {}
@@ -139,10 +144,13 @@ def sample_factors(
         low, high = ranges.get(name, (factor.low, factor.high))
         factors[name] = low + (high - low) * shares[name]
     _people(factors, shares)
+    if nuisances == "wide":  # the hair is that of the person's own age
+        years = factors["age"] + _YEARS * (2 * shares["age again"] - 1)
+        factors["age"] = np.clip(years, FACTORS["age"].low, FACTORS["age"].high)
     for name, least in _LEAST.items():
         factors[name] = np.where(factors[name] < least, 0.0, factors[name])
     factors["resolution"] = np.minimum(factors["resolution"], 1.0)
-    if nuisances == "all":
+    if nuisances in ("all", "wide"):
         kinds = len(OCCLUDERS) - 1
         kind = np.floor(shares["occluder"] / _OCCLUDED * kinds) + 1
         factors["occluder"] = np.where(kind > kinds, 0, kind)

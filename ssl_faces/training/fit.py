@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from ssl_faces.callbacks.export import EncoderExport
 from ssl_faces.callbacks.finite_loss import FiniteLoss
-from ssl_faces.callbacks.first_step import FirstStep, StartClock
+from ssl_faces.callbacks.first_step import ExpectedTime, FirstStep, StartClock
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint, RunSettings, SameCheckpoint
 from ssl_faces.callbacks.network_summary import NetworkSummary
 from ssl_faces.callbacks.online_probe import OnlineProbe
@@ -30,13 +30,15 @@ from ssl_faces.callbacks.step_figures import StepFigures
 from ssl_faces.callbacks.steps_bar import StepsBar
 from ssl_faces.callbacks.stop_signals import StopSignals
 from ssl_faces.common.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
+from ssl_faces.common.config_files import with_files
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.common.outputs import refuse_input
 from ssl_faces.common.passwords import refuse_passwords
 from ssl_faces.common.ranges import GlobalSeed, NonNegativeInt, PositiveInt, check_value
 from ssl_faces.common.settings_parser import SettingsErrors
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.faces import FaceSet
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.data.pairs.online import PICTURES
 from ssl_faces.encoders.encoder import CARD_FILE
 from ssl_faces.methods.method import Method
@@ -44,7 +46,7 @@ from ssl_faces.training.launch import devices_and_strategy, find_launch, is_firs
 from ssl_faces.training.resume import Resumed, no_checkpoint, read_resumed
 from ssl_faces.training.run_record import CHECKPOINT, RUN_FILE, RunRecord
 from ssl_faces.training.trainer_settings import check_trainer
-from ssl_faces.training.wandb_logger import default_loggers, finish_wandb
+from ssl_faces.training.wandb_logger import WandbSettings, default_loggers, finish_wandb
 from ssl_faces.training.without_effect import changed_without_effect
 
 _log = logging.getLogger(__name__)
@@ -59,11 +61,13 @@ class FaceCLI(LightningCLI):
 
     Attributes:
         record: of the run's folder; only in the first process.
+        sets: face sets made in Python, to train on instead of those in the settings.
         resumed: the checkpoint to resume from.
     """
 
     clock: StartClock
     record: RunRecord | None = None
+    sets: ClassVar[list[FaceSet]] = []
     resumed: Resumed | None = None
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -77,6 +81,7 @@ class FaceCLI(LightningCLI):
         add("--panels_every", type=NonNegativeInt, default=500, help=text)
         text = "steps between online probes of the encoder and checks for collapse, 0: none"
         add("--probe_every", type=NonNegativeInt, default=1000, help=text)
+        add("--wandb", type=WandbSettings, default=WandbSettings())
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         super().parse_arguments(parser, args)
@@ -171,6 +176,10 @@ class FaceCLI(LightningCLI):
         """Seeds of weights and augmentation, and of the order of pairs."""
         return {"seed_everything": settings.get("seed_everything"), "data": settings.data.seed}
 
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        self.datamodule.sets = self.sets or self.datamodule.sets
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         self.clock.mark("networks")
         config = self.config[self.config.subcommand]
@@ -180,7 +189,7 @@ class FaceCLI(LightningCLI):
             self.record.begin(config.out, method=method, seed=seed)
         settings = self.config_init[self.config_init.subcommand]
         if settings.trainer.logger in (None, True):
-            kwargs["logger"] = default_loggers(settings.out)
+            kwargs["logger"] = default_loggers(settings.out, settings.wandb)
         kwargs["default_root_dir"] = settings.out
         # Not in the saved `config`: the run may resume under another launcher.
         kwargs |= devices_and_strategy(settings.trainer, self.launch)
@@ -195,6 +204,7 @@ class FaceCLI(LightningCLI):
             signals,
             SameCheckpoint(settings.get("ckpt_path")),
             FirstStep(self.clock),
+            ExpectedTime(),
             # Before callbacks that save weights.
             FiniteLoss(settings.out / CHECKPOINT),
             StepFigures(),
@@ -288,23 +298,25 @@ def quiet() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_tip)
 
 
-def run(arguments: Sequence[str], started: float) -> None:
-    """Run `ssl-faces fit`.
+def run(arguments: Sequence[str], started: float, sets: Sequence[FaceSet] = ()) -> Method:
+    """Run `ssl-faces fit`; the trained method.
 
     Args:
         started: `time.perf_counter()` at the start of the command.
+        sets: see `FaceCLI`.
 
     Raises:
         InputError: bad input.
     """
     FaceCLI.clock = StartClock(started)
     FaceCLI.clock.mark("imports")
+    FaceCLI.sets = list(sets)
     quiet()
     with RunRecord(["ssl-faces", *arguments]) as record:
         FaceCLI.record = record if is_first() else None
         code = 1
         try:
-            cli = build(FaceCLI, FaceDataModule, arguments)
+            cli = build(FaceCLI, FaceData, arguments)
             record.step = cli.trainer.global_step
             code = 0
         except MisconfigurationException as error:
@@ -318,9 +330,10 @@ def run(arguments: Sequence[str], started: float) -> None:
                 "those, or start a new run with another --out"
             ) from error
         finally:
-            FaceCLI.record = None
+            FaceCLI.record, FaceCLI.sets = None, []
             finish_wandb(code)
     sys.stdout.flush()
+    return cli.model
 
 
 class _Checked(Exception):
@@ -340,14 +353,14 @@ def check(arguments: Sequence[str]) -> dict[str, Any]:
     """
     quiet()
     try:
-        build(_CheckCLI, FaceDataModule, arguments)
+        build(_CheckCLI, FaceData, arguments)
     except _Checked as checked:
         settings: dict[str, Any] = checked.args[0]
         return settings
     raise AssertionError("settings were not checked")
 
 
-def build(cli: type[FaceCLI], data: type[FaceDataModule], arguments: Sequence[str]) -> FaceCLI:
+def build(cli: type[FaceCLI], data: type[FaceData], arguments: Sequence[str]) -> FaceCLI:
     """Parse the arguments and run the command line.
 
     Raises:
@@ -364,5 +377,5 @@ def build(cli: type[FaceCLI], data: type[FaceDataModule], arguments: Sequence[st
         parser_kwargs={"prog": "ssl-faces"},
         auto_configure_optimizers=False,
         trainer_defaults={"log_every_n_steps": 20},
-        args=list(arguments),
+        args=with_files(arguments),
     )

@@ -180,7 +180,7 @@ def read_resumed(path: Path, method: type[Method]) -> Resumed:
     checkpoint = read_checkpoint(path)
     check_method(path, checkpoint, method.name)
     text = checkpoint.get(CONFIG_KEY)
-    data = checkpoint.get("FaceDataModule", {})
+    data = checkpoint.get("FaceData", {})
     return Resumed(
         path,
         int(checkpoint.get("global_step", 0)),

@@ -9,6 +9,7 @@ import uuid
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -18,9 +19,15 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from ssl_faces.common.errors import reason_of
-from ssl_faces.common.files import replace_file
+from ssl_faces.common.files import regular, replace_file
 from ssl_faces.training.launch import is_first
 from ssl_faces.training.log_once import CSVRows, LogOnce
+
+PROJECT = "ssl-faces"
+"""The default project."""
+
+PLACE_FILE = "wandb_project"
+"""In the run's folder: ENTITY/PROJECT of its W&B run, so that a resumed run stays one."""
 
 SECONDS = 30
 """Timeout for the server; then the run is logged offline."""
@@ -32,6 +39,35 @@ _TIMEOUT = 30
 """Seconds for one request. By default a server that accepts but never answers holds up the end of
 a run for minutes."""
 _SERVER = "https://api.wandb.ai"
+
+
+@dataclass(frozen=True)
+class WandbSettings:
+    """Where a run is in W&B. What is not set here comes from W&B's environment variables.
+
+    Attributes:
+        project: default: WANDB_PROJECT, else ssl-faces.
+        entity: a user or a team; default: WANDB_ENTITY, else the account's.
+        group: runs that W&B shows together; default: WANDB_RUN_GROUP.
+        tags: default: WANDB_TAGS, with commas between.
+    """
+
+    project: str | None = None
+    entity: str | None = None
+    group: str | None = None
+    tags: list[str] | None = None
+
+    def place(self, out: Path) -> tuple[str, str]:
+        """Entity (empty: the account's) and project: these settings, then those that the run in
+        this folder began with, then the environment."""
+        file = out / PLACE_FILE
+        begun = regular(file).read_text() if file.exists() else ""
+        entity, _, project = begun.partition("/")
+        environment = os.environ
+        return (
+            self.entity or (entity if begun else environment.get("WANDB_ENTITY", "")),
+            self.project or project or environment.get("WANDB_PROJECT") or PROJECT,
+        )
 
 
 def swept() -> bool:
@@ -90,9 +126,13 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
         out: the run's folder.
         project: W&B project.
         identity: id of the W&B run; None if another process logs.
+        name: of the W&B run; None is the folder's.
+        more: arguments of `wandb.init`.
     """
 
-    def __init__(self, out: Path, project: str, identity: str | None) -> None:
+    def __init__(
+        self, out: Path, project: str, identity: str | None, name: str | None = None, **more: Any
+    ) -> None:
         mode = wandb_mode()
         if mode != "offline" and not has_account():
             if identity is not None:
@@ -105,13 +145,14 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
         os.environ.setdefault("WANDB_SILENT", "true")
         super().__init__(
             project=project,
-            name=out.name,
+            name=name or out.name,
             save_dir=out,
             offline=mode == "offline",
             mode=mode,
             id=identity,
             resume="allow",
             settings=patient_settings(),
+            **more,
         )
         # W&B warns if it is passed, even as None.
         self._wandb_init.pop("anonymous", None)
@@ -183,17 +224,30 @@ class CarefulWandbLogger(LogOnce, WandbLogger):
         self.experiment.log_artifact(artifact)
 
 
-def default_loggers(out: Path) -> list[Logger]:
-    """CSV files, and W&B unless WANDB_MODE is `disabled`; a sweep's run has the agent's id."""
+def default_loggers(
+    out: Path, settings: WandbSettings | None = None, name: str | None = None
+) -> list[Logger]:
+    """CSV files, and W&B unless WANDB_MODE is `disabled`; a sweep's run has the agent's id.
+
+    Args:
+        out: the run's folder.
+        settings: where W&B's run is listed.
+        name: of the W&B run; None is the folder's.
+    """
     loggers: list[Logger] = [CSVRows(out, name="csv")]
+    settings = settings or WandbSettings()
     if wandb_mode() != "disabled":
         file, identity = out / "wandb_id", None
+        entity, project = settings.place(out)
         if is_first():  # the other processes log nothing
             if not file.exists():
                 new = os.environ["WANDB_RUN_ID"] if swept() else uuid.uuid4().hex[:8]
                 replace_file(file, new.encode())
+            replace_file(out / PLACE_FILE, f"{entity}/{project}".encode())
             identity = file.read_text()
-        loggers.append(CarefulWandbLogger(out, "ssl-faces", identity))
+        given = {"entity": entity, "group": settings.group, "tags": settings.tags}
+        more = {key: value for key, value in given.items() if value}
+        loggers.append(CarefulWandbLogger(out, project, identity, name, **more))
     return loggers
 
 

@@ -53,8 +53,15 @@ RULES = (
     Rule(("model.optimizer.betas",), ("model.optimizer.name",), lambda name: name != "adamw"),
     Rule(("model.learning_rates",), ("model.peak_learning_rate",), _given),
     Rule(("model.warmup_steps",), ("model.peak_learning_rate",), _missing),
-    Rule(("model.local_size", "model.local_scale"), ("model.local_crops",), _zero, "DINO"),
-    Rule(("model.warmup_temperature",), ("model.warmup_share",), _zero, "DINO"),
+    *(
+        Rule(("model.local_size", "model.local_scale"), ("model.local_crops",), _zero, method)
+        for method in ("DINO", "DINOv2", "LeJEPA", "SwAV")
+    ),
+    *(
+        Rule(("model.warmup_temperature",), ("model.warmup_share",), _zero, method)
+        for method in ("DINO", "DINOv2")
+    ),
+    Rule(("model.queue_share",), ("model.queue_length",), _zero, "SwAV"),
     Rule(("model.ssim_scale",), ("model.ssim_weight",), _zero, "FaceCycleMotion"),
     Rule(("model.margin",), ("model.margin_weight",), _zero, "FaceCycleIdentity"),
     Rule(
@@ -134,12 +141,12 @@ def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
 
 
 def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    from ssl_faces.data.pairs.module import FaceDataModule
+    from ssl_faces.data.pairs.module import FaceData
 
     model = settings["model"]
     module, _, name = model["class_path"].rpartition(".")
     method = getattr(import_module(module), name)
-    return flat({"data": _of_signature(FaceDataModule), "model": _of_signature(method)})
+    return flat({"data": _of_signature(FaceData), "model": _of_signature(method)})
 
 
 def _of_signature(kind: type) -> dict[str, Any]:

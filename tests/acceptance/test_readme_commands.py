@@ -101,7 +101,7 @@ def test_the_readmes_fit_commands_have_settings_that_exist(
     monkeypatch.chdir(tmp_path)
     words = shlex.split(command)[2:]
     for i, word in enumerate(words):
-        if word == "-c":
+        if word == "-c" and (ROOT / words[i + 1]).exists():  # else the name of a config
             words[i + 1] = str(ROOT / words[i + 1])
     with pytest.raises(SystemExit) as over:
         main(["fit", *words, "--print_config"])

@@ -19,10 +19,12 @@ from linear_probe.experiments.audit.subjects import HeadNetwork, HeadSubject, gr
 from linear_probe.experiments.audit.tables import AS_IT_IS
 from linear_probe.experiments.job_files import parser
 from linear_probe.heads.cvt import CVT
+from linear_probe.heads.export import PredictingHead
 from linear_probe.heads.goals import Categories
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.mafer import MAFER
+from linear_probe.heads.meaning import Meaning, Part
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
 from linear_probe.records.predictions import predictions_path, read_predictions
 from linear_probe.records.record import RECORDS_FILE, read_records
@@ -30,8 +32,9 @@ from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.stats.breakdown import by_group
 from linear_probe.tasks import Attributes
 from ssl_faces import InputError, save_encoder
+from ssl_faces.apps.export.formats import onnx_features
 from ssl_faces.data import find_face_sets
-from ssl_faces.encoders.onnx_files import quantised
+from ssl_faces.encoders.onnx_files import quantised, traced
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.refusals import error_of
 from tests.support.threads import one_thread
@@ -232,6 +235,13 @@ def test_every_head_can_be_written(name: str) -> None:
     torch.testing.assert_close(OnnxModel(data).logits(images), expected, rtol=1e-3, atol=1e-4)
     shown = OnnxModel(quantised(data, "static", images)).logits(images)
     assert shown.shape == expected.shape
+    # So can what it predicts of images at the side that it reads.
+    predicting = PredictingHead(head, Meaning((Part("expression", ("a", "b", "c")),), False))
+    raw = torch.randint(0, 256, read) / 255
+    file = onnx_features(traced(predicting.eval(), raw[:2], ["expression"]), ["expression"])
+    with torch.no_grad():
+        expected = predicting.predictions(raw)["expression"]
+    torch.testing.assert_close(file(raw)["expression"], expected, rtol=1e-3, atol=1e-4)
 
 
 def _inception(goal: Categories) -> InceptionFER:

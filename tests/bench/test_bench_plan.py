@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from ssl_faces.bench.literal import stage1
 from ssl_faces.bench.plan import GIB, WORKSPACE, Memory, memory_of, plan, saved_bytes
-from ssl_faces.bench.step import stage1
 from tests.support.benches import run_bench
 from tests.support.commands import refusal
 from tests.support.types import Capsys

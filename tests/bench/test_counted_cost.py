@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ssl_faces.bench.cost import count, of_batch
+from ssl_faces.common.errors import InputError
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method
 from tests.support.benches import run_bench
+from tests.support.refusals import message_of
 from tests.support.types import Capsys
 
 ROOT = Path(__file__).parents[2]
@@ -44,15 +46,18 @@ class Contrast(Method):
 
     name = "contrast"
 
-    def __init__(self, teacher: bool = False, attention: bool = False) -> None:
+    def __init__(self, teacher: bool = False, attention: bool = False, least: int = 0) -> None:
         super().__init__()
         self.encoder = Pooled()
         self.head = nn.Linear(8, 5, bias=False)
         self.teacher = teacher
         self.attention = attention
+        self.least = least
 
     def training_step(self, batch: Mapping[str, Any], batch_idx: int) -> Tensor:
         x = batch["pairs"].flatten(0, 1)
+        if len(batch["pairs"]) < self.least:
+            raise InputError("data.batch_size: too small")
         z = self.head(self.encoder(x)["pooled"])
         if self.teacher:
             with torch.no_grad():
@@ -85,6 +90,11 @@ def test_a_small_network_by_hand(pairs: int) -> None:
     # Scores and their sum: two products of [n, n, 5], forward and by both factors.
     attention = 3 * 2 * products
     assert contrast("--model.attention", "true", pairs=pairs) == plain + attention
+
+
+def test_a_method_that_takes_no_small_batches() -> None:
+    assert contrast("--model.least", "20", pairs=33) == contrast(pairs=33)
+    assert "too small" in message_of(contrast, "--model.least", "20", pairs=19)
 
 
 def test_batches_that_make_one_step() -> None:

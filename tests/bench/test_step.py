@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ssl_faces.bench import literal
-from ssl_faces.bench.step import LITERAL, OURS, difference, stage1
+from ssl_faces.bench.literal import stage1
+from ssl_faces.bench.step import LITERAL, OURS, difference
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from tests.support.benches import run_bench
 from tests.support.types import Capsys, Patch

@@ -1,4 +1,4 @@
-"""Effective rank and spread against naive loops, and warnings about collapsed features."""
+"""Effective rank, LiDAR and spread against naive loops, and warnings about collapsed features."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ssl_faces.callbacks.collapse import (
     ROWS,
     CollapseWatch,
     effective_rank,
+    lidar,
     spread,
 )
 from ssl_faces.networks.backbone import BackboneEncoder
@@ -54,6 +55,45 @@ def test_both_measures_are_those_of_a_naive_loop(count: int, dims: int, seed: in
     assert effective_rank(features) == pytest.approx(naive_rank(features), rel=1e-4)
     assert effective_rank(0 * features) == 0
     assert spread(features) == pytest.approx(naive_spread(features), rel=1e-4)
+
+
+def naive_lidar(features: Tensor, delta: float) -> float:
+    """By the covariances in loops, and a square root of a matrix."""
+    rows = features.double().numpy()
+    count, views, dims = rows.shape
+    centre = rows.mean((0, 1))
+    between, within = np.zeros((dims, dims)), delta * np.eye(dims)
+    for image in rows:
+        mean = image.mean(0)
+        between += np.outer(mean - centre, mean - centre) / count
+        for row in image:
+            within += np.outer(row - mean, row - mean) / (count * views)
+    values, vectors = np.linalg.eigh(within)
+    root = vectors @ np.diag(values**-0.5) @ vectors.T
+    eigenvalues = np.linalg.eigvalsh(root @ between @ root)
+    shares = np.maximum(eigenvalues, 0) / eigenvalues.sum() + 1e-7
+    return math.exp(-sum(share * math.log(share) for share in shares))
+
+
+@given(st.integers(3, 12), st.integers(2, 5), st.integers(2, 15), st.integers(0, 100))
+def test_lidar_is_that_of_a_naive_loop(count: int, views: int, dims: int, seed: int) -> None:
+    features = draw(count, 1, dims, seed=seed) + 0.3 * draw(count, views, dims, seed=seed + 1)
+    expected = naive_lidar(features, 1e-4)
+    assert lidar(features) == pytest.approx(expected, rel=1e-3)
+    assert 1 - 1e-3 <= lidar(features) <= min(count - 1, dims) * 1.001
+
+
+def test_lidar_counts_what_differs_between_images_alone() -> None:
+    """Three directions of images beside thirteen of noise, at any linear map of the features; and
+    none where the views' means are equal."""
+    images = torch.zeros(1000, 1, 16)
+    images[..., :3] = 10 * draw(1000, 1, 3)
+    features = images + draw(1000, 8, 16, seed=1)
+    assert lidar(features) == pytest.approx(3.1, abs=0.4)
+    assert effective_rank(features.flatten(0, 1)) > 6
+    mixed = features @ draw(16, 16, seed=2)
+    assert lidar(mixed, delta=1e-9) == pytest.approx(lidar(features, delta=1e-9), rel=1e-3)
+    assert lidar(features - features.mean(1, keepdim=True)) == 0
 
 
 @pytest.mark.parametrize("rank", [1, 2, 7])

@@ -15,7 +15,7 @@ from linear_probe.heads.fit import head_outputs, read_checkpoint
 from linear_probe.heads.goals import Categories, Several
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.records.measured import Measured, TaskFacts, records_of
-from linear_probe.sources.backbones import Backbone, BackboneName
+from linear_probe.sources.backbones import BackboneName, load_backbone
 from linear_probe.tasks.classification import class_figures, class_predictions
 from ssl_faces import InputError, embed, load_encoder, load_method, save_encoder
 from ssl_faces.encoders.encoder import CARD_FILE, METHOD_FILE, WEIGHTS_FILE
@@ -96,12 +96,12 @@ def test_weights_of_others(tmp_path: Path) -> None:
     save_file(VggTrunk("random", width=4).state_dict(), path)
     spoil_file(path, torch.nan)
     assert str(path) in message_of(VggTrunk, str(path), width=4)
-    network = Backbone.load(BackboneName.parse("timm:test_resnet?random"))
+    network = load_backbone(BackboneName.parse("timm:test_resnet?random"))
     path = tmp_path / "backbone.safetensors"
     save_file(network.network.state_dict(), path)
     spoil_file(path, torch.nan)
     name = f"timm:test_resnet?weights={path}"
-    assert "hold NaN" in message_of(Backbone.load, BackboneName.parse(name))
+    assert "hold NaN" in message_of(load_backbone, BackboneName.parse(name))
 
 
 def test_codes_of_finite_weights_that_overflow(tmp_path: Path) -> None:

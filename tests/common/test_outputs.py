@@ -27,7 +27,10 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
     "embed": (ssl_faces, "embed {photo} --out", ".npz"),
     "embed's list": (ssl_faces, "embed {photo} --out", ".npz.skipped.csv"),
     "gallery": (ssl_faces, "gallery {photo} --out", ".html"),
+    "expressions": (ssl_faces, "expressions {photo} --out", ".csv"),
     "verify": (ssl_faces, "verify {photo} {photo} --out", ".csv"),
+    "cluster": (ssl_faces, "cluster {photo} --out", ".csv"),
+    "search": (ssl_faces, "search query {encoder} {photo} --out", ".html"),
     "translate": (ssl_faces, "translate --motion-of {film} --person {photo} --out", ".mp4"),
     "export": (ssl_faces, "export {encoder} --out", ".onnx"),
     "export's table": (ssl_faces, "export {encoder} --int8 --out", ".onnx.md"),
@@ -36,6 +39,8 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
     "bench's page": (ssl_faces, "bench embed --page", ".md"),
     "render": (ssl_faces, "render --sheet", ".png"),
     "report": (linear_probe, "report {encoder} --out", ".md"),
+    "predict": (linear_probe, "predict {encoder} {photo} --out", ".csv"),
+    "export of heads": (linear_probe, "export {encoder} --out", ".onnx"),
     "keep": (linear_probe, "keep {encoder} --out", ".jsonl.gz"),
 }
 

@@ -44,7 +44,7 @@ from ssl_faces.data import (
     find_face_sets,
     in_test_share,
 )
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.data.sets.biwi import pose_of
 from ssl_faces.data.sets.ferplus import CLASSES, NO_CLASS, NO_MAJORITY, VOTES, majority
 from ssl_faces.data.sets.recognised import REGISTRY
@@ -596,7 +596,7 @@ def test_ferplus_with_fer2013_is_two_sets_that_pretraining_sees_once(tmp_path: P
     assert {record.labels["expression"] for record in fer.records} == {EXPRESSIONS.index("happy")}
     # The images are alike but for their brightness.
     more = {"cache": tmp_path / "cache", "leave_out_near_copies": False}
-    module = FaceDataModule(tmp_path, size=16, batch_size=2, **more)  # type: ignore[arg-type]
+    module = FaceData(tmp_path, size=16, batch_size=2, **more)  # type: ignore[arg-type]
     module.setup()
     assert [(d["name"], d["pictures"]) for d in module.description] == [("fer2013", 12)]
 
@@ -665,11 +665,11 @@ def test_pretraining_leaves_out_what_is_all_test(tmp_path: Path) -> None:
     made.rafdb(root / "raf")
     tested = root / "ck/cohn-kanade-images/S001/001/S001_001_00000006.png"
     (root / "raf/aligned/train_00002_aligned.jpg").write_bytes(tested.read_bytes())
-    module = FaceDataModule(root, size=16, batch_size=2, cache=tmp_path / "cache")
+    module = FaceData(root, size=16, batch_size=2, cache=tmp_path / "cache")
     module.setup()
     assert [(d["name"], d["pictures"]) for d in module.description] == [("rafdb", 9)]
     assert module.description[0]["left_out_as_copies_of_test_pictures"] == 1
-    only = FaceDataModule(root / "ck", size=16, cache=tmp_path / "cache")
+    only = FaceData(root / "ck", size=16, cache=tmp_path / "cache")
     assert "CK+: all of it is tested on" in message_of(only.setup)
 
 

@@ -26,7 +26,7 @@ from ssl_faces.data import (
     find_face_sets,
     in_test_share,
 )
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.rendered import RenderedFaces
 from tests.support.refusals import message_of
 
@@ -114,20 +114,20 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def ready(root: Path | None = None, **kwargs: Any) -> FaceDataModule:
-    data = FaceDataModule(root, **{"batch_size": 4, "size": 16, **kwargs})
+def ready(root: Path | None = None, **kwargs: Any) -> FaceData:
+    data = FaceData(root, **{"batch_size": 4, "size": 16, **kwargs})
     data.prepare_data()
     data.setup()
     return data
 
 
-def keys_of(data: FaceDataModule, name: str) -> set[str]:
+def keys_of(data: FaceData, name: str) -> set[str]:
     keys = [key for found, key, _ in data.trained_on() if found == name]
     assert len(keys) == len(set(keys))
     return set(keys)
 
 
-def about(data: FaceDataModule, name: str) -> dict[str, Any]:
+def about(data: FaceData, name: str) -> dict[str, Any]:
     (found,) = [d for d in data.description if d["name"] == name]
     return found
 
@@ -332,7 +332,7 @@ def test_no_set_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["gone", "empty"])
 def test_a_folder_without_faces(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
-    data = FaceDataModule(tmp_path / name)
+    data = FaceData(tmp_path / name)
     assert str(tmp_path / name) in message_of(data.prepare_data)
     assert str(tmp_path / name) in message_of(data.setup)
 
@@ -370,7 +370,7 @@ def test_faces_of_the_default_root(
     ],
 )
 def test_settings_out_of_range(arguments: dict[str, Any], reason: str) -> None:
-    assert reason in message_of(FaceDataModule, **arguments)
+    assert reason in message_of(FaceData, **arguments)
 
 
 def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
@@ -384,7 +384,7 @@ def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
 # Batches ----------------------------------------------------------------------------------------
 
 
-def pictures_by_bytes(data: FaceDataModule) -> dict[bytes, tuple[str, str]]:
+def pictures_by_bytes(data: FaceData) -> dict[bytes, tuple[str, str]]:
     """(set, key) of each packed picture, by its pixels."""
     found = {}
     for pack in data.packs:
@@ -405,7 +405,7 @@ def who(picture: torch.Tensor, known: dict[bytes, tuple[str, str]]) -> tuple[tup
     return known[picture.flip(-1).contiguous().numpy().tobytes()], True
 
 
-def met(data: FaceDataModule) -> list[tuple[tuple[str, str], tuple[str, str], bool]]:
+def met(data: FaceData) -> list[tuple[tuple[str, str], tuple[str, str], bool]]:
     known, rows = pictures_by_bytes(data), []
     for batch in data.train_dataloader():
         for first, second in batch["pairs"]:
@@ -492,7 +492,7 @@ def test_a_sample_is_spread_over_the_faces_and_not_augmented(root: Path, count: 
 # Resuming ---------------------------------------------------------------------------------------
 
 
-def put_at(data: FaceDataModule, epoch: int, batch: int) -> None:
+def put_at(data: FaceData, epoch: int, batch: int) -> None:
     """Give `data` a trainer that has trained on so many epochs and batches."""
     progress = SimpleNamespace(current=SimpleNamespace(processed=batch))
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
@@ -617,16 +617,14 @@ def test_a_run_is_not_resumed_with_other_pictures(root: Path, change: str, expec
 
 
 @pytest.fixture(scope="module")
-def real(real_data: Path) -> FaceDataModule:
-    data = FaceDataModule(real_data)
+def real(real_data: Path) -> FaceData:
+    data = FaceData(real_data)
     data.prepare_data()
     data.setup()
     return data
 
 
-def test_real_faces_that_are_trained_on_are_in_no_test(
-    real_data: Path, real: FaceDataModule
-) -> None:
+def test_real_faces_that_are_trained_on_are_in_no_test(real_data: Path, real: FaceData) -> None:
     """Against the test parts as the owners' files give them, read without the face sets."""
     rows = real.trained_on()
     hashes = {row[2] for row in rows}
@@ -667,7 +665,7 @@ def test_real_faces_that_are_trained_on_are_in_no_test(
     assert {key.partition("/")[0] for key in keys["cfp"]} == set(listed_people)
 
 
-def test_real_faces_are_counted(real_data: Path, real: FaceDataModule) -> None:
+def test_real_faces_are_counted(real_data: Path, real: FaceData) -> None:
     """49,101 of the 62,860 pictures that are there with PublicTest left out."""
     assert len(real.trained_on()) == 49_101
     counts = {
@@ -700,7 +698,7 @@ def test_real_faces_are_counted(real_data: Path, real: FaceDataModule) -> None:
         assert sum(counts[name]) + in_test_parts[name] == total
 
 
-def test_real_faces_hash_as_their_files(real_data: Path, real: FaceDataModule) -> None:
+def test_real_faces_hash_as_their_files(real_data: Path, real: FaceData) -> None:
     rows = real.trained_on()
     assert len({(name, key) for name, key, _ in rows}) == len(rows)
     folders = {faces.name: faces for faces in find_face_sets(real_data)}

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ssl_faces.data.faces import FaceRecord, FaceSet
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.data.pairs.pairing import PairBatch
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.selection import held_out_by
@@ -59,7 +59,7 @@ def pack(tmp_path: Path) -> Path:
 
 def ready(packs: Path | str | None, rank: int = 0, world_size: int = 1, **kwargs: Any) -> Any:
     place = None if packs is None else str(packs)
-    data = FaceDataModule(packs=place, **{"batch_size": 4, "size": SIZE, **kwargs})
+    data = FaceData(packs=place, **{"batch_size": 4, "size": SIZE, **kwargs})
     data.prepare_data()
     data.setup()
     progress = SimpleNamespace(current=SimpleNamespace(processed=0))
@@ -74,7 +74,7 @@ def ready(packs: Path | str | None, rank: int = 0, world_size: int = 1, **kwargs
     return data
 
 
-def batches(data: FaceDataModule) -> list[PairBatch]:
+def batches(data: FaceData) -> list[PairBatch]:
     return list(data.train_dataloader())
 
 
@@ -202,7 +202,7 @@ def test_streamed_pairs_are_of_one_person_in_two_levels(pack: Path, tmp_path: Pa
     assert orders[0] != orders[1] != orders[2]
 
 
-def shard_keys(data: FaceDataModule) -> list[list[str]]:
+def shard_keys(data: FaceData) -> list[list[str]]:
     found = []
     for number in range(len(data.packs[0].index.shards)):
         with data.packs[0].open(number) as shard:

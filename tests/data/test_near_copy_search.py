@@ -13,7 +13,7 @@ import ssl_faces.data.near_copies as near_copies
 from ssl_faces.data import FaceSet, ImageFolder, find_face_sets
 from ssl_faces.data.hog import hog
 from ssl_faces.data.near_copies import Described, NearCopies, find_near_copies
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.packs import Index, Pack
 from ssl_faces.data.store.selection import held_out_by
@@ -118,8 +118,8 @@ def fer2013(people: list[Image.Image], tmp_path: Path) -> Path:
 
 
 def test_pretraining_leaves_them_out(fer2013: Path, tmp_path: Path) -> None:
-    def trained(**settings: bool) -> FaceDataModule:
-        data = FaceDataModule(fer2013, size=32, cache=tmp_path / "cache", **settings)  # type: ignore[arg-type]
+    def trained(**settings: bool) -> FaceData:
+        data = FaceData(fer2013, size=32, cache=tmp_path / "cache", **settings)  # type: ignore[arg-type]
         data.prepare_data()
         data.setup()
         return data
@@ -154,7 +154,7 @@ def test_packs_leave_them_out(fer2013: Path, tmp_path: Path) -> None:
         assert about["left_out_as_near_copies_of_test_pictures"] == 6
         assert about["pictures"] == 34
         assert Pack(place).held_out.near.shape == (6, 32)
-        data = FaceDataModule(packs=str(place), size=32, cache=tmp_path / "cache")
+        data = FaceData(packs=str(place), size=32, cache=tmp_path / "cache")
         data.setup()
         assert data.description[0]["left_out_as_near_copies_of_test_pictures"] == 6
         assert "near-copies" in data.tests_left_out()[-1]

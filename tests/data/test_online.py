@@ -15,7 +15,7 @@ import torch
 from ssl_faces.callbacks.export import left_out
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import FaceRecord, FaceSet
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.data.pairs.online import LEAST, keep_back
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.packs import HeldOut
@@ -59,8 +59,8 @@ class WithTests(FaceSet):
         super().__init__(name, "train", train, held_out_people=frozenset(people), test=part)
 
 
-def ready(sets: list[FaceSet] | None = None, **more: Any) -> FaceDataModule:
-    data = FaceDataModule(sets=sets, size=SIZE, batch_size=4, **more)
+def ready(sets: list[FaceSet] | None = None, **more: Any) -> FaceData:
+    data = FaceData(sets=sets, size=SIZE, batch_size=4, **more)
     data.prepare_data()
     data.setup()
     return data
@@ -231,9 +231,9 @@ def test_bad_settings(folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "pack"
     pack_sets([ImageFolder(folder)], place, SIZE)
     with pytest.raises(InputError, match=r"data\.online_root: serves data.packs only"):
-        FaceDataModule(online_root=folder)
+        FaceData(online_root=folder)
     with pytest.raises(InputError, match=r"data\.online_pictures: -1"):
-        FaceDataModule(online_pictures=-1)
+        FaceData(online_pictures=-1)
     few = tmp_path / "few"
     (few / "happy").mkdir(parents=True)
     (few / "sad").mkdir()
@@ -242,7 +242,7 @@ def test_bad_settings(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.online_root: .*no set there has 500 pictures"):
         ready(packs=str(place), online_pictures=100, online_root=few)
     index = SimpleNamespace(total=sum(p.stat().st_size for p in place.glob("shard*")))
-    streamed = FaceDataModule(
+    streamed = FaceData(
         size=SIZE,
         batch_size=4,
         packs=f"file://{place}",

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ssl_faces.cli import main
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from tests.support.fits import settings
 
 
@@ -99,7 +99,7 @@ def test_what_a_folder_was_recognised_as(
     assert trained + kept == 30
     text = output_of(capsys, faces, "--out", tmp_path / "all", "--size", 16, "--include-tests")
     assert f"{faces}: recognised as folders of expressions; 30 images to train on\n" in text
-    data = FaceDataModule(packs=str(tmp_path / "all"), size=16)
+    data = FaceData(packs=str(tmp_path / "all"), size=16)
     data.setup()
     assert not data.leaves_tests_out
     text = output_of(capsys, faces, "--out", tmp_path / "pack", "--include-tests", code=2)

@@ -11,11 +11,13 @@ import pytest
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import LFW, UTKFace, YouTubeKeypoints
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pairs.module import FaceDataModule, Positives
+from ssl_faces.data.pairs.module import FaceData, Positives
 from ssl_faces.data.store.selection import only_paired
 from ssl_faces.data.store.stored_faces import StoredFaces
-from ssl_faces.rendered import RenderedClips
+from ssl_faces.rendered import RenderedClips, RenderedFaces
+from ssl_faces.training.fit import check
 from tests.data.test_module import about, lfw, met, utkface, youtube
+from tests.support.fits import ROOT
 from tests.support.refusals import message_of
 
 FIRST = {"Ann": 3, "Bob": 1, "Cleo": 2, "Dan": 1}
@@ -37,9 +39,9 @@ def sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[FaceSet]:
     ]
 
 
-def ready(sets: list[FaceSet], positives: Positives, **more: Any) -> FaceDataModule:
+def ready(sets: list[FaceSet], positives: Positives, **more: Any) -> FaceData:
     settings: dict[str, Any] = {"batch_size": 1, "size": 16, "leave_out_tests": False, **more}
-    data = FaceDataModule(sets=sets, positives=positives, **settings)
+    data = FaceData(sets=sets, positives=positives, **settings)
     data.prepare_data()
     data.setup()
     return data
@@ -150,7 +152,7 @@ def test_sets_beside_those_of_a_folder(tmp_path: Path, sets: list[FaceSet]) -> N
 )
 def test_candidates_that_can_not_be(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(InputError, match=expected):
-        FaceDataModule(**settings)
+        FaceData(**settings)
 
 
 def test_the_card_counts_what_was_left_out_for_having_no_partner(sets: list[FaceSet]) -> None:
@@ -161,6 +163,27 @@ def test_the_card_counts_what_was_left_out_for_having_no_partner(sets: list[Face
         assert counted["pictures"] == pictures
         assert counted["left_out_as_only_pictures_of_their_person"] == alone
     assert about(data, "youtube_keypoints")["pairs"] == "pictures of one person"
+
+
+@pytest.mark.parametrize("positives", ["frames", "person"])
+def test_rendered_people_are_no_identity_labels(positives: Positives, sets: list[FaceSet]) -> None:
+    rendered: list[FaceSet] = [RenderedFaces(40, 10, "all", size=16)]
+    data = ready(rendered, positives)
+    assert data.has_people
+    assert not data.uses_identity_labels
+    assert ready([*rendered, *sets], positives).uses_identity_labels
+
+
+def test_the_configs_of_positives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for name, nuisances in (("rendered_people", "wide"), ("identities", None)):
+        words = ["-c", "configs/method/simclr.yaml", "-c", f"configs/data/{name}.yaml"]
+        data = check(["fit", *words])["data"]
+        assert (data["positives"], data["augmentation"]) == ("person", "views")
+        if nuisances:
+            (faces,) = data["sets"]
+            assert faces["init_args"]["nuisances"] == nuisances
+            assert faces["init_args"]["count"] == 4 * faces["init_args"]["people"]
 
 
 @pytest.mark.parametrize(("positives", "labels"), [("picture", False), ("frames", True)])

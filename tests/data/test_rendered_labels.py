@@ -100,6 +100,23 @@ def test_groups_are_visible(name: str, low: float, high: float) -> None:
     assert changed.float().mean() > 0.02  # of all pixels
 
 
+def test_people_change_between_their_pictures_with_wide_nuisances() -> None:
+    """All else is as with `all`; the age stays within 15 years of the person's."""
+    number = np.arange(800)
+    every, wide = (
+        sample_factors(1, number % 40, number // 40, number % 7, level).factors
+        for level in ("all", "wide")
+    )
+    changed = {name for name in FACTORS if not torch.equal(every[name], wide[name])}
+    assert changed == {"age", "glasses", "beard", "moustache", "fringe", "parting"}
+    by_person = wide["age"].view(20, 40)
+    assert (wide["age"] - every["age"]).abs().max() <= 15
+    assert by_person.std(0).min() > 1
+    assert wide["age"].min() >= FACTORS["age"].low
+    assert wide["age"].max() <= FACTORS["age"].high
+    assert wide["glasses"].view(20, 40).std(0).mean() > 0.2
+
+
 def test_nuisances_grow_from_level_to_level_and_leave_people_and_expressions() -> None:
     number = np.arange(600)
     levels: tuple[Nuisances, ...] = ("none", "mild", "all")

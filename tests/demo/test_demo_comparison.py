@@ -128,7 +128,20 @@ def test_faces_are_detected_as_by_embed(comparison: FaceComparison) -> None:
     expected = float(one @ other / (one.norm() * other.norm()))
     assert found.similarity is not None
     assert found.similarity.value == pytest.approx(expected, abs=1e-6)
-    assert not np.array_equal(found.faces[0], comparison(*pictures, whole=True).faces[0])
+    whole = comparison(*pictures, whole=True)
+    assert not np.array_equal(found.faces[0], whole.faces[0])
+    # The largest face of each image is boxed, and nothing where it was taken whole.
+    assert [picture.faces for picture in found.pictures] == [2, 1]
+    assert [picture.faces for picture in whole.pictures] == [0, 0]
+    for shown, plain, box in zip(
+        found.pictures, whole.pictures, ((40, 30, 130, 120), (100, 50, 220, 170)), strict=True
+    ):
+        assert shown.pixels.shape == (225, 300, 3)
+        changed = (shown.pixels != plain.pixels).any(2)
+        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        edges = (columns[0], rows[0], columns[-1], rows[-1])
+        assert np.array(edges) == pytest.approx(np.array(box) * 300 / 320, abs=4)
+        assert not changed[rows[0] + 5 : rows[-1] - 5, columns[0] + 5 : columns[-1] - 5].any()
 
 
 @pytest.mark.usefixtures("stub")

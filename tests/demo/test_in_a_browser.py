@@ -143,6 +143,7 @@ def test_two_faces_are_uploaded_and_compared(
         similarity = result.locator("#similarity").inner_text()
         captions = result.locator("figcaption").all_inner_texts()
         rows = result.locator("#expressions tbody tr").all_inner_texts()
+        meaning = result.locator("#meaning").inner_text()
         notes = result.locator(".note").all_inner_texts()
         widths = result.locator("img").evaluate_all("all => all.map(image => image.naturalWidth)")
         given = tuple((tmp_path / "temporary").glob("ssl-faces-demo-*/*/face*.png"))
@@ -156,7 +157,8 @@ def test_two_faces_are_uploaded_and_compared(
         browser.close()
 
     assert re.fullmatch(r"-?\d\.\d{3}", similarity)
-    assert captions == [
+    assert captions[:2] == [f"picture {who}: taken whole, as a face crop" for who in "AB"]
+    assert captions[2:] == [
         caption
         for who, partner in ("AB", "BA")
         for caption in (
@@ -164,10 +166,10 @@ def test_two_faces_are_uploaded_and_compared(
             f"translation: {partner} moved like {who}",
         )
     ]
-    assert widths == [128] * 10
+    assert widths == [32, 32, *[128] * 10]
     assert all(re.search(r"[\d.]+ %.*[\d.]+ %", row, re.DOTALL) for row in rows)
     assert len(rows) == 7
-    assert any("of 2,700 pairs of LFW" in note for note in notes)
+    assert "of 2,700 pairs of LFW" in meaning
     assert any("of 3,589 test pictures of FER-2013" in note for note in notes)
     assert len(given) == 2
     assert alert.startswith("Face A: no face found; give a photograph")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ssl_faces import InputError
-from ssl_faces.apps.demo.uploads import Limits, read_upload
+from ssl_faces.apps.web.uploads import Limits, read_upload
 from tests.support.demo import NOT_PICTURES, black
 from tests.support.images import BAD_FILES, encoded
 

@@ -30,8 +30,8 @@ from ssl_faces.encoders.encoder import (
     is_whole,
     load_encoder,
     save_encoder,
+    update_card,
 )
-from ssl_faces.encoders.release import update_card
 from ssl_faces.encoders.trained_images import load_trained_images
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from tests.support.pickles import Touch

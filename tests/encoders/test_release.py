@@ -125,7 +125,13 @@ def test_all_that_is_released_loads_by_its_name_after_an_installation(tmp_path: 
         packed.extractall(tmp_path / "site")
     code = (
         "import sys, ssl_faces, torch\n"
+        "from ssl_faces.networks.trunk import VggTrunk\n"
+        "VggTrunk('hed')\n"
         f"assert ssl_faces.__file__.startswith({str(tmp_path)!r})\n"
+        "from ssl_faces.common.config_files import find_config\n"
+        "from ssl_faces.training.catalogue import method_entries\n"
+        f"assert str(find_config('simclr_small')).startswith({str(tmp_path)!r})\n"
+        "assert 'simclr_small' in {entry.small for entry in method_entries()}\n"
         "for name in sys.argv[1:]:\n"
         "    encoder = ssl_faces.load_encoder(name)\n"
         "    assert encoder.card['name'] == name\n"

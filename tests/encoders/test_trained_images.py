@@ -17,7 +17,7 @@ from ssl_faces import load_encoder, save_encoder
 from ssl_faces.cli import main as ssl_faces
 from ssl_faces.data import ClassFolders, ImageFolder, JoinedFaces
 from ssl_faces.data.near_copies import Described
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.encoders.encoder import HASHES, TRAINED_FILE
 from ssl_faces.encoders.release import release
 from ssl_faces.encoders.saved_probe import load_probe
@@ -43,7 +43,7 @@ def trained_on(tmp_path: Path) -> Callable[[Path], Path]:
     """An encoder, as it is saved after training on the images of a folder."""
 
     def save(root: Path, **settings: object) -> Path:
-        data = FaceDataModule(root, size=48, cache=tmp_path / "cache", **settings)  # type: ignore[arg-type]
+        data = FaceData(root, size=48, cache=tmp_path / "cache", **settings)  # type: ignore[arg-type]
         data.prepare_data()
         data.setup()
         torch.manual_seed(0)

@@ -25,7 +25,12 @@ _STAGE = {"configs": [CONFIG], "arguments": {"trainer.max_steps": 2}}
 READERS: dict[str, tuple[Callable[[Path], Any], dict[str, Any]]] = {
     "job": (
         read_job,
-        {"stages": {"one": _STAGE}, "seed": 0, "probe": {"batch_size": 8, "max_train": 100}},
+        {
+            **{"stages": {"one": _STAGE}, "seed": 0, "probe": {"batch_size": 8, "max_train": 100}},
+            "resources": {
+                "fit": {"cpus": 2, "gpus": 1, "memory_gb": 1.5, "hours": 2.5, "attempts": 3}
+            },
+        },
     ),
     "compare": (
         read_comparison,

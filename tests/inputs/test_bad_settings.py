@@ -32,7 +32,7 @@ from ssl_faces.common.arguments import Range
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import range_of
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.method import Method
 from ssl_faces.methods.simclr import SimCLR
@@ -102,7 +102,7 @@ for package in (ssl_faces.methods, linear_probe.heads):
         import_module(module.name)
 JOBS = [getattr(import_module(verb.module), verb.job) for verb in VERBS.values()]
 CONFIGURED: list[Any] = [
-    *(FaceDataModule, *classes(Method), *classes(Head), *classes(VideoData), *JOBS),
+    *(FaceData, *classes(Method), *classes(Head), *classes(VideoData), *JOBS),
     *classes(LandmarkData),
 ]
 
@@ -148,7 +148,7 @@ class _Reader(FaceCLI):
 def reader() -> Any:
     FaceCLI.clock = StartClock(0.0)
     with pytest.raises(_Parsed):
-        build(_Reader, FaceDataModule, ["fit"])
+        build(_Reader, FaceData, ["fit"])
     return _Reader.found
 
 
@@ -195,7 +195,7 @@ def check(call: Callable[[], object], setting: Setting, value: Any) -> None:
 METHODS = [one for one in classes(Method) if one is not FaceCycleIdentity]
 OF_FIT = [
     *((one, setting) for one in METHODS for setting in settings_of(one)),
-    *((FaceDataModule, setting) for setting in settings_of(FaceDataModule)),
+    *((FaceData, setting) for setting in settings_of(FaceData)),
     *((one, setting) for one in (RenderedFaces, RenderedClips) for setting in settings_of(one)),
 ]
 

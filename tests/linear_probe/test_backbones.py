@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from linear_probe.features.frozen import EncoderSource
-from linear_probe.sources.backbones import Backbone, BackboneName, resnet18_weights
+from linear_probe.sources.backbones import BackboneName, load_backbone, resnet18_weights
 from linear_probe.sources.by_name import RESNET18, encoder_sources
 from ssl_faces import InputError
 from tests.support.probing import SMALL_TIMM, only_source, run_probe
@@ -84,8 +84,8 @@ def test_weights_of_a_local_file(library: str, with_classifier: bool, tmp_path: 
         state = {k: v for k, v in state.items() if not k.startswith("fc.")}
     file = tmp_path / "own.safetensors"
     save_file(state, file)
-    images = torch.rand(1, 3, 64, 64)
-    found = Backbone.load(BackboneName(library, name, weights=str(file)))
+    found = load_backbone(BackboneName(library, name, weights=str(file)))
+    images = torch.rand(1, 3, found.input_size, found.input_size)
     assert whole.fc.in_features == found.feature_dims["pooled"]  # type: ignore[union-attr]
     whole.fc = nn.Identity()
     with torch.no_grad():
@@ -100,7 +100,7 @@ def test_weights_of_a_local_file(library: str, with_classifier: bool, tmp_path: 
 
     del state[first]
     save_file(state, file)
-    with pytest.raises(InputError, match="not this backbone's .*Missing key.*" + first):
+    with pytest.raises(InputError, match="not this network's .*missing " + first):
         only_source(f"{library}:{name}?weights={file}")
 
 
@@ -143,7 +143,7 @@ def test_weights_that_torchvision_has_on_disk(
     assert isinstance(source, EncoderSource)
     assert source.name == RESNET18
     network.fc = nn.Identity()  # type: ignore[assignment]
-    images = torch.rand(1, 3, 64, 64)
+    images = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
         expected = network.eval()((images - source.encoder.mean) / source.encoder.std)  # type: ignore[attr-defined]
     torch.testing.assert_close(source(images)["pooled"], expected, rtol=1e-4, atol=1e-5)
@@ -186,7 +186,7 @@ def test_weights_that_cant_be_had(
         assert str(tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth") in error
     else:
         assert "https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/" in error
-        assert "timm:resnet18?weights=FILE.safetensors" in error
+        assert "timm:resnet18?weights=FILE" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -203,7 +203,12 @@ def test_weights_that_cant_be_had(
         ("timm:resnet18?weights=", "or neither"),
         ("timm:resnet18?weights=no/such.safetensors", "no such file"),
         ("torchvision:resnet18?weights=no/such.safetensors", "no such file"),
-        ("torchvision:resnet18?weights=no/such.pth", "neither a .safetensors file nor one of"),
+        ("torchvision:resnet18?weights=no/such.pth", "no such file"),
+        ("torchvision:resnet18?weights=IMAGENET", "neither a file of weights nor one of"),
+        ("timm:resnet18?random&features=layre3", "no layer or output 'layre3'; near it .* layer3"),
+        ("timm:resnet18?random&features=fc2@2x2", "timm:resnet18: .* no layer or output 'fc2'"),
+        ("timm:resnet18?random&features=class_token", "gives no tokens"),
+        ("timm:resnet18?random&features=global_pool@2x2", "gives 'global_pool@2x2' as"),
     ],
 )
 def test_wrong_backbones(name: str, shown: str) -> None:

@@ -22,6 +22,7 @@ from linear_probe.stats.intervals import row_weights
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
 from tests.linear_probe.conftest import ONE
+from tests.support.types import Capsys
 
 ROWS = 1000
 WEIGHTS = row_weights(ROWS, 1000, 0)
@@ -206,6 +207,36 @@ def test_spaces_are_chosen_on_the_validation_split(tmp_path: Path) -> None:
         InputError, match=r"spaces.a.posture: .* not scored; there are expr.*, pose"
     ):
         comparison(save(tmp_path, rows, [wrong]))
+
+
+def test_validation_scores_choose_between_short_runs(tmp_path: Path, capsys: Capsys) -> None:
+    """The best space of each run on the validation split; errors are negative; folds are none."""
+    pose: dict[str, Any] = {"task": "pose", "metric": "MAE yaw", "unit": "degrees"}
+    pose["higher_is_better"] = False
+    rows = [
+        scored("out/a-0", "code", outcome(0.9), validation={"accuracy": 30.0}),
+        scored("out/a-0", "map", outcome(0.1), validation={"accuracy": 40.0}),
+        scored("out/a-1", "code", outcome(0.5), validation={"accuracy": 35.0}),
+        scored("out/a-0", "code", outcome(0.2), validation={"MAE": 9.0}, **pose),
+        scored("out/a-0", "map", outcome(0.1), validation={"MAE": 12.0}, **pose),
+        scored("HOG", "", outcome(0.5), validation={"accuracy": 99.0}),
+    ]
+    methods = [a_method(name, a_run(f"out/{name}")) for name in ("a-0", "a-1")]
+    chosen = {"a": {"model.temperature": 0.2}, "b": {}}
+    about = {"share": 0.2, "runs": 2, "task": "expression,pose", "chosen": chosen}
+    folder = save(tmp_path, rows, [*methods, a_method("b-0")], tuning=about)
+    assert main(["tuning", str(folder)]) == 0
+    assert "tuning.json" in capsys.readouterr().out
+    scores = json.loads((folder / "tuning.json").read_text())
+    assert scores == {
+        "a-0": {"expression": 40.0, "pose": -9.0},
+        "a-1": {"expression": 35.0},
+        "b-0": {},
+    }
+    notes = " ".join(as_table(comparison(folder)).notes)
+    assert "2 runs of 0.2 of the budget" in notes
+    assert "(expression,pose); a: model.temperature 0.2; b: as configured" in notes
+    assert "nothing was tuned" not in notes
 
 
 def test_each_fold_of_pairs_chooses_by_the_others(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def kept(
 
 def test_predictions_that_are_no_use_are_left_out_with_the_reason(tmp_path: Path) -> None:
     good = classified()
-    record = replace(ONE, n=90)
+    record = replace(ONE, encoder="a", n=90)
     evidence, problems = kept(tmp_path, record, good)
     assert (len(evidence), problems) == (1, [])
     for predictions, reason in (
@@ -116,7 +116,9 @@ def test_predictions_that_are_no_use_are_left_out_with_the_reason(tmp_path: Path
 
 
 def test_what_metrics_share_comes_once_and_of_seeds_the_first(tmp_path: Path) -> None:
-    records = [replace(ONE, n=90, seed=seed, metric=m) for seed in (0, 1) for m in ("a", "b")]
+    records = [
+        replace(ONE, encoder="a", n=90, seed=seed, metric=m) for seed in (0, 1) for m in ("a", "b")
+    ]
     write_records(tmp_path / RECORDS_FILE, records)
     for record in records:
         write_predictions(predictions_path(tmp_path, record), classified(seed=record.seed))
@@ -126,12 +128,12 @@ def test_what_metrics_share_comes_once_and_of_seeds_the_first(tmp_path: Path) ->
 
 def test_rows_named_with_their_folder_keep_their_predictions(tmp_path: Path) -> None:
     for name, value in (("a", 40.0), ("b", 50.0)):
-        record = replace(ONE, n=90, value=value)
+        record = replace(ONE, encoder="a", n=90, value=value)
         write_records(tmp_path / name / RECORDS_FILE, [record])
         write_predictions(predictions_path(tmp_path / name, record), classified(seed=int(value)))
     found = find_records([tmp_path / "a", tmp_path / "b"])
     (table,) = task_figures([one.record for one in found])
     evidence, problems = gather(table, found)
     assert problems == []
-    assert [one.row.encoder for one in evidence] == ["runs/a", f"runs/a ({tmp_path / 'b'})"]
+    assert [one.row.encoder for one in evidence] == ["a", "a (b)"]
     assert (evidence[1].predictions.targets == classified(seed=50).targets).all()

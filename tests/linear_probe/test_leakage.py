@@ -63,16 +63,12 @@ def test_normalised_by_hand(tmp_path: Path) -> None:
     found = scores(tmp_path)
     ours = {row: {k: v.normalised for k, v in of.items()} for row, of in found.items()}
     # Four classes: chance is 25 %; the best constant errs by 20 degrees; half of an area is chance.
-    assert ours["runs/a=expression"] == pytest.approx(
-        {"expression": 0.5, "pose": 0.5, "identity": 0.2}
-    )
-    assert ours["runs/a=identity"] == pytest.approx(
-        {"expression": 0.0, "pose": 0.0, "identity": 0.8}
-    )
-    assert found["runs/a=expression"]["identity"].raw == "AUC 60.00 %"
+    assert ours["a=expression"] == pytest.approx({"expression": 0.5, "pose": 0.5, "identity": 0.2})
+    assert ours["a=identity"] == pytest.approx({"expression": 0.0, "pose": 0.0, "identity": 0.8})
+    assert found["a=expression"]["identity"].raw == "AUC 60.00 %"
     assert main(["leakage", str(tmp_path)]) == 0
     text = leakage(tmp_path, markdown=True)
-    assert "| runs/a | expression | 0.50 | 0.50 | 0.20 |" in text
+    assert "| a | expression | 0.50 | 0.50 | 0.20 |" in text
     assert "not in these records: light, age, gender, race" in text
     assert "mean class recall 62.50 %" in text
 
@@ -86,10 +82,10 @@ def test_light_is_a_factor_where_it_was_scored(tmp_path: Path) -> None:
     for record in light:
         keep(tmp_path, record, ANGLES, "regression")
     write_records(tmp_path / RECORDS_FILE, [*records, *light])
-    score = scores(tmp_path)["runs/a=expression"]["light"]
+    score = scores(tmp_path)["a=expression"]["light"]
     assert score.normalised == pytest.approx((0.75 + 0.25) / 2)
     assert score.raw == "MAE azimuth 5.00 degrees, MAE elevation 15.00 degrees"
-    assert "| runs/a | expression | 0.50 | 0.50 | 0.20 | 0.50 |" in leakage(tmp_path, markdown=True)
+    assert "| a | expression | 0.50 | 0.50 | 0.20 | 0.50 |" in leakage(tmp_path, markdown=True)
 
 
 def test_the_mean_over_seeds_without_points_of_curves(tmp_path: Path) -> None:
@@ -99,7 +95,7 @@ def test_the_mean_over_seeds_without_points_of_curves(tmp_path: Path) -> None:
         replace(r, value=1.0, condition={"factor": "blur", "level": 1, "unit": ""}) for r in records
     ]
     write_records(tmp_path / RECORDS_FILE, records)
-    score = scores(tmp_path)["runs/a=expression"]["expression"]
+    score = scores(tmp_path)["a=expression"]["expression"]
     assert score.normalised == pytest.approx((55 - 25) / 75)
     assert score.raw == "mean class recall 55.00 %"
 

@@ -49,7 +49,6 @@ def test_every_page_of_figures_is_looked_at() -> None:
     [
         ("results", "README.md"),
         ("expression", "checkpoints/README.md"),
-        ("compared", "README.md"),
         ("truth", "linear_probe/README.md"),
         ("ablation", "checkpoints/ablation.md"),
         ("", "checkpoints/results_hybrid.md"),

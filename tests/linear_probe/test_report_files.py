@@ -61,8 +61,8 @@ def test_csv_has_every_field_of_every_record(folder: Path) -> None:
 def test_markdown_has_tables_curves_and_commands(folder: Path) -> None:
     assert main(["report", str(folder), "--out", str(folder / "r.md")]) == 0
     text = (folder / "r.md").read_text()
-    assert re.search(r"\| runs/a \| expression_map \| 45.06 ± 1.33 \| 0, 1 \| 3,589 \|", text)
-    assert "| runs/a · expression_map | 40.50 [42.50, 45.75] | 30.25 [42.50, 45.75] | 45.06" in text
+    assert re.search(r"\| a \| expression_map \| 45.06 ± 1.33 \| 0, 1 \| 3,589 \|", text)
+    assert "| a · expression_map | 40.50 [42.50, 45.75] | 30.25 [42.50, 45.75] | 45.06" in text
     assert "linear-probe run --encoder 'my run'" in text
 
 
@@ -86,7 +86,7 @@ def test_wandb_offline_needs_no_account(
     logged = [json.loads(p.read_text()) for p in folder.glob("wandb/offline-run-*/**/*.table.json")]
     (table,) = [one for one in logged if "encoder" in one["columns"]]
     row = dict(zip(table["columns"], table["data"][0], strict=True))
-    assert row["encoder"] == "runs/a"
+    assert row["encoder"] == "a"
     assert row["accuracy %"] == pytest.approx((44.123 + 46.0) / 2)
     curve = next(one for one in logged if "blur (px)" in one["columns"])
     assert [row[1:3] for row in curve["data"]] == [[1, 40.5], [2, 30.25]]

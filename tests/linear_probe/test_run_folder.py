@@ -13,8 +13,7 @@ import pytest
 from linear_probe.records.record import Record
 from linear_probe.records.recorder import RunFolder
 from ssl_faces.data import Skipped, read_skipped
-from ssl_faces.encoders.encoder import CARD_FILE
-from ssl_faces.encoders.release import update_card
+from ssl_faces.encoders.encoder import CARD_FILE, update_card
 from tests.linear_probe.conftest import ONE
 
 PROCESSES, EACH = 4, 6

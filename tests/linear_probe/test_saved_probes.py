@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -21,6 +22,7 @@ from linear_probe.records.record import read_records
 from linear_probe.tasks import TASKS
 from linear_probe.tasks.task import rows_of
 from ssl_faces import InputError, load_encoder
+from ssl_faces.apps.demo.comparison import FaceComparison
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.encoders.encoder import RELEASED, save_encoder
 from ssl_faces.encoders.saved_probe import load_probe, probe_file
@@ -226,3 +228,80 @@ def test_the_space_is_the_cards_best_on_validation_pictures() -> None:
     ]
     assert best_by_card({"records": records}, Asked()) == "b"  # type: ignore[arg-type]
     assert best_by_card({}, Asked()) is None  # type: ignore[arg-type]
+
+
+# Own classes --------------------------------------------------------------------------------------
+
+
+def own_images(root: Path, names: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Images of classes that differ in brightness, 12 to train and 4 to test on."""
+    draw = np.random.default_rng(4)
+    paths: dict[str, list[Path]] = {"train": [], "test": []}
+    for side, count in (("train", 12), ("test", 4)):
+        for i, name in enumerate(names):
+            for k in range(count):
+                pixels = draw.integers(60 * i, 60 * i + 40, (32, 32, 3), np.uint8)
+                path = root / side / name / f"{k}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+                paths[side].append(path)
+    return paths
+
+
+@pytest.mark.parametrize("tables", [False, True])
+def test_own_classes(
+    tables: bool, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("hat", "no hat", "étoile")
+    paths = own_images(tmp_path / "own", names)
+    sides = {side: str(tmp_path / "own" / side) for side in paths}
+    if tables:
+        for side, images in paths.items():
+            sides[side] = str(tmp_path / f"{side}.csv")
+            lines = ["image,class", *(f"{path},{path.parent.name}" for path in images)]
+            Path(sides[side]).write_text("\n".join(lines), encoding="utf-8")
+    words = ["save-probe", "--encoder", str(tiny), "--out", str(tmp_path / "out")]
+    own = [*words, "--train", sides["train"], "--test", sides["test"]]
+    assert main(own) == 0
+    assert not (tiny / probe_file("classes")).exists()
+    place = tmp_path / "out/probe"
+    probe = load_probe(place, "classes")
+    assert probe is not None
+    assert probe.classes == names
+    accuracy = probe.about["accuracy"]
+    assert accuracy["n"] == 12
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    assert accuracy["value"] > 40
+    # The folder works by itself: the encoder is there too.
+    table = tmp_path / "predicted.csv"
+    assert main(["predict", str(place), str(paths["test"][0]), "--out", str(table)]) == 0
+    assert "class_no hat" in table.read_text(encoding="utf-8")
+    shown = FaceComparison(place).probe
+    assert shown is not None
+    assert shown.classes == names
+    capsys.readouterr()
+    assert main(own) == 2
+    assert "has a probe of classes already" in capsys.readouterr().err
+    assert main([*own, "--overwrite"]) == 0
+
+
+def test_own_classes_that_can_not_be_used(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_images(tmp_path, ("a", "b"))
+    train, test = str(tmp_path / "train"), str(tmp_path / "test")
+    words = ["save-probe", "--encoder", str(tiny), "--out", str(tmp_path / "out"), "--train", train]
+    for more, shown in (
+        ([], "--train goes with --test"),
+        (["--test", str(tmp_path / "x.csv")], "give two folders, or two CSV files"),
+        (["--test", test, "--data", "rendered"], "--data can't be combined"),
+        (["--test", test, "--task", "expression"], "expression needs"),
+        (["--test", train], "share 24 picture(s)"),
+        (["--test", test, "--save", "hybrid"], "--save hybrid: has another encoder"),
+    ):
+        if "hybrid" in more:
+            more[-1] = str(RELEASED / "hybrid")
+            shown = f"--save {more[-1]}: has another encoder"
+        assert main([*words, *more]) == 2, more
+        error = capsys.readouterr().err
+        assert shown in error, error

@@ -13,9 +13,14 @@ from torch import Tensor, nn
 from ssl_faces.methods.barlow_twins import BarlowTwins
 from ssl_faces.methods.byol import BYOL
 from ssl_faces.methods.dino import DINO
+from ssl_faces.methods.dinov2 import DINOv2
+from ssl_faces.methods.lejepa import LeJEPA
 from ssl_faces.methods.moco_v3 import MoCoV3
+from ssl_faces.methods.nnclr import NNCLR
 from ssl_faces.methods.simclr import SimCLR
+from ssl_faces.methods.swav import SwAV
 from ssl_faces.methods.vicreg import VICReg
+from ssl_faces.methods.w_mse import WMSE
 from ssl_faces.networks.backbone import EncoderSettings
 from tests.support.fits import random_pairs
 from tests.support.processes import gradients, one_thread, results_of_two
@@ -28,6 +33,11 @@ METHODS: dict[str, tuple[type[Any], dict[str, int]]] = {
     "vicreg": (VICReg, {"projection_dim": 8}),
     "barlow_twins": (BarlowTwins, {"projection_dim": 8}),
     "dino": (DINO, {"prototypes": 8, "hidden_dim": 16, "local_crops": 0}),
+    "dinov2": (DINOv2, {"prototypes": 8, "hidden_dim": 16, "local_crops": 0}),
+    "lejepa": (LeJEPA, {"projection_dim": 8, "hidden_dim": 16, "local_crops": 0}),
+    "nnclr": (NNCLR, {"projection_dim": 8, "hidden_dim": 16, "bank_size": 16}),
+    "swav": (SwAV, {"prototypes": 8, "hidden_dim": 16, "projection_dim": 8, "local_crops": 0}),
+    "w_mse": (WMSE, {"projection_dim": 3, "hidden_dim": 16, "group_size": 2 * PAIRS}),
 }
 
 
@@ -38,12 +48,18 @@ class Loss(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         kind, heads = METHODS[name]
-        # FaceCycle's encoder has no batch normalisation. That of the heads is in eval mode, since
-        # each process normalises its own batch.
-        self.method = kind(EncoderSettings("facecycle", 32, 0.0625), **heads).eval()
+        # FaceCycle's encoder and ViTs have no batch normalisation. That of the heads is in eval
+        # mode, since each process normalises its own batch.
+        vit = EncoderSettings("timm:test_vit", 32)
+        encoder = vit if name == "dinov2" else EncoderSettings("facecycle", 32, 0.0625)
+        self.method = kind(encoder, **heads).eval()
         self.method._trainer = SimpleNamespace(global_step=0, estimated_stepping_batches=100)
+        if name == "dinov2":
+            # Each process masks other patches.
+            self.method.draw = lambda count: torch.eye(2).bool().expand(count, 2, 2)
 
     def forward(self, x: Tensor) -> Tensor:
+        torch.manual_seed(0)  # LeJEPA's directions
         return torch.stack(list(self.method.losses(x).values())).sum()
 
 

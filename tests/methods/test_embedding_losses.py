@@ -18,10 +18,14 @@ from ssl_faces.methods.barlow_twins import BarlowTwins
 from ssl_faces.methods.byol import BYOL
 from ssl_faces.methods.dino import DINO
 from ssl_faces.methods.joint_embedding import JointEmbedding
+from ssl_faces.methods.lejepa import LeJEPA
 from ssl_faces.methods.moco_v3 import MoCoV3
+from ssl_faces.methods.nnclr import NNCLR
 from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.methods.simsiam import SimSiam
+from ssl_faces.methods.swav import SwAV
 from ssl_faces.methods.vicreg import VICReg
+from ssl_faces.methods.w_mse import WMSE
 from ssl_faces.networks.backbone import EncoderSettings
 
 B, DIM = 4, 6
@@ -198,6 +202,137 @@ def test_dinos_last_layer_is_frozen_for_a_share_of_the_run() -> None:
         assert gradients
         assert all((g is not None) == moves for g in gradients)
         assert method.projector.layers[0].weight.grad.abs().sum() > 0
+
+
+def sinkhorn(scores: Tensor, epsilon: float, rounds: int) -> Tensor:
+    """Assignments [n, K]: prototypes in equal parts, then images to 1, in turns."""
+    q = (scores.double() / epsilon).exp()
+    for _ in range(rounds):
+        for prototype in range(q.shape[1]):
+            q[:, prototype] /= q[:, prototype].sum()
+        for image in range(len(q)):
+            q[image] /= q[image].sum()
+    return q
+
+
+def test_swav_and_its_queue() -> None:
+    """Each crop predicts the assignments of both images' other view, clustered with the queue once
+    that is full and its share of the run has passed."""
+    method = built(
+        SwAV,
+        prototypes=5,
+        projection_dim=DIM,
+        hidden_dim=8,
+        local_crops=1,
+        temperature=0.2,
+        epsilon=0.1,
+        iterations=2,
+        queue_length=6,
+        queue_share=0.03,
+    )
+    x = images()
+    earlier = torch.zeros(2, 0, DIM)
+    for step in range(4):
+        method._trainer = at_step(step)
+        torch.manual_seed(step)
+        features = F.normalize(embeddings(method, torch.cat((x, method.cut(x)))), dim=1)
+        prototypes = F.normalize(method.prototypes.weight.detach(), dim=1)
+        scores = (features @ prototypes.T).split(B)
+        full = step == 3
+        loss = 0.0
+        for view in range(2):
+            clustered = scores[view]
+            if full:
+                clustered = torch.cat((clustered, earlier[view, :6] @ prototypes.T))
+            codes = sinkhorn(clustered, 0.1, 2)[:B]
+            for crop in range(4):
+                if crop != view:
+                    loss -= (codes * (scores[crop] / 0.2).log_softmax(1)).sum(1).mean().item()
+        torch.manual_seed(step)
+        assert total(method, x) == pytest.approx(loss / 6, rel=1e-4)
+        earlier = torch.cat((torch.stack(features.split(B)[:2]), earlier), 1)
+        x = x + 0.1
+    torch.testing.assert_close(method.queue, earlier[:, :6], rtol=1e-4, atol=1e-5)
+
+
+def test_swavs_prototypes_are_frozen_for_a_share_of_the_run() -> None:
+    method = built(SwAV, prototypes=5, hidden_dim=8, local_crops=0, frozen_share=0.05)
+    for step, moves in ((4, False), (5, True)):
+        method._trainer = at_step(step)
+        method.zero_grad()
+        sum(method.losses(images()).values()).backward()
+        method.on_after_backward()
+        assert (method.prototypes.weight.grad is not None) == moves
+
+
+def test_nnclr_and_its_bank() -> None:
+    """The nearest of the bank to each image among the predictions of the other view."""
+    method = built(NNCLR, projection_dim=DIM, hidden_dim=16, temperature=0.5, bank_size=9)
+    bank = method.bank.bank.clone()
+    z, p = embeddings_by_view(method, images()), predictions_by_view(method, images())
+    loss = 0.0
+    for view, other in ((z[:B], p[B:]), (z[B:], p[:B])):
+        nearest = torch.stack([max(bank, key=lambda b: F.cosine_similarity(b, e, 0)) for e in view])
+        logits = cosines(nearest, other) / 0.5
+        loss += 0.5 * F.cross_entropy(logits, torch.arange(B)).item()
+    assert total(method, images()) == pytest.approx(loss, rel=1e-4)
+    torch.testing.assert_close(method.bank.bank[:B], z[B:], rtol=1e-4, atol=1e-5)
+    assert torch.equal(method.bank.bank[B:], bank[B:])
+
+
+def test_w_mse() -> None:
+    """Cosines of whitened embeddings, whose covariance is the identity matrix."""
+    method = built(WMSE, projection_dim=2, hidden_dim=16, group_size=B, shrinkage=0.0)
+    white = []
+    for view in embeddings(method, images()).double().split(B):
+        root = torch.linalg.cholesky(view.T.cov())
+        white.append((view - view.mean(0)) @ torch.linalg.inv(root).T)
+        torch.testing.assert_close(white[-1].T.cov(), torch.eye(2).double())
+    loss = (2 - 2 * F.cosine_similarity(*white)).mean()
+    assert total(method, images()) == pytest.approx(loss.item(), rel=1e-3)
+
+
+def test_lejepa() -> None:
+    """Squared distances to the mean of the global crops, and Epps and Pulley's statistic of each
+    crop along random directions, by its integral."""
+    method = built(
+        LeJEPA,
+        projection_dim=DIM,
+        hidden_dim=8,
+        local_crops=1,
+        gaussian_weight=0.3,
+        directions=7,
+    )
+    x = images()
+    torch.manual_seed(3)
+    z = embeddings(method, torch.cat((x, method.cut(x)))).double().split(B)
+    directions = F.normalize(torch.randn(DIM, 7).double(), dim=0)
+    centre = (z[0] + z[1]) / 2
+    invariance = torch.stack([(crop - centre).square().mean() for crop in z]).mean()
+    t = torch.linspace(-3, 3, 33).double()
+    gaussian = (-t.square() / 2).exp()
+    statistics = []
+    for crop, direction in itertools.product(z, directions.T):
+        phi = torch.exp(1j * t[:, None] * (crop @ direction)).mean(1)
+        statistics.append(B * torch.trapezoid((phi - gaussian).abs().square() * gaussian, t))
+    torch.manual_seed(3)
+    result = method.losses(x)
+    assert result["invariance"].item() == pytest.approx(0.7 * invariance.item(), rel=1e-4)
+    expected = 0.3 * torch.stack(statistics).mean().item()
+    assert result["gaussian"].item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_sigreg_is_least_for_a_gaussian() -> None:
+    """Of many samples, and larger for other scales, shapes and for equal embeddings."""
+    method = built(LeJEPA, projection_dim=DIM, hidden_dim=8, local_crops=0, directions=16)
+    z = torch.randn(1, 2000, DIM, generator=torch.Generator().manual_seed(0))
+    cubes = 12**0.5 * (torch.rand(1, 2000, DIM) - 0.5)
+    gaussian, *others = (
+        method.sigreg(value).item() for value in (z, 1.3 * z, cubes, 0 * z, z[..., :1].expand_as(z))
+    )
+    # The statistic of a Gaussian sample has a mean of about 1 for any number of rows.
+    assert gaussian < 2
+    assert min(others) > 2 * gaussian
 
 
 @pytest.mark.parametrize("kind", [BYOL, MoCoV3, DINO])

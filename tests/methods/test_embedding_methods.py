@@ -17,13 +17,21 @@ from ssl_faces.encoders.encoder import load_encoder
 from ssl_faces.methods.barlow_twins import BarlowTwins
 from ssl_faces.methods.byol import BYOL
 from ssl_faces.methods.dino import DINO
+from ssl_faces.methods.dinov2 import DINOv2
+from ssl_faces.methods.ijepa import IJEPA
 from ssl_faces.methods.joint_embedding import JointEmbedding, Teacher
+from ssl_faces.methods.lejepa import LeJEPA
 from ssl_faces.methods.moco_v3 import MoCoV3
+from ssl_faces.methods.nnclr import NNCLR
 from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.methods.simsiam import SimSiam
+from ssl_faces.methods.swav import SwAV
 from ssl_faces.methods.vicreg import VICReg
+from ssl_faces.methods.w_mse import WMSE
 from ssl_faces.networks.backbone import EncoderSettings
+from tests.data.test_module import lfw
 from tests.support.fits import (
+    ROOT,
     SMALL,
     assert_close,
     checkpoint,
@@ -38,9 +46,23 @@ from tests.support.refusals import message_of
 from tests.support.types import Patch
 
 METHODS: dict[str, type[Any]] = {
-    kind.name: kind for kind in (SimCLR, MoCoV3, BYOL, SimSiam, VICReg, BarlowTwins, DINO)
+    kind.name: kind
+    for kind in (
+        *(SimCLR, MoCoV3, BYOL, SimSiam, VICReg, BarlowTwins, DINO),
+        *(SwAV, LeJEPA, NNCLR, WMSE, DINOv2, IJEPA),
+    )
 }
-NARROW = {"dino": ("--model.init_args.prototypes", "64", "--model.init_args.local_size", "16")}
+OF_DISTRIBUTIONS = ("--model.init_args.prototypes", "64", "--model.init_args.local_size", "16")
+NARROW = {
+    "dino": OF_DISTRIBUTIONS,
+    "dinov2": OF_DISTRIBUTIONS,
+    "swav": (*OF_DISTRIBUTIONS, "--model.init_args.queue_length", "16"),
+    "lejepa": ("--model.init_args.local_size", "16"),
+    "nnclr": ("--model.init_args.bank_size", "32"),
+    "w_mse": ("--model.init_args.group_size", "8", "--model.init_args.projection_dim", "4"),
+}
+VITS = ("dinov2", "ijepa")
+TEACHERS = ("dino", "dinov2", "ijepa")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +81,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("barlow_twins", "timm:test_vit2"),
         ("dino", "timm:test_vit"),
         ("dino", "facecycle"),
+        ("swav", "facecycle"),
+        ("lejepa", "timm:test_convnext"),
+        ("nnclr", "resnet18"),
+        ("w_mse", "resnet18"),
+        ("dinov2", "timm:test_vit"),
+        ("ijepa", "timm:test_vit"),
     ],
 )
 def test_trains_from_its_config_and_saves_an_encoder(
@@ -87,14 +115,17 @@ def test_trains_from_its_config_and_saves_an_encoder(
     assert any(not torch.equal(value, trained[name]) for name, value in untrained.items())
 
 
-@pytest.mark.parametrize("method", ["vicreg", "dino"])
+@pytest.mark.parametrize(
+    "method", ["vicreg", "dino", "swav", "lejepa", "nnclr", "w_mse", "dinov2", "ijepa"]
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(
     method: str, cache: Path, tmp_path: Path, monkeypatch: Patch, capsys: Any
 ) -> None:
     """The fourth step fails, mid-epoch, right after a checkpoint."""
     longer = ("--trainer.max_steps", "6", "--checkpoint_every", "3", *NARROW.get(method, ()))
-    fit(*method_run(method, "resnet18", cache, tmp_path / "whole", *longer))
-    arguments = method_run(method, "resnet18", cache, tmp_path / "cut", *longer)
+    encoder = "timm:test_vit" if method in VITS else "resnet18"
+    fit(*method_run(method, encoder, cache, tmp_path / "whole", *longer))
+    arguments = method_run(method, encoder, cache, tmp_path / "cut", *longer)
     kind = METHODS[method]
     losses = kind.losses
 
@@ -110,16 +141,24 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     fit(*arguments, "--ckpt_path", "last")
     assert step_of(tmp_path / "whole") == step_of(tmp_path / "cut") == 6
     whole = weights(tmp_path / "whole")
-    assert any(name.startswith("teacher") for name in whole) == (method != "vicreg")
+    assert any(name.startswith("teacher") for name in whole) == (method in TEACHERS)
     assert_close(whole, weights(tmp_path / "cut"))
 
 
-def test_the_card_says_whether_pairs_are_of_people(cache: Path, tmp_path: Path) -> None:
-    fit(*method_run("simclr", "facecycle", cache, tmp_path, "--data.positives", "person"))
-    card = json.loads((tmp_path / "encoder/card.json").read_text())
-    assert card["uses_identity_labels"]
+@pytest.mark.parametrize("real", [False, True])
+def test_the_card_says_whether_pairs_are_of_people(real: bool, cache: Path, tmp_path: Path) -> None:
+    """Rendered people are known without identity labels."""
+    more = ["--data.positives", "person"]
+    if real:
+        lfw(tmp_path / "lfw", {f"Ann_{i}": 2 for i in range(8)}, ("Ann_0", "Ann_1"))
+        config = ROOT / "configs/data/identities.yaml"
+        more = ["-c", str(config), "--data.root", str(tmp_path / "lfw")]
+    out = tmp_path / "run"
+    fit(*method_run("simclr", "facecycle", cache, out, *more))
+    card = json.loads((out / "encoder/card.json").read_text())
+    assert card["uses_identity_labels"] == real
     assert card["positives"] == "person"
-    assert [about["pairs"] for about in card["data"]] == ["pictures of one person"]
+    assert {about["pairs"] for about in card["data"]} == {"pictures of one person"}
 
 
 @pytest.mark.parametrize(
@@ -142,6 +181,15 @@ def test_settings_are_checked_by_the_constructor_too() -> None:
     assert "model.momentum: 1.5; give a number" in message_of(BYOL, SMALL, momentum=1.5)
     text = message_of(DINO, SMALL, local_scale=(0.5, 0.2))
     assert "model.local_scale: 0.5 to 0.2; give" in text
+    assert "to model.projection_dim 16; give at least 32" in message_of(
+        WMSE, SMALL, group_size=31, projection_dim=16
+    )
+
+
+def test_groups_of_w_mse_fill_the_batch(cache: Path, tmp_path: Path, capsys: Any) -> None:
+    arguments = method_run("w_mse", "resnet18", cache, tmp_path, *NARROW["w_mse"])
+    error = refused(capsys, *arguments, "--data.batch_size", "12")
+    assert "data.batch_size: 12; w_mse whitens groups of 8 pairs" in error
 
 
 def train(method: Any, steps: int, rate: float) -> tuple[list[float], float]:
@@ -163,11 +211,19 @@ def train(method: Any, steps: int, rate: float) -> tuple[list[float], float]:
     return totals, float(codes.std(0).mean()) * codes.shape[1] ** 0.5
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "dino"])
+FEW: dict[str, dict[str, int]] = {
+    "swav": {"prototypes": 16, "local_crops": 0},
+    "lejepa": {"local_crops": 0},
+    "w_mse": {"projection_dim": 4, "group_size": 8},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in TEACHERS])
 def test_the_loss_falls_on_a_few_faces(name: str) -> None:
     """By a tenth of the way to the loss's lower bound, and the codes stay apart."""
     torch.manual_seed(0)
-    totals, spread = train(METHODS[name](SMALL, projection_dim=64), steps=25, rate=1e-3)
+    method = METHODS[name](SMALL, **{"projection_dim": 64, **FEW.get(name, {})})
+    totals, spread = train(method, steps=25, rate=1e-3)
     first, last = sum(totals[:3]) / 3, sum(totals[-3:]) / 3
     bound = -1.0 if name in ("byol", "simsiam") else 0.0
     assert last - bound < 0.9 * (first - bound), totals

@@ -8,11 +8,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models import vgg19
 
-from ssl_faces.networks.trunk import IMAGENET_URL, IMAGENET_WEIGHTS, LAYERS, Layer, VggTrunk
+from ssl_faces import InputError
+from ssl_faces.encoders.encoder import IMAGENET_MEAN, IMAGENET_STD
+from ssl_faces.networks.trunk import (
+    HED_WEIGHTS,
+    IMAGENET_URL,
+    IMAGENET_WEIGHTS,
+    LAYERS,
+    Layer,
+    VggTrunk,
+)
+from tests.support.images import astronaut
 from tests.support.pickles import Touch
 from tests.support.refusals import message_of
 from tests.support.types import Patch
@@ -179,4 +189,25 @@ def test_a_file_of_another_trunk(tmp_path: Path, kind: str) -> None:
     other = VggTrunk("random", 3 if kind == "width" else 2).state_dict()
     save_file({k: v for k, v in other.items() if kind == "width" or "conv4_1" not in k}, path)
     text = message_of(VggTrunk, str(path), 2)
-    assert f"{path}: not those of a VGG-19 trunk of width 2" in text
+    assert f"{path}: not those of a VGG trunk of width 2" in text
+
+
+def test_the_vgg_16_that_comes_with_the_package() -> None:
+    """Layers by their definition, without VGG-19's conv3_4; its features are of order 1."""
+    trunk = VggTrunk("hed")
+    state = load_file(HED_WEIGHTS)
+    assert all(value.dtype == torch.float16 for value in state.values())
+    x = torch.from_numpy(astronaut()[:128, 64:192]).permute(2, 0, 1)[None] / 255
+    x = (x - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[:, None, None]
+    result, expected = trunk(x), x
+    blocks = (("1_1", "1_2"), ("2_1", "2_2"), ("3_1", "3_2", "3_3"), ("4_1",))
+    for number, block in enumerate(blocks):
+        expected = torch.nn.functional.max_pool2d(expected, 2) if number else expected
+        for name in block:
+            weight, bias = (state[f"convs.conv{name}.{key}"].float() for key in ("weight", "bias"))
+            expected = torch.nn.functional.conv2d(expected, weight, bias, padding=1).relu()
+            if f"relu{name}" in result:
+                torch.testing.assert_close(result[f"relu{name}"], expected)
+                assert 0.5 < expected.square().mean().sqrt() < 2
+    with pytest.raises(InputError, match="not those of a VGG trunk of width 8"):
+        VggTrunk("hed", 8)

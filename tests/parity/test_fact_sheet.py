@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor
 
 from ssl_faces.data.pairs.augment import Augmentation
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.rendered import RenderedClips
@@ -99,11 +99,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("packed")
 
 
-def data_of(stage: str, cache: Path, **changed: Any) -> FaceDataModule:
+def data_of(stage: str, cache: Path, **changed: Any) -> FaceData:
     """The data of a `paper` configuration, on rendered clips."""
     clips = RenderedClips(CLIPS, CLIPS, frames=FRAMES, fps=1.0, part="all", size=SIDE)
     settings = {**config(stage)["data"], "leave_out_tests": False, **changed}
-    data = FaceDataModule(sets=[clips], cache=cache, **settings)
+    data = FaceData(sets=[clips], cache=cache, **settings)
     data.prepare_data()
     data.setup()
     return data

@@ -12,6 +12,7 @@ import yaml
 from ssl_faces.plan import engine
 from tests.support.in_process import InProcess
 from tests.support.types import Patch
+from tests.support.workers import workers as workers
 
 ROOT = Path(__file__).parents[2]
 MOTION = str(ROOT / "configs/method/facecycle_motion_small.yaml")

@@ -20,11 +20,12 @@ from jsonargparse import ArgumentParser
 
 from ssl_faces.bench.cost import count
 from ssl_faces.cli import main
+from ssl_faces.common.durations import duration
 from ssl_faces.common.yaml_settings import flags
 from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan.compare import Method, amount, read
-from ssl_faces.plan.engine import duration
 from ssl_faces.plan.stages import Probe
+from ssl_faces.plan.tuning import best_run
 from ssl_faces.training.fit import check
 from ssl_faces.training.run_record import is_held
 from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
@@ -176,6 +177,64 @@ def test_other_settings_for_runs_that_exist_are_refused(
     assert compare(write(seeds=[0], budget_pflop=5e-6), out) == 0
 
 
+RATE = "model.peak_learning_rate"
+
+
+def test_short_runs_choose_settings_of_the_long_ones(
+    write: Write, tmp_path: Path, fits: InProcess, capsys: Capsys
+) -> None:
+    out = tmp_path / "out"
+    settings = {"motion": {RATE: [1e-3, 2e-3], "model.fold_weight": [1.0, 3.0]}}
+    scores = {"motion-0": {"pose": -9.0}, "motion-1": {"pose": -8.0}, "motion-3": {}}
+
+    def validation(words: list[str]) -> None:
+        Path(words[1], "tuning.json").write_text(json.dumps(scores))
+
+    fits.instead["tuning"] = validation
+    tuning = {"share": 0.5, "settings": settings, "probe": {"task": "pose"}}
+    path = write(budget_pflop=8e-6, seeds=[5, 6], tuning=tuning)
+    assert compare(path, out) == 0
+    assert fits.verbs == [*["fit"] * 4, "run", "tuning", *["fit"] * 2, "run", "comparison"]
+    short, long = fits.calls[1], fits.calls[6]
+    assert short[short.index("--out") + 1] == str(out / "tuning/motion-1/seed5/stage1")
+    tried = [[word for word in words if RATE in word or "fold" in word] for words in fits.calls[:4]]
+    expected = [f"--{RATE}={a} --model.fold_weight={b}" for a in (1e-3, 2e-3) for b in (1.0, 3.0)]
+    assert [" ".join(words) for words in tried] == expected
+    assert set(tried[1]) <= set(long)
+    steps = [int(words[words.index("--trainer.max_steps") + 1]) for words in (short, long)]
+    assert abs(2 * steps[0] - steps[1]) <= 1
+    about = json.loads((out / "comparison.json").read_text())["tuning"]
+    chosen = {"motion": {RATE: 1e-3, "model.fold_weight": 3.0}}
+    assert about == {"share": 0.5, "runs": 4, "task": "pose", "chosen": chosen}
+    # All is done; another choice would need other runs.
+    fits.calls.clear()
+    assert compare(path, out) == 0
+    assert fits.verbs == ["tuning", "comparison"]
+    scores["motion-3"] = {"pose": -1.0}
+    error = refusal(capsys, "compare", "-c", path, "--out", out)
+    assert f"({RATE} was 0.001 and is 0.002 now)" in error
+    # Without scores, the settings are those of the configs.
+    scores.clear()
+    shutil.rmtree(out / "motion")
+    fits.calls.clear()
+    assert compare(path, out) == 0
+    assert not any(RATE in word for word in fits.calls[1])
+    assert "none of its short runs has a score" in capsys.readouterr().out
+
+
+def test_the_best_run_has_the_best_mean_rank() -> None:
+    scores = {
+        "a": {"expression": 40.0, "pose": -9.0},
+        "b": {"expression": 39.0, "pose": -7.0},
+        "c": {"expression": 41.0, "pose": -8.0},
+        "d": {"expression": 10.0},
+    }
+    # Mean ranks: 2.5, 2, 1.5, 4.
+    assert best_run(scores) == "c"
+    assert best_run({"a": {"pose": 1.0}, "b": {"pose": 1.0}}) == "a"
+    assert best_run({"a": {}}) is None
+
+
 class StopsAtOnce(pl.Callback):
     """Ends a run after its first step."""
 
@@ -245,7 +304,22 @@ def test_killed_in_each_stage_and_scored(
 
 def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
     monkeypatch.chdir(ROOT)
-    assert len(read(Path("configs/compare/small.yaml")).methods) == 11
+    small = read(Path("configs/compare/small.yaml"))
+    assert len(small.methods) == 17
+    assert len(small.seeds) == 3
+    assert small.probe.baselines
+    assert small.tuning is not None
+    for method, ((stage,)) in small.methods.items():
+        runs = dict(small.tuning.runs(method))
+        assert len(runs) == 4
+        words = [word for path in stage.configs for word in ("-c", path)]
+        last = {**stage.arguments, **runs[f"{method}-3"]}
+        settings = check(["fit", *words, *flags(last)])["model"]["init_args"]
+        for key, value in runs[f"{method}-3"].items():
+            found: Any = settings
+            for name in key.split(".")[1:]:
+                found = getattr(found, name) if not isinstance(found, dict) else found[name]
+            assert found == value
     clips = read(Path("configs/compare/clips.yaml"))
     for method, frames in (("fabnet", True), ("tcae", True), ("simclr", False), ("hybrid", False)):
         ((stage,),) = (clips.methods[method],)
@@ -285,6 +359,17 @@ def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
         ({"probe": {"encoder": "x"}}, "probe.encoder: unknown key"),
         ({"probe": {"precision": "8"}}, "probe.precision: input should be '32', 'bf16' or 'auto'"),
         ({"spaces": {"b": {}}}, "spaces: no method 'b'"),
+        ({"tuning": {"settings": {}}}, "'motion' is missing; name each of `methods` once"),
+        ({"tuning": {"settings": {"motion": {}, "b": {}}}}, "'b' is no method"),
+        ({"tuning": {"settings": {"motion": {"a": []}}}}, "tuning.settings.motion.a: list should"),
+        ({"tuning": {"settings": {"motion": {"out": [1]}}}}, "'out' follows from the comparison"),
+        (
+            {
+                "methods": {"a": [stage1()], "b": [stage1()]},
+                "tuning": {"settings": {"a": {"x": [1, 2]}, "b": {"x": [1]}}},
+            },
+            "methods have different numbers of runs (a 2, b 1)",
+        ),
     ],
 )
 def test_invalid_files(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -283,6 +283,7 @@ class Endless:
     """A process that runs until it is asked to end; sends a signal to this process first."""
 
     pid = 0
+    about: Mapping[str, Any] = {}
 
     def __init__(self, number: int) -> None:
         os.kill(os.getpid(), number)

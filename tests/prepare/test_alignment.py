@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 from skimage.transform import SimilarityTransform
 
+from ssl_faces import InputError, align
+from ssl_faces.prepare import numpy_alignment
 from ssl_faces.prepare.alignment import TEMPLATE, aligned, similarity
 from ssl_faces.prepare.quality import (
     NearDuplicates,
@@ -70,6 +75,53 @@ def test_a_face_at_the_edge_is_filled() -> None:
     # The outermost pixels are repeated, along rows that are nearly those of the crop.
     assert np.abs(cut[:, 0].astype(int) - cut[:, 8]).mean() < 15
     assert np.abs(crop[:, 0].astype(int) - crop[:, 8]).mean() > 30
+
+
+@pytest.mark.parametrize("size", [17, 48, 300])
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.7])
+@pytest.mark.parametrize("angle", [0.0, 40.0])
+def test_the_numpy_file_gives_the_same_crops(angle: float, scale: float, size: int) -> None:
+    """Also of a face that is cut by the image's edge, whose squares of averaging are cut too."""
+    radians = np.deg2rad(angle)
+    turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
+    points = (FACE - FACE.mean(0)) * scale @ turn.T + (180, 140)
+    crop = align(astronaut(), points, size)
+    alone = numpy_alignment.align(astronaut(), points, size)
+    difference = np.abs(crop.astype(int) - alone)
+    assert crop.shape == alone.shape == (size, size, 3)
+    assert crop.std() > 20
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.05  # Pillow averages in fixed point
+
+
+def test_the_numpy_file_needs_no_other_package() -> None:
+    source = Path(numpy_alignment.__file__).read_text()
+    imports = set(re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE))
+    assert imports == {"__future__", "math", "typing", "numpy"}
+
+
+def test_68_points_give_the_crop_of_their_five() -> None:
+    draw = np.random.default_rng(0)
+    points = draw.uniform(100, 300, (68, 3))
+    for start, eye in ((36, FACE[0]), (42, FACE[1])):
+        around = draw.normal(size=(6, 2))
+        points[start : start + 6, :2] = eye + around - around.mean(0)
+    points[[30, 48, 54], :2] = FACE[2:]
+    assert np.array_equal(align(astronaut(), points, 48), align(astronaut(), FACE, 48))
+
+
+@pytest.mark.parametrize(
+    ("image", "points", "message"),
+    [
+        (astronaut(), FACE[:4], r"landmarks of shape \[4, 2\]; give \[5, 2\] or \[68, 2\]"),
+        (astronaut(), FACE * np.nan, "fit no face"),
+        (astronaut(), FACE + 5000, "fit no face"),
+        (astronaut() / 255, FACE, r"an image of float64 \[512, 512, 3\]; give uint8 RGB"),
+    ],
+)
+def test_what_is_no_face_is_refused(image: np.ndarray, points: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        align(image, points, 48)
 
 
 @pytest.mark.parametrize("points", [np.zeros((5, 2)), np.full((5, 2), np.nan), FACE + 1e7])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ssl_faces import save_encoder
+from ssl_faces.encoders.saved_probe import SavedProbe, save_probe
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.method import Method
@@ -99,3 +100,15 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     """Detect the faces of a `photo` instead of using MTCNN."""
     monkeypatch.setattr("ssl_faces.apps.faces.open_detector", lambda *_: detect_holes)
+
+
+def add_probe(folder: Path, classes: tuple[str, ...], task: str = "expression") -> Path:
+    """Save a probe of random weights on the expression code beside an encoder; the folder."""
+    draw = torch.Generator().manual_seed(7)
+    weight = 4 * torch.randn(8, len(classes), generator=draw)
+    zero, one = torch.zeros(8), torch.ones(8)
+    bias = torch.zeros(len(classes))
+    figure = {"value": 48.15, "low": 46.5, "high": 49.79, "n": 3589}
+    about = {"data_set": "a test", "accuracy": figure}
+    save_probe(folder, SavedProbe(task, "expression", classes, zero, one, weight, bias, 2.0, about))
+    return folder

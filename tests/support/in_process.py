@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ class Ended:
     """A process that has ended."""
 
     pid = 0
+    about: Mapping[str, Any] = {}
 
     def __init__(self, code: int, message: str = "") -> None:
         self.code, self.message = code, message or f"code {code}"

@@ -16,6 +16,7 @@ from ssl_faces.plan import engine
 from ssl_faces.plan.sweep import storage, trials
 from tests.support.commands import refusal
 from tests.support.types import Capsys, Patch
+from tests.support.workers import workers as workers
 
 ROOT = Path(__file__).parents[2]
 

@@ -26,6 +26,7 @@ from ssl_faces.plan.sweep.study import SweepStudy, read_notes
 from ssl_faces.training.run_record import claim
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
+from tests.support.workers import Workers
 from tests.sweep.conftest import METRIC, ROOT, Write, begun, sweep
 
 UNIFORM = {"x": {"min": -10.0, "max": 10.0}}
@@ -98,9 +99,16 @@ def test_bayes_looks_where_earlier_trials_were_good(write: Write) -> None:
     assert near["bayes"] > 0.5
 
 
-@pytest.mark.parametrize("pruner", ["file", "median"])
+@pytest.mark.parametrize(
+    ("pruner", "executor"), [("file", "local"), ("median", "local"), ("file", "ray")]
+)
 def test_by_the_pruner_that_is_asked_for(
-    pruner: str, write: Write, tmp_path: Path, monkeypatch: Patch
+    pruner: str,
+    executor: str,
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: Patch,
+    workers: Workers,
 ) -> None:
     """Trials of x below 0 hang after their first figure unless they are ended for it."""
     monkeypatch.setattr(search, "WARM_UP", 1)
@@ -115,7 +123,9 @@ def test_by_the_pruner_that_is_asked_for(
         (tmp_path / "never").touch()
         assert sweep(path, tmp_path / "out", "--trials", "1") == 0
         (tmp_path / "never").unlink()
-    assert sweep(path, tmp_path / "out", "--pruner", pruner) == 0
+    more = ("--pruner", pruner, "--executor", executor)
+    assert sweep(path, tmp_path / "out", *more) == 0
+    assert len(workers.jobs) == (executor != "local")
     good, bad = table(tmp_path / "out")
     assert (good["state"], bad["state"], bad[METRIC]) == ("complete", "pruned", "36.0")
     assert (tmp_path / "out/trials/0001/checkpoints/last.ckpt").read_text() == "1"

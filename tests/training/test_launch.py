@@ -6,9 +6,12 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -232,37 +235,134 @@ def test_several_devices_use_the_measured_strategy(monkeypatch: Patch) -> None:
     assert "each of which sees 1 GPU" in text
 
 
-@pytest.mark.parametrize(("script", "nodes"), [("slurm.sbatch", 1), ("slurm_nodes.sbatch", 8)])
-def test_slurms_scripts(script: str, nodes: int, tmp_path: Path) -> None:
-    """One task for each GPU; `srun` gets the command with all arguments."""
-    path = ROOT / "configs/launch" / script
-    asked = dict(
-        line.removeprefix("#SBATCH --").split("=")
-        for line in path.read_text().splitlines()
-        if line.startswith("#SBATCH --") and "=" in line
-    )
-    assert int(asked["nodes"]) == nodes
-    assert asked["ntasks-per-node"] == asked["gpus-per-node"] == "8"
-    tasks = {"SLURM_NTASKS": str(8 * nodes), "SLURM_NTASKS_PER_NODE": asked["ntasks-per-node"]}
-    given = {**tasks, "SLURM_NNODES": asked["nodes"], "SLURM_JOB_NAME": asked["job-name"]}
-    assert find_launch(given) == Launch("Slurm", 8, nodes)
-
-    srun = tmp_path / "srun"
-    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    srun.chmod(0o755)
+def run_slurm(folder: Path, *words: str, **variables: str) -> list[str]:
+    """The words of the command that `slurm.sh` starts, `sbatch` or `srun`."""
+    for name in ("sbatch", "srun"):
+        stand_in = folder / name
+        stand_in.write_text(f'#!/bin/sh\nprintf "%s\\n" {name} "$@"\n')
+        stand_in.chmod(0o755)
     done = subprocess.run(
-        ["sh", str(path), "-c", "a.yaml", "--out", "runs/with space"],
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_CPUS_PER_TASK": "8"},
+        ["sh", str(ROOT / "configs/launch/slurm.sh"), *words],
+        env={"PATH": f"{folder}:{os.environ['PATH']}", **variables},
         capture_output=True,
         text=True,
         check=True,
     )
-    words = done.stdout.splitlines()
-    command = words[words.index("ssl-faces") :]
-    assert command == [
-        *("ssl-faces", "fit", "--ckpt_path", "last"),
-        *("-c", "a.yaml", "--out", "runs/with space"),
-    ]
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("variables", "launch", "more"),
+    [
+        ({}, Launch("Slurm", 8, 1), set()),
+        (
+            {"NODES": "2", "GPUS": "4", "TIME": "1-00:00:00", "PARTITION": "a b", "WARNING": "300"},
+            Launch("Slurm", 4, 2),
+            {"--time=1-00:00:00", "--partition=a b", "--signal=SIGUSR1@300"},
+        ),
+        (
+            {"ACCOUNT": "me", "CPUS": "2", "SBATCH_ARGS": "--mem=0 --exclusive"},
+            Launch("Slurm", 8, 1),
+            {"--account=me", "--cpus-per-task=2", "--mem=0", "--exclusive"},
+        ),
+    ],
+)
+def test_slurms_script_asks_for_one_task_for_each_gpu(
+    variables: dict[str, str], launch: Launch, more: set[str], tmp_path: Path
+) -> None:
+    command, *words = run_slurm(tmp_path, "-c", "a.yaml", "--out", "runs/with space", **variables)
+    assert command == "sbatch"
+    at = words.index(str(ROOT / "configs/launch/slurm.sh"))
+    assert words[at + 1 :] == ["-c", "a.yaml", "--out", "runs/with space"]
+    asked = dict(word.removeprefix("--").split("=", 1) for word in words[:at] if "=" in word)
+    assert asked["ntasks-per-node"] == asked["gpus-per-node"]
+    tasks = str(int(asked["ntasks-per-node"]) * int(asked["nodes"]))
+    environment = {
+        "SLURM_NTASKS": tasks,
+        "SLURM_NTASKS_PER_NODE": asked["ntasks-per-node"],
+        "SLURM_NNODES": asked["nodes"],
+        "SLURM_JOB_NAME": asked["job-name"],
+    }
+    assert find_launch(environment) == launch
+    assert more <= set(words[:at])
+    assert {"--requeue", "--open-mode=append"} <= set(words[:at])
+    assert ("time" in asked) == ("TIME" in variables)
+
+
+def test_slurms_script_within_a_job(tmp_path: Path) -> None:
+    """`srun` gets the command with all arguments."""
+    words = ("-c", "a.yaml", "--out", "runs/with space")
+    started = run_slurm(tmp_path, *words, SLURM_JOB_ID="7", SLURM_CPUS_PER_TASK="3")
+    assert started[:2] == ["srun", "--cpus-per-task=3"]
+    command = started[started.index("ssl-faces") :]
+    assert command == ["ssl-faces", "fit", "--ckpt_path", "last", *words]
+
+
+def test_the_pages_commands_for_a_cpu(tmp_path: Path) -> None:
+    """Two processes train, and two more resume, by the commands of the page."""
+    page = (ROOT / "configs/launch/README.md").read_text()
+    commands = [line for line in page.splitlines() if "torchrun" in line and "runs/simclr" in line]
+    assert len(commands) == 2
+    few = "--data.rendered 300 --data.batch_size 2 --checkpoint_every 1 --probe_every 0"
+    for steps, command in enumerate(commands, start=1):
+        line = command.replace("runs/simclr", str(tmp_path / "run"))
+        done = subprocess.run(
+            f"{line} {few} --panels_every 0 --trainer.max_steps {steps}",
+            shell=True,
+            env={
+                **environment(),
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "PORT": str(free_port()),
+                "MASTER_PORT": str(free_port()),
+                "SSL_FACES_CACHE": str(tmp_path / "packed"),
+                "SSL_FACES_DATA": str(tmp_path / "none"),
+            },
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        assert "torchrun started 2 processes on one node" in done.stdout
+        assert step_of(tmp_path / "run") == steps
+    card = json.loads((tmp_path / "run/encoder/card.json").read_text())
+    assert card["pairs_seen"] == 2 * 2 * 2
+
+
+DOCKERFILE = (ROOT / "configs/launch/Dockerfile").read_text()
+
+
+def test_the_container_has_what_the_package_is_built_from(tmp_path: Path) -> None:
+    """The files that it copies are enough to build the wheel, and the command is the page's."""
+    copied = re.findall(r"^COPY (.+) (\S+)$", DOCKERFILE, re.MULTILINE)
+    for sources, target in copied:
+        for source in sources.split():
+            place = tmp_path / target.removeprefix("/")
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, place, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / source, place)
+    words = ("wheel", "--no-build-isolation", "--no-deps", "-q", "-w", str(tmp_path))
+    command = [sys.executable, "-m", "pip", *words, str(tmp_path / "ssl-faces")]
+    subprocess.run(command, check=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+    assert {"ssl_faces/cli.py", "linear_probe/cli.py"} <= names
+    assert "ssl_faces/configs/method/simclr_small.yaml" in names
+    assert "ssl_faces/released/hybrid/encoder.safetensors" in names
+
+
+def test_the_containers_command_is_the_pages() -> None:
+    (extras,) = re.findall(r'pip install --no-cache-dir "\.\[(.+)\]"', DOCKERFILE)
+    page = (ROOT / "configs/launch/README.md").read_text()
+    assert f'pip install ".[{extras}]"' in page
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(extras.split(",")) <= set(known["optional-dependencies"])
+    assert {"s3", "gcs"} <= set(known["optional-dependencies"])
+    (entry,) = re.findall(r'^ENTRYPOINT \["(.+)"\]$', DOCKERFILE, re.MULTILINE)
+    assert entry in known["scripts"]
 
 
 @pytest.mark.parametrize(

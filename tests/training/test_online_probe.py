@@ -18,7 +18,7 @@ from tests.support.types import Capsys
 
 COUNT, PEOPLE, KEPT = 700, 70, 110
 CLASSES = "ssl_faces.rendered.RenderedFaces"
-NAMES = {"expression_knn", "expression_linear", "yaw_mae", "rank", "std"}
+NAMES = {"expression_knn", "expression_linear", "yaw_mae", "rank", "std", "lidar"}
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,8 @@ def test_figures_go_to_the_log_and_the_card(probed: Path) -> None:
 
 def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
     """The metrics again, from the saved encoder and the set's images."""
-    from ssl_faces.callbacks.collapse import CollapseWatch
-    from ssl_faces.callbacks.online_probe import figures_of
+    from ssl_faces.callbacks.collapse import CollapseWatch, lidar
+    from ssl_faces.callbacks.online_probe import LIDAR_VIEWS, figures_of, lidar_views
     from ssl_faces.data.pairs.online import keep_back
     from ssl_faces.data.store.selection import held_out_by
 
@@ -93,8 +93,10 @@ def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
     (kept,) = keep_back([faces], held_out_by([faces]), KEPT, 32).faces
     with torch.no_grad():
         features = load_encoder(probed)(kept.images.float() / 255)["expression"]
+        views = load_encoder(probed)(lidar_views(kept.images).float() / 255)["expression"]
     expected = figures_of(features, kept.targets, kept.bank)
     expected |= CollapseWatch().measure("expression", features)[0]
+    expected["lidar"] = lidar(views.unflatten(0, (-1, LIDAR_VIEWS)))
     result = logged(probed)[8]
     assert result == pytest.approx({f"online/{k}/expression": v for k, v in expected.items()}, 1e-3)
 
@@ -150,7 +152,8 @@ def test_faces_without_labels(faces: Path, cache: Path, tmp_path: Path, capfd: C
     result = logged(tmp_path)
     assert sorted(result) == [3, 6, 8]
     assert all(
-        f.keys() == {"online/rank/expression", "online/std/expression"} for f in result.values()
+        f.keys() == {f"online/{name}/expression" for name in ("rank", "std", "lidar")}
+        for f in result.values()
     )
     assert card(tmp_path)["online"]["pictures"] == "training pictures, without labels"
     assert card(tmp_path)["left_out"] == "nothing"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.stop_signals import StopSignals
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.rendered import RenderedFaces
 from ssl_faces.training.checkpoints import load_checkpoint
 from ssl_faces.training.fit import quiet
@@ -75,9 +75,9 @@ def cache() -> Path:
     return Path(tempfile.mkdtemp())
 
 
-def data() -> FaceDataModule:
+def data() -> FaceData:
     faces = RenderedFaces(PAIRS * MOST, PAIRS * MOST, "all", size=16)
-    return FaceDataModule(
+    return FaceData(
         sets=[faces], batch_size=PAIRS, size=16, positives="picture", leave_out_tests=False,
         cache=cache(),
     )  # fmt: skip

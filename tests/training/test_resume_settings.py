@@ -81,7 +81,7 @@ def test_new_rates_and_decay_act_and_are_recorded(
     decayed, others = saved["optimizer_states"][0]["param_groups"]
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.5, 0.0)
     assert decayed["initial_lr"] == 0.05
-    rates = read_logged(copied)["lr-weights"]
+    rates = read_logged(copied)["learning_rate"]
     # A cosine over 12 steps, of which 5 are left.
     assert max(rates.values()) == pytest.approx(rates[7])
     assert 0.02 < rates[7] < 0.04

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 
 from ssl_faces.training import wandb_logger
-from ssl_faces.training.wandb_logger import CarefulWandbLogger, has_account
+from ssl_faces.training.wandb_logger import CarefulWandbLogger, WandbSettings, has_account
 from tests.support.fits import completed, fit, twins
 from tests.support.processes import eventually
 from tests.support.twins import kill_wandb
@@ -24,7 +27,7 @@ QUICK = ("--trainer.max_steps", "4", "--trainer.log_every_n_steps", "1", "--prob
 @pytest.fixture
 def clean(monkeypatch: Patch, tmp_path: Path) -> None:
     """Without an account of the user and a service of an earlier test."""
-    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_SERVICE", "WANDB_BASE_URL", "NETRC"):
+    for name in ("NETRC", *(name for name in os.environ if name.startswith("WANDB_"))):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
@@ -64,6 +67,85 @@ def logged(out: Path) -> dict[str, str]:
     return result
 
 
+def runs_of(out: Path) -> list[Any]:
+    """W&B's record of the run of each session, in their order."""
+    from wandb.proto import wandb_internal_pb2
+
+    runs = []
+    for path in sorted(out.glob("wandb/offline-run-*/*.wandb")):
+        for data in records_of(path):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            if record.WhichOneof("record_type") == "run":
+                runs.append(record.run)
+                break
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("settings", "begun", "place"),
+    [
+        ({}, "", ("", "ssl-faces")),
+        ({}, "env", ("team", "from_env")),
+        ({"project": "flag"}, "env", ("team", "flag")),
+        ({"project": "flag", "entity": "me"}, "env", ("me", "flag")),
+        # A resumed run stays where it began, unless it is told to move.
+        ({}, "file", ("first", "begun")),
+        ({"project": "flag"}, "file", ("first", "flag")),
+        ({}, "file without entity", ("", "begun")),
+    ],
+)
+def test_where_a_run_is_logged(
+    settings: dict[str, str], begun: str, place: tuple[str, str], tmp_path: Path, monkeypatch: Patch
+) -> None:
+    for name, value in (("PROJECT", "from_env"), ("ENTITY", "team")):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
+        if begun:
+            monkeypatch.setenv(f"WANDB_{name}", value)
+    if begun.startswith("file"):
+        entity = "" if "without" in begun else "first"
+        (tmp_path / "wandb_project").write_text(f"{entity}/begun")
+    assert WandbSettings(**settings).place(tmp_path) == place
+
+
+def test_a_resumed_run_is_one_run_of_wandb(
+    clean: None, faces: Path, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """With its project, group and tags, though the environment has changed; `wandb sync` uploads
+    both sessions to it, one after the other."""
+    import wandb
+
+    monkeypatch.setenv("WANDB_PROJECT", "faces")
+    monkeypatch.setenv("WANDB_RUN_GROUP", "by_variable")
+    out = tmp_path / "out"
+    begin = twins(faces, out, *QUICK, "--wandb.tags", "[first, cpu]")
+    fit(*begin, "--trainer.max_steps", "2")
+    monkeypatch.setenv("WANDB_PROJECT", "others")
+    fit(*begin, "--ckpt_path", "last", "--wandb.group", "by_flag")
+    wandb.teardown()  # waits until the service has written all
+    runs = runs_of(out)
+    assert [run.project for run in runs] == ["faces", "faces"]
+    assert [run.run_group for run in runs] == ["by_variable", "by_flag"]
+    assert [list(run.tags) for run in runs] == [["first", "cpu"]] * 2
+    identity = (out / "wandb_id").read_text()
+    assert {run.run_id for run in runs} == {identity}
+
+    server = Server()
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("WANDB_")},
+        "WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}",
+        "WANDB_API_KEY": SECRET,
+    }
+    folders = sorted(map(str, (out / "wandb").glob("offline-run-*")))
+    words = [sys.executable, "-m", "wandb", "sync", "--yes", *folders]
+    subprocess.run(words, env=environment, check=True, timeout=120)
+    server.cut_off()
+    asked = [json.loads(body) for path, body in server.requests if "graphql" in path]
+    # Each session asks how far the run is on the server, and continues it.
+    resumed = [a["variables"] for a in asked if "RunResumeStatus" in a["query"]]
+    assert [(v["project"], v["name"]) for v in resumed] == [("faces", identity)] * 2
+
+
 def hold(folder: Path, secret: str) -> list[Path]:
     return [p for p in folder.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
 
@@ -87,7 +169,7 @@ def test_all_that_a_run_logs_without_an_account(
     assert wandb.run is None
     wandb.teardown()  # waits until the service has written all
     result = logged(out)
-    for key in ("loss", "lr", "gradient_norm", "throughput/pairs_per_second", "panels"):
+    for key in ("loss", "learning_rate", "gradient_norm", "throughput/pairs_per_second", "panels"):
         assert key in result or any(k.startswith(f"{key}/") for k in result), (key, sorted(result))
     assert any(key.startswith("online/rank/") for key in result)
     card = json.loads((out / "encoder/card.json").read_text())

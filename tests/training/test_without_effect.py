@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ssl_faces.data.pairs.module import FaceDataModule
+from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.training import without_effect as module
 from ssl_faces.training.fit import check
 from ssl_faces.training.without_effect import RULES, changed_without_effect, flat, without_effect
@@ -30,7 +30,7 @@ def whole(path: Path) -> dict[str, Any]:
     for key, value in given.items():
         old = arguments[key]
         arguments[key] = old | value if isinstance(value, dict) and isinstance(old, dict) else value
-    data = module._of_signature(FaceDataModule) | result.get("data", {})
+    data = module._of_signature(FaceData) | result.get("data", {})
     model = {"class_path": result["model"]["class_path"], "init_args": arguments}
     return {"data": data, "model": model, "probe_every": 1000}
 
@@ -84,7 +84,7 @@ def test_fit_names_settings_without_effect(
 def test_flip_share_where_nobody_is_known(
     faces: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = FaceDataModule(faces, batch_size=2, size=32, flip_share=0.0, cache=tmp_path)
+    data = FaceData(faces, batch_size=2, size=32, flip_share=0.0, cache=tmp_path)
     with caplog.at_level(logging.WARNING):
         data.setup()
     assert ("data.flip_share has no effect" in caplog.text) is not data.has_people

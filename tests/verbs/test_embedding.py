@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from linear_probe.sources.table import EmbeddingTable
 from ssl_faces import InputError, embed, load_encoder, save_encoder, similarity
@@ -26,21 +28,52 @@ def test_embed_gives_the_encoders_codes_of_the_largest_faces(
     crops = rendered(3)
     paths = write_all(tmp_path, crops)
     codes = embed(encoder, [paths[0], str(paths[1]), crops[2]], batch_size=2)
-    torch.testing.assert_close(codes, encoder(as_images(crops)))
-    (only,) = embed(encoder, [photo((40, 30, 60))], spaces=["identity"])
+    torch.testing.assert_close(dict(codes), encoder(as_images(crops)))
+    assert [face.key for face in codes.faces] == ["face 0.png", "face 1.png", "image 2"]
+    (only,) = embed(encoder_folder, photo((40, 30, 60)), spaces=["identity"])
     assert only == "identity"
     for picture, message in (
-        (photo(), "picture 0: no face found"),
-        (tmp_path / "no.png", "no.png: can't be read"),
-        (crops[0] / 255, r"picture 0: float64 \[32, 32, 3\]; give uint8 RGB"),
-        (np.zeros((0, 5, 3), np.uint8), "picture 0: it has no pixels"),
+        (photo(), "image 0: no face found"),
+        (tmp_path / "no.png", "no.png: No such file"),
+        (crops[0] / 255, r"image 0: float64 \[32, 32, 3\]; give uint8 RGB"),
+        (np.zeros((0, 5, 3), np.uint8), r"image 0: uint8 \[0, 5, 3\]; give uint8 RGB"),
     ):
         with pytest.raises(InputError, match=message):
             embed(encoder, [picture])
-    with pytest.raises(InputError, match="no picture; give at least one"):
+    with pytest.raises(InputError, match="no source; give at least one"):
         embed(encoder, [])
     with pytest.raises(InputError, match="no space 'colour'; it has pooled"):
         embed(encoder, [crops[0]], spaces=["colour"])
+
+
+def test_embed_in_python_equals_the_command(
+    encoder_folder: Path, stub: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad_folder(tmp_path / "in")
+    crops = write_all(tmp_path / "in/faces", rendered(2))
+    write_video(tmp_path / "in/film.mp4", list(rendered(3, 64)), fps=1)
+    two_faces = Image.fromarray(photo((40, 30, 70), (180, 90, 60)))
+    two_faces.save(tmp_path / "in/two.png")
+    out = tmp_path / "codes.parquet"
+    assert run("embed", tmp_path / "in", "--out", out, "--encoder", encoder_folder) == 0
+    codes = embed(encoder_folder, tmp_path / "in")
+    table = codes.frame()
+    stored = pd.read_parquet(out).rename(columns=lambda name: name.removeprefix("__"))
+    pd.testing.assert_frame_equal(table, stored, check_dtype=False)
+    assert [key for key in table.key if "two" in key] == ["in/two.png", "in/two.png#1"]
+    assert table.set_index("key").left.notna().sum() == 2
+    assert table.time.max() == 2
+    rows = list(csv.DictReader((tmp_path / "codes.parquet.skipped.csv").open()))
+    assert [(s.key, s.reason) for s in codes.skipped] == [(r["picture"], r["reason"]) for r in rows]
+    assert f"skipped {len(rows)} files" in caplog.text
+    with pytest.raises(InputError, match=re.escape(f"{codes.skipped[0].key}: ")):
+        embed(encoder_folder, tmp_path / "in", strict=True)
+    # Files of one name keep their paths.
+    again = tmp_path / "again" / crops[0].name
+    again.parent.mkdir()
+    again.write_bytes(crops[0].read_bytes())
+    given = embed(encoder_folder, [crops[0], again, tmp_path / "in/two.png"], largest=True)
+    assert [face.key for face in given.faces] == [str(crops[0]), str(again), "two.png"]
 
 
 def test_similarity_is_the_cosine_less_the_cards_mean(encoder_folder: Path) -> None:

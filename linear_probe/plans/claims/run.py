@@ -35,7 +35,9 @@ def run(
     command: Sequence[str],
     *,
     only_table: bool = False,
-    jobs: int = 1,
+    jobs: int | None = None,
+    executor: str = "local",
+    address: str | None = None,
     keep_in: Path | None = None,
     target: tuple[str, str | None] | None = None,
 ) -> int:
@@ -46,6 +48,7 @@ def run(
         command: as it was typed.
         only_table: run nothing.
         jobs: arms at once.
+        executor, address: where arms run, as of `run_plan`.
         keep_in: folder for copies of the records.
         target: W&B project and run name to log the table to.
 
@@ -65,7 +68,15 @@ def run(
             print(log_table(table, *target, str(out)))
         return 0
 
-    return work(None) if only_table else run_plan(command, out, work, jobs=jobs)
+    if only_table:
+        return work(None)
+    return run_plan(
+        *(command, out, work),
+        executor=executor,
+        address=address,
+        resources=claims.resources,
+        jobs=jobs,
+    )
 
 
 def run_claims(claims: Claims, out: Path, engine: Engine | None = None) -> Table:

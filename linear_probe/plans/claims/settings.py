@@ -13,12 +13,14 @@ import yaml
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from linear_probe.records.record import RECORDS_FILE, Record
+from ssl_faces.common import config_files
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular
 from ssl_faces.common.ranges import FiniteFloat, PositiveFloat, Seed
 from ssl_faces.common.yaml_settings import PREVIOUS, Strict, read_as
 from ssl_faces.plan import stages as plan_stages
+from ssl_faces.plan.cluster.resources import PlanResources
 
 FIT = "{fit}"
 """In arguments and rows: the folder of the encoder that was trained first."""
@@ -276,6 +278,7 @@ class Claims(Strict):
         smallest: effects of interest by kind of metric.
         remark: what readers of the table must know.
         claims: by name.
+        resources: what the commands need of a cluster, by their verbs.
     """
 
     seeds: list[Seed] = Field(min_length=1)
@@ -283,6 +286,7 @@ class Claims(Strict):
     smallest: list[Smallest] = Field(min_length=1)
     remark: str = ""
     claims: dict[Name, Claim] = Field(min_length=1)
+    resources: PlanResources = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _effects(self) -> Claims:
@@ -328,11 +332,11 @@ def _within(out: Path, folder: str) -> str:
 def _content(config: str) -> str:
     """A config without its comments; empty if it can't be read, which its verb reports."""
     try:
-        text = regular(Path(config)).read_text()
+        text = regular(config_files.find_config(config, config_files.ALL)).read_text()
         for now, before in _MOVED.items():
             text = text.replace(now, before)
         return json.dumps(yaml.safe_load(text), sort_keys=True, default=str)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (InputError, OSError, UnicodeDecodeError, yaml.YAMLError):
         return ""
 
 

@@ -134,7 +134,7 @@ def _settings(found: Gathered, runs: Sequence[Run]) -> list[str]:
 def _group(name: str) -> str:
     first, _, rest = name.partition("/")
     if first == "online":
-        return "Collapse" if rest.startswith(("rank/", "std/")) else "Online probe"
+        return "Collapse" if rest.startswith(("rank/", "std/", "lidar/")) else "Online probe"
     return "Losses" if first == "loss" else "Other"
 
 

@@ -41,7 +41,8 @@ def workspace(found: Gathered, entity: str, project: str) -> Workspace:
         return wr.LinePlot(title=name, x=STEP, y=[name], title_x="training step", **more)
 
     losses = [name for name in names if name.startswith("loss")]
-    collapse = [name for name in names if name.startswith(("online/rank/", "online/std/"))]
+    measures = ("online/rank/", "online/std/", "online/lidar/")
+    collapse = [name for name in names if name.startswith(measures)]
     probes = [name for name in names if name.startswith("online/") and name not in collapse]
     columns = [
         wr.ParallelCoordinatesPlotColumn(metric=wr.Config(key), display_name=key)

@@ -42,8 +42,9 @@ def run(arguments: Sequence[str]) -> None:
         raise InputError("the page needs Gradio; pip install 'ssl-faces[demo]'")
     # Imported late, since they import torch.
     from ssl_faces.apps.demo.comparison import FaceComparison, edits_pictures
-    from ssl_faces.apps.demo.server import LOOPBACK, serve
-    from ssl_faces.apps.demo.uploads import Limits
+    from ssl_faces.apps.demo.server import serve
+    from ssl_faces.apps.web.requests import LOOPBACK
+    from ssl_faces.apps.web.uploads import Limits
 
     method = options.method
     if method is None and not edits_pictures(options.encoder):

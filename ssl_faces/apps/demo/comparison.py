@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image, ImageDraw
 from torchvision.utils import flow_to_image
 
 from ssl_faces.apps.editing import apply_edit, open_method
 from ssl_faces.apps.embedding import as_images, codes_of, cosines, verification_of
-from ssl_faces.apps.faces import FaceFinder
+from ssl_faces.apps.faces import FaceCrop, FaceFinder
 from ssl_faces.apps.verify import SPACE, Reliability, reliability
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.pictures import BadImage
 from ssl_faces.encoders.encoder import METHOD_FILE, FaceEncoder, load_encoder, read_card
-from ssl_faces.encoders.saved_probe import SavedProbe, load_probe
+from ssl_faces.encoders.saved_probe import SavedProbe, find_probe
 from ssl_faces.methods.loading import editable
 from ssl_faces.methods.method import MEAN, MOTION, NEUTRAL, Method
 from ssl_faces.methods.released import REBUILD, find_released
@@ -25,6 +28,9 @@ from ssl_faces.methods.released import REBUILD, find_released
 FLOW, TRANSLATION = "flow", "translation"
 PANELS = (NEUTRAL, MEAN, FLOW, TRANSLATION)
 """In display order; a method may lack some."""
+
+BOXED_SIDE = 300
+"""Pixels of the longer side of an image with a box, at most."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,19 @@ class Similarity:
     reliability: Reliability | None
 
 
+class Boxed(NamedTuple):
+    """Which face of an image was taken.
+
+    Attributes:
+        pixels: the image, uint8 RGB [h, w, 3] with a longer side of at most `BOXED_SIDE`, and a box
+            around the face.
+        faces: usable faces of the image; 0 if it was taken whole.
+    """
+
+    pixels: np.ndarray
+    faces: int
+
+
 @dataclass(frozen=True, eq=False)
 class Compared:
     """The comparison of the faces A and B.
@@ -52,12 +71,14 @@ class Compared:
         probabilities: of each expression, [2, K]; None without a probe.
         panels: by name, uint8 [S, S, 3] of A and of B. `translation` is B with the expression and
             pose of A, and A with those of B.
+        pictures: the images of A and B, with the faces that were taken.
     """
 
     faces: tuple[np.ndarray, np.ndarray]
     similarity: Similarity | None
     probabilities: np.ndarray | None
     panels: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    pictures: tuple[Boxed, ...] = ()
 
 
 class FaceComparison:
@@ -84,7 +105,7 @@ class FaceComparison:
     ) -> None:
         self.encoder_name = os.fsdecode(encoder)
         self.encoder: FaceEncoder = load_encoder(encoder)
-        self.probe: SavedProbe | None = load_probe(encoder)
+        self.probe: SavedProbe | None = find_probe(encoder)
         if method is None and edits_pictures(encoder):
             method = encoder
         self.method: Method | None = None if method is None else open_method(method, NEUTRAL)
@@ -115,8 +136,10 @@ class FaceComparison:
             )
         return sentences
 
-    def crop(self, picture: np.ndarray, name: str, side: int, whole: bool = False) -> np.ndarray:
-        """The largest face of an image uint8 RGB [H, W, 3], as uint8 [side, side, 3].
+    def crops(
+        self, picture: np.ndarray, name: str, side: int, whole: bool = False
+    ) -> list[FaceCrop]:
+        """The faces of an image uint8 RGB [H, W, 3], the largest first, `side` pixels a side.
 
         Args:
             name: of the image in errors.
@@ -129,7 +152,7 @@ class FaceComparison:
         if key not in self._finders:
             self._finders[key] = FaceFinder(side, "never" if whole else "auto", self._detector)
         try:
-            return self._finders[key](picture)[0].pixels
+            return self._finders[key](picture)
         except BadImage as error:
             # The page has a checkbox instead of the command line's option.
             reason = str(error).partition(" (--detect")[0]
@@ -151,22 +174,25 @@ class FaceComparison:
         """
         named = ((first, "face A"), (second, "face B"))
 
-        def crops(side: int) -> list[np.ndarray]:
-            return [self.crop(picture, name, side, whole) for picture, name in named]
+        def crops(side: int) -> list[list[FaceCrop]]:
+            return [self.crops(picture, name, side, whole) for picture, name in named]
 
-        faces = crops(self.encoder.input_size)
+        found = crops(self.encoder.input_size)
+        faces = [crops[0].pixels for crops in found]
         spaces = {SPACE, *([self.probe.space] if self.probe else [])} & {*self.encoder.feature_dims}
         codes = next(iter(codes_of(self.encoder, faces, spaces))) if spaces else {}
         panels = {}
         if self.method is not None:
             side = self.method.picture_size
             same = side == self.encoder.input_size
-            panels = _panels(self.method, faces if same else crops(side), seed)
+            enlarged = faces if same else [crops[0].pixels for crops in crops(side)]
+            panels = _panels(self.method, enlarged, seed)
         return Compared(
             (faces[0], faces[1]),
             self._similarity(codes[SPACE]) if SPACE in codes else None,
             None if self.probe is None else self.probe(codes[self.probe.space]).numpy(),
             panels,
+            tuple(boxed(image, crops) for (image, _), crops in zip(named, found, strict=True)),
         )
 
     def _similarity(self, codes: torch.Tensor) -> Similarity:
@@ -175,6 +201,23 @@ class FaceComparison:
             mean, threshold = self._verification.mean, self._verification.threshold
         value = float(cosines(codes[:1], codes[1:], mean))
         return Similarity(value, threshold, reliability(self.encoder))
+
+
+def boxed(picture: np.ndarray, faces: Sequence[FaceCrop]) -> Boxed:
+    """An image uint8 RGB [H, W, 3] with a box around the first of its faces."""
+    image = Image.fromarray(picture)
+    shrink = min(1.0, BOXED_SIDE / max(image.size))
+    width, height = (max(1, round(side * shrink)) for side in image.size)
+    image = image.resize((width, height))
+    box = faces[0].box
+    if box is None:
+        return Boxed(np.asarray(image), 0)
+    draw = ImageDraw.Draw(image)
+    # White within black stands out from any image.
+    for grow, colour, line in ((2, "black", 4), (1, "white", 2)):
+        left, top, right, bottom = (value * shrink for value in box)
+        draw.rectangle((left - grow, top - grow, right + grow, bottom + grow), None, colour, line)
+    return Boxed(np.asarray(image), len(faces))
 
 
 def _panels(

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import PlainTextResponse
 
-from ssl_faces.apps.demo.uploads import Limits, check_picture
+from ssl_faces.apps.web.requests import Refused, is_own, read_body, replayed
+from ssl_faces.apps.web.uploads import Limits, check_picture
 from ssl_faces.data.pictures import BadImage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _API = "/gradio_api"
 _UPLOAD = f"{_API}/upload"
@@ -28,14 +28,6 @@ MOST_BODY = 1 << 14
 """Bytes of a request that is no upload; the page's have some hundred."""
 
 _AROUND = 1 << 14  # bytes of an upload's request in addition to the file
-
-
-class Refused(Exception):
-    """A refused request, with its HTTP status."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class Gate:
@@ -57,21 +49,12 @@ class Gate:
             response = PlainTextResponse(f"{refused}\n", refused.status, {"Connection": "close"})
             await response(scope, receive, send)
             return
-        sent = False
-
-        async def replay() -> Message:
-            nonlocal sent
-            if sent:
-                return await receive()
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        await self.app(scope, replay, send)
+        await self.app(scope, replayed(body, receive), send)
 
     async def _checked(self, scope: Scope, receive: Receive) -> bytes:
         """The body of an accepted request; others raise Refused."""
         headers = Headers(scope=scope)
-        if not _is_own(headers, scope["method"]):
+        if not is_own(headers, scope["method"]):
             raise Refused(403, "this page takes no requests of another site's page")
         path = scope["path"].rstrip("/")
         if scope["method"] not in ("GET", "HEAD", "POST"):
@@ -80,7 +63,7 @@ class Gate:
             raise Refused(404, "not offered here")
         is_upload = scope["method"] == "POST" and path == _UPLOAD
         most = self.limits.most_bytes + _AROUND if is_upload else MOST_BODY
-        body = await _body(headers, receive, most)
+        body = await read_body(headers, receive, most)
         if is_upload:
             await self._check_upload(headers, body)
         return body
@@ -106,31 +89,3 @@ class Gate:
             raise Refused(415, f"{error}; give another picture, as JPEG or PNG") from error
         finally:
             await form.close()
-
-
-def _is_own(headers: Headers, method: str) -> bool:
-    """Whether a request comes from the page itself, or from no page (such as curl)."""
-    origin = headers.get("origin")
-    if origin is not None:
-        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
-    if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
-        return True
-    return method == "GET" and headers.get("sec-fetch-mode") == "navigate"  # a link to the page
-
-
-async def _body(headers: Headers, receive: Receive, most: int) -> bytes:
-    """The body of a request; Refused if it has more than `most` bytes or is cut short."""
-    too_large = Refused(413, f"exceeds the maximum allowed size of {most:,} bytes")
-    length = headers.get("content-length", "0")
-    if not length.isascii() or not length.isdigit() or int(length) > most:
-        raise too_large
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Refused(400, "cut short")
-        body += message.get("body", b"")
-        if len(body) > most:
-            raise too_large
-        if not message.get("more_body", False):
-            return bytes(body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from asyncio import Queue
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -14,9 +15,18 @@ import jinja2
 import numpy as np
 from gradio.utils import LRUCache
 
-from ssl_faces.apps.demo.comparison import FLOW, PANELS, TRANSLATION, Compared, FaceComparison
-from ssl_faces.apps.demo.uploads import Limits, read_upload
+from ssl_faces.apps.demo.comparison import (
+    FLOW,
+    PANELS,
+    TRANSLATION,
+    Boxed,
+    Compared,
+    FaceComparison,
+    Similarity,
+)
 from ssl_faces.apps.sheets import enlarged, png
+from ssl_faces.apps.verify import meaning
+from ssl_faces.apps.web.uploads import Limits, read_upload
 from ssl_faces.common.errors import InputError, out_of_memory
 from ssl_faces.encoders.saved_probe import SavedProbe
 
@@ -47,6 +57,7 @@ CSS = """
 .result .note { color: #555; font-size: .9rem; }
 .result .row { display: flex; flex-wrap: wrap; gap: .8rem; margin-bottom: .6rem; }
 .result figure { margin: 0; width: 128px; }
+.result figure.whole { width: auto; max-width: 300px; }
 .result figcaption { font-size: .85rem; line-height: 1.2; }
 .result img { image-rendering: auto; display: block; border-radius: 2px; }
 .result table.plain, .result table.plain tr { border: 0 !important; }
@@ -60,6 +71,16 @@ CSS = """
 .result [role=status] { position: absolute; left: -9999px; }
 .result [role=alert] { border-left: 4px solid #b00020; padding: .4rem .8rem; }
 """
+
+
+class _Messages(LRUCache[str, Queue[Any]]):
+    """Messages of the latest sessions. Those to a replaced session are dropped.
+
+    Gradio's own cache would print a traceback for each of them.
+    """
+
+    def __missing__(self, session: str) -> Queue[Any]:
+        return Queue()
 
 
 def upload(who: str) -> gr.Image:
@@ -122,7 +143,7 @@ def build_page(comparison: FaceComparison, limits: Limits) -> gr.Blocks:
     page.queue(max_size=16)
     # Gradio keeps results until they are fetched, and states of sessions.
     page.state_session_capacity = MOST_SESSIONS
-    page._queue.pending_messages_per_session = LRUCache(MOST_SESSIONS)
+    page._queue.pending_messages_per_session = _Messages(MOST_SESSIONS)
     return page
 
 
@@ -155,11 +176,31 @@ def shown(result: Compared, probe: SavedProbe | None = None) -> str:
         expressions = list(zip(probe.classes, shares, strict=True))
     return _template().render(
         result=result,
+        meaning=_meaning(result.similarity),
+        pictures=[
+            (who, _taken(picture), picture.pixels)
+            for who, picture in zip("AB", result.pictures, strict=False)
+        ],
         columns=[(who, _rows(result, i)) for i, who in enumerate("AB")],
         expressions=expressions,
         about_probe="" if probe is None else probe_in_words(probe),
         side=SIDE,
     )
+
+
+def _meaning(similarity: Similarity | None) -> str:
+    if similarity is None:
+        return ""
+    return meaning(similarity.value, similarity.threshold, similarity.reliability)
+
+
+def _taken(picture: Boxed) -> str:
+    """Which face of an image was taken, in words."""
+    if not picture.faces:
+        return "taken whole, as a face crop"
+    if picture.faces == 1:
+        return "the only face found is in the box"
+    return f"the largest of {picture.faces} faces found is in the box"
 
 
 def probe_in_words(probe: SavedProbe) -> str:
@@ -226,7 +267,10 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["png"] = lambda pixels: base64.b64encode(
-        png(enlarged(pixels, SIDE))
-    ).decode()
+
+    def as_text(data: bytes) -> str:
+        return base64.b64encode(data).decode()
+
+    environment.filters["face"] = lambda pixels: as_text(png(enlarged(pixels, SIDE)))
+    environment.filters["png"] = lambda pixels: as_text(png(pixels))
     return environment.get_template("result.html")

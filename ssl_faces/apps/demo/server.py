@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
-from ssl_faces.common.errors import InputError
+from ssl_faces.apps.web.requests import LOOPBACK
+from ssl_faces.apps.web.running import run_app
 
 if TYPE_CHECKING:
     import fastapi
 
     from ssl_faces.apps.demo.comparison import FaceComparison
-    from ssl_faces.apps.demo.uploads import Limits
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+    from ssl_faces.apps.web.uploads import Limits
 
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -103,55 +99,4 @@ def build_app(comparison: FaceComparison, limits: Limits, host: str) -> fastapi.
 def serve(comparison: FaceComparison, limits: Limits, host: str, port: int) -> None:
     """Serve the page until it is stopped; an unavailable address raises InputError."""
     with uploads_folder():
-        app = build_app(comparison, limits, host)
-        import uvicorn
-
-        class Server(uvicorn.Server):
-            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                # Connections that a browser still holds are closed, which is no error.
-                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-                super().handle_exit(sig, frame)
-
-        settings = uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,
-            limit_concurrency=64,
-            timeout_graceful_shutdown=2,
-        )
-        try:
-            socket = settings.bind_socket()
-        except SystemExit as error:  # uvicorn's reaction to an unavailable address
-            raise InputError(
-                f"--host {host} --port {port}: can't be listened on; give another --port"
-            ) from error
-        try:
-            with _stopped_by_signals():
-                socket.listen()  # early requests wait for the server
-                name = f"[{host}]" if ":" in host else host
-                print(f"http://{name}:{socket.getsockname()[1]}/  (Ctrl-C ends it)", flush=True)
-                Server(settings).run([socket])
-        finally:
-            socket.close()
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Handle SIGTERM and a closed terminal like Ctrl-C, so that uploads are removed."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGTERM:
-            # While the server runs, its own handler of SIGTERM ends it.
-            signal.raise_signal(signal.SIGTERM)
-            return
-        raise KeyboardInterrupt
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        run_app(build_app(comparison, limits, host), host, port)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssl_faces.common.arguments import Parser, whole
 from ssl_faces.common.errors import InputError
@@ -15,8 +16,14 @@ from ssl_faces.common.files import replace_file
 from ssl_faces.common.outputs import add_overwrite, check_output
 from ssl_faces.encoders.onnx_files import CALIBRATED, OPSET, OPSETS
 
+if TYPE_CHECKING:
+    from ssl_faces.apps.export.faces import Faces
+
 BESIDE = (".md", ".json")
 """Endings of the files beside an 8-bit file that report its loss."""
+
+LEAST_CALIBRATED = 32
+"""Faces below which ranges of activations can't be trusted."""
 
 INPUT = (
     "images: float32 [B, 3, {size}, {size}], RGB in [0, 1], any B; cropped faces; resizing and "
@@ -35,7 +42,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="ssl-faces export",
         description="Write an encoder to one file that runs without this workbench, and check on "
-        "faces that its features equal torch's to 1e-4 of their scale.",
+        "faces that its outputs equal torch's to 1e-4 of their scale.",
     )
     add = parser.add_argument
     add("encoder", metavar="ENCODER", help="a released name, or folder of a run")
@@ -46,10 +53,16 @@ def _parser() -> Parser:
     opset = f"of ONNX, {OPSETS[0]} to {OPSETS[-1]}; default: {OPSET}"
     add("--opset", type=whole(OPSETS[0], OPSETS[-1]), help=opset)
     add(
+        "--pipeline",
+        action="store_true",
+        help="from aligned crops, uint8 [B, S, S, 3], to codes and the probabilities of the saved "
+        "probes, with the template of the alignment inside; .onnx only",
+    )
+    add(
         "--int8",
         action="store_true",
-        help=f"8 bits, calibrated on {CALIBRATED} training images; the loss is measured and "
-        "written to FILE.onnx.md and FILE.onnx.json",
+        help=f"8 bits, calibrated on {CALIBRATED} real training images of --data; the loss is "
+        "measured and written to the file, FILE.onnx.md and FILE.onnx.json; .onnx only",
     )
     add(
         "--data",
@@ -82,7 +95,7 @@ def _check(options: argparse.Namespace) -> None:
     if out.suffix not in (".onnx", ".pt2"):
         raise InputError(f"--out {out}: its ending sets the format; give FILE.onnx or FILE.pt2")
     if out.suffix != ".onnx":
-        for option in ("opset", "int8"):
+        for option in ("opset", "int8", "pipeline"):
             if getattr(options, option):
                 raise InputError(
                     f"--{option} is only valid for .onnx output: leave it out, or give "
@@ -99,7 +112,7 @@ def _beside(out: Path) -> list[Path]:
 def _export(options: argparse.Namespace) -> list[str]:
     """Write the encoder; returns the report, line by line."""
     # Imported late, so that `--help` needs no torch.
-    from ssl_faces.apps.export.faces import data_named, some_faces
+    from ssl_faces.apps.export.faces import RENDERED, data_named, some_faces
     from ssl_faces.apps.export.formats import (
         Program,
         as_onnx,
@@ -107,55 +120,103 @@ def _export(options: argparse.Namespace) -> list[str]:
         pt2_features,
         with_card,
     )
-    from ssl_faces.apps.export.loss import in_words, measured_loss
+    from ssl_faces.apps.export.loss import in_words
     from ssl_faces.apps.export.parity import check_parity
+    from ssl_faces.apps.export.pipeline import Pipeline, as_crops, changes, probes_of
     from ssl_faces.encoders.encoder import load_encoder
-    from ssl_faces.encoders.onnx_files import need_onnx, quantised
+    from ssl_faces.encoders.onnx_files import need_onnx
 
     out, name = options.out, options.encoder
     opset = options.opset or OPSET
+    root = data_named(options.data)
+    if options.int8 and root == RENDERED:
+        raise InputError(
+            "--int8: 8 bits are calibrated on real faces, and rendered ones differ too much; give "
+            "a folder of face crops by --data DIR, or leave out --int8"
+        )
     is_onnx = out.suffix == ".onnx"
     if is_onnx:
         need_onnx(f"--out {out}")
     encoder = load_encoder(name)
     spaces = _spaces(name, encoder.feature_dims, options.spaces)
-    root = data_named(options.data)
     faces = some_faces(root, "test", encoder.input_size, options.faces)
     card = card_of(name, encoder, spaces)
+    dims = card["feature_dims"]
+    pipeline = None
+    if options.pipeline:
+        pipeline = Pipeline(encoder, spaces, probes_of(name))
+        card |= pipeline.about()
+        dims = card["outputs"]
+        spaces = pipeline.needed
     if is_onnx:
         content = as_onnx(encoder, name, spaces, opset)
         card["opset"] = opset
-        features = onnx_features(content, spaces)
     else:
         program = Program(encoder, name, spaces)
-        features = pt2_features(program.data(card))
-    card["parity"] = check_parity(encoder, spaces, features, *faces)
+    if pipeline is not None:
+        crops = as_crops(faces.images)
+        features = onnx_features(pipeline.wrapped(content), pipeline.outputs)
+        card["parity"] = check_parity(
+            pipeline, pipeline.outputs, features, crops, faces.of, pipeline.probabilities
+        )
+    else:
+        features = onnx_features(content, spaces) if is_onnx else pt2_features(program.data(card))
+        network = partial(encoder, spaces=spaces)
+        card["parity"] = check_parity(network, spaces, features, *faces)
     lines = _parity_in_words(card["parity"], "in 32 bits, " if options.int8 else "")
     beside: dict[Path, str] = {}
     if options.int8:
-        train = some_faces(root, "train", encoder.input_size, CALIBRATED)
-        small = quantised(content, "static", train.images, pixels_in_float=True)
-        loss = measured_loss(content, small, spaces, faces, root, options.max_train)
-        card["eight_bits"] = {
-            "how": "weights signed, by channel; activations unsigned, by layer (onnxruntime, QDQ)",
-            "calibrated_on": train.of,
-            "loss": loss,
-        }
-        content = small
-        page = in_words(loss, out.name)
-        texts = (page, json.dumps(card["eight_bits"], indent=2) + "\n")
+        small, about = _in_eight_bits(
+            content, spaces, faces, root, encoder.input_size, options.max_train
+        )
+        if pipeline is not None:
+            rounded = onnx_features(pipeline.wrapped(small), pipeline.outputs)
+            about["loss"]["probabilities"] = changes(
+                features(crops), rounded(crops), pipeline.probes
+            )
+        content, card["eight_bits"] = small, about
+        page = in_words(about["loss"], out.name)
+        texts = (page, json.dumps(about, indent=2) + "\n")
         beside = dict(zip(_beside(out), texts, strict=True))
         lines.append(page.partition("\n\n")[2])
+    if pipeline is not None:
+        content = pipeline.wrapped(content)
     content = with_card(content, card) if is_onnx else program.data(card)
     for path, text in beside.items():
         replace_file(path, text.encode())
     replace_file(out, content)
-    outputs = ", ".join(f"{space} [B, {encoder.feature_dims[space]}]" for space in spaces)
+    outputs = ", ".join(f"{output} [B, {length}]" for output, length in dims.items())
     kind = f"ONNX, opset {opset}" if is_onnx else "torch.export"
     lines.append(f"{out}: {len(content) / 1e6:.2f} MB, {kind}; {card['input']} -> {outputs}")
-    if is_onnx:
+    if is_onnx and pipeline is None:
         lines.append(f"score it with linear-probe run --encoder {out}")
     return lines
+
+
+def _in_eight_bits(
+    content: bytes, spaces: Sequence[str], faces: Faces, root: str, size: int, max_train: int
+) -> tuple[bytes, dict[str, Any]]:
+    """An ONNX file in 8 bits, and for its card how it was made and what it lost.
+
+    Raises:
+        InputError: too few faces to calibrate on.
+    """
+    from ssl_faces.apps.export.faces import some_faces
+    from ssl_faces.apps.export.loss import measured_loss
+    from ssl_faces.encoders.onnx_files import quantised
+
+    train = some_faces(root, "train", size, CALIBRATED)
+    if len(train.images) < LEAST_CALIBRATED:
+        raise InputError(
+            f"--int8: {root} has {len(train.images)} faces to calibrate 8 bits on; give at least "
+            f"{LEAST_CALIBRATED}"
+        )
+    small = quantised(content, "static", train.images, pixels_in_float=True)
+    return small, {
+        "how": "weights signed, by channel; activations unsigned, by layer (onnxruntime, QDQ)",
+        "calibrated_on": train.of,
+        "loss": measured_loss(content, small, spaces, faces, root, max_train),
+    }
 
 
 def _spaces(encoder: str, known: dict[str, int], names: str | None) -> list[str]:

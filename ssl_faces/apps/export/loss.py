@@ -133,6 +133,13 @@ def in_words(loss: dict[str, Any], name: str) -> str:
         markdown(cosines),
         "",
     ]
+    for task, change in loss.get("probabilities", {}).items():
+        lines += [
+            f"Probabilities of {task}: changed by {change['mean_change']:.2f} points of percent on "
+            f"average, at most {change['largest_change']:.1f}; the same class is the most probable "
+            f"for {change['same_class_percent']:.1f} % of {change['n']:,} faces.",
+            "",
+        ]
     if scores:
         lines += [
             "Figures with 95 % bootstrap intervals, differences by paired bootstrap; the probe "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ssl_faces.common.errors import InputError, reason_of
-from ssl_faces.encoders.encoder import FaceEncoder
 
 TOLERANCE = 1e-4
 BATCHES = (1, 2, 3, 5, 16)
@@ -17,18 +16,28 @@ BATCHES = (1, 2, 3, 5, 16)
 
 MEASURE = (
     "largest absolute difference from torch over all faces and features of a space, and the same "
-    "divided by the root mean square of torch's features after subtracting their mean"
+    "divided by the root mean square of torch's features after subtracting their mean (of "
+    "probabilities by 1)"
 )
 
 Features = Callable[[Tensor], dict[str, Tensor]]
-"""Features [B, D] by space of images float [B, 3, S, S] in [0, 1]."""
+"""Features [B, D] by space of a file's or a network's input, such as images float [B, 3, S, S]."""
 
 
 @torch.no_grad()
 def check_parity(
-    encoder: FaceEncoder, spaces: Sequence[str], file: Features, images: Tensor, of: str
+    network: Features,
+    spaces: Sequence[str],
+    file: Features,
+    images: Tensor,
+    of: str,
+    probabilities: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Compare a file's features with the encoder's.
+    """Compare a file's features with those of its network in torch.
+
+    Args:
+        spaces: outputs to compare, by name.
+        probabilities: those of them whose scale is 1.
 
     Returns:
         Plain JSON values: `measure`, `tolerance`, `spaces` (`absolute` and `relative` difference
@@ -47,9 +56,13 @@ def check_parity(
                 f"the exported file fails on a batch of {len(batch)} ({reason_of(error)}); export "
                 "the encoder to another format"
             ) from error
-    expected = [encoder(batch, spaces) for batch in images.split(64)]
+    expected = [network(batch) for batch in images.split(64)]
     errors = {
-        space: distance(*(torch.cat([part[space] for part in side]) for side in (expected, parts)))
+        space: distance(
+            torch.cat([part[space] for part in expected]),
+            torch.cat([part[space] for part in parts]),
+            1.0 if space in probabilities else None,
+        )
         for space in spaces
     }
     worst = max(errors, key=lambda space: errors[space]["relative"])
@@ -78,12 +91,17 @@ def batch_sizes(count: int) -> list[int]:
     return [*sizes, rest] if rest else sizes
 
 
-def distance(expected: Tensor, actual: Tensor) -> dict[str, float]:
-    """`MEASURE` of features float [N, D]; infinite if not finite or of another shape."""
+def distance(expected: Tensor, actual: Tensor, scale: float | None = None) -> dict[str, float]:
+    """`MEASURE` of features float [N, D]; infinite if not finite or of another shape.
+
+    Args:
+        scale: of the features, if it is known.
+    """
     if expected.shape != actual.shape or not actual.isfinite().all():
         return {"absolute": float("inf"), "relative": float("inf")}
     exact = expected.double()
     absolute = float((exact - actual.double()).abs().max())
-    scale = float((exact - exact.mean(0)).square().mean().sqrt())
+    if scale is None:
+        scale = float((exact - exact.mean(0)).square().mean().sqrt())
     relative = absolute / scale if scale else float("inf") if absolute else 0.0
     return {"absolute": absolute, "relative": relative}

@@ -61,7 +61,7 @@ FLIP_SHARE = 0.5
 _WINDOW = 32  # shards: about a gigabyte
 
 
-class FaceDataModule(pl.LightningDataModule):
+class FaceData(pl.LightningDataModule):
     """Pairs of faces for pretraining.
 
     By default everything that a probe tests on is left out: the test parts of the sets, their
@@ -119,7 +119,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        root: Path | None = None,
+        root: Path | str | None = None,
         sets: list[FaceSet] | None = None,
         rendered: PositiveInt = 8192,
         batch_size: PositiveInt = 16,
@@ -143,7 +143,7 @@ class FaceDataModule(pl.LightningDataModule):
         leave_out_near_copies: bool = True,
     ) -> None:
         super().__init__()
-        check_ranges(FaceDataModule.__init__, locals(), "data")
+        check_ranges(FaceData.__init__, locals(), "data")
         if different_share is not None and positives != "frames":
             raise InputError(
                 f"data.different_share: has no effect with data.positives={positives}, where all "
@@ -172,7 +172,7 @@ class FaceDataModule(pl.LightningDataModule):
             )
         if online_root is not None and packs is None:
             raise InputError("data.online_root: serves data.packs only; leave it out")
-        self.root = root
+        self.root = None if root is None else Path(root)
         self.sets = sets
         self.rendered = rendered
         self.batch_size = batch_size
@@ -342,6 +342,13 @@ class FaceDataModule(pl.LightningDataModule):
     def has_people(self) -> bool:
         """Whether pairs may be two pictures of one person."""
         return self.use_people and any(a["people"] for p in self.packs for a in p.index.sets)
+
+    @property
+    def uses_identity_labels(self) -> bool:
+        """Whether pairs may be two images of one real person, by a label of the identity."""
+        # Older packs don't say what their people are known by.
+        sets = [about for pack in self.packs for about in pack.index.sets]
+        return self.use_people and any(a.get("identity_labels", a["people"]) for a in sets)
 
     @functools.cached_property
     def two_images(self) -> dict[str, float] | None:

@@ -391,6 +391,7 @@ class _Packing:
                 "name": faces.name,
                 "part": faces.part,
                 "people": bool(faces.people),
+                "identity_labels": bool(faces.people) and faces.identity_labels,
                 "tests": faces.part == "all" and faces.has_test_part and self.held_out.is_empty,
                 OF_PEOPLE: int(self.of_test_people[mine].sum()),
             }

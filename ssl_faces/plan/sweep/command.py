@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_faces.common.arguments import SEED, Parser, whole
+from ssl_faces.common.config_files import find_config
 from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.outputs import refuse_input
-from ssl_faces.plan.command import run_plan
+from ssl_faces.plan.command import add_executor, run_plan, where
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.steps import say
 
@@ -74,7 +76,8 @@ def run(argv: Sequence[str]) -> int:
 
     command = ["ssl-faces", "sweep", *argv]
     # Several commands may share the work, on several machines too.
-    return run_plan(command, out, work, shared=True, jobs=arguments.workers, by_memory=False)
+    settings = {"jobs": arguments.workers, "resources": sweep.resources, **where(arguments)}
+    return run_plan(command, out, work, shared=True, by_memory=False, **settings)
 
 
 def _parser() -> Parser:
@@ -84,7 +87,9 @@ def _parser() -> Parser:
         "in its own folder under --out. Stopped or killed, the same command resumes; in several "
         "shells at once they share the work.",
     )
-    parser.add_argument("file", type=Path, help="such as configs/sweep/facecycle_losses.yaml")
+    kind = partial(find_config, folders=("sweep",))
+    text = "a file or the name of a sweep, such as facecycle_losses"
+    parser.add_argument("file", type=kind, help=text)
     parser.add_argument("--out", type=Path, required=True, help="folder of the study and all runs")
     parser.add_argument(
         "--workers", type=whole(1, 1024), default=1, help="trials at once (default: 1)"
@@ -104,6 +109,7 @@ def _parser() -> Parser:
         help="when bad trials are ended (default: by the file's early_terminate)",
     )
     parser.add_argument("--retry-failed", action="store_true", help="run failed trials again")
+    add_executor(parser)
     return parser
 
 

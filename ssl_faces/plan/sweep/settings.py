@@ -15,6 +15,7 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.passwords import refuse_passwords
 from ssl_faces.common.ranges import PositiveInt
 from ssl_faces.common.yaml_settings import Strict, read_as, read_yaml
+from ssl_faces.plan.cluster.resources import PlanResources
 
 LIKE = "configs/sweep/facecycle_losses.yaml"
 
@@ -161,6 +162,7 @@ class Sweep(Strict):
         parameters: the settings that vary.
         early_terminate: when bad trials are pruned; None: never.
         run_cap: most trials; a grid has its own number.
+        resources: what a trial needs of a cluster, by its command's verb; not of W&B.
         name, description, project, entity, program, apiVersion, kind: as for W&B.
     """
 
@@ -170,6 +172,7 @@ class Sweep(Strict):
     parameters: dict[Name, Parameter] = Field(min_length=1)
     early_terminate: EarlyTerminate | None = None
     run_cap: PositiveInt | None = None
+    resources: PlanResources = Field(default_factory=dict)
     name: str | None = None
     description: str | None = None
     project: str | None = None

@@ -193,7 +193,7 @@ class Trials:
         metric = self.sweep.metric.name
         if any(trial.intermediate_values for trial in self.trials.trials()):
             return
-        names = [name for name in logged if name.partition("/")[0] != "lr"]
+        names = [name for name in logged if name.partition("/")[0] != "learning_rate"]
         near = [name for name in names if name.partition("/")[0] == metric.partition("/")[0]]
         raise InputError(
             f"{self.trials.source}: metric.name: the runs log no '{metric}'; take one of "

@@ -36,6 +36,10 @@ class Limits:
         return round(self.most_mb * _MB)
 
 
+class TooLarge(BadImage):
+    """An upload beyond the limits."""
+
+
 def read_upload(path: Path | None, name: str, limits: Limits) -> np.ndarray:
     """The pixels of an upload, uint8 RGB [H, W, 3], upright.
 
@@ -60,15 +64,18 @@ def read_upload(path: Path | None, name: str, limits: Limits) -> np.ndarray:
         raise InputError(f"{name}: {error}; give another picture, as JPEG or PNG") from error
 
 
-def check_picture(file: BinaryIO, limits: Limits) -> None:
+def check_picture(file: BinaryIO, limits: Limits) -> int:
     """Check an upload by its size, first bytes and header, without decoding it.
 
+    Returns:
+        The number of its pixels.
+
     Raises:
-        BadImage: no image, or one beyond the limits.
+        BadImage: no image, or (TooLarge) one beyond the limits.
     """
     size = file.seek(0, os.SEEK_END)
     if size > limits.most_bytes:
-        raise BadImage(f"{size / _MB:.1f} MB are more than the {limits.most_mb:g} MB allowed")
+        raise TooLarge(f"{size / _MB:.1f} MB are more than the {limits.most_mb:g} MB allowed")
     file.seek(0)
     if kind_by_head(file.read(HEAD)) != "picture":
         raise BadImage(_NO_PICTURE)
@@ -77,9 +84,10 @@ def check_picture(file: BinaryIO, limits: Limits) -> None:
     if not width * height:
         raise BadImage("truncated or broken (cut in its head)")
     if width * height > limits.most_pixels:
-        raise BadImage(
+        raise TooLarge(
             f"{width:,} x {height:,} pixels are more than the {limits.most_pixels:,} allowed"
         )
+    return width * height
 
 
 def _size(file: BinaryIO) -> tuple[int, int]:
@@ -90,6 +98,6 @@ def _size(file: BinaryIO) -> tuple[int, int]:
             with Image.open(file, formats=FORMATS) as image:
                 return image.size
         except Image.DecompressionBombError as error:
-            raise BadImage(f"more than {MOST_PIXELS:,} pixels") from error
+            raise TooLarge(f"more than {MOST_PIXELS:,} pixels") from error
         except Exception:
             return 0, 0

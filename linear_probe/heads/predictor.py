@@ -1,0 +1,77 @@
+"""`linear-probe predict`: a trained head, or a saved probe, on the user's images and films."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from linear_probe.heads.fit import SETTINGS_FILE, head_outputs
+from linear_probe.heads.loading import open_head
+from ssl_faces.apps.expressions import ProbeOnEncoder
+from ssl_faces.apps.faces import Detect, FaceFinder, FaceReader
+from ssl_faces.apps.predictions import Output, Targets, write_predictions
+
+
+class HeadPredictor:
+    """A trained head: `predictor(crops)` gives float32 [N, columns] of crops uint8 [S, S, 3].
+
+    Args:
+        folder: of the head's run.
+
+    Attributes:
+        size: side of the crops.
+        outputs: what the columns are.
+
+    Raises:
+        InputError: as of `open_head`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._head, self._meaning, _ = open_head(folder)
+        self.size = self._head.read_size
+        self.outputs = [Output(part.name, part.classes) for part in self._meaning.parts]
+
+    def __call__(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        outputs = head_outputs(self._head, images)
+        columns: np.ndarray = torch.cat([*self._meaning.predicted(outputs).values()], 1).numpy()
+        return columns
+
+
+def predict_files(
+    model: str,
+    sources: Sequence[Path],
+    targets: Targets,
+    *,
+    smooth: float,
+    fps: float,
+    largest: bool,
+    detect: Detect,
+    detector: str,
+) -> str:
+    """Write the predictions of each face; what was predicted, in words.
+
+    Args:
+        model: folder of a trained head, or of an encoder with a saved probe, or a released name.
+        sources, targets, smooth: see `write_predictions`.
+        fps, largest, detect, detector: see `FaceReader` and `FaceFinder`.
+
+    Raises:
+        InputError: the model or the images can't be used, or a file can't be written.
+    """
+    targets.check(sources)
+    folder = Path(model).expanduser()
+    of_head = (folder / SETTINGS_FILE).exists()
+    predictor = HeadPredictor(folder) if of_head else ProbeOnEncoder(model)
+    reader = FaceReader(
+        sources,
+        FaceFinder(predictor.size, detect, detector),
+        largest=largest,
+        fps=fps,
+        out=targets.table,
+        tracked=True,
+    )
+    return write_predictions(reader, predictor, predictor.outputs, targets, smooth)

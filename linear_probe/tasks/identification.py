@@ -1,0 +1,227 @@
+"""Identification: find a person among N by one image (1:N), and group images by person.
+
+The people of the set's part `test`, whom no pretraining sees, are split in two by their names. On
+one half the mean code, the similarity threshold and the distance of groups are chosen; the other
+half is scored. Source of the measures: ISO/IEC 19795-1:2021; NIST, "Face Recognition Vendor Test,
+Part 2: Identification", NISTIR 8271, 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linear_probe.features.frozen import Features, Pictures
+from linear_probe.probes.gallery import Gallery, Searches, gallery_of, rand_index
+from linear_probe.stats.intervals import cluster_weights
+from linear_probe.tasks.task import DRAWS_SEED, Figure, Task, in_test_part, percentage, sample_of
+from ssl_faces import InputError
+from ssl_faces.apps.grouping import cut, group_tree
+from ssl_faces.data import FaceSet, in_test_share
+from ssl_faces.data.sets.recognised import VerificationSet
+from ssl_faces.rendered import RenderedFaces
+
+GALLERIES = (10, 100, 500, 1000)
+"""Numbers of people in a gallery, as far as there are more."""
+
+CHOSEN_AT = 100
+FALSE_POSITIVES = 0.1
+"""The threshold is chosen for this FPIR in galleries of `CHOSEN_AT` people."""
+
+_MOST = 4000  # images that are grouped
+_DISTANCES = np.linspace(0.02, 1.2, 60)
+
+
+class Chosen(NamedTuple):
+    """What one half of the people teaches.
+
+    Attributes:
+        mean: of the codes, float64 [D].
+        threshold: cosine similarity of a match.
+        distance: mean cosine distance up to which groups are merged.
+        gallery: the people in the galleries of the threshold.
+        at_edge: whether the distance is the smallest or the largest that was tried.
+    """
+
+    mean: Tensor
+    threshold: float
+    distance: float
+    gallery: int
+    at_edge: bool
+
+
+class Identification(Task):
+    """Rank-1 and rank-5 rates; at a threshold the rates of true and false positive identification
+    (TPIR, FPIR) against the size of the gallery; and the adjusted Rand index of groups."""
+
+    name = "identification"
+    order = 4
+    probe = "cosine similarity"
+    needs = "LFW, CFP or rendered faces"
+    baseline_side = 64
+
+    @classmethod
+    def serves(cls, faces: FaceSet) -> bool:
+        if not isinstance(faces, VerificationSet | RenderedFaces) or not faces.pairs:
+            return False
+        return sum(record.person is not None for record in faces.records) > len(faces.people) > 0
+
+    def _prepare(self) -> None:
+        held_out = in_test_part(self.faces)
+        names = np.array(
+            [
+                (record.person or "") if tested else ""
+                for record, tested in zip(self.faces.records, held_out, strict=True)
+            ]
+        )
+        # Not by the hash of the name alone, which may have decided who is a test person.
+        self._tested = np.array([in_test_share(f"{self.name} {who}", 0.5) for who in names], bool)
+        kept = []
+        for half in (False, True):
+            rows = np.flatnonzero((names != "") & (self._tested == half))
+            gallery = gallery_of(names[rows].tolist())
+            if not len(gallery.probes) or len(gallery.first) < 3:
+                raise InputError(
+                    f"{self.name}: {self.faces.title} has too few people with several pictures; "
+                    "give a set with more"
+                )
+            kept += [rows[gallery.first], rows[gallery.probes]]
+        self._names = names
+        self.indices = np.sort(np.concatenate(kept))
+        self.split = "half of the test people"
+        self.protocol = (
+            "cosine similarity of frozen features less their mean; a person's first picture is in "
+            "the gallery, up to five others are searched for; expected rates over all galleries "
+            "that can be drawn of the scored half of the people; mean, threshold (for an FPIR of "
+            f"{FALSE_POSITIVES:.0%} in galleries of {CHOSEN_AT}) and distance of groups (average "
+            "linkage) are chosen on the other half; intervals by bootstrap over people who are "
+            "searched for"
+        )
+
+    def scored(self) -> np.ndarray:
+        return self.indices[self._tested[self.indices]]
+
+    def score(self, features: Features, pictures: Pictures) -> list[Figure]:
+        return self.figures(features, self.choose(features))
+
+    def choose(self, features: Features) -> Chosen:
+        """Choose mean, threshold and distance on the half of the people that is not scored."""
+        half = self._half(features, tested=False)
+        mean = half.codes.double().mean(0)
+        searches = Searches.of(half.codes, half.gallery, mean)
+        size = min(CHOSEN_AT, searches.others.shape[1])
+        tree = group_tree(half.codes[:_MOST], mean)
+        people, once = half.people[:_MOST], np.ones((1, len(half.people[:_MOST])))
+        scores = [float(rand_index(cut(tree, d), people, once)[0]) for d in _DISTANCES]
+        best = int(np.argmax(scores))
+        return Chosen(
+            *(mean, searches.threshold(FALSE_POSITIVES, size), float(_DISTANCES[best]), size),
+            at_edge=best in (0, len(_DISTANCES) - 1),
+        )
+
+    def figures(self, features: Features, chosen: Chosen) -> list[Figure]:
+        """The figures of the scored half."""
+        half = self._half(features, tested=True)
+        searches = Searches.of(half.codes, half.gallery, chosen.mean)
+        weights = cluster_weights(half.gallery.person, self.replicates, DRAWS_SEED)
+        sample = self._sample(half.rows[half.gallery.probes])
+        common: dict[str, Any] = {
+            "hyperparameters": {
+                "threshold": round(chosen.threshold, 6),
+                "chosen in galleries of": chosen.gallery,
+            },
+            "note": (
+                f"{len(half.gallery.first):,} people, {len(np.unique(half.gallery.person)):,} of "
+                "them searched for"
+            ),
+        }
+        figures = []
+        for size in self.sizes(searches):
+            for metric, values, better in (
+                ("rank-1", searches.ranked(1, size), True),
+                ("rank-5", searches.ranked(5, size), True),
+                ("TPIR", searches.hits(chosen.threshold, size), True),
+                ("FPIR", searches.false_positives(chosen.threshold, size), False),
+            ):
+                replicates = weights @ values / weights.sum(1)
+                figure = (
+                    f"{metric}, gallery {size:,}",
+                    values.mean(),
+                    replicates,
+                    len(values),
+                    sample,
+                )
+                figures.append(percentage(*figure, higher_is_better=better, **common))
+        return [*figures, self._groups(half, chosen)]
+
+    @staticmethod
+    def sizes(searches: Searches) -> list[int]:
+        """The sizes of galleries that are scored: there must be more people than that."""
+        most = searches.others.shape[1]
+        return [size for size in GALLERIES if size <= most] or [most]
+
+    def _groups(self, half: _Half, chosen: Chosen) -> Figure:
+        people, rows = half.people[:_MOST], half.rows[:_MOST]
+        groups = cut(group_tree(half.codes[:_MOST], chosen.mean), chosen.distance)
+        weights = cluster_weights(people, self.replicates, DRAWS_SEED)
+        return Figure(
+            "adjusted Rand index",
+            float(rand_index(groups, people, np.ones((1, len(people))))[0]),
+            "",
+            True,
+            len(people),
+            self._sample(rows),
+            rand_index(groups, people, weights),
+            hyperparameters={"distance": round(chosen.distance, 4)},
+            at_grid_edge=chosen.at_edge,
+            note=f"{len(people):,} pictures of {len(np.unique(people)):,} people in "
+            f"{groups.max() + 1:,} groups",
+        )
+
+    def _half(self, features: Features, tested: bool) -> _Half:
+        wanted = np.isin(features.records, self.indices)
+        rows = np.flatnonzero(wanted & (self._tested[features.records] == tested))
+        names = self._names[features.records[rows]].tolist()
+        gallery = gallery_of(names)
+        if not len(gallery.probes) or len(gallery.first) < 3:
+            raise InputError(
+                f"{self.name}: too few pictures of {self.faces.name} can be decoded; check them"
+            )
+        people = np.unique(names, return_inverse=True)[1]
+        return _Half(
+            features.values[torch.from_numpy(rows)], features.records[rows], people, gallery
+        )
+
+    def _sample(self, records: np.ndarray) -> str:
+        drawn = (f"{self.faces.records[i].key} {self._names[i]}" for i in records)
+        return sample_of(drawn, self.replicates, DRAWS_SEED)
+
+
+class _Half(NamedTuple):
+    """Images of half of the people: codes [N, D], records [N], people [N], and the gallery."""
+
+    codes: Tensor
+    rows: np.ndarray
+    people: np.ndarray
+    gallery: Gallery
+
+
+def rates_of(figures: Sequence[Figure]) -> list[dict[str, Any]]:
+    """The rates of `Identification.figures` for an encoder's card, a row for each gallery."""
+    names = {"rank-1": "rank_1", "rank-5": "rank_5", "TPIR": "tpir", "FPIR": "fpir"}
+    rows: dict[int, dict[str, Any]] = {}
+    for figure in figures:
+        metric, of, size = figure.metric.rpartition(", gallery ")
+        if of and metric in names:
+            count = int(size.replace(",", ""))
+            row = rows.setdefault(count, {"gallery": count, "n": figure.n})
+            row[names[metric]] = {
+                "value": round(figure.value, 2),
+                "low": round(figure.low, 2),
+                "high": round(figure.high, 2),
+            }
+    return [rows[size] for size in sorted(rows)]

@@ -1,0 +1,1 @@
+"""`ssl-faces serve`: faces in images by HTTP: codes, verification, expressions, search."""

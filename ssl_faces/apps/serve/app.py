@@ -1,0 +1,358 @@
+"""The routes of the service, and its page."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import lru_cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import fastapi
+import jinja2
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from torch import Tensor
+
+from ssl_faces.apps.faces import Detect, FaceCrop
+from ssl_faces.apps.search import reliability
+from ssl_faces.apps.serve import schema
+from ssl_faces.apps.serve.batches import Batcher
+from ssl_faces.apps.serve.guard import Guard, refusal
+from ssl_faces.apps.serve.limits import MOST_MATCHES, ServiceLimits
+from ssl_faces.apps.serve.metrics import CONTENT_TYPE_LATEST, Metrics
+from ssl_faces.apps.serve.service import Service
+from ssl_faces.apps.verify import SPACE
+from ssl_faces.apps.web.requests import Refused
+from ssl_faces.common.errors import InputError, out_of_memory
+
+TITLE = "ssl-faces serve"
+_Result = TypeVar("_Result")
+
+_DETECT = fastapi.Query(
+    description="always: detect faces; never: images are face crops; auto: images of at most 128 "
+    "pixels a side are face crops"
+)
+_FACES = fastapi.Query(description="the largest face of each image, or all")
+_SPACES = fastapi.Query(description="feature spaces, with commas; default: all")
+_NEAREST = fastapi.Query(ge=1, le=MOST_MATCHES, description="matches of each face")
+Detected = Annotated[Detect, _DETECT]
+Which = Annotated[Literal["largest", "all"], _FACES]
+
+_FAILURES: dict[int | str, dict[str, Any]] = {
+    400: {"description": "broken JSON or base64, or cut short"},
+    401: {"description": "no token, or another"},
+    408: {"description": "arrives too slowly"},
+    413: {"description": "too large: bytes, pixels or images"},
+    415: {"description": "no image, or another content type"},
+    422: {"description": "no usable face, or a wrong parameter"},
+    429: {"description": "too many requests at once"},
+    503: {"description": "takes too long, or more memory than there is"},
+}
+
+
+class _Seen(NamedTuple):
+    """The faces of a request, and their codes [N, D] by feature space."""
+
+    crops: list[FaceCrop]
+    numbers: list[int]
+    codes: dict[str, Tensor]
+
+    def about(self, i: int) -> dict[str, Any]:
+        crop = self.crops[i]
+        return {"image": self.numbers[i], "box": crop.box, "score": crop.score}
+
+
+class _Work:
+    """Computes requests, in threads: reading images in some, the encoder in one."""
+
+    def __init__(
+        self, service: Service, limits: ServiceLimits, metrics: Metrics, threads: int
+    ) -> None:
+        self.service, self.limits = service, limits
+        self._threads = ThreadPoolExecutor(threads, "images")
+        self._batcher = Batcher(service.encode, limits.batch, metrics.batches.observe)
+
+    @asynccontextmanager
+    async def running(self, app: fastapi.FastAPI) -> AsyncIterator[None]:
+        """The lifespan of the application."""
+        batches = asyncio.create_task(self._batcher.run())
+        try:
+            yield
+        finally:
+            batches.cancel()
+            await asyncio.gather(batches, return_exceptions=True)
+            self._threads.shutdown(cancel_futures=True)
+
+    async def __call__(
+        self, images: list[bytes], spaces: Collection[str], detect: Detect, which: str
+    ) -> _Seen:
+        await self.in_threads([partial(self.service.check, images, self.limits)])
+        found = await self.in_threads(
+            [
+                partial(self.service.faces, data, number, detect, which == "largest")
+                for number, data in enumerate(images)
+            ]
+        )
+        crops = [crop for faces in found for crop in faces]
+        numbers = [number for number, faces in enumerate(found) for _ in faces]
+        codes = await self._batcher([crop.pixels for crop in crops], spaces)
+        return _Seen(crops, numbers, codes)
+
+    async def in_threads(self, calls: list[Callable[[], _Result]]) -> list[_Result]:
+        """The results of functions that run beside each other, in their order."""
+        loop = asyncio.get_running_loop()
+        futures = [loop.run_in_executor(self._threads, call) for call in calls]
+        try:
+            return await asyncio.gather(*futures)
+        finally:
+            for future in futures:
+                future.cancel()  # those that have not begun, if one fails or time is over
+
+
+def build_app(
+    service: Service,
+    limits: ServiceLimits,
+    token: str | None = None,
+    threads: int = 2,
+    loopback: bool = True,
+) -> fastapi.FastAPI:
+    """The service as an ASGI application.
+
+    Args:
+        token: that requests must bear; None asks for none.
+        threads: that decode images and detect faces.
+        loopback: it listens on this machine alone.
+    """
+    metrics = Metrics()
+    work = _Work(service, limits, metrics, threads)
+    app = fastapi.FastAPI(
+        title=TITLE,
+        version=_version(),
+        description=f"Encoder {service.name}. Results are often wrong, and not for deciding about "
+        "people.",
+        lifespan=work.running,
+        docs_url=None,
+        redoc_url=None,
+    )
+    _add_posts(app, work)
+    _add_gets(app, service, metrics)
+    _add_failures(app)
+    paths = {route.path for route in app.routes if isinstance(route, fastapi.routing.APIRoute)}
+    app.add_middleware(
+        Guard,
+        limits=limits,
+        token=token,
+        metrics=metrics,
+        paths={*paths, "/openapi.json"},
+        loopback=loopback,
+    )
+    return app
+
+
+def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
+    service = work.service
+    one_or_more = _body("One image as it is, or several as JSON.", raw=True)
+    two = _body("Two images.")
+
+    @app.post("/embed", responses=_failures(), openapi_extra=one_or_more)
+    async def embed(
+        request: fastapi.Request,
+        spaces: Annotated[str | None, _SPACES] = None,
+        faces: Which = "largest",
+        detect: Detected = "auto",
+    ) -> schema.Embeddings:
+        """Codes of the faces of images."""
+        names = service.wanted(spaces)
+        seen = await work(await _images(request), names, detect, faces)
+        codes = {space: seen.codes[space].tolist() for space in names}
+        return schema.Embeddings(
+            faces=[
+                schema.Embedded(**seen.about(i), codes={name: codes[name][i] for name in names})
+                for i in range(len(seen.crops))
+            ]
+        )
+
+    if SPACE in service.encoder.feature_dims:
+
+        @app.post("/verify", responses=_failures(), openapi_extra=two)
+        async def verify(request: fastapi.Request, detect: Detected = "auto") -> schema.Comparison:
+            """Similarity of the largest faces of two images."""
+            images = await _images(request)
+            if len(images) != 2:
+                raise Refused(422, f"images: {len(images)}; give two, as JSON")
+            seen = await work(images, [SPACE], detect, "largest")
+            value, meaning = service.similarity(seen.codes[SPACE])
+            threshold = None if service.verification is None else service.verification.threshold
+            return schema.Comparison(
+                similarity=value,
+                threshold=threshold,
+                above=None if threshold is None else value >= threshold,
+                meaning=meaning,
+                faces=[schema.Face(**seen.about(i)) for i in range(2)],
+            )
+
+    if (probe := service.probe) is not None:
+
+        @app.post("/expressions", responses=_failures(), openapi_extra=one_or_more)
+        async def expressions(
+            request: fastapi.Request, faces: Which = "largest", detect: Detected = "auto"
+        ) -> schema.Expressions:
+            """Probabilities of facial expressions, which do not show what a person feels."""
+            seen = await work(await _images(request), [probe.space], detect, faces)
+            rows = probe(seen.codes[probe.space]).tolist()
+            return schema.Expressions(
+                faces=[
+                    schema.Expressive(
+                        **seen.about(i), probabilities=dict(zip(probe.classes, row, strict=True))
+                    )
+                    for i, row in enumerate(rows)
+                ],
+                accuracy=probe.about.get("accuracy"),
+            )
+
+    if (index := service.index) is not None:
+
+        @app.post("/search", responses=_failures(), openapi_extra=one_or_more)
+        async def search(
+            request: fastapi.Request,
+            nearest: Annotated[int, _NEAREST] = 5,
+            faces: Which = "largest",
+            detect: Detected = "auto",
+        ) -> schema.Matches:
+            """The most similar faces of the index, which are often of other people."""
+            space = index.about["space"]
+            seen = await work(await _images(request), [space], detect, faces)
+            (found,) = await work.in_threads([partial(service.matches, seen.codes[space], nearest)])
+            known = service.identification
+            return schema.Matches(
+                faces=[
+                    schema.Searched(
+                        **seen.about(i),
+                        matches=[
+                            schema.Match(key=key, similarity=value, above=above)
+                            for key, value, above in row
+                        ],
+                    )
+                    for i, row in enumerate(found)
+                ],
+                threshold=None if known is None else known.threshold,
+                meaning=f"{reliability(known, len(index.faces))}.",
+            )
+
+
+def _add_gets(app: fastapi.FastAPI, service: Service, metrics: Metrics) -> None:
+    @app.get("/health")
+    async def health() -> schema.Health:
+        """That the service runs, and what it offers; without a token."""
+        return schema.Health(
+            status="ok",
+            encoder=service.name,
+            feature_dims=service.encoder.feature_dims,
+            classes=None if service.probe is None else [*service.probe.classes],
+            searched=None if service.index is None else len(service.index.faces),
+        )
+
+    @app.get("/metrics", response_class=Response)
+    async def figures() -> Response:
+        """Requests, times, batches, memory and CPU time, for Prometheus."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return HTMLResponse(_template().render(api=app.openapi()), headers=policy)
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+
+def _add_failures(app: fastapi.FastAPI) -> None:
+    """Answer every failure by one sentence as JSON."""
+
+    async def refused(request: fastapi.Request, error: Any) -> JSONResponse:
+        return refusal(error)
+
+    async def invalid(request: fastapi.Request, error: Any) -> JSONResponse:
+        first = error.errors()[0]
+        return refusal(Refused(422, f"{first['loc'][-1]}: {first['msg']}"))
+
+    async def http(request: fastapi.Request, error: Any) -> JSONResponse:
+        reasons = {404: "no such path; see /docs", 405: "another method is needed; see /docs"}
+        reason = reasons.get(error.status_code, str(error.detail))
+        return refusal(Refused(error.status_code, reason, dict(error.headers or {})))
+
+    async def wrong(request: fastapi.Request, error: Any) -> JSONResponse:
+        if out_of_memory(error) is not None:
+            mend = "there is not enough memory; give smaller or fewer images"
+            return refusal(Refused(503, mend, {"Retry-After": "5"}))
+        reason = str(error) if isinstance(error, InputError) else "see the service's output"
+        return refusal(Refused(500, f"the service failed: {reason}"))
+
+    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, wrong)
+
+
+async def _images(request: fastapi.Request) -> list[bytes]:
+    """The images of a request; raises Refused."""
+    body = await request.body()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        return [body]
+    if kind != "application/json":
+        raise Refused(
+            415,
+            f"the content type {kind[:40] or '(none)'} is not taken; give image/jpeg, image/png, "
+            'or application/json with {"images": ["BASE64"]}',
+        )
+    try:
+        images = schema.Images.model_validate_json(body).images
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        if first["type"] == "json_invalid":
+            raise Refused(400, f"broken JSON ({first['msg'].partition(': ')[2]})") from error
+        where = ".".join(map(str, first["loc"])) or "the body"
+        status = 413 if first["type"] == "too_long" else 422
+        raise Refused(status, f"{where[:60]}: {first['msg']}") from error
+    try:
+        return [base64.b64decode(text, validate=True) for text in images]
+    except (binascii.Error, ValueError) as error:
+        raise Refused(400, f"images: no base64 ({error})") from error
+
+
+def _failures() -> dict[int | str, dict[str, Any]]:
+    return {status: {**about, "model": schema.Failure} for status, about in _FAILURES.items()}
+
+
+def _body(about: str, raw: bool = False) -> dict[str, Any]:
+    """The documentation of a request's body."""
+    content: dict[str, Any] = {"application/json": {"schema": schema.Images.model_json_schema()}}
+    if raw:
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        content = {"image/jpeg": binary, "image/png": binary, **content}
+    return {"requestBody": {"required": True, "description": about, "content": content}}
+
+
+def _version() -> str:
+    try:
+        return version("ssl-faces")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@lru_cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
+    )
+    return environment.get_template("docs.html")

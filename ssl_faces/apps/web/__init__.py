@@ -1,0 +1,1 @@
+"""What the servers of this package share: requests, uploads, running and stopping."""

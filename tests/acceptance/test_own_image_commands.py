@@ -1,0 +1,68 @@
+"""The commands on the user's own images, as the pages give them, run where their files would be."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import linear_probe.cli
+import ssl_faces.cli
+from tests.acceptance.test_readme_commands import ROOT, commands
+from tests.heads.test_head_command import SMALL
+from tests.linear_probe.test_saved_probes import own_images
+from tests.support.images import astronaut, head, scene, write_video
+from tests.support.types import Capsys, Patch
+
+MAIN = {"ssl-faces": ssl_faces.cli.main, "linear-probe": linear_probe.cli.main}
+
+
+def section(page: str, title: str) -> str:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.split(r"^## ", text.split(f"\n## {title}\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def run(command: str, more: list[str], capsys: Capsys) -> None:
+    """Run a command of a page; its --out, --plot and --film must be there afterwards."""
+    program, *words = shlex.split(command)
+    words = [str(ROOT / word) if word.startswith("configs/") else word for word in words]
+    assert MAIN[program]([*words, *more]) == 0, f"{command}: {capsys.readouterr().err}"
+    for option, place in itertools.pairwise(words):
+        if option in ("--out", "--plot", "--film"):
+            assert Path(place).exists(), command
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("PHOTOS").mkdir()
+    for i, pixels in enumerate((astronaut(), astronaut()[:, ::-1], head(300))):
+        Image.fromarray(np.ascontiguousarray(pixels)).save(f"PHOTOS/{i}.jpg", quality=95)
+    Image.fromarray(astronaut()).save("ONE.jpg")
+    frames = [scene([(head(180), 20 + 2 * i, 30)]) for i in range(6)]
+    write_video(Path("FILM.mp4"), frames)
+
+
+@pytest.mark.parametrize("title", ["Expression probabilities", "Find people"])
+def test_the_apps_page(title: str, photos: None, capsys: Capsys) -> None:
+    lines = commands(section("ssl_faces/apps/README.md", title))
+    lines = [line for line in lines if "--overwrite" not in line]  # would replace the released one
+    assert len(lines) >= 2
+    for line in lines:
+        run(line, [], capsys)
+
+
+@pytest.mark.parametrize("title", ["Your own classes", "Use a trained head"])
+def test_the_probes_page(title: str, photos: None, capsys: Capsys) -> None:
+    own_images(Path("OWN"), ("hat", "no hat"))
+    small = [*SMALL[SMALL.index("--head.init_args.width") :], "--training.epochs", "1"]
+    lines = commands(section("linear_probe/README.md", title))
+    assert len(lines) >= 2
+    for line in lines:
+        more = small if line.startswith("linear-probe head") else []
+        run(line, [*more, *(["--data", "rendered"] if " export " in line else [])], capsys)

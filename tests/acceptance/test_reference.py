@@ -1,0 +1,59 @@
+"""The API reference is built without a warning, and documents every argument of the public API."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docstring_parser import parse
+
+import linear_probe
+import ssl_faces
+from ssl_faces.common.reference import CONTRACTS
+from tests.support.fits import ROOT, environment
+
+PUBLIC = [(p, name) for p in (ssl_faces, linear_probe) for name in p.__all__]
+
+
+def public(package: Any, name: str) -> Any:
+    value = getattr(package, name)
+    return getattr(value, name, value)  # `methods` is a package and its function
+
+
+def test_the_pages_are_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("pdoc")
+    done = subprocess.run(
+        [sys.executable, "-m", "ssl_faces.common.reference", str(tmp_path)],
+        env=environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    for package, name in PUBLIC:
+        page = unescape((tmp_path / f"{package.__name__}.html").read_text())
+        assert f'id="{name}"' in page, name
+    for module in CONTRACTS:
+        assert (tmp_path / f"{module.replace('.', '/')}.html").exists(), module
+    assert "float32 [N, D] by feature space" in (tmp_path / "ssl_faces.html").read_text()
+
+
+@pytest.mark.parametrize(("package", "name"), PUBLIC, ids=[name for _, name in PUBLIC])
+def test_every_argument_is_documented(package: Any, name: str) -> None:
+    value = public(package, name)
+    text = inspect.getdoc(value)
+    assert text
+    if inspect.isclass(value):
+        return
+    documented = {one for part in parse(text).params for one in part.arg_name.split(", ")}
+    parameters = [p for p in inspect.signature(value).parameters if not p.startswith("_")]
+    # One argument may be explained by the sentence itself.
+    if len(parameters) > 1:
+        assert set(parameters) <= documented

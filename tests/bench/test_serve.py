@@ -1,0 +1,42 @@
+"""`ssl-faces bench serve`: two real servers, a few requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.benches import run_bench
+from tests.support.commands import refusal
+from tests.support.types import Capsys
+
+pytest.importorskip("fastapi")
+pytest.importorskip("prometheus_client")
+
+
+def test_a_short_run(tmp_path: Path, capsys: Capsys) -> None:
+    words = ("--concurrency", "1,8", "--each", "16", "--rounds", "1", "--requests", "50")
+    measured = run_bench(tmp_path, "serve", *words)
+    rows = measured["rows"]
+    assert [(row["at once"], row["encoder takes"]) for row in rows] == [
+        (1, "batches"),
+        (1, "one by one"),
+        (8, "batches"),
+        (8, "one by one"),
+    ]
+    for row in rows:
+        assert 0 < row["p50 ms"] <= row["p95 ms"]
+        assert row["requests/s"] > 0
+    # The ratio is of the same round, and one round was run.
+    assert rows[2]["times one by one"] == pytest.approx(
+        rows[2]["requests/s"] / rows[3]["requests/s"]
+    )
+    if Path("/proc/self/stat").exists():
+        resident = measured["details"]["resident MiB, every tenth"]
+        assert len(resident) == 11
+        assert all(50 < value < 8000 for value in resident)
+        assert "over 50 requests, 8 at once" in measured["notes"][-1]
+
+
+def test_the_services_own_refusal(capsys: Capsys) -> None:
+    assert "no-such-encoder" in refusal(capsys, "bench", "serve", "--encoder", "no-such-encoder")

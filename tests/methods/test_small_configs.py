@@ -1,0 +1,103 @@
+"""The list of methods, and their configs for CPUs: each takes a step on rendered faces."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssl_faces.cli import main
+from ssl_faces.common.config_files import CONFIGS
+from ssl_faces.common.registries import import_modules
+from ssl_faces.encoders.encoder import load_encoder
+from ssl_faces.methods.method import Method
+from ssl_faces.training.catalogue import MethodEntry, method_entries
+from tests.support.fits import fit
+from tests.support.types import Capsys, Patch
+
+ENTRIES = {entry.name: entry for entry in method_entries()}
+STAGE_2 = "facecycle_identity"
+
+
+def subclasses(kind: type[Method]) -> set[type[Method]]:
+    return {kind}.union(*(subclasses(child) for child in kind.__subclasses__()))
+
+
+def test_the_list_has_every_method() -> None:
+    import_modules("ssl_faces.methods")
+    ours = {
+        k.name
+        for k in subclasses(Method)
+        if k.__module__.startswith("ssl_faces.") and "name" in vars(k)
+    }
+    assert {*ENTRIES} == ours
+    for entry in ENTRIES.values():
+        module, _, name = entry.class_path.rpartition(".")
+        assert getattr(import_module(module), name).name == entry.name
+        assert entry.about.endswith("."), entry.about
+        assert entry.configs == (entry.name, f"{entry.name}_small")
+
+
+def test_what_they_need() -> None:
+    """Says which pairs a config asks for, and what it downloads."""
+    for entry in ENTRIES.values():
+        config = yaml.safe_load((CONFIGS / f"method/{entry.name}.yaml").read_text())
+        pairs = config["data"].get("positives", "frames") != "picture"
+        assert pairs == ("clips" in entry.needs), entry
+        downloads = config["model"].get("init_args", {}).get("trunk_weights") == "imagenet"
+        assert downloads == ("downloads" in entry.needs), entry
+    assert "(facecycle_motion_small: clips, or several" in ENTRIES["facecycle_motion"].needs
+
+
+def test_the_command(capsys: Capsys) -> None:
+    assert main(["methods"]) == 0
+    printed = capsys.readouterr().out
+    assert "simclr: SimCLR (Chen et al. 2020): two views of an image attract" in printed
+    assert "    needs images\n    configs simclr, simclr_small\n" in printed
+
+
+@pytest.fixture(scope="module")
+def stage_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for runs, with one of the first stage."""
+    folder = tmp_path_factory.mktemp("small")
+    one_step("facecycle_motion_small", folder)
+    return folder
+
+
+def one_step(config: str, folder: Path) -> None:
+    clips = folder / "clips.yaml"
+    clips.write_text(
+        "data:\n  sets:\n    - class_path: ssl_faces.rendered.RenderedClips\n"
+        "      init_args: {clips: 8, people: 8, frames: 4, size: 48}\n"
+    )
+    fit(
+        *("fit", "-c", config, "-c", str(clips), "--data.cache", str(folder / "packed")),
+        *("--data.batch_size", "4", "--trainer.max_steps", "1", "--panels_every", "0"),
+        *("--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--probe_every", "0"),
+        *("--trainer.enable_model_summary", "false", "--out", str(folder / config)),
+        *(
+            (
+                "--model.motion_checkpoint",
+                str(folder / "facecycle_motion_small/checkpoints/last.ckpt"),
+            )
+            if config.startswith(STAGE_2)
+            else ()
+        ),
+    )
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
+def test_a_step_of_every_small_config(
+    entry: MethodEntry, stage_1: Path, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """From any folder, by its name."""
+    monkeypatch.chdir(tmp_path)
+    if not (stage_1 / entry.small).exists():
+        one_step(entry.small, stage_1)
+    encoder = load_encoder(stage_1 / entry.small)
+    assert encoder.card["method"] == entry.name
+    if "encoder" in encoder.card["method_settings"]:  # the others' networks are FaceCycle's own
+        assert encoder.input_size == 48
+        assert encoder.card["parameters"] < 6_000_000

@@ -1,0 +1,127 @@
+"""Plans on a real Ray cluster on this machine, bound to a loopback address."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssl_faces.plan import engine as engines
+from ssl_faces.plan.cluster import attempts
+from ssl_faces.plan.cluster.resources import Resources
+from tests.plan.test_engine import WAIT, calls, run, send, step
+from tests.support.types import Patch
+from tests.support.waiting import eventually
+
+LOOPBACK = {"node_ip_address": "127.0.0.2"}  # for 127.0.0.1 Ray takes the network's address
+QUICK = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 300,
+    "health_check_failure_threshold": 3,
+    "enable_worker_prestart": False,
+    "prestart_worker_first_driver": False,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A node with a CPU."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        ray = pytest.importorskip("ray")
+        from ray.cluster_utils import Cluster
+
+        first = {"include_dashboard": False, "include_log_monitor": False, "_system_config": QUICK}
+        cluster = Cluster(initialize_head=True, head_node_args={**first, **LOOPBACK})
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(engines, "_TICK", 0.02)
+    monkeypatch.setattr(attempts, "LOOK", 0.05)
+    monkeypatch.setattr(attempts, "GRACE", 0.2)
+
+
+def run_on(address: str, out: Path, names: str, code: str) -> int:
+    steps = [step(out, name, f"name = {name!r}\n{code}") for name in names]
+    needs = {"other": Resources(cpus=1)}
+    return run(out, steps, jobs=2, executor="ray", address=address, resources=needs)[0]
+
+
+def test_steps_run_as_actors_and_free_their_resources(cluster: Any, tmp_path: Path) -> None:
+    # With one CPU, the second begins when the first has ended.
+    assert run_on(cluster.address, tmp_path, "ab", "print('here')") == 0
+    assert sorted(calls(tmp_path)) == ["a", "b"]
+    log = (tmp_path / "a.log").read_text()
+    assert log.startswith("[attempt 1: ")
+    assert log.endswith("here\n")
+
+
+@pytest.mark.slow
+def test_a_killed_heads_step_is_adopted(cluster: Any, tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from tests.plan.test_ray import *\n"
+        f"run_on({cluster.address!r}, Path({str(tmp_path)!r}), 'a', WAIT)"
+    )
+    head = subprocess.Popen([sys.executable, "-c", program])
+    eventually((tmp_path / "ready").exists)
+    head.kill()
+    head.wait()
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attempts, "say", said.append)
+        sender = send(lambda: bool(said), signal.SIGTERM)
+        assert run_on(cluster.address, tmp_path, "a", WAIT) == 143
+        sender.join()
+    assert said[0].startswith("  adopted: ray job ")
+    assert (tmp_path / "saved").exists()
+    assert calls(tmp_path) == ["a"]
+
+
+# The raylet is what a node consists of; both steps begin before one node is killed.
+PLACE = """
+(out / f'{name}.node').write_text(os.environ['RAY_RAYLET_PID'])
+until = time.monotonic() + 60
+while not (out / f'{name}.go').exists() and time.monotonic() < until:
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.slow
+def test_the_step_of_a_killed_node_runs_again_on_another(cluster: Any, tmp_path: Path) -> None:
+    cluster.add_node(**LOOPBACK)
+    [head] = cluster.head_node.all_processes["raylet"]
+    killed: list[str] = []
+
+    def kill() -> bool:
+        nodes = {path.stem: path.read_text() for path in tmp_path.glob("*.node")}
+        if len(nodes) < 2 or not all(nodes.values()):
+            return False
+        for name, raylet in nodes.items():
+            if int(raylet) != head.process.pid:
+                killed.append(name)
+                os.kill(int(raylet), signal.SIGKILL)
+            else:
+                (tmp_path / f"{name}.go").touch()
+        return True
+
+    sender = send(kill)
+    # The survivor ends, and its node is free for the second attempt.
+    again = "if open(out / 'calls').read().count(name) == 2: (out / f'{name}.go').touch()"
+    assert run_on(cluster.address, tmp_path, "ab", f"{again}\n{PLACE}") == 0
+    sender.join()
+    assert sorted(calls(tmp_path)) == sorted(["a", "b", *killed])
+    assert "[attempt 2: " in (tmp_path / f"{killed[0]}.log").read_text()
