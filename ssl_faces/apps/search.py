@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssl_faces.apps.arguments import add_detection, add_reader, add_sources, parser, writable
-from ssl_faces.common.arguments import number, whole
+from ssl_faces.common.arguments import Parser, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file, replacing
 from ssl_faces.common.outputs import add_overwrite, check_output, refuse_input
@@ -42,23 +42,15 @@ FILE.parquet, or to a page FILE.html. A match above the threshold is marked; it 
 more so the more faces the index holds (the last lines say how often): do not use it to decide about
 people.
 """
-USAGE = """\
-usage: ssl-faces search index SRC [SRC ...] --out INDEX
-       ssl-faces search query INDEX SRC [SRC ...] --out FILE
-
-Find a face among many (1:N). Each has --help.
-"""
+ABOUT = "Find a face among many (1:N): `index` makes a folder of faces, `query` finds in it."
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run `ssl-faces search`; bad input and no detected face raise InputError."""
     steps: dict[str, Callable[[Sequence[str]], None]] = {"index": run_index, "query": run_query}
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        return 0 if arguments else 2
-    if arguments[0] not in steps:
-        raise InputError(f"search {arguments[0]}: give index or query")
-    steps[arguments[0]](arguments[1:])
+    of = Parser(prog="ssl-faces search", description=ABOUT)
+    of.add_argument("step", choices=steps, help="each has --help")
+    steps[of.parse_args(arguments[:1]).step](arguments[1:])
     return 0
 
 

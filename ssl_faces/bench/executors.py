@@ -11,7 +11,6 @@ import io
 import os
 import secrets
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
@@ -22,6 +21,7 @@ from tempfile import TemporaryDirectory
 from ssl_faces.bench.result import Result
 from ssl_faces.bench.timing import side_by_side
 from ssl_faces.common.arguments import whole
+from ssl_faces.common.safe_path import python
 from ssl_faces.plan.cluster.attempts import Cluster, Remote
 from ssl_faces.plan.cluster.ray import Ray
 from ssl_faces.plan.cluster.resources import Resources
@@ -31,7 +31,7 @@ from ssl_faces.plan.steps import Step
 from ssl_faces.training.run_record import claim
 
 BARE = "(a bare process)"
-NOTHING = [sys.executable, "-c", ""]
+NOTHING = python("-c", "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -97,7 +97,8 @@ def test_all_test_images_that_were_trained_on_are_reported(
     assert "on 20 byte for byte" in line
     assert capsys.readouterr().out.count(line) == 1
     assert linear_probe(["report", str(tmp_path / "out")]) == 0
-    assert line in capsys.readouterr().out
+    # Tables have short names in place of paths.
+    assert line.removeprefix(str(encoder)) in capsys.readouterr().out
 
 
 def test_a_saved_probe_has_the_overlap(

@@ -155,7 +155,8 @@ def test_a_cut_video_gives_its_whole_frames_and_a_note(tmp_path: Path) -> None:
 def test_videos_without_one_frame(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "a.mp4", ramp(10)).read_bytes()
     cut = named(tmp_path / "cut.mp4", whole[: len(whole) // 2])  # its index is at its end
-    with pytest.raises(BadImage, match="truncated or broken"):
+    # FFmpeg may take half of a file for sound.
+    with pytest.raises(BadImage, match=r"truncated or broken|without a video track"):
         list(Video(cut, 5))
     with pytest.raises(BadImage, match="truncated or broken"):
         list(Video(named(tmp_path / "b.mkv", b"\x1a\x45\xdf\xa3" + bytes(500)), 5))

@@ -35,7 +35,7 @@ REFUSALS = {
     "cluster {face} --encoder {encoder} --out {new}.csv": "no distance for groups; measure one",
     "cluster {face} --encoder {encoder} --out {new}.csv --distance 1": "nothing to be grouped",
     "cluster {face} --out {new}.txt": "a name that ends in .csv or .parquet",
-    "search find": "search find: give index or query",
+    "search find": "(choose from 'index', 'query')",
     "search index {drawing} --encoder {encoder} --out {new}": "a drawing (SVG), no photograph",
     "search index {face} --out {folder}.onnx/x --encoder {none}": "no card.json there",
     "search query {none} {face} --out {new}.csv": "no whole index",
