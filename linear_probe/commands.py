@@ -305,8 +305,8 @@ def predict(
     """Predict each face of images and films by a trained head or a saved probe, to a table.
 
     Args:
-        model: folder of a trained head (OUT/heads/NAME/seedN), or of an encoder with a saved probe,
-            or a released name
+        model: the --out of `linear-probe head`, or one head of several there
+            (OUT/heads/NAME/seedN); or folder of an encoder with a saved probe, or a released name
         sources: images, videos, or folders of them
         out: the table, .csv or .parquet
         overwrite: replace existing files
@@ -351,7 +351,8 @@ def export(
     """Write a trained head as one ONNX file, checked against torch.
 
     Args:
-        head: folder of a trained head (OUT/heads/NAME/seedN)
+        head: the --out of `linear-probe head`, or one head of several there
+            (OUT/heads/NAME/seedN)
         out: FILE.onnx
         overwrite: replace an existing --out
         opset: of ONNX

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ssl_faces.common.errors import InputError
 
 if TYPE_CHECKING:
-    from ssl_faces.apps.embedding import Embeddings, embed, similarity
+    from ssl_faces.apps.embed_sources import Embeddings, embed
+    from ssl_faces.apps.embedding import similarity
     from ssl_faces.callbacks.export import EncoderExport
     from ssl_faces.data.faces import FaceSet
     from ssl_faces.data.pairs.module import FaceData
@@ -39,8 +40,8 @@ _HOMES = {
     "load_encoder": "encoders.encoder",
     "save_encoder": "encoders.encoder",
     "FaceEncoder": "encoders.encoder",
-    "embed": "apps.embedding",
-    "Embeddings": "apps.embedding",
+    "embed": "apps.embed_sources",
+    "Embeddings": "apps.embed_sources",
     "similarity": "apps.embedding",
     "load_probe": "encoders.saved_probe",
     "SavedProbe": "encoders.saved_probe",

@@ -50,7 +50,7 @@ def export_head(folder: Path, out: Path, opset: int, data: str | None, faces: in
     """Write a trained head as ONNX; what was written, in words.
 
     Args:
-        folder: of the head's run.
+        folder: see `open_head`.
         out: the file.
         opset: of ONNX.
         data: folder of faces to compare on, or `rendered`; None is the usual one.

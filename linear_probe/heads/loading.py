@@ -84,10 +84,13 @@ def open_head(folder: str | Path) -> tuple[Head, Meaning, dict[str, Any]]:
 
     Its training data are needed only for heads of older versions, which lack `outputs.json`.
 
+    Args:
+        folder: of the head's run, or the `--out` of `linear-probe head` with one head of seed 0.
+
     Raises:
         InputError: as of `load_head`.
     """
-    folder = Path(folder)
+    folder = _of_seed(Path(folder), 0)
     job, seed = _job_of(folder)
     if head_task(TASKS[job.task]) is None:
         raise InputError(

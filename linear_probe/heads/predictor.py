@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linear_probe.heads.fit import SETTINGS_FILE, head_outputs
+from linear_probe.heads.fit import HEADS_FOLDER, SETTINGS_FILE, head_outputs
 from linear_probe.heads.loading import open_head
 from ssl_faces.apps.expressions import ProbeOnEncoder
 from ssl_faces.apps.faces import Detect, FaceFinder, FaceReader
@@ -19,7 +19,7 @@ class HeadPredictor:
     """A trained head: `predictor(crops)` gives float32 [N, columns] of crops uint8 [S, S, 3].
 
     Args:
-        folder: of the head's run.
+        folder: see `open_head`.
 
     Attributes:
         size: side of the crops.
@@ -55,7 +55,7 @@ def predict_files(
     """Write the predictions of each face; what was predicted, in words.
 
     Args:
-        model: folder of a trained head, or of an encoder with a saved probe, or a released name.
+        model: see `open_head`, or the folder of an encoder with a saved probe, or a released name.
         sources, targets, smooth: see `write_predictions`.
         fps, largest, detect, detector: see `FaceReader` and `FaceFinder`.
 
@@ -64,7 +64,7 @@ def predict_files(
     """
     targets.check(sources)
     folder = Path(model).expanduser()
-    of_head = (folder / SETTINGS_FILE).exists()
+    of_head = (folder / SETTINGS_FILE).exists() or (folder / HEADS_FOLDER).is_dir()
     predictor = HeadPredictor(folder) if of_head else ProbeOnEncoder(model)
     reader = FaceReader(
         sources,

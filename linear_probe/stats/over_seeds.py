@@ -254,5 +254,7 @@ def bounds_of(record: Record) -> tuple[float, float]:
     """The least and the highest value of a record's metric."""
     if record.unit == "%":
         return 0.0, 100.0
-    # An error is at least 0; an agreement may be negative.
+    if not record.unit and record.higher_is_better:
+        return -1.0, 1.0  # agreement, or a share
+    # An error is at least 0; a level in dB may be negative.
     return (-np.inf if record.higher_is_better else 0.0), np.inf

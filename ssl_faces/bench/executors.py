@@ -75,7 +75,7 @@ def _ray_of_this_machine() -> Ray:
     try:
         import ray
 
-        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     except ImportError:
         pass  # as below
     return Ray(None)

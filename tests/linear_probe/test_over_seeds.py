@@ -130,3 +130,24 @@ def test_holm_as_it_was_written_down(values: list[float]) -> None:
     for rank, place in enumerate(order):
         expected = max(min(1, (len(values) - r) * values[order[r]]) for r in range(rank + 1))
         assert corrected[place] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("unit", "higher", "values", "bounds"),
+    [
+        ("%", True, (99.0, 90.0), (0, 100)),
+        ("", True, (0.99, 0.9), (-1, 1)),  # a fairness score, or CCC
+        ("degrees", False, (0.1, 2.0), (0, np.inf)),
+        ("dB", True, (0.1, 2.0), (-np.inf, np.inf)),
+    ],
+)
+def test_intervals_stay_where_a_metric_can_be(
+    unit: str, higher: bool, values: tuple[float, ...], bounds: tuple[float, float]
+) -> None:
+    records = [
+        replace(ONE, unit=unit, higher_is_better=higher, value=value, seed=seed)
+        for seed, value in enumerate(values)
+    ]
+    low, high = Estimate.of(records, {r.key: np.full(200, r.value) for r in records}).interval
+    assert bounds[0] <= low < high <= bounds[1]
+    assert (low, high) == pytest.approx(np.clip(scored(list(values)).interval, *bounds), abs=0.1)

@@ -103,7 +103,7 @@ def test_reports_as_latex(tmp_path: Path, capsys: Capsys) -> None:
     write_records(tmp_path / RECORDS_FILE, [ONE])
     assert main(["report", str(tmp_path), "--latex"]) == 0
     output = capsys.readouterr().out
-    row = r"runs/a & expression\\_map & 44\.12 \{\\scriptsize \[42\.50, 45\.75\]\} & 3,589 &"
+    row = r"a & expression\\_map & 44\.12 \{\\scriptsize \[42\.50, 45\.75\]\} & 3,589 &"
     assert re.search(row, output)
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "r.tex")]) == 0
     assert (tmp_path / "r.tex").read_text() == output

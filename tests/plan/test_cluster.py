@@ -230,6 +230,13 @@ def test_slurm_gets_the_resources_and_its_cancelled_jobs_are_reported(
     assert code == 1
     assert str(failures["b"]) == ("its slurm job 102 was cancelled; the same command runs it again")
     assert (out / "saved").exists()
+    (stand_in / "srun").write_text(
+        '#!/bin/sh\nwhile [ "$1" != --error ]; do shift; done\n'
+        'file=$(echo "$2" | sed "s/%j/$SLURM_JOB_ID/; s/%t/0/")\n'
+        'echo python: No module named submitit > "$file"\n'
+    )
+    failures = run(out, [step(out, "c")], executor="slurm")[1]
+    assert str(failures["c"]) == "its job could not start: python: No module named submitit"
     (stand_in / "refuse").touch()
     code, failures = run(out, [step(out, "c")], executor="slurm")
     assert str(failures["c"]) == (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -23,6 +24,7 @@ LOCAL = "local"
 EVERY = 10.0
 """Seconds between two calls of `squeue`, one for all jobs."""
 
+_MISSING = re.compile("No module named|No such file|not found")
 _ALIVE = {
     *("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "STAGE_OUT", "SIGNALING"),
     *("STOPPED", "RESIZING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT"),
@@ -117,7 +119,9 @@ class Slurm:
         kind = self.submitit.LocalJob if self.is_local else self.submitit.SlurmJob
         known: Any = kind(self.folder, job)
         if not known.paths.result_pickle.exists():
-            return ""
+            last = (known.stderr() or "").strip().splitlines()[-1:]
+            missing = [line for line in last if _MISSING.search(line)]
+            return f"its job could not start: {shorten(missing[0])}" if missing else ""
         try:
             return str(known.result())
         except Exception as error:
