@@ -18,7 +18,12 @@ from tests.support.fits import fit
 from tests.support.types import Capsys, Patch
 
 ENTRIES = {entry.name: entry for entry in method_entries()}
-STAGE_2 = "facecycle_identity"
+MORE = {
+    "facecycle_identity_small": ("--model.motion_checkpoint", "{stage_1}/checkpoints/last.ckpt"),
+    # Groups of 64 pairs are whitened.
+    "w_mse_small": ("--model.group_size", "4", "--model.projection_dim", "2"),
+}
+"""What a step of a few pairs needs beside a config."""
 
 
 def subclasses(kind: type[Method]) -> set[type[Method]]:
@@ -83,7 +88,14 @@ def one_step(config: str, folder: Path) -> None:
         *("--data.batch_size", "4", "--trainer.max_steps", "1", "--panels_every", "0"),
         *("--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--probe_every", "0"),
         *("--trainer.enable_model_summary", "false", "--out", str(folder / config)),
+<<<<<<< HEAD
         *more,
+=======
+        *(
+            word.replace("{stage_1}", str(folder / "facecycle_motion_small"))
+            for word in MORE.get(config, ())
+        ),
+>>>>>>> configs
     )
 
 
