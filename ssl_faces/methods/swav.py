@@ -46,7 +46,8 @@ class SwAV(MultiCrop):
         prototypes: number of clusters (3000 in the paper, for ImageNet).
         hidden_dim, projection_dim: of the projector (2048 and 128 in the paper).
         temperature: of the softmax of the predictions.
-        epsilon: strength of the entropy in Sinkhorn-Knopp; smaller assignments are sharper.
+        epsilon: strength of the entropy in Sinkhorn-Knopp (0.05 in the paper). Where the loss stays
+            at the logarithm of the number of prototypes, a lower one gives sharper assignments.
         iterations: of Sinkhorn-Knopp.
         queue_length: number of earlier embeddings of each view that are clustered beside the
             batch's, for batches below the number of prototypes (3840 in the paper); 0 for none.
@@ -68,7 +69,7 @@ class SwAV(MultiCrop):
         hidden_dim: LayerWidth = 1024,
         projection_dim: LayerWidth = 128,
         temperature: PositiveFloat = 0.1,
-        epsilon: PositiveFloat = 0.05,
+        epsilon: PositiveFloat = 0.03,
         iterations: PositiveInt = 3,
         queue_length: NonNegativeInt = 1024,
         queue_share: UnitFloat = 0.1,
