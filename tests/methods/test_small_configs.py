@@ -72,12 +72,6 @@ def stage_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def one_step(config: str, folder: Path) -> None:
-    more: tuple[str, ...] = ()
-    if config.startswith(STAGE_2):
-        stage_1 = folder / "facecycle_motion_small/checkpoints/last.ckpt"
-        more = ("--model.motion_checkpoint", str(stage_1))
-    elif config.startswith("w_mse"):
-        more = ("--model.group_size", "4")  # of the batch
     clips = folder / "clips.yaml"
     clips.write_text(
         "data:\n  sets:\n    - class_path: ssl_faces.rendered.RenderedClips\n"
@@ -88,14 +82,10 @@ def one_step(config: str, folder: Path) -> None:
         *("--data.batch_size", "4", "--trainer.max_steps", "1", "--panels_every", "0"),
         *("--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--probe_every", "0"),
         *("--trainer.enable_model_summary", "false", "--out", str(folder / config)),
-<<<<<<< HEAD
-        *more,
-=======
         *(
             word.replace("{stage_1}", str(folder / "facecycle_motion_small"))
             for word in MORE.get(config, ())
         ),
->>>>>>> configs
     )
 
 
