@@ -220,7 +220,7 @@ class Engine:
         for running in self._running:
             source.stopped(running.step)
             with suppress(InputError):  # what stopped the plan is reported
-                self._note(running.step, "stopped")
+                self._note(running.step, "stopped", **running.process.about)
         self._running.clear()
 
     def queue_again(self, number: int) -> str:

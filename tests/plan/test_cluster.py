@@ -111,7 +111,7 @@ def abandoned(out: Path, workers: Workers) -> Step:
 
 
 @pytest.fixture
-def said(monkeypatch: Patch) -> list[str]:
+def printed(monkeypatch: Patch) -> list[str]:
     """What is printed of attempts."""
     lines: list[str] = []
     monkeypatch.setattr(attempts, "say", lines.append)
@@ -119,16 +119,17 @@ def said(monkeypatch: Patch) -> list[str]:
 
 
 def test_a_new_head_adopts_what_another_has_begun(
-    workers: Workers, tmp_path: Path, said: list[str]
+    workers: Workers, tmp_path: Path, printed: list[str]
 ) -> None:
     waits = abandoned(tmp_path, workers)
-    sender = send(lambda: bool(said), signal.SIGINT)
+    sender = send(lambda: bool(printed), signal.SIGINT)
     assert run(tmp_path, [waits], **WORKERS)[0] == 130
     sender.join()
-    assert said[0].startswith("  adopted: ray job ")
+    assert printed[0].startswith("  adopted: ray job ")
     assert (tmp_path / "saved").exists()
     assert calls(tmp_path) == ["waits"]
     assert state_of(tmp_path, "waits")["state"] == "stopped"
+    assert state_of(tmp_path, "waits")["attempts"] == 1
     (tmp_path / "go").touch()
     assert run(tmp_path, [waits], **WORKERS) == (0, {})
     assert calls(tmp_path) == ["waits", "waits"]
@@ -157,7 +158,7 @@ def test_a_late_duplicate_ends_itself(workers: Workers, tmp_path: Path) -> None:
     assert place.result(order.token) is None
 
 
-def test_a_killed_head_of_submitit(tmp_path: Path, monkeypatch: Patch, said: list[str]) -> None:
+def test_a_killed_head_of_submitit(tmp_path: Path, monkeypatch: Patch, printed: list[str]) -> None:
     program = (
         "from pathlib import Path; from tests.plan.test_cluster import *\n"
         f"run(Path({str(tmp_path)!r}), [step(Path({str(tmp_path)!r}), 'waits', WAIT)], **LOCAL)"
@@ -171,10 +172,10 @@ def test_a_killed_head_of_submitit(tmp_path: Path, monkeypatch: Patch, said: lis
             run(tmp_path, [waits], **LOCAL)
     head.kill()
     head.wait()
-    sender = send(lambda: bool(said), signal.SIGINT)
+    sender = send(lambda: bool(printed), signal.SIGINT)
     assert run(tmp_path, [waits], **LOCAL)[0] == 130
     sender.join()
-    assert said[0].startswith("  adopted: slurm job ")
+    assert printed[0].startswith("  adopted: slurm job ")
     assert (tmp_path / "saved").exists()
     (tmp_path / "go").touch()
     assert run(tmp_path, [waits], **LOCAL) == (0, {})

@@ -80,13 +80,13 @@ def test_a_killed_heads_step_is_adopted(cluster: Any, tmp_path: Path) -> None:
     eventually((tmp_path / "ready").exists)
     head.kill()
     head.wait()
-    said: list[str] = []
+    printed: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attempts, "say", said.append)
-        sender = send(lambda: bool(said), signal.SIGTERM)
+        patch.setattr(attempts, "say", printed.append)
+        sender = send(lambda: bool(printed), signal.SIGTERM)
         assert run_on(cluster.address, tmp_path, "a", WAIT) == 143
         sender.join()
-    assert said[0].startswith("  adopted: ray job ")
+    assert printed[0].startswith("  adopted: ray job ")
     assert (tmp_path / "saved").exists()
     assert calls(tmp_path) == ["a"]
 
