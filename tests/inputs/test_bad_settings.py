@@ -163,7 +163,8 @@ def changed(given: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[st
 def small(method: type[Method]) -> dict[str, Any]:
     """Settings of a method that is built quickly."""
     names = inspect.signature(method).parameters
-    encoder = {"name": "vit_tiny" if method.name == "mae" else "resnet18", "input_size": 32}
+    of_vits = method.name in ("mae", "ijepa", "dinov2")
+    encoder = {"name": "vit_tiny" if of_vits else "resnet18", "input_size": 32}
     usual = {
         "encoder": encoder,
         "size": "small",
