@@ -1,0 +1,80 @@
+"""All commands of all pages have arguments that exist. Other tests run many of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import linear_probe.cli
+import ssl_faces.cli
+from ssl_faces.bench.cli import BENCHES
+from ssl_faces.common.arguments import Parser
+from ssl_faces.common.settings_parser import SettingsErrors
+from tests.acceptance.test_readme_commands import commands
+from tests.support.types import Capsys, Patch
+
+ROOT = Path(__file__).parents[2]
+MAIN = {"ssl-faces": ssl_faces.cli.main, "linear-probe": linear_probe.cli.main}
+GIVEN = re.compile(r"\s*([A-Z_]+=\S+\s+)*(ssl-faces|linear-probe)\s")
+"""A command, perhaps with variables before it."""
+
+
+def pages() -> list[Path]:
+    # CONTRIBUTING's are run by the test of its worked example.
+    places = (
+        "README.md",
+        "checkpoints/*.md",
+        "configs/*/*.md",
+        "linear_probe/*.md",
+        "ssl_faces/*/*.md",
+    )
+    return sorted(path for place in places for path in ROOT.glob(place))
+
+
+def page_commands() -> list[Any]:
+    """Each command once, with the page that has it first."""
+    known: dict[str, Path] = {}
+    for page in pages():
+        for line in commands(page.read_text()):
+            # `fit` has its own test, which goes through all settings.
+            if GIVEN.match(line) and " fit " not in line and "…" not in line:
+                known.setdefault(line, page)
+    return [
+        pytest.param(line, id=f"{page.relative_to(ROOT)}: {line}") for line, page in known.items()
+    ]
+
+
+class Parsed(BaseException):
+    """The arguments are right."""
+
+
+def stop(*_: object) -> None:
+    raise Parsed
+
+
+@pytest.fixture
+def parses_only(monkeypatch: Patch) -> None:
+    """Each command ends when its arguments are parsed."""
+    for kind in (Parser, SettingsErrors):
+
+        def parse(self: Any, *more: Any, kind: type = kind, **options: Any) -> None:
+            super(kind, self).parse_args(*more, **options)  # type: ignore[misc]
+            raise Parsed
+
+        monkeypatch.setattr(kind, "parse_args", parse, raising=False)
+    for name in BENCHES:
+        monkeypatch.setattr(import_module(f"ssl_faces.bench.{name}"), "measure", stop)
+
+
+@pytest.mark.usefixtures("parses_only")
+@pytest.mark.parametrize("command", page_commands())
+def test_its_arguments_exist(command: str, monkeypatch: Patch, capsys: Capsys) -> None:
+    monkeypatch.chdir(ROOT)
+    words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S+", word)]
+    with pytest.raises(Parsed):
+        pytest.fail(f"{MAIN[words[0]](words[1:])}: {capsys.readouterr().err}")
