@@ -12,7 +12,7 @@ import yaml
 
 from linear_probe.plans.claims.settings import read_claims
 from linear_probe.plans.suite import read as read_suite
-from ssl_faces.plan.compare import read as read_comparison
+from ssl_faces.plan.comparison import read as read_comparison
 from ssl_faces.plan.job import read as read_job
 from ssl_faces.plan.sweep.settings import read as read_sweep
 from tests.inputs.bad import BAD_FILES, write_bad_files
