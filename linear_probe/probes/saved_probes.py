@@ -81,6 +81,8 @@ def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
         )
     if space is None:
         space = best_by_card(loaded.card, task)
+    for item in task.faces.skipped:
+        say(f"skipped: {item.key}: {item.reason}")
     source = EncoderSource(encoder, loaded, [space] if space in spaces else None)
     pictures = Pictures(task.faces, task.indices)
     cache = FeatureCache(Path(settings.out) / FEATURES_FOLDER, settings.batch_size, device)
@@ -104,8 +106,8 @@ def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
     say(
         f"{path}: {task.data_set} {task.split}, {chosen}: accuracy {right['value']:.2f} % "
         f"[{right['low']:.2f}, {right['high']:.2f}], n {right['n']:,}; expected calibration error "
-        f"{calibration['value']:.2f} %, {calibration['before_temperature']:.2f} % before the "
-        f"temperature, {probe.temperature:.3f}"
+        f"{calibration['value']:.2f} %, {calibration['before_temperature']:.2f} % without its "
+        f"temperature of {probe.temperature:.3f}"
     )
     return path
 

@@ -59,14 +59,15 @@ def test_help(program: str, main: Main, words: list[str], capsys: Capsys) -> Non
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("words", "codes"),
     [
-        (["ssl_faces.cli", "--help"], CLOSED_PIPE),
-        (["ssl_faces.cli", "runs", "--help"], 0),  # argparse passes over what it can't print
-        (["linear_probe.cli"], CLOSED_PIPE),  # by its error
+        (["ssl_faces.cli", "--help"], [CLOSED_PIPE]),
+        # From Python 3.11.3 on, argparse passes over what it can't print.
+        (["ssl_faces.cli", "runs", "--help"], [0, CLOSED_PIPE]),
+        (["linear_probe.cli"], [CLOSED_PIPE]),  # by its error
     ],
 )
-def test_output_that_nobody_reads(words: list[str], code: int) -> None:
+def test_output_that_nobody_reads(words: list[str], codes: list[int]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     errors = writing if "linear_probe.cli" in words else subprocess.PIPE
@@ -74,7 +75,7 @@ def test_output_that_nobody_reads(words: list[str], code: int) -> None:
         [sys.executable, "-m", *words], stdout=writing, stderr=errors, check=False
     )
     os.close(writing)
-    assert done.returncode == code
+    assert done.returncode in codes
     assert not done.stderr
 
 

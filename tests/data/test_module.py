@@ -376,7 +376,7 @@ def test_settings_out_of_range(arguments: dict[str, Any], reason: str) -> None:
 def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:
     data = ready(album(tmp_path / "album"), batch_size=16)
     text = message_of(data.train_dataloader)
-    assert "15 pictures are fewer than one batch of 16 pairs on 1 device(s)" in text
+    assert "15 pictures are fewer than one step of 16 pairs on each of 1 device(s)" in text
     assert "lower data.batch_size" in text
     assert len(ready(tmp_path / "album", batch_size=15).train_dataloader()) == 1
 

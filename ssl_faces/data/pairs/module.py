@@ -391,7 +391,8 @@ class FaceData(pl.LightningDataModule):
                     "no faces at %s: training on rendered ones (give --data.root FOLDER)",
                     default_data_root(),
                 )
-                self._found = [RenderedFaces(self.rendered, size=self.size, seed=self.seed)]
+                people = min(256, self.rendered)
+                self._found = [RenderedFaces(self.rendered, people, size=self.size, seed=self.seed)]
         return self._found
 
     @property
@@ -442,9 +443,9 @@ class FaceData(pl.LightningDataModule):
         batches = self._batches()
         if len(batches) == 0:
             raise InputError(
-                f"{self.faces.counts.sum()} pictures are fewer than one batch of {self.batch_size} "
-                f"pairs on {batches.world_size} device(s); lower data.batch_size or give more "
-                "pictures"
+                f"{self.faces.counts.sum()} pictures are fewer than one step of {self.batch_size} "
+                f"pairs on each of {batches.world_size} device(s); lower data.batch_size or give "
+                "more pictures"
             )
         self._load()
         batches.gather = self._on_device is None
