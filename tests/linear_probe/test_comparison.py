@@ -217,6 +217,8 @@ def test_validation_scores_choose_between_short_runs(tmp_path: Path, capsys: Cap
         scored("out/a-0", "code", outcome(0.9), validation={"accuracy": 30.0}),
         scored("out/a-0", "map", outcome(0.1), validation={"accuracy": 40.0}),
         scored("out/a-1", "code", outcome(0.5), validation={"accuracy": 35.0}),
+        # Of a task's figures the first one counts.
+        scored("out/a-0", "code", outcome(0.9), metric="kNN accuracy", probe="kNN"),
         scored("out/a-0", "code", outcome(0.2), validation={"MAE": 9.0}, **pose),
         scored("out/a-0", "map", outcome(0.1), validation={"MAE": 12.0}, **pose),
         scored("HOG", "", outcome(0.5), validation={"accuracy": 99.0}),
