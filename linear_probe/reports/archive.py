@@ -7,13 +7,13 @@ replicates, which these need, are too large to archive.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import pandas as pd
 
 from linear_probe.records.collect import read_folders
 from linear_probe.records.record import RECORDS_FILE, Record, read_records, write_records
@@ -50,11 +50,11 @@ def keep(folders: Sequence[str | Path], file: Path) -> list[Record]:
         raise InputError(f"{comparisons[0]}: a comparison; keep it alone, in a separate file")
     compared = comparison(comparisons[0])
     names = {
-        run.encoder: f"{method.name}/seed{run.seed}"
+        f"{run.encoder}{suffix}": f"{method.name}/seed{run.seed}{suffix}"
         for method in compared.compared.methods
         for run in method.runs
+        for suffix in ("", ", untrained")
     }
-    names |= {f"{old}, untrained": f"{new}, untrained" for old, new in names.items()}
     records = [
         replace(record, encoder=names.get(record.encoder, record.encoder))
         for record in read_records(comparisons[0] / compared.compared.scores / RECORDS_FILE)
@@ -80,41 +80,27 @@ class KeptComparison:
     """
 
     def __init__(self, file: Path) -> None:
-        self.path = table_beside(file)
+        path = table_beside(file)
         try:
-            reader = csv.DictReader(io.StringIO(regular(self.path).read_text()))
-            self.lines: list[Line] = [
-                {TWO_IMAGES: ""}
-                | {str(name): unescaped(str(cell or "")) for name, cell in row.items()}
-                for row in reader
-            ]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            table = pd.read_csv(regular(path), dtype=str, keep_default_na=False)
+        except (OSError, ValueError) as error:
             raise InputError(
-                f"{self.path}: can't be read ({error}); `linear-probe keep` writes it"
+                f"{path}: can't be read ({error}); `linear-probe keep` writes it"
             ) from error
-        if {*(reader.fieldnames or ()), TWO_IMAGES} != set(CSV_COLUMNS):
-            raise InputError(
-                f"{self.path}: has other columns; write it anew by `linear-probe keep`"
-            )
+        if {*table, TWO_IMAGES} != set(CSV_COLUMNS):
+            raise InputError(f"{path}: has other columns; write it anew by `linear-probe keep`")
+        table = table.map(unescaped).reindex(columns=list(CSV_COLUMNS), fill_value="")
+        self.lines: list[Line] = table.to_dict("records")  # type: ignore[assignment]
         by_key: dict[tuple[str, ...], list[Record]] = {}
         for record in read_records(file):
             if not record.condition:
                 by_key.setdefault(_key_of_record(record), []).append(record)
         for line in self.lines:
-            if line["task"]:
-                self._check(line, by_key.get(_key_of_line(line), []), file)
-
-    def _check(self, line: Line, records: list[Record], file: Path) -> None:
-        value = sum(r.value for r in records) / len(records) if records else math.nan
-        pairs = [(float(line["value"]), value)]
-        if len(records) == 1:
-            pairs += [(float(line["low"]), records[0].low), (float(line["high"]), records[0].high)]
-        # Intervals are of replicates in double precision, records' in single.
-        if not all(math.isclose(in_csv, in_records, rel_tol=1e-5) for in_csv, in_records in pairs):
-            raise InputError(
-                f"{self.path}: {line['method']}, {line['task']} {line['metric']}: differs from the "
-                f"records in {file}; keep both again by `linear-probe keep`"
-            )
+            if line["task"] and not _agree(line, by_key.get(_key_of_line(line), [])):
+                raise InputError(
+                    f"{path}: {line['method']}, {line['task']} {line['metric']}: differs from the "
+                    f"records in {file}; keep both again by `linear-probe keep`"
+                )
 
     def cell(
         self, method: str, metric: str, task: str | None = None, probe: str | None = None
@@ -135,6 +121,17 @@ class KeptComparison:
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the whole table, as in `comparison.md`."""
         return pivot(self.lines)
+
+
+def _agree(line: Line, records: Sequence[Record]) -> bool:
+    """Whether a figure is the mean of these records, and the interval that of a single one."""
+    if not records:
+        return False
+    pairs = [(line["value"], sum(r.value for r in records) / len(records))]
+    if len(records) == 1:
+        pairs += [(line["low"], records[0].low), (line["high"], records[0].high)]
+    # Intervals are of replicates in double precision, records' in single.
+    return all(math.isclose(float(text), value, rel_tol=1e-5) for text, value in pairs)
 
 
 def _key_of_line(line: Line) -> tuple[str, ...]:
