@@ -114,6 +114,11 @@ class Record:
         return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:16]
 
     @property
+    def row_name(self) -> str:
+        """The name of its row on the command line: ENCODER=SPACE."""
+        return f"{self.encoder}={self.feature_space}" if self.feature_space else self.encoder
+
+    @property
     def supervised(self) -> bool:
         """Whether it is of a head that was trained on labels, not of a probe."""
         return not {"training", "epochs"}.isdisjoint(self.hyperparameters)

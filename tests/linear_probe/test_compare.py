@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from linear_probe.cli import main
+from linear_probe.records.collect import find_records, replicates_of
 from linear_probe.records.record import RECORDS_FILE, Record, write_records
-from linear_probe.records.replicates import REPLICATES_FILE, read_replicates, write_replicates
+from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.stats.intervals import row_weights
 from linear_probe.stats.paired import compare, difference
 from ssl_faces import InputError
@@ -142,13 +143,13 @@ def test_a_run_can_be_compared(
     out, tiny = tmp_path / "out", str(save_tiny(tmp_path / "tiny"))
     arguments = ["run", "--encoder", tiny, "--data", str(small_data), "--out", str(out)]
     assert main(arguments) == 0
-    replicates = read_replicates(out / REPLICATES_FILE)
+    replicates = replicates_of(find_records([out]))
     found = compare(out, tiny, "pixels")
     assert {d.one.task for d in found} == {"expression", "pose", "identity"}
     for one in found:
         assert one.low <= one.value <= one.high
         assert (one.one.low, one.one.high) == pytest.approx(
-            tuple(np.nanpercentile(replicates[one.one.name], (2.5, 97.5)))
+            tuple(np.nanpercentile(replicates[one.one.key], (2.5, 97.5)))
         )
     same = compare(out, f"{tiny}=expression", f"{tiny}=expression")
     assert all((d.value, d.low, d.high, d.p) == (0, 0, 0, 1) for d in same)
