@@ -36,6 +36,10 @@ TEST_SHARE = 0.2
 """Share of people (or pictures) in `test` where the data set's owner fixed no split."""
 
 
+NEUTRAL_KEY = "/neutral"
+"""End of the keys of neutral frontal faces that training may compare with, see `FaceData`."""
+
+
 class FaceSample(TypedDict, total=False):
     """One face with the labels that exist for it, and no others."""
 

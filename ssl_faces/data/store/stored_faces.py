@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.data.faces import NEUTRAL_KEY
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.shards import MEND, Shard
 
@@ -133,6 +134,21 @@ class StoredFaces:
                 people[here] = self.shard(shard).column("people")[rows]
             begin += len(rows)
         return numbers, people
+
+    def neutral_faces(self) -> np.ndarray:
+        """For each number the number of the neutral frontal face (`NEUTRAL_KEY`) of the same
+        person, or -1: int64 [N]. It reads all keys."""
+        faces: dict[int, int] = {}
+        numbers, people = self.listed(np.arange(len(self.counts)))
+        for shard, start in enumerate(self.starts[:-1].tolist()):
+            keys, person = self.shard(shard).keys(), self.shard(shard).column("people")
+            for row in self.rows(shard).tolist():
+                if person[row] >= 0 and keys[row].endswith(NEUTRAL_KEY):
+                    faces[int(person[row])] = start + row
+        neutral = np.full(int(self.starts[-1]), -1, np.int64)
+        if faces and self.people:
+            neutral[numbers] = [faces.get(person, -1) for person in people.tolist()]
+        return neutral
 
     def ahead(self, shards: np.ndarray) -> None:
         for shard in shards.tolist():
