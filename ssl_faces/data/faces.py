@@ -37,7 +37,7 @@ TEST_SHARE = 0.2
 
 
 NEUTRAL_KEY = "/neutral"
-"""End of the keys of neutral frontal faces that training may compare with, see `FaceData`."""
+"""End of the key of the neutral frontal face of the images whose keys differ from it only there."""
 
 
 class FaceSample(TypedDict, total=False):

@@ -98,9 +98,9 @@ class FaceData(pl.LightningDataModule):
         leave_out_near_copies: leave out near-copies of test images too. Only photographs are
             searched for them (`FaceSet.near_copies`), once, which takes half a minute for 30,000
             images. False repeats runs of older versions.
-        neutral_faces: batches also have the neutral frontal face of the first image's person, if
-            there is an image whose key ends in `/neutral` (`RenderedClips(neutral=True)`). Needs an
-            augmentation that is alike for both images.
+        neutral_faces: batches also have the neutral frontal face that belongs to the first image,
+            if there is one (`RenderedClips(neutral=True)`): the image whose key ends in `/neutral`
+            and is else that of the first image. Needs an augmentation that both images share.
         seed: of order, pairs and augmentation.
         num_workers: of the loader; images are packed, so 0 is usually best.
         cache: folder of packed and fetched faces; default `$SSL_FACES_CACHE` or

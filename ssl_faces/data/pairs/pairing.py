@@ -24,8 +24,8 @@ class PairBatch(TypedDict, total=False):
     pairs: Tensor  # [b, 2, 3, S, S], uint8 RGB; float in [0, 1] once augmented
     seed: int  # of every random draw that the step makes
     mirrored: Tensor  # bool [b]: whether the second is the first one's mirror image
-    neutral: Tensor  # [b, 3, S, S] as `pairs`: the first one's person, neutral and frontal
-    has_neutral: Tensor  # bool [b]: whether there is such an image; if not, `neutral` is the first
+    neutral: Tensor  # [b, 3, S, S] as `pairs`: the neutral frontal face of the first
+    has_neutral: Tensor  # bool [b]: whether it is known; if not, `neutral` is the first
     # Instead of `pairs`, where pictures are gathered on the device that holds them all:
     numbers: Tensor  # int64 [b, 2]
     error: str  # instead of all: what a loader's process found wrong

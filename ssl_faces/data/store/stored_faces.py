@@ -136,19 +136,22 @@ class StoredFaces:
         return numbers, people
 
     def neutral_faces(self) -> np.ndarray:
-        """For each number the number of the neutral frontal face (`NEUTRAL_KEY`) of the same
-        person, or -1: int64 [N]. It reads all keys."""
-        faces: dict[int, int] = {}
-        numbers, people = self.listed(np.arange(len(self.counts)))
-        for shard, start in enumerate(self.starts[:-1].tolist()):
-            keys, person = self.shard(shard).keys(), self.shard(shard).column("people")
-            for row in self.rows(shard).tolist():
-                if person[row] >= 0 and keys[row].endswith(NEUTRAL_KEY):
-                    faces[int(person[row])] = start + row
-        neutral = np.full(int(self.starts[-1]), -1, np.int64)
-        if faces and self.people:
-            neutral[numbers] = [faces.get(person, -1) for person in people.tolist()]
-        return neutral
+        """For each number that of the neutral frontal face beside it, or -1: int64 [N].
+
+        It is the image of the same set whose key is that of the image up to its last `/`, with
+        `NEUTRAL_KEY`. All keys are read.
+        """
+        faces: dict[tuple[int, int, str], int] = {}
+        folders: list[tuple[int, int, str]] = []
+        for number, (k, _) in enumerate(self.shards):
+            shard, rows = self.shard(number), set(self.rows(number).tolist())
+            sets = shard.column("sets").tolist()
+            for row, key in enumerate(shard.keys()):
+                folder = (k, sets[row], key.rpartition("/")[0])
+                if row in rows and key.endswith(NEUTRAL_KEY):
+                    faces[folder] = len(folders)
+                folders.append(folder)
+        return np.array([faces.get(folder, -1) for folder in folders], np.int64)
 
     def ahead(self, shards: np.ndarray) -> None:
         for shard in shards.tolist():
