@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from linear_probe.experiments.job_files import parser
 from linear_probe.heads.fit import (
     CHECKPOINT_FILE,
     HEADS_FOLDER,
@@ -26,8 +25,10 @@ from linear_probe.heads.meaning import Meaning, read_meaning
 from linear_probe.heads.run import safe_name, tasks_of
 from linear_probe.tasks import TASKS
 from ssl_faces import InputError, load_encoder
+from ssl_faces.common.class_paths import restrict_class_paths
 from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import regular
+from ssl_faces.common.settings_parser import SettingsErrors
 
 
 class TrainedHead(NamedTuple):
@@ -148,9 +149,10 @@ def _job_of(folder: Path) -> tuple[HeadJob, int]:
     try:
         settings = json.loads(regular(path).read_text())
         settings.pop(IMAGES, None)
-        reader = parser("head")
-        given = reader.parse_object({**settings, "out": str(folder)})
-        ready: Any = reader.instantiate(given)
+        restrict_class_paths()
+        reader = SettingsErrors(prog="linear-probe head")
+        reader.add_class_arguments(HeadJob, as_group=False)
+        ready: Any = reader.instantiate(reader.parse_object(settings))
         (seed,) = settings["seeds"]
     except OSError as error:
         raise InputError(

@@ -14,8 +14,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pairs.order import EpochOrder
 from ssl_faces.data.store.stored_faces import Faces
+from ssl_faces.pairs.order import EpochOrder
 
 
 class PairBatch(TypedDict, total=False):

@@ -27,13 +27,8 @@ from ssl_faces.common.ranges import (
     UnitFloat,
     check_ranges,
 )
+from ssl_faces.common.ranks import is_first
 from ssl_faces.data.faces import FaceSet, Skipped
-from ssl_faces.data.pairs.augment import PRESETS, Augmentation, PairAugmentation, Preset
-from ssl_faces.data.pairs.loader import PairLoader
-from ssl_faces.data.pairs.mix import describe_mix, joined_with, two_images_by_set
-from ssl_faces.data.pairs.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
-from ssl_faces.data.pairs.pairing import Candidates, PairBatch, PairBatches, gather
-from ssl_faces.data.pairs.resuming import check_resume
 from ssl_faces.data.sets.discover import default_data_root, find_face_sets, recognised
 from ssl_faces.data.store.caching import pack
 from ssl_faces.data.store.listing import MOST_LISTED, dump_listing
@@ -48,8 +43,13 @@ from ssl_faces.data.store.selection import (
     select_unread,
 )
 from ssl_faces.data.store.stored_faces import StoredFaces
+from ssl_faces.pairs.augment import PRESETS, Augmentation, PairAugmentation, Preset
+from ssl_faces.pairs.loader import PairLoader
+from ssl_faces.pairs.mix import describe_mix, joined_with, two_images_by_set
+from ssl_faces.pairs.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
+from ssl_faces.pairs.pairing import Candidates, PairBatch, PairBatches, gather
+from ssl_faces.pairs.resuming import check_resume
 from ssl_faces.rendered import RenderedFaces
-from ssl_faces.training.launch import is_first
 
 _log = logging.getLogger(__name__)
 
