@@ -18,23 +18,23 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from linear_probe.experiments.runner import Run
 from linear_probe.heads.head import Head
 from linear_probe.heads.job import HeadExperiment
 from linear_probe.heads.module import HeadModule, HeadTraining
 from linear_probe.heads.pictures import EpochBatches, LabelledPictures, LabelledSplit
+from linear_probe.records.runner import Run
 from ssl_faces import InputError
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
 from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.callbacks.wandb_logger import CarefulWandbLogger, default_loggers, finish_wandb
+from ssl_faces.common.checkpoints import load_checkpoint
 from ssl_faces.common.children import Stopped
 from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import locked, replace_file
 from ssl_faces.common.finite import check_weights, non_finite_rows
 from ssl_faces.common.hardware import fast_bfloat16
-from ssl_faces.training.checkpoints import load_checkpoint
-from ssl_faces.training.launch import is_first
-from ssl_faces.training.wandb_logger import CarefulWandbLogger, default_loggers, finish_wandb
+from ssl_faces.common.ranks import is_first
 
 _log = logging.getLogger(__name__)
 HEADS_FOLDER = "heads"

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from linear_probe.experiments.job_files import parser
-from linear_probe.experiments.runner import Say
 from linear_probe.heads.fit import (
     CHECKPOINT_FILE,
     HEADS_FOLDER,
@@ -23,10 +21,13 @@ from linear_probe.heads.head_tasks import HeadTask, learnable
 from linear_probe.heads.job import HeadJob
 from linear_probe.heads.meaning import Meaning, read_meaning
 from linear_probe.heads.run import safe_name, tasks_of
+from linear_probe.records.runner import Say
 from linear_probe.tasks import TASKS
 from ssl_faces import InputError, load_encoder
+from ssl_faces.common.class_paths import restrict_class_paths
 from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import regular
+from ssl_faces.common.settings_parser import SettingsErrors
 
 
 class TrainedHead(NamedTuple):
@@ -146,8 +147,10 @@ def _job_of(folder: Path) -> tuple[HeadJob, int]:
     try:
         settings = json.loads(regular(path).read_text())
         settings.pop(IMAGES, None)
-        reader = parser("head")
-        ready: Any = reader.instantiate(reader.parse_object({**settings, "out": str(folder)}))
+        restrict_class_paths()
+        reader = SettingsErrors(prog="linear-probe head")
+        reader.add_class_arguments(HeadJob, as_group=False)
+        ready: Any = reader.instantiate(reader.parse_object(settings))
         (seed,) = settings["seeds"]
     except OSError as error:
         raise InputError(

@@ -15,9 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.probe import face_sets_by_seed, serving_tasks
-from linear_probe.experiments.robustness import degradations
-from linear_probe.experiments.runner import Run, Say
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.heads.cost import Cost, cost
 from linear_probe.heads.fit import HEADS_FOLDER, Trainer
@@ -29,21 +26,24 @@ from linear_probe.heads.meaning import save_meaning
 from linear_probe.heads.more_figures import exogenous_readout, has_readout, measure_figures
 from linear_probe.heads.people import PEOPLE, People
 from linear_probe.heads.pictures import Decoded, LabelledSplit, decode
+from linear_probe.records.conditions import condition_note
 from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.runner import Run, Say
 from linear_probe.sources.changed_images import Change, ChangedFaces
 from linear_probe.sources.overlap import Overlaps
-from linear_probe.stats.conditions import condition_note
+from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, Task
 from linear_probe.tasks.cross_sets import crossed_by_seed
+from linear_probe.tasks.face_sets import face_sets_by_seed, serving_tasks
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.task import Figure, rows_of
 from ssl_faces import InputError, load_encoder
 from ssl_faces.callbacks.panels import panel
 from ssl_faces.common.files import replace_file
+from ssl_faces.common.ranks import is_first
 from ssl_faces.data import FaceSet
 from ssl_faces.training.fit import quiet
-from ssl_faces.training.launch import is_first
 
 
 def measurements(job: HeadJob, run: Run) -> Iterator[Measured]:

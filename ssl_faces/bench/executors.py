@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from ssl_faces.bench.result import Result
 from ssl_faces.bench.timing import side_by_side
 from ssl_faces.common.arguments import whole
+from ssl_faces.common.run_record import claim
 from ssl_faces.common.safe_path import python
 from ssl_faces.plan.cluster.attempts import Cluster, Remote
 from ssl_faces.plan.cluster.ray import Ray
@@ -28,7 +29,6 @@ from ssl_faces.plan.cluster.resources import Resources
 from ssl_faces.plan.cluster.slurm import LOCAL, Slurm
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.steps import Step
-from ssl_faces.training.run_record import claim
 
 BARE = "(a bare process)"
 NOTHING = python("-c", "")

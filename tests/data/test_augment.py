@@ -19,7 +19,7 @@ from torchvision.transforms.functional import (
 )
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pairs.augment import PRESETS, Augmentation, PairAugmentation, colour_maps, grids
+from ssl_faces.pairs.augment import PRESETS, Augmentation, PairAugmentation, colour_maps, grids
 
 SIZE = 32
 

@@ -44,10 +44,10 @@ from ssl_faces.data import (
     find_face_sets,
     in_test_share,
 )
-from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.data.sets.biwi import pose_of
 from ssl_faces.data.sets.ferplus import CLASSES, NO_CLASS, NO_MAJORITY, VOTES, majority
 from ssl_faces.data.sets.recognised import REGISTRY
+from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import pose_rotation
 from tests.support import layouts as made
 from tests.support.layouts import keys, put_picture

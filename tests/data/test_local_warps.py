@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pairs.local_warps import AffineMaps, LocalWarps, bump_flow, then_affine
 from ssl_faces.networks.warp import warp
+from ssl_faces.pairs.local_warps import AffineMaps, LocalWarps, bump_flow, then_affine
 
 
 def test_bumps_as_a_loop_over_positions() -> None:

@@ -26,7 +26,7 @@ from ssl_faces.data import (
     find_face_sets,
     in_test_share,
 )
-from ssl_faces.data.pairs.module import FaceData
+from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedFaces
 from tests.support.refusals import message_of
 

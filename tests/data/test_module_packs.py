@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from ssl_faces.data.faces import FaceRecord, FaceSet
-from ssl_faces.data.pairs.module import FaceData
-from ssl_faces.data.pairs.pairing import PairBatch
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.selection import held_out_by
+from ssl_faces.pairs.module import FaceData
+from ssl_faces.pairs.pairing import PairBatch
 from tests.support.refusals import message_of
 
 SIZE, COUNT, SHARD = 8, 60, 12
@@ -144,7 +144,7 @@ def test_auto_is_a_quarter_of_a_gpus_free_memory(
     taken = COUNT * 3 * SIZE * SIZE
     for free, kept in ((4 * taken, False), (4 * taken + 1, True)):
         monkeypatch.setattr(
-            "ssl_faces.data.pairs.module.free_gpu_memory", lambda device, free=free: free
+            "ssl_faces.pairs.module.free_gpu_memory", lambda device, free=free: free
         )
         assert data._much_room(torch.device("cuda")) == kept
         assert not data._much_room(torch.device("cpu"))

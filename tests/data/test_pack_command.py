@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ssl_faces.cli import main
-from ssl_faces.data.pairs.module import FaceData
+from ssl_faces.pairs.module import FaceData
 from tests.support.fits import settings
 
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from ssl_faces.data.pairs.order import EpochOrder
-from ssl_faces.data.pairs.pairing import PairBatch, PairBatches, gather
+from ssl_faces.pairs.order import EpochOrder
+from ssl_faces.pairs.pairing import PairBatch, PairBatches, gather
 
 MARK = 255
 SHARD = 5

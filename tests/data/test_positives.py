@@ -11,9 +11,9 @@ import pytest
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import LFW, UTKFace, YouTubeKeypoints
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pairs.module import FaceData, Positives
 from ssl_faces.data.store.selection import only_paired
 from ssl_faces.data.store.stored_faces import StoredFaces
+from ssl_faces.pairs.module import FaceData, Positives
 from ssl_faces.rendered import RenderedClips, RenderedFaces
 from ssl_faces.training.fit import check
 from tests.data.test_module import about, lfw, met, utkface, youtube

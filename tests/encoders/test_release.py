@@ -15,7 +15,7 @@ import torch
 from linear_probe.cli import main as linear_probe
 from linear_probe.records.record import RECORDS_FILE, read_records
 from ssl_faces import load_encoder, save_encoder
-from ssl_faces.encoders import release as module
+from ssl_faces.apps import release as module
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.support.commands import refusal, run
 

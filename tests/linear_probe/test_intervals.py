@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from linear_probe.records.replicates import interval
 from linear_probe.stats import intervals
-from linear_probe.stats.intervals import cluster_weights, interval, pair_weights, row_weights
+from linear_probe.stats.intervals import cluster_weights, pair_weights, row_weights
 from linear_probe.tasks.identity import person_numbers
 from ssl_faces.data import FacePair
 

@@ -15,9 +15,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from linear_probe.cli import main
+from linear_probe.experiments import saved_probes
+from linear_probe.experiments.saved_probes import best_by_card, calibration_error, fit_temperature
 from linear_probe.features.frozen import EncoderSource, FeatureCache, Pictures
-from linear_probe.probes import saved_probes
-from linear_probe.probes.saved_probes import best_by_card, calibration_error, fit_temperature
 from linear_probe.records.record import read_records
 from linear_probe.tasks import TASKS
 from linear_probe.tasks.task import rows_of

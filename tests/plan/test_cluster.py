@@ -18,8 +18,9 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from ssl_faces.common import files
+from ssl_faces.common import files, run_record
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.run_record import claim, read_run
 from ssl_faces.plan import command
 from ssl_faces.plan import engine as engines
 from ssl_faces.plan.cluster import attempts, seat, slurm
@@ -27,8 +28,6 @@ from ssl_faces.plan.cluster.attempts import Remote
 from ssl_faces.plan.cluster.resources import PlanResources, Resources, resources_of
 from ssl_faces.plan.cluster.seat import Seat, launcher
 from ssl_faces.plan.steps import Step
-from ssl_faces.training import run_record
-from ssl_faces.training.run_record import claim, read_run
 from tests.plan.test_engine import WAIT, calls, run, send, step
 from tests.support.in_process import MAIN
 from tests.support.types import Capsys, Patch

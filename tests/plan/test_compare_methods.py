@@ -18,17 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
-from ssl_faces.bench.cost import count
 from ssl_faces.cli import main
 from ssl_faces.common.durations import duration
+from ssl_faces.common.run_record import is_held
 from ssl_faces.common.yaml_settings import flags
 from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan.compare import Method, amount
 from ssl_faces.plan.comparison import read
 from ssl_faces.plan.stages import Probe
 from ssl_faces.plan.tuning import best_run
+from ssl_faces.training.cost import count
 from ssl_faces.training.fit import check
-from ssl_faces.training.run_record import is_held
 from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
 from tests.support.commands import refusal
 from tests.support.in_process import InProcess

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ssl_faces.cli import main
+from ssl_faces.common.checkpoints import read_checkpoint
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
-from ssl_faces.methods.method import read_checkpoint
 from ssl_faces.networks.backbone import EncoderSettings
 from ssl_faces.rendered import RenderedFaces
 from tests.support.refusals import error_of
@@ -79,7 +79,8 @@ def trained(name: str, folder: Path, *more: str) -> tuple[FaceEncoder, Path]:
     """The encoder of a run of `configs/method/NAME.yaml`, and its last panel."""
     assert run(*method_run(name, "resnet18", folder, folder / "run", *more)) == 0
     # Everything in a checkpoint is plain: it is read without running code.
-    saved = read_checkpoint(folder / "run/checkpoints/last.ckpt", name)
+    saved = read_checkpoint(folder / "run/checkpoints/last.ckpt")
+    assert saved["method"] == name
     assert saved["hyper_parameters"]["encoder"]["input_size"] == SIZE
     return load_encoder(folder / "run"), max((folder / "run/panels").glob("*.png"))
 

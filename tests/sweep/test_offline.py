@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ssl_faces.common.run_record import claim
 from ssl_faces.plan import engine
 from ssl_faces.plan.processes import Command
 from ssl_faces.plan.sweep import search, trials
@@ -23,7 +24,6 @@ from ssl_faces.plan.sweep import storage as storages
 from ssl_faces.plan.sweep.search import sampler, suggest
 from ssl_faces.plan.sweep.settings import read
 from ssl_faces.plan.sweep.study import SweepStudy, read_notes
-from ssl_faces.training.run_record import claim
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 from tests.support.workers import Workers

@@ -18,14 +18,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ssl_faces.common.ranks import is_first, is_first_on_node
 from ssl_faces.training.launch import (
     DDP,
     Launch,
     count_devices,
     devices_and_strategy,
     find_launch,
-    is_first,
-    is_first_on_node,
 )
 from tests.support.fits import ROOT, environment, fit, refused, settings, step_of
 from tests.support.processes import free_port
