@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -36,7 +35,14 @@ from linear_probe.tasks.cross_sets import crossed_by_seed
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.protocols import PROTOCOLS
 from ssl_faces import InputError
-from ssl_faces.data import FaceSet, ImageFolder, Skipped, default_data_root, find_face_sets
+from ssl_faces.data import (
+    FaceSet,
+    ImageFolder,
+    Skipped,
+    default_data_root,
+    find_face_sets,
+    usual_faces,
+)
 from ssl_faces.rendered import RenderedFaces
 
 __all__ = ["device_named", "face_sets_by_seed", "rendered_faces", "run_probes"]
@@ -245,12 +251,9 @@ def face_sets_by_seed(
 ) -> dict[int, Sequence[FaceSet]]:
     """By seed; real ones are the same for all."""
     if data is None:
-        root = default_data_root()
-        named = bool(os.environ.get("SSL_FACES_DATA"))
-        if named or (root.is_dir() and any(root.iterdir())):
-            data = root
-        else:
-            say(f"no real faces in {root}: scoring on rendered faces")
+        data = usual_faces()
+        if data is None:
+            say(f"no real faces in {default_data_root()}: scoring on rendered faces")
             data = RENDERED
     if str(data) in TEST_BEDS:
         bed = [TEST_BEDS[str(data)]()]

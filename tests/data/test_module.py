@@ -337,13 +337,15 @@ def test_a_folder_without_faces(tmp_path: Path, name: str) -> None:
     assert str(tmp_path / name) in message_of(data.setup)
 
 
+@pytest.mark.parametrize("name", ["gone", "empty"])
 def test_rendered_faces_where_there_are_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / "gone"))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / name))
     with caplog.at_level(logging.WARNING):
         data = ready(rendered=300)
-    assert f"no faces at {tmp_path / 'gone'}: training on rendered ones" in caplog.text
+    assert f"no faces at {tmp_path / name}: training on rendered ones" in caplog.text
     faces = RenderedFaces(300, size=16)
     assert [key for _, key, _ in sorted(data.trained_on())] == sorted(r.key for r in faces.records)
     assert about(data, "rendered")["part"] == "train"
@@ -357,6 +359,9 @@ def test_faces_of_the_default_root(
     data = ready()
     assert sorted(data.trained_on()) == sorted(ready(root).trained_on())
     assert "rendered" not in caplog.text
+    ready(rendered=300)
+    warning = f"data.rendered has no effect: there are real faces in {root}"
+    assert caplog.messages.count(warning) == 1
 
 
 def test_fewer_pictures_than_a_batch(tmp_path: Path) -> None:

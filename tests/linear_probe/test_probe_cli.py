@@ -149,8 +149,11 @@ def test_without_real_faces_rendered_ones_are_scored_and_it_says_so(
     arguments = ("--encoder", tiny, "--task", "pose", "--features", "expression", "--no-baselines")
     assert run(*arguments, "--out", tmp_path / "out") == 0
     assert "scoring on rendered faces" in capsys.readouterr().out
-    monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / "nowhere"))
-    assert str(tmp_path / "nowhere") in refused(capsys, run(*arguments, "--out", tmp_path / "o"))
+    (tmp_path / "empty").mkdir()
+    for name in ("nowhere", "empty"):
+        monkeypatch.setenv("SSL_FACES_DATA", str(tmp_path / name))
+        message = refused(capsys, run(*arguments, "--out", tmp_path / "o"))
+        assert f"$SSL_FACES_DATA: {tmp_path / name} is missing or empty; put" in message
 
 
 @pytest.mark.parametrize(
