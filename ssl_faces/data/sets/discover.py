@@ -45,8 +45,8 @@ def usual_faces() -> Path | None:
         return root
     if os.environ.get("SSL_FACES_DATA"):
         raise InputError(
-            f"$SSL_FACES_DATA: {root} is missing or empty; put face sets there, unset the variable, "
-            "or give --data rendered"
+            f"$SSL_FACES_DATA: {root} is missing or empty; put face sets there, unset the "
+            "variable, or give --data rendered"
         )
     return None
 
