@@ -26,7 +26,7 @@ from linear_probe.heads.pictures import EpochBatches, LabelledPictures, Labelled
 from ssl_faces import InputError
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
-from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.callbacks.progress import StepsBar
 from ssl_faces.common.children import Stopped
 from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import locked, replace_file

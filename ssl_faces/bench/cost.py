@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,6 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssl_faces.bench.result import Result, Value
-from ssl_faces.callbacks.first_step import StartClock
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.data.pairs.module import FaceData
@@ -116,7 +114,6 @@ def count(settings: Sequence[str], keep: Path | None = None, precision: str = "3
         InputError: bad settings.
     """
     with tempfile.TemporaryDirectory() as nowhere, _quiet():
-        _CountCLI.clock = StartClock(time.perf_counter())
         arguments = [*settings, "--out", nowhere, "--trainer.logger", "false"]
         cli = build(
             _CountCLI,

@@ -16,7 +16,7 @@ from ssl_faces.plan.tuning import TUNING, Tuning
 
 EXAMPLE = "configs/compare/small.yaml"
 
-_Free = Annotated[Arguments, free_of(plan_stages.OWN_KEYS | plan_stages.LENGTHS, "comparison")]
+_Free = Annotated[plan_stages.Free, free_of(plan_stages.LENGTHS)]
 
 
 class Stage(plan_stages.Stage):
@@ -99,11 +99,7 @@ class Comparison(plan_stages.Staged):
 
 
 def read(path: Path) -> Comparison:
-    """A comparison from its file.
-
-    Raises:
-        InputError: no such file, not YAML, or invalid settings; says which.
-    """
+    """A comparison from its file; raises InputError if that is missing or invalid."""
     comparison = read_as(Comparison, path, EXAMPLE)
     for stage in (stage for stages in comparison.methods.values() for stage in stages):
         check_configs(path, comparison.configs_of(stage))

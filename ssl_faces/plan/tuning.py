@@ -19,7 +19,7 @@ TUNING = "tuning"
 """Folder of the short runs; `linear-probe tuning` writes TUNING.json there."""
 
 _Values = Annotated[list[Any], Field(min_length=1)]
-_Free = Annotated[dict[str, _Values], free_of(LENGTHS | OWN_KEYS, "comparison")]
+_Free = Annotated[dict[str, _Values], free_of(LENGTHS | OWN_KEYS)]
 
 
 class Tuning(Strict):

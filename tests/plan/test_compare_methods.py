@@ -356,14 +356,14 @@ def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
         ({"methods": {"a": [{**stage1(), "share": 0.5}]}}, "shares of its 1 stages don't sum to 1"),
         ({"methods": {"a": [stage1(**{"trainer.max_steps": 3})]}}, "'trainer.max_steps' follows"),
         ({"methods": {"a": [stage1(x="{previous}/y")]}}, "{previous} in the first stage"),
-        ({"arguments": {"out": "x"}}, "arguments: 'out' follows from the comparison"),
+        ({"arguments": {"out": "x"}}, "arguments: 'out' follows from the plan"),
         ({"probe": {"encoder": "x"}}, "probe.encoder: unknown key"),
         ({"probe": {"precision": "8"}}, "probe.precision: input should be '32', 'bf16' or 'auto'"),
         ({"spaces": {"b": {}}}, "spaces: no method 'b'"),
         ({"tuning": {"settings": {}}}, "'motion' is missing; name each of `methods` once"),
         ({"tuning": {"settings": {"motion": {}, "b": {}}}}, "'b' is no method"),
         ({"tuning": {"settings": {"motion": {"a": []}}}}, "tuning.settings.motion.a: list should"),
-        ({"tuning": {"settings": {"motion": {"out": [1]}}}}, "'out' follows from the comparison"),
+        ({"tuning": {"settings": {"motion": {"out": [1]}}}}, "'out' follows from the plan"),
         (
             {
                 "methods": {"a": [stage1()], "b": [stage1()]},

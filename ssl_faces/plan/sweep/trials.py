@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_faces.common.errors import InputError
@@ -254,8 +253,6 @@ class Trials:
             # Later trials are compared with it; it has ended, so that it can't be pruned.
             self._is_bad(running, values)
             running.value = values[-1]
-        else:
-            running.value = _figure_of_card(step.out, metric)
         if running.value is None:
             if logged:
                 self._refuse_metric(logged)
@@ -298,13 +295,3 @@ class Trials:
                 "seconds": round(time.monotonic() - running.began, 1),
             },
         )
-
-
-def _figure_of_card(run: Path, metric: str) -> float | None:
-    """Of a run that was killed after its last checkpoint, before its files were written."""
-    from ssl_faces.encoders.encoder import read_card  # late: it imports torch
-
-    try:
-        return float(read_card(run / "encoder")["online"]["figures"][metric])
-    except (InputError, KeyError, TypeError, ValueError):
-        return None
