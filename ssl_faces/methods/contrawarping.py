@@ -11,12 +11,12 @@ from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor
 
 from ssl_faces.common.ranges import LayerWidth, PositiveFloat, PositiveInt
-from ssl_faces.data.pairs.local_warps import AffineMaps, LocalWarps, then_affine
 from ssl_faces.losses.own_negatives import OwnNegativesLoss
 from ssl_faces.methods.joint_embedding import JointEmbedding
 from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.warp import warp
+from ssl_faces.pairs.local_warps import AffineMaps, LocalWarps, then_affine
 
 AFFINE = AffineMaps()
 LOCAL = LocalWarps()

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ssl_faces.common.ranges import check_increasing
-from ssl_faces.data.pairs.augment import PRESETS, PairAugmentation
 from ssl_faces.methods.joint_embedding import JointEmbedding
+from ssl_faces.pairs.augment import PRESETS, PairAugmentation
 
 
 class MultiCrop(JointEmbedding):

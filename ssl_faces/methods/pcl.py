@@ -15,7 +15,6 @@ from lightly.models.modules import SimCLRProjectionHead
 from torch import Tensor, nn
 
 from ssl_faces.common.ranges import LayerWidth, NonNegativeFloat, PositiveFloat, UnitFloat
-from ssl_faces.data.pairs.augment import Augmentation, PairAugmentation
 from ssl_faces.losses.orthogonality import OrthogonalityLoss
 from ssl_faces.losses.own_negatives import OwnNegativesLoss
 from ssl_faces.methods.joint_embedding import JointEmbedding
@@ -23,6 +22,7 @@ from ssl_faces.methods.optimizer import ADAMW, OptimizerSettings
 from ssl_faces.networks.backbone import RESNET18, EncoderSettings
 from ssl_faces.networks.blocks import conv, init_facecycle, leaky
 from ssl_faces.networks.image_decoder import ImageDecoder
+from ssl_faces.pairs.augment import Augmentation, PairAugmentation
 
 BRANCH = 128  # channels of the branches, as in the paper
 

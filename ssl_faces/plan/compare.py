@@ -147,7 +147,7 @@ class Method:
             self.counted = [Counted(**count["counted"]) for count in earlier if count is not None]
             return
         # Late: it imports torch and Lightning.
-        from ssl_faces.bench.cost import count
+        from ssl_faces.training.cost import count
 
         counts = []
         with TemporaryDirectory() as temporary:

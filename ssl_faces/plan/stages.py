@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, PlainValidator
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import PositiveInt
+from ssl_faces.common.run_record import CHECKPOINT
 from ssl_faces.common.yaml_settings import (
     PREVIOUS,
     Arguments,
@@ -25,7 +26,6 @@ from ssl_faces.plan.cluster.resources import PlanResources
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.processes import Failed
 from ssl_faces.plan.steps import Step
-from ssl_faces.training.run_record import CHECKPOINT
 
 PROBE = "probe"
 """Folder of the scores."""

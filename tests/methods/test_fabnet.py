@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ssl_faces.data.pairs.local_warps import LocalWarps
 from ssl_faces.methods.fabnet import FAbNet
 from ssl_faces.networks.warp import warp
+from ssl_faces.pairs.local_warps import LocalWarps
 from tests.support.by_heart import minimise
 from tests.support.fits import SIZE, SMALL, random_pairs, rendered_faces
 

@@ -24,10 +24,11 @@ from ssl_faces.apps.demo.comparison import (
     FaceComparison,
     Similarity,
 )
-from ssl_faces.apps.sheets import enlarged, png
+from ssl_faces.apps.sheets import enlarged
 from ssl_faces.apps.verify import meaning
 from ssl_faces.apps.web.uploads import Limits, read_upload
 from ssl_faces.common.errors import InputError, out_of_memory
+from ssl_faces.data.pictures import png
 from ssl_faces.encoders.saved_probe import SavedProbe
 
 TITLE = "Two faces, compared"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.run_record import Held, claim
 from ssl_faces.plan.processes import Failed
 from ssl_faces.plan.steps import Step, say
 from ssl_faces.plan.sweep import search
@@ -18,7 +19,6 @@ from ssl_faces.plan.sweep.storage import database
 from ssl_faces.plan.sweep.study import TRIALS, SweepStudy, folder_of, index_of, write_note
 from ssl_faces.plan.sweep.words import command_of
 from ssl_faces.training.logged import Curve, read_logged
-from ssl_faces.training.run_record import Held, claim
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -21,7 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import regular, replace_file
-from ssl_faces.training.launch import is_first
+from ssl_faces.common.ranks import is_first
 
 PROJECT = "ssl-faces"
 """The default project."""
