@@ -3,7 +3,6 @@ off after an error."""
 
 from __future__ import annotations
 
-import netrc
 import os
 import sys
 import uuid
@@ -13,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from lightning_fabric.loggers.logger import _DummyExperiment
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
@@ -85,17 +83,11 @@ def wandb_mode() -> str:
 
 def has_account() -> bool:
     """Whether a key for W&B's server is in the environment or in `.netrc`."""
+    from requests.utils import get_netrc_auth
+
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", _SERVER)).hostname or ""
-    file = os.environ.get("NETRC")
-    for path in [Path(file)] if file else [Path.home() / ".netrc", Path.home() / "_netrc"]:
-        try:
-            if netrc.netrc(path).authenticators(host) is not None:
-                return True
-        except (OSError, netrc.NetrcParseError):
-            continue
-    return False
+    return get_netrc_auth(os.environ.get("WANDB_BASE_URL", _SERVER)) is not None
 
 
 def patient_settings(**more: Any) -> Any:

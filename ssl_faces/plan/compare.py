@@ -13,11 +13,10 @@ from typing import Any
 from ssl_faces.common.errors import InputError, bad_input
 from ssl_faces.common.files import replace_file
 from ssl_faces.plan.command import add_jobs, plan_parser, run_plan, where
-from ssl_faces.plan.comparison import EXAMPLE, Comparison, read
+from ssl_faces.plan.comparison import EXAMPLE, TUNING, Comparison, read
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import PROBE, finished_card, fit_step, fit_words
 from ssl_faces.plan.steps import Step, say
-from ssl_faces.plan.tuning import TUNING
 
 COMPARISON_FILE = "comparison.json"
 """What `linear-probe comparison` makes the table from, beside the scores."""

@@ -233,8 +233,8 @@ class Engine:
             self.record.note(steps=self._states)
 
 
-class _Graph:
-    """A `Source` of steps that are all known before."""
+class _Graph(Source):
+    """Steps that are all known before."""
 
     def __init__(
         self, steps: list[Step], engine: Engine, quiet: bool, then: Callable[[set[str]], None]
@@ -279,12 +279,6 @@ class _Graph:
 
     def is_over(self) -> bool:
         return not self.waiting
-
-    def watch(self, step: Step) -> bool:
-        return True
-
-    def stopped(self, step: Step) -> None:
-        pass
 
     def ended(self, step: Step, error: Failed | None) -> None:
         is_alone = not self.engine.is_busy or self.engine.remote is not None

@@ -8,8 +8,8 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -148,7 +148,7 @@ class FaceCLI(LightningCLI):
             settings.ckpt_path = str(checkpoint) if checkpoint.exists() else None
             if settings.ckpt_path is None and is_first():
                 print(f"starts a new run: {checkpoint} does not exist")
-        kind = _method(settings.model.class_path)
+        kind: type[Method] = resolve_name(settings.model.class_path)
         if settings.ckpt_path is not None:
             path = Path(settings.ckpt_path)
             self.resumed = read_resumed(path, kind)
@@ -182,11 +182,6 @@ class FaceCLI(LightningCLI):
                 "bf16-mixed" if fast_bfloat16() else "32-true"
             )
 
-    @staticmethod
-    def config_seed(settings: Any) -> dict[str, Any]:
-        """Seeds of weights and augmentation, and of the order of pairs."""
-        return {"seed_everything": settings.get("seed_everything"), "data": settings.data.seed}
-
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
         self.datamodule.sets = self.sets or self.datamodule.sets
@@ -195,8 +190,8 @@ class FaceCLI(LightningCLI):
         config = self.config[self.config.subcommand]
         if self.record is not None:
             # Only now: settings that the method or the data refuse leave no folder.
-            method, seed = config.model.class_path, self.config_seed(config)
-            self.record.begin(config.out, method=method, seed=seed)
+            seed = {"seed_everything": config.get("seed_everything"), "data": config.data.seed}
+            self.record.begin(config.out, method=config.model.class_path, seed=seed)
         settings = self.config_init[self.config_init.subcommand]
         if settings.trainer.logger in (None, True):
             kwargs["logger"] = default_loggers(settings.out, settings.wandb)
@@ -254,13 +249,6 @@ def check_run_folder(out: Path, configs: Sequence[Any]) -> None:
             f"{out}: holds an encoder, which would be replaced; choose another --out, or delete "
             f"{out / 'encoder'}"
         )
-
-
-def _method(class_path: str) -> type[Method]:
-    """The class of a method."""
-    module, _, name = class_path.rpartition(".")
-    kind: type[Method] = getattr(import_module(module), name)
-    return kind
 
 
 def _first_sentence(error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.run_record import Held, claim
 from ssl_faces.plan.processes import Failed
-from ssl_faces.plan.steps import Step, say
+from ssl_faces.plan.steps import Source, Step, say
 from ssl_faces.plan.sweep import search
 from ssl_faces.plan.sweep.storage import database
 from ssl_faces.plan.sweep.study import TRIALS, SweepStudy, folder_of, index_of, write_note
@@ -57,8 +57,8 @@ class _Running:
     size: int = -1
 
 
-class Trials:
-    """A `Source` of the engine."""
+class Trials(Source):
+    """The trials of a sweep, for the engine."""
 
     def __init__(self, study: SweepStudy) -> None:
         self.trials, self.study = study, study.study
@@ -67,11 +67,6 @@ class Trials:
         self._held: list[Trial] = []  # whose folders other processes have
         self._over = False
         self._looked = 0.0
-
-    # Starting ------------------------------------------------------------------------------
-
-    def progress(self) -> str:
-        return ""
 
     def is_over(self) -> bool:
         return self._over
@@ -134,8 +129,6 @@ class Trials:
     def _beat(self, trial: Trial) -> None:
         self.trials.storage.record_heartbeat(trial._trial_id)
 
-    # While it runs -------------------------------------------------------------------------
-
     def watch(self, step: Step) -> bool:
         running, now = self._running[step.out.name], time.monotonic()
         if now - running.looked < LOOK:
@@ -186,8 +179,6 @@ class Trials:
             f"{self.trials.source}: metric.name: the runs log no '{metric}'; take one of "
             f"{', '.join((near or names)[:24])}"
         )
-
-    # When it ends --------------------------------------------------------------------------
 
     def ended(self, step: Step, error: Failed | None) -> None:
         from optuna.trial import TrialState
