@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from linear_probe.probes.standardise import Standardiser
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from linear_probe.probes import logistic_solver
 from linear_probe.probes.logistic import L2_GRID, LogisticProbe
-from linear_probe.probes.standardise import Standardiser
 
 
 def data(n: int = 240, d: int = 12, classes: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
