@@ -20,10 +20,10 @@ from linear_probe.heads.meaning import MEANING_FILE, Meaning, Part, read_meaning
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.training.logged import read_logged
-from tests.heads.test_head_command import SMALL
+from tests.support.heads import SMALL
 from tests.support.images import rendered, write_all
 from tests.support.types import Capsys
-from tests.training.test_wandb import logged
+from tests.support.wandb_server import logged
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from linear_probe.probes.standardise import Standardiser
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from linear_probe.probes.ridge import L2_GRID, RidgeProbe, ridge_path
-from linear_probe.probes.standardise import Standardiser
 
 
 def data(n: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -23,8 +23,8 @@ from ssl_faces import InputError
 from ssl_faces.encoders.encoder import save_encoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.plan import engine
-from tests.linear_probe.conftest import ONE
 from tests.support.in_process import InProcess
+from tests.support.records import ONE
 
 ROOT = Path(__file__).parents[2]
 Write = Callable[..., Path]
