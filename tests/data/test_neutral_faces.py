@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from ssl_faces.common.errors import InputError
 from ssl_faces.data.pairs.augment import PairAugmentation
 from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.data.pairs.pairing import PairBatches, gather
+
+from ssl_faces.common.errors import InputError
 from ssl_faces.data.store.caching import pack
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.rendered import ACTION_UNITS, RenderedClips, RenderedFaces
