@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ssl_faces.common.arguments import SEED, Parser, number
+from ssl_faces.common.arguments import SEED, Parser, number, whole
 
 ENCODER = "hybrid"
 METHOD = "facecycle"
@@ -73,6 +75,23 @@ def add_reader(of: argparse.ArgumentParser) -> None:
         help="frames per second of videos to read; 0 skips videos (default: 1)",
     )
     add_detection(of)
+
+
+def add_server(of: argparse.ArgumentParser, port: int, limited: str, pixels: str) -> None:
+    """The arguments of a server: address and limits, of what `limited` and `pixels` say."""
+    from ssl_faces.data.pictures import MOST_PIXELS
+
+    add = of.add_argument
+    add("--host", default="127.0.0.1", help="address (default: only this machine)")
+    add("--port", type=whole(0, 65_535), default=port, help=f"0: any free port (default: {port})")
+    add("--max-mb", type=number(0, 1000, above=True), default=10.0, help=f"{limited} (default: 10)")
+    pixels = f"{pixels} (default: 25,000,000)"
+    add("--max-pixels", type=whole(64, MOST_PIXELS), default=25_000_000, help=pixels)
+
+
+def percent(figure: Mapping[str, Any]) -> str:
+    """A figure of a card, `value`, `low` and `high` in percent: `48.1 % [46.0, 50.0]`."""
+    return "{value:.1f} % [{low:.1f}, {high:.1f}]".format(**figure)
 
 
 def writable(key: str) -> str:
