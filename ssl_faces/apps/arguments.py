@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ssl_faces.common.arguments import SEED, Parser, number, whole
+from ssl_faces.common.errors import InputError
+from ssl_faces.common.outputs import add_overwrite, check_output
 
 ENCODER = "hybrid"
 METHOD = "facecycle"
@@ -41,6 +44,46 @@ def add_detection(of: argparse.ArgumentParser) -> None:
 
 def add_sources(of: argparse.ArgumentParser, what: str = "pictures, or folders of them") -> None:
     of.add_argument("sources", nargs="+", type=Path, metavar="SRC", help=what)
+
+
+def add_out(of: argparse.ArgumentParser, *endings: str) -> None:
+    """`--out FILE` with one of these endings, see `check_out`, and `--overwrite`."""
+    of.add_argument("--out", required=True, type=Path, metavar="FILE", help=either(endings))
+    add_overwrite(of)
+    of.set_defaults(endings=endings)
+
+
+def check_out(options: argparse.Namespace) -> None:
+    """Check `--out` of `add_out`, and the list of skipped files beside it.
+
+    Raises:
+        InputError: it has another ending, a package is missing for it, or it would replace an input
+            or, without `--overwrite`, any file.
+    """
+    out: Path = options.out
+    check_ending("--out", out, options.endings)
+    for path in (out, skipped_beside(out)):
+        check_output(path, options.overwrite, options.sources)
+
+
+def check_ending(option: str, path: Path, endings: Sequence[str]) -> None:
+    """Raise InputError for a file of another format, or one that needs a missing package."""
+    if path.suffix not in endings:
+        raise InputError(f"{option} {path}: give a name that ends in {either(endings)}")
+    if path.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise InputError(
+            f"{option} {path}: Parquet needs pyarrow; pip install pyarrow, or give {endings[0]}"
+        )
+
+
+def either(endings: Sequence[str]) -> str:
+    *rest, last = endings
+    return f"{', '.join(rest)} or {last}" if rest else last
+
+
+def skipped_beside(table: Path) -> Path:
+    """The list of skipped files beside a command's table."""
+    return table.with_name(f"{table.name}.skipped.csv")
 
 
 def add_encoder(of: argparse.ArgumentParser) -> None:
