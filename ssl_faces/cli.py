@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "prepare": ("ssl_faces.prepare.command", "run", "photos and videos to a pack of aligned faces"),
     "pack": ("ssl_faces.data.store.command", "run", "decode pictures once, to shards"),
     "render": ("ssl_faces.rendered.cli", "run", "rendered faces with exact labels, as files"),
-    "release": ("ssl_faces.encoders.release", "run", "an encoder in half precision, by its name"),
+    "release": ("ssl_faces.apps.release", "run", "an encoder in half precision, by its name"),
     "trained-images": (
         "ssl_faces.encoders.trained_images",
         "run",
@@ -128,7 +128,7 @@ def _main(arguments: list[str], started: float) -> int:
 
 def _fail(message: str, of_all: bool = True) -> int:
     """Print an error, once per machine if all processes of a run have it."""
-    from ssl_faces.training.launch import is_first_on_node
+    from ssl_faces.common.ranks import is_first_on_node
 
     if not of_all or is_first_on_node():
         print(f"ssl-faces: error: {hidden(message)}", file=sys.stderr)

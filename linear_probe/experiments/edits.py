@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from linear_probe.experiments.runner import Run
 from linear_probe.experiments.settings import EditSettings
+from linear_probe.features.source import add_weights
 from linear_probe.records.measured import Measured
-from linear_probe.sources.source import add_weights
+from linear_probe.records.runner import Run
 from linear_probe.stats.intervals import cluster_weights, pair_weights
 from linear_probe.tasks.task import DRAWS_SEED, Figure, sample_of
 from ssl_faces import load_method

@@ -21,6 +21,8 @@ from ssl_faces.common.files import regular, replace_file, write_failure
 from ssl_faces.data import Skipped
 
 _log = logging.getLogger(__name__)
+FEATURES_FOLDER = "features"
+"""In the folder of a run."""
 PIECES_SUFFIX = ".pieces"
 LISTING_SUFFIX = "-listing.json"
 _BROKEN = (OSError, SafetensorError, ValueError, KeyError, TypeError)

@@ -31,7 +31,7 @@ from linear_probe.features.files import (
     space_name,
     write_features,
 )
-from linear_probe.sources.source import Encoder, ImageSource, Precision, Source, add_weights
+from linear_probe.features.source import Encoder, ImageSource, Precision, Source, add_weights
 from ssl_faces import InputError
 from ssl_faces.common.finite import non_finite_rows
 from ssl_faces.data import FaceSet, Skipped

@@ -16,7 +16,6 @@ import numpy as np
 
 from linear_probe.features.files import LISTING_SUFFIX, lock, read_features, space_name
 from linear_probe.features.frozen import KeyedSource, Pictures, Source, stem_of
-from linear_probe.records.record import Record
 from ssl_faces.common.files import regular, replace_file
 
 
@@ -55,11 +54,14 @@ def _add_to(path: Path, pictures: Pictures, sources: Sequence[Source]) -> None:
     replace_file(path, json.dumps(listing).encode())
 
 
-def find_features(folder: Path, record: Record, keys: Sequence[str]) -> np.ndarray | None:
-    """Features float32 [N, D] that a record's probe was given of the images with these keys.
+def find_features(
+    folder: Path, fingerprint: str, space: str, keys: Sequence[str]
+) -> np.ndarray | None:
+    """Features float32 [N, D] of the images with these keys.
 
     Args:
         folder: the run's folder of features.
+        fingerprint, space: as in `Record`.
 
     Returns:
         None where some are missing.
@@ -70,17 +72,17 @@ def find_features(folder: Path, record: Record, keys: Sequence[str]) -> np.ndarr
     wanted = set(keys)
     for path in sorted(folder.glob(f"*{LISTING_SUFFIX}")):
         listing = _read(path)
-        if listing is None or not record.fingerprint:
+        if listing is None or not fingerprint:
             continue
         number = dict(zip(listing["keys"], listing["indices"], strict=True))
         for source in listing["sources"]:
-            if not source["fingerprint"].startswith(record.fingerprint):
+            if not source["fingerprint"].startswith(fingerprint):
                 continue
             stem = stem_of(
                 *(listing["faces"], source["fingerprint"], source["input_size"]),
                 listing["pictures"],
             )
-            file = folder / f"{stem}-{space_name(record.feature_space)}.safetensors"
+            file = folder / f"{stem}-{space_name(space)}.safetensors"
             if not wanted <= number.keys() or not file.exists():
                 continue
             values, records = read_features(file)

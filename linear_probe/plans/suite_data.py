@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
+from linear_probe.arguments import add_arguments
+from linear_probe.experiments.settings import ProbeSettings
 from ssl_faces import InputError
+from ssl_faces.common.arguments import Parser
 from ssl_faces.common.files import replace_file
 from ssl_faces.data import default_data_root
 
@@ -80,6 +84,18 @@ def places(words: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(root for root in roots if root.exists()))
 
 
+def run_arguments(words: Sequence[str]) -> Namespace:
+    """The arguments of `linear-probe run`, read from a cell's words.
+
+    Raises:
+        InputError: bad arguments.
+    """
+    reader = Parser(prog="linear-probe run")
+    add_arguments(reader, ProbeSettings)
+    reader.add_argument("--out", required=True)
+    return reader.parse_args(words)
+
+
 def _named(words: Sequence[str]) -> Iterator[str | None]:
     """As the arguments name them; None is the default folder."""
     if words[0] == "head":
@@ -91,9 +107,7 @@ def _named(words: Sequence[str]) -> Iterator[str | None]:
             if stage.test_data is not None:
                 yield stage.test_data
         return
-    from linear_probe.parser import parser
-
-    arguments = vars(parser().parse_args(words))
+    arguments = vars(run_arguments(words[1:]))
     own = {name: arguments[name] for name in _OWN if arguments[name] is not None}
     for name, value in own.items():
         # Images lie beside their table.

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linear_probe.features.frozen import EncoderSource
+from linear_probe.features.source import Precision
 from linear_probe.records.collect import read_folders
 from linear_probe.records.record import Record
-from linear_probe.sources.source import Precision
 from ssl_faces import InputError, load_encoder
 from ssl_faces.encoders.encoder import find_encoder, update_card
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from linear_probe.api import Run, folder_of, found_in
 from linear_probe.records.collect import replicates_of
+from linear_probe.records.conditions import LABELS
+from linear_probe.records.scores import Run, folder_of, found_in
 from linear_probe.reports.evidence import Evidence, gather
 from linear_probe.reports.tables import curves, main_curves, task_figures
 from linear_probe.stats.breakdown import by_value, confusion
-from linear_probe.stats.conditions import LABELS
 from linear_probe.stats.paired import row_name
 from ssl_faces.common.errors import InputError
 from ssl_faces.training.curves import plotly_express

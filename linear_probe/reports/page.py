@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from linear_probe.experiments.probe import FEATURES_FOLDER
+from linear_probe.features.files import FEATURES_FOLDER
 from linear_probe.features.listing import find_features
 from linear_probe.records.collect import Found, Replicates, replicates_of
 from linear_probe.records.record import Record
@@ -355,7 +355,10 @@ class _Details:
             raise ValueError("the maximum number of maps is drawn above (--maps)")
         rows = sampled(one.predictions)
         keys = [one.predictions.keys[i] for i in rows]
-        features = find_features(one.found.folder / FEATURES_FOLDER, one.found.stored, keys)
+        stored = one.found.stored
+        features = find_features(
+            one.found.folder / FEATURES_FOLDER, stored.fingerprint, stored.feature_space, keys
+        )
         if features is None:
             raise ValueError(
                 f"{one.found.folder / FEATURES_FOLDER} has no features of these test rows; "

@@ -30,7 +30,7 @@ from scipy.stats import t as student
 
 from linear_probe.records.collect import Replicates
 from linear_probe.records.record import Record
-from linear_probe.stats.intervals import interval
+from linear_probe.records.replicates import interval
 
 
 @dataclass(frozen=True)

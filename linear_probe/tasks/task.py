@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from linear_probe.features.frozen import Features, Pictures
-from linear_probe.records.predictions import Predictions
+from linear_probe.records.measured import Figure
 from linear_probe.sources.changed_images import Change
-from linear_probe.stats.intervals import interval
 from ssl_faces import InputError
 from ssl_faces.common.registries import import_modules
 from ssl_faces.data import FaceSet, JoinedFaces
@@ -23,38 +22,6 @@ from ssl_faces.data.sets.recognised import titles_with
 
 class MissingData(InputError):
     """The given data hold no data set of this task."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One metric of one feature space, before it is a `Record`; fields as there.
-
-    Attributes:
-        replicates: float [B], the bootstrap's, which `low` and `high` are taken from.
-        probe: if it is not the task's.
-        predictions: of each test row, with the main figure of each probe.
-    """
-
-    metric: str
-    value: float
-    unit: str
-    higher_is_better: bool
-    n: int
-    sample: str
-    replicates: np.ndarray = field(repr=False, compare=False)
-    hyperparameters: dict[str, Any] = field(default_factory=dict)
-    at_grid_edge: bool = False
-    note: str = ""
-    probe: str = ""
-    predictions: Predictions | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def low(self) -> float:
-        return interval(self.replicates)[0]
-
-    @property
-    def high(self) -> float:
-        return interval(self.replicates)[1]
 
 
 def percentage(

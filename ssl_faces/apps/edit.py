@@ -116,8 +116,9 @@ def write_edits(
     from ssl_faces.apps.editing import BATCH, apply_edit, open_method
     from ssl_faces.apps.embedding import batches
     from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
-    from ssl_faces.apps.sheets import MOST, png, sheet
+    from ssl_faces.apps.sheets import MOST, sheet
     from ssl_faces.common.files import replace_file
+    from ssl_faces.data.pictures import png
     from ssl_faces.methods.method import FRONTAL, NEUTRAL
 
     out = options.out

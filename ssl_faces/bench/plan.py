@@ -12,10 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ssl_faces.bench.cost import PASSES_ON, Cost, count, describe
+from ssl_faces.bench.cost import PASSES_ON, describe
 from ssl_faces.bench.result import GIB, Result, Value
 from ssl_faces.common.arguments import comma_separated, number, whole
 from ssl_faces.common.errors import InputError
+from ssl_faces.training.cost import Cost, count
 
 __all__ = ["PASSES_ON", "add_arguments", "measure"]
 

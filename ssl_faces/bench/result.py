@@ -62,7 +62,7 @@ def machine() -> dict[str, Any]:
     import torch
 
     from ssl_faces.common.hardware import hardware
-    from ssl_faces.training.run_record import package_versions
+    from ssl_faces.common.run_record import package_versions
 
     versions = package_versions()
     return {

@@ -11,9 +11,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from ssl_faces.bench.cost import PASSES_ON, StepCLI, describe, run_steps
+from ssl_faces.bench.cost import PASSES_ON, describe
 from ssl_faces.bench.result import GIB, Result
 from ssl_faces.common.arguments import whole
+from ssl_faces.training.cost import StepCLI, run_steps
 
 __all__ = ["PASSES_ON", "add_arguments", "measure"]
 

@@ -10,16 +10,17 @@ from typing import Any
 
 import torch
 
+from ssl_faces.common.checkpoints import read_checkpoint
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.registries import import_modules
+from ssl_faces.common.run_record import CHECKPOINT
 from ssl_faces.methods.facecycle_contrast import FaceCycleContrast
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity, build_motion
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-from ssl_faces.methods.method import Method, load_weights, read_checkpoint
+from ssl_faces.methods.method import Method, load_weights
 from ssl_faces.methods.optimizer import OptimizerSettings
 from ssl_faces.methods.released import find_released, load_released, read_state, settings_from
 from ssl_faces.networks.backbone import EncoderSettings
-from ssl_faces.training.run_record import CHECKPOINT
 
 
 @dataclass

@@ -16,13 +16,13 @@ from ssl_faces.common.children import Stopped, stoppable
 from ssl_faces.common.config_files import find_config
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.passwords import hidden
+from ssl_faces.common.requeue import job_id
+from ssl_faces.common.run_record import Held, RunRecord, claim
 from ssl_faces.common.yaml_settings import first_change
 from ssl_faces.plan.cluster.attempts import Cluster, Remote
 from ssl_faces.plan.cluster.resources import PlanResources
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.steps import say
-from ssl_faces.training.requeue import job_id
-from ssl_faces.training.run_record import Held, RunRecord, claim
 
 EXECUTORS = ("local", "slurm", "ray")
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from ssl_faces.common.errors import InputError, bad_input
 from ssl_faces.common.files import replace_file
+from ssl_faces.common.run_record import has_checkpoint
 from ssl_faces.plan.command import add_jobs, plan_parser, refuse_changes, run_plan, where
 from ssl_faces.plan.comparison import EXAMPLE, Comparison, read
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import PROBE, finished_card, fit_step, fit_words
 from ssl_faces.plan.steps import Step, say
 from ssl_faces.plan.tuning import TUNING
-from ssl_faces.training.run_record import has_checkpoint
 
 COMPARISON_FILE = "comparison.json"
 """What `linear-probe comparison` makes the table from, beside the scores."""
@@ -166,7 +166,7 @@ class Method:
             self.counted = [Counted(**count["counted"]) for count in earlier if count is not None]
             return
         # Late: it imports torch and Lightning.
-        from ssl_faces.bench.cost import count
+        from ssl_faces.training.cost import count
 
         counts = []
         with TemporaryDirectory() as temporary:

@@ -22,13 +22,13 @@ from ssl_faces.common.durations import duration
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.passwords import hidden
+from ssl_faces.common.requeue import job_id, requeue
+from ssl_faces.common.run_record import RunRecord, read_run
 from ssl_faces.plan.cluster.attempts import Remote
 from ssl_faces.plan.cluster.seat import Seat
 from ssl_faces.plan.memory import free_memory, peak_memory
 from ssl_faces.plan.processes import Command, Executor, Failed, Process
 from ssl_faces.plan.steps import Source, Step, say
-from ssl_faces.training.requeue import job_id, requeue
-from ssl_faces.training.run_record import RunRecord, read_run
 
 PATIENCE = 120.0
 """Seconds that a run has to save its checkpoint when it is asked to end."""

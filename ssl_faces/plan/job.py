@@ -13,12 +13,12 @@ from pydantic import Field, model_validator
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
 from ssl_faces.common.ranges import GlobalSeed
+from ssl_faces.common.run_record import has_checkpoint, read_run, state_of
 from ssl_faces.common.yaml_settings import Arguments, Name, check_configs, read_as
 from ssl_faces.plan.command import plan_parser, refuse_changes, run_plan, where
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import OWN_KEYS, PROBE, Stage, Staged, fit_step, fit_words, free_of
 from ssl_faces.plan.steps import Step, say
-from ssl_faces.training.run_record import has_checkpoint, read_run, state_of
 
 EXAMPLE = "configs/experiment/facecycle_small.yaml"
 JOB_FILE = "job.yaml"

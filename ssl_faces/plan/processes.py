@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.files import write_failure
+from ssl_faces.common.run_record import note_holder
 from ssl_faces.common.safe_path import protect, python, unprotect
-from ssl_faces.training.run_record import note_holder
 
 _PROGRAMS = {"ssl-faces": "ssl_faces.cli", "linear-probe": "linear_probe.cli"}
 

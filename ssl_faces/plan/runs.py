@@ -13,8 +13,8 @@ from typing import Any
 from ssl_faces.common.arguments import Parser
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.files import regular
+from ssl_faces.common.run_record import RUN_FILE, read_run, state_of
 from ssl_faces.training.logged import Curve, read_logged
-from ssl_faces.training.run_record import RUN_FILE, read_run, state_of
 
 RECORDS_FILE = "records.jsonl"
 

@@ -29,6 +29,7 @@ from ssl_faces.callbacks.panels import PanelWriter
 from ssl_faces.callbacks.step_figures import StepFigures
 from ssl_faces.callbacks.steps_bar import StepsBar
 from ssl_faces.callbacks.stop_signals import StopSignals
+from ssl_faces.callbacks.wandb_logger import WandbSettings, default_loggers, finish_wandb
 from ssl_faces.common.class_paths import CONFIGS_ARE_CODE, restrict_class_paths
 from ssl_faces.common.config_files import with_files
 from ssl_faces.common.errors import InputError, shorten
@@ -36,17 +37,17 @@ from ssl_faces.common.hardware import fast_bfloat16
 from ssl_faces.common.outputs import refuse_input
 from ssl_faces.common.passwords import refuse_passwords
 from ssl_faces.common.ranges import GlobalSeed, NonNegativeInt, PositiveInt, check_value
+from ssl_faces.common.ranks import is_first
+from ssl_faces.common.run_record import CHECKPOINT, RUN_FILE, RunRecord
 from ssl_faces.common.settings_parser import SettingsErrors
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pairs.module import FaceData
-from ssl_faces.data.pairs.online import PICTURES
 from ssl_faces.encoders.encoder import CARD_FILE
 from ssl_faces.methods.method import Method
-from ssl_faces.training.launch import devices_and_strategy, find_launch, is_first
+from ssl_faces.pairs.module import FaceData
+from ssl_faces.pairs.online import PICTURES
+from ssl_faces.training.launch import devices_and_strategy, find_launch
 from ssl_faces.training.resume import Resumed, no_checkpoint, read_resumed
-from ssl_faces.training.run_record import CHECKPOINT, RUN_FILE, RunRecord
 from ssl_faces.training.trainer_settings import check_trainer
-from ssl_faces.training.wandb_logger import WandbSettings, default_loggers, finish_wandb
 from ssl_faces.training.without_effect import changed_without_effect
 
 _log = logging.getLogger(__name__)
@@ -92,6 +93,11 @@ class FaceCLI(LightningCLI):
         refuse_passwords(settings.as_dict())
         self.check_trainer(settings.trainer)
         self.launch = find_launch()
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Only `fit`: the parser of each takes long to build."""
+        return {"fit": LightningCLI.subcommands()["fit"]}
 
     def check_trainer(self, settings: Any) -> None:
         """Refuse unsupported settings of the trainer."""

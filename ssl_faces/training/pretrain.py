@@ -10,13 +10,13 @@ from typing import Any
 
 from ssl_faces.common.config_files import CONFIGS
 from ssl_faces.common.errors import InputError, bad_input
+from ssl_faces.common.ranks import is_first
 from ssl_faces.data.faces import FaceSet
 from ssl_faces.data.sets.dataset import face_set_of
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
 from ssl_faces.methods import methods
 from ssl_faces.methods.method import Method
 from ssl_faces.training.fit import run
-from ssl_faces.training.launch import is_first
 
 Settings = Mapping[str, Any]
 

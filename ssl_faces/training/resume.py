@@ -11,11 +11,10 @@ from typing import Any
 import torch
 import yaml
 
+from ssl_faces.callbacks.last_checkpoint import CHANGES_KEY, CONFIG_KEY
+from ssl_faces.common.checkpoints import read_checkpoint
 from ssl_faces.common.errors import InputError
-from ssl_faces.methods.method import Method, check_method, read_checkpoint
-
-CONFIG_KEY, CHANGES_KEY = "config", "changed_on_resume"
-"""Keys of a checkpoint: the run's settings as YAML, and those changed on resume."""
+from ssl_faces.methods.method import Method, check_method
 
 _LENGTH = ("trainer.max_steps", "trainer.max_epochs", "trainer.max_time")
 """Settings of the run's length, which may change; the schedule follows."""

@@ -141,7 +141,7 @@ def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
 
 
 def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    from ssl_faces.data.pairs.module import FaceData
+    from ssl_faces.pairs.module import FaceData
 
     model = settings["model"]
     module, _, name = model["class_path"].rpartition(".")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ssl_faces.bench.cost import Cost, count
 from ssl_faces.bench.plan import WORKSPACE, memory_of, plan
 from ssl_faces.bench.result import GIB
+from ssl_faces.training.cost import Cost, count
 from tests.bench.test_counted_cost import MODEL, MOTION, SMALL
 from tests.support.benches import run_bench
 from tests.support.commands import refusal

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssl_faces.bench.cost import count, of_batch
 from ssl_faces.common.errors import InputError
 from ssl_faces.encoders.encoder import FaceEncoder
 from ssl_faces.methods.method import Method
+from ssl_faces.training.cost import count, of_batch
 from tests.support.benches import run_bench
 from tests.support.refusals import message_of
 from tests.support.types import Capsys

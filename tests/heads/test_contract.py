@@ -21,8 +21,8 @@ from linear_probe.heads.inception_fer import InceptionFER, PlainFER
 from linear_probe.heads.mafer import MAFER
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
 from linear_probe.heads.thin import THIN
-from linear_probe.heads.thin_beds import RotatedDigits
 from linear_probe.heads.two_level_attention import TwoLevelAttention
+from linear_probe.tasks.toy_sets import RotatedDigits
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder

@@ -194,8 +194,8 @@ def test_bad_input(more: list[str], message: str, tmp_path: Path, capsys: Capsys
 
 @pytest.fixture
 def _few_rendered(monkeypatch: Patch) -> None:
-    monkeypatch.setattr("linear_probe.experiments.probe.RENDERED_COUNT", 240)
-    monkeypatch.setattr("linear_probe.experiments.probe.RENDERED_PEOPLE", 60)
+    monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_COUNT", 240)
+    monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_PEOPLE", 60)
 
 
 @pytest.mark.usefixtures("_few_rendered")

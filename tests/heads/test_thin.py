@@ -20,10 +20,10 @@ from linear_probe.heads.thin import (
     TreeGate,
     WeakPredictors,
 )
-from linear_probe.heads.thin_beds import SHAPES, RotatedDigits, ScaledShapes
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.exogenous import Exogenous
+from linear_probe.tasks.toy_sets import SHAPES, RotatedDigits, ScaledShapes
 from ssl_faces.data import FaceSet
 from ssl_faces.networks.backbone import BackboneEncoder
 from tests.heads.conftest import SMALL_THIN

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linear_probe.cli import main
-from linear_probe.experiments.probe import rendered_faces
 from linear_probe.heads.goals import Categories, Goal, Several
 from linear_probe.heads.layer_maps import layer_maps
 from linear_probe.heads.two_level_attention import AttentionPool, ConcordanceLoss, TwoLevelAttention
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.reports.thumbnails import Thumbnails
+from linear_probe.tasks.face_sets import rendered_faces
 from ssl_faces import FaceEncoder, InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces

@@ -32,10 +32,10 @@ from ssl_faces.common.arguments import Range
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import range_of
 from ssl_faces.data.faces import FaceSet
-from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.methods.facecycle_identity import FaceCycleIdentity
 from ssl_faces.methods.method import Method
 from ssl_faces.methods.simclr import SimCLR
+from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import RenderedClips, RenderedFaces
 from ssl_faces.training.fit import FaceCLI, build
 from tests.support.types import Capsys

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from linear_probe.experiments import probe as run
 from linear_probe.features.frozen import Pictures
 from linear_probe.records.record import Record
 from ssl_faces.data import EXPRESSIONS, FaceSet, ImageFolder, in_test_share
@@ -111,8 +110,8 @@ def tiny(tmp_path: Path, save_tiny: Callable[..., Path]) -> Path:
 @pytest.fixture
 def few_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer rendered faces, so that a run takes seconds."""
-    monkeypatch.setattr(run, "RENDERED_COUNT", 240)
-    monkeypatch.setattr(run, "RENDERED_PEOPLE", 60)
+    monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_COUNT", 240)
+    monkeypatch.setattr("linear_probe.tasks.face_sets.RENDERED_PEOPLE", 60)
 
 
 def save_grey(path: Path, pixels: np.ndarray) -> None:

@@ -66,16 +66,6 @@ def test_markdown_has_tables_curves_and_commands(folder: Path) -> None:
     assert "linear-probe run --encoder 'my run'" in text
 
 
-def test_commands_are_noted_once(folder: Path) -> None:
-    RunFolder(folder).add_command(["run", "--encoder", "b"])
-    RunFolder(folder).add_command(["run", "--encoder", "my run"])
-    assert RunFolder(folder).commands() == [
-        "linear-probe run --encoder 'my run'",
-        "linear-probe run --encoder b",
-    ]
-    assert RunFolder(folder / "none").commands() == []
-
-
 def test_wandb_offline_needs_no_account(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,18 +225,18 @@ def test_features_are_found_from_records_alone(small_data: Path, tmp_path: Path)
     cache = FeatureCache(tmp_path)
     cache.fill([_Mean()], pictures)
     write_listing(tmp_path, pictures, [_Mean()])
-    record = replace(ONE, feature_space="colour", fingerprint="f" * 16)
+    record = ("f" * 16, "colour")
     keys = [faces.records[i].key for i in (50, 21, 33)]
-    found = find_features(tmp_path, record, keys)
+    found = find_features(tmp_path, *record, keys)
     assert found is not None
     expected = [faces.read(i).reshape(-1, 3).mean(axis=0) / 255 for i in (50, 21, 33)]
     assert found == pytest.approx(np.array(expected), abs=0.02)
-    assert find_features(tmp_path, record, [faces.records[1].key]) is None
-    assert find_features(tmp_path, replace(record, fingerprint="e" * 16), keys) is None
-    assert find_features(tmp_path, replace(record, feature_space="other"), keys) is None
+    assert find_features(tmp_path, *record, [faces.records[1].key]) is None
+    assert find_features(tmp_path, "e" * 16, "colour", keys) is None
+    assert find_features(tmp_path, "f" * 16, "other", keys) is None
     (listing,) = tmp_path.glob("*-listing.json")
     listing.write_text("[]")
-    assert find_features(tmp_path, record, keys) is None
+    assert find_features(tmp_path, *record, keys) is None
     # It is made anew by the next run.
     write_listing(tmp_path, pictures, [_Mean()])
-    assert find_features(tmp_path, record, keys) is not None
+    assert find_features(tmp_path, *record, keys) is not None

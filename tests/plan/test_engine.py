@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from ssl_faces.common import run_record
 from ssl_faces.common.errors import InputError
+from ssl_faces.common.run_record import is_held, read_run, state_of
 from ssl_faces.plan import engine as engines
 from ssl_faces.plan import memory
 from ssl_faces.plan.command import run_plan
@@ -22,8 +24,6 @@ from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.processes import Failed
 from ssl_faces.plan.runs import find_runs
 from ssl_faces.plan.steps import Step
-from ssl_faces.training import run_record
-from ssl_faces.training.run_record import is_held, read_run, state_of
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 

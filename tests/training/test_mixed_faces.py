@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pairs.pairing import PairBatch
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
+from ssl_faces.pairs.pairing import PairBatch
 from tests.data.test_module import lfw, utkface
 from tests.support.fits import ROOT, run, settings
 

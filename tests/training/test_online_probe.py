@@ -86,8 +86,8 @@ def test_they_are_of_the_encoder_that_was_saved(probed: Path) -> None:
     """The metrics again, from the saved encoder and the set's images."""
     from ssl_faces.callbacks.collapse import CollapseWatch, lidar
     from ssl_faces.callbacks.online_probe import LIDAR_VIEWS, figures_of, lidar_views
-    from ssl_faces.data.pairs.online import keep_back
     from ssl_faces.data.store.selection import held_out_by
+    from ssl_faces.pairs.online import keep_back
 
     faces = RenderedFaces(count=COUNT, people=PEOPLE, size=32)
     (kept,) = keep_back([faces], held_out_by([faces]), KEPT, 32).faces

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_faces.training.run_record import read_run, state_of
+from ssl_faces.common.run_record import read_run, state_of
 from tests.support.fits import (
     assert_close,
     assert_same_weights,

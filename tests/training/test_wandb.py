@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ssl_faces.training import wandb_logger
-from ssl_faces.training.wandb_logger import CarefulWandbLogger, WandbSettings, has_account
+from ssl_faces.callbacks import wandb_logger
+from ssl_faces.callbacks.wandb_logger import CarefulWandbLogger, WandbSettings, has_account
 from tests.support.fits import completed, fit, twins
 from tests.support.processes import eventually
 from tests.support.twins import kill_wandb
@@ -200,7 +200,7 @@ def test_no_account_and_no_server(
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("ssl_faces.training.wandb_logger.SECONDS", 2)
+    monkeypatch.setattr("ssl_faces.callbacks.wandb_logger.SECONDS", 2)
     out = tmp_path / "no_server"
     fit(*twins(faces, out, *QUICK))
     message = capsys.readouterr().out

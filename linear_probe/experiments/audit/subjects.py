@@ -31,7 +31,7 @@ from ssl_faces import FaceEncoder, InputError
 from ssl_faces.data import FaceSet, Skipped
 
 if TYPE_CHECKING:
-    from linear_probe.experiments.audit.run import AuditJob
+    from linear_probe.experiments.audit.settings import AuditJob
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from torch import Tensor
 from linear_probe.experiments.edits import PeopleSample
 from linear_probe.experiments.frontal.pairs import ProfilePairs
 from linear_probe.features.extraction import check_shapes
+from linear_probe.features.source import ImageSource
 from linear_probe.heads.pictures import decode
 from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
 from linear_probe.probes.verification import pair_similarities, verify
 from linear_probe.sources.baselines import BASELINES, HogSource
 from linear_probe.sources.by_name import encoder_sources
-from linear_probe.sources.source import ImageSource
 from linear_probe.tasks.splits import stratified_group_split
 from linear_probe.tasks.task import Figure
 from ssl_faces import InputError

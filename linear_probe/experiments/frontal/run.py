@@ -22,11 +22,11 @@ from linear_probe.experiments.frontal.judge import (
     yaw_probe,
 )
 from linear_probe.experiments.frontal.pairs import ProfilePairs
-from linear_probe.experiments.runner import Run
 from linear_probe.experiments.settings import FrontalSettings
 from linear_probe.experiments.truth.faces import FRONTAL, MOTION, NEUTRAL
 from linear_probe.probes.ridge import RidgePredictor
 from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.runner import Run
 from linear_probe.sources.baselines import HogSource
 from linear_probe.tasks.task import DRAWS_SEED
 from ssl_faces import InputError

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.probe import FEATURES_FOLDER
-from linear_probe.experiments.runner import Experiment, Run, Say
 from linear_probe.experiments.video.data import VideoData
 from linear_probe.experiments.video.sequences import NO_FACE, VALIDATION_SHARE, Sequences
 from linear_probe.experiments.video.statistics import (
@@ -22,6 +20,7 @@ from linear_probe.experiments.video.statistics import (
     known_statistics,
     sequence_statistics,
 )
+from linear_probe.features.files import FEATURES_FOLDER
 from linear_probe.features.frozen import (
     EncoderSource,
     FeatureCache,
@@ -32,6 +31,7 @@ from linear_probe.features.frozen import (
 )
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
 from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.runner import Experiment, Run, Say
 from linear_probe.sources.by_name import encoder_sources
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.tasks.classification import class_figures, class_predictions, how_chosen

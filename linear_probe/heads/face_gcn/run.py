@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.runner import Run
 from linear_probe.heads.face_gcn.data import LandmarkClips, LandmarkData
 from linear_probe.heads.face_gcn.graph import Topology, adjacency, edges_of
 from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN
@@ -22,13 +21,14 @@ from linear_probe.heads.goals import Categories
 from linear_probe.heads.job import HeadExperiment
 from linear_probe.heads.pictures import LabelledSplit
 from linear_probe.records.measured import Measured, TaskFacts
+from linear_probe.records.runner import Run
 from linear_probe.stats.intervals import cluster_weights
 from linear_probe.tasks.classification import class_figures, class_predictions
 from linear_probe.tasks.task import DRAWS_SEED, sample_of
 from ssl_faces import InputError, load_encoder
 from ssl_faces.common.ranges import LayerCount, LayerWidth, UnitBelow1
+from ssl_faces.common.ranks import is_first
 from ssl_faces.training.fit import quiet
-from ssl_faces.training.launch import is_first
 
 TASK = "landmark identity"
 Node = Literal["coordinates", "shape", "texture"]

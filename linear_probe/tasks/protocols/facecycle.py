@@ -21,7 +21,7 @@ from linear_probe.sources.changed_images import Change
 from linear_probe.tasks import Expression, Figure, Identity, Pose, Task
 from linear_probe.tasks.task import rows_of
 from ssl_faces import InputError
-from ssl_faces.data.pairs.augment import Augmentation, PairAugmentation
+from ssl_faces.pairs.augment import Augmentation, PairAugmentation
 
 EPOCHS = 300
 RATE = 30.0

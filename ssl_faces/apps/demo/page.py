@@ -23,10 +23,11 @@ from ssl_faces.apps.demo.comparison import (
     Compared,
     FaceComparison,
 )
-from ssl_faces.apps.sheets import enlarged, png
+from ssl_faces.apps.sheets import enlarged
 from ssl_faces.apps.web.uploads import Limits, read_upload
 from ssl_faces.common.errors import InputError, out_of_memory
 from ssl_faces.common.page_style import rendered
+from ssl_faces.data.pictures import png
 from ssl_faces.encoders.saved_probe import SavedProbe
 
 TITLE = "Two faces, compared"

@@ -143,6 +143,7 @@ def build_app(
         description=f"Encoder {service.name}. Results are often wrong, and not for deciding about "
         "people.",
         lifespan=work.running,
+        dependencies=[fastapi.Depends(_refuse_unknown)],
         docs_url=None,
         redoc_url=None,
     )
@@ -290,6 +291,16 @@ async def _failed(request: fastapi.Request, error: Exception) -> Response:
         return Refused(503, mend, {"Retry-After": "5"}).answer()
     reason = str(error) if isinstance(error, InputError) else "see the service's output"
     return Refused(500, f"the service failed: {reason}").answer()
+
+
+async def _refuse_unknown(request: fastapi.Request) -> None:
+    """Raise Refused if the query has a parameter that the path doesn't take."""
+    route: fastapi.routing.APIRoute = request.scope["route"]
+    known = [field.alias for field in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            takes = f"takes {', '.join(known) or 'no parameters'}"
+            raise Refused(422, f"{name[:40]}: {route.path} {takes}")
 
 
 async def _images(request: fastapi.Request) -> list[bytes]:

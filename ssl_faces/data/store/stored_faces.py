@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssl_faces.common.errors import InputError
+from ssl_faces.data.faces import NEUTRAL_KEY
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.shards import MEND, Shard
 
@@ -133,6 +134,24 @@ class StoredFaces:
                 people[here] = self.shard(shard).column("people")[rows]
             begin += len(rows)
         return numbers, people
+
+    def neutral_faces(self) -> np.ndarray:
+        """For each number that of the neutral frontal face beside it, or -1: int64 [N].
+
+        It is the image of the same set whose key is that of the image up to its last `/`, with
+        `NEUTRAL_KEY`. All keys are read.
+        """
+        faces: dict[tuple[int, int, str], int] = {}
+        folders: list[tuple[int, int, str]] = []
+        for number, (k, _) in enumerate(self.shards):
+            shard, rows = self.shard(number), set(self.rows(number).tolist())
+            sets = shard.column("sets").tolist()
+            for row, key in enumerate(shard.keys()):
+                folder = (k, sets[row], key.rpartition("/")[0])
+                if row in rows and key.endswith(NEUTRAL_KEY):
+                    faces[folder] = len(folders)
+                folders.append(folder)
+        return np.array([faces.get(folder, -1) for folder in folders], np.int64)
 
     def ahead(self, shards: np.ndarray) -> None:
         for shard in shards.tolist():

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from ssl_faces import __version__
+from ssl_faces.common import __version__
 from ssl_faces.common.errors import InputError
 from ssl_faces.plan.cluster.resources import Resources, resources_of
 from ssl_faces.plan.cluster.seat import Order, Result, Seat

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_faces.common.files import regular, replace_file
-from ssl_faces.training.run_record import claim
+from ssl_faces.common.run_record import claim
 
 if TYPE_CHECKING:
     from ssl_faces.plan.steps import Step

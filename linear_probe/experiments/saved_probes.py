@@ -12,15 +12,16 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from linear_probe.experiments.probe import FEATURES_FOLDER, face_sets_by_seed, serving_tasks
-from linear_probe.experiments.runner import Say, device_named
 from linear_probe.experiments.settings import SavedProbeSettings
+from linear_probe.features.files import FEATURES_FOLDER
 from linear_probe.features.frozen import EncoderSource, FeatureCache, Features, Pictures
 from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
+from linear_probe.records.runner import Say, device_named
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.tasks import TASKS
 from linear_probe.tasks.classification import Classes, how_chosen
 from linear_probe.tasks.expression import Expression
+from linear_probe.tasks.face_sets import face_sets_by_seed, serving_tasks
 from linear_probe.tasks.labelled import Split
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.task import find

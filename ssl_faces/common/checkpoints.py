@@ -12,7 +12,9 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_fabric.utilities.cloud_io import _is_local_file_protocol
 
+from ssl_faces.common.errors import InputError, reason_of
 from ssl_faces.common.files import regular, replace_file
+from ssl_faces.common.finite import check_weights
 
 # A checkpoint of `torch.save` is a zip archive. Its comment, the last bytes of the file, is the
 # SHA-256 of all bytes before the digest. A separate file could be lost or belong to another save.
@@ -55,6 +57,33 @@ def load_checkpoint(path: Path | str) -> Any:
             raise ValueError("its bytes have changed since it was saved: the copy is damaged")
         file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Read a training checkpoint without running code in it.
+
+    Raises:
+        InputError: no such file, not a whole checkpoint, or weights that are NaN or infinite.
+    """
+    try:
+        checkpoint = load_checkpoint(path)
+        if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
+            raise ValueError("it holds no training state")
+    except FileNotFoundError as error:
+        raise InputError(
+            f"checkpoint {path}: no such file; give a run's checkpoints/last.ckpt"
+        ) from error
+    except Exception as error:
+        raise InputError(
+            f"checkpoint {path}: can't be used ({reason_of(error)}); give a run's "
+            "checkpoints/last.ckpt"
+        ) from error
+    check_weights(
+        f"checkpoint {path}",
+        checkpoint["state_dict"],
+        "the file is damaged, or training diverged: give another, or train again",
+    )
+    return checkpoint
 
 
 def _changed(file: BinaryIO) -> bool:

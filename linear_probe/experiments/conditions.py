@@ -10,6 +10,7 @@ from torch import Tensor
 
 from linear_probe.experiments.jobs import Plan, rounds
 from linear_probe.features.frozen import FeatureCache, Features, Pictures, Source
+from linear_probe.records.conditions import LABELS
 from linear_probe.sources.changed_images import Change, ChangedFaces
 from linear_probe.tasks import Figure, Task
 from linear_probe.tasks.label_shares import share_of_labels
@@ -17,20 +18,6 @@ from ssl_faces import InputError
 
 Scored = tuple[dict[str, Any], list[Figure]]
 """A condition, as in `Record`, and the figures under it."""
-
-LABELS = "labels"
-"""The factor of `condition` if only a share of the training labels was used."""
-
-
-def condition_in_words(condition: dict[str, Any]) -> str:
-    return f"{condition['factor']} {condition['level']:g} {condition['unit']}".strip()
-
-
-def condition_note(condition: dict[str, Any]) -> str:
-    """The note of figures under a condition."""
-    if condition["factor"] == LABELS:
-        return f"fitted with {condition['level']:g} % of the training labels, drawn by class"
-    return f"test images degraded ({condition_in_words(condition)}), training images not"
 
 
 def constant_note(features: Tensor) -> str:

@@ -10,7 +10,12 @@ from torch import Tensor
 from ssl_faces.common.errors import InputError
 from ssl_faces.data.store.listing import changes_of
 
-_ADDED = {"candidates": 1, "different_share": None, "epoch_of": "images"}
+_ADDED = {
+    "candidates": 1,
+    "different_share": None,
+    "epoch_of": "images",
+    "neutral_faces": False,
+}
 """Settings that older checkpoints lack, and what these were trained with."""
 
 

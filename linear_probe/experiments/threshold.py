@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from linear_probe.experiments.runner import Say, print_line
 from linear_probe.features.frozen import Features
 from linear_probe.probes.verification import best_threshold
+from linear_probe.records.runner import Say, print_line
 from linear_probe.tasks.identification import FALSE_POSITIVES, Identification, rates_of
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.apps.embedding import Verification, codes_of, cosines

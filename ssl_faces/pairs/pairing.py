@@ -14,8 +14,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pairs.order import EpochOrder
 from ssl_faces.data.store.stored_faces import Faces
+from ssl_faces.pairs.order import EpochOrder
 
 
 class PairBatch(TypedDict, total=False):
@@ -24,6 +24,8 @@ class PairBatch(TypedDict, total=False):
     pairs: Tensor  # [b, 2, 3, S, S], uint8 RGB; float in [0, 1] once augmented
     seed: int  # of every random draw that the step makes
     mirrored: Tensor  # bool [b]: whether the second is the first one's mirror image
+    neutral: Tensor  # [b, 3, S, S] as `pairs`: the neutral frontal face of the first
+    has_neutral: Tensor  # bool [b]: whether it is known; if not, `neutral` is the first
     # Instead of `pairs`, where pictures are gathered on the device that holds them all:
     numbers: Tensor  # int64 [b, 2]
     error: str  # instead of all: what a loader's process found wrong
@@ -71,6 +73,7 @@ class PairBatches(IterableDataset[PairBatch]):
             first equally often.
         by_clip: see above; only without `window` and `different_share`.
         strangers: the second image is of another person, all equally likely, and never mirrored.
+        neutral: as `StoredFaces.neutral_faces`: batches have `neutral` and `has_neutral`.
         seed: see above.
         rank, world_size: of this process.
         window: shards a window of the order; partners come from the same window. None: all.
@@ -92,8 +95,10 @@ class PairBatches(IterableDataset[PairBatch]):
         different_share: float | None = None,
         by_clip: bool = False,
         strangers: bool = False,
+        neutral: np.ndarray | None = None,
     ) -> None:
         self.faces = faces
+        self.neutral = neutral
         self.different_share = different_share
         self.by_clip = by_clip
         self.strangers = strangers
@@ -136,9 +141,16 @@ class PairBatches(IterableDataset[PairBatch]):
             "mirrored": torch.from_numpy(drawn.mirrored),
             "seed": int(seed[0]),
         }
-        if self.gather:
-            return {**batch, "pairs": self.pictures(drawn)}
-        return {**batch, "numbers": torch.from_numpy(np.stack((drawn.first, drawn.second), 1))}
+        numbers = [drawn.first, drawn.second]
+        if self.neutral is not None:
+            neutral = self.neutral[drawn.first]
+            batch["has_neutral"] = torch.from_numpy(neutral >= 0)
+            numbers.append(np.where(neutral >= 0, neutral, drawn.first))
+        if not self.gather:
+            return {**batch, "numbers": torch.from_numpy(np.stack(numbers, 1))}
+        if self.neutral is not None:
+            batch["neutral"] = self._images(numbers[2])
+        return {**batch, "pairs": self.pictures(drawn)}
 
     def sample(self, shards: np.ndarray, count: int) -> PairBatch:
         """`count` pairs (or as many as there are pictures) spread evenly over these shards."""
@@ -196,6 +208,12 @@ class PairBatches(IterableDataset[PairBatch]):
         out[flipped, 1] = out[flipped, 0, ..., ::-1]
         return torch.from_numpy(out)
 
+    def _images(self, numbers: np.ndarray) -> Tensor:
+        """The images of these numbers: uint8 [b, 3, S, S]."""
+        out = np.empty((len(numbers), 3, self.faces.size, self.faces.size), np.uint8)
+        self.faces.read(numbers, out.reshape(len(numbers), -1), np.arange(len(numbers)))
+        return torch.from_numpy(out)
+
     def people(self, shards: np.ndarray) -> _People:
         """Who is on the pictures of these shards; those asked for last are kept."""
         key = shards.tobytes()
@@ -211,15 +229,15 @@ def _coarse(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def gather(pictures: Tensor, numbers: Tensor, mirrored: Tensor) -> Tensor:
-    """Pairs uint8 [b, 2, 3, S, S] of `pictures` [N, 3, S, S], on their device.
+    """Pairs uint8 [b, K, 3, S, S] of `pictures` [N, 3, S, S], on their device.
 
     Args:
-        numbers: int64 [b, 2] into them.
+        numbers: int64 [b, K] into them; K is 2, or 3 with neutral faces.
         mirrored: bool [b], whether the second is to be mirrored.
     """
-    first, second = pictures[numbers[:, 0]], pictures[numbers[:, 1]]
+    first, second, *rest = (pictures[column] for column in numbers.unbind(1))
     second = torch.where(mirrored[:, None, None, None], second.flip(-1), second)
-    return torch.stack((first, second), 1)
+    return torch.stack((first, second, *rest), 1)
 
 
 class _People:

@@ -27,13 +27,8 @@ from ssl_faces.common.ranges import (
     UnitFloat,
     check_ranges,
 )
+from ssl_faces.common.ranks import is_first
 from ssl_faces.data.faces import FaceSet, Skipped
-from ssl_faces.data.pairs.augment import PRESETS, Augmentation, PairAugmentation, Preset
-from ssl_faces.data.pairs.loader import PairLoader
-from ssl_faces.data.pairs.mix import describe_mix, joined_with, two_images_by_set
-from ssl_faces.data.pairs.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
-from ssl_faces.data.pairs.pairing import Candidates, PairBatch, PairBatches, gather
-from ssl_faces.data.pairs.resuming import check_resume
 from ssl_faces.data.sets.discover import default_data_root, find_face_sets, recognised
 from ssl_faces.data.store.caching import pack
 from ssl_faces.data.store.listing import MOST_LISTED, dump_listing
@@ -48,8 +43,13 @@ from ssl_faces.data.store.selection import (
     select_unread,
 )
 from ssl_faces.data.store.stored_faces import StoredFaces
+from ssl_faces.pairs.augment import PRESETS, Augmentation, PairAugmentation, Preset
+from ssl_faces.pairs.loader import PairLoader
+from ssl_faces.pairs.mix import describe_mix, joined_with, two_images_by_set
+from ssl_faces.pairs.online import OF_PACKS, OF_STREAMED, Online, keep_back, keep_back_of_root
+from ssl_faces.pairs.pairing import Candidates, PairBatch, PairBatches, gather
+from ssl_faces.pairs.resuming import check_resume
 from ssl_faces.rendered import RenderedFaces
-from ssl_faces.training.launch import is_first
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +57,9 @@ Positives = Literal["frames", "picture", "person", "strangers"]
 
 FLIP_SHARE = 0.5
 """FaceCycle's."""
+
+RENDERED = 8192
+"""Rendered faces by default."""
 
 _WINDOW = 32  # shards: about a gigabyte
 
@@ -70,7 +73,7 @@ class FaceData(pl.LightningDataModule):
 
     Args:
         root: folder with face sets, recognised by their contents, or with any images. Default:
-            `$SSL_FACES_DATA` or `~/.cache/ssl-faces/data` if it exists, else rendered faces.
+            `$SSL_FACES_DATA` or `~/.cache/ssl-faces/data` if it holds any, else rendered faces.
         sets: face sets one by one, each as its `train` part; beside those of `root`, or alone.
         packs: packs made by `ssl-faces pack` instead of `root`: folders or fsspec URLs
             (`s3://bucket/pack`), separated by commas. Images left out by `pack` stay left out.
@@ -98,6 +101,9 @@ class FaceData(pl.LightningDataModule):
         leave_out_near_copies: leave out near-copies of test images too. Only photographs are
             searched for them (`FaceSet.near_copies`), once, which takes half a minute for 30,000
             images. False repeats runs of older versions.
+        neutral_faces: batches also have the neutral frontal face that belongs to the first image,
+            if there is one (`RenderedClips(neutral=True)`): the image whose key ends in `/neutral`
+            and is else that of the first image. Needs an augmentation that both images share.
         seed: of order, pairs and augmentation.
         num_workers: of the loader; images are packed, so 0 is usually best.
         cache: folder of packed and fetched faces; default `$SSL_FACES_CACHE` or
@@ -121,7 +127,7 @@ class FaceData(pl.LightningDataModule):
         self,
         root: Path | str | None = None,
         sets: list[FaceSet] | None = None,
-        rendered: PositiveInt = 8192,
+        rendered: PositiveInt = RENDERED,
         batch_size: PositiveInt = 16,
         size: ImageSide = 64,
         flip_share: UnitFloat = FLIP_SHARE,
@@ -141,6 +147,7 @@ class FaceData(pl.LightningDataModule):
         different_share: UnitFloat | None = None,
         epoch_of: Literal["images", "clips"] = "images",
         leave_out_near_copies: bool = True,
+        neutral_faces: bool = False,
     ) -> None:
         super().__init__()
         check_ranges(FaceData.__init__, locals(), "data")
@@ -182,6 +189,7 @@ class FaceData(pl.LightningDataModule):
         self.candidates = candidates
         self.different_share = different_share
         self.epoch_of = epoch_of
+        self.neutral_faces = neutral_faces
         self.use_people = positives != "picture"
         self.leave_out_tests = leave_out_tests
         self.leave_out_near_copies = leave_out_near_copies
@@ -197,6 +205,11 @@ class FaceData(pl.LightningDataModule):
         self.online = Online()
         if isinstance(augmentation, str):
             augmentation = PRESETS[augmentation]
+        if neutral_faces and not augmentation.alike:
+            raise InputError(
+                "data.neutral_faces: true needs an augmentation that both images share; set "
+                "data.augmentation=frames"
+            )
         self.augmentation = PairAugmentation(size, augmentation)
         self.description: list[dict[str, Any]] = []
         self.skipped: list[tuple[str, Skipped]] = []
@@ -384,12 +397,14 @@ class FaceData(pl.LightningDataModule):
             if self.root is not None:
                 self._found = find_face_sets(self.root, part)  # type: ignore[arg-type]
                 self._found = joined_with(self._found, self.sets or [], self.root)
-            elif default_data_root().is_dir():
-                self._found = find_face_sets(default_data_root(), part)  # type: ignore[arg-type]
+            elif (usual := default_data_root()).is_dir() and any(usual.iterdir()):
+                if self.rendered != RENDERED:
+                    _log.warning("data.rendered has no effect: there are real faces in %s", usual)
+                self._found = find_face_sets(usual, part)  # type: ignore[arg-type]
             else:
                 _log.warning(
                     "no faces at %s: training on rendered ones (give --data.root FOLDER)",
-                    default_data_root(),
+                    usual,
                 )
                 people = min(256, self.rendered)
                 self._found = [RenderedFaces(self.rendered, people, size=self.size, seed=self.seed)]
@@ -465,7 +480,22 @@ class FaceData(pl.LightningDataModule):
             different_share=self.different_share,
             by_clip=self.epoch_of == "clips",
             strangers=self.positives == "strangers",
+            neutral=self._neutral,
         )
+
+    @functools.cached_property
+    def _neutral(self) -> np.ndarray | None:
+        if not self.neutral_faces:
+            return None
+        assert self.faces is not None
+        neutral = None if self.streamed else self.faces.neutral_faces()
+        if neutral is None or not (neutral >= 0).any():
+            raise InputError(
+                "data.neutral_faces: no image's key ends in /neutral"
+                + (", as far as is known of streamed shards" if self.streamed else "")
+                + "; add rendered clips with neutral: true to data.sets, or leave it out"
+            )
+        return neutral
 
     def _load(self) -> None:
         """Read all pictures to memory if they are to be there."""
@@ -501,8 +531,17 @@ class FaceData(pl.LightningDataModule):
         # resumed run draws what the uninterrupted one would have drawn.
         torch.manual_seed(batch["seed"])
         pairs = batch["pairs"] if "pairs" in batch else self._gathered(batch)
+        if "neutral" in batch:
+            pairs = torch.cat((pairs, batch["neutral"][:, None]), 1)
         augmented = self.augmentation(pairs, batch["mirrored"])
-        return {"pairs": augmented, "mirrored": batch["mirrored"], "seed": batch["seed"]}
+        ready: PairBatch = {
+            "pairs": augmented[:, :2],
+            "mirrored": batch["mirrored"],
+            "seed": batch["seed"],
+        }
+        if "has_neutral" in batch:
+            ready |= {"neutral": augmented[:, 2], "has_neutral": batch["has_neutral"]}
+        return ready
 
     def _gathered(self, batch: PairBatch) -> Tensor:
         """The pictures of a batch of numbers, from the device that holds them all."""
@@ -515,7 +554,8 @@ class FaceData(pl.LightningDataModule):
         # Of streamed faces those of one shard: to fetch more for it would take too long.
         shards = np.arange(1 if self.streamed else len(self.faces.counts))
         batch = self._batches().sample(shards, count)
-        return {**batch, "pairs": batch["pairs"].float() / 255}
+        images = {"pairs", "neutral"} & batch.keys()
+        return {**batch, **{name: batch[name].float() / 255 for name in images}}  # type: ignore
 
     # Resume --------------------------------------------------------------------------------
 
@@ -548,6 +588,7 @@ class FaceData(pl.LightningDataModule):
             "candidates": self.candidates,
             "different_share": self.different_share,
             "epoch_of": self.epoch_of,
+            "neutral_faces": self.neutral_faces,
             "seed": self.seed,
             "window": self.window,
         }

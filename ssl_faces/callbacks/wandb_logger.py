@@ -18,10 +18,10 @@ from lightning_fabric.loggers.logger import _DummyExperiment
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from ssl_faces.callbacks.log_once import CSVRows, LogOnce
 from ssl_faces.common.errors import reason_of
 from ssl_faces.common.files import regular, replace_file
-from ssl_faces.training.launch import is_first
-from ssl_faces.training.log_once import CSVRows, LogOnce
+from ssl_faces.common.ranks import is_first
 
 PROJECT = "ssl-faces"
 """The default project."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch.utils.data import DataLoader
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pairs.pairing import PairBatch, PairBatches
+from ssl_faces.pairs.pairing import PairBatch, PairBatches
 
 _GRACE = 30  # seconds
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -56,28 +56,6 @@ class Source(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
-
-
-class Opened(NamedTuple):
-    """A source, and what makes the same encoder untrained of a seed, where there is such a one."""
-
-    source: Source
-    untrained: Callable[[int], Encoder] | None = None
-
-
-KINDS: dict[Callable[[str], bool], Callable[[str, Precision], Opened]] = {}
-"""Kinds of encoders: whether one is named, and what opens it."""
-
-
-def opens(recognises: Callable[[str], bool]) -> Callable[..., Any]:
-    """Register the decorated function of a name and a precision, which opens the encoders of a
-    kind, by whether a name is one of theirs; in a file of this folder."""
-
-    def register(opener: Callable[[str, Precision], Opened]) -> Callable[[str, Precision], Opened]:
-        KINDS[recognises] = opener
-        return opener
-
-    return register
 
 
 class ImageSource(Source, Protocol):

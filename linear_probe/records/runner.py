@@ -89,15 +89,9 @@ class Experiment:
         """Added to the records' hardware."""
         return ""
 
-    def summary(self, out: Path, records: list[Record]) -> str:
-        """What is printed at the end."""
-        from linear_probe.records.collect import find_records, replicates_of
-        from linear_probe.reports.command import table
-
-        found = find_records([out])
-        keys = {record.key for record in records}
-        shown = [one.record for one in found if one.stored.key in keys]
-        return f"\n{table(shown, replicates=replicates_of(found))}"
+    def summary(self, out: Path, records: list[Record]) -> str | None:
+        """What is printed at the end; None: the tables of the records."""
+        return None
 
 
 def device_named(name: str) -> str:
@@ -152,7 +146,7 @@ def run_experiment(
 def _line(row: Measured, brief: bool) -> str:
     """A measurement in words; empty for rows that only stand in the tables: those that need no
     features, and groups of people."""
-    from linear_probe.stats.conditions import condition_in_words
+    from linear_probe.records.conditions import condition_in_words
 
     if row.condition is not None:
         if isinstance(row.condition["level"], str):

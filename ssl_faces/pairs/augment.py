@@ -110,15 +110,18 @@ class PairAugmentation(nn.Module):
         """uint8 or float [0, 1] pairs [b, 2, 3, S, S] to float in [0, 1] of the same shape.
 
         Args:
+            pairs: a third image of each gets the first one's crop; only if all are drawn `alike`.
             mirrored: bool [b], whether the second image is the first one's mirror image; None: no.
         """
         if pairs.dtype == torch.uint8:
             pairs = pairs.float() / 255
-        count = len(pairs)
+        count, images = pairs.shape[:2]
         pictures = pairs.flatten(0, 1)
         # Draws for each, and how many pictures share one.
-        each, draws = (2, count) if self.settings.alike else (1, 2 * count)
+        each, draws = (images, count) if self.settings.alike else (1, images * count)
         boxes = self.draw_boxes(2 * count)
+        if images > 2:
+            boxes = boxes.view(count, 2, 4)[:, [0, 1, 0]].flatten(0, 1)
         flipped = (torch.rand(draws) < self.settings.flip_share).repeat_interleave(each)
         grid = grids(boxes.to(pairs), flipped.to(pairs.device), self.size)
         # Box edges lie up to half a pixel outside the outermost pixels' centres.
@@ -137,7 +140,7 @@ class PairAugmentation(nn.Module):
             )
             colours, shift = map_to @ colours, (map_to @ shift[..., None])[..., 0]
         jittered = torch.baddbmm(shift[..., None], colours, pictures.flatten(2))
-        augmented = jittered.clamp_(0, 1).view(count, 2, 3, self.size, self.size)
+        augmented = jittered.clamp_(0, 1).view(count, images, 3, self.size, self.size)
         if self.settings.mirror_augmented and mirrored is not None:
             augmented[mirrored, 1] = augmented[mirrored, 0].flip(-1)
         return augmented
