@@ -66,6 +66,13 @@ class EncoderMethod(Method):
         """The loss to minimise: the sum of the terms."""
         return cast(Tensor, sum(terms.values()))
 
+    def weighted(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Loss terms times the settings `NAME_weight`; terms without one have weight 1."""
+        return {
+            name: self.hparams.get(f"{name.replace(' ', '_')}_weight", 1.0) * value
+            for name, value in terms.items()
+        }
+
     def represent(self, x: Tensor, encoder: BackboneEncoder | None = None) -> Tensor:
         """The encoder's representation, float32 [B, representation_dim], of normalised images.
 
@@ -126,7 +133,10 @@ class EncoderMethod(Method):
 
 
 class ViewsMethod(EncoderMethod):
-    """A method whose loss only needs the images of a batch; a subclass defines `losses`."""
+    """A method whose loss only needs the images of a batch.
+
+    A subclass defines `losses`, and `shown` if it has more to look at than the pairs.
+    """
 
     @abstractmethod
     def losses(self, x: Tensor) -> dict[str, Tensor]:
@@ -134,6 +144,18 @@ class ViewsMethod(EncoderMethod):
 
     def terms(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         return self.losses(self.views(batch))
+
+    def shown(self, x: Tensor) -> dict[str, Tensor]:
+        """Panels by name for x as in `losses`: normalised images [N, 3, S, S], or flows
+        [N, 2, h, w]."""
+        first, second = x.chunk(2)
+        return {"first": first, "second": second}
+
+    def panels(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        with self.editing(), torch.autocast(self.device.type, enabled=False):
+            shown = self.shown(self.views(batch))
+        show = self.encoder.denormalise
+        return {name: show(v) if v.shape[1] == 3 else v for name, v in shown.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -58,6 +58,9 @@ Positives = Literal["frames", "picture", "person", "strangers"]
 FLIP_SHARE = 0.5
 """FaceCycle's."""
 
+RENDERED = 8192
+"""Rendered faces by default."""
+
 _WINDOW = 32  # shards: about a gigabyte
 
 
@@ -70,7 +73,7 @@ class FaceData(pl.LightningDataModule):
 
     Args:
         root: folder with face sets, recognised by their contents, or with any images. Default:
-            `$SSL_FACES_DATA` or `~/.cache/ssl-faces/data` if it exists, else rendered faces.
+            `$SSL_FACES_DATA` or `~/.cache/ssl-faces/data` if it holds any, else rendered faces.
         sets: face sets one by one, each as its `train` part; beside those of `root`, or alone.
         packs: packs made by `ssl-faces pack` instead of `root`: folders or fsspec URLs
             (`s3://bucket/pack`), separated by commas. Images left out by `pack` stay left out.
@@ -124,7 +127,7 @@ class FaceData(pl.LightningDataModule):
         self,
         root: Path | str | None = None,
         sets: list[FaceSet] | None = None,
-        rendered: PositiveInt = 8192,
+        rendered: PositiveInt = RENDERED,
         batch_size: PositiveInt = 16,
         size: ImageSide = 64,
         flip_share: UnitFloat = FLIP_SHARE,
@@ -394,12 +397,14 @@ class FaceData(pl.LightningDataModule):
             if self.root is not None:
                 self._found = find_face_sets(self.root, part)  # type: ignore[arg-type]
                 self._found = joined_with(self._found, self.sets or [], self.root)
-            elif default_data_root().is_dir():
-                self._found = find_face_sets(default_data_root(), part)  # type: ignore[arg-type]
+            elif (usual := default_data_root()).is_dir() and any(usual.iterdir()):
+                if self.rendered != RENDERED:
+                    _log.warning("data.rendered has no effect: there are real faces in %s", usual)
+                self._found = find_face_sets(usual, part)  # type: ignore[arg-type]
             else:
                 _log.warning(
                     "no faces at %s: training on rendered ones (give --data.root FOLDER)",
-                    default_data_root(),
+                    usual,
                 )
                 people = min(256, self.rendered)
                 self._found = [RenderedFaces(self.rendered, people, size=self.size, seed=self.seed)]

@@ -86,7 +86,7 @@ def test_the_service_answers_the_pages_requests(tmp_path: Path) -> None:
             answers.append(done.stdout)
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 130
+        assert process.wait(60) == 143
     expressions, codes, comparison = (json.loads(answer) for answer in answers[:3])
     (face,) = expressions["faces"]
     assert max(face["probabilities"], key=face["probabilities"].get) == "happy"

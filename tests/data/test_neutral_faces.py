@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pairs.augment import PairAugmentation
-from ssl_faces.data.pairs.module import FaceData
-from ssl_faces.data.pairs.pairing import PairBatches, gather
 from ssl_faces.data.store.caching import pack
 from ssl_faces.data.store.stored_faces import StoredFaces
+from ssl_faces.pairs.augment import PairAugmentation
+from ssl_faces.pairs.module import FaceData
+from ssl_faces.pairs.pairing import PairBatches, gather
 from ssl_faces.rendered import ACTION_UNITS, RenderedClips, RenderedFaces
 
 SIZE = 16

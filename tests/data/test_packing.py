@@ -7,7 +7,6 @@ import hashlib
 import io
 import os
 import signal
-import stat
 import subprocess
 import sys
 import tracemalloc
@@ -216,14 +215,6 @@ def test_a_second_call_decodes_nothing(
     assert second.verify() == 0, "what was just written needs no reading"
 
 
-def test_other_users_may_read_a_pack(root: Path, cache: Path) -> None:
-    packed = pack(ImageFolder(root), 16, cache)
-    files = sorted(path.name for path in packed.folder.iterdir() if path.name != ".lock")
-    assert files == ["index.json", "shard-00000.safetensors", "tests.safetensors"]
-    for file in files:
-        assert stat.S_IMODE((packed.folder / file).stat().st_mode) == 0o644
-
-
 def test_a_changed_picture_is_packed_again(root: Path, cache: Path) -> None:
     before = pack(ImageFolder(root), 16, cache)
     save(noise(16, 16, 99), root / "c.png")
@@ -421,13 +412,6 @@ def test_a_full_disk_leaves_nothing_half_made(
     assert len(stored(pack(ImageFolder(root), 16, cache))) == 4, "it resumes"
 
 
-def test_a_cache_that_cannot_be_made(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "taken").touch()
-    text = message_of(pack, ImageFolder(root), 16, tmp_path / "taken")
-    assert str(tmp_path / "taken") in text
-    assert "SSL_FACES_CACHE" in text
-
-
 def flip(path: Path, at: float = 0.5) -> None:
     data = bytearray(path.read_bytes())
     data[int(at * len(data))] ^= 1
@@ -614,21 +598,6 @@ def test_pictures_found_to_be_tested_later_are_dropped(eleven: Path, tmp_path: P
     (about,) = Pack(out).index.sets
     assert about["left_out_as_copies_of_test_pictures"] == 1
     assert about["pictures"] == 9
-
-
-def test_pictures_of_sets_that_are_not_given_are_dropped_too(
-    eleven: Path, root: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "pack"
-    add(eleven, out)
-    digest = hashlib.sha256((eleven / "02.png").read_bytes()).digest()
-    done = add(root, out, held_out=HeldOut.of([], [digest]))
-    # `c.png` has the same bytes.
-    assert (done.pictures, done.left_out_since) == (9 + 3, 1)
-    assert {
-        one["name"]: (one["pictures"], one["left_out_as_copies_of_test_pictures"])
-        for one in Pack(out).index.sets
-    } == {"eleven": (9, 1), "faces": (3, 1)}
 
 
 def test_what_sets_hold_out(tmp_path: Path) -> None:

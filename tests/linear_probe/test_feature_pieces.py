@@ -92,20 +92,6 @@ def test_pieces_of_older_weights_or_pictures_are_not_used(
     np.testing.assert_allclose(found.values[0], first, rtol=1e-5)
 
 
-def test_pieces_of_another_space_are_not_used(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_PIECE", 2)
-    cache = FeatureCache(tmp_path / "features", batch_size=2)
-    with pytest.raises(KeyboardInterrupt):
-        cache.fill([EncoderSource("x", Killed(3), ["corner"])], all_of(folder))
-    source = EncoderSource("x", CountingEncoder(), ["colour"])
-    cache.fill([source], all_of(folder))
-    expected = np.asarray(Image.open(folder / "0.png")).mean(axis=(0, 1)) / 255
-    found = cache.read(source, all_of(folder), "colour").values[0]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
 def test_a_sources_features_do_not_depend_on_the_others(tmp_path: Path) -> None:
     """Large JPEGs are decoded at a reduced size; a larger source beside must not change which."""
     rng = np.random.default_rng(0)
@@ -131,20 +117,6 @@ def test_one_encoder_by_two_names_is_computed_once(folder: Path, tmp_path: Path)
     more = [EncoderSource("one", one, ["colour"]), EncoderSource("other", other)]
     cache.fill(more, all_of(folder))
     assert cache.read(more[1], all_of(folder), "corner").values.shape == (7, 3)
-
-
-def test_a_damaged_piece_is_computed_anew(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_PIECE", 2)
-    cache = FeatureCache(tmp_path / "features", batch_size=2)
-    with pytest.raises(KeyboardInterrupt):
-        cache.fill([EncoderSource("x", Killed(3))], all_of(folder))
-    piece = sorted((tmp_path / "features").glob("*.pieces/*"))[0]
-    piece.write_bytes(piece.read_bytes()[:-3])
-    encoder = CountingEncoder()
-    cache.fill([EncoderSource("x", encoder)], all_of(folder))
-    assert encoder.calls == 2
 
 
 OTHER_PROCESS = """

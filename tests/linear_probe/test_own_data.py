@@ -139,9 +139,6 @@ LABELS = ["expression", "yaw", "pitch", "roll", "age", "gender", "race", "valenc
 HEADER = ["image", "person", *LABELS]
 
 
-SIDES = {"train": range(2), "test": range(2, 4)}
-
-
 def table(root: Path, side: str, people: range, change: dict[str, str] | None = None) -> str:
     """Yaw is how bright the left half is, valence the right one; four pictures a person."""
     rng = np.random.default_rng(people.start)
@@ -218,27 +215,6 @@ def test_labels_of_a_table(tmp_path: Path) -> None:
     assert sample["pose"][1:].tolist() == [1, 1]
     assert -1 <= sample["valence"] <= 1
     assert train.people == ["p0", "p1"]
-
-
-def as_excel_saves(path: Path) -> Path:
-    """A copy with semicolons, in UTF-16 and with capital headers."""
-    rows = list(csv.reader(path.open()))
-    copy = path.with_name(f"copy of {path.name}")
-    text = "\r\n".join(";".join(row) for row in [[n.title() for n in rows[0]], *rows[1:]])
-    copy.write_bytes(text.encode("utf-16"))
-    return copy
-
-
-def test_tables_and_pairs_that_excel_saved(tmp_path: Path) -> None:
-    paths = [Path(table(tmp_path, side, persons)) for side, persons in SIDES.items()]
-    for faces, copies in zip(
-        table_faces(*paths), table_faces(*map(as_excel_saves, paths)), strict=True
-    ):
-        for one, other in zip(faces, copies, strict=True):
-            assert one["expression"] == other["expression"]
-            assert one["pose"].tolist() == other["pose"].tolist()
-    pairs, images = pairs_csv(tmp_path / "pairs.csv", folds=3), people(tmp_path / "pairs")
-    assert PairFaces(as_excel_saves(pairs), images).pairs == PairFaces(pairs, images).pairs
 
 
 def test_a_person_on_both_sides_stops_the_run(tmp_path: Path) -> None:

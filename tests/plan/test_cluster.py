@@ -18,7 +18,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from ssl_faces.common import files, run_record
+from ssl_faces.common import files
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.run_record import claim, read_run
 from ssl_faces.plan import command
@@ -34,7 +34,6 @@ from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 from tests.support.workers import Workers
 
-LOCAL: dict[str, Any] = {"executor": "slurm", "address": "local"}
 WORKERS: dict[str, Any] = {"executor": "ray"}
 KILL_WORKER = "os.kill(os.getppid(), 9); time.sleep(60)"
 """As if the machine of the worker went down."""
@@ -155,30 +154,6 @@ def test_a_late_duplicate_ends_itself(workers: Workers, tmp_path: Path) -> None:
     assert launcher()(str(place.folder), order.token) == ""
     assert calls(tmp_path) == ["waits"]
     assert place.result(order.token) is None
-
-
-def test_a_killed_head_of_submitit(tmp_path: Path, monkeypatch: Patch, printed: list[str]) -> None:
-    program = (
-        "from pathlib import Path; from tests.plan.test_cluster import *\n"
-        f"run(Path({str(tmp_path)!r}), [step(Path({str(tmp_path)!r}), 'waits', WAIT)], **LOCAL)"
-    )
-    head = subprocess.Popen([sys.executable, "-c", program])
-    eventually((tmp_path / "ready").exists)
-    waits = step(tmp_path, "waits", WAIT)
-    with monkeypatch.context() as patch:
-        patch.setattr(run_record, "PATIENCE", 0.0)
-        with pytest.raises(InputError, match="another run is at work in it"):
-            run(tmp_path, [waits], **LOCAL)
-    head.kill()
-    head.wait()
-    sender = send(lambda: bool(printed), signal.SIGINT)
-    assert run(tmp_path, [waits], **LOCAL)[0] == 130
-    sender.join()
-    assert printed[0].startswith("  adopted: slurm job ")
-    assert (tmp_path / "saved").exists()
-    (tmp_path / "go").touch()
-    assert run(tmp_path, [waits], **LOCAL) == (0, {})
-    assert calls(tmp_path) == ["waits", "waits"]
 
 
 SLURM = {

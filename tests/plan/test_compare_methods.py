@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +18,6 @@ from jsonargparse import ArgumentParser
 
 from ssl_faces.cli import main
 from ssl_faces.common.durations import duration
-from ssl_faces.common.run_record import is_held
 from ssl_faces.common.yaml_settings import flags
 from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan.compare import Method, amount
@@ -33,7 +30,6 @@ from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
 from tests.support.commands import refusal
 from tests.support.in_process import InProcess
 from tests.support.types import Capsys, Patch
-from tests.support.waiting import eventually
 
 
 def two_stages() -> list[dict[str, Any]]:
@@ -264,43 +260,6 @@ def test_methods_that_fail_stop_no_others(
     of_methods = {one["name"]: (len(one["runs"]), bool(one["error"])) for one in about["methods"]}
     assert of_methods == {**dict.fromkeys(methods, (0, True)), "motion": (1, False)}
     assert "the table" in printed
-
-
-@pytest.mark.slow
-def test_killed_in_each_stage_and_scored(
-    write: Write, common: dict[str, Any], tmp_path: Path, capsys: Capsys
-) -> None:
-    """`kill -9` of all processes within each stage; the last command does all that is left."""
-    from tests.linear_probe.conftest import write_fer2013, write_keypoints, write_lfw
-
-    for make in (write_fer2013, write_keypoints, write_lfw):
-        make(tmp_path / "data")
-    probe = {"task": "expression,pose,identity", "data": str(tmp_path / "data"), "bootstrap": 50}
-    path = write(
-        methods={"facecycle": two_stages(), "broken": [stage1(**{"model.input_size": 30})]},
-        budget_pflop=8e-5,
-        arguments={**common["arguments"], "checkpoint_every": 4},
-        seeds=[0],
-        probe={**probe, "precision": "32", "device": "cpu"},
-    )
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "ssl_faces.cli", "compare", "-c", str(path), "--out", str(out)]
-    for stage in (1, 2):
-        saved = out / f"facecycle/seed0/stage{stage}/checkpoints/last.ckpt"
-        parent = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        eventually(saved.exists, 300)
-        child = int((out / "run.lock").read_text().split()[1])
-        parent.kill()
-        os.kill(child, signal.SIGKILL)
-        parent.wait()
-        # An orphan's end is seen by the lock that it held.
-        eventually(lambda: not is_held(out))
-    assert compare(path, out) == 1
-    printed = capsys.readouterr().out
-    assert "failed: broken: model.input_size: 30" in printed
-    assert "| facecycle | " in printed
-    assert "| broken |  | failed: model.input_size: 30; give" in printed
-    assert (out / "comparison.csv").read_text().count("facecycle,method,") == 7
 
 
 def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:

@@ -204,6 +204,8 @@ def test_bad_bodies(
         ("POST", "/embed?spaces=smile", 422, "no feature space 'smile'; there is"),
         ("POST", "/embed?faces=some", 422, "faces: "),
         ("POST", "/embed?detect=" + "x" * 2000, 422, "detect: "),
+        ("POST", "/embed?space=identity", 422, "space: /embed takes spaces, faces, detect"),
+        ("GET", "/health?a=1", 422, "a: /health takes no parameters"),
         ("POST", "/verify", 422, "images: 1; give two"),
         ("POST", "/nowhere", 404, "no such path"),
         ("GET", "/embed", 405, "another method"),

@@ -239,7 +239,7 @@ def test_another_sweep_in_the_same_folder(write: Write, tmp_path: Path, capsys: 
     [
         ("nonsense", "not a database address"),
         ("no_such_db://host/x", "not a database address"),
-        ("sqlite:////no/such/folder/x.db", "can't be written"),
+        ("sqlite:////no/such/folder/x.db", "can't be used (unable"),
     ],
 )
 def test_a_wrong_database(

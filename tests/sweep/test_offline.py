@@ -186,28 +186,6 @@ def test_killed_workers_lose_no_trial_and_run_none_twice(
     assert "trial 0000: resumes: x=1" in capsys.readouterr().out
 
 
-def test_a_stopped_sweep_resumes(write: Write, tmp_path: Path, capsys: Capsys) -> None:
-    out, gate = tmp_path / "out", tmp_path / "gate"
-    path = write((f"--wait={gate}",), parameters={"x": {"values": [2, 3, 4]}})
-
-    def send() -> None:
-        eventually(lambda: len(list(out.glob("trials/*/checkpoints/last.ckpt"))) == 2)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    inherited = signal.signal(signal.SIGTERM, lambda number, frame: None)
-    sender = threading.Thread(target=send)
-    sender.start()
-    assert sweep(path, out, "--workers", "2") == 128 + signal.SIGTERM
-    sender.join()
-    signal.signal(signal.SIGTERM, inherited)
-    assert "the same command resumes: ssl-faces sweep" in capsys.readouterr().out
-    assert {note["state"] for note in read_notes(out)} == {"waiting"}
-    gate.touch()
-    assert sweep(path, out) == 0
-    assert Counter(one["folder"] for one in begun(out)) == {"0000": 2, "0001": 2, "0002": 1}
-    assert sorted(row[METRIC] for row in table(out)) == ["101.0", "101.0", "102.0"]
-
-
 def test_two_commands_share_one_study(write: Write, tmp_path: Path) -> None:
     out = tmp_path / "out"
     path = write(("--steps=1", "--sleep=0.1"), method="random", parameters=UNIFORM, run_cap=8)

@@ -85,11 +85,6 @@ def test_unusable_checkpoints(
     assert str(checkpoint) in text
 
 
-def test_a_folder_that_holds_a_run(faces: Path, motion_run: Path, capsys: Capsys) -> None:
-    text = refused(capsys, *settings("motion", faces, motion_run))
-    assert "holds a run already; add --ckpt_path last" in text
-
-
 def test_a_full_disk(faces: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands in for it: the checkpoint doesn't fit."""
     out = tmp_path / "run"

@@ -75,9 +75,9 @@ REFUSALS = {
     "prepare {face} --out {face}": "can't be written",
     f"bench cost {MOTION} --model.sizes 1": "sizes",
     f"bench cost {MOTION} --model.input_size 30": "model.input_size: 30",
-    "bench cost": "give a method's config",
-    "bench plan --pictures-per-second 9 --no-such 1": "--no-such",
-    "bench plan --step {none}": "not of `ssl-faces bench step",
+    "bench cost": "no method; give its config",
+    f"bench plan {MOTION} --pictures-per-second 9 --no-such 1": "no-such",
+    f"bench plan {MOTION} --step {{none}}": "not of `ssl-faces bench step",
 }
 
 

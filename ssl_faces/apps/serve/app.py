@@ -139,6 +139,7 @@ def build_app(
         description=f"Encoder {service.name}. Results are often wrong, and not for deciding about "
         "people.",
         lifespan=work.running,
+        dependencies=[fastapi.Depends(_refuse_unknown)],
         docs_url=None,
         redoc_url=None,
     )
@@ -301,6 +302,16 @@ def _add_failures(app: fastapi.FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, wrong)
+
+
+async def _refuse_unknown(request: fastapi.Request) -> None:
+    """Raise Refused if the query has a parameter that the path doesn't take."""
+    route: fastapi.routing.APIRoute = request.scope["route"]
+    known = [field.alias for field in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            takes = f"takes {', '.join(known) or 'no parameters'}"
+            raise Refused(422, f"{name[:40]}: {route.path} {takes}")
 
 
 async def _images(request: fastapi.Request) -> list[bytes]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ssl_faces.common.errors import InputError, shorten
 from ssl_faces.common.files import locked, write_failure
@@ -74,34 +75,44 @@ def open_storage(place: Place) -> RDBStorage:
         InputError: it can't be opened; says why.
     """
     from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         place.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{place.out}: {write_failure(error)}") from error
-    more: dict[str, Any] = {}
-    if place.url.startswith("sqlite"):
-        more["engine_kwargs"] = {"connect_args": {"timeout": BUSY}}
+    is_file = place.url.startswith("sqlite")
     until = time.monotonic() + MAKING
+    with place.alone():
+        while True:
+            try:
+                return RDBStorage(
+                    place.url,
+                    engine_kwargs={"connect_args": {"timeout": BUSY}} if is_file else None,
+                    heartbeat_interval=HEARTBEAT,
+                    grace_period=GRACE,
+                    heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+                )
+            except SQLAlchemyError as error:
+                # Another machine may be making the tables.
+                made = re.search("already exists|unique|duplicate", str(error), re.IGNORECASE)
+                if not made or time.monotonic() > until:
+                    raise
+            time.sleep(random.uniform(0.1, 0.5))
+
+
+@contextmanager
+def database(place: Place) -> Iterator[None]:
+    """Errors of the database become sentences.
+
+    Raises:
+        InputError: it is locked, damaged, read-only, full, or out of reach.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
     try:
-        with place.alone():
-            while True:
-                try:
-                    return RDBStorage(
-                        place.url,
-                        heartbeat_interval=HEARTBEAT,
-                        grace_period=GRACE,
-                        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-                        **more,
-                    )
-                except SQLAlchemyError as error:
-                    # Another machine may be making the tables.
-                    text = str(error).lower()
-                    made = any(word in text for word in ("already exists", "unique", "duplicate"))
-                    if not made or time.monotonic() > until:
-                        raise
-                time.sleep(random.uniform(0.1, 0.5))
+        yield
     except (ArgumentError, NoSuchModuleError) as error:
         raise InputError(
             "--storage: not a database address; give one such as "
@@ -112,59 +123,21 @@ def open_storage(place: Place) -> RDBStorage:
             f"--storage {place}: its driver is not installed ({error.name or error}); pip install "
             "it (psycopg2-binary for PostgreSQL, pymysql for MySQL)"
         ) from error
-
-
-@contextmanager
-def database(place: Place) -> Iterator[None]:
-    """Errors of the database become sentences.
-
-    Raises:
-        InputError: it is locked, corrupt, read-only, full, or out of reach.
-    """
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-
-    try:
-        yield
-    except (ArgumentError, NoSuchModuleError):
-        raise
-    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
+    except (SQLAlchemyError, StorageInternalError) as error:
         text = " ".join(f"{error.__cause__ or ''} {error}".split())
-        # Of a file that another version of Optuna wrote.
-        if isinstance(error, RuntimeError) and "optuna storage upgrade" not in text:
-            raise
-        raise InputError(f"{place}: {_what_is_wrong(text)}") from error
-
-
-_WRONG = (
-    (
-        ("database is locked",),
-        f"the study has been locked by another process for {BUSY:g} seconds; end that one "
-        f"(`fuser {STUDY_FILE}` names it) and give the same command again: no run is lost",
-    ),
-    (
-        ("not a database", "malformed", "no such"),
-        "the study can't be read, as the file is damaged or of another program; move it away and "
-        "give the same command again: no run is lost, the trials beside it are read",
-    ),
-    (
-        ("readonly", "unable to open"),
-        "the study can't be written; mend the permissions of its folder and give the same command "
-        "again: no run is lost",
-    ),
-    (
-        ("disk is full", "disk I/O"),
-        "the disk is full; free some space and give the same command again: no run is lost",
-    ),
-)
+        raise InputError(f"{place}: {_what_is_wrong(text)}; no run is lost") from error
 
 
 def _what_is_wrong(text: str) -> str:
-    for words, sentence in _WRONG:
-        if any(word in text for word in words):
-            return sentence
+    if "database is locked" in text:
+        return (
+            f"the study has been locked by another process for {BUSY:g} seconds; end that one "
+            f"(`fuser {STUDY_FILE}` names it) and give the same command again"
+        )
+    if any(words in text for words in ("not a database", "malformed", "no such")):
+        return (
+            "the study can't be read, as the file is damaged or of another program; move it away "
+            "and give the same command again: the trials beside it are read"
+        )
     reason = shorten(text.split("[SQL")[0].split("(Background")[0])
-    return (
-        f"the database can't be used ({reason}); mend it and give the same command again: no run "
-        "is lost"
-    )
+    return f"the database can't be used ({reason}); mend it and give the same command again"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ TRIALS = "trials"
 
 
 class SweepStudy:
-    """Begins the study of a sweep, with all trials of a grid waiting in it, or continues it.
+    """Begins the study of a sweep, or continues it.
 
     A new study takes the trials that lie in the folder: those of a study that was lost.
 
@@ -48,19 +47,11 @@ class SweepStudy:
             named: dict[str, Any] = {"storage": self.storage, "study_name": place.name}
             try:
                 self.study = optuna.create_study(**named, direction=sweep.metric.goal)
+                self._restore()
             except optuna.exceptions.DuplicatedStudyError:
                 self.study = optuna.load_study(**named)
-                self._wait_until_filled()
             about = self._check_unchanged()
             self.study.set_user_attr("sweep", about)
-            if not self.study.user_attrs.get("filled"):
-                self._restore()
-            if sweep.method == "grid":
-                known = [trial.params for trial in self.trials()]
-                for point in grid(sweep.parameters)[:most]:
-                    if point not in known:
-                        self.add(point)
-            self.study.set_user_attr("filled", True)
             database = None if place.storage is None else str(place)
             note = {**about, "file": str(source), "name": place.name, "storage": database}
             _write_json(place.out / SWEEP_FILE, note)
@@ -96,20 +87,24 @@ class SweepStudy:
         same_goal = self.study.direction.name.lower() == self.sweep.metric.goal
         return same_goal and not any(t.intermediate_values or t.values for t in self.trials())
 
-    def _wait_until_filled(self) -> None:
-        """Another machine may be adding the trials of a grid."""
-        begun = time.monotonic()
-        while self.place.storage is not None and not self.study.user_attrs.get("filled"):
-            if not self.trials() or time.monotonic() - begun > 60:
-                return
-            time.sleep(0.5)
-
     def _restore(self) -> None:
         """Add the trials that lie in the folder, of a study that was lost."""
         for note in read_notes(self.place.out):
             params = note.get("params")
             if isinstance(params, dict) and params.keys() == self.sweep.parameters.keys():
                 self.add(params, note)
+
+    def add_next(self) -> bool:
+        """Add the next trial, with the grid's next point or settings to draw; False if all are
+        there."""
+        known = [trial.params for trial in self.originals()]
+        if len(known) >= self.most:
+            return False
+        points = grid(self.sweep.parameters) if self.sweep.method == "grid" else [{}]
+        point = next((p for p in points if not p or p not in known), None)
+        if point is not None:
+            self.add(point)
+        return point is not None
 
     def add(self, params: dict[str, Any], note: dict[str, Any] | None = None) -> None:
         """Add a trial that waits, or that has ended as its note says.
@@ -148,24 +143,17 @@ class SweepStudy:
         """The trials that failed and aren't continued."""
         over = self._retried()
         failed = [trial for trial in self.trials() if trial.state.name == "FAIL"]
-        return [t for t in failed if t.number not in over and not t.user_attrs.get("surplus")]
+        return [trial for trial in failed if trial.number not in over]
 
     def retry(self, number: int) -> None:
         """Queue a trial again, in the same folder, and end it if it runs."""
-        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.storages import RetryHeartbeatStaleTrialCallback
         from optuna.trial import TrialState
 
-        if number in self._retried():
-            return
-        trial = self.study.get_trials()[number]
-        # In this order, so that a process that is killed in between loses no trial.
-        RetryHeartbeatStaleTrialCallback()(self.study, trial)
-        if trial.state == TrialState.RUNNING:
-            try:
-                self.study.tell(number, state=TrialState.FAIL)
-            except (ValueError, UpdateFinishedTrialError):
-                return
+        if number not in self._retried():
+            # In this order, so that a process that is killed in between loses no trial.
+            RetryHeartbeatStaleTrialCallback()(self.study, self.study.get_trials()[number])
+            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
 
 def index_of(trial: Any) -> int:
@@ -182,9 +170,7 @@ def _history(trial: FrozenTrial) -> list[int]:
     """Numbers of the trials that this one continues."""
     from optuna.storages import RetryHeartbeatStaleTrialCallback
 
-    # The attribute is of studies that were begun by earlier versions.
-    history = RetryHeartbeatStaleTrialCallback.retry_history(trial)
-    return [*history, *trial.user_attrs.get("retry_of", [])]
+    return RetryHeartbeatStaleTrialCallback.retry_history(trial)
 
 
 def read_notes(out: Path) -> list[dict[str, Any]]:
