@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,11 @@ _MOST_DIFF = 1_000_000
 _UNLOCKABLE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
+@cache
 def package_versions() -> dict[str, str]:
     """Versions of all installed packages by name."""
-    versions = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    about = (distribution.metadata for distribution in distributions())
+    versions = {one["Name"]: one["Version"] for one in about if one["Name"]}
     return dict(sorted(versions.items(), key=lambda item: item[0].lower()))
 
 

@@ -94,6 +94,11 @@ class FaceCLI(LightningCLI):
         self.check_trainer(settings.trainer)
         self.launch = find_launch()
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Only `fit`: the parser of each takes long to build."""
+        return {"fit": LightningCLI.subcommands()["fit"]}
+
     def check_trainer(self, settings: Any) -> None:
         """Refuse unsupported settings of the trainer."""
         check_trainer(settings)

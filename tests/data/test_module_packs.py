@@ -164,8 +164,7 @@ def test_pairs_gathered_on_the_device_are_the_same(pack: Path) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize(("world_size", "workers"), [(1, 2), (2, 0), (3, 1)])
 def test_ranks_and_workers_together_see_each_picture_once(
     pack: Path, world_size: int, workers: int, streamed: bool
 ) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import itertools
 import os
 import signal
-import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +20,13 @@ from PIL import Image
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import FaceSet, ImageFolder, decode_image
 from ssl_faces.data.faces import FaceRecord
+from ssl_faces.data.store import shards
 from ssl_faces.data.store.caching import pack
 from ssl_faces.data.store.packing import Packed, pack_sets, square
 from ssl_faces.data.store.packs import INDEX, TESTS, HeldOut, Pack, default_cache_root
 from ssl_faces.data.store.selection import held_out_by
 from ssl_faces.data.store.shards import number_of
+from tests.support.processes import begin
 from tests.support.refusals import message_of
 
 SIZES = {"a.png": (20, 20), "b.jpg": (31, 20), "c.png": (16, 16), "d.jpg": (90, 131)}
@@ -323,28 +324,26 @@ def test_whole_images_are_not_kept(tmp_path: Path) -> None:
 
 # Never half-made --------------------------------------------------------------------------------
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import ssl_faces.data.store.shards as shards
-from ssl_faces.data import ImageFolder
-from ssl_faces.data.store.packing import pack_sets
 
-source, out, allowed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-shards.SHARD_BYTES = 3 * 3 * 16 * 16
-done = 0
-rename = os.replace
+def pack_until_killed(source: Path, out: Path, allowed: int) -> None:
+    """Pack, and `kill -9` this process before the rename after so many."""
+    shards.SHARD_BYTES = 3 * 3 * 16 * 16
+    renamed, rename = itertools.count(), os.replace
 
-def counted(temporary, path):
-    global done
-    if done == allowed:
-        os.kill(os.getpid(), signal.SIGKILL)
-    done += 1
-    rename(temporary, path)
+    def counted(temporary: str, path: Path) -> None:
+        if next(renamed) == allowed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        rename(temporary, path)
 
-os.replace = counted
-pack_sets([ImageFolder(source)], out, 16)
-"""
+    os.replace = counted  # type: ignore[assignment]
+    pack_sets([ImageFolder(source)], out, 16)
+
+
+def killed(source: Path, out: Path, allowed: int) -> None:
+    """Begin a pack that is killed before the rename after so many."""
+    process = begin(pack_until_killed, source, out, allowed)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -362,8 +361,7 @@ def test_a_killed_packing_goes_on_to_the_same_bytes(
     eleven: Path, tmp_path: Path, renamed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed for good before the rename of a shard (four), of the tests, or of the index."""
-    program = [sys.executable, "-c", KILLED, str(eleven), str(tmp_path / "cut"), str(renamed)]
-    assert subprocess.run(program, capture_output=True).returncode == -signal.SIGKILL
+    killed(eleven, tmp_path / "cut", renamed)
     left = list((tmp_path / "cut").glob("shard-*"))
     assert len(left) == min(renamed, 4)
     assert not (tmp_path / "cut" / INDEX).exists()
@@ -386,8 +384,7 @@ def test_a_killed_packing_goes_on_to_the_same_bytes(
 def test_shards_of_a_killed_packing_of_other_pictures_are_not_taken(
     eleven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = [sys.executable, "-c", KILLED, str(eleven), str(tmp_path / "cut"), "3"]
-    subprocess.run(program, capture_output=True)
+    killed(eleven, tmp_path / "cut", 3)
     for i in range(11):
         save(noise(16, 16, 50 + i), eleven / f"{i:02d}.png")
     small_shards(monkeypatch, 3)

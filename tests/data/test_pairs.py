@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -327,7 +326,7 @@ def test_every_batch_has_a_seed_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("share", [None, 0.8])
-@pytest.mark.parametrize("start", range(7))
+@pytest.mark.parametrize("start", [0, 1, 5])
 def test_a_later_start_gives_the_tail(start: int, share: float | None) -> None:
     whole = list(batches_of(24, PEOPLE, 2, different_share=share))
     batches = batches_of(24, PEOPLE, 2, different_share=share)
@@ -352,8 +351,7 @@ def test_ranks_together_form_the_one_process_batch(world_size: int, share: float
         assert len({batches[i]["seed"] for batches in ranks}) == world_size
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize(("start", "share"), [(0, None), (1, None), (1, 0.8)])
+@pytest.mark.parametrize(("start", "share", "workers"), [(0, None, 1), (1, None, 2), (1, 0.8, 2)])
 def test_loader_processes_change_nothing(start: int, workers: int, share: float | None) -> None:
     batches = batches_of(24, PEOPLE, 1, window=2, different_share=share)
     batches.start = start
@@ -361,9 +359,10 @@ def test_loader_processes_change_nothing(start: int, workers: int, share: float 
     assert_same(list(loader), list(batches))
 
 
-@pytest.mark.parametrize("window", [None, 1, 2])
-@pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("world_size", "workers", "window"),
+    [(1, 0, None), (1, 2, 2), (2, 0, 1), (2, 1, None), (3, 0, None), (3, 2, 2)],
+)
 def test_ranks_and_workers_together_see_each_picture_once(
     world_size: int, workers: int, window: int | None
 ) -> None:
@@ -450,7 +449,7 @@ def test_partners_come_from_the_window() -> None:
         assert set(shards[:10]) == {int(m) for m in order.windows[0]}
 
 
-@pytest.mark.parametrize("start", range(8))
+@pytest.mark.parametrize("start", [1, 2, 6])
 def test_a_later_start_within_windows_gives_the_tail(start: int) -> None:
     """As a run that is resumed in the middle of an epoch, with other workers."""
     whole = list(batches_of(24, PEOPLE, 2, window=2, batch_size=3))
@@ -461,33 +460,6 @@ def test_a_later_start_within_windows_gives_the_tail(start: int) -> None:
 
 
 # Shuffling --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Shuffling:
-    """How well an order is shuffled.
-
-    Attributes:
-        correlation: of a picture's stored place with its place in the order (Spearman's; 0 for a
-            random permutation, with a standard deviation of 1 / sqrt(n - 1); 1 unshuffled).
-        neighbours: the mean distance between the stored places of neighbours in the order, as a
-            share of a random permutation's, (n + 1) / 3; about 0 unshuffled, 1 at best.
-    """
-
-    correlation: float
-    neighbours: float
-
-
-def shuffling(order: np.ndarray) -> Shuffling:
-    """Measure an order: the stored places, 0 to n - 1, in the order they come in.
-
-    Both figures need n of 2 at least.
-    """
-    count = len(order)
-    places = np.arange(count)
-    correlation = float(np.corrcoef(places, order)[0, 1])
-    distance = float(np.abs(np.diff(order.astype(np.int64))).mean())
-    return Shuffling(correlation, distance / ((count + 1) / 3))
 
 
 @pytest.mark.parametrize("window", [None, 10])
@@ -502,10 +474,12 @@ def test_orders_are_well_shuffled(window: int | None) -> None:
             ]
         )
         assert sorted(stored) == list(range(5000))
-        found = shuffling(stored)
         # Windows are five draws of ten shards: their means spread by 0.13.
-        assert abs(found.correlation) < (0.07 if window is None else 0.5)
-        assert found.neighbours > (0.95 if window is None else 0.75)
+        correlation = np.corrcoef(np.arange(5000), stored)[0, 1]
+        assert abs(correlation) < (0.07 if window is None else 0.5)
+        # Of neighbours in a random permutation the stored places are (n + 1) / 3 apart.
+        neighbours = np.abs(np.diff(stored.astype(np.int64))).mean() / (5001 / 3)
+        assert neighbours > (0.95 if window is None else 0.75)
 
 
 # On the device ----------------------------------------------------------------------------------

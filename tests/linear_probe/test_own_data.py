@@ -502,20 +502,6 @@ def test_people_and_pictures_in_several_folds_stop_the_run(tmp_path: Path) -> No
     assert {(r["reason"], r["shared"]) for r in rows} == {("same person", "P1")}
 
 
-def test_more_than_a_fifth_of_the_pairs_missing(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    images, out = people(tmp_path), tmp_path / "out"
-    pairs = pairs_csv(tmp_path / "p.csv", folds=3)
-    for person in range(3):
-        (images / f"P{person}/P{person}_0001.png").unlink()  # two pairs each
-    message = refused(capsys, run(out, tiny, "--pairs", pairs, "--images", images))
-    assert "6 of 24 pairs lack a picture, more than 20%: 3 pictures are missing" in message
-    rows = list(csv.reader((out / "skipped.csv").open()))
-    assert [row[1] for row in rows[1:]] == [f"P{i}/P{i}_0001.png" for i in range(3)]
-    assert not (out / "records.jsonl").exists()
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

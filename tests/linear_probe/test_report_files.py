@@ -66,16 +66,6 @@ def test_markdown_has_tables_curves_and_commands(folder: Path) -> None:
     assert "linear-probe run --encoder 'my run'" in text
 
 
-def test_commands_are_noted_once(folder: Path) -> None:
-    RunFolder(folder).add_command(["run", "--encoder", "b"])
-    RunFolder(folder).add_command(["run", "--encoder", "my run"])
-    assert RunFolder(folder).commands() == [
-        "linear-probe run --encoder 'my run'",
-        "linear-probe run --encoder b",
-    ]
-    assert RunFolder(folder / "none").commands() == []
-
-
 def test_wandb_offline_needs_no_account(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ssl_faces.common.checkpoints import read_checkpoint
 from ssl_faces.encoders.encoder import FaceEncoder, load_encoder
 from ssl_faces.networks.backbone import EncoderSettings
 from ssl_faces.rendered import RenderedFaces
+from tests.support.processes import begin
 from tests.support.refusals import error_of
 
 ROOT = Path(__file__).parents[2]
@@ -112,14 +115,15 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return error_of(run, capsys, *arguments)
 
 
-def start(*arguments: str) -> subprocess.Popen[bytes]:
+def _start(arguments: Sequence[str], variables: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    raise SystemExit(run(*arguments))
+
+
+def start(*arguments: str) -> BaseProcess:
     """Start `ssl-faces` in another process."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "ssl_faces.cli", *arguments],
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    return begin(_start, arguments, environment())
 
 
 def completed(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
