@@ -125,7 +125,7 @@ def test_ticks_are_round_and_within() -> None:
 
 def test_intervals_are_drawn_in_proportion() -> None:
     bars = [plots.Bar("a", 10, 5, 20), plots.Bar("<b>", 15, 12.5, 17.5)]
-    svg = plots.interval_plot("t", bars, "%")
+    svg = plots.interval_plot("t", [(bar.name, [bar]) for bar in bars], "%")
     ends = [
         tuple(map(float, found))
         for found in re.findall(r'x1="([\d.]+)" y1="\d+" x2="([\d.]+)" y2="\d+" stroke', svg)
@@ -142,7 +142,7 @@ def test_groups_of_intervals_share_an_axis_and_have_their_colours() -> None:
         [plots.Bar("<old>", 10, 5, 20), plots.Bar("young", 15, 12.5, 17.5)],
         [plots.Bar("<old>", 11, 6, 21), plots.Bar("young", 16, 13.5, 18.5)],
     ]
-    svg = plots.grouped_interval_plot("t", ["first", "<second>"], rows, "%")
+    svg = plots.interval_plot("t", [*zip(["first", "<second>"], rows, strict=True)], "%")
     found = re.findall(r'x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="\2" stroke="(#\w+)"', svg)
     starts, heights, ends, colours = zip(*found, strict=True)
     assert [*map(float, heights)] == sorted({*map(float, heights)})  # each has its own
