@@ -32,17 +32,11 @@ HEARTBEAT, GRACE = 10, 60
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sweep is kept.
+    """Where a sweep is kept."""
 
-    Attributes:
-        out: folder of its runs.
-        storage: database address of the study; None is a SQLite file in `out`.
-        name: of the study in the database.
-    """
-
-    out: Path
-    storage: str | None
-    name: str
+    out: Path  # folder of its runs
+    storage: str | None  # database address of the study; None is a SQLite file in `out`
+    name: str  # of the study in the database
 
     @property
     def url(self) -> str:
@@ -52,11 +46,8 @@ class Place:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Exclude other processes that share `out`; database errors become sentences.
-
-        Raises:
-            InputError: the database is locked, corrupt, read-only, full, or out of reach.
-        """
+        """Exclude other processes that share `out`; database errors become sentences. Raises
+        InputError: the database is locked, corrupt, read-only, full, or out of reach."""
         with locked(self.out / STUDY_FILE), database(self):
             yield
 
@@ -69,11 +60,8 @@ class Place:
 
 
 def open_storage(place: Place) -> RDBStorage:
-    """The study's database, created if there is none.
-
-    Raises:
-        InputError: it can't be opened; says why.
-    """
+    """The study's database, created if there is none. Raises InputError: it can't be opened; says
+    why."""
     from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -103,11 +91,8 @@ def open_storage(place: Place) -> RDBStorage:
 
 @contextmanager
 def database(place: Place) -> Iterator[None]:
-    """Errors of the database become sentences.
-
-    Raises:
-        InputError: it is locked, damaged, read-only, full, or out of reach.
-    """
+    """Errors of the database become sentences. Raises InputError: it is locked, damaged, read-only,
+    full, or out of reach."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 

@@ -61,11 +61,8 @@ class SweepStudy:
         return self.study.get_trials(deepcopy=False)
 
     def _check_unchanged(self) -> dict[str, Any]:
-        """What must not change in a study; the number of trials, names and the pruner may.
-
-        Raises:
-            InputError: something has changed.
-        """
+        """What must not change in a study; the number of trials, names and the pruner may. Raises
+        InputError: something has changed."""
         settings = self.sweep.model_dump(
             include={"command", "method", "metric", "parameters"}, exclude_unset=True, mode="json"
         )

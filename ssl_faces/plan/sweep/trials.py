@@ -35,21 +35,15 @@ MOST_FAILED = 3
 
 @dataclass
 class _Running:
-    """A trial that runs.
-
-    Attributes:
-        lock: of its folder.
-        reported: values of the metric that the study knows.
-        state: as its note has it; `lost`: another command has it.
-    """
+    """A trial that runs."""
 
     trial: Trial
     folder: str
-    lock: int
+    lock: int  # of its folder
     settings: dict[str, Any]
     command: list[str]
-    reported: list[float] = field(default_factory=list)
-    state: str = "running"
+    reported: list[float] = field(default_factory=list)  # values of the metric that the study knows
+    state: str = "running"  # as its note has it; `lost`: another command has it
     value: float | None = None
     error: str | None = None
     began: float = field(default_factory=time.monotonic)
