@@ -151,8 +151,8 @@ def write_edits(
     for name in earlier:
         (out / name).unlink(missing_ok=True)
     replace_file(out / TABLE, csv_bytes(table))
-    print(f"{out}: {edit} of {count:,} faces of {reader.files:,} files; sheet: {out / SHEET}")
-    reader.print_summary()
+    line = f"{out}: {edit} of {count:,} faces of {reader.files:,} files; sheet: {out / SHEET}"
+    print(reader.report(line))
     if person is None and method.edits()[NEUTRAL] == method.edits().get(FRONTAL):
         print(f"{method.name} has one picture for a neutral face and for a frontal one: this")
 

@@ -28,8 +28,8 @@ from ssl_faces.plan.cluster.attempts import Attempt, Remote
 from ssl_faces.plan.cluster.resources import PlanResources, Resources, resources_of
 from ssl_faces.plan.cluster.seat import Seat, launcher
 from ssl_faces.plan.steps import Step
-from tests.plan.test_engine import WAIT, calls, run, send, step
 from tests.support.in_process import MAIN
+from tests.support.steps import WAIT, calls, run, send, step
 from tests.support.types import Capsys, Patch
 from tests.support.waiting import eventually
 from tests.support.workers import Workers

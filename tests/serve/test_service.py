@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -279,7 +280,7 @@ def test_more_requests_than_the_queue_takes(client_of: Clients, monkeypatch: Pat
     guard = client.app.middleware_stack
     while not isinstance(guard, Guard):
         guard = guard.app
-    monkeypatch.setattr(guard, "_in_flight", 2)
+    monkeypatch.setattr(guard, "_free", asyncio.Semaphore(0))
     response = client.post("/embed", content=encoded(FACES[0]), headers=PNG)
     assert "2 requests are in progress" in error(response, 429)
     assert response.headers["retry-after"] == "1"
