@@ -26,8 +26,7 @@ from ssl_faces.common.requeue import job_id, requeue
 from ssl_faces.common.run_record import RunRecord, read_run
 from ssl_faces.plan.cluster.attempts import Attempt, Remote
 from ssl_faces.plan.cluster.seat import Seat
-from ssl_faces.plan.memory import free_memory, peak_memory
-from ssl_faces.plan.processes import Command, Executor, Failed, Process
+from ssl_faces.plan.processes import Command, Executor, Failed, Process, free_memory, peak_memory
 from ssl_faces.plan.steps import Source, Step, say
 
 PATIENCE = 120.0

@@ -15,8 +15,7 @@ from ssl_faces.common.run_record import Held, claim
 from ssl_faces.plan.processes import Failed
 from ssl_faces.plan.steps import Source, Step, say
 from ssl_faces.plan.sweep import search
-from ssl_faces.plan.sweep.storage import database
-from ssl_faces.plan.sweep.study import TRIALS, SweepStudy, folder_of, index_of, write_note
+from ssl_faces.plan.sweep.study import TRIALS, SweepStudy, database, folder_of, index_of, write_note
 from ssl_faces.plan.sweep.words import command_of
 from ssl_faces.training.logged import Curve, read_logged
 
