@@ -154,30 +154,22 @@ def finished_card(folder: Path, steps: int) -> dict[str, Any] | None:
 
 
 class Stage(Strict):
-    """One run of `ssl-faces fit`.
+    """One run of `ssl-faces fit`."""
 
-    Attributes:
-        configs: files for `-c`, in this order; the plan's own come after them.
-        arguments: `--KEY=VALUE`; `{previous}` stands for the folder of the stage before.
-    """
-
+    # Files for `-c`, in this order; the plan's own come after them
     configs: list[str] = Field(min_length=1)
+    # `--KEY=VALUE`; `{previous}` stands for the folder of the stage before
     arguments: Free = Field(default_factory=dict)
 
 
 class Staged(Strict):
-    """Settings of plans with stages.
+    """Settings of plans with stages."""
 
-    Attributes:
-        configs: further files for `-c`, of every stage.
-        arguments: `--KEY=VALUE` of every stage; a stage's own come after them.
-        probe: how encoders are scored; None: not at all.
-        resources: what its commands need of a cluster, by their verbs.
-    """
-
-    configs: list[str] = Field(default_factory=list)
+    configs: list[str] = Field(default_factory=list)  # further files for `-c`, of every stage
+    # `--KEY=VALUE` of every stage; a stage's own come after them
     arguments: Free = Field(default_factory=dict)
-    probe: Probe | None = Probe()
+    probe: Probe | None = Probe()  # how encoders are scored; None: not at all
+    # What its commands need of a cluster, by their verbs
     resources: PlanResources = Field(default_factory=dict)
 
     def configs_of(self, stage: Stage) -> list[str]:
@@ -222,11 +214,7 @@ class Staged(Strict):
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file.
-
-    Raises:
-        InputError: it can't be read.
-    """
+    """Hash of a file. Raises InputError: it can't be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,19 +10,12 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """A rule about settings without effect.
+    """A rule about settings without effect."""
 
-    Attributes:
-        settings: the settings without effect.
-        causes: the settings that the rule depends on.
-        holds: whether the rule holds for the values of these.
-        method: class of the method that the rule is for; empty for all.
-    """
-
-    settings: tuple[str, ...]
-    causes: tuple[str, ...]
-    holds: Callable[..., bool]
-    method: str = ""
+    settings: tuple[str, ...]  # the settings without effect
+    causes: tuple[str, ...]  # the settings that the rule depends on
+    holds: Callable[..., bool]  # whether the rule holds for the values of these
+    method: str = ""  # class of the method that the rule is for; empty for all
 
 
 def _zero(*values: float) -> bool:
