@@ -25,7 +25,7 @@ def keep(folder: Path, record: Record, targets: np.ndarray, kind: str) -> None:
 
 
 def some(folder: Path, space: str, recall: float, error: float, area: float, seed: int = 0) -> list:
-    base = replace(ONE, feature_space=space, seed=seed)
+    base = replace(ONE, feature_space=space, seed=seed, n=5)
     expression = [
         replace(base, value=70.0),
         replace(base, metric="mean class recall", value=recall),
@@ -52,7 +52,7 @@ def some(folder: Path, space: str, recall: float, error: float, area: float, see
     for record in pose:
         keep(folder, record, ANGLES, "regression")
     for record in identity[::2]:
-        keep(folder, record, np.array([0, 1]), "verification")
+        keep(folder, record, np.array([0, 1, 0, 1, 1]), "verification")
     return [*expression, *pose, *identity]
 
 

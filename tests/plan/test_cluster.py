@@ -24,7 +24,7 @@ from ssl_faces.common.run_record import claim, read_run
 from ssl_faces.plan import command
 from ssl_faces.plan import engine as engines
 from ssl_faces.plan.cluster import attempts, seat, slurm
-from ssl_faces.plan.cluster.attempts import Remote
+from ssl_faces.plan.cluster.attempts import Attempt, Remote
 from ssl_faces.plan.cluster.resources import PlanResources, Resources, resources_of
 from ssl_faces.plan.cluster.seat import Seat, launcher
 from ssl_faces.plan.steps import Step
@@ -103,7 +103,7 @@ def test_the_step_of_a_lost_worker_runs_again_a_number_of_times(
 def abandoned(out: Path, workers: Workers) -> Step:
     """A step that waits, of a head that is gone."""
     waits = step(out, "waits", WAIT)
-    Remote(workers, out, {}).start(waits)
+    Attempt(Remote(workers, out, {}), waits)
     eventually((out / "ready").exists)
     return waits
 
