@@ -14,7 +14,7 @@ from PIL import Image
 
 from linear_probe.cli import main
 from linear_probe.heads.fit import head_outputs
-from linear_probe.heads.goals import AGES, Categories, Several, expected_age
+from linear_probe.heads.goals import AGES, Categories, Goal, expected_age
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.meaning import MEANING_FILE, Meaning, Part, read_meaning, save_meaning
 from ssl_faces import InputError
@@ -104,7 +104,7 @@ def test_outputs_of_several_kinds(tmp_path: Path) -> None:
     save_meaning(tmp_path, meaning)
     assert read_meaning(tmp_path) == meaning
     goal = meaning.goal()
-    assert isinstance(goal, Several)
+    assert isinstance(goal, Goal)
     assert goal.sizes == {"age": AGES, "race": 2, "valence": 1}
     outputs = torch.randn(4, goal.outputs)
     predicted = meaning.predicted(outputs)
