@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from linear_probe.features.files import LISTING_SUFFIX, PIECES_SUFFIX, lock
+from linear_probe.features.files import PIECES_SUFFIX, lock
 from ssl_faces import InputError
 from ssl_faces.common.files import write_failure
 
@@ -28,7 +28,7 @@ USUAL_ROOM = 20.0
 # As `FeatureCache` calls them; nothing else is ever removed.
 _FEATURES = re.compile(r".+-[0-9a-f]{20}-.+\.safetensors")
 _PIECES = re.compile(rf".+-[0-9a-f]{{20}}{re.escape(PIECES_SUFFIX)}")
-_BESIDE = re.compile(rf".+{re.escape(LISTING_SUFFIX)}|\..+-[0-9a-f]{{20}}\.lock")
+_LOCK = re.compile(r"\..+-[0-9a-f]{20}\.lock")
 
 
 class Entry(NamedTuple):
@@ -146,7 +146,7 @@ def report_caches(folders: list[Path], clean: bool) -> Iterator[str]:
     for place, features in find_caches(folders):
         removed = [entry for entry in features if clean and _removed(entry)]
         if clean:
-            _remove_listings(place)
+            _remove_empty(place)
         size = sum(entry.size for entry in (removed if clean else features))
         total += size
         day = time.strftime("%Y-%m-%d", time.localtime(max(e.used for e in features)))
@@ -168,12 +168,12 @@ def _removed(entry: Entry) -> bool:
         raise InputError(f"{entry.path}: {write_failure(error)}") from error
 
 
-def _remove_listings(place: Path) -> None:
-    """What is left of an emptied folder."""
+def _remove_empty(place: Path) -> None:
+    """What is left of an emptied folder: locks of killed runs, and the folder itself."""
     if entries(place):
         return
     for path in place.iterdir():
-        if _BESIDE.fullmatch(path.name):
+        if _LOCK.fullmatch(path.name):
             path.unlink(missing_ok=True)
     with suppress(OSError):
         place.rmdir()  # unless it holds other files

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.sources.source import ImageSource
+from linear_probe.features.source import ImageSource
 from ssl_faces import InputError
 from ssl_faces.data import BadImage, FaceSet, Skipped
 from ssl_faces.data.store.packing import square

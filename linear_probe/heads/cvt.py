@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from linear_probe.heads.crops import mirrored_and_moved
 from linear_probe.heads.goals import Goal
-from linear_probe.heads.head import Head, check_picture_size, overlaid
+from linear_probe.heads.head import Head, check_picture_size, on_black, overlaid
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.common.ranges import (
     ImageSide,
@@ -217,11 +217,7 @@ class CVT(Head):
         self.fuse = AttentionalFusion(channels) if fusion == "attention" else None
         self.project = nn.Linear(channels * (2 if fusion == "concatenation" else 1), dim)
         if aggregation == "attention":
-            with torch.no_grad():
-                was = self.training
-                self.eval()
-                places = self.words(torch.zeros(1, 3, self.picture_size, self.picture_size))
-                self.train(was)
+            places = on_black(self, self.words)
             self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
             self.positions = nn.Parameter(torch.empty(1, places.shape[1] + 1, dim))
             nn.init.trunc_normal_(self.positions, std=0.02)
@@ -237,13 +233,12 @@ class CVT(Head):
     def maps(self, images: Tensor) -> list[Tensor]:
         """The map [B, C, h, w] of each branch there is, of pictures in [0, 1]."""
         shown = {"pictures": images, "patterns": lbp_maps(images).expand(-1, 3, -1, -1)}
-        found = []
+        maps = []
         for name, picture in shown.items():
-            if self.fusion not in (name, *_BOTH):
-                continue
-            trunk = cast(BackboneEncoder, self.encoder or self.trunks[name])
-            found.append(trunk.last_map(trunk.normalise(picture)))
-        return found
+            if self.fusion in (name, *_BOTH):
+                trunk = cast(BackboneEncoder, self.encoder or self.trunks[name])
+                maps.append(trunk.last_map(trunk.normalise(picture)))
+        return maps
 
     def words(self, images: Tensor) -> Tensor:
         """Visual words [B, h w, dim], row by row."""
@@ -271,10 +266,10 @@ class CVT(Head):
 
     def panels(self, images: Tensor) -> dict[str, Tensor]:
         """The pictures, their local binary patterns, and where the class token attends to."""
-        found = {"picture": images, "LBP": lbp_maps(images).expand(-1, 3, -1, -1)}
+        rows = {"picture": images, "LBP": lbp_maps(images).expand(-1, 3, -1, -1)}
         if self.aggregation == "attention":
-            found["attention"] = overlaid(images, self.attention(images))
-        return found
+            rows["attention"] = overlaid(images, self.attention(images))
+        return rows
 
     def _attended(self, images: Tensor, weigh: bool = False) -> tuple[Tensor, Tensor | None]:
         x = self.words(images)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -16,115 +15,75 @@ AGES = 101
 """Age is one of the classes 0, 1 … 100 years; older people are in the last."""
 
 
-class Goal(ABC):
-    """What a head predicts: `outputs` numbers for each image.
-
-    Attributes:
-        counts: by the name of a classification, how often its classes are in the training part,
-            int64 [classes], for losses that weigh rare classes more; set before training.
-    """
-
-    outputs: int
-
-    def __init__(self) -> None:
-        self.counts: dict[str, Tensor] = {}
-
-    @abstractmethod
-    def losses(self, outputs: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
-        """Terms whose sum is minimised.
-
-        Args:
-            outputs: [B, outputs].
-            labels: as the goal has them.
-            balanced: weigh each class by the largest class's count over its own (Savchenko 2021).
-        """
-
-    @abstractmethod
-    def average(self, outputs: Tensor) -> Tensor:
-        """The mean [B, outputs] of outputs [views, B, outputs] for several views of each image.
-        Values are averaged; for classes it is the logarithm of the mean probability."""
-
-    @abstractmethod
-    def count(self, labels: Tensor) -> None:
-        """Set `counts` from the labels of the training part."""
-
-    def _cross_entropy(self, name: str, outputs: Tensor, labels: Tensor, balanced: bool) -> Tensor:
-        if not balanced:
-            return F.cross_entropy(outputs, labels, ignore_index=-1)
-        counts = self.counts[name].to(outputs.device).clamp(min=1)
-        return F.cross_entropy(outputs, labels, counts.max() / counts, ignore_index=-1)
-
-
-class Categories(Goal):
-    """One class of several; labels are int64 [B].
-
-    Args:
-        count: classes.
-    """
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        if count < 2:
-            raise InputError(f"{count} class to learn; give data with two at least")
-        self.outputs = count
-
-    def losses(self, outputs: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
-        return {"cross_entropy": self._cross_entropy("classes", outputs, labels, balanced)}
-
-    def average(self, outputs: Tensor) -> Tensor:
-        return _mean_probability(outputs.float())
-
-    def count(self, labels: Tensor) -> None:
-        self.counts["classes"] = labels.bincount(minlength=self.outputs)
-
-
-class Several(Goal):
-    """Several predictions for each image, in columns of the outputs and of the labels.
+class Goal:
+    """What a head predicts: values and classes, in columns of its outputs and of the labels.
 
     Labels are float [B, predictions]: a class's number, -1 if unknown, or a value.
 
     Args:
         sizes: number of outputs by name, in order; 1 is a value, more are classes.
+
+    Attributes:
+        outputs: their number, all together.
+        counts: by name, how often each class is in the training part, int64 [classes], for losses
+            that weigh rare classes more; set before training.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
-        super().__init__()
         self.sizes = dict(sizes)
         self.outputs = sum(self.sizes.values())
+        self.counts: dict[str, Tensor] = {}
 
     def parts(self, outputs: Tensor) -> dict[str, Tensor]:
-        """The columns of outputs [B, outputs] by name, [B, size]."""
-        return dict(zip(self.sizes, outputs.split(list(self.sizes.values()), dim=1), strict=True))
+        """The columns of outputs [..., outputs] by name, [..., size]."""
+        return dict(zip(self.sizes, outputs.split([*self.sizes.values()], dim=-1), strict=True))
 
     def losses(self, outputs: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
-        found = {}
-        for (name, part), wanted in zip(self.parts(outputs).items(), labels.unbind(1), strict=True):
+        """Terms whose sum is minimised; `balanced` weighs each class by the largest class's count
+        over its own (Savchenko 2021)."""
+        losses = {}
+        for (name, part), known in zip(self.parts(outputs).items(), labels.unbind(1), strict=True):
             if self.sizes[name] == 1:
-                found[name] = F.mse_loss(part[:, 0].float(), wanted.float())
-            elif (wanted >= 0).any():
-                found[name] = self._cross_entropy(name, part, wanted.long(), balanced)
-        return found
+                losses[name] = F.mse_loss(part[:, 0].float(), known.float())
+            elif (known >= 0).any():
+                weight = None
+                if balanced:
+                    counts = self.counts[name].to(outputs.device).clamp(min=1)
+                    weight = counts.max() / counts
+                losses[name] = F.cross_entropy(part, known.long(), weight, ignore_index=-1)
+        return losses
 
     def average(self, outputs: Tensor) -> Tensor:
-        parts = [
-            part.mean(0) if part.shape[2] == 1 else _mean_probability(part)
-            for part in outputs.float().split(list(self.sizes.values()), dim=2)
+        """The mean [B, outputs] of outputs [views, B, outputs] for several views of each image.
+        Values are averaged; for classes it is the logarithm of the mean probability."""
+        parts = self.parts(outputs.float()).values()
+        # In logarithms, which stay finite where the probabilities are too small for a float.
+        means = [
+            p.mean(0) if p.shape[2] == 1 else p.log_softmax(2).logsumexp(0) - math.log(len(p))
+            for p in parts
         ]
-        return torch.cat(parts, 1)
+        return torch.cat(means, 1)
 
     def count(self, labels: Tensor) -> None:
+        """Set `counts` from the labels of the training part."""
         for (name, size), column in zip(self.sizes.items(), labels.unbind(1), strict=True):
             if size > 1:
-                known = column[column >= 0].long()
-                self.counts[name] = known.bincount(minlength=size)
+                self.counts[name] = column[column >= 0].long().bincount(minlength=size)
 
 
-def _mean_probability(logits: Tensor) -> Tensor:
-    """The logarithm of the mean probability over views, of logits [views, B, classes].
+class Categories(Goal):
+    """One class of `count`; labels are int64 [B]."""
 
-    It stays finite where the probabilities themselves are too small for a float.
-    """
-    return logits.log_softmax(2).logsumexp(0) - math.log(len(logits))
+    def __init__(self, count: int) -> None:
+        super().__init__({"classes": count})
+        if count < 2:
+            raise InputError(f"{count} class to learn; give data with two at least")
+
+    def losses(self, outputs: Tensor, labels: Tensor, balanced: bool = False) -> dict[str, Tensor]:
+        return {"cross_entropy": super().losses(outputs, labels[:, None], balanced)["classes"]}
+
+    def count(self, labels: Tensor) -> None:
+        super().count(labels[:, None])
 
 
 def expected_age(logits: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torchmetrics.functional.image import (
 )
 
 from linear_probe.heads.goals import Categories, Goal
-from linear_probe.heads.head import Head, Measure, check_picture_size
+from linear_probe.heads.head import Head, Measure, check_picture_size, dim_of
 from ssl_faces import FaceEncoder, InputError
 from ssl_faces.common.ranges import (
     ImageSide,
@@ -162,12 +162,8 @@ class Hallucination(Head):
             self.recogniser = new_encoder(settings, {"identity": dim})
             self._space, length = "identity", dim
         else:
-            if space not in encoder.feature_dims:
-                raise InputError(
-                    f"head.space: '{space}'; the encoder has {', '.join(encoder.feature_dims)}"
-                )
-            self._space = self.space = space
-            length = encoder.feature_dims[space]
+            self._space, length = space, dim_of(encoder, space)
+            self.space = space
         self.classifier = CentredClassifier(length, goal.outputs)
 
     def made_small(self, images: Tensor) -> Tensor:
@@ -196,13 +192,12 @@ class Hallucination(Head):
         made = self.hallucinated(images)
         seen = images if self.hallucinator == "separate" else made
         features = self.recognised(seen)
-        found = self.goal.losses(self.classify(features), labels, balanced)
+        losses = self.goal.losses(self.classify(features), labels, balanced)
         if self.centre_weight:
-            distance = self.classifier.distance(features, labels)
-            found["centres"] = self.centre_weight * distance
+            losses["centres"] = self.centre_weight * self.classifier.distance(features, labels)
         if self.hallucinator != "bicubic":
-            found["pixels"] = self.pixel_weight * F.mse_loss(made.float(), images.float())
-        return found
+            losses["pixels"] = self.pixel_weight * F.mse_loss(made.float(), images.float())
+        return losses
 
     def vary(self, images: Tensor) -> Tensor:
         mirrored = (torch.rand(len(images), 1, 1, 1) < 0.5).to(images.device)

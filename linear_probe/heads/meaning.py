@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
-from linear_probe.heads.goals import AGES, Categories, Goal, Several, expected_age
+from linear_probe.heads.goals import AGES, Categories, Goal, expected_age
 from ssl_faces import InputError
 from ssl_faces.common.files import regular, replace_file
 
@@ -36,7 +35,7 @@ class Meaning:
 
     Attributes:
         parts: in the order of the outputs.
-        several: whether the head's goal is `Several`, and not `Categories`.
+        several: whether labels have a column for each part; else they are the classes of one.
     """
 
     parts: tuple[Part, ...]
@@ -45,52 +44,47 @@ class Meaning:
     def goal(self) -> Goal:
         """The goal of the head."""
         if self.several:
-            return Several({part.name: part.size for part in self.parts})
+            return Goal({part.name: part.size for part in self.parts})
         return Categories(self.parts[0].size)
+
+    def split(self, outputs: Tensor) -> list[tuple[Part, Tensor]]:
+        """Each part and its columns [N, size] of outputs [N, outputs], or its years [N, 1]."""
+        columns = outputs.split([part.size for part in self.parts], dim=1)
+        return [
+            (part, expected_age(of)[:, None] if part.years else of)
+            for part, of in zip(self.parts, columns, strict=True)
+        ]
 
     def predicted(self, outputs: Tensor) -> dict[str, Tensor]:
         """Predictions of outputs [N, outputs] by the part's name: probabilities [N, K] or values
         [N, 1]."""
-        predicted = {}
-        sizes = [part.size for part in self.parts]
-        for part, columns in zip(self.parts, outputs.split(sizes, dim=1), strict=True):
-            if part.years:
-                predicted[part.name] = expected_age(columns)[:, None]
-            else:
-                predicted[part.name] = columns.softmax(1) if part.classes else columns
-        return predicted
+        return {p.name: of.softmax(1) if p.classes else of for p, of in self.split(outputs)}
 
 
 def save_meaning(folder: Path, meaning: Meaning) -> None:
     """Write the file into a head's folder; InputError if it can't be written."""
-    parts = [{**part._asdict(), "classes": list(part.classes)} for part in meaning.parts]
+    parts = [part._asdict() for part in meaning.parts]
     text = json.dumps({"parts": parts, "several": meaning.several}, indent=2) + "\n"
     replace_file(folder / MEANING_FILE, text.encode())
 
 
-def read_meaning(folder: Path) -> Meaning | None:
-    """The meaning saved in a head's folder; None if there is none (an older version's head).
+def read_meaning(folder: Path) -> Meaning:
+    """The meaning saved in a head's folder.
 
     Raises:
-        InputError: the file is broken.
+        InputError: the file is missing or broken.
     """
     path = folder / MEANING_FILE
-    if not path.exists():
-        return None
     try:
         kept = json.loads(regular(path).read_text())
-        parts = [
-            Part(str(p["name"]), _names(p["classes"]), bool(p["years"])) for p in kept["parts"]
-        ]
+        parts = tuple(
+            Part(str(p["name"]), tuple(map(str, p["classes"])), bool(p["years"]))
+            for p in kept["parts"]
+        )
         if not parts:
             raise ValueError("no outputs")
-        return Meaning(tuple(parts), bool(kept["several"]))
+        return Meaning(parts, bool(kept["several"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: can't be read ({error}); run the same `linear-probe head` again, which "
-            "writes it anew"
+            f"{path}: can't be read ({error}); run the same `linear-probe head` again to write it"
         ) from error
-
-
-def _names(classes: Sequence[object]) -> tuple[str, ...]:
-    return tuple(map(str, classes))

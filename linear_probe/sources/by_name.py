@@ -23,10 +23,11 @@ from typing import Any, NamedTuple, cast
 from torch import nn
 
 from linear_probe.features.frozen import EncoderSource
+from linear_probe.features.source import Encoder, Precision, Source
 from linear_probe.sources.backbones import BackboneName, load_backbone, resnet18_weights
 from linear_probe.sources.baselines import NAMES, UNTRAINED, baselines_named
 from linear_probe.sources.baselines import RESNET18 as IMAGENET
-from linear_probe.sources.source import KINDS, Encoder, Opened, Precision, Source
+from linear_probe.sources.opening import KINDS, Opened
 from ssl_faces import FaceEncoder, InputError, load_encoder
 from ssl_faces.common.registries import import_modules
 
@@ -64,14 +65,14 @@ class EncoderObject(NamedTuple):
             name: None is its folder, or else its `encoder_name`.
 
         Raises:
-            InputError: it lacks a part of `linear_probe.sources.source.Encoder`.
+            InputError: it lacks a part of `linear_probe.features.source.Encoder`.
         """
         for part in ("encoder_name", "input_size", "config", "feature_dims", "state_dict"):
             if not hasattr(encoder, part):
                 raise InputError(
                     f"encoder: a {type(encoder).__name__} without '{part}'; give a name, a folder, "
                     "a FaceEncoder, or an object with the attributes of "
-                    "linear_probe.sources.source.Encoder"
+                    "linear_probe.features.source.Encoder"
                 )
         if isinstance(encoder, nn.Module):
             encoder = copy.deepcopy(encoder).eval().requires_grad_(False)

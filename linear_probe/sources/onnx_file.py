@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from linear_probe.features.source import Precision
+from linear_probe.sources.opening import Opened, opens
 from linear_probe.sources.options import numbers_in, side_in, split_options
-from linear_probe.sources.source import Opened, Precision, opens
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of
 

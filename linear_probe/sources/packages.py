@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.sources.source import Opened, Precision, opens
+from linear_probe.features.source import Precision
+from linear_probe.sources.opening import Opened, opens
 from ssl_faces import InputError
 
 PREFIX = "package:"

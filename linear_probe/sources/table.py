@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from linear_probe.features.frozen import Features, KeyedSource, Pictures
-from linear_probe.sources.source import Opened, Precision, opens
+from linear_probe.features.source import Precision
+from linear_probe.sources.opening import Opened, opens
 from ssl_faces import InputError
 from ssl_faces.apps.arguments import writable
 from ssl_faces.common.errors import reason_of

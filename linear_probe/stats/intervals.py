@@ -83,10 +83,3 @@ def _root(ends: np.ndarray) -> np.ndarray:
     kept = values > 1e-9
     root: np.ndarray = vectors[:, kept] * np.sqrt(values[kept])
     return root
-
-
-def interval(replicates: np.ndarray) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of a figure's replicates [B]; NaN is left out (a draw may
-    miss every row of a class)."""
-    low, high = np.nanpercentile(replicates, (2.5, 97.5))
-    return float(low), float(high)

@@ -116,8 +116,9 @@ def write_edits(
     from ssl_faces.apps.editing import BATCH, apply_edit, open_method
     from ssl_faces.apps.embedding import batches
     from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
-    from ssl_faces.apps.sheets import MOST, png, sheet
+    from ssl_faces.apps.sheets import MOST, sheet
     from ssl_faces.common.files import replace_file
+    from ssl_faces.data.pictures import png
     from ssl_faces.methods.method import FRONTAL, NEUTRAL
 
     out = options.out
@@ -150,8 +151,8 @@ def write_edits(
     for name in earlier:
         (out / name).unlink(missing_ok=True)
     replace_file(out / TABLE, csv_bytes(table))
-    print(f"{out}: {edit} of {count:,} faces of {reader.files:,} files; sheet: {out / SHEET}")
-    reader.print_summary()
+    line = f"{out}: {edit} of {count:,} faces of {reader.files:,} files; sheet: {out / SHEET}"
+    print(reader.report(line))
     if person is None and method.edits()[NEUTRAL] == method.edits().get(FRONTAL):
         print(f"{method.name} has one picture for a neutral face and for a frontal one: this")
 

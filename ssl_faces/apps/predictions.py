@@ -16,10 +16,10 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from ssl_faces.apps.arguments import writable
+from ssl_faces.apps.arguments import check_ending, skipped_beside, writable
 from ssl_faces.apps.embedding import BATCH, batches
-from ssl_faces.apps.faces import Face, FaceReader, open_video, skipped_beside
-from ssl_faces.apps.tables import PLACE, check_table, place_cells, table_writer
+from ssl_faces.apps.faces import Face, FaceReader, open_video
+from ssl_faces.apps.tables import PLACE, place_cells, table_writer
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file, replacing
 from ssl_faces.common.outputs import check_output
@@ -57,33 +57,25 @@ class Targets:
     film: Path | None = None
     overwrite: bool = False
 
-    @property
-    def skipped(self) -> Path:
-        """The list of skipped files."""
-        return skipped_beside(self.table)
-
     def check(self, sources: Sequence[Path]) -> None:
         """Check the files before anything is read.
 
         Raises:
             InputError: a name that can't be used, or a package is missing.
         """
-        check_table(self.table)
-        for option, path, ending in (("--plot", self.plot, ".html"), ("--film", self.film, ".mp4")):
-            if path is not None and path.suffix != ending:
-                raise InputError(f"{option} {path}: give a name that ends in {ending}")
+        files = {"--out": self.table, "--plot": self.plot, "--film": self.film}
+        endings = {"--out": (".csv", ".parquet"), "--plot": (".html",), "--film": (".mp4",)}
+        for option, path in files.items():
+            if path is not None:
+                check_ending(option, path, endings[option])
+                check_output(path, self.overwrite, sources, option)
+        check_output(skipped_beside(self.table), self.overwrite, sources)
         if self.plot is not None and find_spec("plotly") is None:
             raise InputError(
                 f"--plot {self.plot}: needs plotly; pip install 'ssl-faces[dashboard]'"
             )
         if self.film is not None and (len(sources) != 1 or sources[0].expanduser().is_dir()):
             raise InputError(f"--film {self.film}: annotates one video; give one as SRC")
-        for option, place in (
-            *(("--out", self.table), ("--out", self.skipped)),
-            *(("--plot", self.plot), ("--film", self.film)),
-        ):
-            if place is not None:
-                check_output(place, self.overwrite, sources, option)
 
 
 def write_predictions(
@@ -136,7 +128,6 @@ def write_predictions(
         if targets.plot:
             page = curves.page(outputs, smooth)
             replace_file(targets.plot, page.encode())
-    reader.list_skipped(targets.table)
     lines = [f"{targets.table}: {faces:,} faces of {reader.files:,} files"]
     for output in outputs:
         if output.classes:
@@ -150,9 +141,7 @@ def write_predictions(
     if reader.empty_frames:
         lines.append(f"{reader.empty_frames:,} of {reader.frames:,} frames have no usable face")
     lines += [str(path) for path in (targets.plot, targets.film) if path is not None]
-    if summary := reader.summary():
-        lines.append(summary + (f" (each in {targets.skipped})" if reader.skipped else ""))
-    return "\n".join(lines)
+    return reader.report(*lines, beside=targets.table)
 
 
 def _predicted(reader: FaceReader, predict: Predict) -> Iterator[Row]:

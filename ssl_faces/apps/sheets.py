@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,12 +44,3 @@ def enlarged(face: np.ndarray, side: int) -> Image.Image:
     if image.size == (side, side):
         return image
     return image.resize((side, side), Image.Resampling.BICUBIC)
-
-
-def png(image: Image.Image | np.ndarray) -> bytes:
-    """An image as a PNG file."""
-    data = io.BytesIO()
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(np.ascontiguousarray(image))
-    image.save(data, "PNG")
-    return data.getvalue()

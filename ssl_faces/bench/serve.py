@@ -191,7 +191,7 @@ def _memory(
 
 def _faces(size: int) -> list[bytes]:
     """Rendered face crops, as PNG files."""
-    from ssl_faces.apps.sheets import png
+    from ssl_faces.data.pictures import png
     from ssl_faces.rendered import RenderedFaces
 
     images = RenderedFaces(_IMAGES, 8, "all", size=size).render_batch(range(_IMAGES))

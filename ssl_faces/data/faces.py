@@ -36,6 +36,10 @@ TEST_SHARE = 0.2
 """Share of people (or pictures) in `test` where the data set's owner fixed no split."""
 
 
+NEUTRAL_KEY = "/neutral"
+"""End of the key of the neutral frontal face of the images whose keys differ from it only there."""
+
+
 class FaceSample(TypedDict, total=False):
     """One face with the labels that exist for it, and no others."""
 

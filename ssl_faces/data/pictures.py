@@ -208,3 +208,12 @@ def _rgb_from_16_bit(picture: Image.Image) -> np.ndarray:
         raise BadImage("32-bit pixels beyond 0-65535: save it as 8 or 16 bit")
     eight_bit = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.repeat(eight_bit[..., None], 3, axis=2)
+
+
+def png(image: Image.Image | np.ndarray) -> bytes:
+    """An image as a PNG file."""
+    data = io.BytesIO()
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(np.ascontiguousarray(image))
+    image.save(data, "PNG")
+    return data.getvalue()

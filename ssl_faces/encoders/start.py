@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.encoders.encoder import (
     CARD_FILE,
     WEIGHTS_FILE,
     FaceEncoder,
+    Start,
     find_encoder,
     load_encoder,
     read_card,
@@ -26,27 +23,6 @@ STARTED_FROM = "started_from"
 _CODES = "codes."
 _OF = "encoder."  # in a checkpoint
 _ARCHITECTURE = ("name", "input_size", "width")
-_KEPT = ("method", "steps", "pairs_seen", "data", "uses_identity_labels")
-
-
-@dataclass(frozen=True)
-class Start:
-    """Weights to start from.
-
-    Attributes:
-        name: as given: a released name, a folder, or a file of ours (`.safetensors`, `.ckpt`).
-        state: tensors by name, of the encoder.
-        folder: of the encoder whose weights they are, with its card; None if it is not there.
-    """
-
-    name: str
-    state: dict[str, Tensor]
-    folder: Path | None
-
-    def card(self) -> dict[str, Any]:
-        """What the card of an encoder that started from it has about it."""
-        card = {} if self.folder is None else read_card(self.folder)
-        return {"encoder": self.name, **{key: card[key] for key in _KEPT if key in card}}
 
 
 def read_start(name: str) -> Start:
@@ -55,7 +31,7 @@ def read_start(name: str) -> Start:
     Raises:
         InputError: no such encoder or file, or a file of another kind.
     """
-    from ssl_faces.methods.method import read_checkpoint  # late: it imports Lightning
+    from ssl_faces.common.checkpoints import read_checkpoint  # late: it imports Lightning
 
     path = Path(name)
     try:

@@ -33,8 +33,8 @@ from ssl_faces.encoders.encoder import (
 from ssl_faces.encoders.start import STARTED_FROM
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
-    from ssl_faces.data.pairs.module import FaceData
     from ssl_faces.data.store.stored_faces import StoredFaces
+    from ssl_faces.pairs.module import FaceData
 
 EXACT_BYTES = 8
 """Of the SHA-256 of an image's stored bytes."""
@@ -305,9 +305,9 @@ def make_trained_images(
         InputError: the encoder's card does not list its data, or the folder has other images than
             were trained on.
     """
-    from ssl_faces.data.pairs.module import FaceData
-    from ssl_faces.data.pairs.online import PICTURES
     from ssl_faces.encoders.encoder import update_card
+    from ssl_faces.pairs.module import FaceData
+    from ssl_faces.pairs.online import PICTURES
 
     card = read_card(encoder)
     listed = card.get("data")

@@ -36,7 +36,7 @@ from ssl_faces.networks.trunk import LAYERS
 
 REBUILT_FROM = (
     *("size", "input_size", "map_size", "trunk_training", "design"),
-    *("descriptor_weight", "noise_std", "ssim_scale", "linear_std"),
+    *("descriptor_weight", "noise_std", "ssim_scale", "linear_std", "centre_flows"),
 )
 """The arguments that networks and edits depend on: a method is built from them again."""
 
@@ -85,6 +85,11 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         descriptor_weight: of the squared error of the image's histograms of oriented gradients,
             each standardised over the batch, which a linear layer predicts from the motion
             encoder's map: the target of MaskFeat (Wei et al., CVPR 2022). The paper has none.
+        neutral_weight: of the difference (as above) between the neutral faces and the true neutral
+            frontal face, and half of that between the warped faces and it, for the faces that have
+            one: rendered ones (`data.neutral_faces`). The paper has none.
+        centre_flows: in the design `repair`, see there. False where `neutral_weight` says which
+            face is neutral.
         ssim_scale: `normalised` compares normalised images, as the authors do; `unit` images in
             [0, 1], the range of SSIM's constants: short runs learn colours and brightness sooner.
         linear_std: of the encoder's first linear weights, see `MotionEncoder`.
@@ -123,6 +128,8 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         coarse_weight: NonNegativeFloat = 0.0,
         decorrelation_weight: NonNegativeFloat = 0.0,
         descriptor_weight: NonNegativeFloat = 0.0,
+        neutral_weight: NonNegativeFloat = 0.0,
+        centre_flows: bool = True,
         ssim_scale: Literal["normalised", "unit"] = "normalised",
         linear_std: NonNegativeFloat = 0.01,
         betas: tuple[UnitBelow1, UnitBelow1] = (0.5, 0.999),
@@ -145,7 +152,15 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
                 "least that, or leave it out"
             )
         super().__init__(
-            size, input_size, map_size, trunk_weights, trunk_training, design, noise_std, linear_std
+            size,
+            input_size,
+            map_size,
+            trunk_weights,
+            trunk_training,
+            design,
+            noise_std,
+            linear_std,
+            centre_flows,
         )
         learning_rates = learning_rates or {0: 1e-5, 1: 5e-5, 20: 1e-5}
         betas = (betas[0], betas[1])
@@ -166,8 +181,14 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
             self.descriptor = nn.Linear(self.encoder.motion.map_dim, length)
             self.standardised = BatchStandardiser(length)
 
-    def cycle(self, x: Tensor) -> tuple[MotionCycle, dict[str, Tensor]]:
+    def cycle(
+        self, x: Tensor, true: Tensor | None = None, known: Tensor | None = None
+    ) -> tuple[MotionCycle, dict[str, Tensor]]:
         """Both directions of the cycle for normalised frames `x` [2b, 3, S, S], and its losses.
+
+        Args:
+            true: the frames' true neutral frontal faces, normalised, of the same shape.
+            known: float [2b], 1 for the frames whose true face is known, else 0.
 
         Returns:
             The rendered images, and the loss terms before their weights.
@@ -199,6 +220,9 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
             r4=self.warped(swap(direct), inverse),
         )
         losses = self._losses(x, cycle)
+        if true is not None and known is not None and self.hparams["neutral_weight"]:
+            losses["neutral"] = self._to_truth(neutral, true, known)
+            losses["neutral"] += 0.5 * self._to_truth(direct, true, known)
         if self.hparams["decorrelation_weight"]:
             losses["decorrelation"] = covariance_loss(code)
         if self.hparams["descriptor_weight"]:
@@ -241,6 +265,11 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
             losses["consistency"] += 0.25 * self._difference(painted, partner)
         return losses
 
+    def _to_truth(self, faces: Tensor, true: Tensor, known: Tensor) -> Tensor:
+        """`_difference` of the frames that are `known`: their share of the batch times its mean."""
+        known = known[:, None, None, None]
+        return self._difference(faces.float() * known, true * known)
+
     def _difference(self, rendered: Tensor, target: Tensor) -> Tensor:
         """L1 and SSIM loss, weighted as in the cycle's terms."""
         return self._l1(rendered, target) + 2.5 * self.ssim_loss(rendered[None], target)[0]
@@ -271,7 +300,18 @@ class FaceCycleMotion(MotionNetworks, CycleMethod):
         return self.encoder.normalise(pairs.transpose(0, 1).flatten(0, 1))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        _, losses = self.cycle(self.frames(batch))
+        true, known = None, None
+        if self.hparams["neutral_weight"]:
+            if "neutral" not in batch:
+                raise InputError(
+                    "model.neutral_weight: the batches have no neutral faces; set "
+                    "data.neutral_faces=true, or leave it out"
+                )
+            mirror = batch["mirrored"][:, None, None, None]
+            second = torch.where(mirror, batch["neutral"].flip(-1), batch["neutral"])
+            true = self.encoder.normalise(torch.cat((batch["neutral"], second)))
+            known = batch["has_neutral"].float().repeat(2)
+        _, losses = self.cycle(self.frames(batch), true, known)
         return self.logged(losses)
 
     @torch.no_grad()

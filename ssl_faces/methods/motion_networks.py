@@ -59,6 +59,7 @@ class MotionNetworks(Method):
         design: Design,
         noise_std: float,
         linear_std: float,
+        centre_flows: bool = True,
     ) -> None:
         super().__init__()
         self.size: Size = size
@@ -72,7 +73,8 @@ class MotionNetworks(Method):
             design=design,
         )
         self.decoder = MotionDecoder(widths.decoder, self.encoder.motion.code_dim)
-        if design == "repair":
+        self.centre = None
+        if design == "repair" and centre_flows:
             # Else all flows enlarge what faces have in common, and agree by that.
             self.centre = BatchCentre(2, 16, 16)
         shape = (widths.generator, widths.blocks, widths.trunk)
@@ -122,7 +124,7 @@ class MotionNetworks(Method):
     def flow(self, code: Tensor) -> Tensor:
         """The flow [B, 2, 16, 16] of motion codes [B, D] that takes the motion out."""
         flow: Tensor = self.decoder(code)
-        return self.centre(flow) if self.design == "repair" else flow
+        return flow if self.centre is None else self.centre(flow)
 
     def inverse(self, flow: Tensor) -> Tensor:
         """The design's inverse of a flow [B, 2, 16, 16]."""
@@ -195,7 +197,7 @@ class MotionNetworks(Method):
         }
 
     def edit_networks(self) -> tuple[str, ...]:
-        own = ("centre",) if self.design == "repair" else ()
+        own = () if self.centre is None else ("centre",)
         return ("decoder", *own, "generator", "trunk", "generator_trunk")
 
     def check_side(self, images: Tensor) -> Tensor:

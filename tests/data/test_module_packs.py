@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from ssl_faces.data.faces import FaceRecord, FaceSet
-from ssl_faces.data.pairs.module import FaceData
-from ssl_faces.data.pairs.pairing import PairBatch
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.selection import held_out_by
+from ssl_faces.pairs.module import FaceData
+from ssl_faces.pairs.pairing import PairBatch
 from tests.support.refusals import message_of
 
 SIZE, COUNT, SHARD = 8, 60, 12
@@ -145,7 +145,7 @@ def test_auto_is_a_quarter_of_a_gpus_free_memory(
     taken = COUNT * 3 * SIZE * SIZE
     for free, kept in ((4 * taken, False), (4 * taken + 1, True)):
         monkeypatch.setattr(
-            "ssl_faces.data.pairs.module.free_gpu_memory", lambda device, free=free: free
+            "ssl_faces.pairs.module.free_gpu_memory", lambda device, free=free: free
         )
         assert data._much_room(torch.device("cuda")) == kept
         assert not data._much_room(torch.device("cpu"))
@@ -165,8 +165,7 @@ def test_pairs_gathered_on_the_device_are_the_same(pack: Path) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize(("world_size", "workers"), [(1, 2), (2, 0), (3, 1)])
 def test_ranks_and_workers_together_see_each_picture_once(
     pack: Path, world_size: int, workers: int, streamed: bool
 ) -> None:
@@ -300,11 +299,3 @@ def test_a_shard_that_goes_missing_in_training(pack: Path, workers: int) -> None
         path.unlink()
     text = message_of(lambda: list(loader))
     assert ".npy: not there" in text
-
-
-def test_a_checksum_that_is_wrong_stops_the_run_before_it_begins(pack: Path) -> None:
-    path = sorted(pack.glob("shard-*"))[2]
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    assert f"{path}: its SHA-256 is not the index's" in message_of(ready, pack)

@@ -14,11 +14,11 @@ import torch
 from ssl_faces.callbacks.export import left_out
 from ssl_faces.common.errors import InputError
 from ssl_faces.data import FaceRecord, FaceSet
-from ssl_faces.data.pairs.module import FaceData
-from ssl_faces.data.pairs.online import LEAST, keep_back
 from ssl_faces.data.store.held_out import HeldOut, number_of
 from ssl_faces.data.store.packing import pack_sets
 from ssl_faces.data.store.selection import held_out_by
+from ssl_faces.pairs.module import FaceData
+from ssl_faces.pairs.online import LEAST, keep_back
 from ssl_faces.rendered import RenderedFaces
 
 SIZE = 16

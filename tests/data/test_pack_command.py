@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ssl_faces.cli import main
-from ssl_faces.data.pairs.module import FaceData
+from ssl_faces.pairs.module import FaceData
 from tests.support.fits import settings
 
 
@@ -113,14 +113,6 @@ def test_what_a_folder_was_recognised_as(
         (["{album}"], "give a SOURCE folder and --out PACK"),
         (["{album}", "--verify", "{out}"], "--verify takes no SOURCE"),
         (["{none}", "--out", "{out}"], "none does not exist"),
-        (
-            ["{album}", "--out", "{out}", "--size", "2"],
-            "--size: 2; give a whole number",
-        ),
-        (
-            ["{album}", "--out", "{out}", "--workers", "0"],
-            "--workers: 0; give a whole number",
-        ),
         (["{album}", "--out", "{album}/p0/0.png"], "can't be written"),
         (["--verify", "{none}"], "no such folder"),
         (["--verify", "s3://bucket/pack"], "give a folder on this machine"),

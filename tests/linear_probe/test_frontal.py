@@ -25,10 +25,10 @@ from linear_probe.experiments.frontal.run import (
     TASK,
     score,
 )
-from linear_probe.experiments.runner import run_experiment
 from linear_probe.experiments.settings import FrontalSettings
 from linear_probe.records.measured import Measured
 from linear_probe.records.record import read_records
+from linear_probe.records.runner import run_experiment
 from linear_probe.sources.baselines import PixelSource
 from ssl_faces.data import CFP
 from tests.support.refusals import message_of

@@ -145,6 +145,44 @@ def test_flows_are_centred_over_the_batch_and_by_its_running_mean() -> None:
     torch.testing.assert_close(paper.flow(code), paper.decoder(code))
 
 
+def test_faces_with_a_known_truth_are_compared_with_it() -> None:
+    """Each term is its share of the batch: faces without a truth count as equal to it."""
+    method = repair(neutral_weight=2.0, centre_flows=False)
+    assert method.centre is None
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(7, 3, 16, 16, generator=draw)
+    batch = {
+        "pairs": images[:4].unflatten(0, (2, 2)),
+        "neutral": images[4:6],
+        "mirrored": torch.tensor([False, True]),
+        "has_neutral": torch.tensor([True, True]),
+    }
+    logged: dict[str, torch.Tensor] = {}
+    method.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    method.log_dict = lambda losses: logged.update(losses)  # type: ignore[assignment, misc]
+
+    def neutral_loss() -> float:
+        method.training_step(batch, 0)
+        return logged["loss/neutral"].item()
+
+    def difference(a: torch.Tensor, b: torch.Tensor) -> float:
+        return (a - b).abs().mean().item() + 2.5 * method.ssim_loss(a[None], b)[0].item()
+
+    true = method.encoder.normalise(images[[4, 5, 4, 5]])
+    true[3] = true[3].flip(-1)
+    cycle, _ = method.cycle(method.frames(batch))
+    expected = difference(cycle.neutral, true) + 0.5 * difference(cycle.direct, true)
+    assert neutral_loss() == pytest.approx(expected, rel=1e-4)
+    batch["has_neutral"] = torch.tensor([True, False])
+    rows = [0, 2]
+    part = difference(cycle.neutral[rows], true[rows])
+    part += 0.5 * difference(cycle.direct[rows], true[rows])
+    assert neutral_loss() == pytest.approx(part / 2, rel=1e-4)
+    del batch["neutral"]
+    with pytest.raises(InputError, match=r"neutral_weight: .* set data.neutral_faces=true"):
+        method.training_step(batch, 0)
+
+
 def test_decorrelation_and_descriptor_terms_equal_loops() -> None:
     method = repair(decorrelation_weight=0.5, descriptor_weight=2.0)
     x = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -34,12 +34,12 @@ REFUSALS = {
     "expressions {drawing} --out {new}.csv": "a drawing (SVG), no photograph",
     "cluster {face} --encoder {encoder} --out {new}.csv": "no distance for groups; measure one",
     "cluster {face} --encoder {encoder} --out {new}.csv --distance 1": "nothing to be grouped",
-    "cluster {face} --out {new}.txt": "a name that ends in .csv or .parquet",
+    "cluster {face} --out {new}.txt": "a name that ends in .csv, .parquet or .html",
     "search find": "(choose from 'index', 'query')",
     "search index {drawing} --encoder {encoder} --out {new}": "a drawing (SVG), no photograph",
     "search index {face} --out {folder}.onnx/x --encoder {none}": "no card.json there",
     "search query {none} {face} --out {new}.csv": "no whole index",
-    "search query {none} {face} --out {new}.npz": "a name that ends in .csv or .parquet",
+    "search query {none} {face} --out {new}.npz": "ends in .csv, .parquet or .html",
     "demo --encoder {none}": "no card.json there",
     "demo --encoder {encoder} --with {encoder}": "as an encoder alone",
     "demo --max-pixels 100000001": "--max-pixels: 100000001",
@@ -75,9 +75,9 @@ REFUSALS = {
     "prepare {face} --out {face}": "can't be written",
     f"bench cost {MOTION} --model.sizes 1": "sizes",
     f"bench cost {MOTION} --model.input_size 30": "model.input_size: 30",
-    "bench cost": "give a method's config",
-    "bench plan --pictures-per-second 9 --no-such 1": "--no-such",
-    "bench plan --step {none}": "not of `ssl-faces bench step",
+    "bench cost": "no method; give its config",
+    f"bench plan {MOTION} --pictures-per-second 9 --no-such 1": "no-such",
+    f"bench plan {MOTION} --step {{none}}": "not of `ssl-faces bench step",
 }
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from linear_probe.experiments.edits import BLURRED, INPUT, Editor, blurred, edited, score_runs
-from linear_probe.experiments.runner import Run
 from linear_probe.experiments.settings import TruthSettings
 from linear_probe.experiments.truth.faces import (
     AGAIN,
@@ -28,6 +27,7 @@ from linear_probe.experiments.truth.faces import (
 from linear_probe.experiments.truth.left import LeftProbes
 from linear_probe.experiments.truth.measures import errors, figures, task_facts
 from linear_probe.records.measured import Measured
+from linear_probe.records.runner import Run
 
 _SHOWN = 8  # faces of the panel
 

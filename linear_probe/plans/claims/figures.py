@@ -9,7 +9,7 @@ import numpy as np
 from linear_probe.plans.claims.settings import Call, Claim
 from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
-from linear_probe.stats.over_seeds import OverSeeds, bounds_of
+from linear_probe.stats.over_seeds import Estimate, bounds_of
 from ssl_faces import InputError
 
 _ONE_OF = (
@@ -45,7 +45,7 @@ def _seed(call: Call, record: Record) -> int:
 
 def figure(
     calls: Sequence[Call], claim: Claim, seeds: Collection[int]
-) -> tuple[OverSeeds, list[Record]]:
+) -> tuple[Estimate, list[Record]]:
     """The claim's metric in the folders of an arm, over these seeds, and records of one metric.
 
     Both are in the order of the seeds.
@@ -70,7 +70,7 @@ def figure(
         values.append([record.value for record in records])
         # Draws of test rows are the same for all metrics.
         draws.append(of_records)
-    of_seeds = OverSeeds(
+    of_seeds = Estimate(
         np.mean(values, axis=0),
         np.mean(draws, axis=0),
         tuple(sorted(seeds)),

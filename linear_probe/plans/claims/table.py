@@ -11,7 +11,7 @@ from linear_probe.plans.claims.settings import Call, Claim, Claims
 from linear_probe.records.collect import find_records
 from linear_probe.reports.page import Part, Section, page
 from linear_probe.reports.text_tables import Cell, Table, as_text
-from linear_probe.stats.over_seeds import OverSeeds
+from linear_probe.stats.over_seeds import Estimate
 from linear_probe.stats.verdicts import LEVEL, MOST_SEEDS, Judged, Verdict, corrected, judge
 from ssl_faces import InputError
 from ssl_faces.common.files import replace_file
@@ -210,7 +210,7 @@ def _about_chance(tested: int, after: Sequence[Verdict]) -> list[str]:
     ]
 
 
-def _cell(figure: OverSeeds, digits: int) -> Cell:
+def _cell(figure: Estimate, digits: int) -> Cell:
     low, high = figure.interval
     text = f"{figure.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
     return Cell(text, figure.value)

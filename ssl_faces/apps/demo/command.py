@@ -6,10 +6,9 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from ssl_faces.apps.arguments import METHOD, add_detector, add_encoder, parser
-from ssl_faces.common.arguments import number, whole
+from ssl_faces.apps.arguments import METHOD, add_detector, add_encoder, add_server, parser
+from ssl_faces.apps.web import LOOPBACK
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.pictures import MOST_PIXELS
 
 ABOUT = """\
 A page that takes two faces, by file or webcam, and shows: their similarity, their neutral faces and
@@ -23,19 +22,14 @@ def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces demo`; bad input and an unavailable address raise InputError."""
     of = parser("demo", ABOUT)
     add_encoder(of)
-    add = of.add_argument
-    add(
+    of.add_argument(
         "--with",
         dest="method",
         metavar="RUN",
         help="run of FaceCycle or the hybrid that edits the faces: its folder, a checkpoint, or a "
         f"released name (default: the encoder's own, if it has one, else {METHOD})",
     )
-    add("--host", default="127.0.0.1", help="address (default: only this machine)")
-    add("--port", type=whole(0, 65_535), default=7860, help="0: any free port (default: 7860)")
-    add("--max-mb", type=number(0, 1000, above=True), default=10.0, help="per upload (default: 10)")
-    pixels = "per upload (default: 25,000,000)"
-    add("--max-pixels", type=whole(64, MOST_PIXELS), default=25_000_000, help=pixels)
+    add_server(of, 7860, "per upload", "per upload")
     add_detector(of)
     options = of.parse_args(arguments)
     if find_spec("gradio") is None:
@@ -43,7 +37,6 @@ def run(arguments: Sequence[str]) -> None:
     # Imported late, since they import torch.
     from ssl_faces.apps.demo.comparison import FaceComparison, edits_pictures
     from ssl_faces.apps.demo.server import serve
-    from ssl_faces.apps.web.requests import LOOPBACK
     from ssl_faces.apps.web.uploads import Limits
 
     method = options.method

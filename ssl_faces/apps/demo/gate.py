@@ -1,4 +1,4 @@
-"""The server's filter: requests of its own page, of bounded size, and only images as uploads."""
+"""The page's filter: requests of its own page, of bounded size, and only images as uploads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import PlainTextResponse
 
-from ssl_faces.apps.web.requests import Refused, is_own, read_body, replayed
+from ssl_faces.apps.web.filter import Filter, Refused, read_body, replayed
 from ssl_faces.apps.web.uploads import Limits, check_picture
 from ssl_faces.data.pictures import BadImage
 
@@ -25,48 +25,32 @@ _POSTS = {_UPLOAD, *(f"{_API}/{name}" for name in ("queue/join", "cancel", "rese
 are fetched."""
 
 MOST_BODY = 1 << 14
-"""Bytes of a request that is no upload; the page's have some hundred."""
-
-_AROUND = 1 << 14  # bytes of an upload's request in addition to the file
+"""Bytes of a request that is no upload, and of one in addition to the file."""
 
 
-class Gate:
+class Gate(Filter):
     """ASGI middleware in front of Gradio, with limits of uploads."""
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        self.app, self.limits = app, limits
+    def __init__(self, app: ASGIApp, limits: Limits, loopback: bool) -> None:
+        super().__init__(app, loopback)
+        self.limits = limits
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            await send({"type": "websocket.close"})
-            return
-        try:
-            body = await self._checked(scope, receive)
-        except Refused as refused:
-            response = PlainTextResponse(f"{refused}\n", refused.status, {"Connection": "close"})
-            await response(scope, receive, send)
-            return
-        await self.app(scope, replayed(body, receive), send)
-
-    async def _checked(self, scope: Scope, receive: Receive) -> bytes:
-        """The body of an accepted request; others raise Refused."""
-        headers = Headers(scope=scope)
-        if not is_own(headers, scope["method"]):
-            raise Refused(403, "this page takes no requests of another site's page")
+    async def accept(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/")
         if scope["method"] not in ("GET", "HEAD", "POST"):
             raise Refused(405, "give GET, HEAD or POST")
         if scope["method"] == "POST" and path not in _POSTS:
             raise Refused(404, "not offered here")
         is_upload = scope["method"] == "POST" and path == _UPLOAD
-        most = self.limits.most_bytes + _AROUND if is_upload else MOST_BODY
+        most = MOST_BODY + (self.limits.most_bytes if is_upload else 0)
         body = await read_body(headers, receive, most)
         if is_upload:
             await self._check_upload(headers, body)
-        return body
+        await self.app(scope, replayed(body, receive), send)
+
+    def refusal(self, refused: Refused) -> PlainTextResponse:
+        # Gradio shows the text of the answer.
+        return PlainTextResponse(f"{refused}\n", refused.status, refused.headers)
 
     async def _check_upload(self, headers: Headers, body: bytes) -> None:
         async def stream() -> AsyncGenerator[bytes, None]:

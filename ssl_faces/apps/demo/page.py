@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import logging
 from asyncio import Queue
-from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import jinja2
 import numpy as np
 from gradio.utils import LRUCache
+from PIL import Image
 
+from ssl_faces.apps.arguments import percent
 from ssl_faces.apps.demo.comparison import (
     FLOW,
     PANELS,
@@ -22,12 +22,12 @@ from ssl_faces.apps.demo.comparison import (
     Boxed,
     Compared,
     FaceComparison,
-    Similarity,
 )
-from ssl_faces.apps.sheets import enlarged, png
-from ssl_faces.apps.verify import meaning
+from ssl_faces.apps.sheets import enlarged
 from ssl_faces.apps.web.uploads import Limits, read_upload
 from ssl_faces.common.errors import InputError, out_of_memory
+from ssl_faces.common.page_style import rendered
+from ssl_faces.data.pictures import png
 from ssl_faces.encoders.saved_probe import SavedProbe
 
 TITLE = "Two faces, compared"
@@ -174,11 +174,12 @@ def shown(result: Compared, probe: SavedProbe | None = None) -> str:
     if result.probabilities is not None and probe is not None:
         shares = (100 * result.probabilities.T).tolist()
         expressions = list(zip(probe.classes, shares, strict=True))
-    return _template().render(
+    return rendered(
+        "ssl_faces.apps.demo",
+        "result.html",
         result=result,
-        meaning=_meaning(result.similarity),
         pictures=[
-            (who, _taken(picture), picture.pixels)
+            (who, _taken(picture), _as_text(picture.pixels), picture.pixels.shape)
             for who, picture in zip("AB", result.pictures, strict=False)
         ],
         columns=[(who, _rows(result, i)) for i, who in enumerate("AB")],
@@ -188,10 +189,8 @@ def shown(result: Compared, probe: SavedProbe | None = None) -> str:
     )
 
 
-def _meaning(similarity: Similarity | None) -> str:
-    if similarity is None:
-        return ""
-    return meaning(similarity.value, similarity.threshold, similarity.reliability)
+def _as_text(pixels: np.ndarray | Image.Image) -> str:
+    return base64.b64encode(png(pixels)).decode()
 
 
 def _taken(picture: Boxed) -> str:
@@ -207,20 +206,20 @@ def probe_in_words(probe: SavedProbe) -> str:
     """The accuracy and calibration of a probe."""
     about = probe.about
     try:
-        accuracy, error = about["accuracy"], about["calibration_error"]
+        accuracy = about["accuracy"]
         return (
-            f"Often wrong: right in {accuracy['value']:.1f} % [{accuracy['low']:.1f}, "
-            f"{accuracy['high']:.1f}] of {accuracy['n']:,} test pictures of {about['data_set']}; "
-            f"its probabilities are off by {error['value']:.1f} points on average (expected "
-            f"calibration error). A linear probe of the space '{probe.space}'. A facial expression "
-            "does not show what a person feels."
+            f"Often wrong: right in {percent(accuracy)} of {accuracy['n']:,} test pictures of "
+            f"{about['data_set']}; its probabilities are off by "
+            f"{about['calibration_error']['value']:.1f} points on average (expected calibration "
+            f"error). A linear probe of the space '{probe.space}'. A facial expression does not "
+            "show what a person feels."
         )
     except (KeyError, TypeError, ValueError):
         return "Often wrong; the accuracy of this probe is not known."
 
 
-def _rows(result: Compared, i: int) -> list[tuple[str, str, str, np.ndarray]]:
-    """Name, caption, text for screen readers and pixels of each panel of A (0) or B (1)."""
+def _rows(result: Compared, i: int) -> list[tuple[str, str, str, str]]:
+    """Name, caption, text for screen readers and PNG of each panel of A (0) or B (1)."""
     who, other = "AB"[i], "BA"[i]
     captions = {
         FLOW: f"flow of {who}",
@@ -235,7 +234,7 @@ def _rows(result: Compared, i: int) -> list[tuple[str, str, str, np.ndarray]]:
         if name in result.panels:
             caption = captions.get(name, f"{name} of {who}")
             rows.append((name, caption, texts.get(name, caption), result.panels[name][i]))
-    return rows
+    return [(*words, _as_text(enlarged(pixels, SIDE))) for *words, pixels in rows]
 
 
 def _alert(sentence: str) -> str:
@@ -256,21 +255,3 @@ def _head(comparison: FaceComparison, limits: Limits) -> str:
         f"and {limits.most_pixels / 1e6:g} megapixels each.</p>"
         + (f'<ul id="lacking">{lacking}</ul>' if lacking else "")
     )
-
-
-@lru_cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-
-    def as_text(data: bytes) -> str:
-        return base64.b64encode(data).decode()
-
-    environment.filters["face"] = lambda pixels: as_text(png(enlarged(pixels, SIDE)))
-    environment.filters["png"] = lambda pixels: as_text(png(pixels))
-    return environment.get_template("result.html")

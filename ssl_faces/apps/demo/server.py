@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssl_faces.apps.web.requests import LOOPBACK
+from ssl_faces.apps.web import LOOPBACK
 from ssl_faces.apps.web.running import run_app
 
 if TYPE_CHECKING:
@@ -56,13 +56,12 @@ def build_app(comparison: FaceComparison, limits: Limits, host: str) -> fastapi.
     """The page as an application; call it within `uploads_folder`."""
     import fastapi
     import gradio as gr
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from ssl_faces.apps.demo.gate import Gate
     from ssl_faces.apps.demo.page import CSS, TITLE, build_page
 
     app = fastapi.FastAPI(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Gate, limits=limits)
+    app.add_middleware(Gate, limits=limits, loopback=host in LOOPBACK)
 
     @app.middleware("http")
     async def add_policy(
@@ -74,9 +73,6 @@ def build_app(comparison: FaceComparison, limits: Limits, host: str) -> fastapi.
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
-    if host in LOOPBACK:
-        # Other sites' pages can't reach this one by a host name that points here.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     return gr.mount_gradio_app(
         app,
         build_page(comparison, limits),

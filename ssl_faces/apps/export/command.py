@@ -233,7 +233,7 @@ def card_of(encoder: str, network: Any, spaces: Sequence[str]) -> dict[str, Any]
     """The card inside the file: the keys of the encoder's card that its users need."""
     import torch
 
-    from ssl_faces.training.run_record import git_state
+    from ssl_faces.common.run_record import git_state
 
     try:
         own = version("ssl-faces")

@@ -8,32 +8,33 @@ import binascii
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import lru_cache, partial
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import fastapi
-import jinja2
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from torch import Tensor
 
+from ssl_faces import __version__
 from ssl_faces.apps.faces import Detect, FaceCrop
 from ssl_faces.apps.search import reliability
 from ssl_faces.apps.serve import schema
 from ssl_faces.apps.serve.batches import Batcher
-from ssl_faces.apps.serve.guard import Guard, refusal
-from ssl_faces.apps.serve.limits import MOST_MATCHES, ServiceLimits
-from ssl_faces.apps.serve.metrics import CONTENT_TYPE_LATEST, Metrics
+from ssl_faces.apps.serve.guard import Guard, Metrics, ServiceLimits
 from ssl_faces.apps.serve.service import Service
-from ssl_faces.apps.verify import SPACE
-from ssl_faces.apps.web.requests import Refused
+from ssl_faces.apps.verify import SPACE, compare
+from ssl_faces.apps.web.filter import Refused
 from ssl_faces.common.errors import InputError, out_of_memory
+from ssl_faces.common.page_style import rendered
 
 TITLE = "ssl-faces serve"
+MOST_MATCHES = 100
+"""Of one face, in a search."""
+
 _Result = TypeVar("_Result")
 
 _DETECT = fastapi.Query(
@@ -47,14 +48,17 @@ Detected = Annotated[Detect, _DETECT]
 Which = Annotated[Literal["largest", "all"], _FACES]
 
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    400: {"description": "broken JSON or base64, or cut short"},
-    401: {"description": "no token, or another"},
-    408: {"description": "arrives too slowly"},
-    413: {"description": "too large: bytes, pixels or images"},
-    415: {"description": "no image, or another content type"},
-    422: {"description": "no usable face, or a wrong parameter"},
-    429: {"description": "too many requests at once"},
-    503: {"description": "takes too long, or more memory than there is"},
+    status: {"description": description, "model": schema.Failure}
+    for status, description in {
+        400: "broken JSON or base64, or cut short",
+        401: "no token, or another",
+        408: "arrives too slowly",
+        413: "too large: bytes, pixels or images",
+        415: "no image, or another content type",
+        422: "no usable face, or a wrong parameter",
+        429: "too many requests at once",
+        503: "takes too long, or more memory than there is",
+    }.items()
 }
 
 
@@ -95,14 +99,14 @@ class _Work:
         self, images: list[bytes], spaces: Collection[str], detect: Detect, which: str
     ) -> _Seen:
         await self.in_threads([partial(self.service.check, images, self.limits)])
-        found = await self.in_threads(
+        faces = await self.in_threads(
             [
                 partial(self.service.faces, data, number, detect, which == "largest")
                 for number, data in enumerate(images)
             ]
         )
-        crops = [crop for faces in found for crop in faces]
-        numbers = [number for number, faces in enumerate(found) for _ in faces]
+        crops = [crop for of_image in faces for crop in of_image]
+        numbers = [number for number, of_image in enumerate(faces) for _ in of_image]
         codes = await self._batcher([crop.pixels for crop in crops], spaces)
         return _Seen(crops, numbers, codes)
 
@@ -135,16 +139,18 @@ def build_app(
     work = _Work(service, limits, metrics, threads)
     app = fastapi.FastAPI(
         title=TITLE,
-        version=_version(),
+        version=__version__,
         description=f"Encoder {service.name}. Results are often wrong, and not for deciding about "
         "people.",
         lifespan=work.running,
+        dependencies=[fastapi.Depends(_refuse_unknown)],
         docs_url=None,
         redoc_url=None,
     )
     _add_posts(app, work)
     _add_gets(app, service, metrics)
-    _add_failures(app)
+    for kind in (Refused, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _failed)
     paths = {route.path for route in app.routes if isinstance(route, fastapi.routing.APIRoute)}
     app.add_middleware(
         Guard,
@@ -159,10 +165,11 @@ def build_app(
 
 def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
     service = work.service
-    one_or_more = _body("One image as it is, or several as JSON.", raw=True)
-    two = _body("Two images.")
 
-    @app.post("/embed", responses=_failures(), openapi_extra=one_or_more)
+    def post(path: str, body: str = "One image as it is, or several as JSON.") -> Any:
+        return app.post(path, responses=_FAILURES, openapi_extra=_described(body))
+
+    @post("/embed")
     async def embed(
         request: fastapi.Request,
         spaces: Annotated[str | None, _SPACES] = None,
@@ -182,15 +189,14 @@ def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
 
     if SPACE in service.encoder.feature_dims:
 
-        @app.post("/verify", responses=_failures(), openapi_extra=two)
+        @post("/verify", "Two images.")
         async def verify(request: fastapi.Request, detect: Detected = "auto") -> schema.Comparison:
             """Similarity of the largest faces of two images."""
             images = await _images(request)
             if len(images) != 2:
                 raise Refused(422, f"images: {len(images)}; give two, as JSON")
             seen = await work(images, [SPACE], detect, "largest")
-            value, meaning = service.similarity(seen.codes[SPACE])
-            threshold = None if service.verification is None else service.verification.threshold
+            value, threshold, meaning = compare(service.encoder, seen.codes[SPACE])
             return schema.Comparison(
                 similarity=value,
                 threshold=threshold,
@@ -201,26 +207,25 @@ def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
 
     if (probe := service.probe) is not None:
 
-        @app.post("/expressions", responses=_failures(), openapi_extra=one_or_more)
+        @post("/expressions")
         async def expressions(
             request: fastapi.Request, faces: Which = "largest", detect: Detected = "auto"
         ) -> schema.Expressions:
             """Probabilities of facial expressions, which do not show what a person feels."""
             seen = await work(await _images(request), [probe.space], detect, faces)
             rows = probe(seen.codes[probe.space]).tolist()
+            named = [dict(zip(probe.classes, row, strict=True)) for row in rows]
             return schema.Expressions(
                 faces=[
-                    schema.Expressive(
-                        **seen.about(i), probabilities=dict(zip(probe.classes, row, strict=True))
-                    )
-                    for i, row in enumerate(rows)
+                    schema.Expressive(**seen.about(i), probabilities=row)
+                    for i, row in enumerate(named)
                 ],
                 accuracy=probe.about.get("accuracy"),
             )
 
     if (index := service.index) is not None:
 
-        @app.post("/search", responses=_failures(), openapi_extra=one_or_more)
+        @post("/search")
         async def search(
             request: fastapi.Request,
             nearest: Annotated[int, _NEAREST] = 5,
@@ -230,18 +235,12 @@ def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
             """The most similar faces of the index, which are often of other people."""
             space = index.about["space"]
             seen = await work(await _images(request), [space], detect, faces)
-            (found,) = await work.in_threads([partial(service.matches, seen.codes[space], nearest)])
+            call = partial(service.matches, seen.codes[space], nearest)
+            (matches,) = await work.in_threads([call])
             known = service.identification
             return schema.Matches(
                 faces=[
-                    schema.Searched(
-                        **seen.about(i),
-                        matches=[
-                            schema.Match(key=key, similarity=value, above=above)
-                            for key, value, above in row
-                        ],
-                    )
-                    for i, row in enumerate(found)
+                    schema.Searched(**seen.about(i), matches=row) for i, row in enumerate(matches)
                 ],
                 threshold=None if known is None else known.threshold,
                 meaning=f"{reliability(known, len(index.faces))}.",
@@ -263,44 +262,45 @@ def _add_gets(app: fastapi.FastAPI, service: Service, metrics: Metrics) -> None:
     @app.get("/metrics", response_class=Response)
     async def figures() -> Response:
         """Requests, times, batches, memory and CPU time, for Prometheus."""
-        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
-        return HTMLResponse(_template().render(api=app.openapi()), headers=policy)
+        page = rendered("ssl_faces.apps.serve", "docs.html", strict=False, api=app.openapi())
+        return HTMLResponse(page, headers=policy)
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:
         return RedirectResponse("/docs")
 
 
-def _add_failures(app: fastapi.FastAPI) -> None:
-    """Answer every failure by one sentence as JSON."""
-
-    async def refused(request: fastapi.Request, error: Any) -> JSONResponse:
-        return refusal(error)
-
-    async def invalid(request: fastapi.Request, error: Any) -> JSONResponse:
+async def _failed(request: fastapi.Request, error: Exception) -> Response:
+    """The answer to a request that fails, in one sentence."""
+    if isinstance(error, Refused):
+        return error.answer()
+    if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        return refusal(Refused(422, f"{first['loc'][-1]}: {first['msg']}"))
-
-    async def http(request: fastapi.Request, error: Any) -> JSONResponse:
+        return Refused(422, f"{first['loc'][-1]}: {first['msg']}").answer()
+    if isinstance(error, HTTPException):
         reasons = {404: "no such path; see /docs", 405: "another method is needed; see /docs"}
         reason = reasons.get(error.status_code, str(error.detail))
-        return refusal(Refused(error.status_code, reason, dict(error.headers or {})))
+        return Refused(error.status_code, reason, dict(error.headers or {})).answer()
+    if out_of_memory(error) is not None:
+        mend = "there is not enough memory; give smaller or fewer images"
+        return Refused(503, mend, {"Retry-After": "5"}).answer()
+    reason = str(error) if isinstance(error, InputError) else "see the service's output"
+    return Refused(500, f"the service failed: {reason}").answer()
 
-    async def wrong(request: fastapi.Request, error: Any) -> JSONResponse:
-        if out_of_memory(error) is not None:
-            mend = "there is not enough memory; give smaller or fewer images"
-            return refusal(Refused(503, mend, {"Retry-After": "5"}))
-        reason = str(error) if isinstance(error, InputError) else "see the service's output"
-        return refusal(Refused(500, f"the service failed: {reason}"))
 
-    app.add_exception_handler(Refused, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, wrong)
+async def _refuse_unknown(request: fastapi.Request) -> None:
+    """Raise Refused if the query has a parameter that the path doesn't take."""
+    route: fastapi.routing.APIRoute = request.scope["route"]
+    known = [field.alias for field in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            takes = f"takes {', '.join(known) or 'no parameters'}"
+            raise Refused(422, f"{name[:40]}: {route.path} {takes}")
 
 
 async def _images(request: fastapi.Request) -> list[bytes]:
@@ -330,29 +330,11 @@ async def _images(request: fastapi.Request) -> list[bytes]:
         raise Refused(400, f"images: no base64 ({error})") from error
 
 
-def _failures() -> dict[int | str, dict[str, Any]]:
-    return {status: {**about, "model": schema.Failure} for status, about in _FAILURES.items()}
-
-
-def _body(about: str, raw: bool = False) -> dict[str, Any]:
+def _described(body: str) -> dict[str, Any]:
     """The documentation of a request's body."""
-    content: dict[str, Any] = {"application/json": {"schema": schema.Images.model_json_schema()}}
-    if raw:
-        binary = {"schema": {"type": "string", "format": "binary"}}
-        content = {"image/jpeg": binary, "image/png": binary, **content}
-    return {"requestBody": {"required": True, "description": about, "content": content}}
-
-
-def _version() -> str:
-    try:
-        return version("ssl-faces")
-    except PackageNotFoundError:
-        return "not installed"
-
-
-@lru_cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
-    )
-    return environment.get_template("docs.html")
+    kinds = {"application/json": schema.Images.model_json_schema()}
+    if body.startswith("One image"):
+        binary = {"type": "string", "format": "binary"}
+        kinds = {"image/jpeg": binary, "image/png": binary, **kinds}
+    content = {kind: {"schema": described} for kind, described in kinds.items()}
+    return {"requestBody": {"required": True, "description": body, "content": content}}

@@ -1,22 +1,21 @@
-"""The service's filter: who asks, how much, how many at once, and for how long."""
+"""The service's filter: who asks, how much, how many at once, and for how long; and its figures."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-import time
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from ssl_faces.apps.serve.limits import ServiceLimits
-from ssl_faces.apps.serve.metrics import Metrics
-from ssl_faces.apps.web.requests import Refused, is_own, names_loopback, read_body, replayed
+from ssl_faces.apps.web.filter import Filter, Refused, read_body, replayed
+from ssl_faces.apps.web.uploads import Limits
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.datastructures import Headers
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 OPEN = ("/", "/docs", "/health", "/openapi.json")
 """Paths that need no token."""
@@ -24,19 +23,51 @@ OPEN = ("/", "/docs", "/health", "/openapi.json")
 MOST_BODY = 1 << 12
 """Bytes of a request that has no images."""
 
-
-def refusal(refused: Refused) -> JSONResponse:
-    """The answer to a refused request: one sentence as JSON."""
-    return JSONResponse({"error": f"{refused}."}, refused.status, refused.headers)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_FACES = (1, 2, 4, 8, 16, 32, 64)
 
 
-class Guard:
+@dataclass(frozen=True)
+class ServiceLimits(Limits):
+    """Limits of one request (`most_mb` of its body, `most_pixels` of all its images), and of all.
+
+    Attributes:
+        queue: requests at once; more are answered by status 429.
+        seconds: of one request: to arrive, and then to be answered.
+        batch: faces that the encoder takes at once.
+    """
+
+    queue: int = 64
+    seconds: float = 30.0
+    batch: int = 32
+
+
+class Metrics:
+    """Requests, their times, batches, and this process's memory and CPU time, for Prometheus."""
+
+    def __init__(self) -> None:
+        self.registry = of = CollectorRegistry()
+        ProcessCollector(registry=of)
+        self.requests = Counter(
+            "ssl_faces_requests", "Requests by path and status", ["path", "status"], registry=of
+        )
+        about = "Time of a request, with its body's arrival"
+        self.seconds = Histogram(
+            "ssl_faces_request_seconds", about, ["path"], buckets=_SECONDS, registry=of
+        )
+        self.in_flight = Gauge("ssl_faces_requests_in_flight", "Requests at once", registry=of)
+        self.batches = Histogram(
+            "ssl_faces_batch_faces", "Faces per pass of the encoder", buckets=_FACES, registry=of
+        )
+
+
+class Guard(Filter):
     """ASGI middleware in front of the service.
 
     Args:
         token: that requests must bear; None asks for none.
         paths: that exist, for the metrics.
-        loopback: the service listens on this machine alone, and takes only requests that name it.
+        loopback: see `Filter`.
     """
 
     def __init__(
@@ -48,76 +79,38 @@ class Guard:
         paths: Collection[str],
         loopback: bool,
     ) -> None:
-        self.app, self.limits, self.metrics = app, limits, metrics
-        self.paths, self.loopback = paths, loopback
+        super().__init__(app, loopback)
+        self.limits, self.metrics, self.paths = limits, metrics, paths
         self._bearer = None if token is None else f"Bearer {token}".encode()
-        self._in_flight = 0
+        self._free = asyncio.Semaphore(limits.queue)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            await send({"type": "websocket.close"})
-            return
-        started, status = time.perf_counter(), 0
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._answer(scope, receive, watched)
-        except Refused as refused:
-            if status:  # an answer has begun
-                raise
-            # The rest of its body may still be on its way.
-            refused.headers["Connection"] = "close"
-            await refusal(refused)(scope, receive, watched)
-        finally:
-            path = scope["path"] if scope["path"] in self.paths else "other"
-            self.metrics.requests.labels(path, str(status or 500)).inc()
-            self.metrics.seconds.labels(path).observe(time.perf_counter() - started)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        self._check_sender(scope, headers)
+    async def accept(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        self._check_token(scope)
         if scope["method"] != "POST":
             body = await self._body(headers, receive, MOST_BODY)
             await self.app(scope, replayed(body, receive), send)
             return
-        if self._in_flight >= self.limits.queue:
-            raise Refused(
-                429,
-                f"{self.limits.queue} requests are in progress, and no more are taken; try again "
-                "later",
-                {"Retry-After": "1"},
-            )
-        self._in_flight += 1
-        self.metrics.in_flight.set(self._in_flight)
-        try:
-            body = await self._body(headers, receive, self.limits.most_bytes)
-            try:
-                async with asyncio.timeout(self.limits.seconds):
-                    await self.app(scope, replayed(body, receive), send)
-            except TimeoutError as error:
-                raise Refused(
-                    503,
-                    f"takes longer than {self.limits.seconds:g} seconds; give smaller or fewer "
-                    "images, or try again later",
-                    {"Retry-After": "5"},
-                ) from error
-        finally:
-            self._in_flight -= 1
-            self.metrics.in_flight.set(self._in_flight)
+        seconds, queue = self.limits.seconds, self.limits.queue
+        if self._free.locked():
+            reason = f"{queue} requests are in progress, and no more are taken; try again later"
+            raise Refused(429, reason, {"Retry-After": "1"})
+        async with self._free:
+            with self.metrics.in_flight.track_inprogress():
+                body = await self._body(headers, receive, self.limits.most_bytes)
+                try:
+                    async with asyncio.timeout(seconds):
+                        await self.app(scope, replayed(body, receive), send)
+                except TimeoutError as error:
+                    mend = "give smaller or fewer images, or try again later"
+                    reason = f"takes longer than {seconds:g} seconds; {mend}"
+                    raise Refused(503, reason, {"Retry-After": "5"}) from error
 
-    def _check_sender(self, scope: Scope, headers: Headers) -> None:
-        if self.loopback and not names_loopback(headers):
-            raise Refused(400, "the Host header must name this machine, such as 127.0.0.1")
-        if not is_own(headers, scope["method"]):
-            raise Refused(403, "no requests are taken from another site's page")
+    def done(self, path: str, status: int, seconds: float) -> None:
+        path = path if path in self.paths else "other"
+        self.metrics.requests.labels(path, str(status)).inc()
+        self.metrics.seconds.labels(path).observe(seconds)
+
+    def _check_token(self, scope: Scope) -> None:
         if self._bearer is None or scope["path"] in OPEN:
             return
         given = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
@@ -134,6 +127,5 @@ class Guard:
             async with asyncio.timeout(self.limits.seconds):
                 return await read_body(headers, receive, most)
         except TimeoutError as error:
-            raise Refused(
-                408, f"the request did not arrive within {self.limits.seconds:g} seconds"
-            ) from error
+            reason = f"the request did not arrive within {self.limits.seconds:g} seconds"
+            raise Refused(408, reason) from error

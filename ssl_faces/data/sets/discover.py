@@ -34,6 +34,23 @@ def default_data_root() -> Path:
     return Path(place).expanduser() if place else Path.home() / ".cache" / "ssl-faces" / "data"
 
 
+def usual_faces() -> Path | None:
+    """The default folder if it holds anything; None: rendered faces serve.
+
+    Raises:
+        InputError: `$SSL_FACES_DATA` names a folder that is missing or empty.
+    """
+    root = default_data_root()
+    if root.is_dir() and any(root.iterdir()):
+        return root
+    if os.environ.get("SSL_FACES_DATA"):
+        raise InputError(
+            f"$SSL_FACES_DATA: {root} is missing or empty; put face sets there, unset the "
+            "variable, or give --data rendered"
+        )
+    return None
+
+
 def find_face_sets(root: str | Path, part: Part = "train") -> list[FaceSet]:
     """The face sets that lie in `root`, up to two folders deep, or that `root` itself is.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ssl_faces.data.faces import NEUTRAL_KEY
 from ssl_faces.data.store.packs import Pack
 
 
@@ -112,6 +113,19 @@ class StoredFaces:
         parts = [self.starts[shard] + self.rows(shard) for shard in shards.tolist()]
         numbers = np.concatenate([np.zeros(0, np.int64), *parts])
         return numbers, self.people[numbers]
+
+    def neutral_faces(self) -> np.ndarray:
+        """For each number that of the neutral frontal face beside it, or -1: int64 [N].
+
+        It is the image of the same set whose key is that of the image up to its last `/`, with
+        `NEUTRAL_KEY`.
+        """
+        keys = [key for pack in self.packs for key in pack.index.images.key_list()]
+        parents = [key.rpartition("/")[0] for key in keys]
+        folders = list(zip(self.sets.tolist(), parents, strict=True))
+        kept = np.flatnonzero(self.kept).tolist()
+        faces = {folders[i]: i for i in kept if keys[i].endswith(NEUTRAL_KEY)}
+        return np.array([faces.get(folder, -1) for folder in folders], np.int64)
 
     def ahead(self, shards: np.ndarray) -> None:
         for shard in shards.tolist():

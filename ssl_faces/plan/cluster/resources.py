@@ -19,21 +19,18 @@ HOURS = 24.0
 
 
 class Resources(Strict):
-    """What a step needs. It runs on one node.
+    """What a step needs. It runs on one node."""
 
-    Attributes:
-        cpus: default: 8 for each GPU, or 2 without one.
-        gpus: default: the command's `--trainer.devices`, else 1; none if the command names the CPU,
-            or if the cluster has no GPU.
-        memory_gb: GiB; default: as the cluster does without it.
-        hours: Slurm's time limit. A step that it stops is run again, and resumes.
-        attempts: how often a step is begun if its worker is lost or stopped early.
-    """
-
+    # Default: 8 for each GPU, or 2 without one
     cpus: Annotated[int, PlainValidator(whole(1, 2**16))] | None = None
+    # Default: the command's `--trainer.devices`, else 1; none if the command names the CPU, or if
+    # the cluster has no GPU
     gpus: Annotated[int, PlainValidator(whole(0, 1024))] | None = None
+    # GiB; default: as the cluster does without it
     memory_gb: Annotated[float, PlainValidator(number(0, 2**20, above=True))] | None = None
+    # Slurm's time limit. A step that it stops is run again, and resumes
     hours: Annotated[float, PlainValidator(number(0, 10_000, above=True))] = HOURS
+    # How often a step is begun if its worker is lost or stopped early
     attempts: Annotated[int, PlainValidator(whole(1, 1000))] = 5
 
 
