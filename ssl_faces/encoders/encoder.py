@@ -233,11 +233,8 @@ def is_whole(directory: Path) -> bool:
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a saved encoder, named as in `load_encoder`.
-
-    Raises:
-        InputError: no such encoder, or a file that is no card.
-    """
+    """The card of a saved encoder, named as in `load_encoder`. Raises InputError: no such encoder,
+    or a file that is no card."""
     return _read_card(find_encoder(name_or_path) / CARD_FILE)
 
 
