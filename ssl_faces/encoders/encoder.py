@@ -286,15 +286,12 @@ def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:
 def read_weights(
     path: Path, mend: str = "copy or save it again", missing: str = ""
 ) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+    """The tensors of a safetensors file. Raises InputError: the file is missing or broken.
 
     Args:
         path: the file.
         mend: what the user can do if it is broken.
         missing: the message for a missing file; `mend` by default.
-
-    Raises:
-        InputError: the file is missing or broken.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

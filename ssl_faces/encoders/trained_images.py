@@ -286,15 +286,12 @@ def run(arguments: Sequence[str]) -> None:
 def make_trained_images(
     encoder: str | os.PathLike[str], root: Path | None = None, cache: Path | None = None
 ) -> str:
-    """Save the hashes of a trained encoder's images; a line for the user.
+    """Save the hashes of a trained encoder's images; a line for the user. Raises InputError: the
+    encoder's card does not list its data, or the folder has other images than were trained on.
 
     Args:
         root: folder with the data sets; default as of `FaceData`.
         cache: as of `FaceData`.
-
-    Raises:
-        InputError: the encoder's card does not list its data, or the folder has other images than
-            were trained on.
     """
     from ssl_faces.encoders.encoder import update_card
     from ssl_faces.pairs.module import FaceData

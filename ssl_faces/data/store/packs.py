@@ -198,14 +198,12 @@ class Index:
 
     @staticmethod
     def read(place: str | Path, read: Callable[[str], bytes] | None = None) -> Index:
-        """Read the index of a pack.
+        """Read the index of a pack. Raises InputError: it can't be read, or is broken or of another
+        format.
 
         Args:
             place: the pack, for messages; its folder without `read`.
             read: gives the contents of a file of the pack.
-
-        Raises:
-            InputError: it can't be read, or is broken or of another format.
         """
         read = read or (lambda file: regular(Path(place, file)).read_bytes())
         try:
@@ -257,14 +255,12 @@ def _check_of(fields: dict[str, Any]) -> str:
 def write_shard(
     path: Path, images: np.ndarray, people: np.ndarray, hashes: np.ndarray
 ) -> ShardEntry:
-    """Write a shard whole or not at all; the same images give the same bytes.
+    """Write a shard whole or not at all; the same images give the same bytes. Raises InputError:
+    the file can't be written, or the disk is full.
 
     Args:
         images: uint8 [n, 3, S, S].
         people, hashes: of the images, as in `Images`.
-
-    Raises:
-        InputError: the file can't be written, or the disk is full.
     """
     stream = io.BytesIO()
     np.save(stream, images, allow_pickle=False)
