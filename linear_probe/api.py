@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from linear_probe.experiments.probe import run_probes
 from linear_probe.features.source import Encoder
 from linear_probe.records.collect import find_records
 from linear_probe.records.frame import frame
+from linear_probe.records.naming import shown_names
 from linear_probe.records.record import Record
 from linear_probe.records.scores import Run, Scores, folder_of
 from linear_probe.sources.by_name import EncoderObject
@@ -103,7 +105,9 @@ def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
     if isinstance(records, str | os.PathLike):
         shown = [each.record for each in find_records([Path(records)])]
     else:
-        shown = paired.as_shown([*records])
+        records = [*records]
+        names = shown_names(record.encoder for record in records)
+        shown = [replace(record, encoder=names[record.encoder]) for record in records]
     return frame(shown).drop(columns=["record", "condition"])
 
 

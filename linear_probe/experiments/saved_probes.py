@@ -15,11 +15,12 @@ from torch import Tensor
 from linear_probe.experiments.settings import SavedProbeSettings
 from linear_probe.features.files import FEATURES_FOLDER
 from linear_probe.features.frozen import EncoderSource, FeatureCache, Features, Pictures
-from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
+from linear_probe.probes.linear import LinearPredictor, how_chosen
+from linear_probe.probes.logistic import solve
 from linear_probe.records.runner import Say, device_named
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.tasks import TASKS
-from linear_probe.tasks.classification import Classes, how_chosen
+from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.expression import Expression
 from linear_probe.tasks.face_sets import face_sets_by_seed, serving_tasks
 from linear_probe.tasks.labelled import Split
@@ -95,7 +96,7 @@ def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
         features = cache.read(source, pictures, name)
         rows = task.rows(features, pictures)
         predictor = task.fit(features, rows)
-        accuracy = 100 * predictor.validation_accuracy[predictor.l2]
+        accuracy = 100 * predictor.validation[predictor.l2]
         say(f"{task.name}: {encoder}, {name}: validation accuracy {accuracy:.2f} %")
         fitted.append((accuracy, name, features, rows, predictor))
     _, chosen, features, rows, predictor = max(fitted, key=lambda row: row[0])
@@ -216,7 +217,7 @@ def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
 
 
 def _probe(
-    task: Classes, space: str, features: Features, rows: Split, predictor: LogisticPredictor
+    task: Classes, space: str, features: Features, rows: Split, predictor: LinearPredictor
 ) -> SavedProbe:
     values, targets = features.values, torch.from_numpy(task.labels[features.records])
     train, test = torch.from_numpy(rows.train), torch.from_numpy(rows.test)
@@ -225,12 +226,12 @@ def _probe(
     # sure: the temperature is that of a probe that has not seen them.
     x = predictor.standardise(values[train].to(predictor.weight))
     y = targets[train].to(x.device)
-    weight, bias = LogisticProbe(device=task.device).solve(x[~held_out], y[~held_out], predictor.l2)
+    weight, bias = solve(x[~held_out], y[~held_out], predictor.l2)
     logits = x[held_out] @ weight + bias
     temperature = fit_temperature(logits.cpu(), targets[train][held_out])
     records = features.records[rows.test]
     tested = predictor(values[test]).cpu()
-    how = how_chosen(predictor)
+    how = how_chosen([predictor])
     figures = task.main_figures(records, tested, how, "")
     of_test = targets[test]
     about = {

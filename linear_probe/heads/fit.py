@@ -26,7 +26,7 @@ from linear_probe.records.runner import Run
 from ssl_faces import InputError
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
-from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.callbacks.progress import StepsBar
 from ssl_faces.callbacks.wandb_logger import CarefulWandbLogger, default_loggers, finish_wandb
 from ssl_faces.common.checkpoints import load_checkpoint
 from ssl_faces.common.children import Stopped

@@ -53,7 +53,12 @@ class HeadTask:
         return found
 
     def figures(
-        self, rows: Features, splits: list[Split], outputs: Tensor, chosen: dict[str, Any], more: str
+        self,
+        rows: Features,
+        splits: list[Split],
+        outputs: Tensor,
+        chosen: dict[str, Any],
+        more: str,
     ) -> list[Figure]:
         """The figures of outputs [M, outputs] for the test rows of splits.
 
@@ -75,7 +80,7 @@ class HeadTask:
             }
             return task.figures(records, predicted, task.note(splits) + more)
         assert isinstance(task, Affect)
-        figures = task.figures(rows, splits, outputs[:, -2:].numpy(), chosen)
+        figures = task.figures(rows, splits, outputs[:, -2:].numpy(), hyperparameters=chosen)
         return [replace(figure, note=figure.note + more) for figure in figures]
 
 
@@ -89,10 +94,12 @@ def head_task(task: LabelTask) -> HeadTask:
     and race; or valence and arousal with the expression, where the set has it."""
     names = task.faces.class_names
     if isinstance(task, Classes):
-        part = Part({"category": "class"}.get(task.label, task.label), tuple(task.class_names))
+        part = Part(task.label_name, tuple(task.class_names))
         return HeadTask(task, torch.from_numpy(task.labels), Meaning((part,), several=False))
     if isinstance(task, Attributes):
-        parts = [Part(n, years=True) if n == "age" else Part(n, tuple(names[n])) for n in task.labels]
+        parts = [
+            Part(n, years=True) if n == "age" else Part(n, tuple(names[n])) for n in task.labels
+        ]
         columns = [torch.from_numpy(np.asarray(v, np.float32)) for v in task.labels.values()]
         columns = [
             column.round().clamp(max=AGES - 1) if part.years else column
@@ -100,7 +107,10 @@ def head_task(task: LabelTask) -> HeadTask:
         ]
     else:
         assert isinstance(task, Affect)
-        parts, columns = [Part(name) for name in AFFECT], [*torch.from_numpy(task.targets).unbind(1)]
+        parts, columns = (
+            [Part(name) for name in AFFECT],
+            [*torch.from_numpy(task.targets).unbind(1)],
+        )
         if carries(task.faces, "expression"):
             known = [record.labels.get("expression", -1) for record in task.faces.records]
             parts.insert(0, Part("expression", tuple(names["expression"])))

@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from linear_probe.features.frozen import Features, Pictures
-from linear_probe.stats.intervals import cluster_weights, row_weights
-from linear_probe.tasks.task import DRAWS_SEED, Task, in_test_part, people_of, sample_of
+from linear_probe.tasks.sample import Sample
+from linear_probe.tasks.task import Task, in_test_part
 from ssl_faces import InputError
 from ssl_faces.data.near_copies import SIMILAR, Described, find_near_copies
 
@@ -105,8 +105,8 @@ class LabelTask(Task):
         if self.folds is None and self.faces.near_copies:
             rows = np.flatnonzero(~self.is_test), np.flatnonzero(self.is_test)
             sides = [Described(self.faces, side) for side in rows]
-            found = find_near_copies(sides[0], sides[1])
-            train[rows[0]], test[rows[1]] = found.train, found.test
+            copies = find_near_copies(sides[0], sides[1])
+            train[rows[0]], test[rows[1]] = copies.train, copies.test
         return train, test
 
     def note(self, splits: Sequence[Split]) -> str:
@@ -188,16 +188,14 @@ class LabelTask(Task):
     def _validation(self, train: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """Which of the records `train` choose the L2, bool [N]; groups [N] stay together."""
 
-    def bootstrap(self, records: np.ndarray) -> tuple[np.ndarray, str]:
-        """Draws [B, M] of the test records, by person where known, and the name of the sample."""
-        keys = [self.faces.records[i].key for i in records]
-        if all(self.faces.records[i].person is None for i in records):
-            weights = row_weights(len(records), self.replicates, DRAWS_SEED)
-            return weights, sample_of(keys, self.replicates, DRAWS_SEED)
-        people = people_of(self.faces, records)
-        weights = cluster_weights(people, self.replicates, DRAWS_SEED)
-        drawn = (f"{key} {person}" for key, person in zip(keys, people, strict=True))
-        return weights, sample_of(drawn, self.replicates, DRAWS_SEED)
+    def sample(self, records: np.ndarray) -> Sample:
+        """The test records, drawn by person where known; each unnamed image is its own person."""
+        rows = [self.faces.records[i] for i in records]
+        people = None
+        if any(row.person is not None for row in rows):
+            names = [row.person or f"\0{i}" for row, i in zip(rows, records, strict=True)]
+            people = np.unique(names, return_inverse=True)[1]
+        return Sample([row.key for row in rows], self.replicates, people)
 
 
 def check_classes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,37 +21,6 @@ from ssl_faces.data.sets.recognised import titles_with
 
 class MissingData(InputError):
     """The given data hold no data set of this task."""
-
-
-def percentage(
-    metric: str,
-    share: float,
-    replicates: np.ndarray,
-    n: int,
-    sample: str,
-    higher_is_better: bool = True,
-    **more: Any,
-) -> Figure:
-    """A figure in percent of a share (0 to 1) and its replicates [B]."""
-    value, replicates = 100 * float(share), 100 * replicates
-    return Figure(metric, value, "%", higher_is_better, n, sample, replicates, **more)
-
-
-DRAWS_SEED = 0
-"""Of the bootstrap's draws of test rows: the same for all seeds of a run, as a mean over seeds is
-as uncertain about the test rows as one seed is."""
-
-
-def sample_of(drawn: Iterable[str], replicates: int, seed: int) -> str:
-    """The name of a test sample and of the bootstrap's draws from it, as in `Record.sample`.
-
-    Args:
-        drawn: each test row, with what decides how it is drawn (its person or fold).
-    """
-    digest = hashlib.sha256(f"{replicates} {seed}".encode())
-    for text in drawn:
-        digest.update(f"\n{len(text)} {text}".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -265,13 +233,6 @@ def in_test_part(faces: FaceSet) -> np.ndarray:
         )
     keys = {record.key for record in test.records}
     return np.array([record.key in keys for record in faces.records])
-
-
-def people_of(faces: FaceSet, records: np.ndarray) -> np.ndarray:
-    """The person of each of the `records`, as numbers; each unnamed image is its own person."""
-    names = [faces.records[i].person or f"\0{i}" for i in records]
-    numbers: np.ndarray = np.unique(names, return_inverse=True)[1]
-    return numbers
 
 
 class Tasks(Mapping[str, type[Task]]):

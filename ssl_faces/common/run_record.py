@@ -101,25 +101,17 @@ class RunRecord:
         self._folder: Path | None = None
         self._content: dict[str, Any] = {}
 
-    def claim(self, folder: Path) -> None:
-        """Lock the folder for this process.
+    def begin(self, folder: Path, **about: Any) -> None:
+        """Lock the folder, and record the start of a session.
+
+        Args:
+            about: additional entries, JSON values.
 
         Raises:
             InputError: another process has the lock, or the folder can't be written.
         """
         if self.lock is None and not self._locked:
             self.lock = claim(folder)
-
-    def begin(self, folder: Path, **about: Any) -> None:
-        """Record the start of a session.
-
-        Args:
-            about: additional entries, JSON values.
-
-        Raises:
-            InputError: see `claim`.
-        """
-        self.claim(folder)
         self._folder = folder
         earlier = read_run(folder) or {}
         git, patch = git_state()
@@ -262,11 +254,6 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         return content if valid else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-
-
-def has_checkpoint(folder: Path) -> bool:
-    """Whether a run in the folder can be resumed."""
-    return (folder / CHECKPOINT).exists()
 
 
 def state_of(folder: Path) -> str | None:

@@ -122,16 +122,14 @@ def _groups(module: nn.Module, base: float, factors: Mapping[str, float]) -> lis
             named[owner].append(parameter)
     for name in factors:
         if not named[name]:
+            children = module.named_children()
+            trained = [n for n, c in children if any(p.requires_grad for p in c.parameters())]
             raise InputError(
                 f"model.rate_factors: '{name}' has no parameters to train; name some of "
-                + ", ".join(n for n, child in module.named_children() if _trains(child))
+                + ", ".join(trained)
             )
     return [
         {"params": parameters, "lr": base * factors.get(name, 1.0), "name": name or "rest"}
         for name, parameters in named.items()
         if parameters
     ]
-
-
-def _trains(module: nn.Module) -> bool:
-    return any(p.requires_grad for p in module.parameters())

@@ -143,12 +143,7 @@ def _motion(source: _Source, untrained: bool) -> FaceCycleMotion:
 
 @loads(FaceCycleIdentity, lambda method: method.motion.settings)
 def _identity(source: _Source, untrained: bool) -> FaceCycleIdentity:
-    stage1 = source.path
-    if source.checkpoint is not None and "motion_settings" not in source.checkpoint:
-        # An older checkpoint, which needs that of stage 1.
-        known = source.settings if isinstance(source.settings, dict) else {}
-        stage1 = Path(str(known.get("motion_checkpoint")))
-    method = FaceCycleIdentity(stage1)
+    method = FaceCycleIdentity(source.path)
     if untrained:
         motion = build_motion(source.path, method.motion.settings)
         _load_trunk(source, motion, "motion.trunk.")
@@ -180,10 +175,4 @@ def _load_trunk(source: _Source, motion: FaceCycleMotion, prefix: str) -> None:
     """Load the frozen trunk of the perceptual loss, from which the generator's trunk started."""
     trunk = {k.removeprefix(prefix): v for k, v in source.state().items() if k.startswith(prefix)}
     for network in {id(n): n for n in (motion.trunk, motion.generator_trunk)}.values():
-        try:
-            network.load_state_dict(trunk)
-        except RuntimeError as error:
-            raise InputError(
-                f"checkpoint {source.path}: its weights are not those of a {motion.name} of its "
-                "settings; it was made by another version, train again"
-            ) from error
+        load_weights(source.path, motion, trunk, network)

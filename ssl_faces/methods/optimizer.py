@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -62,16 +63,12 @@ def cosine(
         {"params": others, "name": "biases_and_norms", "weight_decay": 0.0},
     ]
     rate, decay = settings.peak_learning_rate, settings.weight_decay
-    optimizer: torch.optim.Optimizer
-    if settings.name == "adamw":
-        betas = (settings.betas[0], settings.betas[1])
-        optimizer = torch.optim.AdamW(groups, lr=rate, betas=betas, weight_decay=decay)
-    elif settings.name == "sgd":
-        momentum = settings.momentum
-        optimizer = torch.optim.SGD(
-            groups, lr=rate, momentum=momentum, weight_decay=decay, nesterov=momentum > 0
-        )
-    else:
-        optimizer = LARS(groups, lr=rate, momentum=settings.momentum, weight_decay=decay)
+    momentum = settings.momentum
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "adamw": partial(torch.optim.AdamW, betas=tuple(settings.betas)),
+        "sgd": partial(torch.optim.SGD, momentum=momentum, nesterov=momentum > 0),
+        "lars": partial(LARS, momentum=momentum),
+    }
+    optimizer = kinds[settings.name](groups, lr=rate, weight_decay=decay)
     schedule = cosine_by_step(module, optimizer, settings.warmup_steps)
     return {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from ssl_faces.common.errors import InputError
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.requeue import job_id
 from ssl_faces.common.run_record import Held, RunRecord, claim
-from ssl_faces.common.yaml_settings import first_change
 from ssl_faces.plan.cluster.attempts import Cluster, Remote
 from ssl_faces.plan.cluster.resources import PlanResources
 from ssl_faces.plan.engine import Engine
@@ -150,27 +149,3 @@ def run_plan(
             failed = [f"{name}: {error}" for name, error in engine.failures.items()]
             record.stopped(failed[0] if failed else "", "failed")
         return code
-
-
-def refuse_changes(
-    source: Path,
-    folder: Path,
-    before: Mapping[str, Any],
-    now: Mapping[str, Any],
-    configs: Sequence[str],
-    delete: str,
-) -> None:
-    """Raises InputError if a run in `folder` was begun with other settings.
-
-    Args:
-        source: the plan's file, for the message.
-        before, now: `settled` settings.
-        configs: those of them that are config files.
-        delete: what to delete to run it anew.
-    """
-    change = first_change(dict(before), dict(now), configs)
-    if change is not None:
-        raise InputError(
-            f"{source}: {folder} was begun with other settings ({change}); set it back, give "
-            f"another --out, or delete {delete}"
-        )

@@ -24,7 +24,7 @@ from ssl_faces.common.files import replace_file
 from ssl_faces.common.passwords import hidden
 from ssl_faces.common.requeue import job_id, requeue
 from ssl_faces.common.run_record import RunRecord, read_run
-from ssl_faces.plan.cluster.attempts import Remote
+from ssl_faces.plan.cluster.attempts import Attempt, Remote
 from ssl_faces.plan.cluster.seat import Seat
 from ssl_faces.plan.memory import free_memory, peak_memory
 from ssl_faces.plan.processes import Command, Executor, Failed, Process
@@ -166,37 +166,32 @@ class Engine:
 
     def _process(self, step: Step, slot: int) -> Process:
         if self.remote is not None and not step.here:
-            return self.remote.start(step)
+            return Attempt(self.remote, step)
         Seat.of(step, self.out).vacate()  # a cluster may still run it
         environment = {**_share(slot, self.jobs, self.share_gpus), **step.environment}
         lock = self.lock if step.lock is None else step.lock
         return executor(step.argv, step.log, lock, environment)
 
     def _look(self, running: _Running, source: Source) -> None:
-        self._most = max(self._most, peak_memory(running.process.pid))
-        step, error = running.step, None
+        step, process, error = running.step, running.process, None
+        self._most = max(self._most, peak_memory(process.pid))
         try:
-            if not running.process.check():
-                if not source.watch(step):
-                    running.process.ask_to_end(signal.SIGTERM)
-                    _wait(running.process, lambda: False)
-                    self._leave(running, source, None)
-                return
+            if not process.check():
+                if source.watch(step):
+                    return
+                process.ask_to_end(signal.SIGTERM)
+                _wait(process, lambda: False)
         except Failed as failure:
             error = failure
-        self._leave(running, source, error)
-
-    def _leave(self, running: _Running, source: Source, error: Failed | None) -> None:
         self._running.remove(running)
-        seconds = round(time.monotonic() - running.began, 1)
-        self.spent.append((running.step.cost, seconds))
-        source.ended(running.step, error)
-        error = self.failures.get(running.step.name, error)
+        about = {"seconds": round(time.monotonic() - running.began, 1), **process.about}
+        self.spent.append((step.cost, about["seconds"]))
+        source.ended(step, error)
+        error = self.failures.get(step.name, error)
         if error is None:
-            self._note(running.step, "done", seconds=seconds, **running.process.about)
+            self._note(step, "done", **about)
         else:
-            more = {"seconds": seconds, "error": str(error), **running.process.about}
-            self._note(running.step, "failed", **more)
+            self._note(step, "failed", error=str(error), **about)
 
     def _has_room(self) -> bool:
         if not self._running or not self.by_memory or self.remote is not None:
@@ -238,8 +233,8 @@ class Engine:
             self.record.note(steps=self._states)
 
 
-class _Graph:
-    """A `Source` of steps that are all known before."""
+class _Graph(Source):
+    """Steps that are all known before."""
 
     def __init__(
         self, steps: list[Step], engine: Engine, quiet: bool, then: Callable[[set[str]], None]
@@ -284,12 +279,6 @@ class _Graph:
 
     def is_over(self) -> bool:
         return not self.waiting
-
-    def watch(self, step: Step) -> bool:
-        return True
-
-    def stopped(self, step: Step) -> None:
-        pass
 
     def ended(self, step: Step, error: Failed | None) -> None:
         is_alone = not self.engine.is_busy or self.engine.remote is not None

@@ -167,11 +167,7 @@ def _validation(record: Mapping[str, Any]) -> float:
 
 
 def run(argv: Sequence[str]) -> None:
-    """Run `ssl-faces runs` with these arguments.
-
-    Raises:
-        InputError: a folder doesn't exist.
-    """
+    """Run `ssl-faces runs`; raises InputError if a folder doesn't exist."""
     parser = Parser(
         prog="ssl-faces runs",
         description="List runs, jobs and other plans with their state and best figures: online "

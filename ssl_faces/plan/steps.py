@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ssl_faces.plan.cluster.resources import Resources
 from ssl_faces.plan.processes import Failed
@@ -77,23 +78,28 @@ class Step:
         return bool(self.is_whole())
 
 
-class Source(Protocol):
+class Source(ABC):
     """Where an engine takes steps from."""
 
     def progress(self) -> str:
         """To print behind a step that starts."""
+        return ""
 
+    @abstractmethod
     def next(self, busy: Sequence[Step]) -> Step | None:
         """The next step; None if there is none yet, or no more. `busy` are running."""
 
+    @abstractmethod
     def is_over(self) -> bool:
         """Whether no step is left once those that run have ended."""
 
     def watch(self, step: Step) -> bool:
         """Called while a step runs; False ends it."""
+        return True
 
+    @abstractmethod
     def ended(self, step: Step, error: Failed | None) -> None:
         """A step has ended, or could not be started."""
 
-    def stopped(self, step: Step) -> None:
+    def stopped(self, step: Step) -> None:  # noqa: B027
         """A step was ended because the whole plan stops."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,7 +28,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssl_faces.callbacks.first_step import StartClock
 from ssl_faces.common.checkpoints import CheckpointFiles
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file
@@ -98,7 +96,6 @@ def count(settings: Sequence[str], keep: Path | None = None, precision: str = "3
 def run_steps(kind: type[CLI], settings: Sequence[str]) -> CLI:
     """Run a command line that takes the arguments of `fit`; InputError if they are bad."""
     with tempfile.TemporaryDirectory() as nowhere, _quiet():
-        kind.clock = StartClock(time.perf_counter())
         own = ["--out", nowhere, "--trainer.logger", "false", "--ckpt_path", "null"]
         cli = build(kind, _NoiseFaces, ["fit", *settings, *own])
     assert isinstance(cli, kind)

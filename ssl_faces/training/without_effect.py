@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 
@@ -143,9 +143,7 @@ def _flat(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
 def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     from ssl_faces.pairs.module import FaceData
 
-    model = settings["model"]
-    module, _, name = model["class_path"].rpartition(".")
-    method = getattr(import_module(module), name)
+    method = resolve_name(settings["model"]["class_path"])
     return flat({"data": _of_signature(FaceData), "model": _of_signature(method)})
 
 

@@ -16,8 +16,8 @@ from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.pairs.module import FaceData, Positives
 from ssl_faces.rendered import RenderedClips, RenderedFaces
 from ssl_faces.training.fit import check
-from tests.data.test_module import about, lfw, met, utkface, youtube
 from tests.support.fits import ROOT
+from tests.support.noise_sets import about, lfw, met, utkface, youtube
 from tests.support.refusals import message_of
 
 FIRST = {"Ann": 3, "Bob": 1, "Cleo": 2, "Dan": 1}

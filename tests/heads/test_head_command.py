@@ -29,17 +29,12 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
+from tests.support.heads import SMALL
 from tests.support.pickles import Touch
 from tests.support.refusals import error_of
 from tests.support.types import Capsys, Patch
 
 ROOT = Path(__file__).parents[2]
-SMALL = [
-    *("head", "-c", str(ROOT / "configs/head/inception_fer.yaml"), "--data", "rendered"),
-    *("--head.init_args.width", "0.0625", "--head.init_args.hidden", "[16, 8]"),
-    *("--training.epochs", "3", "--bootstrap", "20", "--accelerator", "cpu", "--max_train", "300"),
-    *("--precision", "32-true"),
-]
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:

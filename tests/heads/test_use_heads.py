@@ -14,16 +14,16 @@ from PIL import Image
 
 from linear_probe.cli import main
 from linear_probe.heads.fit import head_outputs
-from linear_probe.heads.goals import AGES, Categories, Several, expected_age
+from linear_probe.heads.goals import AGES, Categories, Goal, expected_age
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.meaning import MEANING_FILE, Meaning, Part, read_meaning, save_meaning
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.training.logged import read_logged
-from tests.heads.test_head_command import SMALL
+from tests.support.heads import SMALL
 from tests.support.images import rendered, write_all
 from tests.support.types import Capsys
-from tests.training.test_wandb import logged
+from tests.support.wandb_server import logged
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_outputs_of_several_kinds(tmp_path: Path) -> None:
     save_meaning(tmp_path, meaning)
     assert read_meaning(tmp_path) == meaning
     goal = meaning.goal()
-    assert isinstance(goal, Several)
+    assert isinstance(goal, Goal)
     assert goal.sizes == {"age": AGES, "race": 2, "valence": 1}
     outputs = torch.randn(4, goal.outputs)
     predicted = meaning.predicted(outputs)

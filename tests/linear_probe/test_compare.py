@@ -15,7 +15,7 @@ from linear_probe.records.replicates import REPLICATES_FILE, write_replicates
 from linear_probe.stats.intervals import row_weights
 from linear_probe.stats.paired import compare, difference
 from ssl_faces import InputError
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 
 def save(folder: Path, rows: list[tuple[Record, np.ndarray]]) -> Path:

@@ -17,9 +17,9 @@ from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.own_pairs import PairFaces
 from linear_probe.tasks.own_table import joined_tables, table_faces
 from ssl_faces.data import EXPRESSIONS, FaceSet, find_face_sets
-from tests.linear_probe.conftest import noise, save_grey
-from tests.linear_probe.test_probe_cli import refused
+from tests.support.probing import refused
 from tests.support.refusals import message_of
+from tests.support.small_sets import noise, save_grey
 
 
 def run(out: Path, tiny: Path, *arguments: str | Path) -> int:

@@ -23,7 +23,7 @@ from linear_probe.reports.feature_map import coloured, feature_map, sampled
 from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
 from ssl_faces import InputError
 from ssl_faces.data.sets.fer2013 import Fer2013
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 BLUR = [
     replace(ONE, condition={"factor": "blur", "level": level, "unit": "px"}, value=value)

@@ -81,7 +81,7 @@ def test_expression_never_sees_the_test_part(small_data: Path, tmp_path: Path) -
     after_rows = task.rows(features, pictures)
     after = task.fit(features, after_rows)
     assert (after_rows.validation == rows.validation).all()
-    assert (after.l2, after.validation_accuracy) == (before.l2, before.validation_accuracy)
+    assert (after.l2, after.validation) == (before.l2, before.validation)
     for one, other in zip(
         (before.weight, before.bias, *before.standardise),
         (after.weight, after.bias, *after.standardise),
@@ -118,7 +118,7 @@ def test_pose_never_sees_the_test_part(small_data: Path, tmp_path: Path) -> None
     task.targets[features.records[rows.test]] += 50
     features.values[torch.from_numpy(rows.test)] = float("nan")
     after = task.fit(features, task.rows(features, pictures))
-    assert (after.l2, after.validation_error) == (before.l2, before.validation_error)
+    assert (after.l2, after.validation) == (before.l2, before.validation)
     torch.testing.assert_close(after.weight, before.weight, rtol=0, atol=0)
     torch.testing.assert_close(after.bias, before.bias, rtol=0, atol=0)
     assert task.references(features, pictures)[0].figures[0].value > reference + 5

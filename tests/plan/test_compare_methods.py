@@ -21,9 +21,8 @@ from ssl_faces.common.durations import duration
 from ssl_faces.common.yaml_settings import flags
 from ssl_faces.encoders.encoder import read_card
 from ssl_faces.plan.compare import Method, amount
-from ssl_faces.plan.comparison import read
+from ssl_faces.plan.comparison import best_run, read
 from ssl_faces.plan.stages import Probe
-from ssl_faces.plan.tuning import best_run
 from ssl_faces.training.cost import count
 from ssl_faces.training.fit import check
 from tests.plan.conftest import ROOT, Write, stage1, stage2, write_plan
@@ -315,14 +314,14 @@ def test_the_configs_that_come_with_it(monkeypatch: Patch) -> None:
         ({"methods": {"a": [{**stage1(), "share": 0.5}]}}, "shares of its 1 stages don't sum to 1"),
         ({"methods": {"a": [stage1(**{"trainer.max_steps": 3})]}}, "'trainer.max_steps' follows"),
         ({"methods": {"a": [stage1(x="{previous}/y")]}}, "{previous} in the first stage"),
-        ({"arguments": {"out": "x"}}, "arguments: 'out' follows from the comparison"),
+        ({"arguments": {"out": "x"}}, "arguments: 'out' follows from the plan"),
         ({"probe": {"encoder": "x"}}, "probe.encoder: unknown key"),
         ({"probe": {"precision": "8"}}, "probe.precision: input should be '32', 'bf16' or 'auto'"),
         ({"spaces": {"b": {}}}, "spaces: no method 'b'"),
         ({"tuning": {"settings": {}}}, "'motion' is missing; name each of `methods` once"),
         ({"tuning": {"settings": {"motion": {}, "b": {}}}}, "'b' is no method"),
         ({"tuning": {"settings": {"motion": {"a": []}}}}, "tuning.settings.motion.a: list should"),
-        ({"tuning": {"settings": {"motion": {"out": [1]}}}}, "'out' follows from the comparison"),
+        ({"tuning": {"settings": {"motion": {"out": [1]}}}}, "'out' follows from the plan"),
         (
             {
                 "methods": {"a": [stage1()], "b": [stage1()]},

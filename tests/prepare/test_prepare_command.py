@@ -19,6 +19,7 @@ from ssl_faces.prepare.reading import Settings
 from ssl_faces.prepare.sources import Source
 from tests.prepare.dying import no_detector, read_or_die
 from tests.support.commands import refusal, run
+from tests.support.fits import settings
 from tests.support.images import (
     astronaut,
     bad_folder,
@@ -30,7 +31,6 @@ from tests.support.images import (
     write_video,
 )
 from tests.support.types import Capsys, Patch
-from tests.training.conftest import settings
 
 
 @pytest.fixture(autouse=True)

@@ -179,7 +179,7 @@ def test_a_real_process_pre_empted_and_started_again(
             start_new_session=True,
         )
     deadline = time.monotonic() + 300
-    while "first step after" not in log.read_text() and process.poll() is None:
+    while " left: " not in log.read_text() and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert state_of(out) == "running"

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from linear_probe.records.measured import Figure
 from linear_probe.records.predictions import Predictions
 from linear_probe.stats.breakdown import FEWEST
-from linear_probe.tasks.task import Figure, percentage
+from linear_probe.tasks.sample import Sample
 from ssl_faces import InputError
 
 UNKNOWN = "not known"
@@ -113,53 +114,46 @@ def fairness_score(recalls: np.ndarray) -> np.ndarray:
 
 
 def fairness_figures(
-    predictions: Predictions,
-    weights: np.ndarray,
-    sample: str,
-    chosen: dict[str, Any],
-    note: str,
-    of: str = "",
+    sample: Sample, predictions: Predictions, chosen: dict[str, Any], note: str, of: str = ""
 ) -> list[Figure]:
     """For each grouping the fairness score, and the best group's accuracy less the worst's.
 
     Only groups of `FEWEST` rows or more count. Both rest on the draws of the other figures.
 
     Args:
-        weights: [B, N], the bootstrap's draws.
-        sample, chosen, note: fields of the figures.
+        chosen, note: fields of the figures.
         of: what is classified, where a task has several such figures.
 
     Raises:
         InputError: a grouping that has nothing to compare.
     """
     found = []
-    targets, predicted = predictions.targets, predictions.predicted
+    targets, predicted, weights = predictions.targets, predictions.predicted, sample.weights
     n = len(targets)
     once = np.ones((1, n), dtype=np.float32)
     for grouping, names in predictions.groups.items():
         check_grouping(grouping, names)
         which = ranked_groups(names)
-        more = _left_out(predictions, grouping, which)
-        notes = "; ".join(filter(None, (note, more)))
+        notes = "; ".join(filter(None, (note, _left_out(predictions, grouping, which))))
         fair, drawn = (
             fairness_score(group_recalls(targets, predicted, names, which, w))
             for w in (once, weights)
         )
         metric = f"{of} fairness across {grouping}".strip()
-        found.append(Figure(metric, float(fair[0]), "", True, n, sample, drawn, chosen, note=notes))
+        about = (metric, float(fair[0]), "", True, n, sample.name)
+        found.append(Figure(*about, drawn, chosen, note=notes))
         members = _members(names, which)
         gap, gaps = (
             np.ptp(_shares(w, members, predicted == targets), axis=1) for w in (once, weights)
         )
         metric = f"{of} accuracy gap across {grouping}".strip()
-        found.append(
-            percentage(metric, gap[0], gaps, n, sample, False, hyperparameters=chosen, note=notes)
-        )
+        more: dict[str, Any] = {"hyperparameters": chosen, "note": notes}
+        found.append(sample.percentage(metric, gap[0], gaps, False, **more))
     return found
 
 
 def group_figures(
-    predictions: Predictions, weights: np.ndarray, sample: str, chosen: dict[str, Any], of: str = ""
+    sample: Sample, predictions: Predictions, chosen: dict[str, Any], of: str = ""
 ) -> dict[tuple[str, str], Figure]:
     """The accuracy of each group, small ones too, by grouping and group; arguments as of
     `fairness_figures`."""
@@ -168,10 +162,11 @@ def group_figures(
     once = np.ones((1, len(right)), dtype=np.float32)
     for grouping, names in predictions.groups.items():
         which = sorted(set(names))
-        values, drawn = (_shares(w, _members(names, which), right) for w in (once, weights))
+        values, drawn = (_shares(w, _members(names, which), right) for w in (once, sample.weights))
         for i, group in enumerate(which):
-            found[grouping, group] = percentage(
-                *(f"{of} accuracy".strip(), values[0, i], drawn[:, i], names.count(group), sample),
+            found[grouping, group] = sample.percentage(
+                *(f"{of} accuracy".strip(), values[0, i], drawn[:, i]),
+                n=names.count(group),
                 hyperparameters=chosen,
             )
     return found

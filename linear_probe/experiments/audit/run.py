@@ -28,7 +28,7 @@ from linear_probe.experiments.audit.subjects import (
 )
 from linear_probe.experiments.audit.tables import AS_IT_IS, write_audit
 from linear_probe.features.files import FEATURES_FOLDER
-from linear_probe.heads.head_tasks import head_task
+from linear_probe.heads.head_tasks import learnable
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.pictures import EpochBatches
 from linear_probe.heads.run import safe_name
@@ -102,7 +102,7 @@ def _subject(job: AuditJob, run: Run) -> Subject:
 
 def _task(job: AuditJob, run: Run) -> LabelTask:
     kind = TASKS.get(job.task)
-    if kind is None or head_task(kind) is None:
+    if kind is None or not learnable(kind):
         raise InputError(f"task: '{job.task}'; audits are of expression, classes and attributes")
     own = OwnData(train_csv=job.train_csv, test_csv=job.test_csv).face_sets(run.out)
     sets = own or face_sets_by_seed(job.data, False, [0], run.say)[0]
@@ -124,7 +124,7 @@ class _Audit:
         run.folder.skip(faces.name, keys, examples.skipped)
         self.records = examples.records[examples.test]
         self.groups = groups_of(faces, subject.target, self.records, job.groups, run.say)
-        self.weights, self.sample = subject.task.bootstrap(self.records)
+        self.sample = subject.task.sample(self.records)
         draw = np.random.default_rng(job.seed)
         self.calibration = np.sort(draw.permutation(examples.learnt)[:CALIBRATED])
         self._pruned: dict[tuple[float, int], nn.Module] = {}  # trained once for several
@@ -146,8 +146,9 @@ class _Audit:
         replace_file(self.run.out / MODELS_FOLDER / file, model.data)
         logits = self._logits(model)
         targets = target.numbers[self.records]
-        keys = [subject.task.faces.records[i].key for i in self.records]
-        predictions = class_predictions(keys, targets, logits, target.classes, self.groups)
+        predictions = class_predictions(
+            self.sample.keys, targets, logits, target.classes, self.groups
+        )
         learnt, nonzero = model.counts()
         chosen = {
             **subject.chosen,
@@ -165,12 +166,10 @@ class _Audit:
             "as_it_was": self._as_it_was(model, compression),
         }
         trained = f"trained on {subject.examples.taught:,} pictures"
-        draws = (self.weights, self.sample)
         figures = class_figures(
-            *({"hyperparameters": chosen}, targets, predictions.predicted, *draws),
-            *(trained, target.of, predictions),
+            *(self.sample, predictions, {"hyperparameters": chosen}, trained, target.of)
         )
-        figures += fairness_figures(predictions, *draws, chosen, trained, target.of)
+        figures += fairness_figures(self.sample, predictions, chosen, trained, target.of)
         task = subject.task
         asked = TaskFacts(
             *(task.name, task.data_set, task.split, f"{subject.how}; {PROTOCOL}", subject.seed)
@@ -181,7 +180,7 @@ class _Audit:
         )
         if chosen["as_it_was"]:
             self.run.say(f"{name}: left as they were: {', '.join(chosen['as_it_was'])}")
-        by_group = group_figures(predictions, *draws, chosen, target.of)
+        by_group = group_figures(self.sample, predictions, chosen, target.of)
         for (grouping, group), figure in by_group.items():
             condition = {"factor": grouping, "level": group, "unit": ""}
             yield row._replace(figures=[figure], condition=condition)
@@ -203,7 +202,7 @@ class _Audit:
         return any(
             (r.encoder, r.feature_space, r.probe, r.seed, r.sample, r.task, r.data_set)
             == (
-                *(subject.name, subject.space, name, subject.seed, self.sample),
+                *(subject.name, subject.space, name, subject.seed, self.sample.name),
                 *(subject.task.name, subject.task.data_set),
             )
             and not r.condition

@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from linear_probe.experiments.audit.fairness import UNKNOWN, check_grouping
 from linear_probe.experiments.audit.onnx_model import exported
 from linear_probe.features.frozen import EncoderSource, FeatureCache, Features, Pictures
-from linear_probe.heads.goals import Several
+from linear_probe.heads.goals import Categories
 from linear_probe.heads.head import Head
 from linear_probe.heads.loading import TrainedHead
 from linear_probe.heads.pictures import decode
-from linear_probe.probes.logistic import LogisticPredictor, LogisticProbe
+from linear_probe.probes.linear import LinearPredictor, how_chosen
+from linear_probe.probes.logistic import fit_logistic
 from linear_probe.sources.by_name import encoder_sources
 from linear_probe.sources.onnx_file import OnnxSource
 from linear_probe.tasks.attributes import CLASSES, Attributes, age_bands
-from linear_probe.tasks.classification import Classes, how_chosen
+from linear_probe.tasks.classification import Classes
 from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.task import carries
 from ssl_faces import FaceEncoder, InputError
@@ -262,7 +263,7 @@ class HeadSubject(NetworkSubject):
 
 
 def _columns(head: Head, target: Target) -> slice:
-    if not isinstance(head.goal, Several):
+    if isinstance(head.goal, Categories):
         return slice(None)
     start = 0
     for name, size in head.goal.sizes.items():
@@ -281,7 +282,7 @@ class ProbedEncoder(nn.Module):
         predictor: the fitted probe.
     """
 
-    def __init__(self, encoder: nn.Module, space: str, predictor: LogisticPredictor) -> None:
+    def __init__(self, encoder: nn.Module, space: str, predictor: LinearPredictor) -> None:
         super().__init__()
         self.encoder, self.space = encoder, space
         weight = predictor.weight / predictor.standardise.scale[:, None]
@@ -330,14 +331,14 @@ class ProbeSubject(NetworkSubject):
         values = cache.read(source, pictures, space)
         rows = task.rows(values, pictures)
         known = torch.from_numpy(numbers[values.records[rows.train]])
-        predictor = LogisticProbe().fit(
+        predictor = fit_logistic(
             values.values[torch.from_numpy(rows.train)], known, rows.validation
         )
         source.encoder.to("cpu").to(memory_format=torch.contiguous_format)
         network = ProbedEncoder(source.encoder, space, predictor)
         self.network = network.eval().requires_grad_(True)
         super().__init__(task, job.target, source.input_size, (values, rows))
-        self.chosen = how_chosen(predictor)["hyperparameters"]
+        self.chosen = how_chosen([predictor])["hyperparameters"]
         self.how = f"logistic regression on {space}, fitted as `linear-probe run` does"
 
     def losses(self, network: nn.Module, rows: np.ndarray) -> Tensor:

@@ -10,15 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from linear_probe.experiments.edits import PeopleSample
 from linear_probe.experiments.frontal.pairs import ProfilePairs
 from linear_probe.features.extraction import check_shapes
 from linear_probe.features.source import ImageSource
 from linear_probe.heads.pictures import decode
-from linear_probe.probes.ridge import RidgePredictor, RidgeProbe
+from linear_probe.probes.linear import LinearPredictor
+from linear_probe.probes.ridge import fit_ridge
 from linear_probe.probes.verification import pair_similarities, verify
 from linear_probe.sources.baselines import BASELINES, HogSource
 from linear_probe.sources.by_name import encoder_sources
+from linear_probe.tasks.sample import Sample
 from linear_probe.tasks.splits import stratified_group_split
 from linear_probe.tasks.task import Figure
 from ssl_faces import InputError
@@ -75,10 +76,9 @@ def figures(
     of_pairs = pairs.people_of[pairs.profile[pairs.second]]
     of_images = pairs.people_of[pairs.profile]
 
-    def sample(people: np.ndarray, same: np.ndarray | None = None) -> PeopleSample:
-        return PeopleSample(
-            people, (f"{i} {p}" for i, p in enumerate(people)), replicates, same=same
-        )
+    def sample(people: np.ndarray, same: np.ndarray | None = None) -> Sample:
+        rows = (f"{i} {who}" for i, who in enumerate(people))
+        return Sample(range(len(people)), replicates, people, same, rows)
 
     both = np.stack([pairs.people_of[pairs.frontal[pairs.first]], of_pairs], axis=1)
     found = _gains(sample(both, pairs.same), "accuracy", row.verified, base.verified)
@@ -90,7 +90,7 @@ def figures(
     return found
 
 
-def _gains(sample: PeopleSample, metric: str, right: np.ndarray, base: np.ndarray) -> list[Figure]:
+def _gains(sample: Sample, metric: str, right: np.ndarray, base: np.ndarray) -> list[Figure]:
     gain = right.astype(float) - base
     return [sample.mean(metric, right), sample.mean(f"{metric}, gain on the input", gain)]
 
@@ -137,7 +137,7 @@ def features_of(
     }
 
 
-def yaw_probe(sets: Sequence[FaceSet], batch_size: int) -> tuple[RidgePredictor, str] | None:
+def yaw_probe(sets: Sequence[FaceSet], batch_size: int) -> tuple[LinearPredictor, str] | None:
     """A ridge probe of yaw on HOG, fitted on a training set with poses, and that set's title."""
     faces = next((f for f in sets if len(f) and "pose" in f.records[0].labels and f.people), None)
     if faces is None:
@@ -149,7 +149,7 @@ def yaw_probe(sets: Sequence[FaceSet], batch_size: int) -> tuple[RidgePredictor,
     validation = stratified_group_split(np.zeros(len(people), np.int64), people, 0.2, 0)
     hog = HogSource(HOG_SIDE)
     features = features_of(hog, decoded.images.float() / 255, batch_size)[hog.space]
-    return RidgeProbe().fit(features, yaw, validation), faces.title
+    return fit_ridge(features, yaw, validation), faces.title
 
 
 def recogniser(name: str) -> ImageSource:

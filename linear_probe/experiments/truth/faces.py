@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import torch
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
+from linear_probe.tasks.sample import Sample
 from ssl_faces.data.faces import EXPRESSIONS
 from ssl_faces.rendered import (
     ACTION_UNITS,
@@ -118,10 +119,11 @@ class TruthFaces:
         """As in `Record`."""
         return f"test people, {self.size} px, nuisances {self.nuisances}"
 
-    def row_names(self, rows: Sequence[int] | np.ndarray | None = None) -> list[str]:
-        """Names of the pictures in these places for the bootstrap's sample; None is all."""
-        places = range(len(self)) if rows is None else rows
-        return [f"{self.keys[row]} {self.people[row]}" for row in places]
+    def sample(self, replicates: int, rows: np.ndarray | None = None) -> Sample:
+        """The pictures in these places, drawn by person; None is all."""
+        places = np.arange(len(self)) if rows is None else rows
+        keys = [self.keys[row] for row in places]
+        return Sample(keys, replicates, self.people[places], seed=self.seed)
 
     def batch(self, rows: np.ndarray) -> TruthBatch:
         """The pictures in these places, int [B]."""

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linear_probe.experiments.edits import PeopleSample
 from linear_probe.experiments.truth import faces as truth_faces
 from linear_probe.experiments.truth.faces import FRONTAL, TruthFaces
-from linear_probe.probes.logistic import LogisticProbe
-from linear_probe.probes.ridge import RidgeProbe
+from linear_probe.probes.logistic import fit_logistic
+from linear_probe.probes.ridge import fit_ridge
 from linear_probe.probes.verification import pair_similarities, verify
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.sources.baselines import HogSource
+from linear_probe.tasks.sample import Sample
 from linear_probe.tasks.splits import stratified_group_split
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.rendered import RenderedFaces
@@ -58,8 +58,8 @@ class LeftProbes:
         expressions = np.array([record.labels["expression"] for record in labels])
         people = np.array([record.person for record in labels])
         validation = stratified_group_split(expressions, people, _VALIDATION, faces.seed)
-        self.yaw = RidgeProbe().fit(x, train.factors(rows)["yaw"][:, None], validation)
-        self.expression = LogisticProbe().fit(x, torch.from_numpy(expressions), validation)
+        self.yaw = fit_ridge(x, train.factors(rows)["yaw"][:, None], validation)
+        self.expression = fit_logistic(x, torch.from_numpy(expressions), validation)
 
     def features(self, images: Tensor) -> Tensor:
         """HOG features float32 [B, D] of images float [B, 3, S, S] in [0, 1]."""
@@ -74,17 +74,12 @@ class LeftProbes:
             replicates: of the bootstrap.
         """
         faces, labels = self.faces, self.faces.labels()
-
-        def sample(rows: np.ndarray, names: list[str]) -> PeopleSample:
-            return PeopleSample(faces.people[rows], names, replicates, faces.seed)
-
         near = np.flatnonzero(np.abs(labels.yaw) <= MOST_YAW)
         yaw = self.yaw(features)[:, 0].abs().cpu().numpy()[near]
         hits = self.expression(features).argmax(1).cpu().numpy() == labels.expression
-        everyone = np.arange(len(faces))
         figures = [
-            sample(near, faces.row_names(near)).mean("mean |yaw|", yaw, "°", False),
-            sample(everyone, faces.row_names()).mean(
+            faces.sample(replicates, near).mean("mean |yaw|", yaw, "°", False),
+            faces.sample(replicates).mean(
                 "expression accuracy", hits.astype(float), higher_is_better=False
             ),
         ]
@@ -94,11 +89,8 @@ class LeftProbes:
             similarities = pair_similarities(features, first, second, folds)
             hits = verify(similarities, same, folds).correct
             people = np.stack([faces.people[first], faces.people[second]], axis=1)
-            keys = (
-                f"{faces.keys[a]} {faces.keys[b]} {who}"
-                for a, b, who in zip(first, second, people.tolist(), strict=True)
-            )
-            of_pairs = PeopleSample(people, keys, replicates, faces.seed, same)
+            keys = [f"{faces.keys[a]} {faces.keys[b]}" for a, b in zip(first, second, strict=True)]
+            of_pairs = Sample(keys, replicates, people, same, seed=faces.seed)
             figures.append(of_pairs.mean("verification accuracy", hits.astype(float)))
         task = TaskFacts(
             LEFT,

@@ -9,7 +9,6 @@ import torch
 from kornia.metrics import ssim
 from torch import Tensor
 
-from linear_probe.experiments.edits import PeopleSample
 from linear_probe.experiments.truth.faces import AGAIN, FRONTAL, MOTION, NEUTRAL, SWAP, TruthFaces
 from linear_probe.records.measured import TaskFacts
 from linear_probe.tasks.task import Figure
@@ -69,14 +68,8 @@ def errors(found: Tensor, truth: Tensor, region: Tensor) -> dict[str, Tensor]:
 def figures(
     values: Mapping[str, np.ndarray], faces: TruthFaces, replicates: int, note: str = ""
 ) -> list[Figure]:
-    """The mean of each metric over the pictures.
-
-    Args:
-        values: of each metric, [N], a number for each of `faces`.
-        replicates: of the bootstrap.
-        note: what readers must know of them.
-    """
-    sample = PeopleSample(faces.people, faces.row_names(), replicates, faces.seed)
+    """The mean of each metric over the pictures, of its values [N]."""
+    sample = faces.sample(replicates)
     return [
         sample.mean(metric, row, higher_is_better=HIGHER_IS_BETTER[metric], note=note)
         for metric, row in values.items()

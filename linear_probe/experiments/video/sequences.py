@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linear_probe.stats.intervals import cluster_weights, row_weights
+from linear_probe.tasks.sample import Sample
 from linear_probe.tasks.splits import stratified_group_split
-from linear_probe.tasks.task import DRAWS_SEED, sample_of
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet, Skipped
 
@@ -154,14 +153,7 @@ class Sequences:
             )
         return chosen
 
-    def bootstrap(self, test: np.ndarray, replicates: int) -> tuple[np.ndarray, str]:
-        """Draws [B, m] of the sequences `test` [m], by person where known, and what names them."""
-        keys = [self.keys[i] for i in test]
-        if self.people is None:
-            return row_weights(len(test), replicates, DRAWS_SEED), sample_of(
-                keys, replicates, DRAWS_SEED
-            )
-        people = np.array([self.people[i] for i in test])
-        drawn = (f"{key} {person}" for key, person in zip(keys, people, strict=True))
-        weights = cluster_weights(people, replicates, DRAWS_SEED)
-        return weights, sample_of(drawn, replicates, DRAWS_SEED)
+    def sample(self, test: np.ndarray, replicates: int) -> Sample:
+        """The sequences `test` [m], drawn by person where known."""
+        people = None if self.people is None else np.array([self.people[i] for i in test])
+        return Sample([self.keys[i] for i in test], replicates, people)

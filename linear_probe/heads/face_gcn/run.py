@@ -22,9 +22,8 @@ from linear_probe.heads.job import HeadExperiment
 from linear_probe.heads.pictures import LabelledSplit
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.records.runner import Run
-from linear_probe.stats.intervals import cluster_weights
 from linear_probe.tasks.classification import class_figures, class_predictions
-from linear_probe.tasks.task import DRAWS_SEED, sample_of
+from linear_probe.tasks.sample import Sample
 from ssl_faces import InputError, load_encoder
 from ssl_faces.common.ranges import LayerCount, LayerWidth, UnitBelow1
 from ssl_faces.common.ranks import is_first
@@ -77,10 +76,8 @@ def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
     test = np.concatenate(tests)
     name = job.label or f"{FaceGCN.name}, {' + '.join(job.nodes)}"
     targets = labels[test].numpy()
-    weights = cluster_weights(targets, job.bootstrap, DRAWS_SEED)
-    keys = [clips.keys[i] for i in test]
-    drawn = (f"{key} {clips.people[i]}" for key, i in zip(keys, test, strict=True))
-    sample = sample_of(drawn, job.bootstrap, DRAWS_SEED)
+    tested = np.array([clips.people[i] for i in test])
+    sample = Sample([clips.keys[i] for i in test], job.bootstrap, tested)
     trainer = Trainer(job, run)
     learnt = len(clips.folds) - len(tests[-1])
     note = f"trained on {learnt:,} clips of {len(people)} people, {geometry.frames} frames"
@@ -102,18 +99,14 @@ def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
             logits.append(trainer.outputs(head, nodes[torch.from_numpy(tests[fold])]))
         if not is_first():
             continue  # one process writes
-        predictions = class_predictions(keys, targets, torch.cat(logits), people)
+        predictions = class_predictions(sample.keys, targets, torch.cat(logits), people)
         chosen = {"hyperparameters": dataclasses.asdict(job.training)}
-        figures = class_figures(
-            *(chosen, targets, predictions.predicted, weights, sample, note),
-            predictions=predictions,
-        )
         yield Measured(
             TaskFacts(TASK, clips.title, clips.split, _protocol(job, head), seed),
             name if job.encoder is None else job.encoder,
             "end to end" if job.encoder is None else f"{name} on map",
             FaceGCN.name,
-            figures,
+            class_figures(sample, predictions, chosen, note),
             seconds=time.perf_counter() - started,
         )
 

@@ -78,23 +78,19 @@ class FaceCycleExpression(Expression):
 
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
         splits = self.splits(features, pictures)
-        logits = []
+        layers = []
         for rows in splits:
             known = features.records[rows.train]
             views = [seen.values[torch.from_numpy(rows_of(seen, known))] for seen in self.seen]
             weight, bias = train_linear_layer(
-                torch.stack(views),
-                torch.from_numpy(self.labels[known]),
-                self.epochs,
-                self.seed,
-                self.device,
+                *(torch.stack(views), torch.from_numpy(self.labels[known])),
+                *(self.epochs, self.seed, self.device),
             )
-            known_classes = features.values[torch.from_numpy(rows.test)].to(weight) @ weight + bias
-            lacking = len(self.class_names) - known_classes.shape[1]
-            logits.append(F.pad(known_classes, (0, lacking), value=-torch.inf))
+            layers.append(lambda x, weight=weight, bias=bias: x.to(weight) @ weight + bias)
         records = self.tested_records(features, splits)
         note = self.note(splits, self.labels[records])
-        return self.main_figures(records, torch.cat(logits), {}, note)
+        logits = self._logits(layers, features, [rows.test for rows in splits])
+        return self.main_figures(records, logits, {}, note)
 
     @classmethod
     def score_together(
@@ -124,7 +120,7 @@ class FaceCyclePose(Pose):
             model = LinearRegression()
             model.fit(train.double().numpy(), self.targets[features.records[rows.train]])
             predicted.append(model.predict(test.double().numpy()))
-        return self.figures(features, splits, np.concatenate(predicted), {})
+        return self.figures(features, splits, np.concatenate(predicted))
 
 
 class FaceCycleIdentity(Identity):

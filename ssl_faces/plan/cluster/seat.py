@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ssl_faces.common.files import regular, replace_file
 from ssl_faces.common.run_record import claim
@@ -69,6 +69,9 @@ class Result:
     early: bool
 
 
+_Content = TypeVar("_Content", Order, Result)
+
+
 class Seat:
     """Files of one step, by its output folder: whatever its settings, it runs once at a time."""
 
@@ -83,25 +86,25 @@ class Seat:
 
     def order(self) -> Order | None:
         """The present order; None if there is none."""
-        try:
-            return Order(**json.loads(regular(self.folder / "order.json").read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def write(self, order: Order) -> None:
-        """Raises InputError if the folder can't be written."""
-        replace_file(self.folder / "order.json", json.dumps(asdict(order)).encode())
+        return self._read("order", Order)
 
     def result(self, token: str) -> Result | None:
         """The result of an order; None if there is none yet."""
+        return self._read(token, Result)
+
+    def _read(self, name: str, kind: type[_Content]) -> _Content | None:
         try:
-            return Result(**json.loads(regular(self.folder / f"{token}.json").read_bytes()))
+            return kind(**json.loads(regular(self.folder / f"{name}.json").read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
-    def write_result(self, token: str, result: Result) -> None:
-        """Raises InputError if the folder can't be written."""
-        replace_file(self.folder / f"{token}.json", json.dumps(asdict(result)).encode())
+    def write(self, content: Order | Result, name: str = "order") -> None:
+        """Write the order, or the result of the order `name`.
+
+        Raises:
+            InputError: the folder can't be written.
+        """
+        replace_file(self.folder / f"{name}.json", json.dumps(asdict(content)).encode())
 
     def started(self, token: str) -> Path:
         """The file that a worker makes when it has the lock."""

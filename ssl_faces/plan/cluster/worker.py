@@ -73,7 +73,7 @@ def _run(seat: Seat, token: str, received: list[int]) -> None:
         raise InputError(f"{order.log}: can't be written ({error.strerror})") from error
     result = _result(seat, order, lock, received)
     if _order(seat, token, ended=True) is not None:
-        seat.write_result(token, result)
+        seat.write(result, token)
 
 
 def _result(seat: Seat, order: Order, lock: int, received: list[int]) -> Result:

@@ -200,11 +200,7 @@ class Sweep(Strict):
 
 
 def read(path: Path) -> Sweep:
-    """A sweep from its file.
-
-    Raises:
-        InputError: no such file, not YAML, or invalid settings; says which.
-    """
+    """A sweep from its file; raises InputError if that is missing or invalid."""
     settings = read_yaml(path, LIKE)
     for key in ("scheduler", "job", "image_uri", "controller", "metrics"):
         if key in settings:
