@@ -26,7 +26,7 @@ class ClassProbe(ABC):
 
     name: ClassVar[str]
     about: ClassVar[str]
-    hyperparameters: ClassVar[dict[str, Any]] = {}  # noqa: RUF012
+    hyperparameters: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

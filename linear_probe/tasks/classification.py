@@ -128,7 +128,7 @@ class Classes(LabelTask):
         features: Features,
         rows: Sequence[np.ndarray],
     ) -> Tensor:
-        """[M, all classes] of each predictor's rows; -inf for those after the last that it knows."""
+        """[M, all classes] of each predictor's rows; -inf after the last class that it knows."""
         logits = [
             predictor(features.values[torch.from_numpy(part)])
             for predictor, part in zip(predictors, rows, strict=True)
