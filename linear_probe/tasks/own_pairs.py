@@ -38,25 +38,25 @@ class _Pair(NamedTuple):
 
 
 class PairFaces(FaceSet):
-    """Pictures in pairs, with the folds in which they are verified.
+    """Images in pairs, with the folds in which they are verified.
 
-    Args:
-        pairs_file: LFW's `pairs.txt` format (pictures `IMAGES/Ann/Ann_0001.jpg` or
-            `IMAGES/Ann_0001.jpg`), or CSV with the columns `first` and `second` (paths from
-            `images`), `same` (1 or 0) and, if there are folds, `fold` (any names).
-        images: the folder of pictures.
-
-    Pairs without folds are put in at most `FOLDS`, such that no picture (and no person, where the
+    Pairs without folds are put in at most `FOLDS`, such that no image (and no person, where the
     format names people) is in two of them.
 
+    Args:
+        pairs_file: LFW's `pairs.txt` format (images `IMAGES/Ann/Ann_0001.jpg` or
+            `IMAGES/Ann_0001.jpg`), or CSV with the columns `first` and `second` (paths from
+            `images`), `same` (1 or 0) and, if there are folds, `fold` (any names).
+        images: the folder of images.
+
     Attributes:
-        pairs: those whose two pictures exist, by key.
-        missing_pairs: those of which a picture is missing; the pictures are in `skipped`.
+        pairs, missing_pairs: those whose images exist, by key, and the others, whose images are in
+            `skipped`.
         doubled_pairs: how many lines list a pair again; they are left out.
 
     Raises:
         InputError: a file or folder is missing, a line is malformed or contradicts others (names
-            file and line), no pair has both pictures, or the pairs can't be put in two folds.
+            file and line), no pair has both images, or the pairs can't be put in two folds.
     """
 
     pairs: list[FacePair]
@@ -137,10 +137,8 @@ class PairFaces(FaceSet):
 
 
 def _distinct(listed: Sequence[_Pair], image_of: Callable[[str], str]) -> list[_Pair]:
-    """The pairs without those that were listed before, in either order.
-
-    Args:
-        image_of: what identifies the image of a key: copies of a file are one image.
+    """The pairs without those that were listed before, in either order; `image_of` a key: copies of
+    a file are one image.
 
     Raises:
         InputError: both sides are one image, or lines contradict each other.

@@ -14,8 +14,7 @@ def stratified_group_split(
 
     Groups are met in random order; one goes to validation when this brings the class counts there
     closer (in squares) to `share` of the whole; where none does, the one that strays the least
-    goes. (scikit-learn's StratifiedGroupKFold does alike, but takes seconds for the 28,000 groups
-    of FER-2013.)
+    goes. (scikit-learn's StratifiedGroupKFold takes seconds for the 28,000 groups of FER-2013.)
 
     Args:
         labels: int [N], from 0.
