@@ -32,8 +32,8 @@ class BackboneName:
         library: `timm` or `torchvision`.
         name: as the library calls the architecture (with timm maybe `.tag`, for the weights).
         random: untrained.
-        weights: a file of weights, or with torchvision a name such as `IMAGENET1K_V1`; None is
-            the library's usual weights.
+        weights: a file of weights, or with torchvision a name such as `IMAGENET1K_V1`; None is the
+            library's usual weights.
         spaces: feature spaces (see `WrappedEncoder`); none: `pooled`.
     """
 
@@ -48,11 +48,8 @@ class BackboneName:
 
     @classmethod
     def parse(cls, text: str) -> BackboneName:
-        """The backbone that a name stands for.
-
-        Raises:
-            InputError: an unknown option, or options that contradict each other.
-        """
+        """The backbone that a name stands for; InputError for an unknown option, or options that
+        contradict each other."""
         base, options = split_options(text, ("random", "weights", "features"))
         library, _, name = base.partition(":")
         weights = options.get("weights")
@@ -81,13 +78,11 @@ def load_backbone(name: BackboneName, *, untrained: bool = False, seed: int = 0)
     the last map. Images come at the library's size; cropped faces are not cropped again.
 
     Args:
-        name: which, and which weights.
-        untrained: the same architecture with random weights instead.
-        seed: of random weights.
+        untrained: the same architecture with random weights instead, of this seed.
 
     Raises:
-        InputError: the library is not installed or knows no such backbone, the weights can't be
-            had or are not this backbone's, or it has no such feature space.
+        InputError: the library is not installed or knows no such backbone, the weights can't be had
+            or are not this backbone's, or it has no such feature space.
     """
     make = {"timm": _from_timm, "torchvision": _from_torchvision}[name.library]
     with torch.random.fork_rng(devices=[]):

@@ -22,14 +22,11 @@ _PIXELS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class OnnxSource:
-    """An ONNX network as a feature source.
+    """An ONNX network as a feature source, by its name: `FILE.onnx`, maybe with options.
 
-    It must have one input, RGB pictures [B, 3, S, S], and outputs [B, D]. It is given pictures in
-    [0, 1], or with `?mean=M&std=S` (one number each, or three with commas) less M and divided by
-    S. S is the input's, or `?size=S` where that is left open. A fixed B is heeded.
-
-    Args:
-        name: `FILE.onnx`, maybe with options; how tables call it.
+    It must have one input, RGB images [B, 3, S, S], and outputs [B, D]. It is given images in [0,
+    1], or with `?mean=M&std=S` (one number each, or three with commas) less M and divided by S. S
+    is the input's, or `?size=S` where that is left open. A fixed B is heeded.
 
     Raises:
         InputError: the file is no such network, or onnxruntime is not installed.

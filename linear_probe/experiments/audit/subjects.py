@@ -40,10 +40,9 @@ class Examples:
     """Images of a task.
 
     Attributes:
-        images: uint8 [N, 3, R, R].
-        records: int64 [N], of the face set.
-        learnt: int64, rows of the training part without its validation rows.
-        test: int64 [M], rows of the test part.
+        images, records: uint8 [N, 3, R, R], and their records of the face set, int64 [N].
+        learnt, test: int64, rows of the training part without its validation rows, and of the test
+            part.
         taught: number of training images of the classifier, its validation images among them.
         skipped: images that can't be decoded.
     """
@@ -57,14 +56,8 @@ class Examples:
 
 
 class Target(NamedTuple):
-    """What is classified.
-
-    Attributes:
-        of: its name, where the task has several things to say, else empty.
-        label: of the face set's labels.
-        classes: names, by number.
-        numbers: int [records] of the face set.
-    """
+    """What is classified: its name, where the task has several things to say, else empty; the
+    label; names of classes, by number; and int [records] of the face set."""
 
     of: str
     label: str
@@ -73,11 +66,8 @@ class Target(NamedTuple):
 
 
 def target_of(task: LabelTask, name: str | None) -> Target:
-    """The label that is audited: of attributes `gender` or `race`, of other tasks their own.
-
-    Raises:
-        InputError: it says nothing of classes, or no such label.
-    """
+    """The label that is audited: of attributes `gender` or `race`, of other tasks their own;
+    InputError if it has no classes, or there is no such label."""
     if isinstance(task, Classes):
         if name not in (None, task.label):
             raise InputError(f"target: '{name}'; {task.name} has {task.label} alone: leave it out")
@@ -153,11 +143,9 @@ class Subject(ABC):
         seen: the features and rows that it was fitted on, if they are known already.
 
     Attributes:
-        name, space, fingerprint: as `encoder`, `feature_space` and `fingerprint` of its records.
-        seed: of its training, as of its records.
+        name, space, fingerprint, seed: as in its records.
         examples: the images.
-        chosen: hyper-parameters of its training.
-        how: how it was trained, in words.
+        chosen, how: hyper-parameters of its training, and how it was trained, in words.
     """
 
     name: str
@@ -217,12 +205,7 @@ class NetworkSubject(Subject):
 
 
 class HeadNetwork(nn.Module):
-    """Some outputs of a head, as it is scored.
-
-    Args:
-        head: the head.
-        columns: which.
-    """
+    """Some outputs of a head, as it is scored."""
 
     def __init__(self, head: Head, columns: slice) -> None:
         super().__init__()
@@ -233,12 +216,7 @@ class HeadNetwork(nn.Module):
 
 
 class HeadSubject(NetworkSubject):
-    """A head of `linear-probe head`.
-
-    Args:
-        trained: the head.
-        target: see `target_of`.
-    """
+    """A head of `linear-probe head`."""
 
     def __init__(self, trained: TrainedHead, target: str | None = None) -> None:
         head, asked, job, self.seed = trained
@@ -274,13 +252,8 @@ def _columns(head: Head, target: Target) -> slice:
 
 
 class ProbedEncoder(nn.Module):
-    """An encoder and a probe on one of its feature spaces as one network.
-
-    Args:
-        encoder: images float [B, 3, S, S] in [0, 1] to features by space.
-        space: which.
-        predictor: the fitted probe.
-    """
+    """An encoder and a fitted probe on one of its feature spaces as one network: images float [B,
+    3, S, S] in [0, 1] to logits."""
 
     def __init__(self, encoder: nn.Module, space: str, predictor: LinearPredictor) -> None:
         super().__init__()
@@ -297,12 +270,10 @@ class ProbedEncoder(nn.Module):
 
 
 class ProbeSubject(NetworkSubject):
-    """An encoder with a linear probe, fitted as `linear-probe run` fits it.
+    """An encoder with a linear probe, fitted as `linear-probe run` fits it, by the task's seed.
 
     Args:
         encoder: as `--encoder` takes it, but for files.
-        job: its space, target and seed count.
-        task: what the probe learns; it is fitted by the task's seed.
         features: folder of the frozen features.
 
     Raises:
@@ -350,13 +321,8 @@ class ProbeSubject(NetworkSubject):
 
 
 class FileSubject(Subject):
-    """An ONNX file of a classifier: images [B, 3, S, S] in [0, 1] to logits [B, K], in the order
-    of the task's classes. It can be quantised, and no more.
-
-    Args:
-        path: the file.
-        job: its target and seed count.
-        task: what it predicts.
+    """An ONNX file of a classifier: images [B, 3, S, S] in [0, 1] to logits [B, K], in the order of
+    the task's classes. It can be quantised, and no more.
 
     Raises:
         InputError: it can't be read, or takes other images or has other classes.
