@@ -16,6 +16,7 @@ from linear_probe.sources.opening import Opened, opens
 from linear_probe.sources.options import numbers_in, side_in, split_options
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of
+from ssl_faces.encoders.onnx_files import need_onnx
 
 _OPTIONS = ("size", "mean", "std")
 _PIXELS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -89,13 +90,9 @@ class OnnxSource:
         return {space: torch.from_numpy(np.concatenate(rows[space])) for space in self.dims}
 
     def _open(self, providers: list[str]) -> Any:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise InputError(
-                f"{self.name}: needs the package onnxruntime, which can't be imported ({error}); "
-                "run `pip install onnxruntime`"
-            ) from error
+        need_onnx(self.name)
+        import onnxruntime
+
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such file; give the ONNX file of an encoder")
         options = onnxruntime.SessionOptions()
@@ -165,13 +162,13 @@ class OnnxSource:
 
     def _run(self, pixels: np.ndarray) -> list[Any]:
         try:
-            found: list[Any] = self._session.run(self._outputs, {self._input: pixels})
+            outputs: list[Any] = self._session.run(self._outputs, {self._input: pixels})
         except Exception as error:
             raise InputError(
                 f"{self.path}: fails on pictures {list(pixels.shape)} ({reason_of(error)}); "
                 "export it again, with a batch of any size"
             ) from error
-        return found
+        return outputs
 
 
 @opens(lambda name: name.partition("?")[0].endswith(".onnx"))
