@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
+from typing import TypeVar
+
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ssl_faces import InputError
+
+T = TypeVar("T", bound=Hashable)
+
+
+def components(nodes: Iterable[T], edges: Iterable[tuple[T, T]]) -> dict[T, int]:
+    """The number of each node's connected component; nodes may be repeated."""
+    number = {node: i for i, node in enumerate(dict.fromkeys(nodes))}
+    ends = np.array([[number[a], number[b]] for a, b in edges], dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), ends.T), shape=(len(number), len(number)))
+    component = connected_components(graph, directed=False)[1]
+    return dict(zip(number, component.tolist(), strict=True))
 
 
 def stratified_group_split(
