@@ -24,7 +24,7 @@ HEAD = 4096
 """Number of first bytes that decide the kind of a file."""
 
 _ARCHIVE = re.compile(
-    rb"PK\3\4|PK\5\6|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|.{257}ustar", re.DOTALL
+    rb"PK\x03\x04|PK\x05\x06|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|.{257}ustar", re.DOTALL
 )
 _HEIC = re.compile(rb".{4}ftyp(hei[cxf]|hevc|mif1|msf1|avi[fs])", re.DOTALL)
 _PICTURE = re.compile(
