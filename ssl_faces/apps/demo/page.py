@@ -23,7 +23,7 @@ from ssl_faces.apps.demo.comparison import (
     Compared,
     FaceComparison,
 )
-from ssl_faces.apps.sheets import enlarged
+from ssl_faces.apps.editing import enlarged
 from ssl_faces.apps.web.uploads import Limits, read_upload
 from ssl_faces.common.errors import InputError, out_of_memory
 from ssl_faces.common.page_style import rendered
