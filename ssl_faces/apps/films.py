@@ -1,19 +1,31 @@
-"""Films that the commands write, as MP4 without sound."""
+"""Films that the commands read, and write as MP4 without sound."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ssl_faces.common.errors import InputError
 from ssl_faces.prepare.sources import Video
+
+EVERY_FRAME = 1000.0
+"""Frames per second of a `Video` that give all frames."""
 
 _TICKS = 60_000
 """Per second: whole numbers for 24, 25, 30, 50, 60 and 30000/1001 frames per second."""
 
 _CODECS = ("libx264", "mpeg4")
+
+
+def open_video(path: Path, fps: float = EVERY_FRAME) -> Video:
+    """The frames of a video; InputError without PyAV."""
+    if find_spec("av") is None:
+        raise InputError(f"{path}: videos need PyAV; pip install 'ssl-faces[prepare]'")
+    return Video(path, fps)
 
 
 class FilmWriter:

@@ -18,7 +18,8 @@ import numpy as np
 
 from ssl_faces.apps.arguments import check_ending, skipped_beside, writable
 from ssl_faces.apps.embedding import BATCH, batches
-from ssl_faces.apps.faces import Face, FaceReader, open_video
+from ssl_faces.apps.faces import Face, FaceReader
+from ssl_faces.apps.films import FilmWriter, open_video
 from ssl_faces.apps.tables import PLACE, place_cells, table_writer
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file, replacing
@@ -284,8 +285,6 @@ def _write_film(reader: FaceReader, path: Path, notes: IO[str]) -> None:
     The video is decoded again, so that no more than one frame is in memory.
     """
     from tqdm import tqdm
-
-    from ssl_faces.apps.films import FilmWriter
 
     (source,) = reader.sources
     assert isinstance(source, Source)

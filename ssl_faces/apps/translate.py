@@ -84,11 +84,10 @@ def _translate_video(options: argparse.Namespace) -> None:
     """
     from tqdm import tqdm
 
-    from ssl_faces.apps.editing import BATCH, apply_edit, open_method
+    from ssl_faces.apps.editing import BATCH, apply_edit, enlarged, open_method
     from ssl_faces.apps.embedding import batches
-    from ssl_faces.apps.faces import FaceFinder, first_face, open_video
-    from ssl_faces.apps.films import FilmWriter
-    from ssl_faces.apps.sheets import enlarged
+    from ssl_faces.apps.faces import FaceFinder, first_face
+    from ssl_faces.apps.films import FilmWriter, open_video
     from ssl_faces.common.files import replacing
     from ssl_faces.data.pictures import BadImage
     from ssl_faces.methods.method import MOTION

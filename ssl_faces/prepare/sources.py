@@ -28,10 +28,10 @@ _ARCHIVE = re.compile(
 )
 _HEIC = re.compile(rb".{4}ftyp(hei[cxf]|hevc|mif1|msf1|avi[fs])", re.DOTALL)
 _PICTURE = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM|II\*\0|MM\0\*|RIFF.{4}WEBP|P[1-6]\s", re.DOTALL
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM|II\*\x00|MM\x00\*|RIFF.{4}WEBP|P[1-6]\s", re.DOTALL
 )
 _VIDEO = re.compile(
-    rb"\x1aE\xdf\xa3|FLV\1|OggS|0&\xb2u|\0\0\1[\xba\xb3]|RIFF.{4}AVI |"
+    rb"\x1aE\xdf\xa3|FLV\x01|OggS|0&\xb2u|\x00\x00\x01[\xba\xb3]|RIFF.{4}AVI |"
     rb".{4}(ftyp|moov|mdat|wide|free|skip|pnot)|"
     # Transport streams: a mark every 188 bytes, or every 192 after a time stamp.
     rb"(G.{187}){3}G|.{4}(G.{191}){3}G",
