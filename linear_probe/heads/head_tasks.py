@@ -11,8 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.regression import concordance_corrcoef
 
 from linear_probe.features.frozen import Features
-from linear_probe.heads.goals import AGES, Goal
-from linear_probe.heads.meaning import Meaning, Part
+from linear_probe.heads.goals import AGES, Goal, Meaning, Part
 from linear_probe.tasks.affect import AFFECT, Affect
 from linear_probe.tasks.attributes import AttributePrediction, Attributes
 from linear_probe.tasks.classification import Classes

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from linear_probe.features.source import Precision
-from linear_probe.sources.opening import Opened, opens
-from linear_probe.sources.options import numbers_in, side_in, split_options
+from linear_probe.sources.opening import Opened, numbers_in, opens, side_in, split_options
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of
 from ssl_faces.encoders.onnx_files import need_onnx

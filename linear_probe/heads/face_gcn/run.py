@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from linear_probe.heads.face_gcn.data import LandmarkClips, LandmarkData
-from linear_probe.heads.face_gcn.graph import Topology, adjacency, edges_of
-from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN
+from linear_probe.heads.face_gcn.network import WIDTHS, FaceGCN, Topology, adjacency, edges_of
 from linear_probe.heads.face_gcn.nodes import aligned, local_shape, nearest, patches, sampled
 from linear_probe.heads.fit import HEADS_FOLDER, Trainer
 from linear_probe.heads.goals import Categories
