@@ -1,4 +1,4 @@
-"""The registry of what opens an encoder by its name."""
+"""What opens an encoder by its name, and the options behind a question mark: `NAME?key=value&flag`."""
 
 from __future__ import annotations
 
