@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from linear_probe.features.cache import as_size, entries, make_room, note_use
-from linear_probe.features.extraction import Chunk, Extracted, cut, extract
+from linear_probe.features.extraction import Chunk, Extracted, Features, cut, extract
 from linear_probe.features.files import (
     PIECES_SUFFIX,
     Chunks,
@@ -154,15 +153,6 @@ class Pictures:
             if box is not None:
                 digest.update(repr(box).encode())
         return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class Features:
-    """Frozen features of one space, float32 [N, D], and int64 [N], which record of the face set
-    each row is of; those whose image can't be decoded have no row."""
-
-    values: Tensor
-    records: np.ndarray
 
 
 class FeatureCache:

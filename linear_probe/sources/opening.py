@@ -1,4 +1,4 @@
-"""What opens an encoder by its name, and the options behind a question mark: `NAME?key=value&flag`."""
+"""What opens an encoder by its name, and options behind a question mark: `NAME?key=value&flag`."""
 
 from __future__ import annotations
 
