@@ -296,21 +296,21 @@ class FeatureCache:
                 if lacking:
                     chunks.append(Chunk(images, size, lacking))
 
-        def write(chunk: Chunk, found: Extracted) -> None:
-            for source, values in zip(chunk.sources, found.values, strict=True):
+        def write(chunk: Chunk, extracted: Extracted) -> None:
+            for source, values in zip(chunk.sources, extracted.values, strict=True):
                 for space in source.dims:
                     path = finished[id(source)].path(chunk.images, space)
-                    write_features(path, values[space], found.records, found.skipped)
+                    write_features(path, values[space], extracted.records, extracted.skipped)
 
         total = sum(len(chunk.images) for chunk in chunks)
-        found = extract(pictures.faces, pictures.indices, chunks, self.batch_size, self.device)
+        extracted = extract(pictures.faces, pictures.indices, chunks, self.batch_size, self.device)
         with (
             tqdm(total=total, desc=f"features of {pictures.faces.name}", unit="faces") as bar,
-            closing(found),
+            closing(extracted),
             ThreadPoolExecutor(1, "writing") as writer,  # behind; at its end all is written
         ):
             writing: Future[None] | None = None
-            for chunk, features in found:
+            for chunk, features in extracted:
                 if writing is not None:
                     writing.result()  # an error of writing stops the run
                 writing = writer.submit(write, chunk, features)

@@ -154,7 +154,7 @@ class Sequences:
         Raises:
             InputError: a part is empty, there is one class only, or one has no training sequence.
         """
-        found = []
+        splits = []
         lost = f" ({NO_FACE}: {len(self.skipped):,} left out)" if self.skipped else ""
         for fold in np.unique(self.folds[self.folds >= 0]):
             test = np.flatnonzero(self.folds == fold)
@@ -165,13 +165,13 @@ class Sequences:
                     f"{self.name}: no training sequence of '{self.class_names[lacking[0]]}' is "
                     f"left{lost}, and test sequences are of it; add some, or take the class out"
                 )
-            found.append((train, test))
-        if not found or any(not len(train) for train, _ in found):
+            splits.append((train, test))
+        if not splits or any(not len(train) for train, _ in splits):
             raise InputError(
                 f"{self.name}: {self.faces.title} has no sequence left to "
-                f"{'train' if found else 'score'} on{lost}; give more videos"
+                f"{'train' if splits else 'score'} on{lost}; give more videos"
             )
-        for train, _ in found:
+        for train, _ in splits:
             taught = np.unique(self.labels[train])
             if len(taught) < 2:
                 raise InputError(
@@ -179,7 +179,7 @@ class Sequences:
                     f"'{self.class_names[taught[0]]}', and a classifier needs two classes at "
                     "least; add videos of others"
                 )
-        return found
+        return splits
 
     def validation(self, train: np.ndarray, seed: int) -> np.ndarray:
         """Which of the sequences `train` [n] choose hyper-parameters: bool [n], drawn by the seed.

@@ -43,11 +43,11 @@ def edges_of(topology: Topology, points: np.ndarray) -> list[tuple[int, int]]:
             raise InputError(
                 f"topology: contours are of 68 landmarks, and there are {count}; give delaunay"
             )
-        found = {*_BRIDGES, *_BRIDGES_MOUTH}
+        edges = {*_BRIDGES, *_BRIDGES_MOUTH}
         for first, last, closed in _LINES:
-            found |= {*pairwise(range(first, last + 1))}
+            edges |= {*pairwise(range(first, last + 1))}
             if closed:
-                found.add((first, last))
+                edges.add((first, last))
     else:
         try:
             triangles = Delaunay(points[:, :2]).simplices
@@ -55,8 +55,8 @@ def edges_of(topology: Topology, points: np.ndarray) -> list[tuple[int, int]]:
             raise InputError(
                 f"landmarks: {count} points that span no triangle; give three or more, not in a row"
             ) from error
-        found = {pair for row in triangles.tolist() for pair in combinations(row, 2)}
-    return sorted({(min(a, b), max(a, b)) for a, b in found})
+        edges = {pair for row in triangles.tolist() for pair in combinations(row, 2)}
+    return sorted({(min(a, b), max(a, b)) for a, b in edges})
 
 
 def adjacency(edges: list[tuple[int, int]], points: np.ndarray) -> Tensor:
