@@ -147,11 +147,11 @@ columns of numbers together, as `features` |
     @cached_property
     def _rows_by_end(self) -> dict[str, list[int]]:
         """The rows by each end of their keys, from a slash on."""
-        found: dict[str, list[int]] = {}
+        rows: dict[str, list[int]] = {}
         for row, key in enumerate(self._keys):
             for end in _ends(key):
-                found.setdefault(end, []).append(row)
-        return found
+                rows.setdefault(end, []).append(row)
+        return rows
 
     def _claim(self, row: int, faces: str, record: FaceRecord) -> None:
         """Remember that a row belongs to this image; InputError if it was already found to be of
@@ -223,9 +223,9 @@ def _read_npz(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         ) from error
     keys = arrays.pop("keys", None)
     if keys is None or keys.ndim != 1 or keys.dtype.kind not in "US":
-        found = "none" if keys is None else f"{keys.dtype} {list(keys.shape)}"
+        kind = "none" if keys is None else f"{keys.dtype} {list(keys.shape)}"
         raise InputError(
-            f"{path}: needs an array 'keys' of text [N], and has {found}; write it with "
+            f"{path}: needs an array 'keys' of text [N], and has {kind}; write it with "
             "np.savez(FILE, keys=np.array(keys, dtype=str), features=...)"
         )
     try:

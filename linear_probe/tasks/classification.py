@@ -161,8 +161,8 @@ class Classes(LabelTask):
         for probe in class_probes():
             predicted = np.concatenate(
                 [
-                    probe.predict(*known, asked, self.device).numpy()
-                    for known, asked in zip(training, tested, strict=True)
+                    probe.predict(*known, rows_asked, self.device).numpy()
+                    for known, rows_asked in zip(training, tested, strict=True)
                 ]
             )
             figures += shares_of(
