@@ -19,7 +19,6 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from torch import Tensor
 
-from ssl_faces import __version__
 from ssl_faces.apps.faces import Detect, FaceCrop
 from ssl_faces.apps.search import reliability
 from ssl_faces.apps.serve import schema
@@ -28,6 +27,7 @@ from ssl_faces.apps.serve.guard import Guard, Metrics, ServiceLimits
 from ssl_faces.apps.serve.service import Service
 from ssl_faces.apps.verify import SPACE, compare
 from ssl_faces.apps.web.filter import Refused
+from ssl_faces.common import __version__
 from ssl_faces.common.errors import InputError, out_of_memory
 from ssl_faces.common.page_style import rendered
 
