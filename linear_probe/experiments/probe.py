@@ -43,7 +43,7 @@ def run_probes(
     say: Say = print_line,
     **settings: Any,
 ) -> list[Record]:
-    """Score frozen encoders and write the figures to `out`/records.jsonl.
+    """Score frozen encoders and write the figures to `out`/records.jsonl; the records of this run.
 
     Args:
         encoders: as `--encoder` takes them, or encoders: see `linear_probe.sources.by_name`.
@@ -51,11 +51,7 @@ def run_probes(
         seed: one or several.
         baselines: some of `linear_probe.sources.baselines.NAMES`; True is all, False none.
         own: face sets to score on instead of `data`, with every task that they serve.
-        say: prints a line for the user.
         settings: other fields of `ProbeSettings`, such as `tasks`, `data` or `max_train`.
-
-    Returns:
-        The records of this run.
 
     Raises:
         InputError: an argument, an encoder or the data can't be used, or `out` can't be written.

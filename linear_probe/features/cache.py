@@ -32,13 +32,8 @@ _LOCK = re.compile(r"\..+-[0-9a-f]{20}\.lock")
 
 
 class Entry(NamedTuple):
-    """Features of one space, or what an interrupted run has computed of one source.
-
-    Attributes:
-        path: a file, or a folder of pieces.
-        size: in bytes.
-        used: when it was last used, in seconds since 1970.
-    """
+    """Features of one space, or what an interrupted run has computed of one source: a file or a
+    folder of pieces, its size in bytes, and when it was last used, in seconds since 1970."""
 
     path: Path
     size: int
@@ -80,14 +75,8 @@ def note_use(paths: Collection[Path]) -> None:
 
 
 def make_room(folder: Path, in_use: Collection[Path]) -> None:
-    """Remove features until the folder is as small as it has to be.
-
-    Args:
-        in_use: files that must stay, even if the folder stays too large.
-
-    Raises:
-        InputError: `SSL_FACES_FEATURES_GB` is no number.
-    """
+    """Remove features, but those `in_use`, until the folder is as small as it has to be; InputError
+    if `SSL_FACES_FEATURES_GB` is no number."""
     room = room_in_bytes()
     found = entries(folder)
     size = sum(entry.size for entry in found)
@@ -99,11 +88,8 @@ def make_room(folder: Path, in_use: Collection[Path]) -> None:
 
 
 def room_in_bytes() -> float:
-    """Bytes that a folder of features may take.
-
-    Raises:
-        InputError: `SSL_FACES_FEATURES_GB` is no number.
-    """
+    """Bytes that a folder of features may take; InputError if `SSL_FACES_FEATURES_GB` is no
+    number."""
     text = os.environ.get(ROOM, "").strip()
     try:
         gigabytes = float(text) if text else USUAL_ROOM
@@ -115,11 +101,8 @@ def room_in_bytes() -> float:
 
 
 def find_caches(folders: Sequence[Path]) -> Iterator[tuple[Path, list[Entry]]]:
-    """Folders that hold features, within these folders, with what they hold.
-
-    Raises:
-        InputError: there is no such folder.
-    """
+    """Folders that hold features, within these folders, with what they hold; InputError if there is
+    no such folder."""
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; give one that holds runs")
@@ -135,11 +118,8 @@ def as_size(size: float) -> str:
 
 
 def report_caches(folders: list[Path], clean: bool) -> Iterator[str]:
-    """Lines on the features within these folders (of none: `runs`), which `clean` removes.
-
-    Raises:
-        InputError: there is no such folder, or features can't be removed.
-    """
+    """Lines on the features within these folders (of none: `runs`), which `clean` removes;
+    InputError if there is no such folder, or features can't be removed."""
     most = as_size(room_in_bytes())
     folders = folders or [folder for folder in (Path("runs"),) if folder.is_dir()]
     total = 0

@@ -82,7 +82,6 @@ class EncoderSource:
 
     Args:
         name: its name in tables.
-        encoder: the encoder.
         spaces: which of its feature spaces; None is all.
         precision: of its arithmetic; `bf16` is about twice as fast where the hardware has it.
     """
@@ -159,13 +158,8 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Features:
-    """Frozen features of one space.
-
-    Attributes:
-        values: float32 [N, D].
-        records: int64 [N], which record of the face set each row is of; those whose image can't
-            be decoded have no row.
-    """
+    """Frozen features of one space, float32 [N, D], and int64 [N], which record of the face set
+    each row is of; those whose image can't be decoded have no row."""
 
     values: Tensor
     records: np.ndarray
@@ -179,7 +173,7 @@ class FeatureCache:
     used for long make room for others, see `linear_probe.features.cache`.
 
     Args:
-        folder: where features are kept, one safetensors file for each source, images and space.
+        folder: one safetensors file for each source, images and space.
         batch_size: images given to an encoder at once.
         device: where encoders run.
     """
@@ -369,11 +363,7 @@ class FeatureCache:
 def _check_finite(
     source: Source, space: str, values: Tensor, records: Sequence[int], faces: FaceSet
 ) -> None:
-    """Check that features float [N, D] of these N records are finite.
-
-    Raises:
-        InputError: names the encoder, the space, the number of images and the first one's key.
-    """
+    """InputError if features float [N, D] of these N records are not finite."""
     bad = non_finite_rows(values)
     if len(bad):
         raise InputError(

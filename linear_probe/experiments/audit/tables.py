@@ -101,11 +101,8 @@ class Audited:
 
 
 def audited(folder: Path) -> list[Audited]:
-    """The classifiers of an audit's folder that have figures without compression.
-
-    Raises:
-        InputError: the records can't be read.
-    """
+    """The classifiers of an audit's folder that have figures without compression; InputError if the
+    records can't be read."""
     records = read_records(folder / RECORDS_FILE)
     draws = read_replicates(folder / REPLICATES_FILE)
     replicates = {r.key: draws[r.name] for r in records if r.name in draws}
@@ -147,8 +144,8 @@ def _audited(of: tuple[str, ...], records: Sequence[Record], replicates: Replica
 
 
 def write_audit(folder: Path) -> list[Table]:
-    """Write `audit.md`, `audit.csv` and `audit.html` from a folder's records; none is ever
-    half-written. The tables of `audit.md`.
+    """Write `audit.md`, `audit.csv` and `audit.html` from a folder's records; the tables of
+    `audit.md`.
 
     Raises:
         InputError: the records can't be read, or the folder can't be written.
