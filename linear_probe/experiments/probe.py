@@ -27,8 +27,8 @@ from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
 from linear_probe.tasks.cross_sets import crossed_by_seed
 from linear_probe.tasks.face_sets import RENDERED, face_sets_by_seed, serving_tasks
+from linear_probe.tasks.facecycle import facecycle_tasks
 from linear_probe.tasks.own_data import OwnData
-from linear_probe.tasks.protocols import PROTOCOLS
 from ssl_faces import InputError
 from ssl_faces.data import FaceSet
 
@@ -120,7 +120,7 @@ class _Planner:
         self.settings, self.run = settings, run
         self.seeds = list(dict.fromkeys(settings.seeds))
         epochs = 300 if settings.epochs is None else settings.epochs
-        self.kinds = PROTOCOLS[settings.protocol](epochs) if settings.protocol else TASKS
+        self.kinds = facecycle_tasks(epochs) if settings.protocol else TASKS
         # What is missing is missing for all seeds: reported once.
         self.say = {s: run.say if s == self.seeds[0] else lambda line: None for s in self.seeds}
 
