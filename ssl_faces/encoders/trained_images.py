@@ -136,11 +136,8 @@ class TrainedImages:
 
 
 def hashes_of(data: FaceData) -> TrainedImages:
-    """The hashes of all images that a data module trains on.
-
-    Raises:
-        InputError: its shards are streamed.
-    """
+    """The hashes of all images that a data module trains on. Raises InputError: its shards are
+    streamed."""
     if data.streamed:
         raise InputError("training images are streamed, so that no hashes of them are kept")
     faces = data.faces
@@ -227,10 +224,7 @@ def _whole(rows: np.ndarray) -> np.ndarray:
 
 def save_trained_images(directory: Path, trained: TrainedImages) -> tuple[str, str]:
     """Write the hashes beside an encoder's weights; a line for the user, and the file's SHA-256.
-
-    Raises:
-        InputError: the folder can't be written, or the disk is full.
-    """
+    Raises InputError: the folder can't be written, or the disk is full."""
     columns = {name: np.ascontiguousarray(column) for name, column in vars(trained).items()}
     data = safetensors.numpy.save(columns)
     replace_file(directory / TRAINED_FILE, data)
@@ -240,10 +234,7 @@ def save_trained_images(directory: Path, trained: TrainedImages) -> tuple[str, s
 
 def load_trained_images(encoder: str | os.PathLike[str]) -> TrainedImages | None:
     """The hashes of an encoder's training images, named as in `load_encoder`; None if it has none.
-
-    Raises:
-        InputError: no such encoder, or a broken file.
-    """
+    Raises InputError: no such encoder, or a broken file."""
     path = find_encoder(encoder) / TRAINED_FILE
     if not path.exists():
         return None
@@ -295,15 +286,12 @@ def run(arguments: Sequence[str]) -> None:
 def make_trained_images(
     encoder: str | os.PathLike[str], root: Path | None = None, cache: Path | None = None
 ) -> str:
-    """Save the hashes of a trained encoder's images; a line for the user.
+    """Save the hashes of a trained encoder's images; a line for the user. Raises InputError: the
+    encoder's card does not list its data, or the folder has other images than were trained on.
 
     Args:
         root: folder with the data sets; default as of `FaceData`.
         cache: as of `FaceData`.
-
-    Raises:
-        InputError: the encoder's card does not list its data, or the folder has other images than
-            were trained on.
     """
     from ssl_faces.encoders.encoder import update_card
     from ssl_faces.pairs.module import FaceData

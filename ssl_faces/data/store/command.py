@@ -21,11 +21,7 @@ resumes behind the last whole shard. Run again after images were added, it packs
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run `ssl-faces pack` with these arguments.
-
-    Raises:
-        InputError: bad input.
-    """
+    """Run `ssl-faces pack` with these arguments. Raises InputError: bad input."""
     parser = Parser(
         prog="ssl-faces pack",
         description=ABOUT,

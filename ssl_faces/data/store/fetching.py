@@ -23,11 +23,8 @@ _TRIES = 3
 
 
 def fetch_bytes(url: str) -> bytes:
-    """A remote file; tried again after a moment where the connection fails.
-
-    Raises:
-        InputError: it can't be fetched.
-    """
+    """A remote file; tried again after a moment where the connection fails. Raises InputError: it
+    can't be fetched."""
     import fsspec
 
     for attempt in range(_TRIES):
@@ -80,11 +77,8 @@ class RemoteShards:
             self._ahead, self._threads, self._process = {}, None, os.getpid()
 
     def path(self, entry: ShardEntry) -> Path:
-        """The shard's file here, fetched and compared with its SHA-256 if it was not here.
-
-        Raises:
-            InputError: it can't be fetched or kept, or is not what the index says.
-        """
+        """The shard's file here, fetched and compared with its SHA-256 if it was not here. Raises
+        InputError: it can't be fetched or kept, or is not what the index says."""
         self._after_fork()
         waiting = self._ahead.pop(entry.sha256, None)
         if waiting is not None:
