@@ -130,12 +130,8 @@ def has_features(path: Path, dim: int, count: int) -> bool:
 
 
 class Chunks:
-    """The finished chunks of an extraction: one file for each chunk and space.
-
-    Args:
-        folder: for them; one for each source and set of images, named by their content.
-        dims: length of the features of each space.
-    """
+    """The finished chunks of an extraction: one file for each chunk and space, in a folder for each
+    source and set of images; `dims`: length of the features of each space."""
 
     def __init__(self, folder: Path, dims: Mapping[str, int]) -> None:
         self.folder = folder
@@ -164,9 +160,9 @@ def lock(path: Path, wait: bool) -> Iterator[bool]:
     """Keep other processes from computing the same; whether the lock was acquired.
 
     It is the system's lock on an open file, which ends with its process: a dead one blocks nobody.
+    The file is removed afterwards.
 
     Args:
-        path: the lock's file, created if missing and removed afterwards.
         wait: until another process releases it; else an occupied lock is not acquired.
 
     Raises:

@@ -82,7 +82,6 @@ class RunRecord:
     recorded, as they may be secrets.
 
     Args:
-        command: as typed.
         kind: `run` or `job`.
         locked: the folder's lock is held already.
 
@@ -103,11 +102,7 @@ class RunRecord:
 
     def begin(self, folder: Path, **about: Any) -> None:
         """Lock the folder, and record the start of a session. Raises InputError: another process
-        has the lock, or the folder can't be written.
-
-        Args:
-            about: additional entries, JSON values.
-        """
+        has the lock, or the folder can't be written."""
         if self.lock is None and not self._locked:
             self.lock = claim(folder)
         self._folder = folder

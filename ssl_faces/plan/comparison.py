@@ -133,7 +133,6 @@ class Comparison(plan_stages.Staged):
 
         Args:
             methods: by its name in the new comparison: a method, and its arguments.
-            changed: other fields.
         """
         staged = {
             name: [

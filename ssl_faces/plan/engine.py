@@ -53,7 +53,6 @@ class Engine:
     """Runs steps, several at once.
 
     Args:
-        out: folder of the plan.
         lock: of its folder, as of `claim`; steps inherit it.
         jobs: most steps at once.
         record: keeps the state of the steps in `run.json`; None: another command does.

@@ -89,8 +89,6 @@ class Probe(Strict):
         """Score encoders in one run, unless that was done with the same weights; then make a page.
 
         Args:
-            engine: of the plan.
-            encoders: folders of runs.
             out: its folder `probe` gets the scores.
             page: name of its step, and a command of `linear-probe`, always run.
             name: of the scores' step.
@@ -119,11 +117,7 @@ class Probe(Strict):
 
 
 def fit_words(configs: Sequence[str], arguments: Arguments, seed: int, previous: Path) -> list[str]:
-    """Arguments of `ssl-faces fit`, except for `--out`.
-
-    Args:
-        previous: folder that `{previous}` stands for.
-    """
+    """Arguments of `ssl-faces fit`, except for `--out`."""
     words = [word for config in configs for word in ("-c", config)]
     words += [word.replace(PREVIOUS, str(previous)) for word in flags(arguments)]
     return [*words, "--seed_everything", str(seed), "--data.seed", str(seed)]
@@ -132,11 +126,7 @@ def fit_words(configs: Sequence[str], arguments: Arguments, seed: int, previous:
 def fit_step(
     name: str, words: Sequence[str], folder: Path, steps: Sequence[Step], **more: Any
 ) -> Step:
-    """A run of `ssl-faces fit` in a folder, resumed if it was begun, after the last of `steps`.
-
-    Args:
-        more: attributes of the step.
-    """
+    """A run of `ssl-faces fit` in a folder, resumed if it was begun, after the last of `steps`."""
     argv = ["ssl-faces", "fit", *words, "--out", str(folder), "--ckpt_path", "last"]
     log = folder.with_name(f"{folder.name}.log")
     return Step(name, argv, log, folder, after=[step.name for step in steps[-1:]], **more)

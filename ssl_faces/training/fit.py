@@ -290,14 +290,7 @@ def quiet() -> None:
 
 
 def run(arguments: Sequence[str], sets: Sequence[FaceSet] = ()) -> Method:
-    """Run `ssl-faces fit`; the trained method.
-
-    Args:
-        sets: see `FaceCLI`.
-
-    Raises:
-        InputError: bad input.
-    """
+    """Run `ssl-faces fit`; the trained method. Raises InputError: bad input."""
     FaceCLI.sets = list(sets)
     quiet()
     with RunRecord(["ssl-faces", *arguments]) as record:

@@ -112,14 +112,8 @@ exchange 1.79 times (measured once), so other options have little to gain."""
 
 
 def devices_and_strategy(settings: Any, launch: Launch | None) -> dict[str, Any]:
-    """Arguments of the trainer that follow from the launcher and the number of devices.
-
-    Args:
-        settings: those of the trainer.
-
-    Raises:
-        InputError: the launcher started more processes than there are GPUs.
-    """
+    """Arguments of the trainer that follow from the launcher and the number of devices. Raises
+    InputError: the launcher started more processes than there are GPUs."""
     arguments: dict[str, Any] = {}
     gpus = _gpus(settings)
     devices, nodes = count_devices(settings.devices), settings.num_nodes

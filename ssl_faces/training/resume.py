@@ -135,14 +135,8 @@ class Resumed:
         return self.step == trainer["max_steps"] or self.epochs == trainer["max_epochs"]
 
     def check_weights(self, method: Method) -> None:
-        """Compare the weights of files whose path has changed.
-
-        Args:
-            method: built from the new files.
-
-        Raises:
-            InputError: they differ from the checkpoint's.
-        """
+        """Compare the weights of files whose path has changed. Raises InputError: they differ from
+        the checkpoint's."""
         if not self.by_content:
             return
         saved = read_checkpoint(self.path)["state_dict"]

@@ -73,11 +73,7 @@ RULES = (
 
 
 def without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Settings without effect, with the reason, such as `data.positives is picture`.
-
-    Args:
-        settings: of `fit`, with names as in `flat`.
-    """
+    """Settings without effect, with the reason, such as `data.positives is picture`."""
     reasons: dict[str, str] = {}
     for rule in RULES:
         values = [settings.get(name) for name in rule.causes]
@@ -93,11 +89,7 @@ def without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def changed_without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
-    """`without_effect` for settings that differ from their defaults.
-
-    Args:
-        settings: nested, as parsed.
-    """
+    """`without_effect` for settings that differ from their defaults."""
     defaults = _defaults(settings)
     now = flat(settings)
     return {

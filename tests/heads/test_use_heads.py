@@ -14,9 +14,18 @@ from PIL import Image
 
 from linear_probe.cli import main
 from linear_probe.heads.fit import head_outputs
-from linear_probe.heads.goals import AGES, Categories, Goal, expected_age
+from linear_probe.heads.goals import (
+    AGES,
+    MEANING_FILE,
+    Categories,
+    Goal,
+    Meaning,
+    Part,
+    expected_age,
+    read_meaning,
+    save_meaning,
+)
 from linear_probe.heads.loading import load_head
-from linear_probe.heads.meaning import MEANING_FILE, Meaning, Part, read_meaning, save_meaning
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.training.logged import read_logged

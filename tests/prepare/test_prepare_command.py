@@ -14,7 +14,7 @@ from ssl_faces.cli import main
 from ssl_faces.data.store.packs import Pack
 from ssl_faces.data.store.stored_faces import StoredFaces
 from ssl_faces.prepare import workers
-from ssl_faces.prepare.faces import Faces
+from ssl_faces.prepare.detectors import Faces
 from ssl_faces.prepare.reading import Settings
 from ssl_faces.prepare.sources import Source
 from tests.prepare.dying import no_detector, read_or_die

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -60,18 +61,10 @@ def resources_of(
 
 
 def _devices(argv: Sequence[str]) -> int:
-    if "cpu" in (_value(argv, "--trainer.accelerator"), _value(argv, "--device")):
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--trainer.accelerator", "--device", "--trainer.devices"):
+        parser.add_argument(option, nargs="?", default="")
+    accelerator, device, devices = vars(parser.parse_known_args(argv)[0]).values()
+    if "cpu" in (accelerator, device):
         return 0
-    devices = _value(argv, "--trainer.devices")
-    return int(devices) if devices.isdecimal() else 1
-
-
-def _value(argv: Sequence[str], option: str) -> str:
-    """The last value of an option; empty if it has none."""
-    value = ""
-    for word, after in zip(argv, [*argv[1:], ""], strict=True):
-        if word == option:
-            value = after
-        elif word.startswith(f"{option}="):
-            value = word.partition("=")[2]
-    return value
+    return int(devices) if (devices or "").isdecimal() else 1

@@ -7,7 +7,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,11 +211,11 @@ class SweepStudy:
     def add_next(self) -> bool:
         """Add the next trial, with the grid's next point or settings to draw; False if all are
         there."""
-        known = [trial.params for trial in self.originals()]
+        known = [_typed(trial.params) for trial in self.originals()]
         if len(known) >= self.most:
             return False
         points = grid(self.sweep.parameters) if self.sweep.method == "grid" else [{}]
-        point = next((p for p in points if not p or p not in known), None)
+        point = next((p for p in points if not p or _typed(p) not in known), None)
         if point is not None:
             self.add(point)
         return point is not None
@@ -268,6 +268,11 @@ class SweepStudy:
             # In this order, so that a process that is killed in between loses no trial.
             RetryHeartbeatStaleTrialCallback()(self.study, self.study.get_trials()[number])
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def _typed(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters to compare: True is not 1."""
+    return {name: (isinstance(value, bool), value) for name, value in params.items()}
 
 
 def index_of(trial: Any) -> int:
