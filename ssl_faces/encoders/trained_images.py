@@ -257,13 +257,7 @@ def with_start(
     trained: TrainedImages, start: str | os.PathLike[str] | None
 ) -> TrainedImages | None:
     """The hashes of training images together with those of the encoder that training started from.
-
-    Args:
-        start: its folder or released name; None if it is not known.
-
-    Returns:
-        None if it has no hashes: some of the images are not known then.
-    """
+    None if it is not known or has no hashes: some of the images are not known then."""
     earlier = None if start is None else load_trained_images(start)
     return None if earlier is None else trained.joined(earlier)
 
@@ -287,12 +281,7 @@ def make_trained_images(
     encoder: str | os.PathLike[str], root: Path | None = None, cache: Path | None = None
 ) -> str:
     """Save the hashes of a trained encoder's images; a line for the user. Raises InputError: the
-    encoder's card does not list its data, or the folder has other images than were trained on.
-
-    Args:
-        root: folder with the data sets; default as of `FaceData`.
-        cache: as of `FaceData`.
-    """
+    encoder's card does not list its data, or the folder has other images than were trained on."""
     from ssl_faces.encoders.encoder import update_card
     from ssl_faces.pairs.module import FaceData
     from ssl_faces.pairs.online import PICTURES
