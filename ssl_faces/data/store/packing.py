@@ -48,8 +48,6 @@ from ssl_faces.data.store.packs import (
     write_shard,
 )
 
-__all__ = ["Packed", "pack", "pack_sets", "square"]
-
 _log = logging.getLogger(__name__)
 
 SHARD_BYTES = 32 * 2**20
