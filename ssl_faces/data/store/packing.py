@@ -249,7 +249,8 @@ class _Packing:
         pieces = self._pieces()
         what = ", ".join(faces.name for faces in self.sets)
         added = [self.index.images]
-        first = 1 + max((int(e.file[6:11]) for e in self.index.shards), default=-1)
+        numbers = (int(Path(entry.file).stem[len("shard-") :]) for entry in self.index.shards)
+        first = 1 + max(numbers, default=-1)
         with tqdm(total=sum(map(len, pieces)), desc=f"packing {what}", unit="faces") as bar:
             for number, piece in enumerate(pieces, first):
                 path = self.out / f"shard-{number:05d}.npy"
