@@ -174,11 +174,11 @@ def _row_of(
     key: str, path: Path, row: Mapping[str, str], where: str, box: tuple[int, int, int, int] | None
 ) -> _Row:
     expression = whole_number_in(row["expression"], "expression", where, 0, max(LEFT_OUT))
-    affect = [number_in(row[what], what, where, NOT_GIVEN, 1) for what in ("valence", "arousal")]
-    for what, value in zip(("valence", "arousal"), affect, strict=True):
+    affect = {what: number_in(row[what], what, where, NOT_GIVEN, 1) for what in _CSV_COLUMNS[2:]}
+    for what, value in affect.items():
         if value < -1 and value != NOT_GIVEN:
             raise InputError(
                 f"{where}: {what} is {value:g}, neither from -1 to 1 nor {NOT_GIVEN:g} for none; "
                 f"{MEND}"
             )
-    return _Row(key, path, expression, *affect, box)
+    return _Row(key, path, expression, **affect, box=box)

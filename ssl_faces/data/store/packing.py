@@ -291,9 +291,8 @@ class _Packing:
         # An image of a given set that is again as it was packed is trained on again.
         drop = np.logical_or.reduce([stale, *left_out.values(), images.dropped & ~current])
         fresh = drop & ~images.dropped
-        if (fresh & stale).any():
-            for row in np.flatnonzero(fresh & stale).tolist():
-                (self.done.changed if exists[row] else self.done.gone).append(keys[row])
+        for row in np.flatnonzero(fresh & stale).tolist():
+            (self.done.changed if exists[row] else self.done.gone).append(keys[row])
         self.done.left_out_since = int((fresh & ~stale).sum())
         self.stored_copies = {
             key: index.counts(left_out[key] & current & ~stale) for key in (COPIES, NEAR_COPIES)
