@@ -145,8 +145,10 @@ def _rows_of_csv(folder: Path, table: Path) -> Iterator[_Row | Skipped]:
 
 
 def _rows_of_arrays(side: Path) -> Iterator[_Row | Skipped]:
-    annotations, images = side / "annotations", existing_folder(side / "images", "affectnet")
-    for name in images_under(images):
+    annotations, images = (
+        entry_of(side, name) or side / name for name in ("annotations", "images")
+    )
+    for name in images_under(existing_folder(images, "affectnet")):
         stem = name.rpartition(".")[0]
         key = f"{side.name}/{name}"
         paths = [annotations / f"{stem}_{what}.npy" for what in ("exp", "val", "aro")]
