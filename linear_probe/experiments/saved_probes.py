@@ -45,14 +45,11 @@ _BINS = 15
 
 
 def make_probe(settings: SavedProbeSettings, say: Say = print) -> Path:
-    """Fit the probe that `linear-probe run` scores, and save it beside its encoder.
+    """Fit the probe that `linear-probe run` scores, and save it beside its encoder; its file.
 
     L2 is chosen on a validation split of the training part. So is the temperature, for a probe that
     was fitted on the rest; the saved one is fitted on all of the training part. The test part
     chooses nothing; its figures go into the file.
-
-    Returns:
-        The file.
 
     Raises:
         InputError: a setting, the encoder or the data can't be used, or nothing can be written.

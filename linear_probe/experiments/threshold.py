@@ -34,12 +34,9 @@ def keep_threshold(encoder: str, data: str | Path, say: Say = print_line) -> Ver
     """Choose mean and threshold on LFW's pairs, and what finds people on half of their people, and
     put them into the encoder's card as `verification` and `identification`.
 
-    Args:
-        encoder: as for `load_encoder`.
-        data: folder that holds LFW.
-
     Raises:
-        InputError: no such encoder, no LFW with pairs, or the encoder has no identity code.
+        InputError: no such encoder, no LFW with pairs in the folder `data`, or the encoder has no
+            identity code.
     """
     directory = find_encoder(encoder)
     loaded = load_encoder(directory)

@@ -32,13 +32,8 @@ class Chunk(NamedTuple):
 
 
 class Extracted(NamedTuple):
-    """The features of a chunk.
-
-    Attributes:
-        values: float32 [N, D] on the CPU by space, for each of the chunk's sources.
-        records: N, which record of the face set each row is of.
-        skipped: images without a row.
-    """
+    """The features of a chunk: float32 [N, D] on the CPU by space, for each of its sources; which
+    of the N records each row is of; and images without a row."""
 
     values: list[dict[str, Tensor]]
     records: list[int]
@@ -138,11 +133,8 @@ def _features(chunk: Chunk, batches: Iterator[_Batch], device: str) -> Extracted
 
 
 def check_shapes(source: ImageSource, found: Mapping[str, Tensor], rows: int) -> None:
-    """Check that a source's features of `rows` images have the spaces and lengths it declares.
-
-    Raises:
-        InputError: a space is missing, not [rows, D], or of another length; says which.
-    """
+    """InputError if a source's features of `rows` images lack a space, are not [rows, D], or have
+    another length than it declares."""
     for space, dim in source.dims.items():
         if space not in found:
             raise InputError(

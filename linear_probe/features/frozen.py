@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-_FORMAT = 2  # part of the cache key: raise it when features of the same weights would change
+_FORMAT = 3  # part of the cache key: raise it when features of the same weights would change
 _PIECE = 1024  # images of a chunk; an interrupted run loses no more than one
 
 
@@ -82,7 +82,6 @@ class EncoderSource:
 
     Args:
         name: its name in tables.
-        encoder: the encoder.
         spaces: which of its feature spaces; None is all.
         precision: of its arithmetic; `bf16` is about twice as fast where the hardware has it.
     """
@@ -134,11 +133,12 @@ class Pictures:
         faces: the face set.
         indices: int64 [N], which of its records.
         hashes: SHA-256 of each image's stored bytes; empty where they can't be read.
+        changed: the images of `faces` are changed ones, so that reports show none of their
+            features.
     """
 
-    def __init__(self, faces: FaceSet, indices: np.ndarray) -> None:
-        self.faces = faces
-        self.indices = indices
+    def __init__(self, faces: FaceSet, indices: np.ndarray, changed: bool = False) -> None:
+        self.faces, self.indices, self.changed = faces, indices, changed
         self.hashes = [faces.hash_if_readable(int(index)) for index in indices]
 
     def __len__(self) -> int:
@@ -158,13 +158,8 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Features:
-    """Frozen features of one space.
-
-    Attributes:
-        values: float32 [N, D].
-        records: int64 [N], which record of the face set each row is of; those whose image can't
-            be decoded have no row.
-    """
+    """Frozen features of one space, float32 [N, D], and int64 [N], which record of the face set
+    each row is of; those whose image can't be decoded have no row."""
 
     values: Tensor
     records: np.ndarray
@@ -178,7 +173,7 @@ class FeatureCache:
     used for long make room for others, see `linear_probe.features.cache`.
 
     Args:
-        folder: where features are kept, one safetensors file for each source, images and space.
+        folder: one safetensors file for each source, images and space.
         batch_size: images given to an encoder at once.
         device: where encoders run.
     """
@@ -253,8 +248,11 @@ class FeatureCache:
         return self.folder / f"{self._stem(source, pictures)}-{space_name(space)}.safetensors"
 
     def _stem(self, source: Source, pictures: Pictures) -> str:
+        """The start of the names of a source's files: a hash of all that decides the features, so
+        that features of older weights or other images are never found."""
         size = getattr(source, "input_size", "")
-        return stem_of(pictures.faces.name, source.fingerprint, size, pictures.fingerprint)
+        text = f"{_FORMAT} {source.fingerprint} {size} {pictures.fingerprint}"
+        return f"{pictures.faces.name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
     def _has(self, source: Source, pictures: Pictures) -> bool:
         return all(
@@ -357,30 +355,15 @@ class FeatureCache:
             except InputError:
                 chunks.remove()  # the next run must not find the same
                 raise
-            write_features(self._path(source, pictures, space), values, records, skipped)
-
-
-def stem_of(faces: str, source: str, size: int | str, pictures: str) -> str:
-    """The start of the names of a source's feature files: a hash of all that decides the features,
-    so that features of older weights or other images are never found.
-
-    Args:
-        faces: name of the face set.
-        source, pictures: fingerprints.
-        size: the side that the source takes images at; empty where it takes none.
-    """
-    text = f"{_FORMAT} {source} {size} {pictures}"
-    return f"{faces}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+            keys = [] if pictures.changed else [pictures.faces.records[i].key for i in records]
+            path = self._path(source, pictures, space)
+            write_features(path, values, records, skipped, source.fingerprint, keys)
 
 
 def _check_finite(
     source: Source, space: str, values: Tensor, records: Sequence[int], faces: FaceSet
 ) -> None:
-    """Check that features float [N, D] of these N records are finite.
-
-    Raises:
-        InputError: names the encoder, the space, the number of images and the first one's key.
-    """
+    """InputError if features float [N, D] of these N records are not finite."""
     bad = non_finite_rows(values)
     if len(bad):
         raise InputError(

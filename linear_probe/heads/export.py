@@ -51,8 +51,6 @@ def export_head(folder: Path, out: Path, opset: int, data: str | None, faces: in
 
     Args:
         folder: see `open_head`.
-        out: the file.
-        opset: of ONNX.
         data: folder of faces to compare on, or `rendered`; None is the usual one.
         faces: how many.
 

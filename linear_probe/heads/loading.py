@@ -31,14 +31,8 @@ from ssl_faces.common.settings_parser import SettingsErrors
 
 
 class TrainedHead(NamedTuple):
-    """A trained head.
-
-    Attributes:
-        head: in evaluation mode, on the CPU.
-        task: what it learned and is scored on.
-        job: its config, perhaps with other data.
-        seed: of its training.
-    """
+    """A trained head in evaluation mode on the CPU, what it learned and is scored on, its config
+    (perhaps with other data), and the seed of its training."""
 
     head: Head
     task: HeadTask

@@ -20,12 +20,11 @@ from ssl_faces.common.ranges import NonNegativeFloat, OpenUnit, PositiveInt, che
 
 class MAFER(Head):
     """Two steps in one run. First the inner head is trained on images as they are. A copy of it
-    becomes the teacher. Then more and more images are reduced to a random side and enlarged again,
-    and the head's features must match the teacher's features of the original, beside the
+    becomes the teacher. Then more and more images are reduced to a random side and enlarged
+    again, and the head's features must match the teacher's features of the original, beside the
     cross-entropy.
 
-    The paper's first step learns identities (VGGFace2), its second expression; here both learn the
-    job's task.
+    The paper's first step learns identities (VGGFace2); here both learn the job's task.
 
     Args:
         goal, encoder: see `Head`.

@@ -24,13 +24,8 @@ _AT_ONCE = 512
 
 @dataclass(frozen=True)
 class Decoded:
-    """The images of a face set that can be decoded.
-
-    Attributes:
-        images: uint8 [N, 3, R, R].
-        records: int64 [N], of the face set.
-        skipped: images that can't be decoded.
-    """
+    """The images of a face set that can be decoded: uint8 [N, 3, R, R], their records int64 [N],
+    and those that can't."""
 
     images: Tensor
     records: np.ndarray
@@ -81,13 +76,8 @@ def decode_all(faces: FaceSet, indices: np.ndarray, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class LabelledSplit:
-    """Images and labels to train and validate a head on.
-
-    Attributes:
-        images: uint8 [N, 3, R, R].
-        labels: [N] or [N, outputs].
-        train, validation: int64, rows of either part.
-    """
+    """Images uint8 [N, 3, R, R] and labels [N] or [N, outputs] to train and validate a head on, and
+    the rows int64 of either part."""
 
     images: Tensor
     labels: Tensor
@@ -102,12 +92,7 @@ class LabelledSplit:
 
 
 class LabelledPictures(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches by their rows, without collating single images.
-
-    Args:
-        images: uint8 [N, 3, R, R].
-        labels: [N] or [N, outputs].
-    """
+    """Whole batches by their rows, without collating single images."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
@@ -126,7 +111,6 @@ class EpochBatches(Sampler[list[int]]):
     Args:
         count: rows.
         batch_size: of all processes together.
-        seed: of the order.
         rank, world: this process and their number; each has an equal part of every batch.
     """
 

@@ -28,12 +28,10 @@ Apply = Callable[[Tensor, float, list[int]], Tensor]
 
 @dataclass(frozen=True)
 class Change:
-    """One way to change pictures.
+    """One way to change images.
 
     Attributes:
-        factor: what is changed.
-        level: how strongly, in `unit`.
-        unit: what levels of the factor are measured in.
+        factor, level, unit: what is changed, and how strongly.
         drawn: something is drawn at random, so that the seed counts.
     """
 
@@ -52,13 +50,11 @@ def _square(pixels: np.ndarray) -> np.ndarray:
 
 
 class ChangedFaces(FaceSet):
-    """A face set with its pictures changed; records as there.
+    """A face set with its images changed; records as there.
 
     Args:
-        faces: the original set.
-        change: what is done to each picture.
         seed: of what is drawn.
-        hashes: content of the pictures by record, where it is known already.
+        hashes: content of the images by record, where it is known already.
     """
 
     def __init__(

@@ -10,10 +10,7 @@ from ssl_faces import InputError
 
 def split_options(text: str, known: Collection[str]) -> tuple[str, dict[str, str]]:
     """What stands before the question mark, and the options by name; a flag's value is ''.
-
-    Raises:
-        InputError: an option that is not one of `known`, or one given twice.
-    """
+    InputError for an unknown option, or one given twice."""
     base, _, query = text.partition("?")
     options: dict[str, str] = {}
     for part in query.split("&") if query else []:
@@ -27,11 +24,7 @@ def split_options(text: str, known: Collection[str]) -> tuple[str, dict[str, str
 
 
 def numbers_in(text: str, options: Mapping[str, str], option: str) -> tuple[float, ...] | None:
-    """One number or three; None where the option is missing.
-
-    Raises:
-        InputError: other numbers.
-    """
+    """One number or three; None where the option is missing; InputError for others."""
     value = options.get(option)
     if value is None:
         return None
@@ -47,11 +40,8 @@ def numbers_in(text: str, options: Mapping[str, str], option: str) -> tuple[floa
 
 
 def side_in(text: str, options: Mapping[str, str]) -> int | None:
-    """The side of images, `size`; None where it is missing.
-
-    Raises:
-        InputError: not a whole number from 1.
-    """
+    """The side of images, `size`; None where it is missing; InputError if it is no whole number
+    from 1."""
     value = options.get("size")
     if value is not None and not (value.isascii() and value.isdigit() and int(value)):
         raise InputError(f"{text}: size must be a whole number from 1, not {value}")

@@ -100,11 +100,8 @@ PACKAGES: dict[str, type[DlibSource]] = {"dlib": DlibSource}
 
 @opens(lambda name: name.startswith(PREFIX))
 def package_source(name: str, precision: Precision) -> Opened:
-    """The source that `package:NAME` names.
-
-    Raises:
-        InputError: no such one, or its packages aren't installed.
-    """
+    """The source that `package:NAME` names; InputError if there is none, or its packages aren't
+    installed."""
     known = name.removeprefix(PREFIX)
     if known not in PACKAGES:
         there = ", ".join(PREFIX + one for one in PACKAGES)

@@ -64,10 +64,7 @@ def rendered_faces(data: str | Path, seed: int) -> RenderedFaces | None:
 def serving_tasks(
     kind: type[T], face_sets: Sequence[FaceSet], *arguments: Any, **more: Any
 ) -> list[T]:
-    """A task of a kind on each face set that serves it.
-
-    Args:
-        arguments, more: of the task, behind its face sets.
+    """A task of a kind on each face set that serves it; further arguments are the task's.
 
     Raises:
         MissingData: no set serves.

@@ -38,9 +38,6 @@ class RotatedDigits(FaceSet):
     `exogenous` is the angle in `ANGLE_BINS` bins of equal width. A drawing stands where a person
     does elsewhere: all its turns are on one side of a split, and drawn together in the bootstrap.
     (A 6 is never turned so far that it is a 9.)
-
-    Args:
-        part: which part.
     """
 
     title = "rotated digits"
@@ -65,9 +62,6 @@ class ScaledShapes(FaceSet):
 
     Place, turn, grey and background are drawn too, and noise lies over all. `exogenous` is the
     radius in `SCALE_BINS` bins, each by the same factor larger than the one before.
-
-    Args:
-        part: which part.
     """
 
     title = "scaled shapes"

@@ -113,10 +113,9 @@ def write_edits(
     Raises:
         InputError: bad input, no detected face, or `out` can't be written.
     """
-    from ssl_faces.apps.editing import BATCH, apply_edit, open_method
+    from ssl_faces.apps.editing import BATCH, MOST, apply_edit, open_method, sheet
     from ssl_faces.apps.embedding import batches
     from ssl_faces.apps.faces import FaceFinder, FaceReader, first_face
-    from ssl_faces.apps.sheets import MOST, sheet
     from ssl_faces.common.files import replace_file
     from ssl_faces.data.pictures import png
     from ssl_faces.methods.method import FRONTAL, NEUTRAL

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from ssl_faces.apps.arguments import skipped_beside
+from ssl_faces.apps.films import EVERY_FRAME, open_video
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import refuse_input, same_file
 from ssl_faces.data.faces import Skipped, write_skipped
@@ -22,7 +23,7 @@ from ssl_faces.data.store.packing import square
 from ssl_faces.prepare.detectors import FaceDetector, faces_of, open_detector
 from ssl_faces.prepare.quality import HASH_BITS, perceptual_hash
 from ssl_faces.prepare.reading import GAP, Settings, judged
-from ssl_faces.prepare.sources import Frame, Source, Video, kind_of, list_sources
+from ssl_faces.prepare.sources import Frame, Source, kind_of, list_sources
 from ssl_faces.prepare.tracks import Tracker
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ Detect = Literal["auto", "always", "never"]
 
 CROP_SIDE = 128
 """With `auto`, images and videos of at most this many pixels a side are face crops."""
-
-EVERY_FRAME = 1000.0
-"""Frames per second of a `Video` that give all frames."""
 
 _KEPT = Settings(min_sharpness=0.0)  # blurred images that the user gives are wanted
 _SHOWN = 25  # frames of a video between two lines of progress
@@ -82,12 +80,6 @@ class FaceFinder:
         self.size, self.detect, self.detector = size, detect, detector
         self._open: FaceDetector | None = None
 
-    def takes_whole(self, picture: np.ndarray) -> bool:
-        """Whether an image counts as a face crop."""
-        if self.detect == "auto":
-            return max(picture.shape[:2]) <= CROP_SIDE
-        return self.detect == "never"
-
     def __call__(self, picture: np.ndarray) -> list[FaceCrop]:
         """The faces of an image, uint8 RGB [H, W, 3], the largest first.
 
@@ -95,7 +87,8 @@ class FaceFinder:
             BadImage: it has no usable face; the reason.
             InputError: the detector can't be loaded.
         """
-        if self.takes_whole(picture):
+        is_small = max(picture.shape[:2]) <= CROP_SIDE
+        if self.detect == "never" or (self.detect == "auto" and is_small):
             return [FaceCrop(square(picture, self.size).transpose(1, 2, 0), None, 1.0)]
         if self._open is None:
             self._open = open_detector(self.detector, 0.8 * _KEPT.min_face)
@@ -109,11 +102,9 @@ class FaceFinder:
                 points = np.array(row.landmarks)
                 kept.append(FaceCrop(pixels, (left, top, right, bottom), row.score, points))
         if not kept:
-            raise BadImage(
-                f"no face that can be used ({reasons[0]})"
-                if reasons
-                else "no face found (--detect never takes it as a face crop)"
-            )
+            if reasons:
+                raise BadImage(f"no face that can be used ({reasons[0]})")
+            raise BadImage("no face found (--detect never takes it as a face crop)")
         return sorted(kept, key=lambda face: face.area, reverse=True)
 
 
@@ -349,21 +340,16 @@ def _listed(places: Sequence[Path | np.ndarray], out: Path) -> Iterator[Source |
     names = Counter(os.path.basename(os.path.realpath(path.expanduser())) for path in paths)
     for i, place in enumerate(places):
         if not isinstance(place, Path):
-            yield _checked(Picture(f"image {i}", place))
+            if place.dtype != np.uint8 or place.ndim != 3 or place.shape[2] != 3 or not place.size:
+                kind = f"{place.dtype} {list(place.shape)}"
+                raise InputError(f"image {i}: {kind}; give uint8 RGB [H, W, 3], or the file's name")
+            yield Picture(f"image {i}", place)
             continue
         for name, sources in list_sources([place], out).items():
             before = f"{place.parent.as_posix()}/" if names[name] > 1 else ""
             for source in sources:
                 if not _is_output(source.path, out):
                     yield replace(source, key=before + source.key)
-
-
-def _checked(picture: Picture) -> Picture:
-    pixels = picture.pixels
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        kind = f"{pixels.dtype} {list(pixels.shape)}"
-        raise InputError(f"{picture.key}: {kind}; give uint8 RGB [H, W, 3], or the file's name")
-    return picture
 
 
 def _linked(tracker: Tracker, frame: Frame, crops: Sequence[FaceCrop]) -> list[int]:
@@ -380,13 +366,6 @@ def _linked(tracker: Tracker, frame: Frame, crops: Sequence[FaceCrop]) -> list[i
         np.array(points).reshape(-1, 5, 2),
         np.array(hashes, bool).reshape(-1, HASH_BITS),
     )
-
-
-def open_video(path: Path, fps: float = EVERY_FRAME) -> Video:
-    """The frames of a video; InputError without PyAV."""
-    if find_spec("av") is None:
-        raise InputError(f"{path}: videos need PyAV; pip install 'ssl-faces[prepare]'")
-    return Video(path, fps)
 
 
 def first_face(place: Path, finder: FaceFinder) -> Face:

@@ -18,11 +18,13 @@ import numpy as np
 
 from ssl_faces.apps.arguments import check_ending, skipped_beside, writable
 from ssl_faces.apps.embedding import BATCH, batches
-from ssl_faces.apps.faces import Face, FaceReader, open_video
+from ssl_faces.apps.faces import Face, FaceReader
+from ssl_faces.apps.films import FilmWriter, open_video
 from ssl_faces.apps.tables import PLACE, place_cells, table_writer
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file, replacing
 from ssl_faces.common.outputs import check_output
+from ssl_faces.prepare.sources import Source
 
 Row = tuple[Face, np.ndarray]
 Predict = Callable[[Sequence[np.ndarray]], np.ndarray]
@@ -227,52 +229,46 @@ class _Curves:
     most_tracks = 20  # of a page, the longest
 
     def __init__(self) -> None:
-        self._of: dict[tuple[str, int], array[float]] = {}  # time and values, one after another
+        self._of: dict[str, array[float]] = {}  # time and values, one after another
 
     def add(self, face: Face, values: np.ndarray) -> None:
-        key = writable(face.source), face.track
-        self._of.setdefault(key, array("f")).extend((face.time, *values.tolist()))
+        track = f"{writable(face.source)}, track {face.track}"
+        self._of.setdefault(track, array("f")).extend((face.time, *values.tolist()))
 
     def page(self, outputs: Sequence[Output], smooth: float) -> str:
         """A page with a plot of each track; it needs no network."""
-        from plotly.graph_objects import Scatter
-        from plotly.subplots import make_subplots
+        import pandas as pd
+        import plotly.express as px
 
-        longest = sorted(self._of, key=lambda key: len(self._of[key]), reverse=True)
-        shown = sorted(longest[: self.most_tracks])
-        titles = [f"{source}, track {track}" for source, track in shown]
-        figure = make_subplots(len(shown), 1, subplot_titles=titles, shared_xaxes=False)
+        longest = sorted(self._of, key=lambda track: len(self._of[track]), reverse=True)
         names = list(chain.from_iterable(output.classes or (output.name,) for output in outputs))
-        for place, key in enumerate(shown, start=1):
-            rows = np.array(self._of[key]).reshape(-1, 1 + len(names))
+        curves = []
+        for track in longest[: self.most_tracks]:
+            rows = np.array(self._of[track]).reshape(-1, 1 + len(names))
             parts = np.array_split(rows, min(len(rows), self.most_points))
             means = np.stack([part.mean(0) for part in parts]).astype(float).round(4)
-            for i, name in enumerate(names):
-                figure.add_trace(
-                    Scatter(
-                        x=means[:, 0].tolist(),
-                        y=means[:, i + 1].tolist(),
-                        name=name,
-                        legendgroup=name,
-                        showlegend=place == 1,
-                        mode="lines+markers" if len(means) == 1 else "lines",
-                        line={"color": COLOURS[i % len(COLOURS)]},
-                    ),
-                    row=place,
-                    col=1,
-                )
-            figure.update_xaxes(title_text="seconds", row=place, col=1)
-        if all(output.classes for output in outputs):
-            figure.update_yaxes(range=[0, 1], title_text="probability")
+            curve = pd.DataFrame(means, columns=["seconds", *names]).assign(track=track)
+            curves.append(curve.melt(["seconds", "track"], var_name="class"))
+        left_out = len(self._of) - len(curves)
         mean = f", moving mean over {smooth:g} s" if smooth else ""
-        left_out = len(self._of) - len(shown)
         more = f"; {left_out:,} shorter tracks are not shown" if left_out else ""
-        figure.update_layout(
-            title_text=f"{', '.join(output.name for output in outputs)} over time{mean}{more}",
-            height=120 + 300 * len(shown),
-            hovermode="x unified",
+        figure = px.line(
+            pd.concat(curves),
+            x="seconds",
+            y="value",
+            color="class",
+            facet_row="track",
+            markers=any(len(curve) == len(names) for curve in curves),
+            color_discrete_sequence=COLOURS,
+            title=f"{', '.join(output.name for output in outputs)} over time{mean}{more}",
+            height=120 + 300 * len(curves),
             template="plotly_white",
         )
+        figure.for_each_annotation(lambda title: title.update(text=title.text.partition("=")[2]))
+        figure.update_xaxes(matches=None, showticklabels=True)
+        if all(output.classes for output in outputs):
+            figure.update_yaxes(range=[0, 1], title_text="probability")
+        figure.update_layout(hovermode="x unified")
         page: str = figure.to_html(include_plotlyjs=True, full_html=True)
         return page
 
@@ -290,31 +286,19 @@ def _write_film(reader: FaceReader, path: Path, notes: IO[str]) -> None:
     """
     from tqdm import tqdm
 
-    from ssl_faces.apps.films import FilmWriter
-
     (source,) = reader.sources
+    assert isinstance(source, Source)
     notes.seek(0)
     labels = (json.loads(line) for line in notes)
     label = next(labels, None)
     video = open_video(source.path, reader.fps)
-    writer: FilmWriter | None = None
-    try:
+    with FilmWriter(path, video) as film:
         for frame in tqdm(video, desc="annotating", unit="frames", disable=reader.quiet):
-            height, width = (side - side % 2 for side in frame.pixels.shape[:2])
-            if writer is None:
-                rate = min(video.rate, video.fps)
-                writer = FilmWriter(path, rate, frame.time, (width, height))
-                size = width, height
             here = []
             while label is not None and label[0] == frame.number:
                 here.append(label[1:])
                 label = next(labels, None)
-            pixels = annotated(frame.pixels[:height, :width], here)
-            if (width, height) == size:  # a video may change its size
-                writer.write(frame.time, pixels)
-    finally:
-        if writer is not None:
-            writer.close()
+            film.write(frame.time, annotated(frame.pixels, here))
 
 
 def annotated(

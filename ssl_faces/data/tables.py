@@ -125,6 +125,13 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
             yield f"{path}, line {number}", line.strip()
 
 
+def bad_line(where: str, line: str, expected: str) -> InputError:
+    """The error for a line of an official file that is not what it should be."""
+    return InputError(
+        f"{where}: '{shorten(line)}' is not {expected}; mend the line or get the official file"
+    )
+
+
 def described(names: Sequence[str]) -> str:
     """What the first line of a table names, for a message that ends here."""
     if len(names) > 1:

@@ -61,17 +61,11 @@ def run(argv: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Counted:
-    """What a stage of a method gets, for every seed.
+    """What a stage of a method gets, for every seed."""
 
-    Attributes:
-        steps: of training.
-        flop_a_step: on all devices together.
-        pairs_a_step: likewise.
-    """
-
-    steps: int
-    flop_a_step: int
-    pairs_a_step: int
+    steps: int  # of training
+    flop_a_step: int  # on all devices together
+    pairs_a_step: int  # likewise
 
     @property
     def flop(self) -> int:

@@ -182,10 +182,10 @@ def test_a_trained_head_is_loaded_as_it_was(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="target: none given; UTKFace has gender, race: name one"):
         target_of(trained.task.task, None)
     # The file says what the head says of gender.
-    rows = subject.examples.test[:5]
+    rows = subject.test[:5]
     shown = OnnxModel(subject.file()).logits(subject.prepared(rows))
     with torch.no_grad():
-        whole = trained.head.predict(trained.head.prepare(subject.examples.images[rows]))
+        whole = trained.head.predict(trained.head.prepare(subject.images[rows]))
     place = subject.target.label
     goal: Any = trained.head.goal
     torch.testing.assert_close(shown, goal.parts(whole)[place], rtol=1e-3, atol=1e-4)

@@ -51,7 +51,7 @@ def test_it_predicts_without_its_data(
 ) -> None:
     trained_head = load_head(trained)
     head = trained_head.head
-    assert read_meaning(trained) == trained_head.task.meaning()
+    assert read_meaning(trained) == trained_head.task.meaning
     crops = rendered(3, head.read_size)
     paths = write_all(tmp_path / "in", crops)
     expected = head_outputs(head, torch.from_numpy(crops).permute(0, 3, 1, 2)).softmax(1)

@@ -274,7 +274,7 @@ def test_other_sites_pages_can_not_use_it(
 
 
 def test_more_requests_than_the_queue_takes(client_of: Clients, monkeypatch: Patch) -> None:
-    from ssl_faces.apps.serve.guard import Guard
+    from ssl_faces.apps.web.guard import Guard
 
     client = client_of(queue=2)
     guard = client.app.middleware_stack

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ssl_faces.prepare.faces import Faces
+from ssl_faces.prepare.detectors import Faces
 from ssl_faces.rendered import RenderedFaces
 
 EYES = np.array([[203.5, 100.9], [247.2, 103.4]])

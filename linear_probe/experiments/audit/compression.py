@@ -72,13 +72,9 @@ class Compression:
 def weights_that_run(network: nn.Module, example: Tensor) -> tuple[dict[str, Layer], list[str]]:
     """The layers whose `weight` is pruned and shared, and the names of unchanged weights.
 
-    Layers are the convolutions and linear layers that a forward pass calls, by name: what a network
-    only trains with, such as MAFER's teacher, is not used, and no part of the file either. What
-    stays are other weights of two dimensions and more of modules called, such as attention's.
-
-    Args:
-        network: in evaluation mode.
-        example: pictures that it takes.
+    Layers are the convolutions and linear layers that a forward pass of `example` images calls, by
+    name: what a network only trains with, such as MAFER's teacher, is no part of the file either.
+    What stays are other weights of two dimensions and more of modules called, such as attention's.
     """
     names = {module: name for name, module in network.named_modules()}
     called: dict[str, nn.Module] = {}
@@ -119,7 +115,6 @@ def pruned(
 
     Args:
         network, example: as for `weights_that_run`.
-        compression: says how many.
         train: trains the network for the epoch of this number, where the compression has some.
     """
     found = deepcopy(network)

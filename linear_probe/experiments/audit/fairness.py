@@ -35,11 +35,8 @@ def ranked_groups(names: Sequence[str]) -> list[str]:
 
 
 def check_grouping(grouping: str, names: Sequence[str]) -> None:
-    """Check that groups can be compared.
-
-    Raises:
-        InputError: all rows belong to one group, or fewer than two groups are large enough.
-    """
+    """Check that groups can be compared; InputError if all rows belong to one group, or fewer than
+    two groups are large enough."""
     there = sorted(set(names))
     if len(there) < 2:
         raise InputError(
@@ -67,12 +64,12 @@ def group_recalls(
     which: Sequence[str],
     weights: np.ndarray,
 ) -> np.ndarray:
-    """Mean over `common_classes` of the recall of each class, in each group: float [B, G].
+    """Mean over `common_classes` of the recall of each class, in each of G groups `which`: float
+    [B, G].
 
     Args:
         targets, predicted: int [N].
         names: of each row's group, N.
-        which: G groups.
         weights: [B, N], how often each row is drawn; ones for the figure itself.
 
     Raises:

@@ -22,11 +22,8 @@ OUTPUT = "logits"
 
 
 def exported(network: nn.Module, example: Tensor) -> bytes:
-    """The network as an ONNX file, from float32 pictures to logits, with any number of pictures.
-
-    Args:
-        network: in evaluation mode.
-        example: two pictures that it takes.
+    """The network, in evaluation mode, as an ONNX file, from float32 images to logits, with any
+    number of images; `example`: two images that it takes.
 
     Raises:
         InputError: it has an operation that ONNX lacks.
@@ -50,14 +47,8 @@ def exported(network: nn.Module, example: Tensor) -> bytes:
 
 
 class OnnxModel:
-    """An ONNX file of a classifier, run by onnxruntime on one core.
-
-    Args:
-        data: the file.
-
-    Raises:
-        InputError: onnxruntime can't run it.
-    """
+    """An ONNX file of a classifier, run by onnxruntime on one core; InputError if onnxruntime can't
+    run it."""
 
     def __init__(self, data: bytes) -> None:
         import onnx

@@ -101,11 +101,8 @@ class Audited:
 
 
 def audited(folder: Path) -> list[Audited]:
-    """The classifiers of an audit's folder that have figures without compression.
-
-    Raises:
-        InputError: the records can't be read.
-    """
+    """The classifiers of an audit's folder that have figures without compression; InputError if the
+    records can't be read."""
     records = read_records(folder / RECORDS_FILE)
     draws = read_replicates(folder / REPLICATES_FILE)
     replicates = {r.key: draws[r.name] for r in records if r.name in draws}
@@ -147,8 +144,8 @@ def _audited(of: tuple[str, ...], records: Sequence[Record], replicates: Replica
 
 
 def write_audit(folder: Path) -> list[Table]:
-    """Write `audit.md`, `audit.csv` and `audit.html` from a folder's records; none is ever
-    half-written. The tables of `audit.md`.
+    """Write `audit.md`, `audit.csv` and `audit.html` from a folder's records; the tables of
+    `audit.md`.
 
     Raises:
         InputError: the records can't be read, or the folder can't be written.
@@ -301,14 +298,13 @@ def _changes(one: Audited) -> list[Plot]:
         rows = []
         for name in names:
             changes = [one.change(name, key) for key in ranked]
-            rows.append(
-                [
-                    plots.Bar(key[2], change.value, change.low, change.high)
-                    for key, change in zip(ranked, changes, strict=True)
-                ]
-            )
+            bars = [
+                plots.Bar(key[2], change.value, change.low, change.high)
+                for key, change in zip(ranked, changes, strict=True)
+            ]
+            rows.append((name, bars))
         title = f"{one.title}, change by {grouping}"
-        svg = plots.grouped_interval_plot(title, names, rows, "points")
+        svg = plots.interval_plot(title, rows, "points")
         legend = plots.keys([key[2] for key in ranked])
         caption = f"Change of accuracy by {grouping}"
         found.append(Plot(caption, svg, "points, above 0 is better", legend))

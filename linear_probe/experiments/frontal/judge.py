@@ -67,11 +67,10 @@ def gallery_of(pairs: ProfilePairs, frontal: Tensor) -> Tensor:
 def figures(
     pairs: ProfilePairs, row: Decisions, base: Decisions, yaw: np.ndarray | None, replicates: int
 ) -> list[Figure]:
-    """The figures of a row, and what it gains on `base`, which handed the input back.
+    """The figures of a row, and what it gains on `base`, which returned the input.
 
     Args:
         yaw: degrees [images], as the probe reads it in the row's images, if there is a probe.
-        replicates: of the bootstrap, over the people of the profile images.
     """
     of_pairs = pairs.people_of[pairs.profile[pairs.second]]
     of_images = pairs.people_of[pairs.profile]
@@ -96,17 +95,8 @@ def _gains(sample: Sample, metric: str, right: np.ndarray, base: np.ndarray) -> 
 
 
 class Judge:
-    """A recogniser, and the frontal photographs as it sees them.
-
-    Args:
-        source: the recogniser.
-        pairs: with the photographs.
-        batch_size: images at once.
-        device: where the recogniser runs.
-
-    Attributes:
-        frontal: features [F, D] of the photographs by feature space.
-    """
+    """A recogniser, and its features [F, D] of the frontal photographs by feature space
+    (`frontal`)."""
 
     def __init__(
         self, source: ImageSource, pairs: ProfilePairs, batch_size: int, device: str
@@ -153,11 +143,8 @@ def yaw_probe(sets: Sequence[FaceSet], batch_size: int) -> tuple[LinearPredictor
 
 
 def recogniser(name: str) -> ImageSource:
-    """The recogniser of this name: HOG, LBP or pixels, or any encoder that `--encoder` takes.
-
-    Raises:
-        InputError: there is none, or it has only features of other images.
-    """
+    """The recogniser of this name: HOG, LBP or pixels, or any encoder that `--encoder` takes;
+    InputError if there is none, or it has only features of other images."""
     for baseline in BASELINES:
         if baseline.name == name:
             return baseline(HOG_SIDE)

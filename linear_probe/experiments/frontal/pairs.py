@@ -41,11 +41,8 @@ class ProfilePairs:
 
     @classmethod
     def of(cls, faces: CFP) -> ProfilePairs:
-        """Read the pairs.
-
-        Raises:
-            InputError: fewer than two folds, or a person with one frontal photograph only.
-        """
+        """Read the pairs; InputError if there are fewer than two folds, or a person has one frontal
+        photograph only."""
         keys = [record.key for record in faces.records]
         is_profile = np.array(["/profile/" in key for key in keys])
         _, people = np.unique([str(r.person) for r in faces.records], return_inverse=True)
@@ -84,11 +81,7 @@ class ProfilePairs:
         )
 
     def images(self, records: np.ndarray, size: int) -> Tensor:
-        """Float [N, 3, size, size] in [0, 1].
-
-        Raises:
-            InputError: an image can't be decoded.
-        """
+        """Float [N, 3, size, size] in [0, 1]; InputError if an image can't be decoded."""
         return decode_all(self.faces, records, size)
 
     def shown(self) -> np.ndarray:

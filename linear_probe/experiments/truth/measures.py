@@ -45,12 +45,8 @@ def task_facts(name: str, faces: TruthFaces) -> TaskFacts:
 
 
 def errors(found: Tensor, truth: Tensor, region: Tensor) -> dict[str, Tensor]:
-    """Each metric of each picture, [B], 0 to 1 (SSIM from -1).
-
-    Args:
-        found, truth: float [B, 3, S, S] in [0, 1].
-        region: bool [B, S, S], the face.
-    """
+    """Each metric of each image, [B], 0 to 1 (SSIM from -1), of float [B, 3, S, S] in [0, 1];
+    `region`, bool [B, S, S], is the face."""
     distance = (found - truth).abs().mean(1)
     # Of equal pictures exactly 1, which its guard against 0 / 0 would be just below.
     alike = (found == truth).all(1).all(-1).all(-1)

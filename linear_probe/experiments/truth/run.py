@@ -65,17 +65,12 @@ def score(
     batch_size: int = 64,
     device: str = "cpu",
 ) -> tuple[list[Measured], dict[str, Tensor]]:
-    """Score methods of one image size, beside what needs no method.
+    """Score methods of one image size, beside what needs no method: the rows of each task, in the
+    tables' order, and images [8, 3, S, S] to look at, by name.
 
     Args:
         methods: by the name of their rows.
         faces: the faces, of that size.
-        replicates: of the bootstrap.
-        batch_size: faces at once.
-        device: where the methods are.
-
-    Returns:
-        The rows of each task, in the tables' order, and images [8, 3, S, S] to look at, by name.
     """
     mean_face, mean_truths = faces.means()
     answers: dict[str, dict[str, Answer]] = {}

@@ -24,12 +24,10 @@ class Sequences:
 
     Attributes:
         name: of the task.
-        faces: where the frames are from.
         split: as in `Record`.
         frames: N times int64 [F], records of `faces`, in their order.
         keys: N, how readers know each.
-        labels: int64 [N].
-        class_names: by label.
+        labels: int64 [N], of `class_names`.
         folds: int64 [N]: each fold from 0 is the test part once; -1 is never tested.
         people: N; None where nobody is known.
         skipped: videos that are left out already.
@@ -124,10 +122,7 @@ class Sequences:
         """Which of the sequences `train` [n] choose hyper-parameters: bool [n], drawn by the seed.
 
         A fifth of each class with no person on both sides; of people as classes, one sequence of
-        each who has two.
-
-        Raises:
-            InputError: too few sequences.
+        each who has two; InputError if there are too few.
         """
         labels = self.labels[train]
         if not self.names_people:

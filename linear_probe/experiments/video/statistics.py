@@ -33,7 +33,8 @@ _OF_FRAMES: dict[Statistic, Callable[[Tensor], Tensor]] = {
 def sequence_statistics(
     features: Tensor, sequences: Sequence[np.ndarray], statistics: Sequence[Statistic] = STATISTICS
 ) -> Tensor:
-    """The statistics of each sequence, one after another, as a vector of length 1.
+    """The statistics of each sequence, one after another, as a vector of length 1: float [N, D *
+    len(statistics)].
 
     The whole vector is L2-normalised, not each statistic, as in the author's code: what one
     statistic is beside another stays. Where all is 0 it stays 0.
@@ -41,10 +42,6 @@ def sequence_statistics(
     Args:
         features: float [frames, D].
         sequences: N times int [F], the rows of a sequence's frames, in any order.
-        statistics: some of `STATISTICS`, each once.
-
-    Returns:
-        float [N, D * len(statistics)].
 
     Raises:
         InputError: no or an unknown statistic, or a sequence without a frame.
@@ -62,11 +59,7 @@ def sequence_statistics(
 
 
 def known_statistics(names: Sequence[str]) -> tuple[Statistic, ...]:
-    """The names, checked.
-
-    Raises:
-        InputError: none, an unknown one, or one twice.
-    """
+    """The names, checked; InputError if there is none, an unknown one, or one twice."""
     there = ", ".join(STATISTICS)
     if not names:
         raise InputError(f"statistics: none named; give some of {there}")

@@ -16,12 +16,8 @@ WIDTHS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
 
 
 class GraphConvolution(nn.Module):
-    """Sum over partitions p of (W_p x) (A_p * M_p), M being learnt edge weights.
-
-    Args:
-        channels, out: before and after.
-        matrices: [P, V, V], of the partitions.
-    """
+    """Sum over partitions p of (W_p x) (A_p * M_p) for matrices A [P, V, V], M being learned edge
+    weights."""
 
     def __init__(self, channels: int, out: int, matrices: Tensor) -> None:
         super().__init__()
@@ -37,15 +33,8 @@ class GraphConvolution(nn.Module):
 
 
 class Unit(nn.Module):
-    """A graph convolution, then one along time, with a residual connection.
-
-    Args:
-        channels, out, matrices: see `GraphConvolution`.
-        kernel: of the convolution along time, odd.
-        stride: along time.
-        dropout: behind both.
-        residual: add what came in.
-    """
+    """A graph convolution, then one along time with an odd kernel, with a residual connection or
+    not."""
 
     def __init__(
         self,
@@ -80,7 +69,7 @@ class Unit(nn.Module):
 
 
 class FaceGCN(Head):
-    """Sequences of landmark graphs to classes. Pictures are node features here: float [B, C, T, V].
+    """Sequences of landmark graphs to classes. Images are node features here: float [B, C, T, V].
 
     Args:
         goal: see `Head`.

@@ -36,11 +36,7 @@ def aligned(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def local_shape(points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     """Of faces [N, V, 3], [N, V, `SHAPE`]: how linear, flat and round the neighbourhood of each
     landmark is (Weinmann et al. 2015, from the eigenvalues of its scatter), the normal of its
-    plane, turned to positive z, and the mean distance to the neighbours.
-
-    Args:
-        neighbours: int [V, k], of each landmark, the same in all faces.
-    """
+    plane, turned to positive z, and the mean distance to the `neighbours`, int [V, k]."""
     around = points[:, neighbours]  # [N, V, k, 3]
     together = np.concatenate([points[:, :, None], around], axis=2)
     gaps = together - together.mean(axis=2, keepdims=True)
@@ -97,14 +93,8 @@ def patches(images: Tensor, places: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sampled(encoder: FaceEncoder, images: Tensor, places: Tensor) -> Tensor:
-    """The last map of a frozen encoder at each landmark: [N, V, C].
-
-    Args:
-        images, places: see `patches`.
-
-    Raises:
-        InputError: an encoder without a map.
-    """
+    """The last map of a frozen encoder at each landmark: [N, V, C]; InputError if it has no map.
+    Other arguments as of `patches`."""
     if not isinstance(encoder, BackboneEncoder):
         raise InputError(
             f"encoder: texture needs a last map, and a {encoder.encoder_name} has none; give one "

@@ -114,13 +114,6 @@ def measurements(job: LandmarksJob, run: Run) -> Iterator[Measured]:
 class Geometry:
     """Node features of all clips, with as many frames as the shortest has, evenly spaced.
 
-    Args:
-        clips: of the job's data.
-        job: which features, and of which frames.
-
-    Attributes:
-        frames: of a clip.
-
     Raises:
         InputError: a clip shorter than the kernel along time, or nodes that the data lack.
     """

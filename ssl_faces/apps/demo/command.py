@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 from ssl_faces.apps.arguments import METHOD, add_detector, add_encoder, add_server, parser
-from ssl_faces.apps.web import LOOPBACK
-from ssl_faces.common.errors import InputError
+from ssl_faces.apps.web import LOOPBACK, need_server
 
 ABOUT = """\
 A page that takes two faces, by file or webcam, and shows: their similarity, their neutral faces and
 mean faces, the flow that makes them neutral, each with the motion of the other, and their
 expressions by a linear probe. Needs pip install 'ssl-faces[demo]'. Nothing is sent anywhere, and
-pictures are removed.
+pictures stay in memory.
 """
 
 
@@ -32,11 +30,11 @@ def run(arguments: Sequence[str]) -> None:
     add_server(of, 7860, "per upload", "per upload")
     add_detector(of)
     options = of.parse_args(arguments)
-    if find_spec("gradio") is None:
-        raise InputError("the page needs Gradio; pip install 'ssl-faces[demo]'")
+    need_server("demo")
     # Imported late, since they import torch.
+    from ssl_faces.apps.demo.app import build_app
     from ssl_faces.apps.demo.comparison import FaceComparison, edits_pictures
-    from ssl_faces.apps.demo.server import serve
+    from ssl_faces.apps.web.running import run_app
     from ssl_faces.apps.web.uploads import Limits
 
     method = options.method
@@ -52,4 +50,6 @@ def run(arguments: Sequence[str]) -> None:
             file=sys.stderr,
         )
     sys.stdout.flush()
-    serve(comparison, Limits(options.max_mb, options.max_pixels), options.host, options.port)
+    limits = Limits(options.max_mb, options.max_pixels)
+    app = build_app(comparison, limits, options.host in LOOPBACK)
+    run_app(app, options.host, options.port)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import fastapi
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
 from torch import Tensor
 
 from ssl_faces import __version__
@@ -24,11 +22,10 @@ from ssl_faces.apps.faces import Detect, FaceCrop
 from ssl_faces.apps.search import reliability
 from ssl_faces.apps.serve import schema
 from ssl_faces.apps.serve.batches import Batcher
-from ssl_faces.apps.serve.guard import Guard, Metrics, ServiceLimits
 from ssl_faces.apps.serve.service import Service
 from ssl_faces.apps.verify import SPACE, compare
 from ssl_faces.apps.web.filter import Refused
-from ssl_faces.common.errors import InputError, out_of_memory
+from ssl_faces.apps.web.guard import Guard, Metrics, ServiceLimits, add_failures
 from ssl_faces.common.page_style import rendered
 
 TITLE = "ssl-faces serve"
@@ -36,6 +33,7 @@ MOST_MATCHES = 100
 """Of one face, in a search."""
 
 _Result = TypeVar("_Result")
+_Face = TypeVar("_Face", bound=schema.Face)
 
 _DETECT = fastapi.Query(
     description="always: detect faces; never: images are face crops; auto: images of at most 128 "
@@ -69,9 +67,13 @@ class _Seen(NamedTuple):
     numbers: list[int]
     codes: dict[str, Tensor]
 
-    def about(self, i: int) -> dict[str, Any]:
-        crop = self.crops[i]
-        return {"image": self.numbers[i], "box": crop.box, "score": crop.score}
+    def faces(self, kind: type[_Face], **columns: Sequence[Any]) -> list[_Face]:
+        """Each face, with what the columns have of it."""
+        faces = []
+        for i, (crop, number) in enumerate(zip(self.crops, self.numbers, strict=True)):
+            more = {name: values[i] for name, values in columns.items()}
+            faces.append(kind(image=number, box=crop.box, score=crop.score, **more))
+        return faces
 
 
 class _Work:
@@ -149,8 +151,7 @@ def build_app(
     )
     _add_posts(app, work)
     _add_gets(app, service, metrics)
-    for kind in (Refused, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, _failed)
+    add_failures(app)
     paths = {route.path for route in app.routes if isinstance(route, fastapi.routing.APIRoute)}
     app.add_middleware(
         Guard,
@@ -179,13 +180,9 @@ def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
         """Codes of the faces of images."""
         names = service.wanted(spaces)
         seen = await work(await _images(request), names, detect, faces)
-        codes = {space: seen.codes[space].tolist() for space in names}
-        return schema.Embeddings(
-            faces=[
-                schema.Embedded(**seen.about(i), codes={name: codes[name][i] for name in names})
-                for i in range(len(seen.crops))
-            ]
-        )
+        rows = zip(*(seen.codes[space].tolist() for space in names), strict=True)
+        codes = [dict(zip(names, row, strict=True)) for row in rows]
+        return schema.Embeddings(faces=seen.faces(schema.Embedded, codes=codes))
 
     if SPACE in service.encoder.feature_dims:
 
@@ -202,7 +199,7 @@ def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
                 threshold=threshold,
                 above=None if threshold is None else value >= threshold,
                 meaning=meaning,
-                faces=[schema.Face(**seen.about(i)) for i in range(2)],
+                faces=seen.faces(schema.Face),
             )
 
     if (probe := service.probe) is not None:
@@ -216,10 +213,7 @@ def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
             rows = probe(seen.codes[probe.space]).tolist()
             named = [dict(zip(probe.classes, row, strict=True)) for row in rows]
             return schema.Expressions(
-                faces=[
-                    schema.Expressive(**seen.about(i), probabilities=row)
-                    for i, row in enumerate(named)
-                ],
+                faces=seen.faces(schema.Expressive, probabilities=named),
                 accuracy=probe.about.get("accuracy"),
             )
 
@@ -239,9 +233,7 @@ def _add_posts(app: fastapi.FastAPI, work: _Work) -> None:
             (matches,) = await work.in_threads([call])
             known = service.identification
             return schema.Matches(
-                faces=[
-                    schema.Searched(**seen.about(i), matches=row) for i, row in enumerate(matches)
-                ],
+                faces=seen.faces(schema.Searched, matches=matches),
                 threshold=None if known is None else known.threshold,
                 meaning=f"{reliability(known, len(index.faces))}.",
             )
@@ -273,24 +265,6 @@ def _add_gets(app: fastapi.FastAPI, service: Service, metrics: Metrics) -> None:
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:
         return RedirectResponse("/docs")
-
-
-async def _failed(request: fastapi.Request, error: Exception) -> Response:
-    """The answer to a request that fails, in one sentence."""
-    if isinstance(error, Refused):
-        return error.answer()
-    if isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        return Refused(422, f"{first['loc'][-1]}: {first['msg']}").answer()
-    if isinstance(error, HTTPException):
-        reasons = {404: "no such path; see /docs", 405: "another method is needed; see /docs"}
-        reason = reasons.get(error.status_code, str(error.detail))
-        return Refused(error.status_code, reason, dict(error.headers or {})).answer()
-    if out_of_memory(error) is not None:
-        mend = "there is not enough memory; give smaller or fewer images"
-        return Refused(503, mend, {"Retry-After": "5"}).answer()
-    reason = str(error) if isinstance(error, InputError) else "see the service's output"
-    return Refused(500, f"the service failed: {reason}").answer()
 
 
 async def _refuse_unknown(request: fastapi.Request) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from ssl_faces.apps.arguments import add_detector, add_encoder, add_server, parser
-from ssl_faces.apps.web import LOOPBACK
+from ssl_faces.apps.web import LOOPBACK, need_server
 from ssl_faces.common.arguments import number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular
@@ -54,15 +53,11 @@ def run(arguments: Sequence[str]) -> None:
             f"warning: --host {options.host}: without encryption; put a proxy with TLS in front",
             file=sys.stderr,
         )
-    for package in ("fastapi", "prometheus_client", "uvicorn"):
-        if find_spec(package) is None:
-            raise InputError(f"the service needs {package}; pip install 'ssl-faces[serve]'")
-    # FastAPI sends traces to wherever the environment names, unless an operator wants them.
-    os.environ.setdefault("FASTAPI_OTEL_AUTO_CONFIGURE", "false")
+    need_server("serve")
     # Imported late, since they import torch.
     from ssl_faces.apps.serve.app import build_app
-    from ssl_faces.apps.serve.guard import ServiceLimits
     from ssl_faces.apps.serve.service import Service
+    from ssl_faces.apps.web.guard import ServiceLimits
     from ssl_faces.apps.web.running import run_app
 
     limits = ServiceLimits(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -68,7 +67,7 @@ class Service:
         pixels = 0
         for i, data in enumerate(images):
             try:
-                pixels += check_picture(io.BytesIO(data), limits)
+                pixels += check_picture(data, limits)
             except TooLarge as error:
                 raise Refused(413, f"image {i}: {error}") from error
             except BadImage as error:

@@ -67,15 +67,12 @@ class Filter:
                 raise
             # The rest of its body may still be on its way.
             refused.headers["Connection"] = "close"
-            await self.refusal(refused)(scope, receive, watched)
+            await refused.answer()(scope, receive, watched)
         finally:
             self.done(scope["path"], status or 500, time.perf_counter() - started)
 
     async def accept(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         raise NotImplementedError
-
-    def refusal(self, refused: Refused) -> Response:
-        return refused.answer()
 
     def done(self, path: str, status: int, seconds: float) -> None:
         """Called after each request."""

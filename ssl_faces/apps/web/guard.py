@@ -1,4 +1,4 @@
-"""The service's filter: who asks, how much, how many at once, and for how long; and its figures."""
+"""What guards both servers: who asks, how much, how many at once, how long; and their failures."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from ssl_faces.apps.web.filter import Filter, Refused, read_body, replayed
 from ssl_faces.apps.web.uploads import Limits
+from ssl_faces.common.errors import InputError, out_of_memory
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
@@ -62,7 +67,7 @@ class Metrics:
 
 
 class Guard(Filter):
-    """ASGI middleware in front of the service.
+    """ASGI middleware in front of a server.
 
     Args:
         token: that requests must bear; None asks for none.
@@ -129,3 +134,27 @@ class Guard(Filter):
         except TimeoutError as error:
             reason = f"the request did not arrive within {self.limits.seconds:g} seconds"
             raise Refused(408, reason) from error
+
+
+def add_failures(app: FastAPI) -> None:
+    """Answer each failure of an application in one sentence."""
+    for kind in (Refused, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _failed)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """The answer to a request that fails, in one sentence."""
+    if isinstance(error, Refused):
+        return error.answer()
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        return Refused(422, f"{first['loc'][-1]}: {first['msg']}").answer()
+    if isinstance(error, HTTPException):
+        reasons = {404: "no such path", 405: "another method is needed"}
+        reason = reasons.get(error.status_code, str(error.detail))
+        return Refused(error.status_code, reason, dict(error.headers or {})).answer()
+    if out_of_memory(error) is not None:
+        mend = "there is not enough memory; give smaller or fewer images"
+        return Refused(503, mend, {"Retry-After": "5"}).answer()
+    reason = str(error) if isinstance(error, InputError) else "see the service's output"
+    return Refused(500, f"the service failed: {reason}").answer()
