@@ -23,6 +23,10 @@ from ssl_faces.data.sets.dataset import face_set_of
 AnyEncoder = str | os.PathLike[str] | Encoder
 
 
+_FIRST = ["encoder", "task", "metric", "feature_space"]
+_LAST = ["unit", "value", "low", "high", "result"]
+
+
 class Scores(list[Record]):
     """The records of one run of `probe`.
 
@@ -104,8 +108,9 @@ def compare(run: Run, row: str, other_row: str) -> list[paired.Difference]:
 def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
     """Records as a frame: one row a record, one column a field of `Record`.
 
-    `factor`, `level` and `level_unit` are the condition of a point of a curve: `labels`, 10 and
-    `%` for a probe on 10 % of the labels.
+    The columns at both ends are those that a narrow screen shows: encoder, task and metric; value,
+    interval and `result`, these as text. `factor`, `level` and `level_unit` are the condition of a
+    point of a curve: `labels`, 10 and `%` for a probe on 10 % of the labels.
 
     Encoders have short names, as in all tables: no row is named by a path.
 
@@ -119,7 +124,14 @@ def table(records: Iterable[Record] | str | os.PathLike[str]) -> pd.DataFrame:
         shown = [each.record for each in find_records([Path(records)])]
     else:
         shown = paired.as_shown([*records])
-    return frame(shown).drop(columns=["record", "condition"])
+    rows = frame(shown).drop(columns=["record", "condition"])
+    texts = zip(rows["value"], rows["unit"], rows["low"], rows["high"], strict=True)
+    rows["result"] = [
+        f"{f'{value:.2f} {unit}'.strip()} [{low:.2f}, {high:.2f}]"
+        for value, unit, low, high in texts
+    ]
+    middle = rows.columns.difference([*_FIRST, *_LAST], sort=False)
+    return rows[[*_FIRST, *middle, *_LAST]]
 
 
 def folder_of(run: Run) -> Path:

@@ -161,8 +161,8 @@ class CVT(Head):
         aggregation: of the tokens: a class token that attends to all through the transformer, or
             their mean without one.
         trunk: a released encoder or the folder of one, a ResNet: both branches start from its
-            weights, as the paper's from a network that recognises faces (MS-Celeb-1M); None: they
-            start from random weights.
+            weights, as the paper's from a network that recognises faces; None: they start from
+            random weights.
         least_map: with a trunk, places a side that the map has at least, each a visual word.
 
     Raises:

@@ -37,6 +37,7 @@ from linear_probe.tasks import TASKS, Task
 from linear_probe.tasks.cross_sets import crossed_by_seed
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.labelled import LabelTask, Split
+from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.task import Figure, rows_of
 from ssl_faces import InputError, load_encoder
 from ssl_faces.callbacks.panels import panel
@@ -73,17 +74,17 @@ class _Data(Trainer):
         self.job = job
         self.overlaps = Overlaps(run.say)
         self._tasks: dict[tuple[str | int | None, ...], list[HeadTask[Any]]] = {}
-        self._people: dict[tuple[str | None, int | None], People] = {}
+        self._people: dict[tuple[str | int | None, ...], People] = {}
         self._decoded: dict[tuple[str, int, bytes, Change | None], Decoded] = {}
 
     def tasks(self, stage: Stage) -> list[HeadTask[Any]]:
-        key = (stage.task, stage.data, stage.test_data, stage.max_train)
+        key = (*_data_of(stage), stage.task, stage.max_train)
         if key not in self._tasks:
-            self._tasks[key] = tasks_of(stage, self.job.bootstrap, self.run.say)
+            self._tasks[key] = tasks_of(stage, self.job.bootstrap, self.run.out, self.run.say)
         return self._tasks[key]
 
     def people(self, stage: Stage, sets: Sequence[FaceSet]) -> People:
-        key = stage.data, stage.max_train
+        key = (*_data_of(stage), stage.max_train)
         if key not in self._people:
             self._people[key] = People(sets, stage.max_train)
         return self._people[key]
@@ -145,7 +146,7 @@ class _StageRun:
     def _people(self) -> Generator[Measured, None, Head]:
         """Train on people; where the task is identity, verify pairs of others by the features."""
         tasks: list[Identity] = []
-        sets = _face_sets(self.stage, self.run.say)
+        sets = _face_sets(self.stage, self.run.out, self.run.say)
         if self.stage.task == Identity.name:
             tasks = serving_tasks(Identity, sets, 0, self.job.bootstrap, "cpu")
         people = self.data.people(self.stage, sets)
@@ -320,6 +321,7 @@ class _StageRun:
             name,
             figures,
             seconds=time.perf_counter() - self.started,
+            note=task.few_people_note(),
             overlap=overlap,
         )
 
@@ -352,8 +354,15 @@ def _noted(figures: Sequence[Figure], chosen: dict[str, Any], used: Cost) -> lis
     ]
 
 
-def tasks_of(stage: Stage, bootstrap: int, say: Say = print) -> list[HeadTask[Any]]:
+def _data_of(stage: Stage) -> tuple[str | None, ...]:
+    return (stage.data, stage.test_data, stage.train_csv, stage.test_csv)
+
+
+def tasks_of(stage: Stage, bootstrap: int, out: Path, say: Say = print) -> list[HeadTask[Any]]:
     """The stage's task on each face set that serves, with the split and the draws of seed 0.
+
+    Args:
+        out: folder for the list of leaks between the user's own tables.
 
     Raises:
         MissingData: none serves.
@@ -362,7 +371,7 @@ def tasks_of(stage: Stage, bootstrap: int, say: Say = print) -> list[HeadTask[An
     kind = TASKS[stage.task]
     as_head = head_task(kind)
     assert as_head is not None
-    sets = _face_sets(stage, say)
+    sets = _face_sets(stage, out, say)
     if stage.test_data is not None:
         tested = {0: face_sets_by_seed(stage.test_data, False, [0], say)[0]}
         sets = crossed_by_seed({0: sets}, tested, kind)[0]
@@ -370,8 +379,9 @@ def tasks_of(stage: Stage, bootstrap: int, say: Say = print) -> list[HeadTask[An
     return [as_head(task) for task in tasks]
 
 
-def _face_sets(stage: Stage, say: Say) -> Sequence[FaceSet]:
-    return face_sets_by_seed(stage.data, False, [0], say)[0]
+def _face_sets(stage: Stage, out: Path, say: Say) -> Sequence[FaceSet]:
+    own = OwnData(train_csv=stage.train_csv, test_csv=stage.test_csv).face_sets(out)
+    return own or face_sets_by_seed(stage.data, False, [0], say)[0]
 
 
 def safe_name(name: str) -> str:

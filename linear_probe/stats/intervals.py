@@ -85,6 +85,17 @@ def _root(ends: np.ndarray) -> np.ndarray:
     return root
 
 
+FEW_PEOPLE = 20
+"""Fewer resampled people give intervals that are too narrow."""
+
+TOO_NARROW = "test people: intervals and p-values are too narrow"
+
+
+def few_people_note(people: int) -> str:
+    """The warning for figures whose bootstrap draws so few people; empty if there are enough."""
+    return f"only {people} {TOO_NARROW}" if people < FEW_PEOPLE else ""
+
+
 def interval(replicates: np.ndarray) -> tuple[float, float]:
     """The 2.5th and 97.5th percentile of a figure's replicates [B]; NaN is left out (a draw may
     miss every row of a class)."""

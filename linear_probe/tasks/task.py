@@ -14,7 +14,7 @@ import numpy as np
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.records.predictions import Predictions
 from linear_probe.sources.changed_images import Change
-from linear_probe.stats.intervals import interval
+from linear_probe.stats.intervals import few_people_note, interval
 from ssl_faces import InputError
 from ssl_faces.common.registries import import_modules
 from ssl_faces.data import FaceSet, JoinedFaces
@@ -221,6 +221,13 @@ class Task(ABC):
     def scored(self) -> np.ndarray:
         """int64, the records whose images are scored."""
         return self.indices
+
+    def few_people_note(self) -> str:
+        """The warning if few people are scored; empty if they are many, or none is known."""
+        scored = self.scored()
+        if all(self.faces.records[i].person is None for i in scored):
+            return ""
+        return few_people_note(len(np.unique(people_of(self.faces, scored))))
 
     def strata(self) -> np.ndarray | None:
         """Strata for shares of the training labels: int [records of `faces`].

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from ssl_faces.common.arguments import SEED, Parser, number
+from ssl_faces.common.arguments import SEED, Parser, existing, number
 
 ENCODER = "hybrid"
 METHOD = "facecycle"
@@ -38,7 +37,7 @@ def add_detection(of: argparse.ArgumentParser) -> None:
 
 
 def add_sources(of: argparse.ArgumentParser, what: str = "pictures, or folders of them") -> None:
-    of.add_argument("sources", nargs="+", type=Path, metavar="SRC", help=what)
+    of.add_argument("sources", nargs="+", type=existing, metavar="SRC", help=what)
 
 
 def add_encoder(of: argparse.ArgumentParser) -> None:

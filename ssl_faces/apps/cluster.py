@@ -13,6 +13,7 @@ from ssl_faces.apps.gallery import MOST_FACES, thumbnail
 from ssl_faces.common.arguments import number
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
+from ssl_faces.common.plurals import plural
 
 if TYPE_CHECKING:
     import torch
@@ -88,9 +89,9 @@ def run(arguments: Sequence[str]) -> None:
         from ssl_faces.common.files import replace_file
 
         lead = [
-            f"{len(faces):,} faces; average linkage up to a cosine distance of {distance:.3f} by "
-            f"the {space} code of {options.encoder}. A group does not prove that its faces show "
-            "one person."
+            f"{plural(len(faces), 'face')}; average linkage up to a cosine distance of "
+            f"{distance:.3f} by the {space} code of {options.encoder}. A group does not "
+            "prove that its faces show one person."
         ]
         replace_file(out, _page(faces, thumbnails, groups, lead).encode())
     else:
@@ -98,8 +99,8 @@ def run(arguments: Sequence[str]) -> None:
     reader.list_skipped(out)
     sizes = np.bincount(groups)
     print(
-        f"{out}: {len(faces):,} faces of {reader.files:,} files: {(sizes > 1).sum():,} groups, and "
-        f"{(sizes == 1).sum():,} faces alone"
+        f"{out}: {plural(len(faces), 'face')} of {plural(reader.files, 'file')}: "
+        f"{plural((sizes > 1).sum(), 'group')}, and {plural((sizes == 1).sum(), 'face')} alone"
     )
     if known is not None:
         print(

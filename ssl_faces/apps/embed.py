@@ -13,6 +13,7 @@ import numpy as np
 from ssl_faces.apps.arguments import add_reader, parser, writable
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
+from ssl_faces.common.plurals import plural
 
 if TYPE_CHECKING:
     from ssl_faces.apps.faces import Face
@@ -58,7 +59,7 @@ def run(arguments: Sequence[str]) -> None:
     replace_file(out, (_npz if out.suffix == ".npz" else _parquet)(faces, codes))
     reader.list_skipped(out)
     dims = ", ".join(f"{space} {values.shape[1]}" for space, values in codes.items())
-    print(f"{out}: {len(faces):,} faces of {reader.files:,} files; {dims}")
+    print(f"{out}: {plural(len(faces), 'face')} of {plural(reader.files, 'file')}; {dims}")
     reader.print_summary(f" (each in {listed})")
 
 

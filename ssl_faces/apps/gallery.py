@@ -16,6 +16,7 @@ from ssl_faces.apps.arguments import add_reader, parser, writable
 from ssl_faces.common.arguments import whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
+from ssl_faces.common.plurals import plural
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +72,7 @@ def run(arguments: Sequence[str]) -> None:
     films = [face.source if face.of_video else None for face in faces]
     neighbours = {space: nearest(values, options.nearest, films) for space, values in codes.items()}
     replace_file(out, page(faces, thumbnails, neighbours, str(options.encoder)).encode())
-    print(f"{out}: {len(faces):,} faces of {reader.files:,} files")
+    print(f"{out}: {plural(len(faces), 'face')} of {plural(reader.files, 'file')}")
     reader.print_summary()
 
 

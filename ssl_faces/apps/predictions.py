@@ -23,6 +23,7 @@ from ssl_faces.apps.tables import PLACE, check_table, place_cells, table_writer
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import replace_file, replacing
 from ssl_faces.common.outputs import check_output
+from ssl_faces.common.plurals import plural
 
 Row = tuple[Face, np.ndarray]
 Predict = Callable[[Sequence[np.ndarray]], np.ndarray]
@@ -137,7 +138,7 @@ def write_predictions(
             page = curves.page(outputs, smooth)
             replace_file(targets.plot, page.encode())
     reader.list_skipped(targets.table)
-    lines = [f"{targets.table}: {faces:,} faces of {reader.files:,} files"]
+    lines = [f"{targets.table}: {plural(faces, 'face')} of {plural(reader.files, 'file')}"]
     for output in outputs:
         if output.classes:
             count = counts[output.name]

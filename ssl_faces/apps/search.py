@@ -18,6 +18,7 @@ from ssl_faces.common.arguments import Parser, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file, replacing
 from ssl_faces.common.outputs import add_overwrite, check_output, refuse_input
+from ssl_faces.common.plurals import plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +55,16 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def index_folder(text: str) -> Path:
+    """An argument's type: the folder of an index, checked before slow imports."""
+    folder = Path(text).expanduser()
+    if not (folder / ABOUT_FILE).exists():
+        raise InputError(
+            f"{text}: no index of faces there; make one with ssl-faces search index SRC --out INDEX"
+        )
+    return folder
+
+
 def need_faiss() -> None:
     """Raise InputError if a package of the index is missing."""
     for package in ("faiss", "pyarrow"):
@@ -86,7 +97,7 @@ def run_index(arguments: Sequence[str]) -> None:
             with suppress(OSError):
                 out.rmdir()  # if it is empty
         raise
-    print(f"{out}: {count:,} faces of {files:,} files")
+    print(f"{out}: {plural(count, 'face')} of {plural(files, 'file')}")
     if summary:
         print(summary)
 
@@ -221,7 +232,7 @@ class Matches(NamedTuple):
 def run_query(arguments: Sequence[str]) -> None:
     """Run `ssl-faces search query`."""
     of = parser("search query", ABOUT_QUERY)
-    of.add_argument("index", type=Path, metavar="INDEX", help="folder of `search index`")
+    of.add_argument("index", type=index_folder, metavar="INDEX", help="folder of `search index`")
     add_sources(of, "pictures, or folders of them")
     of.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help=".csv, .parquet or .html"
@@ -252,7 +263,7 @@ def run_query(arguments: Sequence[str]) -> None:
         check_table(out)
     for path in (out, skipped_beside(out)):
         check_output(path, options.overwrite, options.sources)
-    index = open_index(options.index.expanduser(), pictures=of_page)
+    index = open_index(options.index, pictures=of_page)
     name = options.encoder or index.about["encoder"]
     index.check_encoder(name, options.index)
     encoder = load_encoder(name)
@@ -265,7 +276,7 @@ def run_query(arguments: Sequence[str]) -> None:
         raise reader.nothing()
     note = reliability(known, len(index.faces), options.threshold is None)
     if of_page:
-        count = f"{len(index.faces):,} faces of {options.index}"
+        count = f"{plural(len(index.faces), 'face')} of {options.index}"
         lead = [f"The nearest of {count} by cosine similarity; {note}."]
         page = _page(index, matches, threshold, lead, rates_table(known.rates if known else []))
         replace_file(out, page.encode())
@@ -281,7 +292,7 @@ def run_query(arguments: Sequence[str]) -> None:
         best = keys[rows[0]].as_py()
         print(f"{writable(face.key)}: {best}  similarity {similarities[0]:.3f}{mark}")
     count = f"{len(index.faces):,} in the index"
-    print(f"{out}: {len(matches):,} faces of {reader.files:,} files, {count}")
+    print(f"{out}: {plural(len(matches), 'face')} of {plural(reader.files, 'file')}, {count}")
     reader.print_summary(f" (each in {skipped_beside(out)})")
     print(note)
 

@@ -17,7 +17,7 @@ from ssl_faces.plan.comparison import EXAMPLE, Comparison, read
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.stages import PROBE, finished_card, fit_step, fit_words
 from ssl_faces.plan.steps import Step, say
-from ssl_faces.plan.tuning import TUNING
+from ssl_faces.plan.tuning import TUNING, TUNING_FILE
 from ssl_faces.training.run_record import has_checkpoint
 
 COMPARISON_FILE = "comparison.json"
@@ -288,7 +288,9 @@ def _try(trials: Comparison, methods: Sequence[Method], out: Path, engine: Engin
         InputError: they can't be scored.
     """
     encoders = _train(trials, methods, out, engine)
-    if encoders:
+    if not encoders:
+        (out / TUNING_FILE).unlink(missing_ok=True)  # of an earlier call
+    else:
         log, page, scores = out / "linear-probe.log", ["tuning", str(out)], "scores of the tuning"
         trials.probe.score(engine, encoders, log, TUNING, page, out=out, step=scores)
         for name in (scores, TUNING):

@@ -16,7 +16,10 @@ from ssl_faces.plan.stages import LENGTHS, OWN_KEYS, Probe, free_of
 from ssl_faces.plan.steps import say
 
 TUNING = "tuning"
-"""Folder of the short runs; `linear-probe tuning` writes TUNING.json there."""
+"""Folder of the short runs."""
+
+TUNING_FILE = "tuning.json"
+"""Their scores, which `linear-probe tuning` writes there."""
 
 _Values = Annotated[list[Any], Field(min_length=1)]
 _Free = Annotated[dict[str, _Values], free_of(LENGTHS | OWN_KEYS, "comparison")]
@@ -58,7 +61,7 @@ class Tuning(Strict):
 
     def chosen(self, folder: Path, methods: Collection[str]) -> dict[str, Arguments]:
         """The best arguments of each method by `tuning.json`; none for methods without scores."""
-        path = folder / f"{TUNING}.json"
+        path = folder / TUNING_FILE
         scores = json.loads(path.read_bytes()) if path.is_file() else {}
         chosen: dict[str, Arguments] = {}
         for name in methods:

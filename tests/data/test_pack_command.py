@@ -50,14 +50,14 @@ def test_packing_adding_and_verifying(
     out = tmp_path / "pack"
     text = output_of(capsys, album, "--out", out, "--size", 32)
     assert f"{out}: 12 pictures to train on, 12 of them new" in text
-    assert f"skipped 1 pictures that can't be used; {out / 'index.json'} lists them" in text
+    assert f"skipped 1 picture that can't be used; {out / 'index.json'} lists them" in text
     (album / "p1" / "1.png").unlink()
     Image.new("RGB", (40, 40)).save(album / "p1" / "2.png")
     text = output_of(capsys, album, "--out", out)  # the size is the pack's
     assert "12 pictures to train on, 1 of them new" in text
     assert "gone, not trained on any more: p1/1.png" in text
     assert "their pixels stay in the shards" in text
-    assert "2 shards are whole, with 12 pictures" in output_of(capsys, "--verify", out)
+    assert "whole, 2 shards with 12 pictures" in output_of(capsys, "--verify", out)
     shard = out / "shard-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     text = output_of(capsys, "--verify", out, code=2)

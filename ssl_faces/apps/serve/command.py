@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ssl_faces.apps.arguments import add_detector, add_encoder, parser
+from ssl_faces.apps.search import index_folder
 from ssl_faces.apps.web.requests import LOOPBACK
 from ssl_faces.common.arguments import number, whole
 from ssl_faces.common.errors import InputError
@@ -35,7 +36,12 @@ def run(arguments: Sequence[str]) -> None:
     add_encoder(of)
     add_detector(of)
     add = of.add_argument
-    add("--index", type=Path, metavar="DIR", help="of `ssl-faces search index`: POST /search")
+    add(
+        "--index",
+        type=index_folder,
+        metavar="DIR",
+        help="of `ssl-faces search index`: POST /search",
+    )
     add("--host", default="127.0.0.1", help="address (default: only this machine)")
     add("--port", type=whole(0, 65_535), default=8000, help="0: any free port (default: 8000)")
     add("--token-file", type=Path, metavar="FILE", help=f"the token; default: ${TOKEN}")

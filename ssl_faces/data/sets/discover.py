@@ -45,8 +45,8 @@ def usual_faces() -> Path | None:
         return root
     if os.environ.get("SSL_FACES_DATA"):
         raise InputError(
-            f"$SSL_FACES_DATA: {root} is missing or empty; put face sets there, unset the variable, "
-            "or give --data rendered"
+            f"$SSL_FACES_DATA: {root} is missing or empty; put face sets there, unset the "
+            "variable, or give --data rendered"
         )
     return None
 
@@ -156,7 +156,7 @@ def recognised(
         whys = [f"{about[key]:,} {why}" for key, why in _KEPT_BACK.items() if about.get(key)]
         test = faces.test_part() if faces.part == "train" else None
         if test is not None and len(test):
-            split = f" ({faces.split})" if faces.split else ""
+            split = f" ({test.split})" if test.split else ""
             whys.insert(0, f"{len(test):,} as its test part{split}")
         if whys:
             line += f"; kept back: {', '.join(whys)}; {take_all}"
