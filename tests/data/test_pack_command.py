@@ -112,7 +112,7 @@ def test_what_a_folder_was_recognised_as(
         ([], "give a SOURCE folder and --out PACK, or --verify PACK"),
         (["{album}"], "give a SOURCE folder and --out PACK"),
         (["{album}", "--verify", "{out}"], "--verify takes no SOURCE"),
-        (["{none}", "--out", "{out}"], "none does not exist"),
+        (["{none}", "--out", "{out}"], "none: No such file"),
         (
             ["{album}", "--out", "{out}", "--size", "2"],
             "--size: 2; give a whole number",

@@ -160,7 +160,7 @@ def test_data_sets_of_hugging_face_are_probed(encoder: Any, tmp_path: Path) -> N
         ("hybrid", {"train": "a"}, "data: no 'test' among train"),
         ("hybrid", ("a", "b", "c"), r"a tuple of 3; give \(train, test\)"),
         ("hybrid", 7, "faces: a int"),
-        ("hybrid", ("no", "where"), "no does not exist"),
+        ("hybrid", ("no", "where"), "no: No such file"),
     ],
 )
 def test_bad_arguments(encoders: Any, data: Any, message: str, tmp_path: Path) -> None:
