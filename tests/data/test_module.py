@@ -141,6 +141,8 @@ def test_it_says_what_folders_were_recognised_as(
         f"{root / 'lfw'}: recognised as LFW; {lfw['pictures']} images to train on; kept back: 4 as "
         f"its test part, {people} of test people; --data.leave_out_tests false trains on them too"
     )
+    (line,) = [x for x in lines if "FER-2013" in x]
+    assert " as its test part (PublicTest)" in line
     ready(root, leave_out_tests=False)
     text = capsys.readouterr().err
     assert f"{root / 'utk'}: recognised as UTKFace; 40 images to train on\n" in text
