@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from linear_probe.experiments.jobs import Plan, rounds
+from linear_probe.experiments.jobs import Plan
 from linear_probe.features.frozen import FeatureCache, Features, Pictures, Source
 from linear_probe.records.conditions import LABELS
 from linear_probe.sources.changed_images import Change, ChangedFaces
@@ -81,8 +81,7 @@ class ChangedFeatures:
             if tested is not None:
                 wanted += [(change, tested) for change in changes]
             for change, records in wanted:
-                for together in rounds(sources):
-                    self.cache.fill(together, self._pictures(task, change, records))
+                self.cache.fill(sources, self._pictures(task, change, records))
 
     def read(self, task: Task, source: Source, space: str, view: Change) -> Features:
         """Features of a view of the task's images."""
@@ -119,5 +118,5 @@ class ChangedFeatures:
         if key not in self._changed:
             hashes = dict(zip(known.indices.tolist(), known.hashes, strict=True))
             faces = ChangedFaces(task.faces, change, task.seed, hashes)
-            self._changed[key] = Pictures(faces, records)
+            self._changed[key] = Pictures(faces, records, changed=True)
         return self._changed[key]

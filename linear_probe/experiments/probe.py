@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from linear_probe.experiments.conditions import ChangedFeatures, constant_note, scores_by_share
-from linear_probe.experiments.jobs import Plan, rounds
+from linear_probe.experiments.jobs import Plan
 from linear_probe.experiments.settings import ProbeSettings
 from linear_probe.features.files import FEATURES_FOLDER
 from linear_probe.features.frozen import FeatureCache, Pictures
-from linear_probe.features.listing import write_listing
 from linear_probe.features.source import precision_named
 from linear_probe.records.conditions import condition_note
 from linear_probe.records.measured import Measured
@@ -28,10 +27,10 @@ from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
 from linear_probe.tasks.cross_sets import crossed_by_seed
 from linear_probe.tasks.face_sets import RENDERED, face_sets_by_seed, serving_tasks
+from linear_probe.tasks.facecycle import facecycle_tasks
 from linear_probe.tasks.own_data import OwnData
-from linear_probe.tasks.protocols import PROTOCOLS
 from ssl_faces import InputError
-from ssl_faces.data import FaceSet, Skipped
+from ssl_faces.data import FaceSet
 
 
 def run_probes(
@@ -44,7 +43,7 @@ def run_probes(
     say: Say = print_line,
     **settings: Any,
 ) -> list[Record]:
-    """Score frozen encoders and write the figures to `out`/records.jsonl.
+    """Score frozen encoders and write the figures to `out`/records.jsonl; the records of this run.
 
     Args:
         encoders: as `--encoder` takes them, or encoders: see `linear_probe.sources.by_name`.
@@ -52,11 +51,7 @@ def run_probes(
         seed: one or several.
         baselines: some of `linear_probe.sources.baselines.NAMES`; True is all, False none.
         own: face sets to score on instead of `data`, with every task that they serve.
-        say: prints a line for the user.
         settings: other fields of `ProbeSettings`, such as `tasks`, `data` or `max_train`.
-
-    Returns:
-        The records of this run.
 
     Raises:
         InputError: an argument, an encoder or the data can't be used, or `out` can't be written.
@@ -125,7 +120,7 @@ class _Planner:
         self.settings, self.run = settings, run
         self.seeds = list(dict.fromkeys(settings.seeds))
         epochs = 300 if settings.epochs is None else settings.epochs
-        self.kinds = PROTOCOLS[settings.protocol](epochs) if settings.protocol else TASKS
+        self.kinds = facecycle_tasks(epochs) if settings.protocol else TASKS
         # What is missing is missing for all seeds: reported once.
         self.say = {s: run.say if s == self.seeds[0] else lambda line: None for s in self.seeds}
 
@@ -214,12 +209,9 @@ def _extract(plan: Plan, cache: FeatureCache, run: Run) -> dict[int, Pictures]:
         sources = [
             source for seed, of_seed in here.items() for source, _ in plan.spaces(seed, of_seed)
         ]
-        skipped: dict[Skipped, None] = dict.fromkeys(faces.skipped)
-        for together in rounds(sources):
-            skipped.update(dict.fromkeys(cache.fill(together, pictures)))
-        write_listing(cache.folder, pictures, sources)
+        skipped = [*dict.fromkeys([*faces.skipped, *cache.fill(sources, pictures)])]
         keys = (faces.records[i].key for i in pictures.indices)
-        listed = run.folder.skip(faces.name, keys, [*skipped])
+        listed = run.folder.skip(faces.name, keys, skipped)
         count += len(skipped)
     if count:
         run.say(f"{count} pictures skipped: see {listed}")

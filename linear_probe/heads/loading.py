@@ -16,10 +16,10 @@ from linear_probe.heads.fit import (
     SETTINGS_FILE,
     read_checkpoint,
 )
+from linear_probe.heads.goals import Meaning, read_meaning
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask, learnable
 from linear_probe.heads.job import HeadJob
-from linear_probe.heads.meaning import Meaning, read_meaning
 from linear_probe.heads.run import safe_name, tasks_of
 from linear_probe.records.runner import Say
 from linear_probe.tasks import TASKS
@@ -31,14 +31,8 @@ from ssl_faces.common.settings_parser import SettingsErrors
 
 
 class TrainedHead(NamedTuple):
-    """A trained head.
-
-    Attributes:
-        head: in evaluation mode, on the CPU.
-        task: what it learned and is scored on.
-        job: its config, perhaps with other data.
-        seed: of its training.
-    """
+    """A trained head in evaluation mode on the CPU, what it learned and is scored on, its config
+    (perhaps with other data), and the seed of its training."""
 
     head: Head
     task: HeadTask

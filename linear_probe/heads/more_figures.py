@@ -45,8 +45,8 @@ def has_readout(task: LabelTask) -> bool:
 
 
 def exogenous_readout(task: LabelTask, records: np.ndarray, representation: Tensor) -> Figure:
-    """Accuracy of a linear probe of the label `exogenous`, fitted on the training pictures, on the
-    test pictures: the lower the better.
+    """Accuracy of a linear probe of the label `exogenous`, fitted on the training images, on the
+    test images: the lower the better.
 
     Args:
         task: one that `has_readout`.

@@ -23,17 +23,18 @@ KEPT = 0.1
 
 
 class People:
-    """The people of the training parts of face sets, each a class.
+    """The people of the training parts of face sets, each a class; test people and sets without
+    people are left out.
 
     Args:
-        face_sets: the sets; test people and sets without people are left out.
+        face_sets: the sets.
         max_train: number of images at most, people with most images first; None is all.
 
     Attributes:
         title: a description.
 
     Raises:
-        MissingData: fewer than two people with `LEAST` pictures.
+        MissingData: fewer than two people with `LEAST` images.
     """
 
     def __init__(self, face_sets: Sequence[FaceSet], max_train: int | None = None) -> None:

@@ -18,11 +18,10 @@ from torch import Tensor
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.heads.cost import Cost, cost
 from linear_probe.heads.fit import HEADS_FOLDER, Trainer
-from linear_probe.heads.goals import Goal
+from linear_probe.heads.goals import Goal, save_meaning
 from linear_probe.heads.head import Head
 from linear_probe.heads.head_tasks import HeadTask, head_task, learnable
 from linear_probe.heads.job import HeadJob, Stage
-from linear_probe.heads.meaning import save_meaning
 from linear_probe.heads.more_figures import exogenous_readout, has_readout, measure_figures
 from linear_probe.heads.people import PEOPLE, People
 from linear_probe.heads.pictures import Decoded, LabelledSplit, decode

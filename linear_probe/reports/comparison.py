@@ -19,7 +19,7 @@ from linear_probe.records.record import RECORDS_FILE, Record, read_records
 from linear_probe.records.replicates import REPLICATES_FILE, read_replicates
 from linear_probe.reports.compared import Compared, Trained, read_compared
 from linear_probe.reports.tables import task_figures
-from linear_probe.stats.over_seeds import Estimate, gap, holm
+from linear_probe.stats.over_seeds import Estimate, against_best
 from linear_probe.tasks.identity import WHITENED
 from ssl_faces import InputError
 from ssl_faces.common.files import replace_file
@@ -361,16 +361,9 @@ def _tested(methods: dict[str, Estimate]) -> dict[str, Line]:
     """
     if len(methods) < 2:
         return {}
-    up = next(iter(methods.values())).records[0].higher_is_better
-    best = (max if up else min)(methods, key=lambda name: methods[name].value)
-    gaps = {
-        name: gap(estimate, methods[best])
-        for name, estimate in methods.items()
-        if name != best and estimate.comparable(methods[best])
-    }
-    corrected = holm([one.p for one in gaps.values()])
+    best, gaps = against_best(methods)
     results: dict[str, Line] = {best: {"best": "yes"}}
-    for (name, one), p in zip(gaps.items(), corrected, strict=True):
+    for name, (one, p) in gaps.items():
         numbers = {"gap": one.value, "gap_low": one.low, "gap_high": one.high, "p": one.p}
         results[name] = {key: _digits(number) for key, number in numbers.items()}
         results[name] |= {"p_corrected": _digits(p), "tied": "yes" if p >= SIGNIFICANT else ""}

@@ -43,11 +43,11 @@ class Task(ABC):
 
     Args:
         face_sets: those of the data, each in its part `all`.
-        seed: of the validation split and the bootstrap.
+        seed: of the validation split.
         replicates: of the bootstrap.
         device: where probes are fitted.
-        max_train: train on no more than so many images, drawn by the seed; None is all. Only
-            tasks with many training images use it, and state it in `split`.
+        max_train: train on no more than so many images, drawn by the seed; None is all. Only tasks
+            with many training images use it, and state it in `split`.
 
     Attributes:
         faces: the face set it chose.
@@ -135,12 +135,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, features: Features, pictures: Pictures) -> list[Figure]:
-        """The metrics of features of `faces`.
-
-        Args:
-            features: rows of at least those `indices` whose images can be decoded.
-            pictures: the images that the features are of.
-        """
+        """The metrics of features of at least those `indices` whose images can be decoded."""
 
     @classmethod
     def score_together(
@@ -158,11 +153,8 @@ class Task(ABC):
         return self.indices
 
     def strata(self) -> np.ndarray | None:
-        """Strata for shares of the training labels: int [records of `faces`].
-
-        -1 for records of the test part; None where the task learns from no labels, or where every
-        record is tested in some fold.
-        """
+        """Strata for shares of the training labels: int [records of `faces`], -1 for the test part;
+        None where the task learns from no labels, or where every record is tested in some fold."""
         return None
 
     def tested(self) -> np.ndarray | None:
@@ -173,12 +165,10 @@ class Task(ABC):
     def score_degraded(
         self, features: Features, pictures: Pictures, degraded: Iterable[Features]
     ) -> Iterator[list[Figure]]:
-        """The main figures on degraded test images, of a probe fitted on images as they are.
-
-        Only for tasks with `tested` records.
+        """The main figures on degraded test images, of a probe fitted on images as they are; only
+        for tasks with `tested` records.
 
         Args:
-            features, pictures: as in `score`.
             degraded: features of the `tested` images, degraded in one way after the other.
         """
         raise TypeError(f"{self.name} can't be scored on degraded images")
@@ -189,11 +179,8 @@ class Task(ABC):
 
 
 def rows_of(features: Features, records: np.ndarray) -> np.ndarray:
-    """int64 [M]: the row of `features` that each of the `records` [M] has.
-
-    Raises:
-        InputError: one has none.
-    """
+    """int64 [M]: the row of `features` that each of the `records` [M] has; InputError if one has
+    none."""
     row_of = {record: row for row, record in enumerate(features.records.tolist())}
     try:
         return np.array([row_of[record] for record in records.tolist()], dtype=np.int64)
@@ -220,11 +207,8 @@ def find(face_sets: Sequence[FaceSet], names: Sequence[str]) -> FaceSet | None:
 
 
 def in_test_part(faces: FaceSet) -> np.ndarray:
-    """bool [records of `faces`]: whether each is in the set's part `test`, by its owner's rule.
-
-    Raises:
-        InputError: the set has no test part.
-    """
+    """bool [records of `faces`]: whether each is in the set's part `test`, by its owner's rule;
+    InputError if the set has no test part."""
     test = faces.test_part()
     if test is None:
         raise InputError(

@@ -82,7 +82,6 @@ class RunRecord:
     recorded, as they may be secrets.
 
     Args:
-        command: as typed.
         kind: `run` or `job`.
         locked: the folder's lock is held already.
 
@@ -102,14 +101,8 @@ class RunRecord:
         self._content: dict[str, Any] = {}
 
     def begin(self, folder: Path, **about: Any) -> None:
-        """Lock the folder, and record the start of a session.
-
-        Args:
-            about: additional entries, JSON values.
-
-        Raises:
-            InputError: another process has the lock, or the folder can't be written.
-        """
+        """Lock the folder, and record the start of a session. Raises InputError: another process
+        has the lock, or the folder can't be written."""
         if self.lock is None and not self._locked:
             self.lock = claim(folder)
         self._folder = folder
@@ -189,15 +182,13 @@ class Held(InputError):
 
 
 def claim(folder: Path, name: str = LOCK_FILE, patience: float | None = None) -> int:
-    """The lock of a run's folder, as a file descriptor to close. Processes that inherit it hold
-    the lock too, until the last of them has ended.
+    """The lock of a run's folder, as a file descriptor to close. Processes that inherit it hold the
+    lock too, until the last of them has ended. Raises InputError: another process holds it
+    (`Held`), or the folder can't be written.
 
     Args:
         name: of the lock's file.
         patience: seconds to wait for the lock; default: `PATIENCE`.
-
-    Raises:
-        InputError: another process holds it (`Held`), or the folder can't be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -233,11 +233,8 @@ def is_whole(directory: Path) -> bool:
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a saved encoder, named as in `load_encoder`.
-
-    Raises:
-        InputError: no such encoder, or a file that is no card.
-    """
+    """The card of a saved encoder, named as in `load_encoder`. Raises InputError: no such encoder,
+    or a file that is no card."""
     return _read_card(find_encoder(name_or_path) / CARD_FILE)
 
 
@@ -289,15 +286,12 @@ def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:
 def read_weights(
     path: Path, mend: str = "copy or save it again", missing: str = ""
 ) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+    """The tensors of a safetensors file. Raises InputError: the file is missing or broken.
 
     Args:
         path: the file.
         mend: what the user can do if it is broken.
         missing: the message for a missing file; `mend` by default.
-
-    Raises:
-        InputError: the file is missing or broken.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -25,16 +25,11 @@ from ssl_faces.networks.backbone import EncoderSettings
 
 @dataclass
 class _Source:
-    """A checkpoint, or the folder of a released method.
-
-    Attributes:
-        settings: hyper-parameters of the method; of stage 2's release, those of stage 1.
-        checkpoint: its contents; None for a release.
-    """
+    """A checkpoint, or the folder of a released method."""
 
     path: Path
-    settings: Any
-    checkpoint: dict[str, Any] | None
+    settings: Any  # hyper-parameters of the method; of stage 2's release, those of stage 1
+    checkpoint: dict[str, Any] | None  # its contents; None for a release
 
     def state(self) -> dict[str, Any]:
         """The weights; of a release, those of the networks beside the encoder."""
@@ -112,20 +107,14 @@ def load_method(run: str | os.PathLike[str], *, untrained: bool = False, seed: i
 
 
 def editable(checkpoint: Path) -> bool:
-    """Whether `load_method` can load a checkpoint's method.
-
-    Raises:
-        InputError: not a whole checkpoint.
-    """
+    """Whether `load_method` can load a checkpoint's method. Raises InputError: not a whole
+    checkpoint."""
     return read_checkpoint(checkpoint).get("method") in _loaders()
 
 
 def rebuild_settings(method: Method) -> dict[str, Any]:
-    """The name and settings from which a released method is built again, for its card.
-
-    Raises:
-        InputError: a method that can't be built again.
-    """
+    """The name and settings from which a released method is built again, for its card. Raises
+    InputError: a method that can't be built again."""
     if method.name not in _loaders():
         raise InputError(f"{method.name}: none of {', '.join(_LOADERS)}, which edit pictures")
     return {"method": method.name, "settings": _LOADERS[method.name][1](method)}

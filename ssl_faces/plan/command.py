@@ -73,11 +73,7 @@ def _connected(executor: str, address: str | None, out: Path) -> Cluster:
 
 
 def plan_parser(command: str, about: str, example: str) -> Parser:
-    """A parser of `-c FILE --out DIR`.
-
-    Args:
-        example: the path of a config of this kind.
-    """
+    """A parser of `-c FILE --out DIR`."""
     parser = Parser(prog=command, description=about)
     kind = partial(find_config, folders=(Path(example).parent.name,))
     text = f"a file or the name of a config, such as {Path(example).stem} ({example})"
@@ -103,13 +99,10 @@ def run_plan(
     """Run a plan in its folder, alone there. Stopped, it says how to continue.
 
     Args:
-        command: as it was typed.
         work: what the plan does with its engine; gives the exit code.
         shared: several commands may work in the folder at once.
-        executor, address: as of `add_executor`.
         resources: what its commands need of a cluster.
         jobs: most steps at once; None: `local_jobs`, or many on a cluster.
-        settings: of the engine.
 
     Returns:
         The exit code of `work`, or 128 plus the number of the signal that stopped it.

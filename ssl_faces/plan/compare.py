@@ -61,17 +61,11 @@ def run(argv: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Counted:
-    """What a stage of a method gets, for every seed.
+    """What a stage of a method gets, for every seed."""
 
-    Attributes:
-        steps: of training.
-        flop_a_step: on all devices together.
-        pairs_a_step: likewise.
-    """
-
-    steps: int
-    flop_a_step: int
-    pairs_a_step: int
+    steps: int  # of training
+    flop_a_step: int  # on all devices together
+    pairs_a_step: int  # likewise
 
     @property
     def flop(self) -> int:
@@ -272,9 +266,11 @@ def _train_and_score(
         scores, page, command = names
         log = out / "linear-probe.log"
         page_step = (page, [command, str(out)])
-        error = comparison.probe.score(engine, encoders, out, log, page_step, scores)
-        if error is not None:
-            raise InputError(f"{out}: the runs are done, but not their scores: {error}") from error
+        failed = comparison.probe.score(engine, encoders, out, log, page_step, scores)
+        if failed is not None:
+            raise InputError(
+                f"{out}: the runs are done, but not their scores: {failed}"
+            ) from failed
     return methods
 
 
@@ -299,11 +295,12 @@ def _compare(
 
 def _two_image_share(cards: Sequence[Mapping[str, Any]]) -> float | None:
     """Share of all pairs, 0 to 1, that are two images of one person; None if a card lacks it."""
-    shares = [card.get("share_of_pairs_of_two_pictures") for card in cards]
+    shares: list[Any] = [card.get("share_of_pairs_of_two_pictures") for card in cards]
     pairs = [int(card["pairs_seen"]) for card in cards]
     if None in shares:
         return None
-    return sum(float(share) * n for share, n in zip(shares, pairs, strict=True)) / sum(pairs)
+    two = sum(float(share) * n for share, n in zip(shares, pairs, strict=True))
+    return two / sum(pairs)
 
 
 def amount(flop: float) -> str:

@@ -27,29 +27,21 @@ _Grid = Annotated[dict[str, _Values], free_of(LENGTHS | OWN_KEYS)]
 
 
 class Stage(plan_stages.Stage):
-    """One run of `ssl-faces fit`.
-
-    Attributes:
-        share: of the budget; the shares of several stages sum to 1. Default: equal ones.
-    """
+    """One run of `ssl-faces fit`."""
 
     arguments: _Free = Field(default_factory=dict)
+    # Of the budget; the shares of several stages sum to 1. Default: equal ones
     share: UnitAbove0 | None = None
 
 
 class Tuning(Strict):
     """How settings of methods are chosen. Every method gets the same number of short runs, of the
-    comparison's first seed. The best mean rank over the tasks' validation scores wins.
+    comparison's first seed. The best mean rank over the tasks' validation scores wins."""
 
-    Attributes:
-        share: of the budget, for each short run.
-        settings: by method: some settings of `fit` with the values to try. Each combination is a
-            run.
-        probe: scores the short runs. Only scores on the validation split are read.
-    """
-
-    share: UnitAbove0 = 0.2
+    share: UnitAbove0 = 0.2  # of the budget, for each short run
+    # By method: some settings of `fit` with the values to try. Each combination is a run
     settings: dict[Name, _Grid]
+    # Scores the short runs. Only scores on the validation split are read
     probe: Probe = Probe(task="expression,pose", baselines=False, max_train=5000, bootstrap=1)
 
     def check(self, methods: Collection[str]) -> None:
@@ -92,24 +84,18 @@ class Tuning(Strict):
 
 
 class Comparison(plan_stages.Staged):
-    """Methods that get the same budget on the same data.
+    """Methods that get the same budget on the same data."""
 
-    Attributes:
-        budget_pflop: 10^15 multiplications and additions of training, of each run with all its
-            stages.
-        seeds: each method is trained with each.
-        methods: the stages of each method by its name in the table.
-        spaces: by method, the feature space of a task, if it is not to be chosen on the validation
-            split.
-        tuning: short runs that choose settings before the long ones; None: all as configured.
-    """
-
+    # 10^15 multiplications and additions of training, of each run with all its stages
     budget_pflop: PositiveFloat
-    seeds: list[GlobalSeed] = Field(min_length=1)
+    seeds: list[GlobalSeed] = Field(min_length=1)  # each method is trained with each
+    # The stages of each method by its name in the table
     methods: dict[Name, list[Stage]] = Field(min_length=1)
     arguments: _Free = Field(default_factory=dict)
     probe: Probe = Probe()
+    # By method, the feature space of a task, if it is not to be chosen on the validation split
     spaces: dict[str, dict[str, str]] = Field(default_factory=dict)
+    # Short runs that choose settings before the long ones; None: all as configured
     tuning: Tuning | None = None
 
     @field_validator("seeds")
@@ -147,7 +133,6 @@ class Comparison(plan_stages.Staged):
 
         Args:
             methods: by its name in the new comparison: a method, and its arguments.
-            changed: other fields.
         """
         staged = {
             name: [

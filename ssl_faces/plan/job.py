@@ -25,15 +25,10 @@ REPORT = "report.html"
 
 
 class Job(Staged):
-    """Stages that build on each other; the last one's encoder is scored.
+    """Stages that build on each other; the last one's encoder is scored."""
 
-    Attributes:
-        stages: by the name of their folders, in their order.
-        seed: of all.
-    """
-
-    stages: dict[Name, Stage] = Field(min_length=1)
-    seed: GlobalSeed = 0
+    stages: dict[Name, Stage] = Field(min_length=1)  # by the name of their folders, in their order
+    seed: GlobalSeed = 0  # of all
 
     @model_validator(mode="after")
     def _consistent(self) -> Job:

@@ -89,8 +89,6 @@ class Probe(Strict):
         """Score encoders in one run, unless that was done with the same weights; then make a page.
 
         Args:
-            engine: of the plan.
-            encoders: folders of runs.
             out: its folder `probe` gets the scores.
             page: name of its step, and a command of `linear-probe`, always run.
             name: of the scores' step.
@@ -119,11 +117,7 @@ class Probe(Strict):
 
 
 def fit_words(configs: Sequence[str], arguments: Arguments, seed: int, previous: Path) -> list[str]:
-    """Arguments of `ssl-faces fit`, except for `--out`.
-
-    Args:
-        previous: folder that `{previous}` stands for.
-    """
+    """Arguments of `ssl-faces fit`, except for `--out`."""
     words = [word for config in configs for word in ("-c", config)]
     words += [word.replace(PREVIOUS, str(previous)) for word in flags(arguments)]
     return [*words, "--seed_everything", str(seed), "--data.seed", str(seed)]
@@ -132,11 +126,7 @@ def fit_words(configs: Sequence[str], arguments: Arguments, seed: int, previous:
 def fit_step(
     name: str, words: Sequence[str], folder: Path, steps: Sequence[Step], **more: Any
 ) -> Step:
-    """A run of `ssl-faces fit` in a folder, resumed if it was begun, after the last of `steps`.
-
-    Args:
-        more: attributes of the step.
-    """
+    """A run of `ssl-faces fit` in a folder, resumed if it was begun, after the last of `steps`."""
     argv = ["ssl-faces", "fit", *words, "--out", str(folder), "--ckpt_path", "last"]
     log = folder.with_name(f"{folder.name}.log")
     return Step(name, argv, log, folder, after=[step.name for step in steps[-1:]], **more)
@@ -154,30 +144,22 @@ def finished_card(folder: Path, steps: int) -> dict[str, Any] | None:
 
 
 class Stage(Strict):
-    """One run of `ssl-faces fit`.
+    """One run of `ssl-faces fit`."""
 
-    Attributes:
-        configs: files for `-c`, in this order; the plan's own come after them.
-        arguments: `--KEY=VALUE`; `{previous}` stands for the folder of the stage before.
-    """
-
+    # Files for `-c`, in this order; the plan's own come after them
     configs: list[str] = Field(min_length=1)
+    # `--KEY=VALUE`; `{previous}` stands for the folder of the stage before
     arguments: Free = Field(default_factory=dict)
 
 
 class Staged(Strict):
-    """Settings of plans with stages.
+    """Settings of plans with stages."""
 
-    Attributes:
-        configs: further files for `-c`, of every stage.
-        arguments: `--KEY=VALUE` of every stage; a stage's own come after them.
-        probe: how encoders are scored; None: not at all.
-        resources: what its commands need of a cluster, by their verbs.
-    """
-
-    configs: list[str] = Field(default_factory=list)
+    configs: list[str] = Field(default_factory=list)  # further files for `-c`, of every stage
+    # `--KEY=VALUE` of every stage; a stage's own come after them
     arguments: Free = Field(default_factory=dict)
-    probe: Probe | None = Probe()
+    probe: Probe | None = Probe()  # how encoders are scored; None: not at all
+    # What its commands need of a cluster, by their verbs
     resources: PlanResources = Field(default_factory=dict)
 
     def configs_of(self, stage: Stage) -> list[str]:
@@ -222,11 +204,7 @@ class Staged(Strict):
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file.
-
-    Raises:
-        InputError: it can't be read.
-    """
+    """Hash of a file. Raises InputError: it can't be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

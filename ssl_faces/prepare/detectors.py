@@ -1,15 +1,17 @@
-"""Face detectors by their names, and the faces that they detect."""
+"""Face detectors by their names."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data.store.shards import file_hash
+from ssl_faces.common.files import file_hash
+from ssl_faces.prepare.faces import FaceDetector, Faces
+
+__all__ = ["FaceDetector", "Faces", "faces_of", "label_of", "open_detector"]
 
 LONGEST_SIDE = 1920
 """Larger images are shrunk to this longer side for detection, so that 100 megapixels take no longer
@@ -23,29 +25,6 @@ _YUNET_MEND = (
 _YUNET_SCORE = 0.7
 _YUNET_OVERLAP = 0.3  # OpenCV's default
 _YUNET_MOST = 5000
-
-
-class Faces(NamedTuple):
-    """The faces of an image, best first.
-
-    Left and right are the image's, not the person's. Boxes and landmarks are in pixels of the
-    image, from the left upper corner of its first pixel, and may lie outside.
-    """
-
-    boxes: np.ndarray  # float32 [F, 4]: left, top, right, bottom
-    scores: np.ndarray  # float32 [F], 0 to 1
-    landmarks: np.ndarray  # float32 [F, 5, 2]: left eye, right eye, nose, mouth's left, its right
-
-    @staticmethod
-    def none() -> Faces:
-        return Faces(*(np.zeros(shape, np.float32) for shape in ((0, 4), 0, (0, 5, 2))))
-
-
-class FaceDetector(Protocol):
-    """Detects faces."""
-
-    def __call__(self, picture: np.ndarray) -> Faces:
-        """The faces of an image, uint8 RGB [H, W, 3]."""
 
 
 def open_detector(name: str, smallest: float) -> FaceDetector:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
 
-from ssl_faces.prepare.detectors import Faces
+from ssl_faces.prepare.faces import Faces
 
 _WEIGHTS = Path(__file__).with_name("mtcnn.safetensors")
 _CELL = 12  # side that the first network sees

@@ -45,27 +45,16 @@ CLI = TypeVar("CLI", bound="StepCLI")
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one training step per device.
+    """The cost of one training step per device."""
 
-    Attributes:
-        method: name of the method.
-        flop: multiplications and additions.
-        pairs: pairs of images in the step.
-        devices: number of devices in the run's settings.
-        parameters: of all networks of the method.
-        trained: number of trained parameters.
-        saved: bytes of activations that a batch keeps for its backward pass.
-        side: of the images, in pixels.
-    """
-
-    method: str
-    flop: int
-    pairs: int
-    devices: int
-    parameters: int
-    trained: int
-    saved: int
-    side: int
+    method: str  # name of the method
+    flop: int  # multiplications and additions
+    pairs: int  # pairs of images in the step
+    devices: int  # number of devices in the run's settings
+    parameters: int  # of all networks of the method
+    trained: int  # number of trained parameters
+    saved: int  # bytes of activations that a batch keeps for its backward pass
+    side: int  # of the images, in pixels
 
 
 def count(settings: Sequence[str], keep: Path | None = None, precision: str = "32-true") -> Cost:

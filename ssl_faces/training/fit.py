@@ -129,11 +129,8 @@ class FaceCLI(LightningCLI):
         self._resume(settings)
 
     def _resume(self, settings: Any) -> None:
-        """Find the checkpoint to resume from, and compare its settings.
-
-        Raises:
-            InputError: settings differ, or the folder holds another run.
-        """
+        """Find the checkpoint to resume from, and compare its settings. Raises InputError: settings
+        differ, or the folder holds another run."""
         checkpoint = settings.out / CHECKPOINT
         wanted = settings.get("ckpt_path")
         if wanted is None and checkpoint.exists():
@@ -237,11 +234,8 @@ class FaceCLI(LightningCLI):
 
 
 def check_run_folder(out: Path, configs: Sequence[Any]) -> None:
-    """Check the folder of a new run.
-
-    Raises:
-        InputError: it holds an encoder, or a `config.yaml` of the user that is one of `configs`.
-    """
+    """Check the folder of a new run. Raises InputError: it holds an encoder, or a `config.yaml` of
+    the user that is one of `configs`."""
     if not (out / RUN_FILE).exists():
         refuse_input(out / "config.yaml", [str(one) for one in configs])
     if (out / "encoder" / CARD_FILE).exists():
@@ -296,14 +290,7 @@ def quiet() -> None:
 
 
 def run(arguments: Sequence[str], sets: Sequence[FaceSet] = ()) -> Method:
-    """Run `ssl-faces fit`; the trained method.
-
-    Args:
-        sets: see `FaceCLI`.
-
-    Raises:
-        InputError: bad input.
-    """
+    """Run `ssl-faces fit`; the trained method. Raises InputError: bad input."""
     FaceCLI.sets = list(sets)
     quiet()
     with RunRecord(["ssl-faces", *arguments]) as record:
@@ -333,10 +320,7 @@ class _CheckCLI(FaceCLI):
 
 def check(arguments: Sequence[str]) -> dict[str, Any]:
     """Parse the arguments of `ssl-faces fit` without running it; returns the nested settings.
-
-    Raises:
-        InputError: unknown keys or invalid values.
-    """
+    Raises InputError: unknown keys or invalid values."""
     quiet()
     try:
         build(_CheckCLI, FaceData, arguments)
@@ -347,11 +331,7 @@ def check(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def build(cli: type[FaceCLI], data: type[FaceData], arguments: Sequence[str]) -> FaceCLI:
-    """Parse the arguments and run the command line.
-
-    Raises:
-        InputError: bad input.
-    """
+    """Parse the arguments and run the command line. Raises InputError: bad input."""
     restrict_class_paths()
     return cli(
         Method,

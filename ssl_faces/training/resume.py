@@ -63,22 +63,15 @@ class Change:
 
 @dataclass
 class Resumed:
-    """A checkpoint that a run resumes from.
+    """A checkpoint that a run resumes from."""
 
-    Attributes:
-        path: the file.
-        step: of the checkpoint.
-        epochs: number of finished epochs.
-        settings: of the run, as plain values.
-        changes: changes of settings so far: entries `step`, `setting`, `before`, `now`.
-        by_content: changed paths of files whose weights must be equal.
-    """
-
-    path: Path
-    step: int
-    epochs: int
-    settings: dict[str, Any]
+    path: Path  # the file
+    step: int  # of the checkpoint
+    epochs: int  # number of finished epochs
+    settings: dict[str, Any]  # of the run, as plain values
+    # Changes of settings so far: entries `step`, `setting`, `before`, `now`
     changes: list[dict[str, Any]]
+    # Changed paths of files whose weights must be equal
     by_content: list[Change] = field(default_factory=list)
 
     def of(self, section: str, name: str) -> Any:
@@ -142,14 +135,8 @@ class Resumed:
         return self.step == trainer["max_steps"] or self.epochs == trainer["max_epochs"]
 
     def check_weights(self, method: Method) -> None:
-        """Compare the weights of files whose path has changed.
-
-        Args:
-            method: built from the new files.
-
-        Raises:
-            InputError: they differ from the checkpoint's.
-        """
+        """Compare the weights of files whose path has changed. Raises InputError: they differ from
+        the checkpoint's."""
         if not self.by_content:
             return
         saved = read_checkpoint(self.path)["state_dict"]
@@ -165,11 +152,8 @@ class Resumed:
 
 
 def read_resumed(path: Path, method: type[Method]) -> Resumed:
-    """Read the checkpoint to resume from.
-
-    Raises:
-        InputError: it can't be read, is of another method, or has no settings of a run.
-    """
+    """Read the checkpoint to resume from. Raises InputError: it can't be read, is of another
+    method, or has no settings of a run."""
     checkpoint = read_checkpoint(path)
     check_method(path, checkpoint, method.name)
     if CONFIG_KEY not in checkpoint:

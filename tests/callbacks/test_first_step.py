@@ -52,6 +52,7 @@ def test_the_expected_time(
         "ssl_faces.cli --help",
         "ssl_faces.cli methods --help",
         "ssl_faces.cli bench --help",
+        "ssl_faces.cli compare --help",
         "ssl_faces.cli bench serve --help",
         "linear_probe.cli --help",
         "linear_probe.cli run --help",

@@ -58,7 +58,7 @@ def test_packing_adding_and_verifying(
     assert "gone, not trained on any more: p1/1.png" in text
     assert "their pixels stay in the shards" in text
     assert "2 shards are whole, with 12 pictures" in output_of(capsys, "--verify", out)
-    shard = out / "shard-00000.safetensors"
+    shard = out / "shard-00000.npy"
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     text = output_of(capsys, "--verify", out, code=2)
     assert f"{shard}: its SHA-256 is not the index's" in text

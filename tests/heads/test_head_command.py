@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -29,6 +26,7 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.data import find_face_sets
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.rendered import RenderedFaces
+from tests.support.fits import completed
 from tests.support.heads import SMALL
 from tests.support.pickles import Touch
 from tests.support.refusals import error_of
@@ -117,14 +115,9 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     encoder = save_encoder(BackboneEncoder("resnet18", 32, 0.0625), tmp_path / "e", {})
     words = [*SMALL, "--encoder", str(encoder), "--training.epochs", "1", "--out"]
     assert main([*words, str(tmp_path / "1")]) == 0
-    command = [sys.executable, "-m", "linear_probe.cli", *words, str(tmp_path / "2")]
-    subprocess.run(  # it starts the other one
-        [*command, "--devices", "2"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        check=True,
-        timeout=240,
-        stdout=subprocess.DEVNULL,
-    )
+    words += [str(tmp_path / "2"), "--devices", "2"]  # the first process starts the other one
+    done = completed(tmp_path / "printed", *words, command=main)
+    assert done.returncode == 0, done.stderr[-2000:]
     one, two = (read_records(tmp_path / devices / RECORDS_FILE) for devices in ("1", "2"))
     assert [(r.metric, r.n) for r in one] == [(r.metric, r.n) for r in two]
     steps = [

@@ -14,9 +14,18 @@ from PIL import Image
 
 from linear_probe.cli import main
 from linear_probe.heads.fit import head_outputs
-from linear_probe.heads.goals import AGES, Categories, Goal, expected_age
+from linear_probe.heads.goals import (
+    AGES,
+    MEANING_FILE,
+    Categories,
+    Goal,
+    Meaning,
+    Part,
+    expected_age,
+    read_meaning,
+    save_meaning,
+)
 from linear_probe.heads.loading import load_head
-from linear_probe.heads.meaning import MEANING_FILE, Meaning, Part, read_meaning, save_meaning
 from ssl_faces import InputError
 from ssl_faces.data import EXPRESSIONS
 from ssl_faces.training.logged import read_logged
@@ -51,7 +60,7 @@ def test_it_predicts_without_its_data(
 ) -> None:
     trained_head = load_head(trained)
     head = trained_head.head
-    assert read_meaning(trained) == trained_head.task.meaning()
+    assert read_meaning(trained) == trained_head.task.meaning
     crops = rendered(3, head.read_size)
     paths = write_all(tmp_path / "in", crops)
     expected = head_outputs(head, torch.from_numpy(crops).permute(0, 3, 1, 2)).softmax(1)

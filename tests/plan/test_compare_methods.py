@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -371,14 +369,6 @@ def test_probe_arguments_are_those_of_linear_probe_run() -> None:
             assert arguments.baselines == "none"
         else:
             assert getattr(arguments, name) == value, name
-
-
-def test_help_needs_no_torch() -> None:
-    code = "import sys; from ssl_faces.cli import main\n"
-    code += "try: main(['compare', '--help'])\nexcept SystemExit: print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Stopped, the same command resumes" in " ".join(done.stdout.split())
-    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_amounts_and_times_as_text() -> None:

@@ -15,7 +15,7 @@ from ssl_faces.common import run_record
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.run_record import is_held, read_run, state_of
 from ssl_faces.plan import engine as engines
-from ssl_faces.plan import memory
+from ssl_faces.plan import processes
 from ssl_faces.plan.command import run_plan
 from ssl_faces.plan.engine import Engine
 from ssl_faces.plan.runs import find_runs
@@ -148,17 +148,17 @@ def test_memory_of_machine_and_container(tmp_path: Path, monkeypatch: Patch) -> 
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    4000 kB\n")
     (tmp_path / "7").mkdir()
     (tmp_path / "7/status").write_text("Name:\tx\nVmHWM:\t     512 kB\n")
-    monkeypatch.setattr(memory, "_PROC", tmp_path)
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    assert memory.free_memory() == 4000 * 1024
-    assert memory.peak_memory(7) == 512 * 1024
-    assert memory.peak_memory(8) == 0
+    monkeypatch.setattr(processes, "_PROC", tmp_path)
+    monkeypatch.setattr(processes, "_CGROUP", tmp_path)
+    assert processes.free_memory() == 4000 * 1024
+    assert processes.peak_memory(7) == 512 * 1024
+    assert processes.peak_memory(8) == 0
     (tmp_path / "memory.max").write_text("3000000\n")
     (tmp_path / "memory.current").write_text("2500000\n")
     (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 100000\n")
-    assert memory.free_memory() == 600000
+    assert processes.free_memory() == 600000
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.free_memory() == 4000 * 1024
+    assert processes.free_memory() == 4000 * 1024
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -128,9 +128,9 @@ def test_photos_and_videos_become_a_pack_with_clips(
     pack.verify(again=True)
     (about,) = pack.index.sets
     assert about["people"] is True
-    with pack.open(0) as shard:
-        people = dict(zip(shard.keys(), shard.column("people").tolist(), strict=True))
-        images = dict(zip(shard.keys(), shard.images(), strict=True))
+    keys = pack.index.images.key_list()
+    people = dict(zip(keys, pack.index.images.people.tolist(), strict=True))
+    images = dict(zip(keys, pack.open(0), strict=True))
     assert set(people) == {row["face"] for row in kept}
     assert all((people[row["face"]] < 0) == (row["clip"] == "") for row in kept)
     by_clip = {row["clip"]: people[row["face"]] for row in kept if row["clip"]}

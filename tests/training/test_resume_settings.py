@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-from ssl_faces.methods.learning_rate import adam, cosine_by_step
+from ssl_faces.methods.optimizer import adam, cosine_by_step
 from ssl_faces.methods.simclr import SimCLR
 from ssl_faces.training.logged import read_logged
 from ssl_faces.training.resume import Resumed, read_resumed

@@ -179,7 +179,7 @@ def test_no_account_and_no_server(
 def test_its_service_is_killed_during_a_run(faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     kill = ("--model.init_args.breaks_wandb_at", "2")
-    done = completed(*twins(faces, out, *QUICK, *kill), WANDB_MODE="offline")
+    done = completed(tmp_path / "printed", *twins(faces, out, *QUICK, *kill), WANDB_MODE="offline")
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("W&B: nothing more is logged there (") == 1
     assert "Traceback" not in done.stderr

@@ -27,46 +27,29 @@ PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Order:
-    """What the worker of a seat shall run; one order is one attempt.
+    """What the worker of a seat shall run; one order is one attempt."""
 
-    Attributes:
-        token: unique; a worker with another one ends.
-        key: of the step.
-        cluster: where it runs: `slurm` or `ray`.
-        job: its name there; empty until it is submitted.
-        count: of the attempts so far.
-        version: of this package.
-        argv, log, environment: of the step.
-        folder: the current folder.
-        end: `term` asks the step to save its checkpoint and end, `kill` ends it at once.
-    """
-
-    token: str
-    key: str
-    cluster: str
-    count: int
-    version: str
+    token: str  # unique; a worker with another one ends
+    key: str  # of the step
+    cluster: str  # where it runs: `slurm` or `ray`
+    count: int  # of the attempts so far
+    version: str  # of this package
+    # argv, log, environment: of the step
     argv: list[str]
     log: str
-    folder: str
+    folder: str  # the current folder
     environment: dict[str, str] = field(default_factory=dict)
-    job: str = ""
-    end: str = ""
+    job: str = ""  # its name there; empty until it is submitted
+    end: str = ""  # `term` asks the step to save its checkpoint and end, `kill` ends it at once
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a worker's command ended.
+    """How a worker's command ended."""
 
-    Attributes:
-        code: its exit code; None if it could not be started.
-        error: its message; empty if it succeeded.
-        early: whether the cluster ended it, not the head.
-    """
-
-    code: int | None
-    error: str
-    early: bool
+    code: int | None  # its exit code; None if it could not be started
+    error: str  # its message; empty if it succeeded
+    early: bool  # whether the cluster ended it, not the head
 
 
 _Content = TypeVar("_Content", Order, Result)
@@ -99,11 +82,8 @@ class Seat:
             return None
 
     def write(self, content: Order | Result, name: str = "order") -> None:
-        """Write the order, or the result of the order `name`.
-
-        Raises:
-            InputError: the folder can't be written.
-        """
+        """Write the order, or the result of the order `name`. Raises InputError: the folder can't
+        be written."""
         replace_file(self.folder / f"{name}.json", json.dumps(asdict(content)).encode())
 
     def started(self, token: str) -> Path:
@@ -118,11 +98,8 @@ class Seat:
                     path.unlink(missing_ok=True)
 
     def vacate(self) -> None:
-        """End what runs by an earlier order, after it has saved its checkpoint.
-
-        Raises:
-            InputError: it doesn't end, or the folder can't be written.
-        """
+        """End what runs by an earlier order, after it has saved its checkpoint. Raises InputError:
+        it doesn't end, or the folder can't be written."""
         order = self.order()
         if order is not None:
             self.write(replace(order, end="term"))

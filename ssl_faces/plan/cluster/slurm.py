@@ -36,7 +36,6 @@ class Slurm:
     `SBATCH_PARTITION`.
 
     Args:
-        out: folder of the plan.
         address: `LOCAL`, or None for Slurm.
 
     Raises:

@@ -36,8 +36,7 @@ def run(argv: Sequence[str]) -> int:
     # Late, so that `--help` is quick.
     from ssl_faces.plan.sweep.search import pruner
     from ssl_faces.plan.sweep.settings import read
-    from ssl_faces.plan.sweep.storage import Place
-    from ssl_faces.plan.sweep.study import SWEEP_FILE, SweepStudy
+    from ssl_faces.plan.sweep.study import SWEEP_FILE, Place, SweepStudy
     from ssl_faces.plan.sweep.trials import Trials
     from ssl_faces.plan.sweep.words import check_command
 

@@ -15,8 +15,7 @@ from ssl_faces.common.run_record import Held, claim
 from ssl_faces.plan.processes import Failed
 from ssl_faces.plan.steps import Source, Step, say
 from ssl_faces.plan.sweep import search
-from ssl_faces.plan.sweep.storage import database
-from ssl_faces.plan.sweep.study import TRIALS, SweepStudy, folder_of, index_of, write_note
+from ssl_faces.plan.sweep.study import TRIALS, SweepStudy, database, folder_of, index_of, write_note
 from ssl_faces.plan.sweep.words import command_of
 from ssl_faces.training.logged import Curve, read_logged
 
@@ -35,21 +34,15 @@ MOST_FAILED = 3
 
 @dataclass
 class _Running:
-    """A trial that runs.
-
-    Attributes:
-        lock: of its folder.
-        reported: values of the metric that the study knows.
-        state: as its note has it; `lost`: another command has it.
-    """
+    """A trial that runs."""
 
     trial: Trial
     folder: str
-    lock: int
+    lock: int  # of its folder
     settings: dict[str, Any]
     command: list[str]
-    reported: list[float] = field(default_factory=list)
-    state: str = "running"
+    reported: list[float] = field(default_factory=list)  # values of the metric that the study knows
+    state: str = "running"  # as its note has it; `lost`: another command has it
     value: float | None = None
     error: str | None = None
     began: float = field(default_factory=time.monotonic)
