@@ -47,11 +47,8 @@ Score = Callable[[int, Mapping[str, Editor]], tuple[list[Measured], dict[str, Te
 
 
 def score_runs(settings: EditSettings, run: Run, score: Score) -> Iterator[Measured]:
-    """Score the methods of runs, of one image size after the other, and write the panel.
-
-    Raises:
-        InputError: a run can't be used, or the folder can't be written.
-    """
+    """Score the methods of runs, of one image size after the other, and write the panel. Raises
+    InputError: a run can't be used, or the folder can't be written."""
     by_size: dict[int, dict[str, Editor]] = defaultdict(dict)
     for name in dict.fromkeys(settings.run):
         for untrained in (False,) if settings.no_untrained else (True, False):
@@ -89,10 +86,7 @@ def edited(edit: Callable[..., Tensor], device: str, *images: Tensor) -> Tensor:
 
 def write_panel(path: Path, images: Mapping[str, Tensor]) -> None:
     """Write rows of images [N, 3, S, S] in [0, 1] with their names as PNG, smaller ones enlarged.
-
-    Raises:
-        InputError: the folder can't be written, or the disk is full.
-    """
+    Raises InputError: the folder can't be written, or the disk is full."""
     side = max(_LEAST_SIDE, *(row.shape[-1] for row in images.values()))
     large = {name: F.interpolate(row, (side, side)) for name, row in images.items()}
     buffer = io.BytesIO()

@@ -40,10 +40,7 @@ def _kind(verb: str) -> Any:
 
 def read_job(verb: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any], Path]:
     """The experiment that a verb's arguments give, its settings as plain JSON values, and `out`.
-
-    Raises:
-        InputError: an unknown setting, or a value that can't be used.
-    """
+    Raises InputError: an unknown setting, or a value that can't be used."""
     kind = _kind(verb)
     reader = parser(verb)
     given = reader.parse_args(with_files(arguments, (VERBS[verb].configs,)))
@@ -59,14 +56,8 @@ def read_job(verb: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any], 
 
 
 def run_job(verb: str, arguments: Sequence[str], show: bool = False) -> list[Record]:
-    """Run a verb with its arguments; the new records.
-
-    Args:
-        show: print the tables at the end.
-
-    Raises:
-        InputError: as of `read_job` or of the experiment.
-    """
+    """Run a verb with its arguments; the new records. `show`: print the tables at the end. Raises
+    InputError: as of `read_job` or of the experiment."""
     job, plain, out = read_job(verb, arguments)
     experiment: Experiment = job
     records = run_experiment(experiment, out, plain)

@@ -65,11 +65,7 @@ class KeyedSource(ABC):
 
     @abstractmethod
     def missing(self, pictures: Pictures) -> list[Skipped]:
-        """Images that it has no features of.
-
-        Raises:
-            InputError: too many.
-        """
+        """Images that it has no features of. Raises InputError: too many."""
 
     @abstractmethod
     def read(self, pictures: Pictures, space: str) -> Features:

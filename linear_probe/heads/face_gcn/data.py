@@ -75,11 +75,8 @@ class LandmarkClips:
         return int(self.folds.max(initial=-1)) + 1
 
     def images(self, clip: int) -> Tensor:
-        """Pictures of a clip, float [T, 3, `SIZE`, `SIZE`] in [0, 1].
-
-        Raises:
-            InputError: there are none, or one can't be decoded.
-        """
+        """Pictures of a clip, float [T, 3, `SIZE`, `SIZE`] in [0, 1]. Raises InputError: there are
+        none, or one can't be decoded."""
         if self.faces is None or self.frames is None:
             raise InputError(
                 f"nodes: texture needs pictures, and {self.title} has landmarks only; leave it out"
@@ -92,11 +89,7 @@ class LandmarkData(ABC):
 
     @abstractmethod
     def clips(self) -> LandmarkClips:
-        """All clips.
-
-        Raises:
-            InputError: they can't be used.
-        """
+        """All clips. Raises InputError: they can't be used."""
 
 
 class RenderedLandmarks(LandmarkData):

@@ -145,11 +145,7 @@ class FaceCycleIdentity(Identity):
 
 
 def facecycle_tasks(epochs: int = EPOCHS) -> Mapping[str, type[Task]]:
-    """The protocol's tasks by name.
-
-    Args:
-        epochs: of the linear layer.
-    """
+    """The protocol's tasks by name. `epochs`: of the linear layer."""
 
     class Trained(FaceCycleExpression):
         pass
