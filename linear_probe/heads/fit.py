@@ -26,7 +26,7 @@ from linear_probe.records.runner import Run
 from ssl_faces import InputError
 from ssl_faces.callbacks.finite_loss import FiniteLoss
 from ssl_faces.callbacks.last_checkpoint import LastCheckpoint
-from ssl_faces.callbacks.steps_bar import StepsBar
+from ssl_faces.callbacks.progress import StepsBar
 from ssl_faces.callbacks.wandb_logger import CarefulWandbLogger, default_loggers, finish_wandb
 from ssl_faces.common.checkpoints import load_checkpoint
 from ssl_faces.common.children import Stopped
@@ -268,6 +268,9 @@ def _note_settings(run: Path, settings: dict[str, Any]) -> None:
     replace_file(path, text.encode())
 
 
+_PLACES = ("data", "test_data", "train_csv", "test_csv")
+
+
 def _without_places(settings: Any) -> Any:
     """Settings without the data's folders, which may lie elsewhere (`IMAGES` identifies them), and
     without those that are None."""
@@ -275,7 +278,7 @@ def _without_places(settings: Any) -> Any:
         return [_without_places(each) for each in settings]
     if not isinstance(settings, dict):
         return settings
-    kept = {k: v for k, v in settings.items() if k not in ("data", "test_data")}
+    kept = {k: v for k, v in settings.items() if k not in _PLACES}
     return {name: _without_places(value) for name, value in kept.items() if value is not None}
 
 

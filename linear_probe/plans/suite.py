@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from linear_probe.features.files import FEATURES_FOLDER
-from linear_probe.plans.suite_data import DataPrints, run_arguments
+from linear_probe.plans.suite_data import data_hashes, run_arguments
 from linear_probe.records.record import RECORDS_FILE, read_records
 from linear_probe.sources.backbones import LIBRARIES
 from linear_probe.sources.by_name import split_name
@@ -64,7 +64,7 @@ class ProbeSettings(Strict):
         words = []
         for key, value in self.arguments.items():
             if value is not False:
-                words += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+                words += [f"--{key}", *([] if value is True else [str(value)])]
         return words
 
 
@@ -249,9 +249,8 @@ def run(argv: Sequence[str]) -> int:
 
     def work(engine: Engine) -> int:
         engine.begin()
-        prints = DataPrints(out)
         for step in steps:
-            step.decides["inputs"] |= prints.of(step.argv[1:])
+            step.decides["inputs"] |= data_hashes(step.argv[1:])
         engine.run(steps)
         done = [str(step.out) for step in steps if step.is_done()]
         if done:

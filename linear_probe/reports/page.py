@@ -248,7 +248,8 @@ def _intervals(figures: TaskFigures, metric: str) -> list[Plot]:
         estimate = row.cells.get(metric)
         if estimate is not None and estimate.has_interval:
             strong = is_trained(estimate.records[0])
-            bars.append(plots.Bar(row.name, estimate.value, *estimate.interval, strong))
+            bar = plots.Bar(row.name, estimate.value, *estimate.interval, strong)
+            bars.append((row.name, [bar]))
             up = estimate.records[0].higher_is_better
     if not bars:
         return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 from linear_probe.tasks.task import MissingData, Task
 from linear_probe.tasks.toy_sets import TEST_BEDS
 from ssl_faces import InputError
-from ssl_faces.data import FaceSet, ImageFolder, default_data_root, find_face_sets
+from ssl_faces.data import FaceSet, ImageFolder, default_data_root, find_face_sets, usual_faces
 from ssl_faces.rendered import RenderedFaces
 
 T = TypeVar("T", bound=Task)
@@ -25,12 +24,9 @@ def face_sets_by_seed(
 ) -> dict[int, Sequence[FaceSet]]:
     """By seed; real ones are the same for all."""
     if data is None:
-        root = default_data_root()
-        named = bool(os.environ.get("SSL_FACES_DATA"))
-        if named or (root.is_dir() and any(root.iterdir())):
-            data = root
-        else:
-            say(f"no real faces in {root}: scoring on rendered faces")
+        data = usual_faces()
+        if data is None:
+            say(f"no real faces in {default_data_root()}: scoring on rendered faces")
             data = RENDERED
     if str(data) in TEST_BEDS:
         bed = [TEST_BEDS[str(data)]()]

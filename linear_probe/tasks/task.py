@@ -13,6 +13,7 @@ import numpy as np
 from linear_probe.features.frozen import Features, Pictures
 from linear_probe.records.measured import Figure
 from linear_probe.sources.changed_images import Change
+from linear_probe.stats.intervals import few_people_note
 from ssl_faces import InputError
 from ssl_faces.common.registries import import_modules
 from ssl_faces.data import FaceSet, JoinedFaces
@@ -151,6 +152,13 @@ class Task(ABC):
     def scored(self) -> np.ndarray:
         """int64, the records whose images are scored."""
         return self.indices
+
+    def few_people_note(self) -> str:
+        """The warning if few people are scored; empty if they are many, or none is known."""
+        people = [self.faces.records[i].person for i in self.scored()]
+        named = {person for person in people if person is not None}
+        # Each image of nobody known is drawn by itself.
+        return few_people_note(len(named) + people.count(None)) if named else ""
 
     def strata(self) -> np.ndarray | None:
         """Strata for shares of the training labels: int [records of `faces`], -1 for the test part;

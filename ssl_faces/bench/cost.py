@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from ssl_faces.bench.result import Result, Value
-from ssl_faces.common.errors import InputError
+from ssl_faces.bench.result import Result
 from ssl_faces.training.cost import count
 
 PASSES_ON = True
 """All other arguments are settings of `ssl-faces fit`."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "ssl-faces bench cost [--out FILE.json] -c CONFIG [-c CONFIG ...] [--KEY VALUE]"
+def describe(parser: argparse.ArgumentParser, bench: str, options: str = "") -> None:
+    """Usage and end of the help of a bench that passes arguments on to `fit`."""
+    options = f"[--out FILE.json] {options}".strip()
+    parser.usage = f"ssl-faces bench {bench} {options} -c CONFIG [-c CONFIG ...] [--KEY VALUE]"
     parser.epilog = "Other arguments are as for `ssl-faces fit`. No faces are read or trained on."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    describe(parser, "cost")
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -24,11 +29,9 @@ def measure(arguments: argparse.Namespace) -> Result:
     Raises:
         InputError: bad settings, as in `ssl-faces fit`.
     """
-    if not arguments.settings:
-        raise InputError("bench cost: nothing to count; give a method's config with -c")
     cost = count(arguments.settings)
     gflop, images = cost.flop / 1e9, 2 * cost.pairs
-    row: dict[str, Value] = {
+    row = {
         "method": cost.method,
         "GFLOP a step": gflop,
         "GFLOP a picture": gflop / images,

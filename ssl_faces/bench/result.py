@@ -14,6 +14,7 @@ from typing import Any
 from ssl_faces.common.files import replace_file
 
 Value = float | int | str | None
+GIB = 2**30
 _PACKAGES = ("torch", "pytorch-lightning", "kornia", "numpy")
 
 

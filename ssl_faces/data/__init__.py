@@ -26,6 +26,7 @@ from ssl_faces.data.sets.class_folders import ClassFolders as ClassFolders
 from ssl_faces.data.sets.cplfw import CPLFW as CPLFW
 from ssl_faces.data.sets.discover import default_data_root as default_data_root
 from ssl_faces.data.sets.discover import find_face_sets as find_face_sets
+from ssl_faces.data.sets.discover import usual_faces as usual_faces
 from ssl_faces.data.sets.fer2013 import Fer2013 as Fer2013
 from ssl_faces.data.sets.ferplus import FERPlus as FERPlus
 from ssl_faces.data.sets.folder import ImageFolder as ImageFolder

@@ -26,8 +26,8 @@ from ssl_faces import FaceEncoder, InputError
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedFaces
-from tests.heads.conftest import SQUARE, thin_on_digits
 from tests.support.by_heart import learn_by_heart
+from tests.support.heads import SQUARE, thin_on_digits
 
 CLASSES = Categories(7)
 AFFECT = Goal({"expression": 7, "valence": 1, "arousal": 1})

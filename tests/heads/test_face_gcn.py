@@ -21,7 +21,7 @@ from ssl_faces import InputError, save_encoder
 from ssl_faces.networks.backbone import BackboneEncoder
 from ssl_faces.networks.facecycle_encoder import FaceCycleEncoder
 from ssl_faces.rendered import RenderedClips, camera
-from tests.heads.conftest import SQUARE
+from tests.support.heads import SQUARE
 from tests.support.refusals import error_of
 from tests.support.types import Capsys
 

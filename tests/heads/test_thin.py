@@ -26,8 +26,8 @@ from linear_probe.tasks.exogenous import Exogenous
 from linear_probe.tasks.toy_sets import SHAPES, RotatedDigits, ScaledShapes
 from ssl_faces.data import FaceSet
 from ssl_faces.networks.backbone import BackboneEncoder
-from tests.heads.conftest import SMALL_THIN
-from tests.heads.conftest import thin_on_digits as own
+from tests.support.heads import SMALL_THIN
+from tests.support.heads import thin_on_digits as own
 from tests.support.refusals import error_of
 from tests.support.types import Capsys
 

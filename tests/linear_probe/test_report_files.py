@@ -23,7 +23,7 @@ from linear_probe.reports.feature_map import coloured, feature_map, sampled
 from linear_probe.reports.wandb_tables import log_to_wandb, parse_target
 from ssl_faces import InputError
 from ssl_faces.data.sets.fer2013 import Fer2013
-from tests.linear_probe.conftest import ONE
+from tests.support.records import ONE
 
 BLUR = [
     replace(ONE, condition={"factor": "blur", "level": level, "unit": "px"}, value=value)
@@ -64,16 +64,6 @@ def test_markdown_has_tables_curves_and_commands(folder: Path) -> None:
     assert re.search(r"\| a \| expression_map \| 45.06 ± 1.33 \| 0, 1 \| 3,589 \|", text)
     assert "| a · expression_map | 40.50 [42.50, 45.75] | 30.25 [42.50, 45.75] | 45.06" in text
     assert "linear-probe run --encoder 'my run'" in text
-
-
-def test_commands_are_noted_once(folder: Path) -> None:
-    RunFolder(folder).add_command(["run", "--encoder", "b"])
-    RunFolder(folder).add_command(["run", "--encoder", "my run"])
-    assert RunFolder(folder).commands() == [
-        "linear-probe run --encoder 'my run'",
-        "linear-probe run --encoder b",
-    ]
-    assert RunFolder(folder / "none").commands() == []
 
 
 def test_wandb_offline_needs_no_account(
@@ -135,7 +125,7 @@ def test_ticks_are_round_and_within() -> None:
 
 def test_intervals_are_drawn_in_proportion() -> None:
     bars = [plots.Bar("a", 10, 5, 20), plots.Bar("<b>", 15, 12.5, 17.5)]
-    svg = plots.interval_plot("t", bars, "%")
+    svg = plots.interval_plot("t", [(bar.name, [bar]) for bar in bars], "%")
     ends = [
         tuple(map(float, found))
         for found in re.findall(r'x1="([\d.]+)" y1="\d+" x2="([\d.]+)" y2="\d+" stroke', svg)
@@ -152,7 +142,7 @@ def test_groups_of_intervals_share_an_axis_and_have_their_colours() -> None:
         [plots.Bar("<old>", 10, 5, 20), plots.Bar("young", 15, 12.5, 17.5)],
         [plots.Bar("<old>", 11, 6, 21), plots.Bar("young", 16, 13.5, 18.5)],
     ]
-    svg = plots.grouped_interval_plot("t", ["first", "<second>"], rows, "%")
+    svg = plots.interval_plot("t", [*zip(["first", "<second>"], rows, strict=True)], "%")
     found = re.findall(r'x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="\2" stroke="(#\w+)"', svg)
     starts, heights, ends, colours = zip(*found, strict=True)
     assert [*map(float, heights)] == sorted({*map(float, heights)})  # each has its own

@@ -121,10 +121,10 @@ def test_concurrent_requests_slow_clients_and_the_end(served: Served) -> None:
 
     served.process.send_signal(signal.SIGTERM)
     rest, _ = served.process.communicate(timeout=60)
-    assert "stopped by" in rest
+    assert "stopped by SIGTERM" in rest
     assert "Traceback" not in rest
     assert TOKEN not in served.line + rest
-    assert served.process.returncode == 130
+    assert served.process.returncode == 143
     with pytest.raises(ConnectionRefusedError):
         served.ask("GET", "/health")
 
@@ -161,8 +161,3 @@ def test_other_machines_need_a_token(
     monkeypatch.delenv("SSL_FACES_TOKEN")
     assert run("serve", "--encoder", with_probe) == 0
     assert ran[1][1] == "127.0.0.1"
-
-
-def test_without_fastapi(monkeypatch: Patch, capsys: Capsys) -> None:
-    monkeypatch.setattr("ssl_faces.apps.serve.command.find_spec", lambda name: None)
-    assert "pip install 'ssl-faces[serve]'" in refusal(capsys, "serve")

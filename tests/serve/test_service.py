@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -204,6 +205,8 @@ def test_bad_bodies(
         ("POST", "/embed?spaces=smile", 422, "no feature space 'smile'; there is"),
         ("POST", "/embed?faces=some", 422, "faces: "),
         ("POST", "/embed?detect=" + "x" * 2000, 422, "detect: "),
+        ("POST", "/embed?space=identity", 422, "space: /embed takes spaces, faces, detect"),
+        ("GET", "/health?a=1", 422, "a: /health takes no parameters"),
         ("POST", "/verify", 422, "images: 1; give two"),
         ("POST", "/nowhere", 404, "no such path"),
         ("GET", "/embed", 405, "another method"),
@@ -271,13 +274,13 @@ def test_other_sites_pages_can_not_use_it(
 
 
 def test_more_requests_than_the_queue_takes(client_of: Clients, monkeypatch: Patch) -> None:
-    from ssl_faces.apps.serve.guard import Guard
+    from ssl_faces.apps.web.guard import Guard
 
     client = client_of(queue=2)
     guard = client.app.middleware_stack
     while not isinstance(guard, Guard):
         guard = guard.app
-    monkeypatch.setattr(guard, "_in_flight", 2)
+    monkeypatch.setattr(guard, "_free", asyncio.Semaphore(0))
     response = client.post("/embed", content=encoded(FACES[0]), headers=PNG)
     assert "2 requests are in progress" in error(response, 429)
     assert response.headers["retry-after"] == "1"

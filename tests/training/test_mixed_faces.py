@@ -13,8 +13,8 @@ import yaml
 from ssl_faces.common.errors import InputError
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
 from ssl_faces.pairs.pairing import PairBatch
-from tests.data.test_module import lfw, utkface
 from tests.support.fits import ROOT, run, settings
+from tests.support.noise_sets import lfw, utkface
 
 CONFIG = ROOT / "configs/data/mixed.yaml"
 

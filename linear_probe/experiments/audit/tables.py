@@ -304,14 +304,13 @@ def _changes(subject: Audited) -> list[Plot]:
         rows = []
         for name in names:
             changes = [subject.change(name, key) for key in ranked]
-            rows.append(
-                [
-                    plots.Bar(key[2], change.value, change.low, change.high)
-                    for key, change in zip(ranked, changes, strict=True)
-                ]
-            )
+            bars = [
+                plots.Bar(key[2], change.value, change.low, change.high)
+                for key, change in zip(ranked, changes, strict=True)
+            ]
+            rows.append((name, bars))
         title = f"{subject.title}, change by {grouping}"
-        svg = plots.grouped_interval_plot(title, names, rows, "points")
+        svg = plots.interval_plot(title, rows, "points")
         legend = plots.keys([key[2] for key in ranked])
         caption = f"Change of accuracy by {grouping}"
         panels.append(Plot(caption, svg, "points, above 0 is better", legend))

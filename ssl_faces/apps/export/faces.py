@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_faces.common.errors import InputError
-from ssl_faces.data import BadImage, ImageFolder, Part, default_data_root, find_face_sets
+from ssl_faces.data import BadImage, ImageFolder, Part, find_face_sets, usual_faces
 from ssl_faces.data.store.packing import square
 from ssl_faces.rendered import RenderedFaces
 
@@ -27,11 +26,7 @@ class Faces(NamedTuple):
 
 def data_named(data: str | None) -> str:
     """The given folder or `rendered`; by default the usual folder if it holds anything."""
-    if data is not None:
-        return data
-    root = default_data_root()
-    named = bool(os.environ.get("SSL_FACES_DATA"))
-    return str(root) if named or (root.is_dir() and any(root.iterdir())) else RENDERED
+    return str((data if data is not None else usual_faces()) or RENDERED)
 
 
 def some_faces(data: str, part: Part, size: int, count: int) -> Faces:

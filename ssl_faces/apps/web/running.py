@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from ssl_faces.common.children import Stopped
 from ssl_faces.common.errors import InputError
 
 
@@ -47,30 +48,29 @@ def run_app(app: Any, host: str, port: int, connections: int = 64, grace: int = 
             f"--host {host} --port {port}: can't be listened on; give another --port"
         ) from error
     try:
-        with _stopped_by_signals():
+        server = Server(settings)
+        with _hang_up_ends(server):
             socket.listen()  # early requests wait for the server
             name = f"[{host}]" if ":" in host else host
             print(f"http://{name}:{socket.getsockname()[1]}/  (Ctrl-C ends it)", flush=True)
-            Server(settings).run([socket])
+            server.run([socket])
     finally:
         socket.close()
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Handle SIGTERM and a closed terminal like Ctrl-C, so that the caller cleans up."""
+def _hang_up_ends(server: Any) -> Iterator[None]:
+    """Let a closed terminal end the server as Ctrl-C and SIGTERM do, which uvicorn handles."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGTERM:
-            # While the server runs, its own handler of SIGTERM ends it.
-            signal.raise_signal(signal.SIGTERM)
-            return
-        raise KeyboardInterrupt
+        if server.should_exit:  # uvicorn raises the signal again when it has ended
+            raise Stopped(number)
+        server.handle_exit(number, frame)
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, stop) for number in numbers}
+    before = signal.getsignal(signal.SIGHUP)
+    if before is not signal.SIG_IGN:  # by `nohup`
+        signal.signal(signal.SIGHUP, stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGHUP, before)

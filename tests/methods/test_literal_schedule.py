@@ -1,19 +1,16 @@
-"""The bench compares like with like: the literal schedule computes the method's own losses."""
+"""FaceCycle's stage 1 computes the losses and gradients of its authors' schedule of calls."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from ssl_faces.bench import literal
-from ssl_faces.bench.literal import stage1
-from ssl_faces.bench.step import LITERAL, OURS, difference
 from ssl_faces.methods.facecycle_motion import FaceCycleMotion
-from tests.support.benches import run_bench
-from tests.support.types import Capsys, Patch
+from tests.support import literal
+from tests.support.types import Patch
 
 
 def frames() -> Tensor:
@@ -27,7 +24,28 @@ def frames() -> Tensor:
 
 def method(training: str = "frozen", scale: str = "normalised") -> FaceCycleMotion:
     settings = {"trunk_training": training, "ssim_scale": scale, "linear_std": 0.04}
-    return stage1("small", 48, fold_weight=1.0, **settings)
+    return literal.stage1("small", 48, fold_weight=1.0, **settings)
+
+
+def difference(method: FaceCycleMotion, x: Tensor) -> tuple[float, float]:
+    """Relative differences from the literal schedule on frames `x` [2b, 3, S, S]: the largest of
+    a loss term, and that of the gradients of the total loss (norms)."""
+
+    def run(losses: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, float], dict[str, Tensor]]:
+        torch.manual_seed(1)
+        method.zero_grad()
+        terms = losses()
+        method.total(terms).backward()
+        gradients = {n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
+        return {name: term.item() for name, term in terms.items()}, gradients
+
+    losses, gradients = run(lambda: method.cycle(x)[1])
+    expected, expected_gradients = run(lambda: literal.losses(method, x))
+    assert gradients.keys() == expected_gradients.keys()
+    worst = max(abs(losses[k] - v) / max(abs(v), 1e-6) for k, v in expected.items())
+    square = sum(float((gradients[k] - g).square().sum()) for k, g in expected_gradients.items())
+    norm = sum(float(g.square().sum()) for g in expected_gradients.values())
+    return worst, (square / norm) ** 0.5
 
 
 @pytest.mark.parametrize(("training", "scale"), [("frozen", "normalised"), ("joint", "unit")])
@@ -49,18 +67,3 @@ def test_a_schedule_that_differs_is_detected(monkeypatch: Patch) -> None:
     losses, gradients = difference(method(), frames())
     assert losses > 5e-4
     assert gradients > 1e-5
-
-
-def test_the_command(tmp_path: Path, capsys: Capsys) -> None:
-    size = ("--size", "small", "--input-size", 48, "--pairs", 1, "--rounds", 1)
-    measured = run_bench(tmp_path, "step", *size, "--device", "cpu")
-    printed = capsys.readouterr().out
-    for row in measured["rows"]:
-        assert f"| {row['step']} |" in printed
-        assert row["pictures/s"] == pytest.approx(2000 / row["ms"])
-    assert measured["rows"][0]["times literal"] == 1
-    assert len(measured["details"]["seconds"][LITERAL]) == 1
-    assert torch.__version__.startswith(measured["machine"]["versions"]["torch"])
-    # The literal schedule has three more trunk passes for the target, two for the sources.
-    cost = {row["step"]: row["GFLOP a picture"] for row in measured["rows"]}
-    assert 1.02 * cost[OURS] < cost[LITERAL] < 1.3 * cost[OURS]
