@@ -43,10 +43,7 @@ def _kind(verb: str) -> Any:
 
 def read_job(verb: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any], Path]:
     """The experiment that a verb's arguments give, its settings as plain JSON values, and `out`.
-
-    Raises:
-        InputError: an unknown setting, or a value that can't be used.
-    """
+    Raises InputError: an unknown setting, or a value that can't be used."""
     kind = _kind(verb)
     reader = parser(verb)
     # `--max-train` is written as in the commands without a config.
@@ -64,14 +61,8 @@ def read_job(verb: str, arguments: Sequence[str]) -> tuple[Any, dict[str, Any], 
 
 
 def run_job(verb: str, arguments: Sequence[str], show: bool = False) -> list[Record]:
-    """Run a verb with its arguments; the new records.
-
-    Args:
-        show: print the tables at the end.
-
-    Raises:
-        InputError: as of `read_job` or of the experiment.
-    """
+    """Run a verb with its arguments; the new records. `show`: print the tables at the end. Raises
+    InputError: as of `read_job` or of the experiment."""
     job, plain, out = read_job(verb, arguments)
     experiment: Experiment = job
     records = run_experiment(experiment, out, plain)

@@ -204,16 +204,11 @@ def _extract(plan: Plan, cache: FeatureCache, run: Run) -> dict[int, Pictures]:
     count, listed = 0, None
     for faces in {id(task.faces): task.faces for task in plan.all_tasks()}.values():
         # Tasks on one face set share its features.
-        here = {
-            seed: [t for t in of_seed if t.faces is faces] for seed, of_seed in plan.tasks.items()
-        }
-        wanted = [task.indices for of_seed in here.values() for task in of_seed]
-        pictures = Pictures(faces, np.unique(np.concatenate(wanted)))
-        pictures_of[id(faces)] = pictures
-        sources = [
-            source for seed, of_seed in here.items() for source, _ in plan.spaces(seed, of_seed)
-        ]
-        skipped = [*dict.fromkeys([*faces.skipped, *cache.fill(sources, pictures)])]
+        tasks = [task for task in plan.all_tasks() if task.faces is faces]
+        wanted = np.concatenate([task.indices for task in tasks])
+        pictures = pictures_of[id(faces)] = Pictures(faces, np.unique(wanted))
+        filled = cache.fill(plan.sources(tasks), pictures)
+        skipped = [*dict.fromkeys([*faces.skipped, *filled])]
         keys = (faces.records[i].key for i in pictures.indices)
         listed = run.folder.skip(faces.name, keys, skipped)
         count += len(skipped)

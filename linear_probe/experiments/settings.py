@@ -238,11 +238,8 @@ class SavedProbeSettings:
 
 
 def summary_of(folders: Sequence[str | Path]) -> str:
-    """The small table of all records in these folders.
-
-    Raises:
-        InputError: a folder without records.
-    """
+    """The small table of all records in these folders. Raises InputError: a folder without
+    records."""
     from linear_probe.records.collect import find_records, replicates_of
     from linear_probe.reports.summary import summary
 

@@ -193,11 +193,8 @@ def _exclusive(folder: Path) -> Iterator[None]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint of a head's training; no code in it is run.
-
-    Raises:
-        InputError: no whole checkpoint of a head, or weights that are NaN or infinite.
-    """
+    """The checkpoint of a head's training; no code in it is run. Raises InputError: no whole
+    checkpoint of a head, or weights that are NaN or infinite."""
     try:
         checkpoint = load_checkpoint(path)
         for name in ("state_dict", "global_step", "pytorch-lightning_version"):
@@ -253,10 +250,7 @@ def in_batches(
 
 def _note_settings(run: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a run to its folder; those of a run without a checkpoint are replaced.
-
-    Raises:
-        InputError: the folder's checkpoint was trained with others.
-    """
+    Raises InputError: the folder's checkpoint was trained with others."""
     path = run / SETTINGS_FILE
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     if (run / CHECKPOINT_FILE).exists() and path.exists():

@@ -71,14 +71,8 @@ def load_head(
 
 def open_head(folder: str | Path) -> tuple[Head, Meaning, dict[str, Any]]:
     """A trained head to predict by, without its data; the meaning of its outputs; and facts of its
-    training.
-
-    Args:
-        folder: of the head's run, or the `--out` of `linear-probe head` with one head of seed 0.
-
-    Raises:
-        InputError: as of `load_head`.
-    """
+    training. `folder`: of the head's run, or the `--out` of `linear-probe head` with one head of
+    seed 0. Raises InputError: as of `load_head`."""
     folder = _of_seed(Path(folder), 0)
     job, seed = _job_of(folder)
     if not learnable(TASKS[job.task]):

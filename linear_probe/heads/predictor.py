@@ -45,13 +45,8 @@ def predict_files(
     detector: str,
 ) -> str:
     """Write the predictions of each face (see `write_predictions`); what was predicted, in words.
-
-    Args:
-        model: see `open_head`, or the folder of an encoder with a saved probe, or a released name.
-
-    Raises:
-        InputError: the model or the images can't be used, or a file can't be written.
-    """
+    `model`: see `open_head`, or the folder of an encoder with a saved probe, or a released name.
+    Raises InputError: the model or the images can't be used, or a file can't be written."""
     targets.check(sources)
     folder = Path(model).expanduser()
     of_head = (folder / SETTINGS_FILE).exists() or (folder / HEADS_FOLDER).is_dir()

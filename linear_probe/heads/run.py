@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -39,8 +38,7 @@ from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.own_data import OwnData
 from linear_probe.tasks.task import Figure, rows_of
 from ssl_faces import InputError, load_encoder
-from ssl_faces.callbacks.panels import panel
-from ssl_faces.common.files import replace_file
+from ssl_faces.callbacks.panels import write_panel
 from ssl_faces.common.ranks import is_first
 from ssl_faces.data import FaceSet
 from ssl_faces.training.fit import quiet
@@ -306,10 +304,8 @@ class _StageRun:
         with torch.inference_mode():
             panels = head.panels(head.prepare(shown))
         if panels:
-            stream = io.BytesIO()
-            panel(panels).save(stream, "PNG")
             path = fitted.folder / "panel.png"
-            replace_file(path, stream.getvalue())
+            write_panel(path, panels)
             self.say(f"pictures to look at: {path}")
 
     def _row(self, head: Head, task: Task, protocol: str, figures: list[Figure]) -> Measured:

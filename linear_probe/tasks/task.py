@@ -174,11 +174,8 @@ class Task(ABC):
         self, features: Features, pictures: Pictures, degraded: Iterable[Features]
     ) -> Iterator[list[Figure]]:
         """The main figures on degraded test images, of a probe fitted on images as they are; only
-        for tasks with `tested` records.
-
-        Args:
-            degraded: features of the `tested` images, degraded in one way after the other.
-        """
+        for tasks with `tested` records. `degraded`: features of the `tested` images, degraded in
+        one way after the other."""
         raise TypeError(f"{self.name} can't be scored on degraded images")
 
     def references(self, features: Features, pictures: Pictures) -> list[Reference]:
