@@ -172,8 +172,8 @@ def best_by_card(card: Mapping[str, Any], task: Classes) -> str | None:
     best: tuple[float, str] | None = None
     for record in card.get("records") or []:
         try:
-            asked = (record["task"], record["data_set"], record["metric"], record["probe"])
-            if asked != (task.name, task.data_set, "accuracy", task.probe):
+            about = (record["task"], record["data_set"], record["metric"], record["probe"])
+            if about != (task.name, task.data_set, "accuracy", task.probe):
                 continue
             if record.get("condition"):
                 continue
@@ -209,8 +209,8 @@ def calibration_error(probabilities: Tensor, targets: Tensor) -> float:
     from torchmetrics.functional.classification import multiclass_calibration_error
 
     count = probabilities.shape[1]
-    found = multiclass_calibration_error(probabilities, targets, count, n_bins=_BINS, norm="l1")
-    return 100 * float(found)
+    error = multiclass_calibration_error(probabilities, targets, count, n_bins=_BINS, norm="l1")
+    return 100 * float(error)
 
 
 def _probe(

@@ -52,15 +52,15 @@ class Entry(NamedTuple):
 
 def entries(folder: Path) -> list[Entry]:
     """All features in a folder, those that were not used for the longest time first."""
-    found = []
+    features = []
     with suppress(FileNotFoundError), os.scandir(folder) as files:
         for file in files:
             with suppress(OSError):  # removed meanwhile by another process
                 if file.is_file() and _FEATURES.fullmatch(file.name):
-                    found.append(_entry([Path(file)], Path(file)))
+                    features.append(_entry([Path(file)], Path(file)))
                 elif file.is_dir(follow_symlinks=False) and _PIECES.fullmatch(file.name):
-                    found.append(_entry([*Path(file).iterdir()], Path(file)))
-    return sorted(found, key=lambda entry: entry.used)
+                    features.append(_entry([*Path(file).iterdir()], Path(file)))
+    return sorted(features, key=lambda entry: entry.used)
 
 
 def _entry(files: Sequence[Path], path: Path) -> Entry:
@@ -78,9 +78,9 @@ def make_room(folder: Path, in_use: Collection[Path]) -> None:
     """Remove features, but those `in_use`, until the folder is as small as it has to be; InputError
     if `SSL_FACES_FEATURES_GB` is no number."""
     room = room_in_bytes()
-    found = entries(folder)
-    size = sum(entry.size for entry in found)
-    for entry in found:
+    features = entries(folder)
+    size = sum(entry.size for entry in features)
+    for entry in features:
         if size <= room:
             return
         if entry.path not in in_use and entry.remove():

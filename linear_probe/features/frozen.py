@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from linear_probe.features.cache import as_size, entries, make_room, note_use
-from linear_probe.features.extraction import Chunk, Extracted, cut, extract
+from linear_probe.features.extraction import Chunk, Extracted, Features, cut, extract
 from linear_probe.features.files import (
     PIECES_SUFFIX,
     Chunks,
@@ -66,11 +65,7 @@ class KeyedSource(ABC):
 
     @abstractmethod
     def missing(self, pictures: Pictures) -> list[Skipped]:
-        """Images that it has no features of.
-
-        Raises:
-            InputError: too many.
-        """
+        """Images that it has no features of. Raises InputError: too many."""
 
     @abstractmethod
     def read(self, pictures: Pictures, space: str) -> Features:
@@ -156,15 +151,6 @@ class Pictures:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Features:
-    """Frozen features of one space, float32 [N, D], and int64 [N], which record of the face set
-    each row is of; those whose image can't be decoded have no row."""
-
-    values: Tensor
-    records: np.ndarray
-
-
 class FeatureCache:
     """Features of images from sources, computed if they are not in `folder` yet.
 
@@ -194,6 +180,7 @@ class FeatureCache:
             InputError: no image can be decoded, features are not finite or not of the length
                 that their source declares, or can't be written.
         """
+        sources = [*{(s.fingerprint, *s.dims): s for s in sources}.values()]
         computed: list[Any] = [s for s in sources if not isinstance(s, KeyedSource)]
         skipped: dict[str, str] = {}
         # Before anything is computed: it may be the reason to stop.
@@ -306,21 +293,21 @@ class FeatureCache:
                 if lacking:
                     chunks.append(Chunk(images, size, lacking))
 
-        def write(chunk: Chunk, found: Extracted) -> None:
-            for source, values in zip(chunk.sources, found.values, strict=True):
+        def write(chunk: Chunk, extracted: Extracted) -> None:
+            for source, values in zip(chunk.sources, extracted.values, strict=True):
                 for space in source.dims:
                     path = finished[id(source)].path(chunk.images, space)
-                    write_features(path, values[space], found.records, found.skipped)
+                    write_features(path, values[space], extracted.records, extracted.skipped)
 
         total = sum(len(chunk.images) for chunk in chunks)
-        found = extract(pictures.faces, pictures.indices, chunks, self.batch_size, self.device)
+        extracted = extract(pictures.faces, pictures.indices, chunks, self.batch_size, self.device)
         with (
             tqdm(total=total, desc=f"features of {pictures.faces.name}", unit="faces") as bar,
-            closing(found),
+            closing(extracted),
             ThreadPoolExecutor(1, "writing") as writer,  # behind; at its end all is written
         ):
             writing: Future[None] | None = None
-            for chunk, features in found:
+            for chunk, features in extracted:
                 if writing is not None:
                     writing.result()  # an error of writing stops the run
                 writing = writer.submit(write, chunk, features)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from linear_probe.heads.goals import Meaning
 from linear_probe.heads.head import Head
 from linear_probe.heads.loading import open_head
-from linear_probe.heads.meaning import Meaning
 from ssl_faces import InputError
 from ssl_faces.apps.export.command import KEPT
 from ssl_faces.apps.export.faces import data_named, some_faces
@@ -99,10 +99,7 @@ def _parity(
     network: PredictingHead, names: Sequence[str], content: bytes, images: Tensor
 ) -> dict[str, float]:
     """The largest difference of a file from torch by prediction, in batches of several sizes.
-
-    Raises:
-        InputError: one is over `TOLERANCE`.
-    """
+    Raises InputError: one is over `TOLERANCE`."""
     file = onnx_features(content, names)
     largest = dict.fromkeys(names, 0.0)
     for batch in images.split(batch_sizes(len(images))):

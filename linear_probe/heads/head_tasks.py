@@ -11,8 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.regression import concordance_corrcoef
 
 from linear_probe.features.frozen import Features
-from linear_probe.heads.goals import AGES, Goal
-from linear_probe.heads.meaning import Meaning, Part
+from linear_probe.heads.goals import AGES, Goal, Meaning, Part
 from linear_probe.tasks.affect import AFFECT, Affect
 from linear_probe.tasks.attributes import AttributePrediction, Attributes
 from linear_probe.tasks.classification import Classes
@@ -39,18 +38,18 @@ class HeadTask:
 
     def validation(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
         """Figures of outputs [N, outputs] on validation images."""
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         columns = labels.reshape(len(labels), -1).unbind(1)
         for (part, of), column in zip(self.meaning.split(outputs), columns, strict=True):
             if part.years:
-                found[f"MAE {part.name}"] = float((of[:, 0] - column).abs().mean())
+                figures[f"MAE {part.name}"] = float((of[:, 0] - column).abs().mean())
             elif not part.classes:
                 agreement = concordance_corrcoef(of[:, 0].float(), column)
-                found[f"CCC {part.name}"] = float(agreement)
+                figures[f"CCC {part.name}"] = float(agreement)
             elif not isinstance(self.task, Affect):  # whose expression is learned and not scored
                 metric = f"{part.name} accuracy" if self.meaning.several else "accuracy"
-                found[metric] = 100 * float((of.argmax(1) == column).double().mean())
-        return found
+                figures[metric] = 100 * float((of.argmax(1) == column).double().mean())
+        return figures
 
     def figures(
         self,

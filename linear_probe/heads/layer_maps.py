@@ -46,11 +46,11 @@ def layer_maps(encoder: FaceEncoder, x: Tensor, count: int) -> list[Tensor]:
 
 def _stages(network: MotionEncoder, x: Tensor) -> list[Tensor]:
     """The last map of each side."""
-    found: dict[int, Tensor] = {}
+    last_of: dict[int, Tensor] = {}
     for layer in network.convs:
         x = layer(x)
-        found[x.shape[-1]] = x
-    return list(found.values())
+        last_of[x.shape[-1]] = x
+    return list(last_of.values())
 
 
 def _layers(reductions: list[int], count: int) -> list[int]:

@@ -75,11 +75,11 @@ class TreeGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, leaves], float32, of [B, inputs]."""
         left = torch.sigmoid(self.nodes(x).float())
-        found = left.new_ones(len(x), 1)
+        shares = left.new_ones(len(x), 1)
         for level in range(self.depth):
             here = left[:, 2**level - 1 : 2 ** (level + 1) - 1]
-            found = torch.stack((found * here, found * (1 - here)), 2).flatten(1)
-        return found
+            shares = torch.stack((shares * here, shares * (1 - here)), 2).flatten(1)
+        return shares
 
 
 class Trunk(nn.Module):
@@ -334,8 +334,8 @@ class WeakPredictors(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, count, outputs] of [B, inputs]."""
-        found: Tensor = self.second(torch.relu(self.first(x))[:, :, None])
-        return found[:, :, 0].unflatten(1, (self.count, -1))
+        outputs: Tensor = self.second(torch.relu(self.first(x))[:, :, None])
+        return outputs[:, :, 0].unflatten(1, (self.count, -1))
 
 
 def _top(dim: int) -> nn.Sequential:

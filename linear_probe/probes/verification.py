@@ -35,7 +35,7 @@ def pair_similarities(
     first: np.ndarray,
     second: np.ndarray,
     folds: np.ndarray,
-    asked: Tensor | None = None,
+    scored: Tensor | None = None,
 ) -> np.ndarray:
     """Cosine similarity of each pair after removing the mean of the other folds' images: float64
     [N], -1 to 1; 0 where nothing is left of an image less the mean.
@@ -44,17 +44,18 @@ def pair_similarities(
         features: float [P, D], one row an image.
         first, second: int [N], rows of each pair's images.
         folds: int [N], the pair's fold.
-        asked: float [P, D], features of the pairs' images where they are other than those that the
+        scored: float [P, D], features of the pairs' images where they are other than those that the
             mean is of.
     """
-    asked = features if asked is None else asked
+    scored = features if scored is None else scored
     similarities = np.empty(len(folds))
     for fold in np.unique(folds):
         here = folds == fold
         others = np.unique(np.concatenate([first[~here], second[~here]]))
         mean = features[torch.from_numpy(others)].double().mean(dim=0)
         one, other = (
-            _centred(asked[torch.from_numpy(side[here])].double(), mean) for side in (first, second)
+            _centred(scored[torch.from_numpy(side[here])].double(), mean)
+            for side in (first, second)
         )
         similarities[here] = F.cosine_similarity(one, other).cpu().numpy()
     return similarities
@@ -153,22 +154,22 @@ def verify(
     similarities: np.ndarray,
     same: np.ndarray,
     folds: np.ndarray,
-    asked: np.ndarray | None = None,
+    scored: np.ndarray | None = None,
 ) -> Verification:
     """Decide each pair by the threshold that is the most accurate on the pairs of other folds.
 
     Args:
         similarities, same, folds: [N] each.
-        asked: float [N], similarities to decide by, where they are other than those that the
+        scored: float [N], similarities to decide by, where they are other than those that the
             thresholds are chosen on.
     """
-    asked = similarities if asked is None else asked
+    scored = similarities if scored is None else scored
     correct = np.empty(len(same), dtype=bool)
     thresholds = []
     for fold in np.unique(folds):
         here = folds == fold
         threshold = best_threshold(similarities[~here], same[~here])
-        correct[here] = (asked[here] >= threshold) == same[here]
+        correct[here] = (scored[here] >= threshold) == same[here]
         thresholds.append(threshold)
     return Verification(correct, np.array(thresholds))
 

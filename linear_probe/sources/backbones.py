@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from linear_probe.features.frozen import EncoderSource
 from linear_probe.features.source import Precision
-from linear_probe.sources.opening import Opened, opens
-from linear_probe.sources.options import spaces_in, split_options
+from linear_probe.sources.opening import Opened, opens, spaces_in, split_options
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of
 from ssl_faces.encoders.state_files import ENDINGS, load_state, read_state

@@ -84,18 +84,18 @@ class ChangedFaces(FaceSet):
         shrink: Shrink = whole,
     ) -> list[np.ndarray | BadImage]:
         # Always at the same size, whatever `at_least` is.
-        found = self.faces.read_many(indices, MOST_SIDE, workers, _square)
+        pictures = self.faces.read_many(indices, MOST_SIDE, workers, _square)
         places: dict[int, list[int]] = {}
-        for place, picture in enumerate(found):
+        for place, picture in enumerate(pictures):
             if not isinstance(picture, BadImage):
                 places.setdefault(picture.shape[-1], []).append(place)
         for alike in places.values():
-            pixels = np.stack([self._picture(found[i]) for i in alike])
+            pixels = np.stack([self._picture(pictures[i]) for i in alike])
             seeds = [self._seed_of(indices[i]) for i in alike]
             changed = _changed(self.change, torch.from_numpy(pixels), seeds)
             for place, picture in zip(alike, changed, strict=True):
-                found[place] = shrink(picture)
-        return found
+                pictures[place] = shrink(picture)
+        return pictures
 
     @staticmethod
     def _picture(found: np.ndarray | BadImage) -> np.ndarray:

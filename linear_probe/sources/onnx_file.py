@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from linear_probe.features.source import Precision
-from linear_probe.sources.opening import Opened, opens
-from linear_probe.sources.options import numbers_in, side_in, split_options
+from linear_probe.sources.opening import Opened, numbers_in, opens, side_in, split_options
 from ssl_faces import InputError
 from ssl_faces.common.errors import reason_of
 from ssl_faces.encoders.onnx_files import need_onnx
@@ -79,8 +78,8 @@ class OnnxSource:
             batch = pixels[start : start + size]
             short = size - len(batch)
             # A fixed batch must be full; the pictures that fill it are taken off again.
-            found = self._run(np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)]))
-            for space, values in zip(self._outputs, found, strict=True):
+            outputs = self._run(np.concatenate([batch, np.repeat(batch[-1:], short, axis=0)]))
+            for space, values in zip(self._outputs, outputs, strict=True):
                 if values.ndim != 2 or len(values) != size:
                     raise InputError(
                         f"{self.name}: output '{space}' is {list(values.shape)} for {size} "

@@ -77,10 +77,7 @@ columns of numbers together, as `features` |
 
     def missing(self, pictures: Pictures) -> list[Skipped]:
         """Images without a row, and those that can't be read, which no encoder would see either.
-
-        Raises:
-            InputError: more than `MOST_MISSING` lack a row, or a row may be of two images.
-        """
+        Raises InputError: more than `MOST_MISSING` lack a row, or a row may be of two images."""
         rows, keys = self._rows(pictures), _keys(pictures)
         without = [key for row, key in zip(rows, keys, strict=True) if row < 0]
         faces = pictures.faces.name
@@ -147,11 +144,11 @@ columns of numbers together, as `features` |
     @cached_property
     def _rows_by_end(self) -> dict[str, list[int]]:
         """The rows by each end of their keys, from a slash on."""
-        found: dict[str, list[int]] = {}
+        rows: dict[str, list[int]] = {}
         for row, key in enumerate(self._keys):
             for end in _ends(key):
-                found.setdefault(end, []).append(row)
-        return found
+                rows.setdefault(end, []).append(row)
+        return rows
 
     def _claim(self, row: int, faces: str, record: FaceRecord) -> None:
         """Remember that a row belongs to this image; InputError if it was already found to be of
@@ -223,9 +220,9 @@ def _read_npz(path: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         ) from error
     keys = arrays.pop("keys", None)
     if keys is None or keys.ndim != 1 or keys.dtype.kind not in "US":
-        found = "none" if keys is None else f"{keys.dtype} {list(keys.shape)}"
+        kind = "none" if keys is None else f"{keys.dtype} {list(keys.shape)}"
         raise InputError(
-            f"{path}: needs an array 'keys' of text [N], and has {found}; write it with "
+            f"{path}: needs an array 'keys' of text [N], and has {kind}; write it with "
             "np.savez(FILE, keys=np.array(keys, dtype=str), features=...)"
         )
     try:

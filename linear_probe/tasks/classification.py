@@ -140,10 +140,7 @@ class Classes(LabelTask):
         self, records: np.ndarray, logits: Tensor, chosen: dict[str, Any], note: str
     ) -> list[Figure]:
         """Accuracy and mean class recall of test records, from their logits [M, all classes].
-
-        Args:
-            chosen: `how_chosen` of the probe that predicted, or nothing.
-        """
+        `chosen`: `how_chosen` of the probe that predicted, or nothing."""
         sample = self.sample(records)
         predictions = class_predictions(sample.keys, self.labels[records], logits, self.class_names)
         return class_figures(sample, predictions, chosen, note, originals=self.originals(records))
@@ -161,8 +158,8 @@ class Classes(LabelTask):
         for probe in class_probes():
             predicted = np.concatenate(
                 [
-                    probe.predict(*known, asked, self.device).numpy()
-                    for known, asked in zip(training, tested, strict=True)
+                    probe.predict(*known, rows_asked, self.device).numpy()
+                    for known, rows_asked in zip(training, tested, strict=True)
                 ]
             )
             figures += shares_of(

@@ -92,10 +92,10 @@ def _is_in(name: str, part: Part) -> bool:
 def _digits() -> list[FaceRecord]:
     from sklearn.datasets import load_digits
 
-    given = load_digits()
+    digits = load_digits()
     draw = np.random.default_rng(0)
     records = []
-    for number, (image, digit) in enumerate(zip(given.images, given.target, strict=True)):
+    for number, (image, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
         # Of 8x8 pixels: 22 px leave room for the corners of all turns.
         small = Image.fromarray((image * 255 / 16).round().astype(np.uint8))
         whole = Image.new("L", (SIDE, SIDE))

@@ -79,14 +79,12 @@ def write(path: Path, data: bytes | memoryview, durable: bool = True) -> None:
 
 @contextmanager
 def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
-    """A temporary file beside `path`, renamed to `path` at the end, removed after an error.
+    """A temporary file beside `path`, renamed to `path` at the end, removed after an error. Raises
+    InputError: the folder can't be written, or the disk is full; `path` is unchanged.
 
     Args:
         suffix: of the temporary name, for writers that derive the format from it. Without one,
             patterns such as `*.json` don't match it.
-
-    Raises:
-        InputError: the folder can't be written, or the disk is full; `path` is unchanged.
     """
     temporary = None
     try:

@@ -182,15 +182,13 @@ class Held(InputError):
 
 
 def claim(folder: Path, name: str = LOCK_FILE, patience: float | None = None) -> int:
-    """The lock of a run's folder, as a file descriptor to close. Processes that inherit it hold
-    the lock too, until the last of them has ended.
+    """The lock of a run's folder, as a file descriptor to close. Processes that inherit it hold the
+    lock too, until the last of them has ended. Raises InputError: another process holds it
+    (`Held`), or the folder can't be written.
 
     Args:
         name: of the lock's file.
         patience: seconds to wait for the lock; default: `PATIENCE`.
-
-    Raises:
-        InputError: another process holds it (`Held`), or the folder can't be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

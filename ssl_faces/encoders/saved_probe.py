@@ -66,11 +66,8 @@ def probe_file(task: str) -> str:
 
 
 def save_probe(encoder: str | os.PathLike[str], probe: SavedProbe) -> Path:
-    """Write a probe into the folder of its encoder; returns the file.
-
-    Raises:
-        InputError: no such encoder, or the file can't be written.
-    """
+    """Write a probe into the folder of its encoder; returns the file. Raises InputError: no such
+    encoder, or the file can't be written."""
     from safetensors.torch import save
 
     folder = find_encoder(encoder)
@@ -131,10 +128,7 @@ def load_probe(encoder: str | os.PathLike[str], task: str = EXPRESSION) -> Saved
 
 def find_probe(encoder: str | os.PathLike[str]) -> SavedProbe | None:
     """The probe beside an encoder: that of expressions, or else the only one; None without any.
-
-    Raises:
-        InputError: as of `load_probe`, or there are several and none is of expressions.
-    """
+    Raises InputError: as of `load_probe`, or there are several and none is of expressions."""
     folder = find_encoder(encoder)
     tasks = [path.name.removesuffix(probe_file("")) for path in folder.glob(probe_file("*"))]
     if EXPRESSION not in tasks and len(tasks) > 1:

@@ -28,14 +28,12 @@ _SAVE = "torch.save(module.state_dict(), FILE)"
 
 def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
     """The tensors of a file of weights by name, without the names' `module.` and `_orig_mod.`.
+    Raises InputError: no such file, or one of another kind; says which, and what to give.
 
     Args:
         path: `.safetensors`, or any file of `torch.save` with a state dict, also as `state_dict`,
             `model_state_dict` or `model` of a training checkpoint.
         prefix: only the names that begin with it, which is removed.
-
-    Raises:
-        InputError: no such file, or one of another kind; says which, and what to give.
     """
     _refuse_text(path)
     if path.suffix == ".safetensors":
@@ -55,14 +53,12 @@ def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], name: object, mend: str) -> None:
-    """Load weights, all of them.
+    """Load weights, all of them. Raises InputError: weights are NaN or infinite, or names or shapes
+    differ; it names them.
 
     Args:
         name: of the network, for the message.
         mend: what to give instead.
-
-    Raises:
-        InputError: weights are NaN or infinite, or names or shapes differ; it names them.
     """
     check_weights(name, state, "fetch or save its weights again")
     own = network.state_dict()

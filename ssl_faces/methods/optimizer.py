@@ -188,7 +188,7 @@ def cosine(
     rate, decay = settings.peak_learning_rate, settings.weight_decay
     momentum = settings.momentum
     kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
-        "adamw": partial(torch.optim.AdamW, betas=tuple(settings.betas)),
+        "adamw": partial(torch.optim.AdamW, betas=(settings.betas[0], settings.betas[1])),
         "sgd": partial(torch.optim.SGD, momentum=momentum, nesterov=momentum > 0),
         "lars": partial(LARS, momentum=momentum),
     }

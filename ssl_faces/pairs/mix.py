@@ -13,11 +13,8 @@ from ssl_faces.data.store.stored_faces import StoredFaces
 
 
 def joined_with(sets: Sequence[FaceSet], more: Sequence[FaceSet], root: Path) -> list[FaceSet]:
-    """The face sets of the folder `root`, and `more` beside them.
-
-    Raises:
-        InputError: a set is in both.
-    """
+    """The face sets of the folder `root`, and `more` beside them. Raises InputError: a set is in
+    both."""
     names = {faces.name for faces in sets}
     for faces in more:
         if faces.name in names:

@@ -168,11 +168,8 @@ def keep_back(sets: Sequence[FaceSet], tests: HeldOut, count: int, size: int) ->
 
 
 def keep_back_of_root(root: Path, tests: HeldOut, count: int, size: int) -> Online:
-    """`keep_back` of the face sets in a folder, by their own tests too.
-
-    Raises:
-        InputError: as of `find_face_sets`, or no set of the folder has the labels.
-    """
+    """`keep_back` of the face sets in a folder, by their own tests too. Raises InputError: as of
+    `find_face_sets`, or no set of the folder has the labels."""
     sets = find_face_sets(root)
     kept = keep_back(sets, tests | held_out_by(sets), count, size)
     if kept.off:

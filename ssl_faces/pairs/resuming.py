@@ -31,14 +31,12 @@ def check_resume(
     now: Mapping[str, Any],
     listed: Callable[[], Tensor | None],
 ) -> None:
-    """Compare the data module's state in a checkpoint with what there is now.
+    """Compare the data module's state in a checkpoint with what there is now. Raises InputError:
+    settings or images differ; names them.
 
     Args:
         state: `order`, which `now` is of today, and `listing`.
         listed: gives the images of today, to name those that changed.
-
-    Raises:
-        InputError: settings or images differ; names them.
     """
     was = {**_ADDED, **state["order"]}
     # Older checkpoints lack some settings.

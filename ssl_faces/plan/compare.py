@@ -48,7 +48,9 @@ def run(argv: Sequence[str]) -> int:
             spaces={},
         )
         names = ("scores of the tuning", TUNING, "tuning")
-        _train_and_score(short, source, out / TUNING, engine, names)
+        methods = _train_and_score(short, source, out / TUNING, engine, names)
+        if not any(method.summary()["runs"] for method in methods):
+            (out / TUNING / f"{TUNING}.json").unlink(missing_ok=True)  # of an earlier call
         chosen = tuning.chosen(out / TUNING, comparison.methods)
         tuned = comparison.with_arguments({name: (name, own) for name, own in chosen.items()})
         return _compare(tuned, source, out, engine, tuning.about(chosen))
@@ -266,9 +268,11 @@ def _train_and_score(
         scores, page, command = names
         log = out / "linear-probe.log"
         page_step = (page, [command, str(out)])
-        error = comparison.probe.score(engine, encoders, out, log, page_step, scores)
-        if error is not None:
-            raise InputError(f"{out}: the runs are done, but not their scores: {error}") from error
+        failed = comparison.probe.score(engine, encoders, out, log, page_step, scores)
+        if failed is not None:
+            raise InputError(
+                f"{out}: the runs are done, but not their scores: {failed}"
+            ) from failed
     return methods
 
 
@@ -293,11 +297,12 @@ def _compare(
 
 def _two_image_share(cards: Sequence[Mapping[str, Any]]) -> float | None:
     """Share of all pairs, 0 to 1, that are two images of one person; None if a card lacks it."""
-    shares = [card.get("share_of_pairs_of_two_pictures") for card in cards]
+    shares: list[Any] = [card.get("share_of_pairs_of_two_pictures") for card in cards]
     pairs = [int(card["pairs_seen"]) for card in cards]
     if None in shares:
         return None
-    return sum(float(share) * n for share, n in zip(shares, pairs, strict=True)) / sum(pairs)
+    two = sum(float(share) * n for share, n in zip(shares, pairs, strict=True))
+    return two / sum(pairs)
 
 
 def amount(flop: float) -> str:

@@ -231,11 +231,8 @@ def counterpart(factors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
 
 
 def complete_factors(factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All factors as float32 [N], checked, with defaults for missing ones.
-
-    Raises:
-        InputError: unknown factor, unequal lengths, a value not finite or out of range.
-    """
+    """All factors as float32 [N], checked, with defaults for missing ones. Raises InputError:
+    unknown factor, unequal lengths, a value not finite or out of range."""
     unknown = sorted(set(factors) - set(FACTORS))
     if unknown:
         near = get_close_matches(unknown[0], FACTORS, 1)

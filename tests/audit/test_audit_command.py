@@ -20,11 +20,10 @@ from linear_probe.experiments.audit.tables import AS_IT_IS
 from linear_probe.experiments.job_files import parser
 from linear_probe.heads.cvt import CVT
 from linear_probe.heads.export import PredictingHead
-from linear_probe.heads.goals import Categories
+from linear_probe.heads.goals import Categories, Meaning, Part
 from linear_probe.heads.inception_fer import InceptionFER
 from linear_probe.heads.loading import load_head
 from linear_probe.heads.mafer import MAFER
-from linear_probe.heads.meaning import Meaning, Part
 from linear_probe.heads.multitask_lightweight import MultitaskLightweight
 from linear_probe.records.predictions import predictions_path, read_predictions
 from linear_probe.records.record import RECORDS_FILE, read_records

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linear_probe.heads.cvt import CVT
-from linear_probe.heads.face_gcn.graph import adjacency, edges_of
-from linear_probe.heads.face_gcn.network import FaceGCN
+from linear_probe.heads.face_gcn.network import FaceGCN, adjacency, edges_of
 from linear_probe.heads.goals import AGES, Categories, Goal
 from linear_probe.heads.hallucination import Hallucination
 from linear_probe.heads.head import Head

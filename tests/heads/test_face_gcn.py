@@ -13,8 +13,7 @@ from torch import nn
 
 from linear_probe.cli import main
 from linear_probe.heads.face_gcn.data import LandmarkFolder, RenderedLandmarks
-from linear_probe.heads.face_gcn.graph import adjacency, edges_of
-from linear_probe.heads.face_gcn.network import FaceGCN, GraphConvolution
+from linear_probe.heads.face_gcn.network import FaceGCN, GraphConvolution, adjacency, edges_of
 from linear_probe.heads.face_gcn.nodes import SHAPE, aligned, local_shape, nearest, patches, sampled
 from linear_probe.heads.goals import Categories
 from linear_probe.records.record import RECORDS_FILE, read_records

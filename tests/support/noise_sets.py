@@ -79,12 +79,10 @@ def pictures_by_bytes(data: FaceData) -> dict[bytes, tuple[str, str]]:
     """(set, key) of each packed picture, by its pixels."""
     found = {}
     for pack in data.packs:
-        for number in range(len(pack.index.shards)):
-            with pack.open(number) as shard:
-                for image, which, key in zip(
-                    shard.images(), shard.column("sets"), shard.keys(), strict=True
-                ):
-                    found[image.tobytes()] = (pack.index.sets[which]["name"], key)
+        rows = pack.index.images
+        images = (x for number in range(len(pack.index.shards)) for x in pack.open(number))
+        for image, which, key in zip(images, rows.sets, rows.key_list(), strict=True):
+            found[image.tobytes()] = (pack.index.sets[which]["name"], key)
     return found
 
 

@@ -117,8 +117,8 @@ def pruned(
         network, example: as for `weights_that_run`.
         train: trains the network for the epoch of this number, where the compression has some.
     """
-    found = deepcopy(network)
-    layers, _ = weights_that_run(found, example)
+    copy = deepcopy(network)
+    layers, _ = weights_that_run(copy, example)
     parameters = [(layer, "weight") for layer in layers.values()]
     total = sum(layer.weight.numel() for layer in layers.values())
     steps = max(1, compression.epochs)
@@ -130,10 +130,10 @@ def pruned(
         )
         done = wanted
         if compression.epochs and train is not None:
-            train(found, step - 1)
+            train(copy, step - 1)
     for layer, name in parameters:
         prune.remove(layer, name)
-    return found.eval()
+    return copy.eval()
 
 
 def shared(network: nn.Module, example: Tensor, count: int, seed: int = 0) -> nn.Module:
@@ -147,8 +147,8 @@ def shared(network: nn.Module, example: Tensor, count: int, seed: int = 0) -> nn
         network, example: as for `weights_that_run`.
         seed: of which weights k-means looks at, where there are more than `MOST_CLUSTERED`.
     """
-    found = deepcopy(network)
-    for layer in weights_that_run(found, example)[0].values():
+    copy = deepcopy(network)
+    for layer in weights_that_run(copy, example)[0].values():
         weight = layer.weight.data
         values = weight.flatten().cpu().numpy()
         kept = np.flatnonzero(values)
@@ -162,7 +162,7 @@ def shared(network: nn.Module, example: Tensor, count: int, seed: int = 0) -> nn
         means = _centres(looked_at, centres, seed)
         values[kept] = means[np.searchsorted((means[1:] + means[:-1]) / 2, values[kept])]
         weight.copy_(torch.from_numpy(values).view_as(weight))
-    return found
+    return copy
 
 
 def _centres(values: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -69,18 +69,20 @@ def measurements(job: AuditJob, run: Run) -> Iterator[Measured]:
 
 
 def _check(job: AuditJob) -> None:
-    given = [name for name in ("head", "encoder", "onnx") if getattr(job, name) is not None]
-    if len(given) != 1:
+    named = [name for name in ("head", "encoder", "onnx") if getattr(job, name) is not None]
+    if len(named) != 1:
         raise InputError(
-            f"{' and '.join(given) or 'no classifier'} given; name one of head, encoder and onnx"
+            f"{' and '.join(named) or 'no classifier'} given; name one of head, encoder and onnx"
         )
     if not job.compressions:
         raise InputError("compressions: none given; name some, such as [{quantise: static}]")
-    names = [one.name for one in job.compressions]
+    names = [compression.name for compression in job.compressions]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"compressions: '{twice[0]}' is there twice; take one out")
-    if job.onnx and any(one.sparsity or one.clusters for one in job.compressions):
+    if job.onnx and any(
+        compression.sparsity or compression.clusters for compression in job.compressions
+    ):
         raise InputError(
             "compressions: an ONNX file can be quantised only; to prune it or share its weights, "
             "audit the network that it was written of"
@@ -168,12 +170,12 @@ class _Audit:
         )
         figures += fairness_figures(self.sample, predictions, chosen, trained, target.of)
         task = subject.task
-        asked = TaskFacts(
+        facts = TaskFacts(
             *(task.name, task.data_set, task.split, f"{subject.how}; {PROTOCOL}", subject.seed)
         )
         seconds = time.perf_counter() - started
         row = Measured(
-            asked, subject.name, subject.space, name, figures, subject.fingerprint, seconds
+            facts, subject.name, subject.space, name, figures, subject.fingerprint, seconds
         )
         if chosen["as_it_was"]:
             self.run.say(f"{name}: left as they were: {', '.join(chosen['as_it_was'])}")
@@ -185,14 +187,14 @@ class _Audit:
 
     def _settings(self, compression: Compression | None) -> dict[str, Any]:
         """The settings, beside the sample, that decide a compression's figures, as JSON values."""
-        found: dict[str, Any] = {"classifier": self.digest}
+        settings: dict[str, Any] = {"classifier": self.digest}
         if compression is not None:
-            found["compression"] = dataclasses.asdict(compression)
-            found["drawn_by"] = self.job.seed
+            settings["compression"] = dataclasses.asdict(compression)
+            settings["drawn_by"] = self.job.seed
             if compression.epochs:
-                found["tuning"] = dataclasses.asdict(self.job.tuning)
-        found["groups"] = sorted(self.groups)
-        return json.loads(json.dumps(found))
+                settings["tuning"] = dataclasses.asdict(self.job.tuning)
+        settings["groups"] = sorted(self.groups)
+        return json.loads(json.dumps(settings))
 
     def _is_there(self, name: str, settings: dict[str, Any]) -> bool:
         subject = self.subject
@@ -204,7 +206,7 @@ class _Audit:
             )
             and not r.condition
             and all(r.hyperparameters.get(key) == value for key, value in settings.items())
-            for r in self.run.recorder.earlier
+            for r in self.run.earlier
         )
 
     def _compressed(self, compression: Compression) -> bytes:
@@ -262,11 +264,11 @@ class _Audit:
         """Layers with weights that a compression leaves as they were."""
         if compression is None:
             return []
-        found = []
+        layers = []
         if compression.sparsity or compression.clusters:
             example = self.subject.prepared(self.subject.test[:2])
-            found = weights_that_run(self._network, example)[1]
-        return found + (model.in_float() if compression.quantise else [])
+            layers = weights_that_run(self._network, example)[1]
+        return layers + (model.in_float() if compression.quantise else [])
 
 
 def _slug(name: str) -> str:

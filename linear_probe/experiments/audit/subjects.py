@@ -57,8 +57,8 @@ def target_of(task: LabelTask, name: str | None) -> Target:
             "classes and attributes"
         )
     if name not in there:
-        given = "none given" if name is None else f"'{name}'"
-        raise InputError(f"target: {given}; {task.faces.title} has {', '.join(there)}: name one")
+        named = "none given" if name is None else f"'{name}'"
+        raise InputError(f"target: {named}; {task.faces.title} has {', '.join(there)}: name one")
     return Target(name, name, task.faces.class_names[name], task.labels[name])
 
 
@@ -70,40 +70,35 @@ def groups_of(
     say: Callable[[str], None] = print,
 ) -> dict[str, list[str]]:
     """The group of each of the records, by grouping: all labels with names but the target, and the
-    decade of the age if the set has no age bands.
-
-    Args:
-        wanted: groupings, perhaps none; None is all that have something to compare.
-
-    Raises:
-        InputError: there is no such grouping, or nothing in it to compare.
-    """
+    decade of the age if the set has no age bands. `wanted`: groupings, perhaps none; None is all
+    that have something to compare. Raises InputError: there is no such grouping, or nothing in
+    it to compare."""
     # Expressions and the like are no groups of people.
     labels = [n for n in faces.class_names if n not in (target.label, "expression", "category")]
-    found = {name: _names(faces, name, records) for name in labels if carries(faces, name)}
-    if carries(faces, "age") and "age_band" not in found:
+    groups = {name: _names(faces, name, records) for name in labels if carries(faces, name)}
+    if carries(faces, "age") and "age_band" not in groups:
         ages = [faces.records[i].labels.get("age") for i in records]
         bands = iter(age_bands(np.array([age for age in ages if age is not None])))
-        found["age band"] = [UNKNOWN if age is None else next(bands) for age in ages]
+        groups["age band"] = [UNKNOWN if age is None else next(bands) for age in ages]
     for name in wanted or []:
-        if name not in found:
-            there = f"has {', '.join(found)}" if found else "has none"
+        if name not in groups:
+            there = f"has {', '.join(groups)}" if groups else "has none"
             raise InputError(f"groups: '{name}'; beside {target.label} {faces.title} {there}")
-        check_grouping(name, found[name])
+        check_grouping(name, groups[name])
     if wanted is not None:
-        return {name: found[name] for name in wanted}
-    for name in [*found]:
+        return {name: groups[name] for name in wanted}
+    for name in [*groups]:
         try:
-            check_grouping(name, found[name])
+            check_grouping(name, groups[name])
         except InputError as error:
             say(f"left out: {error}")
-            del found[name]
-    if not found:
+            del groups[name]
+    if not groups:
         raise InputError(
             f"{faces.title}: beside {target.label} no column of groups that can be compared, such "
             "as gender, race or age; give train_csv and test_csv with one"
         )
-    return found
+    return groups
 
 
 def _names(faces: FaceSet, label: str, records: np.ndarray) -> list[str]:
@@ -262,8 +257,8 @@ class ProbeSubject(Subject):
         spaces = list(source.dims)
         space = spaces[0] if space is None and len(spaces) == 1 else space
         if space not in spaces:
-            given = "none given" if space is None else f"'{space}'"
-            raise InputError(f"space: {given}; {encoder} has {', '.join(spaces)}: name one")
+            named = "none given" if space is None else f"'{space}'"
+            raise InputError(f"space: {named}; {encoder} has {', '.join(spaces)}: name one")
         source.dims = {space: source.dims[space]}
         self.name, self.space, self.seed = encoder, space, job.seed
         self.fingerprint = source.fingerprint

@@ -14,6 +14,7 @@ from linear_probe.experiments.edits import BLURRED, INPUT, Editor, blurred, edit
 from linear_probe.experiments.frontal.judge import (
     HOG_SIDE,
     Judge,
+    ProfilePairs,
     decide,
     features_of,
     figures,
@@ -21,7 +22,6 @@ from linear_probe.experiments.frontal.judge import (
     recogniser,
     yaw_probe,
 )
-from linear_probe.experiments.frontal.pairs import ProfilePairs
 from linear_probe.experiments.settings import FrontalSettings
 from linear_probe.experiments.truth.faces import FRONTAL, MOTION, NEUTRAL
 from linear_probe.probes.linear import LinearPredictor

@@ -110,13 +110,13 @@ def pairs_of(people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np
     folds = min(_FOLDS, len(rows_of) // 2)
     if folds < 2:
         return None
-    found: list[tuple[int, int, bool, int]] = []
+    pairs: list[tuple[int, int, bool, int]] = []
     for fold in range(folds):
         members = rows_of[fold::folds]
         for k, rows in enumerate(members):
             other = members[(k + 1) % len(members)]
             for i, row in enumerate(rows.tolist()):
-                found.append((row, int(rows[(i + 1) % len(rows)]), True, fold))
-                found.append((row, int(other[(i + 1) % len(other)]), False, fold))
-    first, second, same, fold_of = (np.array(column) for column in zip(*found, strict=True))
+                pairs.append((row, int(rows[(i + 1) % len(rows)]), True, fold))
+                pairs.append((row, int(other[(i + 1) % len(other)]), False, fold))
+    first, second, same, fold_of = (np.array(column) for column in zip(*pairs, strict=True))
     return first, second, same, fold_of

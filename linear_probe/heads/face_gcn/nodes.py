@@ -51,11 +51,8 @@ def local_shape(points: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
 
 
 def nearest(reference: np.ndarray, count: int = NEIGHBOURS) -> np.ndarray:
-    """int [V, count]: the landmarks nearest to each in `reference` [V, 3].
-
-    Raises:
-        InputError: too few landmarks.
-    """
+    """int [V, count]: the landmarks nearest to each in `reference` [V, 3]. Raises InputError: too
+    few landmarks."""
     if len(reference) <= count:
         raise InputError(
             f"landmarks: {len(reference)} points, too few for the {count} neighbours of local "
@@ -83,11 +80,11 @@ def patches(images: Tensor, places: Tensor) -> Tensor:
     centres = (2 * places + 1) / size - 1
     count, nodes = places.shape[:2]
     grid = (centres[:, :, None, None] + offsets).flatten(1, 2)  # [N, V P, P, 2]
-    found = F.grid_sample(grey, grid, align_corners=False, padding_mode="border")
-    found = found.view(count * nodes, 1, PATCH, PATCH)
+    samples = F.grid_sample(grey, grid, align_corners=False, padding_mode="border")
+    samples = samples.view(count * nodes, 1, PATCH, PATCH)
     describe = SIFTDescriptor(PATCH, BINS, CELLS, rootsift=True)
     with torch.no_grad():
-        described: Tensor = describe(found)
+        described: Tensor = describe(samples)
     return described.view(count, nodes, -1)
 
 
@@ -105,5 +102,5 @@ def sampled(encoder: FaceEncoder, images: Tensor, places: Tensor) -> Tensor:
     resized = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
     maps = encoder.last_map(encoder.normalise(resized))
     centres = (2 * places + 1) / size - 1
-    found = F.grid_sample(maps, centres[:, :, None], align_corners=False, padding_mode="border")
-    return found[..., 0].transpose(1, 2)
+    samples = F.grid_sample(maps, centres[:, :, None], align_corners=False, padding_mode="border")
+    return samples[..., 0].transpose(1, 2)

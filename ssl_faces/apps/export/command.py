@@ -215,7 +215,7 @@ def card_of(encoder: str, network: Any, spaces: Sequence[str]) -> dict[str, Any]
     """The card inside the file: the keys of the encoder's card that its users need."""
     import torch
 
-    from ssl_faces import __version__
+    from ssl_faces.common import __version__
     from ssl_faces.common.run_record import git_state
 
     by = {"ssl-faces": __version__, "torch": torch.__version__}

@@ -17,7 +17,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from torch import Tensor
 
-from ssl_faces import __version__
 from ssl_faces.apps.faces import Detect, FaceCrop
 from ssl_faces.apps.search import reliability
 from ssl_faces.apps.serve import schema
@@ -26,6 +25,7 @@ from ssl_faces.apps.serve.service import Service
 from ssl_faces.apps.verify import SPACE, compare
 from ssl_faces.apps.web.filter import Refused
 from ssl_faces.apps.web.guard import Guard, Metrics, ServiceLimits, add_failures
+from ssl_faces.common import __version__
 from ssl_faces.common.page_style import rendered
 
 TITLE = "ssl-faces serve"

@@ -63,7 +63,7 @@ class Fer2013(RecognisedSet):
             "+".join(u for u in usages if u.lower() in {name.lower() for name in names})
             for names in _USAGES.values()
         )
-        self.split = f"{train} -> {test}"
+        self.split = " -> ".join(filter(None, (train, test)))
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
@@ -114,12 +114,9 @@ def csv_of(folder: Path) -> Path | None:
 
 
 def rows_of_csv(path: Path) -> Iterator[CsvRow]:
-    """The rows of `fer2013.csv`, in their order.
-
-    Raises:
-        InputError: the file can't be read, lacks a column, or a row has another number of columns
-            than the header or an unknown `Usage`; names file and line.
-    """
+    """The rows of `fer2013.csv`, in their order. Raises InputError: the file can't be read, lacks a
+    column, or a row has another number of columns than the header or an unknown `Usage`; names file
+    and line."""
     known = {usage.lower() for usages in _USAGES.values() for usage in usages} | {"privatetest"}
     for where, row in read_table(path, ("emotion", "pixels", "Usage")):
         usage = row["Usage"]

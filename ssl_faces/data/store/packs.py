@@ -17,7 +17,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -177,11 +177,8 @@ class Index:
     check: str = ""
 
     def write(self, folder: Path) -> str:
-        """Write the index to its folder; returns the name of the table's file.
-
-        Raises:
-            InputError: the folder can't be written, or the disk is full.
-        """
+        """Write the index to its folder; returns the name of the table's file. Raises InputError:
+        the folder can't be written, or the disk is full."""
         columns = vars(self.images) | {f"test_{k}": v for k, v in vars(self.held_out).items()}
         data = safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in columns.items()})
         table = hashlib.sha256(data).hexdigest()
@@ -201,14 +198,12 @@ class Index:
 
     @staticmethod
     def read(place: str | Path, read: Callable[[str], bytes] | None = None) -> Index:
-        """Read the index of a pack.
+        """Read the index of a pack. Raises InputError: it can't be read, or is broken or of another
+        format.
 
         Args:
             place: the pack, for messages; its folder without `read`.
             read: gives the contents of a file of the pack.
-
-        Raises:
-            InputError: it can't be read, or is broken or of another format.
         """
         read = read or (lambda file: regular(Path(place, file)).read_bytes())
         try:
@@ -260,14 +255,12 @@ def _check_of(fields: dict[str, Any]) -> str:
 def write_shard(
     path: Path, images: np.ndarray, people: np.ndarray, hashes: np.ndarray
 ) -> ShardEntry:
-    """Write a shard whole or not at all; the same images give the same bytes.
+    """Write a shard whole or not at all; the same images give the same bytes. Raises InputError:
+    the file can't be written, or the disk is full.
 
     Args:
         images: uint8 [n, 3, S, S].
         people, hashes: of the images, as in `Images`.
-
-    Raises:
-        InputError: the file can't be written, or the disk is full.
     """
     stream = io.BytesIO()
     np.save(stream, images, allow_pickle=False)
@@ -318,20 +311,22 @@ class Pack:
         self.name = self.index.check[:16]
 
     def path(self, number: int) -> Path:
-        """The file of shard `number`, fetched first where it must be.
-
-        Raises:
-            InputError: it can't be fetched, or differs from the index.
-        """
+        """The file of shard `number`, fetched first where it must be. Raises InputError: it can't
+        be fetched, or differs from the index."""
         entry = self.index.shards[number]
-        return self.folder / entry.file if self.remote is None else self.remote.path(entry)
+        if self.remote is not None:
+            return self.remote.path(entry.file, entry.sha256)
+        return self.folder / entry.file
+
+    def ahead(self, numbers: Iterable[int]) -> None:
+        """Begin to fetch these shards, where they must be."""
+        if self.remote is not None:
+            entries = [self.index.shards[number] for number in numbers]
+            self.remote.ahead([(entry.file, entry.sha256) for entry in entries])
 
     def open(self, number: int) -> np.ndarray:
-        """The images of shard `number`, mapped: uint8 [n, 3, S, S].
-
-        Raises:
-            InputError: as of `path`, or it is broken.
-        """
+        """The images of shard `number`, mapped: uint8 [n, 3, S, S]. Raises InputError: as of
+        `path`, or it is broken."""
         entry = self.index.shards[number]
         for _ in range(100):
             path = self.path(number)
@@ -359,14 +354,10 @@ class Pack:
         return [(p.face_set, Skipped(p.key, p.reason)) for p in passed]
 
     def fetch(self) -> None:
-        """Fetch all shards that are not here.
-
-        Raises:
-            InputError: as of `path`.
-        """
+        """Fetch all shards that are not here. Raises InputError: as of `path`."""
         if self.remote is not None:
-            self.remote.ahead(self.index.shards)
             numbers = range(len(self.index.shards))
+            self.ahead(numbers)
             for number in tqdm(numbers, desc=f"fetching {self.place}", unit="shards"):
                 self.path(number)
 
@@ -422,11 +413,8 @@ class Pack:
 
 
 def check_length(folder: Path, entry: ShardEntry) -> os.stat_result:
-    """The status of a shard's file.
-
-    Raises:
-        InputError: it is missing, or has another length than in the index.
-    """
+    """The status of a shard's file. Raises InputError: it is missing, or has another length than in
+    the index."""
     path = folder / entry.file
     try:
         status = path.stat()

@@ -138,11 +138,8 @@ class Paired(NamedTuple):
 
 
 def only_paired(faces: StoredFaces) -> Paired:
-    """Leave out images that are the only one of their person in `faces`.
-
-    Raises:
-        InputError: all of them are.
-    """
+    """Leave out images that are the only one of their person in `faces`. Raises InputError: all of
+    them are."""
     people = np.where(faces.kept, faces.people, -1)
     _, inverse, counts = np.unique(people, return_inverse=True, return_counts=True)
     paired = (people >= 0) & (counts[inverse] > 1)
@@ -172,11 +169,8 @@ def all_fit(packs: Sequence[Pack], most: int | None) -> bool:
 
 
 def check_two_windows(packs: Sequence[Pack], most: int, window: int) -> None:
-    """A window is read while the next one is fetched.
-
-    Raises:
-        InputError: two windows of so many shards are more than `most` bytes.
-    """
+    """A window is read while the next one is fetched. Raises InputError: two windows of so many
+    shards are more than `most` bytes."""
     needed = 2 * window * max(entry.bytes for entry in _remote(packs))
     if needed > most:
         raise InputError(
