@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from ssl_faces.common.arguments import Parser, number, whole
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import regular, replace_file, replacing
 from ssl_faces.common.outputs import add_overwrite, refuse_input
+from ssl_faces.data.store.shards import file_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +112,12 @@ def _index(options: argparse.Namespace, out: Path) -> str:
     import faiss
     from torch.nn.functional import normalize
 
-    from ssl_faces.apps.embedding import coded_batches, identification_of, open_reader
+    from ssl_faces.apps.embedding import (
+        check_spaces,
+        coded_batches,
+        identification_of,
+        open_reader,
+    )
     from ssl_faces.apps.tables import PLACE, place_cells, table_writer
     from ssl_faces.encoders.encoder import find_encoder
     from ssl_faces.encoders.saved_probe import weights_hash
@@ -120,8 +125,7 @@ def _index(options: argparse.Namespace, out: Path) -> str:
     encoder, reader = open_reader(options, tracked=True)
     known = identification_of(encoder)
     space = known.space if known else _SPACE
-    if space not in encoder.feature_dims:
-        raise InputError(f"--encoder {options.encoder}: has no space '{space}'; give another")
+    check_spaces(encoder, [space])
     index = faiss.IndexFlatIP(encoder.feature_dims[space])
     (out / ABOUT_FILE).unlink(missing_ok=True)  # a folder without it is no index
     with table_writer(out / FACES_FILE, {**PLACE, "picture": bytes}) as write:
@@ -141,16 +145,11 @@ def _index(options: argparse.Namespace, out: Path) -> str:
         "space": space,
         "mean": known.mean.tolist() if known else None,
         "faces": index.ntotal,
-        "sha256": {name: _hash(out / name) for name in (INDEX_FILE, FACES_FILE)},
+        "sha256": {name: file_hash(out / name) for name in (INDEX_FILE, FACES_FILE)},
     }
     replace_file(out / ABOUT_FILE, (json.dumps(about, indent=2) + "\n").encode())
     line = f"{out}: {reader.counted(index.ntotal)}"
     return reader.report(line, beside=out)
-
-
-def _hash(path: Path) -> str:
-    with regular(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Index(NamedTuple):
@@ -207,7 +206,7 @@ def open_index(folder: Path, pictures: bool = False) -> Index:
             raise ValueError(f"format {about['format']}")
         hashes = dict(about["sha256"])
         for name in (INDEX_FILE, FACES_FILE):
-            if _hash(folder / name) != hashes[name]:
+            if file_hash(folder / name) != hashes[name]:
                 raise ValueError(f"{name} has other bytes than were written")
         for key in ("encoder", "encoder_sha256", "space", "mean"):
             about[key]

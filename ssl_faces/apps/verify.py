@@ -103,17 +103,13 @@ def run(arguments: Sequence[str]) -> None:
     options = of.parse_args(arguments)
     if options.out is not None:
         check_output(options.out, options.overwrite, (options.a, options.b))
-    from ssl_faces.apps.embedding import cosines, read_codes, verification_of
+    from ssl_faces.apps.embedding import check_spaces, cosines, read_codes, verification_of
     from ssl_faces.apps.faces import FaceFinder, FaceReader
     from ssl_faces.common.files import replace_file
     from ssl_faces.encoders.encoder import load_encoder
 
     encoder = load_encoder(options.encoder)
-    if SPACE not in encoder.feature_dims:
-        raise InputError(
-            f"--encoder {options.encoder}: has no space '{SPACE}', it has "
-            f"{', '.join(encoder.feature_dims)}; give one that has"
-        )
+    check_spaces(encoder, [SPACE])
     finder = FaceFinder(encoder.input_size, options.detect, options.detector)
     keys, codes, remarks = [], [], []
     for place in (options.a, options.b):

@@ -143,7 +143,7 @@ def _prepare(options: argparse.Namespace, out: Path) -> None:
             f"no face to train on in {plural(len(results), 'file')} ({reasons}); see {out / NAME} "
             "for the reason of each, and give other files"
         )
-    write_sheet(out, store, kept, settings.size)
+    write_sheet(out, store, kept)
     done = pack_sets([PreparedFaces(about["name"], store, kept)], out, settings.size)
     in_clips = [row.clip for _, row in kept if row.clip]
     print(
@@ -174,9 +174,7 @@ def _settings(options: argparse.Namespace, out: Path) -> tuple[Any, dict[str, An
     names = [field.name for field in fields(Settings)]
     changed = {name: value for name in names if (value := getattr(options, name)) is not None}
     if not path.exists():
-        if (out / "index.json").exists():
-            raise InputError(f"{out}: a pack that was not made by prepare; give another --out")
-        for name in (NAME, SHEET):
+        for name in ("index.json", NAME, SHEET):
             if (out / name).exists():
                 raise InputError(f"{out / name}: not written by prepare; give another --out")
         settings = Settings(**changed)

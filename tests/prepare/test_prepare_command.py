@@ -278,7 +278,7 @@ def test_folders_made_with_other_settings_are_left_alone(
     (out / "prepare.json").write_text("{}")
     assert "not written by prepare" in refusal(capsys, "prepare", album, "--out", out)
     (out / "prepare.json").unlink()
-    assert "a pack that was not made by prepare" in refusal(capsys, "prepare", album, "--out", out)
+    assert "index.json: not written by" in refusal(capsys, "prepare", album, "--out", out)
 
 
 @pytest.mark.parametrize("kind", ["cut", "flipped"])
