@@ -33,7 +33,7 @@ def share_of_labels(task: Task, features: Features, percent: float) -> Features 
     kept = stratum < 0
     for number in np.unique(stratum[~kept]):
         rows = np.flatnonzero(stratum == number)
-        # A stream of its own: a class's draw does not hang on how many others there are.
+        # Its own stream: a class's draw does not depend on how many others there are.
         order = np.random.default_rng((task.seed, int(number))).permutation(rows)
         kept[order[: max(1, round(percent / 100 * len(rows)))]] = True
     return Features(features.values[torch.from_numpy(kept)], features.records[kept])
