@@ -153,7 +153,7 @@ class _StageRun:
     def _people(self) -> Generator[Measured, None, Head]:
         """Train on people; where the task is identity, verify pairs of others by the features."""
         tasks: list[Identity] = []
-        sets = _face_sets(self.stage, self.run.out, self.say)
+        sets = _face_sets(self.stage, self.data.run.out, self.say)
         if self.stage.task == Identity.name:
             tasks = serving_tasks(Identity, sets, 0, self.job.bootstrap, "cpu")
         people = self.data.people(self.stage, sets)
