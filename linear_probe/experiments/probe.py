@@ -25,8 +25,7 @@ from linear_probe.sources.by_name import EncoderObject, encoder_sources, split_n
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, USUAL_TASKS, MissingData, Task
-from linear_probe.tasks.cross_sets import crossed_by_seed
-from linear_probe.tasks.face_sets import RENDERED, face_sets_by_seed, serving_tasks
+from linear_probe.tasks.face_sets import RENDERED, crossed_by_seed, face_sets_by_seed, serving_tasks
 from linear_probe.tasks.facecycle import facecycle_tasks
 from linear_probe.tasks.own_data import OwnData
 from ssl_faces import InputError

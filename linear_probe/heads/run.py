@@ -19,11 +19,16 @@ from linear_probe.heads.cost import Cost, cost
 from linear_probe.heads.fit import HEADS_FOLDER, Trainer
 from linear_probe.heads.goals import Goal, save_meaning
 from linear_probe.heads.head import Head
-from linear_probe.heads.head_tasks import HeadTask, head_task, learnable
+from linear_probe.heads.head_tasks import (
+    HeadTask,
+    exogenous_readout,
+    has_readout,
+    head_task,
+    learnable,
+    measure_figures,
+)
 from linear_probe.heads.job import HeadJob, Stage
-from linear_probe.heads.more_figures import exogenous_readout, has_readout, measure_figures
-from linear_probe.heads.people import PEOPLE, People
-from linear_probe.heads.pictures import Decoded, LabelledSplit, decode
+from linear_probe.heads.pictures import PEOPLE, Decoded, LabelledSplit, People, decode
 from linear_probe.records.conditions import condition_note
 from linear_probe.records.measured import Measured, TaskFacts
 from linear_probe.records.runner import Run, Say
@@ -31,8 +36,7 @@ from linear_probe.sources.changed_images import Change, ChangedFaces
 from linear_probe.sources.overlap import Overlaps
 from linear_probe.sources.robustness import degradations
 from linear_probe.tasks import TASKS, Task
-from linear_probe.tasks.cross_sets import crossed_by_seed
-from linear_probe.tasks.face_sets import face_sets_by_seed, serving_tasks
+from linear_probe.tasks.face_sets import crossed_by_seed, face_sets_by_seed, serving_tasks
 from linear_probe.tasks.identity import Identity
 from linear_probe.tasks.labelled import LabelTask, Split
 from linear_probe.tasks.own_data import OwnData
@@ -149,7 +153,7 @@ class _StageRun:
     def _people(self) -> Generator[Measured, None, Head]:
         """Train on people; where the task is identity, verify pairs of others by the features."""
         tasks: list[Identity] = []
-        sets = _face_sets(self.stage, self.run.out, self.say)
+        sets = _face_sets(self.stage, self.data.run.out, self.say)
         if self.stage.task == Identity.name:
             tasks = serving_tasks(Identity, sets, 0, self.job.bootstrap, "cpu")
         people = self.data.people(self.stage, sets)

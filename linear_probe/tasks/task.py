@@ -40,7 +40,7 @@ REGISTRY: dict[str, type[Task]] = {}
 class Task(ABC):
     """A data set, its split, the target, the probe and the metrics.
 
-    A subclass with a `name` of its own, in a file of this folder, is registered.
+    A subclass with its own `name`, in a file of this folder, is registered.
 
     Args:
         face_sets: those of the data, each in its part `all`.
