@@ -75,7 +75,7 @@ class ChangedFeatures:
     def fill(self, plan: Plan, changes: Sequence[Change]) -> None:
         """Compute the features that `read` and `scores` need."""
         for task in plan.all_tasks():
-            sources = [source for source, _ in plan.spaces(task.seed, [task])]
+            sources = plan.sources([task])
             wanted = [(view, task.indices) for view in task.views()]
             tested = task.tested()
             if tested is not None:

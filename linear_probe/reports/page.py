@@ -65,7 +65,6 @@ class ShownMistake(NamedTuple):
     """A mistake of a gallery; its images are data URIs, or None if not found."""
 
     text: str
-    alt: str
     keys: list[str]
     pictures: list[str | None]
 
@@ -389,12 +388,11 @@ class _Details:
             part.notes.append("--data FOLDER shows the images too")
         elif not any(uris):
             part.notes.append("--data does not have the images of these test rows")
-        each = iter(uris)
+        images = iter(uris)
         for mistake in worst:
-            text = _in_words(mistake, one)
-            images = [next(each) for _ in mistake.keys]
             shown = [_readable(key) for key in mistake.keys]
-            part.gallery.append(ShownMistake(text, f"face: {text}", shown, images))
+            of_mistake = [next(images) for _ in mistake.keys]
+            part.gallery.append(ShownMistake(_in_words(mistake, one), shown, of_mistake))
 
 
 def _in_words(mistake: Mistake, one: Evidence) -> str:

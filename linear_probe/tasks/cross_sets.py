@@ -37,11 +37,8 @@ def crossed(train: Sequence[FaceSet], test: Sequence[FaceSet], label: str) -> li
 def crossed_by_seed(
     train: dict[int, Sequence[FaceSet]], test: dict[int, Sequence[FaceSet]], kind: type[Task]
 ) -> dict[int, Sequence[FaceSet]]:
-    """`crossed` by seed, for a task; sets that are the same for all seeds are crossed once.
-
-    Raises:
-        InputError: the task has no classes, or as of `crossed`.
-    """
+    """`crossed` by seed, for a task; sets that are the same for all seeds are crossed once. Raises
+    InputError: the task has no classes, or as of `crossed`."""
     if not issubclass(kind, Classes):
         raise InputError(
             f"--test-data: the task {kind.name} has no classes that two sets may share; leave it "

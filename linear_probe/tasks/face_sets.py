@@ -42,11 +42,8 @@ def face_sets_by_seed(
 
 def rendered_faces(data: str | Path, seed: int) -> RenderedFaces | None:
     """The set that `rendered`, of `RENDERED_COUNT` faces, or `rendered:COUNT` names; None where
-    `data` is a folder. All of a smaller set's faces are in a larger one.
-
-    Raises:
-        InputError: a count that can't be.
-    """
+    `data` is a folder. All of a smaller set's faces are in a larger one. Raises InputError: a
+    count that can't be."""
     name, colon, count = str(data).partition(":")
     if name != RENDERED:
         return None
@@ -64,11 +61,8 @@ def rendered_faces(data: str | Path, seed: int) -> RenderedFaces | None:
 def serving_tasks(
     kind: type[T], face_sets: Sequence[FaceSet], *arguments: Any, **more: Any
 ) -> list[T]:
-    """A task of a kind on each face set that serves it; further arguments are the task's.
-
-    Raises:
-        MissingData: no set serves.
-    """
+    """A task of a kind on each face set that serves it; further arguments are the task's. Raises
+    MissingData: no set serves."""
     try:
         # Without a set that serves, the task's own error names what it needs.
         return [

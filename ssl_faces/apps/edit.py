@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_faces.apps.arguments import add_detection, add_method, add_sources, parser
+from ssl_faces.common.arguments import existing
 from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output, refuse_input
@@ -39,7 +40,7 @@ def _run(command: str, edit: str, about: str, arguments: Sequence[str]) -> None:
     add_sources(of)
     if from_two:
         help_ = "its largest face is the new identity"
-        of.add_argument("--person", required=True, type=Path, metavar="PICTURE", help=help_)
+        of.add_argument("--person", required=True, type=existing, metavar="PICTURE", help=help_)
     add_method(of)
     of.add_argument("--out", required=True, type=Path, metavar="DIR", help="for the pictures")
     add_overwrite(of)
@@ -150,7 +151,7 @@ def write_edits(
     for name in earlier:
         (out / name).unlink(missing_ok=True)
     replace_file(out / TABLE, csv_bytes(table))
-    line = f"{out}: {edit} of {count:,} faces of {reader.files:,} files; sheet: {out / SHEET}"
+    line = f"{out}: {edit} of {reader.counted(count)}; sheet: {out / SHEET}"
     print(reader.report(line))
     if person is None and method.edits()[NEUTRAL] == method.edits().get(FRONTAL):
         print(f"{method.name} has one picture for a neutral face and for a frontal one: this")

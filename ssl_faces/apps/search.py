@@ -62,6 +62,16 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def index_folder(text: str) -> Path:
+    """An argument's type: the folder of an index, checked before slow imports."""
+    folder = Path(text).expanduser()
+    if not (folder / ABOUT_FILE).exists():
+        raise InputError(
+            f"{text}: no index of faces there; make one with ssl-faces search index SRC --out INDEX"
+        )
+    return folder
+
+
 def need_faiss() -> None:
     """Raise InputError if a package of the index is missing."""
     for package in ("faiss", "pyarrow"):
@@ -137,7 +147,7 @@ def _index(options: argparse.Namespace, out: Path) -> str:
         "sha256": {name: file_hash(out / name) for name in (INDEX_FILE, FACES_FILE)},
     }
     replace_file(out / ABOUT_FILE, (json.dumps(about, indent=2) + "\n").encode())
-    line = f"{out}: {index.ntotal:,} faces of {reader.files:,} files"
+    line = f"{out}: {reader.counted(index.ntotal)}"
     return reader.report(line, beside=out)
 
 
@@ -223,7 +233,7 @@ class Matches(NamedTuple):
 def run_query(arguments: Sequence[str]) -> None:
     """Run `ssl-faces search query`."""
     of = parser("search query", ABOUT_QUERY)
-    of.add_argument("index", type=Path, metavar="INDEX", help="folder of `search index`")
+    of.add_argument("index", type=index_folder, metavar="INDEX", help="folder of `search index`")
     add_sources(of, "pictures, or folders of them")
     add_out(of, ".csv", ".parquet", ".html")
     of.add_argument("--encoder", metavar="NAME", help="the index's encoder, if it is elsewhere now")
@@ -246,7 +256,7 @@ def run_query(arguments: Sequence[str]) -> None:
     from ssl_faces.encoders.encoder import load_encoder
 
     of_page = out.suffix == ".html"
-    index = open_index(options.index.expanduser(), pictures=of_page)
+    index = open_index(options.index, pictures=of_page)
     name = options.encoder or index.about["encoder"]
     index.check_encoder(name, options.index)
     encoder = load_encoder(name)
@@ -273,7 +283,7 @@ def run_query(arguments: Sequence[str]) -> None:
             mark = f", {side} the threshold {threshold:.3f}"
         best = index.faces["key"][rows[0]].as_py()
         print(f"{writable(face.key)}: {best}  similarity {similarities[0]:.3f}{mark}")
-    line = f"{out}: {len(matches):,} faces of {reader.files:,} files, {count} in the index"
+    line = f"{out}: {reader.counted(len(matches))}, {count} in the index"
     print(reader.report(line, beside=out))
     print(note)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssl_faces.apps.arguments import add_detection, add_encoder, parser, writable
+from ssl_faces.common.arguments import existing
 from ssl_faces.common.csv_files import csv_bytes
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.outputs import add_overwrite, check_output
@@ -93,8 +94,8 @@ def accuracy_of(encoder: FaceEncoder) -> str:
 def run(arguments: Sequence[str]) -> None:
     """Run `ssl-faces verify`; bad input and a side without any face raise InputError."""
     of = parser("verify", ABOUT)
-    of.add_argument("a", type=Path, metavar="A", help="a picture, or a folder of them")
-    of.add_argument("b", type=Path, metavar="B", help="another")
+    of.add_argument("a", type=existing, metavar="A", help="a picture, or a folder of them")
+    of.add_argument("b", type=existing, metavar="B", help="another")
     of.add_argument("--out", type=Path, metavar="FILE.csv", help="also write a table")
     add_overwrite(of)
     add_encoder(of)

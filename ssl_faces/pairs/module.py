@@ -440,7 +440,9 @@ class FaceData(pl.LightningDataModule):
             )
         self._load()
         batches.gather = self._on_device is None
-        return PairLoader(batches, self)
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        pin_memory = on_gpu and batches.gather
+        return PairLoader(batches, self.num_workers, pin_memory, self.position)
 
     def _batches(self) -> PairBatches:
         assert self.faces is not None

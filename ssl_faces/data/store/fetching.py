@@ -9,15 +9,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
 from ssl_faces.common.errors import InputError
 from ssl_faces.common.files import remove_leftovers, replace_file, write_failure
-
-if TYPE_CHECKING:
-    from ssl_faces.data.store.packs import ShardEntry
 
 _TRIES = 3
 
@@ -76,34 +73,34 @@ class RemoteShards:
         if self._process != os.getpid():
             self._ahead, self._threads, self._process = {}, None, os.getpid()
 
-    def path(self, entry: ShardEntry) -> Path:
-        """The shard's file here, fetched and compared with its SHA-256 if it was not here. Raises
+    def path(self, file: str, sha256: str) -> Path:
+        """A shard's file here, fetched and compared with its SHA-256 if it was not here. Raises
         InputError: it can't be fetched or kept, or is not what the index says."""
         self._after_fork()
-        waiting = self._ahead.pop(entry.sha256, None)
+        waiting = self._ahead.pop(sha256, None)
         if waiting is not None:
             waiting.result()
-        return self._fetch(entry)
+        return self._fetch(file, sha256)
 
-    def ahead(self, entries: Sequence[ShardEntry]) -> None:
-        """Begin to fetch shards that will be read next; `path` raises their errors."""
+    def ahead(self, shards: Sequence[tuple[str, str]]) -> None:
+        """Begin to fetch shards (file, SHA-256) that are read next; `path` raises their errors."""
         self._after_fork()
         if self._threads is None:
             self._threads = ThreadPoolExecutor(2, thread_name_prefix="fetch")
-        for entry in entries:
-            if entry.sha256 not in self._ahead:
-                self._ahead[entry.sha256] = self._threads.submit(self._fetch, entry)
+        for file, sha256 in shards:
+            if sha256 not in self._ahead:
+                self._ahead[sha256] = self._threads.submit(self._fetch, file, sha256)
 
-    def _fetch(self, entry: ShardEntry) -> Path:
-        path = self.cache / f"{entry.sha256}.npy"
+    def _fetch(self, file: str, sha256: str) -> Path:
+        path = self.cache / f"{sha256}.npy"
         if _touched(path):
             return path
         hint = "or lower data.cache_gb, or set data.cache to another folder"
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.cache / f".{entry.sha256[:16]}.lock"):
+            with FileLock(self.cache / f".{sha256[:16]}.lock"):
                 if not _touched(path):
-                    self._keep(entry, path)
+                    self._keep(f"{self.url}/{file}", sha256, path)
         except OSError as error:
             raise InputError(f"{path}: {write_failure(error)}, {hint}") from error
         except InputError as error:
@@ -112,10 +109,9 @@ class RemoteShards:
             raise
         return path
 
-    def _keep(self, entry: ShardEntry, path: Path) -> None:
-        url = f"{self.url}/{entry.file}"
+    def _keep(self, url: str, sha256: str, path: Path) -> None:
         data = fetch_bytes(url)
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
+        if hashlib.sha256(data).hexdigest() != sha256:
             raise InputError(
                 f"{url}: its SHA-256 is not the index's, a broken shard; upload it again from "
                 "where the pack was made"

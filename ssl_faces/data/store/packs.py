@@ -17,7 +17,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -314,7 +314,15 @@ class Pack:
         """The file of shard `number`, fetched first where it must be. Raises InputError: it can't
         be fetched, or differs from the index."""
         entry = self.index.shards[number]
-        return self.folder / entry.file if self.remote is None else self.remote.path(entry)
+        if self.remote is not None:
+            return self.remote.path(entry.file, entry.sha256)
+        return self.folder / entry.file
+
+    def ahead(self, numbers: Iterable[int]) -> None:
+        """Begin to fetch these shards, where they must be."""
+        if self.remote is not None:
+            entries = [self.index.shards[number] for number in numbers]
+            self.remote.ahead([(entry.file, entry.sha256) for entry in entries])
 
     def open(self, number: int) -> np.ndarray:
         """The images of shard `number`, mapped: uint8 [n, 3, S, S]. Raises InputError: as of
@@ -348,8 +356,8 @@ class Pack:
     def fetch(self) -> None:
         """Fetch all shards that are not here. Raises InputError: as of `path`."""
         if self.remote is not None:
-            self.remote.ahead(self.index.shards)
             numbers = range(len(self.index.shards))
+            self.ahead(numbers)
             for number in tqdm(numbers, desc=f"fetching {self.place}", unit="shards"):
                 self.path(number)
 

@@ -130,9 +130,7 @@ class StoredFaces:
     def ahead(self, shards: np.ndarray) -> None:
         for shard in shards.tolist():
             pack, index = self.shards[shard]
-            remote = self.packs[pack].remote
-            if remote is not None:
-                remote.ahead([self.packs[pack].index.shards[index]])
+            self.packs[pack].ahead([index])
 
     def leave(self, shards: np.ndarray) -> None:
         for shard in shards.tolist():
