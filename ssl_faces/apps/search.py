@@ -24,9 +24,8 @@ from ssl_faces.apps.arguments import (
 from ssl_faces.apps.face_page import Section, ShownFace, as_text, face_page, jpeg
 from ssl_faces.common.arguments import Parser, number, whole
 from ssl_faces.common.errors import InputError
-from ssl_faces.common.files import regular, replace_file, replacing
+from ssl_faces.common.files import file_hash, regular, replace_file, replacing
 from ssl_faces.common.outputs import add_overwrite, refuse_input
-from ssl_faces.data.store.shards import file_hash
 
 if TYPE_CHECKING:
     import numpy as np
