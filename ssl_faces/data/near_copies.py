@@ -59,12 +59,8 @@ class NearCopies(NamedTuple):
 
 
 class Described:
-    """Some images of a face set, with what near-copies are found by; computed when needed.
-
-    Args:
-        faces: the face set.
-        rows: int64 [N], which of its records; None is all.
-    """
+    """Some images of a face set, `rows` int64 [N] of its records (None: all), with what near-copies
+    are found by; computed when needed."""
 
     def __init__(self, faces: FaceSet, rows: np.ndarray | None = None) -> None:
         self.faces = faces
@@ -126,13 +122,8 @@ def describe(images: np.ndarray) -> np.ndarray:
 
 
 def find_near_copies(train: Described, test: Described, cache: Path | None = None) -> NearCopies:
-    """The near-copies of test images among training images.
-
-    They are found once and kept in a file of the cache, until an image changes.
-
-    Args:
-        cache: folder of packed faces; default `$SSL_FACES_CACHE` or `~/.cache/ssl-faces/packed`.
-    """
+    """The near-copies of test images among training images, found once and kept in a file of
+    `cache` (default: the folder of packed faces) until an image changes."""
     key = hashlib.sha256(f"{_FORMAT} {train.fingerprint} {test.fingerprint}".encode()).hexdigest()
     name = f"{train.faces.name}-{test.faces.name}-{key[:16]}.safetensors"
     path = (cache or default_cache_root()) / "near_copies" / name

@@ -295,13 +295,8 @@ def _build(card: dict[str, Any], path: Path, seed: int) -> FaceEncoder:
 def read_weights(
     path: Path, mend: str = "copy or save it again", missing: str = ""
 ) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises InputError: the file is missing or broken.
-
-    Args:
-        path: the file.
-        mend: what the user can do if it is broken.
-        missing: the message for a missing file; `mend` by default.
-    """
+    """The tensors of a safetensors file. Raises InputError: the file is missing (with the message
+    `missing`) or broken (with the advice `mend`)."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -53,13 +53,8 @@ def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], name: object, mend: str) -> None:
-    """Load weights, all of them. Raises InputError: weights are NaN or infinite, or names or shapes
-    differ; it names them.
-
-    Args:
-        name: of the network, for the message.
-        mend: what to give instead.
-    """
+    """Load all weights. Raises InputError, with the network's `name` and the advice `mend`:
+    weights are NaN or infinite, or names or shapes differ."""
     check_weights(name, state, "fetch or save its weights again")
     own = network.state_dict()
     shapes = [

@@ -258,13 +258,7 @@ def with_start(
     trained: TrainedImages, start: str | os.PathLike[str] | None
 ) -> TrainedImages | None:
     """The hashes of training images together with those of the encoder that training started from.
-
-    Args:
-        start: its folder or released name; None if it is not known.
-
-    Returns:
-        None if it has no hashes: some of the images are not known then.
-    """
+    None if it is not known or has no hashes: some of the images are not known then."""
     earlier = None if start is None else load_trained_images(start)
     return None if earlier is None else trained.joined(earlier)
 

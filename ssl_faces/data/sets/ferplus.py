@@ -133,11 +133,7 @@ class FERPlus(RecognisedSet):
 
 
 def majority(votes: Mapping[str, int]) -> str:
-    """One of `CLASSES`, or of the values of `NO_CLASS`, or `NO_MAJORITY`.
-
-    Args:
-        votes: by column of the owner's table, all ten.
-    """
+    """One of `CLASSES`, of the values of `NO_CLASS`, or `NO_MAJORITY`, by all columns of votes."""
     kept = {column: count if count > 1 else 0 for column, count in votes.items()}
     first = max(kept, key=lambda column: kept[column])
     if 2 * kept[first] <= sum(kept.values()):

@@ -106,14 +106,8 @@ class RecognisedSet(FaceSet):
         return existing_folder(root, self.name)
 
     def need(self, folder: Path, *paths: str, beside: str = "") -> Path:
-        """The first of `paths` that exists in a folder, whatever its case.
-
-        Args:
-            beside: what else the folder holds, for the message.
-
-        Raises:
-            InputError: none exists.
-        """
+        """The first of `paths` that exists in a folder, whatever its case. Raises InputError: none
+        exists; it names what else the folder holds, `beside` it."""
         place = entry_of(folder, *paths)
         if place is None:
             give = f"it and {beside}" if beside else "it"

@@ -58,12 +58,8 @@ class HeldOut:
         )
 
     def left_out(self, people: np.ndarray, hashes: np.ndarray) -> dict[str, np.ndarray]:
-        """Which of n images are left out, bool [n], by the reason; each image has one at most.
-
-        Args:
-            people: int64 [n].
-            hashes: uint8 [n, 32].
-        """
+        """Which of n images (people int64 [n], hashes uint8 [n, 32]) are left out, bool [n], by the
+        reason; each image has one at most."""
         of_people = np.isin(people, self.people)
         copies = isin_rows(hashes, self.hashes) & ~of_people
         near = isin_rows(hashes, self.near) & ~of_people & ~copies

@@ -255,13 +255,8 @@ def _check_of(fields: dict[str, Any]) -> str:
 def write_shard(
     path: Path, images: np.ndarray, people: np.ndarray, hashes: np.ndarray
 ) -> ShardEntry:
-    """Write a shard whole or not at all; the same images give the same bytes. Raises InputError:
-    the file can't be written, or the disk is full.
-
-    Args:
-        images: uint8 [n, 3, S, S].
-        people, hashes: of the images, as in `Images`.
-    """
+    """Write a shard of images uint8 [n, 3, S, S] whole or not at all; the same images give the same
+    bytes. Raises InputError: the file can't be written, or the disk is full."""
     stream = io.BytesIO()
     np.save(stream, images, allow_pickle=False)
     data = stream.getbuffer()
@@ -362,19 +357,11 @@ class Pack:
                 self.path(number)
 
     def verify(self, again: bool = False) -> int:
-        """Compare the SHA-256 of the shards on this machine with the index.
+        """Compare the SHA-256 of the shards on this machine with the index; returns how many were
+        read. Raises InputError: a shard is missing or differs from the index.
 
-        A verified shard is not read again until its time or length changes. Fetched shards are
-        compared as they are fetched.
-
-        Args:
-            again: compare them all.
-
-        Returns:
-            How many shards were read.
-
-        Raises:
-            InputError: a shard is missing or differs from the index.
+        A verified shard is not read again until its time or length changes, without `again`.
+        Fetched shards are compared as they are fetched.
         """
         if self.remote is not None:
             return 0
