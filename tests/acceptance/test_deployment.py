@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,9 +21,11 @@ from ssl_faces import align, load_encoder, load_probe
 from ssl_faces.apps.serve.command import run as serve
 from ssl_faces.cli import main
 from ssl_faces.prepare import numpy_alignment
+from tests.support.fits import start
 from tests.support.images import EYES, astronaut
 from tests.support.pages import ROOT, commands
 from tests.support.types import Capsys, Patch
+from tests.support.waiting import eventually
 
 pytest.importorskip("fastapi")
 APPS = (ROOT / "ssl_faces/apps/README.md").read_text()
@@ -67,14 +68,14 @@ def test_a_file_is_deployed(tmp_path: Path, monkeypatch: Patch, capsys: Capsys) 
 def test_the_service_answers_the_pages_requests(tmp_path: Path) -> None:
     if shutil.which("curl") is None or shutil.which("base64") is None:
         pytest.skip("no curl here")
-    start, *requests = commands(section("Serve"))[1:]
+    serving, *requests = commands(section("Serve"))[1:]
     for name, pixels in (("ONE.jpg", astronaut()), ("OTHER.jpg", astronaut()[:, ::-1])):
         Image.fromarray(pixels).save(tmp_path / name, quality=95)
-    words = [sys.executable, "-m", "ssl_faces.cli", *shlex.split(start)[1:], "--port", "0"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    printed = tmp_path / "printed"
+    process = start(printed, *shlex.split(serving)[1:], "--port", "0")
     try:
-        assert process.stdout is not None
-        address = process.stdout.readline().split()[0].rstrip("/")
+        eventually(lambda: "\n" in (printed / "out").read_text() or not process.is_alive())
+        address = (printed / "out").read_text().split()[0].rstrip("/")
         answers = []
         for request in requests:
             done = subprocess.run(
@@ -86,8 +87,9 @@ def test_the_service_answers_the_pages_requests(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stderr
             answers.append(done.stdout)
     finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 143
+        process.terminate()
+        process.join(60)
+        assert process.exitcode == 143
     expressions, codes, comparison = (json.loads(answer) for answer in answers[:3])
     (face,) = expressions["faces"]
     assert max(face["probabilities"], key=face["probabilities"].get) == "happy"
