@@ -179,7 +179,6 @@ def sections(
             unusable.append(
                 "no predictions are kept beside these figures: no confusions, groups or mistakes"
             )
-        parts_notes = [] if not evidence else [GROUP_NOTE]
         recalls, groups = recall_tables(evidence), group_tables(evidence)
         intervals = [plot for metric in figures.metrics for plot in _intervals(figures, metric)]
         key = (figures.task, figures.data_set, figures.split)
@@ -190,17 +189,16 @@ def sections(
             *_curve_parts(curves_of.pop(key, []), table.notes),
             Part("Recall of each class", tables=recalls),
             Part("Groups", tables=groups),
-            Part(notes=parts_notes if recalls or groups else []),
+            Part(notes=[GROUP_NOTE] if recalls or groups else []),
             *details.parts(evidence),
             Part(notes=unusable),
         ]
-        made.append(_section(key, parts))
-    return made + [_section(key, _curve_parts(those, [])) for key, those in curves_of.items()]
-
-
-def _section(key: tuple[str, str, str], parts: Sequence[Part]) -> Section:
-    task, data_set, split = key
-    return Section(task, f"{task}: {data_set}", split, list(parts))
+        made.append((key, parts))
+    made += [(key, _curve_parts(those, [])) for key, those in curves_of.items()]
+    return [
+        Section(task, f"{task}: {data_set}", split, parts)
+        for (task, data_set, split), parts in made
+    ]
 
 
 def row_kind(record: Record) -> str:
@@ -321,14 +319,9 @@ class _Details:
 
     def parts(self, evidence: Sequence[Evidence]) -> list[Part]:
         """Trained encoders first; only their first is open."""
-        trained = [one for one in evidence if is_trained(one.record)]
-        full = trained or list(evidence)
-        parts = [self._part(one, True) for one in full]
-        parts += [
-            self._part(one, False)
-            for one in evidence
-            if one not in full and one.predictions.kind != "regression"
-        ]
+        full = [one for one in evidence if is_trained(one.record)] or list(evidence)
+        others = [e for e in evidence if e not in full and e.predictions.kind != "regression"]
+        parts = [self._part(one, one in full) for one in (*full, *others)]
         if parts:
             parts[0].heading, parts[0].open = "Row by row", True
         return parts

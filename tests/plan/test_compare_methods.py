@@ -363,7 +363,7 @@ def test_arguments_arrive_as_they_are_written(value: Any) -> None:
 
 
 def test_probe_arguments_are_those_of_linear_probe_run() -> None:
-    from linear_probe.parser import parser
+    from linear_probe.cli import parser
 
     more: dict[str, Any] = {"features": "map", "data": "rendered", "or_rendered": True}
     probe = Probe(task="pose", baselines=False, max_train=100, **more)
