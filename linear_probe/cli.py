@@ -46,10 +46,10 @@ def _main(words: list[str]) -> int:
         sys.stdout.flush()
         return code
     except InputError as error:
-        from linear_probe.tasks import MissingData
-
-        # For missing data the exit code that the plan which runs this command asks for.
-        lacks = isinstance(error, MissingData)
+        # For missing data the exit code that the plan which runs this command asks for. Tasks take
+        # seconds to import; where they are not, none lacks its data.
+        tasks = sys.modules.get("linear_probe.tasks.task")
+        lacks = tasks is not None and isinstance(error, tasks.MissingData)
         return _fail(str(error), int(os.environ.get("LINEAR_PROBE_NO_DATA", 2)) if lacks else 2)
     except OSError as error:
         from ssl_faces.common.files import path_failure
